@@ -1,0 +1,1 @@
+"""Loaders of ratings. Run from the repository's root; never installed."""

@@ -1,0 +1,48 @@
+"""FlowGrad finds the silent failures of a training run, prescribes a fix and proves whether it helped.
+
+`EmbeddingTracker` needs torch and is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flowgrad.errors import FlowGradError, ReportError, RuleError, StatisticsError
+from flowgrad.prescription import Prescription, prescribe
+from flowgrad.report import Report, RunReport
+from flowgrad.rules import Finding, Rule, RuleBook
+from flowgrad.trackers import TrainingTracker
+
+if TYPE_CHECKING:
+    from flowgrad.trackers.embedding import EmbeddingTracker
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EmbeddingTracker",
+    "Finding",
+    "FlowGradError",
+    "Prescription",
+    "Report",
+    "ReportError",
+    "Rule",
+    "RuleBook",
+    "RuleError",
+    "RunReport",
+    "StatisticsError",
+    "TrainingTracker",
+    "__version__",
+    "prescribe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "EmbeddingTracker":
+        raise AttributeError(f"module 'flowgrad' has no attribute {name!r}")
+    try:
+        from flowgrad.trackers.embedding import EmbeddingTracker
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError("EmbeddingTracker needs torch: pip install 'flowgrad[torch]'") from error
+    return EmbeddingTracker

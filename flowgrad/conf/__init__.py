@@ -1,0 +1,1 @@
+"""The rule book: a Hydra config group and plain YAML at once."""

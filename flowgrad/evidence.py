@@ -1,0 +1,43 @@
+"""How often each rule's fix was confirmed: what `<confidence>` is made of.
+
+Confidence is the posterior mean of a Beta distribution with the Jeffreys prior Beta(1/2, 1/2) over "this rule's
+fix helps, given that the rule fired" (Brown, Cai & DasGupta 2001, Interval Estimation for a Binomial Proportion).
+Without trials it is 0.5 with `basis="prior"`: nothing has been measured, and the report says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scipy.stats import beta
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Posterior that a rule's fix helps when the rule fires."""
+
+    value: float
+    """Posterior mean, 0..1."""
+    basis: str
+    """`measured` (rests on validated runs) or `prior` (rests on none)."""
+    trials: int
+    """Validated runs behind it."""
+    confirmed: int
+    """How many of them confirmed the fix."""
+    low: float
+    """Lower end of the 95 % equal-tailed credible interval."""
+    high: float
+    """Upper end of the same interval."""
+
+
+def posterior(confirmed: int = 0, trials: int = 0) -> Confidence:
+    """Confidence after `confirmed` of `trials` validations confirmed the fix.
+
+    Raises:
+        ValueError: unless 0 <= confirmed <= trials.
+    """
+    if not 0 <= confirmed <= trials:
+        raise ValueError(f"confirmed={confirmed} must lie between 0 and trials={trials}")
+    a, b = confirmed + 0.5, trials - confirmed + 0.5
+    low, high = (float(end) for end in beta.ppf((0.025, 0.975), a, b))
+    return Confidence(a / (a + b), "measured" if trials else "prior", trials, confirmed, low, high)

@@ -1,0 +1,10 @@
+"""Pure functions on arrays, one module a subject, each with the `MEASURES` it declares to the rules."""
+
+from flowgrad.measurements import Measure
+from flowgrad.measures import embedding, training
+
+VOCABULARY: dict[str, tuple[Measure, ...]] = {
+    "embedding": embedding.MEASURES,
+    "training": training.MEASURES,
+}
+"""Subject kind -> everything a rule on that subject may name."""

@@ -1,0 +1,141 @@
+"""What can be measured on an embedding table while it trains. NumPy arrays in, NumPy arrays or floats out."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flowgrad.measurements import Measure
+
+Floats = NDArray[np.float64]
+
+MEASURES = (
+    Measure("rows", "count", "Rows of the table."),
+    Measure("dim", "count", "Columns of the table."),
+    Measure("steps", "count", "Optimizer steps seen."),
+    Measure("windows", "count", "Windows (epochs, where the loop announces them) closed so far."),
+    Measure("total_exposures", "count", "Lookups of any row while training, repeats within a batch counted."),
+    Measure("exposure_gini", "share", "Gini coefficient of exposures over all rows; 0 is equal exposure."),
+    Measure("head_share", "share", "Share of all exposures that went to the most exposed tenth of the rows."),
+    Measure("median_velocity", "norm", "Median over exposed rows of the mean length of an optimizer step."),
+    Measure("median_coherence", "cosine", "Median over exposed rows of `coherence`."),
+    Measure("median_jitter", "ratio", "Median over exposed rows of `jitter`."),
+    Measure("median_norm", "norm", "Median Euclidean norm of the exposed rows now."),
+    Measure("norm_ratio", "ratio", "Median over exposed rows of the norm now over the norm at the start."),
+    Measure("init_alignment", "cosine", "Median over exposed rows of `init_cosine`."),
+    Measure("effective_rank_share", "share", "Effective rank of the exposed rows (Roy & Vetterli 2007) over dim."),
+    Measure("nonfinite_rows", "count", "Rows that hold a NaN or an infinity now."),
+    Measure("row_effect_f", "ratio", "F of between-row over within-row variance of the training residuals."),
+    Measure("in_batch_negatives", "flag", "1 where the loss takes its negatives from the batch, else 0."),
+    Measure("sampling_correction", "share", "Strength of the log-Q correction: 0 none, 1 full."),
+    Measure("exposures", "count", "Lookups of this row while training.", per_row=True),
+    Measure("gradient_steps", "count", "Steps at which the row's gradient was not zero.", per_row=True),
+    Measure("move_steps", "count", "Steps at which the row, looked up, moved.", per_row=True),
+    Measure("velocity", "norm", "Mean length of the row's move over the steps that looked it up.", per_row=True),
+    Measure("coherence", "cosine", "Mean cosine of the row's displacements over consecutive windows.", per_row=True),
+    Measure("jitter", "ratio", "Mean squared deviation of the row within a window over its squared norm.", per_row=True),
+    Measure("norm", "norm", "Euclidean norm of the row now.", per_row=True),
+    Measure("init_cosine", "cosine", "Cosine of the row now with the row when tracking began.", per_row=True),
+)
+
+
+def exposure_gini(exposures: ArrayLike) -> float:
+    """Gini coefficient of exposures, over all rows including those never exposed.
+
+    The convention is the population one, G = sum_i (2i - n - 1) x_(i) / (n sum x): equal exposure gives 0, all
+    exposure on one of n rows gives 1 - 1/n. It is not divided by its maximum.
+
+    Args:
+        exposures: shape (rows,), counts >= 0.
+
+    Returns:
+        Gini coefficient, NaN where nothing was exposed.
+
+    >>> exposure_gini([1, 1, 1, 1])
+    0.0
+    >>> exposure_gini([0, 0, 0, 8])
+    0.75
+    """
+    counts = np.sort(np.asarray(exposures, dtype=float))
+    total = counts.sum()
+    if total == 0:
+        return float("nan")
+    n = len(counts)
+    return float((2 * np.arange(1, n + 1) - n - 1) @ counts / (n * total))
+
+
+def head_share(exposures: ArrayLike, head: float = 0.1) -> float:
+    """Share of all exposures that went to the most exposed `head` of the rows (at least one row).
+
+    >>> head_share([1, 1, 1, 1, 1, 1, 1, 1, 1, 11])
+    0.55
+    """
+    counts = np.sort(np.asarray(exposures, dtype=float))[::-1]
+    total = counts.sum()
+    return float(counts[: max(1, round(head * len(counts)))].sum() / total) if total else float("nan")
+
+
+def row_norms(matrix: ArrayLike) -> Floats:
+    """Euclidean norm of each row, shape (rows,)."""
+    return np.linalg.norm(np.asarray(matrix, dtype=float), axis=1)
+
+
+def row_cosines(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Cosine of each row of `a` with the same row of `b`, shape (rows,); NaN where either row is zero.
+
+    >>> row_cosines([[1, 0], [0, 2], [0, 0]], [[2, 0], [0, -1], [1, 1]]).tolist()
+    [1.0, -1.0, nan]
+    """
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Dividing row by row first keeps tiny and huge rows from under- or overflowing in the product.
+        return np.sum((a / row_norms(a)[:, None]) * (b / row_norms(b)[:, None]), axis=1)
+
+
+def effective_rank(matrix: ArrayLike) -> float:
+    """Effective rank, exp of the Shannon entropy of the normalised singular values (Roy & Vetterli 2007, eq. 4).
+
+    The matrix is not centred. Between 1 and min(shape); NaN for an empty, zero or non-finite matrix.
+
+    >>> round(effective_rank(np.eye(3)), 6)
+    3.0
+    """
+    matrix = np.asarray(matrix, dtype=float)
+    if matrix.size == 0 or not np.isfinite(matrix).all():
+        return float("nan")
+    singular = np.linalg.svd(matrix, compute_uv=False)
+    if singular[0] == 0:
+        return float("nan")
+    p = singular / singular.sum()
+    p = p[p > 0]
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def row_effect_f(residuals: ArrayLike, rows: ArrayLike) -> float:
+    """F of a one-way ANOVA of the residuals over the rows: between-row over within-row variance.
+
+    A model that represents row effects (biases) leaves residuals whose mean hardly differs between rows: F falls well
+    below 1, because fitting removed the between-row part. F near or above 1 says that row effects are not modelled.
+
+    Args:
+        residuals: shape (n,), target minus prediction on training data.
+        rows: shape (n,), the row of each residual.
+
+    Returns:
+        F statistic; NaN where fewer than two rows or no residual degrees of freedom are left.
+    """
+    residuals = np.asarray(residuals, dtype=float)
+    _, group, counts = np.unique(np.asarray(rows), return_inverse=True, return_counts=True)
+    between_df, within_df = len(counts) - 1, len(residuals) - len(counts)
+    if between_df < 1 or within_df < 1 or not np.isfinite(residuals).all():
+        return float("nan")
+    means = np.bincount(group, weights=residuals) / counts
+    between = (counts * (means - residuals.mean()) ** 2).sum() / between_df
+    within = ((residuals - means[group]) ** 2).sum() / within_df
+    return float(between / within) if within > 0 else float("nan")
+
+
+def median(values: Floats) -> float:
+    """Median of the finite values; NaN where there are none."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")

@@ -1,0 +1,134 @@
+"""Findings and the config they were made under -> config overrides that paste into a shell."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from flowgrad.errors import RuleError
+from flowgrad.report import Override, override_text
+from flowgrad.rules import SEVERITIES, Finding
+
+_DIGITS = 12
+"""Significant digits of a scaled value: 0.05 * 0.1 shall read 0.005."""
+
+
+@dataclass(frozen=True)
+class Prescription:
+    """One round's change of the config."""
+
+    overrides: tuple[str, ...]
+    """`path=value` as Hydra reads them, one a path."""
+    rules: tuple[str, ...]
+    """Ids of the rules whose fixes are in it."""
+    was: Mapping[str, Any]
+    """path -> the value replaced."""
+    by_rule: Mapping[str, tuple[Override, ...]] = field(default_factory=dict)
+    """rule id -> its own overrides, for the report."""
+    overruled: Mapping[str, str] = field(default_factory=dict)
+    """rule id -> why its fix is not part of this round."""
+
+    def __bool__(self) -> bool:
+        return bool(self.overrides)
+
+    @property
+    def shell(self) -> str:
+        """The overrides as one pasteable piece of a shell command."""
+        return " ".join(shlex.quote(override) for override in self.overrides)
+
+
+def prescribe(findings: Sequence[Finding], config: DictConfig) -> Prescription:
+    """The change that the most severe findings with a fix agree on.
+
+    Less severe findings wait for the next round: a learning rate that is too high looks like much else. Where two
+    findings set one path to different values, the one with more confidence wins (the more severe, then the earlier,
+    on a tie), and the other's whole fix waits. A fix that would change nothing is none.
+
+    Raises:
+        RuleError: a fix names a path that the config lacks, or scales a value that is no number.
+    """
+    values: dict[str, Any] = {}
+    owner: dict[str, str] = {}
+    was: dict[str, Any] = {}
+    by_rule: dict[str, tuple[Override, ...]] = {}
+    overruled: dict[str, str] = {}
+    acting: str | None = None
+    for finding, change in _effective(findings, config):
+        acting = acting or finding.severity
+        if finding.severity != acting:
+            overruled[finding.rule_id] = f"waits for the next round: {acting} findings are treated first"
+            continue
+        clash = next((path for path, value in change.items() if path in values and values[path] != value), None)
+        if clash is not None:
+            overruled[finding.rule_id] = f"{clash}={_text(values[clash])} of {owner[clash]} has at least its confidence"
+            continue
+        for path, value in change.items():
+            values[path], was[path] = value, OmegaConf.select(config, path)
+            owner.setdefault(path, finding.rule_id)
+        by_rule[finding.rule_id] = tuple(
+            Override(path, _text(value), _text(was[path])) for path, value in change.items()
+        )
+    overrides = tuple(f"{path}={_text(value)}" for path, value in values.items())
+    return Prescription(overrides, tuple(by_rule), was, by_rule, overruled)
+
+
+def _effective(findings: Sequence[Finding], config: DictConfig) -> list[tuple[Finding, dict[str, Any]]]:
+    """Findings whose fix changes something, each rule once, the most severe and then the surest first."""
+    changes: list[tuple[Finding, dict[str, Any]]] = []
+    seen: set[str] = set()
+    for finding in findings:
+        if finding.fix is None or finding.rule_id in seen:
+            continue
+        change = _resolve(finding, config)
+        if change:
+            seen.add(finding.rule_id)
+            changes.append((finding, change))
+    changes.sort(key=lambda pair: (-SEVERITIES.index(pair[0].severity), -pair[0].confidence.value))
+    return changes
+
+
+def _resolve(finding: Finding, config: DictConfig) -> dict[str, Any]:
+    """path -> new value, for the paths where it differs from the config's."""
+    assert finding.fix is not None
+    fix, change = finding.fix, {}
+    for path in fix.paths:
+        if not has_path(config, path):
+            raise RuleError(f"rule {finding.rule_id!r}: its fix names {path!r}, which the config lacks")
+        old = OmegaConf.select(config, path)
+        if path in fix.set:
+            new = fix.set[path]
+        elif path in fix.scale:
+            new = _scaled(finding.rule_id, path, old, fix.scale[path])
+        else:
+            new = _rounded(finding.measured[fix.copy[path]])
+        if new != old:
+            change[path] = new
+    return change
+
+
+def has_path(config: DictConfig, path: str) -> bool:
+    """True where the config has a node at the dotted `path` (its value may be null)."""
+    parent, _, key = path.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    return isinstance(node, DictConfig) and key in node
+
+
+def _scaled(rule_id: str, path: str, old: Any, factor: float) -> Any:
+    if isinstance(old, bool) or not isinstance(old, int | float):
+        raise RuleError(f"rule {rule_id!r}: its fix scales {path!r}, which is {old!r} and no number")
+    new = old * factor
+    return max(1, round(new)) if isinstance(old, int) else _rounded(new)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else value
+
+
+def _text(value: Any) -> str:
+    """The value in Hydra's override grammar."""
+    return override_text(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)

@@ -1,0 +1,41 @@
+"""Reports: their types, their XML and their plain text."""
+
+from flowgrad.report.build import build_report, causal_model, fix_without_config, with_validations
+from flowgrad.report.overrides import override_text
+from flowgrad.report.report import (
+    CausalModel,
+    Metric,
+    Override,
+    Report,
+    RowList,
+    RowRecord,
+    RunIdentity,
+    RunReport,
+    Validation,
+)
+from flowgrad.report.schema import validate
+from flowgrad.report.text import to_text
+from flowgrad.report.xml import from_xml, read, to_xml, write
+
+__all__ = [
+    "CausalModel",
+    "Metric",
+    "Override",
+    "Report",
+    "RowList",
+    "RowRecord",
+    "RunIdentity",
+    "RunReport",
+    "Validation",
+    "build_report",
+    "causal_model",
+    "fix_without_config",
+    "from_xml",
+    "override_text",
+    "read",
+    "to_text",
+    "to_xml",
+    "validate",
+    "with_validations",
+    "write",
+]

@@ -1,0 +1,158 @@
+"""A report: what was watched, what was measured, what was found, and whether the fix was proven.
+
+Reports and their parts are equal where they are the same once written and read (`codec.canonical`): NaN equals NaN,
+numpy numbers the Python numbers they hold, a text the same text with U+FFFD for what XML cannot hold, and a mapping
+one with the same items in another order. A value of the wrong type makes the comparison raise TypeError or ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flowgrad.evidence import Confidence
+from flowgrad.report.codec import canonical
+from flowgrad.rules.rule import Evidence
+
+
+class _Canonical:
+    """Equality and hash by canonical form."""
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return canonical(self) == canonical(other)
+
+    def __hash__(self) -> int:
+        return hash(canonical(self))
+
+
+@dataclass(frozen=True, eq=False)
+class RunIdentity(_Canonical):
+    """Which training a report speaks of."""
+
+    id: str
+    arm: str = ""
+    """`baseline`, `treated`, ...; empty outside a comparison."""
+    round: int = 0
+    """Round of diagnosis, from 1; 0 outside a prescription."""
+    seed: int | None = None
+    config_sha256: str = ""
+    data_sha256: str = ""
+    training: Mapping[str, str | float | int] = field(default_factory=dict)
+    """Attributes of `<training>`: optimizer, lr, batch_size, epochs, steps, loss_first, loss_last; others are welcome.
+    All of these but `optimizer` are numbers. A text that spells a number, such as `5`, equals that number."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Package -> version; names must be fit for XML attributes, such as `python` or `scikit-learn`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Metric(_Canonical):
+    """One measured scalar."""
+
+    name: str
+    value: float
+    unit: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class RowRecord(_Canonical):
+    """One row that a finding names: its id and the per-row measures behind it."""
+
+    id: int | str
+    """A number, or a name where rows have names (features, layers); the text `5` equals the number 5."""
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class RowList(_Canonical):
+    """The rows that a finding names: how many, the first few, and the table that holds them all."""
+
+    count: int
+    shown: tuple[RowRecord, ...] = ()
+    table: str = ""
+    """File name beside the report; empty where none was written."""
+
+
+@dataclass(frozen=True, eq=False)
+class Override(_Canonical):
+    """One change of the config."""
+
+    path: str
+    value: str = ""
+    """New value as Hydra reads it; empty when only `scale` is known."""
+    was: str = ""
+    """The value replaced, where a config is at hand."""
+    scale: float | None = None
+    """Factor to apply, for users whose config is not at hand."""
+
+
+@dataclass(frozen=True, eq=False)
+class Validation(_Canonical):
+    """The paired test of a finding's fix on seeds that the diagnosis did not see."""
+
+    verdict: str
+    """`confirmed`, `refuted` or `inconclusive`."""
+    test: str
+    unit: str
+    n: int
+    metric: str
+    baseline: float
+    treated: float
+    difference: float
+    ci_low: float
+    ci_high: float
+    effect_size: float
+    p: float
+    p_adjusted: float
+    family: str
+    """Which comparisons the adjustment covers."""
+    comparison: str = ""
+    """Name of the comparison in `significance.csv`."""
+    observations_sha256: str = ""
+    """Hash of the file of observations that the test was computed from."""
+
+
+@dataclass(frozen=True, eq=False)
+class CausalModel(_Canonical):
+    """A finding as the report tells it: premise, implication, action, expected effect, confidence."""
+
+    type: str
+    rule: str
+    severity: str
+    premise: str
+    implies: str
+    action: str
+    expected_effect: str
+    confidence: Confidence
+    risk: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    rows: RowList | None = None
+    fix: tuple[Override, ...] = ()
+    """Empty for findings that inform only."""
+    validation: Validation | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Report(_Canonical):
+    """Everything one tracker has to say about one subject."""
+
+    kind: str
+    """`embedding`, `training`, `flow`, `boosting`, ...: the root element is `flowgrad_{kind}_report`."""
+    layer: str
+    run: RunIdentity | None = None
+    measurements: tuple[Metric, ...] = ()
+    findings: tuple[CausalModel, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        """True when no rule fired."""
+        return not self.findings
+
+
+@dataclass(frozen=True, eq=False)
+class RunReport(_Canonical):
+    """Several reports of one run in one document (`flowgrad_report`)."""
+
+    reports: tuple[Report, ...]
+    run: RunIdentity | None = None

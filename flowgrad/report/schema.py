@@ -1,0 +1,102 @@
+"""Bytes -> a tree that is safe to read: hardened parsing, then `report.xsd`, then what XSD 1.0 cannot say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lxml import etree
+
+from flowgrad.errors import ReportError
+from flowgrad.report.codec import DOUBLE
+
+SCHEMA = Path(__file__).with_name("report.xsd")
+
+_POSITION = re.compile(r"\s*,? line \d+, column \d+$")  # lxml repeats it in the message
+
+
+class Problem(NamedTuple):
+    """Why a document is no report."""
+
+    line: int
+    """Line of the document, from 1."""
+    reason: str
+    """One line."""
+
+
+def validate(data: bytes | str) -> None:
+    """Check that `data` is a report.
+
+    Raises:
+        ReportError: `line N: reason`, for the first thing that is wrong.
+    """
+    validated(data)
+
+
+def validated(data: bytes | str) -> etree._Element:
+    """The root element of a valid report.
+
+    Raises:
+        ReportError: as `validate`.
+    """
+    checked = examine(data)
+    if isinstance(checked, Problem):
+        raise ReportError(f"line {checked.line}: {checked.reason}")
+    return checked
+
+
+def examine(data: bytes | str) -> etree._Element | Problem:
+    """The root element of a valid report, or the first thing that is wrong with it.
+
+    No DTD is read, no entity expanded and nothing fetched; a document with a DOCTYPE is refused. Comments and
+    processing instructions are dropped. A `str` (such as `Tracker.to_agent_xml()` gives) is taken as UTF-8.
+    """
+    data = data.encode("utf-8", "replace") if isinstance(data, str) else data
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        load_dtd=False,
+        no_network=True,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    try:
+        root = etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as error:
+        return _problem(error.lineno, f"not XML: {_POSITION.sub('', error.msg or 'the document is empty')}")
+    if root.getroottree().docinfo.internalDTD is not None:
+        return _problem(data[: max(data.find(b"<!DOCTYPE"), 0)].count(b"\n") + 1, "a report has no DOCTYPE")
+    schema = _schema()
+    if not schema.validate(root):
+        log: Any = schema.error_log  # the stubs know nothing of it
+        first = log[0]
+        return _problem(first.line, first.message)
+    return next(_beyond_schema(root), None) or root
+
+
+def _beyond_schema(root: etree._Element) -> Iterator[Problem]:
+    """`anyAttribute` has no type in XSD 1.0, and an attribute cannot be tied to a number of children."""
+    for rows in root.iter("rows"):
+        shown, held, count = int(rows.get("shown", "")), len(rows), int(rows.get("count", ""))
+        if shown != held:
+            yield _problem(rows.sourceline, f"Element 'rows': shown={shown}, but it holds {held} row elements.")
+        if count < held:
+            yield _problem(rows.sourceline, f"Element 'rows': count={count} is less than the {held} rows shown.")
+        for row in rows:
+            for name, value in row.attrib.items():
+                if name != "id" and not str(name).startswith("{") and not DOUBLE.fullmatch(str(value)):
+                    text = f"Element 'row', attribute '{name!s}': '{value!s}' is not a valid value of 'xs:double'."
+                    yield _problem(row.sourceline, text)
+
+
+def _problem(line: Any, reason: str) -> Problem:
+    words = " ".join(reason.split())
+    return Problem(max(line or 1, 1), words if len(words) <= 300 else words[:299] + "…")
+
+
+@cache
+def _schema() -> etree.XMLSchema:
+    return etree.XMLSchema(etree.parse(str(SCHEMA)))

@@ -1,0 +1,116 @@
+"""Where each field of a report stands in its XML: the one description that reading and writing share.
+
+A field that no shape mentions is an attribute of its own name. How values are spelled is in `codec`; what a
+document from elsewhere must look like is in `report.xsd`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from flowgrad.evidence import Confidence
+from flowgrad.report.report import (
+    CausalModel,
+    Metric,
+    Override,
+    Report,
+    RowList,
+    RowRecord,
+    RunIdentity,
+    RunReport,
+    Validation,
+)
+from flowgrad.rules.rule import Evidence
+
+SCHEMA_VERSION = "1.0"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A child element of the field's name that holds its text; left out where the field has its default."""
+
+    field: str
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """A mapping as attributes: of a child element named `tag`, or of the element itself where `tag` is empty."""
+
+    field: str
+    tag: str = ""
+
+
+@dataclass(frozen=True)
+class One:
+    """A child element for a nested object; left out where the field is None."""
+
+    field: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Many:
+    """A child element for each item; inside one element named `wrapper`, if given, that is left out without items."""
+
+    field: str
+    shape: Shape
+    wrapper: str = ""
+    count: str = ""
+    """Attribute that repeats the number of items."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How one dataclass stands in XML."""
+
+    cls: type
+    tag: str
+    """Element name; empty where the object itself decides (`Report.kind`)."""
+    children: tuple[Text | Attributes | One | Many, ...] = ()
+    """In document order."""
+    content: str = ""
+    """Field that is the element's own text."""
+    elsewhere: tuple[str, ...] = ()
+    """Fields that the reader and the writer of the root take care of."""
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Fields that are attributes, in the order written."""
+        taken = {self.content, *self.elsewhere, *(child.field for child in self.children)}
+        return tuple(field.name for field in fields(self.cls) if field.name not in taken)
+
+
+RUN = Shape(RunIdentity, "run", (Attributes("training", "training"), Attributes("environment", "environment")))
+
+CAUSAL_MODEL = Shape(
+    CausalModel,
+    "causal_model",
+    (
+        Text("premise"),
+        Text("implies"),
+        Text("action"),
+        Text("expected_effect"),
+        Text("risk"),
+        One("confidence", Shape(Confidence, "confidence", content="value")),
+        Many("evidence", Shape(Evidence, "metric"), wrapper="evidence"),
+        One(
+            "rows",
+            Shape(RowList, "rows", (Many("shown", Shape(RowRecord, "row", (Attributes("values"),)), count="shown"),)),
+        ),
+        Many("fix", Shape(Override, "override"), wrapper="fix"),
+        One("validation", Shape(Validation, "validation")),
+    ),
+)
+
+REPORT = Shape(
+    Report,
+    "",
+    (
+        One("run", RUN),
+        Many("measurements", Shape(Metric, "metric"), wrapper="measurements"),
+        Many("findings", CAUSAL_MODEL),
+    ),
+    elsewhere=("kind",),
+)
+
+RUN_REPORT = Shape(RunReport, "flowgrad_report", (One("run", RUN),), elsewhere=("reports",))

@@ -1,0 +1,135 @@
+"""A report as plain text for people; agents read the XML."""
+
+from __future__ import annotations
+
+import textwrap
+
+from flowgrad.evidence import Confidence
+from flowgrad.report.codec import clean
+from flowgrad.report.report import CausalModel, Metric, Override, Report, RowList, RunIdentity, RunReport, Validation
+from flowgrad.rules.rule import SEVERITIES
+
+WIDTH = 100
+IDS_SHOWN = 5
+
+_LABEL = 18
+
+
+def to_text(report: Report | RunReport) -> str:
+    """What was found, worst first (severity, then confidence), then what was measured. Lines of about 100 characters.
+
+    Figures are rounded to six digits; the XML holds them whole. Control characters are replaced, so that a report
+    from elsewhere cannot steer a terminal.
+    """
+    if isinstance(report, Report):
+        return _report(report)
+    parts = [_report(part) for part in report.reports]
+    return "\n".join([*([_run(report.run) + "\n"] if report.run else []), *parts])
+
+
+def _report(report: Report) -> str:
+    lines = [f"{_line(report.kind).capitalize()} report: {_line(report.layer)}"]
+    if report.run:
+        lines.append(_run(report.run))
+    lines.append("")
+    for finding in sorted(report.findings, key=_badness):
+        lines += [*_finding(finding), ""]
+    if report.healthy:
+        lines += ["No findings.", ""]
+    if report.measurements:
+        lines += ["Measurements", *_measurements(report.measurements), ""]
+    return "\n".join(lines)
+
+
+def _run(run: RunIdentity) -> str:
+    parts = [
+        f"Run {_line(run.id)}",
+        f"arm {_line(run.arm)}" if run.arm else "",
+        f"round {run.round}" if run.round else "",
+        f"seed {run.seed}" if run.seed is not None else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _badness(finding: CausalModel) -> tuple[int, float]:
+    rank = SEVERITIES.index(finding.severity) if finding.severity in SEVERITIES else -1
+    return -rank, -finding.confidence.value
+
+
+def _finding(finding: CausalModel) -> list[str]:
+    parts = [
+        ("Premise", finding.premise),
+        ("Implies", finding.implies),
+        ("Action", finding.action),
+        ("Expected effect", finding.expected_effect),
+        ("Risk", finding.risk),
+        ("Confidence", _confidence(finding.confidence)),
+        *(("Fix", _override(override)) for override in finding.fix),
+        ("Rows", _rows(finding.rows)),
+        ("Validation", _validation(finding.validation)),
+    ]
+    head = f"[{_line(finding.severity)}] {_line(finding.type)} (rule {_line(finding.rule)})"
+    return [head, *(line for label, text in parts if text for line in _labelled(label, text))]
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        _line(text),
+        WIDTH,
+        initial_indent=f"  {label}".ljust(_LABEL) + " ",
+        subsequent_indent=" " * (_LABEL + 1),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _confidence(confidence: Confidence) -> str:
+    if confidence.basis == "prior":
+        return f"{confidence.value:.2f} (prior: no validated run behind it)"
+    basis = f"{confidence.basis}: {confidence.confirmed} of {confidence.trials} confirmed"
+    return f"{confidence.value:.2f} ({basis}, 95% interval {confidence.low:.2f} to {confidence.high:.2f})"
+
+
+def _override(override: Override) -> str:
+    if override.value:
+        change = f"{override.was} -> {override.value}" if override.was else f"-> {override.value}"
+    else:
+        change = "value not known" if override.scale is None else f"times {_figure(override.scale)}"
+    return f"{override.path}: {change}"
+
+
+def _rows(rows: RowList | None) -> str:
+    if rows is None:
+        return ""
+    ids = ", ".join(str(row.id) for row in rows.shown[:IDS_SHOWN])
+    more = ", ..." if ids and rows.count > IDS_SHOWN else ""
+    return f"{rows.count}{': ' if ids else ''}{ids}{more}{f' (all in {rows.table})' if rows.table else ''}"
+
+
+def _validation(validation: Validation | None) -> str:
+    if validation is None:
+        return ""
+    v = validation
+    return (
+        f"{v.verdict}: {v.metric} {_figure(v.baseline)} -> {_figure(v.treated)} on {v.n} pairs ({v.unit}), "
+        f"difference {_figure(v.difference)}, 95% interval {_figure(v.ci_low)} to {_figure(v.ci_high)}, "
+        f"{v.test} p = {v.p:.2g}, adjusted {v.p_adjusted:.2g} for {v.family}"
+    )
+
+
+def _measurements(metrics: tuple[Metric, ...]) -> list[str]:
+    names, values = [_line(metric.name) for metric in metrics], [_figure(metric.value) for metric in metrics]
+    wide, broad = max(map(len, names)), max(map(len, values))
+    return [
+        f"  {name:<{wide}}  {value:>{broad}}  {_line(metric.unit)}".rstrip()
+        for name, value, metric in zip(names, values, metrics, strict=True)
+    ]
+
+
+def _figure(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _line(text: str) -> str:
+    """One line without characters that act on a terminal."""
+    return " ".join("".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in clean(text)).split())

@@ -1,0 +1,8 @@
+"""Rules: what a measurement means, written as data; see `RuleBook` to load and evaluate them."""
+
+from flowgrad.rules.condition import Condition
+from flowgrad.rules.expression import UnknownNameError
+from flowgrad.rules.rule import SEVERITIES, Evidence, Finding, Fix, Rule
+from flowgrad.rules.rulebook import RuleBook
+
+__all__ = ["SEVERITIES", "Condition", "Evidence", "Finding", "Fix", "Rule", "RuleBook", "UnknownNameError"]

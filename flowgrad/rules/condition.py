@@ -1,0 +1,151 @@
+"""Conditions: safe boolean expressions over named numbers, evaluated on one set of values or on many rows at once.
+
+A value that is not known is NaN. Conditions follow Kleene's three-valued logic (Kleene 1952, Introduction to
+Metamathematics, par. 64): a comparison with NaN on either side is *unknown* (also `!=`), `not unknown` is unknown,
+`unknown and False` is False, `unknown or True` is True, and a whole condition that is unknown does not hold. So
+neither `x > 1` nor `not (x > 1)` fires on a value that nobody has measured. Plain IEEE semantics, under which the
+second one would fire, is refused. Division by zero gives an infinity, or NaN for 0/0; it raises and warns nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flowgrad.rules.expression import ARITHMETIC, COMPARISONS, read_expression
+
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A checked boolean expression. Make one with `Condition.parse`; two conditions are equal if their texts are."""
+
+    text: str
+    """As written."""
+    names: tuple[str, ...] = field(compare=False)
+    """Names used, in order of appearance, each once."""
+    _tree: ast.expr = field(repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, text: str, names: Iterable[str]) -> Condition:
+        """Checks `text` against the grammar in `flowgrad.rules.expression`; `names` are the names it may use.
+
+        Raises:
+            UnknownNameError: (a RuleError) a name outside `names`, with its 1-based column and the nearest known name.
+            RuleError: anything else that is no boolean expression over numbers, with the piece and its column.
+        """
+        tree, used = read_expression(text, tuple(names))
+        return cls(text, used, tree)
+
+    def holds(self, values: Mapping[str, float]) -> bool:
+        """Whether the condition is true of `values`. A missing name is unknown, as NaN is."""
+        return bool(_evaluate(self._tree, self._columns(values)).true)
+
+    def select(self, columns: Mapping[str, ArrayLike]) -> BoolArray:
+        """Where the condition is true, in the common broadcast shape of all `columns` given (rows and scalars)."""
+        shape = np.broadcast_shapes(*(np.shape(column) for column in columns.values()))
+        return np.broadcast_to(_evaluate(self._tree, self._columns(columns)).true, shape).copy()
+
+    def known(self, columns: Mapping[str, ArrayLike]) -> BoolArray:
+        """Where no name that the condition uses is NaN or missing, in the same shape as `select`."""
+        shape = np.broadcast_shapes(*(np.shape(column) for column in columns.values()))
+        known = np.ones(shape, dtype=np.bool_)
+        for column in self._columns(columns).values():
+            known &= ~np.isnan(column)
+        return known
+
+    def thresholds(self) -> dict[str, float]:
+        """Name -> the number that it is directly compared with; the first one, where there are several."""
+        found: dict[str, float] = {}
+        for node in _in_order(self._tree):
+            if isinstance(node, ast.Compare):
+                sides = (node.left, *node.comparators)
+                for left, right in pairwise(sides):
+                    for name, number in ((left, right), (right, left)):
+                        value = _literal(number)
+                        if isinstance(name, ast.Name) and value is not None:
+                            found.setdefault(name.id, value)
+        return found
+
+    def _columns(self, columns: Mapping[str, ArrayLike]) -> dict[str, FloatArray]:
+        return {name: np.asarray(columns.get(name, np.nan), dtype=np.float64) for name in self.names}
+
+
+class _Truth(NamedTuple):
+    """Kleene truth values: `true` and `false` are never both set; neither set is unknown."""
+
+    true: BoolArray
+    false: BoolArray
+
+
+def _evaluate(tree: ast.expr, columns: Mapping[str, FloatArray]) -> _Truth:
+    with np.errstate(all="ignore"):
+        return _truth(tree, columns)
+
+
+def _truth(node: ast.expr, columns: Mapping[str, FloatArray]) -> _Truth:
+    match node:
+        case ast.BoolOp(op=op, values=values):
+            return reduce(_and if isinstance(op, ast.And) else _or, (_truth(value, columns) for value in values))
+        case ast.UnaryOp(operand=operand):
+            true, false = _truth(operand, columns)
+            return _Truth(false, true)
+        case ast.Compare(left=left, ops=ops, comparators=comparators):
+            sides = [_number(side, columns) for side in (left, *comparators)]
+            return reduce(_and, map(_comparison, ops, sides, sides[1:]))
+        case ast.Constant(value=bool() as value):
+            return _Truth(np.asarray(value), np.asarray(not value))
+    raise TypeError(f"{type(node).__name__} passed the check but has no truth value")
+
+
+def _number(node: ast.expr, columns: Mapping[str, FloatArray]) -> FloatArray:
+    match node:
+        case ast.BinOp(left=left, op=op, right=right):
+            return ARITHMETIC[type(op)](_number(left, columns), _number(right, columns))
+        case ast.UnaryOp(operand=operand):
+            return np.negative(_number(operand, columns))
+        case ast.Constant(value=int() | float() as value):
+            return np.asarray(float(value))
+        case ast.Name(id=name):
+            return columns[name]
+    raise TypeError(f"{type(node).__name__} passed the check but is no number")
+
+
+def _comparison(op: ast.cmpop, left: FloatArray, right: FloatArray) -> _Truth:
+    known = ~(np.isnan(left) | np.isnan(right))
+    true = COMPARISONS[type(op)](left, right)
+    return _Truth(true & known, ~true & known)
+
+
+def _and(left: _Truth, right: _Truth) -> _Truth:
+    return _Truth(left.true & right.true, left.false | right.false)
+
+
+def _or(left: _Truth, right: _Truth) -> _Truth:
+    return _Truth(left.true | right.true, left.false & right.false)
+
+
+def _literal(node: ast.expr) -> float | None:
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return float(value)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            inner = _literal(operand)
+            return None if inner is None else -inner
+    return None
+
+
+def _in_order(node: ast.AST) -> Iterable[ast.AST]:
+    """`node` and all below it, in the order written (`ast.walk` goes level by level)."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _in_order(child)

@@ -1,0 +1,57 @@
+"""Premises: format strings whose fields are `{name}` or `{name:spec}` and nothing else."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from string import Formatter
+
+from flowgrad.errors import RuleError
+from flowgrad.rules.expression import UnknownNameError
+from flowgrad.rules.suggestion import did_you_mean
+
+_TRIALS = (0.5, math.nan, math.inf)
+
+
+def check_premise(text: str, known: Collection[str]) -> None:
+    """Checks that `text` can be rendered from numbers named in `known`, whatever their values.
+
+    Attribute access, indexing, positional fields, conversions (`!r`) and nested format specs are refused: a premise
+    shows numbers and reaches into nothing.
+
+    Raises:
+        UnknownNameError: (a RuleError) a field outside `known`.
+        RuleError: anything else that cannot be rendered, naming the field.
+    """
+    try:
+        fields = [(name, spec or "", conversion) for _, name, spec, conversion in Formatter().parse(text)]
+    except ValueError as error:
+        raise RuleError(f"is no format string: {error} (write {{{{ and }}}} for braces)") from None
+    for name, spec, conversion in fields:
+        if name is not None:
+            _check_field(name, spec, conversion, known)
+
+
+def render_premise(text: str, values: Mapping[str, float]) -> str:
+    """`text` with the fields filled in; a name without a value is shown as nan."""
+    names = {name for _, name, _, _ in Formatter().parse(text) if name}
+    return text.format_map({name: float(values.get(name, math.nan)) for name in names})
+
+
+def _check_field(name: str, spec: str, conversion: str | None, known: Collection[str]) -> None:
+    shown = f"{{{name}{f'!{conversion}' if conversion else ''}{f':{spec}' if spec else ''}}}"
+    if conversion:
+        raise RuleError(f"field {shown!r} uses the conversion '!{conversion}'; write {{name}} or {{name:spec}}")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise RuleError(f"field {shown!r} is no plain name; write {{name}} or {{name:spec}}")
+    if name not in known:
+        raise UnknownNameError(name, f"unknown name {name!r} in field {shown!r}{did_you_mean(name, known)}")
+    # A width of a billion would be tried out below.
+    if "{" in spec or "}" in spec or re.search(r"[0-9]{3}", spec):
+        raise RuleError(f"field {shown!r} has a nested or oversized format spec; write a plain one such as '.3g'")
+    try:
+        for value in _TRIALS:
+            format(value, spec)
+    except ValueError as error:
+        raise RuleError(f"field {shown!r} has a format spec that does not fit a number: {error}") from None

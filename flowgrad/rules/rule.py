@@ -1,0 +1,104 @@
+"""The types that rules are made of, and the findings they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flowgrad.evidence import Confidence
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from flowgrad.rules.condition import Condition
+
+SEVERITIES = ("info", "low", "medium", "high", "critical")
+
+
+@dataclass(frozen=True)
+class Fix:
+    """Config overrides that a rule prescribes. Paths are dotted config paths such as `optimizer.lr`."""
+
+    set: Mapping[str, Any] = field(default_factory=dict)
+    """path -> new value."""
+    scale: Mapping[str, float] = field(default_factory=dict)
+    """path -> factor on the value that the config holds."""
+    copy: Mapping[str, str] = field(default_factory=dict)
+    """path -> measured name whose value becomes the new value."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every config path the fix touches, in the order written."""
+        return (*self.set, *self.scale, *self.copy)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One entry of the rule book. The YAML keys are the field names (without `id` and `source`)."""
+
+    id: str
+    """Key of the entry."""
+    subject: str
+    """Kind of measurements it reads: `embedding`, `training`, ..."""
+    type: str
+    """The finding's name in the XML, upper snake case, e.g. `ZOMBIE_EMBEDDINGS`."""
+    condition: Condition
+    """Boolean expression over the subject's scalars and the shares that rules define."""
+    premise: str
+    """Format string over the subject's scalars: what was measured."""
+    implies: str
+    """What follows from the premise."""
+    action: str
+    """Upper snake case verb phrase, e.g. `DECREASE_LEARNING_RATE`."""
+    expected_effect: str
+    """What the action should change."""
+    severity: str = "medium"
+    """One of `SEVERITIES`; within a round the most severe findings are treated first."""
+    rows: Condition | None = None
+    """Boolean expression over the subject's per-row measures: which rows the finding names."""
+    share: str | None = None
+    """Name under which the share of rows that satisfy `rows` is known to every rule of this subject
+    (among the rows for which all values in `rows` are known)."""
+    risk: str = ""
+    """What the action may cost."""
+    fix: Fix | None = None
+    """Config overrides; a rule without one informs only."""
+    reference: str = ""
+    """Paper, document or measurement that the threshold comes from."""
+    source: str = ""
+    """`FILE:LINE` (or `command line`) where the rule was read."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One measured value behind a finding."""
+
+    name: str
+    value: float
+    threshold: float | None = None
+    """The number that the condition compares it with, where it does so directly."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule whose condition held on some measurements."""
+
+    rule_id: str
+    type: str
+    severity: str
+    subject: str
+    """What it was found on, e.g. `item_emb`."""
+    premise: str
+    """Rendered: figures filled in."""
+    implies: str
+    action: str
+    expected_effect: str
+    confidence: Confidence
+    risk: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    rows: pd.DataFrame | None = None
+    """The rows that the rule names (all of them), worst first; None where the rule names no rows."""
+    fix: Fix | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """The scalars that the rule was evaluated on, for `fix.copy`."""

@@ -1,0 +1,190 @@
+"""The rule book: rules by id, loaded from YAML or an already composed config, evaluated on measurements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flowgrad.errors import RuleError
+from flowgrad.evidence import Confidence, posterior
+from flowgrad.measurements import Measurements
+from flowgrad.measures import VOCABULARY
+from flowgrad.rules.condition import BoolArray, Condition
+from flowgrad.rules.entries import Entry, read_entries
+from flowgrad.rules.premise import render_premise
+from flowgrad.rules.rule import SEVERITIES, Evidence, Finding, Rule
+from flowgrad.rules.suggestion import did_you_mean
+from flowgrad.rules.validation import Vocabulary, validate
+
+SHIPPED = Path(__file__).parents[1] / "conf" / "rules"
+"""Folder of the rules that come with the library."""
+
+
+@dataclass(frozen=True)
+class RuleBook(Mapping[str, Rule]):
+    """A checked set of rules; a mapping of rule id to `Rule`. Make one with `load` or `from_mapping`."""
+
+    rules: Mapping[str, Rule]
+    """By id, in book order."""
+
+    @classmethod
+    def load(cls, *paths: str | Path, vocabulary: Vocabulary = VOCABULARY) -> RuleBook:
+        """Reads YAML files and folders of them (every `*.yaml`, by name); without paths, the shipped rules.
+
+        A rule in a later file replaces the one of the same id in an earlier file, as a whole.
+
+        Raises:
+            RuleError: as `FILE:LINE: rule 'id': ...`, for the first thing that is wrong.
+        """
+        return cls(validate(read_entries(*(paths or (SHIPPED,))).values(), vocabulary))
+
+    @classmethod
+    def from_mapping(
+        cls,
+        mapping: Mapping[str, Any],
+        vocabulary: Vocabulary = VOCABULARY,
+        sources: Mapping[str, str] | None = None,
+    ) -> RuleBook:
+        """The same checks on rules that are composed already: id -> mapping of plain values (what Hydra gives).
+
+        `sources` says where a rule comes from, e.g. `conf/rules/mine.yaml:12`; without it, messages say `config`.
+
+        Raises:
+            RuleError: as `SOURCE: rule 'id': ...`, for the first thing that is wrong.
+        """
+        origins = sources or {}
+        entries = (Entry(rule_id, content, origins.get(rule_id, "config")) for rule_id, content in mapping.items())
+        return cls(validate(entries, vocabulary))
+
+    def __getitem__(self, rule_id: str) -> Rule:
+        return self.rules[rule_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rules)
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    def check_fix_paths(self, exists: Callable[[str], bool], suggest: Iterable[str] = ()) -> None:
+        """Checks that every fix changes something the config has, before anything is trained.
+
+        Args:
+            exists: dotted config path -> whether the config has it.
+            suggest: paths to offer for a misspelt one.
+
+        Raises:
+            RuleError: for the first path the config lacks, with the rule and its source.
+        """
+        for rule in self.rules.values():
+            for path in rule.fix.paths if rule.fix else ():
+                if not exists(path):
+                    hint = did_you_mean(path, suggest)
+                    raise RuleError(f"{rule.source}: rule {rule.id!r}: fix: the config has no {path!r}{hint}")
+
+    def shares(self, measurements: Measurements) -> dict[str, float]:
+        """Share name -> share of rows that satisfy its rule's `rows`, for all rules on this kind of subject.
+
+        Counted among the rows for which every value named in `rows` is known; NaN where there is no such row.
+        """
+        return {
+            rule.share: _share(rule.rows, measurements)
+            for rule in self._on(measurements)
+            if rule.share is not None and rule.rows is not None
+        }
+
+    def select(self, rule_id: str, measurements: Measurements) -> pd.DataFrame:
+        """The rows that a rule names, all columns kept, most exposed first (then by id); none if it names no rows.
+
+        Without an `exposures` column the rows keep their order.
+
+        Raises:
+            RuleError: an unknown rule id, or a rule on another kind of subject.
+        """
+        if rule_id not in self.rules:
+            raise RuleError(f"no rule {rule_id!r}{did_you_mean(rule_id, self.rules)}")
+        rule = self.rules[rule_id]
+        if rule.subject != measurements.kind:
+            raise RuleError(f"rule {rule_id!r} reads {rule.subject!r} measurements, got {measurements.kind!r}")
+        table = _row_table(measurements)
+        return table.iloc[:0] if rule.rows is None else _named_rows(rule.rows, measurements)
+
+    def evaluate(
+        self, measurements: Measurements, evidence: Mapping[str, Confidence] | None = None
+    ) -> tuple[Finding, ...]:
+        """Findings of all rules on this kind of subject whose condition holds, most severe first, then book order.
+
+        Args:
+            measurements: what a tracker saw.
+            evidence: rule id -> how often its fix was confirmed; a rule that is missing has the prior.
+        """
+        measured = {name: float(value) for name, value in measurements.scalars.items()} | self.shares(measurements)
+        trials = evidence or {}
+        fired = [rule for rule in self._on(measurements) if rule.condition.holds(measured)]
+        fired.sort(key=lambda rule: -SEVERITIES.index(rule.severity))
+        return tuple(_finding(rule, measurements, measured, trials.get(rule.id)) for rule in fired)
+
+    def _on(self, measurements: Measurements) -> Iterator[Rule]:
+        return (rule for rule in self.rules.values() if rule.subject == measurements.kind)
+
+
+def _finding(
+    rule: Rule, measurements: Measurements, measured: Mapping[str, float], confidence: Confidence | None
+) -> Finding:
+    thresholds = rule.condition.thresholds()
+    rows = None
+    if rule.rows is not None and "rows" in measurements.tables:
+        rows = _named_rows(rule.rows, measurements)
+    return Finding(
+        rule_id=rule.id,
+        type=rule.type,
+        severity=rule.severity,
+        subject=measurements.subject,
+        premise=render_premise(rule.premise, measured),
+        implies=rule.implies,
+        action=rule.action,
+        expected_effect=rule.expected_effect,
+        confidence=posterior() if confidence is None else confidence,
+        risk=rule.risk,
+        evidence=tuple(
+            Evidence(name, measured.get(name, math.nan), thresholds.get(name)) for name in rule.condition.names
+        ),
+        rows=rows,
+        fix=rule.fix,
+        measured=measured,
+    )
+
+
+def _row_table(measurements: Measurements) -> pd.DataFrame:
+    table = measurements.tables.get("rows")
+    return pd.DataFrame() if table is None else table
+
+
+def _row_columns(measurements: Measurements) -> dict[str, Any]:
+    """What a `rows` condition may name: scalars, and the columns of the row table."""
+    table = _row_table(measurements)
+    return {**measurements.scalars, **{str(name): table[name].to_numpy() for name in table.columns}}
+
+
+def _over_rows(mask: BoolArray, measurements: Measurements) -> BoolArray:
+    """`mask` with one entry a row, also where the condition named scalars alone."""
+    return np.broadcast_to(mask, len(_row_table(measurements)))
+
+
+def _share(rows: Condition, measurements: Measurements) -> float:
+    columns = _row_columns(measurements)
+    known, selected = (_over_rows(mask, measurements) for mask in (rows.known(columns), rows.select(columns)))
+    return float(selected[known].mean()) if known.any() else math.nan
+
+
+def _named_rows(rows: Condition, measurements: Measurements) -> pd.DataFrame:
+    table = _row_table(measurements)
+    named = table[_over_rows(rows.select(_row_columns(measurements)), measurements)]
+    if "exposures" not in named.columns:
+        return named
+    return named.sort_index(kind="stable").sort_values("exposures", ascending=False, kind="stable")

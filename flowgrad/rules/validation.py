@@ -1,0 +1,156 @@
+"""The one validator of rules: entries as written in, `Rule`s out, or an error that names the place."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from functools import partial
+from typing import Any, TypeVar
+
+from flowgrad.errors import RuleError
+from flowgrad.measurements import Measure
+from flowgrad.rules.condition import Condition
+from flowgrad.rules.entries import Entry
+from flowgrad.rules.expression import UnknownNameError
+from flowgrad.rules.fix import read_fix
+from flowgrad.rules.premise import check_premise
+from flowgrad.rules.rule import SEVERITIES, Rule
+from flowgrad.rules.suggestion import did_you_mean
+
+Vocabulary = Mapping[str, Sequence[Measure]]
+"""Subject kind -> everything a rule on that subject may name."""
+
+_KEYS = {field.name: field for field in fields(Rule) if field.name not in ("id", "source")}
+_REQUIRED = [name for name, field in _KEYS.items() if field.default is MISSING]
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_UPPER_SNAKE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What the rules of one subject may name."""
+
+    subject: str
+    scalars: tuple[str, ...]
+    per_row: tuple[str, ...]
+    shares: Mapping[str, Any]
+    """Share -> id of the rule that defines it."""
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Numbers that stand for the subject as a whole: usable in conditions, premises and `fix.copy`."""
+        return (*self.scalars, *self.shares)
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """Names usable in `rows`."""
+        return (*self.per_row, *self.scalars)
+
+    def why_unknown(self, name: str) -> str:
+        """More about a name that was not found where it was used."""
+        if name in self.per_row:
+            return f" ({name!r} is measured per row: it can stand in 'rows' only)"
+        if name in self.shares:
+            return f" ({name!r} is a share: it cannot stand in 'rows')"
+        return f" ({name!r} is no measure of {self.subject!r}, and a share of that name is defined by no rule)"
+
+
+def validate(entries: Iterable[Entry], vocabulary: Vocabulary) -> dict[str, Rule]:
+    """Rules by id, in the order of `entries`.
+
+    Raises:
+        RuleError: for the first fault, as `PLACE: rule 'id': KEY: what is wrong, and what would have been right`.
+    """
+    contents = [(entry, _checked_content(entry, vocabulary)) for entry in entries]
+    scopes = {subject: _scope(subject, measures, contents) for subject, measures in vocabulary.items()}
+    return {entry.id: _rule(entry, content, scopes[content["subject"]]) for entry, content in contents}
+
+
+def _checked_content(entry: Entry, vocabulary: Vocabulary) -> dict[str, Any]:
+    """The entry's keys, each of the right type, those left out or null dropped; names are not looked up yet."""
+    if not isinstance(entry.id, str) or not _IDENTIFIER.fullmatch(entry.id):
+        raise entry.error("the id must be an identifier such as zombie_rows")
+    if not isinstance(entry.content, Mapping):
+        raise entry.error(f"must be a mapping of keys to values, got {_shown(entry.content)}")
+    for key in entry.content:
+        if key not in _KEYS:
+            raise entry.error(f"unknown key {key!r}{did_you_mean(str(key), _KEYS)}", key)
+    content = {key: value for key, value in entry.content.items() if value is not None or key in _REQUIRED}
+    missing = [key for key in _REQUIRED if key not in content]
+    if missing:
+        raise entry.error(f"lacks the required {'key' if len(missing) == 1 else 'keys'} {', '.join(missing)}")
+    for key, value in content.items():
+        _check_value(entry, key, value, vocabulary)
+    return content
+
+
+def _check_value(entry: Entry, key: str, value: Any, vocabulary: Vocabulary) -> None:
+    error = partial(entry.error, key=key)
+    if key == "fix":
+        if not isinstance(value, Mapping):
+            raise error(f"fix: must be a mapping of set, scale or copy, got {_shown(value)}")
+    elif not isinstance(value, str):
+        raise error(f"{key}: must be text, got {_shown(value)}; put it in quotes")
+    elif key in _REQUIRED and not value.strip():
+        raise error(f"{key}: must not be empty")
+    elif key == "subject" and value not in vocabulary:
+        raise error(f"subject: nothing measures {value!r}; known: {', '.join(vocabulary)}")
+    elif key == "severity" and value not in SEVERITIES:
+        raise error(f"severity: must be one of {', '.join(SEVERITIES)}, got {value!r}")
+    elif key in ("type", "action") and not _UPPER_SNAKE.fullmatch(value):
+        raise error(f"{key}: must be upper snake case such as DECREASE_LEARNING_RATE, got {value!r}")
+
+
+def _scope(subject: str, measures: Sequence[Measure], contents: Iterable[tuple[Entry, Mapping[str, Any]]]) -> _Scope:
+    measured = {measure.name for measure in measures}
+    shares: dict[str, Any] = {}
+    for entry, content in contents:
+        if content["subject"] == subject and "share" in content:
+            _check_share(entry, content, measured, shares)
+            shares[content["share"]] = entry.id
+    scalars = tuple(measure.name for measure in measures if not measure.per_row)
+    per_row = tuple(measure.name for measure in measures if measure.per_row)
+    return _Scope(subject, scalars, per_row, shares)
+
+
+def _check_share(entry: Entry, content: Mapping[str, Any], measured: set[str], shares: Mapping[str, Any]) -> None:
+    share, error = content["share"], partial(entry.error, key="share")
+    if not _IDENTIFIER.fullmatch(share) or keyword.iskeyword(share):
+        raise error(f"share: must be an identifier such as zombie_share, got {share!r}")
+    if "rows" not in content:
+        raise error(f"share: {share!r} is the share of rows that satisfy 'rows', which is missing")
+    if share in measured:
+        raise error(f"share: {share!r} is already a measure of {content['subject']!r}")
+    if share in shares:
+        raise error(f"share: {share!r} is already defined by rule {shares[share]!r}")
+
+
+def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
+    condition = _named(entry, "condition", scope, lambda: Condition.parse(content["condition"], scope.figures))
+    _named(entry, "premise", scope, lambda: check_premise(content["premise"], scope.figures))
+    rows = None
+    if "rows" in content:
+        rows = _named(entry, "rows", scope, lambda: Condition.parse(content["rows"], scope.row_names))
+    fix = None
+    if "fix" in content:
+        fix = _named(entry, "fix", scope, lambda: read_fix(content["fix"], scope.figures))
+    prose = {key: value.strip() for key, value in content.items() if key not in ("condition", "rows", "fix")}
+    return Rule(id=entry.id, condition=condition, rows=rows, fix=fix, source=entry.source, **prose)
+
+
+def _named(entry: Entry, key: str, scope: _Scope, make: Callable[[], _T]) -> _T:
+    """What `make` gives; its errors get the place put in front."""
+    try:
+        return make()
+    except UnknownNameError as error:
+        raise entry.error(f"{key}: {error}{scope.why_unknown(error.name)}", key) from None
+    except RuleError as error:
+        raise entry.error(f"{key}: {error}", key) from None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"

@@ -1,0 +1,219 @@
+"""Paired designs: two arms trained on the same seeds, one mean a seed and arm.
+
+The seed is the unit. A test over the rows of one seed treats the seed's own effect as if it were many, and rejects
+a true null far too often (up to 79 % on a random split; docs/statistics.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.weightstats import DescrStatsW
+
+from flowgrad.errors import StatisticsError
+from flowgrad.statistics.multiplicity import holm
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """One test of one metric between two arms. `difference` is treated minus baseline, in the metric's unit."""
+
+    __test__ = False  # keeps pytest from collecting the class
+
+    test: str
+    """`paired_t`, `wilcoxon` or `sign`."""
+    metric: str
+    n: int
+    """Pairs."""
+    baseline: float
+    """Mean of the baseline arm over seeds."""
+    treated: float
+    difference: float
+    ci_low: float
+    """Lower end of the (1 - alpha) interval of the difference; NaN where the test gives none."""
+    ci_high: float
+    effect_size: float
+    """Cohen's d_z: mean over standard deviation of the paired differences (Cohen 1988)."""
+    statistic: float
+    df: float
+    p: float
+    """Two-sided."""
+    p_adjusted: float
+    """Equal to `p` until `adjust` was told the family."""
+    wins: int
+    """Seeds on which the treated arm was strictly better."""
+    higher_is_better: bool
+    verdict: str
+    """`confirmed` (better), `refuted` (worse) or `inconclusive` at level alpha, by `p_adjusted`."""
+
+
+def paired_t(
+    baseline: Sequence[float],
+    treated: Sequence[float],
+    *,
+    metric: str,
+    higher_is_better: bool,
+    alpha: float = 0.05,
+) -> TestResult:
+    """Two-sided paired t-test over seed means, with the interval of the mean difference.
+
+    Identical arms (every difference zero) give p = 1.
+
+    Raises:
+        StatisticsError: arms of different length, fewer than two pairs, a value that is not finite, or the same
+            difference other than zero on every seed, of which a t-test cannot say anything.
+    """
+    before, after = _checked(baseline, treated, metric)
+    difference = after - before
+    if not difference.any():
+        statistic, p, low, high, effect = 0.0, 1.0, 0.0, 0.0, 0.0
+    elif np.ptp(difference) <= 1e-12 * np.abs(difference).max():
+        raise StatisticsError(
+            f"{metric}: every seed differs by {difference[0]:.6g}; without variance between seeds there is no t-test. "
+            "Do the seeds reach the model?"
+        )
+    else:
+        described = DescrStatsW(difference)
+        statistic, p, _ = described.ttest_mean(0)
+        low, high = described.tconfint_mean(alpha)
+        effect = difference.mean() / difference.std(ddof=1)
+    return _result(
+        "paired_t", metric, before, after, higher_is_better, alpha, statistic, p, effect, len(before) - 1, low, high
+    )
+
+
+def wilcoxon(
+    baseline: Sequence[float],
+    treated: Sequence[float],
+    *,
+    metric: str,
+    higher_is_better: bool,
+    alpha: float = 0.05,
+) -> TestResult:
+    """Wilcoxon's signed-rank test, two-sided and exact: a check on `paired_t` that assumes no normality.
+
+    With five pairs or fewer it cannot reach p < .05. The effect size is the matched-pairs rank-biserial correlation
+    (Kerby 2014), negative where the treated arm is lower; there is no interval.
+
+    Raises:
+        StatisticsError: as `paired_t`, except that a constant difference is no obstacle.
+    """
+    before, after = _checked(baseline, treated, metric)
+    difference = after - before
+    moved = difference[difference != 0]
+    if not len(moved):
+        return _result("wilcoxon", metric, before, after, higher_is_better, alpha, 0.0, 1.0, 0.0)
+    ties = len(np.unique(np.abs(moved))) < len(moved)
+    statistic, p = stats.wilcoxon(moved, method="auto" if ties else "exact")
+    ranks = stats.rankdata(np.abs(moved))
+    effect = (ranks * np.sign(moved)).sum() / ranks.sum()
+    return _result("wilcoxon", metric, before, after, higher_is_better, alpha, statistic, p, effect)
+
+
+def sign_test(
+    baseline: Sequence[float],
+    treated: Sequence[float],
+    *,
+    metric: str,
+    higher_is_better: bool,
+    alpha: float = 0.05,
+) -> TestResult:
+    """Two-sided exact sign test (Conover 1999, ch. 3.4), for arms of which some seeds diverged.
+
+    A value that is not finite is worse than any that is; two of them tie, and ties do not count. The means, the
+    difference and an interval do not exist where a value is not finite; the effect size is wins minus losses over
+    their sum, signed like a difference.
+
+    Raises:
+        StatisticsError: arms of different length, or fewer than two pairs.
+    """
+    before, after = _paired(baseline, treated, metric)
+    worst = -np.inf if higher_is_better else np.inf
+    a, b = (np.where(np.isfinite(values), values, worst) for values in (before, after))
+    up, down = int((b > a).sum()), int((b < a).sum())
+    p = stats.binomtest(up, up + down).pvalue if up + down else 1.0
+    effect = (up - down) / (up + down) if up + down else 0.0
+    result = _result("sign", metric, before, after, higher_is_better, alpha, float(min(up, down)), p, effect)
+    result = replace(result, wins=up if higher_is_better else down)
+    return replace(result, verdict=verdict(result, alpha))
+
+
+def adjust(results: Sequence[TestResult], alpha: float = 0.05) -> list[TestResult]:
+    """The same results with Holm-adjusted p-values over all of them, and the verdicts that follow."""
+    adjusted = [replace(r, p_adjusted=p) for r, p in zip(results, holm([r.p for r in results]), strict=True)]
+    return [replace(r, verdict=verdict(r, alpha)) for r in adjusted]
+
+
+def verdict(result: TestResult, alpha: float) -> str:
+    """What the adjusted p and the direction say together."""
+    if not result.p_adjusted < alpha:
+        return "inconclusive"
+    # The effect size has the difference's sign, and exists where a mean does not.
+    better = result.effect_size > 0 if result.higher_is_better else result.effect_size < 0
+    return "confirmed" if better else "refuted"
+
+
+def gap_closed(baseline: float, treated: float, reference: float) -> float:
+    """Share of the distance from `baseline` to `reference` that `treated` covers; NaN where there is no distance.
+
+    1 reaches the reference, more than 1 passes it, less than 0 moves away.
+    """
+    gap = reference - baseline
+    return (treated - baseline) / gap if gap else float("nan")
+
+
+def _paired(baseline: Sequence[float], treated: Sequence[float], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    before, after = np.asarray(baseline, dtype=float), np.asarray(treated, dtype=float)
+    if before.shape != after.shape or before.ndim != 1:
+        raise StatisticsError(f"{metric}: the arms are not paired: {before.shape} against {after.shape} values")
+    if len(before) < 2:
+        raise StatisticsError(f"{metric}: {len(before)} pair(s) of seeds; a paired test needs at least 2")
+    return before, after
+
+
+def _checked(baseline: Sequence[float], treated: Sequence[float], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    before, after = _paired(baseline, treated, metric)
+    for arm, values in (("baseline", before), ("treated", after)):
+        if not np.isfinite(values).all():
+            at = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise StatisticsError(f"{metric}: the {arm} arm's value {values[at]} at pair {at} is not finite")
+    return before, after
+
+
+def _result(
+    test: str,
+    metric: str,
+    before: np.ndarray,
+    after: np.ndarray,
+    higher_is_better: bool,
+    alpha: float,
+    statistic: float,
+    p: float,
+    effect_size: float,
+    df: float = float("nan"),
+    low: float = float("nan"),
+    high: float = float("nan"),
+) -> TestResult:
+    difference = after - before
+    result = TestResult(
+        test=test,
+        metric=metric,
+        n=len(difference),
+        baseline=float(before.mean()),
+        treated=float(after.mean()),
+        difference=float(difference.mean()),
+        ci_low=float(low),
+        ci_high=float(high),
+        effect_size=float(effect_size),
+        statistic=float(statistic),
+        df=float(df),
+        p=float(p),
+        p_adjusted=float(p),
+        wins=int((difference > 0).sum() if higher_is_better else (difference < 0).sum()),
+        higher_is_better=higher_is_better,
+        verdict="inconclusive",
+    )
+    return replace(result, verdict=verdict(result, alpha))

@@ -1,0 +1,1 @@
+"""The application: Hydra-configured experiments on real data."""

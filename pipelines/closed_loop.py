@@ -1,0 +1,71 @@
+"""The main job: diagnose, prescribe, apply, retrain, prove."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from pipelines import console, results
+from pipelines.checks import check_settings
+from pipelines.comparison import comparisons, observe, significance
+from pipelines.composition import composed, tuned_overrides
+from pipelines.data import load
+from pipelines.diagnosis import Diagnosis
+from pipelines.rule_book import rule_book
+from pipelines.treatment import treat
+
+_logger = logging.getLogger(__name__)
+
+
+def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], folder: Path) -> None:
+    """Run one experiment into `folder`.
+
+    Args:
+        config: the baseline's composed config.
+        task: the overrides that it was composed from.
+        rule_folders: Hydra's config sources, to tell where a faulty rule stands.
+        folder: run folder; every file is written there, whole or not at all.
+
+    Raises:
+        FlowGradError: bad config, rules or data, before anything is trained.
+    """
+    check_settings(config)
+    book = rule_book(config, task, rule_folders)
+    tuned = composed(tuned_overrides(task, config.tuned)) if config.tuned else None
+    data = load(config.dataset)
+    _logger.info("data: %s; sha256 %s", data.ratings.source, data.ratings.sha256)
+    with console.progress() as bar:
+        diagnosing = bar.add_task("diagnose", total=None)
+
+        def on_round(diagnosis: Diagnosis) -> None:
+            bar.advance(diagnosing)
+            found = [f"{f.type} on {f.subject}" for f in diagnosis.all_findings]
+            _logger.info("round %d: %s", diagnosis.round, "; ".join(found) or "nothing found")
+            _logger.info("round %d prescribes: %s", diagnosis.round, diagnosis.prescription.shell or "nothing")
+            for rule, why in diagnosis.prescription.overruled.items():
+                _logger.info("round %d: %s %s", diagnosis.round, rule, why)
+
+        diagnoses = treat(config, task, data, book, on_round)
+        bar.remove_task(diagnosing)
+        results.write_config(folder, diagnoses)
+        results.write_prescription(folder, diagnoses)
+        results.write_reports(folder, diagnoses, data, book, {})
+
+        rounds = len(diagnoses) - 1
+        arms = {results.arm_name(diagnosis, rounds): diagnosis.config for diagnosis in diagnoses}
+        if tuned is not None:
+            arms["tuned"] = tuned
+        arms["aa"] = config
+        test = list(config.seeds.test)
+        seeds = {arm: test for arm in arms} | {"aa": [seed + config.comparison.aa_offset for seed in test]}
+        proving = bar.add_task("prove", total=sum(map(len, seeds.values())))
+        observed = observe(arms, seeds, data, lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"))
+    planned = comparisons(rounds)
+    table = significance(observed.observations, planned, config.comparison.metrics, config.comparison.alpha)
+    validations = results.write_proof(folder, observed, table, diagnoses, config.comparison.metrics[0])
+    results.write_reports(folder, diagnoses, data, book, validations)
+    _logger.info("verdicts: %s", dict(zip(table["comparison"], table["verdict"], strict=True)))
+    console.print_outcome(diagnoses, table, folder)

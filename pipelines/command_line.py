@@ -1,0 +1,54 @@
+"""What the command line needs beyond Hydra: flags in any place, errors in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from omegaconf.errors import OmegaConfBaseException
+
+_TAKE_A_VALUE = {
+    "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c",
+    "--experimental-rerun",
+}  # fmt: skip
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """The same arguments with flags before overrides; Hydra's parser takes overrides in one stretch only.
+
+    >>> flags_first(["experiment=movielens_mf", "--config-dir", "mine", "+rules=mine"])
+    ['--config-dir', 'mine', 'experiment=movielens_mf', '+rules=mine']
+    """
+    flags, overrides = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument.startswith("-"):
+            flags.append(argument)
+            if argument in _TAKE_A_VALUE:
+                flags += [value for value in [next(rest, None)] if value is not None]
+        else:
+            overrides.append(argument)
+    return flags + overrides
+
+
+def one_line(error: BaseException) -> str:
+    """The error and what caused it, as one line without Hydra's hints on debugging."""
+    parts: list[str] = []
+    current: BaseException | None = error
+    while current is not None:
+        part = _flat(current)
+        if part and not any(part in seen for seen in parts):
+            parts.append(part)
+        current = current.__cause__
+    return ": ".join(parts)
+
+
+def _flat(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    kept = [line for line in lines if line and not line.startswith(_NOISE)]
+    cut = next((n for n, line in enumerate(kept) if line.startswith("Config search path")), len(kept))
+    text = " ".join(kept[:cut])
+    key = error.full_key if isinstance(error, OmegaConfBaseException) else None
+    return f"{key}: {text}" if key and str(key) not in text else text
+
+
+_NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https://")

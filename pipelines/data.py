@@ -1,0 +1,79 @@
+"""The ratings as the loops want them: index tensors, split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from hydra.utils import get_method
+from omegaconf import DictConfig
+from pandas import DataFrame
+from torch import Tensor
+
+from datasets.ratings import Ratings, leave_one_out, random_split
+from flowgrad.errors import FlowGradError
+from pipelines.settings import DatasetSettings
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Ratings as tensors of one length."""
+
+    users: Tensor
+    """int64, shape (n,)."""
+    items: Tensor
+    """int64, shape (n,)."""
+    ratings: Tensor
+    """float32, shape (n,)."""
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __getitem__(self, index: Tensor) -> Examples:
+        return Examples(self.users[index], self.items[index], self.ratings[index])
+
+
+@dataclass(frozen=True)
+class Data:
+    """One data set, split. Only `Comparison` reads `test`."""
+
+    ratings: Ratings
+    train: Examples
+    validation: Examples
+    test: Examples
+
+    @property
+    def n_users(self) -> int:
+        """Users of the whole data set."""
+        return self.ratings.n_users
+
+    @property
+    def n_items(self) -> int:
+        """Items of the whole data set."""
+        return self.ratings.n_items
+
+
+def load(settings: DictConfig) -> Data:
+    """Load and split what the `dataset` node of the config names.
+
+    Raises:
+        FlowGradError: no such split, or whatever the loader finds wrong.
+    """
+    own = {field.name for field in fields(DatasetSettings)}
+    loader = get_method(settings._target_)
+    ratings: Ratings = loader(**{key: value for key, value in settings.items() if key not in own})
+    if settings.split == "leave_one_out":
+        split = leave_one_out(ratings)
+    elif settings.split == "random":
+        split = random_split(ratings, settings.test_share, settings.validation_share, settings.split_seed)
+    else:
+        raise FlowGradError(f"dataset.split={settings.split!r} is unknown; use leave_one_out or random")
+    return Data(ratings, _examples(split.train), _examples(split.validation), _examples(split.test))
+
+
+def _examples(frame: DataFrame) -> Examples:
+    return Examples(
+        torch.tensor(frame["user"].to_numpy()),
+        torch.tensor(frame["item"].to_numpy()),
+        torch.tensor(frame["rating"].to_numpy(), dtype=torch.float32),
+    )

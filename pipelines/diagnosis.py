@@ -1,0 +1,129 @@
+"""Train once, watched, on the diagnosis seed; evaluate the rules; prescribe."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from flowgrad.measurements import Measurements
+from flowgrad.prescription import Prescription, prescribe
+from flowgrad.report import RunIdentity, RunReport, Validation, build_report, causal_model, with_validations
+from flowgrad.rules import Finding, RuleBook
+from pipelines.composition import config_sha256
+from pipelines.data import Data
+from pipelines.training.loop import Trained, train
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What one watched run on the diagnosis seed showed."""
+
+    round: int
+    """From 1. The last one of a run diagnoses the treated config."""
+    config: DictConfig
+    overrides: tuple[str, ...]
+    """The task's overrides that gave `config`."""
+    trained: Trained
+    findings: tuple[tuple[Measurements, tuple[Finding, ...]], ...]
+    """What was measured on each subject and what was found there."""
+    prescription: Prescription
+    """Of this round; empty where no finding has a fix that would change the config."""
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """Findings on every subject, in order of the subjects."""
+        return tuple(finding for _, found in self.findings for finding in found)
+
+
+def diagnose(config: DictConfig, overrides: tuple[str, ...], data: Data, book: RuleBook, number: int) -> Diagnosis:
+    """Train on the diagnosis seed with trackers, and say what the rule book makes of it."""
+    trained = train(config, data, config.seeds.diagnosis, watched=True)
+    findings = tuple((seen, book.evaluate(seen)) for seen in trained.measurements)
+    prescription = prescribe([finding for _, found in findings for finding in found], config)
+    return Diagnosis(number, config, overrides, trained, findings, prescription)
+
+
+def run_report(
+    diagnosis: Diagnosis,
+    data: Data,
+    book: RuleBook,
+    arm: str,
+    tables: Mapping[str, str],
+    validations: Mapping[str, Validation],
+) -> RunReport:
+    """The diagnosis as one document.
+
+    Args:
+        diagnosis: what was found.
+        data: what it was found on.
+        book: the rules, for the shares they define.
+        arm: `baseline`, `round1`, ... `treated`.
+        tables: subject -> file that names all rows found on it.
+        validations: rule id -> the test of its fix, for the rules of this round's prescription.
+    """
+    config, trained = diagnosis.config, diagnosis.trained
+    overruled = diagnosis.prescription.overruled
+    identity = RunIdentity(
+        id=f"{config.name}-{config_sha256(config)[:6]}",
+        arm=arm,
+        round=diagnosis.round,
+        seed=config.seeds.diagnosis,
+        config_sha256=config_sha256(config),
+        data_sha256=data.ratings.sha256,
+        training={
+            "optimizer": config.optimizer._target_.rpartition(".")[2],
+            "lr": config.optimizer.lr,
+            "batch_size": config.training.batch_size,
+            "epochs": len(trained.train_losses),
+            "steps": trained.steps,
+            "loss_first": trained.train_losses[0],
+            "loss_last": trained.train_losses[-1],
+        },
+        environment={"flowgrad": _flowgrad_version(), "torch": version("torch"), "python": platform.python_version()},
+    )
+    reports = []
+    for seen, found in diagnosis.findings:
+        models = [
+            causal_model(f, _overrides(f, diagnosis), table=tables.get(seen.subject, "") if f.rows is not None else "")
+            for f in found
+        ]
+        measured = Measurements(seen.kind, seen.subject, {**seen.scalars, **book.shares(seen)}, seen.tables, seen.step)
+        reports.append(with_validations(build_report(measured, models), validations))
+    assert all(rule in {f.rule_id for f in diagnosis.all_findings} for rule in overruled)
+    return RunReport(tuple(reports), identity)
+
+
+def named_rows(diagnosis: Diagnosis, data: Data) -> dict[str, pd.DataFrame]:
+    """Subject -> all rows that findings name there: rule, row, the data set's own id, and the row's measures."""
+    tables = {}
+    for seen, found in diagnosis.findings:
+        parts = [f.rows.reset_index(names="row").assign(rule=f.rule_id) for f in found if f.rows is not None]
+        if not parts:
+            continue
+        table = pd.concat(parts, ignore_index=True)
+        ids = {"user_emb": data.ratings.user_ids, "item_emb": data.ratings.item_ids}.get(seen.subject)
+        table.insert(0, "id", table["row"] if ids is None else ids[table["row"].to_numpy()])
+        table.insert(0, "rule", table.pop("rule"))
+        tables[seen.subject] = table
+    return tables
+
+
+def _overrides(finding: Finding, diagnosis: Diagnosis) -> tuple:
+    """The finding's fix where it was prescribed; where it waits, what it would change on this config."""
+    if finding.fix is None:
+        return ()
+    own = diagnosis.prescription.by_rule.get(finding.rule_id)
+    if own is not None:
+        return own
+    return prescribe([finding], diagnosis.config).by_rule.get(finding.rule_id, ())
+
+
+def _flowgrad_version() -> str:
+    from flowgrad import __version__
+
+    return __version__

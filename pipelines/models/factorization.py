@@ -1,0 +1,67 @@
+"""Matrix factorisation (Koren, Bell & Volinsky 2009, Matrix Factorization Techniques for Recommender Systems)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class MatrixFactorization(nn.Module):
+    """Score of user u and item i: p_u . q_i, with `biases` + mean + b_u + b_i.
+
+    The mean is that of the training ratings and is not trained.
+    """
+
+    def __init__(
+        self,
+        n_users: int,
+        n_items: int,
+        mean: float,
+        *,
+        dim: int,
+        biases: bool,
+        init_std: float,
+        sparse: bool,
+        generator: torch.Generator,
+    ) -> None:
+        """Draw the initial embeddings from N(0, init_std^2) by `generator`; biases start at 0."""
+        super().__init__()
+        self.user_emb = nn.Embedding(n_users, dim, sparse=sparse)
+        self.item_emb = nn.Embedding(n_items, dim, sparse=sparse)
+        for table in (self.user_emb, self.item_emb):
+            nn.init.normal_(table.weight, 0.0, init_std, generator=generator)
+        self.user_bias = _zeros(n_users, sparse) if biases else None
+        self.item_bias = _zeros(n_items, sparse) if biases else None
+        self.register_buffer("mean", torch.tensor(mean if biases else 0.0, dtype=torch.float32))
+
+    def rows(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """The rows of each example: p (n, dim), q (n, dim), and b_u, b_i (n,) or None."""
+        return (
+            self.user_emb(users),
+            self.item_emb(items),
+            None if self.user_bias is None else self.user_bias(users)[:, 0],
+            None if self.item_bias is None else self.item_bias(items)[:, 0],
+        )
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores of the pairs, shape (n,)."""
+        p, q, b_user, b_item = self.rows(users, items)
+        return self.score(p, q, b_user, b_item)
+
+    def score(self, p: Tensor, q: Tensor, b_user: Tensor | None, b_item: Tensor | None) -> Tensor:
+        """Scores from rows, shape (n,)."""
+        scores = (p * q).sum(dim=1)
+        if b_user is not None and b_item is not None:
+            scores = scores + self.mean + b_user + b_item
+        return scores
+
+    def score_all(self, users: Tensor) -> Tensor:
+        """Scores of every item for each user, shape (n, n_items), up to a constant a user."""
+        scores = self.user_emb(users) @ self.item_emb.weight.T
+        return scores if self.item_bias is None else scores + self.item_bias.weight[:, 0]
+
+
+def _zeros(count: int, sparse: bool) -> nn.Embedding:
+    table = nn.Embedding(count, 1, sparse=sparse)
+    nn.init.zeros_(table.weight)
+    return table

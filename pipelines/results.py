@@ -1,0 +1,133 @@
+"""What a run leaves in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from omegaconf import OmegaConf
+
+from flowgrad.files import write_atomically
+from flowgrad.report import Validation, write
+from flowgrad.rules import RuleBook
+from pipelines.comparison import Observed, round_comparison, significance, validation
+from pipelines.data import Data
+from pipelines.diagnosis import Diagnosis, named_rows, run_report
+from pipelines.tables import write_csv, write_table
+
+_SHOWN = [
+    "comparison", "metric", "test", "n", "baseline", "treated", "difference", "ci_low", "ci_high",
+    "effect_size", "p", "p_adjusted", "wins", "gap_closed", "verdict",
+]  # fmt: skip
+
+
+def report_stem(diagnosis: Diagnosis, rounds: int) -> str:
+    """File name of a diagnosis: `report` before, `report_treated` after, `report_round2` ... between."""
+    if diagnosis.round == 1:
+        return "report"
+    return "report_treated" if diagnosis.round == rounds + 1 else f"report_round{diagnosis.round}"
+
+
+def arm_name(diagnosis: Diagnosis, rounds: int) -> str:
+    """Arm whose config was diagnosed: `baseline`, `round1`, ... `treated`."""
+    if diagnosis.round == 1:
+        return "baseline"
+    return "treated" if diagnosis.round == rounds + 1 else f"round{diagnosis.round - 1}"
+
+
+def write_reports(
+    folder: Path, diagnoses: Sequence[Diagnosis], data: Data, book: RuleBook, validations: Mapping[int, Validation]
+) -> None:
+    """Every round's report with its row tables; `validations` holds the test of each round's prescription."""
+    rounds = len(diagnoses) - 1
+    for diagnosis in diagnoses:
+        stem = report_stem(diagnosis, rounds)
+        tables = {}
+        for subject, rows in named_rows(diagnosis, data).items():
+            tables[subject] = f"{stem.replace('report', f'rows_{subject}', 1)}.csv"
+            write_csv(rows, folder / tables[subject])
+        proof = validations.get(diagnosis.round)
+        proven = dict.fromkeys(diagnosis.prescription.rules, proof) if proof else {}
+        write(run_report(diagnosis, data, book, arm_name(diagnosis, rounds), tables, proven), folder / f"{stem}.xml")
+
+
+def write_prescription(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
+    """Every round's overrides, the rules behind them, and the command that runs the treated config."""
+    treated = diagnoses[-1]
+    content = {
+        "experiment": treated.config.name,
+        "rounds": [
+            {
+                "overrides": list(d.prescription.overrides),
+                "rules": list(d.prescription.rules),
+                "was": dict(d.prescription.was),
+            }
+            for d in diagnoses[:-1]
+        ],
+        "command": command(treated.overrides),
+    }
+    write_atomically(
+        folder / "prescription.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000).encode()
+    )
+
+
+def command(overrides: Sequence[str]) -> str:
+    """The shell command that runs these overrides."""
+    return " ".join(["python -m pipelines.run", *map(shlex.quote, overrides)])
+
+
+def write_config(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
+    """The baseline's config, resolved, and the treated one's where there is one."""
+    for stem, diagnosis in {"config": diagnoses[0], "config_treated": diagnoses[-1]}.items():
+        if stem == "config" or len(diagnoses) > 1:
+            write_atomically(folder / f"{stem}.yaml", OmegaConf.to_yaml(diagnosis.config, resolve=True).encode())
+
+
+def write_proof(
+    folder: Path, observed: Observed, table: pd.DataFrame, diagnoses: Sequence[Diagnosis], metric: str
+) -> dict[int, Validation]:
+    """Observations, significance and curves; gives the validation of each round's prescription."""
+    write_csv(observed.observations, folder / "observations.csv")
+    write_table(table, folder, "significance", _SHOWN)
+    write_atomically(folder / "learning_curves.png", learning_curves(observed.curves))
+    sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()
+    rounds = len(diagnoses) - 1
+    return {n: validation(table, round_comparison(n, rounds), metric, sha256) for n in range(1, rounds + 1)}
+
+
+def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
+    """Validation loss by epoch, one line an arm: mean over seeds, band from the lowest to the highest. PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for arm, runs in curves.items():
+        if arm == "aa":
+            continue  # the baseline again
+        longest = max(map(len, runs))
+        # A run that stopped early counts as long as it lasted.
+        losses = np.array([[*run, *[np.nan] * (longest - len(run))] for run in runs])
+        epochs = np.arange(1, longest + 1)
+        (line,) = axes.plot(epochs, np.nanmean(losses, axis=0), label=f"{arm} ({len(runs)} seeds)", marker=".")
+        axes.fill_between(epochs, np.nanmin(losses, axis=0), np.nanmax(losses, axis=0), color=line.get_color(), alpha=0.2)
+    axes.set(xlabel="epoch", ylabel="validation loss")
+    if _spread(curves) > 10:
+        axes.set_yscale("log")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _spread(curves: Mapping[str, Sequence[Sequence[float]]]) -> float:
+    """Highest over lowest finite loss."""
+    values = np.array([loss for runs in curves.values() for run in runs for loss in run])
+    values = values[np.isfinite(values) & (values > 0)]
+    return float(values.max() / values.min()) if len(values) else 1.0

@@ -1,0 +1,86 @@
+"""The rule book of a composed config, checked before anything is trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from flowgrad.prescription import has_path
+from flowgrad.rules import RuleBook
+
+_OVERRIDE = re.compile(r"^\+{0,2}rules\.([A-Za-z_]\w*)[.=]")
+
+
+def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -> RuleBook:
+    """The rules of `config.rules`, every one of them valid and every fix on a path that the config has.
+
+    Args:
+        config: the composed config.
+        task: its overrides; a rule changed there says so in errors.
+        folders: Hydra's config sources (`file://...`, `pkg://...`), first the one that wins.
+
+    Raises:
+        RuleError: names file, rule and position of the first thing that is wrong.
+    """
+    rules = OmegaConf.to_container(config.rules, resolve=True)
+    assert isinstance(rules, dict)
+    book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders))
+    paths = list(_paths(config))
+    book.check_fix_paths(lambda path: has_path(config, path), suggest=paths)
+    return book
+
+
+def _origins(rules: dict, task: Sequence[str], folders: Sequence[str]) -> dict[str, str]:
+    """Rule id -> `FILE:LINE`, or the override that wrote it."""
+    origins: dict[str, str] = {}
+    for file in _rule_files(folders):
+        for rule_id, line in _lines(file):
+            origins.setdefault(rule_id, f"{_shown(file)}:{line}")
+    for override in task:
+        if match := _OVERRIDE.match(override):
+            origins[match[1]] = f"command line ({override.partition('=')[0]})"
+    return {rule_id: origin for rule_id, origin in origins.items() if rule_id in rules}
+
+
+def _rule_files(folders: Sequence[str]) -> Iterator[Path]:
+    for folder in folders:
+        kind, _, place = folder.partition("://")
+        if kind == "file":
+            root = Path(place)
+        elif kind == "pkg" and place.startswith("flowgrad"):
+            root = Path(str(files(place)))
+        else:
+            continue
+        yield from sorted((root / "rules").glob("*.yaml"))
+
+
+def _lines(file: Path) -> Iterator[tuple[str, int]]:
+    """Top-level keys of a YAML file with their lines; nothing where it is not a mapping (Hydra has said so)."""
+    root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    if isinstance(root, yaml.MappingNode):
+        for key, _ in root.value:
+            yield str(key.value), key.start_mark.line + 1
+
+
+def _shown(file: Path) -> str:
+    try:
+        return str(file.relative_to(Path.cwd()))
+    except ValueError:
+        return str(file)
+
+
+def _paths(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in node:
+        if prefix == "" and key in ("rules", "hydra"):
+            continue
+        path = f"{prefix}{key}"
+        value = node._get_node(key)
+        if isinstance(value, DictConfig) and not value._is_none() and not value._is_missing():
+            yield from _paths(value, f"{path}.")
+        else:
+            yield path

@@ -1,0 +1,87 @@
+"""`python -m pipelines.run experiment=movielens_mf`: one experiment, all arms, all seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from flowgrad.errors import FlowGradError
+from pipelines.command_line import flags_first, one_line
+from pipelines.settings import register
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def job(config: DictConfig) -> None:
+    """One job: a run, or one of a sweep."""
+    from pipelines.closed_loop import run  # after Hydra has checked the command line: torch is slow to import
+
+    context = HydraConfig.get()
+    folder = Path(context.runtime.output_dir)
+    sources = [f"{s.schema}://{s.path}" if "://" not in s.path else s.path for s in context.runtime.config_sources]
+    with _logging_to(folder / "run.log"):
+        run(config, list(context.overrides.task), list(reversed(sources)), folder)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. 0: done, whatever the verdict. 2: bad input, named in one line on standard error."""
+    register()
+    OmegaConf.register_new_resolver("run_hash", _run_hash, replace=True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hands us the exception; Hydra's own way is several lines and exit code 1
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    sys.argv = ["python -m pipelines.run", *flags_first(given)]
+    try:
+        job()
+    except (FlowGradError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is in the run folder", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run_hash(overrides: str) -> str:
+    return hashlib.sha256(f"{overrides}\n{os.getpid()}".encode()).hexdigest()[:8]
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Everything to the run's log; warnings to the terminal as well."""
+    root = logging.getLogger()
+    file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.WARNING)
+    terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    level = root.level
+    root.setLevel(logging.INFO)
+    handlers = (file, terminal)
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, FlowGradError):
+            root.removeHandler(terminal)  # Python prints the traceback there
+            root.exception("the run failed")
+        raise
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(level)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

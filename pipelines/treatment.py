@@ -1,0 +1,34 @@
+"""Rounds of diagnose, fix, diagnose again, all on the diagnosis seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from omegaconf import DictConfig
+
+from flowgrad.rules import RuleBook
+from pipelines.composition import composed, with_overrides
+from pipelines.data import Data
+from pipelines.diagnosis import Diagnosis, diagnose
+
+
+def treat(
+    config: DictConfig,
+    task: Sequence[str],
+    data: Data,
+    book: RuleBook,
+    on_round: Callable[[Diagnosis], None] = lambda _: None,
+) -> tuple[Diagnosis, ...]:
+    """Diagnose and fix until nothing is prescribed, at most `config.rounds` times.
+
+    Returns:
+        One diagnosis more than there are prescriptions: the last is of the treated config. Its own prescription is
+        not applied; it is not empty only where the rounds ran out.
+    """
+    diagnoses = [diagnose(config, tuple(task), data, book, 1)]
+    on_round(diagnoses[-1])
+    while diagnoses[-1].prescription and len(diagnoses) <= config.rounds:
+        overrides = tuple(with_overrides(diagnoses[-1].overrides, diagnoses[-1].prescription.overrides))
+        diagnoses.append(diagnose(composed(overrides), overrides, data, book, len(diagnoses) + 1))
+        on_round(diagnoses[-1])
+    return tuple(diagnoses)

@@ -1,0 +1,62 @@
+from dataclasses import replace
+
+from flowgrad.report import Override, Report, to_text
+
+EXPECTED = """\
+Embedding report: item_emb
+Run movielens_mf-3f2a9c, arm baseline, round 1, seed 0
+
+[critical] LOSS_ABOVE_VARIANCE (rule loss_above_variance)
+  Premise          The loss is above the variance of the targets.
+  Implies          The mean predicts better.
+  Action           LOOK
+  Expected effect  The loss falls.
+  Confidence       0.50 (prior: no validated run behind it)
+
+[high] ZOMBIE_EMBEDDINGS (rule zombie_rows)
+  Premise          83.0% of rows move at 0.21 per step while their displacements oppose each other.
+  Implies          The learning rate is too high for these rows; conflicting gradients pull them
+                   back & forth.
+  Action           DECREASE_LEARNING_RATE
+  Expected effect  Rows settle; held-out error falls.
+  Risk             Slower early progress; allow more epochs.
+  Confidence       0.94 (measured: 38 of 40 confirmed, 95% interval 0.84 to 0.99)
+  Fix              optimizer.lr: 0.05 -> 0.005
+  Fix              training.epochs: times 2
+  Rows             1390: 242, 17, ... (all in rows_item_emb.csv)
+  Validation       confirmed: mse 1.884 -> 1.11 on 10 pairs (seed), difference -0.774, 95% interval
+                   -0.81 to -0.74, paired_t p = 2e-10, adjusted 6e-10 for rounds of this run
+
+Measurements
+  zombie_share     0.83  share
+  median_velocity  -inf  norm
+  dead_share        nan
+"""
+
+
+def test_findings_worst_first(full):
+    assert to_text(full) == EXPECTED
+
+
+def test_healthy(healthy):
+    assert to_text(healthy) == "Embedding report: user_emb\n\nNo findings.\n\nMeasurements\n  zombie_share  0  share\n"
+    assert to_text(Report("flow", "l")) == "Flow report: l\n\nNo findings.\n"
+
+
+def test_composite(composite):
+    text = to_text(composite)
+    assert text.startswith("Run movielens_mf-3f2a9c, arm baseline, round 1, seed 0\n\nEmbedding report: item_emb\n\n")
+    assert "\n\nEmbedding report: user_emb\n\nNo findings.\n" in text
+    assert "\n\nTraining report: run\n\n[critical]" in text
+
+
+def test_no_terminal_control(full, zombie):
+    text = to_text(replace(full, layer="a\x1b[2J\x9b\nb", findings=(replace(zombie, premise="\x1b]0;x\x07"),)))
+    assert not set(text) & set("\x1b\x9b\x07")
+    assert text.splitlines()[0].endswith("b")
+
+
+def test_fix_without_a_known_value(full, zombie):
+    found = replace(zombie, fix=(Override("a.b"), Override("a.c", "1")))
+    text = to_text(replace(full, findings=(found,)))
+    assert "Fix              a.b: value not known\n  Fix              a.c: -> 1\n" in text
