@@ -16,6 +16,7 @@ from pipelines.data import load
 from pipelines.diagnosis import Diagnosis
 from pipelines.rule_book import rule_book
 from pipelines.treatment import treat
+from pipelines.workers import cores
 
 _logger = logging.getLogger(__name__)
 
@@ -62,7 +63,13 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         test = list(config.seeds.test)
         seeds = {arm: test for arm in arms} | {"aa": [seed + config.comparison.aa_offset for seed in test]}
         proving = bar.add_task("prove", total=sum(map(len, seeds.values())))
-        observed = observe(arms, seeds, data, lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"))
+        observed = observe(
+            arms,
+            seeds,
+            data,
+            config.workers or cores(),
+            lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"),
+        )
     planned = comparisons(rounds)
     table = significance(observed.observations, planned, config.comparison.metrics, config.comparison.alpha)
     validations = results.write_proof(folder, observed, table, diagnoses, config.comparison.metrics[0])

@@ -14,8 +14,8 @@ from flowgrad.errors import StatisticsError
 from flowgrad.report import Validation
 from flowgrad.statistics import TestResult, adjust, gap_closed, paired_t, sign_test, wilcoxon
 from pipelines.data import Data
-from pipelines.evaluation import evaluate, higher_is_better
-from pipelines.training.loop import train
+from pipelines.evaluation import higher_is_better
+from pipelines.workers import outcomes
 
 OBSERVATION_COLUMNS = ["experiment", "arm", "seed", "metric", "value", "higher_is_better"]
 
@@ -44,22 +44,25 @@ class Observed:
 
 
 def observe(
-    arms: Mapping[str, DictConfig], seeds: Mapping[str, Sequence[int]], data: Data, on_run: Callable[[str], None]
+    arms: Mapping[str, DictConfig],
+    seeds: Mapping[str, Sequence[int]],
+    data: Data,
+    workers: int,
+    on_run: Callable[[str], None],
 ) -> Observed:
     """Train every arm on its seeds and evaluate each run on the test ratings, which are read here and nowhere else."""
-    rows: list[tuple[str, str, int, str, float, bool]] = []
-    curves: dict[str, tuple[tuple[float, ...], ...]] = {}
+    runs = [(arm, seed) for arm in arms for seed in seeds[arm]]
     experiment = next(iter(arms.values())).name
-    for arm, config in arms.items():
-        losses = []
-        for seed in seeds[arm]:
-            trained = train(config, data, seed)
-            values = evaluate(config.training.evaluation, config.training.cutoff, trained.model, data)
-            rows += [(experiment, arm, seed, name, value, higher_is_better(name)) for name, value in values.items()]
-            losses.append(trained.validation_losses)
-            on_run(arm)
-        curves[arm] = tuple(losses)
-    return Observed(pd.DataFrame(rows, columns=OBSERVATION_COLUMNS), curves)
+    rows: list[tuple[str, str, int, str, float, bool]] = []
+    curves: dict[str, list[tuple[float, ...]]] = {arm: [] for arm in arms}
+    results = outcomes([(arms[arm], seed) for arm, seed in runs], data, workers)
+    for (arm, seed), outcome in zip(runs, results, strict=True):
+        rows += [(experiment, arm, seed, name, v, higher_is_better(name)) for name, v in outcome.metrics.items()]
+        curves[arm].append(outcome.validation_losses)
+        on_run(arm)
+    return Observed(
+        pd.DataFrame(rows, columns=OBSERVATION_COLUMNS), {arm: tuple(losses) for arm, losses in curves.items()}
+    )
 
 
 def comparisons(rounds: int) -> list[Comparison]:

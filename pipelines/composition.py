@@ -36,7 +36,7 @@ def config_sha256(config: DictConfig) -> str:
     """Hash of everything that decides a training run's outcome; not of its seeds or of where data lie."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    kept = {key: value for key, value in plain.items() if key not in ("seeds", "dataset", "hydra")}
+    kept = {key: value for key, value in plain.items() if key not in ("seeds", "dataset", "workers", "hydra")}
     return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(kept), sort_keys=True).encode()).hexdigest()
 
 

@@ -29,7 +29,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.users)
 
-    def __getitem__(self, index: Tensor) -> Examples:
+    def __getitem__(self, index: Tensor | slice) -> Examples:
         return Examples(self.users[index], self.items[index], self.ratings[index])
 
 

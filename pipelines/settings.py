@@ -169,6 +169,8 @@ class Settings:
     seeds: SeedSettings = field(default_factory=SeedSettings)
     rounds: int = 4
     """At most so many rounds of diagnose-and-fix."""
+    workers: int | None = None
+    """Processes that train the arms; null: one a core. Changes no result."""
     tuned: str | None = None
     """Experiment whose config is the reference for `gap_closed`; null: none."""
 

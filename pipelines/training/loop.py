@@ -85,7 +85,10 @@ def build_optimizer(config: DictConfig, model: torch.nn.Module) -> torch.optim.O
     for name, value in settings.items():
         if value and name not in accepted:
             raise FlowGradError(f"optimizer.{name}={value}: {cls.__name__} has no {name}; set it to 0")
-    return cls(model.parameters(), lr=config.optimizer.lr, **{k: v for k, v in settings.items() if k in accepted})
+    given = {name: value for name, value in settings.items() if name in accepted}
+    if "fused" in accepted and not config.optimizer.sparse_gradients:
+        given["fused"] = True  # one kernel a step instead of a dozen a parameter
+    return cls(model.parameters(), lr=config.optimizer.lr, **given)
 
 
 def _epochs(
@@ -104,14 +107,13 @@ def _epochs(
     best, best_weights, bad_epochs = math.inf, None, 0
     for _ in range(settings.epochs):
         total = 0.0
-        for index in batches(len(data.train), settings.batch_size, order):
-            batch = data.train[index]
+        for batch in batches(data.train, settings.batch_size, order):
             data_loss, penalty = loss.terms(model, batch)
             optimizer.zero_grad()
             (data_loss + penalty).backward()
             optimizer.step()
             steps += 1
-            total += float(data_loss.detach()) * len(index)
+            total += float(data_loss.detach()) * len(batch)
             for tracker in trackers.values():
                 tracker.step()
         for tracker in trackers.values():

@@ -32,6 +32,8 @@ class Loss(ABC):
 
     def _penalty(self, *rows: Tensor | None) -> Tensor:
         """l2 times the squared norm of the rows of each example, averaged over the batch."""
+        if not self.l2:
+            return torch.zeros(())
         squares = [row.square().sum() / len(row) for row in rows if row is not None]
         return self.l2 * torch.stack(squares).sum()
 

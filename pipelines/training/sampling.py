@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 import torch
 
+from pipelines.data import Examples
 
-def shuffled_batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """One epoch: every index of 0..count-1 once, in random order, in batches of `batch_size` (the last is smaller)."""
-    yield from torch.randperm(count, generator=generator).split(batch_size)
+
+def shuffled_batches(examples: Examples, batch_size: int, generator: torch.Generator) -> Iterator[Examples]:
+    """One epoch: every example once, in random order, in batches of `batch_size` (the last is smaller)."""
+    # Shuffled as a whole, so that a batch is a view and costs nothing.
+    shuffled = examples[torch.randperm(len(examples), generator=generator)]
+    for start in range(0, len(examples), batch_size):
+        yield shuffled[slice(start, start + batch_size)]
