@@ -94,8 +94,9 @@ def encode_ratings(
     """Code the ids; rows stay in the order given.
 
     Codes follow the sorted ids: by value where every id is a plain decimal integer without leading zeros (so
-    MovieLens' user "1" is code 0 and "10" comes after "9"), else as text. The order of the rows is kept, for
-    it is all there is to tell ratings of one user and second apart (`leave_one_out`). Repeated (user, item) pairs stay as rows. Timestamps are int64 if all are whole numbers, else float64.
+    MovieLens' user "1" is code 0 and "10" comes after "9"), else as text. The order of the rows is kept, for it is
+    all there is to tell ratings of one user and second apart (`leave_one_out`). Repeated (user, item) pairs stay as
+    rows. Timestamps are int64 if all are whole numbers, else float64.
 
     Raises:
         FlowGradError: the four columns differ in length, or a rating or a timestamp is not finite.
@@ -129,11 +130,11 @@ def content_sha256(frame: DataFrame, user_ids: NDArray[np.object_], item_ids: ND
 def leave_one_out(ratings: Ratings) -> Split:
     """Each user's last rating to test, the one before to validation, the rest to train.
 
-    "Last" is by timestamp; equal timestamps keep the order of the rows, as a stable sort of the file does. An order by
-    item would be reproducible from any copy but not fair: item ids go with popularity, and in MovieLens-100K three
-    ratings in four share their second with another of the same user. Users with fewer than three ratings stay wholly in train. A repeated (user, item)
-    pair counts as several ratings: an item of the test part may have been rated by the same user in train. Items of
-    the validation and test parts need not occur in train.
+    "Last" is by timestamp; equal timestamps keep the order of the rows, as a stable sort of the file does. An order
+    by item would not be fair: item ids go with popularity, and in MovieLens-100K three ratings in four share their
+    second with another of the same user. Users with fewer than three ratings stay wholly in train. A repeated
+    (user, item) pair counts as several ratings: an item of the test part may have been rated by the same user in
+    train. Items of the validation and test parts need not occur in train.
 
     Raises:
         FlowGradError: no user has three ratings, which would leave validation and test empty.

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomically(path: str | Path, data: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write `data` to `path` so that a killed run leaves the old file or the new one, never a part.
 
     The temporary file stands in the same folder, for a rename is atomic only within a file system.

@@ -93,7 +93,7 @@ def _effective(findings: Sequence[Finding], config: DictConfig) -> list[tuple[Fi
 
 
 def _resolve(finding: Finding, config: DictConfig) -> dict[str, Any]:
-    """path -> new value, for the paths where it differs from the config's."""
+    """Path -> new value, for the paths where it differs from the config's."""
     assert finding.fix is not None
     fix, change = finding.fix, {}
     for path in fix.paths:

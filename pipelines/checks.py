@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
 from pipelines.evaluation import metric_names
+from pipelines.targets import NODES, target
 
 _AT_LEAST = {
     "model.dim": 1,
@@ -43,6 +44,8 @@ def check_settings(config: DictConfig) -> None:
         raise FlowGradError(f"optimizer.lr={config.optimizer.lr}: must be a finite number above 0")
     if not 0 < config.comparison.alpha < 1:
         raise FlowGradError(f"comparison.alpha={config.comparison.alpha}: must lie between 0 and 1")
+    for node in NODES:
+        target(config, node)
     _check_metrics(config)
     _check_seeds(config)
 

@@ -36,7 +36,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     check_settings(config)
     book = rule_book(config, task, rule_folders)
     tuned = composed(tuned_overrides(task, config.tuned)) if config.tuned else None
-    data = load(config.dataset)
+    data = load(config)
     _logger.info("data: %s; sha256 %s", data.ratings.source, data.ratings.sha256)
     with console.progress() as bar:
         diagnosing = bar.add_task("diagnose", total=None)
@@ -61,7 +61,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             arms["tuned"] = tuned
         arms["aa"] = config
         test = list(config.seeds.test)
-        seeds = {arm: test for arm in arms} | {"aa": [seed + config.comparison.aa_offset for seed in test]}
+        seeds = dict.fromkeys(arms, test) | {"aa": [seed + config.comparison.aa_offset for seed in test]}
         proving = bar.add_task("prove", total=sum(map(len, seeds.values())))
         observed = observe(
             arms,

@@ -45,6 +45,8 @@ def one_line(error: BaseException) -> str:
 def _flat(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     kept = [line for line in lines if line and not line.startswith(_NOISE)]
+    if not any("rules." in line for line in kept):  # every other node is typed: appending a key fails as well
+        kept = [line for line in kept if not line.startswith("To append to your config")]
     cut = next((n for n, line in enumerate(kept) if line.startswith("Config search path")), len(kept))
     text = " ".join(kept[:cut])
     key = error.full_key if isinstance(error, OmegaConfBaseException) else None

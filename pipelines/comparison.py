@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,7 @@ def comparisons(rounds: int) -> list[Comparison]:
     arms = ["baseline", *(f"round{n}" for n in range(1, rounds)), "treated"]
     steps = [
         Comparison(round_comparison(number, rounds), before, after, family)
-        for number, (before, after) in enumerate(zip(arms, arms[1:], strict=False), start=1)
+        for number, (before, after) in enumerate(pairwise(arms), start=1)
     ]
     return [whole, *steps, control]
 
@@ -98,8 +99,8 @@ def significance(
     lines = []
     for family in dict.fromkeys(comparison.family for comparison in planned):
         members = [(c, m) for c in planned if c.family == family for m in metrics]
-        for tests in ((paired_t,), (wilcoxon,)):
-            results = [(c, _test(tests[0], observations, c, m, alpha)) for c, m in members]
+        for test in (paired_t, wilcoxon):
+            results = [(c, _test(test, observations, c, m, alpha)) for c, m in members]
             known = [(c, r) for c, r in results if r is not None]
             for (comparison, _), result in zip(known, adjust([r for _, r in known], alpha), strict=True):
                 lines.append(_line(observations, comparison, result))
@@ -137,12 +138,14 @@ def _test(
 ) -> TestResult | None:
     """The test of one comparison. None for the check where it cannot be made."""
     before, after = (_values(observations, arm, metric) for arm in (comparison.baseline, comparison.treated))
-    options = {"metric": metric, "higher_is_better": higher_is_better(metric), "alpha": alpha}
+    better = higher_is_better(metric)
     try:
-        return test(before, after, **options)
+        return test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
     except StatisticsError as error:
-        _logger.warning("%s: %s", comparison.name, error)
-        return sign_test(before, after, **options) if test is paired_t else None
+        if test is not paired_t:
+            return None
+        _logger.warning("%s: %s; the sign test stands in", comparison.name, error)
+        return sign_test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
 
 
 def _line(observations: pd.DataFrame, comparison: Comparison, result: TestResult) -> dict:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import torch
-from hydra.utils import get_method
 from omegaconf import DictConfig
 from pandas import DataFrame
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from datasets.ratings import Ratings, leave_one_out, random_split
 from flowgrad.errors import FlowGradError
 from pipelines.settings import DatasetSettings
+from pipelines.targets import target
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,15 @@ class Data:
         return self.ratings.n_items
 
 
-def load(settings: DictConfig) -> Data:
+def load(config: DictConfig) -> Data:
     """Load and split what the `dataset` node of the config names.
 
     Raises:
         FlowGradError: no such split, or whatever the loader finds wrong.
     """
     own = {field.name for field in fields(DatasetSettings)}
-    loader = get_method(settings._target_)
-    ratings: Ratings = loader(**{key: value for key, value in settings.items() if key not in own})
+    settings = config.dataset
+    ratings: Ratings = target(config, "dataset")(**{key: value for key, value in settings.items() if key not in own})
     if settings.split == "leave_one_out":
         split = leave_one_out(ratings)
     elif settings.split == "random":

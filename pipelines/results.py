@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from flowgrad.files import write_atomically
 from flowgrad.report import Validation, write
 from flowgrad.rules import RuleBook
-from pipelines.comparison import Observed, round_comparison, significance, validation
+from pipelines.comparison import Observed, round_comparison, validation
 from pipelines.data import Data
 from pipelines.diagnosis import Diagnosis, named_rows, run_report
 from pipelines.tables import write_csv, write_table
@@ -115,7 +115,9 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
         losses = np.array([[*run, *[np.nan] * (longest - len(run))] for run in runs])
         epochs = np.arange(1, longest + 1)
         (line,) = axes.plot(epochs, np.nanmean(losses, axis=0), label=f"{arm} ({len(runs)} seeds)", marker=".")
-        axes.fill_between(epochs, np.nanmin(losses, axis=0), np.nanmax(losses, axis=0), color=line.get_color(), alpha=0.2)
+        axes.fill_between(
+            epochs, np.nanmin(losses, axis=0), np.nanmax(losses, axis=0), color=line.get_color(), alpha=0.2
+        )
     axes.set(xlabel="epoch", ylabel="validation loss")
     if _spread(curves) > 10:
         axes.set_yscale("log")

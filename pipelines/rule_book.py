@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -27,15 +28,16 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
     Raises:
         RuleError: names file, rule and position of the first thing that is wrong.
     """
-    rules = OmegaConf.to_container(config.rules, resolve=True)
-    assert isinstance(rules, dict)
+    plain = OmegaConf.to_container(config.rules, resolve=True)
+    assert isinstance(plain, dict)
+    rules = {str(rule_id): rule for rule_id, rule in plain.items()}
     book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders))
     paths = list(_paths(config))
     book.check_fix_paths(lambda path: has_path(config, path), suggest=paths)
     return book
 
 
-def _origins(rules: dict, task: Sequence[str], folders: Sequence[str]) -> dict[str, str]:
+def _origins(rules: dict[str, Any], task: Sequence[str], folders: Sequence[str]) -> dict[str, str]:
     """Rule id -> `FILE:LINE`, or the override that wrote it."""
     origins: dict[str, str] = {}
     for file in _rule_files(folders):
@@ -75,7 +77,7 @@ def _shown(file: Path) -> str:
 
 
 def _paths(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in node:
+    for key in map(str, node):
         if prefix == "" and key in ("rules", "hydra"):
             continue
         path = f"{prefix}{key}"

@@ -8,17 +8,21 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from flowgrad.errors import FlowGradError
 from pipelines.command_line import flags_first, one_line
 from pipelines.settings import register
+
+BAD_INPUT = (FlowGradError, HydraException, OmegaConfBaseException)
+"""What a user can put right: one line and exit code 2."""
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -30,29 +34,46 @@ def job(config: DictConfig) -> None:
     folder = Path(context.runtime.output_dir)
     sources = [f"{s.schema}://{s.path}" if "://" not in s.path else s.path for s in context.runtime.config_sources]
     with _logging_to(folder / "run.log"):
-        run(config, list(context.overrides.task), list(reversed(sources)), folder)
+        try:
+            run(config, list(context.overrides.task), list(reversed(sources)), folder)
+        except BAD_INPUT as error:
+            # Not passed on to Hydra, which would print a line of its own.
+            logging.getLogger(__name__).error("%s", one_line(error))
+            raise SystemExit(2) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. 0: done, whatever the verdict. 2: bad input, named in one line on standard error."""
     register()
-    OmegaConf.register_new_resolver("run_hash", _run_hash, replace=True)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands us the exception; Hydra's own way is several lines and exit code 1
     given = sys.argv[1:] if arguments is None else list(arguments)
+    os.environ["FLOWGRAD_RUN_ID"] = _run_id(given)  # the environment reaches the workers of a sweep too
     sys.argv = ["python -m pipelines.run", *flags_first(given)]
     try:
         job()
-    except (FlowGradError, HydraException, OmegaConfBaseException) as error:
+    except BAD_INPUT as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
         print("interrupted; what was finished is in the run folder", file=sys.stderr)
         return 130
     return 0
 
 
-def _run_hash(overrides: str) -> str:
-    return hashlib.sha256(f"{overrides}\n{os.getpid()}".encode()).hexdigest()[:8]
+class _LowerCase(logging.Formatter):
+    """`warning: ...` and `error: ...`, as other command line tools write them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level, _, message = super().format(record).partition(":")
+        return f"{level.lower()}:{message}"
+
+
+def _run_id(arguments: Sequence[str]) -> str:
+    """Name of a run's folder: when, what (a hash of the overrides), and which process, for two may start at once."""
+    what = hashlib.sha256("\n".join(arguments).encode()).hexdigest()[:8]
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{what}-{os.getpid()}"
 
 
 @contextmanager
@@ -63,7 +84,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
-    terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    terminal.setFormatter(_LowerCase("%(levelname)s: %(message)s"))
     level = root.level
     root.setLevel(logging.INFO)
     handlers = (file, terminal)
@@ -71,10 +92,9 @@ def _logging_to(path: Path) -> Iterator[None]:
         root.addHandler(handler)
     try:
         yield
-    except Exception as error:
-        if not isinstance(error, FlowGradError):
-            root.removeHandler(terminal)  # Python prints the traceback there
-            root.exception("the run failed")
+    except Exception:
+        root.removeHandler(terminal)  # Python prints the traceback there
+        root.exception("the run failed")
         raise
     finally:
         for handler in handlers:

@@ -179,17 +179,16 @@ def register() -> None:
     """Make the types known to Hydra, for the YAML files to build on."""
     store = ConfigStore.instance()
     store.store(name="settings", node=Settings)
-    for group, node in {
-        "dataset/movielens": MovieLensSettings,
-        "dataset/ratings_csv": RatingsCsvSettings,
-        "dataset/synthetic": SyntheticSettings,
-        "model/factorization": ModelSettings,
-        "optimizer/any": OptimizerSettings,
-        "sampler/any": SamplerSettings,
-        "loss/any": LossSettings,
-        "training/any": TrainingSettings,
-        "tracker/any": TrackerSettings,
-        "comparison/any": ComparisonSettings,
+    for name, node in {
+        "movielens": MovieLensSettings,
+        "ratings_csv": RatingsCsvSettings,
+        "synthetic": SyntheticSettings,
+        "model": ModelSettings,
+        "optimizer": OptimizerSettings,
+        "sampler": SamplerSettings,
+        "loss": LossSettings,
+        "training": TrainingSettings,
+        "tracker": TrackerSettings,
+        "comparison": ComparisonSettings,
     }.items():
-        folder, name = group.split("/")
-        store.store(group=folder, name=f"{name}_type", node=node)
+        store.store(group="types", name=name, node=node)

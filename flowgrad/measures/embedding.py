@@ -26,6 +26,7 @@ MEASURES = (
     Measure("effective_rank_share", "share", "Effective rank of the exposed rows (Roy & Vetterli 2007) over dim."),
     Measure("nonfinite_rows", "count", "Rows that hold a NaN or an infinity now."),
     Measure("row_effect_f", "ratio", "F of between-row over within-row variance of the training residuals."),
+    Measure("row_biases", "flag", "1 where the model has a bias for each row, else 0."),
     Measure("in_batch_negatives", "flag", "1 where the loss takes its negatives from the batch, else 0."),
     Measure("sampling_correction", "share", "Strength of the log-Q correction: 0 none, 1 full."),
     Measure("exposures", "count", "Lookups of this row while training.", per_row=True),
@@ -33,7 +34,9 @@ MEASURES = (
     Measure("move_steps", "count", "Steps at which the row, looked up, moved.", per_row=True),
     Measure("velocity", "norm", "Mean length of the row's move over the steps that looked it up.", per_row=True),
     Measure("coherence", "cosine", "Mean cosine of the row's displacements over consecutive windows.", per_row=True),
-    Measure("jitter", "ratio", "Mean squared deviation of the row within a window over its squared norm.", per_row=True),
+    Measure(
+        "jitter", "ratio", "Mean squared deviation of the row within a window over its squared norm.", per_row=True
+    ),
     Measure("norm", "norm", "Euclidean norm of the row now.", per_row=True),
     Measure("init_cosine", "cosine", "Cosine of the row now with the row when tracking began.", per_row=True),
 )

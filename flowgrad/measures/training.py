@@ -13,14 +13,19 @@ MEASURES = (
     Measure("steps", "count", "Optimizer steps seen."),
     Measure("loss_first", "loss", "Mean training loss of the first epoch."),
     Measure("loss_last", "loss", "Mean training loss of the last epoch."),
-    Measure("loss_fall", "ratio", "Fall of the training loss from the last epoch but one to the last, over the former."),
+    Measure(
+        "loss_fall", "ratio", "Fall of the training loss from the last epoch but one to the last, over the former."
+    ),
     Measure("loss_nonfinite", "flag", "1 where a training loss was NaN or infinite, else 0."),
     Measure("val_best", "loss", "Lowest validation loss of any epoch."),
     Measure("val_last", "loss", "Validation loss of the last epoch."),
     Measure("val_rise", "ratio", "Excess of `val_last` over `val_best`, over `val_best`."),
-    Measure("val_fall", "ratio", "Fall of the validation loss from the last epoch but one to the last, over the former."),
+    Measure(
+        "val_fall", "ratio", "Fall of the validation loss from the last epoch but one to the last, over the former."
+    ),
     Measure("epochs_since_best", "epochs", "Epochs since the lowest validation loss."),
     Measure("target_variance", "loss", "Variance of the training targets: the loss of predicting their mean."),
+    Measure("l2_penalty", "loss", "Strength of the L2 penalty on the rows of each example, as configured."),
     Measure("loss_to_variance", "ratio", "`loss_last` over `target_variance`; above 1 the mean predicts better."),
 )
 

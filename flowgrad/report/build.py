@@ -64,9 +64,7 @@ def _row_list(finding: Finding, table: str, shown: int) -> RowList | None:
     return RowList(len(finding.rows), records, table)
 
 
-def build_report(
-    measurements: Measurements, findings: Sequence[CausalModel], run: RunIdentity | None = None
-) -> Report:
+def build_report(measurements: Measurements, findings: Sequence[CausalModel], run: RunIdentity | None = None) -> Report:
     """The report on one subject: every scalar measured, in its order, and the findings in theirs."""
     units = {measure.name: measure.unit for measure in VOCABULARY.get(measurements.kind, ())}
     metrics = tuple(

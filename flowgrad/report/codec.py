@@ -102,6 +102,7 @@ _CODECS: dict[Any, Codec] = {
     str | float | int: Codec(_write_scalar, _read_scalar),
 }
 
+
 @cache
 def hints(cls: type) -> dict[str, Any]:
     """Field name -> type of a dataclass."""

@@ -65,7 +65,6 @@ class EmbeddingTracker(Tracker):
         self._initial = layer.weight.detach().clone()
         self._windows = RowWindows(layer.weight.detach())
         self._facts: dict[str, float] = {}
-        self._row_effect_f = math.nan
         self._steps = 0
         self._pending: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self._hooks = [layer.register_forward_hook(_ForwardHook(self._note_lookup), with_kwargs=True)]
@@ -149,9 +148,12 @@ class EmbeddingTracker(Tracker):
             raise ValueError(f"unknown fact {sorted(unknown)[0]!r}; known are {sorted(known)}")
         self._facts.update({name: float(value) for name, value in facts.items()})
 
-    def observe_residuals(self, rows: np.ndarray, residuals: np.ndarray) -> None:
-        """Note the training residuals (target minus prediction), shape (n,), with the row of each."""
-        self._row_effect_f = measures.row_effect_f(residuals, rows)
+    def observe_residuals(self, rows: np.ndarray, residuals: np.ndarray, *, biases: bool) -> None:
+        """Note the training residuals (target minus prediction), shape (n,), with the row of each, and whether the
+        model has a bias for each row.
+        """
+        self._facts["row_effect_f"] = measures.row_effect_f(residuals, rows)
+        self._facts["row_biases"] = float(biases)
 
     def row_table(self) -> pd.DataFrame:
         """Per-row measures, one line a row of the table (without `padding_idx`), indexed by row id.
@@ -201,7 +203,8 @@ class EmbeddingTracker(Tracker):
             "init_alignment": measures.median(seen["init_cosine"].to_numpy()),
             "effective_rank_share": measures.effective_rank(weight[seen.index]) / weight.shape[1],
             "nonfinite_rows": float((~np.isfinite(rows["norm"].to_numpy())).sum()),
-            "row_effect_f": self._row_effect_f,
+            "row_effect_f": math.nan,
+            "row_biases": math.nan,
             "in_batch_negatives": math.nan,
             "sampling_correction": math.nan,
             **self._facts,

@@ -24,17 +24,23 @@ class TrainingTracker(Tracker):
     MEASURES = training.MEASURES
 
     def __init__(
-        self, name: str = "training", target_variance: float | None = None, rules: RuleBook | None = None
+        self,
+        name: str = "training",
+        target_variance: float | None = None,
+        l2_penalty: float | None = None,
+        rules: RuleBook | None = None,
     ) -> None:
         """Start with no epoch seen.
 
         Args:
             name: what is trained; `layer` of the report.
             target_variance: variance of the training targets, for losses that are squared errors; None otherwise.
+            l2_penalty: strength of the L2 penalty that is part of the loss, 0 for none; None where it is not known.
             rules: rule book to judge by; the shipped one if None.
         """
         super().__init__(name, rules)
         self._target_variance = math.nan if target_variance is None else float(target_variance)
+        self._l2_penalty = math.nan if l2_penalty is None else float(l2_penalty)
         self._train: list[float] = []
         self._validation: list[float] = []
         self._steps = 0
@@ -65,6 +71,7 @@ class TrainingTracker(Tracker):
             **course,
             **training.validation_course(self._validation),
             "target_variance": self._target_variance,
+            "l2_penalty": self._l2_penalty,
             "loss_to_variance": course["loss_last"] / self._target_variance if self._target_variance else math.nan,
         }
         return Measurements(self.KIND, self.name, scalars, step=self._steps)

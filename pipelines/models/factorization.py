@@ -12,6 +12,8 @@ class MatrixFactorization(nn.Module):
     The mean is that of the training ratings and is not trained.
     """
 
+    mean: Tensor
+
     def __init__(
         self,
         n_users: int,

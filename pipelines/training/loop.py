@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from hydra.utils import get_class, get_method
 from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
@@ -18,6 +17,7 @@ from flowgrad.trackers import TrainingTracker
 from flowgrad.trackers.embedding import EmbeddingTracker
 from pipelines.data import Data
 from pipelines.models.factorization import MatrixFactorization
+from pipelines.targets import target
 from pipelines.training.losses import Loss
 
 _SIDES = {"user_emb": "users", "item_emb": "items"}
@@ -46,11 +46,11 @@ def train(config: DictConfig, data: Data, seed: int, *, watched: bool = False) -
         torch.Generator().manual_seed(int(s.generate_state(1)[0])) for s in np.random.SeedSequence(seed).spawn(2)
     )
     model = build_model(config, data, init)
-    loss: Loss = get_class(config.loss._target_)(
-        data.train, data.n_items, l2=config.loss.l2, logq=config.loss.logq
-    )
+    loss: Loss = target(config, "loss")(data.train, data.n_items, l2=config.loss.l2, logq=config.loss.logq)
     trackers = _attach(config, model, loss) if watched else {}
-    course = TrainingTracker("training", None if loss.in_batch_negatives else float(data.train.ratings.var()))
+    course = TrainingTracker(
+        target_variance=None if loss.in_batch_negatives else float(data.train.ratings.var()), l2_penalty=loss.l2
+    )
     steps = _epochs(config, data, model, loss, order, trackers, course)
     _observe_residuals(trackers, model, data, loss)
     for tracker in trackers.values():
@@ -61,7 +61,7 @@ def train(config: DictConfig, data: Data, seed: int, *, watched: bool = False) -
 
 def build_model(config: DictConfig, data: Data, generator: torch.Generator) -> MatrixFactorization:
     """The model that the `model` node names, untrained."""
-    return get_class(config.model._target_)(
+    return target(config, "model")(
         data.n_users,
         data.n_items,
         float(data.train.ratings.mean()),
@@ -79,7 +79,7 @@ def build_optimizer(config: DictConfig, model: torch.nn.Module) -> torch.optim.O
     Raises:
         FlowGradError: a setting other than its default that the optimizer's class does not have.
     """
-    cls = get_class(config.optimizer._target_)
+    cls = target(config, "optimizer")
     accepted = inspect.signature(cls).parameters
     settings = {"weight_decay": config.optimizer.weight_decay, "momentum": config.optimizer.momentum}
     for name, value in settings.items():
@@ -102,7 +102,7 @@ def _epochs(
 ) -> int:
     """All epochs, with early stopping where asked for; gives the number of steps taken."""
     optimizer = build_optimizer(config, model)
-    batches = get_method(config.sampler._target_)
+    batches = target(config, "sampler")
     settings, steps = config.training, 0
     best, best_weights, bad_epochs = math.inf, None, 0
     for _ in range(settings.epochs):
@@ -141,7 +141,8 @@ def _attach(config: DictConfig, model: MatrixFactorization, loss: Loss) -> dict[
         if layer is None:
             raise FlowGradError(f"tracker.tables names {table!r}; the model's tables are {sorted(_SIDES)}")
         trackers[table] = EmbeddingTracker(layer, name=table)
-        trackers[table].observe(in_batch_negatives=loss.in_batch_negatives, sampling_correction=loss.logq)
+        if _SIDES.get(table) == "items":  # the side that negatives are taken from
+            trackers[table].observe(in_batch_negatives=loss.in_batch_negatives, sampling_correction=loss.logq)
     return trackers
 
 
@@ -155,4 +156,6 @@ def _observe_residuals(
         residuals = (data.train.ratings - model(data.train.users, data.train.items)).numpy()
     for table, tracker in trackers.items():
         if table in _SIDES:
-            tracker.observe_residuals(getattr(data.train, _SIDES[table]).numpy(), residuals)
+            tracker.observe_residuals(
+                getattr(data.train, _SIDES[table]).numpy(), residuals, biases=model.user_bias is not None
+            )

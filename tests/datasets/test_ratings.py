@@ -55,8 +55,8 @@ def test_encoding_keeps_every_row_and_its_ids(rows):
 @given(ROWS)
 def test_rows_keep_their_order(rows):
     ratings = from_rows(rows)
-    ids = [(str(ratings.user_ids[u]), str(ratings.item_ids[i])) for u, i in zip(ratings.frame["user"], ratings.frame["item"])]
-    assert ids == [row[:2] for row in rows]
+    assert ratings.user_ids[ratings.frame["user"]].tolist() == [row[0] for row in rows]
+    assert ratings.item_ids[ratings.frame["item"]].tolist() == [row[1] for row in rows]
     assert ratings.frame["timestamp"].tolist() == [row[3] for row in rows]
 
 

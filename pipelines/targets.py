@@ -1,0 +1,27 @@
+"""Code that the config names by `_target_`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from omegaconf import DictConfig
+
+from flowgrad.errors import FlowGradError
+
+NODES = ("dataset", "model", "optimizer", "sampler", "loss")
+"""Config nodes with a `_target_`."""
+
+
+def target(config: DictConfig, node: str) -> Any:
+    """The class or function that `config[node]._target_` names.
+
+    Raises:
+        FlowGradError: there is no such thing.
+    """
+    path = config[node]._target_
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise FlowGradError(f"{node}._target_={path} cannot be imported") from error
