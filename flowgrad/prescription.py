@@ -105,7 +105,7 @@ def _resolve(finding: Finding, config: DictConfig) -> dict[str, Any]:
         elif path in fix.scale:
             new = _scaled(finding.rule_id, path, old, fix.scale[path])
         else:
-            new = _rounded(finding.measured[fix.copy[path]])
+            new = _copied(finding.measured[fix.copy[path]], old)
         if new != old:
             change[path] = new
     return change
@@ -122,7 +122,16 @@ def _scaled(rule_id: str, path: str, old: Any, factor: float) -> Any:
     if isinstance(old, bool) or not isinstance(old, int | float):
         raise RuleError(f"rule {rule_id!r}: its fix scales {path!r}, which is {old!r} and no number")
     new = old * factor
-    return max(1, round(new)) if isinstance(old, int) else _rounded(new)
+    if isinstance(old, float):
+        return _rounded(new)
+    return max(1, round(new)) if old > 0 else round(new)
+
+
+def _copied(value: float, old: Any) -> Any:
+    """Measured values are floats: a count must fit a config node that takes an int, and NaN is no value to set."""
+    if not math.isfinite(value):
+        return old
+    return int(value) if isinstance(old, int) and float(value).is_integer() else _rounded(value)
 
 
 def _rounded(value: float) -> float:

@@ -57,7 +57,7 @@ def _ranking(model: MatrixFactorization, data: Data, cutoff: int) -> tuple[float
     scores = scores.masked_fill(_seen(data), float("-inf"))
     # The held-out item may have been rated before in data with repeated pairs; it stays a candidate.
     scores.scatter_(1, data.test.items[:, None], target)
-    rank = (scores > target).sum(dim=1) + ((scores == target).sum(dim=1) - 1) / 2
+    rank = (scores > target).sum(dim=1).double() + ((scores == target).sum(dim=1) - 1) / 2
     hit = rank < cutoff
     ndcg = float(torch.where(hit, 1 / torch.log2(rank + 2), 0.0).mean())
     top = scores.topk(min(cutoff, data.n_items), dim=1).indices

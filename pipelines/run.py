@@ -21,11 +21,14 @@ from flowgrad.errors import FlowGradError
 from pipelines.command_line import flags_first, one_line
 from pipelines.settings import register
 
+CONF = str(Path(__file__).parents[1] / "conf")
+"""Absolute, so that it is found however this module was started."""
+
 BAD_INPUT = (FlowGradError, HydraException, OmegaConfBaseException)
 """What a user can put right: one line and exit code 2."""
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def job(config: DictConfig) -> None:
     """One job: a run, or one of a sweep."""
     from pipelines.closed_loop import run  # after Hydra has checked the command line: torch is slow to import

@@ -23,7 +23,7 @@ from flowgrad.rules.rule import Finding
 
 
 def causal_model(
-    finding: Finding, overrides: tuple[Override, ...] = (), table: str = "", shown: int = 10
+    finding: Finding, overrides: tuple[Override, ...] = (), table: str = "", shown: int = 10, deferred: str = ""
 ) -> CausalModel:
     """A finding as the report tells it.
 
@@ -31,6 +31,7 @@ def causal_model(
         finding: what a rule found.
         overrides: its fix, from `prescription` or `fix_without_config`; the finding's own `fix` is not looked at.
         table: file beside the report that holds all rows the finding names; empty where there is none.
+        deferred: why the fix is not part of the prescription, where it is not.
         shown: how many of those rows the report itself lists, from the first (worst) on.
 
     Raises:
@@ -51,6 +52,7 @@ def causal_model(
         evidence=finding.evidence,
         rows=_row_list(finding, table, shown),
         fix=tuple(overrides),
+        deferred=deferred,
     )
 
 

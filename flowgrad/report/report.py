@@ -130,6 +130,8 @@ class CausalModel(_Canonical):
     rows: RowList | None = None
     fix: tuple[Override, ...] = ()
     """Empty for findings that inform only."""
+    deferred: str = ""
+    """Why the fix is not part of this round's prescription; empty where it is, and where no config is at hand."""
     validation: Validation | None = None
 
 

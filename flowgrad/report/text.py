@@ -65,6 +65,7 @@ def _finding(finding: CausalModel) -> list[str]:
         ("Risk", finding.risk),
         ("Confidence", _confidence(finding.confidence)),
         *(("Fix", _override(override)) for override in finding.fix),
+        ("Deferred", finding.deferred),
         ("Rows", _rows(finding.rows)),
         ("Validation", _validation(finding.validation)),
     ]

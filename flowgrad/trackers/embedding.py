@@ -73,7 +73,7 @@ class EmbeddingTracker(Tracker):
     def _note_lookup(self, layer: nn.Module, ids: torch.Tensor) -> None:
         if layer is not self.layer or not (layer.training and torch.is_grad_enabled()):
             return
-        rows, counts = torch.unique(ids.detach(), return_counts=True)
+        rows, counts = torch.unique(ids.detach().long(), return_counts=True)
         self._pending.append((rows, counts, self.layer.weight.detach().index_select(0, rows)))
 
     def step(self) -> None:
@@ -107,7 +107,7 @@ class EmbeddingTracker(Tracker):
         self._path.index_add_(0, rows, length)
         touched = self._rows_with_gradient(rows)
         self._gradient_steps.index_add_(0, touched, torch.ones_like(touched))
-        if not len(touched) and bool((length != 0).any()):
+        if not len(touched) and (self.layer.weight.grad is None or bool((length != 0).any())):
             self._watch_gradients_early()
         self._windows.add(rows, now)
 
@@ -122,7 +122,7 @@ class EmbeddingTracker(Tracker):
 
     def _watch_gradients_early(self) -> None:
         """For loops that clear the gradient before `step()` is called: look at it as soon as it is there."""
-        if self._early_gradients is not None:
+        if self._early_gradients is not None or not self.layer.weight.requires_grad:
             return
         self._early_gradients = early = []
 
@@ -262,10 +262,11 @@ class _ForwardHook:
 
 
 def _nonzero_rows(gradient: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Distinct rows whose gradient is not zero; of a dense gradient, among `rows` only."""
-    if gradient.is_sparse:
-        return gradient._indices()[0][(gradient._values() != 0).any(dim=1)].unique()
+    """Those of `rows`, each once, whose gradient is not zero."""
     rows = rows.unique()
+    if gradient.is_sparse:
+        # A gradient that is never cleared still holds the rows of earlier batches.
+        return rows[torch.isin(rows, gradient._indices()[0][(gradient._values() != 0).any(dim=1)])]
     return rows[(gradient.index_select(0, rows) != 0).any(dim=1)]
 
 

@@ -52,7 +52,7 @@ def _from_variables(frame: FrameType, value: Any) -> str | None:
     for name, held in frame.f_locals.items():
         if held is value:
             return name
-        if hasattr(held, "named_modules"):
+        if hasattr(held, "named_modules") and not isinstance(held, type):
             found = next((path for path, module in held.named_modules() if module is value and path), None)
             if found:
                 return found.rpartition(".")[2]

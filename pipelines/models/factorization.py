@@ -28,12 +28,13 @@ class MatrixFactorization(nn.Module):
     ) -> None:
         """Draw the initial embeddings from N(0, init_std^2) by `generator`; biases start at 0."""
         super().__init__()
-        self.user_emb = nn.Embedding(n_users, dim, sparse=sparse)
-        self.item_emb = nn.Embedding(n_items, dim, sparse=sparse)
-        for table in (self.user_emb, self.item_emb):
-            nn.init.normal_(table.weight, 0.0, init_std, generator=generator)
-        self.user_bias = _zeros(n_users, sparse) if biases else None
-        self.item_bias = _zeros(n_items, sparse) if biases else None
+        # Not by `nn.Embedding(n, dim)`, which draws from the global generator.
+        self.user_emb, self.item_emb = (
+            _table(torch.empty(rows, dim).normal_(0.0, init_std, generator=generator), sparse)
+            for rows in (n_users, n_items)
+        )
+        self.user_bias = _table(torch.zeros(n_users, 1), sparse) if biases else None
+        self.item_bias = _table(torch.zeros(n_items, 1), sparse) if biases else None
         self.register_buffer("mean", torch.tensor(mean if biases else 0.0, dtype=torch.float32))
 
     def rows(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -63,7 +64,5 @@ class MatrixFactorization(nn.Module):
         return scores if self.item_bias is None else scores + self.item_bias.weight[:, 0]
 
 
-def _zeros(count: int, sparse: bool) -> nn.Embedding:
-    table = nn.Embedding(count, 1, sparse=sparse)
-    nn.init.zeros_(table.weight)
-    return table
+def _table(weight: Tensor, sparse: bool) -> nn.Embedding:
+    return nn.Embedding.from_pretrained(weight, freeze=False, sparse=sparse)

@@ -22,7 +22,7 @@ ROWS = [("1", "2", 5, 30), ("1", "10", 3, 20), ("2", "2", 4, 20), ("10", "9", 1,
 U_DATA = "".join("\t".join(map(str, row)) + "\n" for row in ROWS).encode()
 HEADER = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 INTER = HEADER + U_DATA
-SHA256 = "df87202eb4140dad2599ebc45d86862f29480c782d930ffc638978028f037823"
+SHA256 = "e31705c0b59d08215f40f29cc4e9877c5e73aecbfb5ebc1d496fa8f0a2736272"
 
 
 def zipped(path, members):

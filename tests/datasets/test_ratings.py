@@ -72,9 +72,9 @@ def test_sha256_tells_any_change_of_one_row(rows, data):
 
 
 def test_sha256_of_known_bytes():
-    """The canonical bytes by hand: '"7"\\t"a"\\t3.5\\t10\\n"8"\\t"a"\\t4\\t9\\n'."""
+    """The canonical bytes by hand: '"8"\\t"a"\\t4\\t9\\n"7"\\t"a"\\t3.5\\t10\\n'."""
     ratings = encode_ratings("two", "test", ["8", "7"], ["a", "a"], [4.0, 3.5], [9, 10])
-    assert ratings.sha256 == "e6bf981fa28c2c89b8cad72492e10b2f17c25483e36f4281e087331461d526e4"
+    assert ratings.sha256 == "b07a9661014f68f64b84261bf38ff3e6b3317d814a9f02785a2d1693388b1ff9"
 
 
 def test_sha256_does_not_depend_on_the_source_nor_on_codes():
@@ -119,7 +119,7 @@ def test_timestamps_are_whole_where_they_can_be(timestamps, dtype):
 def test_nanosecond_timestamps_stay_apart():
     late = 1_700_000_000_000_000_001
     ratings = encode_ratings("t", "", ["a", "a"], ["i", "j"], [1, 1], [late, late - 1])
-    assert list(ratings.frame["timestamp"]) == [late - 1, late]
+    assert list(ratings.frame["timestamp"]) == [late, late - 1]
 
 
 @pytest.mark.parametrize(

@@ -68,9 +68,9 @@ def test_a_file_with_everything_at_once(tmp_path, caplog):
     )
     ratings = load_ratings_csv(written(tmp_path, text), COLUMNS)
     assert rows_of(ratings) == [
-        ("7", "Amélie 2", 5.0, 1),
-        ("7", "Amélie 2", 0.5, 2),
         ("007", "The Good, the Bad", 4.5, 3),
+        ("7", "Amélie 2", 0.5, 2),
+        ("7", "Amélie 2", 5.0, 1),
         ('a "b"', "two\r\nlines", 1.0, 4),
         ("7", "z", 2.0, 5),
     ]

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from pipelines import run as application
+from pipelines.settings import register
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["dataset=synthetic", "seeds.test=[1,2,3]", "workers=1"]
+"""Overrides for a run of a few seconds without a network."""
+
+
+@pytest.fixture
+def composed(monkeypatch):
+    """Compose a config of the repository from overrides."""
+    monkeypatch.setenv("FLOWGRAD_RUN_ID", "test")
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield lambda *overrides: compose("config", overrides=list(overrides))
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """Run the command line in this process, into a folder of its own: (exit code, folder, standard error)."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("FLOWGRAD_RUN_ID", "test")
+    monkeypatch.setattr(sys, "argv", ["test"])
+
+    def run(*arguments, folder="run"):
+        place = tmp_path / folder
+        GlobalHydra.instance().clear()
+        kind = "sweep" if "-m" in arguments else "run"
+        code = application.main([*arguments, f"hydra.{kind}.dir={place}"])
+        return code, place, capsys.readouterr().err
+
+    return run

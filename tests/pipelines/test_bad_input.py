@@ -1,0 +1,76 @@
+"""Every mistake is one line that names the thing, and exit code 2."""
+
+from __future__ import annotations
+
+import pytest
+
+RULE = "subject: embedding, type: MINE, premise: p, implies: i, action: LOOK, expected_effect: e"
+
+MISTAKES = {
+    "key": (["optimizer.lrx=1"], ["optimizer.lrx"]),
+    "top key": (["nope=1"], ["nope"]),
+    "type": (["optimizer.lr=abc"], ["optimizer.lr", "abc"]),
+    "no value": (["optimizer.lr="], ["optimizer.lr"]),
+    "group": (["optimizer=adamm"], ["optimizer/adamm", "sparse_adam"]),
+    "experiment": (["experiment=nope"], ["experiment/nope", "movielens_mf"]),
+    "target": (["optimizer._target_=torch.optim.Nope"], ["optimizer._target_", "torch.optim.Nope"]),
+    "negative lr": (["optimizer.lr=-1"], ["optimizer.lr=-1"]),
+    "infinite lr": (["optimizer.lr=inf"], ["optimizer.lr=inf"]),
+    "dim": (["model.dim=0"], ["model.dim=0", "at least 1"]),
+    "split": (["dataset.split=x"], ["dataset.split", "leave_one_out"]),
+    "metric": (["comparison.metrics=[ndcg@10]"], ["ndcg@10", "mse"]),
+    "evaluation": (["training.evaluation=x"], ["training.evaluation", "ranking"]),
+    "one seed": (["seeds.test=[1]"], ["seeds.test=[1]", "at least 2"]),
+    "double seed": (["seeds.test=[1,1]"], ["seeds.test=[1, 1]", "different"]),
+    "diagnosis seed": (["seeds.diagnosis=101"], ["seeds.diagnosis=101", "seeds.test"]),
+    "A/A overlap": (["comparison.aa_offset=1"], ["comparison.aa_offset=1"]),
+    "setting the optimizer lacks": (["optimizer=sparse_adam", "optimizer.weight_decay=0.1"], ["weight_decay"]),
+    "setting the loss lacks": (["loss.logq=1"], ["loss.logq"]),
+    "table": (["tracker.tables=[x]"], ["tracker.tables", "user_emb"]),
+    "missing path": (["dataset=ratings_csv"], ["dataset.path"]),
+    "no file": (["dataset=ratings_csv", "dataset.path=/no/such.csv"], ["/no/such.csv"]),
+    "rule name": (["rules.zombie_rows.condition='zombi_share > 1'"], ["zombie_rows", "zombi_share", "column 1"]),
+    "rule syntax": (["rules.zombie_rows.condition='zombie_share >'"], ["zombie_rows", "column"]),
+    "rule key": ([f"+rules.mine={{{RULE}, condition: 'rows > 1', colour: red}}"], ["mine", "colour"]),
+    "rule lacks key": (["+rules.mine={subject: embedding}"], ["mine", "condition"]),
+    "rule reaches Python": (["rules.zombie_rows.condition=\"__import__('os').getcwd()\""], ["zombie_rows"]),
+    "fix path": (
+        [f"+rules.mine={{{RULE}, condition: 'rows > 1', fix: {{set: {{optimizer.lrr: 1}}}}}}"],
+        ["command line", "mine", "optimizer.lrr", "optimizer.lr"],
+    ),
+    "share of a removed rule": (
+        ["~rules.zombie_rows", "rules.dead_rows.condition='zombie_share > 0.1'"],
+        ["dead_rows", "zombie_share"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_one_line_and_exit_code_2(command, mistake):
+    arguments, named = MISTAKES[mistake]
+    code, folder, err = command("dataset=synthetic", "seeds.test=[101,102]", "workers=1", *arguments)
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert code == 2
+    assert len(lines) == 1, err
+    assert all(part in lines[0] for part in named), lines[0]
+    assert "Traceback" not in err
+    assert not (folder / "observations.csv").exists()
+
+
+def test_a_bad_rule_file_is_named_with_its_line(command, tmp_path):
+    (tmp_path / "mine" / "rules").mkdir(parents=True)
+    (tmp_path / "mine" / "rules" / "own.yaml").write_text(
+        "# a comment\nhot_rows:\n  subject: embedding\n  type: HOT\n  condition: velocty > 1\n"
+        "  premise: p\n  implies: i\n  action: LOOK\n  expected_effect: e\n"
+    )
+    code, _, err = command("dataset=synthetic", "--config-dir", str(tmp_path / "mine"), "+rules=own")
+    assert code == 2
+    assert "own.yaml:2" in err
+    assert "hot_rows" in err
+    assert "'velocty' at column 1" in err
+
+
+def test_a_mistake_in_a_sweep_ends_it_with_the_same_line(command):
+    code, _, err = command("-m", "dataset=synthetic", "optimizer.lrx=1,2")
+    assert code == 2
+    assert "optimizer.lrx" in err

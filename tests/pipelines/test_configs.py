@@ -1,0 +1,104 @@
+"""Every overlay and every choice composes, and every shipped fix changes what it says on every experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from flowgrad.evidence import posterior
+from flowgrad.prescription import prescribe
+from flowgrad.rules import Finding, RuleBook
+from flowgrad.rules.rule import Fix
+from pipelines.checks import check_settings
+from pipelines.composition import config_sha256, tuned_overrides, with_overrides
+from pipelines.rule_book import rule_book
+
+CONF = Path(__file__).parents[2] / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+CHOICES = [
+    f"{group}={path.stem}"
+    for group in ("dataset", "model", "optimizer", "sampler", "loss", "training", "tracker", "comparison")
+    for path in sorted((CONF / group).glob("*.yaml"))
+]
+FIXES = [(rule.id, rule.fix) for rule in RuleBook.load().values() if rule.fix]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_overlay_is_whole(composed, experiment):
+    config = composed(f"experiment={experiment}")
+    assert config.name == experiment
+    check_settings(config)
+    assert set(RuleBook.load()) <= set(rule_book(config, [], []))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_overlay_opens_with_its_command(experiment):
+    lines = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    assert lines[1] == f"# python -m pipelines.run experiment={experiment}"
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes(composed, choice):
+    composed(choice)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize(("rule", "fix"), FIXES, ids=[rule for rule, _ in FIXES])
+def test_every_fix_reaches_every_experiment(composed, experiment, rule, fix):
+    """A value that an experiment pins must not outlive the fix: the recomposed config holds what was prescribed."""
+    task = [f"experiment={experiment}", "optimizer.weight_decay=0.01"]
+    config = composed(*task)
+    finding = Finding(rule, "T", "high", "s", "", "", "", "", posterior(), fix=fix)
+    prescription = prescribe([finding], config)
+    treated = composed(*with_overrides(task, prescription.overrides))
+    for path in prescription.was:
+        assert OmegaConf.select(treated, path) != OmegaConf.select(config, path)
+    for path, value in fix.set.items():
+        assert OmegaConf.select(treated, path) == value
+    for path, factor in fix.scale.items():
+        assert OmegaConf.select(treated, path) == pytest.approx(OmegaConf.select(config, path) * factor)
+
+
+def test_a_fix_that_changes_nothing_is_none(composed):
+    config = composed("model.biases=true")
+    finding = Finding("r", "T", "high", "s", "", "", "", "", posterior(), fix=Fix(set={"model.biases": True}))
+    assert not prescribe([finding], config)
+
+
+def test_tuned_arm_shares_data_and_seeds_only():
+    task = ["experiment=a", "dataset=synthetic", "dataset.seed=3", "seeds.test=[1,2]", "optimizer.lr=1", "model.dim=2"]
+    assert tuned_overrides(task, "b") == ["experiment=b", "dataset=synthetic", "dataset.seed=3", "seeds.test=[1,2]"]
+
+
+def test_overrides_replace_those_of_the_same_key():
+    assert with_overrides(["experiment=a", "optimizer.lr=1"], ["optimizer.lr=2", "x=3"]) == [
+        "experiment=a",
+        "optimizer.lr=2",
+        "x=3",
+    ]
+
+
+def test_config_hash_ignores_seeds_data_and_workers(composed):
+    one = composed("seeds.diagnosis=3", "dataset=synthetic", "workers=2")
+    assert config_sha256(one) == config_sha256(composed())
+    assert config_sha256(one) != config_sha256(composed("model.dim=31"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "check"),
+    [
+        (['rules.zombie_rows.condition="zombie_share > 0.7"'], lambda b: "0.7" in b["zombie_rows"].condition.text),
+        (["~rules.dead_rows"], lambda b: "dead_rows" not in b),
+        (
+            [
+                '+rules.mine={subject: embedding, type: MY_RULE, condition: "exposure_gini > 0.7", premise: "…", '
+                'implies: "…", action: LOOK, expected_effect: "…"}'
+            ],
+            lambda b: b["mine"].type == "MY_RULE" and b["mine"].source.startswith("command line"),
+        ),
+    ],
+)
+def test_rules_from_the_command_line(composed, arguments, check):
+    assert check(rule_book(composed(*arguments), arguments, []))

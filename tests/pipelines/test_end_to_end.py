@@ -1,0 +1,231 @@
+"""Whole runs: on synthetic data in every detail, on MovieLens for what the README claims of it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from lxml import etree
+
+from flowgrad.report import read
+from pipelines.tables import rounded
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["experiment=movielens_mf", "dataset=synthetic", "seeds.test=[1,2,3]", "workers=1"]
+FILES = {
+    "config.yaml", "config_treated.yaml", "learning_curves.png", "observations.csv", "prescription.yaml",
+    "report.xml", "report_treated.xml", "run.log", "significance.csv", "significance.md", "significance.tex",
+}  # fmt: skip
+
+
+def tree(folder):
+    """Every file below the repository that is not a cache, with its time."""
+    skipped = {".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis", "outputs"}
+    return {
+        str(path): path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file() and not skipped & set(path.relative_to(folder).parts)
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One small run, as a user starts it."""
+    folder = tmp_path_factory.mktemp("end") / "run"
+    before = tree(ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.run", *SMALL, f"hydra.run.dir={folder}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert tree(ROOT) == before, "a run writes nothing outside its folder"
+    return folder, done
+
+
+def test_all_files_are_there_and_no_others(finished):
+    folder, _ = finished
+    found = {path.name for path in folder.iterdir()} - {".hydra"}
+    assert found >= FILES
+    others = found - FILES
+    assert all(name.startswith(("report_round", "rows_")) for name in others), others
+
+
+def test_reports_are_valid_and_carry_their_proof(finished):
+    folder, _ = finished
+    for path in folder.glob("*.xml"):
+        read(path)
+    prescription = yaml.safe_load((folder / "prescription.yaml").read_text())
+    table = pd.read_csv(folder / "significance.csv")
+    root = etree.parse(folder / "report.xml").getroot()
+    acting = [m for m in root.iter("causal_model") if m.get("rule") in prescription["rounds"][0]["rules"]]
+    assert acting
+    for model in acting:
+        proof = model.find("validation")
+        line = table[(table["comparison"] == proof.get("comparison")) & (table["test"] == "paired_t")].iloc[0]
+        assert float(proof.get("p_adjusted")) == line["p_adjusted"]
+        assert proof.get("verdict") == line["verdict"]
+        changes = [f"{o.get('path')}={o.get('value')}" for o in model.iter("override")]
+        assert set(changes) <= set(prescription["rounds"][0]["overrides"])
+
+
+def test_treated_report_has_no_fix_left(finished):
+    folder, _ = finished
+    assert not list(etree.parse(folder / "report_treated.xml").getroot().iter("fix"))
+
+
+def test_observations_hold_every_arm_and_seed(finished):
+    folder, _ = finished
+    table = pd.read_csv(folder / "observations.csv")
+    assert list(table.columns) == ["experiment", "arm", "seed", "metric", "value", "higher_is_better"]
+    seeds = table.groupby("arm")["seed"].unique().map(sorted).to_dict()
+    assert seeds["baseline"] == seeds["treated"] == seeds["tuned"] == [1, 2, 3]
+    assert seeds["aa"] == [1001, 1002, 1003]
+    assert not table.duplicated(["arm", "seed", "metric"]).any()
+
+
+def test_the_command_of_the_prescription_gives_the_treated_config(finished, composed):
+    folder, _ = finished
+    prescription = yaml.safe_load((folder / "prescription.yaml").read_text())
+    words = shlex.split(prescription["command"])
+    assert words[:3] == ["python", "-m", "pipelines.run"]
+    config = composed(*words[3:])
+    treated = yaml.safe_load((folder / "config_treated.yaml").read_text())
+    assert config.optimizer.lr == treated["optimizer"]["lr"]
+    assert config.model.biases == treated["model"]["biases"]
+    assert config.training.epochs == treated["training"]["epochs"]
+
+
+def test_outcome_is_told_on_the_terminal(finished):
+    _, done = finished
+    for words in ("round 1", "change", "treated_vs_baseline", "confirmed", "aa", "files"):
+        assert words in done.stdout
+    assert done.stderr.strip() == ""
+
+
+def test_the_same_command_gives_the_same_bytes(finished, command):
+    folder, _ = finished
+    code, again, _ = command(*SMALL)
+    assert code == 0
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in {".csv", ".xml", ".md", ".tex", ".png"})
+    assert names
+    for name in names:
+        assert (again / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_a_killed_run_leaves_no_half_written_file(tmp_path):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.run", *SMALL, "seeds.test=[1,2,3,4,5,6,7,8,9,10]", f"hydra.run.dir={folder}"],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (folder / "report.xml").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (folder / "report.xml").exists()
+    assert not (folder / "observations.csv").exists()
+    assert not (folder / "significance.csv").exists()
+    for path in folder.glob("*.xml"):
+        read(path)
+    for path in folder.glob("*.csv"):
+        assert path.read_bytes().endswith(b"\n")
+        assert len(pd.read_csv(path))
+
+
+def test_a_healthy_run_prescribes_nothing(command):
+    code, folder, _ = command("experiment=movielens_mf_tuned", *SMALL[1:])
+    assert code == 0
+    assert yaml.safe_load((folder / "prescription.yaml").read_text())["rounds"] == []
+    assert not list(etree.parse(folder / "report.xml").getroot().iter("fix"))
+    assert set(pd.read_csv(folder / "significance.csv")["comparison"]) == {"aa"}
+
+
+def test_no_rounds_diagnose_only(command):
+    code, folder, _ = command(*SMALL, "rounds=0")
+    assert code == 0
+    assert yaml.safe_load((folder / "prescription.yaml").read_text())["rounds"] == []
+    assert list(etree.parse(folder / "report.xml").getroot().iter("fix"))
+
+
+def test_own_ratings_from_a_csv(command, tmp_path, capsys):
+    from datasets.synthetic import make_ratings
+
+    frame = make_ratings(60, 40, 1500, 3, 0.5, 1.0, 0).frame
+    frame = frame.rename(columns={"user": "who", "item": "what", "rating": "stars", "timestamp": "when"})
+    frame["stars"] = (frame["stars"] * 2).round() / 2
+    path = tmp_path / "own.csv"
+    path.write_text(frame.to_csv(index=False) + "x,y,not a number,3\n")
+    columns = "{user: who, item: what, rating: stars, timestamp: when}"
+    code, folder, err = command(
+        "experiment=movielens_mf", "dataset=ratings_csv", f"dataset.path={path}", f"dataset.columns={columns}",
+        "seeds.test=[1,2,3]", "workers=1", "rounds=1",
+    )  # fmt: skip
+    assert code == 0
+    assert "1502" in err
+    assert (folder / "significance.csv").exists()
+
+
+def test_implicit_feedback_prescribes_the_correction(command):
+    code, folder, _ = command("experiment=movielens_implicit", *SMALL[1:], "training.batch_size=128", "rounds=1")
+    assert code == 0
+    rounds = yaml.safe_load((folder / "prescription.yaml").read_text())["rounds"]
+    assert rounds[0]["rules"] == ["popularity_skew"]
+    assert rounds[0]["overrides"] == ["loss.logq=1.0"]
+    assert set(pd.read_csv(folder / "significance.csv")["metric"]) == {"ndcg@10", "hr@10"}
+
+
+def test_a_sweep_ends_with_one_table(command):
+    code, folder, _ = command("-m", *SMALL, "rounds=1", "optimizer.lr=0.005,0.05", folder="sweep")
+    assert code == 0
+    table = pd.read_csv(folder / "sweep.csv")
+    assert set(table["overrides"]) == {"optimizer.lr=0.005", "optimizer.lr=0.05"}
+    assert set(table["comparison"]) == {"treated_vs_baseline", "aa"}
+    assert (folder / "sweep.md").exists()
+    assert (folder / "sweep.tex").exists()
+
+
+def test_rounding_leaves_unknown_cells_empty():
+    shown = rounded(pd.DataFrame({"p": [1e-9, float("nan")], "n": [10, 3]}))
+    assert shown["p"].tolist() == ["1e-09", ""]
+    assert shown["n"].tolist() == ["10", "3"]
+
+
+@pytest.mark.movielens
+def test_the_main_job_on_movielens(command):
+    """The demonstration: the learning rate is found first, and what is found next closes the rest of the gap."""
+    code, folder, _ = command("experiment=movielens_mf", "seeds.test=[21,22,23]", "seeds.diagnosis=4")
+    assert code == 0
+    first = yaml.safe_load((folder / "prescription.yaml").read_text())["rounds"][0]
+    assert first["overrides"] == ["optimizer.lr=0.005"]
+    assert "zombie_rows" in first["rules"]
+    table = pd.read_csv(folder / "significance.csv")
+    table = table[table["test"] == "paired_t"].set_index("comparison")
+    assert table.loc["treated_vs_baseline", "verdict"] == "confirmed"
+    assert table.loc["treated_vs_baseline", "treated"] <= 1.03
+    assert table.loc["treated_vs_baseline", "gap_closed"] >= 0.95
+    assert not list(etree.parse(folder / "report_treated.xml").getroot().iter("fix"))
+
+
+@pytest.mark.movielens
+@pytest.mark.parametrize(
+    "change", [[], ["model.dim=64"], ["training.batch_size=256"], ["training.batch_size=4096"], ["seeds.diagnosis=9"]]
+)
+def test_the_tuned_configuration_gets_no_fix(composed, change):
+    from pipelines.data import load
+    from pipelines.diagnosis import diagnose
+    from pipelines.rule_book import rule_book
+
+    overrides = ("experiment=movielens_mf_tuned", *change)
+    config = composed(*overrides)
+    diagnosis = diagnose(config, overrides, load(config), rule_book(config, overrides, []), 1)
+    assert not diagnosis.prescription
+    assert not [finding.type for finding in diagnosis.all_findings if finding.fix]

@@ -1,0 +1,798 @@
+import copy
+import io
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from flowgrad import EmbeddingTracker
+from flowgrad.report import from_xml
+from flowgrad.rules import RuleBook
+from flowgrad.testing import EXAMPLES, Example, Ratings, TrackerContract, healthy, seeded, zombie
+from flowgrad.trackers.windows import FIRST_WINDOW, WINDOWS_PER_LENGTH, RowWindows
+
+ROWS, DIM = 12, 4
+RULES = RuleBook.load()
+
+
+def ids(step, size=10, low=0):
+    """The batch of one step, repeats included; row 11 is never in it."""
+    return torch.from_numpy(np.random.default_rng([7, step]).integers(low, ROWS - 1, size))
+
+
+class Table(nn.Module):
+    """A layer under test, with dropout so that a run depends on torch's global generator."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.table = layer
+        self.dropout = nn.Dropout(0.25)
+        self.head = nn.Linear(DIM, 1).to(layer.weight.dtype)
+
+    def forward(self, *args, **kwargs):
+        return self.head(self.dropout(self.table(*args, **kwargs)))
+
+
+# --- the contract, for every layer and optimizer ---------------------------------------------------------------------
+
+
+class EmbeddingContract(TrackerContract):
+    def layer(self):
+        return nn.Embedding(ROWS, DIM)
+
+    def make_model(self):
+        return Table(self.layer())
+
+    def make_optimizer(self, model):
+        return torch.optim.Adam(model.parameters(), lr=0.1)
+
+    def make_tracker(self, model):
+        return EmbeddingTracker(model.table, rules=RULES)
+
+    def watched(self, model):
+        return model.table
+
+    def loss(self, model, step):
+        return (model(ids(step)) - 1).square().mean()
+
+
+class SparseContract(EmbeddingContract):
+    def layer(self):
+        return nn.Embedding(ROWS, DIM, sparse=True)
+
+
+class BagContract(EmbeddingContract):
+    def layer(self):
+        return nn.EmbeddingBag(ROWS, DIM, mode="sum")
+
+    def loss(self, model, step):
+        return (model(ids(step), torch.tensor([0, 3, 3, 7])) - 1).square().mean()
+
+
+class TestDenseAdam(EmbeddingContract):
+    pass
+
+
+class TestDenseSgd(EmbeddingContract):
+    def make_optimizer(self, model):
+        return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+class TestDenseMomentum(EmbeddingContract):
+    def make_optimizer(self, model):
+        return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+
+
+class TestDenseAdagrad(EmbeddingContract):
+    def make_optimizer(self, model):
+        return torch.optim.Adagrad(model.parameters(), lr=0.1)
+
+
+class TestSparseAdam(SparseContract):
+    def make_optimizer(self, model):
+        return torch.optim.SparseAdam(model.table.parameters(), lr=0.1)
+
+
+class TestSparseSgd(SparseContract):
+    def make_optimizer(self, model):
+        return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+class TestSparseAdagrad(SparseContract):
+    def make_optimizer(self, model):
+        return torch.optim.Adagrad(model.parameters(), lr=0.1)
+
+
+class TestBagSum(BagContract):
+    pass
+
+
+class TestBagMeanTwoDimensional(BagContract):
+    def layer(self):
+        return nn.EmbeddingBag(ROWS, DIM, mode="mean")
+
+    def loss(self, model, step):
+        return (model(ids(step).reshape(5, 2)) - 1).square().mean()
+
+
+class TestBagSparse(BagContract):
+    def layer(self):
+        return nn.EmbeddingBag(ROWS, DIM, mode="sum", sparse=True)
+
+    def make_optimizer(self, model):
+        return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+class TestPaddingRow(EmbeddingContract):
+    def layer(self):
+        return nn.Embedding(ROWS, DIM, padding_idx=3)
+
+
+class TestMaxNorm(EmbeddingContract):
+    def layer(self):
+        return nn.Embedding(ROWS, DIM, max_norm=0.5)
+
+
+class TestFloat64(EmbeddingContract):
+    def layer(self):
+        return nn.Embedding(ROWS, DIM, dtype=torch.float64)
+
+
+class TestNoGradientWanted(EmbeddingContract):
+    def layer(self):
+        return nn.Embedding(ROWS, DIM).requires_grad_(False)
+
+
+# --- what a lookup is ------------------------------------------------------------------------------------------------
+
+
+def tracked(layer, **arguments):
+    return EmbeddingTracker(layer, rules=RULES, **arguments)
+
+
+def exposures(tracker):
+    return tracker.row_table()["exposures"].tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_exposures_count_repeats_within_a_batch_exactly(dtype, sparse):
+    """int32 ids, which nn.Embedding takes, used to end the run with a RuntimeError in `step()`."""
+    layer = nn.Embedding(ROWS, DIM, sparse=sparse)
+    tracker = tracked(layer)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    batches = [ids(step, size=40).to(dtype) for step in range(20)]
+    for batch in batches:
+        optimizer.zero_grad()
+        layer(batch.reshape(4, 10)).sum().backward()
+        optimizer.step()
+        tracker.step()
+    counts = np.bincount(np.concatenate(batches), minlength=ROWS)
+    assert exposures(tracker) == counts.tolist()
+    looked_up = [sum(bool((batch == row).any()) for batch in batches) for row in range(ROWS)]
+    assert tracker.row_table()["move_steps"].tolist() == looked_up
+    assert tracker.row_table()["gradient_steps"].tolist() == looked_up
+    assert tracker.dead_embeddings() == [11]
+    assert tracker.popularity_bias()["coverage"] == pytest.approx(11 / 12)
+
+
+@pytest.mark.parametrize("form", ["offsets", "keywords", "2d"])
+def test_exposures_of_bags(form):
+    layer = nn.EmbeddingBag(ROWS, DIM)
+    tracker = tracked(layer)
+    flat, offsets = torch.tensor([1, 1, 2, 5, 5, 5]), torch.tensor([0, 2, 2])
+    if form == "offsets":
+        layer(flat, offsets)
+    elif form == "keywords":
+        layer(offsets=offsets, input=flat)
+    else:
+        layer(flat.reshape(3, 2))
+    tracker.step()
+    assert exposures(tracker) == np.bincount(flat, minlength=ROWS).tolist()
+
+
+def test_lookups_without_training_do_not_count():
+    layer = nn.Embedding(ROWS, DIM)
+    tracker = tracked(layer)
+    batch = torch.tensor([1, 2])
+    with torch.no_grad():
+        layer(batch)
+    with torch.inference_mode():
+        layer(batch)
+    layer.eval()
+    layer(batch)
+    layer.train()
+    tracker.step()
+    assert sum(exposures(tracker)) == 0
+    layer(batch)
+    assert sum(exposures(tracker)) == 0, "the step was not taken yet"
+    tracker.step()
+    assert sum(exposures(tracker)) == 2
+
+
+def test_an_empty_batch_is_no_error():
+    layer = nn.Embedding(ROWS, DIM)
+    tracker = tracked(layer)
+    layer(torch.empty(0, dtype=torch.long))
+    tracker.step()
+    assert sum(exposures(tracker)) == 0
+    assert tracker.measurements().scalars["steps"] == 1
+
+
+def test_lookups_of_one_step_are_taken_together():
+    """Gradient accumulation, or positive and negative items: one step, all exposures, one move a row."""
+    layer = nn.Embedding(ROWS, DIM, dtype=torch.float64)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
+    tracker = tracked(layer)
+    start = layer.weight.detach().clone()
+    for batch in ([1, 1, 2], [2, 3]):
+        layer(torch.tensor(batch)).sum().backward()
+    optimizer.step()
+    tracker.step()
+    table = tracker.row_table()
+    assert table["exposures"].tolist()[:5] == [0, 2, 2, 1, 0]
+    assert table["move_steps"].tolist()[:5] == [0, 1, 1, 1, 0]
+    assert table["gradient_steps"].tolist()[:5] == [0, 1, 1, 1, 0]
+    path = (layer.weight.detach() - start).norm(dim=1)
+    assert table["velocity"].tolist()[1:4] == pytest.approx(path[1:4].tolist())
+    assert tracker.frequency_aware_saliency().tolist()[1:4] == pytest.approx([path[1] / 2, path[2] / 2, path[3]])
+    assert np.isnan(tracker.frequency_aware_saliency()[0])
+
+
+def test_padding_is_no_row():
+    layer = nn.Embedding(ROWS, DIM, padding_idx=-1)
+    tracker = tracked(layer)
+    layer(torch.tensor([1, ROWS - 1, ROWS - 1])).sum().backward()
+    tracker.step()
+    measured = tracker.measurements()
+    assert ROWS - 1 not in measured.tables["rows"].index
+    assert measured.scalars["rows"] == ROWS - 1
+    assert measured.scalars["total_exposures"] == 1
+    assert ROWS - 1 not in tracker.dead_embeddings()
+
+
+def test_renormalisation_by_max_norm_is_no_move():
+    """The layer shortens the rows that it looks up; velocity is what the optimizer did after that."""
+    layer = nn.Embedding(ROWS, DIM, max_norm=0.1)
+    tracker = tracked(layer)
+    for _ in range(3):
+        layer(torch.tensor([1, 2]))
+        tracker.step()
+    assert tracker.row_table()["move_steps"].sum() == 0
+
+
+def test_other_layers_are_refused():
+    with pytest.raises(TypeError, match=r"watches nn\.Embedding or nn\.EmbeddingBag, got Linear"):
+        EmbeddingTracker(nn.Linear(2, 2))
+
+
+def test_facts_are_checked():
+    tracker = tracked(nn.Embedding(ROWS, DIM))
+    tracker.observe(in_batch_negatives=1, sampling_correction=0.5)
+    assert tracker.measurements().scalars["in_batch_negatives"] == 1
+    with pytest.raises(ValueError, match="unknown fact 'in_batch_negative'"):
+        tracker.observe(in_batch_negative=1)
+
+
+# --- rows that do not learn ------------------------------------------------------------------------------------------
+
+FROZEN = [1, 4]
+
+
+def one_run(layer, optimizer, clear=None, mask_gradient=False, steps=6, model=None):
+    """Every row but 11 looked up at every step; `clear` is what the loop does before it tells the tracker."""
+    tracker = tracked(layer)
+    batch = torch.arange(ROWS - 1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (layer(batch) - 1).square().sum().backward()
+        if mask_gradient:
+            layer.weight.grad[FROZEN] = 0
+        optimizer.step()
+        if clear is not None:
+            (model or optimizer).zero_grad(set_to_none=clear)
+        tracker.step()
+    return tracker
+
+
+def named(tracker):
+    book, measured = tracker.rule_book, tracker.measurements()
+    return {rule: book.select(rule, measured).index.tolist() for rule in ("dead_rows", "frozen_rows", "stuck_rows")}
+
+
+def mask(gradient):
+    gradient = gradient.clone()
+    gradient[FROZEN] = 0
+    return gradient
+
+
+@pytest.mark.parametrize("clear", [None, True, False])
+@pytest.mark.parametrize("registered", ["before", "after"])
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "Adagrad"])
+def test_rows_whose_gradient_is_masked_by_a_hook_are_frozen(optimizer, registered, clear):
+    layer = nn.Embedding(ROWS, DIM)
+    if registered == "before":
+        layer.weight.register_hook(mask)
+    made = getattr(torch.optim, optimizer)(layer.parameters(), lr=0.1)
+    tracker = tracked(layer)
+    if registered == "after":
+        layer.weight.register_hook(mask)
+    batch = torch.arange(ROWS - 1)
+    for _ in range(6):
+        made.zero_grad()
+        (layer(batch) - 1).square().sum().backward()
+        made.step()
+        if clear is not None:
+            made.zero_grad(set_to_none=clear)
+        tracker.step()
+    assert named(tracker) == {"dead_rows": [11], "frozen_rows": FROZEN, "stuck_rows": []}
+
+
+def test_rows_whose_gradient_is_masked_in_place_are_frozen():
+    layer = nn.Embedding(ROWS, DIM)
+    tracker = one_run(layer, torch.optim.Adam(layer.parameters()), mask_gradient=True)
+    assert named(tracker) == {"dead_rows": [11], "frozen_rows": FROZEN, "stuck_rows": []}
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_rows_masked_in_place_and_cleared_at_once_are_not_taken_for_healthy(clear):
+    """The gradient can only be seen before the mask then, so they look stuck: it comes, and they do not move."""
+    layer = nn.Embedding(ROWS, DIM)
+    tracker = one_run(layer, torch.optim.Adam(layer.parameters()), clear, mask_gradient=True)
+    assert named(tracker) == {"dead_rows": [11], "frozen_rows": [], "stuck_rows": FROZEN}
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("clear", [None, True])
+def test_rows_that_the_optimizer_does_not_hold_are_stuck(clear, sparse):
+    """A loop that cleared the whole model's gradients before `step()` used to have its stuck table called frozen."""
+    layer, other = nn.Embedding(ROWS, DIM, sparse=sparse), nn.Embedding(ROWS, DIM)
+    tracker = one_run(layer, torch.optim.SGD(other.parameters(), lr=0.1), clear, model=layer)
+    assert named(tracker) == {"dead_rows": [11], "frozen_rows": [], "stuck_rows": list(range(11))}
+
+
+def test_a_table_that_wants_no_gradient_is_frozen():
+    layer, other = nn.Embedding(ROWS, DIM).requires_grad_(False), nn.Linear(DIM, 1)
+    tracker = tracked(layer)
+    other(layer(torch.arange(4))).sum().backward()
+    tracker.step()
+    assert named(tracker)["frozen_rows"] == [0, 1, 2, 3]
+
+
+def test_a_table_that_wants_no_gradient_may_move():
+    """A table kept as a moving average: `step()` used to raise RuntimeError, for no hook can stand on its weight."""
+    layer = nn.Embedding(ROWS, DIM).requires_grad_(False)
+    tracker = tracked(layer)
+    for _ in range(3):
+        layer(torch.arange(4))
+        layer.weight.mul_(0.9)
+        tracker.step()
+    assert tracker.row_table()["move_steps"].tolist() == [3] * 4 + [0] * 8
+    assert named(tracker)["frozen_rows"] == []
+
+
+def test_a_sparse_gradient_that_is_never_cleared_counts_for_the_rows_looked_up_alone():
+    """Rows of earlier batches, still in the gradient, used to count a gradient step at every later step."""
+    layer = nn.Embedding(ROWS, DIM, sparse=True)
+    tracker = tracked(layer)
+    for row in range(4):
+        layer(torch.tensor([row])).sum().backward()
+        tracker.step()
+    assert tracker.row_table()["gradient_steps"].tolist() == [1] * 4 + [0] * 8
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_gradients_are_counted_in_loops_that_clear_them_first(clear):
+    """The first step, at which the tracker learns of it, is the one it may miss."""
+    layer = nn.Embedding(ROWS, DIM)
+    tracker = one_run(layer, torch.optim.Adam(layer.parameters()), clear, steps=6)
+    assert set(tracker.row_table()["gradient_steps"][:11]) == {5}
+    assert set(tracker.row_table()["move_steps"][:11]) == {6}
+
+
+# --- the name --------------------------------------------------------------------------------------------------------
+
+
+class Holder:
+    def __init__(self):
+        self.item_emb = nn.Embedding(3, 2)
+        self.name = EmbeddingTracker(self.item_emb).name
+        self.tables = [self.item_emb]
+        self.subscript = EmbeddingTracker(self.tables[0]).name
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.item_emb = nn.Embedding(3, 2)
+        self.tables = nn.ModuleDict({"user": nn.Embedding(3, 2)})
+
+
+def test_name_is_the_callers():
+    model = Model()
+    table = nn.Embedding(3, 2)
+    assert EmbeddingTracker(model.item_emb).name == "item_emb"
+    assert EmbeddingTracker(table).name == "table"
+    assert EmbeddingTracker(layer=model.item_emb).name == "item_emb"
+    assert EmbeddingTracker(rules=RULES, layer=table).name == "table"
+    assert EmbeddingTracker(model.tables["user"]).name == "model.tables['user']"
+    assert Holder().name == "item_emb"
+    assert Holder().subscript == "tables[0]"
+    assert (
+        EmbeddingTracker(
+            model.item_emb,
+            rules=RULES,
+        ).name
+        == "item_emb"
+    )
+    à = [EmbeddingTracker(model.item_emb), EmbeddingTracker(table)]
+    assert [tracker.name for tracker in à] == ["item_emb", "table"]
+    with EmbeddingTracker(model.item_emb) as tracker:
+        assert tracker.name == "item_emb"
+    assert EmbeddingTracker(model.item_emb, name="items").name == "items"
+    assert EmbeddingTracker(model.item_emb, "items").name == "items"
+    assert EmbeddingTracker((lambda: table)()).name == "table"
+    assert EmbeddingTracker(nn.Embedding(3, 2)).name == "embedding"
+
+
+def test_name_stands_in_the_report():
+    model = Model()
+    assert 'layer="item_emb"' in EmbeddingTracker(model.item_emb, rules=RULES).to_agent_xml()
+
+
+SOURCELESS = """
+    import torch
+    from torch.nn import Embedding, Module
+    from flowgrad import EmbeddingTracker
+    class Model(Module):
+        def __init__(self):
+            super().__init__()
+            self.item_emb = Embedding(3, 2)
+    model = Model()
+    found = EmbeddingTracker(model.item_emb).name
+"""
+
+
+def test_name_without_source_comes_from_the_variables():
+    """A class of modules among the variables used to end in a TypeError: `Module.named_modules() missing self`."""
+    scope = {"__name__": "elsewhere"}
+    exec(textwrap.dedent(SOURCELESS), scope)
+    assert scope["found"] == "item_emb"
+
+
+def test_name_under_python_c():
+    code = textwrap.dedent(SOURCELESS) + "print(found)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "item_emb"
+
+
+# --- copies ----------------------------------------------------------------------------------------------------------
+
+
+def deep(model):
+    return copy.deepcopy(model)
+
+
+def pickled(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+def saved(model):
+    buffer = io.BytesIO()
+    torch.save(model, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=False)
+
+
+@pytest.mark.parametrize("way", [deep, pickled, saved])
+@pytest.mark.parametrize("clear", [None, True])
+def test_copies_of_a_tracked_model_do_not_feed_the_tracker(way, clear):
+    model = Table(nn.Embedding(ROWS, DIM))
+    tracker = one_run(model.table, torch.optim.SGD(model.parameters(), lr=0.1), clear)
+    before = tracker.measurements()
+    twin = way(model)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        twin(torch.tensor([11])).sum().backward()
+        optimizer.step()
+    assert torch.equal(twin.state_dict()["table.weight"][:11], model.table.weight[:11])
+    tracker.step()
+    assert tracker.row_table().equals(before.tables["rows"])
+    assert tracker.dead_embeddings() == [11]
+    model.table(torch.tensor([11]))
+    tracker.step()
+    assert tracker.dead_embeddings() == []
+
+
+def test_a_copy_can_be_tracked_itself():
+    model = Table(nn.Embedding(ROWS, DIM))
+    first = tracked(model.table)
+    twin = copy.deepcopy(model)
+    second = tracked(twin.table)
+    twin.table(torch.tensor([1, 1]))
+    first.step()
+    second.step()
+    assert (sum(exposures(first)), sum(exposures(second))) == (0, 2)
+
+
+# --- coherence and jitter, against a slow plain version --------------------------------------------------------------
+
+
+def plain_statistics(start, looks, ends, importance):
+    """Coherence and jitter of one row, window by window.
+
+    Args:
+        start: the row when tracking began, shape (dim,).
+        looks: for each window the row after each step that looked it up, shape (n, dim).
+        ends: the row at the end of each window, shape (windows, dim).
+        importance: weight of each window's cosine with the one before.
+    """
+    positions = np.vstack([start, ends])
+    moves = np.diff(positions, axis=0)
+    cosines, weights = [], []
+    for window in range(1, len(moves)):
+        a, b = moves[window], moves[window - 1]
+        if np.linalg.norm(a) > 0 and np.linalg.norm(b) > 0:
+            cosines.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+            weights.append(importance[window])
+    deviations, seen = 0.0, 0
+    for seen_at, end in zip(looks, ends, strict=True):
+        if len(seen_at) >= 2:
+            deviations += ((seen_at - seen_at.mean(axis=0)) ** 2).sum() / (end**2).sum()
+            seen += len(seen_at)
+    coherence = np.average(cosines, weights=weights) if cosines else np.nan
+    return coherence, deviations / seen if seen else np.nan
+
+
+def record(layer, windows, steps, by_epoch):
+    """Train for `windows` windows, `steps(window)` steps long, on random batches; what a plain observer saw."""
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.3)
+    tracker = tracked(layer)
+    start = layer.weight.detach().double().numpy().copy()
+    target = torch.randn(ROWS, DIM, generator=torch.Generator().manual_seed(5)).to(layer.weight.dtype)
+    looks, ends, step = [], [], 0
+    for window in range(windows):
+        seen = [[] for _ in range(ROWS)]
+        for _ in range(steps(window)):
+            batch = ids(step, size=4)
+            optimizer.zero_grad()
+            (layer(batch) - target[batch]).square().sum().backward()
+            optimizer.step()
+            tracker.step()
+            for row in set(batch.tolist()):
+                seen[row].append(layer.weight[row].detach().double().numpy().copy())
+            step += 1
+        if by_epoch:
+            tracker.end_epoch()
+        looks.append([np.array(s) for s in seen])
+        ends.append(layer.weight.detach().double().numpy().copy())
+    return tracker, start, looks, np.array(ends)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_epochs_agree_with_a_slow_plain_version(dtype):
+    with seeded():
+        layer = nn.Embedding(ROWS, DIM, dtype=dtype)
+    tracker, start, looks, ends = record(layer, windows=7, steps=lambda _: FIRST_WINDOW - 1, by_epoch=True)
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-9
+    for row, line in tracker.row_table().iterrows():
+        expected = plain_statistics(start[row], [window[row] for window in looks], ends[:, row], [1.0] * 7)
+        assert (line["coherence"], line["jitter"]) == pytest.approx(expected, rel=tolerance, abs=tolerance, nan_ok=True)
+    assert tracker.measurements().scalars["windows"] == 7
+
+
+def test_windows_without_epochs_agree_with_a_slow_plain_version():
+    """Four windows of each length, then four of twice that; a window's cosine counts for its length."""
+    lengths = [FIRST_WINDOW * 2 ** (window // WINDOWS_PER_LENGTH) for window in range(10)]
+    with seeded():
+        layer = nn.Embedding(ROWS, DIM, dtype=torch.float64)
+    tracker, start, looks, ends = record(layer, windows=10, steps=lambda window: lengths[window], by_epoch=False)
+    for row, line in tracker.row_table().iterrows():
+        expected = plain_statistics(start[row], [window[row] for window in looks], ends[:, row], lengths)
+        assert (line["coherence"], line["jitter"]) == pytest.approx(expected, rel=1e-9, abs=1e-9, nan_ok=True)
+    assert tracker.measurements().scalars["windows"] == 10
+
+
+def test_windows_grow_as_documented():
+    layer = nn.Embedding(ROWS, DIM)
+    tracker = tracked(layer)
+    closed = []
+    for step in range(1, 16 * 4 + 32 * 4 + 64 * 2 + 1):
+        tracker.step()
+        if tracker.measurements().scalars["windows"] > len(closed):
+            closed.append(step)
+    assert closed == [16, 32, 48, 64, 96, 128, 160, 192, 256, 320]
+
+
+def test_epochs_replace_the_windows_that_came_first():
+    """The first epoch lasts from the start of tracking, however many short windows were closed in it."""
+    with seeded():
+        layer = nn.Embedding(ROWS, DIM, dtype=torch.float64)
+    tracker, start, _, ends = record(layer, windows=4, steps=lambda _: 50, by_epoch=True)
+    assert tracker.measurements().scalars["windows"] == 4
+    moves = np.diff(np.concatenate([start[None], ends]), axis=0)
+    for row in range(ROWS - 1):
+        unit = moves[:, row] / np.linalg.norm(moves[:, row], axis=1)[:, None]
+        assert tracker.row_table()["coherence"][row] == pytest.approx((unit[1:] * unit[:-1]).sum(axis=1).mean())
+
+
+def walk(move, rows=400, dim=16, windows=30, steps=5):
+    """Median coherence and the jitter of rows that `move` moves, step by step, all of them looked up."""
+    generator = np.random.default_rng(0)
+    weight = generator.normal(size=(rows, dim))
+    tracker = RowWindows(torch.from_numpy(weight))
+    every = torch.arange(rows)
+    initial = torch.from_numpy(weight.copy())
+    for _ in range(windows):
+        for _ in range(steps):
+            weight = move(weight, generator)
+            tracker.add(every, torch.from_numpy(weight))
+        tracker.end_epoch(torch.from_numpy(weight), initial)
+    coherence, jitter = tracker.statistics()
+    return float(coherence.median()), float(jitter.median())
+
+
+def test_a_random_walk_has_no_coherence():
+    coherence, _ = walk(lambda weight, generator: weight + 0.1 * generator.normal(size=weight.shape))
+    assert abs(coherence) < 0.02
+
+
+def test_drift_is_coherent():
+    def drift(weight, generator):
+        return weight + 1 + 0.01 * generator.normal(size=weight.shape)
+
+    assert walk(drift)[0] > 0.99
+
+
+def test_a_noise_ball_has_coherence_minus_one_half():
+    """And its jitter is its variance over the squared norm: here sum of 16 variances of .01 over 16."""
+    centre = np.ones((400, 16))
+
+    def ball(weight, generator):
+        return centre + 0.1 * generator.normal(size=weight.shape)
+
+    coherence, jitter = walk(ball)
+    assert coherence == pytest.approx(-0.5, abs=0.02)
+    assert jitter == pytest.approx(0.01 * 4 / 5, rel=0.05)
+
+
+def test_rows_that_never_move_tell_nothing():
+    layer = nn.Embedding(ROWS, DIM)
+    tracker = tracked(layer)
+    for _ in range(100):
+        layer(torch.tensor([1, 2]))
+        tracker.step()
+    table = tracker.row_table()
+    assert table["coherence"].isna().all()
+    assert table["jitter"].tolist()[1:3] == [0, 0]
+    assert table["jitter"].isna().sum() == ROWS - 2
+
+
+def test_rows_that_become_nan_are_counted_and_break_nothing():
+    layer = nn.Embedding(ROWS, DIM)
+    tracker = tracked(layer)
+    for step in range(40):
+        layer(torch.tensor([1, 2])).sum().backward()
+        with torch.no_grad():
+            layer.weight[2] += float("nan") if step == 20 else 0.1
+        tracker.step()
+    assert tracker.measurements().scalars["nonfinite_rows"] == 1
+    assert "nonfinite_rows" in tracker.to_agent_xml()
+
+
+# --- a stranger's loop -----------------------------------------------------------------------------------------------
+
+
+def factorise(lr, seed=0, steps=200, by_epoch=False, batch_size=256):
+    """A user of the library with ratings of his own; nothing but `step()` is called."""
+    generator = np.random.default_rng(seed)
+    users, items, count = 300, 200, 12000
+    truth = generator.normal(scale=0.8, size=(users + items, 3))
+    user, item = generator.integers(users, size=count), generator.integers(items, size=count)
+    rating = 3.5 + (truth[user] * truth[users + item]).sum(axis=1) + generator.normal(scale=0.7, size=count)
+    user, item = torch.from_numpy(user), torch.from_numpy(item)
+    rating = torch.from_numpy(rating - rating.mean()).float()
+
+    class Factorisation(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.user_emb, self.item_emb = nn.Embedding(users, 8), nn.Embedding(items, 8)
+            for table in (self.user_emb, self.item_emb):
+                nn.init.normal_(table.weight, std=0.1)
+
+        def forward(self, user, item):
+            return (self.user_emb(user) * self.item_emb(item)).sum(dim=1)
+
+    with seeded(seed):
+        model = Factorisation()
+        optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+        tracker = EmbeddingTracker(model.item_emb)
+        done = 0
+        while done < steps:
+            for batch in torch.randperm(count).split(batch_size):
+                optimizer.zero_grad()
+                nn.functional.mse_loss(model(user[batch], item[batch]), rating[batch]).backward()
+                optimizer.step()
+                tracker.step()
+                done += 1
+                if done == steps:
+                    break
+            else:
+                if by_epoch:
+                    tracker.end_epoch()
+    return tracker
+
+
+@pytest.mark.parametrize("by_epoch", [False, True])
+@pytest.mark.parametrize("steps", [200, 500])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_learning_rate_far_too_high_is_found(seed, steps, by_epoch):
+    tracker = factorise(1.0, seed, steps, by_epoch)
+    report = from_xml(tracker.to_agent_xml())
+    assert report.subject == "item_emb"
+    found = next(finding for finding in report.findings if finding.type == "ZOMBIE_EMBEDDINGS")
+    assert found.severity == "high"
+    assert found.action == "DECREASE_LEARNING_RATE"
+    assert "%" in found.premise
+    assert found.implies
+    assert found.expected_effect
+    assert found.confidence.basis == "prior"
+    assert len(tracker.zombie_embeddings()) > 100
+
+
+def test_the_finding_reads_as_xml():
+    text = factorise(1.0).to_agent_xml()
+    start = text.index('<causal_model type="ZOMBIE_EMBEDDINGS"')
+    finding = text[start : text.index("</causal_model>", start)]
+    for element in ("premise", "implies", "action", "expected_effect", "confidence"):
+        assert f"<{element}" in finding
+
+
+@pytest.mark.parametrize("by_epoch", [False, True])
+@pytest.mark.parametrize("steps", [60, 200, 500])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_sensible_learning_rate_is_not_blamed(seed, steps, by_epoch):
+    tracker = factorise(0.01, seed, steps, by_epoch)
+    assert tracker.findings() == ()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_sixty_steps_are_enough_without_epochs(seed):
+    assert "ZOMBIE_EMBEDDINGS" in [finding.type for finding in factorise(1.0, seed, steps=60).findings()]
+
+
+@pytest.mark.parametrize("make", EXAMPLES)
+@pytest.mark.parametrize("by_epoch", [False, True])
+def test_examples_are_what_they_say(make, by_epoch):
+    example = make(0)
+    tracker = EmbeddingTracker(example.run.model.item_emb, rules=RULES)
+    example.train(200, tracker, by_epoch=by_epoch)
+    found = [finding.type for finding in tracker.findings()]
+    assert found[:1] == ([] if example.finding is None else [example.finding])
+
+
+def test_sparse_adam_and_sgd_too_fast_are_found():
+    for optimizer, sparse, lr in (("SparseAdam", True, 1.0), ("Adagrad", False, 3.0)):
+        run = Ratings(0, sparse=sparse)
+        made = getattr(torch.optim, optimizer)(run.model.parameters(), lr=lr)
+        example = Example(run, made, None)
+        tracker = EmbeddingTracker(run.model.item_emb, rules=RULES)
+        example.train(300, tracker)
+        assert "ZOMBIE_EMBEDDINGS" in [finding.type for finding in tracker.findings()], optimizer
+
+
+def test_the_rows_named_tell_the_sick_from_the_healthy():
+    shares = []
+    for make in (healthy, zombie):
+        example = make(1)
+        tracker = EmbeddingTracker(example.run.model.item_emb, rules=RULES)
+        example.train(300, tracker)
+        shares.append(tracker.summary()["zombie_share"])
+    assert shares[0] < 0.1
+    assert shares[1] > 0.9
