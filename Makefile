@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: run test setup lint types wheel clean
+.PHONY: run test setup results wheel clean
 
 run: setup
 	$(BIN)/python -m pipelines.run experiment=movielens_mf
@@ -14,6 +14,16 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The tables that README and docs quote; minutes.
+results: setup
+	for experiment in movielens_mf movielens_implicit; do \
+		$(BIN)/python -m pipelines.run experiment=$$experiment hydra.run.dir=outputs/results/$$experiment || exit 1; \
+		cp outputs/results/$$experiment/significance.csv docs/results/$$experiment.csv; \
+		{ echo "\`python -m pipelines.run experiment=$$experiment\`"; echo; \
+		  cat outputs/results/$$experiment/significance.md; } > docs/results/$$experiment.md; \
+	done
+	$(BIN)/python -m pipelines.readme
 
 setup: $(STAMP)
 

@@ -74,7 +74,7 @@ class TrackerContract(ABC):
             model: trained in place.
             tracker: is told of every step, where given.
             clear_first: clear the gradients before the tracker is told, as some loops do.
-            look: read everything the tracker has to say after every step.
+            look: read the measurements after every step, and all the rest at the end.
         """
         optimizer = self.make_optimizer(model)
         for step in range(self.steps):
@@ -88,7 +88,9 @@ class TrackerContract(ABC):
                 if 2 * (step + 1) % self.steps == 0:
                     self.end_epoch(tracker)
                 if look:
-                    _read_all(tracker)
+                    tracker.measurements()
+        if look and tracker is not None:
+            _read_all(tracker)
 
     def test_tracked_weights_equal_untracked_weights_bit_for_bit(self) -> None:
         """Also where the loop clears the gradients early, and where the tracker is read at every step."""

@@ -1,7 +1,7 @@
 """Paired designs: two arms trained on the same seeds, one mean a seed and arm.
 
-The seed is the unit. A test over the rows of one seed treats the seed's own effect as if it were many, and rejects
-a true null far too often (up to 79 % on a random split; docs/statistics.md).
+The seed is the unit (docs/statistics.md): a test over the rows of one seed takes what that seed did to all rows for as
+many independent facts, and rejects a true null far too often.
 """
 
 from __future__ import annotations

@@ -238,8 +238,8 @@ def test_lookups_of_one_step_are_taken_together():
     assert table["exposures"].tolist()[:5] == [0, 2, 2, 1, 0]
     assert table["move_steps"].tolist()[:5] == [0, 1, 1, 1, 0]
     assert table["gradient_steps"].tolist()[:5] == [0, 1, 1, 1, 0]
-    path = (layer.weight.detach() - start).norm(dim=1)
-    assert table["velocity"].tolist()[1:4] == pytest.approx(path[1:4].tolist())
+    path = (layer.weight.detach() - start).norm(dim=1).tolist()
+    assert table["velocity"].tolist()[1:4] == pytest.approx(path[1:4])
     assert tracker.frequency_aware_saliency().tolist()[1:4] == pytest.approx([path[1] / 2, path[2] / 2, path[3]])
     assert np.isnan(tracker.frequency_aware_saliency()[0])
 
@@ -430,14 +430,19 @@ def test_name_is_the_callers():
         ).name
         == "item_emb"
     )
-    à = [EmbeddingTracker(model.item_emb), EmbeddingTracker(table)]
-    assert [tracker.name for tracker in à] == ["item_emb", "table"]
+    é = [EmbeddingTracker(model.item_emb), EmbeddingTracker(table)]  # bytes and characters differ from here on
+    assert [tracker.name for tracker in é] == ["item_emb", "table"]
     with EmbeddingTracker(model.item_emb) as tracker:
         assert tracker.name == "item_emb"
     assert EmbeddingTracker(model.item_emb, name="items").name == "items"
     assert EmbeddingTracker(model.item_emb, "items").name == "items"
-    assert EmbeddingTracker((lambda: table)()).name == "table"
     assert EmbeddingTracker(nn.Embedding(3, 2)).name == "embedding"
+
+
+def test_name_of_an_expression_without_one_comes_from_the_variables():
+    model = Model()
+    tracker = EmbeddingTracker(next(model.children()))
+    assert tracker.name == "item_emb"
 
 
 def test_name_stands_in_the_report():
@@ -622,10 +627,10 @@ def test_epochs_replace_the_windows_that_came_first():
         assert tracker.row_table()["coherence"][row] == pytest.approx((unit[1:] * unit[:-1]).sum(axis=1).mean())
 
 
-def walk(move, rows=400, dim=16, windows=30, steps=5):
-    """Median coherence and the jitter of rows that `move` moves, step by step, all of them looked up."""
+def walk(move, rows=200, dim=64, windows=40, steps=5):
+    """Median coherence and jitter of rows that `move` moves from (1, ..., 1), step by step, all of them looked up."""
     generator = np.random.default_rng(0)
-    weight = generator.normal(size=(rows, dim))
+    weight = np.ones((rows, dim))
     tracker = RowWindows(torch.from_numpy(weight))
     every = torch.arange(rows)
     initial = torch.from_numpy(weight.copy())
@@ -651,11 +656,10 @@ def test_drift_is_coherent():
 
 
 def test_a_noise_ball_has_coherence_minus_one_half():
-    """And its jitter is its variance over the squared norm: here sum of 16 variances of .01 over 16."""
-    centre = np.ones((400, 16))
+    """And its jitter is its variance over the squared norm: .01 over 1, of which 5 looks a window show 4/5."""
 
     def ball(weight, generator):
-        return centre + 0.1 * generator.normal(size=weight.shape)
+        return 1 + 0.1 * generator.normal(size=weight.shape)
 
     coherence, jitter = walk(ball)
     assert coherence == pytest.approx(-0.5, abs=0.02)
@@ -735,7 +739,7 @@ def factorise(lr, seed=0, steps=200, by_epoch=False, batch_size=256):
 def test_a_learning_rate_far_too_high_is_found(seed, steps, by_epoch):
     tracker = factorise(1.0, seed, steps, by_epoch)
     report = from_xml(tracker.to_agent_xml())
-    assert report.subject == "item_emb"
+    assert report.layer == "item_emb"
     found = next(finding for finding in report.findings if finding.type == "ZOMBIE_EMBEDDINGS")
     assert found.severity == "high"
     assert found.action == "DECREASE_LEARNING_RATE"
@@ -777,14 +781,17 @@ def test_examples_are_what_they_say(make, by_epoch):
     assert found[:1] == ([] if example.finding is None else [example.finding])
 
 
-def test_sparse_adam_and_sgd_too_fast_are_found():
-    for optimizer, sparse, lr in (("SparseAdam", True, 1.0), ("Adagrad", False, 3.0)):
-        run = Ratings(0, sparse=sparse)
-        made = getattr(torch.optim, optimizer)(run.model.parameters(), lr=lr)
-        example = Example(run, made, None)
-        tracker = EmbeddingTracker(run.model.item_emb, rules=RULES)
-        example.train(300, tracker)
-        assert "ZOMBIE_EMBEDDINGS" in [finding.type for finding in tracker.findings()], optimizer
+@pytest.mark.parametrize(
+    ("optimizer", "sparse", "lr", "steps"),
+    # Adagrad shortens its own steps: what began in a noise ball has left it a few hundred steps later.
+    [("SparseAdam", True, 1.0, 300), ("SGD", False, 10.0, 300), ("Adagrad", False, 3.0, 60)],
+)
+def test_other_optimizers_too_fast_are_found(optimizer, sparse, lr, steps):
+    run = Ratings(0, sparse=sparse)
+    example = Example(run, getattr(torch.optim, optimizer)(run.model.parameters(), lr=lr), "ZOMBIE_EMBEDDINGS")
+    tracker = EmbeddingTracker(run.model.item_emb, rules=RULES)
+    example.train(steps, tracker)
+    assert example.finding in [finding.type for finding in tracker.findings()]
 
 
 def test_the_rows_named_tell_the_sick_from_the_healthy():

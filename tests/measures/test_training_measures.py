@@ -1,0 +1,119 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowgrad.measures import training
+from flowgrad.measures.training import loss_course, validation_course
+from flowgrad.rules import RuleBook
+from flowgrad.trackers import TrainingTracker
+
+LOSSES = st.lists(st.floats(0.01, 1e6), min_size=1, max_size=30)
+GAPPED = st.lists(st.one_of(st.floats(0.01, 1e6), st.just(math.nan)), max_size=30)
+
+
+def slow_course(losses):
+    """The validation figures, one at a time."""
+    best, at = math.inf, 0
+    for epoch, loss in enumerate(losses):
+        if loss < best:
+            best, at = loss, epoch
+    return {
+        "val_best": best,
+        "val_last": losses[-1],
+        "val_rise": losses[-1] / best - 1,
+        "val_fall": 1 - losses[-1] / losses[-2] if len(losses) > 1 else math.nan,
+        "epochs_since_best": len(losses) - 1 - at,
+    }
+
+
+def test_a_falling_training_loss():
+    course = loss_course([4.0, 2.0, 1.5])
+    assert course == {"loss_first": 4, "loss_last": 1.5, "loss_fall": 0.25, "loss_nonfinite": 0}
+
+
+def test_a_growing_training_loss():
+    assert loss_course([1.0, 3.0])["loss_fall"] == -2
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_flagged_wherever_it_stands(bad):
+    for losses in ([bad], [1, bad, 1], [1, bad]):
+        assert loss_course(losses)["loss_nonfinite"] == 1
+    assert math.isnan(loss_course([bad, 1])["loss_fall"]) or loss_course([bad, 1])["loss_fall"] == math.inf
+
+
+def test_a_run_without_epochs_tells_nothing():
+    course = loss_course([])
+    assert course.pop("loss_nonfinite") == 0
+    assert all(math.isnan(value) for value in course.values())
+
+
+def test_one_epoch_has_no_fall():
+    assert math.isnan(loss_course([1.0])["loss_fall"])
+    assert math.isnan(validation_course([1.0])["val_fall"])
+
+
+def test_a_validation_loss_that_turns():
+    course = validation_course([1.0, 0.8, 1.0, 1.2])
+    assert course == pytest.approx(
+        {"val_best": 0.8, "val_last": 1.2, "val_rise": 0.5, "val_fall": -0.2, "epochs_since_best": 2}
+    )
+
+
+def test_a_validation_loss_that_falls():
+    course = validation_course([1.0, 0.75])
+    assert course == {"val_best": 0.75, "val_last": 0.75, "val_rise": 0, "val_fall": 0.25, "epochs_since_best": 0}
+
+
+@pytest.mark.parametrize("losses", [[], [math.nan], [math.nan, math.nan], [math.inf]])
+def test_no_validation_tells_nothing(losses):
+    assert all(math.isnan(value) for value in validation_course(losses).values())
+
+
+def test_epochs_that_were_not_validated_are_passed_over():
+    course = validation_course([math.nan, 2.0, 1.0, math.nan, 1.5])
+    assert (course["val_best"], course["epochs_since_best"], course["val_rise"]) == (1, 2, 0.5)
+    assert math.isnan(course["val_fall"])
+
+
+@given(LOSSES)
+def test_validation_agrees_with_a_slow_plain_version(losses):
+    assert validation_course(losses) == pytest.approx(slow_course(losses), rel=1e-9, abs=1e-9, nan_ok=True)
+
+
+@given(LOSSES, st.floats(0.1, 10))
+def test_ratios_know_no_scale(losses, factor):
+    for course, names in ((loss_course, ["loss_fall"]), (validation_course, ["val_rise", "val_fall"])):
+        plain, scaled = course(losses), course([factor * loss for loss in losses])
+        for name in names:
+            assert scaled[name] == pytest.approx(plain[name], rel=1e-6, abs=1e-6, nan_ok=True)
+
+
+@given(GAPPED, GAPPED)
+def test_what_is_known_is_in_its_bounds(losses, validated):
+    course = {**loss_course(losses), **validation_course(validated)}
+    assert not course["val_rise"] < 0
+    assert not course["epochs_since_best"] < 0
+    assert not course["loss_fall"] > 1
+    assert not course["val_best"] > course["val_last"]
+
+
+def test_the_tracker_measures_exactly_what_is_declared():
+    tracker = TrainingTracker(target_variance=2.0, rules=RuleBook.load())
+    for _ in range(2):
+        assert sorted(tracker.measurements().scalars) == sorted(measure.name for measure in training.MEASURES)
+        tracker.end_epoch(3.0, 2.5, steps=7)
+    scalars = tracker.measurements().scalars
+    assert scalars["loss_to_variance"] == 1.5
+    assert (scalars["epochs"], scalars["steps"]) == (2, 14)
+    assert (tracker.train_losses, tracker.validation_losses) == ((3.0, 3.0), (2.5, 2.5))
+    assert tracker.to_agent_xml().startswith("<flowgrad_training_report ")
+
+
+@pytest.mark.parametrize("variance", [None, 0.0])
+def test_without_a_variance_there_is_no_ratio_to_it(variance):
+    tracker = TrainingTracker(target_variance=variance)
+    tracker.end_epoch(1.0)
+    assert math.isnan(tracker.measurements().scalars["loss_to_variance"])
