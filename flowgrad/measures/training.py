@@ -66,7 +66,7 @@ def validation_course(losses: Sequence[float]) -> dict[str, float]:
 
 
 def _last_fall(values: np.ndarray) -> float:
-    """Fall from the last value but one to the last, over the former; NaN without two values."""
-    if len(values) < 2 or not values[-2] > 0:
+    """Fall from the last value but one to the last, over the former; NaN without a finite, positive former."""
+    if len(values) < 2 or not 0 < values[-2] < np.inf:
         return float("nan")
     return float((values[-2] - values[-1]) / values[-2])

@@ -197,7 +197,8 @@ def _result(
     low: float = float("nan"),
     high: float = float("nan"),
 ) -> TestResult:
-    difference = after - before
+    with np.errstate(invalid="ignore"):  # a sign test may be of infinities
+        difference = after - before
     result = TestResult(
         test=test,
         metric=metric,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from flowgrad.measurements import Measurements
 from flowgrad.measures import embedding as measures
 from flowgrad.rules import RuleBook
 from flowgrad.trackers.base import Tracker
+from flowgrad.trackers.epochs import EpochSense
 from flowgrad.trackers.naming import argument_name
 from flowgrad.trackers.windows import RowWindows
 
@@ -24,9 +25,9 @@ class EmbeddingTracker(Tracker):
     """Watches one `nn.Embedding` or `nn.EmbeddingBag`, with dense or sparse gradients.
 
     Call `step()` after every `optimizer.step()`. Lookups count while the layer is in training mode and gradients are
-    enabled; a `padding_idx` row is no row. Displacements are taken over windows: between two calls of `end_epoch()`,
-    which sharpens them (over an epoch of sampling without replacement the noise cancels), else over stretches of
-    steps that grow with the run.
+    enabled; a `padding_idx` row is no row. Displacements are taken over windows: epochs, over which the noise of
+    sampling without replacement cancels, where `end_epoch()` announces them or the batch sizes show them (the last
+    one of each epoch smaller); else stretches of steps that grow with the run.
 
     Example::
 
@@ -64,9 +65,10 @@ class EmbeddingTracker(Tracker):
         self._path = torch.zeros(count, dtype=torch.float64, device=device)
         self._initial = layer.weight.detach().clone()
         self._windows = RowWindows(layer.weight.detach())
+        self._epochs: EpochSense | None = EpochSense()
         self._facts: dict[str, float] = {}
         self._steps = 0
-        self._pending: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._pending: list[_Lookup] = []
         self._hooks = [layer.register_forward_hook(_ForwardHook(self._note_lookup), with_kwargs=True)]
         self._early_gradients: list[torch.Tensor] | None = None
 
@@ -74,27 +76,38 @@ class EmbeddingTracker(Tracker):
         if layer is not self.layer or not (layer.training and torch.is_grad_enabled()):
             return
         rows, counts = torch.unique(ids.detach().long(), return_counts=True)
-        self._pending.append((rows, counts, self.layer.weight.detach().index_select(0, rows)))
+        self._pending.append(_Lookup(rows, counts, self.layer.weight.detach().index_select(0, rows), ids.numel()))
 
     def step(self) -> None:
         """Note what the optimizer step just taken did to the rows looked up since the last one."""
         self._steps += 1
+        lookups = sum(lookup.total for lookup in self._pending)
         if self._pending:
             self._note_moves(*self._looked_up())
+        self._close_window_if_due(lookups)
+
+    def _close_window_if_due(self, lookups: int) -> None:
+        weight = self.layer.weight.detach()
+        if self._epochs is not None and lookups:
+            if self._epochs.ends(lookups):
+                self._windows.end_epoch(weight, self._initial)
+            elif not self._epochs.fits:
+                self._epochs = None
+                self._windows.leave_epochs(self._steps)
         if self._windows.is_due(self._steps):
-            self._windows.close(self.layer.weight.detach())
+            self._windows.close(weight)
 
     def _looked_up(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Distinct rows of all lookups since the last step, with their weights before it; counts exposures."""
-        for rows, counts, _ in self._pending:
-            self._exposures.index_add_(0, rows, counts)
-        rows, _, before = self._pending[0]
+        for lookup in self._pending:
+            self._exposures.index_add_(0, lookup.rows, lookup.counts)
+        rows, before = self._pending[0].rows, self._pending[0].before
         if len(self._pending) > 1:
-            stacked = torch.cat([p[0] for p in self._pending])
+            stacked = torch.cat([lookup.rows for lookup in self._pending])
             rows, inverse = torch.unique(stacked, return_inverse=True)
             before = before.new_empty(len(rows), before.shape[1])
             # The lookups between two steps saw the same weights, so whichever is written last is right.
-            before[inverse] = torch.cat([p[2] for p in self._pending])
+            before[inverse] = torch.cat([lookup.before for lookup in self._pending])
         self._pending.clear()
         return rows, before
 
@@ -128,13 +141,14 @@ class EmbeddingTracker(Tracker):
 
         def note(weight: torch.Tensor) -> None:
             if weight.grad is not None and self._pending:
-                rows = torch.cat([pending[0] for pending in self._pending])
+                rows = torch.cat([lookup.rows for lookup in self._pending])
                 early.append(_nonzero_rows(weight.grad, rows))
 
         self._hooks.append(self.layer.weight.register_post_accumulate_grad_hook(note))
 
     def end_epoch(self) -> None:
-        """Close the window: an epoch ended here. From the first call on, windows are exactly the epochs."""
+        """Close the window: an epoch ended here. From the first call on, windows are exactly the epochs announced."""
+        self._epochs = None
         self._windows.end_epoch(self.layer.weight.detach(), self._initial)
 
     def observe(self, **facts: float) -> None:
@@ -245,6 +259,19 @@ class EmbeddingTracker(Tracker):
         for hook in self._hooks:
             hook.remove()
         self._pending.clear()
+
+
+class _Lookup(NamedTuple):
+    """One forward pass through the layer."""
+
+    rows: torch.Tensor
+    """Distinct rows, shape (n,)."""
+    counts: torch.Tensor
+    """How often each was looked up, shape (n,)."""
+    before: torch.Tensor
+    """Their weights, shape (n, dim)."""
+    total: int
+    """Lookups, repeats counted."""
 
 
 class _ForwardHook:

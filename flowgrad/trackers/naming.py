@@ -50,7 +50,7 @@ def _from_source(frame: FrameType) -> str | None:
 
 def _from_variables(frame: FrameType, value: Any) -> str | None:
     for name, held in frame.f_locals.items():
-        if held is value:
+        if held is value and name.isidentifier():  # pytest keeps what it asserts under names that are none
             return name
         if hasattr(held, "named_modules") and not isinstance(held, type):
             found = next((path for path, module in held.named_modules() if module is value and path), None)

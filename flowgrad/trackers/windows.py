@@ -14,8 +14,8 @@ import torch
 
 FIRST_WINDOW = 16
 """Steps of the first window where no epochs are announced."""
-WINDOWS_PER_LENGTH = 4
-"""Windows after which their length doubles: the last four always cover about half of the run."""
+WINDOWS_PER_LENGTH = 2
+"""Windows after which their length doubles: the last few always cover most of the run."""
 
 
 class RowWindows:
@@ -56,8 +56,9 @@ class RowWindows:
         """End the window at `weight` and start the next."""
         end = weight.to(self._dtype, copy=True)
         displacement = end - self._start
-        # A longer window says more, so its cosine counts for more; epochs count alike.
-        importance = 1.0 if self._by_epoch else float(self._length)
+        # Short windows show the drift of the start and the noise of sampling; longer ones outweigh them. Epochs count
+        # alike.
+        importance = 1.0 if self._by_epoch else float(self._length) ** 2
         if self._before is not None:
             cosine = torch.cosine_similarity(displacement.double(), self._before.double(), dim=1, eps=0.0)
             known = cosine.isfinite()
@@ -83,8 +84,16 @@ class RowWindows:
         self._deviations += torch.where(known, relative, 0.0)
         self._deviation_weight += torch.where(known, self._seen, 0.0)
 
+    def leave_epochs(self, step: int) -> None:
+        """Go back to windows by length: what looked like epochs were none."""
+        if self._by_epoch:
+            self._by_epoch = False
+            self._due = step + self._length
+
     def end_epoch(self, weight: torch.Tensor, initial: torch.Tensor) -> None:
         """Close the window as an epoch. The first call drops what shorter windows said of coherence."""
+        if self._by_epoch and not bool(self._seen.any()):
+            return  # announced as well as recognised
         if not self._by_epoch:
             self._by_epoch = True
             self._before = None

@@ -1,0 +1,35 @@
+"""Where an epoch ends, read off the batch sizes."""
+
+from __future__ import annotations
+
+
+class EpochSense:
+    """Recognises epochs in loops that do not announce them.
+
+    A loader that goes through the data in batches of one size ends each epoch with a smaller batch, after the same
+    number of steps each time. Whatever does not fit that picture (sizes that vary, a last batch dropped, sampling
+    with replacement) is no epoch, and once it was seen nothing is recognised any more.
+    """
+
+    def __init__(self) -> None:
+        self._size: int | None = None
+        self._length: int | None = None
+        self._steps = 0
+        self.fits = True
+        """False once the batches contradicted the picture."""
+
+    def ends(self, lookups: int) -> bool:
+        """True where the step with so many lookups was the last one of an epoch."""
+        if not self.fits:
+            return False
+        self._steps += 1
+        if self._size is None:
+            self._size = lookups
+        if lookups == self._size and (self._length is None or self._steps < self._length):
+            return False
+        regular = lookups < self._size and self._steps > 1 and self._length in (None, self._steps)
+        if not regular:
+            self.fits = False
+            return False
+        self._length, self._steps = self._steps, 0
+        return True

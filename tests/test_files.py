@@ -1,0 +1,86 @@
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from flowgrad import files
+from flowgrad.files import write_atomically
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00\xff\r\n", b"x" * 1_000_000])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_content(tmp_path, data, as_text):
+    path = tmp_path / "report.xml"
+    write_atomically(str(path) if as_text else path, data)
+    assert path.read_bytes() == data
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_older_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "report.xml"
+    path.write_bytes(b"a longer old text")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_of_the_old_file_keeps_it(tmp_path):
+    path = tmp_path / "report.xml"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        write_atomically(path, b"new")
+        assert reader.read() == b"old"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_permissions_follow_the_umask(tmp_path):
+    """In a process of its own, for the umask belongs to all threads; writing leaves it as it was."""
+    script = """
+        import os, sys
+        from flowgrad.files import write_atomically
+        for umask in (0o022, 0o077, 0o002):
+            os.umask(umask)
+            write_atomically(os.path.join(sys.argv[1], oct(umask)), b"data")
+            assert os.umask(0) == umask
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], check=True)
+    assert {path.name: oct(mode(path)) for path in tmp_path.iterdir()} == {
+        "0o22": "0o644",
+        "0o77": "0o600",
+        "0o2": "0o664",
+    }
+
+
+@pytest.mark.parametrize("fault", ["fsync", "chmod", "replace"])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, fault, error):
+    path = tmp_path / "report.xml"
+    path.write_bytes(b"old")
+
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(files.os, fault, fail)
+    with pytest.raises(type(error)):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_before_there_was_a_file_leaves_none(tmp_path):
+    with pytest.raises(TypeError):
+        write_atomically(tmp_path / "report.xml", "text is not bytes")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_does_not_exist(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "nowhere" / "report.xml", b"")
+    assert list(tmp_path.iterdir()) == []

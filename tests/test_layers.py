@@ -1,0 +1,144 @@
+"""The import arrows of the library: what each part may know of, held by reading the imports in its source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flowgrad
+
+ROOT = Path(flowgrad.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+# Part -> the parts it may import. Parts further down know those further up, never the other way round.
+ARROWS = {
+    "errors": set(),
+    "files": set(),
+    "conf": set(),
+    "measurements": set(),
+    "evidence": set(),
+    "measures": {"measurements"},
+    "statistics": {"errors"},
+    "rules": {"errors", "evidence", "measurements", "measures"},
+    "report": {"errors", "evidence", "files", "measurements", "measures", "rules"},
+    "prescription": {"errors", "report", "rules"},
+    "trackers": {"measurements", "measures", "report", "rules"},
+    "__init__": {"errors", "prescription", "report", "rules", "trackers"},
+    "testing": {"report", "trackers"},
+    "__main__": {"__init__", "report"},
+}
+TORCH = {"trackers/embedding.py", "trackers/windows.py", "testing.py"}
+NEVER = {"hydra", "pipelines", "datasets", "tests", "matplotlib", "pytest"}
+
+
+def part(path):
+    """`rules/fix.py` -> `rules`, `files.py` -> `files`."""
+    relative = path.relative_to(ROOT)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Full names of the modules that `path` imports, anywhere in it, with the line of each."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            assert node.module is not None
+            yield node.module, node.lineno
+            if node.module == "flowgrad":
+                yield from ((f"flowgrad.{alias.name}", node.lineno) for alias in node.names)
+
+
+def library_part(name):
+    """`flowgrad.rules.fix` -> `rules`; None for a module that is not the library's."""
+    top, _, rest = name.partition(".")
+    if top != "flowgrad":
+        return None
+    inner = rest.partition(".")[0]
+    return inner if inner in ARROWS else "__init__"
+
+
+def test_there_is_something_to_read():
+    assert len(MODULES) > 30
+
+
+def test_every_part_has_its_arrows():
+    assert {part(path) for path in MODULES} <= set(ARROWS)
+
+
+def test_the_arrows_have_no_circle():
+    known = set()
+    for _ in ARROWS:
+        known |= {name for name, targets in ARROWS.items() if targets <= known}
+    assert known == set(ARROWS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_arrows(path):
+    own = part(path)
+    for name, line in imports(path):
+        target = library_part(name)
+        if target is not None and target != own:
+            assert target in ARROWS[own], f"{path}:{line}: {own} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_outside_imports(path):
+    relative = path.relative_to(ROOT).as_posix()
+    for name, line in imports(path):
+        top = name.partition(".")[0]
+        assert top not in NEVER, f"{path}:{line}: imports {name}"
+        if top == "torch":
+            assert relative in TORCH, f"{path}:{line}: imports {name}"
+
+
+def test_measures_are_pure():
+    """Arithmetic on arrays: NumPy and the vocabulary, nothing else."""
+    for path in sorted((ROOT / "measures").glob("*.py")):
+        tops = {name.partition(".")[0] for name, _ in imports(path)}
+        assert tops <= {"__future__", "collections", "math", "numpy", "flowgrad"}, path
+
+
+def test_import_loads_neither_torch_nor_hydra():
+    code = """if True:
+        import sys
+        import flowgrad
+        from flowgrad import Prescription, RuleBook, TrainingTracker, prescribe
+        import flowgrad.statistics, flowgrad.__main__
+        RuleBook.load()
+        tracker = TrainingTracker()
+        tracker.end_epoch(1.0, 1.0)
+        tracker.to_agent_xml()
+        loaded = {name.partition(".")[0] for name in sys.modules}
+        print(sorted(loaded & {"torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets"}))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_torch_the_error_names_the_way_out():
+    code = """if True:
+        import sys
+        class NoTorch:
+            def find_spec(self, name, path=None, target=None):
+                if name == "torch":
+                    raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        sys.meta_path.insert(0, NoTorch())
+        import flowgrad
+        try:
+            flowgrad.EmbeddingTracker
+        except ImportError as error:
+            print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "EmbeddingTracker needs torch: pip install 'flowgrad[torch]'"
+
+
+def test_names_offered_are_there():
+    for name in flowgrad.__all__:
+        assert getattr(flowgrad, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'Embedding_Tracker'"):
+        flowgrad.Embedding_Tracker  # noqa: B018
