@@ -157,7 +157,16 @@ def _fetch_quietly(folder: Path) -> Path:
 
 
 def _fetch_wheel(folder: Path) -> Path:
-    options = ["--quiet", "--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout", "15"]
+    options = [
+        "--quiet",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--retries",
+        "1",
+        "--timeout",
+        "15",
+    ]
     command = [sys.executable, "-m", "pip", "download", *options, "--no-deps", "--only-binary=:all:"]
     try:
         result = subprocess.run(

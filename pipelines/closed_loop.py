@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pipelines import console, results
 from pipelines.checks import check_settings
 from pipelines.comparison import comparisons, observe, significance
 from pipelines.composition import composed, tuned_overrides
-from pipelines.data import load
+from pipelines.data import cache_folder, load
 from pipelines.diagnosis import Diagnosis
 from pipelines.rule_book import rule_book
 from pipelines.treatment import treat
@@ -36,6 +37,8 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     check_settings(config)
     book = rule_book(config, task, rule_folders)
     tuned = composed(tuned_overrides(task, config.tuned)) if config.tuned else None
+    # matplotlib's list of fonts would go to the home folder.
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
     data = load(config)
     _logger.info("data: %s; sha256 %s", data.ratings.source, data.ratings.sha256)
     with console.progress() as bar:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
 from pandas import DataFrame
 from torch import Tensor
 
+from datasets.movielens import default_cache
 from datasets.ratings import Ratings, leave_one_out, random_split
 from flowgrad.errors import FlowGradError
 from pipelines.settings import DatasetSettings
@@ -69,6 +71,12 @@ def load(config: DictConfig) -> Data:
     else:
         raise FlowGradError(f"dataset.split={settings.split!r} is unknown; use leave_one_out or random")
     return Data(ratings, _examples(split.train), _examples(split.validation), _examples(split.test))
+
+
+def cache_folder(config: DictConfig) -> Path:
+    """The data cache: the one place outside the run folder where anything is written."""
+    given = config.dataset.get("cache")
+    return Path(given).expanduser() if given else default_cache()
 
 
 def _examples(frame: DataFrame) -> Examples:
