@@ -91,19 +91,20 @@ class RowWindows:
             self._due = step + self._length
 
     def end_epoch(self, weight: torch.Tensor, initial: torch.Tensor) -> None:
-        """Close the window as an epoch. The first call drops what shorter windows said of coherence."""
+        """Close the window as an epoch. What shorter windows said of coherence holds until the second one ends."""
         if self._by_epoch and not bool(self._seen.any()):
             return  # announced as well as recognised
         if not self._by_epoch:
             self._by_epoch = True
             self._before = None
-            self._cosines.zero_()
-            self._cosine_weight.zero_()
             self.closed = 0
             self.close(weight)
             self._before = weight.to(self._dtype) - initial.to(self._dtype)
-        else:
-            self.close(weight)
+            return
+        if self.closed == 1:
+            self._cosines.zero_()
+            self._cosine_weight.zero_()
+        self.close(weight)
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Coherence and jitter of each row, shape (rows,) each; NaN where a row was not seen enough to tell."""

@@ -79,6 +79,7 @@ findings = st.builds(
     st.lists(st.builds(Evidence, texts, numbers, st.none() | numbers), max_size=2).map(tuple),
     st.none() | row_lists,
     st.lists(st.builds(Override, texts, texts, texts, st.none() | numbers), max_size=2).map(tuple),
+    texts,
     st.none() | validations,
 )
 reports = st.builds(
