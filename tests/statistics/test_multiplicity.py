@@ -1,3 +1,4 @@
+import gc
 import math
 
 import numpy as np
@@ -8,9 +9,16 @@ from scipy import stats
 
 from flowgrad.statistics import holm
 
-# statsmodels collects garbage on every call, at 30 ms a time where torch is loaded.
 FEW = settings(max_examples=30)
 P_VALUES = st.lists(st.floats(0, 1), max_size=12)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_garbage():
+    """statsmodels collects garbage on every call, which takes 30 ms and more where torch is loaded."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def slow_holm(p_values):
