@@ -28,11 +28,15 @@ BAD_INPUT = (FlowGradError, HydraException, OmegaConfBaseException)
 """What a user can put right: one line and exit code 2."""
 
 
+_state = {"composed": False}
+
+
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def job(config: DictConfig) -> None:
     """One job: a run, or one of a sweep."""
     from pipelines.closed_loop import run  # after Hydra has checked the command line: torch is slow to import
 
+    _state["composed"] = True
     context = HydraConfig.get()
     folder = Path(context.runtime.output_dir)
     sources = [f"{s.schema}://{s.path}" if "://" not in s.path else s.path for s in context.runtime.config_sources]
@@ -48,6 +52,7 @@ def job(config: DictConfig) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. 0: done, whatever the verdict. 2: bad input, named in one line on standard error."""
     register()
+    _state["composed"] = False
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands us the exception; Hydra's own way is several lines and exit code 1
     given = sys.argv[1:] if arguments is None else list(arguments)
     os.environ["FLOWGRAD_RUN_ID"] = _run_id(given)  # the environment reaches the workers of a sweep too
@@ -55,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         job()
     except BAD_INPUT as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        # Until a config is composed all there is to go wrong is the command line; Hydra raises plain ValueErrors too.
+        if _state["composed"]:
+            raise
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except SystemExit as stop:

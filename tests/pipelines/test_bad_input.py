@@ -14,6 +14,7 @@ MISTAKES = {
     "group": (["optimizer=adamm"], ["optimizer/adamm", "sparse_adam"]),
     "experiment": (["experiment=nope"], ["experiment/nope", "movielens_mf"]),
     "target": (["optimizer._target_=torch.optim.Nope"], ["optimizer._target_", "torch.optim.Nope"]),
+    "no model": (["model=null"], ["NoneType"]),
     "negative lr": (["optimizer.lr=-1"], ["optimizer.lr=-1"]),
     "infinite lr": (["optimizer.lr=inf"], ["optimizer.lr=inf"]),
     "dim": (["model.dim=0"], ["model.dim=0", "at least 1"]),
