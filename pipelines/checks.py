@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from flowgrad.errors import FlowGradError
+from flowgrad.errors import FlowGradError, RuleError
+from flowgrad.evidence import posterior
+from flowgrad.prescription import prescribe
+from flowgrad.rules import Finding, RuleBook
+from pipelines.command_line import one_line
+from pipelines.composition import composed, with_overrides
 from pipelines.evaluation import metric_names
 from pipelines.targets import NODES, target
 
@@ -21,6 +31,9 @@ _AT_LEAST = {
     "seeds.diagnosis": 0,
     "comparison.aa_offset": 1,
 }
+_MOST_THREADS = 1024
+_TREATABLE = ("model", "optimizer", "sampler", "loss", "training")
+"""Nodes that a fix may change. Data, seeds and comparison are what the proof rests on."""
 _NOT_NEGATIVE = ("model.init_std", "optimizer.weight_decay", "optimizer.momentum", "loss.l2", "loss.logq")
 
 
@@ -46,14 +59,54 @@ def check_settings(config: DictConfig) -> None:
         raise FlowGradError(f"comparison.alpha={config.comparison.alpha}: must lie between 0 and 1")
     for node in NODES:
         target(config, node)
+    if target(config, "loss").in_batch_negatives and config.training.evaluation != "ranking":
+        raise FlowGradError(
+            f"training.evaluation={config.training.evaluation}: scores of loss._target_={config.loss._target_} are no "
+            "ratings; use training=ranking"
+        )
+    if not config.tracker.tables:
+        raise FlowGradError("tracker.tables is empty; name at least one table, e.g. [user_emb, item_emb]")
+    if config.workers is not None and config.workers < 1:
+        raise FlowGradError(f"workers={config.workers}: must be at least 1, or null for one a core")
+    if config.training.threads > _MOST_THREADS:
+        raise FlowGradError(f"training.threads={config.training.threads}: must be at most {_MOST_THREADS}")
+    if not re.fullmatch(r"[\w.-]+", config.name) or set(config.name) == {"."}:
+        raise FlowGradError(f"name={config.name!r}: use letters, digits, `_`, `-` and `.`; it names the run folder")
     _check_metrics(config)
     _check_seeds(config)
+
+
+def check_fixes(config: DictConfig, task: Sequence[str], book: RuleBook) -> None:
+    """Try every fix of the rule book on the config, one at a time, as a prescription would apply it.
+
+    Raises:
+        RuleError: a fix that leads to a config that cannot run, or that would change what the proof rests on.
+    """
+    for rule in book.values():
+        if rule.fix is None:
+            continue
+        where = f"{rule.source}: rule {rule.id!r}: its fix"
+        for path in rule.fix.paths:
+            if path.partition(".")[0] not in _TREATABLE:
+                raise RuleError(f"{where} sets {path!r}; a fix may change {', '.join(_TREATABLE)} and nothing else")
+            if OmegaConf.is_config(OmegaConf.select(config, path)):
+                raise RuleError(f"{where} sets the group {path!r}; name the keys below it")
+        known = replace(rule.fix, copy={})  # what a copy will be is measured later
+        finding = Finding(rule.id, rule.type, rule.severity, "", "", "", "", "", posterior(), fix=known)
+        try:
+            prescription = prescribe([finding], config)
+            if prescription:
+                check_settings(composed(with_overrides(task, prescription.overrides)))
+        except (FlowGradError, HydraException, OmegaConfBaseException) as error:
+            raise RuleError(f"{where} cannot be applied: {one_line(error)}") from error
 
 
 def _check_metrics(config: DictConfig) -> None:
     known = metric_names(config.training.evaluation, config.training.cutoff)
     if not config.comparison.metrics:
         raise FlowGradError(f"comparison.metrics is empty; choose from {', '.join(known)}")
+    if len(set(config.comparison.metrics)) < len(config.comparison.metrics):
+        raise FlowGradError(f"comparison.metrics={list(config.comparison.metrics)}: each metric once")
     for metric in config.comparison.metrics:
         if metric not in known:
             raise FlowGradError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from pipelines import console, results
-from pipelines.checks import check_settings
+from pipelines.checks import check_fixes, check_settings
 from pipelines.comparison import comparisons, observe, significance
 from pipelines.composition import composed, tuned_overrides
 from pipelines.data import cache_folder, load
@@ -37,10 +37,12 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     check_settings(config)
     book = rule_book(config, task, rule_folders)
     tuned = composed(tuned_overrides(task, config.tuned)) if config.tuned else None
+    check_fixes(config, task, book)
     # matplotlib's list of fonts would go to the home folder.
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
     data = load(config)
     _logger.info("data: %s; sha256 %s", data.ratings.source, data.ratings.sha256)
+    results.clear(folder)
     with console.progress() as bar:
         diagnosing = bar.add_task("diagnose", total=None)
 
@@ -77,5 +79,6 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     table = significance(observed.observations, planned, config.comparison.metrics, config.comparison.alpha)
     validations = results.write_proof(folder, observed, table, diagnoses, config.comparison.metrics[0])
     results.write_reports(folder, diagnoses, data, book, validations)
-    _logger.info("verdicts: %s", dict(zip(table["comparison"], table["verdict"], strict=True)))
+    for _, line in table[table["test"] != "wilcoxon"].iterrows():
+        _logger.info("%s, %s: %s", line["comparison"], line["metric"], line["verdict"])
     console.print_outcome(diagnoses, table, folder)

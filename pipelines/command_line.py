@@ -35,7 +35,7 @@ def one_line(error: BaseException) -> str:
     parts: list[str] = []
     current: BaseException | None = error
     while current is not None:
-        part = _flat(current)
+        part = _flat(current).rstrip(".")
         if part and not any(part in seen for seen in parts):
             parts.append(part)
         current = current.__cause__

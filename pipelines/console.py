@@ -44,10 +44,11 @@ def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: P
             rows.add_row("  next", escape(diagnosis.prescription.shell) + " (no rounds left)")
     for _, line in table[table["test"] != "wilcoxon"].iterrows():
         rows.add_row(escape(str(line["comparison"])), _proof(line))
-    if len(diagnoses) > 1:
-        rows.add_row("command", escape(command(diagnoses[-1].overrides)))
-    rows.add_row("files", escape(str(folder)))
     console.print(rows)
+    # Not in the table: what is to be pasted must not be wrapped.
+    if len(diagnoses) > 1:
+        console.print(f" command: {command(diagnoses[-1].overrides)}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f" files: {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _found(diagnosis: Diagnosis) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from flowgrad.files import write_atomically
@@ -78,8 +79,19 @@ def write_prescription(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
 
 
 def command(overrides: Sequence[str]) -> str:
-    """The shell command that runs these overrides."""
-    return " ".join(["python -m pipelines.run", *map(shlex.quote, overrides)])
+    """The shell command that runs these overrides, with the `--config-dir` that this run was given."""
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    folders = [source.path for source in sources if source.provider == "command-line"]
+    words = [word for folder in folders for word in ("--config-dir", folder)] + list(overrides)
+    return " ".join(["python -m pipelines.run", *map(shlex.quote, words)])
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run left in this folder: files of two runs side by side would contradict each other."""
+    for pattern in ("report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
+                    "significance.*", "learning_curves.png"):  # fmt: skip
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def write_config(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
@@ -113,11 +125,10 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
         longest = max(map(len, runs))
         # A run that stopped early counts as long as it lasted.
         losses = np.array([[*run, *[np.nan] * (longest - len(run))] for run in runs])
+        losses = np.ma.masked_invalid(losses)
         epochs = np.arange(1, longest + 1)
-        (line,) = axes.plot(epochs, np.nanmean(losses, axis=0), label=f"{arm} ({len(runs)} seeds)", marker=".")
-        axes.fill_between(
-            epochs, np.nanmin(losses, axis=0), np.nanmax(losses, axis=0), color=line.get_color(), alpha=0.2
-        )
+        (line,) = axes.plot(epochs, losses.mean(axis=0), label=f"{arm} ({len(runs)} seeds)", marker=".")
+        axes.fill_between(epochs, losses.min(axis=0), losses.max(axis=0), color=line.get_color(), alpha=0.2)
     axes.set(xlabel="epoch", ylabel="validation loss")
     if _spread(curves) > 10:
         axes.set_yscale("log")

@@ -63,7 +63,10 @@ def _rule_files(folders: Sequence[str]) -> Iterator[Path]:
 
 def _lines(file: Path) -> Iterator[tuple[str, int]]:
     """Top-level keys of a YAML file with their lines; nothing where it is not a mapping (Hydra has said so)."""
-    root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    try:
+        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return  # not part of this run, or Hydra would have said so
     if isinstance(root, yaml.MappingNode):
         for key, _ in root.value:
             yield str(key.value), key.start_mark.line + 1

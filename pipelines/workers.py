@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from omegaconf import DictConfig
@@ -38,7 +40,9 @@ def outcomes(runs: Sequence[tuple[DictConfig, int]], data: Data, workers: int) -
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(data,)) as pool:
         try:
-            yield from pool.map(_run, runs)
+            with _interrupts_ignored():
+                results = pool.map(_run, runs)
+            yield from results
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -62,7 +66,28 @@ _data: Data | None = None
 def _start(data: Data) -> None:
     global _data
     _data = data
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends the workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its workers; they would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C reaches every process of the group. Workers started here inherit that it is not theirs to answer."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run(run: tuple[DictConfig, int]) -> Outcome:

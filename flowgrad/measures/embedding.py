@@ -23,7 +23,11 @@ MEASURES = (
     Measure("median_norm", "norm", "Median Euclidean norm of the exposed rows now."),
     Measure("norm_ratio", "ratio", "Median over exposed rows of the norm now over the norm at the start."),
     Measure("init_alignment", "cosine", "Median over exposed rows of `init_cosine`."),
-    Measure("effective_rank_share", "share", "Effective rank of the exposed rows (Roy & Vetterli 2007) over dim."),
+    Measure(
+        "effective_rank_share",
+        "share",
+        "Effective rank of the exposed rows (Roy & Vetterli 2007) over the most it can be.",
+    ),
     Measure("nonfinite_rows", "count", "Rows that hold a NaN or an infinity now."),
     Measure("row_effect_f", "ratio", "F of between-row over within-row variance of the training residuals."),
     Measure("row_biases", "flag", "1 where the model has a bias for each row, else 0."),

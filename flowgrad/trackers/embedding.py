@@ -215,7 +215,8 @@ class EmbeddingTracker(Tracker):
             "median_norm": measures.median(seen["norm"].to_numpy()),
             "norm_ratio": measures.median(growth),
             "init_alignment": measures.median(seen["init_cosine"].to_numpy()),
-            "effective_rank_share": measures.effective_rank(weight[seen.index]) / weight.shape[1],
+            "effective_rank_share": measures.effective_rank(weight[seen.index])
+            / max(1, min(len(seen), weight.shape[1])),
             "nonfinite_rows": float((~np.isfinite(rows["norm"].to_numpy())).sum()),
             "row_effect_f": math.nan,
             "row_biases": math.nan,

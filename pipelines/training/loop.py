@@ -85,6 +85,13 @@ def build_optimizer(config: DictConfig, model: torch.nn.Module) -> torch.optim.O
     for name, value in settings.items():
         if value and name not in accepted:
             raise FlowGradError(f"optimizer.{name}={value}: {cls.__name__} has no {name}; set it to 0")
+    takes_sparse = cls in (torch.optim.SparseAdam, torch.optim.SGD, torch.optim.Adagrad)
+    if config.optimizer.sparse_gradients and not takes_sparse:
+        raise FlowGradError(
+            f"optimizer.sparse_gradients=true: {cls.__name__} takes dense gradients only; set it to false"
+        )
+    if cls is torch.optim.SparseAdam and not config.optimizer.sparse_gradients:
+        raise FlowGradError("optimizer.sparse_gradients=false: SparseAdam takes sparse gradients only; set it to true")
     given = {name: value for name, value in settings.items() if name in accepted}
     if "fused" in accepted and not config.optimizer.sparse_gradients:
         given["fused"] = True  # one kernel a step instead of a dozen a parameter

@@ -39,6 +39,22 @@ MISTAKES = {
         [f"+rules.mine={{{RULE}, condition: 'rows > 1', fix: {{set: {{optimizer.lrr: 1}}}}}}"],
         ["command line", "mine", "optimizer.lrr", "optimizer.lr"],
     ),
+    "fix of a seed": (
+        [f"+rules.mine={{{RULE}, condition: 'rows > 1', fix: {{set: {{seeds.diagnosis: 101}}}}}}"],
+        ["mine", "seeds.diagnosis"],
+    ),
+    "fix to a config that cannot run": (
+        [f"+rules.mine={{{RULE}, condition: 'rows > 1', fix: {{set: {{training.epochs: 0}}}}}}"],
+        ["mine", "training.epochs=0"],
+    ),
+    "fix of a group": (
+        [f"+rules.mine={{{RULE}, condition: 'rows > 1', fix: {{set: {{optimizer: sgd}}}}}}"],
+        ["mine", "'optimizer'"],
+    ),
+    "loss and evaluation": (["loss=in_batch_softmax"], ["training.evaluation=rating", "training=ranking"]),
+    "no workers": (["workers=0"], ["workers=0"]),
+    "sparse gradients": (["optimizer.sparse_gradients=true"], ["Adam", "sparse_gradients"]),
+    "name": (["name=../out"], ["name='../out'"]),
     "share of a removed rule": (
         ["~rules.zombie_rows", "rules.dead_rows.condition='zombie_share > 0.1'"],
         ["dead_rows", "zombie_share"],

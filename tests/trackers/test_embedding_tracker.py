@@ -869,3 +869,24 @@ def test_a_table_that_left_the_range_of_numbers_is_found():
         table.weight[1, 0] = float("nan")
     tracker.step()
     assert tracker.findings()[0].type == "NONFINITE_EMBEDDINGS"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9])
+def test_a_table_of_few_rows_has_not_collapsed(rows):
+    """The effective rank was divided by the columns, though it cannot exceed the rows."""
+    torch.manual_seed(0)
+    table = nn.Embedding(rows, 64)
+    optimizer = torch.optim.Adam(table.parameters(), lr=0.005)
+    tracker = EmbeddingTracker(table)
+    target = torch.randn(rows, 64)
+    for _ in range(40):
+        optimizer.zero_grad()
+        (table(torch.arange(rows)) - target).square().mean().backward()
+        optimizer.step()
+        tracker.step()
+    assert "REPRESENTATION_COLLAPSE" not in {finding.type for finding in tracker.findings()}
+
+
+def test_nothing_seen_is_nothing_found():
+    """Before the first step every row counted as dead."""
+    assert EmbeddingTracker(nn.Embedding(4, 2)).findings() == ()
