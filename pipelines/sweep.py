@@ -65,9 +65,13 @@ def _natural(name: str) -> tuple[int, str]:
 
 def _print(table: pd.DataFrame, folder: Path) -> None:
     columns = ["overrides", "comparison", "metric", "baseline", "treated", "p_adjusted", "gap_closed", "verdict"]
-    shown = Table(*columns, box=box.SIMPLE_HEAD)
+    shown = Table(box=box.SIMPLE_HEAD)
+    for name in columns:
+        shown.add_column(name, overflow="fold", no_wrap=name != "overrides")
     for _, line in rounded(table[columns]).iterrows():
         shown.add_row(*(escape(line[name]) for name in columns))
     console = Console()
+    if not console.is_terminal:
+        console.width = 120
     console.print(shown)
     console.print(f"files: {folder}", markup=False, highlight=False)
