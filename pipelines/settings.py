@@ -41,11 +41,9 @@ class RatingsCsvSettings(DatasetSettings):
 
     _target_: str = "datasets.ratings_csv.load_ratings_csv"
     path: str = MISSING
-    columns: dict[str, str | None] = field(
-        default_factory=lambda: {"user": "user", "item": "item", "rating": "rating", "timestamp": "timestamp"}
-    )
+    columns: dict[str, str | None] = MISSING
     """Our name -> the file's column; `timestamp: null` takes the order of the lines as time."""
-    separator: str = ","
+    separator: str = MISSING
 
 
 @dataclass
@@ -67,10 +65,10 @@ class ModelSettings:
     """Matrix factorisation."""
 
     _target_: str = "pipelines.models.factorization.MatrixFactorization"
-    dim: int = 32
-    biases: bool = False
+    dim: int = MISSING
+    biases: bool = MISSING
     """Global mean, user bias and item bias."""
-    init_std: float = 0.1
+    init_std: float = MISSING
     """Standard deviation of the embeddings' initial entries."""
 
 
@@ -110,8 +108,8 @@ class LossSettings:
 class TrainingSettings:
     """The loop."""
 
-    epochs: int = 5
-    batch_size: int = 1024
+    epochs: int = MISSING
+    batch_size: int = MISSING
     early_stopping: bool = False
     """Stop when the validation loss has not improved for `patience` epochs, and go back to the best weights."""
     patience: int = 2
@@ -128,7 +126,7 @@ class TrainingSettings:
 class TrackerSettings:
     """Which embedding tables are watched, by attribute name of the model."""
 
-    tables: list[str] = field(default_factory=lambda: ["user_emb", "item_emb"])
+    tables: list[str] = MISSING
 
 
 @dataclass
@@ -137,7 +135,7 @@ class ComparisonSettings:
 
     metrics: list[str] = MISSING
     """Metrics tested; the first is the primary one."""
-    alpha: float = 0.05
+    alpha: float = MISSING
     aa_offset: int = 1000
     """The A/A arm trains the baseline on `seeds.test` plus this."""
 
