@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from flowgrad.errors import FlowGradError, ReportError, RuleError, StatisticsError
 from flowgrad.prescription import Prescription, prescribe
-from flowgrad.report import Report, RunReport
+from flowgrad.report import Report, RunIdentity, RunReport
 from flowgrad.rules import Finding, Rule, RuleBook
-from flowgrad.trackers import TrainingTracker
+from flowgrad.trackers import TrainingTracker, run_report, to_agent_xml
 
 if TYPE_CHECKING:
     from flowgrad.trackers.embedding import EmbeddingTracker
@@ -28,11 +28,14 @@ __all__ = [
     "Rule",
     "RuleBook",
     "RuleError",
+    "RunIdentity",
     "RunReport",
     "StatisticsError",
     "TrainingTracker",
     "__version__",
     "prescribe",
+    "run_report",
+    "to_agent_xml",
 ]
 
 

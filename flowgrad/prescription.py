@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from flowgrad.errors import RuleError
 from flowgrad.report import Override, override_text
 from flowgrad.rules import SEVERITIES, Finding
+from flowgrad.rules.rule import Fix
 
 _DIGITS = 12
 """Significant digits of a scaled value: 0.05 * 0.1 shall read 0.005."""
@@ -65,24 +66,28 @@ def prescribe(findings: Sequence[Finding], config: DictConfig) -> Prescription:
             continue
         clash = next((path for path, value in change.items() if path in values and values[path] != value), None)
         if clash is not None:
-            overruled[finding.rule_id] = f"{clash}={_text(values[clash])} of {owner[clash]} has at least its confidence"
+            overruled[finding.rule_id] = (
+                f"{clash}={change_text(values[clash])} of {owner[clash]} has at least its confidence"
+            )
             continue
         for path, value in change.items():
-            values[path], was[path] = value, OmegaConf.select(config, path)
+            values[path], was[path] = value, plain_value(config, path)
             owner.setdefault(path, finding.rule_id)
-        by_rule[finding.rule_id] = tuple(
-            Override(path, _text(value), _text(was[path])) for path, value in change.items()
+        by_rule[finding.rule_id] = by_rule.get(finding.rule_id, ()) + tuple(
+            Override(path, change_text(value), change_text(was[path])) for path, value in change.items()
         )
-    overrides = tuple(f"{path}={_text(value)}" for path, value in values.items())
+    overrides = tuple(f"{path}={change_text(value)}" for path, value in values.items())
     return Prescription(overrides, tuple(by_rule), was, by_rule, overruled)
 
 
 def _effective(findings: Sequence[Finding], config: DictConfig) -> list[tuple[Finding, dict[str, Any]]]:
-    """Findings whose fix changes something, each rule once, the most severe and then the surest first."""
+    """Findings whose fix changes something, the most severe and then the surest first. Each rule once; of those that
+    name rows, each subject.
+    """
     changes: list[tuple[Finding, dict[str, Any]]] = []
     seen: set[str] = set()
     for finding in findings:
-        if finding.fix is None or finding.rule_id in seen:
+        if finding.fix is None or (finding.rule_id in seen and not finding.fix.rows):
             continue
         change = _resolve(finding, config)
         if change:
@@ -95,20 +100,55 @@ def _effective(findings: Sequence[Finding], config: DictConfig) -> list[tuple[Fi
 def _resolve(finding: Finding, config: DictConfig) -> dict[str, Any]:
     """Path -> new value, for the paths where it differs from the config's."""
     assert finding.fix is not None
-    fix, change = finding.fix, {}
-    for path in fix.paths:
+    try:
+        return changed(finding.fix, config, finding.measured) | _rows_of(finding, config)
+    except RuleError as error:
+        raise RuleError(f"rule {finding.rule_id!r}: its fix {error}") from error
+
+
+def changed(fix: Fix, config: DictConfig, measured: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Path -> new value, for those paths of `set`, `scale` and `copy` where it differs from the config's.
+
+    Raises:
+        RuleError: names a path that the config lacks, or scales a value that is no number.
+    """
+    change = {}
+    for path in (*fix.set, *fix.scale, *fix.copy):
         if not has_path(config, path):
-            raise RuleError(f"rule {finding.rule_id!r}: its fix names {path!r}, which the config lacks")
+            raise RuleError(f"names {path!r}, which the config lacks")
         old = OmegaConf.select(config, path)
         if path in fix.set:
             new = fix.set[path]
         elif path in fix.scale:
-            new = _scaled(finding.rule_id, path, old, fix.scale[path])
+            new = _scaled(path, old, fix.scale[path])
         else:
-            new = _copied(finding.measured[fix.copy[path]], old)
+            new = _copied((measured or {})[fix.copy[path]], old)
         if new != old:
             change[path] = new
     return change
+
+
+def _rows_of(finding: Finding, config: DictConfig) -> dict[str, Any]:
+    """`PATH.SUBJECT` -> the rows named, with those that were listed there before."""
+    assert finding.fix is not None
+    change: dict[str, Any] = {}
+    if finding.rows is None:
+        return change
+    for parent in finding.fix.rows:
+        path = f"{parent}.{finding.subject}"
+        if not has_path(config, path):
+            raise RuleError(f"lists rows in {path!r}, which the config lacks")
+        old = list(OmegaConf.select(config, path) or [])
+        new = sorted({*old, *(int(row) for row in finding.rows.index)})
+        if new != old:
+            change[path] = new
+    return change
+
+
+def plain_value(config: DictConfig, path: str) -> Any:
+    """What the config holds at `path`, lists and mappings as Python's own."""
+    value = OmegaConf.select(config, path)
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def has_path(config: DictConfig, path: str) -> bool:
@@ -118,9 +158,9 @@ def has_path(config: DictConfig, path: str) -> bool:
     return isinstance(node, DictConfig) and key in node
 
 
-def _scaled(rule_id: str, path: str, old: Any, factor: float) -> Any:
+def _scaled(path: str, old: Any, factor: float) -> Any:
     if isinstance(old, bool) or not isinstance(old, int | float):
-        raise RuleError(f"rule {rule_id!r}: its fix scales {path!r}, which is {old!r} and no number")
+        raise RuleError(f"scales {path!r}, which is {old!r} and no number")
     new = old * factor
     if isinstance(old, float):
         return _rounded(new)
@@ -138,6 +178,6 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else value
 
 
-def _text(value: Any) -> str:
-    """The value in Hydra's override grammar."""
-    return override_text(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+def change_text(value: Any) -> str:
+    """A value in Hydra's override grammar."""
+    return override_text(value)

@@ -34,6 +34,8 @@ _AT_LEAST = {
 _MOST_THREADS = 1024
 _TREATABLE = ("model", "optimizer", "sampler", "loss", "training")
 """Nodes that a fix may change. Data, seeds and comparison are what the proof rests on."""
+_PROOF = ("dataset", "seeds", "comparison")
+"""Nodes that a trial may not change: the arms of one comparison share them."""
 _NOT_NEGATIVE = ("model.init_std", "optimizer.weight_decay", "optimizer.momentum", "loss.l2", "loss.logq")
 
 
@@ -59,7 +61,7 @@ def check_settings(config: DictConfig) -> None:
         raise FlowGradError(f"comparison.alpha={config.comparison.alpha}: must lie between 0 and 1")
     for node in NODES:
         target(config, node)
-    if target(config, "loss").in_batch_negatives and config.training.evaluation != "ranking":
+    if not target(config, "loss").of_ratings and config.training.evaluation != "ranking":
         raise FlowGradError(
             f"training.evaluation={config.training.evaluation}: scores of loss._target_={config.loss._target_} are no "
             "ratings; use training=ranking"
@@ -89,9 +91,9 @@ def check_fixes(config: DictConfig, task: Sequence[str], book: RuleBook) -> None
         for path in rule.fix.paths:
             if path.partition(".")[0] not in _TREATABLE:
                 raise RuleError(f"{where} sets {path!r}; a fix may change {', '.join(_TREATABLE)} and nothing else")
-            if OmegaConf.is_config(OmegaConf.select(config, path)):
+            if path not in rule.fix.rows and OmegaConf.is_config(OmegaConf.select(config, path)):
                 raise RuleError(f"{where} sets the group {path!r}; name the keys below it")
-        known = replace(rule.fix, copy={})  # what a copy will be is measured later
+        known = replace(rule.fix, copy={}, rows=())  # what these will be is measured later
         finding = Finding(rule.id, rule.type, rule.severity, "", "", "", "", "", posterior(), fix=known)
         try:
             prescription = prescribe([finding], config)
@@ -99,6 +101,23 @@ def check_fixes(config: DictConfig, task: Sequence[str], book: RuleBook) -> None
                 check_settings(composed(with_overrides(task, prescription.overrides)))
         except (FlowGradError, HydraException, OmegaConfBaseException) as error:
             raise RuleError(f"{where} cannot be applied: {one_line(error)}") from error
+
+
+def check_trial(config: DictConfig, task: Sequence[str]) -> None:
+    """Try the change that `config.trial` names, so that a mistake in it shows before anything is trained.
+
+    Raises:
+        FlowGradError: it leads to a config that cannot run, or would change what the proof rests on.
+    """
+    if not config.trial:
+        return
+    for override in config.trial:
+        if override.lstrip("+~").partition("=")[0].partition(".")[0] in _PROOF:
+            raise FlowGradError(f"trial: {override} changes what the proof rests on ({', '.join(_PROOF)})")
+    try:
+        check_settings(composed(with_overrides(task, list(config.trial))))
+    except (FlowGradError, HydraException, OmegaConfBaseException) as error:
+        raise FlowGradError(f"trial={list(config.trial)}: {one_line(error)}") from error
 
 
 def _check_metrics(config: DictConfig) -> None:

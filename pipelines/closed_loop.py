@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from pipelines import console, results
-from pipelines.checks import check_fixes, check_settings
+from pipelines.checks import check_fixes, check_settings, check_trial
 from pipelines.comparison import comparisons, observe, significance
 from pipelines.composition import composed, tuned_overrides
 from pipelines.data import cache_folder, load
@@ -38,6 +38,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     book = rule_book(config, task, rule_folders)
     tuned = composed(tuned_overrides(task, config.tuned)) if config.tuned else None
     check_fixes(config, task, book)
+    check_trial(config, task)
     # matplotlib's list of fonts would go to the home folder.
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
     data = load(config)

@@ -18,6 +18,7 @@ from pipelines.data import Data
 from pipelines.evaluation import higher_is_better
 from pipelines.workers import outcomes
 
+INTERVENTION_COLUMNS = ["step", "factor", "count", "rows"]
 OBSERVATION_COLUMNS = ["experiment", "arm", "seed", "metric", "value", "higher_is_better"]
 
 _logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class Observed:
     """One line a seed, arm and metric; columns `OBSERVATION_COLUMNS`."""
     curves: Mapping[str, tuple[tuple[float, ...], ...]]
     """Arm -> validation loss by epoch, one tuple a seed."""
+    interventions: pd.DataFrame
+    """Everything that `tracker.auto_fix` did: arm, seed, table, step, factor, count, rows."""
 
 
 def observe(
@@ -56,13 +59,20 @@ def observe(
     experiment = next(iter(arms.values())).name
     rows: list[tuple[str, str, int, str, float, bool]] = []
     curves: dict[str, list[tuple[float, ...]]] = {arm: [] for arm in arms}
+    done: list[tuple] = []
     results = outcomes([(arms[arm], seed) for arm, seed in runs], data, workers)
     for (arm, seed), outcome in zip(runs, results, strict=True):
         rows += [(experiment, arm, seed, name, v, higher_is_better(name)) for name, v in outcome.metrics.items()]
         curves[arm].append(outcome.validation_losses)
+        done += [
+            (arm, seed, table, one.step, one.factor, len(one.rows), " ".join(map(str, one.rows)))
+            for table, one in outcome.interventions
+        ]
         on_run(arm)
     return Observed(
-        pd.DataFrame(rows, columns=OBSERVATION_COLUMNS), {arm: tuple(losses) for arm, losses in curves.items()}
+        pd.DataFrame(rows, columns=OBSERVATION_COLUMNS),
+        {arm: tuple(losses) for arm, losses in curves.items()},
+        pd.DataFrame(done, columns=["arm", "seed", "table", *INTERVENTION_COLUMNS]),
     )
 
 

@@ -20,7 +20,12 @@ def with_overrides(task: Sequence[str], changes: Sequence[str]) -> list[str]:
 
 def tuned_overrides(task: Sequence[str], tuned: str) -> list[str]:
     """The overrides of the tuned arm: its own experiment on the data and seeds that the task names."""
-    return [f"experiment={tuned}", *(o for o in task if _is_shared(_key(o)))]
+    return [f"experiment={tuned}", *shared_overrides(task)]
+
+
+def shared_overrides(task: Sequence[str]) -> list[str]:
+    """Those of the overrides that say what is measured and not how it is trained."""
+    return [override for override in task if _is_shared(_key(override))]
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
@@ -36,7 +41,7 @@ def config_sha256(config: DictConfig) -> str:
     """Hash of everything that decides a training run's outcome; not of its seeds or of where data lie."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    kept = {key: value for key, value in plain.items() if key not in ("seeds", "dataset", "workers", "hydra")}
+    kept = {key: value for key, value in plain.items() if key not in ("job", "seeds", "dataset", "workers", "hydra")}
     return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(kept), sort_keys=True).encode()).hexdigest()
 
 

@@ -16,7 +16,7 @@ from flowgrad.report import RunIdentity, RunReport, Validation, build_report, ca
 from flowgrad.rules import Finding, RuleBook
 from pipelines.composition import config_sha256
 from pipelines.data import Data
-from pipelines.training.loop import Trained, train
+from pipelines.training.loop import ObserverFactory, Trained, train
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,16 @@ class Diagnosis:
         return tuple(finding for _, found in self.findings for finding in found)
 
 
-def diagnose(config: DictConfig, overrides: tuple[str, ...], data: Data, book: RuleBook, number: int) -> Diagnosis:
+def diagnose(
+    config: DictConfig,
+    overrides: tuple[str, ...],
+    data: Data,
+    book: RuleBook,
+    number: int,
+    observers: ObserverFactory | None = None,
+) -> Diagnosis:
     """Train on the diagnosis seed with trackers, and say what the rule book makes of it."""
-    trained = train(config, data, config.seeds.diagnosis, watched=True)
+    trained = train(config, data, config.seeds.diagnosis, watched=True, observers=observers)
     findings = tuple((seen, book.evaluate(seen)) for seen in trained.measurements)
     prescription = prescribe([finding for _, found in findings for finding in found], config)
     return Diagnosis(number, config, overrides, trained, findings, prescription)

@@ -89,7 +89,7 @@ def command(overrides: Sequence[str]) -> str:
 def clear(folder: Path) -> None:
     """Remove what an earlier run left in this folder: files of two runs side by side would contradict each other."""
     for pattern in ("report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
-                    "significance.*", "learning_curves.png"):  # fmt: skip
+                    "interventions.csv", "significance.*", "learning_curves.png", "overhead.*"):  # fmt: skip
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -106,6 +106,8 @@ def write_proof(
 ) -> dict[int, Validation]:
     """Observations, significance and curves; gives the validation of each round's prescription."""
     write_csv(observed.observations, folder / "observations.csv")
+    if len(observed.interventions):
+        write_csv(observed.interventions, folder / "interventions.csv")
     write_table(table, folder, "significance", _SHOWN)
     write_atomically(folder / "learning_curves.png", learning_curves(observed.curves))
     sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()

@@ -34,7 +34,7 @@ _state = {"composed": False}
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def job(config: DictConfig) -> None:
     """One job: a run, or one of a sweep."""
-    from pipelines.closed_loop import run  # after Hydra has checked the command line: torch is slow to import
+    from pipelines.targets import target  # after Hydra has checked the command line: torch is slow to import
 
     _state["composed"] = True
     context = HydraConfig.get()
@@ -42,7 +42,7 @@ def job(config: DictConfig) -> None:
     sources = [f"{s.schema}://{s.path}" if "://" not in s.path else s.path for s in context.runtime.config_sources]
     with _logging_to(folder / "run.log"):
         try:
-            run(config, list(context.overrides.task), list(reversed(sources)), folder)
+            target(config, "job")(config, list(context.overrides.task), list(reversed(sources)), folder)
         except BAD_INPUT as error:
             # Not passed on to Hydra, which would print a line of its own.
             logging.getLogger(__name__).error("%s", one_line(error))

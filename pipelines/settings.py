@@ -10,6 +10,105 @@ from omegaconf import MISSING
 
 
 @dataclass
+class JobSettings:
+    """What a run does. `_target_` is called with the config, its overrides, the config sources and the run folder."""
+
+    _target_: str = MISSING
+
+
+@dataclass
+class RowFaultCase:
+    """A fault of rows, and which rules are right to name them."""
+
+    rules: list[str] = MISSING
+    overrides: list[str] = field(default_factory=list)
+    """Further overrides, such as `fault.strength=3`."""
+
+
+@dataclass
+class RunFaultCase:
+    """A fault of a whole run, and which rules are right to act on it."""
+
+    means: str = MISSING
+    """Kind of fault, for those that come in several strengths."""
+    rules: list[str] = MISSING
+    fault: dict[str, Any] = MISSING
+    """What is done to the healthy config, written as a rule's fix is: `set` and `scale`."""
+    settings: list[str] | None = None
+    """Where it can be laid; null: everywhere."""
+    informs: bool = False
+    """The rules carry no fix: nothing is to be repaired."""
+
+
+@dataclass
+class FaultBenchmarkSettings(JobSettings):
+    """Known faults laid into healthy settings."""
+
+    _target_: str = "pipelines.fault_benchmark.job.run"
+    seeds: list[int] = MISSING
+    """Of the diagnosed runs; each also chooses other rows."""
+    tables: list[str] = MISSING
+    """Tables whose rows get faults."""
+    settings: dict[str, list[str]] = MISSING
+    """Healthy configurations: id -> overrides. Each is a control, and the ground for the faults."""
+    only: list[str] | None = None
+    """Settings to run; null: all."""
+    only_faults: list[str] | None = None
+    """Faults to run; null: all. Controls always run."""
+    controls: dict[str, list[str]] = MISSING
+    """Healthy variants of every setting: id -> further overrides."""
+    row_faults: dict[str, RowFaultCase] = MISSING
+    """Choice of the group `fault` -> how it is scored."""
+    run_faults: dict[str, RunFaultCase] = MISSING
+    peer: bool = MISSING
+    """Whether the peer library watches the same runs."""
+    peer_seeds: int = MISSING
+    """Diagnosed seeds, from the first, whose runs it watches: it takes three times as long as the training."""
+    repair: bool = MISSING
+    """Whether the prescribed fixes are tried on the seeds of the proof, beside random ones."""
+    repair_seeds: int = MISSING
+    """Diagnosed seeds, from the first, whose prescriptions are tried."""
+    least_cost: float = MISSING
+    """Relative loss of the metric below which a fault of a run counts as harmless."""
+
+
+@dataclass
+class OverheadLimits:
+    """What `within` in the table is judged by."""
+
+    ratio: dict[str, float] = MISSING
+    """The most that a watched step may take, over a bare one, by batch size: `b1024`. One without is not judged."""
+    memory_share: float = MISSING
+    """The most that the tracker may hold, over the table."""
+
+
+@dataclass
+class TrackerOverheadSettings(JobSettings):
+    """What watching costs, by case."""
+
+    cases: dict[str, Any] = MISSING
+    """Id -> rows, dim, optimizer, batch and, where not `steps` from below, steps."""
+    only: list[str] | None = None
+    """Ids of the cases to run; null: all."""
+    steps: int = MISSING
+    """Watched steps of a case that does not give its own; rounded up to whole rounds: two blocks of either arm."""
+    block: int = MISSING
+    """Steps of one arm before the other has its turn."""
+    warmup: int = MISSING
+    """Bare steps before the tracker attaches, twice: once to warm up, once to see the memory of a bare step."""
+    peer_steps: int = MISSING
+    """As `steps`, for the peer that looks at every step; 0: no peer."""
+    epoch_steps: int | None = None
+    """The tracker is told of an epoch's end every so many steps; null: never."""
+    exponent: float = MISSING
+    """Of Zipf's law, by which ids are drawn; 0: all alike."""
+    seed: int = MISSING
+    device: str = MISSING
+    """`cpu` or `cuda`."""
+    limits: OverheadLimits = MISSING
+
+
+@dataclass
 class DatasetSettings:
     """Which ratings, and how they are split. `_target_` makes a `datasets.ratings.Ratings`."""
 
@@ -91,6 +190,8 @@ class SamplerSettings:
     """Order of the training examples."""
 
     _target_: str = "pipelines.training.sampling.shuffled_batches"
+    quarantine: dict[str, list[int]] = MISSING
+    """Table -> rows whose examples are left out of training."""
 
 
 @dataclass
@@ -114,6 +215,9 @@ class TrainingSettings:
     """Stop when the validation loss has not improved for `patience` epochs, and go back to the best weights."""
     patience: int = 2
     """Epochs."""
+    capped_rows: dict[str, list[int]] = MISSING
+    """Table -> rows whose steps are held to the median step of the batch's rows: a learning rate of their own is
+    taken from them."""
     threads: int = 1
     """CPU threads of torch; results are the same bytes only for the same number."""
     evaluation: str = MISSING
@@ -123,10 +227,30 @@ class TrainingSettings:
 
 
 @dataclass
+class FaultSettings:
+    """A known fault, put in to see whether it is found. No fix may touch it."""
+
+    kind: str = MISSING
+    """See `pipelines/training/faults.py`."""
+    table: str = "item_emb"
+    """Table whose rows get it."""
+    share: float = 0.05
+    """Of the rows with at least `least` training ratings."""
+    least: int = 20
+    """Training ratings."""
+    strength: float = 0.0
+    """What it means depends on the kind."""
+    seed: int = 0
+    """Which rows; the same for every arm and seed of training."""
+
+
+@dataclass
 class TrackerSettings:
     """Which embedding tables are watched, by attribute name of the model."""
 
     tables: list[str] = MISSING
+    auto_fix: bool = False
+    """Damp the gradients of zombie rows while training; every arm then trains with trackers attached."""
 
 
 @dataclass
@@ -154,12 +278,14 @@ class Settings:
 
     name: str = MISSING
     """The experiment's name: first column of the tables."""
+    job: JobSettings = MISSING
     dataset: DatasetSettings = MISSING
     model: ModelSettings = MISSING
     optimizer: OptimizerSettings = MISSING
     sampler: SamplerSettings = MISSING
     loss: LossSettings = MISSING
     training: TrainingSettings = MISSING
+    fault: FaultSettings = MISSING
     tracker: TrackerSettings = MISSING
     comparison: ComparisonSettings = MISSING
     rules: dict[str, Any] = field(default_factory=dict)
@@ -169,6 +295,8 @@ class Settings:
     """At most so many rounds of diagnose-and-fix."""
     workers: int | None = None
     """Processes that train the arms; null: one a core. Changes no result."""
+    trial: list[str] = field(default_factory=list)
+    """Overrides to prove instead of a prescription: the treated arm is the config with these, diagnosed or not."""
     tuned: str | None = None
     """Experiment whose config is the reference for `gap_closed`; null: none."""
 
@@ -178,6 +306,9 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="settings", node=Settings)
     for name, node in {
+        "job": JobSettings,
+        "fault_benchmark": FaultBenchmarkSettings,
+        "tracker_overhead": TrackerOverheadSettings,
         "movielens": MovieLensSettings,
         "ratings_csv": RatingsCsvSettings,
         "synthetic": SyntheticSettings,
@@ -186,6 +317,7 @@ def register() -> None:
         "sampler": SamplerSettings,
         "loss": LossSettings,
         "training": TrainingSettings,
+        "fault": FaultSettings,
         "tracker": TrackerSettings,
         "comparison": ComparisonSettings,
     }.items():

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
 
-NODES = ("dataset", "model", "optimizer", "sampler", "loss")
+NODES = ("job", "dataset", "model", "optimizer", "sampler", "loss")
 """Config nodes with a `_target_`."""
 
 

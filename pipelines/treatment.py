@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from omegaconf import DictConfig
 
+from flowgrad.prescription import Prescription, plain_value
 from flowgrad.rules import RuleBook
 from pipelines.composition import composed, with_overrides
 from pipelines.data import Data
@@ -23,12 +25,27 @@ def treat(
 
     Returns:
         One diagnosis more than there are prescriptions: the last is of the treated config. Its own prescription is
-        not applied; it is not empty only where the rounds ran out.
+        not applied; it is not empty only where the rounds ran out. Where `config.trial` names a change, that is the
+        only one.
     """
     diagnoses = [diagnose(config, tuple(task), data, book, 1)]
+    if config.trial:
+        diagnoses[0] = replace(diagnoses[0], prescription=_given(config))
     on_round(diagnoses[-1])
+    if config.trial:
+        overrides = tuple(with_overrides(diagnoses[0].overrides, diagnoses[0].prescription.overrides))
+        treated = diagnose(composed(overrides), overrides, data, book, 2)
+        diagnoses.append(replace(treated, prescription=Prescription((), (), {})))
+        on_round(diagnoses[-1])
+        return tuple(diagnoses)
     while diagnoses[-1].prescription and len(diagnoses) <= config.rounds:
         overrides = tuple(with_overrides(diagnoses[-1].overrides, diagnoses[-1].prescription.overrides))
         diagnoses.append(diagnose(composed(overrides), overrides, data, book, len(diagnoses) + 1))
         on_round(diagnoses[-1])
     return tuple(diagnoses)
+
+
+def _given(config: DictConfig) -> Prescription:
+    """The change that the config asks to be proven."""
+    paths = [override.partition("=")[0].lstrip("+~") for override in config.trial]
+    return Prescription(tuple(config.trial), (), {path: plain_value(config, path) for path in paths})

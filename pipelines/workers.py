@@ -6,16 +6,23 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
+from flowgrad.errors import FlowGradError
+from flowgrad.trackers.guard import Intervention
 from pipelines.data import Data
 from pipelines.evaluation import evaluate
 from pipelines.training.loop import train
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -26,26 +33,62 @@ class Outcome:
     """On the test ratings."""
     validation_losses: tuple[float, ...]
     """By epoch."""
+    interventions: tuple[tuple[str, Intervention], ...] = ()
+    """What `tracker.auto_fix` did, by table."""
 
 
 def outcomes(runs: Sequence[tuple[DictConfig, int]], data: Data, workers: int) -> Iterator[Outcome]:
-    """Train and evaluate each (config, seed), unwatched, in the order given. The number of workers changes no result.
+    """Train and evaluate each (config, seed), unwatched, in the order given."""
+    return each(_outcome, runs, data, workers)
+
+
+def each(work: Callable[[Given, Data], Result], runs: Sequence[Given], data: Data, workers: int) -> Iterator[Result]:
+    """`work(run, data)` of each run, in the order given, on several processes; their number changes no result.
 
     Processes are spawned: a forked child of a process that has used OpenMP hangs when it trains.
     """
     workers = min(workers, len(runs))
     if workers <= 1:
-        yield from (_outcome(config, data, seed) for config, seed in runs)
+        yield from (work(run, data) for run in runs)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(data,)) as pool:
         try:
             with _interrupts_ignored():
-                results = pool.map(_run, runs)
+                results = pool.map(_run, [work] * len(runs), runs)
             yield from results
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def alone(function: Callable[[Given], Result], argument: Given) -> Result:
+    """`function(argument)` in a fresh process, which is gone when this returns or raises.
+
+    Raises:
+        FlowGradError: the process was killed, as a system short of memory does.
+        Exception: whatever the function raised.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sending, function, argument), daemon=True)
+    with _interrupts_ignored():
+        process.start()
+    sending.close()  # so that the end of the process ends the waiting
+    try:
+        result, error = receiving.recv()
+    except EOFError:
+        process.join()
+        raise FlowGradError(
+            f"{function.__name__} ended without a result (exit code {process.exitcode}); was memory short?"
+        ) from None
+    finally:
+        process.terminate()
+        process.join()
+        receiving.close()
+    if error is not None:
+        raise error
+    return result
 
 
 def cores() -> int:
@@ -53,14 +96,25 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _outcome(config: DictConfig, data: Data, seed: int) -> Outcome:
+def _outcome(run: tuple[DictConfig, int], data: Data) -> Outcome:
+    config, seed = run
     trained = train(config, data, seed)
     metrics = evaluate(config.training.evaluation, config.training.cutoff, trained.model, data)
-    return Outcome(metrics, trained.validation_losses)
+    return Outcome(metrics, trained.validation_losses, trained.interventions)
 
 
 _data: Data | None = None
 """The worker's copy, sent once and not with every run."""
+
+
+def _answer(sending: Connection, function: Callable[[Any], Any], argument: Any) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    result, failure = None, None
+    try:
+        result = function(argument)
+    except Exception as error:
+        failure = error
+    sending.send((result, failure))
 
 
 def _start(data: Data) -> None:
@@ -90,6 +144,6 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _run(run: tuple[DictConfig, int]) -> Outcome:
+def _run(work: Callable[[Given, Data], Result], run: Given) -> Result:
     assert _data is not None
-    return _outcome(run[0], _data, run[1])
+    return work(run, _data)

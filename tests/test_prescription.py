@@ -1,5 +1,7 @@
 import shlex
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
@@ -209,14 +211,36 @@ def test_every_shipped_fix_can_be_read_by_hydra():
     config = OmegaConf.create({})
     for rule in RuleBook.load().values():
         for path in rule.fix.paths if rule.fix else ():
-            OmegaConf.update(config, path, 0.5)
+            OmegaConf.update(config, path, {"item_emb": []} if path in rule.fix.rows else 0.5)
     parser = OverridesParser.create()
     for rule in RuleBook.load().values():
         if rule.fix:
-            fix = {"set": rule.fix.set, "scale": rule.fix.scale, "copy": rule.fix.copy}
+            fix = {"set": rule.fix.set, "scale": rule.fix.scale, "copy": rule.fix.copy, "rows": rule.fix.rows}
             measured = dict.fromkeys(rule.fix.copy.values(), 1.0)
-            overrides = prescribe([finding(measured=measured, **fix)], config).overrides
-            assert [o.key_or_group for o in parser.parse_overrides(list(overrides))] == list(rule.fix.paths)
+            named = replace(finding(measured=measured, **fix), subject="item_emb", rows=pd.DataFrame(index=[3, 1]))
+            overrides = prescribe([named], config).overrides
+            paths = [f"{path}.item_emb" if path in rule.fix.rows else path for path in rule.fix.paths]
+            assert [o.key_or_group for o in parser.parse_overrides(list(overrides))] == paths
+
+
+def test_rows_are_listed_by_subject_and_added_to_those_listed_before():
+    config = OmegaConf.create({"quarantine": {"user_emb": [], "item_emb": [7]}})
+    both = [
+        replace(finding("r", rows=("quarantine",)), subject=subject, rows=pd.DataFrame(index=[9, 2]))
+        for subject in ("user_emb", "item_emb")
+    ]
+    prescription = prescribe(both, config)
+    assert prescription.overrides == ("quarantine.user_emb=[2,9]", "quarantine.item_emb=[2,7,9]")
+    assert prescription.was == {"quarantine.user_emb": [], "quarantine.item_emb": [7]}
+    assert [override.path for override in prescription.by_rule["r"]] == list(prescription.was)
+    treated = OmegaConf.create({"quarantine": {"user_emb": [2, 9], "item_emb": [2, 7, 9]}})
+    assert not prescribe(both, treated)
+
+
+def test_rows_of_a_subject_that_the_config_does_not_list_are_refused():
+    named = replace(finding("r", rows=("quarantine",)), subject="word_emb", rows=pd.DataFrame(index=[1]))
+    with pytest.raises(RuleError, match=r"rule 'r': its fix lists rows in 'quarantine.word_emb', which the config"):
+        prescribe([named], OmegaConf.create({"quarantine": {"item_emb": []}}))
 
 
 # --- into a shell and back -------------------------------------------------------------------------------------------

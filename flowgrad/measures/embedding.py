@@ -6,21 +6,27 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flowgrad.measurements import Measure
+from flowgrad.measures.alike import against_alike
 
 Floats = NDArray[np.float64]
 
+__all__ = ["MEASURES", "against_alike"]
+
 MEASURES = (
     Measure("rows", "count", "Rows of the table."),
+    Measure("followed_rows", "count", "Rows whose weights are followed; all of them but in large tables."),
     Measure("dim", "count", "Columns of the table."),
     Measure("steps", "count", "Optimizer steps seen."),
     Measure("windows", "count", "Windows (epochs, where the loop announces them) closed so far."),
     Measure("total_exposures", "count", "Lookups of any row while training, repeats within a batch counted."),
     Measure("exposure_gini", "share", "Gini coefficient of exposures over all rows; 0 is equal exposure."),
     Measure("head_share", "share", "Share of all exposures that went to the most exposed tenth of the rows."),
+    Measure("mean_exposures", "count", "Mean of `exposures` over all rows."),
     Measure("median_velocity", "norm", "Median over exposed rows of the mean length of an optimizer step."),
     Measure("median_coherence", "cosine", "Median over exposed rows of `coherence`."),
     Measure("median_jitter", "ratio", "Median over exposed rows of `jitter`."),
     Measure("median_norm", "norm", "Median Euclidean norm of the exposed rows now."),
+    Measure("initial_scale", "norm", "Root mean square of the entries when tracking began: 1 for N(0, 1)."),
     Measure("norm_ratio", "ratio", "Median over exposed rows of the norm now over the norm at the start."),
     Measure("init_alignment", "cosine", "Median over exposed rows of `init_cosine`."),
     Measure(
@@ -29,20 +35,43 @@ MEASURES = (
         "Effective rank of the exposed rows (Roy & Vetterli 2007) over the most it can be.",
     ),
     Measure("nonfinite_rows", "count", "Rows that hold a NaN or an infinity now."),
+    Measure("idle_path_share", "share", "Share of the rows' path that they travel at steps that do not look them up."),
     Measure("row_effect_f", "ratio", "F of between-row over within-row variance of the training residuals."),
     Measure("row_biases", "flag", "1 where the model has a bias for each row, else 0."),
     Measure("in_batch_negatives", "flag", "1 where the loss takes its negatives from the batch, else 0."),
     Measure("sampling_correction", "share", "Strength of the log-Q correction: 0 none, 1 full."),
     Measure("exposures", "count", "Lookups of this row while training.", per_row=True),
-    Measure("gradient_steps", "count", "Steps at which the row's gradient was not zero.", per_row=True),
-    Measure("move_steps", "count", "Steps at which the row, looked up, moved.", per_row=True),
-    Measure("velocity", "norm", "Mean length of the row's move over the steps that looked it up.", per_row=True),
-    Measure("coherence", "cosine", "Mean cosine of the row's displacements over consecutive windows.", per_row=True),
+    Measure("gradient_steps", "count", "Probed lookups at whose step the row's gradient was not zero.", per_row=True),
     Measure(
-        "jitter", "ratio", "Mean squared deviation of the row within a window over its squared norm.", per_row=True
+        "move_steps", "count", "Probed lookups at whose step the row moved; 1 at least if it ever did.", per_row=True
+    ),
+    Measure("velocity", "norm", "Mean length of the row's move over the probed lookups.", per_row=True),
+    Measure("coherence", "cosine", "Mean cosine of the row's displacements over consecutive windows.", per_row=True),
+    Measure("jitter", "ratio", "Variance of the row within a window over its squared norm.", per_row=True),
+    Measure(
+        "score_noise",
+        "variance",
+        "Variance that the row's tremble gives to its product with a row as long as itself: jitter norm^4 / dim.",
+        per_row=True,
     ),
     Measure("norm", "norm", "Euclidean norm of the row now.", per_row=True),
     Measure("init_cosine", "cosine", "Cosine of the row now with the row when tracking began.", per_row=True),
+    Measure("row_loss", "loss", "Mean squared training residual of the row's examples.", per_row=True),
+    Measure(
+        "label_conflict",
+        "nats",
+        "Log Bayes factor of labels that are random or flipped against labels that agree with the rest.",
+        per_row=True,
+    ),
+    Measure("coherence_z", "score", "Robust z of `coherence` among rows alike in exposures.", per_row=True),
+    Measure(
+        "velocity_z",
+        "score",
+        "Robust z of log `velocity` among rows alike in exposures; known after 4 probed lookups.",
+        per_row=True,
+    ),
+    Measure("jitter_z", "score", "Robust z of log `jitter` among rows alike in exposures.", per_row=True),
+    Measure("loss_z", "score", "Robust z of log `row_loss` among rows alike in exposures.", per_row=True),
 )
 
 
@@ -110,10 +139,28 @@ def effective_rank(matrix: ArrayLike) -> float:
     matrix = np.asarray(matrix, dtype=float)
     if matrix.size == 0 or not np.isfinite(matrix).all():
         return float("nan")
-    singular = np.linalg.svd(matrix, compute_uv=False)
-    if singular[0] == 0:
+    return _rank_of_spectrum(np.linalg.svd(matrix, compute_uv=False))
+
+
+def effective_rank_of_gram(gram: ArrayLike) -> float:
+    """Effective rank of a matrix of which only `matrix.T @ matrix` is at hand, shape (dim, dim): cheap for many rows.
+
+    Singular values below about 1e-8 of the largest are lost in rounding; their share of the entropy is nil.
+
+    >>> round(effective_rank_of_gram(np.eye(3)), 6)
+    3.0
+    """
+    gram = np.asarray(gram, dtype=float)
+    if gram.size == 0 or not np.isfinite(gram).all():
         return float("nan")
-    p = singular / singular.sum()
+    return _rank_of_spectrum(np.sqrt(np.linalg.eigvalsh(gram).clip(min=0)))
+
+
+def _rank_of_spectrum(singular: Floats) -> float:
+    total = singular.sum()
+    if total == 0:
+        return float("nan")
+    p = singular / total
     p = p[p > 0]
     return float(np.exp(-(p * np.log(p)).sum()))
 
@@ -140,6 +187,27 @@ def row_effect_f(residuals: ArrayLike, rows: ArrayLike) -> float:
     between = (counts * (means - residuals.mean()) ** 2).sum() / between_df
     within = ((residuals - means[group]) ** 2).sum() / within_df
     return float(between / within) if within > 0 else float("nan")
+
+
+def score_noise(jitter: ArrayLike, norms: ArrayLike, dim: int) -> Floats:
+    """Variance that a row's tremble gives to its dot product with a row as long as itself, in a random direction.
+
+    A row of norm n and jitter j has a variance of j n^2, of which 1 / dim lies along any one direction; the product
+    with a row of norm n scales it by n^2. Shape (rows,), in squared units of the score.
+    """
+    return np.asarray(jitter, dtype=float) * np.asarray(norms, dtype=float) ** 4 / dim
+
+
+def row_loss(residuals: ArrayLike, rows: ArrayLike, count: int) -> Floats:
+    """Mean squared residual of each row's examples, shape (count,); NaN for rows without any.
+
+    >>> row_loss([1.0, 3.0], [0, 0], 2).tolist()
+    [5.0, nan]
+    """
+    rows = np.asarray(rows)
+    squares = np.bincount(rows, weights=np.asarray(residuals, dtype=float) ** 2, minlength=count)
+    with np.errstate(invalid="ignore"):
+        return squares / np.bincount(rows, minlength=count)
 
 
 def median(values: Floats) -> float:

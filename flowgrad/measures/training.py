@@ -16,6 +16,11 @@ MEASURES = (
     Measure(
         "loss_fall", "ratio", "Fall of the training loss from the last epoch but one to the last, over the former."
     ),
+    Measure(
+        "loss_peak_ratio",
+        "ratio",
+        "Highest mean loss of 8 batches in a row, over the loss of the first batch, which no step had touched.",
+    ),
     Measure("loss_nonfinite", "flag", "1 where a training loss was NaN or infinite, else 0."),
     Measure("val_best", "loss", "Lowest validation loss of any epoch."),
     Measure("val_last", "loss", "Validation loss of the last epoch."),
@@ -28,6 +33,9 @@ MEASURES = (
     Measure("l2_penalty", "loss", "Strength of the L2 penalty on the rows of each example, as configured."),
     Measure("loss_to_variance", "ratio", "`loss_last` over `target_variance`; above 1 the mean predicts better."),
 )
+
+PEAK_STEPS = 8
+"""Batches in a row whose mean loss may be the peak: one alone may just be a hard one."""
 
 
 def loss_course(losses: Sequence[float]) -> dict[str, float]:

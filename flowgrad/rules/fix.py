@@ -26,11 +26,13 @@ def read_fix(content: Mapping[Any, Any], known: Collection[str]) -> Fix:
         UnknownNameError: (a RuleError) `copy` of a name outside `known`.
         RuleError: any other fault, naming the path.
     """
-    parts: dict[str, dict[str, Any]] = {}
+    parts: dict[str, Any] = {}
     seen: set[str] = set()
     for part, overrides in content.items():
         if part not in _PARTS:
             raise RuleError(f"unknown key {part!r}{did_you_mean(str(part), _PARTS)}")
+        if part == "rows":
+            overrides = _row_paths(overrides)
         if not isinstance(overrides, Mapping):
             raise RuleError(f"{part} must be a mapping of config path to value, got {overrides!r}")
         for path, value in overrides.items():
@@ -40,10 +42,16 @@ def read_fix(content: Mapping[Any, Any], known: Collection[str]) -> Fix:
                 raise RuleError(f"{part}: the path {path!r} stands twice in this fix")
             seen.add(path)
             _check_override(part, path, value, known)
-        parts[part] = dict(overrides)
+        parts[part] = tuple(overrides) if part == "rows" else dict(overrides)
     if not seen:
-        raise RuleError("changes nothing; leave it out, or give set, scale or copy a path")
+        raise RuleError("changes nothing; leave it out, or give set, scale, copy or rows a path")
     return Fix(**parts)
+
+
+def _row_paths(paths: Any) -> dict[Any, None]:
+    if not isinstance(paths, list):
+        raise RuleError(f"rows must be a list of config paths, got {paths!r}")
+    return dict.fromkeys(paths)
 
 
 def _check_override(part: str, path: str, value: Any, known: Collection[str]) -> None:

@@ -26,11 +26,13 @@ class Fix:
     """path -> factor on the value that the config holds."""
     copy: Mapping[str, str] = field(default_factory=dict)
     """path -> measured name whose value becomes the new value."""
+    rows: tuple[str, ...] = ()
+    """Paths of mappings from subject to a list of row ids: the subject's entry becomes the rows that the rule names."""
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Every config path the fix touches, in the order written."""
-        return (*self.set, *self.scale, *self.copy)
+        return (*self.set, *self.scale, *self.copy, *self.rows)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Rule:
     share: str | None = None
     """Name under which the share of rows that satisfy `rows` is known to every rule of this subject
     (among the rows for which all values in `rows` are known)."""
+    share_weight: str = ""
+    """Per-row measure that the share counts rows by, such as `exposures`; empty: every row counts one."""
     risk: str = ""
     """What the action may cost."""
     fix: Fix | None = None

@@ -90,10 +90,11 @@ class RuleBook(Mapping[str, Rule]):
     def shares(self, measurements: Measurements) -> dict[str, float]:
         """Share name -> share of rows that satisfy its rule's `rows`, for all rules on this kind of subject.
 
-        Counted among the rows for which every value named in `rows` is known; NaN where there is no such row.
+        Rows count one each, or by the rule's `share_weight`; among the rows for which every value named in `rows` is
+        known. NaN where there is no such row.
         """
         return {
-            rule.share: _share(rule.rows, measurements)
+            rule.share: _share(rule.rows, rule.share_weight, measurements)
             for rule in self._on(measurements)
             if rule.share is not None and rule.rows is not None
         }
@@ -176,10 +177,12 @@ def _over_rows(mask: BoolArray, measurements: Measurements) -> BoolArray:
     return np.broadcast_to(mask, len(_row_table(measurements)))
 
 
-def _share(rows: Condition, measurements: Measurements) -> float:
+def _share(rows: Condition, weight: str, measurements: Measurements) -> float:
     columns = _row_columns(measurements)
     known, selected = (_over_rows(mask, measurements) for mask in (rows.known(columns), rows.select(columns)))
-    return float(selected[known].mean()) if known.any() else math.nan
+    weights = np.nan_to_num(np.asarray(columns[weight], dtype=float)) if weight else np.ones(len(known))
+    total = weights[known].sum()
+    return float(weights[known & selected].sum() / total) if total else math.nan
 
 
 def _named_rows(rows: Condition, measurements: Measurements) -> pd.DataFrame:

@@ -91,7 +91,7 @@ def _check_value(entry: Entry, key: str, value: Any, vocabulary: Vocabulary) -> 
     error = partial(entry.error, key=key)
     if key == "fix":
         if not isinstance(value, Mapping):
-            raise error(f"fix: must be a mapping of set, scale or copy, got {_shown(value)}")
+            raise error(f"fix: must be a mapping of set, scale, copy or rows, got {_shown(value)}")
     elif not isinstance(value, str):
         raise error(f"{key}: must be text, got {_shown(value)}; put it in quotes")
     elif key in _REQUIRED and not value.strip():
@@ -128,7 +128,21 @@ def _check_share(entry: Entry, content: Mapping[str, Any], measured: set[str], s
         raise error(f"share: {share!r} is already defined by rule {shares[share]!r}")
 
 
+def _check_rows_are_named(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> None:
+    """What only makes sense with `share` or `rows`."""
+    weight = content.get("share_weight")
+    if weight is not None:
+        if "share" not in content:
+            raise entry.error("share_weight: there is no share to weigh", "share_weight")
+        if weight not in scope.per_row:
+            hint = did_you_mean(weight, scope.per_row)
+            raise entry.error(f"share_weight: {weight!r} is not measured per row{hint}", "share_weight")
+    if "rows" in content.get("fix", {}) and "rows" not in content:
+        raise entry.error("fix: rows: lists the rows that satisfy 'rows', which is missing", "fix")
+
+
 def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
+    _check_rows_are_named(entry, content, scope)
     condition = _named(entry, "condition", scope, lambda: Condition.parse(content["condition"], scope.figures))
     _named(entry, "premise", scope, lambda: check_premise(content["premise"], scope.figures))
     rows = None

@@ -1,6 +1,7 @@
 """Trackers watch training. The one for embeddings needs torch and is imported where it is used."""
 
 from flowgrad.trackers.base import Tracker
+from flowgrad.trackers.documents import run_report, to_agent_xml
 from flowgrad.trackers.training import TrainingTracker
 
-__all__ = ["Tracker", "TrainingTracker"]
+__all__ = ["Tracker", "TrainingTracker", "run_report", "to_agent_xml"]

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from flowgrad.measurements import Measure, Measurements
-from flowgrad.report import Report, build_report, causal_model, fix_without_config, to_text, to_xml
+from flowgrad.report import Report, RunReport, build_report, causal_model, fix_without_config, to_text, to_xml
 from flowgrad.rules import Finding, RuleBook
 
 
@@ -70,4 +70,9 @@ class Tracker(ABC):
 
         A `str` without an XML declaration, so that any parser takes it as it is.
         """
-        return to_xml(self.to_report()).decode().split("?>", 1)[-1].lstrip()
+        return as_agent_xml(self.to_report())
+
+
+def as_agent_xml(report: Report | RunReport) -> str:
+    """The report as XML text without a declaration, which would name an encoding that a `str` does not have."""
+    return to_xml(report).decode().split("?>", 1)[-1].lstrip()

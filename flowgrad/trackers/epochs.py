@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class EpochSense:
     """Recognises epochs in loops that do not announce them.
@@ -33,3 +35,12 @@ class EpochSense:
             return False
         self._length, self._steps = self._steps, 0
         return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as numbers."""
+        return {"size": self._size, "length": self._length, "steps": self._steps, "fits": self.fits}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        self._size, self._length, self._steps = state["size"], state["length"], state["steps"]
+        self.fits = state["fits"]

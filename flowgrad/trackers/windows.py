@@ -1,111 +1,204 @@
 """Windowed statistics of the rows of a table: do a row's displacements agree, and how much does it tremble?
 
-Within a window a row's weights w_t are seen after each step that looked it up; D is its displacement from one window's
-end to the next.
+A window holds some snapshots of the rows and ends with one; D is a row's displacement from one window's end to the
+next.
 
 - coherence: mean over windows of cos(D_e, D_(e-1)). Drift gives +1, a random walk 0, a stationary noise ball -1/2,
   whatever the optimizer or its momentum, for D is a difference of positions and not of updates.
-- jitter: mean over the steps of |w_t - mean of w in the window|^2, over |w|^2.
+- jitter: mean over windows of the variance of a row's snapshots within the window, over its squared norm.
+
+Snapshots are of all rows at once and far enough apart that their cost, spread over the steps between them, is a
+fraction of the batches' own.
 """
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 
+from flowgrad.trackers.ranks import world_size
+
 FIRST_WINDOW = 16
-"""Steps of the first window where no epochs are announced."""
+"""Least number of steps of the first window where no epochs are announced."""
 WINDOWS_PER_LENGTH = 2
 """Windows after which their length doubles: the last few always cover most of the run."""
+LOOKUPS_PER_ROW = 4
+"""Lookups from one snapshot to the next, per row that is tracked, early in a run."""
+LATER_LOOKUPS_PER_ROW = 32
+"""The same after that: short runs are to be judged too, and long ones are to cost little."""
+EARLY = 128
+"""Steps that count as early."""
+SNAPSHOTS_PER_WINDOW = 4
+"""Snapshots that a window has at least, its last one included, where its length is known beforehand."""
+FIRST_SNAPSHOTS = 4
+"""Steps at the start of a run, each with a snapshot: by then it is known how large the batches are."""
+
+_TENSORS = ("_start", "_before", "_sum", "_squares", "_cosines", "_cosine_weight", "_deviations", "_deviation_weight")
+_NUMBERS = (
+    "_seen",
+    "_by_epoch",
+    "_due",
+    "_length",
+    "_next",
+    "_steps",
+    "_busy",
+    "_lookups",
+    "_opened",
+    "_snapped",
+    "_epoch_length",
+    "closed",
+)
 
 
 class RowWindows:
-    """Running sums from which coherence and jitter follow. `add` costs work in proportion to the rows given;
-    closing a window costs one pass over the table.
-    """
+    """Running sums from which coherence and jitter follow. `due` says when to hand over the rows' weights."""
 
-    def __init__(self, weight: torch.Tensor) -> None:
-        """Start the first window at `weight`, shape (rows, dim)."""
-        self._dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-        self._start = weight.to(self._dtype, copy=True)
+    def __init__(self, rows: torch.Tensor) -> None:
+        """Start the first window at `rows`, the weights now, shape (rows, dim)."""
+        dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
+        self._start = rows.to(dtype, copy=True)
         self._before: torch.Tensor | None = None
-        count = len(weight)
-        zeros = torch.zeros(count, dtype=torch.float64, device=weight.device)
-        self._seen = zeros.clone()
         self._sum = torch.zeros_like(self._start)
+        zeros = torch.zeros(len(rows), dtype=dtype, device=rows.device)
         self._squares = zeros.clone()
         self._cosines, self._cosine_weight = zeros.clone(), zeros.clone()
         self._deviations, self._deviation_weight = zeros.clone(), zeros.clone()
+        self._seen = 0
         self._by_epoch = False
         self._due = self._length = FIRST_WINDOW
+        self._next = 1
+        self._steps = self._busy = self._lookups = 0
+        self._opened = self._snapped = 0
+        self._epoch_length: int | None = None
         self.closed = 0
         """Windows closed so far."""
 
-    def add(self, rows: torch.Tensor, weights: torch.Tensor) -> None:
-        """Note the weights, shape (n, dim), of distinct rows, shape (n,), after a step that looked them up."""
-        # Offsets from the window's start keep the difference of squares in `close` well conditioned.
-        offset = weights.to(self._dtype) - self._start.index_select(0, rows)
-        self._seen.index_add_(0, rows, self._seen.new_ones(len(rows)))
-        self._sum.index_add_(0, rows, offset)
-        self._squares.index_add_(0, rows, offset.double().square().sum(dim=1))
+    def step(self, lookups: int) -> bool:
+        """Count a step with so many lookups in it; true where it calls for `snapshot`."""
+        self._steps += 1
+        self._busy += lookups > 0
+        self._lookups += lookups
+        return self._steps >= self._next
 
-    def is_due(self, step: int) -> bool:
-        """True where the window should close for its length; never once epochs are announced."""
-        return not self._by_epoch and step >= self._due
+    def snapshot(self, rows: torch.Tensor) -> None:
+        """Note the rows' weights now, shape (rows, dim); ends the window where its length is reached."""
+        offset = rows.to(self._start.dtype) - self._start
+        self._sum += offset
+        self._squares += torch.linalg.vecdot(offset, offset)
+        self._seen += 1
+        self._snapped = self._steps
+        self._next = self._steps + self._stride()
+        if not self._by_epoch:
+            if self._steps >= self._due:
+                self._close(rows)
+            self._next = min(self._next, max(self._due, self._steps + 1))
 
-    def close(self, weight: torch.Tensor) -> None:
-        """End the window at `weight` and start the next."""
-        end = weight.to(self._dtype, copy=True)
-        displacement = end - self._start
+    def _stride(self) -> int:
+        """Steps to the next snapshot."""
+        if self._steps < FIRST_SNAPSHOTS:
+            return 1
+        if not self._lookups:
+            return max(1, self._length // SNAPSHOTS_PER_WINDOW)
+        # Steps without lookups say nothing of how large the batches are. The weights are those of all ranks' batches
+        # together, so snapshots come as often as one process would take them. No rank asks another here: a tracker on
+        # one of them alone must not make the others wait.
+        lookups = self._lookups * world_size()
+        wanted = LOOKUPS_PER_ROW if self._steps < EARLY else LATER_LOOKUPS_PER_ROW
+        stride = max(1, math.ceil(wanted * len(self._start) * self._busy / lookups))
+        if self._by_epoch:
+            known = self._epoch_length or stride * SNAPSHOTS_PER_WINDOW
+            return min(stride, max(1, known // SNAPSHOTS_PER_WINDOW))
+        self._length = max(self._length, stride * SNAPSHOTS_PER_WINDOW)
+        return stride
+
+    def _close(self, rows: torch.Tensor) -> None:
+        """End the window at `rows` and start the next."""
+        displacement = rows.to(self._start.dtype) - self._start
         # Short windows show the drift of the start and the noise of sampling; longer ones outweigh them. Epochs count
         # alike.
-        importance = 1.0 if self._by_epoch else float(self._length) ** 2
+        importance = 1.0 if self._by_epoch else float(self._steps - self._opened) ** 2
         if self._before is not None:
-            cosine = torch.cosine_similarity(displacement.double(), self._before.double(), dim=1, eps=0.0)
+            cosine = _cosine(displacement, self._before)
             known = cosine.isfinite()
             self._cosines += torch.where(known, cosine, 0.0) * importance
             self._cosine_weight += known * importance
-        self._note_deviations(end)
-        self._before, self._start = displacement, end
-        self._seen.zero_()
+        self._note_deviations(rows, importance)
+        self._before = displacement
+        self._start.copy_(rows)
         self._sum.zero_()
         self._squares.zero_()
+        self._seen, self._opened = 0, self._steps
         self.closed += 1
         if not self._by_epoch:
             if self.closed % WINDOWS_PER_LENGTH == 0:
                 self._length *= 2
-            self._due += self._length
+            self._due = self._steps + self._length
 
-    def _note_deviations(self, end: torch.Tensor) -> None:
-        seen = self._seen.clamp(min=1)
-        spread = (self._squares - self._sum.double().square().sum(dim=1) / seen).clamp(min=0)
-        relative = spread / end.double().square().sum(dim=1)
-        # One look has no spread; a row of norm zero has no scale to compare it with.
-        known = (self._seen >= 2) & relative.isfinite()
-        self._deviations += torch.where(known, relative, 0.0)
-        self._deviation_weight += torch.where(known, self._seen, 0.0)
+    def _note_deviations(self, end: torch.Tensor, importance: float) -> None:
+        if self._seen < 2:
+            return  # one look has no spread
+        # The mean is a sum of offsets from the window's start, which keeps the difference of squares well conditioned.
+        spread = (self._squares - torch.linalg.vecdot(self._sum, self._sum) / self._seen).clamp(min=0) / self._seen
+        end = end.to(self._start.dtype)
+        relative = spread / torch.linalg.vecdot(end, end)
+        # A row that did not move does not tell; a row of norm zero has no scale to compare it with.
+        known = (self._squares > 0) & relative.isfinite()
+        self._deviations += torch.where(known, relative, 0.0) * importance
+        self._deviation_weight += known * importance
 
-    def leave_epochs(self, step: int) -> None:
+    def leave_epochs(self) -> None:
         """Go back to windows by length: what looked like epochs were none."""
         if self._by_epoch:
             self._by_epoch = False
-            self._due = step + self._length
+            self._due = self._steps + self._length
 
-    def end_epoch(self, weight: torch.Tensor, initial: torch.Tensor) -> None:
-        """Close the window as an epoch. What shorter windows said of coherence holds until the second one ends."""
-        if self._by_epoch and not bool(self._seen.any()):
+    def end_epoch(self, rows: torch.Tensor, initial: torch.Tensor) -> None:
+        """Close the window as an epoch. What shorter windows said holds until the second one ends.
+
+        Args:
+            rows: weights now, shape (rows, dim).
+            initial: weights when tracking began: the first epoch started there.
+        """
+        if self._by_epoch and self._steps == self._opened:
             return  # announced as well as recognised
-        if not self._by_epoch:
-            self._by_epoch = True
+        first = not self._by_epoch
+        self._by_epoch = True
+        self._epoch_length = self._steps - (0 if first else self._opened)
+        if first:
             self._before = None
             self.closed = 0
-            self.close(weight)
-            self._before = weight.to(self._dtype) - initial.to(self._dtype)
-            return
-        if self.closed == 1:
-            self._cosines.zero_()
-            self._cosine_weight.zero_()
-        self.close(weight)
+        elif self.closed == 1:
+            for total in (self._cosines, self._cosine_weight, self._deviations, self._deviation_weight):
+                total.zero_()
+        if self._snapped != self._steps:
+            self.snapshot(rows)
+        self._close(rows)
+        if first:
+            self._before = rows.to(self._start.dtype) - initial.to(self._start.dtype)
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Coherence and jitter of each row, shape (rows,) each; NaN where a row was not seen enough to tell."""
         return self._cosines / self._cosine_weight, self._deviations / self._deviation_weight
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as tensors (copies) and numbers."""
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        copied = {name: None if tensor is None else tensor.clone() for name, tensor in tensors.items()}
+        return copied | {name: getattr(self, name) for name in _NUMBERS}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        for name in _TENSORS:
+            tensor = state[name]
+            setattr(self, name, None if tensor is None else tensor.to(self._squares.device, copy=True))
+        for name in _NUMBERS:
+            setattr(self, name, state[name])
+
+
+def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Cosine of each row of `a` with the same row of `b`; NaN where either is zero."""
+    # Dividing first keeps tiny displacements from underflowing when they are squared.
+    a, b = (x / x.abs().amax(dim=1, keepdim=True) for x in (a, b))
+    return torch.linalg.vecdot(a, b) / (torch.linalg.vecdot(a, a) * torch.linalg.vecdot(b, b)).sqrt()

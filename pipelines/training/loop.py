@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,12 +17,29 @@ from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
 from flowgrad.trackers import TrainingTracker
 from flowgrad.trackers.embedding import EmbeddingTracker
-from pipelines.data import Data
+from flowgrad.trackers.guard import Intervention
+from pipelines.data import Data, Examples
 from pipelines.models.factorization import MatrixFactorization
 from pipelines.targets import target
+from pipelines.training.faults import SIDES, inject
+from pipelines.training.interference import CappedRows, Interference
 from pipelines.training.losses import Loss
 
-_SIDES = {"user_emb": "users", "item_emb": "items"}
+
+class Observer(Protocol):
+    """What the loop tells of its progress."""
+
+    def step(self, loss: float) -> None:
+        """The optimizer has stepped on a batch of this data loss."""
+
+    def end_epoch(self) -> None:
+        """An epoch has ended."""
+
+    def detach(self) -> None:
+        """Training is over."""
+
+
+ObserverFactory = Callable[[MatrixFactorization, torch.optim.Optimizer], Sequence[Observer]]
 
 
 @dataclass(frozen=True)
@@ -35,28 +54,58 @@ class Trained:
     steps: int
     measurements: tuple[Measurements, ...] = ()
     """What the trackers saw; empty for a run that was not watched."""
+    interventions: tuple[tuple[str, Intervention], ...] = ()
+    """What `tracker.auto_fix` did, by table."""
 
 
-def train(config: DictConfig, data: Data, seed: int, *, watched: bool = False) -> Trained:
+def train(
+    config: DictConfig,
+    data: Data,
+    seed: int,
+    *,
+    watched: bool = False,
+    observers: ObserverFactory | None = None,
+) -> Trained:
     """Train by the config, from `seed` alone: initial weights and order of the examples draw on streams of their own,
     so that two configs of one seed share what they can.
+
+    Args:
+        config: what to train and how.
+        data: ratings, of which `train` and `validation` are read.
+        seed: of everything random.
+        watched: attach the trackers that the config names.
+        observers: makes further ones that are told of every step and epoch.
     """
     torch.set_num_threads(config.training.threads)
-    init, order = (
-        torch.Generator().manual_seed(int(s.generate_state(1)[0])) for s in np.random.SeedSequence(seed).spawn(2)
+    init, order, negatives = (
+        torch.Generator().manual_seed(int(s.generate_state(1)[0])) for s in np.random.SeedSequence(seed).spawn(3)
     )
+    injected = inject(config, data)
+    data = replace(injected.data, train=_without_quarantined(config, injected.data))
     model = build_model(config, data, init)
-    loss: Loss = target(config, "loss")(data.train, data.n_items, l2=config.loss.l2, logq=config.loss.logq)
-    trackers = _attach(config, model, loss) if watched else {}
-    course = TrainingTracker(
-        target_variance=None if loss.in_batch_negatives else float(data.train.ratings.var()), l2_penalty=loss.l2
+    loss: Loss = target(config, "loss")(
+        data.train, data.n_items, l2=config.loss.l2, logq=config.loss.logq, generator=negatives
     )
-    steps = _epochs(config, data, model, loss, order, trackers, course)
-    _observe_residuals(trackers, model, data, loss)
+    meddlers = [injected.interfere(model)] if injected.interfere else []
+    # A cap comes last: it is to hold back whatever moved the rows.
+    meddlers += [CappedRows(getattr(model, table), torch.tensor(rows)) for table, rows in _capped(config, model)]
+    trackers = _attach(config, model, loss) if watched or config.tracker.auto_fix else {}
+    course = TrainingTracker(
+        target_variance=float(data.train.ratings.var()) if loss.of_ratings else None, l2_penalty=loss.l2
+    )
+    optimizer = build_optimizer(config, model)
+    others = observers(model, optimizer) if observers else ()
+    steps = _epochs(config, data, model, loss, order, optimizer, tuple(trackers.values()), others, course, meddlers)
+    for meddler in meddlers:
+        meddler.end()
+    _observe_examples(trackers, model, data, loss)
     for tracker in trackers.values():
         tracker.detach()
+    for observer in others:
+        observer.detach()
     seen = tuple(t.measurements() for t in (course, *trackers.values())) if watched else ()
-    return Trained(model, course.train_losses, course.validation_losses, steps, seen)
+    done = tuple((table, one) for table, tracker in trackers.items() for one in tracker.interventions)
+    return Trained(model, course.train_losses, course.validation_losses, steps, seen, done)
 
 
 def build_model(config: DictConfig, data: Data, generator: torch.Generator) -> MatrixFactorization:
@@ -104,11 +153,13 @@ def _epochs(
     model: MatrixFactorization,
     loss: Loss,
     order: torch.Generator,
-    trackers: dict[str, EmbeddingTracker],
+    optimizer: torch.optim.Optimizer,
+    trackers: Sequence[EmbeddingTracker],
+    observers: Sequence[Observer],
     course: TrainingTracker,
+    meddlers: Sequence[Interference],
 ) -> int:
     """All epochs, with early stopping where asked for; gives the number of steps taken."""
-    optimizer = build_optimizer(config, model)
     batches = target(config, "sampler")
     settings, steps = config.training, 0
     best, best_weights, bad_epochs = math.inf, None, 0
@@ -118,15 +169,25 @@ def _epochs(
             data_loss, penalty = loss.terms(model, batch)
             optimizer.zero_grad()
             (data_loss + penalty).backward()
+            for meddler in meddlers:
+                meddler.before_step()
             optimizer.step()
+            for meddler in meddlers:
+                meddler.after_step()
             steps += 1
-            total += float(data_loss.detach()) * len(batch)
-            for tracker in trackers.values():
+            batch_loss = float(data_loss.detach())
+            course.step(batch_loss)
+            total += batch_loss * len(batch)
+            for tracker in trackers:
                 tracker.step()
-        for tracker in trackers.values():
+            for observer in observers:
+                observer.step(batch_loss)
+        for tracker in trackers:
             tracker.end_epoch()
+        for observer in observers:
+            observer.end_epoch()
         validation = loss.held_out(model, data.validation)
-        course.end_epoch(total / len(data.train), validation, steps=-(-len(data.train) // settings.batch_size))
+        course.end_epoch(total / len(data.train), validation)
         if not math.isfinite(total):
             break  # weights that are not finite never become so again
         if validation < best:
@@ -141,28 +202,57 @@ def _epochs(
     return steps
 
 
+def _capped(config: DictConfig, model: MatrixFactorization) -> Iterator[tuple[str, list[int]]]:
+    sizes = {table: len(getattr(model, table).weight) for table in SIDES}
+    yield from _listed("training.capped_rows", config.training.capped_rows, sizes)
+
+
+def _without_quarantined(config: DictConfig, data: Data) -> Examples:
+    """The training examples of which neither row is quarantined."""
+    kept = torch.ones(len(data.train), dtype=torch.bool)
+    sizes = {"user_emb": data.n_users, "item_emb": data.n_items}
+    for table, rows in _listed("sampler.quarantine", config.sampler.quarantine, sizes):
+        kept &= ~torch.isin(getattr(data.train, SIDES[table]), torch.tensor(rows))
+    if not kept.any():
+        raise FlowGradError("sampler.quarantine leaves no training example; list fewer rows")
+    return data.train if kept.all() else data.train[kept]
+
+
+def _listed(key: str, tables: Mapping[str, Sequence[int]], sizes: Mapping[str, int]) -> Iterator[tuple[str, list[int]]]:
+    """The tables with rows listed under `key`, and those rows, checked."""
+    for table, rows in tables.items():
+        if table not in sizes:
+            raise FlowGradError(f"{key} names {table!r}; the model's tables are {sorted(sizes)}")
+        wrong = next((row for row in rows if not 0 <= row < sizes[table]), None)
+        if wrong is not None:
+            raise FlowGradError(f"{key}.{table} names row {wrong}; the table has rows 0 to {sizes[table] - 1}")
+        if rows:
+            yield table, list(rows)
+
+
 def _attach(config: DictConfig, model: MatrixFactorization, loss: Loss) -> dict[str, EmbeddingTracker]:
     trackers = {}
     for table in config.tracker.tables:
         layer = getattr(model, table, None)
         if layer is None:
-            raise FlowGradError(f"tracker.tables names {table!r}; the model's tables are {sorted(_SIDES)}")
-        trackers[table] = EmbeddingTracker(layer, name=table)
-        if _SIDES.get(table) == "items":  # the side that negatives are taken from
+            raise FlowGradError(f"tracker.tables names {table!r}; the model's tables are {sorted(SIDES)}")
+        trackers[table] = EmbeddingTracker(layer, name=table, auto_fix=config.tracker.auto_fix)
+        if SIDES.get(table) == "items":  # the side that negatives are taken from
             trackers[table].observe(in_batch_negatives=loss.in_batch_negatives, sampling_correction=loss.logq)
     return trackers
 
 
-def _observe_residuals(
+def _observe_examples(
     trackers: dict[str, EmbeddingTracker], model: MatrixFactorization, data: Data, loss: Loss
 ) -> None:
     """Residuals mean something where the loss is the error of a rating."""
-    if loss.in_batch_negatives:
+    if not loss.of_ratings:
         return
     with torch.no_grad():
         residuals = (data.train.ratings - model(data.train.users, data.train.items)).numpy()
+    users, items, ratings = (t.numpy() for t in (data.train.users, data.train.items, data.train.ratings))
     for table, tracker in trackers.items():
-        if table in _SIDES:
-            tracker.observe_residuals(
-                getattr(data.train, _SIDES[table]).numpy(), residuals, biases=model.user_bias is not None
-            )
+        if table in SIDES:
+            rows, others = (users, items) if SIDES[table] == "users" else (items, users)
+            tracker.observe_residuals(rows, residuals, biases=model.user_bias is not None)
+            tracker.observe_labels(rows, others, ratings)

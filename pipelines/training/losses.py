@@ -17,9 +17,24 @@ class Loss(ABC):
     """What is minimised: data term + penalty."""
 
     in_batch_negatives = False
+    """Whether the other items of the batch are the negatives."""
+    of_ratings = False
+    """Whether scores are predicted ratings, whose residuals mean something."""
 
-    def __init__(self, train: Examples, n_items: int, *, l2: float, logq: float) -> None:
-        """Keep the settings; `train` is at hand for losses that need item frequencies."""
+    def __init__(
+        self, train: Examples, n_items: int, *, l2: float, logq: float, generator: torch.Generator | None = None
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            train: the training examples, for losses that need item frequencies.
+            n_items: items of the catalogue.
+            l2: strength of the penalty.
+            logq: strength of the log-Q correction.
+            generator: for losses that draw negatives while training.
+        """
+        if logq and not self.in_batch_negatives:
+            raise FlowGradError(f"loss.logq={logq} corrects in-batch negatives; this loss has none (set 0)")
         self.l2, self.logq = l2, logq
 
     @abstractmethod
@@ -41,10 +56,7 @@ class Loss(ABC):
 class MeanSquaredError(Loss):
     """Squared error of the rating."""
 
-    def __init__(self, train: Examples, n_items: int, *, l2: float, logq: float) -> None:
-        super().__init__(train, n_items, l2=l2, logq=logq)
-        if logq:
-            raise FlowGradError(f"loss.logq={logq} corrects in-batch negatives; the squared error has none (set 0)")
+    of_ratings = True
 
     def terms(self, model: MatrixFactorization, batch: Examples) -> tuple[Tensor, Tensor]:
         """Mean squared error and L2 of one batch."""
@@ -68,7 +80,9 @@ class InBatchSoftmax(Loss):
 
     in_batch_negatives = True
 
-    def __init__(self, train: Examples, n_items: int, *, l2: float, logq: float) -> None:
+    def __init__(
+        self, train: Examples, n_items: int, *, l2: float, logq: float, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__(train, n_items, l2=l2, logq=logq)
         frequency = torch.bincount(train.items, minlength=n_items).float() / len(train.items)
         self._log_q = frequency.clamp(min=1.0 / len(train.items)).log()
@@ -89,3 +103,34 @@ class InBatchSoftmax(Loss):
         """Mean cross-entropy over all items, uncorrected: the scores as they would be served."""
         with torch.no_grad():
             return float(functional.cross_entropy(model.score_all(examples.users), examples.items))
+
+
+class BayesianPersonalizedRanking(Loss):
+    """Log-loss of the example's item scoring above one drawn evenly from the catalogue (Rendle et al. 2009, BPR, UAI).
+
+    Items that the user rated too may be drawn; in a catalogue of any size they are few.
+    """
+
+    def __init__(
+        self, train: Examples, n_items: int, *, l2: float, logq: float, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__(train, n_items, l2=l2, logq=logq)
+        self._n_items, self._generator = n_items, generator
+
+    def terms(self, model: MatrixFactorization, batch: Examples) -> tuple[Tensor, Tensor]:
+        """Mean log-loss and L2 of one batch."""
+        drawn = torch.randint(self._n_items, (len(batch),), generator=self._generator)
+        p, q, _, b_item = model.rows(batch.users, torch.cat([batch.items, drawn]))
+        positive, negative = q.chunk(2)
+        margin = (p * (positive - negative)).sum(dim=1)
+        if b_item is not None:
+            b_positive, b_negative = b_item.chunk(2)
+            margin = margin + b_positive - b_negative
+        return functional.softplus(-margin).mean(), self._penalty(p, positive, negative, b_item)
+
+    def held_out(self, model: MatrixFactorization, examples: Examples) -> float:
+        """Mean log-loss against all items: each example's place in the catalogue, as a loss."""
+        with torch.no_grad():
+            scores = model.score_all(examples.users)
+            margin = scores.gather(1, examples.items[:, None]) - scores
+            return float(functional.softplus(-margin).mean())

@@ -77,13 +77,13 @@ def test_one_line_and_exit_code_2(command, mistake):
 def test_a_bad_rule_file_is_named_with_its_line(command, tmp_path):
     (tmp_path / "mine" / "rules").mkdir(parents=True)
     (tmp_path / "mine" / "rules" / "own.yaml").write_text(
-        "# a comment\nhot_rows:\n  subject: embedding\n  type: HOT\n  condition: velocty > 1\n"
+        "# a comment\nold_rows:\n  subject: embedding\n  type: HOT\n  condition: velocty > 1\n"
         "  premise: p\n  implies: i\n  action: LOOK\n  expected_effect: e\n"
     )
     code, _, err = command("dataset=synthetic", "--config-dir", str(tmp_path / "mine"), "+rules=own")
     assert code == 2
     assert "own.yaml:2" in err
-    assert "hot_rows" in err
+    assert "old_rows" in err
     assert "'velocty' at column 1" in err
 
 

@@ -19,7 +19,7 @@ CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 CHOICES = [
     f"{group}={path.stem}"
-    for group in ("dataset", "model", "optimizer", "sampler", "loss", "training", "tracker", "comparison")
+    for group in ("dataset", "model", "optimizer", "sampler", "loss", "training", "tracker", "comparison", "job")
     for path in sorted((CONF / group).glob("*.yaml"))
 ]
 FIXES = [(rule.id, rule.fix) for rule in RuleBook.load().values() if rule.fix]

@@ -122,7 +122,7 @@ WRONG_RULES = [
     ("rows", "exposure > 1", "rows: unknown name 'exposure' at column 1; did you mean 'exposures'?"),
     ("rows", 5, "rows: must be text, got int 5"),
     ("share", "tail_share", "share: 'tail_share' is the share of rows that satisfy 'rows', which is missing"),
-    ("fix", "optimizer.lr=1", "fix: must be a mapping of set, scale or copy, got str 'optimizer.lr=1'"),
+    ("fix", "optimizer.lr=1", "fix: must be a mapping of set, scale, copy or rows, got str 'optimizer.lr=1'"),
     ("fix", {}, "fix: changes nothing"),
     ("fix", {"set": {}}, "fix: changes nothing"),
     ("fix", {"sacle": {"a": 1}}, "fix: unknown key 'sacle'; did you mean 'scale'?"),
@@ -138,6 +138,8 @@ WRONG_RULES = [
     ("fix", {"copy": {"a": 1}}, "fix: copy 'a': must be a measured name, got 1"),
     ("fix", {"copy": {"a": "gin"}}, "fix: copy 'a': unknown name 'gin'; did you mean 'gini'?"),
     ("fix", {"copy": {"a": "exposures"}}, "'exposures' is measured per row"),
+    ("fix", {"rows": ["a.b"]}, "fix: rows: lists the rows that satisfy 'rows', which is missing"),
+    ("share_weight", "exposures", "share_weight: there is no share to weigh"),
     ("fix", {"set": {"a.b": 1}, "scale": {"a.b": 2}}, "fix: scale: the path 'a.b' stands twice in this fix"),
 ]
 

@@ -14,7 +14,6 @@ from flowgrad import EmbeddingTracker
 from flowgrad.report import from_xml
 from flowgrad.rules import RuleBook
 from flowgrad.testing import EXAMPLES, Example, Ratings, TrackerContract, healthy, seeded, zombie
-from flowgrad.trackers.windows import FIRST_WINDOW, WINDOWS_PER_LENGTH, RowWindows
 
 ROWS, DIM = 12, 4
 RULES = RuleBook.load()
@@ -42,6 +41,8 @@ class Table(nn.Module):
 
 
 class EmbeddingContract(TrackerContract):
+    steps = 4
+
     def layer(self):
         return nn.Embedding(ROWS, DIM)
 
@@ -172,11 +173,11 @@ def test_exposures_count_repeats_within_a_batch_exactly(dtype, sparse):
         layer(batch.reshape(4, 10)).sum().backward()
         optimizer.step()
         tracker.step()
-    counts = np.bincount(np.concatenate(batches), minlength=ROWS)
-    assert exposures(tracker) == counts.tolist()
-    looked_up = [sum(bool((batch == row).any()) for batch in batches) for row in range(ROWS)]
-    assert tracker.row_table()["move_steps"].tolist() == looked_up
-    assert tracker.row_table()["gradient_steps"].tolist() == looked_up
+    counts = np.bincount(np.concatenate(batches), minlength=ROWS).tolist()
+    assert exposures(tracker) == counts
+    # The first steps are all probed, and every lookup in them counts, as an exposure does.
+    assert tracker.row_table()["move_steps"].tolist() == counts
+    assert tracker.row_table()["gradient_steps"].tolist() == counts
     assert tracker.dead_embeddings() == [11]
     assert tracker.popularity_bias()["coverage"] == pytest.approx(11 / 12)
 
@@ -210,9 +211,45 @@ def test_lookups_without_training_do_not_count():
     tracker.step()
     assert sum(exposures(tracker)) == 0
     layer(batch)
-    assert sum(exposures(tracker)) == 0, "the step was not taken yet"
     tracker.step()
     assert sum(exposures(tracker)) == 2
+
+
+def test_lookups_that_no_step_follows_count_as_exposures_alone():
+    """They count at once; what they came to nobody knows until the step, and after `detach()` nobody will."""
+    layer = nn.Embedding(ROWS, DIM)
+    tracker = tracked(layer)
+    layer(torch.tensor([1, 2, 2])).sum().backward()
+    table = tracker.row_table()
+    assert table["exposures"].tolist()[:4] == [0, 1, 2, 0]
+    for column in ("gradient_steps", "move_steps", "velocity"):
+        assert table[column].isna().tolist()[1:3] == [True, True], column
+    assert named(tracker)["frozen_rows"] == named(tracker)["stuck_rows"] == []
+    tracker.detach()
+    tracker.step()
+    tracker.end_epoch()
+    assert tracker.row_table().equals(table)
+    assert tracker.measurements().scalars["steps"] == 0
+    layer(torch.tensor([1, 2, 2]))
+    assert tracker.row_table().equals(table)
+
+
+def test_lookups_of_a_step_that_was_skipped_belong_to_the_next():
+    """As where a gradient scaler skips the optimizer's step, and the loop the tracker's."""
+    layer = nn.Embedding(ROWS, DIM, dtype=torch.float64)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
+    tracker = tracked(layer)
+    for batch, skipped in (([1, 2], True), ([2, 3], False)):
+        optimizer.zero_grad()
+        layer(torch.tensor(batch)).sum().backward()
+        if not skipped:
+            optimizer.step()
+            tracker.step()
+    table = tracker.row_table()
+    assert table["exposures"].tolist()[:5] == [0, 1, 2, 1, 0]
+    assert table["gradient_steps"].tolist()[:5] == [0, 0, 2, 1, 0]
+    assert table["move_steps"].tolist()[:5] == [0, 0, 2, 1, 0]
+    assert table["velocity"].tolist()[1:4] == pytest.approx([0, 0.5 * DIM**0.5, 0.5 * DIM**0.5])
 
 
 def test_an_empty_batch_is_no_error():
@@ -225,7 +262,7 @@ def test_an_empty_batch_is_no_error():
 
 
 def test_lookups_of_one_step_are_taken_together():
-    """Gradient accumulation, or positive and negative items: one step, all exposures, one move a row."""
+    """Gradient accumulation, or positive and negative items: one step, and every lookup of a row saw its one move."""
     layer = nn.Embedding(ROWS, DIM, dtype=torch.float64)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
     tracker = tracked(layer)
@@ -236,12 +273,14 @@ def test_lookups_of_one_step_are_taken_together():
     tracker.step()
     table = tracker.row_table()
     assert table["exposures"].tolist()[:5] == [0, 2, 2, 1, 0]
-    assert table["move_steps"].tolist()[:5] == [0, 1, 1, 1, 0]
-    assert table["gradient_steps"].tolist()[:5] == [0, 1, 1, 1, 0]
+    assert table["move_steps"].tolist()[:5] == [0, 2, 2, 1, 0]
+    assert table["gradient_steps"].tolist()[:5] == [0, 2, 2, 1, 0]
     path = (layer.weight.detach() - start).norm(dim=1).tolist()
     assert table["velocity"].tolist()[1:4] == pytest.approx(path[1:4])
-    assert tracker.frequency_aware_saliency().tolist()[1:4] == pytest.approx([path[1] / 2, path[2] / 2, path[3]])
-    assert np.isnan(tracker.frequency_aware_saliency()[0])
+    saliency = tracker.frequency_aware_saliency()
+    assert saliency.name == "saliency"
+    assert saliency.equals(table["velocity"].rename("saliency"))
+    assert np.isnan(saliency[0])
 
 
 def test_padding_is_no_row():
@@ -251,7 +290,7 @@ def test_padding_is_no_row():
     tracker.step()
     measured = tracker.measurements()
     assert ROWS - 1 not in measured.tables["rows"].index
-    assert measured.scalars["rows"] == ROWS - 1
+    assert measured.scalars["rows"] == measured.scalars["followed_rows"] == ROWS - 1
     assert measured.scalars["total_exposures"] == 1
     assert ROWS - 1 not in tracker.dead_embeddings()
 
@@ -372,7 +411,9 @@ def test_a_table_that_wants_no_gradient_may_move():
         layer(torch.arange(4))
         layer.weight.mul_(0.9)
         tracker.step()
-    assert tracker.row_table()["move_steps"].tolist() == [3] * 4 + [0] * 8
+    # The others were never looked up, but stand elsewhere.
+    assert tracker.row_table()["move_steps"].tolist() == [3] * 4 + [1] * 8
+    assert tracker.row_table()["gradient_steps"].tolist() == [0] * 12
     assert named(tracker)["frozen_rows"] == []
 
 
@@ -387,11 +428,12 @@ def test_a_sparse_gradient_that_is_never_cleared_counts_for_the_rows_looked_up_a
 
 
 @pytest.mark.parametrize("clear", [True, False])
-def test_gradients_are_counted_in_loops_that_clear_them_first(clear):
-    """The first step, at which the tracker learns of it, is the one it may miss."""
-    layer = nn.Embedding(ROWS, DIM)
-    tracker = one_run(layer, torch.optim.Adam(layer.parameters()), clear, steps=6)
-    assert set(tracker.row_table()["gradient_steps"][:11]) == {5}
+@pytest.mark.parametrize("sparse", [True, False])
+def test_gradients_are_counted_in_loops_that_clear_them_first(clear, sparse):
+    """The first step, at which the tracker learned of it, used to be missed."""
+    layer = nn.Embedding(ROWS, DIM, sparse=sparse)
+    tracker = one_run(layer, torch.optim.Adagrad(layer.parameters()), clear, steps=6)
+    assert set(tracker.row_table()["gradient_steps"][:11]) == {6}
     assert set(tracker.row_table()["move_steps"][:11]) == {6}
 
 
@@ -526,201 +568,7 @@ def test_a_copy_can_be_tracked_itself():
     assert (sum(exposures(first)), sum(exposures(second))) == (0, 2)
 
 
-# --- coherence and jitter, against a slow plain version --------------------------------------------------------------
-
-
-def plain_statistics(start, looks, ends, importance):
-    """Coherence and jitter of one row, window by window.
-
-    Args:
-        start: the row when tracking began, shape (dim,).
-        looks: for each window the row after each step that looked it up, shape (n, dim).
-        ends: the row at the end of each window, shape (windows, dim).
-        importance: weight of each window's cosine with the one before.
-    """
-    positions = np.vstack([start, ends])
-    moves = np.diff(positions, axis=0)
-    cosines, weights = [], []
-    for window in range(1, len(moves)):
-        a, b = moves[window], moves[window - 1]
-        if np.linalg.norm(a) > 0 and np.linalg.norm(b) > 0:
-            cosines.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
-            weights.append(importance[window])
-    deviations, seen = 0.0, 0
-    for seen_at, end in zip(looks, ends, strict=True):
-        if len(seen_at) >= 2:
-            deviations += ((seen_at - seen_at.mean(axis=0)) ** 2).sum() / (end**2).sum()
-            seen += len(seen_at)
-    coherence = np.average(cosines, weights=weights) if cosines else np.nan
-    return coherence, deviations / seen if seen else np.nan
-
-
-def record(layer, windows, steps, by_epoch):
-    """Train for `windows` windows, `steps(window)` steps long, on random batches; what a plain observer saw."""
-    optimizer = torch.optim.Adam(layer.parameters(), lr=0.3)
-    tracker = tracked(layer)
-    start = layer.weight.detach().double().numpy().copy()
-    target = torch.randn(ROWS, DIM, generator=torch.Generator().manual_seed(5)).to(layer.weight.dtype)
-    looks, ends, step = [], [], 0
-    for window in range(windows):
-        seen = [[] for _ in range(ROWS)]
-        for _ in range(steps(window)):
-            batch = ids(step, size=4)
-            optimizer.zero_grad()
-            (layer(batch) - target[batch]).square().sum().backward()
-            optimizer.step()
-            tracker.step()
-            for row in set(batch.tolist()):
-                seen[row].append(layer.weight[row].detach().double().numpy().copy())
-            step += 1
-        if by_epoch:
-            tracker.end_epoch()
-        looks.append([np.array(s) for s in seen])
-        ends.append(layer.weight.detach().double().numpy().copy())
-    return tracker, start, looks, np.array(ends)
-
-
-def window_lengths(count):
-    return [FIRST_WINDOW * 2 ** (window // WINDOWS_PER_LENGTH) for window in range(count)]
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_epochs_agree_with_a_slow_plain_version(dtype):
-    with seeded():
-        layer = nn.Embedding(ROWS, DIM, dtype=dtype)
-    tracker, start, looks, ends = record(layer, windows=7, steps=lambda _: FIRST_WINDOW - 1, by_epoch=True)
-    tolerance = 1e-4 if dtype == torch.float32 else 1e-9
-    for row, line in tracker.row_table().iterrows():
-        expected = plain_statistics(start[row], [window[row] for window in looks], ends[:, row], [1.0] * 7)
-        assert (line["coherence"], line["jitter"]) == pytest.approx(expected, rel=tolerance, abs=tolerance, nan_ok=True)
-    assert tracker.measurements().scalars["windows"] == 7
-
-
-def test_windows_without_epochs_agree_with_a_slow_plain_version():
-    """As many windows of each length, then as many of twice that; a cosine counts for its window's length squared."""
-    lengths = window_lengths(8)
-    with seeded():
-        layer = nn.Embedding(ROWS, DIM, dtype=torch.float64)
-    tracker, start, looks, ends = record(layer, windows=8, steps=lambda window: lengths[window], by_epoch=False)
-    for row, line in tracker.row_table().iterrows():
-        importance = [length**2 for length in lengths]
-        expected = plain_statistics(start[row], [window[row] for window in looks], ends[:, row], importance)
-        assert (line["coherence"], line["jitter"]) == pytest.approx(expected, rel=1e-9, abs=1e-9, nan_ok=True)
-    assert tracker.measurements().scalars["windows"] == 8
-
-
-def test_windows_grow_as_documented():
-    layer = nn.Embedding(ROWS, DIM)
-    tracker = tracked(layer)
-    closed = []
-    expected = np.cumsum(window_lengths(7)).tolist()
-    for step in range(1, expected[-1] + 1):
-        tracker.step()
-        if tracker.measurements().scalars["windows"] > len(closed):
-            closed.append(step)
-    assert closed == expected
-    assert closed[:2] == [16, 32]
-
-
-def test_epochs_replace_the_windows_that_came_first():
-    """The first epoch lasts from the start of tracking, however many short windows were closed in it."""
-    with seeded():
-        layer = nn.Embedding(ROWS, DIM, dtype=torch.float64)
-    tracker, start, _, ends = record(layer, windows=4, steps=lambda _: 50, by_epoch=True)
-    assert tracker.measurements().scalars["windows"] == 4
-    moves = np.diff(np.concatenate([start[None], ends]), axis=0)
-    for row in range(ROWS - 1):
-        unit = moves[:, row] / np.linalg.norm(moves[:, row], axis=1)[:, None]
-        assert tracker.row_table()["coherence"][row] == pytest.approx((unit[1:] * unit[:-1]).sum(axis=1).mean())
-
-
-@pytest.mark.parametrize("announced", [False, True])
-def test_a_run_of_one_epoch_keeps_what_its_windows_said(announced):
-    """The first epoch's end used to forget all coherence, so nothing was known until the second one's."""
-    with seeded():
-        layer = nn.Embedding(ROWS, DIM)
-    tracker, *_ = record(layer, windows=1, steps=lambda _: 100, by_epoch=False)
-    before = tracker.row_table()["coherence"]
-    if announced:
-        tracker.end_epoch()
-    else:
-        layer(torch.tensor([0, 1]))
-        tracker.step()  # the last, smaller batch of an epoch
-    assert tracker.measurements().scalars["windows"] == 1
-    assert before[:11].notna().all()
-    assert tracker.row_table()["coherence"].equals(before)
-
-
-def test_epochs_that_the_batch_sizes_show_equal_those_announced():
-    tables = []
-    for announced in (False, True):
-        with seeded():
-            layer = nn.Embedding(ROWS, DIM)
-        optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
-        tracker = tracked(layer)
-        for epoch in range(5):
-            for step in range(30):
-                batch = ids(30 * epoch + step, size=8 if step < 29 else 3)
-                optimizer.zero_grad()
-                (layer(batch) - 1).square().sum().backward()
-                optimizer.step()
-                tracker.step()
-            if announced:
-                tracker.end_epoch()
-        tables.append(tracker.row_table())
-        assert tracker.measurements().scalars["windows"] == 5
-    assert tables[0].equals(tables[1])
-
-
-def walk(move, rows=200, dim=64, windows=40, steps=5):
-    """Median coherence and jitter of rows that `move` moves from (1, ..., 1), step by step, all of them looked up."""
-    generator = np.random.default_rng(0)
-    weight = np.ones((rows, dim))
-    tracker = RowWindows(torch.from_numpy(weight))
-    every = torch.arange(rows)
-    initial = torch.from_numpy(weight.copy())
-    for _ in range(windows):
-        for _ in range(steps):
-            weight = move(weight, generator)
-            tracker.add(every, torch.from_numpy(weight))
-        tracker.end_epoch(torch.from_numpy(weight), initial)
-    coherence, jitter = tracker.statistics()
-    return float(coherence.median()), float(jitter.median())
-
-
-def test_a_random_walk_has_no_coherence():
-    coherence, _ = walk(lambda weight, generator: weight + 0.1 * generator.normal(size=weight.shape))
-    assert abs(coherence) < 0.02
-
-
-def test_drift_is_coherent():
-    def drift(weight, generator):
-        return weight + 1 + 0.01 * generator.normal(size=weight.shape)
-
-    assert walk(drift)[0] > 0.99
-
-
-def test_a_noise_ball_has_coherence_minus_one_half():
-    """And its jitter is its variance over the squared norm: .01 over 1, of which 5 looks a window show 4/5."""
-
-    def ball(weight, generator):
-        return 1 + 0.1 * generator.normal(size=weight.shape)
-
-    coherence, jitter = walk(ball)
-    assert coherence == pytest.approx(-0.5, abs=0.02)
-    assert jitter == pytest.approx(0.01 * 4 / 5, rel=0.05)
-
-
-def test_rows_that_never_move_tell_nothing():
-    layer = nn.Embedding(ROWS, DIM)
-    tracker = tracked(layer)
-    for _ in range(100):
-        layer(torch.tensor([1, 2]))
-        tracker.step()
-    table = tracker.row_table()
-    assert table["coherence"].isna().all()
-    assert table["jitter"].tolist()[1:3] == [0, 0]
-    assert table["jitter"].isna().sum() == ROWS - 2
+# --- weights out of the ordinary --------------------------------------------------------------------------------------
 
 
 def test_rows_that_become_nan_are_counted_and_break_nothing():

@@ -1,0 +1,44 @@
+"""One document about one run, from all that watched it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from flowgrad.report import RunIdentity, RunReport
+from flowgrad.trackers.base import Tracker, as_agent_xml
+
+
+def run_report(trackers: Iterable[Tracker], run: RunIdentity | None = None) -> RunReport:
+    """The reports of several trackers of one run, in the order given: the towers of a model, the course of its loss.
+
+    Example::
+
+        report = run_report([course, users, items], RunIdentity("two_towers", seed=0))
+
+    Args:
+        trackers: each is read once.
+        run: which training they watched; its id, seed and the like stand at the head of the document.
+
+    Raises:
+        ValueError: no tracker, or two of one kind and name: a reader could not tell their findings apart.
+    """
+    trackers = tuple(trackers)
+    if not trackers:
+        raise ValueError("no tracker given: a run report holds the report of one at least")
+    (kind, name), times = Counter((tracker.KIND, tracker.name) for tracker in trackers).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"{times} {kind} trackers are named {name!r}; give each a `name` of its own when it is made")
+    return RunReport(tuple(tracker.to_report() for tracker in trackers), run)
+
+
+def to_agent_xml(trackers: Iterable[Tracker], run: RunIdentity | None = None) -> str:
+    """`run_report` as a whole XML document (`flowgrad_report`), valid against `flowgrad/report/report.xsd`.
+
+    A `str` without an XML declaration, as `Tracker.to_agent_xml` gives for one tracker.
+
+    Raises:
+        ValueError: as `run_report`.
+        ReportError: for a `run` that cannot be written.
+    """
+    return as_agent_xml(run_report(trackers, run))

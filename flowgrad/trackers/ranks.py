@@ -1,0 +1,30 @@
+"""The ranks of a distributed run: how many there are, and sums over them. One rank where there is no such run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import distributed
+
+
+def world_size(group: distributed.ProcessGroup | None = None) -> int:
+    """Ranks of `group`, of all that there are if None."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1
+    return distributed.get_world_size(group)
+
+
+def total(tensor: torch.Tensor, group: distributed.ProcessGroup | None = None) -> torch.Tensor:
+    """Sum of the ranks' tensors, all of one shape. A new tensor on every rank."""
+    summed = tensor.clone()
+    distributed.all_reduce(summed, op=distributed.ReduceOp.SUM, group=group)
+    return summed
+
+
+def agree(numbers: Sequence[int], device: torch.device, group: distributed.ProcessGroup | None = None) -> bool:
+    """Whether all ranks hold the same numbers, as many on each. The same answer everywhere."""
+    own = torch.tensor([*numbers, *(-number for number in numbers)], device=device)
+    highest = own.clone()
+    distributed.all_reduce(highest, op=distributed.ReduceOp.MAX, group=group)
+    return bool((highest[: len(numbers)] == -highest[len(numbers) :]).all())

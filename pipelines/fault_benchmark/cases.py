@@ -1,0 +1,135 @@
+"""What is run: settings, and the faults laid into them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from flowgrad.errors import FlowGradError
+from flowgrad.prescription import change_text, changed
+from flowgrad.rules.fix import read_fix
+from flowgrad.rules.suggestion import did_you_mean
+from pipelines.checks import check_settings
+from pipelines.command_line import one_line
+from pipelines.composition import composed, shared_overrides, with_overrides
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training run that is diagnosed."""
+
+    kind: str
+    """`row`, `run` or `control`."""
+    fault: str
+    """Name of the fault; of a control, what it is."""
+    means: str
+    """Kind of fault, for those that come in strengths: `lr_too_high` of `lr_x10`."""
+    setting: str
+    """Healthy configuration that the fault is laid into."""
+    table: str
+    """Table whose rows have the fault; empty for other kinds."""
+    seed: int
+    """Of the diagnosed run, and of the choice of rows."""
+    config: DictConfig
+    overrides: tuple[str, ...]
+    """From which the config was composed."""
+    healthy: tuple[str, ...]
+    """The same without the fault."""
+    rules: tuple[str, ...]
+    """Rules any of which is right to fire."""
+    informs: bool = False
+    """Whether the rules carry no fix."""
+
+
+def cases(config: DictConfig, task: Sequence[str]) -> list[Case]:
+    """Every case that the job names, settings first, then seeds.
+
+    Raises:
+        FlowGradError: a setting or a fault that gives no config that can run.
+    """
+    _composed.cache_clear()  # another run may have another search path
+    job = config.job
+    _check_chosen("only", job.only, job.settings)
+    _check_chosen("only_faults", job.only_faults, [*job.row_faults, *job.run_faults])
+    named = list(job.settings) if job.only is None else list(job.only)
+    return [case for name in named for case in _of_setting(config, task, name)]
+
+
+def _check_chosen(key: str, chosen: Sequence[str] | None, known: Iterable[str]) -> None:
+    for name in chosen or ():
+        if name not in list(known):
+            raise FlowGradError(f"job.{key} names {name!r}{did_you_mean(name, known)}")
+
+
+def _chosen(faults: DictConfig, only: Sequence[str] | None) -> Iterator[tuple[str, DictConfig]]:
+    return ((str(name), spec) for name, spec in faults.items() if only is None or name in only)
+
+
+def _of_setting(config: DictConfig, task: Sequence[str], name: str) -> Iterator[Case]:
+    job = config.job
+    healthy = (*job.settings[name], *shared_overrides(task))
+    where = f"job.settings.{name}"
+    base = _composed(where, healthy)
+    for seed in job.seeds:
+        for control, changes in job.controls.items():
+            plain = tuple(with_overrides(healthy, changes))
+            overrides = (*plain, f"seeds.diagnosis={seed}")
+            made = _seeded(_composed(f"job.controls.{control} in {where}", plain), seed)
+            yield Case("control", control, control, name, "", seed, made, overrides, overrides, ())
+        for fault, spec in _chosen(job.row_faults, job.only_faults):
+            if base.training.evaluation != "rating" and fault.startswith("conflict"):
+                continue  # clicks carry no labels that could disagree
+            for table in job.tables:
+                plain = (*healthy, f"fault={fault}", f"fault.table={table}", *spec.overrides)
+                overrides = (*plain, f"fault.seed={seed}", f"seeds.diagnosis={seed}")
+                made = _seeded(_composed(f"job.row_faults.{fault} in {where}", plain), seed)
+                yield Case("row", fault, fault, name, table, seed, made, overrides, healthy, tuple(spec.rules))
+        for fault, spec in _chosen(job.run_faults, job.only_faults):
+            if spec.settings is not None and name not in spec.settings:
+                continue
+            plain = _faulted(f"job.run_faults.{fault}", spec.fault, base, healthy)
+            overrides = (*plain, f"seeds.diagnosis={seed}")
+            made = _seeded(_composed(f"job.run_faults.{fault} in {where}", plain), seed)
+            yield Case(
+                "run", fault, spec.means, name, "", seed, made, overrides, healthy, tuple(spec.rules), spec.informs
+            )
+
+
+def _faulted(where: str, fault: DictConfig, base: DictConfig, healthy: Sequence[str]) -> tuple[str, ...]:
+    """A fault of the run is written as a fix is: paths to set and to scale."""
+    plain = OmegaConf.to_container(fault, resolve=True)
+    assert isinstance(plain, dict)
+    try:
+        change = changed(read_fix(plain, ()), base)
+    except FlowGradError as error:
+        raise FlowGradError(f"{where}: {error}") from error
+    return tuple(with_overrides(healthy, [f"{path}={change_text(value)}" for path, value in change.items()]))
+
+
+def _seeded(config: DictConfig, seed: int) -> DictConfig:
+    """The config with these seeds, as the overrides would give it: to compose anew takes a fifth of a second."""
+    made = copy.deepcopy(config)
+    made.seeds.diagnosis = seed
+    if made.fault.kind != "none":
+        made.fault.seed = seed
+    try:
+        check_settings(made)
+    except FlowGradError as error:
+        raise FlowGradError(f"job.seeds: {one_line(error)}") from error
+    return made
+
+
+@cache
+def _composed(where: str, overrides: tuple[str, ...]) -> DictConfig:
+    try:
+        config = composed(overrides)
+        check_settings(config)
+    except (FlowGradError, HydraException, OmegaConfBaseException) as error:
+        raise FlowGradError(f"{where}: {one_line(error)}") from error
+    return config

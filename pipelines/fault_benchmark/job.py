@@ -1,0 +1,154 @@
+"""`experiment=faults_embedding`: lay known faults into training, and score the diagnosis against the truth."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from flowgrad.errors import FlowGradError
+from flowgrad.rules import RuleBook
+from pipelines import console
+from pipelines.checks import check_fixes, check_settings
+from pipelines.data import Data, cache_folder, load
+from pipelines.fault_benchmark.cases import Case, cases
+from pipelines.fault_benchmark.observation import Found, Task, observe
+from pipelines.fault_benchmark.repair import RepairRate, repair_rate, repair_table, runs_of, trials
+from pipelines.fault_benchmark.scores import share_interval
+from pipelines.fault_benchmark.scoring import by_setting, case_table, score_table
+from pipelines.peer import peer_available
+from pipelines.rule_book import rule_book
+from pipelines.tables import rounded, write_csv, write_table
+from pipelines.workers import cores, each, outcomes
+
+_SHOWN = ["method", "kind", "fault", "runs", "true", "found", "hits", "precision", "recall", "f1", "low", "high",
+          "false_alarm_rate", "confused"]  # fmt: skip
+_logger = logging.getLogger(__name__)
+
+
+def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], folder: Path) -> None:
+    """Run the benchmark into `folder`: cases, scores, repairs.
+
+    Raises:
+        FlowGradError: bad config, rules or data, before anything is trained.
+    """
+    check_settings(config)
+    book = rule_book(config, task, rule_folders)
+    _check_rules(config, book)
+    check_fixes(config, task, book)
+    planned = cases(config, task)
+    if not planned:
+        raise FlowGradError("job.settings, job.seeds or the faults are empty; there is nothing to run")
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))  # the peer imports pyplot
+    peer = config.job.peer and peer_available()
+    if config.job.peer and not peer:
+        _logger.warning("the peer library is not installed, so it is not scored: pip install 'flowgrad[bench]'")
+    data = load(config)
+    for name in ("cases", "scores", "settings", "repairs"):
+        for path in folder.glob(f"{name}.*"):
+            path.unlink()
+    with console.progress() as bar:
+        found = _diagnose(planned, book, data, peer, config, bar)
+        table = case_table(planned, found, book)
+        write_csv(table, folder / "cases.csv")
+        repairs = _repair(planned, found, book, data, config, bar) if config.job.repair else pd.DataFrame()
+    harmless = set()
+    if len(repairs):
+        write_table(repairs, folder, "repairs")
+        harmful = repairs[repairs["harmful"]]
+        harmless = set(zip(repairs["fault"], repairs["setting"], strict=True))
+        harmless -= set(zip(harmful["fault"], harmful["setting"], strict=True))
+    scores = score_table(table, harmless)
+    if len(repairs):
+        scores = pd.concat([scores, _repair_lines(repair_rate(repairs))], ignore_index=True)
+    write_table(scores, folder, "scores", [name for name in (*_SHOWN, "p") if name in scores])
+    write_table(by_setting(table), folder, "settings")
+    _print(scores, folder)
+
+
+def _check_rules(config: DictConfig, book: RuleBook) -> None:
+    """Before a minute is spent on composing the cases."""
+    for faults in (config.job.row_faults, config.job.run_faults):
+        for fault, spec in faults.items():
+            for rule in spec.rules:
+                if rule not in book:
+                    raise FlowGradError(f"job: the rules of {fault} name {rule!r}, which the rule book lacks")
+
+
+def _diagnose(
+    planned: Sequence[Case], book: RuleBook, data: Data, peer: bool, config: DictConfig, bar: Progress
+) -> list[Found]:
+    doing = bar.add_task("diagnose", total=len(planned))
+    watched = list(config.job.seeds)[: config.job.peer_seeds] if peer else []
+    tasks = [Task(case.config, case.overrides, book, case.seed in watched) for case in planned]
+    found = []
+    for case, seen in zip(planned, each(observe, tasks, data, config.workers or cores()), strict=True):
+        found.append(seen)
+        names = sorted({rule for rule, _ in seen.named})
+        _logger.info("%s %s in %s, seed %d: %s; acts: %s", case.fault, case.table, case.setting, case.seed,
+                     ", ".join(names) or "nothing", " ".join(seen.prescription) or "nothing")  # fmt: skip
+        bar.advance(doing)
+    return found
+
+
+def _repair(
+    planned: Sequence[Case], found: Sequence[Found], book: RuleBook, data: Data, config: DictConfig, bar: Progress
+) -> pd.DataFrame:
+    tried = trials(planned, found, book, list(config.job.seeds)[: config.job.repair_seeds])
+    seeds = list(config.seeds.test)
+    doing = bar.add_task("repair", total=len(runs_of(tried)) * len(seeds))
+    tables = []
+    metrics = {trial.arms["healthy"]: trial.case.config.comparison.metrics[0] for trial in tried}
+    arms = runs_of(tried)
+    configs = {arm: _config(arm) for arm in arms}
+    runs = [(configs[arm], seed) for arm in arms for seed in seeds]
+    values: dict[tuple[str, ...], list[float]] = {arm: [] for arm in arms}
+    order = [arm for arm in arms for _ in seeds]
+    for arm, outcome in zip(order, outcomes(runs, data, config.workers or cores()), strict=True):
+        values[arm].append(outcome.metrics[configs[arm].comparison.metrics[0]])
+        bar.advance(doing)
+    for metric in dict.fromkeys(metrics.values()):
+        part = [trial for trial in tried if metrics[trial.arms["healthy"]] == metric]
+        tables.append(repair_table(part, values, metric, config.comparison.alpha, config.job.least_cost))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _config(overrides: tuple[str, ...]) -> DictConfig:
+    from pipelines.composition import composed
+
+    return composed(overrides)
+
+
+def _repair_lines(rate: RepairRate) -> pd.DataFrame:
+    lines = []
+    for method, count in (("flowgrad", rate.repaired), ("random fix", rate.repaired_at_random)):
+        low, high = share_interval(count, rate.trials)
+        lines.append(
+            {"method": method, "kind": "repair", "fault": "repair rate", "runs": rate.trials, "hits": count,
+             "recall": count / rate.trials if rate.trials else float("nan"), "low": low, "high": high,
+             "p": rate.p if method == "flowgrad" else float("nan")}
+        )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def _print(scores: pd.DataFrame, folder: Path) -> None:
+    columns = [name for name in (*_SHOWN, "p") if name in scores and name not in ("true", "hits")]
+    shown = Table(box=box.SIMPLE_HEAD)
+    for name in columns:
+        shown.add_column(name, overflow="fold")
+    for _, line in rounded(scores[columns]).iterrows():
+        shown.add_row(*(escape(line[name]) for name in columns))
+    terminal = Console()
+    if not terminal.is_terminal:
+        terminal.width = 160
+    terminal.print(shown)
+    terminal.print(f"files: {folder}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,150 @@
+"""Whether the prescribed fixes repair, on seeds that the diagnosis never saw, and whether random ones would too."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from scipy.stats import binomtest
+
+from flowgrad.errors import FlowGradError, StatisticsError
+from flowgrad.evidence import posterior
+from flowgrad.prescription import prescribe
+from flowgrad.rules import Finding, Rule, RuleBook
+from flowgrad.statistics import TestResult, paired_t, sign_test
+from pipelines.checks import check_settings
+from pipelines.composition import composed, with_overrides
+from pipelines.evaluation import higher_is_better
+from pipelines.fault_benchmark.cases import Case
+from pipelines.fault_benchmark.observation import Found
+from pipelines.targets import target
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A faulted run, and the configs that it is compared with."""
+
+    case: Case
+    detected: bool
+    """A right rule acts."""
+    arms: dict[str, tuple[str, ...]]
+    """Arm -> overrides: `healthy`, `faulted`, `random`, and `treated` where anything is prescribed."""
+    prescription: tuple[str, ...]
+    random: tuple[str, ...]
+
+
+def trials(cases: Sequence[Case], found: Sequence[Found], book: RuleBook, seeds: Sequence[int]) -> list[Trial]:
+    """One trial of each fault of a run that ought to be repaired, and of each of these diagnosis seeds."""
+    chosen = []
+    for case, seen in zip(cases, found, strict=True):
+        if case.kind != "run" or case.informs or case.seed not in seeds:
+            continue
+        random = _random_fix(case, book)
+        arms = {"healthy": case.healthy, "faulted": case.overrides}
+        arms["random"] = tuple(with_overrides(case.overrides, random))
+        if seen.prescription:
+            arms["treated"] = tuple(with_overrides(case.overrides, seen.prescription))
+        detected = bool(set(seen.acting) & set(case.rules))
+        chosen.append(Trial(case, detected, arms, seen.prescription, random))
+    return chosen
+
+
+def _random_fix(case: Case, book: RuleBook) -> tuple[str, ...]:
+    """A fix of the rule book that changes this config and can run, drawn evenly; the same for the same case."""
+    config = case.config
+    rules = [rule for rule in book.values() if rule.fix is not None and not rule.fix.rows]
+    rng = np.random.default_rng(zlib.crc32(f"{case.setting} {case.fault} {case.seed}".encode()))
+    for index in rng.permutation(len(rules)):
+        overrides = _applied(rules[index], config, case.overrides)
+        if overrides:
+            return overrides
+    raise FlowGradError(f"{case.fault} in {case.setting}: no rule of the book has a fix that can be applied")
+
+
+def _applied(rule: Rule, config: DictConfig, task: Sequence[str]) -> tuple[str, ...]:
+    """Overrides of the rule's fix; none where it changes nothing or gives a config that cannot run."""
+    finding = Finding(rule.id, rule.type, rule.severity, "", "", "", "", "", posterior(), fix=rule.fix)
+    try:
+        overrides = prescribe([finding], config).overrides
+        changed = composed(with_overrides(task, overrides))
+        check_settings(changed)
+        if changed.loss.logq and not target(changed, "loss").in_batch_negatives:
+            return ()  # the loss itself refuses it, and only when it is made
+    except (FlowGradError, HydraException, OmegaConfBaseException, KeyError):
+        return ()
+    return overrides
+
+
+def runs_of(trials_: Sequence[Trial]) -> list[tuple[str, ...]]:
+    """Every config that is to be trained, once: faults of one setting share the healthy arm."""
+    return list(dict.fromkeys(arm for trial in trials_ for arm in trial.arms.values()))
+
+
+def repair_table(
+    trials_: Sequence[Trial], values: dict[tuple[str, ...], list[float]], metric: str, alpha: float, least_cost: float
+) -> pd.DataFrame:
+    """One line a trial: what the fault costs, and the tests of the prescribed and of the random fix against it."""
+    lines = []
+    for trial in trials_:
+        healthy, faulted = values[trial.arms["healthy"]], values[trial.arms["faulted"]]
+        harm = _test(healthy, faulted, metric, alpha)
+        cost = _cost(healthy, faulted, metric)
+        line = {
+            "setting": trial.case.setting, "fault": trial.case.fault, "seed": trial.case.seed, "metric": metric,
+            "healthy": np.mean(healthy), "faulted": np.mean(faulted), "cost": cost,
+            "harmful": harm.verdict == "refuted" and not cost < least_cost, "detected": trial.detected,
+            "prescription": " ".join(trial.prescription), "random_fix": " ".join(trial.random),
+        }  # fmt: skip
+        for arm in ("treated", "random"):
+            result = _test(faulted, values[trial.arms[arm]], metric, alpha) if arm in trial.arms else None
+            line[arm] = np.mean(values[trial.arms[arm]]) if arm in trial.arms else float("nan")
+            line[f"p_{arm}"] = result.p if result else float("nan")
+            line[f"{arm}_verdict"] = result.verdict if result else "nothing prescribed"
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _test(before: Sequence[float], after: Sequence[float], metric: str, alpha: float) -> TestResult:
+    """Paired t; the sign test where a run diverged or nothing varies."""
+    better = higher_is_better(metric)
+    try:
+        return paired_t(before, after, metric=metric, higher_is_better=better, alpha=alpha)
+    except StatisticsError:
+        return sign_test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
+
+
+def _cost(healthy: Sequence[float], faulted: Sequence[float], metric: str) -> float:
+    """What the fault takes from the metric, relative to its healthy value; infinite where a run diverged."""
+    if not np.isfinite(faulted).all():
+        return float("inf")
+    change = np.mean(faulted) / np.mean(healthy) - 1
+    return float(-change if higher_is_better(metric) else change)
+
+
+@dataclass(frozen=True)
+class RepairRate:
+    """Of the harmful faults that were detected."""
+
+    trials: int
+    repaired: int
+    """Prescribed fix confirmed."""
+    repaired_at_random: int
+    """Random fix confirmed."""
+    p: float
+    """One-sided exact McNemar test of the prescribed against the random fix (Fay 2010)."""
+
+
+def repair_rate(table: pd.DataFrame) -> RepairRate:
+    """How often the prescription repairs, and whether luck would do."""
+    asked = table[table["harmful"] & table["detected"]]
+    own, random = (asked[f"{arm}_verdict"] == "confirmed" for arm in ("treated", "random"))
+    only_own, only_random = int((own & ~random).sum()), int((random & ~own).sum())
+    discordant = only_own + only_random
+    p = binomtest(only_own, discordant, alternative="greater").pvalue if discordant else 1.0
+    return RepairRate(len(asked), int(own.sum()), int(random.sum()), float(p))

@@ -1,0 +1,71 @@
+"""Counts of hits and misses -> precision, recall, F1, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well something was found."""
+
+    hits: int
+    """Found and true."""
+    found: int
+    true: int
+
+    @property
+    def precision(self) -> float:
+        """Share of what was found that is true; NaN where nothing was found."""
+        return self.hits / self.found if self.found else float("nan")
+
+    @property
+    def recall(self) -> float:
+        """Share of what is true that was found."""
+        return self.hits / self.true if self.true else float("nan")
+
+    @property
+    def f1(self) -> float:
+        """2 hits / (found + true), which is the harmonic mean of the two (0 where nothing right was found)."""
+        return 2 * self.hits / (self.found + self.true) if self.found + self.true else float("nan")
+
+
+def row_score(named: Sequence[int], truth: Sequence[int]) -> Score:
+    """Rows named against the rows that have the fault."""
+    return Score(len(set(named) & set(truth)), len(set(named)), len(set(truth)))
+
+
+def pooled(parts: pd.DataFrame) -> Score:
+    """The sum of counts; columns `hits`, `found`, `true`."""
+    return Score(*(int(parts[name].sum()) for name in ("hits", "found", "true")))
+
+
+def f1_interval(parts: pd.DataFrame, by: str = "seed", level: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap interval of the pooled F1, whole groups of `by` drawn with replacement (Efron 1979).
+
+    Runs of one seed share the rows that were drawn, so the seed is what is drawn. NaN with fewer than 2 groups.
+    """
+    groups = [group[["hits", "found", "true"]].sum().to_numpy() for _, group in parts.groupby(by)]
+    if len(groups) < 2:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(0)
+    counts = np.array(groups)[rng.integers(len(groups), size=(RESAMPLES, len(groups)))].sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        f1 = 2 * counts[:, 0] / (counts[:, 1] + counts[:, 2])
+    low, high = np.nanquantile(f1, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
+
+
+def share_interval(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson interval of a share (Brown, Cai & DasGupta 2001); NaN without trials."""
+    if not trials:
+        return float("nan"), float("nan")
+    low, high = proportion_confint(hits, trials, alpha=1 - level, method="wilson")
+    return float(low), float(high)

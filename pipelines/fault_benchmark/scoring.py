@@ -1,0 +1,156 @@
+"""From what was found in each case to tables of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from flowgrad.rules import RuleBook
+from pipelines.fault_benchmark.cases import Case
+from pipelines.fault_benchmark.observation import Found
+from pipelines.fault_benchmark.scores import f1_interval, pooled, row_score, share_interval
+from pipelines.peer import PeerDiagnosis, detects, rows_for
+
+MOTIONLESS = ("dead", "frozen", "stuck")
+"""Faults that look alike to whoever counts moves only."""
+COUNTS = ("hits", "found", "true")
+
+
+def case_table(cases: Sequence[Case], found: Sequence[Found], book: RuleBook) -> pd.DataFrame:
+    """One line a case and method: `hits`, `found` and `true` count rows for faults of rows, and actions for others.
+
+    Of a run the first prescription counts: every rule that acts in it is an action; those that are right to act count
+    as one, for they prescribe the same. A rule without a fix counts where it is what the case asks for.
+    """
+    lines = []
+    for case, seen in zip(cases, found, strict=True):
+        own = _own_rows(case, seen) if case.kind == "row" else _own_actions(case, seen)
+        lines.append(_line(case, "flowgrad", own, _confused(case, seen), "; ".join(_alarms(case, seen, book))))
+        if seen.peer:
+            scored = _peer_rows(case, seen) if case.kind == "row" else _peer_actions(case, seen)
+            alarms = sorted({alert.type for d in seen.peer.values() for alert in d.alerts})
+            lines.append(_line(case, "peer", scored, 0, "; ".join(alarms)))
+    return pd.DataFrame(lines)
+
+
+def _line(case: Case, method: str, counts: tuple[int, int, int], confused: int, alarms: str) -> dict:
+    return {
+        "method": method,
+        "kind": case.kind,
+        "fault": case.fault,
+        "setting": case.setting,
+        "table": case.table,
+        "seed": case.seed,
+        **dict(zip(COUNTS, counts, strict=True)),
+        "confused": confused,
+        "alarms": alarms,
+    }
+
+
+def _own_rows(case: Case, seen: Found) -> tuple[int, int, int]:
+    named = {row for rule in case.rules for row in seen.named.get((rule, case.table), ())}
+    score = row_score(sorted(named), seen.truth)
+    return score.hits, score.found, score.true
+
+
+def _own_actions(case: Case, seen: Found) -> tuple[int, int, int]:
+    fired = {rule for rule, _ in seen.named}
+    right = bool(fired & set(case.rules)) if case.informs else bool(set(seen.acting) & set(case.rules))
+    wrong = len(set(seen.acting) - set(case.rules))
+    return int(right), int(right) + wrong, int(case.kind == "run")
+
+
+def _alarms(case: Case, seen: Found, book: RuleBook) -> list[str]:
+    """Findings that carry a fix and are none of the case's."""
+    return sorted({rule for rule, _ in seen.named if book[rule].fix is not None and rule not in case.rules})
+
+
+def _confused(case: Case, seen: Found) -> int:
+    """Rows of a fault without motion that were named as having another such fault."""
+    if case.fault not in MOTIONLESS:
+        return 0
+    rules = {f"{kind}_rows" for kind in MOTIONLESS} - set(case.rules)
+    named = {row for rule in rules for row in seen.named.get((rule, case.table), ())}
+    return len(named & set(seen.truth))
+
+
+def _peer_rows(case: Case, seen: Found) -> tuple[int, int, int]:
+    score = row_score(rows_for(case.fault, seen.peer[case.table]), seen.truth)
+    return score.hits, score.found, score.true
+
+
+def _peer_actions(case: Case, seen: Found) -> tuple[int, int, int]:
+    """Every type of alert is an action; those credited with the fault count as one."""
+    types: dict[str, bool] = {}
+    for diagnosis in seen.peer.values():
+        for alert in diagnosis.alerts:
+            right = case.kind == "run" and _credited(case.means, diagnosis, alert)
+            types[alert.type] = types.get(alert.type, False) or right
+    hit = any(types.values())
+    return int(hit), int(hit) + sum(not right for right in types.values()), int(case.kind == "run")
+
+
+def _credited(means: str, diagnosis: PeerDiagnosis, alert: object) -> bool:
+    return detects(means, replace(diagnosis, alerts=(alert,)))  # type: ignore[arg-type]
+
+
+def score_table(table: pd.DataFrame, harmless: Collection[tuple[str, str]]) -> pd.DataFrame:
+    """One line a fault and method, and pooled ones.
+
+    Args:
+        table: as `case_table` gives it.
+        harmless: (fault, setting) of faults of runs that cost nothing; a run that has one is not asked to be found,
+            and whatever acts on it is no mistake where it is right.
+    """
+    asked = table[[pair not in harmless for pair in zip(table["fault"], table["setting"], strict=True)]]
+    lines: list[dict] = []
+    for method in table["method"].unique():
+        own, asked_of = table[table["method"] == method], asked[asked["method"] == method]
+        rows, runs = own[own["kind"] == "row"], asked_of[asked_of["kind"] == "run"]
+        add: Callable[..., None] = lambda *a, m=method: lines.append(_scores(m, *a))  # noqa: E731
+        for fault, part in rows.groupby("fault", sort=False):
+            add("row", fault, part)
+        add("row", "all rows", rows)
+        if len(rows):
+            worst = min((part for _, part in rows.groupby("setting")), key=lambda part: pooled(part).f1)
+            add("row", f"worst setting: {worst['setting'].iloc[0]}", worst)
+        for fault, part in runs.groupby("fault", sort=False):
+            add("run", fault, part)
+        add("run", "all runs", runs)
+        add("run", "all runs, harmless ones too", own[own["kind"] == "run"])
+        controls = own[own["kind"] == "control"]
+        alarmed = int((controls["found"] > 0).sum())
+        low, high = share_interval(alarmed, len(controls))
+        lines.append(
+            {"method": method, "kind": "control", "fault": "false alarms", "runs": len(controls), "found": alarmed,
+             "false_alarm_rate": alarmed / len(controls) if len(controls) else float("nan"), "low": low, "high": high}
+        )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def _scores(method: str, kind: str, fault: str, part: pd.DataFrame) -> dict:
+    score = pooled(part)
+    if kind == "row":
+        low, high = f1_interval(part)
+    else:
+        low, high = share_interval(score.hits, score.true)
+    return {
+        "method": method, "kind": kind, "fault": fault, "runs": len(part), "true": score.true, "found": score.found,
+        "hits": score.hits, "precision": score.precision, "recall": score.recall, "f1": score.f1,
+        "low": low, "high": high, "confused": int(part["confused"].sum()),
+    }  # fmt: skip
+
+
+def by_setting(table: pd.DataFrame) -> pd.DataFrame:
+    """Pooled score of the faults of rows, one line a setting and method."""
+    rows = table[table["kind"] == "row"]
+    groups = rows.groupby(["method", "setting"], sort=False)
+    scores = {key: pooled(part) for key, part in groups}
+    return pd.DataFrame(
+        [
+            {"method": m, "setting": s, "precision": x.precision, "recall": x.recall, "f1": x.f1}
+            for (m, s), x in scores.items()
+        ]
+    )

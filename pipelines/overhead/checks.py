@@ -1,0 +1,68 @@
+"""What types cannot say of the `job` node."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from flowgrad.errors import FlowGradError
+from pipelines.overhead.cases import OPTIMIZERS, Case
+
+_AT_LEAST = {"steps": 1, "block": 1, "warmup": 1, "peer_steps": 0, "epoch_steps": 1, "seed": 0}
+
+
+def checked_cases(job: DictConfig) -> list[Case]:
+    """The cases to run, in the order of the config.
+
+    Raises:
+        FlowGradError: names the key, the value and what would be right.
+    """
+    for key, least in _AT_LEAST.items():
+        if job[key] is not None and job[key] < least:
+            raise FlowGradError(f"job.{key}={job[key]}: must be at least {least}")
+    if not (math.isfinite(job.exponent) and job.exponent >= 0):
+        raise FlowGradError(f"job.exponent={job.exponent}: must be a finite number of at least 0")
+    _check_limits(job.limits)
+    _check_device(job.device)
+    cases = OmegaConf.to_container(job.cases, resolve=True)
+    assert isinstance(cases, dict)
+    for unknown in sorted(set(job.only or ()) - set(cases)):
+        raise FlowGradError(f"job.only names {unknown!r}; job.cases has {', '.join(map(str, cases))}")
+    chosen = [_case(str(id), given, job.steps) for id, given in cases.items() if job.only is None or id in job.only]
+    if not chosen:
+        raise FlowGradError("job.cases and job.only leave no case; name at least one")
+    return chosen
+
+
+def _case(id: str, given: Any, steps: int) -> Case:
+    where, keys = f"job.cases.{id}", {"rows", "dim", "batch", "optimizer"}
+    if not isinstance(given, dict) or not keys <= set(given) <= keys | {"steps"}:
+        raise FlowGradError(f"{where}={given}: must give rows, dim, optimizer and batch, may give steps, nothing else")
+    given = {"steps": steps, **given}
+    for key in ("rows", "dim", "batch", "steps"):
+        if type(given[key]) is not int or given[key] < 1:
+            raise FlowGradError(f"{where}.{key}={given[key]}: must be a whole number of at least 1")
+    if str(given["optimizer"]) not in OPTIMIZERS:
+        raise FlowGradError(f"{where}.optimizer={given['optimizer']}: must be one of {', '.join(OPTIMIZERS)}")
+    return Case(id, **given)
+
+
+def _check_limits(limits: DictConfig) -> None:
+    for batch, ratio in limits.ratio.items():
+        if not re.fullmatch(r"b[1-9]\d*", batch):
+            raise FlowGradError(f"job.limits.ratio.{batch}: must be named by a batch size, as b1024 is")
+        if not (math.isfinite(ratio) and ratio >= 1):
+            raise FlowGradError(f"job.limits.ratio.{batch}={ratio}: must be a finite number of at least 1")
+    if not (math.isfinite(limits.memory_share) and limits.memory_share > 0):
+        raise FlowGradError(f"job.limits.memory_share={limits.memory_share}: must be a finite number above 0")
+
+
+def _check_device(device: str) -> None:
+    if device not in ("cpu", "cuda"):
+        raise FlowGradError(f"job.device={device}: must be cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise FlowGradError("job.device=cuda: torch finds no CUDA device here; use cpu")

@@ -1,0 +1,83 @@
+"""The `fault` node of a config: a known fault, put into the training ratings or into the training itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from datasets import faults
+from flowgrad.errors import FlowGradError
+from pipelines.data import Data, Examples
+from pipelines.models.factorization import MatrixFactorization
+from pipelines.training.interference import FrozenRows, HotRows, Interference, StuckRows
+
+SIDES = {"user_emb": "users", "item_emb": "items"}
+"""Table of the model -> the side of an example that looks it up."""
+OF_LABELS = ("conflict_random", "conflict_flipped")
+OF_SAMPLING = ("dead", "skew")
+OF_UPDATES = ("hot", "frozen", "stuck")
+KINDS = ("none", *OF_LABELS, *OF_SAMPLING, *OF_UPDATES)
+
+
+@dataclass(frozen=True)
+class Injected:
+    """Data with the fault in them, and what else is needed to bring it about."""
+
+    data: Data
+    rows: np.ndarray
+    """Ids of the rows that have the fault, ascending: the truth that a diagnosis is scored against."""
+    interfere: Callable[[MatrixFactorization], Interference] | None = None
+    """Puts the fault into the training of a model, where it is not in the data."""
+
+
+def inject(config: DictConfig, data: Data) -> Injected:
+    """The fault that the config names, in these data. Depends on `fault.seed` and on no other seed.
+
+    Raises:
+        FlowGradError: an unknown kind or table, or a share that cannot be had.
+    """
+    fault = config.fault
+    if fault.kind not in KINDS:
+        raise FlowGradError(f"fault.kind={fault.kind!r} is unknown; use one of {', '.join(KINDS)}")
+    if fault.kind == "none":
+        return Injected(data, np.array([], dtype=np.int64))
+    if fault.table not in SIDES:
+        raise FlowGradError(f"fault.table={fault.table!r}; the model's tables are {', '.join(SIDES)}")
+    side, rng = SIDES[fault.table], np.random.default_rng(fault.seed)
+    train = data.train
+    ratings = faults.TrainingRatings(train.users.numpy(), train.items.numpy(), train.ratings.numpy())
+    count = data.n_users if side == "users" else data.n_items
+    try:
+        rows = faults.choose_rows(np.bincount(ratings.side(side), minlength=count), fault.share, fault.least, rng)
+    except FlowGradError as error:
+        raise FlowGradError(f"fault.{error}") from error
+    if fault.kind in OF_UPDATES:
+        return Injected(data, rows, _interference(fault.kind, fault.table, rows, fault.strength))
+    spoiled = {
+        "conflict_random": lambda: faults.random_labels(ratings, side, rows, rng),
+        "conflict_flipped": lambda: faults.flipped_labels(ratings, side, rows, rng, fault.strength),
+        "dead": lambda: faults.never_sampled(ratings, side, rows),
+        "skew": lambda: faults.oversampled(ratings, side, rows, round(fault.strength)),
+    }[fault.kind]()
+    if fault.kind == "dead":
+        rows = np.flatnonzero(np.bincount(spoiled.side(side), minlength=count) == 0)  # some were dead before
+    examples = Examples(
+        torch.tensor(spoiled.users), torch.tensor(spoiled.items), torch.tensor(spoiled.ratings, dtype=torch.float32)
+    )
+    return Injected(replace(data, train=examples), rows)
+
+
+def _interference(
+    kind: str, table: str, rows: np.ndarray, strength: float
+) -> Callable[[MatrixFactorization], Interference]:
+    def make(model: MatrixFactorization) -> Interference:
+        layer, ids = getattr(model, table), torch.tensor(rows)
+        if kind == "hot":
+            return HotRows(layer, ids, strength)
+        return FrozenRows(layer, ids) if kind == "frozen" else StuckRows(layer, ids)
+
+    return make
