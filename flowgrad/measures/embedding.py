@@ -67,7 +67,7 @@ MEASURES = (
     Measure(
         "velocity_z",
         "score",
-        "Robust z of log `velocity` among rows alike in exposures; known after 4 probed lookups.",
+        "Robust z of log `velocity` among rows alike in exposures; known after a few probed lookups.",
         per_row=True,
     ),
     Measure("jitter_z", "score", "Robust z of log `jitter` among rows alike in exposures.", per_row=True),

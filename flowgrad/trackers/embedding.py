@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,15 +19,14 @@ from flowgrad.rules import RuleBook
 from flowgrad.trackers import ranks, states
 from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.epochs import EpochSense
+from flowgrad.trackers.followed import FollowedRows
 from flowgrad.trackers.guard import GradientGuard, Intervention
 from flowgrad.trackers.lookups import LookupCounter
 from flowgrad.trackers.naming import argument_name
 from flowgrad.trackers.probes import FIRST_PROBES, Probes
+from flowgrad.trackers.row_readings import ROW_MEASURES, Counted, read_rows, scalars_of
 from flowgrad.trackers.sampling import stratified_rows
-from flowgrad.trackers.windows import RowWindows
 
-LEAST_LOOKS = 4
-"""Probed lookups from which a row's velocity is compared with that of others."""
 DAMPING = 0.1
 """What `auto_fix` multiplies gradients by."""
 
@@ -39,19 +37,17 @@ _STATE = (
     "steps",
     "lookups",
     "total_lookups",
-    "lookups_before",
     "probes",
-    "probing",
     "followed",
-    "initial",
-    "scale",
-    "windows",
     "epochs",
+    "usual",
+    "expected",
     "facts",
-    "row_loss",
-    "label_conflict",
+    "told",
     "interventions",
 )
+_TOLD = ("row_effect_f", "row_biases", "in_batch_negatives", "sampling_correction")
+"""Scalars that the table cannot show."""
 
 
 class EmbeddingTracker(Tracker):
@@ -115,25 +111,24 @@ class EmbeddingTracker(Tracker):
         self._lookups = LookupCounter(count, device)
         self._probes = Probes(count, device)
         self._sample = sample
-        self._followed: torch.Tensor | None = None
-        self._initial: torch.Tensor | None = None
-        self._scale = torch.tensor(math.nan)
-        self._windows: RowWindows | None = None
-        if count <= sample:
-            self._follow(None)
+        self._followed = FollowedRows(self._weight(), None) if count <= sample else None
         self._epochs: EpochSense | None = EpochSense()
         self._facts: dict[str, float] = {}
-        self._row_loss: np.ndarray | None = None
-        self._label_conflict: np.ndarray | None = None
-        self._steps = 0
-        self._lookups_before = 0
+        self._told: dict[str, np.ndarray] = {}
+        self._merged: Counted | None = None
         self._probing = True
-        self._merged: _Seen | None = None
+        self._steps = 0
+        # Most steps are like the last one and are only counted: see `step`.
+        self._next_look = 0
+        """Number of the step that is to be looked at next, whatever it is like."""
+        self._looked = 0
+        """Number of the last step that was looked at."""
+        self._usual = 0
+        """Lookups of that step."""
+        self._expected = 0
+        """Lookups in all at the end of the next step, if it is like that one."""
         self._attached = True
-        self._hooks = [layer.register_forward_hook(_ForwardHook(self._note_lookup), with_kwargs=True)]
-        self._watched: torch.Tensor | None = None
-        self._watch_gradient()
-
+        self._hook = layer.register_forward_hook(_ForwardHook(self), with_kwargs=True)
         self._guard: GradientGuard | None = None
         if auto_fix:
             self._guard = GradientGuard(layer, DAMPING, Path(log) if log is not None else None)
@@ -143,21 +138,9 @@ class EmbeddingTracker(Tracker):
         """What `auto_fix` has done so far."""
         return tuple(self._guard.interventions) if self._guard else ()
 
-    def _follow(self, rows: torch.Tensor | None) -> None:
-        """Follow the weights of these rows from here on; of all if None."""
-        self._followed = rows
-        self._initial = self._rows_now().clone()
-        self._scale = self._initial.double().square().mean().sqrt()  # read when asked for: no synchronisation here
-        self._windows = RowWindows(self._initial)
-
-    def _rows_now(self) -> torch.Tensor:
-        """Weights of the rows followed, shape (followed, dim). Of a table followed whole, not a copy."""
-        weight = self._weight()
-        return weight if self._followed is None else weight.index_select(0, self._followed)
-
     def _weight(self) -> torch.Tensor:
         """Weights of the table, shape (rows, dim). Not a copy."""
-        weight = self.layer.weight.detach()
+        weight = self._parameter().detach()
         if weight.shape != self._shape:
             raise ValueError(
                 f"{self.name}: the table was {self._shape} when tracking began and is {tuple(weight.shape)} now; "
@@ -165,24 +148,15 @@ class EmbeddingTracker(Tracker):
             )
         return weight
 
-    def _watch_gradient(self) -> None:
-        """Look at the gradient of the weight as soon as it is there. The layer may be given another weight at any
-        time, or its weight begin to want a gradient.
+    def _parameter(self) -> torch.Tensor:
+        """The weight of the layer, which may be another one than it was. Looked up where it lies, which is a third of
+        the cost; a weight that is computed (`torch.nn.utils.parametrize`) does not lie there.
         """
-        weight = self.layer.weight
-        if weight is self._watched or not (weight.requires_grad and weight.is_leaf):
-            return
-        for hook in self._hooks[1:]:
-            hook.remove()
-        self._hooks[1:] = [weight.register_post_accumulate_grad_hook(self._note_gradient)]
-        self._watched = weight
+        held: torch.Tensor | None = self.layer._parameters.get("weight")
+        return self.layer.weight if held is None else held
 
-    def _note_lookup(self, layer: nn.Embedding | nn.EmbeddingBag, ids: torch.Tensor) -> None:
-        # Runs at every step: attributes of a module are looked up where they lie, which is a third of the cost.
-        if layer is not self.layer or not (layer.training and torch.is_grad_enabled()):
-            return
-        weight = layer._parameters.get("weight")
-        weight = layer.weight if weight is None else weight
+    def _note_lookup(self, ids: torch.Tensor) -> None:
+        weight = self._parameter()
         if weight.shape != self._shape:
             return  # `step` complains
         if ids.dim() != 1:
@@ -190,39 +164,62 @@ class EmbeddingTracker(Tracker):
         if ids.dtype != torch.int64:
             ids = ids.long()
         if self._probing:
-            self._watch_gradient()
-            self._probes.open(ids, weight.detach(), self._lookups.counts(), self._steps)
+            self._probes.open(ids, weight, self._lookups.counts, self._steps)
         self._lookups.add(ids)
-
-    def _note_gradient(self, weight: torch.Tensor) -> None:
-        if weight.grad is not None:
-            self._probes.note_gradient(weight.grad)
 
     def step(self) -> None:
         """Note what the optimizer step just taken did to the rows looked up since the last one.
 
         Raises:
-            ValueError: the table was resized since tracking began.
+            ValueError: the table was resized since tracking began; raised within 64 steps of that.
         """
         if not self._attached:
             return
-        weight = self.layer._parameters.get("weight")
-        weight = self.layer.weight if weight is None else weight
-        if weight.shape != self._shape:
-            self._weight()  # complains
-        self._merged = None
         self._steps += 1
-        lookups, self._lookups_before = self._lookups.total - self._lookups_before, self._lookups.total
-        if self._probing:
-            self._probes.close(self.layer.weight, self._lookups.counts())
+        if self._steps < self._next_look and self._lookups.total == self._expected:
+            self._expected += self._usual
+        else:
+            self._look()
+
+    def _look(self) -> None:
+        """Look at the step just taken."""
+        weight = self._weight()
+        self._merged = None
+        self._pass_over(self._steps - 1)
+        lookups = self._lookups.total - (self._expected - self._usual)
+        if self._probes.pending:
+            self._probes.close(self.layer.weight, self._lookups.counts)
         ended = self._epoch_ends(lookups)
-        if self._windows is not None:
-            self._observe_rows(self._windows, lookups, ended)
+        if self._followed is not None:
+            self._observe_rows(self._followed, weight, lookups, ended)
         elif self._steps >= FIRST_PROBES:
-            self._follow_sample()
+            self._follow_sample(weight)
         if ended:
             self._close_epoch()
+        self._looked, self._usual = self._steps, lookups
+        self._plan()
+
+    def _pass_over(self, step: int) -> None:
+        """Make up for the steps up to this one that were only counted."""
+        passed = step - self._looked
+        if passed <= 0:
+            return
+        if self._epochs is not None and self._usual:
+            self._epochs.pass_over(passed)
+        if self._followed is not None:
+            self._followed.windows.pass_over(passed, self._usual)
+        self._looked = step
+
+    def _plan(self) -> None:
+        """Say which step is to be looked at next. All up to now are looked at or passed over."""
+        self._expected = self._lookups.total + self._usual
         self._probing = self._probes.due(self._steps)
+        if self._probing or self._followed is None:
+            self._next_look = self._steps + 1
+            return
+        epoch = self._epochs.steps_left if self._epochs is not None and self._usual else math.inf
+        ahead = min(self._probes.next_due(self._steps) - self._steps, self._followed.windows.steps_left, epoch)
+        self._next_look = self._steps + int(ahead)
 
     def _epoch_ends(self, lookups: int) -> bool:
         """Whether the step was the last one of an epoch that nobody announces. Asked from the first step on, also
@@ -233,61 +230,55 @@ class EmbeddingTracker(Tracker):
         ended = self._epochs.ends(lookups)
         if not self._epochs.fits:
             self._epochs = None
-            if self._windows is not None:
-                self._windows.leave_epochs()
+            if self._followed is not None:
+                self._followed.windows.leave_epochs()
         return ended
 
-    def _observe_rows(self, windows: RowWindows, lookups: int, ended: bool) -> None:
-        due, closed = windows.step(lookups), windows.closed
-        if due and not ended:
-            windows.snapshot(self._rows_now())
+    def _observe_rows(self, followed: FollowedRows, weight: torch.Tensor, lookups: int, ended: bool) -> None:
+        windows = followed.windows
+        closed = windows.closed
+        if windows.step(lookups) and not ended:
+            windows.snapshot(followed.of(weight))
         if windows.closed != closed:
-            self._window_closed()
+            self._window_closed(weight)
 
-    def _follow_sample(self) -> None:
+    def _follow_sample(self, weight: torch.Tensor) -> None:
         """Choose the rows to follow, now that some lookups have shown which ones matter."""
-        self._follow(stratified_rows(self._lookups.counts(), self._sample))
+        self._followed = FollowedRows(weight, stratified_rows(self._lookups.counts, self._sample))
 
-    def _start(self) -> torch.Tensor:
-        assert self._initial is not None
-        return self._initial
-
-    def _window_closed(self) -> None:
-        self._look_for_suspects()
+    def _window_closed(self, weight: torch.Tensor) -> None:
+        self._look_for_suspects(weight)
         if self._guard is not None:
             self._guard.damp(self.zombie_embeddings(), self._steps)
 
-    def _look_for_suspects(self) -> None:
-        followed = slice(None) if self._followed is None else self._followed
-        unmoved = ~self._moved() & (self._lookups.counts()[followed] > 0)
-        padding = self.layer.padding_idx
+    def _look_for_suspects(self, weight: torch.Tensor) -> None:
+        assert self._followed is not None
+        at, padding = self._followed.at, self.layer.padding_idx
+        unmoved = ~self._followed.moved(weight, self._renormed) & (self._lookups.counts[at] > 0)
         if padding is not None:
-            unmoved[padding if self._followed is None else self._followed == padding] = False
-        self._probes.suspect(unmoved, followed)
+            unmoved[padding if isinstance(at, slice) else at == padding] = False
+        self._probes.suspect(unmoved, at)
 
-    def _moved(self) -> torch.Tensor:
-        """Which of the rows followed stand elsewhere than they began, bool of shape (followed,)."""
-        now, start = self._rows_now(), self._start()
-        if self.layer.max_norm is None:
-            return (now != start).any(dim=1)
-        # The layer itself shortens the rows that it looks up; only a turn is the optimizer's doing.
-        turn = nn.functional.normalize(now.double(), dim=1) - nn.functional.normalize(start.double(), dim=1)
-        return ~(turn.abs().amax(dim=1) <= 8 * torch.finfo(now.dtype).eps)
+    @property
+    def _renormed(self) -> bool:
+        return self.layer.max_norm is not None
 
     def end_epoch(self) -> None:
         """Close the window: an epoch ended here. From the first call on, windows are exactly the epochs announced."""
         if not self._attached:
             return
+        self._pass_over(self._steps)
         self._epochs = None
         self._close_epoch()
-        self._probing = self._probes.due(self._steps)
+        self._plan()
 
     def _close_epoch(self) -> None:
-        if self._windows is None:
-            self._follow_sample()
-        assert self._windows is not None
-        self._windows.end_epoch(self._rows_now(), self._start())
-        self._window_closed()
+        weight = self._weight()
+        if self._followed is None:
+            self._follow_sample(weight)
+        assert self._followed is not None
+        self._followed.end_epoch(weight)
+        self._window_closed(weight)
 
     def observe(self, **facts: float) -> None:
         """Note facts that the table cannot show: `in_batch_negatives` (0 or 1), `sampling_correction` (0..1).
@@ -306,13 +297,13 @@ class EmbeddingTracker(Tracker):
         """
         self._facts["row_effect_f"] = measures.row_effect_f(residuals, rows)
         self._facts["row_biases"] = float(biases)
-        self._row_loss = measures.row_loss(residuals, rows, self.layer.num_embeddings)
+        self._told["row_loss"] = measures.row_loss(residuals, rows, self.layer.num_embeddings)
 
     def observe_labels(self, rows: np.ndarray, others: np.ndarray, labels: np.ndarray) -> None:
         """Note the training labels, shape (n,), with the row of each, and of its counterpart in the other table (the
         item where this one holds users). Rows whose labels agree with nobody can be told then.
         """
-        self._label_conflict = label_conflict(rows, others, labels, self.layer.num_embeddings)
+        self._told["label_conflict"] = label_conflict(rows, others, labels, self.layer.num_embeddings)
 
     def row_table(self) -> pd.DataFrame:
         """Per-row measures, one line a row of the table (without `padding_idx`), indexed by row id.
@@ -322,47 +313,20 @@ class EmbeddingTracker(Tracker):
         Raises:
             ValueError: the table was resized since tracking began.
         """
-        weight = self._weight()
-        probed = self._seen()
-        exposures, looks, gradients, moves, path = (_numpy(tensor).astype(float) for tensor in probed[:5])
-        followed = self._followed_measures()
-        norm = _numpy(torch.linalg.vector_norm(weight.double(), dim=1))
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            velocity = path / looks
-            score_noise = measures.score_noise(followed["jitter"], norm, self._shape[1])
-        # Probes may have missed the moves of a row; that it stands elsewhere now is as good.
-        moves = np.where((moves == 0) & (followed["moved"] == 1), 1.0, moves)
-        # A row that is not followed may have moved at a step without a probe, unless all its lookups were probed.
-        unknown = (exposures > 0) & np.where(np.isnan(followed["moved"]), looks < exposures, looks == 0)
-        table = pd.DataFrame(
-            {
-                "exposures": exposures,
-                "gradient_steps": np.where(unknown, np.nan, gradients),
-                "move_steps": np.where(unknown & (followed["moved"] != 1), np.nan, moves),
-                "velocity": velocity,
-                "coherence": followed["coherence"],
-                "jitter": followed["jitter"],
-                "score_noise": score_noise,
-                "norm": norm,
-                "init_cosine": followed["init_cosine"],
-                "row_loss": np.nan if self._row_loss is None else self._row_loss,
-                "label_conflict": np.nan if self._label_conflict is None else self._label_conflict,
-            },
-            index=pd.RangeIndex(len(exposures), name="row"),
-        )
-        padding = self.layer.padding_idx
-        table = table if padding is None else table.drop(index=padding)
-        known = {str(name): table[name].to_numpy() for name in table.columns}
-        known["velocity"] = np.where(looks[table.index] >= LEAST_LOOKS, known["velocity"], np.nan)
-        return table.assign(**measures.against_alike(known))
+        return self._read(self._weight(), self._counted())[ROW_MEASURES]
 
-    def _seen(self) -> _Seen:
+    def _read(self, weight: torch.Tensor, counted: Counted) -> pd.DataFrame:
+        return read_rows(
+            weight, counted, self._followed, self._told, renormed=self._renormed, padding=self.layer.padding_idx
+        )
+
+    def _counted(self) -> Counted:
         """What was counted: by all ranks where they have been put together since the last step, else by this one."""
         if self._merged is not None:
             return self._merged
         probes = self._probes
-        return _Seen(
-            self._lookups.counts(),
+        return Counted(
+            self._lookups.counts,
             probes.looks,
             probes.gradients,
             probes.moves,
@@ -371,63 +335,17 @@ class EmbeddingTracker(Tracker):
             probes.panel_idle_path,
         )
 
-    def _followed_measures(self) -> dict[str, np.ndarray]:
-        """Measures of the rows followed, each of shape (rows,) with NaN for the others."""
-        found = {
-            name: np.full(self._shape[0], np.nan) for name in ("coherence", "jitter", "init_cosine", "moved", "growth")
-        }
-        if self._windows is None:
-            return found
-        now, initial = self._rows_now(), self._start()
-        at = slice(None) if self._followed is None else _numpy(self._followed)
-        coherence, jitter = self._windows.statistics()
-        found["coherence"][at], found["jitter"][at] = _numpy(coherence), _numpy(jitter)
-        found["moved"][at] = _numpy(self._moved())
-        now_array, initial_array = _numpy(now), _numpy(initial)
-        found["init_cosine"][at] = measures.row_cosines(now_array, initial_array)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found["growth"][at] = measures.row_norms(now_array) / measures.row_norms(initial_array)
-        return found
-
     def measurements(self) -> Measurements:
         """Scalars over the exposed rows, and the row table."""
-        rows = self.row_table()
-        seen = rows[rows["exposures"] > 0]
-        followed = self._followed_measures()
+        weight, counted = self._weight(), self._counted()
+        rows = self._read(weight, counted)
         scalars = {
-            "rows": float(len(rows)),
-            "followed_rows": float(np.isfinite(followed["moved"][rows.index]).sum()),
-            "dim": float(self._shape[1]),
             "steps": float(self._steps),
-            "windows": float(self._windows.closed if self._windows is not None else 0),
-            "total_exposures": float(rows["exposures"].sum()),
-            "exposure_gini": measures.exposure_gini(rows["exposures"]),
-            "head_share": measures.head_share(rows["exposures"]),
-            "mean_exposures": float(rows["exposures"].mean()) if len(rows) else math.nan,
-            "median_velocity": measures.median(seen["velocity"].to_numpy()),
-            "median_coherence": measures.median(seen["coherence"].to_numpy()),
-            "median_jitter": measures.median(seen["jitter"].to_numpy()),
-            "median_norm": measures.median(seen["norm"].to_numpy()),
-            "initial_scale": float(self._scale),
-            "norm_ratio": measures.median(followed["growth"][seen.index]),
-            "init_alignment": measures.median(seen["init_cosine"].to_numpy()),
-            "effective_rank_share": self._effective_rank_share(seen.index.to_numpy()),
-            "nonfinite_rows": float((~np.isfinite(rows["norm"].to_numpy())).sum()),
-            "idle_path_share": _ratio(self._seen().panel_idle_path, self._seen().panel_path),
-            "row_effect_f": math.nan,
-            "row_biases": math.nan,
-            "in_batch_negatives": math.nan,
-            "sampling_correction": math.nan,
+            **scalars_of(rows, weight, counted, self._followed),
+            **dict.fromkeys(_TOLD, math.nan),
             **self._facts,
         }
-        return Measurements(self.KIND, self.name, scalars, {"rows": rows}, self._steps)
-
-    def _effective_rank_share(self, seen: np.ndarray) -> float:
-        """Effective rank of the rows `seen`, over the most it can be."""
-        weight = self.layer.weight.detach()
-        rows = weight[torch.from_numpy(seen.copy()).to(weight.device)] if len(seen) < len(weight) else weight
-        most = max(1, min(rows.shape))
-        return measures.effective_rank_of_gram(_numpy(_gram(rows))) / most if len(rows) else math.nan
+        return Measurements(self.KIND, self.name, scalars, {"rows": rows[ROW_MEASURES]}, self._steps)
 
     def zombie_embeddings(self) -> list[int]:
         """Ids of the rows that the rule `zombie_rows` names: they move much and get nowhere."""
@@ -486,10 +404,11 @@ class EmbeddingTracker(Tracker):
                 "call all_reduce on the trackers of one table at a time, in the same order on every rank"
             )
         self._merged = None
+        self._next_look = 0  # the next step drops the sums
         lookups = ranks.total(torch.tensor(self._lookups.total, device=device), group)
         counted = torch.int32 if int(lookups) <= torch.iinfo(torch.int32).max else torch.int64
-        self._merged = _Seen(
-            *(ranks.total(t.double() if t.is_floating_point() else t.to(counted), group) for t in self._seen())
+        self._merged = Counted(
+            *(ranks.total(t.double() if t.is_floating_point() else t.to(counted), group) for t in self._counted())
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -499,25 +418,22 @@ class EmbeddingTracker(Tracker):
         Take it between a `step()` and the next forward pass. Every rank of a distributed run has a state of its own;
         `all_reduce` leaves no trace in it.
         """
+        self._pass_over(self._steps)
         return states.headed(
             self.KIND,
             {
                 **self._table(),
                 "sample": self._sample,
                 "steps": self._steps,
-                "lookups": self._lookups.counts().clone(),
+                "lookups": self._lookups.counts.clone(),
                 "total_lookups": self._lookups.total,
-                "lookups_before": self._lookups_before,
                 "probes": self._probes.state_dict(),
-                "probing": self._probing,
-                "followed": None if self._followed is None else self._followed.clone(),
-                "initial": None if self._initial is None else self._initial.clone(),
-                "scale": float(self._scale),
-                "windows": None if self._windows is None else self._windows.state_dict(),
+                "followed": None if self._followed is None else self._followed.state_dict(),
                 "epochs": None if self._epochs is None else self._epochs.state_dict(),
+                "usual": self._usual,
+                "expected": self._expected,
                 "facts": dict(self._facts),
-                "row_loss": _tensor(self._row_loss),
-                "label_conflict": _tensor(self._label_conflict),
+                "told": {name: torch.from_numpy(values.copy()) for name, values in self._told.items()},
                 "interventions": [] if self._guard is None else self._guard.state_dict(),
             },
         )
@@ -538,33 +454,28 @@ class EmbeddingTracker(Tracker):
                 shape or dtype. Nothing has changed then.
         """
         states.check(state, self.name, self.KIND, _STATE, self._table())
-        self._merged = None
         device = self.layer.weight.device
-        self._sample, self._steps = state["sample"], state["steps"]
+        self._merged = None
+        self._sample = state["sample"]
         self._lookups.load(state["lookups"], state["total_lookups"])
-        self._lookups_before = state["lookups_before"]
         self._probes.load_state_dict(state["probes"])
-        self._probing = state["probing"]
-        self._followed = None if state["followed"] is None else state["followed"].to(device, copy=True)
-        self._initial = None if state["initial"] is None else state["initial"].to(device, copy=True)
-        self._scale = torch.tensor(state["scale"], dtype=torch.float64)
-        self._windows = None
-        if state["windows"] is not None:
-            self._windows = RowWindows(self._start())
-            self._windows.load_state_dict(state["windows"])
+        self._followed = None if state["followed"] is None else FollowedRows.from_state(state["followed"], device)
         self._epochs = None
         if state["epochs"] is not None:
             self._epochs = EpochSense()
             self._epochs.load_state_dict(state["epochs"])
         self._facts = dict(state["facts"])
-        self._row_loss, self._label_conflict = _array(state["row_loss"]), _array(state["label_conflict"])
+        self._told = {name: values.cpu().numpy().copy() for name, values in state["told"].items()}
         if self._guard is not None:
             self._guard.load_state_dict(state["interventions"])
+        self._steps = self._looked = state["steps"]
+        self._usual = state["usual"]
+        self._plan()
+        self._expected = state["expected"]
 
     def detach(self) -> None:
         """Take the hooks off the layer. What was measured stays readable."""
-        for hook in self._hooks:
-            hook.remove()
+        self._hook.remove()
         self._attached = False
         self._probes.drop()
         if self._guard is not None:
@@ -574,50 +485,13 @@ class EmbeddingTracker(Tracker):
 class _ForwardHook:
     """The hook on the layer. A copied or pickled layer carries an inert one: the copy is not what is tracked."""
 
-    def __init__(self, note: Callable[[Any, torch.Tensor], None] | None = None) -> None:
-        self._note = note
+    def __init__(self, tracker: EmbeddingTracker | None = None) -> None:
+        self._tracker = tracker
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if self._note is not None:
-            self._note(layer, args[0] if args else kwargs["input"])
+        tracker = self._tracker
+        if tracker is not None and layer is tracker.layer and layer.training and torch.is_grad_enabled():
+            tracker._note_lookup(args[0] if args else kwargs["input"])
 
     def __reduce__(self) -> tuple[type[_ForwardHook], tuple[()]]:
         return _ForwardHook, ()
-
-
-class _Seen(NamedTuple):
-    """What was counted, by row of shape (rows,) but for the last two."""
-
-    exposures: torch.Tensor
-    looks: torch.Tensor
-    gradients: torch.Tensor
-    moves: torch.Tensor
-    path: torch.Tensor
-    panel_path: torch.Tensor
-    panel_idle_path: torch.Tensor
-
-
-def _gram(rows: torch.Tensor) -> torch.Tensor:
-    """Rows' times rows in double precision, shape (dim, dim), a piece at a time."""
-    gram = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
-    for piece in rows.split(65_536):
-        double = piece.double()
-        gram += double.T @ double
-    return gram
-
-
-def _ratio(part: torch.Tensor, whole: torch.Tensor) -> float:
-    return float(part) / float(whole) if float(whole) else math.nan
-
-
-def _tensor(array: np.ndarray | None) -> torch.Tensor | None:
-    return None if array is None else torch.from_numpy(array.copy())
-
-
-def _array(tensor: torch.Tensor | None) -> np.ndarray | None:
-    return None if tensor is None else tensor.cpu().numpy().copy()
-
-
-def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    tensor = tensor.detach().cpu()
-    return tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()

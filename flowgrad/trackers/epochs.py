@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -19,6 +20,15 @@ class EpochSense:
         self._steps = 0
         self.fits = True
         """False once the batches contradicted the picture."""
+
+    @property
+    def steps_left(self) -> float:
+        """Steps to the end of the epoch, as things are; infinite where its length is not known yet."""
+        return math.inf if self._length is None else self._length - self._steps
+
+    def pass_over(self, steps: int) -> None:
+        """Count steps that had as many lookups as those before, and did not end the epoch."""
+        self._steps += steps
 
     def ends(self, lookups: int) -> bool:
         """True where the step with so many lookups was the last one of an epoch."""

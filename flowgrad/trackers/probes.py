@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from flowgrad.trackers.ranks import world_size
 from flowgrad.trackers.sampling import even_rows
@@ -20,14 +21,14 @@ PANEL = 128
 LOOKS_ENOUGH = 8
 """Probed lookups after which a row without a gradient needs no more of them."""
 
-_TENSORS = ("looks", "moves", "path", "panel_path", "panel_idle_path", "_left", "_early", "_probes_left")
+_TENSORS = ("looks", "moves", "path", "panel_path", "panel_idle_path", "_left", "_early")
 
 
 class _Probe(NamedTuple):
     """Lookups of one forward pass that are looked at again after the step."""
 
     ids: torch.Tensor
-    """Those looked at again, shape (n,), with repeats."""
+    """Those looked at again, shape (n,), with repeats; those of the first pass of a step open with the panel."""
     before: torch.Tensor
     """Their weights, shape (n, dim)."""
 
@@ -39,6 +40,8 @@ class Probes:
     every step is: whether such a row has a gradient tells what is wrong with it.
     """
 
+    # What a probe costs is its number of operations, not their size: hence lookups and panel in one tensor.
+
     def __init__(self, rows: int, device: torch.device) -> None:
         # Written to here, so that the system hands out the memory now and not page by page while training runs.
         self.looks = torch.empty(rows, dtype=torch.int32, device=device).zero_()
@@ -48,19 +51,23 @@ class Probes:
         """Path of the panel's rows at all probed steps."""
         self.panel_idle_path = torch.zeros_like(self.panel_path)
         """The part of it at steps that did not look the row up."""
-        # Some loops clear the gradient before `close`, some mask it after `note_gradient`; none does both.
+        # Some loops clear the gradient before `close`, some mask it after it came; none does both.
         self._left = torch.empty_like(self.looks).zero_()
         """Lookups that had a gradient at `close`."""
         self._early = torch.empty_like(self.looks).zero_()
-        """Lookups that had a gradient at `note_gradient`."""
-        self._probes_left = torch.zeros((), dtype=torch.int32, device=device)
-        """Probes that found any gradient at `close`."""
+        """Lookups that had a gradient as soon as it came."""
         self._panel = even_rows(rows, min(rows, PANEL), device)
-        self._panel_before: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._panel_counts: torch.Tensor | None = None
         self.suspicious = False
         """Whether every step is probed because of rows that do not move."""
         self._pending: list[_Probe] = []
         self._noted: list[torch.Tensor] = []
+        self._gradient_hook: RemovableHandle | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether lookups wait for their step."""
+        return bool(self._pending)
 
     @property
     def gradients(self) -> torch.Tensor:
@@ -68,15 +75,19 @@ class Probes:
         return self._gradients_of(slice(None))
 
     def _gradients_of(self, rows: torch.Tensor | slice) -> torch.Tensor:
-        return torch.where(self._probes_left > 0, self._left[rows], self._early[rows])
+        return torch.where(self._left.any(), self._left[rows], self._early[rows])
 
     def due(self, step: int) -> bool:
         """True where lookups before the end of step number `step` (from 0) are to be handed over."""
         return self.suspicious or step < FIRST_PROBES or step % STRIDE == 0
 
+    def next_due(self, step: int) -> int:
+        """The first step after number `step` that is due, as things are."""
+        return step + 1 if self.due(step + 1) else step + STRIDE - step % STRIDE
+
     def open(self, ids: torch.Tensor, weight: torch.Tensor, counts: torch.Tensor, step: int) -> None:
-        """Note lookups of `ids`, shape (n,), what stands in the table `weight` before the step, and how often each row
-        was looked up before, shape (rows,).
+        """Note lookups of `ids`, int64 of shape (n,), what stands in the table `weight` before the step, and how often
+        each row was looked up before, shape (rows,).
         """
         if not len(ids):
             return
@@ -84,53 +95,63 @@ class Probes:
             stride = -(-len(ids) // MOST_LOOKUPS)
             # Starting elsewhere each time: a batch of sequences may hold the same token at every stride-th place.
             ids = ids[step // STRIDE % stride :: stride]
-        ids = ids.clone()  # a loop may write its next batch into the same tensor
-        self._pending.append(_Probe(ids, weight.index_select(0, ids)))
-        if self._panel_before is None:
-            self._panel_before = weight.index_select(0, self._panel), counts.index_select(0, self._panel)
+        if not self._pending:
+            ids = torch.cat([self._panel, ids])
+            self._panel_counts = counts.index_select(0, self._panel)
+            if weight.requires_grad and weight.is_leaf:
+                self._gradient_hook = weight.register_post_accumulate_grad_hook(self._note_gradient)
+        else:
+            ids = ids.clone()  # a loop may write its next batch into the same tensor
+        self._pending.append(_Probe(ids, weight.detach().index_select(0, ids)))
 
-    def note_gradient(self, gradient: torch.Tensor) -> None:
+    def _note_gradient(self, weight: torch.Tensor) -> None:
         """Look at the gradient as soon as it is there: some loops clear it before `close`."""
-        if self._pending:
-            self._noted.append(_has_gradient(gradient, self._ids()))
+        if weight.grad is not None:
+            self._noted.append(_has_gradient(weight.grad, self._ids()))
 
     def close(self, weight: torch.Tensor, counts: torch.Tensor) -> None:
         """Note what the step just taken did to the rows of the lookups pending; `counts` now, as for `open`."""
-        if not self._pending:
-            return
         ids = self._ids()
         first = self._pending[0].before
         before = first if len(self._pending) == 1 else torch.cat([probe.before for probe in self._pending])
-        length = _path(before, weight.detach().index_select(0, ids))
-        self._close_gradients(weight.grad if weight.is_leaf else None, ids)
-        self.looks.index_add_(0, ids, torch.ones_like(ids, dtype=torch.int32))
-        self.moves.index_add_(0, ids, (length != 0).int())
-        self.path.index_add_(0, ids, length.float())
-        self._close_panel(weight, counts, ids)
+        change = weight.detach().index_select(0, ids) - before
+        path = torch.linalg.vector_norm(change, dim=1, dtype=torch.float64)
+        has_gradient = None
+        if weight.is_leaf and weight.grad is not None:
+            has_gradient = _has_gradient(weight.grad, ids)
+        panel = len(self._panel)
+        self._close_panel(path, has_gradient, counts)
+        ids, path = ids[panel:], path[panel:]
+        self.looks.scatter_add_(0, ids, torch.ones_like(ids, dtype=torch.int32))
+        self.moves.scatter_add_(0, ids, (path != 0).int())
+        self.path.scatter_add_(0, ids, path.float())
+        if has_gradient is not None:
+            self._left.scatter_add_(0, ids, has_gradient[panel:].int())
+        if self._noted:
+            self._early.scatter_add_(0, ids, self._has_early_gradient(panel + len(ids))[panel:].int())
         self.drop()
 
-    def _close_gradients(self, gradient: torch.Tensor | None, ids: torch.Tensor) -> None:
-        if gradient is not None:
-            left = _has_gradient(gradient, ids)
-            self._left.index_add_(0, ids, left.int())
-            self._probes_left += left.any()
-        early = torch.zeros_like(ids, dtype=torch.bool)
+    def _has_early_gradient(self, count: int) -> torch.Tensor:
+        if len(self._noted) == 1 and len(self._noted[0]) == count:
+            return self._noted[0]
+        early = torch.zeros(count, dtype=torch.bool, device=self.looks.device)
         for noted in self._noted:  # one each time that a gradient came, of the lookups until then
             early[: len(noted)] |= noted
-        self._early.index_add_(0, ids, early.int())
+        return early
 
-    def _close_panel(self, weight: torch.Tensor, counts: torch.Tensor, ids: torch.Tensor) -> None:
-        assert self._panel_before is not None
-        before, counted = self._panel_before
-        path = _path(before, weight.detach().index_select(0, self._panel))
-        looked_up = counts.index_select(0, self._panel) != counted
+    def _close_panel(self, path: torch.Tensor, has_gradient: torch.Tensor | None, counts: torch.Tensor) -> None:
+        """Arguments are of all lookups, the panel first."""
+        assert self._panel_counts is not None
+        panel = len(self._panel)
+        looked_up = counts.index_select(0, self._panel) != self._panel_counts
         if world_size() > 1:
             # Lookups of other ranks show in the gradient, which is the mean over all of them. Where not even this
             # rank's own show, the loop has cleared it, and the step does not tell.
-            if weight.grad is None:
+            if has_gradient is None:
                 return
-            looked_up |= _has_gradient(weight.grad, self._panel)
-            path = path.masked_fill(~_has_gradient(weight.grad, ids).any(), 0)
+            looked_up |= has_gradient[:panel]
+            path = path.masked_fill(~has_gradient[panel:].any(), 0)
+        path = path[:panel]
         self.panel_path += path.sum()
         self.panel_idle_path += path.masked_fill(looked_up, 0).sum()
 
@@ -138,7 +159,10 @@ class Probes:
         """Forget the lookups that wait for their step."""
         self._pending.clear()
         self._noted.clear()
-        self._panel_before = None
+        self._panel_counts = None
+        if self._gradient_hook is not None:
+            self._gradient_hook.remove()
+            self._gradient_hook = None
 
     def suspect(self, unmoved: torch.Tensor, rows: torch.Tensor | slice) -> None:
         """Say which of `rows` were looked up and never moved: bool, one a row."""
@@ -160,15 +184,10 @@ class Probes:
         return self._pending[0].ids if len(self._pending) == 1 else torch.cat([probe.ids for probe in self._pending])
 
 
-def _path(before: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
-    """How far each row has moved, shape (n,)."""
-    return (now.double() - before.double()).norm(dim=1)
-
-
 def _has_gradient(gradient: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Whether the gradient is other than zero at each of the rows `ids`, bool of shape (n,)."""
     if not gradient.is_sparse:
-        return gradient.index_select(0, ids).abs().amax(dim=1) != 0  # NaN is not zero
+        return gradient.index_select(0, ids).abs().amax(dim=1) != 0  # NaN is not zero; `any` is many times slower
     # A gradient that is never cleared still holds the rows of earlier batches; one row's parts have to be added up.
     found, values = gradient._indices()[0], gradient._values()
     rows = ids.sort().values

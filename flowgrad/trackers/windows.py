@@ -77,10 +77,19 @@ class RowWindows:
 
     def step(self, lookups: int) -> bool:
         """Count a step with so many lookups in it; true where it calls for `snapshot`."""
-        self._steps += 1
-        self._busy += lookups > 0
-        self._lookups += lookups
+        self.pass_over(1, lookups)
         return self._steps >= self._next
+
+    @property
+    def steps_left(self) -> int:
+        """Steps to the next one that calls for `snapshot`."""
+        return max(1, self._next - self._steps)
+
+    def pass_over(self, steps: int, lookups: int) -> None:
+        """Count steps that call for nothing, each with so many lookups in it."""
+        self._steps += steps
+        self._busy += steps if lookups else 0
+        self._lookups += steps * lookups
 
     def snapshot(self, rows: torch.Tensor) -> None:
         """Note the rows' weights now, shape (rows, dim); ends the window where its length is reached."""

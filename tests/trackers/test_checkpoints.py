@@ -96,8 +96,8 @@ def test_a_resumed_run_reports_what_the_uninterrupted_one_does(sparse, announced
     whole.train(STEPS)
     expected = figures(whole.tracker)
     trackers = [state[2] for state in kept]
-    assert any(state["windows"] is None for state in trackers) == (sample < ROWS)
-    assert trackers[-1]["windows"]["_by_epoch"]
+    assert any(state["followed"] is None for state in trackers) == (sample < ROWS)
+    assert trackers[-1]["followed"]["windows"]["_by_epoch"]
     assert any(state["probes"]["suspicious"] for state in trackers) == (sample == ROWS)
     for state in kept:
         resumed = Run(**kind, seed=1).resume(state)
@@ -230,7 +230,7 @@ REFUSED = {
     "other tracker": (TrainingTracker().state_dict(), "kind 'training', and this one is of kind 'embedding'; load"),
     "newer": (a_state() | {"version": 2}, "version 2, and this FlowGrad reads version 1; load it with the FlowGrad"),
     "no version": ({k: v for k, v in a_state().items() if k != "version"}, "version None"),
-    "cut": ({k: v for k, v in a_state().items() if k != "windows"}, r"lacks 'windows'; save the whole of"),
+    "cut": ({k: v for k, v in a_state().items() if k != "followed"}, r"lacks 'followed'; save the whole of"),
     "a model's": (nn.Embedding(ROWS, DIM).state_dict(), r"an? OrderedDict of 'weight' is no tracker state; give what"),
     "empty": ({}, "a dict of nothing is no tracker state"),
     "no mapping": ([1, 2], "list is no tracker state"),
@@ -283,8 +283,8 @@ def test_silent_epochs_of_a_sampled_table_are_recognised():
     for sample in (12, ROWS):
         run = Run(sparse=False, announced=False, sample=sample)
         run.train(FIRST_PROBES + 4 * BATCHES)
-        assert run.tracker._windows._by_epoch
-        assert run.tracker._windows._epoch_length == BATCHES
+        assert run.tracker._followed.windows._by_epoch
+        assert run.tracker._followed.windows._epoch_length == BATCHES
 
 
 def test_the_examples_survive_a_checkpoint_too():

@@ -133,8 +133,8 @@ def answer(rank, tracked=(0, 1), **settings):
         "whole": whole,
         "loaded": figures(other),
         "after": figures(tracker),
-        "followed": len(tracker._start()),
-        "rows": None if tracker._followed is None else tracker._followed.tolist(),
+        "followed": len(tracker._followed.initial),
+        "rows": None if tracker._followed.rows is None else tracker._followed.rows.tolist(),
         "xml": xml,
     }
 

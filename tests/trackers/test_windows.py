@@ -439,7 +439,7 @@ def test_windows_grow_as_documented():
     expected = np.cumsum(lengths(7)).tolist()
     for step in range(1, expected[-1] + 1):
         tracker.step()
-        if tracker._windows.closed > len(closed):
+        if tracker._followed.windows.closed > len(closed):
             closed.append(step)
     assert closed == expected
     assert closed[:2] == [16, 32]

@@ -1,0 +1,101 @@
+"""The rows whose weights are followed: where they began, and how they went on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from flowgrad.measures import embedding as measures
+from flowgrad.trackers.windows import RowWindows
+
+
+class FollowedRows:
+    """Some rows of a table, or all of them, from where they stand now."""
+
+    def __init__(self, weight: torch.Tensor, rows: torch.Tensor | None) -> None:
+        """Follow `rows` (ids, ascending; all if None) of the table `weight`, shape (rows, dim)."""
+        self.rows = rows
+        self.initial = self.of(weight).clone()
+        self._scale = self.initial.double().square().mean().sqrt()  # read when asked for: no synchronisation here
+        self.windows = RowWindows(self.initial)
+
+    @property
+    def at(self) -> torch.Tensor | slice:
+        """Index of the rows followed."""
+        return slice(None) if self.rows is None else self.rows
+
+    @property
+    def initial_scale(self) -> float:
+        """Root mean square of the entries at the start."""
+        return float(self._scale)
+
+    def of(self, weight: torch.Tensor) -> torch.Tensor:
+        """Weights of the rows followed, shape (followed, dim). Of a table followed whole, not a copy."""
+        return weight if self.rows is None else weight.index_select(0, self.rows)
+
+    def end_epoch(self, weight: torch.Tensor) -> None:
+        """Close the window as an epoch."""
+        self.windows.end_epoch(self.of(weight), self.initial)
+
+    def moved(self, weight: torch.Tensor, renormed: bool) -> torch.Tensor:
+        """Which rows stand elsewhere than they began, bool of shape (followed,).
+
+        Args:
+            weight: the table, shape (rows, dim).
+            renormed: whether the layer itself shortens rows that it looks up (`max_norm`): only a turn is the
+                optimizer's doing then.
+        """
+        now = self.of(weight)
+        if not renormed:
+            return (now != self.initial).any(dim=1)
+        turn = functional.normalize(now.double(), dim=1) - functional.normalize(self.initial.double(), dim=1)
+        return ~(turn.abs().amax(dim=1) <= 8 * torch.finfo(now.dtype).eps)
+
+    def readings(self, weight: torch.Tensor, renormed: bool) -> dict[str, np.ndarray]:
+        """Measures of the rows followed, each of shape (rows,) with NaN for the others: `coherence`, `jitter`,
+        `init_cosine`, `moved` (1 or 0) and `growth` (norm now over norm at the start).
+        """
+        now, initial = as_array(self.of(weight)), as_array(self.initial)
+        coherence, jitter = self.windows.statistics()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            growth = measures.row_norms(now) / measures.row_norms(initial)
+        read = {
+            "coherence": as_array(coherence),
+            "jitter": as_array(jitter),
+            "init_cosine": measures.row_cosines(now, initial),
+            "moved": as_array(self.moved(weight, renormed)).astype(float),
+            "growth": growth,
+        }
+        if self.rows is None:
+            return read
+        spread = {name: np.full(len(weight), np.nan) for name in read}
+        for name, values in read.items():
+            spread[name][as_array(self.rows)] = values
+        return spread
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as tensors (copies) and numbers."""
+        return {
+            "rows": None if self.rows is None else self.rows.clone(),
+            "initial": self.initial.clone(),
+            "scale": self.initial_scale,
+            "windows": self.windows.state_dict(),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], device: torch.device) -> FollowedRows:
+        """Go on from where `state_dict` was taken."""
+        made = cls(state["initial"].to(device), None)
+        made.rows = None if state["rows"] is None else state["rows"].to(device, copy=True)
+        made._scale = torch.tensor(state["scale"], dtype=torch.float64)
+        made.windows.load_state_dict(state["windows"])
+        return made
+
+
+def as_array(tensor: torch.Tensor) -> np.ndarray:
+    """The tensor as NumPy's; floats in double precision."""
+    tensor = tensor.detach().cpu()
+    return tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()

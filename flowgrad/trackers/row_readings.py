@@ -1,0 +1,141 @@
+"""From what was counted and followed to measures: the row table, and the scalars over it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from flowgrad.measures import embedding as measures
+from flowgrad.trackers.followed import FollowedRows, as_array
+
+LEAST_LOOKS = 4
+"""Probed lookups from which a row's velocity is compared with that of others."""
+ROW_MEASURES = [measure.name for measure in measures.MEASURES if measure.per_row]
+
+
+class Counted(NamedTuple):
+    """What was counted, by row of shape (rows,) but for the last two."""
+
+    exposures: torch.Tensor
+    looks: torch.Tensor
+    gradients: torch.Tensor
+    moves: torch.Tensor
+    path: torch.Tensor
+    panel_path: torch.Tensor
+    panel_idle_path: torch.Tensor
+
+
+def read_rows(
+    weight: torch.Tensor,
+    counted: Counted,
+    followed: FollowedRows | None,
+    told: Mapping[str, np.ndarray],
+    *,
+    renormed: bool,
+    padding: int | None,
+) -> pd.DataFrame:
+    """One line a row of the table but `padding`: the per-row measures; `moved` and `growth` (`FollowedRows.readings`).
+
+    Args:
+        weight: the table, shape (rows, dim).
+        counted: what was counted.
+        followed: the rows followed, if any are yet.
+        told: measures that the table cannot show, by name, each of shape (rows,).
+        renormed: whether the layer itself shortens rows.
+        padding: row that is no row.
+    """
+    exposures, looks, gradients, moves, path = (as_array(tensor).astype(float) for tensor in counted[:5])
+    nothing = np.full(len(exposures), np.nan)
+    read = followed.readings(weight, renormed) if followed else {}
+    moved, jitter = read.get("moved", nothing), read.get("jitter", nothing)
+    norm = as_array(torch.linalg.vector_norm(weight.double(), dim=1))
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        velocity = path / looks
+        score_noise = measures.score_noise(jitter, norm, weight.shape[1])
+    # A row that is not followed may have moved at a step without a probe, unless all its lookups were probed.
+    unknown = (exposures > 0) & np.where(np.isnan(moved), looks < exposures, looks == 0)
+    # Probes may have missed the moves of a row; that it stands elsewhere now is as good.
+    moves = np.where((moves == 0) & (moved == 1), 1.0, moves)
+    columns = {
+        "exposures": exposures,
+        "gradient_steps": np.where(unknown, np.nan, gradients),
+        "move_steps": np.where(unknown & (moved != 1), np.nan, moves),
+        "velocity": velocity,
+        "coherence": read.get("coherence", nothing),
+        "jitter": jitter,
+        "score_noise": score_noise,
+        "norm": norm,
+        "init_cosine": read.get("init_cosine", nothing),
+        "row_loss": told.get("row_loss", nothing),
+        "label_conflict": told.get("label_conflict", nothing),
+        "moved": moved,
+        "growth": read.get("growth", nothing),
+    }
+    table = pd.DataFrame(columns, index=pd.RangeIndex(len(exposures), name="row"))
+    known = table.assign(velocity=np.where(looks >= LEAST_LOOKS, velocity, np.nan))
+    if padding is not None:
+        table, known = table.drop(index=padding), known.drop(index=padding)
+    return table.assign(**measures.against_alike({str(name): known[name].to_numpy() for name in known}))
+
+
+def scalars_of(
+    rows: pd.DataFrame, weight: torch.Tensor, counted: Counted, followed: FollowedRows | None
+) -> dict[str, float]:
+    """What the rows say together: medians are over the exposed ones.
+
+    Args:
+        rows: what `read_rows` gave.
+        weight: the table, shape (rows, dim).
+        counted: what was counted.
+        followed: the rows followed, if any are yet.
+    """
+    exposures, seen = rows["exposures"], rows[rows["exposures"] > 0]
+
+    def middle(name: str) -> float:
+        return measures.median(seen[name].to_numpy())
+
+    return {
+        "rows": float(len(rows)),
+        "followed_rows": float(np.isfinite(rows["moved"]).sum()),
+        "dim": float(weight.shape[1]),
+        "windows": float(followed.windows.closed if followed else 0),
+        "total_exposures": float(exposures.sum()),
+        "exposure_gini": measures.exposure_gini(exposures),
+        "head_share": measures.head_share(exposures),
+        "mean_exposures": float(exposures.mean()) if len(rows) else math.nan,
+        "median_velocity": middle("velocity"),
+        "median_coherence": middle("coherence"),
+        "median_jitter": middle("jitter"),
+        "median_norm": middle("norm"),
+        "initial_scale": followed.initial_scale if followed else math.nan,
+        "norm_ratio": middle("growth"),
+        "init_alignment": middle("init_cosine"),
+        "effective_rank_share": _effective_rank_share(weight, seen.index.to_numpy()),
+        "nonfinite_rows": float((~np.isfinite(rows["norm"].to_numpy())).sum()),
+        "idle_path_share": _ratio(counted.panel_idle_path, counted.panel_path),
+    }
+
+
+def _effective_rank_share(weight: torch.Tensor, seen: np.ndarray) -> float:
+    """Effective rank of the rows `seen`, over the most it can be."""
+    rows = weight[torch.from_numpy(seen.copy()).to(weight.device)] if len(seen) < len(weight) else weight
+    most = max(1, min(rows.shape))
+    return measures.effective_rank_of_gram(as_array(_gram(rows))) / most if len(rows) else math.nan
+
+
+def _gram(rows: torch.Tensor) -> torch.Tensor:
+    """Rows' times rows in double precision, shape (dim, dim), a piece at a time."""
+    gram = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
+    for piece in rows.split(65_536):
+        double = piece.double()
+        gram += double.T @ double
+    return gram
+
+
+def _ratio(part: torch.Tensor, whole: torch.Tensor) -> float:
+    return float(part) / float(whole) if float(whole) else math.nan
