@@ -41,7 +41,11 @@ def config_sha256(config: DictConfig) -> str:
     """Hash of everything that decides a training run's outcome; not of its seeds or of where data lie."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    kept = {key: value for key, value in plain.items() if key not in ("job", "seeds", "dataset", "workers", "hydra")}
+    kept = {
+        key: value
+        for key, value in plain.items()
+        if key not in ("job", "seeds", "dataset", "workers", "trial", "hydra")
+    }
     return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(kept), sort_keys=True).encode()).hexdigest()
 
 

@@ -33,7 +33,8 @@ def treat(
         diagnoses[0] = replace(diagnoses[0], prescription=_given(config))
     on_round(diagnoses[-1])
     if config.trial:
-        overrides = tuple(with_overrides(diagnoses[0].overrides, diagnoses[0].prescription.overrides))
+        changes = [*diagnoses[0].prescription.overrides, "trial=[]"]  # the change is made, and no more to be tried
+        overrides = tuple(with_overrides(diagnoses[0].overrides, changes))
         treated = diagnose(composed(overrides), overrides, data, book, 2)
         diagnoses.append(replace(treated, prescription=Prescription((), (), {})))
         on_round(diagnoses[-1])

@@ -23,12 +23,15 @@ from flowgrad.trackers.followed import FollowedRows
 from flowgrad.trackers.guard import GradientGuard, Intervention
 from flowgrad.trackers.lookups import LookupCounter
 from flowgrad.trackers.naming import argument_name
-from flowgrad.trackers.probes import FIRST_PROBES, Probes
+from flowgrad.trackers.probes import Probes
 from flowgrad.trackers.row_readings import ROW_MEASURES, Counted, read_rows, scalars_of
 from flowgrad.trackers.sampling import stratified_rows
 
 DAMPING = 0.1
 """What `auto_fix` multiplies gradients by."""
+
+FIRST_STEPS = 32
+"""Steps whose lookups decide which rows of a large table are followed."""
 
 _STATE = (
     "shape",
@@ -111,7 +114,7 @@ class EmbeddingTracker(Tracker):
         self._lookups = LookupCounter(count, device)
         self._probes = Probes(count, device)
         self._sample = sample
-        self._followed = FollowedRows(self._weight(), None) if count <= sample else None
+        self._followed = FollowedRows(self._weight(), self._lookups.counts) if count <= sample else None
         self._epochs: EpochSense | None = EpochSense()
         self._facts: dict[str, float] = {}
         self._told: dict[str, np.ndarray] = {}
@@ -157,7 +160,7 @@ class EmbeddingTracker(Tracker):
 
     def _note_lookup(self, ids: torch.Tensor) -> None:
         weight = self._parameter()
-        if weight.shape != self._shape:
+        if weight.size(0) != self._shape[0]:
             return  # `step` complains
         if ids.dim() != 1:
             ids = ids.reshape(-1)
@@ -171,7 +174,7 @@ class EmbeddingTracker(Tracker):
         """Note what the optimizer step just taken did to the rows looked up since the last one.
 
         Raises:
-            ValueError: the table was resized since tracking began; raised within 64 steps of that.
+            ValueError: the table was resized since tracking began; raised within 128 steps of that.
         """
         if not self._attached:
             return
@@ -192,7 +195,7 @@ class EmbeddingTracker(Tracker):
         ended = self._epoch_ends(lookups)
         if self._followed is not None:
             self._observe_rows(self._followed, weight, lookups, ended)
-        elif self._steps >= FIRST_PROBES:
+        elif self._steps >= FIRST_STEPS:
             self._follow_sample(weight)
         if ended:
             self._close_epoch()
@@ -244,7 +247,8 @@ class EmbeddingTracker(Tracker):
 
     def _follow_sample(self, weight: torch.Tensor) -> None:
         """Choose the rows to follow, now that some lookups have shown which ones matter."""
-        self._followed = FollowedRows(weight, stratified_rows(self._lookups.counts, self._sample))
+        counts = self._lookups.counts
+        self._followed = FollowedRows(weight, counts, stratified_rows(counts, self._sample))
 
     def _window_closed(self, weight: torch.Tensor) -> None:
         self._look_for_suspects(weight)
@@ -254,7 +258,7 @@ class EmbeddingTracker(Tracker):
     def _look_for_suspects(self, weight: torch.Tensor) -> None:
         assert self._followed is not None
         at, padding = self._followed.at, self.layer.padding_idx
-        unmoved = ~self._followed.moved(weight, self._renormed) & (self._lookups.counts[at] > 0)
+        unmoved = self._followed.unmoved(weight, self._lookups.counts, self._renormed)
         if padding is not None:
             unmoved[padding if isinstance(at, slice) else at == padding] = False
         self._probes.suspect(unmoved, at)

@@ -15,9 +15,16 @@ from flowgrad.trackers.windows import RowWindows
 class FollowedRows:
     """Some rows of a table, or all of them, from where they stand now."""
 
-    def __init__(self, weight: torch.Tensor, rows: torch.Tensor | None) -> None:
-        """Follow `rows` (ids, ascending; all if None) of the table `weight`, shape (rows, dim)."""
+    def __init__(self, weight: torch.Tensor, counts: torch.Tensor, rows: torch.Tensor | None = None) -> None:
+        """Begin to follow.
+
+        Args:
+            weight: the table, shape (rows, dim).
+            counts: lookups of each row so far, shape (rows,).
+            rows: ids to follow, ascending; all if None.
+        """
         self.rows = rows
+        self._counts = counts.clone() if rows is None else counts.index_select(0, rows)
         self.initial = self.of(weight).clone()
         self._scale = self.initial.double().square().mean().sqrt()  # read when asked for: no synchronisation here
         self.windows = RowWindows(self.initial)
@@ -54,6 +61,16 @@ class FollowedRows:
         turn = functional.normalize(now.double(), dim=1) - functional.normalize(self.initial.double(), dim=1)
         return ~(turn.abs().amax(dim=1) <= 8 * torch.finfo(now.dtype).eps)
 
+    def unmoved(self, weight: torch.Tensor, counts: torch.Tensor, renormed: bool) -> torch.Tensor:
+        """Which rows were looked up since the start and stand where they began, bool of shape (followed,).
+
+        Args:
+            weight: the table, shape (rows, dim).
+            counts: lookups of each row so far, shape (rows,).
+            renormed: as for `moved`.
+        """
+        return ~self.moved(weight, renormed) & (counts[self.at] > self._counts)
+
     def readings(self, weight: torch.Tensor, renormed: bool) -> dict[str, np.ndarray]:
         """Measures of the rows followed, each of shape (rows,) with NaN for the others: `coherence`, `jitter`,
         `init_cosine`, `moved` (1 or 0) and `growth` (norm now over norm at the start).
@@ -80,6 +97,7 @@ class FollowedRows:
         """Everything, as tensors (copies) and numbers."""
         return {
             "rows": None if self.rows is None else self.rows.clone(),
+            "counts": self._counts.clone(),
             "initial": self.initial.clone(),
             "scale": self.initial_scale,
             "windows": self.windows.state_dict(),
@@ -88,7 +106,7 @@ class FollowedRows:
     @classmethod
     def from_state(cls, state: dict[str, Any], device: torch.device) -> FollowedRows:
         """Go on from where `state_dict` was taken."""
-        made = cls(state["initial"].to(device), None)
+        made = cls(state["initial"].to(device), state["counts"].to(device))
         made.rows = None if state["rows"] is None else state["rows"].to(device, copy=True)
         made._scale = torch.tensor(state["scale"], dtype=torch.float64)
         made.windows.load_state_dict(state["windows"])

@@ -10,18 +10,18 @@ from torch.utils.hooks import RemovableHandle
 from flowgrad.trackers.ranks import world_size
 from flowgrad.trackers.sampling import even_rows
 
-FIRST_PROBES = 32
+FIRST_PROBES = 16
 """Steps at the start of a run that are all probed."""
-STRIDE = 64
+STRIDE = 128
 """Steps from one probe to the next after that."""
-MOST_LOOKUPS = 512
-"""Lookups of a step that are probed at most, evenly over the batch, once the first probes are done."""
+MOST_LOOKUPS = 1024
+"""Lookups of a step that are probed at most, evenly over the batch; of all where every step is."""
 PANEL = 128
 """Rows, evenly over the table, that are looked at in every probe whether they were looked up or not."""
 LOOKS_ENOUGH = 8
 """Probed lookups after which a row without a gradient needs no more of them."""
 
-_TENSORS = ("looks", "moves", "path", "panel_path", "panel_idle_path", "_left", "_early")
+_TENSORS = ("looks", "moves", "path", "panel_path", "panel_idle_path", "_left", "_any_left", "_early")
 
 
 class _Probe(NamedTuple):
@@ -54,6 +54,8 @@ class Probes:
         # Some loops clear the gradient before `close`, some mask it after it came; none does both.
         self._left = torch.empty_like(self.looks).zero_()
         """Lookups that had a gradient at `close`."""
+        self._any_left = torch.zeros((), dtype=torch.bool, device=device)
+        """Whether there are any."""
         self._early = torch.empty_like(self.looks).zero_()
         """Lookups that had a gradient as soon as it came."""
         self._panel = even_rows(rows, min(rows, PANEL), device)
@@ -75,7 +77,7 @@ class Probes:
         return self._gradients_of(slice(None))
 
     def _gradients_of(self, rows: torch.Tensor | slice) -> torch.Tensor:
-        return torch.where(self._left.any(), self._left[rows], self._early[rows])
+        return torch.where(self._any_left, self._left[rows], self._early[rows])
 
     def due(self, step: int) -> bool:
         """True where lookups before the end of step number `step` (from 0) are to be handed over."""
@@ -91,10 +93,10 @@ class Probes:
         """
         if not len(ids):
             return
-        if len(ids) > MOST_LOOKUPS and step >= FIRST_PROBES and not self.suspicious:
+        if len(ids) > MOST_LOOKUPS and not self.suspicious:
             stride = -(-len(ids) // MOST_LOOKUPS)
             # Starting elsewhere each time: a batch of sequences may hold the same token at every stride-th place.
-            ids = ids[step // STRIDE % stride :: stride]
+            ids = ids[(step if step < FIRST_PROBES else step // STRIDE) % stride :: stride]
         if not self._pending:
             ids = torch.cat([self._panel, ids])
             self._panel_counts = counts.index_select(0, self._panel)
@@ -126,7 +128,9 @@ class Probes:
         self.moves.scatter_add_(0, ids, (path != 0).int())
         self.path.scatter_add_(0, ids, path.float())
         if has_gradient is not None:
-            self._left.scatter_add_(0, ids, has_gradient[panel:].int())
+            left = has_gradient[panel:]
+            self._left.scatter_add_(0, ids, left.int())
+            self._any_left |= left.any()
         if self._noted:
             self._early.scatter_add_(0, ids, self._has_early_gradient(panel + len(ids))[panel:].int())
         self.drop()
@@ -188,10 +192,10 @@ def _has_gradient(gradient: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     """Whether the gradient is other than zero at each of the rows `ids`, bool of shape (n,)."""
     if not gradient.is_sparse:
         return gradient.index_select(0, ids).abs().amax(dim=1) != 0  # NaN is not zero; `any` is many times slower
-    # A gradient that is never cleared still holds the rows of earlier batches; one row's parts have to be added up.
+    # A gradient that is never cleared still holds the rows of earlier batches; one row's parts count together.
     found, values = gradient._indices()[0], gradient._values()
     rows = ids.sort().values
-    place = torch.searchsorted(rows, found).clamp(max=len(rows) - 1)
-    values = values.masked_fill((rows[place] != found).unsqueeze(1), 0)
-    at_first = values.new_zeros(len(rows), values.shape[1]).index_add_(0, place, values)
-    return at_first.abs().amax(dim=1)[torch.searchsorted(rows, ids)] != 0
+    place = torch.searchsorted(rows, found).clamp_(max=len(rows) - 1)
+    parts = (values.abs().amax(dim=1) != 0) & (rows[place] == found)
+    at_first = torch.zeros(len(rows), dtype=torch.int32, device=ids.device).scatter_add_(0, place, parts.int())
+    return at_first[torch.searchsorted(rows, ids)] != 0

@@ -26,7 +26,8 @@ def stratified_rows(lookups: torch.Tensor, size: int) -> torch.Tensor:
         size: rows to choose.
     """
     device, rows = lookups.device, len(lookups)
-    head = lookups.topk(size // 2).indices
+    seen = (lookups > 0).nonzero().flatten()  # few of many: to order them all would take half a second in ten million
+    head = seen[lookups[seen].topk(min(size // 2, len(seen))).indices]
     # Twice as many as needed: some stand in the head, and rounding may name one row twice.
     spread = (torch.arange(2 * size, dtype=torch.float64, device=device) * GOLDEN % 1 * rows).long().unique()
     rest = spread[~torch.isin(spread, head)]

@@ -26,9 +26,9 @@ WINDOWS_PER_LENGTH = 2
 """Windows after which their length doubles: the last few always cover most of the run."""
 LOOKUPS_PER_ROW = 4
 """Lookups from one snapshot to the next, per row that is tracked, early in a run."""
-LATER_LOOKUPS_PER_ROW = 32
+LATER_LOOKUPS_PER_ROW = 64
 """The same after that: short runs are to be judged too, and long ones are to cost little."""
-EARLY = 128
+EARLY = 64
 """Steps that count as early."""
 SNAPSHOTS_PER_WINDOW = 4
 """Snapshots that a window has at least, its last one included, where its length is known beforehand."""

@@ -18,6 +18,8 @@ from flowgrad.rules.suggestion import did_you_mean
 from pipelines.checks import check_settings
 from pipelines.command_line import one_line
 from pipelines.composition import composed, shared_overrides, with_overrides
+from pipelines.targets import target
+from pipelines.training.faults import OF_LABELS, SIDES
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,11 @@ def _of_setting(config: DictConfig, task: Sequence[str], name: str) -> Iterator[
             made = _seeded(_composed(f"job.controls.{control} in {where}", plain), seed)
             yield Case("control", control, control, name, "", seed, made, overrides, overrides, ())
         for fault, spec in _chosen(job.row_faults, job.only_faults):
-            if base.training.evaluation != "rating" and fault.startswith("conflict"):
+            if base.training.evaluation != "rating" and fault in OF_LABELS:
                 continue  # clicks carry no labels that could disagree
             for table in job.tables:
+                if fault == "dead" and SIDES.get(table) == "items" and target(base, "loss").draws_from_catalogue:
+                    continue  # no item is dead that is drawn as a negative
                 plain = (*healthy, f"fault={fault}", f"fault.table={table}", *spec.overrides)
                 overrides = (*plain, f"fault.seed={seed}", f"seeds.diagnosis={seed}")
                 made = _seeded(_composed(f"job.row_faults.{fault} in {where}", plain), seed)

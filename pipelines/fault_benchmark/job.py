@@ -19,12 +19,13 @@ from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
 from pipelines import console
 from pipelines.checks import check_fixes, check_settings
+from pipelines.composition import composed
 from pipelines.data import Data, cache_folder, load
 from pipelines.fault_benchmark.cases import Case, cases
 from pipelines.fault_benchmark.observation import Found, Task, observe
 from pipelines.fault_benchmark.repair import RepairRate, repair_rate, repair_table, runs_of, trials
 from pipelines.fault_benchmark.scores import share_interval
-from pipelines.fault_benchmark.scoring import by_setting, case_table, score_table
+from pipelines.fault_benchmark.scoring import by_setting, case_table, measure_table, score_table
 from pipelines.peer import peer_available
 from pipelines.rule_book import rule_book
 from pipelines.tables import rounded, write_csv, write_table
@@ -44,8 +45,8 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     check_settings(config)
     book = rule_book(config, task, rule_folders)
     _check_rules(config, book)
-    check_fixes(config, task, book)
     planned = cases(config, task)
+    check_fixes(config, task, book)
     if not planned:
         raise FlowGradError("job.settings, job.seeds or the faults are empty; there is nothing to run")
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))  # the peer imports pyplot
@@ -53,13 +54,14 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     if config.job.peer and not peer:
         _logger.warning("the peer library is not installed, so it is not scored: pip install 'flowgrad[bench]'")
     data = load(config)
-    for name in ("cases", "scores", "settings", "repairs"):
+    for name in ("cases", "measures", "scores", "settings", "repairs"):
         for path in folder.glob(f"{name}.*"):
             path.unlink()
     with console.progress() as bar:
         found = _diagnose(planned, book, data, peer, config, bar)
         table = case_table(planned, found, book)
         write_csv(table, folder / "cases.csv")
+        write_csv(measure_table(planned, found), folder / "measures.csv")
         repairs = _repair(planned, found, book, data, config, bar) if config.job.repair else pd.DataFrame()
     harmless = set()
     if len(repairs):
@@ -109,7 +111,7 @@ def _repair(
     tables = []
     metrics = {trial.arms["healthy"]: trial.case.config.comparison.metrics[0] for trial in tried}
     arms = runs_of(tried)
-    configs = {arm: _config(arm) for arm in arms}
+    configs = {arm: composed(arm) for arm in arms}
     runs = [(configs[arm], seed) for arm in arms for seed in seeds]
     values: dict[tuple[str, ...], list[float]] = {arm: [] for arm in arms}
     order = [arm for arm in arms for _ in seeds]
@@ -120,12 +122,6 @@ def _repair(
         part = [trial for trial in tried if metrics[trial.arms["healthy"]] == metric]
         tables.append(repair_table(part, values, metric, config.comparison.alpha, config.job.least_cost))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def _config(overrides: tuple[str, ...]) -> DictConfig:
-    from pipelines.composition import composed
-
-    return composed(overrides)
 
 
 def _repair_lines(rate: RepairRate) -> pd.DataFrame:

@@ -40,6 +40,8 @@ class Found:
     prescription: tuple[str, ...]
     """Overrides."""
     epochs: int
+    measures: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Subject -> every scalar and share measured on it, by name."""
     peer: dict[str, PeerDiagnosis] = field(default_factory=dict)
     """By table; empty where the peer did not watch."""
 
@@ -64,5 +66,6 @@ def observe(task: Task, data: Data) -> Found:
         acting=diagnosis.prescription.rules,
         prescription=diagnosis.prescription.overrides,
         epochs=len(diagnosis.trained.train_losses),
+        measures={seen.subject: {**seen.scalars, **task.book.shares(seen)} for seen, _ in diagnosis.findings},
         peer={table: peer.diagnosis() for table, peer in peers.items()},
     )

@@ -38,14 +38,31 @@ def case_table(cases: Sequence[Case], found: Sequence[Found], book: RuleBook) ->
 def _line(case: Case, method: str, counts: tuple[int, int, int], confused: int, alarms: str) -> dict:
     return {
         "method": method,
+        **_identity(case),
+        **dict(zip(COUNTS, counts, strict=True)),
+        "confused": confused,
+        "alarms": alarms,
+    }
+
+
+def measure_table(cases: Sequence[Case], found: Sequence[Found]) -> pd.DataFrame:
+    """What the rules judged: one line a case and subject, a column for each measure."""
+    return pd.DataFrame(
+        [
+            {**_identity(case), "subject": subject, "epochs": seen.epochs, **measures}
+            for case, seen in zip(cases, found, strict=True)
+            for subject, measures in seen.measures.items()
+        ]
+    )
+
+
+def _identity(case: Case) -> dict:
+    return {
         "kind": case.kind,
         "fault": case.fault,
         "setting": case.setting,
         "table": case.table,
         "seed": case.seed,
-        **dict(zip(COUNTS, counts, strict=True)),
-        "confused": confused,
-        "alarms": alarms,
     }
 
 
@@ -101,10 +118,13 @@ def score_table(table: pd.DataFrame, harmless: Collection[tuple[str, str]]) -> p
 
     Args:
         table: as `case_table` gives it.
-        harmless: (fault, setting) of faults of runs that cost nothing; a run that has one is not asked to be found,
-            and whatever acts on it is no mistake where it is right.
+        harmless: (fault, setting) of faults of runs that cost nothing. They need not be found, and to act on them is
+            no mistake; another rule that acts there is.
     """
-    asked = table[[pair not in harmless for pair in zip(table["fault"], table["setting"], strict=True)]]
+    asked = table.copy()
+    spared = [pair in harmless for pair in zip(table["fault"], table["setting"], strict=True)]
+    asked.loc[spared, "found"] -= asked.loc[spared, "hits"]
+    asked.loc[spared, ["hits", "true"]] = 0
     lines: list[dict] = []
     for method in table["method"].unique():
         own, asked_of = table[table["method"] == method], asked[asked["method"] == method]

@@ -18,6 +18,8 @@ class Loss(ABC):
 
     in_batch_negatives = False
     """Whether the other items of the batch are the negatives."""
+    draws_from_catalogue = False
+    """Whether negatives are drawn from all items, so that every item is looked up."""
     of_ratings = False
     """Whether scores are predicted ratings, whose residuals mean something."""
 
@@ -110,6 +112,8 @@ class BayesianPersonalizedRanking(Loss):
 
     Items that the user rated too may be drawn; in a catalogue of any size they are few.
     """
+
+    draws_from_catalogue = True
 
     def __init__(
         self, train: Examples, n_items: int, *, l2: float, logq: float, generator: torch.Generator | None = None

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from flowgrad import EmbeddingTracker
 from flowgrad.rules import RuleBook
 from flowgrad.testing import seeded
-from flowgrad.trackers.probes import FIRST_PROBES, STRIDE
+from flowgrad.trackers.embedding import FIRST_STEPS
+from flowgrad.trackers.probes import STRIDE
 from flowgrad.trackers.sampling import even_rows, stratified_rows
 
 CPU = torch.device("cpu")
@@ -110,7 +111,7 @@ def test_a_sample_tells_of_its_rows_what_an_exact_tracker_does(layer, ends, anno
     """One attached when the sample was chosen. Epochs of sampled tables used to go unrecognised, for batch sizes were
     read from then on only.
     """
-    begin = min([FIRST_PROBES, *ends])
+    begin = min([FIRST_STEPS, *ends])
     trackers = [track(layer), track(layer, ROWS)]
     for number in training(layer, 200, ends=ends):
         for tracker in trackers:
@@ -142,7 +143,7 @@ def test_a_sample_tells_of_its_rows_what_an_exact_tracker_does(layer, ends, anno
 
 def test_the_rows_looked_up_most_in_the_first_steps_are_followed(layer):
     tracker = track(layer)
-    for number in training(layer, FIRST_PROBES):
+    for number in training(layer, FIRST_STEPS):
         assert tracker.measurements().scalars["followed_rows"] == 0, number
         tracker.step()
     table = tracker.row_table()
