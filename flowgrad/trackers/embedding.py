@@ -23,15 +23,13 @@ from flowgrad.trackers.followed import FollowedRows
 from flowgrad.trackers.guard import GradientGuard, Intervention
 from flowgrad.trackers.lookups import LookupCounter
 from flowgrad.trackers.naming import argument_name
-from flowgrad.trackers.probes import Probes
+from flowgrad.trackers.probes import FIRST_PROBES, Probes
 from flowgrad.trackers.row_readings import ROW_MEASURES, Counted, read_rows, scalars_of
 from flowgrad.trackers.sampling import stratified_rows
 
 DAMPING = 0.1
 """What `auto_fix` multiplies gradients by."""
 
-FIRST_STEPS = 32
-"""Steps whose lookups decide which rows of a large table are followed."""
 
 _STATE = (
     "shape",
@@ -174,7 +172,7 @@ class EmbeddingTracker(Tracker):
         """Note what the optimizer step just taken did to the rows looked up since the last one.
 
         Raises:
-            ValueError: the table was resized since tracking began; raised within 128 steps of that.
+            ValueError: the table was resized since tracking began; raised within 64 steps of that.
         """
         if not self._attached:
             return
@@ -195,7 +193,7 @@ class EmbeddingTracker(Tracker):
         ended = self._epoch_ends(lookups)
         if self._followed is not None:
             self._observe_rows(self._followed, weight, lookups, ended)
-        elif self._steps >= FIRST_STEPS:
+        elif self._steps >= FIRST_PROBES:
             self._follow_sample(weight)
         if ended:
             self._close_epoch()

@@ -12,9 +12,9 @@ from flowgrad.trackers.sampling import even_rows
 
 FIRST_PROBES = 16
 """Steps at the start of a run that are all probed."""
-STRIDE = 128
+STRIDE = 64
 """Steps from one probe to the next after that."""
-MOST_LOOKUPS = 1024
+MOST_LOOKUPS = 512
 """Lookups of a step that are probed at most, evenly over the batch; of all where every step is."""
 PANEL = 128
 """Rows, evenly over the table, that are looked at in every probe whether they were looked up or not."""

@@ -12,8 +12,8 @@ from flowgrad import EmbeddingTracker, TrainingTracker
 from flowgrad.rules import RuleBook
 from flowgrad.testing import Ratings, healthy
 from flowgrad.trackers import states
-from flowgrad.trackers.embedding import FIRST_STEPS
 from flowgrad.trackers.epochs import EpochSense
+from flowgrad.trackers.probes import FIRST_PROBES
 
 ROWS, DIM, STEPS = 40, 4, 120
 BATCHES, BATCH, LAST = 10, 24, 11
@@ -21,7 +21,7 @@ BATCHES, BATCH, LAST = 10, 24, 11
 FROZEN = 30
 """Row that is looked up late and has no part in the loss: for its sake every step is probed then."""
 RULES = RuleBook.load()
-CHECKPOINTS = (0, 1, 17, FIRST_STEPS - 1, FIRST_STEPS, FIRST_STEPS + 1, 50, 57, 97, 111)
+CHECKPOINTS = (0, 1, 7, FIRST_PROBES - 1, FIRST_PROBES, FIRST_PROBES + 1, 50, 57, 97, 111)
 """Before the first step, in the first probes, at their end, at the end of an epoch and in the middle of one."""
 
 
@@ -282,7 +282,7 @@ def test_silent_epochs_of_a_sampled_table_are_recognised():
     """
     for sample in (12, ROWS):
         run = Run(sparse=False, announced=False, sample=sample)
-        run.train(FIRST_STEPS + 4 * BATCHES)
+        run.train(FIRST_PROBES + 4 * BATCHES)
         assert run.tracker._followed.windows._by_epoch
         assert run.tracker._followed.windows._epoch_length == BATCHES
 

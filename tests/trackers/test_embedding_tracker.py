@@ -14,6 +14,7 @@ from flowgrad import EmbeddingTracker
 from flowgrad.report import from_xml
 from flowgrad.rules import RuleBook
 from flowgrad.testing import EXAMPLES, Example, Ratings, TrackerContract, healthy, seeded, zombie
+from flowgrad.trackers.probes import FIRST_PROBES
 
 ROWS, DIM = 12, 4
 RULES = RuleBook.load()
@@ -167,7 +168,7 @@ def test_exposures_count_repeats_within_a_batch_exactly(dtype, sparse):
     layer = nn.Embedding(ROWS, DIM, sparse=sparse)
     tracker = tracked(layer)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-    batches = [ids(step, size=40).to(dtype) for step in range(20)]
+    batches = [ids(step, size=40).to(dtype) for step in range(FIRST_PROBES)]
     for batch in batches:
         optimizer.zero_grad()
         layer(batch.reshape(4, 10)).sum().backward()
