@@ -36,8 +36,6 @@ class RunFaultCase:
     """What is done to the healthy config, written as a rule's fix is: `set` and `scale`."""
     settings: list[str] | None = None
     """Where it can be laid; null: everywhere."""
-    informs: bool = False
-    """The rules carry no fix: nothing is to be repaired."""
 
 
 @dataclass

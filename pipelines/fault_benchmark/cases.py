@@ -45,8 +45,6 @@ class Case:
     """The same without the fault."""
     rules: tuple[str, ...]
     """Rules any of which is right to fire."""
-    informs: bool = False
-    """Whether the rules carry no fix."""
 
 
 def cases(config: DictConfig, task: Sequence[str]) -> list[Case]:
@@ -100,9 +98,7 @@ def _of_setting(config: DictConfig, task: Sequence[str], name: str) -> Iterator[
             plain = _faulted(f"job.run_faults.{fault}", spec.fault, base, healthy)
             overrides = (*plain, f"seeds.diagnosis={seed}")
             made = _seeded(_composed(f"job.run_faults.{fault} in {where}", plain), seed)
-            yield Case(
-                "run", fault, spec.means, name, "", seed, made, overrides, healthy, tuple(spec.rules), spec.informs
-            )
+            yield Case("run", fault, spec.means, name, "", seed, made, overrides, healthy, tuple(spec.rules))
 
 
 def _faulted(where: str, fault: DictConfig, base: DictConfig, healthy: Sequence[str]) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def trials(cases: Sequence[Case], found: Sequence[Found], book: RuleBook, seeds:
     """One trial of each fault of a run that ought to be repaired, and of each of these diagnosis seeds."""
     chosen = []
     for case, seen in zip(cases, found, strict=True):
-        if case.kind != "run" or case.informs or case.seed not in seeds:
+        if case.kind != "run" or case.seed not in seeds or all(book[rule].fix is None for rule in case.rules):
             continue
         random = _random_fix(case, book)
         arms = {"healthy": case.healthy, "faulted": case.overrides}
@@ -129,7 +129,7 @@ def _cost(healthy: Sequence[float], faulted: Sequence[float], metric: str) -> fl
 
 @dataclass(frozen=True)
 class RepairRate:
-    """Of the harmful faults that were detected."""
+    """Of the faults of runs for which a right rule prescribes a fix, harmful or not."""
 
     trials: int
     repaired: int
@@ -142,7 +142,7 @@ class RepairRate:
 
 def repair_rate(table: pd.DataFrame) -> RepairRate:
     """How often the prescription repairs, and whether luck would do."""
-    asked = table[table["harmful"] & table["detected"]]
+    asked = table[table["detected"]]
     own, random = (asked[f"{arm}_verdict"] == "confirmed" for arm in ("treated", "random"))
     only_own, only_random = int((own & ~random).sum()), int((random & ~own).sum())
     discordant = only_own + only_random

@@ -26,7 +26,7 @@ def case_table(cases: Sequence[Case], found: Sequence[Found], book: RuleBook) ->
     """
     lines = []
     for case, seen in zip(cases, found, strict=True):
-        own = _own_rows(case, seen) if case.kind == "row" else _own_actions(case, seen)
+        own = _own_rows(case, seen) if case.kind == "row" else _own_actions(case, seen, book)
         lines.append(_line(case, "flowgrad", own, _confused(case, seen), "; ".join(_alarms(case, seen, book))))
         if seen.peer:
             scored = _peer_rows(case, seen) if case.kind == "row" else _peer_actions(case, seen)
@@ -72,9 +72,9 @@ def _own_rows(case: Case, seen: Found) -> tuple[int, int, int]:
     return score.hits, score.found, score.true
 
 
-def _own_actions(case: Case, seen: Found) -> tuple[int, int, int]:
-    fired = {rule for rule, _ in seen.named}
-    right = bool(fired & set(case.rules)) if case.informs else bool(set(seen.acting) & set(case.rules))
+def _own_actions(case: Case, seen: Found, book: RuleBook) -> tuple[int, int, int]:
+    informing = {rule for rule, _ in seen.named if book[rule].fix is None}
+    right = bool((set(seen.acting) | informing) & set(case.rules))
     wrong = len(set(seen.acting) - set(case.rules))
     return int(right), int(right) + wrong, int(case.kind == "run")
 
