@@ -14,11 +14,11 @@ from omegaconf import DictConfig
 from flowgrad.errors import StatisticsError
 from flowgrad.report import Validation
 from flowgrad.statistics import TestResult, adjust, gap_closed, paired_t, sign_test, wilcoxon
+from flowgrad.trackers import guard
 from pipelines.data import Data
 from pipelines.evaluation import higher_is_better
 from pipelines.workers import outcomes
 
-INTERVENTION_COLUMNS = ["step", "factor", "count", "rows"]
 OBSERVATION_COLUMNS = ["experiment", "arm", "seed", "metric", "value", "higher_is_better"]
 
 _logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def observe(
     return Observed(
         pd.DataFrame(rows, columns=OBSERVATION_COLUMNS),
         {arm: tuple(losses) for arm, losses in curves.items()},
-        pd.DataFrame(done, columns=["arm", "seed", "table", *INTERVENTION_COLUMNS]),
+        pd.DataFrame(done, columns=["arm", "seed", "table", *guard.COLUMNS]),
     )
 
 
