@@ -12,10 +12,12 @@ from flowgrad.trackers.sampling import even_rows
 
 FIRST_PROBES = 16
 """Steps at the start of a run that are all probed."""
+FIRST_LOOKUPS = 4096
+"""Lookups of such a step that are probed at most, evenly over the batch."""
 STRIDE = 64
 """Steps from one probe to the next after that."""
-MOST_LOOKUPS = 512
-"""Lookups of a step that are probed at most, evenly over the batch; of all where every step is."""
+MOST_LOOKUPS = 1024
+"""Lookups of such a step that are probed at most; of all where rows are suspected."""
 PANEL = 128
 """Rows, evenly over the table, that are looked at in every probe whether they were looked up or not."""
 LOOKS_ENOUGH = 8
@@ -93,8 +95,9 @@ class Probes:
         """
         if not len(ids):
             return
-        if len(ids) > MOST_LOOKUPS and not self.suspicious:
-            stride = -(-len(ids) // MOST_LOOKUPS)
+        most = FIRST_LOOKUPS if step < FIRST_PROBES else MOST_LOOKUPS
+        if len(ids) > most and not self.suspicious:
+            stride = -(-len(ids) // most)
             # Starting elsewhere each time: a batch of sequences may hold the same token at every stride-th place.
             ids = ids[(step if step < FIRST_PROBES else step // STRIDE) % stride :: stride]
         if not self._pending:
