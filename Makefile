@@ -27,6 +27,8 @@ results: setup
 		{ echo "\`python -m pipelines.run experiment=$$experiment\`"; echo; \
 		  cat outputs/results/$$experiment/$$table.md; } > docs/results/$$experiment.md; \
 	done
+	cp outputs/results/faults_embedding/measures.csv docs/results/faults_embedding_measures.csv
+	cp outputs/results/faults_embedding/repairs.csv docs/results/faults_embedding_repairs.csv
 	$(BIN)/python -m pipelines.readme
 
 setup: $(STAMP)

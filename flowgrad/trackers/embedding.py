@@ -218,7 +218,7 @@ class EmbeddingTracker(Tracker):
         if self._probing or self._followed is None:
             self._next_look = self._steps + 1
             return
-        epoch = self._epochs.steps_left if self._epochs is not None and self._usual else math.inf
+        epoch = self._epochs.steps_left(self._usual) if self._epochs is not None and self._usual else math.inf
         ahead = min(self._probes.next_due(self._steps) - self._steps, self._followed.windows.steps_left, epoch)
         self._next_look = self._steps + int(ahead)
 

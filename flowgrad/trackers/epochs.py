@@ -21,9 +21,12 @@ class EpochSense:
         self.fits = True
         """False once the batches contradicted the picture."""
 
-    @property
-    def steps_left(self) -> float:
-        """Steps to the end of the epoch, as things are; infinite where its length is not known yet."""
+    def steps_left(self, lookups: int) -> float:
+        """Steps to the next one that `ends` must be asked of, if all have so many lookups: the epoch's last, or the
+        next one where that is out of the ordinary. Infinite where neither is to come.
+        """
+        if lookups != self._size:
+            return 1
         return math.inf if self._length is None else self._length - self._steps
 
     def pass_over(self, steps: int) -> None:

@@ -28,6 +28,8 @@ LOOKUPS_PER_ROW = 4
 """Lookups from one snapshot to the next, per row that is tracked, early in a run."""
 LATER_LOOKUPS_PER_ROW = 64
 """The same after that: short runs are to be judged too, and long ones are to cost little."""
+LATER_STEPS = 32
+"""Steps from one snapshot to the next at least, after that; epochs are seen more often where they are short."""
 EARLY = 64
 """Steps that count as early."""
 SNAPSHOTS_PER_WINDOW = 4
@@ -114,8 +116,9 @@ class RowWindows:
         # together, so snapshots come as often as one process would take them. No rank asks another here: a tracker on
         # one of them alone must not make the others wait.
         lookups = self._lookups * world_size()
-        wanted = LOOKUPS_PER_ROW if self._steps < EARLY else LATER_LOOKUPS_PER_ROW
-        stride = max(1, math.ceil(wanted * len(self._start) * self._busy / lookups))
+        early = self._steps < EARLY
+        wanted = LOOKUPS_PER_ROW if early else LATER_LOOKUPS_PER_ROW
+        stride = max(1 if early else LATER_STEPS, math.ceil(wanted * len(self._start) * self._busy / lookups))
         if self._by_epoch:
             known = self._epoch_length or stride * SNAPSHOTS_PER_WINDOW
             return min(stride, max(1, known // SNAPSHOTS_PER_WINDOW))

@@ -178,9 +178,9 @@ def test_of_large_batches_every_step_is_seen():
     assert np.concatenate(windows).tolist() == list(range(1, 65))
 
 
-def test_later_in_a_run_snapshots_are_sixteen_times_as_far_apart():
-    windows = taken_by_length(12, [48] * 200)
-    assert windows[3] == [*range(80, 128, 16), 128]
+def test_later_in_a_run_snapshots_are_sixteen_times_as_far_apart_and_no_closer_than_32_steps():
+    assert taken_by_length(12, [12] * 400)[2:] == [list(range(36, 65, 4)), list(range(128, 321, 64))]
+    assert taken_by_length(12, [48] * 300)[3] == list(range(96, 193, 32))
 
 
 def test_of_smaller_batches_a_snapshot_comes_every_four_lookups_a_row():
