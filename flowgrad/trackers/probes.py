@@ -20,6 +20,11 @@ MOST_LOOKUPS = 1024
 """Lookups of such a step that are probed at most; of all where rows are suspected."""
 PANEL = 128
 """Rows, evenly over the table, that are looked at in every probe whether they were looked up or not."""
+SUSPECT_PROBES = 512
+"""Steps that are all probed because of rows that do not move. A row that is looked up once and never again would have
+every step probed for ever, and where a loss has a margin there are many."""
+SUSPECT_STRIDE = 16
+"""Steps from one probe to the next after those, as long as there are such rows."""
 LOOKS_ENOUGH = 8
 """Probed lookups after which a row without a gradient needs no more of them."""
 
@@ -39,7 +44,7 @@ class Probes:
     """Counts by row, over probed lookups: how many, with a gradient, with a move; and the path travelled.
 
     Rows that were looked up and never moved are suspects, and while there are any that have not been probed often,
-    every step is: whether such a row has a gradient tells what is wrong with it.
+    steps are probed more often: whether such a row has a gradient tells what is wrong with it.
     """
 
     # What a probe costs is its number of operations, not their size: hence lookups and panel in one tensor.
@@ -63,7 +68,9 @@ class Probes:
         self._panel = even_rows(rows, min(rows, PANEL), device)
         self._panel_counts: torch.Tensor | None = None
         self.suspicious = False
-        """Whether every step is probed because of rows that do not move."""
+        """Whether there are rows that do not move, nobody knows why."""
+        self._suspect_probes = 0
+        """Steps probed for their sake."""
         self._pending: list[_Probe] = []
         self._noted: list[torch.Tensor] = []
         self._gradient_hook: RemovableHandle | None = None
@@ -83,11 +90,17 @@ class Probes:
 
     def due(self, step: int) -> bool:
         """True where lookups before the end of step number `step` (from 0) are to be handed over."""
-        return self.suspicious or step < FIRST_PROBES or step % STRIDE == 0
+        if step < FIRST_PROBES or (self.suspicious and self._suspect_probes < SUSPECT_PROBES):
+            return True
+        return step % self._stride == 0
 
     def next_due(self, step: int) -> int:
         """The first step after number `step` that is due, as things are."""
-        return step + 1 if self.due(step + 1) else step + STRIDE - step % STRIDE
+        return step + 1 if self.due(step + 1) else step + self._stride - step % self._stride
+
+    @property
+    def _stride(self) -> int:
+        return SUSPECT_STRIDE if self.suspicious else STRIDE
 
     def open(self, ids: torch.Tensor, weight: torch.Tensor, counts: torch.Tensor, step: int) -> None:
         """Note lookups of `ids`, int64 of shape (n,), what stands in the table `weight` before the step, and how often
@@ -117,6 +130,7 @@ class Probes:
     def close(self, weight: torch.Tensor, counts: torch.Tensor) -> None:
         """Note what the step just taken did to the rows of the lookups pending; `counts` now, as for `open`."""
         ids = self._ids()
+        self._suspect_probes += self.suspicious
         first = self._pending[0].before
         before = first if len(self._pending) == 1 else torch.cat([probe.before for probe in self._pending])
         change = weight.detach().index_select(0, ids) - before
@@ -178,13 +192,14 @@ class Probes:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as tensors (copies) and numbers. Lookups that wait for their step are not part of it."""
-        return {name: getattr(self, name).clone() for name in _TENSORS} | {"suspicious": self.suspicious}
+        numbers = {"suspicious": self.suspicious, "suspect_probes": self._suspect_probes}
+        return {name: getattr(self, name).clone() for name in _TENSORS} | numbers
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
         for name in _TENSORS:
             setattr(self, name, state[name].to(self.looks.device, copy=True))
-        self.suspicious = state["suspicious"]
+        self.suspicious, self._suspect_probes = state["suspicious"], state["suspect_probes"]
         self.drop()
 
     def _ids(self) -> torch.Tensor:

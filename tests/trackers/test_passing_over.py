@@ -10,6 +10,7 @@ from torch import nn
 from flowgrad import EmbeddingTracker
 from flowgrad.rules import RuleBook
 from flowgrad.testing import seeded
+from flowgrad.trackers.probes import Probes
 
 ROWS = 30
 RULES = RuleBook.load()
@@ -64,3 +65,20 @@ def test_most_steps_are_only_counted(monkeypatch):
     monkeypatch.setattr(EmbeddingTracker, "_look", lambda tracker: looks.append(tracker._steps) or look(tracker))
     train(layer, [12] * 2000, EmbeddingTracker(layer, "table", RULES), ())
     assert len([step for step in looks if step > 1000]) < 50
+
+
+def test_a_row_that_never_comes_again_does_not_have_every_step_probed(monkeypatch):
+    """Such as one that a loss with a margin had nothing to say of."""
+    layer, probes = nn.Embedding(ROWS, 3), []
+    close = Probes.close
+    monkeypatch.setattr(Probes, "close", lambda self, *arguments: probes.append(1) or close(self, *arguments))
+    tracker = EmbeddingTracker(layer, "table", RULES)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    for step in range(3000):
+        optimizer.zero_grad()
+        looked_up = layer(torch.tensor([0, 1, 2] if step == 100 else [0, 1]))  # row 2 has no part in the loss
+        looked_up[:2].square().sum().backward()
+        optimizer.step()
+        tracker.step()
+    assert len(probes) < 512 + 3000 / 16 + 20
+    assert RULES.select("stuck_rows", tracker.measurements()).empty
