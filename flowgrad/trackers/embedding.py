@@ -198,6 +198,7 @@ class EmbeddingTracker(Tracker):
         if ended:
             self._close_epoch()
         self._looked, self._usual = self._steps, lookups
+        self._expected = self._lookups.total + lookups
         self._plan()
 
     def _pass_over(self, step: int) -> None:
@@ -213,7 +214,6 @@ class EmbeddingTracker(Tracker):
 
     def _plan(self) -> None:
         """Say which step is to be looked at next. All up to now are looked at or passed over."""
-        self._expected = self._lookups.total + self._usual
         self._probing = self._probes.due(self._steps)
         if self._probing or self._followed is None:
             self._next_look = self._steps + 1
@@ -471,9 +471,8 @@ class EmbeddingTracker(Tracker):
         if self._guard is not None:
             self._guard.load_state_dict(state["interventions"])
         self._steps = self._looked = state["steps"]
-        self._usual = state["usual"]
+        self._usual, self._expected = state["usual"], state["expected"]
         self._plan()
-        self._expected = state["expected"]
 
     def detach(self) -> None:
         """Take the hooks off the layer. What was measured stays readable."""

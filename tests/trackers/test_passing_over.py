@@ -59,6 +59,28 @@ def test_what_is_only_counted_is_not_missed(sample):
     check()
 
 
+def test_an_epoch_may_be_announced_before_its_last_step_is():
+    said = []
+    for early in (False, True):
+        with seeded():
+            layer = nn.Embedding(ROWS, 3)
+            tracker = EmbeddingTracker(layer, "table", RULES)
+            optimizer = torch.optim.Adam(layer.parameters(), lr=0.01)
+            for step in range(1, 201):
+                optimizer.zero_grad()
+                layer(torch.randint(ROWS, (12,))).square().sum().backward()
+                optimizer.step()
+                if early and step % 20 == 0:
+                    tracker.end_epoch()
+                tracker.step()
+                if not early and step % 20 == 0:
+                    tracker.end_epoch()
+        said.append(tracker.row_table())
+    counted = ["exposures", "gradient_steps", "move_steps", "velocity"]
+    pd.testing.assert_frame_equal(said[0][counted], said[1][counted])
+    assert said[1]["coherence"].notna().all()
+
+
 def test_most_steps_are_only_counted(monkeypatch):
     layer, looks = nn.Embedding(ROWS, 3), []
     look = EmbeddingTracker._look
