@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,9 @@ class EmbeddingTracker(Tracker):
     In a distributed run (`DistributedDataParallel`) every rank has a tracker of its own, attached after the model was
     wrapped, and sees its own lookups; `all_reduce()` puts them together. Batches are taken to be equal on all ranks.
 
+    Counted is what this layer is asked for. Not seen are lookups through another layer that shares the parameter,
+    within `torch.func` transforms, and in a model that was compiled before the tracker was attached.
+
     Example::
 
         tracker = EmbeddingTracker(model.item_emb)
@@ -91,23 +95,29 @@ class EmbeddingTracker(Tracker):
             sample: rows whose weights are followed. Smaller tables are followed whole; of larger ones a sample,
                 half of it the rows looked up most in the first steps. Lookups are counted for all rows anyhow.
             auto_fix: damp the gradients of the rows that the rule `zombie_rows` names, looking anew whenever a window
-                closes. Training is no longer undisturbed then; docs/rules.md tells what came of it.
+                closes, at the cost of reading the whole table. Training is no longer undisturbed then; docs/rules.md
+                tells what came of it.
             log: CSV file for what `auto_fix` does (`step, factor, count, rows`); also kept in `interventions`.
 
         Raises:
-            TypeError: `layer` is neither `nn.Embedding` nor `nn.EmbeddingBag`.
-            ValueError: `sample` is less than 1, or `auto_fix` on a table that takes no gradient.
+            TypeError: `layer` is neither `nn.Embedding` nor `nn.EmbeddingBag`, its weight is computed and no parameter,
+                or its class looks up something else than it is called with; `sample` is no whole number.
+            ValueError: `sample` is less than 1, `auto_fix` on a table that takes no gradient, or `log` without
+                `auto_fix` or in a folder that does not exist.
+            RuleError: `auto_fix` with rules that lack `zombie_rows`.
         """
-        if not isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-            raise TypeError(f"EmbeddingTracker watches nn.Embedding or nn.EmbeddingBag, got {type(layer).__name__}")
+        _check_layer(layer)
+        sample = operator.index(sample)
         if sample < 1:
             raise ValueError(f"sample={sample} must be at least 1")
+        if log is not None and not auto_fix:
+            raise ValueError(f"log={log} is for what auto_fix does; set auto_fix=True or leave it out")
         if name is None:
             frame = inspect.currentframe()
             name = argument_name(frame.f_back if frame else None, layer) or "embedding"
         super().__init__(name, rules)
         self.layer = layer
-        self._shape = tuple(layer.weight.shape)
+        self._shape, self._dtype = tuple(layer.weight.shape), layer.weight.dtype
         count, device = layer.num_embeddings, layer.weight.device
         self._lookups = LookupCounter(count, device)
         self._probes = Probes(count, device)
@@ -128,10 +138,13 @@ class EmbeddingTracker(Tracker):
         """Lookups of that step."""
         self._expected = 0
         """Lookups in all at the end of the next step, if it is like that one."""
+        self._forward_step = -1
+        """Steps taken at the last forward pass outside of a backward pass."""
         self._attached = True
         self._hook = layer.register_forward_hook(_ForwardHook(self), with_kwargs=True)
         self._guard: GradientGuard | None = None
         if auto_fix:
+            self.rule_book.select("zombie_rows", self.measurements())  # a mistake in the rules is to show now
             self._guard = GradientGuard(layer, DAMPING, Path(log) if log is not None else None)
 
     @property
@@ -141,24 +154,26 @@ class EmbeddingTracker(Tracker):
 
     def _weight(self) -> torch.Tensor:
         """Weights of the table, shape (rows, dim). Not a copy."""
-        weight = self._parameter().detach()
-        if weight.shape != self._shape:
+        weight = self.layer.weight.detach()
+        began = (self._shape, self._dtype, self._lookups.counts.device)
+        now = (tuple(weight.shape), weight.dtype, weight.device)
+        if now != began:
+            was, is_now = (f"{shape} of {dtype} on {device}" for shape, dtype, device in (began, now))
             raise ValueError(
-                f"{self.name}: the table was {self._shape} when tracking began and is {tuple(weight.shape)} now; "
-                "attach a new tracker to it"
+                f"{self.name}: the table was {was} when tracking began and is {is_now} now; attach a new tracker to it"
             )
         return weight
 
-    def _parameter(self) -> torch.Tensor:
-        """The weight of the layer, which may be another one than it was. Looked up where it lies, which is a third of
-        the cost; a weight that is computed (`torch.nn.utils.parametrize`) does not lie there.
-        """
-        held: torch.Tensor | None = self.layer._parameters.get("weight")
-        return self.layer.weight if held is None else held
-
     def _note_lookup(self, ids: torch.Tensor) -> None:
-        weight = self._parameter()
-        if weight.size(0) != self._shape[0]:
+        # Activation checkpointing looks everything up again in the backward pass.
+        if torch._C._current_graph_task_id() == -1:
+            self._forward_step = self._steps
+        elif self._forward_step == self._steps:
+            return
+        # Looked up where it lies, which is a third of the cost; the layer may have been given another one.
+        weight = self.layer._parameters["weight"]
+        assert weight is not None
+        if weight.size(0) != self._shape[0] or ids.device != self._lookups.counts.device:
             return  # `step` complains
         if ids.dim() != 1:
             ids = ids.reshape(-1)
@@ -172,7 +187,7 @@ class EmbeddingTracker(Tracker):
         """Note what the optimizer step just taken did to the rows looked up since the last one.
 
         Raises:
-            ValueError: the table was resized since tracking began; raised within 64 steps of that.
+            ValueError: the table was resized, converted or moved since tracking began; raised within 64 steps of that.
         """
         if not self._attached:
             return
@@ -215,7 +230,7 @@ class EmbeddingTracker(Tracker):
     def _plan(self) -> None:
         """Say which step is to be looked at next. All up to now are looked at or passed over."""
         self._probing = self._probes.due(self._steps)
-        if self._probing or self._followed is None:
+        if self._probing or self._followed is None or self._merged is not None:
             self._next_look = self._steps + 1
             return
         epoch = self._epochs.steps_left(self._usual) if self._epochs is not None and self._usual else math.inf
@@ -246,7 +261,8 @@ class EmbeddingTracker(Tracker):
     def _follow_sample(self, weight: torch.Tensor) -> None:
         """Choose the rows to follow, now that some lookups have shown which ones matter."""
         counts = self._lookups.counts
-        self._followed = FollowedRows(weight, counts, stratified_rows(counts, self._sample))
+        with torch.inference_mode(False):  # tensors made in that mode could not be written to later
+            self._followed = FollowedRows(weight, counts, stratified_rows(counts, self._sample))
 
     def _window_closed(self, weight: torch.Tensor) -> None:
         self._look_for_suspects(weight)
@@ -296,7 +312,11 @@ class EmbeddingTracker(Tracker):
     def observe_residuals(self, rows: np.ndarray, residuals: np.ndarray, *, biases: bool) -> None:
         """Note the training residuals (target minus prediction), shape (n,), with the row of each, and whether the
         model has a bias for each row.
+
+        Raises:
+            ValueError: not one row a residual, or a row that the table does not have.
         """
+        self._check_rows(rows, residuals, "residuals")
         self._facts["row_effect_f"] = measures.row_effect_f(residuals, rows)
         self._facts["row_biases"] = float(biases)
         self._told["row_loss"] = measures.row_loss(residuals, rows, self.layer.num_embeddings)
@@ -304,8 +324,21 @@ class EmbeddingTracker(Tracker):
     def observe_labels(self, rows: np.ndarray, others: np.ndarray, labels: np.ndarray) -> None:
         """Note the training labels, shape (n,), with the row of each, and of its counterpart in the other table (the
         item where this one holds users). Rows whose labels agree with nobody can be told then.
+
+        Raises:
+            ValueError: not one row and one counterpart a label, or a row that the table does not have.
         """
+        self._check_rows(rows, labels, "labels")
+        self._check_rows(rows, others, "counterparts")
         self._told["label_conflict"] = label_conflict(rows, others, labels, self.layer.num_embeddings)
+
+    def _check_rows(self, rows: np.ndarray, values: np.ndarray, what: str) -> None:
+        rows = np.asarray(rows)
+        if len(rows) != len(values):
+            raise ValueError(f"{self.name}: {len(rows)} rows and {len(values)} {what}; give one of each an example")
+        wrong = rows[(rows < 0) | (rows >= self._shape[0])]
+        if len(wrong):
+            raise ValueError(f"{self.name}: there is no row {wrong[0]}; the table has rows 0 to {self._shape[0] - 1}")
 
     def row_table(self) -> pd.DataFrame:
         """Per-row measures, one line a row of the table (without `padding_idx`), indexed by row id.
@@ -313,7 +346,7 @@ class EmbeddingTracker(Tracker):
         Columns are the `per_row` measures of `MEASURES`; NaN where a row does not tell yet, or is not followed.
 
         Raises:
-            ValueError: the table was resized since tracking began.
+            ValueError: the table was resized, converted or moved since tracking began.
         """
         return self._read(self._weight(), self._counted())[ROW_MEASURES]
 
@@ -456,6 +489,10 @@ class EmbeddingTracker(Tracker):
                 shape or dtype. Nothing has changed then.
         """
         states.check(state, self.name, self.KIND, _STATE, self._table())
+        with torch.inference_mode(False):  # tensors made in that mode could not be written to later
+            self._load(state)
+
+    def _load(self, state: dict[str, Any]) -> None:
         device = self.layer.weight.device
         self._merged = None
         self._sample = state["sample"]
@@ -489,10 +526,30 @@ class _ForwardHook:
     def __init__(self, tracker: EmbeddingTracker | None = None) -> None:
         self._tracker = tracker
 
+    @torch.compiler.disable  # else each count of steps would be a reason to compile anew
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         tracker = self._tracker
-        if tracker is not None and layer is tracker.layer and layer.training and torch.is_grad_enabled():
+        if tracker is None or layer is not tracker.layer or not (layer.training and torch.is_grad_enabled()):
+            return
+        if torch._C._functorch.peek_interpreter_stack() is None:  # `torch.func` lets nobody count inside
             tracker._note_lookup(args[0] if args else kwargs["input"])
 
     def __reduce__(self) -> tuple[type[_ForwardHook], tuple[()]]:
         return _ForwardHook, ()
+
+
+def _check_layer(layer: nn.Embedding | nn.EmbeddingBag) -> None:
+    kind = type(layer).__name__
+    if not isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+        raise TypeError(f"EmbeddingTracker watches nn.Embedding or nn.EmbeddingBag, got {kind}")
+    if not isinstance(layer._parameters.get("weight"), nn.Parameter):
+        raise TypeError(
+            f"the weight of this {kind} is computed (parametrize, weight_norm, spectral_norm), and to read it would "
+            "run that computation once more; EmbeddingTracker watches tables whose weight is a parameter"
+        )
+    first = next(iter(inspect.signature(layer.forward).parameters), None)
+    if first != "input":
+        raise TypeError(
+            f"{kind}.forward takes {first!r} first and may look up something else; EmbeddingTracker counts what "
+            "nn.Embedding is given as `input`. Keep the table in a plain nn.Embedding inside it and watch that"
+        )

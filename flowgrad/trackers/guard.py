@@ -40,12 +40,14 @@ class GradientGuard:
             log: CSV file that every intervention is appended to as it is made; its folder must exist.
 
         Raises:
-            ValueError: `factor` is out of range, or the table takes no gradient.
+            ValueError: `factor` is out of range, the table takes no gradient, or `log` stands in no folder.
         """
         if not 0 <= factor < 1:
             raise ValueError(f"factor={factor} must be at least 0 and less than 1")
         if not layer.weight.requires_grad:
             raise ValueError("the table takes no gradient that could be damped")
+        if log is not None and not log.absolute().parent.is_dir():
+            raise ValueError(f"log={log}: there is no folder {log.absolute().parent}; make it first")
         self.interventions: list[Intervention] = []
         """Everything done so far, in order."""
         self._factor, self._log = factor, log
@@ -83,9 +85,9 @@ class GradientGuard:
         if not self._damped:
             return None  # the gradient as it is
         if not gradient.is_sparse:
-            return gradient * self._scale[:, None]
+            return gradient * self._scale.to(gradient.dtype)[:, None]
         ids, values = gradient._indices(), gradient._values()
-        scaled = values * self._scale[ids[0]][:, None]
+        scaled = values * self._scale[ids[0]].to(values.dtype)[:, None]
         return torch.sparse_coo_tensor(ids, scaled, gradient.shape, check_invariants=False)
 
     def _note(self, intervention: Intervention) -> None:

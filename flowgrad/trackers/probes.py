@@ -28,6 +28,9 @@ SUSPECT_STRIDE = 16
 LOOKS_ENOUGH = 8
 """Probed lookups after which a row without a gradient needs no more of them."""
 
+MOST_PASSES = 8
+"""Forward passes of one step that are probed: of gradients that are accumulated over many, the first ones."""
+
 _TENSORS = ("looks", "moves", "path", "panel_path", "panel_idle_path", "_left", "_any_left", "_early")
 
 
@@ -72,7 +75,8 @@ class Probes:
         self._suspect_probes = 0
         """Steps probed for their sake."""
         self._pending: list[_Probe] = []
-        self._noted: list[torch.Tensor] = []
+        self._early_gradient: torch.Tensor | None = None
+        """Of the lookups pending when a gradient last came: whether it, or one before, was other than zero there."""
         self._gradient_hook: RemovableHandle | None = None
 
     @property
@@ -106,7 +110,7 @@ class Probes:
         """Note lookups of `ids`, int64 of shape (n,), what stands in the table `weight` before the step, and how often
         each row was looked up before, shape (rows,).
         """
-        if not len(ids):
+        if not len(ids) or len(self._pending) >= MOST_PASSES:
             return
         most = FIRST_LOOKUPS if step < FIRST_PROBES else MOST_LOOKUPS
         if len(ids) > most and not self.suspicious:
@@ -124,8 +128,12 @@ class Probes:
 
     def _note_gradient(self, weight: torch.Tensor) -> None:
         """Look at the gradient as soon as it is there: some loops clear it before `close`."""
-        if weight.grad is not None:
-            self._noted.append(_has_gradient(weight.grad, self._ids()))
+        if weight.grad is None:
+            return
+        before, now = self._early_gradient, _has_gradient(weight.grad, self._ids())
+        if before is not None:
+            now[: len(before)] |= before
+        self._early_gradient = now
 
     def close(self, weight: torch.Tensor, counts: torch.Tensor) -> None:
         """Note what the step just taken did to the rows of the lookups pending; `counts` now, as for `open`."""
@@ -148,17 +156,10 @@ class Probes:
             left = has_gradient[panel:]
             self._left.scatter_add_(0, ids, left.int())
             self._any_left |= left.any()
-        if self._noted:
-            self._early.scatter_add_(0, ids, self._has_early_gradient(panel + len(ids))[panel:].int())
+        if self._early_gradient is not None:
+            early = self._early_gradient[panel:]
+            self._early.scatter_add_(0, ids[: len(early)], early.int())
         self.drop()
-
-    def _has_early_gradient(self, count: int) -> torch.Tensor:
-        if len(self._noted) == 1 and len(self._noted[0]) == count:
-            return self._noted[0]
-        early = torch.zeros(count, dtype=torch.bool, device=self.looks.device)
-        for noted in self._noted:  # one each time that a gradient came, of the lookups until then
-            early[: len(noted)] |= noted
-        return early
 
     def _close_panel(self, path: torch.Tensor, has_gradient: torch.Tensor | None, counts: torch.Tensor) -> None:
         """Arguments are of all lookups, the panel first."""
@@ -179,7 +180,7 @@ class Probes:
     def drop(self) -> None:
         """Forget the lookups that wait for their step."""
         self._pending.clear()
-        self._noted.clear()
+        self._early_gradient = None
         self._panel_counts = None
         if self._gradient_hook is not None:
             self._gradient_hook.remove()

@@ -15,6 +15,8 @@ from flowgrad.trackers.followed import FollowedRows, as_array
 
 LEAST_LOOKS = 4
 """Probed lookups from which a row's velocity is compared with that of others."""
+_PIECE = 65_536
+"""Rows that are read at once."""
 ROW_MEASURES = [measure.name for measure in measures.MEASURES if measure.per_row]
 
 
@@ -53,7 +55,8 @@ def read_rows(
     nothing = np.full(len(exposures), np.nan)
     read = followed.readings(weight, renormed) if followed else {}
     moved, jitter = read.get("moved", nothing), read.get("jitter", nothing)
-    norm = as_array(torch.linalg.vector_norm(weight.double(), dim=1))
+    # A piece at a time: a copy of the whole table in double precision may be more than there is room for.
+    norm = as_array(torch.cat([torch.linalg.vector_norm(p.double(), dim=1) for p in weight.split(_PIECE)]))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         velocity = path / looks
         score_noise = measures.score_noise(jitter, norm, weight.shape[1])
@@ -123,18 +126,14 @@ def scalars_of(
 
 def _effective_rank_share(weight: torch.Tensor, seen: np.ndarray) -> float:
     """Effective rank of the rows `seen`, over the most it can be."""
-    rows = weight[torch.from_numpy(seen.copy()).to(weight.device)] if len(seen) < len(weight) else weight
-    most = max(1, min(rows.shape))
-    return measures.effective_rank_of_gram(as_array(_gram(rows))) / most if len(rows) else math.nan
-
-
-def _gram(rows: torch.Tensor) -> torch.Tensor:
-    """Rows' times rows in double precision, shape (dim, dim), a piece at a time."""
-    gram = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
-    for piece in rows.split(65_536):
-        double = piece.double()
-        gram += double.T @ double
-    return gram
+    if not len(seen):
+        return math.nan
+    gram = torch.zeros(weight.shape[1], weight.shape[1], dtype=torch.float64, device=weight.device)
+    for ids in torch.from_numpy(seen.copy()).to(weight.device).split(_PIECE):
+        rows = weight[ids].double()
+        gram += rows.T @ rows
+    most = max(1, min(len(seen), weight.shape[1]))
+    return measures.effective_rank_of_gram(as_array(gram)) / most
 
 
 def _ratio(part: torch.Tensor, whole: torch.Tensor) -> float:

@@ -55,7 +55,7 @@ _NUMBERS = (
 
 
 class RowWindows:
-    """Running sums from which coherence and jitter follow. `due` says when to hand over the rows' weights."""
+    """Running sums from which coherence and jitter follow. `step` says when to hand over the rows' weights."""
 
     def __init__(self, rows: torch.Tensor) -> None:
         """Start the first window at `rows`, the weights now, shape (rows, dim)."""
