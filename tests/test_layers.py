@@ -31,7 +31,20 @@ ARROWS = {
 }
 TORCH = {
     "testing.py",
-    *(f"trackers/{name}.py" for name in ("embedding", "guard", "lookups", "probes", "ranks", "sampling", "windows")),
+    *(
+        f"trackers/{name}.py"
+        for name in (
+            "embedding",
+            "followed",
+            "guard",
+            "lookups",
+            "probes",
+            "ranks",
+            "row_readings",
+            "sampling",
+            "windows",
+        )
+    ),
 }
 NEVER = {"hydra", "pipelines", "datasets", "tests", "matplotlib", "pytest"}
 

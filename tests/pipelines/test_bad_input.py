@@ -56,8 +56,8 @@ MISTAKES = {
     "sparse gradients": (["optimizer.sparse_gradients=true"], ["Adam", "sparse_gradients"]),
     "name": (["name=../out"], ["name='../out'"]),
     "share of a removed rule": (
-        ["~rules.zombie_rows", "rules.dead_rows.condition='zombie_share > 0.1'"],
-        ["dead_rows", "zombie_share"],
+        ["~rules.hot_rows", "rules.dead_rows.condition='hot_share > 0.1'"],
+        ["dead_rows", "hot_share"],
     ),
 }
 
