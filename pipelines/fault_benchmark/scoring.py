@@ -46,10 +46,11 @@ def _line(case: Case, method: str, counts: tuple[int, int, int], confused: int, 
 
 
 def measure_table(cases: Sequence[Case], found: Sequence[Found]) -> pd.DataFrame:
-    """What the rules judged: one line a case and subject, a column for each measure."""
+    """What the rules judged, for reading (five digits): one line a case and subject, a column for each measure."""
     return pd.DataFrame(
         [
-            {**_identity(case), "subject": subject, "epochs": seen.epochs, **measures}
+            {**_identity(case), "subject": subject, "epochs": seen.epochs}
+            | {name: float(f"{value:.5g}") for name, value in measures.items()}
             for case, seen in zip(cases, found, strict=True)
             for subject, measures in seen.measures.items()
         ]
