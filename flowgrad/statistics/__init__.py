@@ -1,6 +1,40 @@
 """Tests of whether a change helped, on statsmodels and SciPy."""
 
-from flowgrad.statistics.multiplicity import holm
-from flowgrad.statistics.paired import TestResult, adjust, gap_closed, paired_t, sign_test, verdict, wilcoxon
+from flowgrad.statistics.equivalence import EquivalenceResult, tost
+from flowgrad.statistics.multiplicity import benjamini_hochberg, holm
+from flowgrad.statistics.nested import NestedResult, halves, nested_f, random_products
+from flowgrad.statistics.paired import adjust, gap_closed, paired_t, sign_test, wilcoxon
+from flowgrad.statistics.pairs import Pairs, pair
+from flowgrad.statistics.power import detectable_effect, seeds_needed
+from flowgrad.statistics.resampling import Interval, bootstrap_interval, corrected_t
+from flowgrad.statistics.result import TestResult, verdict
+from flowgrad.statistics.rows import CrossedResult, RowTestValidity, crossed_t, variance_ratio
 
-__all__ = ["TestResult", "adjust", "gap_closed", "holm", "paired_t", "sign_test", "verdict", "wilcoxon"]
+__all__ = [
+    "CrossedResult",
+    "EquivalenceResult",
+    "Interval",
+    "NestedResult",
+    "Pairs",
+    "RowTestValidity",
+    "TestResult",
+    "adjust",
+    "benjamini_hochberg",
+    "bootstrap_interval",
+    "corrected_t",
+    "crossed_t",
+    "detectable_effect",
+    "gap_closed",
+    "halves",
+    "holm",
+    "nested_f",
+    "pair",
+    "paired_t",
+    "random_products",
+    "seeds_needed",
+    "sign_test",
+    "tost",
+    "variance_ratio",
+    "verdict",
+    "wilcoxon",
+]

@@ -14,9 +14,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> [round(p, 3) for p in holm([0.01, 0.04, float("nan")])]
     [0.02, 0.04, nan]
     """
+    return _adjusted(p_values, "holm")
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values that control the false discovery rate (Benjamini & Hochberg 1995), in the order given, for
+    screening many candidates. NaN stays NaN and does not count.
+
+    >>> [round(p, 3) for p in benjamini_hochberg([0.01, 0.04, float("nan")])]
+    [0.02, 0.04, nan]
+    """
+    return _adjusted(p_values, "fdr_bh")
+
+
+def _adjusted(p_values: Sequence[float], method: str) -> list[float]:
     p = np.asarray(p_values, dtype=float)
     adjusted = np.full(len(p), np.nan)
     known = ~np.isnan(p)
     if known.any():
-        adjusted[known] = multipletests(p[known], method="holm")[1]
+        adjusted[known] = multipletests(p[known], method=method)[1]
     return [float(value) for value in adjusted]

@@ -7,7 +7,7 @@ many independent facts, and rejects a true null far too often.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
@@ -15,39 +15,7 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from flowgrad.errors import StatisticsError
 from flowgrad.statistics.multiplicity import holm
-
-
-@dataclass(frozen=True)
-class TestResult:
-    """One test of one metric between two arms. `difference` is treated minus baseline, in the metric's unit."""
-
-    __test__ = False  # keeps pytest from collecting the class
-
-    test: str
-    """`paired_t`, `wilcoxon` or `sign`."""
-    metric: str
-    n: int
-    """Pairs."""
-    baseline: float
-    """Mean of the baseline arm over seeds."""
-    treated: float
-    difference: float
-    ci_low: float
-    """Lower end of the (1 - alpha) interval of the difference; NaN where the test gives none."""
-    ci_high: float
-    effect_size: float
-    """Cohen's d_z: mean over standard deviation of the paired differences (Cohen 1988)."""
-    statistic: float
-    df: float
-    p: float
-    """Two-sided."""
-    p_adjusted: float
-    """Equal to `p` until `adjust` was told the family."""
-    wins: int
-    """Seeds on which the treated arm was strictly better."""
-    higher_is_better: bool
-    verdict: str
-    """`confirmed` (better), `refuted` (worse) or `inconclusive` at level alpha, by `p_adjusted`."""
+from flowgrad.statistics.result import TestResult, build_result, checked, paired, verdict
 
 
 def paired_t(
@@ -66,7 +34,7 @@ def paired_t(
         StatisticsError: arms of different length, fewer than two pairs, a value that is not finite, or the same
             difference other than zero on every seed, of which a t-test cannot say anything.
     """
-    before, after = _checked(baseline, treated, metric)
+    before, after = checked(baseline, treated, metric)
     difference = after - before
     if not difference.any():
         statistic, p, low, high, effect = 0.0, 1.0, 0.0, 0.0, 0.0
@@ -80,7 +48,7 @@ def paired_t(
         statistic, p, _ = described.ttest_mean(0)
         low, high = described.tconfint_mean(alpha)
         effect = difference.mean() / difference.std(ddof=1)
-    return _result(
+    return build_result(
         "paired_t", metric, before, after, higher_is_better, alpha, statistic, p, effect, len(before) - 1, low, high
     )
 
@@ -101,16 +69,16 @@ def wilcoxon(
     Raises:
         StatisticsError: as `paired_t`, except that a constant difference is no obstacle.
     """
-    before, after = _checked(baseline, treated, metric)
+    before, after = checked(baseline, treated, metric)
     difference = after - before
     moved = difference[difference != 0]
     if not len(moved):
-        return _result("wilcoxon", metric, before, after, higher_is_better, alpha, 0.0, 1.0, 0.0)
+        return build_result("wilcoxon", metric, before, after, higher_is_better, alpha, 0.0, 1.0, 0.0)
     ties = len(np.unique(np.abs(moved))) < len(moved)
     statistic, p = stats.wilcoxon(moved, method="auto" if ties else "exact")
     ranks = stats.rankdata(np.abs(moved))
     effect = (ranks * np.sign(moved)).sum() / ranks.sum()
-    return _result("wilcoxon", metric, before, after, higher_is_better, alpha, statistic, p, effect)
+    return build_result("wilcoxon", metric, before, after, higher_is_better, alpha, statistic, p, effect)
 
 
 def sign_test(
@@ -130,13 +98,13 @@ def sign_test(
     Raises:
         StatisticsError: arms of different length, or fewer than two pairs.
     """
-    before, after = _paired(baseline, treated, metric)
+    before, after = paired(baseline, treated, metric)
     worst = -np.inf if higher_is_better else np.inf
     a, b = (np.where(np.isfinite(values), values, worst) for values in (before, after))
     up, down = int((b > a).sum()), int((b < a).sum())
     p = stats.binomtest(up, up + down).pvalue if up + down else 1.0
     effect = (up - down) / (up + down) if up + down else 0.0
-    result = _result("sign", metric, before, after, higher_is_better, alpha, float(min(up, down)), p, effect)
+    result = build_result("sign", metric, before, after, higher_is_better, alpha, float(min(up, down)), p, effect)
     result = replace(result, wins=up if higher_is_better else down)
     return replace(result, verdict=verdict(result, alpha))
 
@@ -147,15 +115,6 @@ def adjust(results: Sequence[TestResult], alpha: float = 0.05) -> list[TestResul
     return [replace(r, verdict=verdict(r, alpha)) for r in adjusted]
 
 
-def verdict(result: TestResult, alpha: float) -> str:
-    """What the adjusted p and the direction say together."""
-    if not result.p_adjusted < alpha:
-        return "inconclusive"
-    # The effect size has the difference's sign, and exists where a mean does not.
-    better = result.effect_size > 0 if result.higher_is_better else result.effect_size < 0
-    return "confirmed" if better else "refuted"
-
-
 def gap_closed(baseline: float, treated: float, reference: float) -> float:
     """Share of the distance from `baseline` to `reference` that `treated` covers; NaN where there is no distance.
 
@@ -163,58 +122,3 @@ def gap_closed(baseline: float, treated: float, reference: float) -> float:
     """
     gap = reference - baseline
     return (treated - baseline) / gap if gap else float("nan")
-
-
-def _paired(baseline: Sequence[float], treated: Sequence[float], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    before, after = np.asarray(baseline, dtype=float), np.asarray(treated, dtype=float)
-    if before.shape != after.shape or before.ndim != 1:
-        raise StatisticsError(f"{metric}: the arms are not paired: {before.shape} against {after.shape} values")
-    if len(before) < 2:
-        raise StatisticsError(f"{metric}: {len(before)} pair(s) of seeds; a paired test needs at least 2")
-    return before, after
-
-
-def _checked(baseline: Sequence[float], treated: Sequence[float], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    before, after = _paired(baseline, treated, metric)
-    for arm, values in (("baseline", before), ("treated", after)):
-        if not np.isfinite(values).all():
-            at = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise StatisticsError(f"{metric}: the {arm} arm's value {values[at]} at pair {at} is not finite")
-    return before, after
-
-
-def _result(
-    test: str,
-    metric: str,
-    before: np.ndarray,
-    after: np.ndarray,
-    higher_is_better: bool,
-    alpha: float,
-    statistic: float,
-    p: float,
-    effect_size: float,
-    df: float = float("nan"),
-    low: float = float("nan"),
-    high: float = float("nan"),
-) -> TestResult:
-    with np.errstate(invalid="ignore"):  # a sign test may be of infinities
-        difference = after - before
-    result = TestResult(
-        test=test,
-        metric=metric,
-        n=len(difference),
-        baseline=float(before.mean()),
-        treated=float(after.mean()),
-        difference=float(difference.mean()),
-        ci_low=float(low),
-        ci_high=float(high),
-        effect_size=float(effect_size),
-        statistic=float(statistic),
-        df=float(df),
-        p=float(p),
-        p_adjusted=float(p),
-        wins=int((difference > 0).sum() if higher_is_better else (difference < 0).sum()),
-        higher_is_better=higher_is_better,
-        verdict="inconclusive",
-    )
-    return replace(result, verdict=verdict(result, alpha))

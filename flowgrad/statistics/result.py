@@ -1,0 +1,118 @@
+"""The result of a test of two arms, and what every such test asks of its observations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from flowgrad.errors import StatisticsError
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """One test of one metric between two arms. `difference` is treated minus baseline, in the metric's unit."""
+
+    __test__ = False  # keeps pytest from collecting the class
+
+    test: str
+    """`paired_t`, `wilcoxon` or `sign`."""
+    metric: str
+    n: int
+    """Pairs."""
+    baseline: float
+    """Mean of the baseline arm over seeds."""
+    treated: float
+    difference: float
+    ci_low: float
+    """Lower end of the (1 - alpha) interval of the difference; NaN where the test gives none."""
+    ci_high: float
+    effect_size: float
+    """Cohen's d_z: mean over standard deviation of the paired differences (Cohen 1988)."""
+    statistic: float
+    df: float
+    p: float
+    """Two-sided."""
+    p_adjusted: float
+    """Equal to `p` until `adjust` was told the family."""
+    wins: int
+    """Seeds on which the treated arm was strictly better."""
+    higher_is_better: bool
+    verdict: str
+    """`confirmed` (better), `refuted` (worse) or `inconclusive` at level alpha, by `p_adjusted`."""
+
+
+def verdict(result: TestResult, alpha: float) -> str:
+    """What the adjusted p and the direction say together."""
+    if not result.p_adjusted < alpha:
+        return "inconclusive"
+    # The effect size has the difference's sign, and exists where a mean does not.
+    better = result.effect_size > 0 if result.higher_is_better else result.effect_size < 0
+    return "confirmed" if better else "refuted"
+
+
+def paired(baseline: Sequence[float], treated: Sequence[float], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both arms as arrays of one length, two values at least.
+
+    Raises:
+        StatisticsError: they are not.
+    """
+    before, after = np.asarray(baseline, dtype=float), np.asarray(treated, dtype=float)
+    if before.shape != after.shape or before.ndim != 1:
+        raise StatisticsError(f"{metric}: the arms are not paired: {before.shape} against {after.shape} values")
+    if len(before) < 2:
+        raise StatisticsError(f"{metric}: {len(before)} pair(s) of seeds; a paired test needs at least 2")
+    return before, after
+
+
+def checked(baseline: Sequence[float], treated: Sequence[float], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """As `paired`, and finite.
+
+    Raises:
+        StatisticsError: as `paired`, or a value is not finite.
+    """
+    before, after = paired(baseline, treated, metric)
+    for arm, values in (("baseline", before), ("treated", after)):
+        if not np.isfinite(values).all():
+            at = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise StatisticsError(f"{metric}: the {arm} arm's value {values[at]} at pair {at} is not finite")
+    return before, after
+
+
+def build_result(
+    test: str,
+    metric: str,
+    before: np.ndarray,
+    after: np.ndarray,
+    higher_is_better: bool,
+    alpha: float,
+    statistic: float,
+    p: float,
+    effect_size: float,
+    df: float = float("nan"),
+    low: float = float("nan"),
+    high: float = float("nan"),
+) -> TestResult:
+    """Fill in what follows from the arms themselves, and the verdict."""
+    with np.errstate(invalid="ignore"):  # a sign test may be of infinities
+        difference = after - before
+    result = TestResult(
+        test=test,
+        metric=metric,
+        n=len(difference),
+        baseline=float(before.mean()),
+        treated=float(after.mean()),
+        difference=float(difference.mean()),
+        ci_low=float(low),
+        ci_high=float(high),
+        effect_size=float(effect_size),
+        statistic=float(statistic),
+        df=float(df),
+        p=float(p),
+        p_adjusted=float(p),
+        wins=int((difference > 0).sum() if higher_is_better else (difference < 0).sum()),
+        higher_is_better=higher_is_better,
+        verdict="inconclusive",
+    )
+    return replace(result, verdict=verdict(result, alpha))
