@@ -81,7 +81,7 @@ def test_tost_is_that_of_statsmodels(seed, higher):
     assert (result.p_worse, result.p_better) == pytest.approx((low, high) if higher else (high, low))
     t = paired_t(before, after, metric="m", higher_is_better=higher, alpha=0.1)
     assert (result.ci_low, result.ci_high) == pytest.approx((t.ci_low, t.ci_high))
-    assert (result.verdict == "equivalent") == (-1.2 < result.ci_low and result.ci_high < 1.2)
+    assert (result.verdict == "equivalent") == (result.ci_low > -1.2 and result.ci_high < 1.2)
 
 
 def test_better_by_far_is_no_worse_and_not_equivalent():
