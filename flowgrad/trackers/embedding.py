@@ -526,8 +526,17 @@ class _ForwardHook:
     def __init__(self, tracker: EmbeddingTracker | None = None) -> None:
         self._tracker = tracker
 
-    @torch.compiler.disable  # else each count of steps would be a reason to compile anew
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if torch.compiler.is_compiling():
+            self._outside_of_the_graph(layer, args, kwargs)
+        else:
+            self._note(layer, args, kwargs)
+
+    @torch.compiler.disable  # else each count of steps would be a reason to compile anew
+    def _outside_of_the_graph(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._note(layer, args, kwargs)
+
+    def _note(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         tracker = self._tracker
         if tracker is None or layer is not tracker.layer or not (layer.training and torch.is_grad_enabled()):
             return
