@@ -508,6 +508,7 @@ class EmbeddingTracker(Tracker):
         if self._guard is not None:
             self._guard.load_state_dict(state["interventions"])
         self._steps = self._looked = state["steps"]
+        self._forward_step = -1
         self._usual, self._expected = state["usual"], state["expected"]
         self._plan()
 
