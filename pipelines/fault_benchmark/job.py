@@ -19,11 +19,11 @@ from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
 from pipelines import console
 from pipelines.checks import check_fixes, check_settings
-from pipelines.composition import composed
+from pipelines.composition import composed, config_sha256
 from pipelines.data import Data, cache_folder, load
 from pipelines.fault_benchmark.cases import Case, cases
 from pipelines.fault_benchmark.observation import Found, Task, observe
-from pipelines.fault_benchmark.repair import RepairRate, repair_rate, repair_table, runs_of, trials
+from pipelines.fault_benchmark.repair import RepairRate, repair_rate, repair_table, trials
 from pipelines.fault_benchmark.scores import share_interval
 from pipelines.fault_benchmark.scoring import by_setting, case_table, measure_table, score_table
 from pipelines.peer import peer_available
@@ -107,17 +107,20 @@ def _repair(
 ) -> pd.DataFrame:
     tried = trials(planned, found, book, list(config.job.seeds)[: config.job.repair_seeds])
     seeds = list(config.seeds.test)
-    doing = bar.add_task("repair", total=len(runs_of(tried)) * len(seeds))
-    tables = []
-    metrics = {trial.arms["healthy"]: trial.case.config.comparison.metrics[0] for trial in tried}
-    arms = runs_of(tried)
-    configs = {arm: composed(arm) for arm in arms}
-    runs = [(configs[arm], seed) for arm in arms for seed in seeds]
-    values: dict[tuple[str, ...], list[float]] = {arm: [] for arm in arms}
-    order = [arm for arm in arms for _ in seeds]
-    for arm, outcome in zip(order, outcomes(runs, data, config.workers or cores()), strict=True):
-        values[arm].append(outcome.metrics[configs[arm].comparison.metrics[0]])
+    configs = {arm: composed(arm) for trial in tried for arm in trial.arms.values()}
+    # A fix that takes back what the fault did gives the healthy config again; it is trained once.
+    hashes = {arm: config_sha256(made) for arm, made in configs.items()}
+    distinct = {hashes[arm]: made for arm, made in configs.items()}
+    doing = bar.add_task("repair", total=len(distinct) * len(seeds))
+    trained: dict[str, list[float]] = {key: [] for key in distinct}
+    order = [(key, seed) for key in distinct for seed in seeds]
+    runs = [(distinct[key], seed) for key, seed in order]
+    for (key, _), outcome in zip(order, outcomes(runs, data, config.workers or cores()), strict=True):
+        trained[key].append(outcome.metrics[distinct[key].comparison.metrics[0]])
         bar.advance(doing)
+    values = {arm: trained[key] for arm, key in hashes.items()}
+    metrics = {trial.arms["healthy"]: trial.case.config.comparison.metrics[0] for trial in tried}
+    tables = []
     for metric in dict.fromkeys(metrics.values()):
         part = [trial for trial in tried if metrics[trial.arms["healthy"]] == metric]
         tables.append(repair_table(part, values, metric, config.comparison.alpha, config.job.least_cost))

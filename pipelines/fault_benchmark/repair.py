@@ -35,6 +35,8 @@ class Trial:
     """A right rule acts."""
     arms: dict[str, tuple[str, ...]]
     """Arm -> overrides: `healthy`, `faulted`, `random`, and `treated` where anything is prescribed."""
+    rules: tuple[str, ...]
+    """Whose fixes make the prescription."""
     prescription: tuple[str, ...]
     random: tuple[str, ...]
 
@@ -51,7 +53,7 @@ def trials(cases: Sequence[Case], found: Sequence[Found], book: RuleBook, seeds:
         if seen.prescription:
             arms["treated"] = tuple(with_overrides(case.overrides, seen.prescription))
         detected = bool(set(seen.acting) & set(case.rules))
-        chosen.append(Trial(case, detected, arms, seen.prescription, random))
+        chosen.append(Trial(case, detected, arms, seen.acting, seen.prescription, random))
     return chosen
 
 
@@ -81,11 +83,6 @@ def _applied(rule: Rule, config: DictConfig, task: Sequence[str]) -> tuple[str, 
     return overrides
 
 
-def runs_of(trials_: Sequence[Trial]) -> list[tuple[str, ...]]:
-    """Every config that is to be trained, once: faults of one setting share the healthy arm."""
-    return list(dict.fromkeys(arm for trial in trials_ for arm in trial.arms.values()))
-
-
 def repair_table(
     trials_: Sequence[Trial], values: dict[tuple[str, ...], list[float]], metric: str, alpha: float, least_cost: float
 ) -> pd.DataFrame:
@@ -99,7 +96,8 @@ def repair_table(
             "setting": trial.case.setting, "fault": trial.case.fault, "seed": trial.case.seed, "metric": metric,
             "healthy": np.mean(healthy), "faulted": np.mean(faulted), "cost": cost,
             "harmful": harm.verdict == "refuted" and not cost < least_cost, "detected": trial.detected,
-            "prescription": " ".join(trial.prescription), "random_fix": " ".join(trial.random),
+            "rules": " ".join(trial.rules), "prescription": " ".join(trial.prescription),
+            "random_fix": " ".join(trial.random),
         }  # fmt: skip
         for arm in ("treated", "random"):
             result = _test(faulted, values[trial.arms[arm]], metric, alpha) if arm in trial.arms else None
