@@ -1,4 +1,5 @@
-"""`python -m flowgrad validate FILE [FILE ...]`: do these files follow the report schema?"""
+"""`python -m flowgrad validate FILE [FILE ...]`: do these reports follow the schema, and their verdicts from the
+observations beside them?"""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import flowgrad
+from flowgrad.recomputation import OBSERVATIONS, recompute
+from flowgrad.report import from_xml
 from flowgrad.report.schema import Problem, examine
 
 VALID, INVALID, UNREADABLE = 0, 1, 2
@@ -31,7 +34,15 @@ def _validate(file: str) -> int:
     if isinstance(checked, Problem):
         print(f"{file}:{checked.line}: {checked.reason}")
         return INVALID
-    print(f"{file}: valid")
+    found = recompute(from_xml(data), Path(file).parent)
+    for problem in found.problems:
+        print(f"{file}: {problem}")
+    if found.problems:
+        return INVALID
+    told = f"; {found.agreed} verdict(s) follow from {OBSERVATIONS}" if found.agreed else ""
+    if found.missing:
+        told = f"; {found.missing} is not beside it, so that no verdict was computed anew"
+    print(f"{file}: valid{told}")
     return VALID
 
 
@@ -39,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m flowgrad", description="FlowGrad's tools for reports.")
     parser.add_argument("--version", action="version", version=f"flowgrad {_version()}")
     commands = parser.add_subparsers(dest="command", required=True)
-    validate = commands.add_parser("validate", help="check report files against the schema")
+    validate = commands.add_parser("validate", help="check report files against the schema, and their verdicts against the observations")
     validate.add_argument("files", nargs="+", metavar="FILE", help="report as XML")
     return parser
 

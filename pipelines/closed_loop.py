@@ -9,9 +9,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from flowgrad.statistics import PRIMARY, significance
 from pipelines import console, results
 from pipelines.checks import check_fixes, check_settings, check_trial
-from pipelines.comparison import comparisons, observe, significance
+from pipelines.comparison import comparisons, observe
 from pipelines.composition import composed, tuned_overrides
 from pipelines.data import cache_folder, load
 from pipelines.diagnosis import Diagnosis
@@ -76,10 +77,10 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             config.workers or cores(),
             lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"),
         )
-    planned = comparisons(rounds)
+    planned = comparisons(rounds, config.comparison.aa_offset)
     table = significance(observed.observations, planned, config.comparison.metrics, config.comparison.alpha)
     validations = results.write_proof(folder, observed, table, diagnoses, config.comparison.metrics[0])
     results.write_reports(folder, diagnoses, data, book, validations)
-    for _, line in table[table["test"] != "wilcoxon"].iterrows():
+    for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         _logger.info("%s, %s: %s", line["comparison"], line["metric"], line["verdict"])
     console.print_outcome(diagnoses, table, folder)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from flowgrad.statistics import PRIMARY
 from pipelines.diagnosis import Diagnosis
 from pipelines.results import command
 from pipelines.tables import rounded
@@ -42,7 +43,7 @@ def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: P
             rows.add_row("  change", escape(diagnosis.prescription.shell))
         elif diagnosis.prescription:
             rows.add_row("  next", escape(diagnosis.prescription.shell) + " (no rounds left)")
-    for _, line in table[table["test"] != "wilcoxon"].iterrows():
+    for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         rows.add_row(escape(str(line["comparison"])), _proof(line))
     console.print(rows)
     # Not in the table: what is to be pasted must not be wrapped.

@@ -27,7 +27,8 @@ ARROWS = {
     "trackers": {"measurements", "measures", "report", "rules"},
     "__init__": {"errors", "prescription", "report", "rules", "trackers"},
     "testing": {"report", "trackers"},
-    "__main__": {"__init__", "report"},
+    "recomputation": {"errors", "report", "statistics"},
+    "__main__": {"__init__", "recomputation", "report"},
 }
 TORCH = {
     "testing.py",

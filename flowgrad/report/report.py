@@ -109,6 +109,11 @@ class Validation(_Canonical):
     """Which comparisons the adjustment covers."""
     comparison: str = ""
     """Name of the comparison in `significance.csv`."""
+    baseline_arm: str = ""
+    """Arms as `observations.csv` names them."""
+    treated_arm: str = ""
+    alpha: float | None = None
+    """Level of the verdict."""
     observations_sha256: str = ""
     """Hash of the file of observations that the test was computed from."""
 

@@ -1,5 +1,6 @@
 """Tests of whether a change helped, on statsmodels and SciPy."""
 
+from flowgrad.statistics.comparisons import CONTROL, OBSERVATION_COLUMNS, PRIMARY, Comparison, significance
 from flowgrad.statistics.equivalence import EquivalenceResult, tost
 from flowgrad.statistics.multiplicity import benjamini_hochberg, holm
 from flowgrad.statistics.nested import NestedResult, halves, nested_f, random_products
@@ -11,6 +12,10 @@ from flowgrad.statistics.result import TestResult, verdict
 from flowgrad.statistics.rows import CrossedResult, RowTestValidity, crossed_t, variance_ratio
 
 __all__ = [
+    "CONTROL",
+    "OBSERVATION_COLUMNS",
+    "PRIMARY",
+    "Comparison",
     "CrossedResult",
     "EquivalenceResult",
     "Interval",
@@ -32,6 +37,7 @@ __all__ = [
     "paired_t",
     "random_products",
     "seeds_needed",
+    "significance",
     "sign_test",
     "tost",
     "variance_ratio",

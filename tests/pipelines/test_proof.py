@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from flowgrad.statistics import holm
-from pipelines.comparison import OBSERVATION_COLUMNS, comparisons, round_comparison, significance, validation
+from flowgrad.statistics import OBSERVATION_COLUMNS, holm, significance
+from pipelines.comparison import comparisons, round_comparison, validation
 
 COLUMNS = [
     "experiment",
@@ -49,7 +49,7 @@ def arms():
 
 
 def test_columns_and_plan(arms):
-    table = significance(observations(**arms), comparisons(2), ["mse"], 0.05)
+    table = significance(observations(**arms), comparisons(2, 0), ["mse"], 0.05)
     assert list(table.columns[: len(COLUMNS)]) == COLUMNS
     assert table["comparison"].tolist() == [
         name
@@ -57,11 +57,11 @@ def test_columns_and_plan(arms):
         for _ in ("paired_t", "wilcoxon")
     ]
     assert round_comparison(1, 1) == "treated_vs_baseline"
-    assert comparisons(0)[0].name == "aa"
+    assert comparisons(0, 0)[0].name == "aa"
 
 
 def test_figures_are_those_of_the_arms(arms):
-    table = significance(observations(**arms), comparisons(2), ["mse"], 0.05).set_index(["comparison", "test"])
+    table = significance(observations(**arms), comparisons(2, 0), ["mse"], 0.05).set_index(["comparison", "test"])
     whole = table.loc[("treated_vs_baseline", "paired_t")]
     reference = stats.ttest_rel(arms["treated"], arms["baseline"])
     assert whole["p"] == pytest.approx(reference.pvalue)
@@ -74,7 +74,7 @@ def test_figures_are_those_of_the_arms(arms):
 
 
 def test_control_stands_alone(arms):
-    table = significance(observations(**arms), comparisons(2), ["mse"], 0.05).set_index(["comparison", "test"])
+    table = significance(observations(**arms), comparisons(2, 0), ["mse"], 0.05).set_index(["comparison", "test"])
     control = table.loc[("aa", "paired_t")]
     assert control["p_adjusted"] == control["p"]
     assert np.isnan(control["gap_closed"])
@@ -83,7 +83,7 @@ def test_control_stands_alone(arms):
 
 def test_worse_is_refuted(arms):
     table = significance(
-        observations(**{**arms, "treated": arms["baseline"] + 1 + arms["tuned"]}), comparisons(1), ["mse"], 0.05
+        observations(**{**arms, "treated": arms["baseline"] + 1 + arms["tuned"]}), comparisons(1, 0), ["mse"], 0.05
     )
     assert table.loc[0, "verdict"] == "refuted"
     assert table.loc[0, "gap_closed"] < 0
@@ -91,7 +91,7 @@ def test_worse_is_refuted(arms):
 
 def test_a_baseline_that_diverged_is_compared_by_sign(arms, caplog):
     """A t-test over NaN says nothing; ten finite runs against ten that diverged still say something."""
-    table = significance(observations(**{**arms, "baseline": [np.nan] * 10}), comparisons(1), ["mse"], 0.05)
+    table = significance(observations(**{**arms, "baseline": [np.nan] * 10}), comparisons(1, 0), ["mse"], 0.05)
     first = table.iloc[0]
     assert (first["test"], first["wins"], first["verdict"]) == ("sign", 10, "confirmed")
     assert first["p"] == pytest.approx(2 * 0.5**10)
@@ -99,7 +99,7 @@ def test_a_baseline_that_diverged_is_compared_by_sign(arms, caplog):
 
 
 def test_validation_is_the_primary_test(arms):
-    table = significance(observations(**arms), comparisons(2), ["mse"], 0.05)
+    table = significance(observations(**arms), comparisons(2, 0), ["mse"], 0.05)
     proof = validation(table, "round1_vs_baseline", "mse", "abc")
     line = table[(table["comparison"] == "round1_vs_baseline") & (table["test"] == "paired_t")].iloc[0]
     assert (proof.test, proof.unit, proof.n, proof.family) == ("paired_t", "seed", 10, "rounds of this run")
