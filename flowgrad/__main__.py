@@ -1,5 +1,6 @@
-"""`python -m flowgrad validate FILE [FILE ...]`: do these reports follow the schema, and their verdicts from the
-observations beside them?"""
+"""`python -m flowgrad validate FILE ...`: do these reports follow the schema, and their verdicts from the observations
+beside them? `python -m flowgrad evidence`: what the confidence in each rule's fix rests on, and adding to it.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +11,29 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import flowgrad
+from flowgrad.collecting import trials_of
+from flowgrad.errors import FlowGradError
+from flowgrad.ledger import SHIPPED, Ledger
 from flowgrad.recomputation import OBSERVATIONS, recompute
 from flowgrad.report import from_xml
 from flowgrad.report.schema import Problem, examine
+from flowgrad.rules import RuleBook
 
 VALID, INVALID, UNREADABLE = 0, 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 all files hold, 1 one does not, 2 one cannot be read. Bad usage raises SystemExit(2)."""
+    """Exit status of `validate`: 0 all files hold, 1 one does not, 2 one cannot be read; of `evidence`: 0 done, 2 bad
+    input. Bad usage raises SystemExit(2).
+    """
     arguments = _parser().parse_args(argv)
-    return max([_validate(file) for file in arguments.files])
+    if arguments.command == "validate":
+        return max([_validate(file) for file in arguments.files])
+    try:
+        return _add(arguments.folders, arguments.into) if arguments.what == "add" else _show(arguments.files)
+    except FlowGradError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNREADABLE
 
 
 def _validate(file: str) -> int:
@@ -46,12 +59,48 @@ def _validate(file: str) -> int:
     return VALID
 
 
+def _add(folders: Sequence[str], into: str) -> int:
+    target = Path(into)
+    before = Ledger.load(target) if target.exists() else Ledger()
+    after = before.plus(trial for folder in folders for trial in trials_of(folder))
+    try:
+        after.write(target)
+    except OSError as error:
+        print(f"error: {target}: cannot be written: {error.strerror}", file=sys.stderr)
+        return UNREADABLE
+    print(f"{target}: {len(after.trials)} trial(s), {len(after.trials) - len(before.trials)} of them new")
+    return VALID
+
+
+def _show(files: Sequence[str]) -> int:
+    ledger = Ledger.load(SHIPPED, *files)
+    print(f"{'rule':<24} {'trials':>6} {'confirmed':>9} {'refuted':>7} {'confidence':>10}  95 % interval")
+    for rule in RuleBook.load(ledger=ledger).values():
+        if rule.fix is None:
+            continue
+        known = ledger.confidence(rule.id, rule.sha256)
+        print(
+            f"{rule.id:<24} {known.trials:>6} {known.confirmed:>9} {known.refuted:>7} {known.value:>10.2f}  "
+            f"{known.low:.2f} to {known.high:.2f}{'  not prescribed by default' if known.refutes else ''}"
+        )
+    return VALID
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m flowgrad", description="FlowGrad's tools for reports.")
     parser.add_argument("--version", action="version", version=f"flowgrad {_version()}")
     commands = parser.add_subparsers(dest="command", required=True)
-    validate = commands.add_parser("validate", help="check report files against the schema, and their verdicts against the observations")
+    validate = commands.add_parser(
+        "validate", help="check report files against the schema, and their verdicts against the observations"
+    )
     validate.add_argument("files", nargs="+", metavar="FILE", help="report as XML")
+    evidence = commands.add_parser("evidence", help="validated runs behind the confidence in each rule's fix")
+    kinds = evidence.add_subparsers(dest="what", required=True)
+    show = kinds.add_parser("show", help="trials and confidence of every shipped rule with a fix")
+    show.add_argument("files", nargs="*", metavar="FILE", help="further trials, beside the shipped ones")
+    add = kinds.add_parser("add", help="collect the trials of finished runs in a file of your own")
+    add.add_argument("folders", nargs="+", metavar="FOLDER", help="run folder")
+    add.add_argument("--into", required=True, metavar="FILE", help="CSV file; made where it is missing")
     return parser
 
 

@@ -13,5 +13,9 @@ class ReportError(FlowGradError):
     """A report that does not follow `flowgrad/report/report.xsd`, or a file that is no report."""
 
 
+class EvidenceError(FlowGradError):
+    """A file of validated runs that cannot be used."""
+
+
 class StatisticsError(FlowGradError):
     """Observations that cannot be tested: missing pairs, too few seeds, non-finite or constant values."""

@@ -28,16 +28,25 @@ class Confidence:
     """Lower end of the 95 % equal-tailed credible interval."""
     high: float
     """Upper end of the same interval."""
+    refuted: int = 0
+    """Validated runs in which the fix made things worse."""
+
+    @property
+    def refutes(self) -> bool:
+        """Whether the fix made things worse more often than better: it is not prescribed by default then."""
+        return self.refuted > self.confirmed
 
 
-def posterior(confirmed: int = 0, trials: int = 0) -> Confidence:
-    """Confidence after `confirmed` of `trials` validations confirmed the fix.
+def posterior(confirmed: int = 0, trials: int = 0, refuted: int = 0) -> Confidence:
+    """Confidence after `confirmed` of `trials` validations confirmed the fix and `refuted` showed it to do harm.
 
     Raises:
-        ValueError: unless 0 <= confirmed <= trials.
+        ValueError: unless 0 <= confirmed, 0 <= refuted, and both together are trials at most.
     """
     if not 0 <= confirmed <= trials:
         raise ValueError(f"confirmed={confirmed} must lie between 0 and trials={trials}")
+    if not 0 <= refuted <= trials - confirmed:
+        raise ValueError(f"refuted={refuted} must lie between 0 and the {trials - confirmed} trials not confirmed")
     a, b = confirmed + 0.5, trials - confirmed + 0.5
     low, high = (float(end) for end in beta.ppf((0.025, 0.975), a, b))
-    return Confidence(a / (a + b), "measured" if trials else "prior", trials, confirmed, low, high)
+    return Confidence(a / (a + b), "measured" if trials else "prior", trials, confirmed, low, high, refuted)

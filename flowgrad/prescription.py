@@ -43,12 +43,13 @@ class Prescription:
         return " ".join(shlex.quote(override) for override in self.overrides)
 
 
-def prescribe(findings: Sequence[Finding], config: DictConfig) -> Prescription:
+def prescribe(findings: Sequence[Finding], config: DictConfig, *, refuted: bool = False) -> Prescription:
     """The change that the most severe findings with a fix agree on.
 
     Less severe findings wait for the next round: a learning rate that is too high looks like much else. Where two
     findings set one path to different values, the one with more confidence wins (the more severe, then the earlier,
-    on a tie), and the other's whole fix waits. A fix that would change nothing is none.
+    on a tie), and the other's whole fix waits. A fix that would change nothing is none. One that validated runs have
+    refuted (`Confidence.refutes`) is left out, unless `refuted` asks for it.
 
     Raises:
         RuleError: a fix names a path that the config lacks, or scales a value that is no number.
@@ -60,6 +61,12 @@ def prescribe(findings: Sequence[Finding], config: DictConfig) -> Prescription:
     overruled: dict[str, str] = {}
     acting: str | None = None
     for finding, change in _effective(findings, config):
+        if finding.confidence.refutes and not refuted:
+            known = finding.confidence
+            overruled[finding.rule_id] = (
+                f"refuted: worse in {known.refuted} of {known.trials} validated runs, better in {known.confirmed}"
+            )
+            continue
         acting = acting or finding.severity
         if finding.severity != acting:
             overruled[finding.rule_id] = f"waits for the next round: {acting} findings are treated first"

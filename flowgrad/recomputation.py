@@ -43,9 +43,8 @@ def recompute(report: Report | RunReport, folder: Path) -> Recomputed:
     for name in (OBSERVATIONS, SIGNIFICANCE):
         if not (folder / name).is_file():
             return Recomputed(0, (), name)
-    problems = [
-        f"{found.rule}: {problem}" for found, proof in validated if (problem := _disagreement(proof, folder)) is not None
-    ]
+    checked = ((found.rule, _disagreement(proof, folder)) for found, proof in validated)
+    problems = [f"{rule}: {problem}" for rule, problem in checked if problem is not None]
     return Recomputed(len(validated) - len(problems), tuple(problems), "")
 
 

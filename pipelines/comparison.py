@@ -16,6 +16,7 @@ from pipelines.data import Data
 from pipelines.evaluation import higher_is_better
 from pipelines.workers import outcomes
 
+
 @dataclass(frozen=True)
 class Observed:
     """Everything the arms gave."""

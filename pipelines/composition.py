@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-SHARED_WITH_TUNED = ("dataset", "seeds", "training.threads", "training.cutoff", "rules")
+SHARED_WITH_TUNED = ("dataset", "seeds", "training.threads", "training.cutoff", "rules", "evidence")
 """Overrides that hold for the tuned arm too: those that say what is measured and not how it is trained."""
 
 
@@ -44,7 +44,7 @@ def config_sha256(config: DictConfig) -> str:
     kept = {
         key: value
         for key, value in plain.items()
-        if key not in ("job", "seeds", "dataset", "workers", "trial", "hydra")
+        if key not in ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra")
     }
     return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(kept), sort_keys=True).encode()).hexdigest()
 

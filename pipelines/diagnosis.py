@@ -51,7 +51,9 @@ def diagnose(
     """Train on the diagnosis seed with trackers, and say what the rule book makes of it."""
     trained = train(config, data, config.seeds.diagnosis, watched=True, observers=observers)
     findings = tuple((seen, book.evaluate(seen)) for seen in trained.measurements)
-    prescription = prescribe([finding for _, found in findings for finding in found], config)
+    prescription = prescribe(
+        [finding for _, found in findings for finding in found], config, refuted=config.evidence.prescribe_refuted
+    )
     return Diagnosis(number, config, overrides, trained, findings, prescription)
 
 
@@ -130,7 +132,7 @@ def _overrides(finding: Finding, diagnosis: Diagnosis) -> tuple:
     own = diagnosis.prescription.by_rule.get(finding.rule_id)
     if own is not None:
         return own
-    return prescribe([finding], diagnosis.config).by_rule.get(finding.rule_id, ())
+    return prescribe([finding], diagnosis.config, refuted=True).by_rule.get(finding.rule_id, ())
 
 
 def _flowgrad_version() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from flowgrad.ledger import SHIPPED, Ledger
 from flowgrad.prescription import has_path
 from flowgrad.rules import RuleBook
 
@@ -27,14 +28,20 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
 
     Raises:
         RuleError: names file, rule and position of the first thing that is wrong.
+        EvidenceError: a file of `config.evidence.files` holds no trials.
     """
     plain = OmegaConf.to_container(config.rules, resolve=True)
     assert isinstance(plain, dict)
     rules = {str(rule_id): rule for rule_id, rule in plain.items()}
-    book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders))
+    book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders), ledger=_ledger(config))
     paths = list(_paths(config))
     book.check_fix_paths(lambda path: has_path(config, path), suggest=paths)
     return book
+
+
+def _ledger(config: DictConfig) -> Ledger:
+    files = [*([SHIPPED] if config.evidence.shipped else []), *config.evidence.files]
+    return Ledger.load(*files) if files else Ledger()
 
 
 def _origins(rules: dict[str, Any], task: Sequence[str], folders: Sequence[str]) -> dict[str, str]:

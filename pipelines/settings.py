@@ -66,6 +66,10 @@ class FaultBenchmarkSettings(JobSettings):
     """Whether the prescribed fixes are tried on the seeds of the proof, beside random ones."""
     repair_seeds: int = MISSING
     """Diagnosed seeds, from the first, whose prescriptions are tried."""
+    repair_kinds: list[str] = MISSING
+    """Kinds of faults whose prescriptions are tried: `run`, `row`."""
+    repair_random: bool = MISSING
+    """Whether random fixes are tried beside them."""
     least_cost: float = MISSING
     """Relative loss of the metric below which a fault of a run counts as harmless."""
 
@@ -263,6 +267,18 @@ class ComparisonSettings:
 
 
 @dataclass
+class EvidenceSettings:
+    """Which validated runs the findings' confidence rests on."""
+
+    shipped: bool = True
+    """This project's own, `flowgrad/conf/evidence.csv`."""
+    files: list[str] = field(default_factory=list)
+    """Further files of trials, as `python -m flowgrad evidence add` writes them."""
+    prescribe_refuted: bool = False
+    """Whether a fix is prescribed that made things worse more often than better."""
+
+
+@dataclass
 class SeedSettings:
     """Seeds of training. Diagnosis and proof never share one."""
 
@@ -288,6 +304,7 @@ class Settings:
     comparison: ComparisonSettings = MISSING
     rules: dict[str, Any] = field(default_factory=dict)
     """The rule book: id -> rule."""
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
     seeds: SeedSettings = field(default_factory=SeedSettings)
     rounds: int = 4
     """At most so many rounds of diagnose-and-fix."""

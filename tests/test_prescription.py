@@ -274,3 +274,12 @@ def test_text_that_a_shell_would_read_otherwise(value):
     prescription = prescribe([finding(set={"optimizer.name": value})], CONFIG)
     (override,) = OverridesParser.create().parse_overrides(shlex.split(prescription.shell))
     assert override.value() == value
+
+
+def test_a_refuted_fix_waits_to_be_asked_for():
+    refuted = replace(finding("bad", scale={"optimizer.lr": 0.1}), confidence=posterior(1, 4, 3))
+    config = OmegaConf.create({"optimizer": {"lr": 0.05}})
+    left_out = prescribe([refuted], config)
+    assert not left_out
+    assert left_out.overruled["bad"] == "refuted: worse in 3 of 4 validated runs, better in 1"
+    assert prescribe([refuted], config, refuted=True).overrides == ("optimizer.lr=0.005",)

@@ -53,6 +53,7 @@ def causal_model(
         rows=_row_list(finding, table, shown),
         fix=tuple(overrides),
         deferred=deferred,
+        rule_sha256=finding.rule_sha256,
     )
 
 

@@ -109,13 +109,13 @@ class Validation(_Canonical):
     """Which comparisons the adjustment covers."""
     comparison: str = ""
     """Name of the comparison in `significance.csv`."""
+    observations_sha256: str = ""
+    """Hash of the file of observations that the test was computed from."""
     baseline_arm: str = ""
     """Arms as `observations.csv` names them."""
     treated_arm: str = ""
     alpha: float | None = None
     """Level of the verdict."""
-    observations_sha256: str = ""
-    """Hash of the file of observations that the test was computed from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +138,8 @@ class CausalModel(_Canonical):
     deferred: str = ""
     """Why the fix is not part of this round's prescription; empty where it is, and where no config is at hand."""
     validation: Validation | None = None
+    rule_sha256: str = ""
+    """`Rule.sha256`: which condition and fix a validation speaks of."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,6 +88,8 @@ def _confidence(confidence: Confidence) -> str:
     if confidence.basis == "prior":
         return f"{confidence.value:.2f} (prior: no validated run behind it)"
     basis = f"{confidence.basis}: {confidence.confirmed} of {confidence.trials} confirmed"
+    if confidence.refuted:
+        basis += f", {confidence.refuted} refuted"
     return f"{confidence.value:.2f} ({basis}, 95% interval {confidence.low:.2f} to {confidence.high:.2f})"
 
 

@@ -46,6 +46,11 @@ class Condition:
         tree, used = read_expression(text, tuple(names))
         return cls(text, used, tree)
 
+    @property
+    def canonical(self) -> str:
+        """The expression without what does not matter: spaces, needless brackets, how numbers are spelled."""
+        return ast.unparse(self._tree)
+
     def holds(self, values: Mapping[str, float]) -> bool:
         """Whether the condition is true of `values`. A missing name is unknown, as NaN is."""
         return bool(_evaluate(self._tree, self._columns(values)).true)

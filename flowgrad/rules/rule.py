@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -73,6 +75,19 @@ class Rule:
     source: str = ""
     """`FILE:LINE` (or `command line`) where the rule was read."""
 
+    @property
+    def sha256(self) -> str:
+        """What a trial of the rule speaks of: a hash of when it fires, which rows it names, and what it changes."""
+        fix = self.fix or Fix()
+        said = [
+            self.subject,
+            self.condition.canonical,
+            "" if self.rows is None else self.rows.canonical,
+            self.share_weight,
+            [sorted(fix.set.items()), sorted(fix.scale.items()), sorted(fix.copy.items()), sorted(fix.rows)],
+        ]
+        return hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -106,3 +121,5 @@ class Finding:
     fix: Fix | None = None
     measured: Mapping[str, float] = field(default_factory=dict)
     """The scalars that the rule was evaluated on, for `fix.copy`."""
+    rule_sha256: str = ""
+    """`Rule.sha256`."""

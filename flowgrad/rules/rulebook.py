@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from flowgrad.errors import RuleError
-from flowgrad.evidence import Confidence, posterior
+from flowgrad.ledger import Ledger
 from flowgrad.measurements import Measurements
 from flowgrad.measures import VOCABULARY
 from flowgrad.rules.condition import BoolArray, Condition
@@ -32,17 +32,21 @@ class RuleBook(Mapping[str, Rule]):
 
     rules: Mapping[str, Rule]
     """By id, in book order."""
+    ledger: Ledger = field(default_factory=Ledger.load)
+    """Trials that the findings' confidence rests on; the shipped ones, if none are given."""
 
     @classmethod
-    def load(cls, *paths: str | Path, vocabulary: Vocabulary = VOCABULARY) -> RuleBook:
+    def load(cls, *paths: str | Path, vocabulary: Vocabulary = VOCABULARY, ledger: Ledger | None = None) -> RuleBook:
         """Reads YAML files and folders of them (every `*.yaml`, by name); without paths, the shipped rules.
 
-        A rule in a later file replaces the one of the same id in an earlier file, as a whole.
+        A rule in a later file replaces the one of the same id in an earlier file, as a whole. Confidence rests on
+        `ledger`, on the shipped one if None.
 
         Raises:
             RuleError: as `FILE:LINE: rule 'id': ...`, for the first thing that is wrong.
         """
-        return cls(validate(read_entries(*(paths or (SHIPPED,))).values(), vocabulary))
+        rules = validate(read_entries(*(paths or (SHIPPED,))).values(), vocabulary)
+        return cls(rules, Ledger.load() if ledger is None else ledger)
 
     @classmethod
     def from_mapping(
@@ -50,6 +54,7 @@ class RuleBook(Mapping[str, Rule]):
         mapping: Mapping[str, Any],
         vocabulary: Vocabulary = VOCABULARY,
         sources: Mapping[str, str] | None = None,
+        ledger: Ledger | None = None,
     ) -> RuleBook:
         """The same checks on rules that are composed already: id -> mapping of plain values (what Hydra gives).
 
@@ -60,7 +65,7 @@ class RuleBook(Mapping[str, Rule]):
         """
         origins = sources or {}
         entries = (Entry(rule_id, content, origins.get(rule_id, "config")) for rule_id, content in mapping.items())
-        return cls(validate(entries, vocabulary))
+        return cls(validate(entries, vocabulary), Ledger.load() if ledger is None else ledger)
 
     def __getitem__(self, rule_id: str) -> Rule:
         return self.rules[rule_id]
@@ -115,28 +120,18 @@ class RuleBook(Mapping[str, Rule]):
         table = _row_table(measurements)
         return table.iloc[:0] if rule.rows is None else _named_rows(rule.rows, measurements)
 
-    def evaluate(
-        self, measurements: Measurements, evidence: Mapping[str, Confidence] | None = None
-    ) -> tuple[Finding, ...]:
-        """Findings of all rules on this kind of subject whose condition holds, most severe first, then book order.
-
-        Args:
-            measurements: what a tracker saw.
-            evidence: rule id -> how often its fix was confirmed; a rule that is missing has the prior.
-        """
+    def evaluate(self, measurements: Measurements) -> tuple[Finding, ...]:
+        """Findings of all rules on this kind of subject whose condition holds, most severe first, then book order."""
         measured = {name: float(value) for name, value in measurements.scalars.items()} | self.shares(measurements)
-        trials = evidence or {}
         fired = [rule for rule in self._on(measurements) if rule.condition.holds(measured)]
         fired.sort(key=lambda rule: -SEVERITIES.index(rule.severity))
-        return tuple(_finding(rule, measurements, measured, trials.get(rule.id)) for rule in fired)
+        return tuple(_finding(rule, measurements, measured, self.ledger) for rule in fired)
 
     def _on(self, measurements: Measurements) -> Iterator[Rule]:
         return (rule for rule in self.rules.values() if rule.subject == measurements.kind)
 
 
-def _finding(
-    rule: Rule, measurements: Measurements, measured: Mapping[str, float], confidence: Confidence | None
-) -> Finding:
+def _finding(rule: Rule, measurements: Measurements, measured: Mapping[str, float], ledger: Ledger) -> Finding:
     thresholds = rule.condition.thresholds()
     rows = None
     if rule.rows is not None and "rows" in measurements.tables:
@@ -150,7 +145,7 @@ def _finding(
         implies=rule.implies,
         action=rule.action,
         expected_effect=rule.expected_effect,
-        confidence=posterior() if confidence is None else confidence,
+        confidence=ledger.confidence(rule.id, rule.sha256),
         risk=rule.risk,
         evidence=tuple(
             Evidence(name, measured.get(name, math.nan), thresholds.get(name)) for name in rule.condition.names
@@ -158,6 +153,7 @@ def _finding(
         rows=rows,
         fix=rule.fix,
         measured=measured,
+        rule_sha256=rule.sha256,
     )
 
 

@@ -89,14 +89,15 @@ def _test(
 ) -> TestResult | None:
     """The test of one comparison. None for the check where it cannot be made."""
     pairs = pairs_of(observations, comparison, metric)
+    before, after = pairs.baseline.tolist(), pairs.treated.tolist()
     better = _higher_is_better(observations, metric)
     try:
-        return test(pairs.baseline, pairs.treated, metric=metric, higher_is_better=better, alpha=alpha)
+        return test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
     except StatisticsError as error:
         if test is not paired_t:
             return None
         _logger.warning("%s: %s; the sign test stands in", comparison.name, error)
-        return sign_test(pairs.baseline, pairs.treated, metric=metric, higher_is_better=better, alpha=alpha)
+        return sign_test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
 
 
 def _higher_is_better(observations: pd.DataFrame, metric: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from pipelines.composition import composed, config_sha256
 from pipelines.data import Data, cache_folder, load
 from pipelines.fault_benchmark.cases import Case, cases
 from pipelines.fault_benchmark.observation import Found, Task, observe
-from pipelines.fault_benchmark.repair import RepairRate, repair_rate, repair_table, trials
+from pipelines.fault_benchmark.repair import RepairRate, ledger_of, observation_table, repair_rate, repair_table, trials
 from pipelines.fault_benchmark.scores import share_interval
 from pipelines.fault_benchmark.scoring import by_setting, case_table, measure_table, score_table
 from pipelines.peer import peer_available
@@ -54,7 +55,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     if config.job.peer and not peer:
         _logger.warning("the peer library is not installed, so it is not scored: pip install 'flowgrad[bench]'")
     data = load(config)
-    for name in ("cases", "measures", "scores", "settings", "repairs"):
+    for name in ("cases", "measures", "scores", "settings", "repairs", "observations", "trials"):
         for path in folder.glob(f"{name}.*"):
             path.unlink()
     with console.progress() as bar:
@@ -62,7 +63,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         table = case_table(planned, found, book)
         write_csv(table, folder / "cases.csv")
         write_csv(measure_table(planned, found), folder / "measures.csv")
-        repairs = _repair(planned, found, book, data, config, bar) if config.job.repair else pd.DataFrame()
+        repairs = _repair(planned, found, book, data, config, bar, folder) if config.job.repair else pd.DataFrame()
     harmless = set()
     if len(repairs):
         write_table(repairs, folder, "repairs")
@@ -71,7 +72,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         harmless -= set(zip(harmful["fault"], harmful["setting"], strict=True))
     scores = score_table(table, harmless)
     if len(repairs):
-        scores = pd.concat([scores, _repair_lines(repair_rate(repairs))], ignore_index=True)
+        scores = pd.concat([scores, _repair_lines(repair_rate(repairs), config.job.repair_random)], ignore_index=True)
     write_table(scores, folder, "scores", [name for name in (*_SHOWN, "p") if name in scores])
     write_table(by_setting(table), folder, "settings")
     _print(scores, folder)
@@ -103,9 +104,17 @@ def _diagnose(
 
 
 def _repair(
-    planned: Sequence[Case], found: Sequence[Found], book: RuleBook, data: Data, config: DictConfig, bar: Progress
+    planned: Sequence[Case],
+    found: Sequence[Found],
+    book: RuleBook,
+    data: Data,
+    config: DictConfig,
+    bar: Progress,
+    folder: Path,
 ) -> pd.DataFrame:
-    tried = trials(planned, found, book, list(config.job.seeds)[: config.job.repair_seeds])
+    job = config.job
+    diagnosed = list(job.seeds)[: job.repair_seeds]
+    tried = trials(planned, found, book, kinds=job.repair_kinds, seeds=diagnosed, random=job.repair_random)
     seeds = list(config.seeds.test)
     configs = {arm: composed(arm) for trial in tried for arm in trial.arms.values()}
     # A fix that takes back what the fault did gives the healthy config again; it is trained once.
@@ -120,21 +129,29 @@ def _repair(
         bar.advance(doing)
     values = {arm: trained[key] for arm, key in hashes.items()}
     metrics = {trial.arms["healthy"]: trial.case.config.comparison.metrics[0] for trial in tried}
-    tables = []
+    tables, observations = [], []
     for metric in dict.fromkeys(metrics.values()):
         part = [trial for trial in tried if metrics[trial.arms["healthy"]] == metric]
-        tables.append(repair_table(part, values, metric, config.comparison.alpha, config.job.least_cost))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        tables.append(repair_table(part, values, metric, config.comparison.alpha, job.least_cost))
+        observations.append(observation_table(part, values, metric, seeds))
+    if not tables:
+        return pd.DataFrame()
+    repairs = pd.concat(tables, ignore_index=True)
+    write_csv(pd.concat(observations, ignore_index=True), folder / "observations.csv")
+    sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()
+    ledger_of(repairs, book, config.name, sha256).write(folder / "trials.csv")
+    return repairs
 
 
-def _repair_lines(rate: RepairRate) -> pd.DataFrame:
+def _repair_lines(rate: RepairRate, random: bool) -> pd.DataFrame:
     lines = []
-    for method, count in (("flowgrad", rate.repaired), ("random fix", rate.repaired_at_random)):
+    counts = {"flowgrad": rate.repaired} | ({"random fix": rate.repaired_at_random} if random else {})
+    for method, count in counts.items():
         low, high = share_interval(count, rate.trials)
         lines.append(
             {"method": method, "kind": "repair", "fault": "repair rate", "runs": rate.trials, "hits": count,
              "recall": count / rate.trials if rate.trials else float("nan"), "low": low, "high": high,
-             "p": rate.p if method == "flowgrad" else float("nan")}
+             "p": rate.p if random and method == "flowgrad" else float("nan")}
         )  # fmt: skip
     return pd.DataFrame(lines)
 

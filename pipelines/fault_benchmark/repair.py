@@ -15,9 +15,11 @@ from scipy.stats import binomtest
 
 from flowgrad.errors import FlowGradError, StatisticsError
 from flowgrad.evidence import posterior
+from flowgrad.ledger import Ledger
+from flowgrad.ledger import Trial as Validated
 from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, Rule, RuleBook
-from flowgrad.statistics import TestResult, paired_t, sign_test
+from flowgrad.statistics import OBSERVATION_COLUMNS, TestResult, paired_t, sign_test
 from pipelines.checks import check_settings
 from pipelines.composition import composed, with_overrides
 from pipelines.evaluation import higher_is_better
@@ -34,26 +36,44 @@ class Trial:
     detected: bool
     """A right rule acts."""
     arms: dict[str, tuple[str, ...]]
-    """Arm -> overrides: `healthy`, `faulted`, `random`, and `treated` where anything is prescribed."""
+    """Arm -> overrides: `healthy`, `faulted`, `treated` where anything is prescribed, `random` where asked for."""
     rules: tuple[str, ...]
     """Whose fixes make the prescription."""
     prescription: tuple[str, ...]
     random: tuple[str, ...]
 
 
-def trials(cases: Sequence[Case], found: Sequence[Found], book: RuleBook, seeds: Sequence[int]) -> list[Trial]:
-    """One trial of each fault of a run that ought to be repaired, and of each of these diagnosis seeds."""
+def trials(
+    cases: Sequence[Case],
+    found: Sequence[Found],
+    book: RuleBook,
+    *,
+    kinds: Sequence[str],
+    seeds: Sequence[int],
+    random: bool,
+) -> list[Trial]:
+    """One trial of each fault that ought to be repaired, and of each of these diagnosis seeds.
+
+    Args:
+        cases: what was diagnosed.
+        found: what that showed.
+        book: rules that it was judged by.
+        kinds: kinds of faults: `run`, `row`.
+        seeds: diagnosis seeds.
+        random: whether a random fix is tried too.
+    """
     chosen = []
     for case, seen in zip(cases, found, strict=True):
-        if case.kind != "run" or case.seed not in seeds or all(book[rule].fix is None for rule in case.rules):
+        if case.kind not in kinds or case.seed not in seeds or all(book[rule].fix is None for rule in case.rules):
             continue
-        random = _random_fix(case, book)
         arms = {"healthy": case.healthy, "faulted": case.overrides}
-        arms["random"] = tuple(with_overrides(case.overrides, random))
+        drawn = _random_fix(case, book) if random else ()
+        if random:
+            arms["random"] = tuple(with_overrides(case.overrides, drawn))
         if seen.prescription:
             arms["treated"] = tuple(with_overrides(case.overrides, seen.prescription))
         detected = bool(set(seen.acting) & set(case.rules))
-        chosen.append(Trial(case, detected, arms, seen.acting, seen.prescription, random))
+        chosen.append(Trial(case, detected, arms, seen.acting, seen.prescription, drawn))
     return chosen
 
 
@@ -93,7 +113,8 @@ def repair_table(
         harm = _test(healthy, faulted, metric, alpha)
         cost = _cost(healthy, faulted, metric)
         line = {
-            "setting": trial.case.setting, "fault": trial.case.fault, "seed": trial.case.seed, "metric": metric,
+            "kind": trial.case.kind, "setting": trial.case.setting, "fault": trial.case.fault,
+            "table": trial.case.table, "seed": trial.case.seed, "metric": metric, "n": len(faulted),
             "healthy": np.mean(healthy), "faulted": np.mean(faulted), "cost": cost,
             "harmful": harm.verdict == "refuted" and not cost < least_cost, "detected": trial.detected,
             "rules": " ".join(trial.rules), "prescription": " ".join(trial.prescription),
@@ -103,9 +124,52 @@ def repair_table(
             result = _test(faulted, values[trial.arms[arm]], metric, alpha) if arm in trial.arms else None
             line[arm] = np.mean(values[trial.arms[arm]]) if arm in trial.arms else float("nan")
             line[f"p_{arm}"] = result.p if result else float("nan")
-            line[f"{arm}_verdict"] = result.verdict if result else "nothing prescribed"
+            line[f"{arm}_verdict"] = result.verdict if result else "none"
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def observation_table(
+    trials_: Sequence[Trial], values: dict[tuple[str, ...], list[float]], metric: str, seeds: Sequence[int]
+) -> pd.DataFrame:
+    """What every arm of every trial gave: one line a seed; columns `OBSERVATION_COLUMNS`."""
+    better = higher_is_better(metric)
+    lines: list[tuple] = []
+    for trial in trials_:
+        case = trial.case
+        name = experiment_of(case.fault, case.table, case.setting, case.seed)
+        for arm, overrides in trial.arms.items():
+            lines += [
+                (name, arm, seed, metric, value, better) for seed, value in zip(seeds, values[overrides], strict=True)
+            ]
+    return pd.DataFrame(lines, columns=list(OBSERVATION_COLUMNS))
+
+
+def experiment_of(fault: str, table: str, setting: str, seed: int) -> str:
+    """Name of a trial among the observations."""
+    return f"{fault}{f' of {table}' if table else ''} in {setting}, diagnosis seed {seed}"
+
+
+def ledger_of(repairs: pd.DataFrame, book: RuleBook, name: str, observations_sha256: str) -> Ledger:
+    """The trials as evidence: each rule whose fix was part of a prescription, once a trial."""
+    told = []
+    for line in repairs[repairs["treated_verdict"] != "none"].to_dict("records"):
+        fault = experiment_of(line["fault"], line["table"], line["setting"], line["seed"])
+        told += [
+            Validated(
+                rule=rule,
+                rule_sha256=book[rule].sha256,
+                experiment=f"{name}: {fault}",
+                comparison="treated_vs_faulted",
+                metric=line["metric"],
+                n=line["n"],
+                p=line["p_treated"],
+                verdict=line["treated_verdict"],
+                observations_sha256=observations_sha256,
+            )
+            for rule in line["rules"].split()
+        ]
+    return Ledger().plus(told)
 
 
 def _test(before: Sequence[float], after: Sequence[float], metric: str, alpha: float) -> TestResult:
@@ -140,7 +204,7 @@ class RepairRate:
 
 def repair_rate(table: pd.DataFrame) -> RepairRate:
     """How often the prescription repairs, and whether luck would do."""
-    asked = table[table["detected"]]
+    asked = table[table["detected"] & (table["kind"] == "run")]
     own, random = (asked[f"{arm}_verdict"] == "confirmed" for arm in ("treated", "random"))
     only_own, only_random = int((own & ~random).sum()), int((random & ~own).sum())
     discordant = only_own + only_random

@@ -92,7 +92,13 @@ def repairs(*pairs):
     verdict = {True: "confirmed", False: "inconclusive"}
     return pd.DataFrame(
         [
-            {"harmful": True, "detected": True, "treated_verdict": verdict[own], "random_verdict": verdict[random]}
+            {
+                "kind": "run",
+                "harmful": True,
+                "detected": True,
+                "treated_verdict": verdict[own],
+                "random_verdict": verdict[random],
+            }
             for own, random in pairs
         ]
     )
@@ -101,7 +107,8 @@ def repairs(*pairs):
 def test_the_repair_rate_is_that_of_faults_found():
     table = repairs((True, False), (True, False), (True, True), (False, True), (False, False))
     table.loc[len(table)] = {
-        "harmful": True, "detected": False, "treated_verdict": "inconclusive", "random_verdict": "confirmed",
+        "kind": "run", "harmful": True, "detected": False, "treated_verdict": "inconclusive",
+        "random_verdict": "confirmed",
     }  # fmt: skip
     rate = repair_rate(table)
     assert (rate.trials, rate.repaired, rate.repaired_at_random) == (5, 3, 2)

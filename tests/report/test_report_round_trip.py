@@ -62,9 +62,8 @@ validations = st.builds(
     counts,
     texts,
     *[numbers] * 8,
-    texts,
-    texts,
-    texts,
+    *[texts] * 5,
+    st.none() | numbers,
 )
 findings = st.builds(
     CausalModel,
@@ -73,7 +72,14 @@ findings = st.builds(
     st.sampled_from(SEVERITIES),
     *[texts] * 4,
     st.builds(
-        Confidence, probabilities, st.sampled_from(["prior", "measured"]), counts, counts, probabilities, probabilities
+        Confidence,
+        probabilities,
+        st.sampled_from(["prior", "measured"]),
+        counts,
+        counts,
+        probabilities,
+        probabilities,
+        counts,
     ),
     texts,
     st.lists(st.builds(Evidence, texts, numbers, st.none() | numbers), max_size=2).map(tuple),

@@ -1,6 +1,7 @@
 import copy
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import yaml
 
 from flowgrad.errors import RuleError
 from flowgrad.evidence import posterior
+from flowgrad.ledger import Ledger, Trial
 from flowgrad.measurements import Measure, Measurements
 from flowgrad.rules import Evidence, Fix, RuleBook
 
@@ -465,8 +467,21 @@ def test_evidence_of_a_value_nobody_measured_is_nan():
 
 def test_confidence_comes_from_the_evidence_given():
     both = book(zombie=ZOMBIE, plain=PLAIN)
-    findings = both.evaluate(seen(), {"zombie": posterior(9, 10), "elsewhere": posterior(1, 1)})
-    assert [finding.confidence for finding in findings] == [posterior(9, 10), posterior()]
+    known = both["zombie"].sha256
+    trials = [
+        Trial(rule, sha256, "e", "treated_vs_baseline", "mse", 10, 0.01, verdict, str(number))
+        for number, (rule, sha256, verdict) in enumerate(
+            [
+                ("zombie", known, "confirmed"),
+                ("zombie", known, "refuted"),
+                ("zombie", known, "inconclusive"),
+                ("zombie", "another fix", "confirmed"),
+                ("elsewhere", known, "confirmed"),
+            ]
+        )
+    ]
+    findings = replace(both, ledger=Ledger(tuple(trials))).evaluate(seen())
+    assert [finding.confidence for finding in findings] == [posterior(1, 3, 1), posterior()]
 
 
 def test_findings_go_by_severity_then_by_the_book():

@@ -1,0 +1,65 @@
+"""Trials from the folders of validated runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from flowgrad.errors import EvidenceError
+from flowgrad.ledger import Ledger, Trial
+from flowgrad.recomputation import recompute
+from flowgrad.report import Report, RunReport, read
+
+TRIALS = "trials.csv"
+"""What an experiment over many faults leaves in its folder."""
+
+
+def trials_of(folder: str | Path) -> tuple[Trial, ...]:
+    """Every validated prescription of a run, once for each rule whose fix was in it.
+
+    Reads the reports in the folder, and `trials.csv` where there is one. A rule that names several subjects counts
+    once. Verdicts are computed anew from the observations first.
+
+    Raises:
+        EvidenceError: a folder without validated fixes, or a verdict that does not follow from the observations.
+        ReportError: a report that cannot be read.
+    """
+    folder = Path(folder)
+    if (folder / TRIALS).is_file():
+        return Ledger.load(folder / TRIALS).trials
+    reports = sorted(folder.glob("report*.xml"))
+    if not reports:
+        raise EvidenceError(f"{folder}: there is no report*.xml and no {TRIALS}; name the folder of a run")
+    found = tuple(trial for path in reports for trial in _of_report(path))
+    if not found:
+        raise EvidenceError(f"{folder}: no report holds a validated fix")
+    return Ledger().plus(found).trials
+
+
+def _of_report(path: Path) -> Iterator[Trial]:
+    report = read(path)
+    checked = recompute(report, path.parent)
+    if checked.missing:
+        raise EvidenceError(f"{path}: {checked.missing} is not beside it; a verdict is not taken on trust")
+    if checked.problems:
+        raise EvidenceError(f"{path}: {checked.problems[0]}")
+    for part in report.reports if isinstance(report, RunReport) else (report,):
+        yield from _of_part(part, report.run.id if report.run else part.layer)
+
+
+def _of_part(part: Report, experiment: str) -> Iterator[Trial]:
+    for finding in part.findings:
+        proof = finding.validation
+        if proof is None or not finding.rule_sha256:
+            continue
+        yield Trial(
+            rule=finding.rule,
+            rule_sha256=finding.rule_sha256,
+            experiment=experiment,
+            comparison=proof.comparison,
+            metric=proof.metric,
+            n=proof.n,
+            p=proof.p_adjusted,
+            verdict=proof.verdict,
+            observations_sha256=proof.observations_sha256,
+        )
