@@ -8,7 +8,7 @@ from pathlib import Path
 from flowgrad.errors import EvidenceError
 from flowgrad.ledger import Ledger, Trial
 from flowgrad.recomputation import recompute
-from flowgrad.report import Report, RunReport, read
+from flowgrad.report import ClaimsReport, Report, RunReport, read
 
 TRIALS = "trials.csv"
 """What an experiment over many faults leaves in its folder."""
@@ -43,6 +43,8 @@ def _of_report(path: Path) -> Iterator[Trial]:
         raise EvidenceError(f"{path}: {checked.missing} is not beside it; a verdict is not taken on trust")
     if checked.problems:
         raise EvidenceError(f"{path}: {checked.problems[0]}")
+    if isinstance(report, ClaimsReport):
+        raise EvidenceError(f"{path}: these are claims, not the report of a run")
     for part in report.reports if isinstance(report, RunReport) else (report,):
         yield from _of_part(part, report.run.id if report.run else part.layer)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from flowgrad.errors import StatisticsError
-from flowgrad.report import CausalModel, Report, RunReport, Validation
+from flowgrad.report import AnyReport, CausalModel, ClaimsReport, RunReport, Validation
 from flowgrad.statistics import PRIMARY, Comparison, significance
 
 OBSERVATIONS, SIGNIFICANCE = "observations.csv", "significance.csv"
@@ -32,7 +32,7 @@ class Recomputed:
     """File that is not beside the report, so that nothing could be computed; empty otherwise."""
 
 
-def recompute(report: Report | RunReport, folder: Path) -> Recomputed:
+def recompute(report: AnyReport, folder: Path) -> Recomputed:
     """Test every validation of the report against `observations.csv` and `significance.csv` in `folder`.
 
     The second file says which comparisons make up a family; no figure is taken from it.
@@ -48,7 +48,9 @@ def recompute(report: Report | RunReport, folder: Path) -> Recomputed:
     return Recomputed(len(validated) - len(problems), tuple(problems), "")
 
 
-def _findings(report: Report | RunReport) -> Iterator[CausalModel]:
+def _findings(report: AnyReport) -> Iterator[CausalModel]:
+    if isinstance(report, ClaimsReport):
+        return  # its verdicts are of runs elsewhere
     for part in report.reports if isinstance(report, RunReport) else (report,):
         yield from part.findings
 

@@ -7,15 +7,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from omegaconf import DictConfig
 
-from flowgrad.statistics import PRIMARY, significance
+from flowgrad.statistics import PRIMARY, significance, user_significance
 from pipelines import console, results
 from pipelines.checks import check_fixes, check_settings, check_trial
 from pipelines.comparison import comparisons, observe
 from pipelines.composition import composed, tuned_overrides
 from pipelines.data import cache_folder, load
 from pipelines.diagnosis import Diagnosis
+from pipelines.evaluation import higher_is_better, metric_names
 from pipelines.rule_book import rule_book
 from pipelines.treatment import treat
 from pipelines.workers import cores
@@ -79,6 +81,16 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         )
     planned = comparisons(rounds, config.comparison.aa_offset)
     table = significance(observed.observations, planned, config.comparison.metrics, config.comparison.alpha)
+    first = metric_names(config.training.evaluation, config.training.cutoff)[0]
+    users = user_significance(
+        observed.by_user,
+        planned,
+        experiment=config.name,
+        metric=first,
+        higher_is_better=higher_is_better(first),
+        alpha=config.comparison.alpha,
+    )
+    table = pd.concat([table, users], ignore_index=True) if len(users) else table
     validations = results.write_proof(folder, observed, table, diagnoses, config.comparison.metrics[0])
     results.write_reports(folder, diagnoses, data, book, validations)
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():

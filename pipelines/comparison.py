@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
@@ -25,6 +26,8 @@ class Observed:
     """One line a seed, arm and metric; columns `OBSERVATION_COLUMNS`."""
     curves: Mapping[str, tuple[tuple[float, ...], ...]]
     """Arm -> validation loss by epoch, one tuple a seed."""
+    by_user: Mapping[str, np.ndarray]
+    """Arm -> its first metric, shape (seeds, users)."""
     interventions: pd.DataFrame
     """Everything that `tracker.auto_fix` did: arm, seed, table, step, factor, count, rows."""
 
@@ -41,11 +44,13 @@ def observe(
     experiment = next(iter(arms.values())).name
     rows: list[tuple[str, str, int, str, float, bool]] = []
     curves: dict[str, list[tuple[float, ...]]] = {arm: [] for arm in arms}
+    by_user: dict[str, list[tuple[float, ...]]] = {arm: [] for arm in arms}
     done: list[tuple] = []
     results = outcomes([(arms[arm], seed) for arm, seed in runs], data, workers)
     for (arm, seed), outcome in zip(runs, results, strict=True):
         rows += [(experiment, arm, seed, name, v, higher_is_better(name)) for name, v in outcome.metrics.items()]
         curves[arm].append(outcome.validation_losses)
+        by_user[arm].append(outcome.by_user)
         done += [
             (arm, seed, table, one.step, one.factor, len(one.rows), " ".join(map(str, one.rows)))
             for table, one in outcome.interventions
@@ -54,6 +59,7 @@ def observe(
     return Observed(
         pd.DataFrame(rows, columns=list(OBSERVATION_COLUMNS)),
         {arm: tuple(losses) for arm, losses in curves.items()},
+        {arm: np.array(values) for arm, values in by_user.items()},
         pd.DataFrame(done, columns=["arm", "seed", "table", *guard.COLUMNS]),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,37 +32,52 @@ def metric_names(kind: str, cutoff: int) -> tuple[str, ...]:
     return names[kind]
 
 
-def evaluate(kind: str, cutoff: int, model: MatrixFactorization, data: Data) -> dict[str, float]:
-    """Metrics on the test ratings, name -> value. NaN where the model's scores are not finite."""
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model does on the test ratings."""
+
+    metrics: dict[str, float]
+    """Name -> value. NaN where the model's scores are not finite."""
+    by_user: tuple[float, ...]
+    """The first metric by user, in order of their ids, of those with test ratings: the mean over theirs."""
+
+
+def evaluate(kind: str, cutoff: int, model: MatrixFactorization, data: Data) -> Evaluation:
+    """Metrics on the test ratings."""
     names = metric_names(kind, cutoff)
     with torch.no_grad():
-        values = _rating(model, data.test) if kind == "rating" else _ranking(model, data, cutoff)
-    return dict(zip(names, values, strict=True))
+        values, each = _rating(model, data.test) if kind == "rating" else _ranking(model, data, cutoff)
+    users, place = data.test.users.unique(return_inverse=True)
+    sums = torch.zeros(len(users), dtype=torch.float64).scatter_add_(0, place, each)
+    return Evaluation(dict(zip(names, values, strict=True)), tuple((sums / place.bincount()).tolist()))
 
 
-def _rating(model: MatrixFactorization, test: Examples) -> tuple[float, float, float]:
+def _rating(model: MatrixFactorization, test: Examples) -> tuple[tuple[float, float, float], Tensor]:
+    """The metrics, and each rating's squared error."""
     error = (model(test.users, test.items) - test.ratings).double()
-    mse = float(error.square().mean())
-    return mse, math.sqrt(mse), float(error.abs().mean())
+    squared = error.square()
+    mse = float(squared.mean())
+    return (mse, math.sqrt(mse), float(error.abs().mean())), squared
 
 
-def _ranking(model: MatrixFactorization, data: Data, cutoff: int) -> tuple[float, float, float]:
-    """Rank of each held-out item among all items that the user had not interacted with before.
+def _ranking(model: MatrixFactorization, data: Data, cutoff: int) -> tuple[tuple[float, float, float], Tensor]:
+    """The metrics, and each held-out item's NDCG, by its rank among all items that the user had not interacted with
+    before.
 
     Ties count half, so that a model with constant scores gets the middle rank and not the first.
     """
     scores = model.score_all(data.test.users).double()
     if not scores.isfinite().all():
-        return math.nan, math.nan, math.nan
+        return (math.nan, math.nan, math.nan), torch.full((len(scores),), math.nan, dtype=torch.float64)
     target = scores.gather(1, data.test.items[:, None])
     scores = scores.masked_fill(_seen(data), float("-inf"))
     # The held-out item may have been rated before in data with repeated pairs; it stays a candidate.
     scores.scatter_(1, data.test.items[:, None], target)
     rank = (scores > target).sum(dim=1).double() + ((scores == target).sum(dim=1) - 1) / 2
     hit = rank < cutoff
-    ndcg = float(torch.where(hit, 1 / torch.log2(rank + 2), 0.0).mean())
+    gain = torch.where(hit, 1 / torch.log2(rank + 2), 0.0)
     top = scores.topk(min(cutoff, data.n_items), dim=1).indices
-    return ndcg, float(hit.double().mean()), len(top.unique()) / data.n_items
+    return (float(gain.mean()), float(hit.double().mean()), len(top.unique()) / data.n_items), gain
 
 
 def _seen(data: Data) -> Tensor:

@@ -31,6 +31,8 @@ class Outcome:
 
     metrics: dict[str, float]
     """On the test ratings."""
+    by_user: tuple[float, ...]
+    """The first of them by user."""
     validation_losses: tuple[float, ...]
     """By epoch."""
     interventions: tuple[tuple[str, Intervention], ...] = ()
@@ -99,8 +101,8 @@ def cores() -> int:
 def _outcome(run: tuple[DictConfig, int], data: Data) -> Outcome:
     config, seed = run
     trained = train(config, data, seed)
-    metrics = evaluate(config.training.evaluation, config.training.cutoff, trained.model, data)
-    return Outcome(metrics, trained.validation_losses, trained.interventions)
+    found = evaluate(config.training.evaluation, config.training.cutoff, trained.model, data)
+    return Outcome(found.metrics, found.by_user, trained.validation_losses, trained.interventions)
 
 
 _data: Data | None = None

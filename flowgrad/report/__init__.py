@@ -1,6 +1,7 @@
 """Reports: their types, their XML and their plain text."""
 
 from flowgrad.report.build import build_report, causal_model, fix_without_config, with_validations
+from flowgrad.report.claims import Claim, ClaimsReport
 from flowgrad.report.overrides import override_text
 from flowgrad.report.report import (
     CausalModel,
@@ -14,11 +15,15 @@ from flowgrad.report.report import (
     Validation,
 )
 from flowgrad.report.schema import validate
+from flowgrad.report.structure import AnyReport
 from flowgrad.report.text import to_text
 from flowgrad.report.xml import from_xml, read, to_xml, write
 
 __all__ = [
+    "AnyReport",
     "CausalModel",
+    "Claim",
+    "ClaimsReport",
     "Metric",
     "Override",
     "Report",

@@ -6,13 +6,16 @@ from typing import Any
 
 from lxml import etree
 
+from flowgrad.report.claims import ClaimsReport
 from flowgrad.report.codec import codec, hints
 from flowgrad.report.report import Report, RunReport
-from flowgrad.report.structure import REPORT, RUN, RUN_REPORT, Attributes, Many, One, Shape, Text
+from flowgrad.report.structure import CLAIMS, REPORT, RUN, RUN_REPORT, AnyReport, Attributes, Many, One, Shape, Text
 
 
-def from_element(root: etree._Element) -> Report | RunReport:
+def from_element(root: etree._Element) -> AnyReport:
     """The report that a valid root element holds."""
+    if root.tag == CLAIMS.tag:
+        return ClaimsReport(**_fields(root, CLAIMS))
     if root.tag != RUN_REPORT.tag:
         return _report(root)
     parts = tuple(_report(element) for element in root if element.tag != RUN.tag)

@@ -15,7 +15,7 @@ from flowgrad.report.codec import canonical
 from flowgrad.rules.rule import Evidence
 
 
-class _Canonical:
+class Canonical:
     """Equality and hash by canonical form."""
 
     def __eq__(self, other: object) -> bool:
@@ -28,7 +28,7 @@ class _Canonical:
 
 
 @dataclass(frozen=True, eq=False)
-class RunIdentity(_Canonical):
+class RunIdentity(Canonical):
     """Which training a report speaks of."""
 
     id: str
@@ -47,7 +47,7 @@ class RunIdentity(_Canonical):
 
 
 @dataclass(frozen=True, eq=False)
-class Metric(_Canonical):
+class Metric(Canonical):
     """One measured scalar."""
 
     name: str
@@ -56,7 +56,7 @@ class Metric(_Canonical):
 
 
 @dataclass(frozen=True, eq=False)
-class RowRecord(_Canonical):
+class RowRecord(Canonical):
     """One row that a finding names: its id and the per-row measures behind it."""
 
     id: int | str
@@ -65,7 +65,7 @@ class RowRecord(_Canonical):
 
 
 @dataclass(frozen=True, eq=False)
-class RowList(_Canonical):
+class RowList(Canonical):
     """The rows that a finding names: how many, the first few, and the table that holds them all."""
 
     count: int
@@ -75,7 +75,7 @@ class RowList(_Canonical):
 
 
 @dataclass(frozen=True, eq=False)
-class Override(_Canonical):
+class Override(Canonical):
     """One change of the config."""
 
     path: str
@@ -88,7 +88,7 @@ class Override(_Canonical):
 
 
 @dataclass(frozen=True, eq=False)
-class Validation(_Canonical):
+class Validation(Canonical):
     """The paired test of a finding's fix on seeds that the diagnosis did not see."""
 
     verdict: str
@@ -119,7 +119,7 @@ class Validation(_Canonical):
 
 
 @dataclass(frozen=True, eq=False)
-class CausalModel(_Canonical):
+class CausalModel(Canonical):
     """A finding as the report tells it: premise, implication, action, expected effect, confidence."""
 
     type: str
@@ -143,7 +143,7 @@ class CausalModel(_Canonical):
 
 
 @dataclass(frozen=True, eq=False)
-class Report(_Canonical):
+class Report(Canonical):
     """Everything one tracker has to say about one subject."""
 
     kind: str
@@ -160,7 +160,7 @@ class Report(_Canonical):
 
 
 @dataclass(frozen=True, eq=False)
-class RunReport(_Canonical):
+class RunReport(Canonical):
     """Several reports of one run in one document (`flowgrad_report`)."""
 
     reports: tuple[Report, ...]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from flowgrad.evidence import Confidence
+from flowgrad.report.claims import Claim, ClaimsReport
 from flowgrad.report.report import (
     CausalModel,
     Metric,
@@ -23,6 +24,9 @@ from flowgrad.report.report import (
 from flowgrad.rules.rule import Evidence
 
 SCHEMA_VERSION = "1.0"
+
+AnyReport = Report | RunReport | ClaimsReport
+"""What a document may hold."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,15 @@ REPORT = Shape(
         Many("findings", CAUSAL_MODEL),
     ),
     elsewhere=("kind",),
+)
+
+CLAIMS = Shape(
+    ClaimsReport,
+    "flowgrad_claims",
+    (
+        Attributes("environment", "environment"),
+        Many("claims", Shape(Claim, "claim", (Text("statement"), Text("command"), Text("reason")))),
+    ),
 )
 
 RUN_REPORT = Shape(RunReport, "flowgrad_report", (One("run", RUN),), elsewhere=("reports",))

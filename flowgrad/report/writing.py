@@ -10,10 +10,21 @@ from lxml import etree
 from flowgrad.errors import ReportError
 from flowgrad.report.codec import canonical, codec, hints
 from flowgrad.report.report import Report, RunReport
-from flowgrad.report.structure import REPORT, RUN_REPORT, SCHEMA_VERSION, Attributes, Many, One, Shape, Text
+from flowgrad.report.structure import (
+    CLAIMS,
+    REPORT,
+    RUN_REPORT,
+    SCHEMA_VERSION,
+    AnyReport,
+    Attributes,
+    Many,
+    One,
+    Shape,
+    Text,
+)
 
 
-def to_element(report: Report | RunReport) -> etree._Element:
+def to_element(report: AnyReport) -> etree._Element:
     """The root element of a report.
 
     Raises:
@@ -21,10 +32,12 @@ def to_element(report: Report | RunReport) -> etree._Element:
     """
     if isinstance(report, Report):
         return _report(report)
-    root = etree.Element(RUN_REPORT.tag)
-    _fill(root, RUN_REPORT, report)
+    shape = RUN_REPORT if isinstance(report, RunReport) else CLAIMS
+    root = etree.Element(shape.tag)
+    _fill(root, shape, report)
     root.set("schema_version", SCHEMA_VERSION)
-    root.extend([_report(part) for part in report.reports])
+    if isinstance(report, RunReport):
+        root.extend([_report(part) for part in report.reports])
     return root
 
 

@@ -10,12 +10,12 @@ from lxml import etree
 from flowgrad.errors import ReportError
 from flowgrad.files import write_atomically
 from flowgrad.report.reading import from_element
-from flowgrad.report.report import Report, RunReport
 from flowgrad.report.schema import validate, validated
+from flowgrad.report.structure import AnyReport
 from flowgrad.report.writing import to_element
 
 
-def to_xml(report: Report | RunReport) -> bytes:
+def to_xml(report: AnyReport) -> bytes:
     """A whole document, UTF-8 with a declaration, indented by two spaces; equal input gives equal bytes.
 
     Attributes stand in the order of the fields, those of a mapping in the mapping's order. Numbers are xs:double
@@ -29,7 +29,7 @@ def to_xml(report: Report | RunReport) -> bytes:
     return data
 
 
-def from_xml(data: bytes | str) -> Report | RunReport:
+def from_xml(data: bytes | str) -> AnyReport:
     """The report in `data`; `from_xml(to_xml(report)) == report`.
 
     Attributes of `<training>` come back as int or float where their text is how Python spells that number, else as
@@ -41,7 +41,7 @@ def from_xml(data: bytes | str) -> Report | RunReport:
     return from_element(validated(data))
 
 
-def read(path: str | os.PathLike[str]) -> Report | RunReport:
+def read(path: str | os.PathLike[str]) -> AnyReport:
     """The report in a file.
 
     Raises:
@@ -54,7 +54,7 @@ def read(path: str | os.PathLike[str]) -> Report | RunReport:
         raise ReportError(f"{os.fspath(path)}: {error}") from error
 
 
-def write(report: Report | RunReport, path: str | os.PathLike[str]) -> None:
+def write(report: AnyReport, path: str | os.PathLike[str]) -> None:
     """Write a report, whole or not at all: a reader never sees half of it, and an older file survives a failure.
 
     Raises:

@@ -10,9 +10,12 @@ from flowgrad.statistics.power import detectable_effect, seeds_needed
 from flowgrad.statistics.resampling import Interval, bootstrap_interval, corrected_t
 from flowgrad.statistics.result import TestResult, verdict
 from flowgrad.statistics.rows import CrossedResult, RowTestValidity, crossed_t, variance_ratio
+from flowgrad.statistics.users import NOT_EVIDENCE, user_significance
+from flowgrad.statistics.variance import VarianceResult, variance_test
 
 __all__ = [
     "CONTROL",
+    "NOT_EVIDENCE",
     "OBSERVATION_COLUMNS",
     "PRIMARY",
     "Comparison",
@@ -23,6 +26,7 @@ __all__ = [
     "Pairs",
     "RowTestValidity",
     "TestResult",
+    "VarianceResult",
     "adjust",
     "benjamini_hochberg",
     "bootstrap_interval",
@@ -40,7 +44,9 @@ __all__ = [
     "sign_test",
     "significance",
     "tost",
+    "user_significance",
     "variance_ratio",
+    "variance_test",
     "verdict",
     "wilcoxon",
 ]

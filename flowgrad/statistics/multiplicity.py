@@ -29,8 +29,8 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
 
 def _adjusted(p_values: Sequence[float], method: str) -> list[float]:
     p = np.asarray(p_values, dtype=float)
-    adjusted = np.full(len(p), np.nan)
+    adjusted = p.copy()
     known = ~np.isnan(p)
-    if known.any():
+    if known.sum() > 1:  # one alone is as it is; statsmodels would collect garbage first, which takes a while
         adjusted[known] = multipletests(p[known], method=method)[1]
     return [float(value) for value in adjusted]

@@ -72,7 +72,7 @@ def test_a_run_that_diverges_ends_early_and_says_nan(composed, data):
     trained = train(config, data, 0, watched=True)
     assert len(trained.train_losses) < 50
     assert not math.isfinite(trained.train_losses[-1])
-    assert not math.isfinite(evaluate("rating", 10, trained.model, data)["mse"])
+    assert not math.isfinite(evaluate("rating", 10, trained.model, data).metrics["mse"])
     course = next(seen for seen in trained.measurements if seen.kind == "training")
     assert course.scalars["loss_nonfinite"] == 1
 
@@ -128,7 +128,7 @@ def test_ranking_metrics_against_loops(data, constant):
     if constant:
         for parameter in model.parameters():
             torch.nn.init.zeros_(parameter)
-    values = evaluate("ranking", 10, model, data)
+    values = evaluate("ranking", 10, model, data).metrics
     ndcg, hits = slow_ranking(model, data, 10)
     assert values["ndcg@10"] == pytest.approx(ndcg, rel=1e-9)
     assert values["hr@10"] == pytest.approx(hits)
@@ -141,16 +141,29 @@ def test_ranking_keeps_a_held_out_item_that_was_seen_before():
     ratings = make_ratings(5, 6, 25, 2, 0.1, 1.0, 0)
     data = Data(ratings, train=one, validation=one, test=one)
     model = model_of(data, biases=False)
-    assert evaluate("ranking", 6, model, data)["hr@6"] == 1
+    assert evaluate("ranking", 6, model, data).metrics["hr@6"] == 1
 
 
 def test_rating_metrics_against_numpy(data):
     model = model_of(data)
-    values = evaluate("rating", 10, model, data)
+    values = evaluate("rating", 10, model, data).metrics
     error = model(data.test.users, data.test.items).detach().numpy().astype(float) - data.test.ratings.numpy()
     assert values["mse"] == pytest.approx(np.mean(error**2))
     assert values["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)))
     assert values["mae"] == pytest.approx(np.mean(np.abs(error)))
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("rating", "mse"), ("ranking", "ndcg@10")])
+def test_users_make_up_the_first_metric(data, kind, metric):
+    """Weighted by how many test ratings each has, their means give the metric."""
+    found = evaluate(kind, 10, model_of(data), data)
+    users, counts = data.test.users.unique(return_counts=True)
+    assert len(found.by_user) == len(users)
+    assert np.average(found.by_user, weights=counts) == pytest.approx(found.metrics[metric])
+    model = model_of(data)
+    error = (model(data.test.users, data.test.items).detach() - data.test.ratings).double().square()
+    if kind == "rating":
+        assert found.by_user[3] == pytest.approx(float(error[data.test.users == users[3]].mean()), rel=1e-6)
 
 
 def test_number_of_workers_changes_nothing(composed, data):

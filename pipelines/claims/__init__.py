@@ -1,0 +1,1 @@
+"""What the README claims, computed again from raw data."""

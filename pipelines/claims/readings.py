@@ -1,0 +1,141 @@
+"""From what a run left in its folder to the figures of a claim. Each function is a `_target_` in conf/claims/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from statsmodels.stats.proportion import proportion_confint
+
+from flowgrad.errors import FlowGradError
+from flowgrad.statistics import PRIMARY, pair, variance_test
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What decides a claim; fields as in `flowgrad.report.Claim`."""
+
+    verdict: str
+    test: str
+    n: int
+    effect: float
+    ci_low: float = NAN
+    ci_high: float = NAN
+    p: float = NAN
+
+
+def difference(folders: Sequence[Path], comparison: str, metric: str) -> Reading:
+    """The primary test of a comparison of arms."""
+    table = _table(folders, "significance.csv")
+    chosen = table[(table["comparison"] == comparison) & (table["metric"] == metric) & table["test"].isin(PRIMARY)]
+    line = _one(chosen, f"{comparison}, {metric}", folders)
+    return Reading(
+        verdict=str(line["verdict"]),
+        test=f"{line['test']}: {metric}, treated minus baseline",
+        n=int(line["n"]),
+        effect=float(line["difference"]),
+        ci_low=float(line["ci_low"]),
+        ci_high=float(line["ci_high"]),
+        p=float(line["p_adjusted"]),
+    )
+
+
+def variance(folders: Sequence[Path], baseline: str, treated: str, metric: str, alpha: float = 0.05) -> Reading:
+    """Whether the metric varies less between seeds in the treated arm."""
+    pairs = pair(_table(folders, "observations.csv"), baseline, treated, metric)
+    found = variance_test(pairs.baseline.tolist(), pairs.treated.tolist(), metric=metric, alpha=alpha)
+    return Reading(
+        verdict={"lower": "confirmed", "higher": "refuted"}.get(found.verdict, "inconclusive"),
+        test=f"Pitman-Morgan: variance of {metric} over seeds, treated over baseline",
+        n=found.n,
+        effect=found.ratio,
+        ci_low=found.ci_low,
+        ci_high=found.ci_high,
+        p=found.p,
+    )
+
+
+def bar(
+    folders: Sequence[Path],
+    table: str,
+    where: Mapping[str, str],
+    column: str,
+    n: str,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    low: str | None = None,
+    high: str | None = None,
+) -> Reading:
+    """A figure of a table, held to a bar.
+
+    Args:
+        folders: run folders; one line among all their tables must fit.
+        table: file in them.
+        where: column -> value, which choose the line.
+        column: the figure.
+        n: column of how many cases are behind it.
+        at_least: the bar; or
+        at_most: the bar.
+        low: column of the lower end of its interval.
+        high: of the upper end.
+    """
+    lines = _table(folders, table)
+    for name, wanted in where.items():
+        lines = lines[lines[name].astype(str) == str(wanted)]
+    line = _one(lines, ", ".join(f"{name}={wanted}" for name, wanted in where.items()), folders)
+    value = float(line[column])
+    if (at_least is None) == (at_most is None):
+        raise FlowGradError(f"claim on {column}: name one bar, at_least or at_most")
+    met = value >= at_least if at_least is not None else value <= at_most  # type: ignore[operator]
+    told = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
+    return Reading(
+        verdict="confirmed" if met else "refuted",
+        test=f"{column}, {told}",
+        n=int(line[n]),
+        effect=value,
+        ci_low=float(line[low]) if low else NAN,
+        ci_high=float(line[high]) if high else NAN,
+    )
+
+
+def share(folders: Sequence[Path], table: str, column: str, value: str, at_least: float) -> Reading:
+    """Share of the lines of all tables in which `column` is `value`, with Wilson's interval, held to a bar."""
+    lines = _table(folders, table)
+    hits, n = int((lines[column] == value).sum()), len(lines)
+    if not n:
+        raise FlowGradError(f"{table} in {folders[0]} has no lines")
+    low, high = proportion_confint(hits, n, method="wilson")
+    met = hits / n >= at_least
+    told = f"share {value}, at least {at_least:g}"
+    return Reading("confirmed" if met else "refuted", told, n, hits / n, float(low), float(high))
+
+
+def silence(folders: Sequence[Path]) -> Reading:
+    """Nothing is prescribed."""
+    count = 0
+    for folder in folders:
+        content = yaml.safe_load(_file(folder, "prescription.yaml").read_text(encoding="utf-8"))
+        count += sum(len(stage["overrides"]) for stage in content["rounds"])
+    verdict = "refuted" if count else "confirmed"
+    return Reading(verdict, "overrides prescribed, at most 0", len(folders), float(count))
+
+
+def _file(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        raise FlowGradError(f"{folder} holds no {name}")
+    return folder / name
+
+
+def _table(folders: Sequence[Path], name: str) -> pd.DataFrame:
+    return pd.concat([pd.read_csv(_file(folder, name)) for folder in folders], ignore_index=True)
+
+
+def _one(lines: pd.DataFrame, what: str, folders: Sequence[Path]) -> pd.Series:
+    if len(lines) != 1:
+        raise FlowGradError(f"{len(lines)} lines for {what} in {', '.join(map(str, folders))}; one is needed")
+    return lines.iloc[0]

@@ -1,0 +1,110 @@
+"""The runs that claims rest on: each once, and none again that was finished before."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from flowgrad.errors import FlowGradError
+from flowgrad.files import write_atomically
+
+ROOT = Path(__file__).parents[2]
+_SOURCES = ("flowgrad", "pipelines", "datasets", "conf")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that came to its end, well or not."""
+
+    folder: Path
+    command: str
+    seconds: float
+    reason: str
+    """Why it failed; empty otherwise."""
+
+
+def command(overrides: Sequence[str]) -> str:
+    """What a person types to do the same."""
+    return " ".join(["python -m pipelines.run", *map(shlex.quote, overrides)])
+
+
+def done(folder: Path, run: str, overrides: Sequence[str]) -> Done | None:
+    """The run, where it was finished before with these overrides and this source code."""
+    try:
+        told = json.loads((folder / f"{run}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(told, dict) or (told.get("command"), told.get("source")) != (command(overrides), source_sha256()):
+        return None
+    return Done(folder / run, command(overrides), float(told["seconds"]), "")
+
+
+def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> Done:
+    """Run it in a process of its own, into `folder/run`; what it prints goes to `folder/run.log`.
+
+    Args:
+        folder: where all runs stand.
+        run: its name.
+        overrides: of `python -m pipelines.run`.
+        lock: descriptor that the process holds as long as it lives.
+    """
+    began = time.monotonic()
+    (folder / f"{run}.json").unlink(missing_ok=True)
+    words = [sys.executable, "-m", "pipelines.run", *overrides, f"hydra.run.dir={folder / run}"]
+    with open(folder / f"{run}.log", "wb") as log:
+        code = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, pass_fds=(lock,)).returncode
+    seconds = time.monotonic() - began
+    if code:
+        return Done(folder / run, command(overrides), seconds, f"exit code {code}: {_last_line(folder / f'{run}.log')}")
+    told = {"command": command(overrides), "source": source_sha256(), "seconds": round(seconds, 1)}
+    write_atomically(folder / f"{run}.json", json.dumps(told, indent=1).encode())
+    return Done(folder / run, command(overrides), seconds, "")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[int]:
+    """Nobody else writes into the folder meanwhile. Gives the lock's descriptor.
+
+    Raises:
+        FlowGradError: somebody does: another reproduction, or a run that outlived one that was killed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FlowGradError(
+                f"another reproduction writes into {folder}, or a run of one that was killed; wait for it, or name "
+                "another folder=..."
+            ) from None
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@cache
+def source_sha256() -> str:
+    """Hash of everything that a run's outcome rests on: code, configs, rules."""
+    found = hashlib.sha256()
+    for top in _SOURCES:
+        for path in sorted((ROOT / top).rglob("*")):
+            if path.suffix in (".py", ".yaml", ".csv", ".xsd") and "claims" not in path.relative_to(ROOT).parts:
+                found.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it printed nothing"
