@@ -9,37 +9,29 @@ A reproduction that was cut off goes on where it stopped; runs whose code or com
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_method
 from omegaconf import DictConfig
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from flowgrad.collecting import trials_of
 from flowgrad.errors import FlowGradError
-from flowgrad.report import Claim, ClaimsReport, write
+from flowgrad.ledger import Ledger
+from flowgrad.report import Claim
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import holm
 from pipelines import console
 from pipelines.claims.readings import NAN, Reading
 from pipelines.claims.runs import Done, done, locked, perform
+from pipelines.claims.settings import register, typed
+from pipelines.claims.table import print_claims, write_claims
 from pipelines.command_line import one_line
 from pipelines.run import BAD_INPUT, CONF
-from pipelines.settings import register
-from pipelines.tables import rounded, write_table
-
-COLUMNS = ["claim", "statement", "test", "n", "effect", "ci_low", "ci_high", "p", "p_adjusted", "verdict", "seconds",
-           "command"]  # fmt: skip
-_SHOWN = ["claim", "test", "n", "effect", "ci_low", "ci_high", "p_adjusted", "verdict", "seconds"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with initialize_config_dir(CONF, version_base="1.3"):
             config = compose("reproduce", overrides=given)
-            _check(config)
+        _check(config)
         return _reproduce(config)
     except BAD_INPUT as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
@@ -64,15 +56,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(config: DictConfig) -> None:
-    _known("only", config.only or [], config.claims.claims)
-    for name, claim in config.claims.claims.items():
-        _known(f"claims.{name}.runs", claim.runs, config.claims.runs)
-        try:
-            get_method(claim.read._target_)
-        except Exception as error:  # Hydra wraps whatever the import raised
-            raise FlowGradError(f"claims.{name}.read: {one_line(error)}") from error
+    if not 0 < config.alpha < 1:
+        raise FlowGradError(f"alpha={config.alpha} must lie between 0 and 1")
     if config.only is not None and not config.only:
         raise FlowGradError("only=[] chooses no claim")
+    _known("only", config.only or [], config.claims.claims)
+    _known("claims.evidence", config.claims.evidence, config.claims.runs)
+    for name in config.claims.claims:
+        where = f"claims.claims.{name}"
+        claim = typed(where, config.claims.claims[name])
+        if not claim.runs:
+            raise FlowGradError(f"{where}.runs is empty; a claim rests on one run or more")
+        _known(f"{where}.runs", claim.runs, config.claims.runs)
+        try:
+            get_method(claim.read.get("_target_") or "")
+        except Exception as error:  # Hydra wraps whatever the import raised
+            raise FlowGradError(f"{where}.read._target_: {one_line(error)}") from error
 
 
 def _known(where: str, names: Sequence[str], known: Mapping) -> None:
@@ -84,19 +83,24 @@ def _known(where: str, names: Sequence[str], known: Mapping) -> None:
 def _reproduce(config: DictConfig) -> int:
     folder = Path(config.folder).absolute()
     chosen = {str(name): c for name, c in config.claims.claims.items() if config.only is None or name in config.only}
-    runs = list(dict.fromkeys(str(run) for claim in chosen.values() for run in claim.runs))
-    with locked(folder) as lock, console.progress() as bar:
-        doing = bar.add_task("claims", total=len(runs))
-        finished: dict[str, Done] = {}
-        for run in runs:
-            bar.update(doing, description=f"claims: {run}")
-            overrides = list(config.claims.runs[run])
-            before = None if config.fresh else done(folder, run, overrides)
-            finished[run] = before or perform(folder, run, overrides, lock)
-            bar.advance(doing)
-    claims = _adjusted([_claim(name, claim, finished) for name, claim in chosen.items()], config.alpha)
-    _write(claims, config.claims.name, folder)
-    _print(claims, folder)
+    evidence = list(config.claims.evidence) if config.only is None else []
+    runs = list(dict.fromkeys([*(str(run) for claim in chosen.values() for run in claim.runs), *evidence]))
+    with locked(folder) as lock:
+        with console.progress() as bar:
+            doing = bar.add_task("claims", total=len(runs))
+            finished: dict[str, Done] = {}
+            for run in runs:
+                bar.update(doing, description=f"claims: {run}")
+                overrides = list(config.claims.runs[run])
+                before = None if config.fresh else done(folder, run, overrides)
+                finished[run] = before or perform(folder, run, overrides, lock)
+                bar.advance(doing)
+        claims = _adjusted([_claim(name, claim, finished) for name, claim in chosen.items()], config.alpha)
+        write_claims(claims, config.claims.name, folder)
+        if evidence and not any(finished[run].reason for run in evidence):
+            trials = [trial for run in evidence for trial in trials_of(finished[run].folder)]
+            Ledger().plus(trials).write(folder / "evidence.csv")
+    print_claims(claims, folder)
     return int(any(claim.verdict == "failed" for claim in claims))
 
 
@@ -129,45 +133,11 @@ def _claim(name: str, claim: DictConfig, finished: Mapping[str, Done]) -> Claim:
 
 def _adjusted(claims: Sequence[Claim], alpha: float) -> list[Claim]:
     """With Holm's adjustment over all claims of the document that are tests."""
-    from dataclasses import replace
-
     adjusted = []
     for claim, p in zip(claims, holm([claim.p for claim in claims]), strict=True):
         verdict = "inconclusive" if claim.verdict in ("confirmed", "refuted") and p >= alpha else claim.verdict
         adjusted.append(replace(claim, p_adjusted=p, verdict=verdict))
     return adjusted
-
-
-def _write(claims: Sequence[Claim], name: str, folder: Path) -> None:
-    table = _table(claims)
-    write_table(table, folder, "claims", COLUMNS)
-    confirmed = table[table["verdict"] == "confirmed"]
-    write_table(confirmed, folder, "claims_confirmed", ["statement", *COLUMNS[2:-1]])
-    packages = {package: version(package) for package in ("torch", "numpy", "scipy", "statsmodels")}
-    environment = {"python": platform.python_version(), **packages}
-    write(ClaimsReport(name, tuple(claims), environment), folder / "claims.xml")
-
-
-def _table(claims: Sequence[Claim]) -> pd.DataFrame:
-    names = {"claim": "id"}
-    lines = [{column: getattr(claim, names.get(column, column)) for column in [*COLUMNS, "reason"]} for claim in claims]
-    return pd.DataFrame(lines, columns=[*COLUMNS, "reason"])
-
-
-def _print(claims: Sequence[Claim], folder: Path) -> None:
-    shown = Table(box=box.SIMPLE_HEAD)
-    for name in _SHOWN:
-        shown.add_column(name, overflow="fold")
-    for _, line in rounded(_table(claims)[_SHOWN]).iterrows():
-        shown.add_row(*(escape(line[name]) for name in _SHOWN))
-    terminal = Console()
-    if not terminal.is_terminal:
-        terminal.width = 160
-    terminal.print(shown)
-    for claim in claims:
-        if claim.reason:
-            terminal.print(f"{claim.id}: {claim.reason}", markup=False, highlight=False, soft_wrap=True)
-    terminal.print(f"files: {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ class RowFaultCase:
     """A fault of rows, and which rules are right to name them."""
 
     rules: list[str] = MISSING
+    choice: str | None = None
+    """Choice of the group `fault`; null: the case's own name."""
     overrides: list[str] = field(default_factory=list)
     """Further overrides, such as `fault.strength=3`."""
 
@@ -56,7 +58,7 @@ class FaultBenchmarkSettings(JobSettings):
     controls: dict[str, list[str]] = MISSING
     """Healthy variants of every setting: id -> further overrides."""
     row_faults: dict[str, RowFaultCase] = MISSING
-    """Choice of the group `fault` -> how it is scored."""
+    """Name -> which fault, and how it is scored."""
     run_faults: dict[str, RunFaultCase] = MISSING
     peer: bool = MISSING
     """Whether the peer library watches the same runs."""

@@ -84,10 +84,7 @@ def bar(
         low: column of the lower end of its interval.
         high: of the upper end.
     """
-    lines = _table(folders, table)
-    for name, wanted in where.items():
-        lines = lines[lines[name].astype(str) == str(wanted)]
-    line = _one(lines, ", ".join(f"{name}={wanted}" for name, wanted in where.items()), folders)
+    line = _one(_where(_table(folders, table), where), _told(where), folders)
     value = float(line[column])
     if (at_least is None) == (at_most is None):
         raise FlowGradError(f"claim on {column}: name one bar, at_least or at_most")
@@ -103,12 +100,16 @@ def bar(
     )
 
 
-def share(folders: Sequence[Path], table: str, column: str, value: str, at_least: float) -> Reading:
-    """Share of the lines of all tables in which `column` is `value`, with Wilson's interval, held to a bar."""
-    lines = _table(folders, table)
+def share(
+    folders: Sequence[Path], table: str, where: Mapping[str, str], column: str, value: str, at_least: float
+) -> Reading:
+    """Share of the lines (as in `bar`) of all tables in which `column` is `value`, with Wilson's interval, held to a
+    bar.
+    """
+    lines = _where(_table(folders, table), where)
     hits, n = int((lines[column] == value).sum()), len(lines)
     if not n:
-        raise FlowGradError(f"{table} in {folders[0]} has no lines")
+        raise FlowGradError(f"no line of {table} in {', '.join(map(str, folders))} has {_told(where)}")
     low, high = proportion_confint(hits, n, method="wilson")
     met = hits / n >= at_least
     told = f"share {value}, at least {at_least:g}"
@@ -133,6 +134,16 @@ def _file(folder: Path, name: str) -> Path:
 
 def _table(folders: Sequence[Path], name: str) -> pd.DataFrame:
     return pd.concat([pd.read_csv(_file(folder, name)) for folder in folders], ignore_index=True)
+
+
+def _where(lines: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:
+    for name, wanted in where.items():
+        lines = lines[lines[name].astype(str) == str(wanted)]
+    return lines
+
+
+def _told(where: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={wanted}" for name, wanted in where.items())
 
 
 def _one(lines: pd.DataFrame, what: str, folders: Sequence[Path]) -> pd.Series:

@@ -83,12 +83,13 @@ def _of_setting(config: DictConfig, task: Sequence[str], name: str) -> Iterator[
             made = _seeded(_composed(f"job.controls.{control} in {where}", plain), seed)
             yield Case("control", control, control, name, "", seed, made, overrides, overrides, ())
         for fault, spec in _chosen(job.row_faults, job.only_faults):
-            if base.training.evaluation != "rating" and fault in OF_LABELS:
+            choice = spec.choice or fault
+            if base.training.evaluation != "rating" and choice in OF_LABELS:
                 continue  # clicks carry no labels that could disagree
             for table in job.tables:
-                if fault == "dead" and SIDES.get(table) == "items" and target(base, "loss").draws_from_catalogue:
+                if choice == "dead" and SIDES.get(table) == "items" and target(base, "loss").draws_from_catalogue:
                     continue  # no item is dead that is drawn as a negative
-                plain = (*healthy, f"fault={fault}", f"fault.table={table}", *spec.overrides)
+                plain = (*healthy, f"fault={choice}", f"fault.table={table}", *spec.overrides)
                 overrides = (*plain, f"fault.seed={seed}", f"seeds.diagnosis={seed}")
                 made = _seeded(_composed(f"job.row_faults.{fault} in {where}", plain), seed)
                 yield Case("row", fault, fault, name, table, seed, made, overrides, healthy, tuple(spec.rules))
