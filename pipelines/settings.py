@@ -113,6 +113,25 @@ class TrackerOverheadSettings(JobSettings):
 
 
 @dataclass
+class CalibrationSettings(JobSettings):
+    """How often the tests reject where there is nothing to find."""
+
+    _target_: str = "pipelines.calibration.job.run"
+    first_seed: int = MISSING
+    """Of the runs, whose seeds follow each other; apart from those of diagnosis and proof."""
+    pairs: int = MISSING
+    """Seeds a test."""
+    tests: int = MISSING
+    """Tests of each setting, of which no two share a run."""
+    resamples: int = MISSING
+    """How often the same runs are dealt into other tests, for a finer figure without an interval."""
+    settings: dict[str, list[str]] = MISSING
+    """Configurations: id -> overrides."""
+    only: list[str] | None = None
+    """Settings to run; null: all."""
+
+
+@dataclass
 class DatasetSettings:
     """Which ratings, and how they are split. `_target_` makes a `datasets.ratings.Ratings`."""
 
@@ -326,6 +345,7 @@ def register() -> None:
         "job": JobSettings,
         "fault_benchmark": FaultBenchmarkSettings,
         "tracker_overhead": TrackerOverheadSettings,
+        "calibration": CalibrationSettings,
         "movielens": MovieLensSettings,
         "ratings_csv": RatingsCsvSettings,
         "synthetic": SyntheticSettings,

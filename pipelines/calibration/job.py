@@ -1,0 +1,114 @@
+"""The job: train every run, deal them into A/A comparisons, one table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from flowgrad.errors import FlowGradError
+from flowgrad.files import write_atomically
+from flowgrad.rules.suggestion import did_you_mean
+from flowgrad.statistics import OBSERVATION_COLUMNS
+from pipelines import console, results
+from pipelines.calibration.table import POOLED, SHOWN, Pool, calibration_table
+from pipelines.checks import check_settings
+from pipelines.composition import composed, shared_overrides
+from pipelines.data import load
+from pipelines.evaluation import higher_is_better
+from pipelines.tables import rounded, write_csv, write_table
+from pipelines.workers import cores, outcomes
+
+_logger = logging.getLogger(__name__)
+LEAST_PAIRS = 3
+"""A test of variances needs as many."""
+
+
+def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder: Path) -> None:
+    """Write `calibration.{csv,md,tex}` and the runs' `observations.csv` into `folder`.
+
+    Args:
+        config: the composed config; its `job` node says what is trained and how often.
+        task: the overrides that it was composed from; those of data sets hold for every setting.
+        sources: not used.
+        folder: run folder; every file is written there, whole or not at all.
+
+    Raises:
+        FlowGradError: bad config, before anything is trained; a run that diverges.
+    """
+    check_settings(config)
+    configs = _settings(config, task)
+    results.clear(folder)
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+    job = config.job
+    seeds = range(job.first_seed, job.first_seed + 2 * job.pairs * job.tests)
+    pools, observations = {}, []
+    with console.progress() as bar:
+        training = bar.add_task("train", total=len(seeds) * len(configs))
+        for name, made in configs.items():
+            bar.update(training, description=f"train: {name}")
+            pools[name], lines = _train(name, made, seeds, config.workers or cores(), bar)
+            observations += lines
+            write_csv(pd.DataFrame(observations, columns=list(OBSERVATION_COLUMNS)), folder / "observations.csv")
+        bar.update(training, description="test")
+        table = calibration_table(pools, job.pairs, job.resamples, config.comparison.alpha)
+    write_table(table, folder, "calibration", SHOWN)
+    _print(table, folder)
+
+
+def _settings(config: DictConfig, task: Sequence[str]) -> dict[str, DictConfig]:
+    job = config.job
+    for key, least in {"pairs": LEAST_PAIRS, "tests": 1, "resamples": 0}.items():
+        if job[key] < least:
+            raise FlowGradError(f"job.{key}={job[key]} must be at least {least}")
+    for name in job.only or ():
+        if name not in job.settings:
+            raise FlowGradError(f"job.only names {name!r}{did_you_mean(name, list(job.settings))}")
+    found = {}
+    for name in job.only or job.settings:
+        found[str(name)] = composed([*job.settings[name], *shared_overrides(task)])
+        check_settings(found[str(name)])
+    if not found:
+        raise FlowGradError("job.settings is empty; name at least one")
+    return found
+
+
+def _train(name: str, config: DictConfig, seeds: range, workers: int, bar: Progress) -> tuple[Pool, list[tuple]]:
+    data = load(config)
+    names = list(config.comparison.metrics)
+    metrics: dict[str, list[float]] = {metric: [] for metric in names}
+    users: list[tuple[float, ...]] = []
+    lines: list[tuple] = []
+    for seed, outcome in zip(seeds, outcomes([(config, seed) for seed in seeds], data, workers), strict=True):
+        if not np.isfinite(list(outcome.metrics.values())).all():
+            raise FlowGradError(f"job.settings.{name}: seed {seed} diverged; choose a configuration that trains")
+        for metric in names:
+            metrics[metric].append(outcome.metrics[metric])
+            lines.append((name, "aa", seed, metric, outcome.metrics[metric], higher_is_better(metric)))
+        users.append(outcome.by_user)
+        bar.advance(bar.task_ids[-1])
+    _logger.info("%s: %d runs; mean %s", name, len(users), {m: float(np.mean(v)) for m, v in metrics.items()})
+    return Pool({metric: np.array(values) for metric, values in metrics.items()}, np.array(users)), lines
+
+
+def _print(table: pd.DataFrame, folder: Path) -> None:
+    shown = Table(box=box.SIMPLE_HEAD)
+    for name in SHOWN[1:]:
+        shown.add_column(name, overflow="fold")
+    for _, line in rounded(table[table["setting"] == POOLED][SHOWN[1:]]).iterrows():
+        shown.add_row(*(escape(value) for value in line))
+    terminal = Console()
+    if not terminal.is_terminal:
+        terminal.width = 160
+    terminal.print(shown)
+    terminal.print("all settings together; each by itself in calibration.csv", highlight=False)
+    terminal.print(f"files: {folder}", markup=False, highlight=False, soft_wrap=True)
