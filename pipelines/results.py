@@ -89,7 +89,8 @@ def command(overrides: Sequence[str]) -> str:
 def clear(folder: Path) -> None:
     """Remove what an earlier run left in this folder: files of two runs side by side would contradict each other."""
     for pattern in ("report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
-                    "interventions.csv", "significance.*", "learning_curves.png", "overhead.*", "calibration.*"):  # fmt: skip
+                    "interventions.csv", "significance.*", "learning_curves.png", "overhead.*",
+                    "calibration.*"):  # fmt: skip
         for path in folder.glob(pattern):
             path.unlink()
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from flowgrad.statistics import (
@@ -38,6 +40,18 @@ class Arms:
     """The evaluation's first metric by user, shape (pairs, users)."""
     spread: float
     """Standard deviation of the primary metric over seeds, known from all runs."""
+
+    @cached_property
+    def user_lines(self) -> pd.DataFrame:
+        """What the significance table says of users."""
+        metric = next(iter(self.metrics))
+        return user_significance(
+            {"baseline": self.users[0], "treated": self.users[1]},
+            [Comparison("treated_vs_baseline", "baseline", "treated", "a/a")],
+            experiment="calibration",
+            metric=metric,
+            higher_is_better=higher_is_better(metric),
+        )
 
 
 @dataclass(frozen=True)
@@ -128,16 +142,7 @@ def _users(test: str) -> Callable[[Arms, float], bool]:
     """A line of the significance table about users, as a run prints it."""
 
     def rejects(arms: Arms, alpha: float) -> bool:
-        metric = next(iter(arms.metrics))
-        table = user_significance(
-            {"baseline": arms.users[0], "treated": arms.users[1]},
-            [Comparison("treated_vs_baseline", "baseline", "treated", "a/a")],
-            experiment="calibration",
-            metric=metric,
-            higher_is_better=higher_is_better(metric),
-            alpha=alpha,
-        )
-        line = table[table["test"] == test].iloc[0]
+        line = arms.user_lines[arms.user_lines["test"] == test].iloc[0]
         return line["verdict"] != NOT_EVIDENCE and line["p_adjusted"] < alpha
 
     return rejects
