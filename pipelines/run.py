@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from flowgrad.errors import FlowGradError
 from pipelines.command_line import flags_first, one_line
 from pipelines.settings import register
+from pipelines.sweep.mark import FILE, mark
 
 CONF = str(Path(__file__).parents[1] / "conf")
 """Absolute, so that it is found however this module was started."""
@@ -32,30 +36,51 @@ _state = {"composed": False}
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
-def job(config: DictConfig) -> None:
-    """One job: a run, or one of a sweep."""
+def job(config: DictConfig) -> Any:
+    """One job: a run, or one of a sweep. Gives what a search minimises; None for other jobs."""
     from pipelines.targets import target  # after Hydra has checked the command line: torch is slow to import
 
     _state["composed"] = True
     context = HydraConfig.get()
     folder = Path(context.runtime.output_dir)
+    given = list(context.overrides.task)
     sources = [f"{s.schema}://{s.path}" if "://" not in s.path else s.path for s in context.runtime.config_sources]
-    with _logging_to(folder / "run.log"):
-        try:
-            target(config, "job")(config, list(context.overrides.task), list(reversed(sources)), folder)
-        except BAD_INPUT as error:
+    swept = context.mode is RunMode.MULTIRUN
+    if swept:
+        (folder / FILE).unlink(missing_ok=True)
+    try:
+        with _logging_to(folder / "run.log"):
+            objective = target(config, "job")(config, given, list(reversed(sources)), folder)
+    except BAD_INPUT as error:
+        reason = one_line(error)
+        with _logging_to(folder / "run.log", mode="a"):
+            logging.getLogger(__name__).error("%s", reason)
+        if not swept:
             # Not passed on to Hydra, which would print a line of its own.
-            logging.getLogger(__name__).error("%s", one_line(error))
             raise SystemExit(2) from error
+    except Exception as error:
+        if not swept:
+            raise
+        reason = f"{type(error).__name__}: {one_line(error)}"
+    else:
+        if swept:
+            mark(folder, config, given, objective=objective)
+        return objective
+    # A job that fails does not take the sweep with it.
+    mark(folder, config, given, reason=reason)
+    return float("nan")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. 0: done, whatever the verdict. 2: bad input, named in one line on standard error."""
+    """Run the command line. 0: done, whatever the verdict. 1: a job of a sweep failed. 2: bad input, named in one line
+    on standard error.
+    """
     register()
     _state["composed"] = False
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands us the exception; Hydra's own way is several lines and exit code 1
     given = sys.argv[1:] if arguments is None else list(arguments)
     os.environ["FLOWGRAD_RUN_ID"] = _run_id(given)  # the environment reaches the workers of a sweep too
+    os.environ["FLOWGRAD_COMMAND"] = shlex.join(["python", "-m", "pipelines.run", *given])
     sys.argv = ["python -m pipelines.run", *flags_first(given)]
     try:
         job()
@@ -91,10 +116,10 @@ def _run_id(arguments: Sequence[str]) -> str:
 
 
 @contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
+def _logging_to(path: Path, mode: str = "w") -> Iterator[None]:
     """Everything to the run's log; warnings to the terminal as well."""
     root = logging.getLogger()
-    file = logging.FileHandler(path, mode="w", encoding="utf-8")
+    file = logging.FileHandler(path, mode=mode, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
+
+from pipelines.sweep.mark import folder_name
 
 
 @dataclass
@@ -338,7 +340,8 @@ class Settings:
 
 
 def register() -> None:
-    """Make the types known to Hydra, for the YAML files to build on."""
+    """Make the types known to Hydra, for the YAML files to build on, and how the folder of a sweep's job is named."""
+    OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)
     store = ConfigStore.instance()
     store.store(name="settings", node=Settings)
     for name, node in {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shlex
@@ -13,14 +12,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
-
-ROOT = Path(__file__).parents[2]
-_SOURCES = ("flowgrad", "pipelines", "datasets", "conf")
+from pipelines.source import ROOT, source_sha256
 
 
 @dataclass(frozen=True)
@@ -92,17 +88,6 @@ def locked(folder: Path) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
-
-
-@cache
-def source_sha256() -> str:
-    """Hash of everything that a run's outcome rests on: code, configs, rules."""
-    found = hashlib.sha256()
-    for top in _SOURCES:
-        for path in sorted((ROOT / top).rglob("*")):
-            if path.suffix in (".py", ".yaml", ".csv", ".xsd") and "claims" not in path.relative_to(ROOT).parts:
-                found.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
-    return found.hexdigest()
 
 
 def _last_line(log: Path) -> str:

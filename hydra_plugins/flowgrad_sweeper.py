@@ -1,0 +1,83 @@
+"""Hydra's grid of jobs, of which only those are launched that can run and have not run before.
+
+It stands here because Hydra takes plugins from this namespace package only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.errors import HydraException
+from omegaconf import open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from flowgrad.files import write_atomically
+from pipelines.command_line import one_line
+from pipelines.sweep.mark import JOBS, folder_name, is_done, refuse
+
+_logger = logging.getLogger(__name__)
+
+
+class GridSweeper(BasicSweeper):
+    """As Hydra's own, save that a job whose config cannot be composed does not end the sweep, and that a job that is
+    done is not done again.
+    """
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the jobs of the grid."""
+        self._folders: list[str] = []
+        try:
+            return super().sweep(arguments)
+        except (HydraException, OmegaConfBaseException):
+            raise
+        except Exception:
+            if not self._folders:
+                raise
+            # A worker was killed, or its machine went: the table tells which jobs came to no end.
+            _logger.exception("the launcher failed")
+            return []
+
+    def get_job_batch(self) -> Sequence[Sequence[str]]:
+        """Those of the next batch that are to be launched.
+
+        Raises:
+            HydraException, OmegaConfBaseException: not one of the batch can be composed.
+        """
+        batch, launched, faults = super().get_job_batch(), [], []
+        for overrides in batch:
+            folder, composed, fault = self._composed(list(overrides))
+            self._folders.append(folder.name)
+            if fault is not None:
+                faults.append((folder, list(overrides), fault))
+            elif not is_done(folder, composed):
+                launched.append(overrides)
+        if faults and len(faults) == len(batch):
+            raise faults[0][2]
+        for folder, given, fault in faults:
+            refuse(folder, given, one_line(fault))
+        folder = Path(self.config.hydra.sweep.dir)  # type: ignore[union-attr]
+        write_atomically(folder / JOBS, json.dumps(self._folders, indent=1).encode())
+        return launched
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """They were composed already."""
+
+    def _composed(self, overrides: list[str]) -> tuple[Path, Any, Exception | None]:
+        """Folder and config of a job, or what is wrong with it."""
+        assert self.hydra_context is not None
+        assert self.config is not None
+        top = Path(self.config.hydra.sweep.dir)
+        try:
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+            with open_dict(config):
+                config.hydra.job.num = 0
+            return top / config.hydra.sweep.subdir, config, None
+        except (HydraException, OmegaConfBaseException) as error:
+            left_out = self.config.hydra.job.config.override_dirname.exclude_keys
+            kept = sorted(override for override in overrides if override.partition("=")[0] not in left_out)
+            return top / folder_name(",".join(kept)), None, error

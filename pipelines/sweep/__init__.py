@@ -1,0 +1,1 @@
+"""Sweeps: a folder for each job, a mark where it ended, one table over all of them."""

@@ -1,0 +1,87 @@
+"""What a job of a sweep leaves when it ends, well or not: by it the table and a later sweep know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from flowgrad.files import write_atomically
+from pipelines.source import source_sha256
+
+FILE = "job.json"
+JOBS = "jobs.json"
+"""In the sweep's folder: its jobs' folders, in their order."""
+_LONGEST = 80
+_NO_MATTER = ("hydra", "workers")
+"""Config nodes that change no result."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The end of a job."""
+
+    overrides: list[str]
+    """That were swept or fixed for it."""
+    config_sha256: str
+    source_sha256: str
+    """Of the code that ran it."""
+    reason: str = ""
+    """Why it failed; empty where it did not."""
+    objective: float | None = None
+    """What a search minimises; None for other jobs."""
+
+
+def mark(folder: Path, config: DictConfig, overrides: list[str], *, reason: str = "", objective: object = None) -> None:
+    """Write it; the last that a job does."""
+    value = float(objective) if isinstance(objective, int | float) else None
+    ended = Mark(overrides, config_sha256(config), source_sha256(), reason, value)
+    write_atomically(folder / FILE, json.dumps(asdict(ended), indent=1).encode())
+
+
+def refuse(folder: Path, overrides: list[str], reason: str) -> None:
+    """Mark a job whose config could not even be composed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / FILE, json.dumps(asdict(Mark(overrides, "", "", reason)), indent=1).encode())
+
+
+def read_mark(folder: Path) -> Mark | None:
+    """The job's end; None where it has none: it was killed, or never began."""
+    try:
+        return Mark(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def is_done(folder: Path, config: DictConfig) -> bool:
+    """Whether this very config came to a good end there, by this very code."""
+    told = read_mark(folder)
+    return (
+        told is not None
+        and not told.reason
+        and (told.config_sha256, told.source_sha256) == (config_sha256(config), source_sha256())
+    )
+
+
+def config_sha256(config: DictConfig) -> str:
+    """Hash of everything in the config that matters to what the job does."""
+    kept = [str(key) for key in config if key not in _NO_MATTER]
+    return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.masked_copy(config, kept), sort_keys=True).encode()).hexdigest()
+
+
+def folder_name(override_dirname: str) -> str:
+    """Name of a job's folder, by its overrides: the same whatever else is swept.
+
+    >>> folder_name("experiment=movielens_mf,optimizer.lr=0.05")
+    'optimizer.lr=0.05-afdef08b'
+    """
+    # A name that is too long for a file system loses whole parts from its front.
+    parts = [part for part in override_dirname.split(",") if not part.startswith("experiment=")]
+    while parts and len(",".join(parts)) > _LONGEST:
+        parts.pop(0)
+    readable = re.sub(r"[^\w.=,+-]+", "_", ",".join(parts)) or "job"
+    return f"{readable}-{hashlib.sha256(override_dirname.encode()).hexdigest()[:8]}"
