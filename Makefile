@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: run test setup results wheel clean
+.PHONY: run test test-ray test-optuna setup results wheel clean
 
 run: setup
 	$(BIN)/python -m pipelines.run experiment=movielens_mf
@@ -14,6 +14,22 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What needs an environment of its own: a sweep of two jobs each, on real processes.
+SWEEP := experiment=movielens_mf dataset=synthetic seeds.test=[1,2,3] rounds=1 optimizer.lr=0.005,0.05
+
+test-ray: .venv-ray/.setup-done
+	RAY_AUTH_MODE=disabled .venv-ray/bin/python -m pipelines.run -m launch=ray $(SWEEP)
+
+test-optuna: .venv-optuna/.setup-done
+	.venv-optuna/bin/python -m pipelines.run -m hparams_search=mf_optuna dataset=synthetic hydra.sweeper.n_trials=2
+
+.venv-%/.setup-done: pyproject.toml constraints.txt
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install -q -c constraints.txt pip
+	.venv-$*/bin/python -m pip install -q -c constraints.txt torch
+	.venv-$*/bin/python -m pip install -q -c constraints.txt --group pipelines --group $* -e .
+	touch $@
 
 # The tables that README and docs quote; minutes.
 results: setup
@@ -45,4 +61,4 @@ wheel: setup
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) .venv-ray .venv-optuna build dist

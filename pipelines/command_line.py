@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from omegaconf.errors import OmegaConfBaseException
@@ -49,8 +50,17 @@ def _flat(error: BaseException) -> str:
         kept = [line for line in kept if not line.startswith("To append to your config")]
     cut = next((n for n, line in enumerate(kept) if line.startswith("Config search path")), len(kept))
     text = " ".join(kept[:cut])
+    plugin = re.match(
+        r"In '.*': Could not find 'hydra/(?:launcher|sweeper(?:/sampler)?)/(joblib|submitit|ray|optuna|tpe)", text
+    )
+    if plugin:
+        group = {"tpe": "optuna"}.get(plugin[1], plugin[1])
+        return f"{group} is not installed: pip install --group {group} (docs/sweeps.md)"
     key = error.full_key if isinstance(error, OmegaConfBaseException) else None
     return f"{key}: {text}" if key and str(key) not in text else text
 
 
 _NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https://")
+_PLUGIN = re.compile(
+    r"In '.*': Could not find 'hydra/(?:launcher|sweeper(?:/sampler)?)/(joblib|submitit|ray|optuna|tpe)"
+)

@@ -183,16 +183,6 @@ def test_implicit_feedback_prescribes_the_correction(command):
     assert set(pd.read_csv(folder / "significance.csv")["metric"]) == {"ndcg@10", "hr@10"}
 
 
-def test_a_sweep_ends_with_one_table(command):
-    code, folder, _ = command("-m", *SMALL, "rounds=1", "optimizer.lr=0.005,0.05", folder="sweep")
-    assert code == 0
-    table = pd.read_csv(folder / "sweep.csv")
-    assert set(table["overrides"]) == {"optimizer.lr=0.005", "optimizer.lr=0.05"}
-    assert set(table["comparison"]) == {"treated_vs_baseline", "aa"}
-    assert (folder / "sweep.md").exists()
-    assert (folder / "sweep.tex").exists()
-
-
 def test_rounding_leaves_unknown_cells_empty():
     shown = rounded(pd.DataFrame({"p": [1e-9, float("nan")], "n": [10, 3]}))
     assert shown["p"].tolist() == ["1e-09", ""]
