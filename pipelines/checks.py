@@ -18,6 +18,7 @@ from flowgrad.rules import Finding, RuleBook
 from pipelines.command_line import one_line
 from pipelines.composition import composed, with_overrides
 from pipelines.evaluation import metric_names
+from pipelines.planning import is_auto
 from pipelines.targets import NODES, target
 
 _AT_LEAST = {
@@ -135,7 +136,14 @@ def _check_metrics(config: DictConfig) -> None:
 
 
 def _check_seeds(config: DictConfig) -> None:
-    test, offset = list(config.seeds.test), config.comparison.aa_offset
+    if is_auto(config):
+        _check_auto(config)
+        test = list(range(config.seeds.auto.first, config.seeds.auto.first + config.seeds.auto.most))
+    elif OmegaConf.is_list(config.seeds.test) and all(type(seed) is int for seed in config.seeds.test):
+        test = list(config.seeds.test)
+    else:
+        raise FlowGradError(f"seeds.test={config.seeds.test}: must be a list of whole numbers, or auto")
+    offset = config.comparison.aa_offset
     if len(test) < 2:
         raise FlowGradError(f"seeds.test={test}: a paired test needs at least 2 seeds (10 or more are advised)")
     if len(set(test)) < len(test) or min(test) < 0:
@@ -148,3 +156,23 @@ def _check_seeds(config: DictConfig) -> None:
             f"seeds.diagnosis={config.seeds.diagnosis} is also a seed of the proof (seeds.test, or that plus "
             "comparison.aa_offset); diagnosis and proof may not share one"
         )
+    if is_auto(config) and (shared := {*test, *control, config.seeds.diagnosis} & set(config.seeds.auto.pilot)):
+        raise FlowGradError(
+            f"seeds.auto.pilot holds {min(shared)}, which is a seed of the diagnosis or of the proof "
+            "(seeds.auto.first and those that follow, or that plus comparison.aa_offset)"
+        )
+
+
+def _check_auto(config: DictConfig) -> None:
+    auto, alpha = config.seeds.auto, config.comparison.alpha
+    pilot = list(auto.pilot)
+    if len(set(pilot)) < max(3, len(pilot)) or min(pilot) < 0:
+        raise FlowGradError(f"seeds.auto.pilot={pilot}: give three seeds or more, different and not negative")
+    if not (math.isfinite(auto.effect) and auto.effect > 0):
+        raise FlowGradError(f"seeds.auto.effect={auto.effect}: must be a finite number above 0")
+    if not alpha < auto.power < 1:
+        raise FlowGradError(f"seeds.auto.power={auto.power}: must lie between comparison.alpha={alpha} and 1")
+    if not 2 <= auto.least <= auto.most:
+        raise FlowGradError(f"seeds.auto.least={auto.least}: must lie between 2 and seeds.auto.most={auto.most}")
+    if auto.first < 0:
+        raise FlowGradError(f"seeds.auto.first={auto.first}: must be at least 0")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig
+from rich.progress import Progress
 
-from flowgrad.statistics import PRIMARY, significance, user_significance
+from flowgrad.statistics import PRIMARY, Comparison, significance, user_significance
 from pipelines import console, results
 from pipelines.checks import check_fixes, check_settings, check_trial
 from pipelines.comparison import comparisons, observe
 from pipelines.composition import composed, tuned_overrides
-from pipelines.data import cache_folder, load
+from pipelines.data import Data, cache_folder, load
 from pipelines.diagnosis import Diagnosis
 from pipelines.evaluation import higher_is_better, metric_names
+from pipelines.planning import is_auto, plan_seeds
 from pipelines.rule_book import rule_book
+from pipelines.tables import write_csv
 from pipelines.treatment import treat
 from pipelines.workers import cores
 
@@ -68,8 +71,9 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         arms = {results.arm_name(diagnosis, rounds): diagnosis.config for diagnosis in diagnoses}
         if tuned is not None:
             arms["tuned"] = tuned
+        planned = comparisons(rounds, config.comparison.aa_offset)
         arms["aa"] = config
-        test = list(config.seeds.test)
+        test = _seeds(config, arms, planned, data, bar, folder)
         seeds = dict.fromkeys(arms, test) | {"aa": [seed + config.comparison.aa_offset for seed in test]}
         proving = bar.add_task("prove", total=sum(map(len, seeds.values())))
         observed = observe(
@@ -79,7 +83,6 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             config.workers or cores(),
             lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"),
         )
-    planned = comparisons(rounds, config.comparison.aa_offset)
     table = significance(observed.observations, planned, config.comparison.metrics, config.comparison.alpha)
     first = metric_names(config.training.evaluation, config.training.cutoff)[0]
     users = user_significance(
@@ -96,3 +99,36 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         _logger.info("%s, %s: %s", line["comparison"], line["metric"], line["verdict"])
     console.print_outcome(diagnoses, table, folder)
+
+
+def _seeds(
+    config: DictConfig,
+    arms: Mapping[str, DictConfig],
+    planned: Sequence[Comparison],
+    data: Data,
+    bar: Progress,
+    folder: Path,
+) -> list[int]:
+    """Of the proof: those given, or as many as a pilot says are needed."""
+    if not is_auto(config):
+        return list(config.seeds.test)
+    pilot = list(config.seeds.auto.pilot)
+    shift = config.comparison.aa_offset
+    # The control is planned for only where there is nothing else.
+    seeds = {arm: pilot for arm in arms if arm not in ("tuned", "aa")}
+    if len(seeds) == 1:
+        seeds["aa"] = [seed + shift for seed in pilot]
+    piloting = bar.add_task("pilot", total=sum(map(len, seeds.values())))
+    tried = {arm: arms[arm] for arm in seeds}
+    seen = observe(tried, seeds, data, config.workers or cores(), lambda _: bar.advance(piloting))
+    bar.remove_task(piloting)
+    test, plan = plan_seeds(config, seen.observations, planned, config.comparison.metrics)
+    write_csv(plan, folder / "seeds.csv")
+    short = plan[plan["needed"] > config.seeds.auto.most]
+    if len(short):
+        _logger.warning(
+            "seeds.auto.most=%d is too few to find %.3g of the baseline in %s; what %d seeds can find is in seeds.csv",
+            config.seeds.auto.most, config.seeds.auto.effect, ", ".join(short["comparison"].unique()), len(test),
+        )  # fmt: skip
+    _logger.info("seeds: %d, planned by %d pilot seeds that are not used again", len(test), len(pilot))
+    return test

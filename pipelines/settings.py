@@ -302,11 +302,29 @@ class EvidenceSettings:
 
 
 @dataclass
+class AutoSeedSettings:
+    """How many seeds `test: auto` takes: a rule that is fixed before anything is seen of them."""
+
+    pilot: list[int] = field(default_factory=lambda: list(range(901, 907)))
+    """Seeds that show how much the arms' difference varies, and are left out of the proof."""
+    effect: float = 0.02
+    """Smallest difference worth finding, as a share of the baseline's mean."""
+    power: float = 0.8
+    """Probability to find it."""
+    least: int = 6
+    most: int = 40
+    first: int = 101
+    """The seeds of the proof are this and those that follow."""
+
+
+@dataclass
 class SeedSettings:
     """Seeds of training. Diagnosis and proof never share one."""
 
     diagnosis: int = 0
-    test: list[int] = field(default_factory=lambda: list(range(101, 111)))
+    test: Any = field(default_factory=lambda: list(range(101, 111)))
+    """Of the proof: a list, or `auto`."""
+    auto: AutoSeedSettings = field(default_factory=AutoSeedSettings)
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Tests of whether a change helped, on statsmodels and SciPy."""
 
-from flowgrad.statistics.comparisons import CONTROL, OBSERVATION_COLUMNS, PRIMARY, Comparison, significance
+from flowgrad.statistics.comparisons import CONTROL, OBSERVATION_COLUMNS, PRIMARY, Comparison, pairs_of, significance
 from flowgrad.statistics.equivalence import EquivalenceResult, tost
 from flowgrad.statistics.multiplicity import benjamini_hochberg, holm
 from flowgrad.statistics.nested import NestedResult, halves, nested_f, random_products
@@ -39,6 +39,7 @@ __all__ = [
     "nested_f",
     "pair",
     "paired_t",
+    "pairs_of",
     "random_products",
     "seeds_needed",
     "sign_test",

@@ -12,6 +12,7 @@ import pandas as pd
 from flowgrad.errors import StatisticsError
 from flowgrad.statistics.paired import adjust, gap_closed, paired_t, sign_test, wilcoxon
 from flowgrad.statistics.pairs import Pairs, pair
+from flowgrad.statistics.power import detectable_effect
 from flowgrad.statistics.result import TestResult
 
 OBSERVATION_COLUMNS = ("experiment", "arm", "seed", "metric", "value", "higher_is_better")
@@ -42,9 +43,13 @@ def significance(
     metrics: Sequence[str],
     alpha: float = 0.05,
     reference: str = "tuned",
+    power: float = 0.8,
 ) -> pd.DataFrame:
     """One line a comparison, metric and test. Paired t is the primary test, Wilcoxon the check; the sign test stands
     in for both where a run diverged and its metric is not finite.
+
+    `detectable` is the smallest difference, in the metric's unit, that the t-test over as many pairs of that spread
+    finds with probability `power` (unadjusted): what an inconclusive verdict can speak of.
 
     Args:
         observations: one line a seed, arm and metric; columns `OBSERVATION_COLUMNS`.
@@ -52,6 +57,7 @@ def significance(
         metrics: metrics tested, all in every family.
         alpha: level.
         reference: arm that `gap_closed` is measured to, where it was observed.
+        power: of `detectable`.
 
     Raises:
         StatisticsError: nothing to compare, a column, arm or seed is missing, or a seed stands twice in an arm.
@@ -65,7 +71,9 @@ def significance(
             results = [(c, _test(test, observations, c, m, alpha)) for c, m in members]
             known = [(c, r) for c, r in results if r is not None]
             for (comparison, _), result in zip(known, adjust([r for _, r in known], alpha), strict=True):
-                lines.append(_line(observations, comparison, result, reference) | {"alpha": alpha})
+                found = _detectable(result, alpha, power)
+                line = _line(observations, comparison, result, reference)
+                lines.append(line | {"alpha": alpha, "detectable": found, "power": power})
     table = pd.DataFrame(lines)
     order = [(c.name, m) for c in planned for m in metrics]
     rank = [order.index(key) for key in zip(table["comparison"], table["metric"], strict=True)]
@@ -138,3 +146,9 @@ def _line(observations: pd.DataFrame, comparison: Comparison, result: TestResult
         "treated_arm": comparison.treated,
         "unit": "seed",
     }
+
+
+def _detectable(result: TestResult, alpha: float, power: float) -> float:
+    if result.test != "paired_t" or not result.effect_size:
+        return float("nan")
+    return detectable_effect(result.n, power=power, alpha=alpha) * abs(result.difference / result.effect_size)
