@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +66,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
             write_csv(pd.DataFrame(observations, columns=list(OBSERVATION_COLUMNS)), folder / "observations.csv")
             _write_users(pools, folder)
         bar.update(training, description="test")
-        with _brief_collections():
-            table = calibration_table(pools, job.pairs, job.resamples, config.comparison.alpha)
+        table = calibration_table(pools, job.pairs, job.resamples, config.comparison.alpha)
     write_table(table, folder, "calibration", SHOWN)
     _print(table, folder)
 
@@ -116,17 +113,6 @@ def _train(name: str, config: DictConfig, seeds: range, workers: int, bar: Progr
         bar.advance(bar.task_ids[-1])
     _logger.info("%s: %d runs; mean %s", name, len(users), {m: float(np.mean(v)) for m, v in metrics.items()})
     return Pool({metric: np.array(values) for metric, values in metrics.items()}, np.array(users)), lines
-
-
-@contextmanager
-def _brief_collections() -> Iterator[None]:
-    """statsmodels collects garbage at each adjustment, which takes a fifth of a second for all that is imported here."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _write_users(pools: Mapping[str, Pool], folder: Path) -> None:

@@ -22,7 +22,7 @@ class Arms:
     metrics: Mapping[str, np.ndarray]
     """Tested metrics, the primary one first -> values, shape (arms, pairs)."""
     users: np.ndarray
-    """The primary metric by user, shape (arms, pairs, users)."""
+    """The evaluation's first metric by user, shape (arms, pairs, users)."""
     spread: float
     """Standard deviation of the primary metric over seeds, of the whole pool."""
 
@@ -50,7 +50,7 @@ class Pool:
     metrics: Mapping[str, np.ndarray]
     """Tested metrics, the primary one first -> values, shape (runs,)."""
     users: np.ndarray
-    """The primary metric by user, shape (runs, users)."""
+    """The evaluation's first metric by user, shape (runs, users)."""
 
     @property
     def primary(self) -> str:
