@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,7 +119,8 @@ def _train(name: str, config: DictConfig, seeds: range, workers: int, bar: Progr
 def _write_users(pools: Mapping[str, Pool], folder: Path) -> None:
     """One array a setting, shape (seeds, users), in the order of the observations' seeds."""
     content = io.BytesIO()
-    np.savez_compressed(content, **{name: pool.users for name, pool in pools.items()})
+    arrays: dict[str, Any] = {name: pool.users for name, pool in pools.items()}
+    np.savez_compressed(content, **arrays)
     write_atomically(folder / "by_user.npz", content.getvalue())
 
 
