@@ -36,7 +36,7 @@ results: setup
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
 	for pair in movielens_mf:significance movielens_implicit:significance movielens_conflict:significance \
 			movielens_hot:significance movielens_guard:significance \
-			tracker_overhead:overhead faults_embedding:scores; do \
+			tracker_overhead:overhead faults_embedding:scores calibration:calibration; do \
 		experiment=$${pair%%:*}; table=$${pair##*:}; \
 		$(BIN)/python -m pipelines.run experiment=$$experiment hydra.run.dir=outputs/results/$$experiment || exit 1; \
 		cp outputs/results/$$experiment/$$table.csv docs/results/$$experiment.csv; \

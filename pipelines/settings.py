@@ -120,7 +120,7 @@ class CalibrationSettings(JobSettings):
 
     _target_: str = "pipelines.calibration.job.run"
     first_seed: int = MISSING
-    """Of the runs, whose seeds follow each other; apart from those of diagnosis and proof."""
+    """Of the runs; seeds follow each other, and no two settings share one. Apart from those of diagnosis and proof."""
     pairs: int = MISSING
     """Seeds a test."""
     tests: int = MISSING

@@ -31,8 +31,9 @@ def bootstrap_interval(
 ) -> Interval:
     """Interval of the mean paired difference by the BCa bootstrap (Efron 1987, JASA 82:171): whole pairs are drawn.
 
-    A check on the t interval where differences are skewed. Below some ten pairs it is too narrow. A constant
-    difference gives an interval of no width.
+    A check on the t interval where differences are skewed, and no test: of few pairs it is too narrow. Of normal
+    differences a 95 % interval misses the truth in .13 of cases with 6 pairs, .10 with 10, .07 with 20, .06 with 50. A
+    constant difference gives an interval of no width.
 
     Raises:
         StatisticsError: as `paired_t`, except that a constant difference is no obstacle.

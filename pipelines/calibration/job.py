@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +23,9 @@ from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import OBSERVATION_COLUMNS
 from pipelines import console, results
-from pipelines.calibration.table import POOLED, SHOWN, Pool, calibration_table
+from pipelines.calibration.pool import Pool
+from pipelines.calibration.table import POOLED, SHOWN, calibration_table
+from pipelines.calibration.tests import FAMILY_ARMS
 from pipelines.checks import check_settings
 from pipelines.composition import composed, shared_overrides
 from pipelines.data import load
@@ -31,10 +36,12 @@ from pipelines.workers import cores, outcomes
 _logger = logging.getLogger(__name__)
 LEAST_PAIRS = 3
 """A test of variances needs as many."""
+LEAST_TESTS = math.ceil(FAMILY_ARMS / 2)
+"""A family takes more arms than a test of two."""
 
 
 def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder: Path) -> None:
-    """Write `calibration.{csv,md,tex}` and the runs' `observations.csv` into `folder`.
+    """Write `calibration.{csv,md,tex}` and what the runs gave, `observations.csv` and `by_user.npz`, into `folder`.
 
     Args:
         config: the composed config; its `job` node says what is trained and how often.
@@ -50,24 +57,33 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     results.clear(folder)
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
     job = config.job
-    seeds = range(job.first_seed, job.first_seed + 2 * job.pairs * job.tests)
     pools, observations = {}, []
     with console.progress() as bar:
-        training = bar.add_task("train", total=len(seeds) * len(configs))
+        training = bar.add_task("train", total=2 * job.pairs * job.tests * len(configs))
         for name, made in configs.items():
             bar.update(training, description=f"train: {name}")
-            pools[name], lines = _train(name, made, seeds, config.workers or cores(), bar)
+            pools[name], lines = _train(name, made, _seeds(job, name), config.workers or cores(), bar)
             observations += lines
             write_csv(pd.DataFrame(observations, columns=list(OBSERVATION_COLUMNS)), folder / "observations.csv")
+            _write_users(pools, folder)
         bar.update(training, description="test")
         table = calibration_table(pools, job.pairs, job.resamples, config.comparison.alpha)
     write_table(table, folder, "calibration", SHOWN)
     _print(table, folder)
 
 
+def _seeds(job: DictConfig, name: str) -> range:
+    """Of a setting's runs: those of no other, for two settings that share their seeds share initial weights too, and
+    tests over both would not be independent. A setting that runs alone has the seeds that it has among the others.
+    """
+    runs = 2 * job.pairs * job.tests
+    start = job.first_seed + runs * list(job.settings).index(name)
+    return range(start, start + runs)
+
+
 def _settings(config: DictConfig, task: Sequence[str]) -> dict[str, DictConfig]:
     job = config.job
-    for key, least in {"pairs": LEAST_PAIRS, "tests": 1, "resamples": 0}.items():
+    for key, least in {"first_seed": 0, "pairs": LEAST_PAIRS, "tests": LEAST_TESTS, "resamples": 0}.items():
         if job[key] < least:
             raise FlowGradError(f"job.{key}={job[key]} must be at least {least}")
     for name in job.only or ():
@@ -93,22 +109,38 @@ def _train(name: str, config: DictConfig, seeds: range, workers: int, bar: Progr
             raise FlowGradError(f"job.settings.{name}: seed {seed} diverged; choose a configuration that trains")
         for metric in names:
             metrics[metric].append(outcome.metrics[metric])
-            lines.append((name, "aa", seed, metric, outcome.metrics[metric], higher_is_better(metric)))
+        lines += [(name, "aa", seed, metric, v, higher_is_better(metric)) for metric, v in outcome.metrics.items()]
         users.append(outcome.by_user)
         bar.advance(bar.task_ids[-1])
     _logger.info("%s: %d runs; mean %s", name, len(users), {m: float(np.mean(v)) for m, v in metrics.items()})
     return Pool({metric: np.array(values) for metric, values in metrics.items()}, np.array(users)), lines
 
 
+def _write_users(pools: Mapping[str, Pool], folder: Path) -> None:
+    """One array a setting, shape (seeds, users), in the order of the observations' seeds."""
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {name: pool.users for name, pool in pools.items()}
+    np.savez_compressed(content, **arrays)
+    write_atomically(folder / "by_user.npz", content.getvalue())
+
+
 def _print(table: pd.DataFrame, folder: Path) -> None:
+    left_out = ("setting", "metric", "confidence")
+    columns = [name for name in SHOWN if name not in left_out]
     shown = Table(box=box.SIMPLE_HEAD)
-    for name in SHOWN[1:]:
+    for name in columns:
         shown.add_column(name, overflow="fold")
-    for _, line in rounded(table[table["setting"] == POOLED][SHOWN[1:]]).iterrows():
+    for _, line in rounded(table[table["setting"] == POOLED][columns]).iterrows():
         shown.add_row(*(escape(value) for value in line))
+    judged = table[table["judged"]]
     terminal = Console()
     if not terminal.is_terminal:
         terminal.width = 160
     terminal.print(shown)
-    terminal.print("all settings together; each by itself in calibration.csv", highlight=False)
+    terminal.print(
+        f"all settings together: {judged['within'].sum()} of {len(judged)} judged tests keep their level; "
+        "each setting by itself in calibration.md",
+        highlight=False,
+        soft_wrap=True,
+    )
     terminal.print(f"files: {folder}", markup=False, highlight=False, soft_wrap=True)
