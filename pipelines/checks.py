@@ -156,10 +156,11 @@ def _check_seeds(config: DictConfig) -> None:
             f"seeds.diagnosis={config.seeds.diagnosis} is also a seed of the proof (seeds.test, or that plus "
             "comparison.aa_offset); diagnosis and proof may not share one"
         )
-    if is_auto(config) and (shared := {*test, *control, config.seeds.diagnosis} & set(config.seeds.auto.pilot)):
+    pilot = {seed + shift for seed in config.seeds.auto.pilot for shift in (0, offset)}
+    if is_auto(config) and (shared := {*test, *control, config.seeds.diagnosis} & pilot):
         raise FlowGradError(
-            f"seeds.auto.pilot holds {min(shared)}, which is a seed of the diagnosis or of the proof "
-            "(seeds.auto.first and those that follow, or that plus comparison.aa_offset)"
+            f"seeds.auto.pilot (or that plus comparison.aa_offset) holds {min(shared)}, which is a seed of the "
+            "diagnosis or of the proof (seeds.auto.first and those that follow, or that plus comparison.aa_offset)"
         )
 
 

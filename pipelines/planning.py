@@ -56,7 +56,7 @@ def plan_seeds(
     """Seeds of the proof, enough for the comparison that needs most, and the plan: one line a comparison and metric.
 
     The pilot gives nothing but the spread, and its seeds are not used again: a proof that kept them would reject a true
-    null more often than it says (with four to eight of them .055 to .08 instead of .05, docs/statistics.md).
+    null more often than it says (Coffey and Muller 1999, Statistics in Medicine 18:1199).
 
     Args:
         config: its `seeds.auto` is the rule.

@@ -28,6 +28,7 @@ from pipelines.fault_benchmark.repair import RepairRate, ledger_of, observation_
 from pipelines.fault_benchmark.scores import share_interval
 from pipelines.fault_benchmark.scoring import by_setting, case_table, measure_table, score_table
 from pipelines.peer import peer_available
+from pipelines.planning import is_auto
 from pipelines.rule_book import rule_book
 from pipelines.tables import rounded, write_csv, write_table
 from pipelines.workers import cores, each, outcomes
@@ -44,6 +45,8 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         FlowGradError: bad config, rules or data, before anything is trained.
     """
     check_settings(config)
+    if is_auto(config):
+        raise FlowGradError("seeds.test=auto: every trial of this job is proved on the same seeds; list them")
     book = rule_book(config, task, rule_folders)
     _check_rules(config, book)
     planned = cases(config, task)

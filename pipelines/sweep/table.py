@@ -47,7 +47,7 @@ class SweepTable(Callback):
         if table.empty:
             return
         write_table(table, folder, "sweep", [name for name in _SHOWN if table[name].notna().any()])
-        _print(table, folder)
+        _print(table, folder, config.hydra.runtime.choices.get("experiment"))
         if (table["verdict"] == "failed").any():
             raise SystemExit(1)
 
@@ -108,7 +108,7 @@ def _lines(job: Path, mark: Mark | None, common: set[str]) -> list[dict]:
     ]
 
 
-def _print(table: pd.DataFrame, folder: Path) -> None:
+def _print(table: pd.DataFrame, folder: Path, experiment: str | None) -> None:
     columns = [name for name in _PRINTED if table[name].notna().any()]
     shown = Table(box=box.SIMPLE_HEAD)
     for name in columns:
@@ -129,6 +129,8 @@ def _print(table: pd.DataFrame, folder: Path) -> None:
     best = read_mark(folder / table["job"].iloc[0])
     if table["objective"].notna().any() and best:
         kept = [override for override in best.overrides if override.partition("=")[0] not in _OF_THE_SWEEP]
+        if experiment and not any(override.startswith("experiment=") for override in kept):
+            kept.insert(0, f"experiment={experiment}")  # a search may bring its own
         _say(console, f"best: {shlex.join(['python', '-m', 'pipelines.run', *kept])}")
     _say(console, f"files: {folder}")
 
