@@ -43,6 +43,13 @@ results: setup
 		{ echo "\`python -m pipelines.run experiment=$$experiment\`"; echo; \
 		  cat outputs/results/$$experiment/$$table.md; } > docs/results/$$experiment.md; \
 	done
+	$(BIN)/python -m pipelines.reproduce claims=full folder=outputs/results/claims
+	for kind in claims claims_confirmed; do \
+		cp outputs/results/claims/$$kind.csv docs/results/$$kind.csv; \
+		{ echo '`python -m pipelines.reproduce claims=full`'; echo; \
+		  cat outputs/results/claims/$$kind.md; } > docs/results/$$kind.md; \
+	done
+	cp outputs/results/claims/evidence.csv flowgrad/conf/evidence.csv
 	cp outputs/results/faults_embedding/measures.csv docs/results/faults_embedding_measures.csv
 	cp outputs/results/faults_embedding/repairs.csv docs/results/faults_embedding_repairs.csv
 	$(BIN)/python -m pipelines.readme

@@ -67,9 +67,11 @@ def _found(diagnosis: Diagnosis) -> str:
 def _proof(line: pd.Series) -> str:
     text = rounded(pd.DataFrame([line])).iloc[0]
     closed = f", gap closed {text['gap_closed']}" if text["gap_closed"] else ""
+    unsure = text["verdict"] == "inconclusive" and text["detectable"]
+    power = f" (could have found {text['detectable']})" if unsure else ""
     interval = f" [{text['ci_low']}, {text['ci_high']}]" if text["ci_low"] else ""
     return escape(
         f"{text['metric']} {text['baseline'] or 'diverged'} → {text['treated'] or 'diverged'}"
         f" ({text['difference'] or 'no difference'}{interval}), p {text['p_adjusted']},"
-        f" wins {text['wins']}/{text['n']}{closed}: {text['verdict']}"
+        f" wins {text['wins']}/{text['n']}{closed}: {text['verdict']}{power}"
     )
