@@ -97,11 +97,14 @@ def _reproduce(config: DictConfig) -> int:
                 bar.advance(doing)
         claims = _adjusted([_claim(name, claim, finished) for name, claim in chosen.items()], config.alpha)
         write_claims(claims, config.claims.name, folder)
-        if evidence and not any(finished[run].reason for run in evidence):
+        broken = {run: finished[run].reason for run in evidence if finished[run].reason}
+        if evidence and not broken:
             trials = [trial for run in evidence for trial in trials_of(finished[run].folder)]
             Ledger().plus(trials).write(folder / "evidence.csv")
     print_claims(claims, folder)
-    return int(any(claim.verdict == "failed" for claim in claims))
+    for run, reason in broken.items():
+        print(f"evidence.csv is not written, since {run} failed: {reason}")
+    return int(bool(broken) or any(claim.verdict == "failed" for claim in claims))
 
 
 def _claim(name: str, claim: DictConfig, finished: Mapping[str, Done]) -> Claim:

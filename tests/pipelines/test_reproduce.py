@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from flowgrad.errors import FlowGradError
-from flowgrad.report import ClaimsReport, read
+from flowgrad.ledger import Ledger, Trial
+from flowgrad.report import Claim, ClaimsReport, read
 from pipelines import reproduce
 from pipelines.claims import readings, runs
 
@@ -22,6 +25,8 @@ RUN = [
     "workers=1",
 ]
 READ = "pipelines.claims.readings."
+CLAIM = Claim(id="c", statement="s", verdict="confirmed", test="t", n=1, effect=1.0, ci_low=math.nan, ci_high=math.nan,
+              p=math.nan, p_adjusted=math.nan, seconds=1.0, command="c", reason="")  # fmt: skip
 
 
 def small(folder, *more, overrides=RUN, metric="mse"):
@@ -79,6 +84,33 @@ def test_a_reading_that_finds_nothing_fails_its_claim(tmp_path, monkeypatch, cap
     monkeypatch.setattr(reproduce, "done", lambda folder, run, overrides: runs.Done(folder / run, "c", 1.0, ""))
     assert reproduce.main(small(tmp_path)) == 1
     assert "0 lines for treated_vs_baseline, mse" in capsys.readouterr().out
+
+
+def evidence(tmp_path, monkeypatch, reason):
+    """A set whose one claim is computed, and two runs of trials, of which the second may have failed."""
+    trial = Trial("collapse", "a" * 64, "x", "treated_vs_baseline", "mse", 6, 0.01, "confirmed", "b" * 64)
+    for run in ("first", "second"):
+        (tmp_path / run).mkdir(parents=True)
+        Ledger((replace(trial, experiment=run),)).write(tmp_path / run / "trials.csv")
+    ended = {"second": reason}
+    monkeypatch.setattr(
+        reproduce, "perform", lambda folder, run, *_: runs.Done(folder / run, "c", 1.0, ended.get(run, ""))
+    )
+    monkeypatch.setattr(reproduce, "_claim", lambda *_: CLAIM)
+    return reproduce.main(
+        [f"folder={tmp_path}", "+claims.runs.first=[]", "+claims.runs.second=[]", "claims.evidence=[first,second]"]
+    )
+
+
+def test_the_ledger_holds_the_trials_of_every_run_of_evidence(tmp_path, monkeypatch):
+    assert evidence(tmp_path, monkeypatch, "") == 0
+    assert [trial.experiment for trial in Ledger.load(tmp_path / "evidence.csv").trials] == ["first", "second"]
+
+
+def test_a_ledger_is_not_written_from_half_of_its_runs(tmp_path, monkeypatch, capsys):
+    assert evidence(tmp_path, monkeypatch, "it was killed") == 1
+    assert not (tmp_path / "evidence.csv").exists()
+    assert "evidence.csv is not written, since second failed: it was killed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
