@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from flowgrad import EmbeddingTracker
+from flowgrad.ledger import Ledger
 from flowgrad.report import from_xml
 from flowgrad.rules import RuleBook
 from flowgrad.testing import EXAMPLES, Example, Ratings, TrackerContract, healthy, seeded, zombie
@@ -648,7 +649,7 @@ def test_a_learning_rate_far_too_high_is_found(seed, by_epoch, batch_size):
         assert "%" in found.premise
         assert found.implies
         assert found.expected_effect
-        assert found.confidence.basis == "prior"
+        assert found.confidence == Ledger.load().confidence(found.rule, found.rule_sha256)
         assert found.rows.count > 100
 
 
