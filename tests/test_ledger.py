@@ -1,5 +1,9 @@
 """Trials on file, and the confidence that follows from them."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from flowgrad.__main__ import main
@@ -83,3 +87,11 @@ def test_a_folder_without_a_run(tmp_path, capsys):
     assert main(["evidence", "add", str(tmp_path), "--into", str(tmp_path / "mine.csv")]) == 2
     assert "there is no report*.xml and no trials.csv" in capsys.readouterr().err
     assert not (tmp_path / "mine.csv").exists()
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "flowgrad", "evidence", "show"], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (2, b"")
