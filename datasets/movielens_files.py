@@ -1,0 +1,273 @@
+"""Where MovieLens-100K comes from: the first source that can be reached, checked against its checksum, and the cache.
+
+The data are GroupLens' (see README.md beside this file): they are read and cached, never committed.
+"""
+
+import logging
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import pooch
+
+from flowgrad.errors import FlowGradError
+
+ARCHIVE_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+ARCHIVE_MD5 = "0e33842e24a9c977be4e0107933c0723"
+
+WHEEL = "recbole==1.2.1"
+WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
+
+_FOLDER = "ml-100k"
+_CACHE_VARIABLE = "FLOWGRAD_CACHE"
+_ARCHIVE_TIMEOUT_SECONDS = 15
+_WHEEL_TIMEOUT_SECONDS = 120
+_REASON_LENGTH = 200
+
+_logger = logging.getLogger(__name__)
+
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Wanted(Generic[Read]):
+    """Files of the data set that are read together."""
+
+    members: tuple[tuple[str, str], ...]
+    """Of each file, its name at GroupLens and in RecBole's wheel; it is cached under the latter."""
+    read: Callable[[Sequence[bytes], str], Read]
+    """Makes sense of the files' contents and the source's name; a ValueError says what is wrong."""
+    kept: Callable[[Read], Sequence[bytes]]
+    """What is cached of it, a file each, so that `read` gives the same of that."""
+
+
+class _UnreachableError(Exception):
+    """A source that cannot be reached: the next one is tried."""
+
+
+def default_cache() -> Path:
+    """The folder that verified copies are kept in: `$FLOWGRAD_CACHE`, else the user's cache folder for flowgrad."""
+    return Path(os.environ.get(_CACHE_VARIABLE) or pooch.os_cache("flowgrad"))
+
+
+def fetch(wanted: Wanted[Read], path: str | Path | None = None, cache: str | Path | None = None) -> tuple[Read, str]:
+    """The files wanted, from the first of these sources, and the name of that source.
+
+    1. `path`, where one is given, and then nothing else: a folder with GroupLens' files or RecBole's, at its top or
+       under `ml-100k/`; one of those files, with the others beside it; `ml-100k.zip`; or the RecBole wheel.
+    2. The verified copies in `cache` (None: `default_cache()`).
+    3. GroupLens' archive, checked by MD5.
+    4. The copy shipped in the PyPI wheel recbole 1.2.1, checked by SHA-256. The wheel is fetched as a file; it is
+       not installed and nothing in it runs.
+
+    A source that cannot be reached gives way to the next. A checksum that does not match never does: it ends the
+    load, since the wrong data under a right name is what checksums are there to stop. Downloads are kept in `cache`
+    by an atomic rename, so that two processes may load at once. Which source was used is logged at INFO, and which
+    ones failed and why.
+
+    Raises:
+        FlowGradError: `path` or a cached copy is missing, unreadable, damaged or other data; a download has the
+            wrong checksum; the cache folder cannot be written to; or no source can be reached.
+    """
+    if path is not None:
+        given = Path(path).expanduser()
+        found = _read(wanted, _read_given(given, wanted), str(given), where=f"dataset.path {str(given)!r}")
+    else:
+        found = _from_cache_or_download(wanted, default_cache() if cache is None else Path(cache).expanduser())
+    _logger.info("MovieLens-100K: read from %s", found[1])
+    return found
+
+
+def _from_cache_or_download(wanted: Wanted[Read], cache: Path) -> tuple[Read, str]:
+    cached = [cache / names[-1] for names in wanted.members]
+    if all(map(os.path.lexists, cached)):
+        return _from_cache(wanted, cached)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        # Inside the cache, so that the rename at the end stays on one file system and is atomic.
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache, ignore_cleanup_errors=True) as folder:
+            return _download(wanted, Path(folder), cached)
+    except OSError as error:
+        raise FlowGradError(
+            f"the cache folder {str(cache)!r} cannot be written to ({_reason(error)}); set {_CACHE_VARIABLE} to a "
+            f"folder that can, or dataset.path=... to a copy of ml-100k.zip from {ARCHIVE_URL}"
+        ) from error
+
+
+def _from_cache(wanted: Wanted[Read], cached: Sequence[Path]) -> tuple[Read, str]:
+    shown = " and ".join(repr(str(path)) for path in cached)
+    where, way_out = f"the cached copy {shown}", "delete it and run again"
+    try:
+        data = [path.read_bytes() for path in cached]
+    except OSError as error:
+        raise FlowGradError(f"{where} cannot be read ({_reason(error)}); {way_out}") from error
+    source = f"cached copy {' and '.join(map(str, cached))}"
+    return _read(wanted, data, source, where=where, way_out=way_out)
+
+
+def _download(wanted: Wanted[Read], folder: Path, cached: Sequence[Path]) -> tuple[Read, str]:
+    sources: tuple[tuple[str, Callable[[Path], Path]], ...] = (
+        (f"GroupLens' archive {ARCHIVE_URL}", _fetch_archive),
+        (f"PyPI wheel {WHEEL}", _fetch_wheel),
+    )
+    failures = []
+    for source, get in sources:
+        try:
+            downloaded = get(folder)
+        except _UnreachableError as error:
+            _logger.info("MovieLens-100K: %s not reachable: %s", source, error)
+            failures.append(f"{source}: {error}")
+            continue
+        found = _read(wanted, _read_zip(downloaded, wanted, source), source, where=source)
+        _keep(wanted.kept(found[0]), folder, cached)
+        return found
+    raise FlowGradError(
+        f"MovieLens-100K: no source can be reached ({'; '.join(failures)}); download {ARCHIVE_URL} on a machine that "
+        "can and set dataset.path=/folder/ml-100k.zip"
+    )
+
+
+def _fetch_archive(folder: Path) -> Path:
+    try:
+        return _fetch_quietly(folder)
+    except OSError as error:  # every requests.RequestException is an OSError: no network, time-out, cut, HTTP status
+        raise _UnreachableError(_reason(error)) from error
+    except ValueError as error:
+        raise FlowGradError(
+            f"{ARCHIVE_URL} does not have the MD5 {ARCHIVE_MD5}: the download was changed or cut on its way; run "
+            "again, or get the file by other means and set dataset.path=/folder/ml-100k.zip"
+        ) from error
+
+
+def _fetch_quietly(folder: Path) -> Path:
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    downloader = pooch.HTTPDownloader(progressbar=False, timeout=_ARCHIVE_TIMEOUT_SECONDS)
+    try:
+        return Path(
+            pooch.retrieve(
+                ARCHIVE_URL, known_hash=f"md5:{ARCHIVE_MD5}", fname="ml-100k.zip", path=folder, downloader=downloader
+            )
+        )
+    finally:
+        logger.setLevel(level)
+
+
+def _fetch_wheel(folder: Path) -> Path:
+    options = [
+        "--quiet",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--retries",
+        "1",
+        "--timeout",
+        "15",
+    ]
+    command = [sys.executable, "-m", "pip", "download", *options, "--no-deps", "--only-binary=:all:"]
+    try:
+        result = subprocess.run(
+            [*command, "--dest", str(folder), WHEEL],
+            capture_output=True,
+            check=False,
+            timeout=_WHEEL_TIMEOUT_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _UnreachableError(f"pip download took more than {_WHEEL_TIMEOUT_SECONDS} s") from error
+    except OSError as error:
+        raise _UnreachableError(f"pip could not be started: {_reason(error)}") from error
+    wheels = sorted(folder.glob("*.whl"))
+    if result.returncode != 0 or not wheels:
+        complaint = result.stderr.decode(errors="replace").strip().splitlines()
+        last_line = complaint[-1][:_REASON_LENGTH] if complaint else "no message"
+        raise _UnreachableError(f"pip download ended with status {result.returncode}: {last_line}")
+    found = pooch.file_hash(str(wheels[0]), alg="sha256")
+    if found != WHEEL_SHA256:
+        raise FlowGradError(
+            f"the wheel {WHEEL} has the SHA-256 {found} instead of {WHEEL_SHA256}: the download was changed or cut on "
+            f"its way; run again, or download {ARCHIVE_URL} and set dataset.path=/folder/ml-100k.zip"
+        )
+    return wheels[0]
+
+
+def _keep(contents: Sequence[bytes], folder: Path, cached: Sequence[Path]) -> None:
+    try:
+        for content, path in zip(contents, cached, strict=True):
+            temporary = folder / path.name
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+    except OSError as error:
+        _logger.warning("MovieLens-100K: no copy kept in %s: %s", cached[0].parent, _reason(error))
+
+
+def _read_given(path: Path, wanted: Wanted[Read]) -> list[bytes]:
+    where = f"dataset.path {str(path)!r}"
+    try:
+        if not path.is_dir():
+            if path.suffix.lower() in (".zip", ".whl") or zipfile.is_zipfile(path):
+                return _read_zip(path, wanted, where)
+            if len(wanted.members) == 1:
+                return [path.read_bytes()]
+            path.stat()
+            path = path.parent
+        for number in range(2):  # GroupLens' names, then RecBole's: files of both are not mixed
+            for folder in (path, path / _FOLDER):
+                files = [folder / names[number] for names in wanted.members]
+                if all(file.is_file() for file in files):
+                    return [file.read_bytes() for file in files]
+    except OSError as error:
+        raise FlowGradError(
+            f"{where} cannot be read ({_reason(error)}); give ml-100k.zip from {ARCHIVE_URL}, the folder unpacked "
+            "from it, or leave dataset.path unset to download it"
+        ) from error
+    raise FlowGradError(
+        f"{where} holds neither {_names(wanted)}; give the folder unpacked from {ARCHIVE_URL}, or "
+        f"{'that file itself' if len(wanted.members) == 1 else 'ml-100k.zip'}"
+    )
+
+
+def _names(wanted: Wanted[Read]) -> str:
+    return " nor ".join(" and ".join(names[number] for names in wanted.members) for number in range(2))
+
+
+def _read_zip(path: Path, wanted: Wanted[Read], where: str) -> list[bytes]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name.rpartition("/")[2]: name for name in reversed(archive.namelist())}
+            for number in range(2):
+                names = [pair[number] for pair in wanted.members]
+                if all(name in members for name in names):
+                    return [archive.read(members[name]) for name in names]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise FlowGradError(
+            f"{where} is no whole zip archive ({_reason(error)}), perhaps a cut download; get it again: {ARCHIVE_URL}"
+        ) from error
+    raise FlowGradError(f"{where} holds neither {_names(wanted)}; give ml-100k.zip: {ARCHIVE_URL}")
+
+
+def _read(
+    wanted: Wanted[Read],
+    data: Sequence[bytes],
+    source: str,
+    where: str,
+    way_out: str = f"get it again: {ARCHIVE_URL}",
+) -> tuple[Read, str]:
+    try:
+        return wanted.read(data, source), source
+    except ValueError as error:  # pandas' parser errors, undecodable bytes and FlowGradError are ValueErrors
+        raise FlowGradError(f"{where} is not MovieLens-100K as published: {_reason(error)}; {way_out}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = re.sub(r"\s+", " ", str(error)).strip()
+    # Our own errors are sentences; of others the type says what happened.
+    return text[:_REASON_LENGTH] if type(error) is FlowGradError else f"{type(error).__name__}: {text[:_REASON_LENGTH]}"
