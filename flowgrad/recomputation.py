@@ -86,7 +86,7 @@ def _computed(proof: Validation, folder: Path) -> pd.Series:
     if proof.alpha is None:
         raise ValueError("it does not say its alpha")
     metrics = list(dict.fromkeys(family["metric"]))
-    computed = significance(observations, planned, metrics, proof.alpha)
+    computed = significance(observations, planned, metrics, proof.alpha, overlap=proof.overlap)
     chosen = (
         (computed["comparison"] == proof.comparison)
         & (computed["metric"] == proof.metric)

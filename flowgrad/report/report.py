@@ -116,6 +116,8 @@ class Validation(Canonical):
     treated_arm: str = ""
     alpha: float | None = None
     """Level of the verdict."""
+    overlap: float | None = None
+    """Of splits that share rows, where the unit is a split: see `flowgrad.statistics.corrected_t`."""
 
 
 @dataclass(frozen=True, eq=False)

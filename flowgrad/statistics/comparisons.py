@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,12 +15,13 @@ from flowgrad.errors import StatisticsError
 from flowgrad.statistics.paired import adjust, gap_closed, paired_t, sign_test, wilcoxon
 from flowgrad.statistics.pairs import Pairs, pair
 from flowgrad.statistics.power import detectable_effect
+from flowgrad.statistics.resampling import corrected_t
 from flowgrad.statistics.result import TestResult
 
 OBSERVATION_COLUMNS = ("experiment", "arm", "seed", "metric", "value", "higher_is_better")
 CONTROL = "control"
 """Family of the A/A comparison."""
-PRIMARY = ("paired_t", "sign")
+PRIMARY = ("paired_t", "corrected_t", "sign")
 """Tests that a verdict rests on; the others are checks on them."""
 
 _logger = logging.getLogger(__name__)
@@ -44,9 +47,11 @@ def significance(
     alpha: float = 0.05,
     reference: str = "tuned",
     power: float = 0.8,
+    overlap: float | None = None,
 ) -> pd.DataFrame:
     """One line a comparison, metric and test. Paired t is the primary test, Wilcoxon the check; the sign test stands
-    in for both where a run diverged and its metric is not finite.
+    in for both where a run diverged and its metric is not finite. Where seeds stand for splits that share rows, the
+    corrected t-test is the one test.
 
     `detectable` is the smallest difference, in the metric's unit, that the t-test over as many pairs of that spread
     finds with probability `power` (unadjusted): what an inconclusive verdict can speak of.
@@ -58,6 +63,7 @@ def significance(
         alpha: level.
         reference: arm that `gap_closed` is measured to, where it was observed.
         power: of `detectable`.
+        overlap: of the splits that the seeds stand for (see `corrected_t`); None where seeds are no splits.
 
     Raises:
         StatisticsError: nothing to compare, a column, arm or seed is missing, or a seed stands twice in an arm.
@@ -67,13 +73,14 @@ def significance(
     lines = []
     for family in dict.fromkeys(comparison.family for comparison in planned):
         members = [(c, m) for c in planned if c.family == family for m in metrics]
-        for test in (paired_t, wilcoxon):
+        for test in (paired_t, wilcoxon) if overlap is None else (partial(corrected_t, overlap=overlap),):
             results = [(c, _test(test, observations, c, m, alpha)) for c, m in members]
             known = [(c, r) for c, r in results if r is not None]
             for (comparison, _), result in zip(known, adjust([r for _, r in known], alpha), strict=True):
-                found = _detectable(result, alpha, power)
+                found = _detectable(result, alpha, power, overlap)
                 line = _line(observations, comparison, result, reference)
-                lines.append(line | {"alpha": alpha, "detectable": found, "power": power})
+                unit = "seed" if overlap is None else "split"
+                lines.append(line | {"unit": unit, "alpha": alpha, "detectable": found, "power": power})
     table = pd.DataFrame(lines)
     order = [(c.name, m) for c in planned for m in metrics]
     rank = [order.index(key) for key in zip(table["comparison"], table["metric"], strict=True)]
@@ -102,7 +109,7 @@ def _test(
     try:
         return test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
     except StatisticsError as error:
-        if test is not paired_t:
+        if test is wilcoxon:
             return None
         _logger.warning("%s: %s; the sign test stands in", comparison.name, error)
         return sign_test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
@@ -144,11 +151,12 @@ def _line(observations: pd.DataFrame, comparison: Comparison, result: TestResult
         "family": comparison.family,
         "baseline_arm": comparison.baseline,
         "treated_arm": comparison.treated,
-        "unit": "seed",
     }
 
 
-def _detectable(result: TestResult, alpha: float, power: float) -> float:
-    if result.test != "paired_t" or not result.effect_size:
+def _detectable(result: TestResult, alpha: float, power: float, overlap: float | None) -> float:
+    if result.test not in ("paired_t", "corrected_t") or not result.effect_size:
         return float("nan")
-    return detectable_effect(result.n, power=power, alpha=alpha) * abs(result.difference / result.effect_size)
+    wider = 1.0 if overlap is None else math.sqrt(1 + result.n * overlap / (1 - overlap))
+    deviation = abs(result.difference / result.effect_size)
+    return detectable_effect(result.n, power=power, alpha=alpha) * wider * deviation

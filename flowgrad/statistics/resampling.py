@@ -59,7 +59,7 @@ def corrected_t(
     *,
     metric: str,
     higher_is_better: bool,
-    test_share: float,
+    overlap: float,
     alpha: float = 0.05,
 ) -> TestResult:
     """Paired t-test over random splits of one data set, with the variance that shared training data ask for
@@ -73,14 +73,14 @@ def corrected_t(
         treated: of the same splits.
         metric: its name.
         higher_is_better: the metric's direction.
-        test_share: share of the rows that each split tests on, in (0, 1).
+        overlap: r, in (0, 1).
         alpha: level.
 
     Raises:
-        StatisticsError: as `paired_t`; a share outside (0, 1).
+        StatisticsError: as `paired_t`; an overlap outside (0, 1).
     """
-    if not 0 < test_share < 1:
-        raise StatisticsError(f"{metric}: test_share={test_share} must lie between 0 and 1")
+    if not 0 < overlap < 1:
+        raise StatisticsError(f"{metric}: overlap={overlap} must lie between 0 and 1")
     before, after = checked(baseline, treated, metric)
     difference = after - before
     n, df = len(difference), len(difference) - 1
@@ -91,7 +91,7 @@ def corrected_t(
         raise StatisticsError(
             f"{metric}: every split differs by {difference[0]:.6g}; there is no variance to test with"
         )
-    error = deviation * math.sqrt(1 / n + test_share / (1 - test_share))
+    error = deviation * math.sqrt(1 / n + overlap / (1 - overlap))
     statistic = difference.mean() / error
     half = stats.t.ppf(1 - alpha / 2, df) * error
     return build_result(

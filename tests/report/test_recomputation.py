@@ -20,8 +20,8 @@ FAMILY = [
 ]
 
 
-@pytest.fixture
-def run(tmp_path):
+@pytest.fixture(params=[None, 0.8], ids=["seeds", "splits"])
+def run(request, tmp_path):
     """A folder with observations, their significance table and a report; gives the report's path and the proof."""
     rng = np.random.default_rng(0)
     base = 2 + 0.1 * rng.normal(size=8)
@@ -38,12 +38,12 @@ def run(tmp_path):
     ]
     observations = pd.DataFrame(lines, columns=list(OBSERVATION_COLUMNS))
     observations.to_csv(tmp_path / "observations.csv", index=False)
-    table = significance(observations, FAMILY, ["mse", "mae"])
+    table = significance(observations, FAMILY, ["mse", "mae"], overlap=request.param)
     table.to_csv(tmp_path / "significance.csv", index=False)
     line = table[(table["comparison"] == "round1_vs_baseline") & (table["metric"] == "mse")].iloc[0]
-    taken = [field.name for field in fields(Validation) if field.name != "observations_sha256"]
+    taken = [field.name for field in fields(Validation) if field.name not in ("observations_sha256", "overlap")]
     sha256 = hashlib.sha256((tmp_path / "observations.csv").read_bytes()).hexdigest()
-    proof = Validation(**{name: line[name] for name in taken}, observations_sha256=sha256)
+    proof = Validation(**{name: line[name] for name in taken}, observations_sha256=sha256, overlap=request.param)
     return tmp_path / "report.xml", proof
 
 

@@ -14,6 +14,8 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from flowgrad.errors import StatisticsError
 from flowgrad.statistics import (
+    OBSERVATION_COLUMNS,
+    Comparison,
     benjamini_hochberg,
     bootstrap_interval,
     corrected_t,
@@ -22,6 +24,7 @@ from flowgrad.statistics import (
     pair,
     paired_t,
     seeds_needed,
+    significance,
     tost,
     variance_ratio,
 )
@@ -127,7 +130,7 @@ def test_a_constant_difference_has_an_interval_of_no_width():
 
 def test_corrected_t_by_hand():
     """Differences 1, 2, 3 with a tenth to test on: t = 2 / sqrt((1/3 + 1/9) * 1) = 3."""
-    result = corrected_t([0, 0, 0], [1, 2, 3], **UP, test_share=0.1)
+    result = corrected_t([0, 0, 0], [1, 2, 3], **UP, overlap=0.1)
     assert (result.statistic, result.df, result.difference) == pytest.approx((3, 2, 2))
     assert result.p == pytest.approx(2 * stats.t.sf(3, 2))
     assert (result.ci_low + result.ci_high) / 2 == pytest.approx(2)
@@ -137,18 +140,18 @@ def test_corrected_t_by_hand():
 @given(st.integers(0, 99), st.floats(0.01, 0.99))
 def test_the_correction_only_ever_makes_it_more_careful(seed, share):
     before, after = arms(seed)
-    assert corrected_t(before, after, **UP, test_share=share).p >= paired_t(before, after, **UP).p
+    assert corrected_t(before, after, **UP, overlap=share).p >= paired_t(before, after, **UP).p
 
 
 def test_identical_and_constant_splits():
-    assert corrected_t([1, 2], [1, 2], **UP, test_share=0.5).p == 1
+    assert corrected_t([1, 2], [1, 2], **UP, overlap=0.5).p == 1
     with pytest.raises(StatisticsError, match="every split differs by 1"):
-        corrected_t([1, 2], [2, 3], **UP, test_share=0.5)
-    with pytest.raises(StatisticsError, match="test_share=1 must"):
-        corrected_t([1, 2], [2, 4], **UP, test_share=1)
+        corrected_t([1, 2], [2, 3], **UP, overlap=0.5)
+    with pytest.raises(StatisticsError, match="overlap=1 must"):
+        corrected_t([1, 2], [2, 4], **UP, overlap=1)
 
 
-def test_shared_training_data_need_the_correction():
+def overlapd_training_data_need_the_correction():
     """Splits of one sample under a true null: what a plain t-test makes of them, and what the corrected one does."""
     rng = np.random.default_rng(0)
     rejected = {"plain": 0, "corrected": 0}
@@ -156,7 +159,7 @@ def test_shared_training_data_need_the_correction():
         sample = rng.normal(size=60)  # difference of two learners on each example
         tested = [sample[rng.permutation(60)[:20]].mean() for _ in range(15)]
         rejected["plain"] += paired_t(np.zeros(15), tested, **UP).p < 0.05
-        rejected["corrected"] += corrected_t(np.zeros(15), tested, **UP, test_share=1 / 3).p < 0.05
+        rejected["corrected"] += corrected_t(np.zeros(15), tested, **UP, overlap=1 / 3).p < 0.05
     assert rejected["plain"] > 0.3 * 300
     assert rejected["corrected"] < 0.09 * 300
 
@@ -265,3 +268,29 @@ def test_what_cannot_be_planned_is_refused(call, message):
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_benjamini_hochberg_is_that_of_scipy(p):
     assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p), abs=1e-12)
+
+
+def test_splits_that_share_rows_are_tested_by_the_corrected_t_alone():
+    rng = np.random.default_rng(0)
+    before, after = rng.normal(size=12), rng.normal(0.5, size=12)
+    lines = [("e", arm, seed, "mse", v, False) for arm, vs in (("baseline", before), ("treated", after))
+             for seed, v in enumerate(vs)]  # fmt: skip
+    observations = pd.DataFrame(lines, columns=list(OBSERVATION_COLUMNS))
+    planned = [Comparison("treated_vs_baseline", "baseline", "treated", "family")]
+    (line,) = significance(observations, planned, ["mse"], overlap=0.8).to_dict("records")
+    expected = corrected_t(before, after, metric="mse", higher_is_better=False, overlap=0.8)
+    assert (line["test"], line["unit"], line["p"]) == ("corrected_t", "split", expected.p)
+    plain = significance(observations, planned, ["mse"]).set_index("test")
+    assert line["detectable"] == pytest.approx(plain.loc["paired_t", "detectable"] * np.sqrt(1 + 12 * 4))
+
+
+def test_subsamples_of_the_same_rows_vary_as_the_jackknife_says():
+    """Means of 80 % of 200 numbers each: the corrected interval covers the mean that the numbers were drawn from."""
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(300):
+        rows = rng.normal(size=200)
+        means = [rng.choice(rows, 160, replace=False).mean() for _ in range(12)]
+        result = corrected_t(np.zeros(12), means, metric="m", higher_is_better=True, overlap=0.8)
+        covered += result.ci_low < 0 < result.ci_high
+    low, high = stats.binom.interval(0.999, 300, 0.95)
+    assert low <= covered <= high

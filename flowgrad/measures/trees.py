@@ -1,0 +1,184 @@
+"""What the rounds of a booster say: the course of its evaluation, the gains of its splits, and its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flowgrad.measurements import Measure
+
+MEASURES = (
+    Measure("rounds", "count", "Boosting rounds seen."),
+    Measure("evaluated", "flag", "1 where an evaluation set other than the training data was given, else 0."),
+    Measure("higher_is_better", "flag", "1 where the validated metric is better when higher, else 0."),
+    Measure("val_best", "metric", "Best value of the validated metric in any round."),
+    Measure("val_last", "metric", "Its value in the last round."),
+    Measure("val_excess", "ratio", "How much worse `val_last` is than `val_best`, over the size of `val_best`."),
+    Measure("val_nonfinite", "flag", "1 where the validated metric was NaN or infinite in some round, else 0."),
+    Measure("best_round", "count", "Round of `val_best`, from 1; the first of several."),
+    Measure("best_round_share", "share", "`best_round` over `rounds`: 1 where the last round is the best."),
+    Measure("late_val_gain", "share", "Part of the validated metric's improvement made in the last fifth of rounds."),
+    Measure("train_last", "metric", "The same metric on the training data in the last round."),
+    Measure("late_train_gain", "share", "Part of the improvement of `train_last` made in the last fifth of rounds."),
+    Measure("generalisation_gap", "ratio", "How much worse `val_last` is than `train_last`, over the size of the former."),
+    Measure("trees", "count", "Trees read."),
+    Measure("tree_depth", "count", "Mean depth of the trees: splits from the root to the deepest leaf."),
+    Measure("leaf_hessian", "count", "Median sum of hessians of a leaf: its training rows, for squared errors."),
+    Measure("columns", "count", "Columns that the trees could split on."),
+    Measure("unused_share", "share", "Share of the columns that no tree split on."),
+    Measure("top_gain_share", "share", "Share of all gain that the column with most of it has."),
+    Measure("leak_r2", "r2", "Highest validation R2 of a column that predicts the target alone."),
+    Measure("leak_ratio", "ratio", "`leak_r2` over that of the next column."),
+    Measure("shift_r2", "r2", "Largest loss of R2 from the training to the validation rows of a column alone."),
+    Measure("twins", "count", "Columns that repeat an earlier one: of a correlation above .98 in size."),
+    Measure("gain_share", "share", "The column's part of all gain.", per_row=True),
+    Measure("splits", "count", "Splits on the column.", per_row=True),
+    Measure("first_round", "count", "Round of its first split, from 1; NaN where it has none.", per_row=True),
+    Measure("train_r2", "r2", "R2 of the column alone, on the rows that it was fitted to.", per_row=True),
+    Measure("val_r2", "r2", "R2 of that fit on the validation rows.", per_row=True),
+    Measure("r2_loss", "r2", "`train_r2` less `val_r2`.", per_row=True),
+    Measure("twin_correlation", "correlation", "Largest correlation with an earlier column, in size.", per_row=True),
+    Measure("distinct_share", "share", "Distinct values over training rows.", per_row=True),
+)
+
+LATE = 0.2
+"""Share of the rounds that count as late."""
+BINS = 16
+"""Bins of the fit of one column: as many leaves as a tree of depth 4 has."""
+TWINS = 0.98
+
+
+def course(values: Sequence[float], higher_is_better: bool) -> dict[str, float]:
+    """Where an evaluation stands against its best: `best`, `last`, `excess`, `best_round`, `late_gain`, `nonfinite`.
+
+    Rounds that are not finite are never the best. `late_gain` is NaN where the best is no better than the first round.
+
+    >>> course([4.0, 2.0, 1.0, 1.5], higher_is_better=False)["excess"]
+    0.5
+    """
+    seen = np.asarray(values, dtype=float)
+    names = ("best", "last", "excess", "best_round", "late_gain")
+    nonfinite = float(not np.isfinite(seen).all())
+    if not np.isfinite(seen).any():
+        return dict.fromkeys(names, float("nan")) | {"nonfinite": nonfinite}
+    loss = np.where(np.isfinite(seen), -seen if higher_is_better else seen, np.inf)
+    place = int(loss.argmin())
+    best, last = float(seen[place]), float(seen[-1])
+    worse = (best - last) if higher_is_better else (last - best)
+    return {
+        "best": best,
+        "last": last,
+        "excess": worse / abs(best) if best else float("nan"),
+        "best_round": float(place + 1),
+        "late_gain": late_gain(loss),
+        "nonfinite": nonfinite,
+    }
+
+
+def late_gain(loss: NDArray[np.float64]) -> float:
+    """Part of the fall from the first to the lowest loss that came in the last fifth of the rounds.
+
+    >>> late_gain(np.array([10.0, 6.0, 4.0, 3.0, 2.0]))
+    0.125
+    """
+    fall = float(loss[0] - loss.min())
+    if len(loss) < 1 / LATE or not 0 < fall < np.inf:
+        return float("nan")
+    early = float(loss[: round(len(loss) * (1 - LATE))].min())
+    return (early - float(loss.min())) / fall
+
+
+def gap(train: float, validation: float, higher_is_better: bool) -> float:
+    """How much worse the validated value is, over its size.
+
+    >>> gap(0.9, 0.6, higher_is_better=True)
+    0.5000000000000001
+    """
+    worse = train - validation if higher_is_better else validation - train
+    return worse / abs(validation) if validation else float("nan")
+
+
+def r2_alone(
+    column: ArrayLike, target: ArrayLike, column_held_out: ArrayLike, target_held_out: ArrayLike
+) -> tuple[float, float]:
+    """R2 of predicting the target by one column, where it was fitted and held out: the target's mean in each of 16
+    bins of equally many rows, and in one for values that are missing.
+
+    Raises:
+        ValueError: not one row in either part.
+
+    >>> x = np.arange(8.0)
+    >>> r2_alone(x, x > 3, x, x > 3)
+    (1.0, 1.0)
+    """
+    x, y = np.asarray(column, dtype=float), np.asarray(target, dtype=float)
+    x_new, y_new = np.asarray(column_held_out, dtype=float), np.asarray(target_held_out, dtype=float)
+    if not len(x) or not len(x_new):
+        raise ValueError("no row to fit to, or none to hold out")
+    known = x[~np.isnan(x)]
+    edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS, method="higher")) if len(known) else np.empty(0)
+    return _fitted(_bins(x, edges), y, _bins(x_new, edges), y_new, len(edges) + 2)
+
+
+def r2_by_value(
+    codes: ArrayLike, target: ArrayLike, codes_held_out: ArrayLike, target_held_out: ArrayLike
+) -> tuple[float, float]:
+    """As `r2_alone`, with a mean for each value, for columns without order.
+
+    Args:
+        codes: whole numbers from 0, shape (rows,); NaN where missing.
+        target: of the same rows.
+        codes_held_out: of others; a value that was not fitted to gets the mean of all.
+        target_held_out: of those.
+
+    >>> r2_by_value([0, 0, 1, 1], [1.0, 1.0, 3.0, 3.0], [0, 1, 2], [1.0, 3.0, 2.0])
+    (1.0, 1.0)
+    """
+    x, x_new = np.asarray(codes, dtype=float), np.asarray(codes_held_out, dtype=float)
+    missing = int(np.nanmax([*x, *x_new, -1.0])) + 1
+    place, new_place = (np.where(np.isnan(c), missing, c).astype(np.intp) for c in (x, x_new))
+    return _fitted(place, np.asarray(target, dtype=float), new_place, np.asarray(target_held_out, float), missing + 1)
+
+
+def _fitted(
+    place: NDArray[np.intp], y: NDArray[np.float64], new_place: NDArray[np.intp], y_new: NDArray[np.float64], bins: int
+) -> tuple[float, float]:
+    count = np.bincount(place, minlength=bins)
+    sums = np.bincount(place, weights=y, minlength=bins)
+    means = np.divide(sums, count, out=np.full(bins, y.mean()), where=count > 0)
+    return _r2(y, means[place]), _r2(y_new, means[new_place])
+
+
+def twins(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each column the largest correlation, in size, with one before it. Missing values count as the column's mean;
+    a column without variance has none, and NaN.
+
+    Args:
+        columns: shape (rows, columns).
+
+    >>> twins(np.array([[1.0, 2.0, 1.0], [2.0, 4.0, 1.0], [3.0, 6.0, 1.0]])).round(6).tolist()
+    [nan, 1.0, nan]
+    """
+    centred = columns - np.nanmean(columns, axis=0)
+    centred = np.where(np.isnan(centred), 0.0, centred)
+    length = np.sqrt((centred**2).sum(axis=0))
+    varies = length > 1e-12 * np.sqrt(len(columns)) * np.maximum(1.0, np.abs(columns).max(axis=0, initial=0.0))
+    unit = np.divide(centred, length, out=np.zeros_like(centred), where=varies)
+    correlation = np.abs(unit.T @ unit)
+    earlier = np.tril(correlation, k=-1).max(axis=1, initial=0.0)
+    earlier[~varies] = np.nan
+    if len(earlier):
+        earlier[0] = np.nan
+    return np.minimum(earlier, 1.0)
+
+
+def _bins(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Bin of each value; those that are missing have the last one to themselves."""
+    return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
+
+
+def _r2(target: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
+    spread = float(((target - target.mean()) ** 2).sum())
+    return 1 - float(((target - predicted) ** 2).sum()) / spread if spread else float("nan")

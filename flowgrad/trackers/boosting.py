@@ -1,0 +1,314 @@
+"""The rounds of a gradient booster: its evaluations, its trees, its columns."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from flowgrad.measurements import Measurements
+from flowgrad.measures import trees
+from flowgrad.rules import RuleBook
+from flowgrad.trackers.base import Tracker
+from flowgrad.trackers.boosted_trees import (
+    feature_names,
+    has_trees,
+    is_lightgbm,
+    is_xgboost,
+    read_trees,
+    rounds_of,
+)
+from flowgrad.trackers.columns import Columns
+from flowgrad.trackers.evaluations import Evaluations
+
+if TYPE_CHECKING:
+    from flowgrad.trackers.lightgbm_callback import LightGBMCallback
+    from flowgrad.trackers.xgboost_callback import XGBoostCallback
+
+_logger = logging.getLogger(__name__)
+
+
+class BoostingTracker(Tracker):
+    """Watches XGBoost or LightGBM train, or reads a booster that is trained already.
+
+    Example::
+
+        tracker = BoostingTracker()
+        xgboost.train(params, data, 500, evals=[(data, "train"), (held_out, "valid")],
+                      callbacks=[tracker.as_xgb_callback()])
+        tracker.observe_data(X, y, X_valid, y_valid)   # what the rules on leaks and on repeated columns need
+        print(tracker.to_agent_xml())
+
+    One tracker watches one training; going on with the same booster is part of it. Trees are read in chunks of the
+    newest `window` rounds, so that the cost of a round does not grow with their number. A linear booster and
+    cross-validation have evaluations alone, and NaN for what trees would say. Trees that DART scales anew later are
+    told as they were when they were read.
+    """
+
+    KIND = "boosting"
+    MEASURES = trees.MEASURES
+
+    def __init__(
+        self,
+        name: str = "booster",
+        *,
+        metric: str | None = None,
+        validation: str | None = None,
+        training: str | None = None,
+        higher_is_better: Mapping[str, bool] | None = None,
+        window: int = 25,
+        rules: RuleBook | None = None,
+    ) -> None:
+        """Start with no round seen.
+
+        Args:
+            name: what is trained; `layer` of the report.
+            metric: metric that is judged by; None: the one that early stopping goes by, XGBoost's last or LightGBM's
+                first.
+            validation: name of the evaluation set that is judged by; None: the last that is not the training data.
+            training: name of the evaluation set that is the training data; None: one named `train`, `training`,
+                `dtrain` or `learn`, if there is one. XGBoost's scikit-learn interface names them `validation_0` and so
+                on, whatever they hold: say which.
+            higher_is_better: direction of metrics of your own.
+            window: rounds a window of `gain_by_window`.
+            rules: rule book to judge by; the shipped one if None.
+
+        Raises:
+            ValueError: `window` is below 1.
+        """
+        super().__init__(name, rules)
+        if window < 1:
+            raise ValueError(f"window={window}: must be 1 round or more")
+        self._window = window
+        self._evaluations = Evaluations(metric, validation, training, higher_is_better or {})
+        self._columns = Columns()
+        self._rounds = 0
+        self._base = 0
+        """Rounds that the booster had before."""
+        self._booster: Any = None
+        """Whose newest rounds are still to be read."""
+        self._names: tuple[str, ...] = ()
+        self._read = 0
+        self._trees: list[tuple[int, int, int, float, float, float]] = []
+        self._gain: list[np.ndarray] = []
+        self._splits = np.zeros(0)
+        self._first = np.zeros(0)
+
+    def as_xgb_callback(self) -> XGBoostCallback:
+        """A callback for `xgboost.train`, `xgboost.cv` and XGBoost's scikit-learn estimators. Its place among other
+        callbacks does not matter.
+
+        Raises:
+            ImportError: xgboost is not installed.
+        """
+        try:
+            from flowgrad.trackers.xgboost_callback import XGBoostCallback
+        except ModuleNotFoundError as error:
+            raise _missing("xgboost", error) from error
+        return XGBoostCallback(self)
+
+    def as_lgb_callback(self) -> LightGBMCallback:
+        """A callback for `lightgbm.train`, `lightgbm.cv` and LightGBM's scikit-learn estimators."""
+        from flowgrad.trackers.lightgbm_callback import LightGBMCallback
+
+        return LightGBMCallback(self)
+
+    def from_model(self, model: Any, evals_result: Mapping[str, Mapping[str, Sequence[float]]] | None = None) -> None:
+        """Read a booster after training, all rounds at once.
+
+        Args:
+            model: a `Booster` of either library, or one of their scikit-learn estimators, fitted.
+            evals_result: set -> metric -> one value a round, as both libraries record it. Estimators hold their own;
+                a booster without one has no evaluation, and the report says so.
+
+        Raises:
+            TypeError: `model` is no such thing.
+            ValueError: the tracker has watched a training already, or the values are not one a round.
+        """
+        if self._rounds:
+            raise ValueError(f"tracker {self.name!r} has seen {self._rounds} rounds already; take a new one")
+        booster = _booster_of(model)
+        recorded = evals_result if evals_result is not None else _recorded(model)
+        rounds = rounds_of(booster)
+        for held, metrics in recorded.items():
+            for metric, values in metrics.items():
+                if len(values) < rounds:
+                    raise ValueError(f"evals_result: {held!r} {metric!r} has {len(values)} values for {rounds} rounds")
+        self.begin(booster, 0)
+        self._evaluations.take(recorded, last=is_xgboost(booster))
+        self._rounds = max([rounds, *(len(v) for metrics in recorded.values() for v in metrics.values())])
+        self.detach()
+
+    def observe_data(self, X: Any, y: Any, X_validation: Any, y_validation: Any) -> None:
+        """Look at the columns themselves: what each says of the target alone, and which repeat each other.
+
+        Args:
+            X: training rows; a data frame, or an array of shape (rows, columns). Missing values are allowed, and count
+                as a value of their own. Columns of text, categories or booleans are taken by their values, without order.
+            y: training target, shape (rows,): numbers, or 0 and 1.
+            X_validation: rows that were held out, the same columns.
+            y_validation: their target.
+
+        Raises:
+            ValueError: the parts do not fit together, a column holds infinity, a target is not finite or has a single
+                value.
+        """
+        self._columns.observe(X, y, X_validation, y_validation)
+
+    def measurements(self) -> Measurements:
+        """The course of the evaluations, the trees, and a line a column, the most gain first."""
+        self._read_trees(everything=True)
+        table = self._table()
+        frame = pd.DataFrame(self._trees, columns=_TREE)
+        gains = table["gain_share"].to_numpy(dtype=float)
+        scalars = {
+            "rounds": float(self._rounds),
+            **self._evaluations.course(),
+            "trees": float(len(frame)) if self._names else math.nan,
+            "tree_depth": float(frame["depth"].mean()) if len(frame) else math.nan,
+            "leaf_hessian": float(frame["leaf_hessian"].median()) if len(frame) else math.nan,
+            "columns": float(len(table)) if len(table) else math.nan,
+            "unused_share": float((table["splits"] == 0).mean()) if self._names and len(frame) else math.nan,
+            "top_gain_share": float(np.nanmax(gains)) if np.isfinite(gains).any() else math.nan,
+            **self._columns.scalars(),
+        }
+        return Measurements(self.KIND, self.name, scalars, {"rows": table}, step=self._rounds)
+
+    def trees(self) -> pd.DataFrame:
+        """A line a tree: `tree`, `round` (from 1), `depth`, `leaves`, `gain` (sum over its splits), `leaf_size` (mean of
+        the leaves' values in size) and `leaf_hessian` (median of their sums of hessians).
+        """
+        self._read_trees(everything=True)
+        table = pd.DataFrame(self._trees, columns=_TREE)
+        table.insert(0, "tree", np.arange(len(table)))
+        return table
+
+    def gain_by_window(self) -> pd.DataFrame:
+        """Gain of each column (all of them) in each window of rounds, not cumulative; the index is a window's last
+        round.
+        """
+        self._read_trees(everything=True)
+        if not self._gain:
+            return pd.DataFrame(columns=pd.Index(self._names), dtype=float)
+        ends = [min((i + 1) * self._window, self._read - self._base) for i in range(len(self._gain))]
+        return pd.DataFrame(np.array(self._gain), index=pd.Index(ends, name="round"), columns=pd.Index(self._names))
+
+    def evaluations(self) -> pd.DataFrame:
+        """Every value recorded: a column `SET METRIC` each, a line a round (from 1)."""
+        return self._evaluations.table()
+
+    def detach(self) -> None:
+        """Let go of the booster, once its newest rounds are read."""
+        self._read_trees(everything=True)
+        self._booster = None
+
+    # What the callbacks call.
+
+    def begin(self, booster: Any, round_before: int) -> None:
+        """A training begins, of a booster that has so many rounds."""
+        if self._rounds and round_before != self._base + self._rounds:
+            raise ValueError(
+                f"tracker {self.name!r} has watched a training of {self._rounds} rounds; take a new one for another"
+            )
+        if not self._rounds:
+            self._base = self._read = round_before
+        self._booster = None
+        if (is_xgboost(booster) or is_lightgbm(booster)) and has_trees(booster):
+            self._booster = booster
+
+    def end_round(self, evaluated: Sequence[tuple[str, str, float, bool | None]], *, last: bool) -> None:
+        """A round has ended, with these evaluations: set, metric, value and direction (None: not told).
+
+        Args:
+            evaluated: of this round.
+            last: early stopping goes by the last of the metrics (XGBoost), not the first.
+        """
+        self._rounds += 1
+        self._evaluations.end_round(evaluated, last=last)
+        if self._booster is not None and self._base + self._rounds - self._read >= self._window:
+            self._read_trees(everything=False)
+
+    def follow(self, booster: Any) -> None:
+        """The booster whose trees are to be read is this one; where callbacks before ours have cut it, that is seen."""
+        if self._booster is not None and is_xgboost(booster):
+            self._booster = booster
+
+    def _read_trees(self, *, everything: bool) -> None:
+        booster = self._booster
+        if booster is None:
+            return
+        if not self._names:
+            self._names = feature_names(booster)
+            self._splits, self._first = np.zeros(len(self._names)), np.full(len(self._names), np.nan)
+        available = rounds_of(booster) if everything else self._base + self._rounds
+        while self._read < available:
+            window = (self._read - self._base) // self._window
+            stop = min(available, self._base + (window + 1) * self._window)
+            self._note(read_trees(booster, self._read, stop), window, stop - self._read)
+            self._read = stop
+
+    def _note(self, found: Sequence[Any], window: int, rounds: int) -> None:
+        if window == len(self._gain):
+            self._gain.append(np.zeros(len(self._names)))
+        for place, tree in enumerate(found):
+            number = self._read - self._base + place * rounds // len(found) + 1
+            size = float(np.abs(tree.leaves).mean()) if len(tree.leaves) else math.nan
+            hessian = float(np.median(tree.hessians)) if len(tree.hessians) else math.nan
+            self._trees.append((number, tree.depth, len(tree.leaves), float(tree.gains.sum()), size, hessian))
+            self._gain[window] += np.bincount(tree.features, weights=tree.gains, minlength=len(self._names))
+            self._splits += np.bincount(tree.features, minlength=len(self._names))
+            new = tree.features[np.isnan(self._first[tree.features])]
+            self._first[new] = number
+
+    def _table(self) -> pd.DataFrame:
+        seen = self._columns.table()
+        names = self._names or tuple(map(str, seen.index))
+        if self._names and len(seen) and list(seen.index) != list(names):
+            # Arrays have no names of their own.
+            if len(seen) != len(names):
+                raise ValueError(
+                    f"observe_data was given {len(seen)} columns; the booster was trained on {len(names)}"
+                )
+            seen.index = pd.Index(names)
+        gain = np.sum(self._gain, axis=0) if self._gain else np.full(len(names), math.nan)
+        total = gain.sum()
+        known = bool(self._names)
+        table = pd.DataFrame(
+            {
+                "gain_share": gain / total if total > 0 else np.full(len(names), math.nan),
+                "splits": self._splits if known else math.nan,
+                "first_round": self._first if known else math.nan,
+            },
+            index=pd.Index(names),
+            dtype=float,
+        )
+        table = table.join(seen.reindex(table.index))
+        return table.sort_values("gain_share", ascending=False, kind="stable")
+
+
+_TREE = ["round", "depth", "leaves", "gain", "leaf_size", "leaf_hessian"]
+
+
+def _booster_of(model: Any) -> Any:
+    for found in (model, *(getattr(model, name, None) for name in ("booster_", "_Booster"))):
+        if is_xgboost(found) or is_lightgbm(found):
+            return found
+    raise TypeError(
+        f"{type(model).__name__} is no booster: give an xgboost or lightgbm Booster, or a fitted estimator of theirs"
+    )
+
+
+def _recorded(model: Any) -> Mapping[str, Mapping[str, Sequence[float]]]:
+    """What the estimator recorded while it was fitted; nothing where no evaluation set was given."""
+    found = getattr(model, "evals_result_", None)  # both, where there is something
+    return found if isinstance(found, Mapping) else {}
+
+
+def _missing(package: str, error: ModuleNotFoundError) -> ImportError:
+    if error.name != package:
+        raise error
+    return ImportError(f"as_xgb_callback needs {package}: pip install 'flowgrad[{package}]'")

@@ -1,0 +1,26 @@
+"""The tracker's ear in LightGBM's training loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowgrad.trackers.boosting import BoostingTracker
+
+
+class LightGBMCallback:
+    """Tells the tracker of every round. LightGBM knows a callback by these two attributes."""
+
+    order = 15
+    """Before early stopping, which has 30 and leaves the round by an exception."""
+    before_iteration = False
+
+    def __init__(self, tracker: BoostingTracker) -> None:
+        self._tracker = tracker
+
+    def __call__(self, env: Any) -> None:
+        """After a round."""
+        if env.iteration == env.begin_iteration:
+            self._tracker.begin(env.model, env.begin_iteration)
+        results = env.evaluation_result_list or []
+        self._tracker.end_round([(r[0], r[1], r[2], r[3]) for r in results], last=False)
