@@ -26,8 +26,8 @@ LIKED = 4
 """Stars from which a rating counts as liked."""
 
 _MEANS, _BIASES = 1.0, 5.0
-"""Ratings that the mean of all counts for in a mean, and no deviation at all in a bias. Chosen, of 1 to 10, by the RMSE on
-the validation rows."""
+"""Ratings that the mean of all counts for in a mean, and no deviation at all in a bias. Chosen, of 1 to 10, by the RMSE
+on the validation rows."""
 _DAY = 86_400
 _USERS = ("user_id:token", "age:token", "gender:token", "occupation:token", "zip_code:token")
 _ITEMS = ("item_id:token", "movie_title:token_seq", "release_year:token", "class:token_seq")
@@ -81,7 +81,7 @@ def features_of(frame: DataFrame, users: DataFrame, items: DataFrame) -> DataFra
         - `user_mean`, `user_count`, `user_std`, `user_days` (since the user's first rating), and the same of `item`
         - `user_bias`: by how much the user rated above the films' means as they were then; `item_bias`: by how much the
           film was rated above its users' means
-        - `affinity`, `affinity_count`: the user's mean rating of films of these genres, a film with several of them as often
+        - `affinity`, `affinity_count`: the user's mean rating of films of these genres, one with several of them as often
         - `age`, `male`, `occupation_*`, `year`, `genre_*`
     """
     time, rating = frame["timestamp"].to_numpy(), frame["rating"].to_numpy(dtype=float)

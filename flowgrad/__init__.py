@@ -1,6 +1,7 @@
 """FlowGrad finds the silent failures of a training run, prescribes a fix and proves whether it helped.
 
-`EmbeddingTracker` needs torch and is imported when it is first asked for.
+`EmbeddingTracker` needs torch and is imported when it is first asked for. `BoostingTracker` needs neither xgboost nor
+lightgbm until it is asked for a callback of theirs.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from flowgrad.errors import FlowGradError, ReportError, RuleError, StatisticsErr
 from flowgrad.prescription import Prescription, prescribe
 from flowgrad.report import Report, RunIdentity, RunReport
 from flowgrad.rules import Finding, Rule, RuleBook
-from flowgrad.trackers import TrainingTracker, run_report, to_agent_xml
+from flowgrad.trackers import BoostingTracker, TrainingTracker, run_report, to_agent_xml
 
 if TYPE_CHECKING:
     from flowgrad.trackers.embedding import EmbeddingTracker
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BoostingTracker",
     "EmbeddingTracker",
     "Finding",
     "FlowGradError",

@@ -49,7 +49,9 @@ TORCH = {
         )
     ),
 }
-NEVER = {"hydra", "pipelines", "datasets", "tests", "matplotlib", "pytest"}
+XGBOOST = {"trackers/xgboost_callback.py"}
+HEAVY = {"torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "sklearn"}
+NEVER = {"hydra", "pipelines", "datasets", "tests", "matplotlib", "pytest", "lightgbm", "sklearn"}
 
 
 def part(path):
@@ -112,6 +114,8 @@ def test_outside_imports(path):
         assert top not in NEVER, f"{path}:{line}: imports {name}"
         if top == "torch":
             assert relative in TORCH, f"{path}:{line}: imports {name}"
+        if top == "xgboost":
+            assert relative in XGBOOST, f"{path}:{line}: imports {name}"
 
 
 def test_measures_are_pure():
@@ -121,19 +125,23 @@ def test_measures_are_pure():
         assert tops <= {"__future__", "collections", "math", "numpy", "scipy", "flowgrad"}, path
 
 
-def test_import_loads_neither_torch_nor_hydra():
-    code = """if True:
+def test_import_loads_none_of_the_heavy_packages():
+    code = (
+        f"HEAVY = {sorted(HEAVY)}\n"
+        + """if True:
         import sys
         import flowgrad
-        from flowgrad import Prescription, RuleBook, TrainingTracker, prescribe
+        from flowgrad import BoostingTracker, Prescription, RuleBook, TrainingTracker, prescribe
         import flowgrad.statistics, flowgrad.__main__
         RuleBook.load()
         tracker = TrainingTracker()
         tracker.end_epoch(1.0, 1.0)
         tracker.to_agent_xml()
+        BoostingTracker().to_agent_xml()
         loaded = {name.partition(".")[0] for name in sys.modules}
-        print(sorted(loaded & {"torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets"}))
+        print(sorted(loaded & {*HEAVY}))
     """
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -154,6 +162,24 @@ def test_without_torch_the_error_names_the_way_out():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "EmbeddingTracker needs torch: pip install 'flowgrad[torch]'"
+
+
+def test_without_xgboost_the_error_names_the_way_out():
+    code = """if True:
+        import sys
+        class NoXGBoost:
+            def find_spec(self, name, path=None, target=None):
+                if name == "xgboost":
+                    raise ModuleNotFoundError("No module named 'xgboost'", name="xgboost")
+        sys.meta_path.insert(0, NoXGBoost())
+        import flowgrad
+        try:
+            flowgrad.BoostingTracker().as_xgb_callback()
+        except ImportError as error:
+            print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "as_xgb_callback needs xgboost: pip install 'flowgrad[xgboost]'"
 
 
 def test_names_offered_are_there():

@@ -22,7 +22,7 @@ MEASURES = (
     Measure("late_val_gain", "share", "Part of the validated metric's improvement made in the last fifth of rounds."),
     Measure("train_last", "metric", "The same metric on the training data in the last round."),
     Measure("late_train_gain", "share", "Part of the improvement of `train_last` made in the last fifth of rounds."),
-    Measure("generalisation_gap", "ratio", "How much worse `val_last` is than `train_last`, over the size of the former."),
+    Measure("generalisation_gap", "ratio", "How much worse `val_last` is than `train_last`, over the former in size."),
     Measure("trees", "count", "Trees read."),
     Measure("tree_depth", "count", "Mean depth of the trees: splits from the root to the deepest leaf."),
     Measure("leaf_hessian", "count", "Median sum of hessians of a leaf: its training rows, for squared errors."),
@@ -161,10 +161,11 @@ def twins(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     >>> twins(np.array([[1.0, 2.0, 1.0], [2.0, 4.0, 1.0], [3.0, 6.0, 1.0]])).round(6).tolist()
     [nan, 1.0, nan]
     """
-    centred = columns - np.nanmean(columns, axis=0)
-    centred = np.where(np.isnan(centred), 0.0, centred)
+    missing = np.isnan(columns)
+    known = np.where(missing, 0.0, columns)
+    centred = np.where(missing, 0.0, known - known.sum(axis=0) / np.maximum((~missing).sum(axis=0), 1))
     length = np.sqrt((centred**2).sum(axis=0))
-    varies = length > 1e-12 * np.sqrt(len(columns)) * np.maximum(1.0, np.abs(columns).max(axis=0, initial=0.0))
+    varies = length > 1e-12 * np.sqrt((known**2).sum(axis=0))  # less is what rounding leaves
     unit = np.divide(centred, length, out=np.zeros_like(centred), where=varies)
     correlation = np.abs(unit.T @ unit)
     earlier = np.tril(correlation, k=-1).max(axis=1, initial=0.0)

@@ -1,7 +1,8 @@
-"""Trackers watch training. The one for embeddings needs torch and is imported where it is used."""
+"""Trackers watch training. The one for embeddings needs torch and is imported where it is used, as are the callbacks."""
 
 from flowgrad.trackers.base import Tracker
+from flowgrad.trackers.boosting import BoostingTracker
 from flowgrad.trackers.documents import run_report, to_agent_xml
 from flowgrad.trackers.training import TrainingTracker
 
-__all__ = ["Tracker", "TrainingTracker", "run_report", "to_agent_xml"]
+__all__ = ["BoostingTracker", "Tracker", "TrainingTracker", "run_report", "to_agent_xml"]

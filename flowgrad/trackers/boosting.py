@@ -148,7 +148,7 @@ class BoostingTracker(Tracker):
 
         Args:
             X: training rows; a data frame, or an array of shape (rows, columns). Missing values are allowed, and count
-                as a value of their own. Columns of text, categories or booleans are taken by their values, without order.
+                as a value of their own. Columns of text or categories are taken by their values, without order.
             y: training target, shape (rows,): numbers, or 0 and 1.
             X_validation: rows that were held out, the same columns.
             y_validation: their target.
@@ -179,8 +179,8 @@ class BoostingTracker(Tracker):
         return Measurements(self.KIND, self.name, scalars, {"rows": table}, step=self._rounds)
 
     def trees(self) -> pd.DataFrame:
-        """A line a tree: `tree`, `round` (from 1), `depth`, `leaves`, `gain` (sum over its splits), `leaf_size` (mean of
-        the leaves' values in size) and `leaf_hessian` (median of their sums of hessians).
+        """A line a tree: `tree`, `round` (from 1), `depth`, `leaves`, `gain` (sum over its splits), `leaf_size` (mean
+        of the leaves' values in size) and `leaf_hessian` (median of their sums of hessians).
         """
         self._read_trees(everything=True)
         table = pd.DataFrame(self._trees, columns=_TREE)
@@ -270,9 +270,7 @@ class BoostingTracker(Tracker):
         if self._names and len(seen) and list(seen.index) != list(names):
             # Arrays have no names of their own.
             if len(seen) != len(names):
-                raise ValueError(
-                    f"observe_data was given {len(seen)} columns; the booster was trained on {len(names)}"
-                )
+                raise ValueError(f"observe_data was given {len(seen)} columns; the booster was trained on {len(names)}")
             seen.index = pd.Index(names)
         gain = np.sum(self._gain, axis=0) if self._gain else np.full(len(names), math.nan)
         total = gain.sum()

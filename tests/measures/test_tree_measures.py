@@ -1,0 +1,101 @@
+"""What rounds, splits and columns say, as pure functions: by hand, against scikit-learn, and properties."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import r2_score
+
+from flowgrad.measures import trees
+
+LOSSES = st.lists(st.floats(0.01, 100), min_size=1, max_size=40)
+
+
+@pytest.mark.parametrize(
+    ("values", "higher", "expected"),
+    [
+        ([3.0, 2.0, 2.5], False, {"best": 2.0, "last": 2.5, "excess": 0.25, "best_round": 2}),
+        ([0.5, 0.8, 0.6], True, {"best": 0.8, "last": 0.6, "excess": 0.25, "best_round": 2}),
+        ([-2.0, -4.0, -3.0], False, {"best": -4.0, "last": -3.0, "excess": 0.25, "best_round": 2}),
+        ([2.0, math.nan, 3.0], False, {"best": 2.0, "last": 3.0, "nonfinite": 1, "best_round": 1}),
+        ([1.0], False, {"best": 1.0, "last": 1.0, "excess": 0.0, "best_round": 1}),
+    ],
+)
+def test_course_by_hand(values, higher, expected):
+    found = trees.course(values, higher)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+@given(LOSSES)
+def test_a_loss_and_its_negative_as_a_score_have_one_course(losses):
+    low = trees.course(losses, higher_is_better=False)
+    high = trees.course([-loss for loss in losses], higher_is_better=True)
+    for name in ("excess", "best_round", "late_gain"):
+        assert low[name] == pytest.approx(high[name], nan_ok=True)
+    assert low["excess"] >= 0
+
+
+@given(LOSSES)
+def test_late_gain_is_a_share(losses):
+    found = trees.course(losses, higher_is_better=False)["late_gain"]
+    assert math.isnan(found) or 0 <= found <= 1
+
+
+def test_no_round_has_no_course():
+    found = trees.course([], higher_is_better=False)
+    assert found.pop("nonfinite") == 0
+    assert all(map(math.isnan, found.values()))
+
+
+def test_r2_alone_agrees_with_means_of_bins():
+    """Fewer values than bins: each has its own mean, as a group-by gives it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 10, 500).astype(float), rng.normal(size=500)
+    y += x
+    means = np.array([y[x == value].mean() for value in range(10)])
+    new_x, new_y = rng.integers(0, 10, 200).astype(float), rng.normal(size=200)
+    expected = r2_score(y, means[x.astype(int)]), r2_score(new_y, means[new_x.astype(int)])
+    assert trees.r2_alone(x, y, new_x, new_y) == pytest.approx(expected)
+    assert trees.r2_by_value(x, y, new_x, new_y) == pytest.approx(expected)
+
+
+@given(st.integers(0, 100))
+def test_r2_alone_depends_on_the_order_of_values_alone(seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=80), rng.normal(size=80)
+    first = trees.r2_alone(x[:60], y[:60], x[60:], y[60:])
+    assert trees.r2_alone(np.exp(x[:60]), y[:60], np.exp(x[60:]), y[60:]) == pytest.approx(first)
+    assert first[0] >= -1e-12  # means fit at least as well as the mean
+
+
+def test_missing_values_are_a_value():
+    x = np.array([np.nan, np.nan, 1.0, 1.0])
+    y = np.array([5.0, 5.0, 1.0, 1.0])
+    assert trees.r2_alone(x, y, x, y) == (1.0, 1.0)
+    nothing = np.full(4, np.nan)
+    assert trees.r2_alone(nothing, y, nothing, y) == (0.0, 0.0)
+
+
+def test_no_rows_are_an_error():
+    with pytest.raises(ValueError, match="no row to fit to"):
+        trees.r2_alone([], [], [1.0], [1.0])
+
+
+@given(st.integers(0, 50))
+def test_twins_are_the_largest_correlations_with_earlier_columns(seed):
+    X = np.random.default_rng(seed).normal(size=(30, 5))
+    correlation = np.abs(np.corrcoef(X.T))
+    found = trees.twins(X)
+    assert math.isnan(found[0])
+    for place in range(1, 5):
+        assert found[place] == pytest.approx(correlation[place, :place].max())
+
+
+def test_a_constant_column_has_no_twin():
+    X = np.c_[np.arange(5.0), np.full(5, 3.3), 2 * np.arange(5.0), np.full(5, np.nan)]
+    with np.errstate(all="raise"):
+        found = trees.twins(X)
+    assert np.isnan(found[[0, 1, 3]]).all()
+    assert found[2] == pytest.approx(1)
