@@ -81,7 +81,7 @@ def features_of(frame: DataFrame, users: DataFrame, items: DataFrame) -> DataFra
         - `user_mean`, `user_count`, `user_std`, `user_days` (since the user's first rating), and the same of `item`
         - `user_bias`: by how much the user rated above the films' means as they were then; `item_bias`: by how much the
           film was rated above its users' means
-        - `affinity`, `affinity_count`: the user's mean rating of films of these genres, one with several of them as often
+        - `affinity`, `affinity_count`: the user's mean rating of films of these genres; one of several counts as often
         - `age`, `male`, `occupation_*`, `year`, `genre_*`
     """
     time, rating = frame["timestamp"].to_numpy(), frame["rating"].to_numpy(dtype=float)

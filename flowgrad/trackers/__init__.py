@@ -1,4 +1,4 @@
-"""Trackers watch training. The one for embeddings needs torch and is imported where it is used, as are the callbacks."""
+"""Trackers watch training. What needs torch, xgboost or lightgbm is imported where it is used."""
 
 from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.boosting import BoostingTracker

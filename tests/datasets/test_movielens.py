@@ -187,7 +187,8 @@ def test_wheel_stands_in_for_an_archive_out_of_reach(sources, good, cache, caplo
     assert ratings.source == "PyPI wheel recbole==1.2.1"
     assert rows_of(ratings) == sorted(ROWS)
     assert caplog.messages == [
-        f"MovieLens-100K: GroupLens' archive {movielens_files.ARCHIVE_URL} not reachable: {type(failure).__name__}: down",
+        f"MovieLens-100K: GroupLens' archive {movielens_files.ARCHIVE_URL} not reachable: "
+        f"{type(failure).__name__}: down",
         "MovieLens-100K: read from PyPI wheel recbole==1.2.1",
     ]
     assert [file.name for file in cache.iterdir()] == ["ml-100k.inter"]
