@@ -146,7 +146,8 @@ def _rows_of(finding: Finding, config: DictConfig) -> dict[str, Any]:
         if not has_path(config, path):
             raise RuleError(f"lists rows in {path!r}, which the config lacks")
         old = list(OmegaConf.select(config, path) or [])
-        new = sorted({*old, *(int(row) for row in finding.rows.index)})
+        # Rows are numbers, or have names (columns, layers).
+        new = sorted({*old, *finding.rows.index.tolist()})
         if new != old:
             change[path] = new
     return change

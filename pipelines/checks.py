@@ -17,27 +17,19 @@ from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, RuleBook
 from pipelines.command_line import one_line
 from pipelines.composition import composed, with_overrides
-from pipelines.evaluation import metric_names
 from pipelines.planning import is_auto
+from pipelines.program import program_of
 from pipelines.targets import NODES, target
 
 _AT_LEAST = {
-    "model.dim": 1,
-    "training.epochs": 1,
-    "training.batch_size": 1,
-    "training.patience": 1,
     "training.threads": 1,
-    "training.cutoff": 1,
     "rounds": 0,
     "seeds.diagnosis": 0,
     "comparison.aa_offset": 1,
 }
 _MOST_THREADS = 1024
-_TREATABLE = ("model", "optimizer", "sampler", "loss", "training")
-"""Nodes that a fix may change. Data, seeds and comparison are what the proof rests on."""
-_PROOF = ("dataset", "seeds", "comparison")
+_PROOF = ("dataset", "task", "seeds", "comparison")
 """Nodes that a trial may not change: the arms of one comparison share them."""
-_NOT_NEGATIVE = ("model.init_std", "optimizer.weight_decay", "optimizer.momentum", "loss.l2", "loss.logq")
 
 
 def check_settings(config: DictConfig) -> None:
@@ -52,23 +44,12 @@ def check_settings(config: DictConfig) -> None:
     for key, least in _AT_LEAST.items():
         if (value := OmegaConf.select(config, key)) < least:
             raise FlowGradError(f"{key}={value}: must be at least {least}")
-    for key in _NOT_NEGATIVE:
-        value = OmegaConf.select(config, key)
-        if not (math.isfinite(value) and value >= 0):
-            raise FlowGradError(f"{key}={value}: must be a finite number of at least 0")
-    if not (math.isfinite(config.optimizer.lr) and config.optimizer.lr > 0):
-        raise FlowGradError(f"optimizer.lr={config.optimizer.lr}: must be a finite number above 0")
     if not 0 < config.comparison.alpha < 1:
         raise FlowGradError(f"comparison.alpha={config.comparison.alpha}: must lie between 0 and 1")
     for node in NODES:
-        target(config, node)
-    if not target(config, "loss").of_ratings and config.training.evaluation != "ranking":
-        raise FlowGradError(
-            f"training.evaluation={config.training.evaluation}: scores of loss._target_={config.loss._target_} are no "
-            "ratings; use training=ranking"
-        )
-    if not config.tracker.tables:
-        raise FlowGradError("tracker.tables is empty; name at least one table, e.g. [user_emb, item_emb]")
+        if config[node] is not None:
+            target(config, node)
+    program_of(config).check(config)
     if config.workers is not None and config.workers < 1:
         raise FlowGradError(f"workers={config.workers}: must be at least 1, or null for one a core")
     if config.training.threads > _MOST_THREADS:
@@ -85,13 +66,15 @@ def check_fixes(config: DictConfig, task: Sequence[str], book: RuleBook) -> None
     Raises:
         RuleError: a fix that leads to a config that cannot run, or that would change what the proof rests on.
     """
+    program = program_of(config)
     for rule in book.values():
-        if rule.fix is None:
+        if rule.fix is None or rule.subject not in program.SUBJECTS:
             continue
         where = f"{rule.source}: rule {rule.id!r}: its fix"
         for path in rule.fix.paths:
-            if path.partition(".")[0] not in _TREATABLE:
-                raise RuleError(f"{where} sets {path!r}; a fix may change {', '.join(_TREATABLE)} and nothing else")
+            if path.partition(".")[0] not in program.TREATABLE:
+                allowed = ", ".join(program.TREATABLE)
+                raise RuleError(f"{where} sets {path!r}; a fix may change {allowed} and nothing else")
             if path not in rule.fix.rows and OmegaConf.is_config(OmegaConf.select(config, path)):
                 raise RuleError(f"{where} sets the group {path!r}; name the keys below it")
         known = replace(rule.fix, copy={}, rows=())  # what these will be is measured later
@@ -122,17 +105,14 @@ def check_trial(config: DictConfig, task: Sequence[str]) -> None:
 
 
 def _check_metrics(config: DictConfig) -> None:
-    known = metric_names(config.training.evaluation, config.training.cutoff)
+    known = program_of(config).metrics(config)
     if not config.comparison.metrics:
         raise FlowGradError(f"comparison.metrics is empty; choose from {', '.join(known)}")
     if len(set(config.comparison.metrics)) < len(config.comparison.metrics):
         raise FlowGradError(f"comparison.metrics={list(config.comparison.metrics)}: each metric once")
     for metric in config.comparison.metrics:
         if metric not in known:
-            raise FlowGradError(
-                f"comparison.metrics names {metric!r}; training.evaluation={config.training.evaluation} gives "
-                f"{', '.join(known)}"
-            )
+            raise FlowGradError(f"comparison.metrics names {metric!r}; what is evaluated here gives {', '.join(known)}")
 
 
 def _check_seeds(config: DictConfig) -> None:

@@ -16,10 +16,11 @@ from pipelines import console, results
 from pipelines.checks import check_fixes, check_settings, check_trial
 from pipelines.comparison import comparisons, observe
 from pipelines.composition import composed, tuned_overrides
-from pipelines.data import Data, cache_folder, load
+from pipelines.data import cache_folder
 from pipelines.diagnosis import Diagnosis
-from pipelines.evaluation import higher_is_better, metric_names
+from pipelines.evaluation import higher_is_better
 from pipelines.planning import is_auto, plan_seeds
+from pipelines.program import Dataset, program_of
 from pipelines.rule_book import rule_book
 from pipelines.tables import write_csv
 from pipelines.treatment import treat
@@ -47,8 +48,9 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     check_trial(config, task)
     # matplotlib's list of fonts would go to the home folder.
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
-    data = load(config)
-    _logger.info("data: %s; sha256 %s", data.ratings.source, data.ratings.sha256)
+    program = program_of(config)
+    data = program.load(config)
+    _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     results.clear(folder)
     with console.progress() as bar:
         diagnosing = bar.add_task("diagnose", total=None)
@@ -83,18 +85,19 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             config.workers or cores(),
             lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"),
         )
-    table = significance(observed.observations, planned, config.comparison.metrics, config.comparison.alpha)
-    first = metric_names(config.training.evaluation, config.training.cutoff)[0]
+    settings = config.comparison
+    table = significance(observed.observations, planned, settings.metrics, settings.alpha, overlap=settings.overlap)
+    first = program.metrics(config)[0]
     users = user_significance(
         observed.by_user,
         planned,
         experiment=config.name,
         metric=first,
         higher_is_better=higher_is_better(first),
-        alpha=config.comparison.alpha,
+        alpha=settings.alpha,
     )
     table = pd.concat([table, users], ignore_index=True) if len(users) else table
-    validations = results.write_proof(folder, observed, table, diagnoses, config.comparison.metrics[0])
+    validations = results.write_proof(folder, observed, table, diagnoses)
     results.write_reports(folder, diagnoses, data, book, validations)
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         _logger.info("%s, %s: %s", line["comparison"], line["metric"], line["verdict"])
@@ -105,7 +108,7 @@ def _seeds(
     config: DictConfig,
     arms: Mapping[str, DictConfig],
     planned: Sequence[Comparison],
-    data: Data,
+    data: Dataset,
     bar: Progress,
     folder: Path,
 ) -> list[int]:

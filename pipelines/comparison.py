@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from flowgrad.report import Validation
 from flowgrad.statistics import CONTROL, OBSERVATION_COLUMNS, PRIMARY, Comparison
 from flowgrad.trackers import guard
-from pipelines.data import Data
 from pipelines.evaluation import higher_is_better
+from pipelines.program import Dataset
 from pipelines.workers import outcomes
 
 
@@ -35,7 +35,7 @@ class Observed:
 def observe(
     arms: Mapping[str, DictConfig],
     seeds: Mapping[str, Sequence[int]],
-    data: Data,
+    data: Dataset,
     workers: int,
     on_run: Callable[[str], None],
 ) -> Observed:
@@ -88,7 +88,9 @@ def round_comparison(number: int, rounds: int) -> str:
     return f"round{number}_vs_{'baseline' if number == 1 else f'round{number - 1}'}"
 
 
-def validation(table: pd.DataFrame, comparison: str, metric: str, observations_sha256: str) -> Validation:
+def validation(
+    table: pd.DataFrame, comparison: str, metric: str, observations_sha256: str, overlap: float | None = None
+) -> Validation:
     """The primary test of a comparison, as a report carries it."""
     found = table[(table["comparison"] == comparison) & (table["metric"] == metric) & table["test"].isin(PRIMARY)]
     line = found.iloc[0]
@@ -104,5 +106,6 @@ def validation(table: pd.DataFrame, comparison: str, metric: str, observations_s
         baseline_arm=line["baseline_arm"],
         treated_arm=line["treated_arm"],
         observations_sha256=observations_sha256,
+        overlap=overlap,
         **{name: float(line[name]) for name in figures},
     )

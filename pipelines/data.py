@@ -13,7 +13,7 @@ from torch import Tensor
 from datasets.movielens_files import default_cache
 from datasets.ratings import Ratings, leave_one_out, random_split
 from flowgrad.errors import FlowGradError
-from pipelines.settings import DatasetSettings
+from pipelines.settings import RatingsSettings
 from pipelines.targets import target
 
 
@@ -45,6 +45,16 @@ class Data:
     test: Examples
 
     @property
+    def source(self) -> str:
+        """Where this copy came from."""
+        return self.ratings.source
+
+    @property
+    def sha256(self) -> str:
+        """Of the ratings."""
+        return self.ratings.sha256
+
+    @property
     def n_users(self) -> int:
         """Users of the whole data set."""
         return self.ratings.n_users
@@ -61,7 +71,7 @@ def load(config: DictConfig) -> Data:
     Raises:
         FlowGradError: no such split, or whatever the loader finds wrong.
     """
-    own = {field.name for field in fields(DatasetSettings)}
+    own = {field.name for field in fields(RatingsSettings)}
     settings = config.dataset
     ratings: Ratings = target(config, "dataset")(**{key: value for key, value in settings.items() if key not in own})
     if settings.split == "leave_one_out":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import import_module
+from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
@@ -15,8 +16,7 @@ from flowgrad.prescription import Prescription, prescribe
 from flowgrad.report import RunIdentity, RunReport, Validation, build_report, causal_model, with_validations
 from flowgrad.rules import Finding, RuleBook
 from pipelines.composition import config_sha256
-from pipelines.data import Data
-from pipelines.training.loop import ObserverFactory, Trained, train
+from pipelines.program import Dataset, Trained, program_of
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Diagnosis:
 def diagnose(
     config: DictConfig,
     overrides: tuple[str, ...],
-    data: Data,
+    data: Dataset,
     book: RuleBook,
     number: int,
-    observers: ObserverFactory | None = None,
+    observers: Any = None,
 ) -> Diagnosis:
     """Train on the diagnosis seed with trackers, and say what the rule book makes of it."""
-    trained = train(config, data, config.seeds.diagnosis, watched=True, observers=observers)
+    trained = program_of(config).train(config, data, config.seeds.diagnosis, watched=True, observers=observers)
     findings = tuple((seen, book.evaluate(seen)) for seen in trained.measurements)
     prescription = prescribe(
         [finding for _, found in findings for finding in found], config, refuted=config.evidence.prescribe_refuted
@@ -59,7 +59,7 @@ def diagnose(
 
 def run_report(
     diagnosis: Diagnosis,
-    data: Data,
+    data: Dataset,
     book: RuleBook,
     arm: str,
     tables: Mapping[str, str],
@@ -76,23 +76,20 @@ def run_report(
         validations: rule id -> the test of its fix, for the rules of this round's prescription.
     """
     config, trained = diagnosis.config, diagnosis.trained
+    program = program_of(config)
     identity = RunIdentity(
         id=f"{config.name}-{config_sha256(config)[:6]}",
         arm=arm,
         round=diagnosis.round,
         seed=config.seeds.diagnosis,
         config_sha256=config_sha256(config),
-        data_sha256=data.ratings.sha256,
-        training={
-            "optimizer": config.optimizer._target_.rpartition(".")[2],
-            "lr": config.optimizer.lr,
-            "batch_size": config.training.batch_size,
-            "epochs": len(trained.train_losses),
-            "steps": trained.steps,
-            "loss_first": trained.train_losses[0],
-            "loss_last": trained.train_losses[-1],
+        data_sha256=data.sha256,
+        training=program.facts(config, trained),
+        environment={
+            "flowgrad": _flowgrad_version(),
+            **{name: import_module(name).__version__ for name in program.PACKAGES},
+            "python": platform.python_version(),
         },
-        environment={"flowgrad": _flowgrad_version(), "torch": version("torch"), "python": platform.python_version()},
     )
     reports = []
     for seen, found in diagnosis.findings:
@@ -110,7 +107,7 @@ def run_report(
     return RunReport(tuple(reports), identity)
 
 
-def named_rows(diagnosis: Diagnosis, data: Data) -> dict[str, pd.DataFrame]:
+def named_rows(diagnosis: Diagnosis, data: Dataset) -> dict[str, pd.DataFrame]:
     """Subject -> all rows that findings name there: rule, row, the data set's own id, and the row's measures."""
     tables = {}
     for seen, found in diagnosis.findings:
@@ -118,7 +115,7 @@ def named_rows(diagnosis: Diagnosis, data: Data) -> dict[str, pd.DataFrame]:
         if not parts:
             continue
         table = pd.concat(parts, ignore_index=True)
-        ids = {"user_emb": data.ratings.user_ids, "item_emb": data.ratings.item_ids}.get(seen.subject)
+        ids = program_of(diagnosis.config).row_ids(data, seen.subject)
         table.insert(0, "id", table["row"] if ids is None else ids[table["row"].to_numpy()])
         table.insert(0, "rule", table.pop("rule"))
         tables[seen.subject] = table

@@ -18,8 +18,8 @@ from flowgrad.files import write_atomically
 from flowgrad.report import Validation, write
 from flowgrad.rules import RuleBook
 from pipelines.comparison import Observed, round_comparison, validation
-from pipelines.data import Data
 from pipelines.diagnosis import Diagnosis, named_rows, run_report
+from pipelines.program import Dataset, program_of
 from pipelines.tables import write_csv, write_table
 
 _SHOWN = [
@@ -43,7 +43,7 @@ def arm_name(diagnosis: Diagnosis, rounds: int) -> str:
 
 
 def write_reports(
-    folder: Path, diagnoses: Sequence[Diagnosis], data: Data, book: RuleBook, validations: Mapping[int, Validation]
+    folder: Path, diagnoses: Sequence[Diagnosis], data: Dataset, book: RuleBook, validations: Mapping[int, Validation]
 ) -> None:
     """Every round's report with its row tables; `validations` holds the test of each round's prescription."""
     rounds = len(diagnoses) - 1
@@ -103,21 +103,27 @@ def write_config(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
 
 
 def write_proof(
-    folder: Path, observed: Observed, table: pd.DataFrame, diagnoses: Sequence[Diagnosis], metric: str
+    folder: Path, observed: Observed, table: pd.DataFrame, diagnoses: Sequence[Diagnosis]
 ) -> dict[int, Validation]:
     """Observations, significance and curves; gives the validation of each round's prescription."""
     write_csv(observed.observations, folder / "observations.csv")
     if len(observed.interventions):
         write_csv(observed.interventions, folder / "interventions.csv")
     write_table(table, folder, "significance", _SHOWN)
-    write_atomically(folder / "learning_curves.png", learning_curves(observed.curves))
+    write_atomically(
+        folder / "learning_curves.png", learning_curves(observed.curves, program_of(diagnoses[0].config).STEP)
+    )
     sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()
     rounds = len(diagnoses) - 1
-    return {n: validation(table, round_comparison(n, rounds), metric, sha256) for n in range(1, rounds + 1)}
+    settings = diagnoses[0].config.comparison
+    return {
+        n: validation(table, round_comparison(n, rounds), settings.metrics[0], sha256, settings.overlap)
+        for n in range(1, rounds + 1)
+    }
 
 
-def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
-    """Validation loss by epoch, one line an arm: mean over seeds, band from the lowest to the highest. PNG."""
+def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], step: str = "epoch") -> bytes:
+    """Validation loss by epoch (or round), one line an arm: mean over seeds, band from the lowest to the highest. PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -132,7 +138,7 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
         epochs = np.arange(1, longest + 1)
         (line,) = axes.plot(epochs, losses.mean(axis=0), label=f"{arm} ({len(runs)} seeds)", marker=".")
         axes.fill_between(epochs, losses.min(axis=0), losses.max(axis=0), color=line.get_color(), alpha=0.2)
-    axes.set(xlabel="epoch", ylabel="validation loss")
+    axes.set(xlabel=step, ylabel="validation loss")
     if _spread(curves) > 10:
         axes.set_yscale("log")
     axes.legend(frameon=False)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from flowgrad.ledger import SHIPPED, Ledger
 from flowgrad.prescription import has_path
 from flowgrad.rules import RuleBook
+from pipelines.program import program_of
 
 _OVERRIDE = re.compile(r"^\+{0,2}rules\.([A-Za-z_]\w*)[.=]")
 
@@ -35,7 +36,7 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
     rules = {str(rule_id): rule for rule_id, rule in plain.items()}
     book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders), ledger=_ledger(config))
     paths = list(_paths(config))
-    book.check_fix_paths(lambda path: has_path(config, path), suggest=paths)
+    book.check_fix_paths(lambda path: has_path(config, path), paths, program_of(config).SUBJECTS)
     return book
 
 

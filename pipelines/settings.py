@@ -135,9 +135,15 @@ class CalibrationSettings(JobSettings):
 
 @dataclass
 class DatasetSettings:
-    """Which ratings, and how they are split. `_target_` makes a `datasets.ratings.Ratings`."""
+    """Which data, and how they are split."""
 
     _target_: str = MISSING
+
+
+@dataclass
+class RatingsSettings(DatasetSettings):
+    """Ratings; `_target_` makes a `datasets.ratings.Ratings`."""
+
     split: str = "leave_one_out"
     """`leave_one_out` (by time) or `random`."""
     test_share: float = 0.1
@@ -149,7 +155,7 @@ class DatasetSettings:
 
 
 @dataclass
-class MovieLensSettings(DatasetSettings):
+class MovieLensSettings(RatingsSettings):
     """MovieLens-100K."""
 
     _target_: str = "datasets.movielens.load_movielens_100k"
@@ -160,7 +166,7 @@ class MovieLensSettings(DatasetSettings):
 
 
 @dataclass
-class RatingsCsvSettings(DatasetSettings):
+class RatingsCsvSettings(RatingsSettings):
     """A user's own ratings."""
 
     _target_: str = "datasets.ratings_csv.load_ratings_csv"
@@ -171,7 +177,7 @@ class RatingsCsvSettings(DatasetSettings):
 
 
 @dataclass
-class SyntheticSettings(DatasetSettings):
+class SyntheticSettings(RatingsSettings):
     """A small generator with known structure; needs no network."""
 
     _target_: str = "datasets.synthetic.make_ratings"
@@ -185,7 +191,80 @@ class SyntheticSettings(DatasetSettings):
 
 
 @dataclass
+class TableSettings(DatasetSettings):
+    """A table of features and targets; `_target_` makes a `datasets.tables.Table`."""
+
+    keep: float = 0.8
+    """Share of the rows (or of the groups that they belong to, such as users) that each seed keeps of every part: a
+    booster may draw nothing at random, and seeds then stand for samples of the data. 1: all."""
+
+
+@dataclass
+class MovieLensTableSettings(TableSettings):
+    """MovieLens-100K, one row a rating."""
+
+    _target_: str = "datasets.movielens_table.load_movielens_table"
+    path: str | None = None
+    """A copy of the data set at hand: folder or archive."""
+    cache: str | None = None
+    """As `MovieLensSettings.cache`."""
+
+
+@dataclass
+class SmallTableSettings(TableSettings):
+    """A real table that scikit-learn ships."""
+
+    _target_: str = "datasets.small_tables.load_small_table"
+    name: str = MISSING
+    """`diabetes`, `breast_cancer` or `digits`."""
+    test_share: float = 0.2
+    validation_share: float = 0.2
+    split_seed: int = 0
+    """Of the split; the same for every arm and seed of training."""
+
+
+@dataclass
+class TaskSettings:
+    """What is predicted."""
+
+    target: str = MISSING
+    """One of the table's targets."""
+    kind: str = MISSING
+    """`regression` or `binary`."""
+    metrics: list[str] = MISSING
+    """Of `comparison.metrics`, unless it says otherwise; the first is also what validation goes by."""
+
+
+@dataclass
 class ModelSettings:
+    """What is trained."""
+
+    _target_: str = MISSING
+
+
+@dataclass
+class BoosterSettings(ModelSettings):
+    """A gradient booster. The names are XGBoost's where it has one; LightGBM is given what means the same."""
+
+    rounds: int = MISSING
+    """At most."""
+    early_stopping_rounds: int = 0
+    """Stop when the validated metric has not improved for so many, and predict with the best; 0: train all."""
+    learning_rate: float = MISSING
+    max_depth: int = MISSING
+    """Splits from the root to a leaf."""
+    min_child_weight: float = 1.0
+    """Least sum of hessians in a leaf: rows, for squared errors."""
+    reg_lambda: float = 1.0
+    """L2 penalty on the leaves."""
+    subsample: float = 1.0
+    """Share of the rows that each tree is grown on."""
+    column_share: float = 1.0
+    """Share of the columns that each tree may split on."""
+
+
+@dataclass
+class FactorizationSettings(ModelSettings):
     """Matrix factorisation."""
 
     _target_: str = "pipelines.models.factorization.MatrixFactorization"
@@ -232,8 +311,27 @@ class LossSettings:
 
 @dataclass
 class TrainingSettings:
-    """The loop."""
+    """How it is trained; `_target_` is the kind of program, a `pipelines.program.Program`."""
 
+    _target_: str = MISSING
+    threads: int = 1
+    """CPU threads; results are the same bytes only for the same number."""
+
+
+@dataclass
+class BoostingSettings(TrainingSettings):
+    """Rounds of a booster."""
+
+    _target_: str = "pipelines.boosting.program.Boosting"
+    dropped_columns: dict[str, list[str]] = MISSING
+    """Tracker -> columns that are kept from the booster."""
+
+
+@dataclass
+class LoopSettings(TrainingSettings):
+    """Epochs of a torch optimizer."""
+
+    _target_: str = "pipelines.training.program.Factorization"
     epochs: int = MISSING
     batch_size: int = MISSING
     early_stopping: bool = False
@@ -243,8 +341,6 @@ class TrainingSettings:
     capped_rows: dict[str, list[int]] = MISSING
     """Table -> rows whose steps are held to the median step of the batch's rows: a learning rate of their own is
     taken from them."""
-    threads: int = 1
-    """CPU threads of torch; results are the same bytes only for the same number."""
     evaluation: str = MISSING
     """`rating` (MSE, RMSE, MAE) or `ranking` (NDCG@k, HR@k over all items)."""
     cutoff: int = 10
@@ -271,7 +367,20 @@ class FaultSettings:
 
 @dataclass
 class TrackerSettings:
-    """Which embedding tables are watched, by attribute name of the model."""
+    """What is watched."""
+
+
+@dataclass
+class BoostingTrackerSettings(TrackerSettings):
+    """A booster and its columns."""
+
+    window: int = 25
+    """Rounds a window of the gains by column."""
+
+
+@dataclass
+class EmbeddingTrackerSettings(TrackerSettings):
+    """Embedding tables, by attribute name of the model."""
 
     tables: list[str] = MISSING
     auto_fix: bool = False
@@ -287,6 +396,9 @@ class ComparisonSettings:
     alpha: float = MISSING
     aa_offset: int = 1000
     """The A/A arm trains the baseline on `seeds.test` plus this."""
+    overlap: float | None = None
+    """Share of their rows that the splits of two seeds have in common, for the corrected t-test; null: seeds are no
+    splits, and the test is the plain one."""
 
 
 @dataclass
@@ -335,12 +447,15 @@ class Settings:
     """The experiment's name: first column of the tables."""
     job: JobSettings = MISSING
     dataset: DatasetSettings = MISSING
+    task: TaskSettings | None = None
+    """Tables only."""
     model: ModelSettings = MISSING
-    optimizer: OptimizerSettings = MISSING
-    sampler: SamplerSettings = MISSING
-    loss: LossSettings = MISSING
+    optimizer: OptimizerSettings | None = None
+    """Of a factorisation, as are sampler, loss and fault."""
+    sampler: SamplerSettings | None = None
+    loss: LossSettings | None = None
     training: TrainingSettings = MISSING
-    fault: FaultSettings = MISSING
+    fault: FaultSettings | None = None
     tracker: TrackerSettings = MISSING
     comparison: ComparisonSettings = MISSING
     rules: dict[str, Any] = field(default_factory=dict)
@@ -370,13 +485,19 @@ def register() -> None:
         "movielens": MovieLensSettings,
         "ratings_csv": RatingsCsvSettings,
         "synthetic": SyntheticSettings,
-        "model": ModelSettings,
+        "movielens_table": MovieLensTableSettings,
+        "small_table": SmallTableSettings,
+        "task": TaskSettings,
+        "factorization": FactorizationSettings,
+        "booster": BoosterSettings,
         "optimizer": OptimizerSettings,
         "sampler": SamplerSettings,
         "loss": LossSettings,
-        "training": TrainingSettings,
+        "loop": LoopSettings,
+        "boosting": BoostingSettings,
         "fault": FaultSettings,
-        "tracker": TrackerSettings,
+        "embedding_tracker": EmbeddingTrackerSettings,
+        "boosting_tracker": BoostingTrackerSettings,
         "comparison": ComparisonSettings,
     }.items():
         store.store(group="types", name=name, node=node)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
 
-NODES = ("job", "dataset", "model", "optimizer", "sampler", "loss")
+NODES = ("job", "dataset", "model", "optimizer", "sampler", "loss", "training")
 """Config nodes with a `_target_`."""
 
 

@@ -10,14 +10,14 @@ from omegaconf import DictConfig
 from flowgrad.prescription import Prescription, plain_value
 from flowgrad.rules import RuleBook
 from pipelines.composition import composed, with_overrides
-from pipelines.data import Data
 from pipelines.diagnosis import Diagnosis, diagnose
+from pipelines.program import Dataset
 
 
 def treat(
     config: DictConfig,
     task: Sequence[str],
-    data: Data,
+    data: Dataset,
     book: RuleBook,
     on_round: Callable[[Diagnosis], None] = lambda _: None,
 ) -> tuple[Diagnosis, ...]:

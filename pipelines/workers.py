@@ -17,12 +17,11 @@ from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers.guard import Intervention
-from pipelines.data import Data
-from pipelines.evaluation import evaluate
-from pipelines.training.loop import train
+from pipelines.program import Dataset, program_of
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
+Loaded = TypeVar("Loaded", bound=Dataset)
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,14 @@ class Outcome:
     """What `tracker.auto_fix` did, by table."""
 
 
-def outcomes(runs: Sequence[tuple[DictConfig, int]], data: Data, workers: int) -> Iterator[Outcome]:
+def outcomes(runs: Sequence[tuple[DictConfig, int]], data: Dataset, workers: int) -> Iterator[Outcome]:
     """Train and evaluate each (config, seed), unwatched, in the order given."""
     return each(_outcome, runs, data, workers)
 
 
-def each(work: Callable[[Given, Data], Result], runs: Sequence[Given], data: Data, workers: int) -> Iterator[Result]:
+def each(
+    work: Callable[[Given, Loaded], Result], runs: Sequence[Given], data: Loaded, workers: int
+) -> Iterator[Result]:
     """`work(run, data)` of each run, in the order given, on several processes; their number changes no result.
 
     Processes are spawned: a forked child of a process that has used OpenMP hangs when it trains.
@@ -98,14 +99,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _outcome(run: tuple[DictConfig, int], data: Data) -> Outcome:
+def _outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
     config, seed = run
-    trained = train(config, data, seed)
-    found = evaluate(config.training.evaluation, config.training.cutoff, trained.model, data)
+    program = program_of(config)
+    trained = program.train(config, data, seed)
+    found = program.evaluate(config, trained, data, seed)
     return Outcome(found.metrics, found.by_user, trained.validation_losses, trained.interventions)
 
 
-_data: Data | None = None
+_data: Dataset | None = None
 """The worker's copy, sent once and not with every run."""
 
 
@@ -119,7 +121,7 @@ def _answer(sending: Connection, function: Callable[[Any], Any], argument: Any) 
     sending.send((result, failure))
 
 
-def _start(data: Data) -> None:
+def _start(data: Dataset) -> None:
     global _data
     _data = data
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -146,6 +148,6 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _run(work: Callable[[Given, Data], Result], run: Given) -> Result:
+def _run(work: Callable[[Given, Dataset], Result], run: Given) -> Result:
     assert _data is not None
     return work(run, _data)

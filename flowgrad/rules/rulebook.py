@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,17 +76,22 @@ class RuleBook(Mapping[str, Rule]):
     def __len__(self) -> int:
         return len(self.rules)
 
-    def check_fix_paths(self, exists: Callable[[str], bool], suggest: Iterable[str] = ()) -> None:
+    def check_fix_paths(
+        self, exists: Callable[[str], bool], suggest: Iterable[str] = (), subjects: Collection[str] | None = None
+    ) -> None:
         """Checks that every fix changes something the config has, before anything is trained.
 
         Args:
             exists: dotted config path -> whether the config has it.
             suggest: paths to offer for a misspelt one.
+            subjects: kinds of measurements whose rules are checked; None: all.
 
         Raises:
             RuleError: for the first path the config lacks, with the rule and its source.
         """
         for rule in self.rules.values():
+            if subjects is not None and rule.subject not in subjects:
+                continue
             for path in rule.fix.paths if rule.fix else ():
                 if not exists(path):
                     hint = did_you_mean(path, suggest)

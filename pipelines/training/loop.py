@@ -6,7 +6,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -14,12 +14,11 @@ import torch
 from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
-from flowgrad.measurements import Measurements
 from flowgrad.trackers import TrainingTracker
 from flowgrad.trackers.embedding import EmbeddingTracker
-from flowgrad.trackers.guard import Intervention
 from pipelines.data import Data, Examples
 from pipelines.models.factorization import MatrixFactorization
+from pipelines.program import Trained
 from pipelines.targets import target
 from pipelines.training.faults import SIDES, inject
 from pipelines.training.interference import CappedRows, Interference
@@ -40,22 +39,6 @@ class Observer(Protocol):
 
 
 ObserverFactory = Callable[[MatrixFactorization, torch.optim.Optimizer], Sequence[Observer]]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What one run leaves."""
-
-    model: MatrixFactorization
-    train_losses: tuple[float, ...]
-    """Mean data loss of each epoch."""
-    validation_losses: tuple[float, ...]
-    """After each epoch."""
-    steps: int
-    measurements: tuple[Measurements, ...] = ()
-    """What the trackers saw; empty for a run that was not watched."""
-    interventions: tuple[tuple[str, Intervention], ...] = ()
-    """What `tracker.auto_fix` did, by table."""
 
 
 def train(

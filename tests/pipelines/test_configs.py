@@ -13,6 +13,7 @@ from flowgrad.rules import Finding, RuleBook
 from flowgrad.rules.rule import Fix
 from pipelines.checks import check_settings
 from pipelines.composition import config_sha256, tuned_overrides, with_overrides
+from pipelines.program import program_of
 from pipelines.rule_book import rule_book
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -22,7 +23,7 @@ CHOICES = [
     for group in ("dataset", "model", "optimizer", "sampler", "loss", "training", "tracker", "comparison", "job")
     for path in sorted((CONF / group).glob("*.yaml"))
 ]
-FIXES = [(rule.id, rule.fix) for rule in RuleBook.load().values() if rule.fix]
+FIXES = [rule.id for rule in RuleBook.load().values() if rule.fix]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -45,12 +46,19 @@ def test_every_choice_composes(composed, choice):
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-@pytest.mark.parametrize(("rule", "fix"), FIXES, ids=[rule for rule, _ in FIXES])
-def test_every_fix_reaches_every_experiment(composed, experiment, rule, fix):
+@pytest.mark.parametrize("rule_id", FIXES)
+def test_every_fix_reaches_every_experiment(composed, experiment, rule_id):
     """A value that an experiment pins must not outlive the fix: the recomposed config holds what was prescribed."""
-    task = [f"experiment={experiment}", "optimizer.weight_decay=0.01"]
+    rule = RuleBook.load()[rule_id]
+    task = [f"experiment={experiment}"]
     config = composed(*task)
-    finding = Finding(rule, "T", "high", "s", "", "", "", "", posterior(), fix=fix)
+    if rule.subject not in program_of(config).SUBJECTS:
+        return  # another kind of model's
+    if config.optimizer is not None:
+        task.append("optimizer.weight_decay=0.01")
+        config = composed(*task)
+    fix = rule.fix
+    finding = Finding(rule_id, "T", "high", "s", "", "", "", "", posterior(), fix=fix)
     prescription = prescribe([finding], config)
     treated = composed(*with_overrides(task, prescription.overrides))
     for path in prescription.was:

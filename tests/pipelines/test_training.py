@@ -10,7 +10,7 @@ import torch
 
 from datasets.synthetic import make_ratings
 from pipelines.data import Data, Examples, load
-from pipelines.evaluation import evaluate
+from pipelines.training.evaluation import evaluate
 from pipelines.models.factorization import MatrixFactorization
 from pipelines.training.loop import train
 from pipelines.training.losses import InBatchSoftmax, MeanSquaredError

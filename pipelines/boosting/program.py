@@ -1,0 +1,150 @@
+"""Gradient boosters on tables of features."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from datasets.tables import TEST
+from flowgrad.errors import FlowGradError
+from flowgrad.trackers import BoostingTracker
+from pipelines.boosting.data import Part, TableData, load_table
+from pipelines.boosting.models import Library
+from pipelines.evaluation import Evaluation
+from pipelines.program import Program, Trained
+from pipelines.targets import target
+
+TRACKER = "booster"
+"""Name of the tracker, and so of the subject."""
+METRICS = {"regression": ("rmse", "mae"), "binary": ("auc", "logloss")}
+"""Kind of task -> what is evaluated."""
+
+_AT_LEAST = {"model.rounds": 1, "model.early_stopping_rounds": 0, "model.max_depth": 1, "tracker.window": 1}
+_NOT_NEGATIVE = ("model.min_child_weight", "model.reg_lambda")
+_SHARES = ("model.subsample", "model.column_share", "dataset.keep", "model.learning_rate")
+
+
+class Boosting(Program):
+    """A table, trained in rounds by XGBoost or LightGBM; watched by `BoostingTracker`."""
+
+    SUBJECTS = ("boosting",)
+    TREATABLE = ("model", "training")
+    PACKAGES = ("xgboost", "lightgbm")
+    STEP = "round"
+
+    def check(self, config: DictConfig) -> None:
+        """As `Program.check`."""
+        if config.task is None:
+            raise FlowGradError("task is missing; choose one, e.g. task=rating")
+        if config.task.kind not in METRICS:
+            raise FlowGradError(f"task.kind={config.task.kind!r} is unknown; use {' or '.join(METRICS)}")
+        for metric in config.task.metrics:
+            if metric not in METRICS[config.task.kind]:
+                known = ", ".join(METRICS[config.task.kind])
+                raise FlowGradError(f"task.metrics names {metric!r}; task.kind={config.task.kind} gives {known}")
+        if not config.task.metrics:
+            raise FlowGradError("task.metrics is empty; validation goes by the first of them")
+        if not (isinstance(found := target(config, "model"), type) and issubclass(found, Library)):
+            raise FlowGradError(f"model._target_={config.model._target_} is no booster; use model=xgboost or lightgbm")
+        for key, least in _AT_LEAST.items():
+            if (value := OmegaConf.select(config, key)) < least:
+                raise FlowGradError(f"{key}={value}: must be at least {least}")
+        for key in _NOT_NEGATIVE:
+            value = OmegaConf.select(config, key)
+            if not (math.isfinite(value) and value >= 0):
+                raise FlowGradError(f"{key}={value}: must be a finite number of at least 0")
+        for key in _SHARES:
+            value = OmegaConf.select(config, key)
+            if not 0 < value <= 1:
+                raise FlowGradError(f"{key}={value}: must be above 0 and at most 1")
+        self._check_comparison(config)
+        for tracker in config.training.dropped_columns:
+            if tracker != TRACKER:
+                raise FlowGradError(f"training.dropped_columns names {tracker!r}; the tracker is {TRACKER!r}")
+
+    def _check_comparison(self, config: DictConfig) -> None:
+        keep, overlap = config.dataset.keep, config.comparison.overlap
+        if keep < 1 and overlap != keep:
+            raise FlowGradError(
+                f"comparison.overlap={overlap}: seeds that keep {keep:.0%} of the rows share as many; use "
+                "comparison=corrected_t, or keep all with dataset.keep=1"
+            )
+        if keep == 1 and overlap is not None:
+            raise FlowGradError("dataset.keep=1: every seed has the same rows, and no overlap; use comparison=paired_t")
+
+    def load(self, config: DictConfig) -> TableData:
+        """A table, split, with the columns named in `training.dropped_columns` still in it."""
+        data = load_table(config)
+        for column in config.training.dropped_columns.get(TRACKER, []):
+            if column not in data.columns:
+                raise FlowGradError(f"training.dropped_columns.{TRACKER} names {column!r}, which the table lacks")
+        return data
+
+    def train(
+        self, config: DictConfig, data: TableData, seed: int, *, watched: bool = False, observers: Any = None
+    ) -> Trained:
+        """Rounds on the rows that the seed keeps. Nothing else can watch."""
+        train, validation, _ = (_without(part, config) for part in data.parts(seed))
+        tracker = BoostingTracker(TRACKER, window=config.tracker.window) if watched else None
+        # A stream of its own beside that of the rows.
+        own = int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1)[0]) % 2**31
+        trained = target(config, "model")().train(config, train, validation, own, tracker)
+        if tracker is not None:
+            tracker.observe_data(train.features, train.target, validation.features, validation.target)
+        return Trained(
+            trained,
+            trained.curves.get("train", ()),
+            trained.curves["valid"],
+            trained.rounds,
+            (tracker.measurements(),) if tracker is not None else (),
+        )
+
+    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+        """Of the kind of task."""
+        return METRICS[config.task.kind]
+
+    def evaluate(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Evaluation:
+        """On the test rows that the seed keeps."""
+        test = _without(data.part(TEST, seed), config)
+        return Evaluation(_scores(config.task.kind, test.target, trained.model.predict(test.features)), ())
+
+    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
+        """Library, settings and the losses' ends."""
+        return {
+            "library": target(config, "model").PACKAGE,
+            "learning_rate": config.model.learning_rate,
+            "max_depth": config.model.max_depth,
+            "rounds": trained.steps,
+            "loss_first": trained.train_losses[0],
+            "loss_last": trained.train_losses[-1],
+        }
+
+
+def _without(part: Part, config: DictConfig) -> Part:
+    dropped = list(config.training.dropped_columns.get(TRACKER, []))
+    if not dropped:
+        return part
+    left = part.features.drop(columns=dropped)
+    if left.empty:
+        raise FlowGradError(f"training.dropped_columns.{TRACKER} leaves no column; list fewer")
+    return Part(left, part.target)
+
+
+def _scores(kind: str, target: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, float]:
+    from sklearn.metrics import log_loss, mean_absolute_error, roc_auc_score, root_mean_squared_error
+
+    if not np.isfinite(predicted).all():
+        return dict.fromkeys(METRICS[kind], math.nan)
+    if kind == "regression":
+        return {
+            "rmse": float(root_mean_squared_error(target, predicted)),
+            "mae": float(mean_absolute_error(target, predicted)),
+        }
+    return {
+        "auc": float(roc_auc_score(target, predicted)),
+        "logloss": float(log_loss(target, predicted, labels=[0, 1])),
+    }

@@ -1,0 +1,118 @@
+"""What is trained, behind one face: all that the closed loop asks of a kind of model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from omegaconf import DictConfig
+
+from flowgrad.measurements import Measurements
+from pipelines.evaluation import Evaluation
+from pipelines.targets import target
+
+if TYPE_CHECKING:
+    from flowgrad.trackers.guard import Intervention
+
+
+class Dataset(Protocol):
+    """Data as a program loads them; it is sent to other processes once."""
+
+    @property
+    def source(self) -> str:
+        """Where this copy came from."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the content."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one run leaves."""
+
+    model: Any
+    train_losses: tuple[float, ...]
+    """Of each epoch or round; a booster that was not watched has none."""
+    validation_losses: tuple[float, ...]
+    """After each epoch or round."""
+    steps: int
+    """Optimizer steps, or rounds."""
+    measurements: tuple[Measurements, ...] = ()
+    """What the trackers saw; empty for a run that was not watched."""
+    interventions: tuple[tuple[str, Intervention], ...] = ()
+    """What `tracker.auto_fix` did, by table."""
+
+
+class Program(ABC):
+    """A kind of model: how it is configured, fed, trained and judged. `training._target_` names it."""
+
+    SUBJECTS: ClassVar[tuple[str, ...]]
+    """Subjects of the rules that its trackers feed."""
+    TREATABLE: ClassVar[tuple[str, ...]]
+    """Config nodes that a fix may change. Data, seeds and comparison are what the proof rests on."""
+    PACKAGES: ClassVar[tuple[str, ...]]
+    """Packages whose versions the report tells."""
+    STEP: ClassVar[str]
+    """What the losses of a run are told by: `epoch`, `round`."""
+
+    @abstractmethod
+    def check(self, config: DictConfig) -> None:
+        """Refuse values that cannot be meant.
+
+        Raises:
+            FlowGradError: names the key, the value and what would be right.
+        """
+
+    @abstractmethod
+    def load(self, config: DictConfig) -> Any:
+        """The data that the config names, a `Dataset`.
+
+        Raises:
+            FlowGradError: whatever the loader finds wrong.
+        """
+
+    @abstractmethod
+    def train(
+        self, config: DictConfig, data: Any, seed: int, *, watched: bool = False, observers: Any = None
+    ) -> Trained:
+        """One training run, by the config and the seed alone.
+
+        Args:
+            config: what to train and how.
+            data: as `load` gives them.
+            seed: of everything random.
+            watched: attach the trackers that the config names.
+            observers: makes further ones; how is the program's own affair.
+        """
+
+    @abstractmethod
+    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+        """Names of the metrics that `evaluate` gives.
+
+        Raises:
+            FlowGradError: the config asks for an evaluation that there is not.
+        """
+
+    @abstractmethod
+    def evaluate(self, config: DictConfig, trained: Trained, data: Any, seed: int) -> Evaluation:
+        """Metrics of a run of that seed on the test data."""
+
+    @abstractmethod
+    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
+        """Attributes of the report's `<training>`."""
+
+    def row_ids(self, data: Any, subject: str) -> np.ndarray | None:
+        """The data set's own id of each row of a subject; None where rows have names, or no other ids."""
+        return None
+
+
+def program_of(config: DictConfig) -> Program:
+    """The program that `training._target_` names.
+
+    Raises:
+        FlowGradError: there is no such thing.
+    """
+    return target(config, "training")()

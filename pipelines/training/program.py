@@ -1,0 +1,88 @@
+"""Matrix factorisation of ratings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from flowgrad.errors import FlowGradError
+from pipelines.data import Data, load
+from pipelines.evaluation import Evaluation
+from pipelines.program import Program, Trained
+from pipelines.targets import target
+from pipelines.training.evaluation import evaluate, metric_names
+from pipelines.training.loop import train
+
+_AT_LEAST = {
+    "model.dim": 1,
+    "training.epochs": 1,
+    "training.batch_size": 1,
+    "training.patience": 1,
+    "training.cutoff": 1,
+}
+_NOT_NEGATIVE = ("model.init_std", "optimizer.weight_decay", "optimizer.momentum", "loss.l2", "loss.logq")
+
+
+class Factorization(Program):
+    """Ratings, trained in epochs by a torch optimizer; watched by `EmbeddingTracker` and `TrainingTracker`."""
+
+    SUBJECTS = ("training", "embedding")
+    TREATABLE = ("model", "optimizer", "sampler", "loss", "training")
+    PACKAGES = ("torch",)
+    STEP = "epoch"
+
+    def check(self, config: DictConfig) -> None:
+        """As `Program.check`."""
+        for key, least in _AT_LEAST.items():
+            if (value := OmegaConf.select(config, key)) < least:
+                raise FlowGradError(f"{key}={value}: must be at least {least}")
+        for key in _NOT_NEGATIVE:
+            value = OmegaConf.select(config, key)
+            if not (math.isfinite(value) and value >= 0):
+                raise FlowGradError(f"{key}={value}: must be a finite number of at least 0")
+        if not (math.isfinite(config.optimizer.lr) and config.optimizer.lr > 0):
+            raise FlowGradError(f"optimizer.lr={config.optimizer.lr}: must be a finite number above 0")
+        if not target(config, "loss").of_ratings and config.training.evaluation != "ranking":
+            raise FlowGradError(
+                f"training.evaluation={config.training.evaluation}: scores of loss._target_={config.loss._target_} "
+                "are no ratings; use training=ranking"
+            )
+        if not config.tracker.tables:
+            raise FlowGradError("tracker.tables is empty; name at least one table, e.g. [user_emb, item_emb]")
+
+    def load(self, config: DictConfig) -> Data:
+        """Ratings, split."""
+        return load(config)
+
+    def train(
+        self, config: DictConfig, data: Data, seed: int, *, watched: bool = False, observers: Any = None
+    ) -> Trained:
+        """As `pipelines.training.loop.train`; `observers` is an `ObserverFactory`."""
+        return train(config, data, seed, watched=watched, observers=observers)
+
+    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+        """Of ratings or of rankings, as `training.evaluation` says."""
+        return metric_names(config.training.evaluation, config.training.cutoff)
+
+    def evaluate(self, config: DictConfig, trained: Trained, data: Data, seed: int) -> Evaluation:
+        """On the test ratings, which are the same for every seed."""
+        return evaluate(config.training.evaluation, config.training.cutoff, trained.model, data)
+
+    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
+        """Optimizer, its settings, and the losses' ends."""
+        return {
+            "optimizer": config.optimizer._target_.rpartition(".")[2],
+            "lr": config.optimizer.lr,
+            "batch_size": config.training.batch_size,
+            "epochs": len(trained.train_losses),
+            "steps": trained.steps,
+            "loss_first": trained.train_losses[0],
+            "loss_last": trained.train_losses[-1],
+        }
+
+    def row_ids(self, data: Data, subject: str) -> np.ndarray | None:
+        """Ids of users and items."""
+        return {"user_emb": data.ratings.user_ids, "item_emb": data.ratings.item_ids}.get(subject)
