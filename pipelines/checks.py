@@ -38,6 +38,11 @@ def check_settings(config: DictConfig) -> None:
     Raises:
         FlowGradError: names the key, the value and what would be right.
     """
+    for node in ("job", "training", "comparison"):
+        if config[node] is None:
+            raise FlowGradError(f"{node} is missing; choose one, e.g. leave out {node}=null")
+    program = program_of(config)
+    program.check_nodes(config)
     # Rules have a validator of their own.
     for key in sorted(k for k in OmegaConf.missing_keys(config) if not k.startswith("rules.")):
         raise FlowGradError(f"{key} is missing; give it as {key}=VALUE")
@@ -49,7 +54,7 @@ def check_settings(config: DictConfig) -> None:
     for node in NODES:
         if config[node] is not None:
             target(config, node)
-    program_of(config).check(config)
+    program.check(config)
     if config.workers is not None and config.workers < 1:
         raise FlowGradError(f"workers={config.workers}: must be at least 1, or null for one a core")
     if config.training.threads > _MOST_THREADS:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
 from pipelines.evaluation import Evaluation
 from pipelines.targets import target
@@ -57,6 +58,22 @@ class Program(ABC):
     """Packages whose versions the report tells."""
     STEP: ClassVar[str]
     """What the losses of a run are told by: `epoch`, `round`."""
+    NODES: ClassVar[dict[str, tuple[type, str] | None]]
+    """Config node -> its type, and a choice to offer; None: it must be null."""
+
+    def check_nodes(self, config: DictConfig) -> None:
+        """Refuse choices that belong to another kind of model.
+
+        Raises:
+            FlowGradError: names the node and a choice that fits.
+        """
+        name = type(self).__name__
+        for node, fitting in self.NODES.items():
+            found = None if config[node] is None else OmegaConf.get_type(config[node])
+            if fitting is None and found is not None:
+                raise FlowGradError(f"{node}: training by {name} has none; leave it out")
+            if fitting is not None and not (isinstance(found, type) and issubclass(found, fitting[0])):
+                raise FlowGradError(f"{node}: training by {name} cannot use this choice; choose e.g. {fitting[1]}")
 
     @abstractmethod
     def check(self, config: DictConfig) -> None:

@@ -123,7 +123,7 @@ def write_proof(
 
 
 def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], step: str = "epoch") -> bytes:
-    """Validation loss by epoch (or round), one line an arm: mean over seeds, band from the lowest to the highest. PNG."""
+    """Validation loss by epoch or round, one line an arm: mean over seeds, band from lowest to highest. PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -56,9 +56,11 @@ class FaultBenchmarkSettings(JobSettings):
     only: list[str] | None = None
     """Settings to run; null: all."""
     only_faults: list[str] | None = None
-    """Faults to run; null: all. Controls always run."""
+    """Faults to run; null: all."""
     controls: dict[str, list[str]] = MISSING
     """Healthy variants of every setting: id -> further overrides."""
+    only_controls: list[str] | None = None
+    """Controls to run; null: all."""
     row_faults: dict[str, RowFaultCase] = MISSING
     """Name -> which fault, and how it is scored."""
     run_faults: dict[str, RunFaultCase] = MISSING
@@ -194,7 +196,7 @@ class SyntheticSettings(RatingsSettings):
 class TableSettings(DatasetSettings):
     """A table of features and targets; `_target_` makes a `datasets.tables.Table`."""
 
-    keep: float = 0.8
+    keep: float = MISSING
     """Share of the rows (or of the groups that they belong to, such as users) that each seed keeps of every part: a
     booster may draw nothing at random, and seeds then stand for samples of the data. 1: all."""
 

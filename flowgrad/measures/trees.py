@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,7 +33,6 @@ MEASURES = (
     Measure("top_gain_share", "share", "Share of all gain that the column with most of it has."),
     Measure("leak_r2", "r2", "Highest validation R2 of a column that predicts the target alone."),
     Measure("leak_ratio", "ratio", "`leak_r2` over that of the next column."),
-    Measure("shift_r2", "r2", "Largest loss of R2 from the training to the validation rows of a column alone."),
     Measure("twins", "count", "Columns that repeat an earlier one: of a correlation above .98 in size."),
     Measure("gain_share", "share", "The column's part of all gain.", per_row=True),
     Measure("splits", "count", "Splits on the column.", per_row=True),
@@ -40,13 +41,19 @@ MEASURES = (
     Measure("val_r2", "r2", "R2 of that fit on the validation rows.", per_row=True),
     Measure("r2_loss", "r2", "`train_r2` less `val_r2`.", per_row=True),
     Measure("twin_correlation", "correlation", "Largest correlation with an earlier column, in size.", per_row=True),
+    Measure(
+        "shift_z",
+        "ratio",
+        "`r2_loss` beyond what chance gives a fit of as many bins, in standard errors.",
+        per_row=True,
+    ),
     Measure("distinct_share", "share", "Distinct values over training rows.", per_row=True),
 )
 
 LATE = 0.2
 """Share of the rounds that count as late."""
-BINS = 16
-"""Bins of the fit of one column: as many leaves as a tree of depth 4 has."""
+BINS, LEAST_ROWS = 16, 50
+"""Bins of the fit of one column, as many leaves as a tree of depth 4 has; and rows in each, where there are fewer rows."""
 TWINS = 0.98
 
 
@@ -100,17 +107,27 @@ def gap(train: float, validation: float, higher_is_better: bool) -> float:
     return worse / abs(validation) if validation else float("nan")
 
 
-def r2_alone(
-    column: ArrayLike, target: ArrayLike, column_held_out: ArrayLike, target_held_out: ArrayLike
-) -> tuple[float, float]:
-    """R2 of predicting the target by one column, where it was fitted and held out: the target's mean in each of 16
-    bins of equally many rows, and in one for values that are missing.
+class Fit(NamedTuple):
+    """How well one column predicts the target alone."""
+
+    train_r2: float
+    """R2 on the rows that it was fitted to."""
+    val_r2: float
+    """R2 on held-out rows."""
+    shift_z: float
+    """By how many standard errors R2 fell more than it does for a column that carries over: fitting as many means
+    raises the one and lowers the other by what chance gives."""
+
+
+def alone(column: ArrayLike, target: ArrayLike, column_held_out: ArrayLike, target_held_out: ArrayLike) -> Fit:
+    """Predict the target by one column: its mean in each of up to 16 bins of equally many rows (50 or more), and in one
+    for values that are missing.
 
     Raises:
         ValueError: not one row in either part.
 
-    >>> x = np.arange(8.0)
-    >>> r2_alone(x, x > 3, x, x > 3)
+    >>> x = np.arange(100.0)
+    >>> alone(x, x > 49, x, x > 49)[:2]
     (1.0, 1.0)
     """
     x, y = np.asarray(column, dtype=float), np.asarray(target, dtype=float)
@@ -118,14 +135,13 @@ def r2_alone(
     if not len(x) or not len(x_new):
         raise ValueError("no row to fit to, or none to hold out")
     known = x[~np.isnan(x)]
-    edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS, method="higher")) if len(known) else np.empty(0)
+    bins = min(max(len(known) // LEAST_ROWS, 2), BINS)
+    edges = np.unique(np.quantile(known, np.arange(1, bins) / bins, method="higher")) if len(known) else np.empty(0)
     return _fitted(_bins(x, edges), y, _bins(x_new, edges), y_new, len(edges) + 2)
 
 
-def r2_by_value(
-    codes: ArrayLike, target: ArrayLike, codes_held_out: ArrayLike, target_held_out: ArrayLike
-) -> tuple[float, float]:
-    """As `r2_alone`, with a mean for each value, for columns without order.
+def alone_by_value(codes: ArrayLike, target: ArrayLike, codes_held_out: ArrayLike, target_held_out: ArrayLike) -> Fit:
+    """As `alone`, with a mean for each value, for columns without order.
 
     Args:
         codes: whole numbers from 0, shape (rows,); NaN where missing.
@@ -133,7 +149,7 @@ def r2_by_value(
         codes_held_out: of others; a value that was not fitted to gets the mean of all.
         target_held_out: of those.
 
-    >>> r2_by_value([0, 0, 1, 1], [1.0, 1.0, 3.0, 3.0], [0, 1, 2], [1.0, 3.0, 2.0])
+    >>> alone_by_value([0, 0, 1, 1], [1.0, 1.0, 3.0, 3.0], [0, 1, 2], [1.0, 3.0, 2.0])[:2]
     (1.0, 1.0)
     """
     x, x_new = np.asarray(codes, dtype=float), np.asarray(codes_held_out, dtype=float)
@@ -144,11 +160,15 @@ def r2_by_value(
 
 def _fitted(
     place: NDArray[np.intp], y: NDArray[np.float64], new_place: NDArray[np.intp], y_new: NDArray[np.float64], bins: int
-) -> tuple[float, float]:
+) -> Fit:
     count = np.bincount(place, minlength=bins)
     sums = np.bincount(place, weights=y, minlength=bins)
     means = np.divide(sums, count, out=np.full(bins, y.mean()), where=count > 0)
-    return _r2(y, means[place]), _r2(y_new, means[new_place])
+    (r2, error), (new_r2, new_error) = _r2(y, means[place]), _r2(y_new, means[new_place])
+    # Fitting k means to n rows raises R2 there by (k - 1) / n of what is left to explain, and lowers it elsewhere.
+    chance = 2 * (np.count_nonzero(count) - 1) / len(y) * (1 - new_r2)
+    z = (r2 - new_r2 - chance) / max(math.hypot(error, new_error), 1e-12)
+    return Fit(r2, new_r2, z)
 
 
 def twins(columns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -180,6 +200,10 @@ def _bins(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np
     return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
 
 
-def _r2(target: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
-    spread = float(((target - target.mean()) ** 2).sum())
-    return 1 - float(((target - predicted) ** 2).sum()) / spread if spread else float("nan")
+def _r2(target: NDArray[np.float64], predicted: NDArray[np.float64]) -> tuple[float, float]:
+    """R2 and its standard error, the target's variance taken as known."""
+    spread = float(((target - target.mean()) ** 2).mean())
+    if not spread:
+        return math.nan, math.nan
+    squares = (target - predicted) ** 2 / spread
+    return 1 - float(squares.mean()), float(squares.std()) / math.sqrt(len(target))

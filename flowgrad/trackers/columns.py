@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from flowgrad.measures import trees
 
-PER_COLUMN = ("train_r2", "val_r2", "r2_loss", "twin_correlation", "distinct_share")
+PER_COLUMN = ("train_r2", "val_r2", "r2_loss", "shift_z", "twin_correlation", "distinct_share")
 
 
 class Columns:
@@ -31,13 +31,13 @@ class Columns:
         numbers = np.full(train.shape, math.nan)
         for place, name in enumerate(train.columns):
             column, new_column, ordered = _numbers(train.iloc[:, place], held_out.iloc[:, place])
-            fit = trees.r2_alone if ordered else trees.r2_by_value
-            r2, new_r2 = fit(column, target, new_column, new_target)
+            measure = trees.alone if ordered else trees.alone_by_value
+            fit = measure(column, target, new_column, new_target)
             if ordered:
                 numbers[:, place] = column
             distinct = len(np.unique(column[~np.isnan(column)])) / len(column)
-            lines.append((str(name), r2, new_r2, r2 - new_r2, distinct))
-        table = pd.DataFrame(lines, columns=["name", "train_r2", "val_r2", "r2_loss", "distinct_share"])
+            lines.append((str(name), fit.train_r2, fit.val_r2, fit.train_r2 - fit.val_r2, fit.shift_z, distinct))
+        table = pd.DataFrame(lines, columns=["name", "train_r2", "val_r2", "r2_loss", "shift_z", "distinct_share"])
         table["twin_correlation"] = trees.twins(numbers)
         self._table = table.set_index("name")[list(PER_COLUMN)]
 
@@ -48,13 +48,12 @@ class Columns:
     def scalars(self) -> dict[str, float]:
         """The figures over all columns; NaN before `observe`."""
         if self._table.empty:
-            return dict.fromkeys(("leak_r2", "leak_ratio", "shift_r2", "twins"), math.nan)
+            return dict.fromkeys(("leak_r2", "leak_ratio", "twins"), math.nan)
         held_out = np.sort(self._table["val_r2"].dropna().to_numpy())[::-1]
         next_best = max(float(held_out[1]), 1e-6) if len(held_out) > 1 else math.nan
         return {
             "leak_r2": float(held_out[0]) if len(held_out) else math.nan,
             "leak_ratio": float(held_out[0]) / next_best if len(held_out) else math.nan,
-            "shift_r2": float(self._table["r2_loss"].max()),
             "twins": float((self._table["twin_correlation"] > trees.TWINS).sum()),
         }
 

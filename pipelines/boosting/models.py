@@ -59,7 +59,7 @@ class XGBoost(Library):
     """`xgboost.train`, histogram trees grown by depth."""
 
     PACKAGE = "xgboost"
-    METRICS = {"rmse": "rmse", "mae": "mae", "auc": "auc", "logloss": "logloss"}
+    METRICS: ClassVar = {"rmse": "rmse", "mae": "mae", "auc": "auc", "logloss": "logloss"}
 
     def train(
         self, config: DictConfig, train: Part, validation: Part, seed: int, tracker: BoostingTracker | None
@@ -112,7 +112,7 @@ class LightGBM(Library):
     """`lightgbm.train`. Trees are grown by leaf, within the depth and as many leaves as a full tree of it has."""
 
     PACKAGE = "lightgbm"
-    METRICS = {"rmse": "rmse", "mae": "l1", "auc": "auc", "logloss": "binary_logloss"}
+    METRICS: ClassVar = {"rmse": "rmse", "mae": "l1", "auc": "auc", "logloss": "binary_logloss"}
     MOST_LEAVES = 4096
 
     def train(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,13 @@ from pipelines.boosting.data import Part, TableData, load_table
 from pipelines.boosting.models import Library
 from pipelines.evaluation import Evaluation
 from pipelines.program import Program, Trained
+from pipelines.settings import (
+    BoosterSettings,
+    BoostingSettings,
+    BoostingTrackerSettings,
+    TableSettings,
+    TaskSettings,
+)
 from pipelines.targets import target
 
 TRACKER = "booster"
@@ -35,11 +42,20 @@ class Boosting(Program):
     TREATABLE = ("model", "training")
     PACKAGES = ("xgboost", "lightgbm")
     STEP = "round"
+    NODES: ClassVar = {
+        "dataset": (TableSettings, "dataset=movielens_table"),
+        "task": (TaskSettings, "task=rating"),
+        "model": (BoosterSettings, "model=xgboost"),
+        "optimizer": None,
+        "sampler": None,
+        "loss": None,
+        "fault": None,
+        "training": (BoostingSettings, "training=boosting"),
+        "tracker": (BoostingTrackerSettings, "tracker=boosting"),
+    }
 
     def check(self, config: DictConfig) -> None:
         """As `Program.check`."""
-        if config.task is None:
-            raise FlowGradError("task is missing; choose one, e.g. task=rating")
         if config.task.kind not in METRICS:
             raise FlowGradError(f"task.kind={config.task.kind!r} is unknown; use {' or '.join(METRICS)}")
         for metric in config.task.metrics:

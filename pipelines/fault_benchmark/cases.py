@@ -57,6 +57,7 @@ def cases(config: DictConfig, task: Sequence[str]) -> list[Case]:
     job = config.job
     _check_chosen("only", job.only, job.settings)
     _check_chosen("only_faults", job.only_faults, [*job.row_faults, *job.run_faults])
+    _check_chosen("only_controls", job.only_controls, job.controls)
     named = list(job.settings) if job.only is None else list(job.only)
     return [case for name in named for case in _of_setting(config, task, name)]
 
@@ -67,8 +68,8 @@ def _check_chosen(key: str, chosen: Sequence[str] | None, known: Iterable[str]) 
             raise FlowGradError(f"job.{key} names {name!r}{did_you_mean(name, known)}")
 
 
-def _chosen(faults: DictConfig, only: Sequence[str] | None) -> Iterator[tuple[str, DictConfig]]:
-    return ((str(name), spec) for name, spec in faults.items() if only is None or name in only)
+def _chosen(known: DictConfig, only: Sequence[str] | None) -> Iterator[tuple[str, DictConfig]]:
+    return ((str(name), spec) for name, spec in known.items() if only is None or name in only)
 
 
 def _of_setting(config: DictConfig, task: Sequence[str], name: str) -> Iterator[Case]:
@@ -77,7 +78,7 @@ def _of_setting(config: DictConfig, task: Sequence[str], name: str) -> Iterator[
     where = f"job.settings.{name}"
     base = _composed(where, healthy)
     for seed in job.seeds:
-        for control, changes in job.controls.items():
+        for control, changes in _chosen(job.controls, job.only_controls):
             plain = tuple(with_overrides(healthy, changes))
             overrides = (*plain, f"seeds.diagnosis={seed}")
             made = _seeded(_composed(f"job.controls.{control} in {where}", plain), seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +12,16 @@ from flowgrad.errors import FlowGradError
 from pipelines.data import Data, load
 from pipelines.evaluation import Evaluation
 from pipelines.program import Program, Trained
+from pipelines.settings import (
+    EmbeddingTrackerSettings,
+    FactorizationSettings,
+    FaultSettings,
+    LoopSettings,
+    LossSettings,
+    OptimizerSettings,
+    RatingsSettings,
+    SamplerSettings,
+)
 from pipelines.targets import target
 from pipelines.training.evaluation import evaluate, metric_names
 from pipelines.training.loop import train
@@ -33,6 +43,17 @@ class Factorization(Program):
     TREATABLE = ("model", "optimizer", "sampler", "loss", "training")
     PACKAGES = ("torch",)
     STEP = "epoch"
+    NODES: ClassVar = {
+        "dataset": (RatingsSettings, "dataset=movielens_100k"),
+        "task": None,
+        "model": (FactorizationSettings, "model=mf"),
+        "optimizer": (OptimizerSettings, "optimizer=adam"),
+        "sampler": (SamplerSettings, "sampler=shuffled"),
+        "loss": (LossSettings, "loss=mse"),
+        "fault": (FaultSettings, "fault=none"),
+        "training": (LoopSettings, "training=rating"),
+        "tracker": (EmbeddingTrackerSettings, "tracker=embedding"),
+    }
 
     def check(self, config: DictConfig) -> None:
         """As `Program.check`."""

@@ -49,38 +49,38 @@ def test_no_round_has_no_course():
     assert all(map(math.isnan, found.values()))
 
 
-def test_r2_alone_agrees_with_means_of_bins():
+def test_a_fit_alone_agrees_with_means_of_bins():
     """Fewer values than bins: each has its own mean, as a group-by gives it."""
     rng = np.random.default_rng(0)
-    x, y = rng.integers(0, 10, 500).astype(float), rng.normal(size=500)
+    x, y = rng.integers(0, 10, 2000).astype(float), rng.normal(size=2000)
     y += x
     means = np.array([y[x == value].mean() for value in range(10)])
     new_x, new_y = rng.integers(0, 10, 200).astype(float), rng.normal(size=200)
     expected = r2_score(y, means[x.astype(int)]), r2_score(new_y, means[new_x.astype(int)])
-    assert trees.r2_alone(x, y, new_x, new_y) == pytest.approx(expected)
-    assert trees.r2_by_value(x, y, new_x, new_y) == pytest.approx(expected)
+    assert trees.alone(x, y, new_x, new_y)[:2] == pytest.approx(expected)
+    assert trees.alone_by_value(x, y, new_x, new_y)[:2] == pytest.approx(expected)
 
 
 @given(st.integers(0, 100))
-def test_r2_alone_depends_on_the_order_of_values_alone(seed):
+def test_a_fit_alone_depends_on_the_order_of_values_alone(seed):
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=80), rng.normal(size=80)
-    first = trees.r2_alone(x[:60], y[:60], x[60:], y[60:])
-    assert trees.r2_alone(np.exp(x[:60]), y[:60], np.exp(x[60:]), y[60:]) == pytest.approx(first)
+    first = trees.alone(x[:60], y[:60], x[60:], y[60:])
+    assert trees.alone(np.exp(x[:60]), y[:60], np.exp(x[60:]), y[60:]) == pytest.approx(first)
     assert first[0] >= -1e-12  # means fit at least as well as the mean
 
 
 def test_missing_values_are_a_value():
     x = np.array([np.nan, np.nan, 1.0, 1.0])
     y = np.array([5.0, 5.0, 1.0, 1.0])
-    assert trees.r2_alone(x, y, x, y) == (1.0, 1.0)
+    assert trees.alone(x, y, x, y)[:2] == (1.0, 1.0)
     nothing = np.full(4, np.nan)
-    assert trees.r2_alone(nothing, y, nothing, y) == (0.0, 0.0)
+    assert trees.alone(nothing, y, nothing, y)[:2] == (0.0, 0.0)
 
 
 def test_no_rows_are_an_error():
     with pytest.raises(ValueError, match="no row to fit to"):
-        trees.r2_alone([], [], [1.0], [1.0])
+        trees.alone([], [], [1.0], [1.0])
 
 
 @given(st.integers(0, 50))
@@ -99,3 +99,22 @@ def test_a_constant_column_has_no_twin():
         found = trees.twins(X)
     assert np.isnan(found[[0, 1, 3]]).all()
     assert found[2] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("rows", "held_out", "signal"), [(200, 60, 0.0), (200, 60, 0.6), (5000, 1000, 0.3)])
+def test_a_column_that_carries_over_is_seldom_thought_to_shift(rows, held_out, signal):
+    """Both parts from one source: the standard score is centred, and scores above 4 do not occur."""
+    rng, scores = np.random.default_rng(0), []
+    for _ in range(300):
+        x = rng.normal(size=rows + held_out)
+        y = signal * x + rng.normal(size=rows + held_out)
+        scores.append(trees.alone(x[:rows], y[:rows], x[rows:], y[rows:]).shift_z)
+    assert abs(np.mean(scores)) < 0.5
+    assert max(scores) < 4
+
+
+def test_a_column_that_does_not_carry_over_is_told_even_on_few_rows():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 260))
+    x[:200] = y[:200] + 0.3 * rng.normal(size=200)
+    assert trees.alone(x[:200], y[:200], x[200:], y[200:]).shift_z > 4

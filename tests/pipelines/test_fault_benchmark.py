@@ -123,6 +123,7 @@ def test_no_difference_is_no_evidence():
     ("override", "message"),
     [
         ("job.only=[adam_d7]", "job.only names 'adam_d7'; did you mean 'adam_d8'?"),
+        ("job.only_controls=[asis]", "job.only_controls names 'asis'; did you mean 'as_is'?"),
         ("job.only_faults=[lr_x1000]", "job.only_faults names 'lr_x1000'; did you mean 'lr_x100'?"),
         ("job.seeds=[101]", "seeds.diagnosis=101 is also a seed of the proof"),
         ("~rules.hot_rows", "the rules of hot name 'hot_rows', which the rule book lacks"),
@@ -138,7 +139,7 @@ def test_what_cannot_be_scored_is_refused(command, override, message):
 def test_a_small_benchmark_from_end_to_end(command):
     code, folder, err = command(
         "experiment=faults_embedding", *LARGER, "job.only=[adam_d8]", "job.only_faults=[frozen,lr_x100]",
-        "job.seeds=[1]", "job.peer=false", "seeds.test=[2,3,4,5,6,7]", "workers=1", "job.controls={}",
+        "job.seeds=[1]", "job.peer=false", "seeds.test=[2,3,4,5,6,7]", "workers=1", "job.only_controls=[]",
     )  # fmt: skip
     assert code == 0, err
     assert {f"{name}.csv" for name in ("cases", "scores", "settings", "repairs")} <= {p.name for p in folder.iterdir()}

@@ -10,8 +10,8 @@ import torch
 
 from datasets.synthetic import make_ratings
 from pipelines.data import Data, Examples, load
-from pipelines.training.evaluation import evaluate
 from pipelines.models.factorization import MatrixFactorization
+from pipelines.training.evaluation import evaluate
 from pipelines.training.loop import train
 from pipelines.training.losses import InBatchSoftmax, MeanSquaredError
 from pipelines.training.sampling import shuffled_batches

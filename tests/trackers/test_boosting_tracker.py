@@ -331,7 +331,7 @@ def test_values_that_were_not_trained_on_count_as_the_mean():
     tracker = BoostingTracker()
     tracker.observe_data(train_x, [0, 1, 0, 1, 0, 1], new_x, [0, 1])
     assert tracker.measurements().scalars["leak_r2"] == 0
-    assert tracker.measurements().scalars["shift_r2"] == 1
+    assert tracker.measurements().tables["rows"].loc["id", "r2_loss"] == 1
 
 
 BAD = {
