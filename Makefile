@@ -35,7 +35,7 @@ test-optuna: .venv-optuna/.setup-done
 results: setup
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
 	for pair in movielens_mf:significance movielens_implicit:significance movielens_conflict:significance \
-			movielens_hot:significance movielens_guard:significance \
+			movielens_hot:significance movielens_guard:significance movielens_boosting:significance \
 			tracker_overhead:overhead faults_embedding:scores calibration:calibration; do \
 		experiment=$${pair%%:*}; table=$${pair##*:}; \
 		$(BIN)/python -m pipelines.run experiment=$$experiment hydra.run.dir=outputs/results/$$experiment || exit 1; \

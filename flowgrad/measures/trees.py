@@ -53,7 +53,7 @@ MEASURES = (
 LATE = 0.2
 """Share of the rounds that count as late."""
 BINS, LEAST_ROWS = 16, 50
-"""Bins of the fit of one column, as many leaves as a tree of depth 4 has; and rows in each, where there are fewer rows."""
+"""Bins of the fit of one column, as many leaves as a tree of depth 4 has; fewer where they would hold fewer rows."""
 TWINS = 0.98
 
 

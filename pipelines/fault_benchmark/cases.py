@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -68,7 +69,7 @@ def _check_chosen(key: str, chosen: Sequence[str] | None, known: Iterable[str]) 
             raise FlowGradError(f"job.{key} names {name!r}{did_you_mean(name, known)}")
 
 
-def _chosen(known: DictConfig, only: Sequence[str] | None) -> Iterator[tuple[str, DictConfig]]:
+def _chosen(known: DictConfig, only: Sequence[str] | None) -> Iterator[tuple[str, Any]]:
     return ((str(name), spec) for name, spec in known.items() if only is None or name in only)
 
 
@@ -79,7 +80,7 @@ def _of_setting(config: DictConfig, task: Sequence[str], name: str) -> Iterator[
     base = _composed(where, healthy)
     for seed in job.seeds:
         for control, changes in _chosen(job.controls, job.only_controls):
-            plain = tuple(with_overrides(healthy, changes))
+            plain = tuple(with_overrides(healthy, list(changes)))
             overrides = (*plain, f"seeds.diagnosis={seed}")
             made = _seeded(_composed(f"job.controls.{control} in {where}", plain), seed)
             yield Case("control", control, control, name, "", seed, made, overrides, overrides, ())
