@@ -3,28 +3,153 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import re
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+
+from flowgrad.trackers.forest import Forest, Integers, starts, walk
+from flowgrad.trackers.ubjson import loads
 
 
-@dataclass(frozen=True)
-class Tree:
-    """One tree."""
+class BoostedTrees(ABC):
+    """A booster of any library, as the tracker reads it."""
 
-    features: NDArray[np.int64]
-    """Column of each split."""
-    gains: NDArray[np.float64]
-    """Gain of each split, as the library counts it."""
-    leaves: NDArray[np.float64]
-    """Value of each leaf, learning rate included."""
-    hessians: NDArray[np.float64]
-    """Sum of hessians of each leaf, in the same order."""
-    depth: int
-    """Splits from the root to the deepest leaf."""
+    def __init__(self, booster: Any) -> None:
+        self._booster = booster
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns, used or not."""
+
+    @property
+    @abstractmethod
+    def rounds(self) -> int:
+        """Rounds that the booster holds."""
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Forest:
+        """Trees of the rounds from `start` to before `stop`, at least one, in order; several a round for several
+        classes. The time does not depend on how many rounds came before.
+        """
+
+
+class XGBoostTrees(BoostedTrees):
+    """Trees of an `xgboost.Booster`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As `BoostedTrees.names`; `f0`, `f1`, ... where XGBoost was given none."""
+        return tuple(self._booster.feature_names or (f"f{i}" for i in range(self._booster.num_features())))
+
+    @property
+    def rounds(self) -> int:
+        """As `BoostedTrees.rounds`."""
+        return self._booster.num_boosted_rounds()
+
+    def read(self, start: int, stop: int) -> Forest:
+        """As `BoostedTrees.read`."""
+        content = loads(bytes(self._booster[start:stop].save_raw("ubj")))
+        model = content["learner"]["gradient_booster"]
+        model = model.get("gbtree", model)["model"]  # DART wraps it
+        trees = model["trees"]
+
+        def all_of(key: str) -> np.ndarray:
+            return np.concatenate([tree[key] for tree in trees])
+
+        sizes = [len(tree["left_children"]) for tree in trees]
+        roots = starts(sizes)
+        first = np.repeat(roots, sizes)
+        left, right = all_of("left_children"), all_of("right_children")
+        # Nodes that were pruned stay in the arrays: what counts is what can be reached.
+        nodes, tree_of, depths = walk(
+            np.where(left < 0, -1, left + first), np.where(left < 0, -1, right + first), roots
+        )
+        inner = left[nodes] >= 0
+        splits, leaves = nodes[inner], nodes[~inner]
+        return Forest(
+            depths=depths,
+            split_tree=tree_of[inner],
+            features=all_of("split_indices")[splits].astype(np.int64),
+            gains=all_of("loss_changes")[splits].astype(float),
+            leaf_tree=tree_of[~inner],
+            leaf_sizes=_leaf_sizes(trees, sizes, all_of)[leaves],
+            hessians=all_of("sum_hessian")[leaves].astype(float),
+        )
+
+
+def _leaf_sizes(trees: list[dict], sizes: list[int], all_of: Any) -> np.ndarray:
+    """Size of the value of each node that is a leaf; of the others, anything."""
+    if "leaf_weights" not in trees[0]:
+        return np.abs(all_of("split_conditions"), dtype=float)
+    # Trees of several outputs number their leaves; the right child of a leaf is its number.
+    found = []
+    for tree, size in zip(trees, sizes, strict=True):
+        values = np.abs(np.reshape(tree["leaf_weights"], (-1, int(tree["tree_param"]["size_leaf_vector"])))).mean(
+            axis=1
+        )
+        leaf = np.asarray(tree["left_children"]) < 0
+        own = np.zeros(size)
+        own[leaf] = values[np.asarray(tree["right_children"])[leaf]]
+        found.append(own)
+    return np.concatenate(found)
+
+
+class LightGBMTrees(BoostedTrees):
+    """Trees of a `lightgbm.Booster`."""
+
+    KEYS: ClassVar = ("split_feature", "split_gain", "left_child", "right_child", "leaf_value", "leaf_weight")
+    _LINES: ClassVar = re.compile(rf"^({'|'.join(KEYS)})=(.*)$", re.MULTILINE)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As `BoostedTrees.names`."""
+        return tuple(self._booster.feature_name())
+
+    @property
+    def rounds(self) -> int:
+        """As `BoostedTrees.rounds`. Fewer than were trained where LightGBM found no split."""
+        return self._booster.current_iteration()
+
+    def read(self, start: int, stop: int) -> Forest:
+        """As `BoostedTrees.read`."""
+        text = self._booster.model_to_string(num_iteration=stop - start, start_iteration=start)
+        begin, end = text.find("\nTree="), text.rfind("\nend of trees")
+        lines: dict[str, list[str]] = {key: [] for key in self.KEYS}
+        for key, values in self._LINES.findall(text, begin, end):
+            lines[key].append(values)
+        n_splits = [values.count(" ") + bool(values) for values in lines["split_feature"]]
+        splits, left, right = (_numbers(lines[key]).astype(np.int64) for key in ("split_feature", *self.KEYS[2:4]))
+        first = np.repeat(starts(n_splits), n_splits)
+        some = np.flatnonzero(n_splits)
+        # A child that is a leaf is written as its number's complement.
+        children = (np.where(child < 0, -1, child + first) for child in (left, right))
+        _, _, levels = walk(*children, starts(n_splits)[some])
+        depths = np.zeros(len(n_splits), dtype=np.int64)
+        depths[some] = levels + 1
+        n_leaves = np.array([values.count(" ") + 1 for values in lines["leaf_value"]])
+        # A tree of one leaf has no weight written.
+        weights = np.full(n_leaves.sum(), np.nan)
+        weights[np.repeat([bool(values) for values in lines["leaf_weight"]], n_leaves)] = _numbers(lines["leaf_weight"])
+        return Forest(
+            depths=depths,
+            split_tree=_repeated(n_splits),
+            features=splits,
+            gains=_numbers(lines["split_gain"]),
+            leaf_tree=_repeated(n_leaves),
+            leaf_sizes=np.abs(_numbers(lines["leaf_value"])),
+            hessians=weights,
+        )
+
+
+def _numbers(lines: list[str]) -> np.ndarray:
+    return np.array(" ".join(lines).split(), dtype=float)
+
+
+def _repeated(counts: Any) -> Integers:
+    return np.repeat(np.arange(len(counts)), counts)
 
 
 def is_xgboost(model: Any) -> bool:
@@ -37,91 +162,20 @@ def is_lightgbm(model: Any) -> bool:
     return _comes_from(model, "lightgbm")
 
 
+def trees_of(booster: Any) -> BoostedTrees | None:
+    """How the trees of this booster are read; None where it has none: XGBoost's linear booster, and the boosters of a
+    cross-validation, of which there are several.
+    """
+    if is_lightgbm(booster):
+        return LightGBMTrees(booster)
+    if is_xgboost(booster):
+        settings = json.loads(booster.save_config())
+        if settings["learner"]["gradient_booster"]["name"] != "gblinear":
+            return XGBoostTrees(booster)
+    return None
+
+
 def _comes_from(model: Any, package: str) -> bool:
     return any(
         kind.__name__ == "Booster" and kind.__module__.partition(".")[0] == package for kind in type(model).__mro__
     )
-
-
-def feature_names(booster: Any) -> tuple[str, ...]:
-    """Names of all columns, used or not; `f0`, `f1`, ... where XGBoost was given none."""
-    if is_lightgbm(booster):
-        return tuple(booster.feature_name())
-    return tuple(booster.feature_names or (f"f{i}" for i in range(booster.num_features())))
-
-
-def rounds_of(booster: Any) -> int:
-    """Rounds that the booster holds."""
-    return booster.current_iteration() if is_lightgbm(booster) else booster.num_boosted_rounds()
-
-
-def has_trees(booster: Any) -> bool:
-    """False for XGBoost's linear booster."""
-    if is_lightgbm(booster):
-        return True
-    settings = json.loads(booster.save_config())
-    return settings["learner"]["gradient_booster"]["name"] != "gblinear"
-
-
-def read_trees(booster: Any, start: int, stop: int) -> tuple[Tree, ...]:
-    """Trees of the rounds from `start` to before `stop`, in order; several a round for several classes.
-
-    The time does not depend on how many rounds came before.
-    """
-    if stop <= start:
-        return ()
-    if is_lightgbm(booster):
-        text = booster.model_to_string(num_iteration=stop - start, start_iteration=start)
-        return tuple(map(_lightgbm_tree, _sections(text)))
-    content = json.loads(booster[start:stop].save_raw("json"))
-    model = content["learner"]["gradient_booster"]
-    model = model.get("gbtree", model)["model"]  # DART wraps it
-    return tuple(map(_xgboost_tree, model["trees"]))
-
-
-def _xgboost_tree(tree: Mapping[str, Sequence[Any]]) -> Tree:
-    left, right = np.array(tree["left_children"]), np.array(tree["right_children"])
-    leaf = left == -1
-    return Tree(
-        features=np.array(tree["split_indices"], dtype=np.int64)[~leaf],
-        gains=np.array(tree["loss_changes"], dtype=float)[~leaf],
-        leaves=np.array(tree["split_conditions"], dtype=float)[leaf],
-        hessians=np.array(tree["sum_hessian"], dtype=float)[leaf],
-        depth=_depth(left, right, leaf),
-    )
-
-
-def _lightgbm_tree(section: Mapping[str, str]) -> Tree:
-    def numbers(key: str, kind: type) -> NDArray:
-        return np.array(section.get(key, "").split(), dtype=kind)
-
-    splits = numbers("split_feature", np.int64)
-    # A child that is a leaf is written as its number's complement, and leaves come after the splits here.
-    left, right = (np.where(c < 0, len(splits) + ~c, c) for c in (numbers(k, np.int64) for k in _CHILDREN))
-    leaf = np.concatenate([np.zeros(len(splits), dtype=bool), np.ones(len(splits) + 1, dtype=bool)])
-    ends = np.full(len(splits) + 1, -1)
-    return Tree(
-        features=splits,
-        gains=numbers("split_gain", float),
-        leaves=numbers("leaf_value", float),
-        hessians=numbers("leaf_weight", float),
-        depth=_depth(np.concatenate([left, ends]), np.concatenate([right, ends]), leaf),
-    )
-
-
-_CHILDREN = ("left_child", "right_child")
-
-
-def _sections(text: str) -> Iterator[dict[str, str]]:
-    """`key=value` lines of each tree in LightGBM's model text."""
-    for section in text.split("\nTree=")[1:]:
-        lines = section.split("\n\n", 1)[0].splitlines()[1:]
-        yield dict(line.split("=", 1) for line in lines if "=" in line)
-
-
-def _depth(left: NDArray[np.int64], right: NDArray[np.int64], leaf: NDArray[np.bool_]) -> int:
-    depth, level = 0, np.zeros(1, dtype=np.int64)
-    while len(level := level[~leaf[level]]):
-        level = np.concatenate([left[level], right[level]])
-        depth += 1
-    return depth

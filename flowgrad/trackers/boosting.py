@@ -14,16 +14,10 @@ from flowgrad.measurements import Measurements
 from flowgrad.measures import trees
 from flowgrad.rules import RuleBook
 from flowgrad.trackers.base import Tracker
-from flowgrad.trackers.boosted_trees import (
-    feature_names,
-    has_trees,
-    is_lightgbm,
-    is_xgboost,
-    read_trees,
-    rounds_of,
-)
+from flowgrad.trackers.boosted_trees import BoostedTrees, is_lightgbm, is_xgboost, trees_of
 from flowgrad.trackers.columns import Columns
 from flowgrad.trackers.evaluations import Evaluations
+from flowgrad.trackers.forest import Forest
 
 if TYPE_CHECKING:
     from flowgrad.trackers.lightgbm_callback import LightGBMCallback
@@ -89,14 +83,16 @@ class BoostingTracker(Tracker):
         self._rounds = 0
         self._base = 0
         """Rounds that the booster had before."""
-        self._booster: Any = None
+        self._source: BoostedTrees | None = None
         """Whose newest rounds are still to be read."""
         self._names: tuple[str, ...] = ()
         self._read = 0
-        self._trees: list[tuple[int, int, int, float, float, float]] = []
+        self._trees: list[np.ndarray] = []
+        """`_TREE` of each chunk that was read, shape (trees, 6)."""
         self._gain: list[np.ndarray] = []
         self._splits = np.zeros(0)
         self._first = np.zeros(0)
+        """Round of each column's first split; infinite where it has none."""
 
     def as_xgb_callback(self) -> XGBoostCallback:
         """A callback for `xgboost.train`, `xgboost.cv` and XGBoost's scikit-learn estimators. Its place among other
@@ -133,7 +129,7 @@ class BoostingTracker(Tracker):
             raise ValueError(f"tracker {self.name!r} has seen {self._rounds} rounds already; take a new one")
         booster = _booster_of(model)
         recorded = evals_result if evals_result is not None else _recorded(model)
-        rounds = rounds_of(booster)
+        rounds = booster.current_iteration() if is_lightgbm(booster) else booster.num_boosted_rounds()
         for held, metrics in recorded.items():
             for metric, values in metrics.items():
                 if len(values) < rounds:
@@ -163,7 +159,7 @@ class BoostingTracker(Tracker):
         """The course of the evaluations, the trees, and a line a column, the most gain first."""
         self._read_trees(everything=True)
         table = self._table()
-        frame = pd.DataFrame(self._trees, columns=_TREE)
+        frame = self._frame()
         gains = table["gain_share"].to_numpy(dtype=float)
         scalars = {
             "rounds": float(self._rounds),
@@ -183,7 +179,7 @@ class BoostingTracker(Tracker):
         of the leaves' values in size) and `leaf_hessian` (median of their sums of hessians).
         """
         self._read_trees(everything=True)
-        table = pd.DataFrame(self._trees, columns=_TREE)
+        table = self._frame()
         table.insert(0, "tree", np.arange(len(table)))
         return table
 
@@ -204,7 +200,7 @@ class BoostingTracker(Tracker):
     def detach(self) -> None:
         """Let go of the booster, once its newest rounds are read."""
         self._read_trees(everything=True)
-        self._booster = None
+        self._source = None
 
     # What the callbacks call.
 
@@ -216,9 +212,7 @@ class BoostingTracker(Tracker):
             )
         if not self._rounds:
             self._base = self._read = round_before
-        self._booster = None
-        if (is_xgboost(booster) or is_lightgbm(booster)) and has_trees(booster):
-            self._booster = booster
+        self._source = trees_of(booster)
 
     def end_round(self, evaluated: Sequence[tuple[str, str, float, bool | None]], *, last: bool) -> None:
         """A round has ended, with these evaluations: set, metric, value and direction (None: not told).
@@ -229,40 +223,41 @@ class BoostingTracker(Tracker):
         """
         self._rounds += 1
         self._evaluations.end_round(evaluated, last=last)
-        if self._booster is not None and self._base + self._rounds - self._read >= self._window:
+        if self._source is not None and self._base + self._rounds - self._read >= self._window:
             self._read_trees(everything=False)
 
-    def follow(self, booster: Any) -> None:
-        """The booster whose trees are to be read is this one; where callbacks before ours have cut it, that is seen."""
-        if self._booster is not None and is_xgboost(booster):
-            self._booster = booster
-
     def _read_trees(self, *, everything: bool) -> None:
-        booster = self._booster
-        if booster is None:
+        source = self._source
+        if source is None:
             return
         if not self._names:
-            self._names = feature_names(booster)
-            self._splits, self._first = np.zeros(len(self._names)), np.full(len(self._names), np.nan)
-        available = rounds_of(booster) if everything else self._base + self._rounds
+            self._names = source.names
+            self._splits, self._first = np.zeros(len(self._names)), np.full(len(self._names), np.inf)
+        # LightGBM adds no tree in a round in which it finds no split.
+        available = source.rounds if everything else min(source.rounds, self._base + self._rounds)
         while self._read < available:
             window = (self._read - self._base) // self._window
             stop = min(available, self._base + (window + 1) * self._window)
-            self._note(read_trees(booster, self._read, stop), window, stop - self._read)
+            self._note(source.read(self._read, stop), window, stop - self._read)
             self._read = stop
 
-    def _note(self, found: Sequence[Any], window: int, rounds: int) -> None:
+    def _note(self, found: Forest, window: int, rounds: int) -> None:
+        number = self._read - self._base + np.arange(found.trees) * rounds // found.trees + 1
+        self._trees.append(
+            np.column_stack(
+                [number, found.depths, found.leaves(), found.gain(), found.leaf_size(), found.leaf_hessian()]
+            )
+        )
         if window == len(self._gain):
             self._gain.append(np.zeros(len(self._names)))
-        for place, tree in enumerate(found):
-            number = self._read - self._base + place * rounds // len(found) + 1
-            size = float(np.abs(tree.leaves).mean()) if len(tree.leaves) else math.nan
-            hessian = float(np.median(tree.hessians)) if len(tree.hessians) else math.nan
-            self._trees.append((number, tree.depth, len(tree.leaves), float(tree.gains.sum()), size, hessian))
-            self._gain[window] += np.bincount(tree.features, weights=tree.gains, minlength=len(self._names))
-            self._splits += np.bincount(tree.features, minlength=len(self._names))
-            new = tree.features[np.isnan(self._first[tree.features])]
-            self._first[new] = number
+        self._gain[window] += np.bincount(found.features, found.gains, len(self._names))
+        self._splits += np.bincount(found.features, minlength=len(self._names))
+        np.minimum.at(self._first, found.features, number[found.split_tree])
+
+    def _frame(self) -> pd.DataFrame:
+        """A line a tree."""
+        rows = np.concatenate(self._trees) if self._trees else np.empty((0, len(_TREE)))
+        return pd.DataFrame(rows, columns=list(_TREE)).astype(_TREE)
 
     def _table(self) -> pd.DataFrame:
         seen = self._columns.table()
@@ -279,7 +274,7 @@ class BoostingTracker(Tracker):
             {
                 "gain_share": gain / total if total > 0 else np.full(len(names), math.nan),
                 "splits": self._splits if known else math.nan,
-                "first_round": self._first if known else math.nan,
+                "first_round": np.where(np.isinf(self._first), math.nan, self._first) if known else math.nan,
             },
             index=pd.Index(names),
             dtype=float,
@@ -288,7 +283,8 @@ class BoostingTracker(Tracker):
         return table.sort_values("gain_share", ascending=False, kind="stable")
 
 
-_TREE = ["round", "depth", "leaves", "gain", "leaf_size", "leaf_hessian"]
+_TREE = {"round": int, "depth": int, "leaves": int, "gain": float, "leaf_size": float, "leaf_hessian": float}
+"""What is kept of each tree."""
 
 
 def _booster_of(model: Any) -> Any:

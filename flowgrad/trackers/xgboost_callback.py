@@ -40,7 +40,6 @@ class XGBoostCallback(TrainingCallback):
         """After the last round."""
         while any(self._told < len(values) for metrics in self._log.values() for values in metrics.values()):
             self._tell()
-        self._tracker.follow(model)
         self._tracker.detach()
         return model
 
