@@ -60,6 +60,8 @@ class Program(ABC):
     """What the losses of a run are told by: `epoch`, `round`."""
     NODES: ClassVar[dict[str, tuple[type, str] | None]]
     """Config node -> its type, and a choice to offer; None: it must be null."""
+    OPTIONAL: ClassVar[tuple[str, ...]] = ()
+    """Of those with a type, the nodes that may be null."""
 
     def check_nodes(self, config: DictConfig) -> None:
         """Refuse choices that belong to another kind of model.
@@ -70,6 +72,8 @@ class Program(ABC):
         name = type(self).__name__
         for node, fitting in self.NODES.items():
             found = None if config[node] is None else OmegaConf.get_type(config[node])
+            if found is None and node in self.OPTIONAL:
+                continue
             if fitting is None and found is not None:
                 raise FlowGradError(f"{node}: training by {name} has none; leave it out")
             if fitting is not None and not (isinstance(found, type) and issubclass(found, fitting[0])):

@@ -27,6 +27,10 @@ class RowFaultCase:
     """Choice of the group `fault`; null: the case's own name."""
     overrides: list[str] = field(default_factory=list)
     """Further overrides, such as `fault.strength=3`."""
+    also: list[str] = field(default_factory=list)
+    """Rules that are right to fire too, for what the fault brings about."""
+    settings: list[str] | None = None
+    """Where it can be laid; null: everywhere."""
 
 
 @dataclass
@@ -40,6 +44,8 @@ class RunFaultCase:
     """What is done to the healthy config, written as a rule's fix is: `set` and `scale`."""
     settings: list[str] | None = None
     """Where it can be laid; null: everywhere."""
+    also: list[str] = field(default_factory=list)
+    """As `RowFaultCase.also`."""
 
 
 @dataclass
@@ -47,12 +53,16 @@ class FaultBenchmarkSettings(JobSettings):
     """Known faults laid into healthy settings."""
 
     _target_: str = "pipelines.fault_benchmark.job.run"
+    ground: str = "pipelines.fault_benchmark.embeddings.Embeddings"
+    """What is trained: a `pipelines.fault_benchmark.ground.Ground`."""
     seeds: list[int] = MISSING
     """Of the diagnosed runs; each also chooses other rows."""
     tables: list[str] = MISSING
     """Tables whose rows get faults."""
     settings: dict[str, list[str]] = MISSING
     """Healthy configurations: id -> overrides. Each is a control, and the ground for the faults."""
+    true_of: dict[str, list[str]] = field(default_factory=dict)
+    """Setting -> rules that are right of it as it is."""
     only: list[str] | None = None
     """Settings to run; null: all."""
     only_faults: list[str] | None = None
@@ -133,6 +143,95 @@ class CalibrationSettings(JobSettings):
     """Configurations: id -> overrides."""
     only: list[str] | None = None
     """Settings to run; null: all."""
+
+
+@dataclass
+class FeatureSynergySettings(JobSettings):
+    """Terms of two columns, proven and tried."""
+
+    _target_: str = "pipelines.feature_synergy.job.run"
+    seeds: list[int] = MISSING
+    """Each halves the training rows in its own way."""
+    top: int = MISSING
+    """Terms chosen at most."""
+    draws: int = MISSING
+    """How often as many products are drawn at random, for the control."""
+
+
+@dataclass
+class ColumnsSettings:
+    """Columns of a table with a made-up target."""
+
+    table: str | None = None
+    """A key of `FeatureBenchmarkSettings.tables`, whose columns are taken; null: they are made up."""
+    rows: int = MISSING
+    """At most, of a real table."""
+    columns: int = MISSING
+    """As `rows`; of a real table, those that differ."""
+    correlation: float = 0.0
+    """Of any two of the normal variables that made-up columns are made from."""
+
+
+@dataclass
+class PlantedSettings(ColumnsSettings):
+    """A target with interactions."""
+
+    shapes: list[str] = MISSING
+    """One a planted interaction; keys of `datasets.planted.SHAPES`."""
+    strength: float = MISSING
+    """Partial R^2 of each interaction."""
+    main: float = 1.0
+    """Standard deviation of the sum of the main effects over that of the noise."""
+
+
+@dataclass
+class NullSettings(ColumnsSettings):
+    """A target without."""
+
+    target: str | None = None
+    """A key of `datasets.null_tables.NULLS`; null: that of the table, permuted."""
+
+
+@dataclass
+class FeatureBenchmarkLimits:
+    """What `within` in the table is judged by."""
+
+    recall: float = MISSING
+    """The least share of the interactions that is among twice as many pairs."""
+    false_alarms: float = MISSING
+    """The largest share of the null tables in which something is found."""
+    seconds: float = MISSING
+    """The most that the large table may take."""
+
+
+@dataclass
+class FeatureBenchmarkSettings(JobSettings):
+    """Known interactions, and none."""
+
+    _target_: str = "pipelines.feature_benchmark.job.run"
+    first_seed: int = MISSING
+    """Of the tables; seeds follow each other."""
+    runs: int = MISSING
+    """Tables of each planted setting."""
+    slow_runs: int = MISSING
+    """Those of them, from the first, that slow methods get."""
+    null_runs: int = MISSING
+    """Tables of each null setting."""
+    methods: list[str] = MISSING
+    """Keys of `pipelines.feature_benchmark.methods.METHODS`; one that is not installed is left out with a warning."""
+    top: int = MISSING
+    """Pairs that are selected and tested in a null table, at most."""
+    tables: dict[str, list[str]] = MISSING
+    """Real tables: id -> overrides that choose `dataset` and `task`."""
+    planted: dict[str, PlantedSettings] = MISSING
+    null: dict[str, NullSettings] = MISSING
+    only: list[str] | None = None
+    """Settings to run, planted or null; null: all."""
+    speed: bool = MISSING
+    """Whether the cost of a large table is measured too."""
+    speed_rows: int = MISSING
+    speed_columns: int = MISSING
+    limits: FeatureBenchmarkLimits = MISSING
 
 
 @dataclass
@@ -327,6 +426,8 @@ class BoostingSettings(TrainingSettings):
     _target_: str = "pipelines.boosting.program.Boosting"
     dropped_columns: dict[str, list[str]] = MISSING
     """Tracker -> columns that are kept from the booster."""
+    added_columns: dict[str, list[str]] = MISSING
+    """Analyzer -> columns computed from others, such as `user_mean * item_mean`."""
 
 
 @dataclass
@@ -354,17 +455,31 @@ class FaultSettings:
     """A known fault, put in to see whether it is found. No fix may touch it."""
 
     kind: str = MISSING
-    """See `pipelines/training/faults.py`."""
+    """See `pipelines/training/faults.py` and `pipelines/boosting/faults.py`."""
+    strength: float = 0.0
+    """What it means depends on the kind."""
+    seed: int = 0
+    """Of all that is drawn for it, such as which rows; the same for every arm and seed of training."""
+
+
+@dataclass
+class RowFaultSettings(FaultSettings):
+    """A fault of rows of an embedding table."""
+
     table: str = "item_emb"
     """Table whose rows get it."""
     share: float = 0.05
     """Of the rows with at least `least` training ratings."""
     least: int = 20
     """Training ratings."""
-    strength: float = 0.0
-    """What it means depends on the kind."""
-    seed: int = 0
-    """Which rows; the same for every arm and seed of training."""
+
+
+@dataclass
+class ColumnFaultSettings(FaultSettings):
+    """A fault of columns that are added to a table."""
+
+    noise: float = 0.0
+    """Standard deviation of what is added to the target, or to a copied column, over its own."""
 
 
 @dataclass
@@ -378,6 +493,8 @@ class BoostingTrackerSettings(TrackerSettings):
 
     window: int = 25
     """Rounds a window of the gains by column."""
+    features: bool = False
+    """Look for terms of two columns that are missing, too."""
 
 
 @dataclass
@@ -484,6 +601,8 @@ def register() -> None:
         "fault_benchmark": FaultBenchmarkSettings,
         "tracker_overhead": TrackerOverheadSettings,
         "calibration": CalibrationSettings,
+        "feature_benchmark": FeatureBenchmarkSettings,
+        "feature_synergy": FeatureSynergySettings,
         "movielens": MovieLensSettings,
         "ratings_csv": RatingsCsvSettings,
         "synthetic": SyntheticSettings,
@@ -497,7 +616,8 @@ def register() -> None:
         "loss": LossSettings,
         "loop": LoopSettings,
         "boosting": BoostingSettings,
-        "fault": FaultSettings,
+        "fault": RowFaultSettings,
+        "column_fault": ColumnFaultSettings,
         "embedding_tracker": EmbeddingTrackerSettings,
         "boosting_tracker": BoostingTrackerSettings,
         "comparison": ComparisonSettings,

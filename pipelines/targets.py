@@ -19,9 +19,17 @@ def target(config: DictConfig, node: str) -> Any:
     Raises:
         FlowGradError: there is no such thing.
     """
-    path = config[node]._target_
+    return imported(f"{node}._target_", config[node]._target_)
+
+
+def imported(key: str, path: str) -> Any:
+    """What the config names at `key` by its dotted path.
+
+    Raises:
+        FlowGradError: there is no such thing.
+    """
     module, _, name = path.rpartition(".")
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise FlowGradError(f"{node}._target_={path} cannot be imported") from error
+        raise FlowGradError(f"{key}={path} cannot be imported") from error

@@ -40,7 +40,7 @@ class Outcome:
 
 def outcomes(runs: Sequence[tuple[DictConfig, int]], data: Dataset, workers: int) -> Iterator[Outcome]:
     """Train and evaluate each (config, seed), unwatched, in the order given."""
-    return each(_outcome, runs, data, workers)
+    return each(outcome, runs, data, workers)
 
 
 def each(
@@ -99,7 +99,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
+def outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
+    """Train and evaluate one (config, seed), unwatched."""
     config, seed = run
     program = program_of(config)
     trained = program.train(config, data, seed)

@@ -47,8 +47,18 @@ class Library(ABC):
         validation: Part,
         seed: int,
         tracker: BoostingTracker | None,
+        others: Sequence[Any] = (),
     ) -> Boosted:
-        """Train by `config.model`. The training rows are evaluated too where a tracker is to see them."""
+        """Train by `config.model`. The training rows are evaluated too where a tracker is to see them.
+
+        Args:
+            config: what to train and how.
+            train: rows to train on.
+            validation: rows to stop by.
+            seed: of all that the library draws.
+            tracker: ours, if any.
+            others: further trackers, with `as_xgb_callback` and `as_lgb_callback`.
+        """
 
     @abstractmethod
     def predict(self, booster: Any, features: DataFrame) -> NDArray[np.float64]:
@@ -62,7 +72,13 @@ class XGBoost(Library):
     METRICS: ClassVar = {"rmse": "rmse", "mae": "mae", "auc": "auc", "logloss": "logloss"}
 
     def train(
-        self, config: DictConfig, train: Part, validation: Part, seed: int, tracker: BoostingTracker | None
+        self,
+        config: DictConfig,
+        train: Part,
+        validation: Part,
+        seed: int,
+        tracker: BoostingTracker | None,
+        others: Sequence[Any] = (),
     ) -> Boosted:
         """As `Library.train`."""
         import xgboost
@@ -83,7 +99,8 @@ class XGBoost(Library):
             "seed": seed,
             "nthread": threads,
         }
-        callbacks: list[Any] = [tracker.as_xgb_callback()] if tracker is not None else []
+        watching = [*([tracker] if tracker is not None else []), *others]
+        callbacks: list[Any] = [one.as_xgb_callback() for one in watching]
         if model.early_stopping_rounds:
             callbacks.append(xgboost.callback.EarlyStopping(rounds=model.early_stopping_rounds))
         record: dict[str, dict[str, list[float]]] = {}
@@ -91,7 +108,7 @@ class XGBoost(Library):
             params,
             data,
             model.rounds,
-            evals=[*([(data, "train")] if tracker is not None else []), (held_out, "valid")],
+            evals=[*([(data, "train")] if watching else []), (held_out, "valid")],
             evals_result=record,
             callbacks=callbacks,
             verbose_eval=False,
@@ -116,7 +133,13 @@ class LightGBM(Library):
     MOST_LEAVES = 4096
 
     def train(
-        self, config: DictConfig, train: Part, validation: Part, seed: int, tracker: BoostingTracker | None
+        self,
+        config: DictConfig,
+        train: Part,
+        validation: Part,
+        seed: int,
+        tracker: BoostingTracker | None,
+        others: Sequence[Any] = (),
     ) -> Boosted:
         """As `Library.train`."""
         import lightgbm
@@ -144,15 +167,14 @@ class LightGBM(Library):
             "verbose": -1,
         }
         record: dict[str, dict[str, list[float]]] = {}
-        callbacks: list[Any] = [lightgbm.record_evaluation(record)]
-        if tracker is not None:
-            callbacks.append(tracker.as_lgb_callback())
+        watching = [*([tracker] if tracker is not None else []), *others]
+        callbacks: list[Any] = [lightgbm.record_evaluation(record), *(one.as_lgb_callback() for one in watching)]
         if model.early_stopping_rounds:
             callbacks.append(
                 lightgbm.early_stopping(model.early_stopping_rounds, first_metric_only=True, verbose=False)
             )
-        names: Sequence[str] = ["train", "valid"] if tracker is not None else ["valid"]
-        sets = [data, held_out] if tracker is not None else [held_out]
+        names: Sequence[str] = ["train", "valid"] if watching else ["valid"]
+        sets = [data, held_out] if watching else [held_out]
         booster = lightgbm.train(
             params, data, model.rounds, valid_sets=sets, valid_names=list(names), callbacks=callbacks
         )

@@ -19,8 +19,7 @@ from flowgrad.rules.suggestion import did_you_mean
 from pipelines.checks import check_settings
 from pipelines.command_line import one_line
 from pipelines.composition import composed, shared_overrides, with_overrides
-from pipelines.targets import target
-from pipelines.training.faults import OF_LABELS, SIDES
+from pipelines.fault_benchmark.ground import Ground
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Case:
     """One training run that is diagnosed."""
 
     kind: str
-    """`row`, `run` or `control`."""
+    """`row` (a column is a row of its tracker), `run` or `control`."""
     fault: str
     """Name of the fault; of a control, what it is."""
     means: str
@@ -36,7 +35,7 @@ class Case:
     setting: str
     """Healthy configuration that the fault is laid into."""
     table: str
-    """Table whose rows have the fault; empty for other kinds."""
+    """Table (subject of a tracker) whose rows have the fault; empty for other kinds."""
     seed: int
     """Of the diagnosed run, and of the choice of rows."""
     config: DictConfig
@@ -45,10 +44,12 @@ class Case:
     healthy: tuple[str, ...]
     """The same without the fault."""
     rules: tuple[str, ...]
-    """Rules any of which is right to fire."""
+    """Rules any of which is right to fire, and one of which ought to."""
+    also: tuple[str, ...] = ()
+    """Rules that are right to fire too."""
 
 
-def cases(config: DictConfig, task: Sequence[str]) -> list[Case]:
+def cases(config: DictConfig, task: Sequence[str], ground: Ground) -> list[Case]:
     """Every case that the job names, settings first, then seeds.
 
     Raises:
@@ -60,7 +61,7 @@ def cases(config: DictConfig, task: Sequence[str]) -> list[Case]:
     _check_chosen("only_faults", job.only_faults, [*job.row_faults, *job.run_faults])
     _check_chosen("only_controls", job.only_controls, job.controls)
     named = list(job.settings) if job.only is None else list(job.only)
-    return [case for name in named for case in _of_setting(config, task, name)]
+    return [case for name in named for case in _of_setting(config, task, name, ground)]
 
 
 def _check_chosen(key: str, chosen: Sequence[str] | None, known: Iterable[str]) -> None:
@@ -73,35 +74,38 @@ def _chosen(known: DictConfig, only: Sequence[str] | None) -> Iterator[tuple[str
     return ((str(name), spec) for name, spec in known.items() if only is None or name in only)
 
 
-def _of_setting(config: DictConfig, task: Sequence[str], name: str) -> Iterator[Case]:
+def _of_setting(config: DictConfig, task: Sequence[str], name: str, ground: Ground) -> Iterator[Case]:
     job = config.job
     healthy = (*job.settings[name], *shared_overrides(task))
     where = f"job.settings.{name}"
     base = _composed(where, healthy)
+    known = tuple(job.true_of.get(name, ()))
     for seed in job.seeds:
         for control, changes in _chosen(job.controls, job.only_controls):
             plain = tuple(with_overrides(healthy, list(changes)))
             overrides = (*plain, f"seeds.diagnosis={seed}")
             made = _seeded(_composed(f"job.controls.{control} in {where}", plain), seed)
-            yield Case("control", control, control, name, "", seed, made, overrides, overrides, ())
+            yield Case("control", control, control, name, "", seed, made, overrides, overrides, (), known)
         for fault, spec in _chosen(job.row_faults, job.only_faults):
+            if spec.settings is not None and name not in spec.settings:
+                continue
             choice = spec.choice or fault
-            if base.training.evaluation != "rating" and choice in OF_LABELS:
-                continue  # clicks carry no labels that could disagree
             for table in job.tables:
-                if choice == "dead" and SIDES.get(table) == "items" and target(base, "loss").draws_from_catalogue:
-                    continue  # no item is dead that is drawn as a negative
-                plain = (*healthy, f"fault={choice}", f"fault.table={table}", *spec.overrides)
+                if not ground.can_hold(base, choice, table):
+                    continue
+                plain = (*healthy, *ground.row_overrides(choice, table), *spec.overrides)
                 overrides = (*plain, f"fault.seed={seed}", f"seeds.diagnosis={seed}")
                 made = _seeded(_composed(f"job.row_faults.{fault} in {where}", plain), seed)
-                yield Case("row", fault, fault, name, table, seed, made, overrides, healthy, tuple(spec.rules))
+                rules, also = tuple(spec.rules), (*spec.also, *known)
+                yield Case("row", fault, fault, name, table, seed, made, overrides, healthy, rules, also)
         for fault, spec in _chosen(job.run_faults, job.only_faults):
             if spec.settings is not None and name not in spec.settings:
                 continue
             plain = _faulted(f"job.run_faults.{fault}", spec.fault, base, healthy)
             overrides = (*plain, f"seeds.diagnosis={seed}")
             made = _seeded(_composed(f"job.run_faults.{fault} in {where}", plain), seed)
-            yield Case("run", fault, spec.means, name, "", seed, made, overrides, healthy, tuple(spec.rules))
+            rules, also = tuple(spec.rules), (*spec.also, *known)
+            yield Case("run", fault, spec.means, name, "", seed, made, overrides, healthy, rules, also)
 
 
 def _faulted(where: str, fault: DictConfig, base: DictConfig, healthy: Sequence[str]) -> tuple[str, ...]:
@@ -119,7 +123,7 @@ def _seeded(config: DictConfig, seed: int) -> DictConfig:
     """The config with these seeds, as the overrides would give it: to compose anew takes a fifth of a second."""
     made = copy.deepcopy(config)
     made.seeds.diagnosis = seed
-    if made.fault.kind != "none":
+    if made.fault is not None and made.fault.kind != "none":
         made.fault.seed = seed
     try:
         check_settings(made)

@@ -1,4 +1,4 @@
-"""`experiment=faults_embedding`: lay known faults into training, and score the diagnosis against the truth."""
+"""`experiment=faults_embedding`, `faults_boosting`: lay known faults into training, and score the diagnosis."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from flowgrad.rules import RuleBook
 from pipelines import console
 from pipelines.checks import check_fixes, check_settings
 from pipelines.composition import composed, config_sha256
-from pipelines.data import Data, cache_folder, load
+from pipelines.data import cache_folder
 from pipelines.fault_benchmark.cases import Case, cases
+from pipelines.fault_benchmark.datasets import Datasets, load_all, trained
+from pipelines.fault_benchmark.ground import Ground
 from pipelines.fault_benchmark.observation import Found, Task, observe
 from pipelines.fault_benchmark.repair import RepairRate, ledger_of, observation_table, repair_rate, repair_table, trials
 from pipelines.fault_benchmark.scores import share_interval
 from pipelines.fault_benchmark.scoring import by_setting, case_table, measure_table, score_table
-from pipelines.peer import peer_available
 from pipelines.planning import is_auto
 from pipelines.rule_book import rule_book
 from pipelines.tables import rounded, write_csv, write_table
-from pipelines.workers import cores, each, outcomes
+from pipelines.targets import imported
+from pipelines.workers import cores, each
 
 _SHOWN = ["method", "kind", "fault", "runs", "true", "found", "hits", "precision", "recall", "f1", "low", "high",
           "false_alarm_rate", "confused"]  # fmt: skip
@@ -49,24 +51,27 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         raise FlowGradError("seeds.test=auto: every trial of this job is proved on the same seeds; list them")
     book = rule_book(config, task, rule_folders)
     _check_rules(config, book)
-    planned = cases(config, task)
+    ground = imported("job.ground", config.job.ground)()
+    planned = cases(config, task, ground)
     check_fixes(config, task, book)
     if not planned:
         raise FlowGradError("job.settings, job.seeds or the faults are empty; there is nothing to run")
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))  # the peer imports pyplot
-    peer = config.job.peer and peer_available()
+    peer = config.job.peer and _peer_available()
     if config.job.peer and not peer:
         _logger.warning("the peer library is not installed, so it is not scored: pip install 'flowgrad[bench]'")
-    data = load(config)
+    data = load_all(case.config for case in planned)
     for name in ("cases", "measures", "scores", "settings", "repairs", "observations", "trials"):
         for path in folder.glob(f"{name}.*"):
             path.unlink()
     with console.progress() as bar:
-        found = _diagnose(planned, book, data, peer, config, bar)
-        table = case_table(planned, found, book)
+        found = _diagnose(planned, book, ground, data, peer, config, bar)
+        table = case_table(planned, found, book, ground)
         write_csv(table, folder / "cases.csv")
         write_csv(measure_table(planned, found), folder / "measures.csv")
-        repairs = _repair(planned, found, book, data, config, bar, folder) if config.job.repair else pd.DataFrame()
+        repairs = (
+            _repair(planned, found, book, ground, data, config, bar, folder) if config.job.repair else pd.DataFrame()
+        )
     harmless = set()
     if len(repairs):
         write_table(repairs, folder, "repairs")
@@ -75,7 +80,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         harmless -= set(zip(harmful["fault"], harmful["setting"], strict=True))
     scores = score_table(table, harmless)
     if len(repairs):
-        scores = pd.concat([scores, _repair_lines(repair_rate(repairs), config.job.repair_random)], ignore_index=True)
+        scores = pd.concat([scores, *_repair_lines(repairs, config.job)], ignore_index=True)
     write_table(scores, folder, "scores", [name for name in (*_SHOWN, "p") if name in scores])
     write_table(by_setting(table), folder, "settings")
     _print(scores, folder)
@@ -91,11 +96,17 @@ def _check_rules(config: DictConfig, book: RuleBook) -> None:
 
 
 def _diagnose(
-    planned: Sequence[Case], book: RuleBook, data: Data, peer: bool, config: DictConfig, bar: Progress
+    planned: Sequence[Case],
+    book: RuleBook,
+    ground: Ground,
+    data: Datasets,
+    peer: bool,
+    config: DictConfig,
+    bar: Progress,
 ) -> list[Found]:
     doing = bar.add_task("diagnose", total=len(planned))
     watched = list(config.job.seeds)[: config.job.peer_seeds] if peer else []
-    tasks = [Task(case.config, case.overrides, book, case.seed in watched) for case in planned]
+    tasks = [Task(case.config, case.overrides, book, ground, case.seed in watched) for case in planned]
     found = []
     for case, seen in zip(planned, each(observe, tasks, data, config.workers or cores()), strict=True):
         found.append(seen)
@@ -110,32 +121,36 @@ def _repair(
     planned: Sequence[Case],
     found: Sequence[Found],
     book: RuleBook,
-    data: Data,
+    ground: Ground,
+    data: Datasets,
     config: DictConfig,
     bar: Progress,
     folder: Path,
 ) -> pd.DataFrame:
     job = config.job
     diagnosed = list(job.seeds)[: job.repair_seeds]
-    tried = trials(planned, found, book, kinds=job.repair_kinds, seeds=diagnosed, random=job.repair_random)
+    tried = trials(
+        planned, found, book, kinds=job.repair_kinds, seeds=diagnosed, random=job.repair_random, ground=ground,
+        data=data,
+    )  # fmt: skip
     seeds = list(config.seeds.test)
     configs = {arm: composed(arm) for trial in tried for arm in trial.arms.values()}
     # A fix that takes back what the fault did gives the healthy config again; it is trained once.
-    hashes = {arm: config_sha256(made) for arm, made in configs.items()}
+    hashes = {arm: f"{data.of(made).sha256} {config_sha256(made)}" for arm, made in configs.items()}
     distinct = {hashes[arm]: made for arm, made in configs.items()}
     doing = bar.add_task("repair", total=len(distinct) * len(seeds))
-    trained: dict[str, list[float]] = {key: [] for key in distinct}
+    metric_of: dict[str, list[float]] = {key: [] for key in distinct}
     order = [(key, seed) for key in distinct for seed in seeds]
     runs = [(distinct[key], seed) for key, seed in order]
-    for (key, _), outcome in zip(order, outcomes(runs, data, config.workers or cores()), strict=True):
-        trained[key].append(outcome.metrics[distinct[key].comparison.metrics[0]])
+    for (key, _), outcome in zip(order, each(trained, runs, data, config.workers or cores()), strict=True):
+        metric_of[key].append(outcome.metrics[distinct[key].comparison.metrics[0]])
         bar.advance(doing)
-    values = {arm: trained[key] for arm, key in hashes.items()}
+    values = {arm: metric_of[key] for arm, key in hashes.items()}
     metrics = {trial.arms["healthy"]: trial.case.config.comparison.metrics[0] for trial in tried}
     tables, observations = [], []
     for metric in dict.fromkeys(metrics.values()):
         part = [trial for trial in tried if metrics[trial.arms["healthy"]] == metric]
-        tables.append(repair_table(part, values, metric, config.comparison.alpha, job.least_cost))
+        tables.append(repair_table(part, values, metric, job.least_cost))
         observations.append(observation_table(part, values, metric, seeds))
     if not tables:
         return pd.DataFrame()
@@ -146,17 +161,30 @@ def _repair(
     return repairs
 
 
-def _repair_lines(rate: RepairRate, random: bool) -> pd.DataFrame:
+def _repair_lines(repairs: pd.DataFrame, job: DictConfig) -> list[pd.DataFrame]:
+    kinds = list(job.repair_kinds)
+    rates = {"repair rate": repair_rate(repairs, kinds)}
+    rates["repair rate, harmful ones"] = repair_rate(repairs, kinds, harmful=True)
+    return [_repair_line(name, rate, job.repair_random) for name, rate in rates.items()]
+
+
+def _repair_line(name: str, rate: RepairRate, random: bool) -> pd.DataFrame:
     lines = []
     counts = {"flowgrad": rate.repaired} | ({"random fix": rate.repaired_at_random} if random else {})
     for method, count in counts.items():
         low, high = share_interval(count, rate.trials)
         lines.append(
-            {"method": method, "kind": "repair", "fault": "repair rate", "runs": rate.trials, "hits": count,
+            {"method": method, "kind": "repair", "fault": name, "runs": rate.trials, "hits": count,
              "recall": count / rate.trials if rate.trials else float("nan"), "low": low, "high": high,
              "p": rate.p if random and method == "flowgrad" else float("nan")}
         )  # fmt: skip
     return pd.DataFrame(lines)
+
+
+def _peer_available() -> bool:
+    from pipelines.peer import peer_available  # takes torch, which boosters need not
+
+    return peer_available()
 
 
 def _print(scores: pd.DataFrame, folder: Path) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from flowgrad.rules import RuleBook
-from pipelines.data import Data
 from pipelines.diagnosis import diagnose
-from pipelines.models.factorization import MatrixFactorization
-from pipelines.peer import PeerDiagnosis, PeerTracker
-from pipelines.training.faults import inject
+from pipelines.fault_benchmark.datasets import Datasets
+from pipelines.fault_benchmark.ground import Ground
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,7 @@ class Task:
     config: DictConfig
     overrides: tuple[str, ...]
     book: RuleBook
+    ground: Ground
     peer: bool
     """Whether the peer watches too."""
 
@@ -31,36 +30,30 @@ class Task:
 class Found:
     """What one diagnosed run showed."""
 
-    truth: tuple[int, ...]
-    """Rows that have the fault; empty for faults of the run."""
-    named: dict[tuple[str, str], tuple[int, ...]]
+    truth: tuple[Hashable, ...]
+    """Rows that have the fault, or columns by name; empty for faults of the run."""
+    named: dict[tuple[str, str], tuple[Hashable, ...]]
     """(rule, table) -> rows that the finding names, for all findings; () for those that name none."""
     acting: tuple[str, ...]
     """Rules whose fixes are prescribed."""
     prescription: tuple[str, ...]
     """Overrides."""
     epochs: int
+    """Or rounds."""
     measures: dict[str, dict[str, float]] = field(default_factory=dict)
     """Subject -> every scalar and share measured on it, by name."""
-    peer: dict[str, PeerDiagnosis] = field(default_factory=dict)
-    """By table; empty where the peer did not watch."""
+    peer: dict[str, Any] = field(default_factory=dict)
+    """Diagnoses of the peer by table; empty where the peer did not watch."""
 
 
-def observe(task: Task, data: Data) -> Found:
+def observe(task: Task, data: Datasets) -> Found:
     """Train on the diagnosis seed, watched, and say what was found."""
-    peers: dict[str, PeerTracker] = {}
-
-    def observers(model: MatrixFactorization, optimizer: torch.optim.Optimizer) -> Sequence[PeerTracker]:
-        if task.peer:
-            tables = task.config.tracker.tables
-            peers.update({table: PeerTracker(getattr(model, table), table, optimizer) for table in tables})
-        return tuple(peers.values())
-
-    diagnosis = diagnose(task.config, task.overrides, data, task.book, 1, observers)
+    observers, peers = task.ground.peers(task.config) if task.peer else (None, {})
+    diagnosis = diagnose(task.config, task.overrides, data.of(task.config), task.book, 1, observers)
     return Found(
-        truth=tuple(map(int, inject(task.config, data).rows)),
+        truth=task.ground.truth(task.config, data),
         named={
-            (f.rule_id, f.subject): () if f.rows is None else tuple(map(int, f.rows.index))
+            (f.rule_id, f.subject): () if f.rows is None else tuple(f.rows.index.tolist())
             for f in diagnosis.all_findings
         },
         acting=diagnosis.prescription.rules,

@@ -19,13 +19,14 @@ from flowgrad.ledger import Ledger
 from flowgrad.ledger import Trial as Validated
 from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, Rule, RuleBook
-from flowgrad.statistics import OBSERVATION_COLUMNS, TestResult, paired_t, sign_test
+from flowgrad.statistics import OBSERVATION_COLUMNS, TestResult, corrected_t, paired_t, sign_test
 from pipelines.checks import check_settings
 from pipelines.composition import composed, with_overrides
 from pipelines.evaluation import higher_is_better
 from pipelines.fault_benchmark.cases import Case
+from pipelines.fault_benchmark.datasets import Datasets
+from pipelines.fault_benchmark.ground import Ground
 from pipelines.fault_benchmark.observation import Found
-from pipelines.targets import target
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def trials(
     kinds: Sequence[str],
     seeds: Sequence[int],
     random: bool,
+    ground: Ground,
+    data: Datasets,
 ) -> list[Trial]:
     """One trial of each fault that ought to be repaired, and of each of these diagnosis seeds.
 
@@ -61,13 +64,15 @@ def trials(
         kinds: kinds of faults: `run`, `row`.
         seeds: diagnosis seeds.
         random: whether a random fix is tried too.
+        ground: what is trained.
+        data: what it is trained on.
     """
     chosen = []
     for case, seen in zip(cases, found, strict=True):
         if case.kind not in kinds or case.seed not in seeds or all(book[rule].fix is None for rule in case.rules):
             continue
         arms = {"healthy": case.healthy, "faulted": case.overrides}
-        drawn = _random_fix(case, book) if random else ()
+        drawn = _random_fix(case, book, ground, data) if random else ()
         if random:
             arms["random"] = tuple(with_overrides(case.overrides, drawn))
         if seen.prescription:
@@ -77,40 +82,41 @@ def trials(
     return chosen
 
 
-def _random_fix(case: Case, book: RuleBook) -> tuple[str, ...]:
-    """A fix of the rule book that changes this config and can run, drawn evenly; the same for the same case."""
-    config = case.config
+def _random_fix(case: Case, book: RuleBook, ground: Ground, data: Datasets) -> tuple[str, ...]:
+    """A fix of the rule book (or of `Ground.other_fixes`) that changes this config and can run, drawn evenly; the same
+    for the same case.
+    """
     rules = [rule for rule in book.values() if rule.fix is not None and not rule.fix.rows]
+    others = ground.other_fixes(case.config, data)
     rng = np.random.default_rng(zlib.crc32(f"{case.setting} {case.fault} {case.seed}".encode()))
-    for index in rng.permutation(len(rules)):
-        overrides = _applied(rules[index], config, case.overrides)
+    for index in rng.permutation(len(rules) + len(others)):
+        overrides = others[index - len(rules)] if index >= len(rules) else _applied(rules[index], case, ground)
         if overrides:
             return overrides
     raise FlowGradError(f"{case.fault} in {case.setting}: no rule of the book has a fix that can be applied")
 
 
-def _applied(rule: Rule, config: DictConfig, task: Sequence[str]) -> tuple[str, ...]:
+def _applied(rule: Rule, case: Case, ground: Ground) -> tuple[str, ...]:
     """Overrides of the rule's fix; none where it changes nothing or gives a config that cannot run."""
     finding = Finding(rule.id, rule.type, rule.severity, "", "", "", "", "", posterior(), fix=rule.fix)
     try:
-        overrides = prescribe([finding], config).overrides
-        changed = composed(with_overrides(task, overrides))
+        overrides = prescribe([finding], case.config).overrides
+        changed = composed(with_overrides(case.overrides, overrides))
         check_settings(changed)
-        if changed.loss.logq and not target(changed, "loss").in_batch_negatives:
-            return ()  # the loss itself refuses it, and only when it is made
     except (FlowGradError, HydraException, OmegaConfBaseException, KeyError):
         return ()
-    return overrides
+    return overrides if ground.can_run(changed) else ()
 
 
 def repair_table(
-    trials_: Sequence[Trial], values: dict[tuple[str, ...], list[float]], metric: str, alpha: float, least_cost: float
+    trials_: Sequence[Trial], values: dict[tuple[str, ...], list[float]], metric: str, least_cost: float
 ) -> pd.DataFrame:
     """One line a trial: what the fault costs, and the tests of the prescribed and of the random fix against it."""
     lines = []
     for trial in trials_:
+        comparison = trial.case.config.comparison
         healthy, faulted = values[trial.arms["healthy"]], values[trial.arms["faulted"]]
-        harm = _test(healthy, faulted, metric, alpha)
+        harm = _test(healthy, faulted, metric, comparison)
         cost = _cost(healthy, faulted, metric)
         line = {
             "kind": trial.case.kind, "setting": trial.case.setting, "fault": trial.case.fault,
@@ -121,7 +127,7 @@ def repair_table(
             "random_fix": " ".join(trial.random),
         }  # fmt: skip
         for arm in ("treated", "random"):
-            result = _test(faulted, values[trial.arms[arm]], metric, alpha) if arm in trial.arms else None
+            result = _test(faulted, values[trial.arms[arm]], metric, comparison) if arm in trial.arms else None
             line[arm] = np.mean(values[trial.arms[arm]]) if arm in trial.arms else float("nan")
             line[f"p_{arm}"] = result.p if result else float("nan")
             line[f"{arm}_verdict"] = result.verdict if result else "none"
@@ -172,10 +178,12 @@ def ledger_of(repairs: pd.DataFrame, book: RuleBook, name: str, observations_sha
     return Ledger().plus(told)
 
 
-def _test(before: Sequence[float], after: Sequence[float], metric: str, alpha: float) -> TestResult:
-    """Paired t; the sign test where a run diverged or nothing varies."""
-    better = higher_is_better(metric)
+def _test(before: Sequence[float], after: Sequence[float], metric: str, comparison: DictConfig) -> TestResult:
+    """Paired t, corrected where seeds share rows; the sign test where a run diverged or nothing varies."""
+    better, alpha, overlap = higher_is_better(metric), comparison.alpha, comparison.overlap
     try:
+        if overlap is not None:
+            return corrected_t(before, after, metric=metric, higher_is_better=better, overlap=overlap, alpha=alpha)
         return paired_t(before, after, metric=metric, higher_is_better=better, alpha=alpha)
     except StatisticsError:
         return sign_test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
@@ -191,7 +199,7 @@ def _cost(healthy: Sequence[float], faulted: Sequence[float], metric: str) -> fl
 
 @dataclass(frozen=True)
 class RepairRate:
-    """Of the faults of runs for which a right rule prescribes a fix, harmful or not."""
+    """Of the faults for which a right rule prescribes a fix."""
 
     trials: int
     repaired: int
@@ -202,9 +210,15 @@ class RepairRate:
     """One-sided exact McNemar test of the prescribed against the random fix (Fay 2010)."""
 
 
-def repair_rate(table: pd.DataFrame) -> RepairRate:
-    """How often the prescription repairs, and whether luck would do."""
-    asked = table[table["detected"] & (table["kind"] == "run")]
+def repair_rate(table: pd.DataFrame, kinds: Sequence[str] = ("run",), *, harmful: bool = False) -> RepairRate:
+    """How often the prescription repairs, and whether luck would do.
+
+    Args:
+        table: as `repair_table` gives it.
+        kinds: of faults that count.
+        harmful: leave out those that do no harm.
+    """
+    asked = table[table["detected"] & table["kind"].isin(kinds) & (table["harmful"] | (not harmful))]
     own, random = (asked[f"{arm}_verdict"] == "confirmed" for arm in ("treated", "random"))
     only_own, only_random = int((own & ~random).sum()), int((random & ~own).sum())
     discordant = only_own + only_random

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,7 @@ class Score:
         return 2 * self.hits / (self.found + self.true) if self.found + self.true else float("nan")
 
 
-def row_score(named: Sequence[int], truth: Sequence[int]) -> Score:
+def row_score(named: Collection[Hashable], truth: Collection[Hashable]) -> Score:
     """Rows named against the rows that have the fault."""
     return Score(len(set(named) & set(truth)), len(set(named)), len(set(truth)))
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 
 import pandas as pd
 
 from flowgrad.rules import RuleBook
 from pipelines.fault_benchmark.cases import Case
+from pipelines.fault_benchmark.ground import Ground
 from pipelines.fault_benchmark.observation import Found
 from pipelines.fault_benchmark.scores import f1_interval, pooled, row_score, share_interval
-from pipelines.peer import PeerDiagnosis, detects, rows_for
 
 MOTIONLESS = ("dead", "frozen", "stuck")
 """Faults that look alike to whoever counts moves only."""
 COUNTS = ("hits", "found", "true")
 
 
-def case_table(cases: Sequence[Case], found: Sequence[Found], book: RuleBook) -> pd.DataFrame:
+def case_table(cases: Sequence[Case], found: Sequence[Found], book: RuleBook, ground: Ground) -> pd.DataFrame:
     """One line a case and method: `hits`, `found` and `true` count rows for faults of rows, and actions for others.
 
     Of a run the first prescription counts: every rule that acts in it is an action; those that are right to act count
@@ -29,7 +28,7 @@ def case_table(cases: Sequence[Case], found: Sequence[Found], book: RuleBook) ->
         own = _own_rows(case, seen) if case.kind == "row" else _own_actions(case, seen, book)
         lines.append(_line(case, "flowgrad", own, _confused(case, seen), "; ".join(_alarms(case, seen, book))))
         if seen.peer:
-            scored = _peer_rows(case, seen) if case.kind == "row" else _peer_actions(case, seen)
+            scored = _peer_rows(case, seen, ground) if case.kind == "row" else _peer_actions(case, seen, ground)
             alarms = sorted({alert.type for d in seen.peer.values() for alert in d.alerts})
             lines.append(_line(case, "peer", scored, 0, "; ".join(alarms)))
     return pd.DataFrame(lines)
@@ -69,20 +68,21 @@ def _identity(case: Case) -> dict:
 
 def _own_rows(case: Case, seen: Found) -> tuple[int, int, int]:
     named = {row for rule in case.rules for row in seen.named.get((rule, case.table), ())}
-    score = row_score(sorted(named), seen.truth)
+    score = row_score(named, seen.truth)
     return score.hits, score.found, score.true
 
 
 def _own_actions(case: Case, seen: Found, book: RuleBook) -> tuple[int, int, int]:
     informing = {rule for rule, _ in seen.named if book[rule].fix is None}
     right = bool((set(seen.acting) | informing) & set(case.rules))
-    wrong = len(set(seen.acting) - set(case.rules))
+    wrong = len(set(seen.acting) - {*case.rules, *case.also})
     return int(right), int(right) + wrong, int(case.kind == "run")
 
 
 def _alarms(case: Case, seen: Found, book: RuleBook) -> list[str]:
     """Findings that carry a fix and are none of the case's."""
-    return sorted({rule for rule, _ in seen.named if book[rule].fix is not None and rule not in case.rules})
+    right = {*case.rules, *case.also}
+    return sorted({rule for rule, _ in seen.named if book[rule].fix is not None and rule not in right})
 
 
 def _confused(case: Case, seen: Found) -> int:
@@ -94,24 +94,20 @@ def _confused(case: Case, seen: Found) -> int:
     return len(named & set(seen.truth))
 
 
-def _peer_rows(case: Case, seen: Found) -> tuple[int, int, int]:
-    score = row_score(rows_for(case.fault, seen.peer[case.table]), seen.truth)
+def _peer_rows(case: Case, seen: Found, ground: Ground) -> tuple[int, int, int]:
+    score = row_score(ground.rows_for(case.fault, seen.peer[case.table]), seen.truth)
     return score.hits, score.found, score.true
 
 
-def _peer_actions(case: Case, seen: Found) -> tuple[int, int, int]:
+def _peer_actions(case: Case, seen: Found, ground: Ground) -> tuple[int, int, int]:
     """Every type of alert is an action; those credited with the fault count as one."""
     types: dict[str, bool] = {}
     for diagnosis in seen.peer.values():
         for alert in diagnosis.alerts:
-            right = case.kind == "run" and _credited(case.means, diagnosis, alert)
+            right = case.kind == "run" and ground.credited(case.means, alert)
             types[alert.type] = types.get(alert.type, False) or right
     hit = any(types.values())
     return int(hit), int(hit) + sum(not right for right in types.values()), int(case.kind == "run")
-
-
-def _credited(means: str, diagnosis: PeerDiagnosis, alert: object) -> bool:
-    return detects(means, replace(diagnosis, alerts=(alert,)))  # type: ignore[arg-type]
 
 
 def score_table(table: pd.DataFrame, harmless: Collection[tuple[str, str]]) -> pd.DataFrame:

@@ -15,11 +15,11 @@ from pipelines.program import Program, Trained
 from pipelines.settings import (
     EmbeddingTrackerSettings,
     FactorizationSettings,
-    FaultSettings,
     LoopSettings,
     LossSettings,
     OptimizerSettings,
     RatingsSettings,
+    RowFaultSettings,
     SamplerSettings,
 )
 from pipelines.targets import target
@@ -50,7 +50,7 @@ class Factorization(Program):
         "optimizer": (OptimizerSettings, "optimizer=adam"),
         "sampler": (SamplerSettings, "sampler=shuffled"),
         "loss": (LossSettings, "loss=mse"),
-        "fault": (FaultSettings, "fault=none"),
+        "fault": (RowFaultSettings, "fault=none"),
         "training": (LoopSettings, "training=rating"),
         "tracker": (EmbeddingTrackerSettings, "tracker=embedding"),
     }

@@ -7,6 +7,7 @@ import pytest
 
 from flowgrad.rules import RuleBook
 from pipelines.fault_benchmark.cases import Case
+from pipelines.fault_benchmark.embeddings import Embeddings
 from pipelines.fault_benchmark.observation import Found
 from pipelines.fault_benchmark.repair import repair_rate
 from pipelines.fault_benchmark.scores import Score, f1_interval, row_score, share_interval
@@ -59,7 +60,7 @@ CASES = [
 
 @pytest.fixture
 def table():
-    return case_table([c for c, _ in CASES], [f for _, f in CASES], BOOK).set_index("fault", drop=False)
+    return case_table([c for c, _ in CASES], [f for _, f in CASES], BOOK, Embeddings()).set_index("fault", drop=False)
 
 
 def test_rows_and_actions_are_counted(table):
@@ -115,6 +116,14 @@ def test_the_repair_rate_is_that_of_faults_found():
     assert rate.p == pytest.approx(0.5)  # two of three or more, of a fair coin
 
 
+def test_harmless_faults_and_other_kinds_are_left_out_of_the_repair_rate_where_asked():
+    table = repairs((True, False), (False, False))
+    table.loc[1, "harmful"] = False
+    assert [repair_rate(table, harmful=harmful).trials for harmful in (False, True)] == [2, 1]
+    table.loc[0, "kind"] = "row"
+    assert [repair_rate(table, kinds).trials for kinds in (["run"], ["row"], ["run", "row"])] == [1, 1, 2]
+
+
 def test_no_difference_is_no_evidence():
     assert repair_rate(repairs((True, True), (False, False))).p == 1
 
@@ -146,7 +155,7 @@ def test_a_small_benchmark_from_end_to_end(command):
     scores = pd.read_csv(folder / "scores.csv").set_index("fault")
     assert scores.loc["frozen", "f1"] == 1
     assert scores.loc["lr_x100", "recall"] == 1
-    assert scores["kind"].tolist().count("repair") == 2
+    assert scores["kind"].tolist().count("repair") == 4
     repaired = pd.read_csv(folder / "repairs.csv").iloc[0]
     assert repaired["harmful"]
     assert repaired["treated_verdict"] == "confirmed"

@@ -1,0 +1,58 @@
+"""Faults of a booster's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from pipelines.boosting.faults import inject
+from pipelines.boosting.program import TRACKER
+from pipelines.fault_benchmark.datasets import Datasets
+from pipelines.fault_benchmark.ground import Ground
+
+if TYPE_CHECKING:
+    from pipelines.peer_boosting import PeerAlert, PeerBoosting, PeerBoostingTracker
+
+
+class Boosters(Ground):
+    """XGBoost and LightGBM; the rows of their tracker are columns of the table."""
+
+    def row_overrides(self, choice: str, table: str) -> tuple[str, ...]:
+        """As `Ground.row_overrides`."""
+        return (f"fault={choice}",)
+
+    def truth(self, config: DictConfig, data: Datasets) -> tuple[str, ...]:
+        """As `Ground.truth`."""
+        return inject(config, data.of(config)).columns
+
+    def other_fixes(self, config: DictConfig, data: Datasets) -> tuple[tuple[str, ...], ...]:
+        """Any column may be dropped."""
+        columns = inject(config, data.of(config)).data.columns
+        return tuple((f"training.dropped_columns.{TRACKER}={_listed(column)}",) for column in columns)
+
+    def peers(self, config: DictConfig) -> tuple[Sequence[Any], Mapping[str, PeerBoostingTracker]]:
+        """As `Ground.peers`."""
+        from pipelines.peer_boosting import PeerBoostingTracker
+
+        peer = PeerBoostingTracker()
+        return (peer,), {TRACKER: peer}
+
+    def rows_for(self, fault: str, diagnosis: PeerBoosting) -> Sequence[str]:
+        """As `Ground.rows_for`."""
+        from pipelines.peer_boosting import columns_for
+
+        return columns_for(fault, diagnosis)
+
+    def credited(self, fault: str, alert: PeerAlert) -> bool:
+        """As `Ground.credited`."""
+        from pipelines.peer_boosting import credited
+
+        return credited(fault, alert)
+
+
+def _listed(column: str) -> str:
+    from flowgrad.prescription import change_text
+
+    return change_text([column])

@@ -1,0 +1,58 @@
+"""The data of every setting, loaded once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pipelines.program import program_of
+from pipelines.workers import Outcome, outcome
+
+_NODES = ("dataset", "task")
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """What several configs are trained on; itself a `Dataset`."""
+
+    by_key: dict[str, Any]
+
+    @property
+    def source(self) -> str:
+        """Where the copies came from, each once."""
+        return "; ".join(dict.fromkeys(data.source for data in self.by_key.values()))
+
+    @property
+    def sha256(self) -> str:
+        """Of all contents."""
+        return hashlib.sha256(" ".join(data.sha256 for data in self.by_key.values()).encode()).hexdigest()
+
+    def of(self, config: DictConfig) -> Any:
+        """The data of this config."""
+        return self.by_key[_key(config)]
+
+
+def load_all(configs: Iterable[DictConfig]) -> Datasets:
+    """Load what the configs name, each once.
+
+    Raises:
+        FlowGradError: whatever a loader finds wrong.
+    """
+    found: dict[str, Any] = {}
+    for config in configs:
+        if (key := _key(config)) not in found:
+            found[key] = program_of(config).load(config)
+    return Datasets(found)
+
+
+def trained(run: tuple[DictConfig, int], data: Datasets) -> Outcome:
+    """As `pipelines.workers.outcome`, on the data of the config."""
+    return outcome(run, data.of(run[0]))
+
+
+def _key(config: DictConfig) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create({node: config[node] for node in _NODES}), resolve=True)

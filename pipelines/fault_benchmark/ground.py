@@ -1,0 +1,63 @@
+"""What the benchmark asks of a kind of model: which faults it can hold, their truth, and how the peer watches it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol
+
+from omegaconf import DictConfig
+
+from pipelines.fault_benchmark.datasets import Datasets
+
+
+class Alert(Protocol):
+    """A finding of the peer."""
+
+    @property
+    def type(self) -> str:
+        """The peer's name of it."""
+
+
+class PeerDiagnosis(Protocol):
+    """What the peer says of one table."""
+
+    @property
+    def alerts(self) -> Sequence[Alert]:
+        """Every rule that fired."""
+
+
+class Ground(ABC):
+    """One kind of model; `job.ground` names it."""
+
+    def can_hold(self, base: DictConfig, choice: str, table: str) -> bool:
+        """Whether this fault of rows (a choice of the group `fault`) means anything in a setting."""
+        return True
+
+    @abstractmethod
+    def row_overrides(self, choice: str, table: str) -> tuple[str, ...]:
+        """Overrides that lay a fault of rows into a setting."""
+
+    @abstractmethod
+    def truth(self, config: DictConfig, data: Datasets) -> tuple[Hashable, ...]:
+        """Rows or columns that have the fault; empty for faults of the run."""
+
+    def can_run(self, config: DictConfig) -> bool:
+        """Whether a fixed config can be trained, beyond what its check says."""
+        return True
+
+    def other_fixes(self, config: DictConfig, data: Datasets) -> tuple[tuple[str, ...], ...]:
+        """Fixes that could be drawn at random beside those of the rule book that name no rows."""
+        return ()
+
+    @abstractmethod
+    def peers(self, config: DictConfig) -> tuple[Any, Mapping[str, Any]]:
+        """Observers for the program, and where each table's tracker of the peer will be: objects with `diagnosis()`."""
+
+    @abstractmethod
+    def rows_for(self, fault: str, diagnosis: Any) -> Sequence[Hashable]:
+        """Rows or columns that the peer names and that are credited with the fault."""
+
+    @abstractmethod
+    def credited(self, fault: str, alert: Any) -> bool:
+        """Whether an alert of the peer is credited with the fault."""
