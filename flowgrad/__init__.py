@@ -1,7 +1,7 @@
 """FlowGrad finds the silent failures of a training run, prescribes a fix and proves whether it helped.
 
-`EmbeddingTracker` needs torch and is imported when it is first asked for. `BoostingTracker` needs neither xgboost nor
-lightgbm until it is asked for a callback of theirs.
+`EmbeddingTracker` needs torch and `FeatureAnalyzer` statsmodels; both are imported when they are first asked for.
+`BoostingTracker` needs neither xgboost nor lightgbm until it is asked for a callback of theirs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from flowgrad.rules import Finding, Rule, RuleBook
 from flowgrad.trackers import BoostingTracker, TrainingTracker, run_report, to_agent_xml
 
 if TYPE_CHECKING:
+    from flowgrad.analyzers import FeatureAnalyzer
     from flowgrad.trackers.embedding import EmbeddingTracker
 
 __version__ = "0.1.0"
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BoostingTracker",
     "EmbeddingTracker",
+    "FeatureAnalyzer",
     "Finding",
     "FlowGradError",
     "Prescription",
@@ -42,6 +44,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "FeatureAnalyzer":
+        from flowgrad.analyzers import FeatureAnalyzer
+
+        return FeatureAnalyzer
     if name != "EmbeddingTracker":
         raise AttributeError(f"module 'flowgrad' has no attribute {name!r}")
     try:

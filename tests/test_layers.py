@@ -25,8 +25,10 @@ ARROWS = {
     "rules": {"errors", "evidence", "ledger", "measurements", "measures"},
     "report": {"errors", "evidence", "files", "measurements", "measures", "rules"},
     "prescription": {"errors", "report", "rules"},
-    "trackers": {"measurements", "measures", "report", "rules"},
-    "__init__": {"errors", "prescription", "report", "rules", "trackers"},
+    "subject": {"measurements", "report", "rules"},
+    "trackers": {"measurements", "measures", "report", "rules", "subject"},
+    "analyzers": {"errors", "measurements", "measures", "rules", "statistics", "subject"},
+    "__init__": {"analyzers", "errors", "prescription", "report", "rules", "trackers"},
     "testing": {"report", "trackers"},
     "recomputation": {"errors", "report", "statistics"},
     "collecting": {"errors", "ledger", "recomputation", "report"},
@@ -49,9 +51,10 @@ TORCH = {
         )
     ),
 }
-XGBOOST = {"trackers/xgboost_callback.py"}
-HEAVY = {"torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "sklearn"}
-NEVER = {"hydra", "pipelines", "datasets", "tests", "matplotlib", "pytest", "lightgbm", "sklearn"}
+XGBOOST = {"analyzers/scores.py", "trackers/xgboost_callback.py"}
+MATPLOTLIB = {"analyzers/plots.py"}
+HEAVY = {"torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "sklearn", "interpret"}
+NEVER = {"hydra", "pipelines", "datasets", "tests", "pytest", "lightgbm", "sklearn"}
 
 
 def part(path):
@@ -116,6 +119,8 @@ def test_outside_imports(path):
             assert relative in TORCH, f"{path}:{line}: imports {name}"
         if top == "xgboost":
             assert relative in XGBOOST, f"{path}:{line}: imports {name}"
+        if top == "matplotlib":
+            assert relative in MATPLOTLIB, f"{path}:{line}: imports {name}"
 
 
 def test_measures_are_pure():

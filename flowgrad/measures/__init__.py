@@ -1,11 +1,12 @@
 """Pure functions on arrays, one module a subject, each with the `MEASURES` it declares to the rules."""
 
 from flowgrad.measurements import Measure
-from flowgrad.measures import embedding, training, trees
+from flowgrad.measures import embedding, features, training, trees
 
 VOCABULARY: dict[str, tuple[Measure, ...]] = {
     "embedding": embedding.MEASURES,
     "training": training.MEASURES,
     "boosting": trees.MEASURES,
+    "feature": features.MEASURES,
 }
 """Subject kind -> everything a rule on that subject may name."""

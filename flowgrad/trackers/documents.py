@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from flowgrad.report import RunIdentity, RunReport
-from flowgrad.trackers.base import Tracker, as_agent_xml
+from flowgrad.subject import as_agent_xml
+from flowgrad.trackers.base import Tracker
 
 
 def run_report(trackers: Iterable[Tracker], run: RunIdentity | None = None) -> RunReport:

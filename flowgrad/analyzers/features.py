@@ -1,0 +1,289 @@
+"""A table of features, before anything is trained on it: what its columns say together, and which say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from flowgrad.analyzers.proof import FeatureProof, prove
+from flowgrad.analyzers.retraining import retrain, rmse
+from flowgrad.analyzers.suggesting import Suggestion, additive_model, rank_pairs, suggest
+from flowgrad.analyzers.table import FeatureTable, checked_table
+from flowgrad.analyzers.terms import INTERACTIONS, KINDS
+from flowgrad.errors import FlowGradError
+from flowgrad.measurements import Measurements
+from flowgrad.measures import features
+from flowgrad.measures.interactions import leading, partial_f
+from flowgrad.rules import RuleBook
+from flowgrad.rules.suggestion import did_you_mean
+from flowgrad.statistics import TestResult
+from flowgrad.subject import Subject
+
+Floats = NDArray[np.float64]
+
+METHODS = ("partial_f", "xgboost_shap", "fast")
+
+
+class FeatureAnalyzer(Subject):
+    """Looks at a table of features and its target.
+
+    Example::
+
+        analyzer = FeatureAnalyzer(X, y)
+        analyzer.interactions()                 # pairs, by what they say together
+        proof = analyzer.prove()                # selected on one half of the rows, tested on the other
+        print(proof.each)
+        print(analyzer.to_agent_xml())
+
+    What is called an interaction is what no sum of curves of single columns says of the target, least squares and the
+    target's own scale taken for granted: a sum on the scale of log odds is an interaction on that of probabilities.
+
+    Attributes:
+        left_out: names of constant columns, which nothing is said of.
+    """
+
+    KIND = "feature"
+    MEASURES = features.MEASURES
+
+    def __init__(self, X: Any, y: Any, *, name: str = "features", seed: int = 0, rules: RuleBook | None = None) -> None:
+        """Check the table; nothing is computed yet.
+
+        Args:
+            X: a data frame, or an array of shape (rows, columns), whose columns are called x0, x1 and so on. Numbers or
+                truth values, none missing.
+            y: shape (rows,): numbers, or two classes as 0 and 1.
+            name: of the table; `layer` of the report.
+            seed: of the halves that `prove` takes.
+            rules: rule book to judge by; the shipped one if None.
+
+        Raises:
+            FlowGradError: a column of text or categories, a value that is missing or infinite, two columns of one name,
+                no column that varies, a target that is no number, not finite or has one value, or that is a column.
+        """
+        super().__init__(name, rules)
+        self.seed = seed
+        self._table = checked_table(X, y)
+        self.left_out = self._table.left_out
+
+    def interactions(self, method: str = "partial_f", top: int = 20) -> pd.DataFrame:
+        """Pairs of columns, the strongest interaction first.
+
+        Args:
+            method: `partial_f`: F of the pair's product beside the curves of all columns and the pairs above it, with
+                a VIF of 10 at most; columns first, second, f, p, vif. Pairs are sorted by it, so that p says too much:
+                see `prove`. `xgboost_shap` (extra `xgboost`): mean size of the SHAP interaction values; `fast` (extra
+                `interpret`): FAST (Lou et al. 2013, KDD). Both have the columns first, second, score.
+            top: how many pairs at most.
+
+        Raises:
+            FlowGradError: an unknown method, `top` below 1, fewer than two columns, too few rows.
+            ImportError: the extra is not installed.
+        """
+        if method not in METHODS:
+            raise FlowGradError(f"method={method!r} is unknown{did_you_mean(method, METHODS)}")
+        if top < 1:
+            raise FlowGradError(f"top={top}: must be 1 or more")
+        self._check_pairs()
+        if method != "partial_f":
+            from flowgrad.analyzers.scores import pair_scores
+
+            return pair_scores(method, self._table, self.seed).head(top)
+        first, second, taken = rank_pairs(additive_model(self._table), top)
+        return pd.DataFrame(
+            {
+                "first": [self._table.names[i] for i in first],
+                "second": [self._table.names[j] for j in second],
+                "f": taken.f,
+                "p": taken.p,
+                "vif": taken.vif,
+            }
+        )
+
+    def plot_interactions(self, path: str | Path, columns: int = 30) -> None:
+        """Draw the share of what the curves leave unexplained that each pair's product explains, as a heat map.
+
+        Args:
+            path: ends in .png, .svg or .pdf; the bytes repeat.
+            columns: how many are shown at most: those of the strongest pairs, in their own order.
+
+        Raises:
+            FlowGradError: another ending, fewer than two columns, too few rows.
+            ImportError: matplotlib (extra `plots`) is not installed.
+        """
+        from flowgrad.analyzers.plots import FORMATS, heat_map
+
+        path = Path(path)
+        if path.suffix.lower() not in FORMATS:
+            raise FlowGradError(f"path={str(path)!r} must end in {', '.join(FORMATS)}")
+        self._check_pairs()
+        model = additive_model(self._table)
+        pairs = partial_f(model, len(self._table.names) * (len(self._table.names) - 1) // 2)
+        shown = np.sort(leading(pairs, columns))
+        values = np.full((len(self._table.names),) * 2, np.nan)
+        values[pairs.first, pairs.second] = pairs.f / (pairs.f + pairs.df)
+        values = np.fmax(values, values.T)
+        names = [self._table.names[place] for place in shown]
+        title = f"{self.name}: interactions of {len(shown)} of {len(self._table.names)} columns"
+        heat_map(values[np.ix_(shown, shown)], names, title, "partial eta squared", path)
+
+    def suggest_features(
+        self, top: int = 10, kinds: Sequence[str] = KINDS, alpha: float = 0.05
+    ) -> tuple[Suggestion, ...]:
+        """Terms worth trying: products, ratios and squares by falling F, then sums and differences.
+
+        Products and ratios are judged beside the curves of all columns and the terms before them, squares beside the
+        columns; each has a VIF of 10 at most, and passes at a false discovery rate of `alpha` over all that were
+        screened. A ratio needs a divisor that keeps away from 0. Sums and differences (of the columns in their own
+        units) are in every linear model already; suggested are those that alone say more of y than either column does.
+        All rows suggest; what comes of it cannot be tested on the same rows. See `prove`.
+
+        Raises:
+            FlowGradError: an unknown kind, `top` below 1, too few rows.
+        """
+        return suggest(self._table, kinds, top, alpha)
+
+    def redundant_features(self, threshold: float = features.TWINS) -> pd.DataFrame:
+        """Columns that repeat an earlier one: feature, repeats, correlation (with its sign), where it exceeds
+        `threshold` in size.
+        """
+        _check_threshold(threshold)
+        place, r = features.nearest_earlier(self._correlations)
+        found = np.flatnonzero(np.abs(r) > threshold)
+        names = np.array(self._table.names, dtype=object)
+        return pd.DataFrame({"feature": names[found], "repeats": names[place[found]], "correlation": r[found]})
+
+    def feature_clusters(self, threshold: float = features.ALIKE) -> pd.Series:
+        """Column -> number of its group, from 1: average linkage on 1 - |r|, of a mean |r| of `threshold` or more."""
+        _check_threshold(threshold)
+        numbers = features.clusters(self._correlations, threshold)
+        return pd.Series(numbers, index=pd.Index(self._table.names, name="feature"), name="cluster")
+
+    def prove(
+        self,
+        suggestions: Sequence[Suggestion] | None = None,
+        *,
+        top: int = 10,
+        draws: int = 20,
+        alpha: float = 0.05,
+        seed: int | None = None,
+    ) -> FeatureProof:
+        """Whether terms explain what no curve of a single column does, on rows that did not suggest them.
+
+        Args:
+            suggestions: tested on all rows given here; they must come of other rows. None: up to `top` products and
+                ratios are selected on one random half, and tested on the other. Squares are curves of one column, and
+                are tested where they are given.
+            top: how many are selected.
+            draws: of the control.
+            alpha: level of the tests, and false discovery rate of the selection.
+            seed: of the halves and the control; None: the analyzer's.
+
+        Returns:
+            The proof. Where nothing passes the selection it has no suggestion, and its verdict is `inconclusive`.
+
+        Raises:
+            FlowGradError: too few rows, or a term of a column that is not there.
+        """
+        seed = self.seed if seed is None else seed
+        if suggestions is not None:
+            return prove(self._table, suggestions, draws=draws, alpha=alpha, seed=seed, selected_here=False)
+        one, other = self._halves(seed)
+        found = suggest(one, INTERACTIONS, top, alpha)
+        return prove(other, found, draws=draws, alpha=alpha, seed=seed, selected_here=True)
+
+    def prove_by_retraining(
+        self,
+        make_model: Callable[[], Any],
+        suggestions: Sequence[Suggestion],
+        *,
+        splits: int = 10,
+        test_share: float = 0.3,
+        metric: Callable[[Floats, Floats], float] = rmse,
+        higher_is_better: bool = False,
+        alpha: float = 0.05,
+        seed: int | None = None,
+    ) -> TestResult:
+        """Whether a model, such as a booster, predicts better with the terms as columns: it is trained with and without
+        them on the same random splits, and the differences are tested by the corrected t-test (Nadeau & Bengio 2003).
+
+        Args:
+            make_model: makes a new model with `fit(X, y)` and `predict(X)`, or `predict_proba(X)` for two classes.
+            suggestions: to be tried together; they must come of other rows, or the rows tested on have chosen them.
+            splits: random splits, 2 or more.
+            test_share: share of the rows tested on.
+            metric: of the target and the predictions (probabilities of class 1 of a classifier).
+            higher_is_better: the metric's direction.
+            alpha: level.
+            seed: of the splits; None: the analyzer's.
+
+        Raises:
+            FlowGradError: no suggestion, too few splits or rows, or differences that do not vary.
+        """
+        return retrain(
+            self._table.frame,
+            self._table.y,
+            make_model,
+            suggestions,
+            splits=splits,
+            test_share=test_share,
+            metric=metric,
+            higher_is_better=higher_is_better,
+            alpha=alpha,
+            seed=self.seed if seed is None else seed,
+        )
+
+    @cached_property
+    def proof(self) -> FeatureProof:
+        """`prove()`, computed when first asked for; what the report tells."""
+        return self.prove()
+
+    def measurements(self) -> Measurements:
+        """The proof and the correlations. The row table has a line a suggestion, then a line a column."""
+        proof, clusters = self.proof, self.feature_clusters()
+        _, r = features.nearest_earlier(self._correlations)
+        sizes = clusters.map(clusters.value_counts()).astype(float)
+        joint = proof.joint
+        scalars = {
+            "rows": float(len(self._table.y)),
+            "features": float(len(self._table.names)),
+            "left_out": float(len(self.left_out)),
+            "suggested": float(len(proof.suggestions)),
+            "proven": float(len(proof.proven)),
+            "adjusted_r2": float("nan") if joint is None else joint.r2_adjusted_larger,
+            "adjusted_r2_gain": proof.gain,
+            "control_gain": float("nan") if joint is None else proof.control_gain,
+            "joint_f": float("nan") if joint is None else joint.f,
+            "joint_p": proof.p,
+            "redundant": float((np.abs(r) > features.TWINS).sum()),
+            "clusters": float(clusters.nunique()),
+            "clustered_share": float((sizes > 1).mean()),
+        }
+        told = proof.each.set_index("name")[["f", "p_adjusted", "partial_eta2", "vif"]]
+        columns = pd.DataFrame({"twin_correlation": np.abs(r), "cluster_size": sizes.to_numpy()}, index=sizes.index)
+        names = [measure.name for measure in self.MEASURES if measure.per_row]
+        table = pd.concat([told.reindex(columns=names), columns.reindex(columns=names)]).astype(float)
+        return Measurements(self.KIND, self.name, scalars, {"rows": table})
+
+    def _check_pairs(self) -> None:
+        if len(self._table.names) < 2:
+            raise FlowGradError(f"column {self._table.names[0]!r} alone varies; an interaction needs two")
+
+    @cached_property
+    def _correlations(self) -> Floats:
+        return features.correlations(self._table.X)
+
+    def _halves(self, seed: int) -> tuple[FeatureTable, FeatureTable]:
+        order = np.random.default_rng(seed).permutation(len(self._table.y))
+        middle = len(order) // 2
+        return self._table.part(np.sort(order[:middle])), self._table.part(np.sort(order[middle:]))
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0 <= threshold <= 1:
+        raise FlowGradError(f"threshold={threshold}: a correlation's size lies between 0 and 1")

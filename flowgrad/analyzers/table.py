@@ -1,0 +1,125 @@
+"""A table of features and its target, checked: numbers without gaps, or an error that says what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from flowgrad.errors import FlowGradError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureTable:
+    """Columns that vary, as numbers."""
+
+    names: tuple[str, ...]
+    X: Floats
+    """Shape (rows, columns)."""
+    y: Floats
+    """Shape (rows,)."""
+    left_out: tuple[str, ...] = ()
+    """Columns that are constant."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The columns by name."""
+        return pd.DataFrame(self.X, columns=pd.Index(self.names), copy=False)
+
+    def part(self, rows: NDArray[np.intp]) -> FeatureTable:
+        """Some of the rows, without the columns that are constant on them.
+
+        Raises:
+            FlowGradError: no column varies on them, or the target does not.
+        """
+        X, y = self.X[rows], self.y[rows]
+        varies = np.array([not _constant(column) for column in X.T])
+        if not varies.any() or _constant(y):
+            raise FlowGradError(f"of {len(self.y)} rows, {len(rows)} at random are all alike; give more rows")
+        names = np.array(self.names, dtype=object)
+        return FeatureTable(tuple(names[varies]), X[:, varies], y, (*self.left_out, *names[~varies]))
+
+
+def checked_table(X: Any, y: Any) -> FeatureTable:
+    """Columns and target as numbers.
+
+    Raises:
+        FlowGradError: as `FeatureAnalyzer`.
+    """
+    frame = X if isinstance(X, pd.DataFrame) else _from_array(X)
+    names = [str(name) for name in frame.columns]
+    if not len(frame) or not names:
+        raise FlowGradError(f"X has the shape {frame.shape}; give rows and columns")
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise FlowGradError(f"two columns are named {name!r}; rename one")
+    columns = [_numbers(frame.iloc[:, place], name) for place, name in enumerate(names)]
+    target = _target(y, len(frame))
+    varies = [not _constant(column) for column in columns]
+    kept = tuple(name for name, used in zip(names, varies, strict=True) if used)
+    if not kept:
+        raise FlowGradError(f"every column is constant ({', '.join(names[:5])}); there is nothing to look at")
+    numbers = np.column_stack([column for column, used in zip(columns, varies, strict=True) if used])
+    _check_target_is_no_column(numbers, target, kept)
+    return FeatureTable(kept, numbers, target, tuple(n for n, used in zip(names, varies, strict=True) if not used))
+
+
+def _from_array(X: Any) -> pd.DataFrame:
+    array = np.asarray(X)
+    if array.ndim != 2:
+        raise FlowGradError(f"X has the shape {array.shape}; give a data frame or an array of rows and columns")
+    return pd.DataFrame(array, columns=pd.Index([f"x{place}" for place in range(array.shape[1])]))
+
+
+def _numbers(column: pd.Series, name: str) -> Floats:
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(column):
+        raise FlowGradError(
+            f"column {name!r} holds {column.dtype}, not numbers; encode it first (one column of 0 and 1 a value, or "
+            "the target's mean of other rows), or leave it out"
+        )
+    values = column.to_numpy(dtype=float, na_value=np.nan)
+    missing = np.flatnonzero(np.isnan(values))
+    if len(missing):
+        raise FlowGradError(
+            f"column {name!r} is missing in {len(missing)} of {len(values)} rows (the first: "
+            f"{column.index[missing[0]]}); fill it, e.g. X[{name!r}].fillna(X[{name!r}].median()), and say where by a "
+            f"column X[{name!r}].isna(), or leave the column out"
+        )
+    endless = np.flatnonzero(np.isinf(values))
+    if len(endless):
+        raise FlowGradError(
+            f"column {name!r} is infinite in {len(endless)} of {len(values)} rows (the first: "
+            f"{column.index[endless[0]]}); replace it by a number, or leave the column out"
+        )
+    return values
+
+
+def _target(y: Any, rows: int) -> Floats:
+    try:
+        target = np.asarray(y, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise FlowGradError("y holds no numbers; code two classes as 0 and 1") from error
+    if target.shape != (rows,):
+        raise FlowGradError(f"y has the shape {target.shape}; X has {rows} rows")
+    if not np.isfinite(target).all():
+        raise FlowGradError("y holds NaN or infinity; leave out the rows without a target")
+    if _constant(target):
+        raise FlowGradError(f"y holds nothing but {target[0]:.6g}; one class alone leaves nothing to explain")
+    return target
+
+
+def _constant(values: Floats) -> bool:
+    return bool(values.std() <= 1e-12 * np.abs(values).max(initial=0.0))
+
+
+def _check_target_is_no_column(X: Floats, y: Floats, names: tuple[str, ...]) -> None:
+    z, target = (X - X.mean(axis=0)) / X.std(axis=0), (y - y.mean()) / y.std()
+    rest = 1 - np.abs(z.T @ target / len(y))
+    worst = int(rest.argmin())
+    if rest[worst] < 1e-9:
+        raise FlowGradError(f"column {names[worst]!r} is the target, or a multiple of it; leave it out of X")

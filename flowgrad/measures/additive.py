@@ -1,0 +1,116 @@
+"""The additive model: what each column says alone, by a line, a square and hinges, and what that leaves of a target.
+
+An effect of two columns together is what no such model can say. A curve that it cannot follow would look like one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+Floats = NDArray[np.float64]
+
+CHUNK = 8192
+"""Rows at a time."""
+MOST_HINGES = 3
+"""Hinges a column: max(z - knot, 0) with knots at the quartiles."""
+ROWS_A_TERM = 8
+"""Rows that a term needs before columns get hinges."""
+MOST_TERMS = 1200
+"""Terms beyond which columns get no hinges: the model costs rows x terms^2."""
+_KNOT_ROWS = 20_000
+"""Rows, evenly spaced, that the quantiles are read from."""
+_SPAN = 1e-10
+"""Share of the largest eigenvalue below which a direction of the terms counts as said already."""
+
+
+def hinges(rows: int, columns: int) -> int:
+    """How many hinges each column gets.
+
+    >>> hinges(1000, 15), hinges(284, 30), hinges(100_000, 500)
+    (3, 0, 0)
+    """
+    terms = min(rows // ROWS_A_TERM, MOST_TERMS) // max(columns, 1)
+    return min(max(terms - 2, 0), MOST_HINGES)
+
+
+class Curves:
+    """Terms of the additive model, from rows of columns."""
+
+    def __init__(self, X: Floats, straight: Collection[int] = ()) -> None:
+        """Standardise by X, shape (rows, columns) without constant columns, and find the knots.
+
+        Args:
+            X: what the curves are made by.
+            straight: places of columns that get a line and nothing more.
+        """
+        self.mean, self.scale = X.mean(axis=0), X.std(axis=0)
+        self.bent = np.setdiff1d(np.arange(X.shape[1]), list(straight))
+        some = (X[:: max(1, len(X) // _KNOT_ROWS), self.bent] - self.mean[self.bent]) / self.scale[self.bent]
+        count = hinges(*X.shape)
+        self.knots = np.quantile(some, np.arange(1, count + 1) / (count + 1), axis=0)
+        """Shape (hinges a column, bent columns)."""
+
+    def standardise(self, X: Floats) -> Floats:
+        """Columns of mean 0 and deviation 1 on the rows that the curves were made by."""
+        return (X - self.mean) / self.scale
+
+    def terms(self, z: Floats) -> Floats:
+        """A constant, columns, squares, hinges; shape (rows, terms)."""
+        bent = z[:, self.bent]
+        hinged = [np.maximum(bent - knots, 0) for knots in self.knots]
+        return np.concatenate([np.ones((len(z), 1)), z, bent * bent - 1, *hinged], axis=1)
+
+
+class AdditiveModel:
+    """OLS of a target on the curves of all columns, in memory of terms^2 and a chunk of rows beside the data.
+
+    Attributes:
+        X: shape (rows, columns), finite, no constant column.
+        y: shape (rows,).
+        curves: its terms.
+        rank: terms that say something of their own.
+        rss: residual sum of squares.
+    """
+
+    def __init__(self, X: Floats, y: Floats, straight: Collection[int] = ()) -> None:
+        self.X, self.y, self.curves = X, y, Curves(X, straight)
+        centre = float(y.mean())
+        gram, right = _sums(self._terms_and(y - centre))
+        # Terms of unit length, so that what counts as said already does not depend on units.
+        length = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
+        values, vectors = linalg.eigh(gram / np.outer(length, length))
+        kept = values > _SPAN * values[-1]
+        self.root = vectors[:, kept] / np.sqrt(values[kept]) / length[:, None]
+        """W of shape (terms, rank): terms @ W has orthonormal columns."""
+        self._weights = self.root @ (self.root.T @ right)
+        self._weights[0] += centre
+        self.rank = int(kept.sum())
+        self.rss = sum(float(left @ left) for _, _, left in self.chunks())
+
+    def chunks(self) -> Iterator[tuple[Floats, Floats, Floats]]:
+        """Standardised columns, terms, and residuals of the target, `CHUNK` rows at a time."""
+        for rows in self.row_slices():
+            z = self.curves.standardise(self.X[rows])
+            terms = self.curves.terms(z)
+            yield z, terms, self.y[rows] - terms @ self._weights
+
+    def row_slices(self) -> Iterator[slice]:
+        """The chunks' rows."""
+        for start in range(0, len(self.y), CHUNK):
+            yield slice(start, start + CHUNK)
+
+    def _terms_and(self, y: Floats) -> Iterator[tuple[Floats, Floats]]:
+        for rows in self.row_slices():
+            yield self.curves.terms(self.curves.standardise(self.X[rows])), y[rows]
+
+
+def _sums(parts: Iterator[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """Products of the terms with each other, and with the target."""
+    gram, right = np.zeros((1, 1)), np.zeros(1)
+    for terms, y in parts:
+        gram, right = gram + terms.T @ terms, right + terms.T @ y
+    return gram, right

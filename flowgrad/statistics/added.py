@@ -1,0 +1,172 @@
+"""Many tests of further columns against one smaller model, which is fitted once.
+
+`nested_f` is the plain form of one such test. By the theorem of Frisch, Waugh and Lovell all that is needed of the
+smaller model is what it leaves of the target and of each added column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, stats
+
+from flowgrad.errors import StatisticsError
+from flowgrad.statistics.nested import NestedResult
+
+Floats = NDArray[np.float64]
+
+_SPAN = 1e-9
+"""Share of a column's length below which what the smaller model leaves of it counts as nothing."""
+
+
+@dataclass(frozen=True)
+class AddedColumn:
+    """What one added column explains beside the smaller model and the others added."""
+
+    f: float
+    p: float
+    """The larger of the p-values of F and of HC3."""
+    partial_eta2: float
+    """Share of what all the others leave unexplained that it explains."""
+    vif: float
+    """Its variance over what all the others leave of it."""
+
+
+@dataclass(frozen=True)
+class AddedColumns:
+    """A nested F-test, and the same question under unequal variances."""
+
+    nested: NestedResult
+    p_robust: float
+    """Of the Wald test with the HC3 covariance (MacKinnon & White 1985, J. Econometrics 29:305), against F."""
+    each: tuple[AddedColumn, ...]
+    """In the order added."""
+
+    @property
+    def p(self) -> float:
+        """The larger of both: small only where neither the noise's variance nor a few rows made it so."""
+        return max(self.nested.p, self.p_robust)
+
+
+class SmallerModel:
+    """An OLS model with an intercept that columns are added to."""
+
+    def __init__(self, columns: Floats, target: Floats) -> None:
+        """Fit it.
+
+        Args:
+            columns: shape (rows, columns), finite; those that others say already add nothing and do no harm.
+            target: shape (rows,), finite.
+
+        Raises:
+            StatisticsError: a constant target, one that the columns explain without a rest, or too few rows.
+        """
+        n = len(target)
+        if np.ptp(target) == 0:
+            raise StatisticsError(f"the target is {target[0]:g} in every row; there is nothing to explain")
+        centred = columns - columns.mean(axis=0)
+        length = np.sqrt((centred**2).sum(axis=0))
+        kept = length > 1e-12 * np.sqrt(n) * np.abs(columns).max(axis=0, initial=0)
+        design = np.concatenate([np.full((n, 1), n**-0.5), centred[:, kept] / length[kept]], axis=1)
+        q, r, _ = linalg.qr(design, mode="economic", pivoting=True, check_finite=False, overwrite_a=True)
+        rank = int((np.abs(np.diag(r)) > _SPAN).sum())
+        if n < rank + 2:
+            raise StatisticsError(f"{n} rows are too few for a model of {rank} terms and another")
+        self._q: Floats = q[:, :rank]
+        self._rank, self._n = rank, n
+        self._residual = self._rest(target)
+        self._rss = float(self._residual @ self._residual)
+        self._total = float(((target - target.mean()) ** 2).sum())
+        self._leverage = (self._q**2).sum(axis=1)
+        if self._rss <= 1e-20 * self._total:
+            raise StatisticsError("the smaller model explains the target without a rest; is it in a column?")
+
+    def independent(self, added: Floats) -> NDArray[np.bool_]:
+        """Which of the columns, of shape (rows, added), say anything beside the smaller model and those before them."""
+        rest, length = self._unit(added)
+        new = np.zeros(added.shape[1], dtype=bool)
+        basis = np.zeros((self._n, 0))
+        for place in np.flatnonzero(length > 0):
+            own = rest[:, place] - basis @ (basis.T @ rest[:, place])
+            if size := float(np.linalg.norm(own)) * (np.linalg.norm(own) > _SPAN):
+                basis, new[place] = np.column_stack([basis, own / size]), True
+        return new
+
+    def test(self, added: Floats, alpha: float = 0.05) -> AddedColumns:
+        """Whether columns of shape (rows, added) explain more than chance would.
+
+        Raises:
+            StatisticsError: no column; one that the smaller model and those before it say already; too few rows.
+        """
+        if added.ndim != 2 or not added.shape[1]:
+            raise StatisticsError("no column is added (df_diff = 0); give at least one that the smaller model lacks")
+        k = added.shape[1]
+        df = self._n - self._rank - k
+        if df < 1:
+            raise StatisticsError(f"{self._n} rows are too few for a model of {self._rank + k} terms")
+        q, r = np.linalg.qr(self._unit(added)[0])
+        for place in np.flatnonzero(np.abs(np.diag(r)) <= _SPAN):
+            raise StatisticsError(
+                f"added column {place} is a combination of the smaller model and the columns before it; leave it out"
+            )
+        said = q.T @ self._residual
+        gain = float(said @ said)
+        rss = self._rss - gain
+        if rss <= 1e-20 * self._total:
+            raise StatisticsError("the larger model explains the target without a rest; F is infinite")
+        f = gain / k / (rss / df)
+        p = float(stats.f.sf(f, k, df))
+        eta2 = gain / self._rss
+        nested = NestedResult(
+            n=self._n,
+            df_diff=k,
+            df_resid=df,
+            f=f,
+            p=p,
+            r2_adjusted_smaller=self._adjusted_r2(self._rss, self._n - self._rank),
+            r2_adjusted_larger=self._adjusted_r2(rss, df),
+            partial_eta2=eta2,
+            cohen_f2=eta2 / (1 - eta2),
+            verdict="confirmed" if p < alpha else "inconclusive",
+        )
+        covariance = self._covariance(q, said)
+        # Columns added at random may leave too little to say how they vary; pinv takes no inverse of that.
+        wald = float(said @ np.linalg.pinv(covariance, hermitian=True) @ said)
+        p_robust = float(stats.f.sf(wald / k, k, df))
+        return AddedColumns(nested, p_robust, self._each(r, said, covariance, rss, df))
+
+    def _each(self, r: Floats, said: Floats, covariance: Floats, rss: float, df: int) -> tuple[AddedColumn, ...]:
+        inverse = linalg.solve_triangular(r, np.eye(len(r)))
+        weights = inverse @ said
+        bread = (inverse**2).sum(axis=1)
+        robust = ((inverse @ covariance) * inverse).sum(axis=1)
+        found = []
+        for weight, unit, meat in zip(weights, bread, robust, strict=True):
+            gain = float(weight**2 / unit)
+            f = gain / (rss / df)
+            p = max(float(stats.f.sf(f, 1, df)), float(stats.f.sf(weight**2 / meat, 1, df)))
+            found.append(AddedColumn(f, p, gain / (rss + gain), float(unit)))
+        return tuple(found)
+
+    def _covariance(self, q: Floats, said: Floats) -> Floats:
+        """HC3 of the coefficients `said` in the coordinates of `q`, where the bread of the sandwich is 1."""
+        left = self._residual - q @ said
+        leverage = self._leverage + (q**2).sum(axis=1)
+        scaled = q * (left / np.maximum(1 - leverage, 1e-12))[:, None]
+        return scaled.T @ scaled
+
+    def _unit(self, added: Floats) -> tuple[Floats, Floats]:
+        """What the smaller model leaves of columns of length 1 about their mean, and their lengths (0: constant)."""
+        centred = added - added.mean(axis=0)
+        length = np.sqrt((centred**2).sum(axis=0))
+        length[length <= 1e-12 * np.sqrt(self._n) * np.abs(added).max(axis=0, initial=0)] = 0
+        return self._rest(np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)), length
+
+    def _adjusted_r2(self, rss: float, df: int) -> float:
+        return 1 - rss / df / (self._total / (self._n - 1))
+
+    def _rest(self, values: Floats) -> Floats:
+        rest = values - self._q @ (self._q.T @ values)
+        return rest - self._q @ (self._q.T @ rest)  # once more, for what rounding left

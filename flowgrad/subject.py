@@ -1,0 +1,66 @@
+"""What everything that measures can do once it has: evaluate the rules and say what it found."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import ClassVar
+
+from flowgrad.measurements import Measure, Measurements
+from flowgrad.report import Report, RunReport, build_report, causal_model, fix_without_config, to_text, to_xml
+from flowgrad.rules import Finding, RuleBook
+
+
+class Subject(ABC):
+    """Something with measurements: a training that is watched (`Tracker`), or data that are looked at.
+
+    Subclasses measure; what the figures mean stands in the rule book alone.
+    """
+
+    KIND: ClassVar[str]
+    """Subject kind: the `subject` of the rules it feeds, and the `flowgrad_{KIND}_report` it writes."""
+    MEASURES: ClassVar[tuple[Measure, ...]]
+    """Everything it measures, which is everything a rule on its subject may name."""
+
+    def __init__(self, name: str, rules: RuleBook | None = None) -> None:
+        self.name = name
+        self._rules = rules
+
+    @abstractmethod
+    def measurements(self) -> Measurements:
+        """All that was measured so far. Reading it changes nothing; it may be read as often as wanted."""
+
+    @cached_property
+    def rule_book(self) -> RuleBook:
+        """The rules that judge the measurements: those given, else the shipped book (read when first needed)."""
+        return self._rules if self._rules is not None else RuleBook.load()
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Every rule that fires on the measurements so far, most severe first."""
+        return self.rule_book.evaluate(self.measurements())
+
+    def summary(self) -> dict[str, float]:
+        """Every scalar measured, and every share that the rules define, by name."""
+        measured = self.measurements()
+        return {**measured.scalars, **self.rule_book.shares(measured)}
+
+    def to_report(self) -> Report:
+        """The findings as a `Report`. Fixes name config paths; without a config there are no former values."""
+        models = [causal_model(f, fix_without_config(f)) for f in self.findings()]
+        return build_report(self.measurements(), models)
+
+    def report(self) -> str:
+        """The report as plain text."""
+        return to_text(self.to_report())
+
+    def to_agent_xml(self) -> str:
+        """The report as a whole XML document, valid against `flowgrad/report/report.xsd`.
+
+        A `str` without an XML declaration, so that any parser takes it as it is.
+        """
+        return as_agent_xml(self.to_report())
+
+
+def as_agent_xml(report: Report | RunReport) -> str:
+    """The report as XML text without a declaration, which would name an encoding that a `str` does not have."""
+    return to_xml(report).decode().split("?>", 1)[-1].lstrip()
