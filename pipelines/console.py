@@ -40,9 +40,9 @@ def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: P
         last = diagnosis.round == len(diagnoses)
         rows.add_row(f"round {diagnosis.round}" if not last or len(diagnoses) == 1 else "treated", _found(diagnosis))
         if not last:
-            rows.add_row("  change", escape(diagnosis.prescription.shell))
+            rows.add_row("  change", escape(" ".join(diagnosis.prescription.overrides)))
         elif diagnosis.prescription:
-            rows.add_row("  next", escape(diagnosis.prescription.shell) + " (no rounds left)")
+            rows.add_row("  next", escape(" ".join(diagnosis.prescription.overrides)) + " (no rounds left)")
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         rows.add_row(escape(str(line["comparison"])), _proof(line))
     console.print(rows)

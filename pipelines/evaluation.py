@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 _HIGHER_IS_BETTER = {
     "mse": False, "rmse": False, "mae": False, "logloss": False,
-    "auc": True, "accuracy": True, "ndcg": True, "hr": True, "coverage": True,
+    "auc": True, "r2_adjusted": True, "accuracy": True, "ndcg": True, "hr": True, "coverage": True,
 }  # fmt: skip
 
 

@@ -101,6 +101,22 @@ class OverheadLimits:
 
 
 @dataclass
+class BoosterOverheadSettings:
+    """What watching a booster costs, by case."""
+
+    experiment: str = MISSING
+    """Whose booster, table and tracker."""
+    cases: dict[str, Any] = MISSING
+    """Id -> rounds, a multiple of two blocks, and trainings of each arm."""
+    block: int = MISSING
+    """Rounds of one arm before the other has its turn."""
+    peer_trainings: int = MISSING
+    """Of each arm, for the peer; 0: no peer."""
+    ratio_limit: float = MISSING
+    """The most that a watched training may take, over a bare one."""
+
+
+@dataclass
 class TrackerOverheadSettings(JobSettings):
     """What watching costs, by case."""
 
@@ -124,6 +140,8 @@ class TrackerOverheadSettings(JobSettings):
     device: str = MISSING
     """`cpu` or `cuda`."""
     limits: OverheadLimits = MISSING
+    boosters: BoosterOverheadSettings = MISSING
+    """Takes the place of all above but `only` where `model` is a booster."""
 
 
 @dataclass
@@ -224,7 +242,7 @@ class FeatureBenchmarkSettings(JobSettings):
     tables: dict[str, list[str]] = MISSING
     """Real tables: id -> overrides that choose `dataset` and `task`."""
     planted: dict[str, PlantedSettings] = MISSING
-    null: dict[str, NullSettings] = MISSING
+    nulls: dict[str, NullSettings] = MISSING
     only: list[str] | None = None
     """Settings to run, planted or null; null: all."""
     speed: bool = MISSING

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from datasets.tables import TEST
+from flowgrad.analyzers import FeatureAnalyzer
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import BoostingTracker
-from pipelines.boosting.data import Part, TableData, load_table
+from pipelines.boosting.columns import ANALYZER, TRACKER, check_columns, fed, without_gaps
+from pipelines.boosting.data import TableData, load_table
+from pipelines.boosting.faults import check_fault, inject
 from pipelines.boosting.models import Library
 from pipelines.evaluation import Evaluation
 from pipelines.program import Program, Trained
@@ -20,13 +23,12 @@ from pipelines.settings import (
     BoosterSettings,
     BoostingSettings,
     BoostingTrackerSettings,
+    ColumnFaultSettings,
     TableSettings,
     TaskSettings,
 )
 from pipelines.targets import target
 
-TRACKER = "booster"
-"""Name of the tracker, and so of the subject."""
 METRICS = {"regression": ("rmse", "mae"), "binary": ("auc", "logloss")}
 """Kind of task -> what is evaluated."""
 
@@ -38,7 +40,7 @@ _SHARES = ("model.subsample", "model.column_share", "dataset.keep", "model.learn
 class Boosting(Program):
     """A table, trained in rounds by XGBoost or LightGBM; watched by `BoostingTracker`."""
 
-    SUBJECTS = ("boosting",)
+    SUBJECTS = ("boosting", "feature")
     TREATABLE = ("model", "training")
     PACKAGES = ("xgboost", "lightgbm")
     STEP = "round"
@@ -49,13 +51,17 @@ class Boosting(Program):
         "optimizer": None,
         "sampler": None,
         "loss": None,
-        "fault": None,
+        "fault": (ColumnFaultSettings, "fault=null"),
         "training": (BoostingSettings, "training=boosting"),
         "tracker": (BoostingTrackerSettings, "tracker=boosting"),
     }
 
+    OPTIONAL = ("fault",)
+
     def check(self, config: DictConfig) -> None:
         """As `Program.check`."""
+        if config.fault is not None:
+            check_fault(config)
         if config.task.kind not in METRICS:
             raise FlowGradError(f"task.kind={config.task.kind!r} is unknown; use {' or '.join(METRICS)}")
         for metric in config.task.metrics:
@@ -78,9 +84,6 @@ class Boosting(Program):
             if not 0 < value <= 1:
                 raise FlowGradError(f"{key}={value}: must be above 0 and at most 1")
         self._check_comparison(config)
-        for tracker in config.training.dropped_columns:
-            if tracker != TRACKER:
-                raise FlowGradError(f"training.dropped_columns names {tracker!r}; the tracker is {TRACKER!r}")
 
     def _check_comparison(self, config: DictConfig) -> None:
         keep, overlap = config.dataset.keep, config.comparison.overlap
@@ -93,30 +96,30 @@ class Boosting(Program):
             raise FlowGradError("dataset.keep=1: every seed has the same rows, and no overlap; use comparison=paired_t")
 
     def load(self, config: DictConfig) -> TableData:
-        """A table, split, with the columns named in `training.dropped_columns` still in it."""
+        """A table, split, before any column is added or dropped."""
         data = load_table(config)
-        for column in config.training.dropped_columns.get(TRACKER, []):
-            if column not in data.columns:
-                raise FlowGradError(f"training.dropped_columns.{TRACKER} names {column!r}, which the table lacks")
+        check_columns(config, inject(config, data).data.columns)
         return data
 
     def train(
         self, config: DictConfig, data: TableData, seed: int, *, watched: bool = False, observers: Any = None
     ) -> Trained:
-        """Rounds on the rows that the seed keeps. Nothing else can watch."""
-        train, validation, _ = (_without(part, config) for part in data.parts(seed))
+        """Rounds on the rows that the seed keeps.
+
+        `observers` are trackers of other libraries, with the callbacks and `observe_data` of a `BoostingTracker`.
+        """
+        train, validation, _ = (fed(part, config) for part in inject(config, data).data.parts(seed))
         tracker = BoostingTracker(TRACKER, window=config.tracker.window) if watched else None
         # A stream of its own beside that of the rows.
         own = int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1)[0]) % 2**31
-        trained = target(config, "model")().train(config, train, validation, own, tracker)
-        if tracker is not None:
-            tracker.observe_data(train.features, train.target, validation.features, validation.target)
+        trained = target(config, "model")().train(config, train, validation, own, tracker, observers or ())
+        for watching in (*([tracker] if tracker is not None else []), *(observers or ())):
+            watching.observe_data(train.features, train.target, validation.features, validation.target)
+        measured = [tracker.measurements()] if tracker is not None else []
+        if watched and config.tracker.features:
+            measured.append(FeatureAnalyzer(*without_gaps(train), name=ANALYZER, seed=seed).measurements())
         return Trained(
-            trained,
-            trained.curves.get("train", ()),
-            trained.curves["valid"],
-            trained.rounds,
-            (tracker.measurements(),) if tracker is not None else (),
+            trained, trained.curves.get("train", ()), trained.curves["valid"], trained.rounds, tuple(measured)
         )
 
     def metrics(self, config: DictConfig) -> tuple[str, ...]:
@@ -125,7 +128,7 @@ class Boosting(Program):
 
     def evaluate(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Evaluation:
         """On the test rows that the seed keeps."""
-        test = _without(data.part(TEST, seed), config)
+        test = fed(inject(config, data).data.part(TEST, seed), config)
         return Evaluation(_scores(config.task.kind, test.target, trained.model.predict(test.features)), ())
 
     def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
@@ -138,16 +141,6 @@ class Boosting(Program):
             "loss_first": trained.train_losses[0],
             "loss_last": trained.train_losses[-1],
         }
-
-
-def _without(part: Part, config: DictConfig) -> Part:
-    dropped = list(config.training.dropped_columns.get(TRACKER, []))
-    if not dropped:
-        return part
-    left = part.features.drop(columns=dropped)
-    if left.empty:
-        raise FlowGradError(f"training.dropped_columns.{TRACKER} leaves no column; list fewer")
-    return Part(left, part.target)
 
 
 def _scores(kind: str, target: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, float]:

@@ -63,7 +63,7 @@ MISTAKES = {
     "model.reg_lambda=-1": "model.reg_lambda=-1.0: must be a finite number of at least 0",
     "dataset.keep=1": "dataset.keep=1: every seed has the same rows, and no overlap; use comparison=paired_t",
     "comparison.overlap=null": "comparison.overlap=None: seeds that keep 90% of the rows share as many",
-    "+training.dropped_columns.tree=[a]": "training.dropped_columns names 'tree'; the tracker is 'booster'",
+    "+training.dropped_columns.tree=[a]": "training.dropped_columns names 'tree'; what is watched is 'booster'",
     "model._target_=pipelines.boosting.models.Boosted": "is no booster; use model=xgboost or lightgbm",
 }
 

@@ -1,0 +1,71 @@
+"""The columns that a booster is fed: those of its table, with terms added and columns dropped as the config says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig
+
+from flowgrad.analyzers.terms import Term, parse_term
+from flowgrad.errors import FlowGradError
+from pipelines.boosting.data import Part
+
+TRACKER = "booster"
+"""Name of the tracker, whose findings name columns to drop."""
+ANALYZER = "features"
+"""Name of the analyzer, whose findings name terms to add."""
+
+
+def check_columns(config: DictConfig, known: Sequence[str]) -> None:
+    """Refuse columns to drop, and terms to add, that a table of the columns `known` cannot give.
+
+    Raises:
+        FlowGradError: names the key and the column.
+    """
+    for key, name in (("dropped_columns", TRACKER), ("added_columns", ANALYZER)):
+        for other in config.training[key]:
+            if other != name:
+                raise FlowGradError(f"training.{key} names {other!r}; what is watched is {name!r}")
+    added = [term.name for term in _terms(config, known)]
+    dropped = _dropped(config)
+    for name in dropped:
+        if name not in known and name not in added:
+            raise FlowGradError(f"training.dropped_columns.{TRACKER} names {name!r}, which the table lacks")
+    if not {*known, *added} - {*dropped}:
+        raise FlowGradError(f"training.dropped_columns.{TRACKER} leaves no column; list fewer")
+
+
+def fed(part: Part, config: DictConfig) -> Part:
+    """The part with the columns that the booster sees; terms are computed before anything is dropped."""
+    terms, dropped = _terms(config, list(part.features)), _dropped(config)
+    if not terms and not dropped:
+        return part
+    features = part.features.copy()
+    for term in terms:  # one may be made of those before it
+        features[term.name] = term.values(features)
+    return Part(features.drop(columns=dropped), part.target)
+
+
+def without_gaps(part: Part) -> Part:
+    """The part with each missing value replaced by its column's median: linear models take none. A column without any
+    value is left out.
+    """
+    features = part.features.dropna(axis="columns", how="all")
+    return Part(features.fillna(features.median()), part.target)
+
+
+def _terms(config: DictConfig, columns: Sequence[str]) -> list[Term]:
+    known, terms = list(columns), []
+    for name in config.training.added_columns.get(ANALYZER, []):
+        if name in known:
+            raise FlowGradError(f"training.added_columns.{ANALYZER} names {name!r}, which is there already")
+        try:
+            terms.append(parse_term(name, known))
+        except FlowGradError as error:
+            raise FlowGradError(f"training.added_columns.{ANALYZER}: {error}") from error
+        known.append(name)
+    return terms
+
+
+def _dropped(config: DictConfig) -> list[str]:
+    return list(config.training.dropped_columns.get(TRACKER, []))

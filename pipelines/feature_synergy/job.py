@@ -1,0 +1,112 @@
+"""`experiment=feature_synergy`: which terms of two columns are missing, and whom do they help?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from datasets.tables import TRAIN
+from flowgrad.analyzers import FeatureAnalyzer
+from flowgrad.errors import FlowGradError
+from flowgrad.statistics import significance
+from pipelines import closed_loop, console
+from pipelines.boosting.columns import ANALYZER, without_gaps
+from pipelines.boosting.data import TableData
+from pipelines.boosting.program import Boosting
+from pipelines.checks import check_settings
+from pipelines.feature_synergy.linear import (
+    COMPARISON,
+    HALF,
+    METRICS,
+    Task,
+    observation_table,
+    prove,
+    synergy_table,
+    term_table,
+)
+from pipelines.program import program_of
+from pipelines.tables import rounded, write_csv, write_table
+from pipelines.workers import cores, each
+
+LINEAR = "linear"
+"""Folder in the run folder for what is not part of the closed loop."""
+
+
+def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], folder: Path) -> None:
+    """The linear proof into `folder/linear`, then the closed loop on the booster into `folder`.
+
+    Raises:
+        FlowGradError: bad config, rules or data, before anything is trained.
+    """
+    _check(config)
+    data = program_of(config).load(config)
+    place = folder / LINEAR
+    place.mkdir(exist_ok=True)
+    for path in place.glob("*"):
+        path.unlink()
+    table = _linear(config, data, place)
+    closed_loop.run(config, task, rule_folders, folder)
+    _print(table, place)
+
+
+def _check(config: DictConfig) -> None:
+    check_settings(config)
+    if not isinstance(program_of(config), Boosting):
+        raise FlowGradError("job=feature_synergy needs a table of features; use experiment=feature_synergy")
+    job = config.job
+    if len(set(job.seeds)) < max(2, len(job.seeds)) or min(job.seeds) < 0:
+        raise FlowGradError(f"job.seeds={list(job.seeds)}: give two or more, different and not negative")
+    for key, least in {"top": 1, "draws": 1}.items():
+        if job[key] < least:
+            raise FlowGradError(f"job.{key}={job[key]}: must be at least {least}")
+
+
+def _linear(config: DictConfig, data: TableData, place: Path) -> pd.DataFrame:
+    job, alpha = config.job, config.comparison.alpha
+    tasks = [Task(seed, job.top, job.draws, alpha) for seed in job.seeds]
+    trials = []
+    with console.progress() as bar:
+        doing = bar.add_task("linear proof", total=len(tasks))
+        for trial in each(prove, tasks, data, config.workers or cores()):
+            trials.append(trial)
+            bar.advance(doing)
+    table = synergy_table(trials, alpha)
+    write_table(table, place, "synergy")
+    write_csv(term_table(trials), place / "terms.csv")
+    observations = observation_table(trials, config.name)
+    write_csv(observations, place / "observations.csv")
+    if len(set(observations["seed"])) > 1:
+        tests = significance(observations, [COMPARISON], METRICS, alpha, overlap=HALF)
+        write_table(tests, place, "significance", [name for name in tests if name not in ("experiment", "gap_closed")])
+    part = without_gaps(data.part(TRAIN, config.seeds.diagnosis))
+    analyzer = FeatureAnalyzer(part.features, part.target, name=ANALYZER, seed=config.seeds.diagnosis)
+    analyzer.plot_interactions(place / "interactions.png")
+    return table
+
+
+def _print(table: pd.DataFrame, place: Path) -> None:
+    shown = Table(box=box.SIMPLE_HEAD, title="linear models: F-test on the half that did not choose the terms")
+    columns = [name for name in table if name not in ("df_resid", "partial_eta2")]
+    for name in columns:
+        shown.add_column(name, overflow="fold")
+    for _, line in rounded(table[columns]).iterrows():
+        shown.add_row(*(escape(line[name]) for name in columns))
+    terminal = Console()
+    if not terminal.is_terminal:
+        terminal.width = 160
+    terminal.print(shown)
+    tests = place / "significance.csv"
+    for _, line in rounded(pd.read_csv(tests)).iterrows() if tests.exists() else ():
+        terminal.print(
+            f" {line['comparison']}: {line['metric']} {line['baseline']} -> {line['treated']} ({line['difference']} "
+            f"[{line['ci_low']}, {line['ci_high']}]), p {line['p_adjusted']}: {line['verdict']}",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    terminal.print(f" files: {place}", markup=False, highlight=False, soft_wrap=True)
