@@ -1,0 +1,187 @@
+"""What is run: tables with interactions, tables without, and where their columns come from."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from pandas import DataFrame
+
+from datasets.null_tables import NULLS, make_null, permute
+from datasets.planted import SHAPES, Planted, plant, real_features, synthetic_features
+from flowgrad.errors import FlowGradError
+from flowgrad.rules.suggestion import did_you_mean
+from pipelines.boosting.data import TableData, load_table
+from pipelines.command_line import one_line
+from pipelines.composition import composed
+
+
+@dataclass(frozen=True)
+class RealTables:
+    """The real tables by their names in the config; sent to each process once."""
+
+    by_name: Mapping[str, TableData]
+
+    @property
+    def source(self) -> str:
+        """Where these copies came from."""
+        return "; ".join(f"{name}: {data.source}" for name, data in self.by_name.items())
+
+    @property
+    def sha256(self) -> str:
+        """Of the contents."""
+        return hashlib.sha256("".join(data.sha256 for data in self.by_name.values()).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where the columns of a case come from."""
+
+    table: str | None
+    """Name of a real table; None: they are made up."""
+    rows: int
+    columns: int
+    correlation: float
+
+    def draw(self, tables: RealTables, seed: int) -> DataFrame:
+        """The columns of this seed."""
+        if self.table is None:
+            return synthetic_features(self.rows, self.columns, seed, self.correlation)
+        return real_features(tables.by_name[self.table].table.features, self.rows, self.columns, seed)
+
+
+@dataclass(frozen=True)
+class PlantedCase:
+    """A kind of table that has interactions."""
+
+    name: str
+    columns: Columns
+    shapes: tuple[str, ...]
+    strength: float
+    main: float
+
+    @property
+    def kind(self) -> str:
+        """`synthetic`, or `planted` in real columns."""
+        return "synthetic" if self.columns.table is None else "planted"
+
+    def make(self, tables: RealTables, seed: int) -> Planted:
+        """The table of this seed."""
+        features = self.columns.draw(tables, seed)
+        try:
+            return plant(features, self.shapes, self.strength, self.main, seed)
+        except FlowGradError as error:
+            raise FlowGradError(f"job.planted.{self.name}, seed {seed}: {error}") from error
+
+
+@dataclass(frozen=True)
+class NullCase:
+    """A kind of table that has none."""
+
+    name: str
+    columns: Columns
+    target: str | None
+    """A key of `NULLS`; None: the real table's, permuted."""
+
+    def make(self, tables: RealTables, seed: int) -> Planted:
+        """The table of this seed."""
+        features = self.columns.draw(tables, seed)
+        if self.target is not None:
+            return make_null(features, self.target, seed)
+        assert self.columns.table is not None
+        data = tables.by_name[self.columns.table]
+        return permute(features, data.table.targets[data.target][features.index], seed)
+
+
+def planted_cases(job: DictConfig) -> list[PlantedCase]:
+    """Those that the job names.
+
+    Raises:
+        FlowGradError: names the key, the value and what would be right.
+    """
+    found = []
+    for name, given in _chosen(job, "planted"):
+        where = f"job.planted.{name}"
+        if not given.shapes:
+            raise FlowGradError(f"{where}.shapes is empty; give one or more of {', '.join(SHAPES)}")
+        for shape in given.shapes:
+            if shape not in SHAPES:
+                raise FlowGradError(f"{where}.shapes names {shape!r}{did_you_mean(shape, SHAPES)}")
+        if not 0 < given.strength < 1:
+            raise FlowGradError(f"{where}.strength={given.strength}: must lie between 0 and 1")
+        if not (math.isfinite(given.main) and given.main >= 0):
+            raise FlowGradError(f"{where}.main={given.main}: must be a finite number of at least 0")
+        columns = _columns(where, given, job.tables)
+        pairs = columns.columns * (columns.columns - 1) // 2
+        if len(given.shapes) > pairs:
+            raise FlowGradError(f"{where}: {columns.columns} columns have {pairs} pairs, too few for its shapes")
+        found.append(PlantedCase(name, columns, tuple(given.shapes), given.strength, given.main))
+    return found
+
+
+def null_cases(job: DictConfig) -> list[NullCase]:
+    """As `planted_cases`."""
+    found = []
+    for name, given in _chosen(job, "nulls"):
+        where = f"job.nulls.{name}"
+        if given.target is None and given.table is None:
+            raise FlowGradError(f"{where}: give a target ({', '.join(NULLS)}), or a table whose own is permuted")
+        if given.target is not None and given.target not in NULLS:
+            raise FlowGradError(f"{where}.target={given.target!r}{did_you_mean(given.target, NULLS)}")
+        found.append(NullCase(name, _columns(where, given, job.tables), given.target))
+    return found
+
+
+def _chosen(job: DictConfig, node: str) -> list[tuple[str, Any]]:
+    return [(str(name), given) for name, given in job[node].items() if job.only is None or name in job.only]
+
+
+def check_only(job: DictConfig) -> None:
+    """Refuse a name in `job.only` that no case has.
+
+    Raises:
+        FlowGradError: names it.
+    """
+    known = [str(name) for name in (*job.planted, *job.nulls)]
+    for name in job.only or ():
+        if name not in known:
+            raise FlowGradError(f"job.only names {name!r}{did_you_mean(name, known)}")
+    if both := set(job.planted) & set(job.nulls):
+        raise FlowGradError(f"{min(both)!r} is in job.planted and in job.nulls; rename one")
+
+
+def _columns(where: str, given: DictConfig, tables: DictConfig) -> Columns:
+    for key, least in (("rows", 20), ("columns", 3)):
+        if given[key] < least:
+            raise FlowGradError(f"{where}.{key}={given[key]}: must be at least {least}")
+    if given.table is not None and given.table not in tables:
+        raise FlowGradError(f"{where}.table={given.table!r}{did_you_mean(given.table, list(map(str, tables)))}")
+    if not 0 <= given.correlation < 1:
+        raise FlowGradError(f"{where}.correlation={given.correlation}: must be at least 0 and below 1")
+    if given.table is not None and given.correlation:
+        raise FlowGradError(f"{where}.correlation={given.correlation}: a real table has its own; leave it out")
+    return Columns(given.table, given.rows, given.columns, given.correlation)
+
+
+def load_tables(job: DictConfig, cases: Sequence[PlantedCase | NullCase]) -> RealTables:
+    """The real tables that the cases take their columns from.
+
+    Raises:
+        FlowGradError: overrides that give no table, or whatever the loader finds wrong.
+    """
+    found = {}
+    for name in dict.fromkeys(case.columns.table for case in cases if case.columns.table is not None):
+        try:
+            config = composed(list(job.tables[name]))
+            if config.task is None:
+                raise FlowGradError("they choose no task; add one, e.g. task=rating")
+            found[name] = load_table(config)
+        except (FlowGradError, HydraException, OmegaConfBaseException) as error:
+            raise FlowGradError(f"job.tables.{name}: {one_line(error)}") from error
+    return RealTables(found)

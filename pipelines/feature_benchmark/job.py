@@ -1,0 +1,176 @@
+"""`experiment=faults_features`: are known interactions found, and how often is one found where there is none?"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from flowgrad.errors import FlowGradError
+from flowgrad.files import write_atomically
+from flowgrad.rules.suggestion import did_you_mean
+from pipelines import console, results
+from pipelines.checks import check_settings
+from pipelines.data import cache_folder
+from pipelines.feature_benchmark.cases import RealTables, check_only, load_tables, null_cases, planted_cases
+from pipelines.feature_benchmark.methods import METHODS
+from pipelines.feature_benchmark.nulls import NullRun, tested
+from pipelines.feature_benchmark.scores import (
+    ALL,
+    SHOWN,
+    case_table,
+    null_lines,
+    p_table,
+    screening_lines,
+    speed_lines,
+)
+from pipelines.feature_benchmark.screening import PROVE, Screening, screen
+from pipelines.feature_benchmark.speed import Size, cost, peer_columns
+from pipelines.tables import rounded, write_csv, write_table
+from pipelines.workers import alone, cores, each
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+_AT_LEAST = {"first_seed": 0, "runs": 1, "slow_runs": 1, "null_runs": 1, "top": 1, "speed_rows": 2, "speed_columns": 2}
+_logger = logging.getLogger(__name__)
+
+
+def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder: Path) -> None:
+    """Run the benchmark into `folder`: `scores.{csv,md,tex}`, the same by setting in `settings.{csv,md,tex}`,
+    `cases.csv` (a line an interaction, method and seed) and `nulls.csv` (a line a null table and protocol).
+
+    Args:
+        config: the composed config; its `job` node says what is run.
+        task: not used: tables are composed from what the job says of them.
+        sources: not used.
+        folder: run folder; every file is written there, whole or not at all.
+
+    Raises:
+        FlowGradError: bad config or data, before anything is run.
+    """
+    check_settings(config)
+    job = config.job
+    _check(job)
+    planted, null = planted_cases(job), null_cases(job)
+    if not (planted or null or job.speed):
+        raise FlowGradError("job.planted, job.nulls and job.only leave nothing to run")
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))  # the peer imports pyplot
+    methods = _installed(job.methods) if planted or job.speed else []
+    tables = load_tables(job, [*planted, *null])
+    results.clear(folder)
+    for pattern in ("cases.csv", "nulls.csv", "scores.*", "settings.*"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+    _logger.info("tables: %s", tables.source)
+    workers = config.workers or cores()
+    lines: list[dict] = []
+    with console.progress() as bar:
+        screenings = [
+            Screening(case, seed, method)
+            for method in [*methods, *([PROVE] if planted else [])]
+            for case in planted
+            for seed in _seeds(job, method)
+        ]
+        if screenings:
+            found = _each("find", screen, screenings, tables, workers, bar)
+            write_csv(case_table(screenings, found), folder / "cases.csv")
+            lines += screening_lines(screenings, found, job.limits)
+        nulls = [
+            NullRun(case, seed, job.top)
+            for case in null
+            for seed in range(job.first_seed, job.first_seed + job.null_runs)
+        ]
+        if nulls:
+            p = p_table(nulls, _each("test", tested, nulls, tables, workers, bar))
+            write_csv(p, folder / "nulls.csv")
+            lines += null_lines(p, config.comparison.alpha, job.limits)
+        if job.speed:
+            lines += _speed(job, "peer_permutation" in methods, bar)
+    table = pd.DataFrame(lines, columns=SHOWN)
+    pooled = table["setting"].eq(ALL) | table["kind"].eq("speed")
+    write_table(table[pooled], folder, "scores")
+    write_table(table[~pooled], folder, "settings")
+    _print(table[pooled], folder)
+
+
+def _check(job: DictConfig) -> None:
+    for key, least in _AT_LEAST.items():
+        if job[key] < least:
+            raise FlowGradError(f"job.{key}={job[key]}: must be at least {least}")
+    for method in job.methods:
+        if method not in METHODS:
+            raise FlowGradError(f"job.methods names {method!r}{did_you_mean(method, METHODS)}")
+    for key in ("recall", "false_alarms"):
+        if not 0 <= job.limits[key] <= 1:
+            raise FlowGradError(f"job.limits.{key}={job.limits[key]}: must lie between 0 and 1")
+    if not job.limits.seconds > 0:
+        raise FlowGradError(f"job.limits.seconds={job.limits.seconds}: must be above 0")
+    check_only(job)
+
+
+def _installed(names: Sequence[str]) -> list[str]:
+    found = []
+    for name in names:
+        try:
+            METHODS[name].check()
+        except FlowGradError as error:
+            _logger.warning("%s is left out: %s", name, error)
+        else:
+            found.append(str(name))
+    return found
+
+
+def _seeds(job: DictConfig, method: str) -> range:
+    slow = method in METHODS and METHODS[method].slow
+    return range(job.first_seed, job.first_seed + (min(job.slow_runs, job.runs) if slow else job.runs))
+
+
+def _each(
+    doing: str,
+    work: Callable[[Given, RealTables], Result],
+    runs: Sequence[Given],
+    tables: RealTables,
+    workers: int,
+    bar: Progress,
+) -> list[Result]:
+    task = bar.add_task(doing, total=len(runs))
+    found = []
+    for result in each(work, runs, tables, workers):
+        found.append(result)
+        bar.advance(task)
+    return found
+
+
+def _speed(job: DictConfig, peer: bool, bar: Progress) -> list[dict]:
+    task = bar.add_task("speed", total=1 + peer)
+    size = Size(job.speed_rows, job.speed_columns, job.top, job.first_seed)
+    ours = alone(cost, size)
+    bar.advance(task)
+    looked_at = alone(peer_columns, size) if peer else None
+    return speed_lines(size, ours, looked_at, job.limits)
+
+
+def _print(scores: pd.DataFrame, folder: Path) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    names = [name for name in SHOWN if name not in ("setting", "rejections") and scores[name].notna().any()]
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for _, line in rounded(scores[names]).iterrows():
+        table.add_row(*(escape(line[name]) for name in names))
+    terminal = Console()
+    if not terminal.is_terminal:
+        terminal.width = 140
+    terminal.print(table)
+    terminal.print(f"files: {folder}", markup=False, highlight=False, soft_wrap=True)
