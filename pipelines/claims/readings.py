@@ -29,10 +29,10 @@ class Reading:
     p: float = NAN
 
 
-def difference(folders: Sequence[Path], comparison: str, metric: str) -> Reading:
+def difference(folders: Sequence[Path], comparison: str, metric: str, table: str = "significance.csv") -> Reading:
     """The primary test of a comparison of arms."""
-    table = _table(folders, "significance.csv")
-    chosen = table[(table["comparison"] == comparison) & (table["metric"] == metric) & table["test"].isin(PRIMARY)]
+    lines = _table(folders, table)
+    chosen = lines[(lines["comparison"] == comparison) & (lines["metric"] == metric) & lines["test"].isin(PRIMARY)]
     line = _one(chosen, f"{comparison}, {metric}", folders)
     return Reading(
         verdict=str(line["verdict"]),
