@@ -75,9 +75,10 @@ class FeatureAnalyzer(Subject):
         """Pairs of columns, the strongest interaction first.
 
         Args:
-            method: `partial_f`: F of the pair's product beside the curves of all columns and the pairs above it, with
-                a VIF of 10 at most; columns first, second, f, p, vif. Pairs are sorted by it, so that p says too much:
-                see `prove`. `xgboost_shap` (extra `xgboost`): mean size of the SHAP interaction values; `fast` (extra
+            method: `partial_f`: F of the pair's product beside the curves of all columns; columns first, second, f, p,
+                vif (10 at most) and inclusion, by which they stand: the probability that this pair, and no other like
+                it, acts (`flowgrad.measures.single_effects`). Pairs are chosen by f, so that p says too much: see
+                `prove`. `xgboost_shap` (extra `xgboost`): mean size of the SHAP interaction values; `fast` (extra
                 `interpret`): FAST (Lou et al. 2013, KDD). Both have the columns first, second, score.
             top: how many pairs at most.
 
@@ -94,14 +95,16 @@ class FeatureAnalyzer(Subject):
             from flowgrad.analyzers.scores import pair_scores
 
             return pair_scores(method, self._table, self.seed).head(top)
-        first, second, taken = rank_pairs(additive_model(self._table), top)
+        pool, ranked = rank_pairs(additive_model(self._table), top)
+        names, place = np.array(self._table.names, dtype=object), ranked.place
         return pd.DataFrame(
             {
-                "first": [self._table.names[i] for i in first],
-                "second": [self._table.names[j] for j in second],
-                "f": taken.f,
-                "p": taken.p,
-                "vif": taken.vif,
+                "first": names[pool.first[place]],
+                "second": names[pool.second[place]],
+                "f": pool.f[place],
+                "p": pool.p[place],
+                "vif": pool.vif[place],
+                "inclusion": ranked.inclusion,
             }
         )
 

@@ -13,13 +13,13 @@ from flowgrad.analyzers.terms import KINDS, Term, compute
 from flowgrad.errors import FlowGradError
 from flowgrad.measures import sums
 from flowgrad.measures.additive import AdditiveModel, Floats
-from flowgrad.measures.forward import Selected, forward
-from flowgrad.measures.interactions import partial_f
+from flowgrad.measures.candidates import Ranked, rank
+from flowgrad.measures.interactions import Screened, partial_f
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import benjamini_hochberg
 
 POOL = 200
-"""Leading pairs that forward selection goes through, at least."""
+"""Leading pairs, at least, of which is told which act."""
 _NEAR_ZERO = 0.05
 """A divisor keeps one sign, and this part of its median size away from 0."""
 
@@ -55,13 +55,10 @@ def additive_model(table: FeatureTable, straight: Collection[int] = ()) -> Addit
     return model
 
 
-def rank_pairs(model: AdditiveModel, top: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Selected]:
-    """Pairs by partial F of their product, each beside those before it: first, second, and how they were taken."""
+def rank_pairs(model: AdditiveModel, top: int) -> tuple[Screened, Ranked]:
+    """Pairs by partial F of their product, and how the most probable of them rank."""
     pool = partial_f(model, max(POOL, 2 * top))
-    if not len(pool):
-        return pool.first, pool.second, Selected(*(np.zeros(0) for _ in range(5)))  # type: ignore[arg-type]
-    taken = forward(model, lambda _, z: z[:, pool.first] * z[:, pool.second], top)
-    return pool.first[taken.place], pool.second[taken.place], taken
+    return pool, rank(model, lambda _, z: z[:, pool.first] * z[:, pool.second], top)
 
 
 def suggest(table: FeatureTable, kinds: Collection[str], top: int, alpha: float) -> tuple[Suggestion, ...]:
@@ -107,7 +104,7 @@ def _interactions(table: FeatureTable, kinds: Collection[str], top: int, alpha: 
         columns[:, ratio] = compute("ratio", X[:, a] / scale[a], X[:, b] / scale[b])
         return columns
 
-    taken = forward(model, values, 2 * top, groups)
+    taken = rank(model, values, 2 * top, groups)
     pairs = len(table.names) * (len(table.names) - 1) // 2
     tests = pairs * ("product" in kinds) + int(divisors.sum()) * (len(table.names) - 1)
     return [
@@ -119,7 +116,7 @@ def _interactions(table: FeatureTable, kinds: Collection[str], top: int, alpha: 
 def _squares(table: FeatureTable, top: int, alpha: float) -> list[Suggestion]:
     columns = len(table.names)
     model = additive_model(table, straight=range(columns))
-    taken = forward(model, lambda _, z: z * z, 2 * top)
+    taken = rank(model, lambda _, z: z * z, 2 * top)
     return [Suggestion("square", table.names[c], None, f, p, vif) for c, f, p, vif in _passing(taken, columns, alpha)]
 
 
@@ -134,7 +131,7 @@ def _sums(table: FeatureTable, kinds: Collection[str], alpha: float) -> list[Sug
     return suggested
 
 
-def _passing(taken: Selected, tests: int, alpha: float) -> list[tuple[int, float, float, float]]:
+def _passing(taken: Ranked, tests: int, alpha: float) -> list[tuple[int, float, float, float]]:
     p = np.maximum(taken.p, taken.p_robust)
     kept = _adjusted(p, tests) < alpha
     columns = taken.place[kept].tolist(), taken.f[kept].tolist(), p[kept].tolist(), taken.vif[kept].tolist()

@@ -5,7 +5,7 @@ An effect of two columns together is what no such model can say. A curve that it
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,15 +80,13 @@ class AdditiveModel:
         self.X, self.y, self.curves = X, y, Curves(X, straight)
         centre = float(y.mean())
         gram, right = _sums(self._terms_and(y - centre))
-        # Terms of unit length, so that what counts as said already does not depend on units.
-        length = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
-        values, vectors = linalg.eigh(gram / np.outer(length, length))
-        kept = values > _SPAN * values[-1]
-        self.root = vectors[:, kept] / np.sqrt(values[kept]) / length[:, None]
+        self.root = _root(gram)
         """W of shape (terms, rank): terms @ W has orthonormal columns."""
+        columns = slice(1, 1 + X.shape[1])
+        self._line_root = _root(gram[columns, columns])
         self._weights = self.root @ (self.root.T @ right)
         self._weights[0] += centre
-        self.rank = int(kept.sum())
+        self.rank = self.root.shape[1]
         self.rss = sum(float(left @ left) for _, _, left in self.chunks())
 
     def chunks(self) -> Iterator[tuple[Floats, Floats, Floats]]:
@@ -103,9 +101,37 @@ class AdditiveModel:
         for start in range(0, len(self.y), CHUNK):
             yield slice(start, start + CHUNK)
 
+    def explain(self, terms_of: Callable[[Floats, Floats], Floats]) -> tuple[Floats, Floats, Floats, Floats]:
+        """How much of further terms the model says.
+
+        Args:
+            terms_of: from rows of columns, raw and standardised, to shape (rows, further).
+
+        Returns:
+            Of each: its sum of squares about the mean, its products with the model's terms, of shape (terms, further),
+            and the parts of that sum that the columns' lines explain, and the whole model.
+        """
+        squares, crossed = np.zeros(1), np.zeros((1, 1))
+        for (z, terms, _), rows in zip(self.chunks(), self.row_slices(), strict=True):
+            further = terms_of(self.X[rows], z)
+            squares = squares + (further * further).sum(axis=0)
+            crossed = crossed + terms.T @ further
+        constant = crossed[0] ** 2 / len(self.y)
+        lines = ((self._line_root.T @ crossed[1 : 1 + self.X.shape[1]]) ** 2).sum(axis=0)
+        whole = ((self.root.T @ crossed) ** 2).sum(axis=0) - constant
+        return squares - constant, crossed, lines, whole
+
     def _terms_and(self, y: Floats) -> Iterator[tuple[Floats, Floats]]:
         for rows in self.row_slices():
             yield self.curves.terms(self.curves.standardise(self.X[rows])), y[rows]
+
+
+def _root(gram: Floats) -> Floats:
+    """W with orthonormal terms @ W, where gram is terms' @ terms; terms that others say already count once."""
+    length = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
+    values, vectors = linalg.eigh(gram / np.outer(length, length))
+    kept = values > _SPAN * values[-1]
+    return vectors[:, kept] / np.sqrt(values[kept]) / length[:, None]
 
 
 def _sums(parts: Iterator[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:

@@ -22,6 +22,8 @@ BUDGET = 2048
 """Pairs at most whose exact denominators are found."""
 MOST_VIF = 10.0
 """Variance inflation above which a product says little that the columns do not (Kutner et al. 2004, ch. 10)."""
+LEAST_OWN = 1e-4
+"""Part of a term's variance that the curves must leave, for rounding to have no say in it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Screened:
     p: Floats
     """Of one pair alone; nothing is adjusted, and pairs were selected by it."""
     vif: Floats
-    """Variance of the product over what the curves leave of it."""
+    """Variance of the product over what the columns themselves leave of it, as in a linear model of both."""
     df: int
     """Residual degrees of freedom of F."""
     complete: bool
@@ -62,14 +64,18 @@ def partial_f(model: AdditiveModel, top: int) -> Screened:
     lead = np.argsort(-numerator / np.maximum(own, _tiny(spread, n)), kind="stable")[: max(BUDGET, 4 * top)]
     complete = len(lead) == len(first)
     first, second, numerator, spread = first[lead], second[lead], numerator[lead], spread[lead]
-    rest = moments.squares[first, second] - _explained(model, first, second)
-    fitting = np.flatnonzero((rest * MOST_VIF >= spread) & (rest > _tiny(spread, n)))
+    explained, by_lines = _explained(model, first, second)
+    rest = moments.squares[first, second] - moments.products[first, second] ** 2 / n - explained
+    beside_lines = spread - by_lines
+    fitting = np.flatnonzero(
+        (beside_lines * MOST_VIF >= spread) & (rest > np.maximum(LEAST_OWN * spread, _tiny(spread, n)))
+    )
     gain = numerator[fitting] / rest[fitting]
     best = np.argsort(-gain, kind="stable")[:top]
     chosen, gain = fitting[best], gain[best]
     df = n - model.rank - 1
     f = f_of(gain, model.rss, df)
-    return Screened(first[chosen], second[chosen], f, p_of(f, df), spread[chosen] / rest[chosen], df, complete)
+    return Screened(first[chosen], second[chosen], f, p_of(f, df), spread[chosen] / beside_lines[chosen], df, complete)
 
 
 def leading(pairs: Screened, columns: int) -> NDArray[np.intp]:
@@ -147,11 +153,15 @@ def _moments(model: AdditiveModel) -> _Moments:
     return _Moments(*sums)
 
 
-def _explained(model: AdditiveModel, first: NDArray[np.intp], second: NDArray[np.intp]) -> Floats:
-    """Sum of squares of each product that the curves explain; in one pass over the rows."""
-    crossed = np.zeros((len(model.root), len(first)))
-    for z, terms, _ in model.chunks():
-        for start in range(0, len(first), BATCH):
-            own = slice(start, start + BATCH)
-            crossed[:, own] += terms.T @ (z[:, first[own]] * z[:, second[own]])
-    return ((model.root.T @ crossed) ** 2).sum(axis=0)
+def _explained(model: AdditiveModel, first: NDArray[np.intp], second: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Part of each product's sum of squares about the mean that the curves explain, and that the columns do."""
+    whole, lines = np.zeros(len(first)), np.zeros(len(first))
+    for start in range(0, len(first), BATCH):
+        own = slice(start, start + BATCH)
+        i, j = first[own], second[own]
+
+        def products(_: Floats, z: Floats, i: NDArray[np.intp] = i, j: NDArray[np.intp] = j) -> Floats:
+            return z[:, i] * z[:, j]
+
+        _, _, lines[own], whole[own] = model.explain(products)
+    return whole, lines
