@@ -18,6 +18,11 @@ def with_overrides(task: Sequence[str], changes: Sequence[str]) -> list[str]:
     return [override for override in task if _key(override) not in changed] + list(changes)
 
 
+def without(task: Sequence[str], nodes: Sequence[str]) -> list[str]:
+    """The overrides of other nodes than these."""
+    return [override for override in task if _key(override).partition(".")[0] not in nodes]
+
+
 def tuned_overrides(task: Sequence[str], tuned: str) -> list[str]:
     """The overrides of the tuned arm: its own experiment on the data and seeds that the task names."""
     return [f"experiment={tuned}", *shared_overrides(task)]

@@ -125,8 +125,8 @@ class LightGBMTrees(BoostedTrees):
         first = np.repeat(starts(n_splits), n_splits)
         some = np.flatnonzero(n_splits)
         # A child that is a leaf is written as its number's complement.
-        children = (np.where(child < 0, -1, child + first) for child in (left, right))
-        _, _, levels = walk(*children, starts(n_splits)[some])
+        left, right = (np.where(child < 0, -1, child + first) for child in (left, right))
+        _, _, levels = walk(left, right, starts(n_splits)[some])
         depths = np.zeros(len(n_splits), dtype=np.int64)
         depths[some] = levels + 1
         n_leaves = np.array([values.count(" ") + 1 for values in lines["leaf_value"]])

@@ -42,7 +42,7 @@ class Forest:
 
     def gain(self) -> Floats:
         """Sum of the gains of each tree."""
-        return np.bincount(self.split_tree, self.gains, self.trees)
+        return np.bincount(self.split_tree, self.gains, self.trees).astype(float)  # int where there are no splits
 
     def leaf_size(self) -> Floats:
         """Mean of the sizes of each tree's leaves."""
@@ -101,10 +101,10 @@ def grouped_median(values: Floats, groups: Integers, count: int) -> Floats:
     return medians
 
 
-def starts(sizes: Sequence[int]) -> Integers:
+def starts(sizes: Sequence[int] | Integers) -> Integers:
     """Where each of several arrays begins in all of them, one behind the other.
 
     >>> starts([3, 2, 4])
     array([0, 3, 5])
     """
-    return np.cumsum([0, *sizes[:-1]], dtype=np.int64)
+    return np.concatenate([[0], np.cumsum(sizes[:-1], dtype=np.int64)])

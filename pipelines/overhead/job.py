@@ -14,10 +14,12 @@ from flowgrad.files import write_atomically
 from pipelines import console, results
 from pipelines.checks import check_settings
 from pipelines.overhead import table
+from pipelines.overhead.boosters import job as boosters
 from pipelines.overhead.cases import Case
 from pipelines.overhead.checks import checked_cases
 from pipelines.overhead.measurement import Measured, Plan, measure
 from pipelines.overhead.watchers import has_peer
+from pipelines.settings import BoosterSettings
 from pipelines.tables import write_table
 from pipelines.workers import alone
 
@@ -25,17 +27,21 @@ _logger = logging.getLogger(__name__)
 
 
 def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder: Path) -> None:
-    """Measure what watching costs; the table is written anew after each case.
+    """Measure what watching costs: a booster where `model` is one, else embedding tables. The table is written anew
+    after each case.
 
     Args:
         config: the composed config; its `job` node says what is measured.
-        task: not used: nothing is composed anew.
+        task: the overrides that it was composed from.
         sources: not used.
         folder: run folder; every file is written there, whole or not at all.
 
     Raises:
         FlowGradError: bad config, before anything is measured; or a process that was killed while it measured.
     """
+    if OmegaConf.get_type(config.model) is BoosterSettings:
+        boosters.run(config, task, sources, folder)
+        return
     check_settings(config)
     cases = checked_cases(config.job)
     results.clear(folder)

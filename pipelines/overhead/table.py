@@ -28,7 +28,7 @@ SHOWN = [
 """Columns for a reader; the CSV has more."""
 
 _MIB = 2.0**20
-_HEADINGS = {
+HEADINGS = {
     "case": "\ncase",
     "bare_ms": "bare\nms",
     "tracked_ms": "tracked\nms",
@@ -94,16 +94,16 @@ def row(case: Case, seen: Mapping[str, Measured], limits: DictConfig) -> dict[st
     }
 
 
-def show(table: pd.DataFrame, folder: Path, note: str) -> None:
-    """Print the table, where it was written, and the note."""
+def show(table: pd.DataFrame, folder: Path, note: str, headings: Mapping[str, str] = HEADINGS) -> None:
+    """Print the columns that have a heading, where the table was written, and the note."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     cells = rounded(table.drop(columns=["ratio_low", "ratio_high"]))
     ends = zip(table["ratio_low"], table["ratio_high"], strict=True)
     cells["interval"] = [_interval(low, high) for low, high in ends]
-    for name, heading in _HEADINGS.items():
+    for name, heading in headings.items():
         shown.add_column(heading, overflow="fold", justify="left" if name == "case" else "right")
     for _, line in cells.iterrows():
-        shown.add_row(*(escape(line[name]) for name in _HEADINGS))
+        shown.add_row(*(escape(line[name]) for name in headings))
     console = Console()
     if not console.is_terminal:
         console.width = 120

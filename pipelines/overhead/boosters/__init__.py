@@ -1,0 +1,15 @@
+"""What watching a booster costs: time per round, and how it grows with the rounds.
+
+How it is measured, and why, where it differs from `pipelines.overhead`:
+
+- Both arms are whole trainings by the library's own `train`, each in a thread of its own, and only one runs at a time:
+  they hand over to each other after every block of rounds, and the order is swapped each time. What else the machine
+  does then hits both alike, and a block is compared with the block of the same rounds, for rounds get slower.
+- Both arms evaluate the training and the validation rows in every round: a tracker asks for that, but it is the user's
+  choice and no work of the tracker's. What is compared is the callback alone.
+- A block is a window of the tracker, so that each has the work that is done once a window in it.
+- `tracker_ms` is timed within the callback. It is what `growth` comes from, for the difference of two arms is mostly
+  noise: the exponent of the whole training's tracker time over the number of rounds, from one case to the next: 1 where
+  a round costs the same however many came before.
+- Both arms must end with the same bytes.
+"""

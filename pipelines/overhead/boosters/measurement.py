@@ -1,0 +1,109 @@
+"""One comparison: bare and watched trainings of a booster, in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pipelines.boosting.program import Boosting
+from pipelines.overhead.boosters.turns import Arm, Turns, alternating, in_turns
+from pipelines.overhead.boosters.watchers import Timed, watcher
+from pipelines.targets import target
+
+
+@dataclass(frozen=True)
+class Case:
+    """Trainings of one length."""
+
+    id: str
+    rounds: int
+    trainings: int
+    """Of each arm; the peer has a number of its own."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a comparison depends on; it is sent to a process of its own."""
+
+    config: DictConfig
+    """Of the booster and its table; its number of rounds and its early stopping are the case's affair."""
+    case: Case
+    watcher: str
+    """`tracker`, `peer`, or `none` for a control: two bare arms."""
+    trainings: int
+    """Of each arm."""
+    block: int
+    """Rounds of one arm before the other has its turn."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a comparison gives."""
+
+    bare_ms: tuple[float, ...]
+    """Per round, one figure a block."""
+    watched_ms: tuple[float, ...]
+    """As `bare_ms`, and paired with it."""
+    own_ms: float
+    """Time in the watcher's callbacks, per round."""
+    rows: int
+    """Trained on."""
+    columns: int
+    identical: bool
+    """All boosters of both arms hold the same bytes."""
+
+
+def measure(plan: Plan) -> Measured:
+    """Run the comparison in this process."""
+    program, seed = Boosting(), plan.config.seeds.diagnosis
+    train, validation, _ = program.load(plan.config).parts(seed)
+    library = target(plan.config, "model")()
+
+    def training(rounds: int, *watching: Any) -> bytes:
+        settings = OmegaConf.merge(plan.config, {"model": {"rounds": rounds, "early_stopping_rounds": 0}})
+        return content(library.train(settings, train, validation, seed, None, watching).booster)
+
+    training(plan.block)  # what is done once a process is done now
+    times: tuple[list[float], list[float]] = ([], [])
+    contents, own = set(), 0.0
+    for _ in range(plan.trainings):
+        watching = [] if plan.watcher == "none" else [Timed(watcher(plan.watcher, plan.config.tracker.window))]
+        arms, found = _one_pair(partial(training, plan.case.rounds), watching, plan)
+        for series, arm in zip(times, arms, strict=True):
+            series += [seconds / plan.block * 1e3 for seconds in arm.seconds]
+        contents |= set(found)
+        own += sum(one.seconds for one in watching)
+    return Measured(
+        bare_ms=tuple(times[0]),
+        watched_ms=tuple(times[1]),
+        own_ms=own / (plan.trainings * plan.case.rounds) * 1e3,
+        rows=len(train.target),
+        columns=train.features.shape[1],
+        identical=len(contents) == 1,
+    )
+
+
+def content(booster: Any) -> bytes:
+    """All that the booster holds, as its library writes it."""
+    if hasattr(booster, "save_raw"):
+        return bytes(booster.save_raw("ubj"))
+    return booster.model_to_string().encode()
+
+
+def _one_pair(training: Callable[..., bytes], watching: list[Any], plan: Plan) -> tuple[list[Arm], list[bytes]]:
+    """A bare training and a watched one."""
+    turns = Turns(alternating(plan.case.rounds // plan.block))
+    arms = [Arm(turns, number, plan.case.rounds, plan.block) for number in range(2)]
+    bare, watched = arms
+    found = in_turns(
+        [
+            partial(training, bare.opening, bare.closing),
+            partial(training, watched.opening, *watching, watched.closing),
+        ],
+        turns,
+    )
+    return arms, found

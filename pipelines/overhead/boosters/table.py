@@ -1,0 +1,91 @@
+"""The figures of all comparisons as one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from pipelines.overhead.boosters.measurement import Case, Measured
+from pipelines.overhead.ratios import paired_ratio
+
+SHOWN = [
+    "case", "library", "rows", "columns", "rounds", "trainings", "bare_ms", "tracked_ms", "ratio_median", "ratio_low",
+    "ratio_high", "ratio_mean", "ratio_limit", "aa_ratio", "tracker_ms", "growth", "identical", "within", "peer_ratio",
+    "peer_ms", "peer_growth",
+]  # fmt: skip
+"""Columns for a reader; the CSV has more."""
+
+HEADINGS = {
+    "case": "\ncase",
+    "bare_ms": "bare\nms",
+    "tracked_ms": "tracked\nms",
+    "ratio_median": "median\nratio",
+    "interval": "95 %\ninterval",
+    "ratio_mean": "mean\nratio",
+    "aa_ratio": "bare to\nbare",
+    "tracker_ms": "tracker\nms",
+    "growth": "\ngrowth",
+    "identical": "same\nbytes",
+    "within": "within\nlimit",
+    "peer_ratio": "peer:\nratio",
+    "peer_ms": "peer\nms",
+    "peer_growth": "\ngrowth",
+}
+"""What is printed: column -> its heading, in two lines so that the table fits a terminal."""
+
+
+def row(case: Case, library: str, seen: Mapping[str, Measured], limit: float) -> dict[str, object]:
+    """One line of the table, without growth and what says where it was measured.
+
+    `bare_ms` and `tracked_ms` are medians over blocks, per round; `tracker_ms` and `peer_ms` means of the time in the
+    callbacks, per round. `peer_ratio` is a ratio of the means, for its cost grows with the rounds. `aa_*` compare two
+    bare arms. Figures of a watcher that is not in `seen` are NaN.
+
+    Args:
+        case: what was trained.
+        library: with what.
+        seen: watcher -> what was measured; `tracker` and `none` must be there.
+        limit: the most that `ratio_median` and `ratio_mean` may be.
+    """
+    ours, peer = seen["tracker"], seen.get("peer")
+    ratio, control = (paired_ratio(m.bare_ms, m.watched_ms) for m in (ours, seen["none"]))
+    return {
+        "case": case.id,
+        "library": library,
+        "rows": ours.rows,
+        "columns": ours.columns,
+        "rounds": case.rounds,
+        "trainings": case.trainings,
+        "bare_ms": float(np.median(ours.bare_ms)),
+        "tracked_ms": float(np.median(ours.watched_ms)),
+        "ratio_median": ratio.median,
+        "ratio_low": ratio.low,
+        "ratio_high": ratio.high,
+        "ratio_mean": ratio.mean,
+        "ratio_limit": limit,
+        "aa_ratio": control.median,
+        "aa_low": control.low,
+        "aa_high": control.high,
+        "aa_mean": control.mean,
+        "tracker_ms": ours.own_ms,
+        "identical": ours.identical,
+        "within": ours.identical and max(ratio.median, ratio.mean) <= limit,
+        "peer_ratio": math.nan if peer is None else paired_ratio(peer.bare_ms, peer.watched_ms).mean,
+        "peer_ms": math.nan if peer is None else peer.own_ms,
+        "peer_identical": None if peer is None else peer.identical,
+    }
+
+
+def with_growth(table: pd.DataFrame) -> pd.DataFrame:
+    """`growth` and `peer_growth`: the exponent of the whole training's watching time over its rounds, from the line
+    before; NaN in the first. 1 is linear.
+    """
+    rounds = table["rounds"].to_numpy(dtype=float)
+    exponents = {}
+    for name, per_round in {"growth": "tracker_ms", "peer_growth": "peer_ms"}.items():
+        whole = table[per_round].to_numpy(dtype=float) * rounds
+        exponents[name] = [math.nan, *np.diff(np.log(whole)) / np.diff(np.log(rounds))]
+    return table.assign(**exponents)

@@ -1,0 +1,62 @@
+"""What can watch a booster, and the time that it takes in its callbacks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flowgrad.trackers import BoostingTracker
+
+
+def watcher(name: str, window: int) -> Any:
+    """What watches by this name; it has `as_xgb_callback` and `as_lgb_callback`.
+
+    Args:
+        name: `tracker` or `peer`, which reads every column's importance after every round, as is its default.
+        window: of the tracker.
+    """
+    if name == "tracker":
+        return BoostingTracker(window=window)
+    from gradtracer import BoostingTracker as Peer
+
+    return Peer()
+
+
+class Timed:
+    """A watcher whose callbacks are timed."""
+
+    def __init__(self, watcher: Any) -> None:
+        self.seconds = 0.0
+        """Spent in its callbacks so far."""
+        self._watcher = watcher
+
+    def as_xgb_callback(self) -> Any:
+        """For `xgboost.train`."""
+        from xgboost.callback import TrainingCallback
+
+        inner, timed = self._watcher.as_xgb_callback(), self._timed
+
+        class Callback(TrainingCallback):
+            before_training = staticmethod(timed(inner.before_training))
+            after_iteration = staticmethod(timed(inner.after_iteration))
+            after_training = staticmethod(timed(inner.after_training))
+
+        return Callback()
+
+    def as_lgb_callback(self) -> Any:
+        """For `lightgbm.train`."""
+        inner = self._watcher.as_lgb_callback()
+        call: Any = self._timed(inner)
+        call.order, call.before_iteration = inner.order, getattr(inner, "before_iteration", False)
+        return call
+
+    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self.seconds += time.perf_counter() - start
+
+        return call
