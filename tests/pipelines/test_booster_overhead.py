@@ -114,6 +114,7 @@ def test_what_a_comparison_gives(booster, library, name):
     seen = measure(Plan(booster(library), Case("c", 16, 5), name, trainings=2, block=4))
     assert len(seen.bare_ms) == len(seen.watched_ms) == 2 * 16 / 4
     assert min(*seen.bare_ms, *seen.watched_ms) > 0
+    assert seen.cpu_ratio > 0
     assert (seen.own_ms == 0) == (name == "none")
     assert seen.own_ms < np.mean(seen.watched_ms)
     assert (seen.rows, seen.columns) == (213, 10)
@@ -140,21 +141,22 @@ def test_a_timed_tracker_sees_every_round(booster, library):
     assert timed.seconds > 0
 
 
-def measured(bare=(1.0,) * 12, watched=(1.0,) * 12, own=0.1, identical=True):
-    return Measured(tuple(bare), tuple(watched), own, rows=5, columns=3, identical=identical)
+def measured(bare=(1.0,) * 12, watched=(1.0,) * 12, own=0.1, identical=True, cpu=1.0):
+    return Measured(tuple(bare), tuple(watched), cpu, own, rows=5, columns=3, identical=identical)
 
 
 @pytest.mark.parametrize(
-    ("watched", "identical", "within"),
+    ("watched", "cpu", "identical", "within"),
     [
-        ([1.0] * 12, True, True),
-        ([1.2] * 12, True, False),
-        ([1.0] * 11 + [3.0], True, False),  # most blocks keep to it, the mean does not
-        ([1.0] * 12, False, False),
+        ([1.0] * 12, 1.05, True, True),
+        ([1.2] * 12, 1.05, True, False),
+        ([1.0] * 11 + [3.0], 1.05, True, True),  # something else on the machine
+        ([1.0] * 12, 1.07, True, False),  # most blocks keep to it, all together do not
+        ([1.0] * 12, 1.05, False, False),
     ],
 )
-def test_within_the_limit(watched, identical, within):
-    seen = {"tracker": measured(watched=watched, identical=identical), "none": measured()}
+def test_within_the_limit(watched, cpu, identical, within):
+    seen = {"tracker": measured(watched=watched, cpu=cpu, identical=identical), "none": measured()}
     line = table.row(Case("c", 100, 1), "xgboost", seen, 1.06)
     assert line["within"] is within
     assert line["aa_ratio"] == 1

@@ -8,6 +8,8 @@ How it is measured, and why, where it differs from `pipelines.overhead`:
 - Both arms evaluate the training and the validation rows in every round: a tracker asks for that, but it is the user's
   choice and no work of the tracker's. What is compared is the callback alone.
 - A block is a window of the tracker, so that each has the work that is done once a window in it.
+- `ratio_median` and the like are of wall time. `cpu_ratio` is all CPU time over all CPU time: it has in it what is done
+  once in a while, as `ratio_mean` has, and is not moved by other processes. With several threads it counts them all.
 - `tracker_ms` is timed within the callback. It is what `growth` comes from, for the difference of two arms is mostly
   noise: the exponent of the whole training's tracker time over the number of rounds, from one case to the next: 1 where
   a round costs the same however many came before.

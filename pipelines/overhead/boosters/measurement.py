@@ -48,6 +48,8 @@ class Measured:
     """Per round, one figure a block."""
     watched_ms: tuple[float, ...]
     """As `bare_ms`, and paired with it."""
+    cpu_ratio: float
+    """All CPU time of the watched trainings over that of the bare ones."""
     own_ms: float
     """Time in the watcher's callbacks, per round."""
     rows: int
@@ -69,17 +71,19 @@ def measure(plan: Plan) -> Measured:
 
     training(plan.block)  # what is done once a process is done now
     times: tuple[list[float], list[float]] = ([], [])
-    contents, own = set(), 0.0
+    contents, own, cpu = set(), 0.0, [0.0, 0.0]
     for _ in range(plan.trainings):
         watching = [] if plan.watcher == "none" else [Timed(watcher(plan.watcher, plan.config.tracker.window))]
         arms, found = _one_pair(partial(training, plan.case.rounds), watching, plan)
-        for series, arm in zip(times, arms, strict=True):
-            series += [seconds / plan.block * 1e3 for seconds in arm.seconds]
+        for number, arm in enumerate(arms):
+            times[number].extend(seconds / plan.block * 1e3 for seconds in arm.seconds)
+            cpu[number] += sum(arm.cpu_seconds)
         contents |= set(found)
         own += sum(one.seconds for one in watching)
     return Measured(
         bare_ms=tuple(times[0]),
         watched_ms=tuple(times[1]),
+        cpu_ratio=cpu[1] / cpu[0],
         own_ms=own / (plan.trainings * plan.case.rounds) * 1e3,
         rows=len(train.target),
         columns=train.features.shape[1],

@@ -61,8 +61,10 @@ class Arm:
     def __init__(self, turns: Turns, number: int, rounds: int, block: int) -> None:
         self.seconds: list[float] = []
         """Wall time of each turn so far."""
+        self.cpu_seconds: list[float] = []
+        """Of the process, which has no other work meanwhile: all threads of the library together."""
         self._turns, self._number, self._rounds, self._block = turns, number, rounds, block
-        self._round, self._start = 0, 0.0
+        self._round, self._start, self._cpu_start = 0, 0.0, 0.0
 
     @property
     def opening(self) -> Callbacks:
@@ -76,7 +78,7 @@ class Arm:
 
     def _begin(self) -> None:
         self._turns.wait(self._number)
-        self._start = time.perf_counter()
+        self._start, self._cpu_start = time.perf_counter(), time.process_time()
 
     def _end_round(self) -> None:
         self._round += 1
@@ -90,6 +92,7 @@ class Arm:
 
     def _end_turn(self) -> None:
         self.seconds.append(time.perf_counter() - self._start)
+        self.cpu_seconds.append(time.process_time() - self._cpu_start)
         self._turns.end()
 
 
