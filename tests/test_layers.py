@@ -26,8 +26,9 @@ ARROWS = {
     "report": {"errors", "evidence", "files", "measurements", "measures", "rules"},
     "prescription": {"errors", "report", "rules"},
     "subject": {"measurements", "report", "rules"},
-    "trackers": {"measurements", "measures", "report", "rules", "subject"},
-    "analyzers": {"errors", "measurements", "measures", "rules", "statistics", "subject"},
+    "drawing": {"errors", "files"},
+    "trackers": {"drawing", "errors", "measurements", "measures", "report", "rules", "subject"},
+    "analyzers": {"drawing", "errors", "measurements", "measures", "rules", "statistics", "subject"},
     "__init__": {"analyzers", "errors", "prescription", "report", "rules", "trackers"},
     "testing": {"report", "trackers"},
     "recomputation": {"errors", "report", "statistics"},
@@ -52,7 +53,7 @@ TORCH = {
     ),
 }
 XGBOOST = {"analyzers/scores.py", "trackers/xgboost_callback.py"}
-MATPLOTLIB = {"analyzers/plots.py"}
+MATPLOTLIB = {"analyzers/plots.py", "drawing.py"}
 HEAVY = {"torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "sklearn", "interpret"}
 NEVER = {"hydra", "pipelines", "datasets", "tests", "pytest", "lightgbm", "sklearn"}
 

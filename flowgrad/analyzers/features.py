@@ -16,10 +16,11 @@ from flowgrad.analyzers.retraining import retrain, rmse
 from flowgrad.analyzers.suggesting import Suggestion, additive_model, rank_pairs, suggest
 from flowgrad.analyzers.table import FeatureTable, checked_table
 from flowgrad.analyzers.terms import INTERACTIONS, KINDS
+from flowgrad.drawing import picture_path
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
 from flowgrad.measures import features
-from flowgrad.measures.interactions import leading, partial_f
+from flowgrad.measures.interactions import BUDGET, leading, partial_f
 from flowgrad.rules import RuleBook
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import TestResult
@@ -119,14 +120,12 @@ class FeatureAnalyzer(Subject):
             FlowGradError: another ending, fewer than two columns, too few rows.
             ImportError: matplotlib (extra `plots`) is not installed.
         """
-        from flowgrad.analyzers.plots import FORMATS, heat_map
+        from flowgrad.analyzers.plots import heat_map
 
-        path = Path(path)
-        if path.suffix.lower() not in FORMATS:
-            raise FlowGradError(f"path={str(path)!r} must end in {', '.join(FORMATS)}")
+        path = picture_path(path)
         self._check_pairs()
         model = additive_model(self._table)
-        pairs = partial_f(model, len(self._table.names) * (len(self._table.names) - 1) // 2)
+        pairs = partial_f(model, BUDGET)
         shown = np.sort(leading(pairs, columns))
         values = np.full((len(self._table.names),) * 2, np.nan)
         values[pairs.first, pairs.second] = pairs.f / (pairs.f + pairs.df)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from flowgrad.drawing import picture_path, save
+from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
 from flowgrad.measures import trees
 from flowgrad.rules import RuleBook
 from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.boosted_trees import BoostedTrees, is_lightgbm, is_xgboost, trees_of
+from flowgrad.trackers.boosting_plots import Best, evaluation_figure, gain_figure
 from flowgrad.trackers.columns import Columns
 from flowgrad.trackers.evaluations import Evaluations
 from flowgrad.trackers.forest import Forest
@@ -196,6 +200,46 @@ class BoostingTracker(Tracker):
     def evaluations(self) -> pd.DataFrame:
         """Every value recorded: a column `SET METRIC` each, a line a round (from 1)."""
         return self._evaluations.table()
+
+    def plot_evaluations(self, path: str | Path) -> None:
+        """Draw every evaluation by round, with the best round marked.
+
+        Args:
+            path: ends in .png, .svg or .pdf; the bytes repeat.
+
+        Raises:
+            FlowGradError: another ending, or nothing was evaluated.
+            ImportError: matplotlib (extra `plots`) is not installed.
+        """
+        path, curves = picture_path(path), self._evaluations.curves()
+        if not curves:
+            raise FlowGradError(f"tracker {self.name!r} has seen no evaluation; train with evaluation sets")
+        course, judged = self._evaluations.course(), self._evaluations.judged
+        best = None
+        if judged is not None and course["best_round"] > 0:
+            best = Best(judged[1], judged[0], int(course["best_round"]), course["val_best"])
+        save(evaluation_figure(curves, best, self.name), path)
+
+    def plot_gain(self, path: str | Path, columns: int = 15) -> None:
+        """Draw which columns bring the gain of each window of rounds, as a heat map.
+
+        Args:
+            path: ends in .png, .svg or .pdf; the bytes repeat.
+            columns: those with most gain, that have a line of their own; the others stand together.
+
+        Raises:
+            FlowGradError: another ending, `columns` below 1, or no tree was seen.
+            ImportError: matplotlib (extra `plots`) is not installed.
+        """
+        path = picture_path(path)
+        if columns < 1:
+            raise FlowGradError(f"columns={columns}: must be at least 1")
+        gain = self.gain_by_window()
+        if gain.empty:
+            raise FlowGradError(
+                f"tracker {self.name!r} has seen no tree; a linear booster and cross-validation have none"
+            )
+        save(gain_figure(gain, columns, self.name), path)
 
     def detach(self) -> None:
         """Let go of the booster, once its newest rounds are read."""

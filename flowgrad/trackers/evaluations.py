@@ -65,12 +65,25 @@ class Evaluations:
         table.index = pd.RangeIndex(1, len(table) + 1, name="round")
         return table
 
-    def course(self) -> dict[str, float]:
-        """The measures of the metric that is judged by; NaN where there is none."""
+    def curves(self) -> dict[str, dict[str, list[float]]]:
+        """Metric -> evaluation set -> one value a round."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for (held, metric), values in self._values.items():
+            found.setdefault(metric, {})[held] = list(values)
+        return found
+
+    @property
+    def judged(self) -> tuple[str, str] | None:
+        """Set and metric that are judged by; None where there is none."""
         held = self.validation
         metric = self._chosen(held)
-        if held is None or metric is None:
+        return None if held is None or metric is None else (held, metric)
+
+    def course(self) -> dict[str, float]:
+        """The measures of the metric that is judged by; NaN where there is none."""
+        if self.judged is None:
             return {"evaluated": 0.0, **dict.fromkeys(_NAMES, math.nan)}
+        held, metric = self.judged
         better = self._higher_is_better(metric)
         seen = trees.course(self._values[held, metric], better)
         train = self._values.get((self.training or "", metric), [])
