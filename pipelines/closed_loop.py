@@ -67,6 +67,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         bar.remove_task(diagnosing)
         results.write_config(folder, diagnoses)
         results.write_prescription(folder, diagnoses)
+        results.write_plots(folder, diagnoses)
         results.write_reports(folder, diagnoses, data, book, {})
 
         rounds = len(diagnoses) - 1

@@ -125,6 +125,10 @@ class Program(ABC):
     def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
         """Attributes of the report's `<training>`."""
 
+    def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
+        """Pictures of one watched run, as PNG, by the stems of their file names; none for most kinds of model."""
+        return {}
+
     def row_ids(self, data: Any, subject: str) -> np.ndarray | None:
         """The data set's own id of each row of a subject; None where rows have names, or no other ids."""
         return None

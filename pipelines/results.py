@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from flowgrad.drawing import new_figure, picture
 from flowgrad.files import write_atomically
 from flowgrad.report import Validation, write
 from flowgrad.rules import RuleBook
@@ -89,7 +89,7 @@ def command(overrides: Sequence[str]) -> str:
 def clear(folder: Path) -> None:
     """Remove what an earlier run left in this folder: files of two runs side by side would contradict each other."""
     for pattern in ("report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
-                    "interventions.csv", "significance.*", "learning_curves.png", "overhead.*",
+                    "interventions.csv", "significance.*", "learning_curves.png", "booster_*.png", "overhead.*",
                     "calibration.*", "by_user.npz", "seeds.csv"):  # fmt: skip
         for path in folder.glob(pattern):
             path.unlink()
@@ -100,6 +100,15 @@ def write_config(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
     for stem, diagnosis in {"config": diagnoses[0], "config_treated": diagnoses[-1]}.items():
         if stem == "config" or len(diagnoses) > 1:
             write_atomically(folder / f"{stem}.yaml", OmegaConf.to_yaml(diagnosis.config, resolve=True).encode())
+
+
+def write_plots(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
+    """The program's pictures of the baseline's run, and of the treated one's where there is one."""
+    for suffix, diagnosis in {"": diagnoses[0], "_treated": diagnoses[-1]}.items():
+        if not suffix or len(diagnoses) > 1:
+            pictures = program_of(diagnosis.config).plots(diagnosis.config, diagnosis.trained)
+            for stem, content in pictures.items():
+                write_atomically(folder / f"{stem}{suffix}.png", content)
 
 
 def write_proof(
@@ -124,9 +133,7 @@ def write_proof(
 
 def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], step: str = "epoch") -> bytes:
     """Validation loss by epoch or round, one line an arm: mean over seeds, band from lowest to highest. PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = new_figure(7, 4)
     axes = figure.subplots()
     for arm, runs in curves.items():
         if arm == "aa":
@@ -143,9 +150,7 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], step: str =
         axes.set_yscale("log")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    return buffer.getvalue()
+    return picture(figure)
 
 
 def _spread(curves: Mapping[str, Sequence[Sequence[float]]]) -> float:

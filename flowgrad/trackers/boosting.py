@@ -211,14 +211,19 @@ class BoostingTracker(Tracker):
             FlowGradError: another ending, or nothing was evaluated.
             ImportError: matplotlib (extra `plots`) is not installed.
         """
-        path, curves = picture_path(path), self._evaluations.curves()
+        path = picture_path(path)
+        save(self.evaluation_figure(), path)
+
+    def evaluation_figure(self) -> Any:
+        """What `plot_evaluations` draws, as a `matplotlib.figure.Figure`."""
+        curves = self._evaluations.curves()
         if not curves:
             raise FlowGradError(f"tracker {self.name!r} has seen no evaluation; train with evaluation sets")
         course, judged = self._evaluations.course(), self._evaluations.judged
         best = None
         if judged is not None and course["best_round"] > 0:
             best = Best(judged[1], judged[0], int(course["best_round"]), course["val_best"])
-        save(evaluation_figure(curves, best, self.name), path)
+        return evaluation_figure(curves, best, self.name)
 
     def plot_gain(self, path: str | Path, columns: int = 15) -> None:
         """Draw which columns bring the gain of each window of rounds, as a heat map.
@@ -232,6 +237,10 @@ class BoostingTracker(Tracker):
             ImportError: matplotlib (extra `plots`) is not installed.
         """
         path = picture_path(path)
+        save(self.gain_figure(columns), path)
+
+    def gain_figure(self, columns: int = 15) -> Any:
+        """What `plot_gain` draws, as a `matplotlib.figure.Figure`."""
         if columns < 1:
             raise FlowGradError(f"columns={columns}: must be at least 1")
         gain = self.gain_by_window()
@@ -239,7 +248,7 @@ class BoostingTracker(Tracker):
             raise FlowGradError(
                 f"tracker {self.name!r} has seen no tree; a linear booster and cross-validation have none"
             )
-        save(gain_figure(gain, columns, self.name), path)
+        return gain_figure(gain, columns, self.name)
 
     def detach(self) -> None:
         """Let go of the booster, once its newest rounds are read."""

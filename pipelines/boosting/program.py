@@ -11,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from datasets.tables import TEST
 from flowgrad.analyzers import FeatureAnalyzer
+from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import BoostingTracker
 from pipelines.boosting.columns import ANALYZER, TRACKER, check_columns, fed, without_gaps
 from pipelines.boosting.data import TableData, load_table
 from pipelines.boosting.faults import check_fault, inject
-from pipelines.boosting.models import Library
+from pipelines.boosting.models import Boosted, Library
 from pipelines.evaluation import Evaluation
 from pipelines.program import Program, Trained
 from pipelines.settings import (
@@ -130,6 +131,14 @@ class Boosting(Program):
         """On the test rows that the seed keeps."""
         test = fed(inject(config, data).data.part(TEST, seed), config)
         return Evaluation(_scores(config.task.kind, test.target, trained.model.predict(test.features)), ())
+
+    def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
+        """Evaluations by round, and the gain of each column by window."""
+        boosted: Boosted = trained.model
+        tracker = BoostingTracker(TRACKER, window=config.tracker.window)
+        metric = config.task.metrics[0]
+        tracker.from_model(boosted.booster, {held: {metric: values} for held, values in boosted.curves.items()})
+        return {"booster_curves": picture(tracker.evaluation_figure()), "booster_gain": picture(tracker.gain_figure())}
 
     def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
         """Library, settings and the losses' ends."""

@@ -142,6 +142,19 @@ def test_an_overfit_booster_is_found_fixed_and_proven(command, library):
     finding = report.findings[0]
     assert (finding.rule, finding.validation.overlap) == ("booster_overfitting", 0.8)
     assert "best_round" in {metric.name for metric in report.measurements}
+    pictures = {path.name for path in folder.glob("booster_*.png")}
+    assert pictures == {f"booster_{what}{arm}.png" for what in ("curves", "gain") for arm in ("", "_treated")}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_pictures_of_a_run_repeat(composed, library):
+    config = composed(*SMALL, f"model={library}", "model.rounds=40")
+    program = program_of(config)
+    trained = program.train(config, program.load(config), 0, watched=True)
+    pictures = program.plots(config, trained)
+    assert sorted(pictures) == ["booster_curves", "booster_gain"]
+    assert pictures == program.plots(config, trained)
+    assert all(content.startswith(b"\x89PNG") for content in pictures.values())
 
 
 def test_a_column_that_leaks_is_dropped(composed, tmp_path):
