@@ -28,7 +28,7 @@ MOST_ALIKE = 0.9
 """Absolute correlation up to which two columns of one table count as different: of two that say the same, nobody could
 tell with which of them a third one interacts.
 """
-_TRIES = 1000
+_TRIES = 300
 """Pairs drawn before it is said that a table has none that will do."""
 
 

@@ -241,8 +241,10 @@ class FeatureBenchmarkSettings(JobSettings):
     """Pairs that are selected and tested in a null table, at most."""
     tables: dict[str, list[str]] = MISSING
     """Real tables: id -> overrides that choose `dataset` and `task`."""
-    planted: dict[str, PlantedSettings] = MISSING
-    nulls: dict[str, NullSettings] = MISSING
+    planted: dict[str, Any] = MISSING
+    """Id -> a `PlantedSettings`."""
+    nulls: dict[str, Any] = MISSING
+    """Id -> a `NullSettings`."""
     only: list[str] | None = None
     """Settings to run, planted or null; null: all."""
     speed: bool = MISSING

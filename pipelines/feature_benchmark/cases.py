@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pandas import DataFrame
 
@@ -20,6 +20,7 @@ from flowgrad.rules.suggestion import did_you_mean
 from pipelines.boosting.data import TableData, load_table
 from pipelines.command_line import one_line
 from pipelines.composition import composed
+from pipelines.settings import ColumnsSettings, NullSettings, PlantedSettings
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,7 @@ def planted_cases(job: DictConfig) -> list[PlantedCase]:
         FlowGradError: names the key, the value and what would be right.
     """
     found = []
-    for name, given in _chosen(job, "planted"):
-        where = f"job.planted.{name}"
+    for name, where, given in _chosen(job, "planted", PlantedSettings):
         if not given.shapes:
             raise FlowGradError(f"{where}.shapes is empty; give one or more of {', '.join(SHAPES)}")
         for shape in given.shapes:
@@ -128,8 +128,7 @@ def planted_cases(job: DictConfig) -> list[PlantedCase]:
 def null_cases(job: DictConfig) -> list[NullCase]:
     """As `planted_cases`."""
     found = []
-    for name, given in _chosen(job, "nulls"):
-        where = f"job.nulls.{name}"
+    for name, where, given in _chosen(job, "nulls", NullSettings):
         if given.target is None and given.table is None:
             raise FlowGradError(f"{where}: give a target ({', '.join(NULLS)}), or a table whose own is permuted")
         if given.target is not None and given.target not in NULLS:
@@ -138,8 +137,19 @@ def null_cases(job: DictConfig) -> list[NullCase]:
     return found
 
 
-def _chosen(job: DictConfig, node: str) -> list[tuple[str, Any]]:
-    return [(str(name), given) for name, given in job[node].items() if job.only is None or name in job.only]
+def _chosen(job: DictConfig, node: str, kind: type[ColumnsSettings]) -> Iterator[tuple[str, str, Any]]:
+    """Name, place and settings. A typed dict of settings would take no new entry from the command line."""
+    for name, given in job[node].items():
+        if job.only is not None and name not in job.only:
+            continue
+        where = f"job.{node}.{name}"
+        try:
+            typed = OmegaConf.merge(OmegaConf.structured(kind), given)
+        except (OmegaConfBaseException, ValueError, TypeError) as error:
+            raise FlowGradError(f"{where}={given}: {one_line(error)}") from error
+        if missing := OmegaConf.missing_keys(typed):
+            raise FlowGradError(f"{where}.{min(missing)} is missing; give it")
+        yield str(name), where, typed
 
 
 def check_only(job: DictConfig) -> None:

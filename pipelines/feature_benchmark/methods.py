@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 
-from datasets.planted import Planted
+from datasets.null_tables import make_null
+from datasets.planted import Planted, synthetic_features
 from flowgrad.analyzers import FeatureAnalyzer
 from flowgrad.errors import FlowGradError
 from pipelines.feature_benchmark import peer
@@ -21,7 +21,7 @@ class Method:
     pairs: Callable[[Planted, int, int], Pairs]
     """(table, at most so many pairs, seed) -> pairs in order."""
     check: Callable[[], None] = lambda: None
-    """Raises ImportError or FlowGradError, which say what to install, where the method cannot run."""
+    """Raises FlowGradError, which says what to install, where a package is missing."""
     slow: bool = False
     """It is run on fewer tables."""
 
@@ -34,20 +34,20 @@ def _analyzed(method: str) -> Callable[[Planted, int, int], Pairs]:
     return pairs
 
 
-def _needs(package: str) -> Callable[[], None]:
+def _tried(method: str) -> Callable[[], None]:
     def check() -> None:
         try:
-            import_module(package)
+            _analyzed(method)(make_null(synthetic_features(40, 3, 0), "linear", 0), 1, 0)
         except ImportError as error:
-            raise FlowGradError(f"{package} is not installed: pip install {package}") from error
+            raise FlowGradError(str(error)) from error
 
     return check
 
 
 METHODS: dict[str, Method] = {
     "partial_f": Method(_analyzed("partial_f")),
-    "fast": Method(_analyzed("fast"), _needs("interpret")),
-    "xgboost_shap": Method(_analyzed("xgboost_shap"), _needs("xgboost"), slow=True),
+    "fast": Method(_analyzed("fast"), _tried("fast")),
+    "xgboost_shap": Method(_analyzed("xgboost_shap"), _tried("xgboost_shap"), slow=True),
     "peer_permutation": Method(peer.permutation_pairs, peer.check_peer, slow=True),
     "peer_suggest": Method(peer.suggested_pairs, peer.check_peer, slow=True),
 }

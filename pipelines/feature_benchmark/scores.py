@@ -116,7 +116,7 @@ def null_lines(table: pd.DataFrame, alpha: float, limits: DictConfig) -> list[di
             rate = rejection_rate(rejections, len(part), alpha, at_most=True, confidence=_CONFIDENCE)
             judged = setting == ALL and protocol in PROMISED
             lines.append(
-                {"method": str(protocol), "kind": "null", "setting": setting, "runs": len(part),
+                {"method": str(protocol), "kind": "null table", "setting": setting, "runs": len(part),
                  "rejections": rejections, "rate": rate.rate, "low": rate.low, "high": rate.high}
                 | (_judged(limits.false_alarms, rate.rate <= limits.false_alarms) if judged else {})
             )  # fmt: skip
