@@ -33,10 +33,10 @@ test-optuna: .venv-optuna/.setup-done
 
 # The tables that README and docs quote; minutes.
 results: setup
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench,interpret]'
 	for pair in movielens_mf:significance movielens_implicit:significance movielens_conflict:significance \
 			movielens_hot:significance movielens_guard:significance movielens_boosting:significance \
-			tracker_overhead:overhead faults_embedding:scores calibration:calibration; do \
+			tracker_overhead:overhead faults_embedding:scores faults_features:scores calibration:calibration; do \
 		experiment=$${pair%%:*}; table=$${pair##*:}; \
 		$(BIN)/python -m pipelines.run experiment=$$experiment hydra.run.dir=outputs/results/$$experiment || exit 1; \
 		cp outputs/results/$$experiment/$$table.csv docs/results/$$experiment.csv; \
@@ -52,6 +52,7 @@ results: setup
 	cp outputs/results/claims/evidence.csv flowgrad/conf/evidence.csv
 	cp outputs/results/faults_embedding/measures.csv docs/results/faults_embedding_measures.csv
 	cp outputs/results/faults_embedding/repairs.csv docs/results/faults_embedding_repairs.csv
+	cp outputs/results/faults_features/settings.csv docs/results/faults_features_settings.csv
 	$(BIN)/python -m pipelines.readme
 
 setup: $(STAMP)
