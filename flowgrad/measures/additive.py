@@ -13,7 +13,7 @@ from scipy import linalg
 
 Floats = NDArray[np.float64]
 
-CHUNK = 8192
+CHUNK = 4096
 """Rows at a time."""
 MOST_HINGES = 3
 """Hinges a column: max(z - knot, 0) with knots at the quartiles."""
@@ -56,13 +56,25 @@ class Curves:
 
     def standardise(self, X: Floats) -> Floats:
         """Columns of mean 0 and deviation 1 on the rows that the curves were made by."""
-        return (X - self.mean) / self.scale
+        z = X - self.mean
+        z /= self.scale
+        return z
 
     def terms(self, z: Floats) -> Floats:
         """A constant, columns, squares, hinges; shape (rows, terms)."""
-        bent = z[:, self.bent]
-        hinged = [np.maximum(bent - knots, 0) for knots in self.knots]
-        return np.concatenate([np.ones((len(z), 1)), z, bent * bent - 1, *hinged], axis=1)
+        columns, curved = z.shape[1], len(self.bent)
+        bent = z if curved == columns else z[:, self.bent]
+        found = np.empty((len(z), 1 + columns + (1 + len(self.knots)) * curved))
+        found[:, 0] = 1
+        found[:, 1 : 1 + columns] = z
+        start = 1 + columns
+        np.multiply(bent, bent, out=found[:, start : start + curved])
+        found[:, start : start + curved] -= 1
+        for knots in self.knots:
+            start += curved
+            np.subtract(bent, knots, out=found[:, start : start + curved])
+            np.maximum(found[:, start : start + curved], 0, out=found[:, start : start + curved])
+        return found
 
 
 class AdditiveModel:

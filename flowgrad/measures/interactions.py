@@ -16,10 +16,8 @@ from scipy import stats
 
 from flowgrad.measures.additive import AdditiveModel, Floats
 
-BATCH = 256
-"""Pairs whose exact denominators are found at a time."""
-BUDGET = 2048
-"""Pairs at most whose exact denominators are found."""
+BUDGET = 1024
+"""Pairs whose exact denominators are found: those with the largest lower bounds, and more where more are asked for."""
 MOST_VIF = 10.0
 """Variance inflation above which a product says little that the columns do not (Kutner et al. 2004, ch. 10)."""
 LEAST_OWN = 1e-4
@@ -61,7 +59,7 @@ def partial_f(model: AdditiveModel, top: int) -> Screened:
     numerator = moments.residual[first, second] ** 2
     spread = moments.squares[first, second] - moments.products[first, second] ** 2 / n
     own = moments.own_rest(first, second, n)
-    lead = np.argsort(-numerator / np.maximum(own, _tiny(spread, n)), kind="stable")[: max(BUDGET, 4 * top)]
+    lead = np.argsort(-numerator / np.maximum(own, _tiny(spread, n)), kind="stable")[: max(BUDGET, top)]
     complete = len(lead) == len(first)
     first, second, numerator, spread = first[lead], second[lead], numerator[lead], spread[lead]
     explained, by_lines = _explained(model, first, second)
@@ -156,8 +154,8 @@ def _moments(model: AdditiveModel) -> _Moments:
 def _explained(model: AdditiveModel, first: NDArray[np.intp], second: NDArray[np.intp]) -> tuple[Floats, Floats]:
     """Part of each product's sum of squares about the mean that the curves explain, and that the columns do."""
     whole, lines = np.zeros(len(first)), np.zeros(len(first))
-    for start in range(0, len(first), BATCH):
-        own = slice(start, start + BATCH)
+    for start in range(0, len(first), BUDGET):
+        own = slice(start, start + BUDGET)
         i, j = first[own], second[own]
 
         def products(_: Floats, z: Floats, i: NDArray[np.intp] = i, j: NDArray[np.intp] = j) -> Floats:

@@ -3,7 +3,8 @@
 Products of columns that are alike are alike themselves, and the true one need not have the largest F. Here the effect
 is a sum of a few single ones, each of which is one term, and which one it is, is a distribution over all terms that is
 fitted to what the other effects leave (Wang, Sarkar, Carbonetto & Stephens 2020, J. R. Stat. Soc. B 82:1273, algorithm
-1, with the prior variance of sec. 3.2 chosen from a grid, 0 among it).
+1, with the prior variance of sec. 3.2 chosen from a grid, 0 among it). Besides, each effect may be none at all, so that
+one is expected where nothing is known.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 EFFECTS = 20
-"""Single effects at most; those that the data do not ask for get a prior variance of 0."""
+"""Single effects at most."""
 SWEEPS = 100
 TOLERANCE = 1e-4
 """Largest change of a probability at which the fit has settled."""
@@ -36,6 +37,8 @@ def inclusion(gram: Floats, score: Floats, total: float, rows: float, groups: ND
     >>> inclusion(np.eye(2) * 100, np.array([80.0, 1.0]), 100.0, 100).round(2).tolist()
     [1.0, 0.0]
     """
+    if not len(score):
+        return np.zeros(0)
     length = np.sqrt(np.diag(gram) / rows)
     gram, score = gram / np.outer(length, length), score / length
     terms = len(score)
@@ -74,6 +77,7 @@ def _single(slope: Floats, error: float, variance: float) -> tuple[Floats, Float
     if evidence[best] <= 0:
         return np.zeros_like(slope), np.zeros_like(slope), np.zeros_like(slope)
     weight = np.exp(bayes[best] - top[best])
+    active = 1 / (1 + (EFFECTS - 1) * np.exp(-evidence[best]))
     shrunk = prior[best, 0] / (prior[best, 0] + error)
     mean = shrunk * slope
-    return weight / weight.sum(), mean, mean**2 + shrunk * error
+    return active * weight / weight.sum(), mean, mean**2 + shrunk * error

@@ -113,7 +113,8 @@ class SmallerModel:
             )
         said = q.T @ self._residual
         gain = float(said @ said)
-        rss = self._rss - gain
+        left = self._residual - q @ said
+        rss = float(left @ left)
         if rss <= 1e-20 * self._total:
             raise StatisticsError("the larger model explains the target without a rest; F is infinite")
         f = gain / k / (rss / df)
@@ -131,7 +132,7 @@ class SmallerModel:
             cohen_f2=eta2 / (1 - eta2),
             verdict="confirmed" if p < alpha else "inconclusive",
         )
-        covariance = self._covariance(q, said)
+        covariance = self._covariance(q, left)
         # Columns added at random may leave too little to say how they vary; pinv takes no inverse of that.
         wald = float(said @ np.linalg.pinv(covariance, hermitian=True) @ said)
         p_robust = float(stats.f.sf(wald / k, k, df))
@@ -150,9 +151,8 @@ class SmallerModel:
             found.append(AddedColumn(f, p, gain / (rss + gain), float(unit)))
         return tuple(found)
 
-    def _covariance(self, q: Floats, said: Floats) -> Floats:
-        """HC3 of the coefficients `said` in the coordinates of `q`, where the bread of the sandwich is 1."""
-        left = self._residual - q @ said
+    def _covariance(self, q: Floats, left: Floats) -> Floats:
+        """HC3 of the coefficients in the coordinates of `q`, where the bread of the sandwich is 1."""
         leverage = self._leverage + (q**2).sum(axis=1)
         scaled = q * (left / np.maximum(1 - leverage, 1e-12))[:, None]
         return scaled.T @ scaled

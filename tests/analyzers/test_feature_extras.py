@@ -1,0 +1,79 @@
+"""What needs optional packages: other scores of pairs, and pictures."""
+
+import subprocess
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from flowgrad import FeatureAnalyzer
+
+
+@pytest.fixture(scope="module")
+def analyzer():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(500, 5)), columns=list("abcde"))
+    return FeatureAnalyzer(X, X["a"] * X["d"] + X["b"] ** 2 + 0.5 * rng.normal(size=500))
+
+
+@pytest.mark.parametrize(("method", "package"), [("xgboost_shap", "xgboost"), ("fast", "interpret")])
+def test_other_scores(analyzer, method, package):
+    pytest.importorskip(package)
+    found = analyzer.interactions(method, top=3)
+    assert list(found.columns) == ["first", "second", "score"]
+    assert found.loc[0, ["first", "second"]].tolist() == ["a", "d"]
+    assert found["score"].is_monotonic_decreasing
+    assert len(found) == 3
+    pd.testing.assert_frame_equal(found, analyzer.interactions(method, top=3))
+
+
+MISSING = {
+    "xgboost": ("interactions('xgboost_shap')", "method='xgboost_shap' needs xgboost: pip install 'flowgrad[xgboost]'"),
+    "interpret": ("interactions('fast')", "method='fast' needs interpret: pip install 'flowgrad[interpret]'"),
+    "matplotlib": ("plot_interactions('x.png')", "a plot needs matplotlib: pip install 'flowgrad[plots]'"),
+}
+
+
+@pytest.mark.parametrize("package", MISSING)
+def test_without_a_package_the_error_names_the_extra(package):
+    call, message = MISSING[package]
+    code = f"""if True:
+        import sys
+        class Without:
+            def find_spec(self, name, path=None, target=None):
+                if name == {package!r}:
+                    raise ModuleNotFoundError("No module named {package!r}", name={package!r})
+        sys.meta_path.insert(0, Without())
+        import numpy as np
+        from flowgrad import FeatureAnalyzer
+        rng = np.random.default_rng(0)
+        try:
+            FeatureAnalyzer(rng.normal(size=(50, 3)), rng.normal(size=50)).{call}
+        except ImportError as error:
+            print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == message
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_the_picture_repeats_byte_for_byte(analyzer, ending, tmp_path):
+    plt.rcParams["axes.titlesize"] = 30
+    open_before = plt.get_fignums()
+    paths = [tmp_path / f"{place}.{ending}" for place in range(2)]
+    for path in paths:
+        analyzer.plot_interactions(path, columns=4)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert len(paths[0].read_bytes()) > 3000
+    assert plt.get_fignums() == open_before
+
+
+def test_the_picture_names_the_columns_of_the_strongest_pairs(analyzer, tmp_path):
+    analyzer.plot_interactions(tmp_path / "pairs.svg", columns=2)
+    text = (tmp_path / "pairs.svg").read_text("utf-8")
+    assert ">a</text>" in text
+    assert ">d</text>" in text
+    assert ">b</text>" not in text
+    assert "interactions of 2 of 5 columns" in text

@@ -1,0 +1,96 @@
+"""Many tests against one smaller model, each the same as one in statsmodels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.stats.outliers_influence import variance_inflation_factor
+
+from flowgrad.errors import StatisticsError
+from flowgrad.statistics import nested_f
+from flowgrad.statistics.added import SmallerModel
+
+
+def data(seed, rows=80, columns=3, added=2):
+    rng = np.random.default_rng(seed)
+    X = 5 + 3 * rng.normal(size=(rows, columns))
+    V = X[:, :added] * X[:, [-1]] + rng.normal(size=(rows, added))
+    y = X.sum(axis=1) + 0.1 * V[:, 0] + rng.normal(size=rows) * (1 + np.abs(X[:, 0]))
+    return X, V, y
+
+
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(12, 100), added=st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_it_is_nested_f(seed, rows, added):
+    X, V, y = data(seed, rows, added=added)
+    found = SmallerModel(X, y).test(V).nested
+    frame = pd.DataFrame(np.column_stack([X, V, y]), columns=[*"abc", *"uvw"[:added], "y"])
+    expected = nested_f(frame, "y", list("abc"), list("uvw"[:added]))
+    for name in ("n", "df_diff", "df_resid", "verdict"):
+        assert getattr(found, name) == getattr(expected, name)
+    for name in ("f", "p", "r2_adjusted_smaller", "r2_adjusted_larger", "partial_eta2", "cohen_f2"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-6, abs=1e-9)
+
+
+@given(seed=st.integers(0, 2**32 - 1), added=st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_robust_and_single_figures_are_those_of_statsmodels(seed, added):
+    X, V, y = data(seed, added=added)
+    found = SmallerModel(X, y).test(V)
+    design = np.column_stack([np.ones(len(y)), X, V])
+    plain = sm.OLS(y, design).fit()
+    robust = plain.get_robustcov_results("HC3")
+    joint = robust.f_test(np.eye(added, design.shape[1], k=4))
+    assert found.p_robust == pytest.approx(float(joint.pvalue), rel=1e-5)
+    assert found.p == max(found.nested.p, found.p_robust)
+    for place, column in enumerate(found.each, start=4):
+        assert column.f == pytest.approx(plain.tvalues[place] ** 2, rel=1e-6)
+        assert column.p == pytest.approx(max(plain.pvalues[place], robust.pvalues[place]), rel=1e-5)
+        assert column.vif == pytest.approx(variance_inflation_factor(design, place), rel=1e-6)
+        df = plain.df_resid
+        assert column.partial_eta2 == pytest.approx(column.f / (column.f + df), rel=1e-6)
+
+
+def test_what_the_smaller_model_says_already():
+    X, V, y = data(0)
+    model = SmallerModel(np.column_stack([X, X[:, 0] - X[:, 1], np.full(len(y), 7.0)]), y)
+    V = np.column_stack([X[:, 2] * 2, V, V[:, 0] + X[:, 0], np.ones(len(y))])
+    assert model.independent(V).tolist() == [False, True, True, False, False]
+    assert model.test(V[:, 1:3]).nested.f == pytest.approx(SmallerModel(X, y).test(V[:, 1:3]).nested.f)
+    with pytest.raises(StatisticsError, match="added column 0 is a combination of the smaller model"):
+        model.test(V)
+    with pytest.raises(StatisticsError, match=r"no column is added \(df_diff = 0\)"):
+        model.test(V[:, :0])
+
+
+def test_too_few_rows_and_targets_without_a_rest():
+    X, V, y = data(0, rows=5)
+    with pytest.raises(StatisticsError, match="5 rows are too few for a model of 4 terms and another"):
+        SmallerModel(X, y)
+    with pytest.raises(StatisticsError, match="6 rows are too few for a model of 6 terms"):
+        SmallerModel(data(0, rows=6)[0], data(0, rows=6)[2]).test(data(0, rows=6)[1])
+    X, V, y = data(0)
+    with pytest.raises(StatisticsError, match="the target is 2 in every row"):
+        SmallerModel(X, np.full(len(y), 2.0))
+    with pytest.raises(StatisticsError, match="explains the target without a rest; is it in a column"):
+        SmallerModel(X, 3 * X[:, 1] - 1)
+    with pytest.raises(StatisticsError, match="the larger model explains the target without a rest"):
+        SmallerModel(X, V[:, 0]).test(V[:, :1])
+
+
+def test_unequal_variance_rejects_too_often_without_hc3():
+    """Of noise whose variance moves with the columns of the product, F rejects a true null in more than .15 of tables
+    at a level of .05, and the larger of both p-values does not.
+    """
+    rng = np.random.default_rng(0)
+    plain, both = [], []
+    for _ in range(300):
+        X = rng.normal(size=(200, 2))
+        y = X.sum(axis=1) + np.abs(X[:, 0] * X[:, 1]) * rng.normal(size=200)
+        found = SmallerModel(X, y).test(X[:, :1] * X[:, 1:])
+        plain.append(found.nested.p < 0.05)
+        both.append(found.p < 0.05)
+    assert np.mean(plain) > 0.15
+    assert np.mean(both) < 0.08
