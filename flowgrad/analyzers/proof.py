@@ -190,6 +190,11 @@ def _control(
 
 def _drawn(smaller: SmallerModel, z: Floats, pairs: NDArray[np.intp], count: int, rng: np.random.Generator) -> Floats:
     """Products of `count` random pairs, fewer where not as many say anything."""
-    chosen = pairs[rng.choice(len(pairs), min(2 * count, len(pairs)), replace=False)]
-    columns = z[:, chosen[:, 0]] * z[:, chosen[:, 1]]
-    return columns[:, np.flatnonzero(smaller.independent(columns))[:count]]
+    order = pairs[rng.permutation(len(pairs))]
+    taken = count
+    while True:
+        columns = z[:, order[:taken, 0]] * z[:, order[:taken, 1]]
+        usable = np.flatnonzero(smaller.independent(columns))[:count]
+        if len(usable) == count or taken >= len(order):
+            return columns[:, usable]
+        taken = min(2 * taken, len(order))

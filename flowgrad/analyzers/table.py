@@ -118,8 +118,10 @@ def _constant(values: Floats) -> bool:
 
 
 def _check_target_is_no_column(X: Floats, y: Floats, names: tuple[str, ...]) -> None:
-    z, target = (X - X.mean(axis=0)) / X.std(axis=0), (y - y.mean()) / y.std()
-    rest = 1 - np.abs(z.T @ target / len(y))
-    worst = int(rest.argmin())
-    if rest[worst] < 1e-9:
-        raise FlowGradError(f"column {names[worst]!r} is the target, or a multiple of it; leave it out of X")
+    target = y - y.mean()
+    target /= np.sqrt(target @ target)
+    roughly = np.abs(target @ X) / (X.std(axis=0) * np.sqrt(len(y)))
+    for place in np.flatnonzero(roughly > 1 - 1e-6):
+        column = X[:, place] - X[:, place].mean()
+        if 1 - abs(target @ column) / np.sqrt(column @ column) < 1e-9:
+            raise FlowGradError(f"column {names[place]!r} is the target, or a multiple of it; leave it out of X")
