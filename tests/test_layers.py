@@ -53,8 +53,12 @@ TORCH = {
     ),
 }
 XGBOOST = {"analyzers/scores.py", "trackers/xgboost_callback.py"}
+CATBOOST = {"trackers/catboost_callback.py", "trackers/catboost_trees.py"}
 MATPLOTLIB = {"analyzers/plots.py", "drawing.py"}
-HEAVY = {"torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "sklearn", "interpret"}
+HEAVY = {
+    "torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "catboost", "sklearn",
+    "interpret",
+}  # fmt: skip
 NEVER = {"hydra", "pipelines", "datasets", "tests", "pytest", "lightgbm", "sklearn"}
 
 
@@ -120,6 +124,8 @@ def test_outside_imports(path):
             assert relative in TORCH, f"{path}:{line}: imports {name}"
         if top == "xgboost":
             assert relative in XGBOOST, f"{path}:{line}: imports {name}"
+        if top == "catboost":
+            assert relative in CATBOOST, f"{path}:{line}: imports {name}"
         if top == "matplotlib":
             assert relative in MATPLOTLIB, f"{path}:{line}: imports {name}"
 
@@ -128,7 +134,9 @@ def test_measures_are_pure():
     """Arithmetic on arrays: NumPy, SciPy and the vocabulary, nothing else."""
     for path in sorted((ROOT / "measures").glob("*.py")):
         tops = {name.partition(".")[0] for name, _ in imports(path)}
-        assert tops <= {"__future__", "collections", "dataclasses", "math", "numpy", "scipy", "typing", "flowgrad"}, path
+        assert tops <= {"__future__", "collections", "dataclasses", "math", "numpy", "scipy", "typing", "flowgrad"}, (
+            path
+        )
 
 
 def test_import_loads_none_of_the_heavy_packages():

@@ -162,10 +162,19 @@ def is_lightgbm(model: Any) -> bool:
     return _comes_from(model, "lightgbm")
 
 
+def is_catboost(model: Any) -> bool:
+    """True for a `catboost.CatBoost` and its estimators, told without importing the library."""
+    return _comes_from(model, "catboost", "CatBoost")
+
+
 def trees_of(booster: Any) -> BoostedTrees | None:
-    """How the trees of this booster are read; None where it has none: XGBoost's linear booster, and the boosters of a
-    cross-validation, of which there are several.
+    """How the trees of this booster are read; None where it has none to be read: XGBoost's linear booster, the boosters
+    of a cross-validation, of which there are several, and CatBoost's with text or embeddings, which it does not export.
     """
+    if is_catboost(booster):
+        from flowgrad.trackers.catboost_trees import exported
+
+        return exported(booster)
     if is_lightgbm(booster):
         return LightGBMTrees(booster)
     if is_xgboost(booster):
@@ -175,7 +184,5 @@ def trees_of(booster: Any) -> BoostedTrees | None:
     return None
 
 
-def _comes_from(model: Any, package: str) -> bool:
-    return any(
-        kind.__name__ == "Booster" and kind.__module__.partition(".")[0] == package for kind in type(model).__mro__
-    )
+def _comes_from(model: Any, package: str, name: str = "Booster") -> bool:
+    return any(kind.__name__ == name and kind.__module__.partition(".")[0] == package for kind in type(model).__mro__)

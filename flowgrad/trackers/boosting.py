@@ -17,13 +17,15 @@ from flowgrad.measurements import Measurements
 from flowgrad.measures import trees
 from flowgrad.rules import RuleBook
 from flowgrad.trackers.base import Tracker
-from flowgrad.trackers.boosted_trees import BoostedTrees, is_lightgbm, is_xgboost, trees_of
+from flowgrad.trackers.boosted_trees import BoostedTrees, is_catboost, is_lightgbm, trees_of
 from flowgrad.trackers.boosting_plots import Best, evaluation_figure, gain_figure
 from flowgrad.trackers.columns import Columns
 from flowgrad.trackers.evaluations import Evaluations
+from flowgrad.trackers.fitted import Recorded, booster_of, check_recorded, recorded, rounds_of
 from flowgrad.trackers.forest import Forest
 
 if TYPE_CHECKING:
+    from flowgrad.trackers.catboost_callback import CatBoostCallback
     from flowgrad.trackers.lightgbm_callback import LightGBMCallback
     from flowgrad.trackers.xgboost_callback import XGBoostCallback
 
@@ -31,7 +33,7 @@ _logger = logging.getLogger(__name__)
 
 
 class BoostingTracker(Tracker):
-    """Watches XGBoost or LightGBM train, or reads a booster that is trained already.
+    """Watches XGBoost, LightGBM or CatBoost train, or reads a booster that is trained already.
 
     Example::
 
@@ -108,7 +110,7 @@ class BoostingTracker(Tracker):
         try:
             from flowgrad.trackers.xgboost_callback import XGBoostCallback
         except ModuleNotFoundError as error:
-            raise _missing("xgboost", error) from error
+            raise _missing("as_xgb_callback", "xgboost", error) from error
         return XGBoostCallback(self)
 
     def as_lgb_callback(self) -> LightGBMCallback:
@@ -117,31 +119,54 @@ class BoostingTracker(Tracker):
 
         return LightGBMCallback(self)
 
-    def from_model(self, model: Any, evals_result: Mapping[str, Mapping[str, Sequence[float]]] | None = None) -> None:
-        """Read a booster after training, all rounds at once.
+    def as_catboost_callback(self) -> CatBoostCallback:
+        """A callback for `fit(…, callbacks=[…])` of CatBoost's estimators, which tells of evaluations alone: give the
+        fitted model to `from_model` for its trees and for the metric that early stopping goes by.
+
+        CatBoost takes callbacks for training on the CPU alone; with `task_type="GPU"` use `from_model` only.
+
+        Raises:
+            ImportError: catboost is not installed.
+        """
+        try:
+            from flowgrad.trackers.catboost_callback import CatBoostCallback
+        except ModuleNotFoundError as error:
+            raise _missing("as_catboost_callback", "catboost", error) from error
+        return CatBoostCallback(self)
+
+    def from_model(self, model: Any, evals_result: Recorded | None = None) -> None:
+        """Read a booster after training, all rounds at once; or only the trees of a CatBoost model that was watched.
 
         Args:
-            model: a `Booster` of either library, or one of their scikit-learn estimators, fitted.
-            evals_result: set -> metric -> one value a round, as both libraries record it. Estimators hold their own;
+            model: a `Booster` of XGBoost or LightGBM, or an estimator of theirs or of CatBoost's, fitted.
+            evals_result: set -> metric -> one value a round, as the libraries record it. Estimators hold their own;
                 a booster without one has no evaluation, and the report says so.
 
         Raises:
             TypeError: `model` is no such thing.
             ValueError: the tracker has watched a training already, or the values are not one a round.
         """
-        if self._rounds:
+        booster = booster_of(model)
+        watched = self._rounds > 0
+        if watched and (self._names or not is_catboost(booster)):
             raise ValueError(f"tracker {self.name!r} has seen {self._rounds} rounds already; take a new one")
-        booster = _booster_of(model)
-        recorded = evals_result if evals_result is not None else _recorded(model)
-        rounds = booster.current_iteration() if is_lightgbm(booster) else booster.num_boosted_rounds()
-        for held, metrics in recorded.items():
-            for metric, values in metrics.items():
-                if len(values) < rounds:
-                    raise ValueError(f"evals_result: {held!r} {metric!r} has {len(values)} values for {rounds} rounds")
-        self.begin(booster, 0)
-        self._evaluations.take(recorded, last=is_xgboost(booster))
-        self._rounds = max([rounds, *(len(v) for metrics in recorded.values() for v in metrics.values())])
+        if not watched:
+            found, rounds = recorded(model) if evals_result is None else evals_result, rounds_of(booster)
+            check_recorded(found, rounds)
+            self.begin(None if is_catboost(booster) else booster, 0)
+            self._evaluations.take(found, last=not is_lightgbm(booster))
+            self._rounds = max([rounds, *(len(v) for metrics in found.values() for v in metrics.values())])
+        if is_catboost(booster):
+            self._complete(booster)
         self.detach()
+
+    def _complete(self, model: Any) -> None:
+        """What CatBoost's callback is not told."""
+        from flowgrad.trackers.catboost_callback import directions, eval_metric
+
+        self._source = trees_of(model)
+        self._evaluations.take_directions(directions(self._evaluations.curves()))
+        self._evaluations.prefer(eval_metric(model))
 
     def observe_data(self, X: Any, y: Any, X_validation: Any, y_validation: Any) -> None:
         """Look at the columns themselves: what each says of the target alone, and which repeat each other.
@@ -340,22 +365,7 @@ _TREE = {"round": int, "depth": int, "leaves": int, "gain": float, "leaf_size": 
 """What is kept of each tree."""
 
 
-def _booster_of(model: Any) -> Any:
-    for found in (model, *(getattr(model, name, None) for name in ("booster_", "_Booster"))):
-        if is_xgboost(found) or is_lightgbm(found):
-            return found
-    raise TypeError(
-        f"{type(model).__name__} is no booster: give an xgboost or lightgbm Booster, or a fitted estimator of theirs"
-    )
-
-
-def _recorded(model: Any) -> Mapping[str, Mapping[str, Sequence[float]]]:
-    """What the estimator recorded while it was fitted; nothing where no evaluation set was given."""
-    found = getattr(model, "evals_result_", None)  # both, where there is something
-    return found if isinstance(found, Mapping) else {}
-
-
-def _missing(package: str, error: ModuleNotFoundError) -> ImportError:
+def _missing(method: str, package: str, error: ModuleNotFoundError) -> ImportError:
     if error.name != package:
         raise error
-    return ImportError(f"as_xgb_callback needs {package}: pip install 'flowgrad[{package}]'")
+    return ImportError(f"{method} needs {package}: pip install 'flowgrad[{package}]'")

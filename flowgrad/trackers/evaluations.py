@@ -65,6 +65,15 @@ class Evaluations:
         table.index = pd.RangeIndex(1, len(table) + 1, name="round")
         return table
 
+    def prefer(self, metric: str) -> None:
+        """Judge by this metric unless another was asked for."""
+        if self._metric is None and any(metric == known for _, known in self._values):
+            self._metric = metric
+
+    def take_directions(self, directions: Mapping[str, bool]) -> None:
+        """Directions that a library tells of; those that the user gave stand."""
+        self._directions = {**directions, **self._directions}
+
     def curves(self) -> dict[str, dict[str, list[float]]]:
         """Metric -> evaluation set -> one value a round."""
         found: dict[str, dict[str, list[float]]] = {}

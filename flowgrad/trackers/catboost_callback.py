@@ -1,0 +1,58 @@
+"""The tracker's ear in CatBoost's training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import catboost
+
+if TYPE_CHECKING:
+    from flowgrad.trackers.boosting import BoostingTracker
+
+
+class CatBoostCallback:
+    """Tells the tracker of every round's evaluations. CatBoost shows a callback nothing else: neither the trees nor
+    when training ends.
+    """
+
+    def __init__(self, tracker: BoostingTracker) -> None:
+        self._tracker = tracker
+        self._told = False
+
+    def after_iteration(self, info: Any) -> bool:
+        """After a round; never asks to stop. The last value stands in a round without evaluation (`metric_period`)."""
+        if not self._told:
+            self._tracker.begin(None, 0)
+            self._told = True
+        evaluated = [
+            (held, metric, values[-1], higher_is_better(metric))
+            for held, metrics in info.metrics.items()
+            for metric, values in metrics.items()
+        ]
+        self._tracker.end_round(evaluated, last=True)
+        return True
+
+
+def directions(metrics: Iterable[str]) -> dict[str, bool]:
+    """Direction of each metric whose direction CatBoost tells."""
+    return {metric: known for metric in metrics if (known := higher_is_better(metric)) is not None}
+
+
+def eval_metric(model: Any) -> str:
+    """The metric that early stopping of a fitted model went by; empty where it does not tell."""
+    return str(model.get_all_params().get("eval_metric", ""))
+
+
+def higher_is_better(metric: str) -> bool | None:
+    """Direction of one of CatBoost's metrics, by the name that it reports (`NDCG:top=5`); None where it tells none."""
+    name, _, given = metric.partition(":")
+    kind: Any = getattr(catboost.metrics, name, None)
+    if not hasattr(kind, "params_with_defaults"):  # some metric of the user's own
+        return None
+    said = dict(part.partition("=")[::2] for part in given.split(";"))
+    needed = [key for key, about in kind.params_with_defaults().items() if about["is_mandatory"]]
+    try:
+        return bool(kind(**{key: float(said.get(key, 1)) for key in needed}).is_max_optimal())
+    except (catboost.CatBoostError, ValueError):
+        return None
