@@ -123,3 +123,29 @@ def healthy() -> Report:
 @pytest.fixture
 def composite(run, full, healthy, plain) -> RunReport:
     return RunReport((replace(full, run=None), healthy, Report("training", "run", findings=(plain,))), run)
+
+
+@pytest.fixture
+def feature() -> Report:
+    """On a table of features, whose rows are terms and columns, named with spaces and signs."""
+    synergy = CausalModel(
+        type="FEATURE_SYNERGY",
+        rule="feature_synergy",
+        severity="medium",
+        premise="What one half of the rows suggested raises adjusted R2 by 0.0045 on the other half.",
+        implies="Some columns say together what no curve of one of them says alone.",
+        action="ADD_COLUMNS",
+        expected_effect="A linear model explains more of held-out rows.",
+        confidence=Confidence(0.5, "prior", 0, 0, 0.00154, 0.99846),
+        evidence=(Evidence("joint_p", 1.3e-62, 0.05), Evidence("adjusted_r2_gain", 0.0045)),
+        rows=RowList(
+            2,
+            (
+                RowRecord("user_mean * item_mean", {"f": 67.3, "p_adjusted": 2.4e-15, "vif": 1.2}),
+                RowRecord("age / user days", {"f": 35.8, "p_adjusted": 2.9e-08, "vif": float("nan")}),
+            ),
+        ),
+        fix=(Override("training.added_columns.features", '["user_mean * item_mean","age / user days"]', "[]"),),
+    )
+    metrics = (Metric("features", 41.0, "count"), Metric("joint_p", 1.3e-62, "p"), Metric("control_gain", 0.0003, "r2"))
+    return Report("feature", "features", None, metrics, (synergy,))
