@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 
 _SPAN = 1e-4
 """Share of an added column's length below which what the others leave of it counts as nothing: a VIF of 1e8."""
+_ALONE = 1e-8
+"""What is left of 1 by the leverage of a row that has a term to itself."""
 _CONDITION = 1e-12
 """Share of the largest eigenvalue below which a direction of the smaller model's columns counts as said already."""
 
@@ -154,8 +156,10 @@ class SmallerModel:
 
     def _covariance(self, q: Floats, left: Floats) -> Floats:
         """HC3 of the coefficients in the coordinates of `q`, where the bread of the sandwich is 1."""
-        leverage = self._leverage + (q**2).sum(axis=1)
-        scaled = q * (left / np.maximum(1 - leverage, 1e-12))[:, None]
+        free = 1 - self._leverage - (q**2).sum(axis=1)
+        # A row with leverage 1 is fitted exactly; what it would be without itself, nobody knows. It proves nothing.
+        without = np.where(free > _ALONE, left / np.maximum(free, _ALONE), np.sqrt(self._total) / _ALONE)
+        scaled = q * without[:, None]
         return scaled.T @ scaled
 
     def _unit(self, added: Floats) -> tuple[Floats, Floats]:

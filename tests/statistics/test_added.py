@@ -94,3 +94,16 @@ def test_unequal_variance_rejects_too_often_without_hc3():
         both.append(found.p < 0.05)
     assert np.mean(plain) > 0.15
     assert np.mean(both) < 0.08
+
+
+def test_a_single_row_proves_nothing():
+    """Of a product that is not 0 in one row alone, HC3 had a variance of 0, and any outlier there gave p = 0."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=100)
+    y[7] = 30
+    column = np.zeros((100, 1))
+    column[7] = 1
+    found = SmallerModel(rng.normal(size=(100, 2)), y).test(column)
+    assert found.nested.p < 1e-6
+    assert found.p > 0.9
+    assert found.each[0].p > 0.9
