@@ -46,7 +46,9 @@ class BoostingTracker(Tracker):
     One tracker watches one training; going on with the same booster is part of it. Trees are read in chunks of the
     newest `window` rounds, so that the cost of a round does not grow with their number. A linear booster and
     cross-validation have evaluations alone, and NaN for what trees would say. Trees that DART scales anew later are
-    told as they were when they were read.
+    told as they were when they were read. LightGBM lets go of the trees after the best round when early stopping ends
+    the training: of these only whole windows are seen. Names of columns and the treatment of missing, infinite and
+    categorical values are the library's own.
     """
 
     KIND = "boosting"

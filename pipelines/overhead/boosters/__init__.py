@@ -10,8 +10,8 @@ How it is measured, and why, where it differs from `pipelines.overhead`:
 - A block is a window of the tracker, so that each has the work that is done once a window in it.
 - `ratio_median` and the like are of wall time. `cpu_ratio` is all CPU time over all CPU time: it has in it what is done
   once in a while, as `ratio_mean` has, and is not moved by other processes. With several threads it counts them all.
-- `tracker_ms` is timed within the callback. It is what `growth` comes from, for the difference of two arms is mostly
-  noise: the exponent of the whole training's tracker time over the number of rounds, from one case to the next: 1 where
-  a round costs the same however many came before.
+- `tracker_ms` is CPU time within the callback, and so is what `growth` comes from, for the difference of two arms is
+  mostly noise: how the time of a training grows from a quarter of its rounds to all, as an exponent: 1 where a round
+  costs the same however many came before.
 - Both arms must end with the same bytes.
 """

@@ -62,7 +62,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
                 bar.advance(measuring)
                 _logger.info("%s, %s: %s", case.id, watcher, seen[watcher])
             lines.append(table.row(case, package, seen, job.boosters.ratio_limit) | where)
-            figures = table.with_growth(pd.DataFrame(lines))
+            figures = pd.DataFrame(lines)
             write_table(figures, folder, "overhead", table.SHOWN)
     missing = "for the peer's columns: pip install 'flowgrad[bench]'"
     tables.show(figures, folder, missing if wanted and not has_peer() else "", table.HEADINGS)

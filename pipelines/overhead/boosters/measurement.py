@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from pipelines.boosting.program import Boosting
@@ -51,7 +54,9 @@ class Measured:
     cpu_ratio: float
     """All CPU time of the watched trainings over that of the bare ones."""
     own_ms: float
-    """Time in the watcher's callbacks, per round."""
+    """CPU time in the watcher's callbacks, per round."""
+    growth: float
+    """Exponent of that time over the rounds, from a quarter of the rounds to all; NaN where nothing watches."""
     rows: int
     """Trained on."""
     columns: int
@@ -71,7 +76,7 @@ def measure(plan: Plan) -> Measured:
 
     training(plan.block)  # what is done once a process is done now
     times: tuple[list[float], list[float]] = ([], [])
-    contents, own, cpu = set(), 0.0, [0.0, 0.0]
+    contents, calls, cpu = set(), np.zeros(1), [0.0, 0.0]
     for _ in range(plan.trainings):
         watching = [] if plan.watcher == "none" else [Timed(watcher(plan.watcher, plan.config.tracker.window))]
         arms, found = _one_pair(partial(training, plan.case.rounds), watching, plan)
@@ -79,16 +84,29 @@ def measure(plan: Plan) -> Measured:
             times[number].extend(seconds / plan.block * 1e3 for seconds in arm.seconds)
             cpu[number] += sum(arm.cpu_seconds)
         contents |= set(found)
-        own += sum(one.seconds for one in watching)
+        calls = calls + sum(np.array(one.seconds) for one in watching)
     return Measured(
         bare_ms=tuple(times[0]),
         watched_ms=tuple(times[1]),
         cpu_ratio=cpu[1] / cpu[0],
-        own_ms=own / (plan.trainings * plan.case.rounds) * 1e3,
+        own_ms=float(calls.sum()) / (plan.trainings * plan.case.rounds) * 1e3,
+        growth=growth(calls),
         rows=len(train.target),
         columns=train.features.shape[1],
         identical=len(contents) == 1,
     )
+
+
+def growth(calls: NDArray[np.float64]) -> float:
+    """Exponent of the time of all calls over their number, from a quarter of them to all; NaN below four calls.
+
+    >>> growth(np.ones(100)), round(growth(np.arange(1.0, 10001)), 3)
+    (1.0, 2.0)
+    """
+    early = len(calls) // 4
+    if not early:
+        return math.nan
+    return math.log(calls.sum() / calls[:early].sum()) / math.log(len(calls) / early)
 
 
 def content(booster: Any) -> bytes:

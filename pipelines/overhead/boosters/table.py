@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 
 from pipelines.overhead.boosters.measurement import Case, Measured
 from pipelines.overhead.ratios import paired_ratio
@@ -38,11 +37,11 @@ HEADINGS = {
 
 
 def row(case: Case, library: str, seen: Mapping[str, Measured], limit: float) -> dict[str, object]:
-    """One line of the table, without growth and what says where it was measured.
+    """One line of the table, without what says where it was measured.
 
     `bare_ms` and `tracked_ms` are medians over blocks, per round; `tracker_ms` and `peer_ms` means of the time in the
-    callbacks, per round. `peer_ratio` is a ratio of the means, for its cost grows with the rounds. `aa_*` compare two
-    bare arms. Figures of a watcher that is not in `seen` are NaN.
+    callbacks, per round, and `growth` is its exponent over the rounds. `peer_ratio` is a ratio of the means, for its
+    cost grows with the rounds. `aa_*` compare two bare arms. Figures of a watcher that is not in `seen` are NaN.
 
     Args:
         case: what was trained.
@@ -73,22 +72,12 @@ def row(case: Case, library: str, seen: Mapping[str, Measured], limit: float) ->
         "aa_mean": control.mean,
         "aa_cpu_ratio": seen["none"].cpu_ratio,
         "tracker_ms": ours.own_ms,
+        "growth": ours.growth,
         "identical": ours.identical,
         "within": ours.identical and max(ratio.median, ours.cpu_ratio) <= limit,
         "peer_ratio": math.nan if peer is None else paired_ratio(peer.bare_ms, peer.watched_ms).mean,
         "peer_cpu_ratio": math.nan if peer is None else peer.cpu_ratio,
         "peer_ms": math.nan if peer is None else peer.own_ms,
+        "peer_growth": math.nan if peer is None else peer.growth,
         "peer_identical": None if peer is None else peer.identical,
     }
-
-
-def with_growth(table: pd.DataFrame) -> pd.DataFrame:
-    """`growth` and `peer_growth`: the exponent of the whole training's watching time over its rounds, from the line
-    before; NaN in the first. 1 is linear.
-    """
-    rounds = table["rounds"].to_numpy(dtype=float)
-    exponents = {}
-    for name, per_round in {"growth": "tracker_ms", "peer_growth": "peer_ms"}.items():
-        whole = table[per_round].to_numpy(dtype=float) * rounds
-        exponents[name] = [math.nan, *np.diff(np.log(whole)) / np.diff(np.log(rounds))]
-    return table.assign(**exponents)

@@ -1,0 +1,270 @@
+"""BoostingTracker on tables, targets and settings out of the ordinary, in both libraries: each is seen whole, or is a
+clear error, or has a treatment that is said here.
+"""
+
+import math
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import pytest
+import xgboost as xgb
+
+from flowgrad import BoostingTracker
+from flowgrad.report import from_xml, validate
+
+LIBRARIES = ["xgboost", "lightgbm"]
+RNG = np.random.default_rng(0)
+N = 400
+X = pd.DataFrame(RNG.normal(size=(N, 4)), columns=list("abcd"))
+Y = (X["a"] * X["b"] + X["c"] + RNG.normal(size=N)).to_numpy()
+HALF = N // 2
+QUERIES = [20] * 10
+
+
+def train(library, X, y, rounds=20, group=None, stop=None, **params):
+    """A booster and its tracker; the second half of the rows is held out. NaN are missing to both libraries."""
+    tracker = BoostingTracker(window=8)
+    parts = [(X[:HALF], y[:HALF]), (X[HALF:], y[HALF:])]
+    if library == "xgboost":
+        kind = {"enable_categorical": True} if isinstance(X, pd.DataFrame) else {}
+        data, held_out = (xgb.DMatrix(*part, nthread=1, **kind) for part in parts)
+        if group:
+            data.set_group(group)
+            held_out.set_group(group)
+        callbacks = [tracker.as_xgb_callback(), *([stop] if stop else [])]
+        booster = xgb.train({"nthread": 1} | params, data, rounds, evals=[(data, "train"), (held_out, "valid")],
+                            callbacks=callbacks, verbose_eval=False)  # fmt: skip
+        return booster, tracker
+    own = {"num_threads": 1, "verbose": -1, "min_data_in_leaf": 2, "min_data_per_group": 2} | params
+    data = lgb.Dataset(*parts[0], group=group, params=own)
+    held_out = lgb.Dataset(*parts[1], group=group, reference=data, params=own)
+    callbacks = [tracker.as_lgb_callback(), *([stop] if stop else [])]
+    booster = lgb.train(own, data, rounds, valid_sets=[data, held_out], valid_names=["train", "valid"],
+                        callbacks=callbacks)  # fmt: skip
+    return booster, tracker
+
+
+def splits_of(library, booster):
+    """Splits on each column, as the library counts them."""
+    if library == "xgboost":
+        return booster.get_score(importance_type="weight")
+    return dict(zip(booster.feature_name(), booster.feature_importance("split"), strict=True))
+
+
+def check_whole(library, booster, tracker, rounds=20):
+    """Everything was seen, and the report is whole."""
+    measured = tracker.measurements()
+    table = measured.tables["rows"]
+    counted = splits_of(library, booster)
+    assert measured.scalars["rounds"] == rounds
+    assert {name: counted.get(name, 0) for name in table.index} == table["splits"].to_dict()
+    text = tracker.to_agent_xml()
+    validate(text)
+    assert repr(from_xml(text)) == repr(tracker.to_report())
+    return measured
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_constant_columns_are_listed_and_unused(library):
+    table = X.assign(same=3.0, empty=np.nan)
+    measured = check_whole(library, *train(library, table, Y))
+    rows = measured.tables["rows"]
+    assert rows.loc[["same", "empty"], "splits"].tolist() == [0, 0]
+    assert measured.scalars["unused_share"] == 2 / 6
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_missing_values_are_the_librarys_affair_and_a_value_to_the_columns(library):
+    table = X.mask(RNG.random(X.shape) < 0.3)
+    booster, tracker = train(library, table, Y)
+    tracker.observe_data(table[:HALF], Y[:HALF], table[HALF:], Y[HALF:])
+    measured = check_whole(library, booster, tracker)
+    assert np.isfinite(measured.tables["rows"]["val_r2"]).all()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_infinite_values(library):
+    """XGBoost refuses them and LightGBM takes them as large numbers; the look at the columns refuses them."""
+    table = X.assign(a=X["a"].where(X["a"] < 1, np.inf))
+    if library == "xgboost":
+        with pytest.raises(xgb.core.XGBoostError, match="inf"):
+            train(library, table, Y)
+    else:
+        check_whole(library, *train(library, table, Y))
+    with pytest.raises(ValueError, match="column 'a' holds infinity"):
+        BoostingTracker().observe_data(table[:HALF], Y[:HALF], table[HALF:], Y[HALF:])
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("one_hot", [1, 100])
+def test_categories(library, one_hot):
+    kind = pd.Categorical(RNG.choice(list("pqrstuvw"), N))
+    table = X.assign(kind=kind)
+    target = Y + 3 * np.isin(kind, ["p", "q", "s"])
+    booster, tracker = train(library, table, target, max_cat_to_onehot=one_hot)
+    tracker.observe_data(table[:HALF], target[:HALF], table[HALF:], target[HALF:])
+    rows = check_whole(library, booster, tracker).tables["rows"]
+    assert rows.loc["kind", "splits"] > 0
+    assert rows.loc["kind", "val_r2"] > rows.loc["d", "val_r2"]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_text_is_refused_by_the_library_and_taken_by_its_values_here(library):
+    table = X.assign(said=RNG.choice(["yes", "no"], N))
+    with pytest.raises(ValueError, match="said"):
+        train(library, table, Y)
+    tracker = BoostingTracker()
+    tracker.observe_data(table[:HALF], Y[:HALF], table[HALF:], Y[HALF:])
+    assert np.isfinite(tracker.measurements().tables["rows"].loc["said", "val_r2"])
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_fewer_rows_than_columns(library):
+    table = pd.DataFrame(RNG.normal(size=(N, 2 * N)), columns=[f"x{i}" for i in range(2 * N)])
+    booster, tracker = train(library, table, Y, 3)
+    measured = check_whole(library, booster, tracker, 3)
+    assert measured.scalars["columns"] == 2 * N
+    tracker.observe_data(table[:HALF], Y[:HALF], table[HALF:], Y[HALF:])
+    assert len(tracker.measurements().tables["rows"]) == 2 * N
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_one_class_alone(library):
+    """There is nothing to split: no gain, no share, and the look at the columns says why."""
+    objective = {"xgboost": "binary:logistic", "lightgbm": "binary"}[library]
+    _, tracker = train(library, X, np.zeros(N), 5, objective=objective)
+    measured = tracker.measurements()
+    assert measured.scalars["rounds"] == 5
+    assert (measured.tables["rows"]["splits"] == 0).all()
+    assert math.isnan(measured.scalars["top_gain_share"])
+    assert (tracker.trees()["gain"] == 0).all()
+    assert (tracker.trees()["depth"] == 0).all()
+    validate(tracker.to_agent_xml())
+    with pytest.raises(ValueError, match="there is nothing to predict"):
+        tracker.observe_data(X[:HALF], np.zeros(HALF), X[HALF:], np.zeros(HALF))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_several_classes_have_a_tree_each_a_round(library):
+    objective = {"xgboost": "multi:softprob", "lightgbm": "multiclass"}[library]
+    metric = {"xgboost": {"eval_metric": "mlogloss"}, "lightgbm": {"metric": "multi_logloss"}}[library]
+    booster, tracker = train(library, X, np.digitize(Y, [-1, 1]), objective=objective, num_class=3, **metric)
+    measured = check_whole(library, booster, tracker)
+    assert measured.scalars["trees"] == 60
+    assert tracker.trees()["round"].tolist() == [n for n in range(1, 21) for _ in range(3)]
+    assert tracker.gain_by_window().index.tolist() == [8, 16, 20]
+
+
+def test_trees_of_several_outputs():
+    targets = np.column_stack([Y, -Y, X["d"]])
+    tracker = BoostingTracker()
+    data = xgb.DMatrix(X, targets)
+    xgb.train({"nthread": 1, "multi_strategy": "multi_output_tree", "tree_method": "hist"}, data, 6,
+              evals=[(data, "train"), (data, "valid")], verbose_eval=False,
+              callbacks=[tracker.as_xgb_callback()])  # fmt: skip
+    trees = tracker.trees()
+    assert len(trees) == 6
+    assert (trees[["gain", "leaf_size", "leaf_hessian"]] > 0).to_numpy().all()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_ranking(library):
+    """NDCG is better when higher, at any cut-off."""
+    params = {
+        "xgboost": {"objective": "rank:ndcg", "eval_metric": ["ndcg@3", "map@3-"]},
+        "lightgbm": {"objective": "lambdarank", "metric": "ndcg", "eval_at": [3]},
+    }[library]
+    relevance = np.digitize(Y, [-1, 1]) if library == "lightgbm" else (Y > 0).astype(int)
+    booster, tracker = train(library, X, relevance, group=QUERIES, **params)
+    measured = check_whole(library, booster, tracker).scalars
+    assert measured["higher_is_better"] == 1
+    judged = tracker.evaluations()[{"xgboost": "valid map@3-", "lightgbm": "valid ndcg@3"}[library]]
+    assert measured["best_round"] == judged.idxmax()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_dart_is_told_as_it_was_read(library):
+    """Trees are scaled anew later; their number, columns and gains stay. XGBoost keeps the scale apart from the trees,
+    and LightGBM within.
+    """
+    params = {"xgboost": {"booster": "dart", "rate_drop": 0.5}, "lightgbm": {"boosting": "dart", "drop_rate": 0.5}}
+    booster, tracker = train(library, X, Y, **params[library])
+    check_whole(library, booster, tracker)
+    after = BoostingTracker(window=8)
+    after.from_model(booster)
+    pd.testing.assert_frame_equal(after.gain_by_window(), tracker.gain_by_window())
+    assert np.allclose(after.trees()["leaf_size"], tracker.trees()["leaf_size"]) == (library == "xgboost")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_arrays_have_the_librarys_names(library):
+    booster, tracker = train(library, X.to_numpy(), Y)
+    names = {"xgboost": ["f0", "f1", "f2", "f3"], "lightgbm": [f"Column_{i}" for i in range(4)]}[library]
+    assert sorted(check_whole(library, booster, tracker).tables["rows"].index) == names
+
+
+ODD = {
+    "xgboost": ["Preis in €", "a=b", "x;y\"z'", "日本 & $k$"],  # it refuses [, ] and <
+    "lightgbm": ["Preis_in_€", "a=b", "Tree=1", "日本&$k$"],
+}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_odd_names(library):
+    table = X.set_axis(ODD[library], axis=1)
+    booster, tracker = train(library, table, Y)
+    assert sorted(check_whole(library, booster, tracker).tables["rows"].index) == sorted(ODD[library])
+
+
+@pytest.mark.parametrize("save_best", [False, True])
+def test_what_xgboost_cuts_off_was_seen_all_the_same(save_best):
+    """`save_best` cuts the model back; a tracker after it would see the cut one, were it not told of the whole."""
+    found = []
+    for first in (True, False):
+        tracker = BoostingTracker(window=8)
+        callbacks = [tracker.as_xgb_callback(), xgb.callback.EarlyStopping(rounds=5, save_best=save_best)]
+        data, held_out = xgb.DMatrix(X[:HALF], Y[:HALF]), xgb.DMatrix(X[HALF:], Y[HALF:])
+        booster = xgb.train({"nthread": 1, "eta": 0.8}, data, 200, evals=[(data, "train"), (held_out, "valid")],
+                            callbacks=callbacks if first else callbacks[::-1], verbose_eval=False)  # fmt: skip
+        rounds = tracker.measurements().scalars["rounds"]
+        assert booster.num_boosted_rounds() == (rounds - 5 if save_best else rounds)
+        assert len(tracker.trees()) == rounds
+        found.append(tracker.trees())
+    pd.testing.assert_frame_equal(*found)
+
+
+def test_lightgbm_keeps_no_trees_after_the_best():
+    """It lets go of them when early stopping ends the training: only whole windows of them were seen."""
+    booster, tracker = train("lightgbm", X, Y, 200, stop=lgb.early_stopping(12, verbose=False), learning_rate=0.5)
+    best = booster.best_iteration
+    assert tracker.measurements().scalars["rounds"] == best + 12
+    assert len(tracker.evaluations()) == best + 12
+    assert len(tracker.trees()) == max(best, (best + 12) // 8 * 8)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_target_that_is_the_same_everywhere(library):
+    _, tracker = train(library, X, np.full(N, 2.5), 5)
+    assert tracker.measurements().scalars["rounds"] == 5
+    assert math.isnan(tracker.measurements().scalars["top_gain_share"])
+    validate(tracker.to_agent_xml())
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_evaluations_that_are_not_finite_are_never_the_best(library):
+    """A metric of one's own that breaks down in round 3."""
+    seen = iter([5.0, 4.0, math.nan, -math.inf, 3.0, 3.5])
+    tracker = BoostingTracker()
+    if library == "xgboost":
+        data = xgb.DMatrix(X, Y)
+        xgb.train({"nthread": 1, "disable_default_eval_metric": 1}, data, 6, evals=[(data, "valid")],
+                  custom_metric=lambda p, d: ("mae", next(seen)), callbacks=[tracker.as_xgb_callback()],
+                  verbose_eval=False)  # fmt: skip
+    else:
+        data = lgb.Dataset(X, Y)
+        lgb.train({"num_threads": 1, "verbose": -1, "metric": "none"}, data, 6,
+                  valid_sets=[lgb.Dataset(X, Y, reference=data)], feval=lambda p, d: ("mae", next(seen), False),
+                  callbacks=[tracker.as_lgb_callback()])  # fmt: skip
+    measured = tracker.measurements().scalars
+    assert (measured["val_best"], measured["best_round"], measured["val_nonfinite"]) == (3, 5, 1)
