@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas import DataFrame, concat
 
-from datasets.tables import TEST, TRAIN, Table, content_sha256
+from datasets.tables import TEST, TRAIN, VALIDATION, Table, content_sha256
 
 _Column = NDArray[np.float64]
 
@@ -105,10 +105,10 @@ def batch_codes(table: Table, target: str, rng: np.random.Generator, rows: float
 
 def dominant_column(table: Table, target: str, rng: np.random.Generator, times: float) -> Faulted:
     """An honest column, known in use, that explains `times` as much of the target as the best of the others (.9 at
-    most), by squared correlation on the training rows.
+    most), by squared correlation on the training or on the validation rows.
     """
-    y, train = table.targets[target], table.parts == TRAIN
-    best = max(_squared_correlation(column[train], y[train]) for column in table.features.to_numpy().T)
+    y, parts = table.targets[target], [table.parts == part for part in (TRAIN, VALIDATION)]
+    best = max(_squared_correlation(column[rows], y[rows]) for column in table.features.to_numpy().T for rows in parts)
     r2 = min(times * best, 0.9)
     return _added(table, [_noisy(y, rng, np.sqrt(1 / r2 - 1))])
 

@@ -10,7 +10,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any
@@ -100,7 +100,7 @@ class PeerTracker:
     """
 
     def __init__(self, layer: nn.Embedding, name: str, optimizer: torch.optim.Optimizer | None = None) -> None:
-        self._peer = _import_peer()
+        self._peer = import_peer()
         self._errors: dict[str, None] = {}
         self._embedding: Any = None
         self._run: Any = None
@@ -172,10 +172,10 @@ class PeerTracker:
         embedding, run = self._embedding, self._run
         if embedding is not None:
             calls["embedding_export"] = lambda: self._peer.AgentExporter.export_embedding(embedding)
-            calls["embedding_report"] = lambda: _printed(embedding.report)
+            calls["embedding_report"] = lambda: printed(embedding.report)
         if run is not None:
             calls["run_export"] = lambda: run.export_for_agent(include_history=False, save=False)
-            calls["run_report"] = lambda: _printed(run.report)
+            calls["run_report"] = lambda: printed(run.report)
         return calls
 
     def _guard_hook(self, weight: Tensor) -> None:
@@ -189,33 +189,42 @@ class PeerTracker:
         tracker._hook.remove()
         tracker._hook = weight.register_hook(hook)
 
-    @contextmanager
-    def _guarded(self, doing: str) -> Iterator[None]:
-        """Let the peer neither print, nor warn, nor raise; keep what it raises."""
-        with (
-            redirect_stdout(StringIO()),
-            redirect_stderr(StringIO()),
-            warnings.catch_warnings(),
-            np.errstate(all="ignore"),
-        ):
-            warnings.simplefilter("ignore")
-            try:
-                yield
-            except Exception as error:
-                message = (str(error).splitlines() or [""])[0]
-                self._errors[f"{doing}: {type(error).__name__}: {message}"] = None
+    def _guarded(self, doing: str) -> AbstractContextManager[None]:
+        return guarded(self._errors, doing)
+
+
+@contextmanager
+def guarded(errors: dict[str, None], doing: str) -> Iterator[None]:
+    """Let the peer neither print, nor warn, nor raise; note what it raises in `errors`."""
+    with (
+        redirect_stdout(StringIO()),
+        redirect_stderr(StringIO()),
+        warnings.catch_warnings(),
+        np.errstate(all="ignore"),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except Exception as error:
+            message = (str(error).splitlines() or [""])[0]
+            errors[f"{doing}: {type(error).__name__}: {message}"] = None
 
 
 def peer_available() -> bool:
     """Whether the peer can be imported. The first call imports it, which takes seconds."""
     try:
-        _import_peer()
+        import_peer()
     except FlowGradError:
         return False
     return True
 
 
-def _import_peer() -> Any:
+def import_peer() -> Any:
+    """The peer's module.
+
+    Raises:
+        FlowGradError: it is not installed.
+    """
     try:
         with redirect_stdout(StringIO()):
             import gradtracer
@@ -256,7 +265,8 @@ def _read_report(source: str, text: str) -> tuple[list[PeerAlert], bool]:
     return alerts, not alerts and _HEALTHY.search(text) is not None
 
 
-def _printed(call: Callable[[], object]) -> str:
+def printed(call: Callable[[], object]) -> str:
+    """What the call prints."""
     buffer = StringIO()
     with redirect_stdout(buffer):
         call()

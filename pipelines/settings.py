@@ -74,6 +74,8 @@ class FaultBenchmarkSettings(JobSettings):
     row_faults: dict[str, RowFaultCase] = MISSING
     """Name -> which fault, and how it is scored."""
     run_faults: dict[str, RunFaultCase] = MISSING
+    by_rule: bool = False
+    """Whether each rule's precision over all runs is written too; `also` and `true_of` must then be complete."""
     peer: bool = MISSING
     """Whether the peer library watches the same runs."""
     peer_seeds: int = MISSING

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from flowgrad.measurements import Measure
 
@@ -26,6 +27,9 @@ MEASURES = (
     Measure("late_train_gain", "share", "Part of the improvement of `train_last` made in the last fifth of rounds."),
     Measure("generalisation_gap", "ratio", "How much worse `val_last` is than `train_last`, over the former in size."),
     Measure("trees", "count", "Trees read."),
+    Measure(
+        "late_tree_gain", "ratio", "Mean gain of a tree of the last fifth of rounds, over that of the first fifth."
+    ),
     Measure("tree_depth", "count", "Mean depth of the trees: splits from the root to the deepest leaf."),
     Measure("leaf_hessian", "count", "Median sum of hessians of a leaf: its training rows, for squared errors."),
     Measure("columns", "count", "Columns that the trees could split on."),
@@ -33,7 +37,10 @@ MEASURES = (
     Measure("top_gain_share", "share", "Share of all gain that the column with most of it has."),
     Measure("leak_r2", "r2", "Highest validation R2 of a column that predicts the target alone."),
     Measure("leak_ratio", "ratio", "`leak_r2` over that of the next column."),
+    Measure("leak_rest", "ratio", "What `leak_r2` leaves unexplained, over what the next column leaves."),
     Measure("twins", "count", "Columns that repeat an earlier one: of a correlation above .98 in size."),
+    Measure("val_error", "ratio", "1 over the root of the validation rows; 0 where they were not observed."),
+    Measure("target_values", "count", "Distinct values of the training target."),
     Measure("gain_share", "share", "The column's part of all gain.", per_row=True),
     Measure("splits", "count", "Splits on the column.", per_row=True),
     Measure("first_round", "count", "Round of its first split, from 1; NaN where it has none.", per_row=True),
@@ -48,11 +55,20 @@ MEASURES = (
         per_row=True,
     ),
     Measure("distinct_share", "share", "Distinct values over training rows.", per_row=True),
+    Measure("distinct", "count", "Distinct values in the training rows.", per_row=True),
+    Measure("mode_share", "share", "Training rows that hold the most frequent value, or none.", per_row=True),
+    Measure("whole", "flag", "1 where all values are whole numbers, else 0.", per_row=True),
+    Measure("alone_p", "p", "Probability that a column of no use fits the training rows as well.", per_row=True),
+    Measure(
+        "code_r2_loss", "r2", "`r2_loss` of a mean for each value; 0 unless they are whole and recur.", per_row=True
+    ),
+    Measure("code_shift_z", "ratio", "`shift_z` of that fit.", per_row=True),
+    Measure("peak_gain", "ratio", "Largest gain of its splits, over the median split's in that window.", per_row=True),
 )
 
 LATE = 0.2
 """Share of the rounds that count as late."""
-BINS, LEAST_ROWS = 16, 50
+BINS, LEAST_ROWS = 16, 20
 """Bins of the fit of one column, as many leaves as a tree of depth 4 has; fewer where they would hold fewer rows."""
 TWINS = 0.98
 
@@ -97,6 +113,28 @@ def late_gain(loss: NDArray[np.float64]) -> float:
     return (early - float(loss.min())) / fall
 
 
+def late_tree_gain(gain: NDArray[np.float64], number: NDArray[np.int64], rounds: int) -> float:
+    """Mean gain of the trees of the last fifth of rounds, over that of the first fifth. NaN below 5 rounds.
+
+    Boosting by squared errors at a rate r leaves (1 - r)^t of what can be explained after t rounds, and the gain of a
+    tree is proportional to the square of that: early on the ratio is near 1 whatever the metric, and it falls to the
+    level of chance.
+
+    Args:
+        gain: of each tree, shape (trees,).
+        number: round of each tree, from 1.
+        rounds: all rounds.
+
+    >>> late_tree_gain(np.array([8.0, 4.0, 2.0, 1.0, 0.5]), np.arange(1, 6), 5)
+    0.0625
+    """
+    part = int(rounds * LATE)
+    early, late = gain[number <= part], gain[number > rounds - part]
+    if not len(early) or not len(late) or not early.mean() > 0:
+        return float("nan")
+    return float(late.mean() / early.mean())
+
+
 def gap(train: float, validation: float, higher_is_better: bool) -> float:
     """How much worse the validated value is, over its size.
 
@@ -117,17 +155,21 @@ class Fit(NamedTuple):
     shift_z: float
     """By how many standard errors R2 fell more than it does for a column that carries over: fitting as many means
     raises the one and lowers the other by what chance gives."""
+    p: float
+    """Probability that a column of no use fits the training rows as well: F test of the means (one-way ANOVA); NaN for
+    a column of a single bin."""
 
 
 def alone(column: ArrayLike, target: ArrayLike, column_held_out: ArrayLike, target_held_out: ArrayLike) -> Fit:
-    """Predict the target by one column: its mean in each of up to 16 bins of equally many rows (50 or more), and in one
-    for values that are missing.
+    """Predict the target by one column, by what fits the training rows better (by adjusted R2): its mean in each of up
+    to 16 bins of equally many rows (20 or more), or of each value where those are no more; or a straight line. Rows
+    where the column is missing have a mean of their own.
 
     Raises:
         ValueError: not one row in either part.
 
-    >>> x = np.arange(100.0)
-    >>> alone(x, x > 49, x, x > 49)[:2]
+    >>> x = np.arange(400.0)
+    >>> alone(x, x > 199, x, x > 199)[:2]
     (1.0, 1.0)
     """
     x, y = np.asarray(column, dtype=float), np.asarray(target, dtype=float)
@@ -135,9 +177,14 @@ def alone(column: ArrayLike, target: ArrayLike, column_held_out: ArrayLike, targ
     if not len(x) or not len(x_new):
         raise ValueError("no row to fit to, or none to hold out")
     known = x[~np.isnan(x)]
-    bins = min(max(len(known) // LEAST_ROWS, 2), BINS)
-    edges = np.unique(np.quantile(known, np.arange(1, bins) / bins, method="higher")) if len(known) else np.empty(0)
-    return _fitted(_bins(x, edges), y, _bins(x_new, edges), y_new, len(edges) + 2)
+    edges = _edges(known, min(max(len(known) // LEAST_ROWS, 2), BINS))
+    place, new_place = _bins(x, edges), _bins(x_new, edges)
+    means, count = _means(place, y, len(edges) + 2)
+    by_bin = _Predicted(means[place], means[new_place], int(np.count_nonzero(count)))
+    p = _f_p(_r2(y, by_bin.rows)[0], by_bin.means, len(y))
+    line = _line(x, y, x_new)
+    best = by_bin if line is None or _adjusted(by_bin, y) >= _adjusted(line, y) else line
+    return _judged(best, y, y_new, p)
 
 
 def alone_by_value(codes: ArrayLike, target: ArrayLike, codes_held_out: ArrayLike, target_held_out: ArrayLike) -> Fit:
@@ -158,17 +205,59 @@ def alone_by_value(codes: ArrayLike, target: ArrayLike, codes_held_out: ArrayLik
     return _fitted(place, np.asarray(target, dtype=float), new_place, np.asarray(target_held_out, float), missing + 1)
 
 
+class _Predicted(NamedTuple):
+    rows: NDArray[np.float64]
+    held_out: NDArray[np.float64]
+    means: int
+    """Numbers that were fitted."""
+
+
 def _fitted(
     place: NDArray[np.intp], y: NDArray[np.float64], new_place: NDArray[np.intp], y_new: NDArray[np.float64], bins: int
 ) -> Fit:
+    means, count = _means(place, y, bins)
+    fit = _Predicted(means[place], means[new_place], int(np.count_nonzero(count)))
+    return _judged(fit, y, y_new, _f_p(_r2(y, fit.rows)[0], fit.means, len(y)))
+
+
+def _means(place: NDArray[np.intp], y: NDArray[np.float64], bins: int) -> tuple[NDArray, NDArray]:
+    """Mean of each bin, that of all where it is empty; and its rows."""
     count = np.bincount(place, minlength=bins)
     sums = np.bincount(place, weights=y, minlength=bins)
-    means = np.divide(sums, count, out=np.full(bins, y.mean()), where=count > 0)
-    (r2, error), (new_r2, new_error) = _r2(y, means[place]), _r2(y_new, means[new_place])
+    return np.divide(sums, count, out=np.full(bins, y.mean()), where=count > 0), count
+
+
+def _line(x: NDArray[np.float64], y: NDArray[np.float64], x_new: NDArray[np.float64]) -> _Predicted | None:
+    """Least squares; None where the column does not vary. Held-out values count as the nearest that was fitted to."""
+    known = ~np.isnan(x)
+    if known.sum() < 3 or not np.ptp(x[known]):
+        return None
+    low, high = x[known].min(), x[known].max()
+    scaled, scaled_new = ((np.clip(part, low, high) - low) / (high - low) for part in (x, x_new))
+    slope, start = np.polyfit(scaled[known], y[known], 1)
+    rest = y[~known].mean() if not known.all() else y.mean()
+    predicted = [np.where(np.isnan(part), rest, start + slope * part) for part in (scaled, scaled_new)]
+    return _Predicted(predicted[0], predicted[1], 2 + int(not known.all()))
+
+
+def _adjusted(fit: _Predicted, y: NDArray[np.float64]) -> float:
+    """Adjusted R2."""
+    return 1 - (1 - _r2(y, fit.rows)[0]) * (len(y) - 1) / max(len(y) - fit.means, 1)
+
+
+def _judged(fit: _Predicted, y: NDArray[np.float64], y_new: NDArray[np.float64], p: float) -> Fit:
+    (r2, error), (new_r2, new_error) = _r2(y, fit.rows), _r2(y_new, fit.held_out)
     # Fitting k means to n rows raises R2 there by (k - 1) / n of what is left to explain, and lowers it elsewhere.
-    chance = 2 * (np.count_nonzero(count) - 1) / len(y) * (1 - new_r2)
-    z = (r2 - new_r2 - chance) / max(math.hypot(error, new_error), 1e-12)
-    return Fit(r2, new_r2, z)
+    chance = 2 * (fit.means - 1) / len(y) * (1 - new_r2)
+    return Fit(r2, new_r2, (r2 - new_r2 - chance) / max(math.hypot(error, new_error), 1e-12), p)
+
+
+def _f_p(r2: float, means: int, rows: int) -> float:
+    """The p of the F test that `means` means are one."""
+    if means < 2 or rows <= means or math.isnan(r2):
+        return float("nan")
+    left = max(1 - r2, 1e-300)
+    return float(stats.f.sf(r2 / (means - 1) / (left / (rows - means)), means - 1, rows - means))
 
 
 def twins(columns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -193,6 +282,25 @@ def twins(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(earlier):
         earlier[0] = np.nan
     return np.minimum(earlier, 1.0)
+
+
+def linear_p(column: ArrayLike, target: ArrayLike) -> float:
+    """Two-sided p of the correlation of a column with the target, over the rows where it is known; NaN where one does
+    not vary. With few rows it finds what `alone` has not the bins for.
+    """
+    x, y = np.asarray(column, dtype=float), np.asarray(target, dtype=float)
+    known = ~np.isnan(x)
+    if known.sum() < 3 or not np.ptp(x[known]) or not np.ptp(y[known]):
+        return float("nan")
+    return float(stats.pearsonr(x[known], y[known]).pvalue)
+
+
+def _edges(known: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
+    """Where bins begin, but for the first."""
+    distinct = np.unique(known)
+    if len(distinct) <= bins:
+        return distinct[1:]
+    return np.unique(np.quantile(known, np.arange(1, bins) / bins, method="higher"))
 
 
 def _bins(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -101,6 +101,7 @@ class BoostingTracker(Tracker):
         self._splits = np.zeros(0)
         self._first = np.zeros(0)
         """Round of each column's first split; infinite where it has none."""
+        self._peak = np.zeros(0)
 
     def as_xgb_callback(self) -> XGBoostCallback:
         """A callback for `xgboost.train`, `xgboost.cv` and XGBoost's scikit-learn estimators. Its place among other
@@ -196,6 +197,9 @@ class BoostingTracker(Tracker):
             "rounds": float(self._rounds),
             **self._evaluations.course(),
             "trees": float(len(frame)) if self._names else math.nan,
+            "late_tree_gain": trees.late_tree_gain(
+                frame["gain"].to_numpy(), frame["round"].to_numpy(), self._rounds if len(frame) else 0
+            ),
             "tree_depth": float(frame["depth"].mean()) if len(frame) else math.nan,
             "leaf_hessian": float(frame["leaf_hessian"].median()) if len(frame) else math.nan,
             "columns": float(len(table)) if len(table) else math.nan,
@@ -313,6 +317,7 @@ class BoostingTracker(Tracker):
         if not self._names:
             self._names = source.names
             self._splits, self._first = np.zeros(len(self._names)), np.full(len(self._names), np.inf)
+            self._peak = np.zeros(len(self._names))
         # LightGBM adds no tree in a round in which it finds no split.
         available = source.rounds if everything else min(source.rounds, self._base + self._rounds)
         while self._read < available:
@@ -333,6 +338,9 @@ class BoostingTracker(Tracker):
         self._gain[window] += np.bincount(found.features, found.gains, len(self._names))
         self._splits += np.bincount(found.features, minlength=len(self._names))
         np.minimum.at(self._first, found.features, number[found.split_tree])
+        usual = float(np.median(found.gains)) if len(found.gains) else 0.0
+        if usual > 0:
+            np.maximum.at(self._peak, found.features, found.gains / usual)
 
     def _frame(self) -> pd.DataFrame:
         """A line a tree."""
@@ -354,6 +362,7 @@ class BoostingTracker(Tracker):
             {
                 "gain_share": gain / total if total > 0 else np.full(len(names), math.nan),
                 "splits": self._splits if known else math.nan,
+                "peak_gain": self._peak if known else math.nan,
                 "first_round": np.where(np.isinf(self._first), math.nan, self._first) if known else math.nan,
             },
             index=pd.Index(names),

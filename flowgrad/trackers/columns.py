@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from flowgrad.measures import trees
 
-PER_COLUMN = ("train_r2", "val_r2", "r2_loss", "shift_z", "twin_correlation", "distinct_share")
+PER_COLUMN = (
+    "train_r2", "val_r2", "r2_loss", "shift_z", "twin_correlation", "distinct_share", "distinct", "mode_share", "whole",
+    "alone_p", "code_r2_loss", "code_shift_z",
+)  # fmt: skip
 
 
 class Columns:
@@ -19,6 +22,7 @@ class Columns:
 
     def __init__(self) -> None:
         self._table = pd.DataFrame(columns=list(PER_COLUMN), dtype=float)
+        self._scalars = {"val_error": 0.0, "target_values": math.nan}
 
     def observe(self, X: Any, y: Any, X_validation: Any, y_validation: Any) -> None:
         """Measure both parts. See `BoostingTracker.observe_data`."""
@@ -27,19 +31,20 @@ class Columns:
             raise ValueError(f"X has the columns {list(train)}, X_validation {list(held_out)}; give the same")
         target = _target(y, len(train), "y")
         new_target = _target(y_validation, len(held_out), "y_validation")
-        lines = []
+        lines = {}
         numbers = np.full(train.shape, math.nan)
         for place, name in enumerate(train.columns):
             column, new_column, ordered = _numbers(train.iloc[:, place], held_out.iloc[:, place])
-            measure = trees.alone if ordered else trees.alone_by_value
-            fit = measure(column, target, new_column, new_target)
             if ordered:
                 numbers[:, place] = column
-            distinct = len(np.unique(column[~np.isnan(column)])) / len(column)
-            lines.append((str(name), fit.train_r2, fit.val_r2, fit.train_r2 - fit.val_r2, fit.shift_z, distinct))
-        table = pd.DataFrame(lines, columns=["name", "train_r2", "val_r2", "r2_loss", "shift_z", "distinct_share"])
+            lines[str(name)] = _alone(column, target, new_column, new_target, ordered) | _values(column, ordered)
+        table = pd.DataFrame.from_dict(lines, orient="index", dtype=float)
         table["twin_correlation"] = trees.twins(numbers)
-        self._table = table.set_index("name")[list(PER_COLUMN)]
+        self._table = table[list(PER_COLUMN)]
+        self._scalars = {
+            "val_error": 1 / math.sqrt(len(held_out)),
+            "target_values": float(len(np.unique(target))),
+        }
 
     def table(self) -> pd.DataFrame:
         """A line a column; empty before `observe`."""
@@ -48,14 +53,71 @@ class Columns:
     def scalars(self) -> dict[str, float]:
         """The figures over all columns; NaN before `observe`."""
         if self._table.empty:
-            return dict.fromkeys(("leak_r2", "leak_ratio", "twins"), math.nan)
+            return dict.fromkeys(("leak_r2", "leak_ratio", "leak_rest", "twins"), math.nan) | self._scalars
         held_out = np.sort(self._table["val_r2"].dropna().to_numpy())[::-1]
-        next_best = max(float(held_out[1]), 1e-6) if len(held_out) > 1 else math.nan
+        best, second = (float(held_out[k]) if len(held_out) > k else math.nan for k in (0, 1))
         return {
-            "leak_r2": float(held_out[0]) if len(held_out) else math.nan,
-            "leak_ratio": float(held_out[0]) / next_best if len(held_out) else math.nan,
+            "leak_r2": best,
+            "leak_ratio": best / max(second, 1e-6),
+            "leak_rest": (1 - best) / max(1 - second, 1e-6),
             "twins": float((self._table["twin_correlation"] > trees.TWINS).sum()),
+            **self._scalars,
         }
+
+
+def _alone(
+    column: NDArray[np.float64],
+    target: NDArray[np.float64],
+    new_column: NDArray[np.float64],
+    new_target: NDArray[np.float64],
+    ordered: bool,
+) -> dict[str, float]:
+    """What the column says of the target alone."""
+    if not ordered:
+        fit = trees.alone_by_value(column, target, new_column, new_target)
+        return _of_fit(fit) | {"alone_p": fit.p, "code_r2_loss": fit.train_r2 - fit.val_r2, "code_shift_z": fit.shift_z}
+    fit = trees.alone(column, target, new_column, new_target)
+    found = [p for p in (fit.p, trees.linear_p(column, target)) if not math.isnan(p)]
+    told = _of_fit(fit) | {"alone_p": min(len(found) * min(found), 1.0) if found else math.nan}  # Bonferroni
+    codes = _codes(column, new_column)
+    if codes is None:
+        return told | {"code_r2_loss": 0.0, "code_shift_z": 0.0}
+    by_value = trees.alone_by_value(codes[0], target, codes[1], new_target)
+    return told | {"code_r2_loss": by_value.train_r2 - by_value.val_r2, "code_shift_z": by_value.shift_z}
+
+
+def _of_fit(fit: trees.Fit) -> dict[str, float]:
+    return {
+        "train_r2": fit.train_r2, "val_r2": fit.val_r2, "r2_loss": fit.train_r2 - fit.val_r2, "shift_z": fit.shift_z,
+    }  # fmt: skip
+
+
+def _codes(
+    column: NDArray[np.float64], new_column: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Whole numbers that recur, numbered; None for other columns."""
+    values = np.unique(column[~np.isnan(column)])
+    if not 1 < len(values) <= len(column) / 2 or (values != np.round(values)).any():
+        return None
+    coded = []
+    for part in (column, new_column):
+        place = np.clip(np.searchsorted(values, part), 0, len(values) - 1)
+        unseen = (values[place] != part) & ~np.isnan(part)
+        coded.append(np.where(np.isnan(part), math.nan, np.where(unseen, len(values), place)))
+    return coded[0], coded[1]
+
+
+def _values(column: NDArray[np.float64], ordered: bool) -> dict[str, float]:
+    """What values the column has in training."""
+    known = column[~np.isnan(column)]
+    values, counts = np.unique(known, return_counts=True)
+    most = max(int(counts.max()) if len(counts) else 0, len(column) - len(known))
+    return {
+        "distinct_share": len(values) / len(column),
+        "distinct": float(len(values)),
+        "mode_share": most / len(column),
+        "whole": float(ordered and len(values) > 0 and bool((values == np.round(values)).all())),
+    }
 
 
 def _frame(data: Any, what: str) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from pipelines.fault_benchmark.ground import Ground
 from pipelines.fault_benchmark.observation import Found, Task, observe
 from pipelines.fault_benchmark.repair import RepairRate, ledger_of, observation_table, repair_rate, repair_table, trials
 from pipelines.fault_benchmark.scores import share_interval
-from pipelines.fault_benchmark.scoring import by_setting, case_table, measure_table, score_table
+from pipelines.fault_benchmark.scoring import by_setting, case_table, measure_table, rule_table, score_table
 from pipelines.planning import is_auto
 from pipelines.rule_book import rule_book
 from pipelines.tables import rounded, write_csv, write_table
@@ -61,7 +61,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     if config.job.peer and not peer:
         _logger.warning("the peer library is not installed, so it is not scored: pip install 'flowgrad[bench]'")
     data = load_all(case.config for case in planned)
-    for name in ("cases", "measures", "scores", "settings", "repairs", "observations", "trials"):
+    for name in ("cases", "measures", "scores", "settings", "rules", "repairs", "observations", "trials"):
         for path in folder.glob(f"{name}.*"):
             path.unlink()
     with console.progress() as bar:
@@ -83,6 +83,8 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         scores = pd.concat([scores, *_repair_lines(repairs, config.job)], ignore_index=True)
     write_table(scores, folder, "scores", [name for name in (*_SHOWN, "p") if name in scores])
     write_table(by_setting(table), folder, "settings")
+    if config.job.by_rule:
+        write_table(rule_table(planned, found, ground), folder, "rules")
     _print(scores, folder)
 
 

@@ -34,6 +34,30 @@ def case_table(cases: Sequence[Case], found: Sequence[Found], book: RuleBook, gr
     return pd.DataFrame(lines)
 
 
+def rule_table(cases: Sequence[Case], found: Sequence[Found], ground: Ground) -> pd.DataFrame:
+    """One line a rule that fired: in how many runs, in how many of them it is right (it is one of the case's, or also
+    true there), and in how many controls, whether or not it has a fix.
+    """
+    lines = []
+    for case, seen in zip(cases, found, strict=True):
+        fired = {rule: rule in {*case.rules, *case.also} for rule, _ in seen.named}
+        lines += [("flowgrad", rule, case.kind, right) for rule, right in fired.items()]
+        alerts = {alert.type: alert for diagnosis in seen.peer.values() for alert in diagnosis.alerts}
+        lines += [
+            ("peer", kind, case.kind, case.kind != "control" and ground.credited(case.means, alert))
+            for kind, alert in alerts.items()
+        ]
+    table = pd.DataFrame(lines, columns=["method", "rule", "kind", "right"])
+    scored = []
+    for (method, rule), part in table.groupby(["method", "rule"]):
+        right = int(part["right"].sum())
+        low, high = share_interval(right, len(part))
+        controls = int(((part["kind"] == "control") & ~part["right"]).sum())
+        scored.append((method, rule, len(part), right, right / len(part), low, high, controls))
+    columns = ["method", "rule", "fired", "right", "precision", "low", "high", "wrong_on_controls"]
+    return pd.DataFrame(scored, columns=columns)
+
+
 def _line(case: Case, method: str, counts: tuple[int, int, int], confused: int, alarms: str) -> dict:
     return {
         "method": method,
