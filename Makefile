@@ -24,11 +24,13 @@ test-ray: .venv-ray/.setup-done
 test-optuna: .venv-optuna/.setup-done
 	.venv-optuna/bin/python -m pipelines.run -m hparams_search=mf_optuna dataset=synthetic hydra.sweeper.n_trials=2
 
+# Their own pins first: beside those of constraints.txt, pip tries every boto3 there ever was and gives up.
 .venv-%/.setup-done: pyproject.toml constraints.txt
 	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install -q -c constraints.txt pip
+	.venv-$*/bin/python -m pip install -q --group $*
 	.venv-$*/bin/python -m pip install -q -c constraints.txt torch
-	.venv-$*/bin/python -m pip install -q -c constraints.txt --group pipelines --group $* -e .
+	.venv-$*/bin/python -m pip install -q --group pipelines -e .
 	touch $@
 
 # The tables that README and docs quote; minutes.
