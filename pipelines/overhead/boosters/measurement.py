@@ -76,7 +76,7 @@ def measure(plan: Plan) -> Measured:
 
     training(plan.block)  # what is done once a process is done now
     times: tuple[list[float], list[float]] = ([], [])
-    contents, calls, cpu = set(), np.zeros(1), [0.0, 0.0]
+    contents, by_round, outside, cpu = set(), np.zeros(1), 0.0, [0.0, 0.0]
     for _ in range(plan.trainings):
         watching = [] if plan.watcher == "none" else [Timed(watcher(plan.watcher, plan.config.tracker.window))]
         arms, found = _one_pair(partial(training, plan.case.rounds), watching, plan)
@@ -84,29 +84,33 @@ def measure(plan: Plan) -> Measured:
             times[number].extend(seconds / plan.block * 1e3 for seconds in arm.seconds)
             cpu[number] += sum(arm.cpu_seconds)
         contents |= set(found)
-        calls = calls + sum(np.array(one.seconds) for one in watching)
+        by_round = by_round + sum(np.array(one.rounds) for one in watching)
+        outside += sum(sum(one.outside) for one in watching)
     return Measured(
         bare_ms=tuple(times[0]),
         watched_ms=tuple(times[1]),
         cpu_ratio=cpu[1] / cpu[0],
-        own_ms=float(calls.sum()) / (plan.trainings * plan.case.rounds) * 1e3,
-        growth=growth(calls),
+        own_ms=float(by_round.sum() + outside) / (plan.trainings * plan.case.rounds) * 1e3,
+        growth=growth(by_round),
         rows=len(train.target),
         columns=train.features.shape[1],
         identical=len(contents) == 1,
     )
 
 
-def growth(calls: NDArray[np.float64]) -> float:
-    """Exponent of the time of all calls over their number, from a quarter of them to all; NaN below four calls.
+def growth(by_round: NDArray[np.float64]) -> float:
+    """Exponent of the time of all rounds over their number, from a quarter of them to all; NaN where the quarter took no time.
+
+    Args:
+        by_round: time of each, shape (rounds,).
 
     >>> growth(np.ones(100)), round(growth(np.arange(1.0, 10001)), 3)
     (1.0, 2.0)
     """
-    early = len(calls) // 4
-    if not early:
+    early = len(by_round) // 4
+    if not by_round[:early].sum() > 0:
         return math.nan
-    return math.log(calls.sum() / calls[:early].sum()) / math.log(len(calls) / early)
+    return math.log(by_round.sum() / by_round[:early].sum()) / math.log(len(by_round) / early)
 
 
 def content(booster: Any) -> bytes:

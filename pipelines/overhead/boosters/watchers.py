@@ -27,36 +27,39 @@ class Timed:
     """A watcher whose callbacks are timed."""
 
     def __init__(self, watcher: Any) -> None:
-        self.seconds: list[float] = []
-        """CPU time of each call so far: one a round, and what the library calls before and after."""
+        self.rounds: list[float] = []
+        """CPU seconds of the call after each round so far."""
+        self.outside: list[float] = []
+        """CPU seconds of the calls before the first round and after the last."""
         self._watcher = watcher
 
     def as_xgb_callback(self) -> Any:
         """For `xgboost.train`."""
         from xgboost.callback import TrainingCallback
 
-        inner, timed = self._watcher.as_xgb_callback(), self._timed
+        inner, rounds, outside = self._watcher.as_xgb_callback(), self.rounds, self.outside
 
         class Callback(TrainingCallback):
-            before_training = staticmethod(timed(inner.before_training))
-            after_iteration = staticmethod(timed(inner.after_iteration))
-            after_training = staticmethod(timed(inner.after_training))
+            before_training = staticmethod(_timed(inner.before_training, outside))
+            after_iteration = staticmethod(_timed(inner.after_iteration, rounds))
+            after_training = staticmethod(_timed(inner.after_training, outside))
 
         return Callback()
 
     def as_lgb_callback(self) -> Any:
         """For `lightgbm.train`."""
         inner = self._watcher.as_lgb_callback()
-        call: Any = self._timed(inner)
+        call: Any = _timed(inner, self.rounds)
         call.order, call.before_iteration = inner.order, getattr(inner, "before_iteration", False)
         return call
 
-    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            start = time.thread_time()
-            try:
-                return function(*arguments, **named)
-            finally:
-                self.seconds.append(time.thread_time() - start)
 
-        return call
+def _timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+    def call(*arguments: Any, **named: Any) -> Any:
+        start = time.thread_time()
+        try:
+            return function(*arguments, **named)
+        finally:
+            seconds.append(time.thread_time() - start)
+
+    return call
