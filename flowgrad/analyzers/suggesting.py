@@ -32,7 +32,7 @@ class Suggestion(Term):
     """Partial F beside the columns' curves and the suggestions before it; of a square beside the columns alone, and of
     a sum or difference the weaker column's beside the better one."""
     p: float = float("nan")
-    """Of F, or of its form under unequal variance where that is larger; not adjusted."""
+    """Of F, which takes the variance for equal; not adjusted."""
     vif: float = float("nan")
     """Variance of the centred term over what those leave of it; NaN for a sum or difference."""
 
@@ -132,9 +132,8 @@ def _sums(table: FeatureTable, kinds: Collection[str], alpha: float) -> list[Sug
 
 
 def _passing(taken: Ranked, tests: int, alpha: float) -> list[tuple[int, float, float, float]]:
-    p = np.maximum(taken.p, taken.p_robust)
-    kept = _adjusted(p, tests) < alpha
-    columns = taken.place[kept].tolist(), taken.f[kept].tolist(), p[kept].tolist(), taken.vif[kept].tolist()
+    kept = _adjusted(taken.p, tests) < alpha
+    columns = taken.place[kept].tolist(), taken.f[kept].tolist(), taken.p[kept].tolist(), taken.vif[kept].tolist()
     return list(zip(*columns, strict=True))
 
 

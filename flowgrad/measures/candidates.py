@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from flowgrad.measures.additive import AdditiveModel, Floats
 from flowgrad.measures.interactions import LEAST_OWN, MOST_VIF, f_of, p_of
@@ -25,8 +24,6 @@ class Ranked:
     f: Floats
     """Partial F beside the curves and the terms before."""
     p: Floats
-    p_robust: Floats
-    """Of the score test that holds under unequal variance (White 1980, Econometrica 48:817), beside the curves."""
     vif: Floats
     """Variance of the term over what the columns themselves leave of it."""
 
@@ -65,7 +62,6 @@ def rank(
         together[order],
         f,
         p_of(f, df),
-        stats.chi2.sf(score[order] ** 2 / np.maximum(sums.meat[chosen], 1e-300), 1),
         sums.spread[chosen] / sums.beside_lines[chosen],
     )
 
@@ -102,18 +98,15 @@ class _Sums:
     """Products of what the curves leave."""
     score: Floats
     """Products with what they leave of the target."""
-    meat: Floats
-    """Squares of what they leave, times those of the target's."""
 
 
 def _sums(model: AdditiveModel, terms_of: Callable[[Floats, Floats], Floats]) -> _Sums:
     spread, crossed, lines, _ = model.explain(terms_of)
     weights = model.root @ (model.root.T @ crossed)
     count = crossed.shape[1]
-    gram, score, meat = np.zeros((count, count)), np.zeros(count), np.zeros(count)
+    gram, score = np.zeros((count, count)), np.zeros(count)
     for (z, terms, left), rows in zip(model.chunks(), model.row_slices(), strict=True):
         rest = terms_of(model.X[rows], z) - terms @ weights
         gram += rest.T @ rest
         score += rest.T @ left
-        meat += ((rest * left[:, None]) ** 2).sum(axis=0)
-    return _Sums(spread, spread - lines, gram, score, meat)
+    return _Sums(spread, spread - lines, gram, score)
