@@ -45,6 +45,14 @@ results: setup
 		{ echo "\`python -m pipelines.run experiment=$$experiment\`"; echo; \
 		  cat outputs/results/$$experiment/$$table.md; } > docs/results/$$experiment.md; \
 	done
+	for model in xgboost lightgbm; do \
+		name=tracker_overhead_$$model; \
+		$(BIN)/python -m pipelines.run experiment=tracker_overhead model=$$model hydra.run.dir=outputs/results/$$name \
+			|| exit 1; \
+		cp outputs/results/$$name/overhead.csv docs/results/$$name.csv; \
+		{ echo "\`python -m pipelines.run experiment=tracker_overhead model=$$model\`"; echo; \
+		  cat outputs/results/$$name/overhead.md; } > docs/results/$$name.md; \
+	done
 	$(BIN)/python -m pipelines.reproduce claims=full folder=outputs/results/claims
 	for kind in claims claims_confirmed; do \
 		cp outputs/results/claims/$$kind.csv docs/results/$$kind.csv; \

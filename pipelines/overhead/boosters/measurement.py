@@ -99,7 +99,7 @@ def measure(plan: Plan) -> Measured:
 
 
 def growth(by_round: NDArray[np.float64]) -> float:
-    """Exponent of the time of all rounds over their number, from a quarter of them to all; NaN where the quarter took no time.
+    """Exponent of the time of all rounds over their number, from a quarter of them to all; NaN where that took none.
 
     Args:
         by_round: time of each, shape (rounds,).
