@@ -19,6 +19,7 @@ MEASURES = (
     Measure("val_best", "metric", "Best value of the validated metric in any round."),
     Measure("val_last", "metric", "Its value in the last round."),
     Measure("val_excess", "ratio", "How much worse `val_last` is than `val_best`, over the size of `val_best`."),
+    Measure("val_lost", "share", "Worsening from `val_best` to `val_last`, over itself plus all improvement before."),
     Measure("val_nonfinite", "flag", "1 where the validated metric was NaN or infinite in some round, else 0."),
     Measure("best_round", "count", "Round of `val_best`, from 1; the first of several."),
     Measure("best_round_share", "share", "`best_round` over `rounds`: 1 where the last round is the best."),
@@ -74,7 +75,8 @@ TWINS = 0.98
 
 
 def course(values: Sequence[float], higher_is_better: bool) -> dict[str, float]:
-    """Where an evaluation stands against its best: `best`, `last`, `excess`, `best_round`, `late_gain`, `nonfinite`.
+    """Where an evaluation stands against its best: `best`, `last`, `excess`, `lost`, `best_round`, `late_gain`,
+    `nonfinite`.
 
     Rounds that are not finite are never the best. `late_gain` is NaN where the best is no better than the first round.
 
@@ -82,7 +84,7 @@ def course(values: Sequence[float], higher_is_better: bool) -> dict[str, float]:
     0.5
     """
     seen = np.asarray(values, dtype=float)
-    names = ("best", "last", "excess", "best_round", "late_gain")
+    names = ("best", "last", "excess", "lost", "best_round", "late_gain")
     nonfinite = float(not np.isfinite(seen).all())
     if not np.isfinite(seen).any():
         return dict.fromkeys(names, float("nan")) | {"nonfinite": nonfinite}
@@ -94,10 +96,24 @@ def course(values: Sequence[float], higher_is_better: bool) -> dict[str, float]:
         "best": best,
         "last": last,
         "excess": worse / abs(best) if best else float("nan"),
+        "lost": lost(loss),
         "best_round": float(place + 1),
         "late_gain": late_gain(loss),
         "nonfinite": nonfinite,
     }
+
+
+def lost(loss: NDArray[np.float64]) -> float:
+    """How much of the fall to the lowest loss is lost by the last round: the rise over rise plus fall. 1 where the
+    first round was the best and the last is worse, 0 where the last is the best.
+
+    >>> lost(np.array([4.0, 1.0, 2.0]))
+    0.25
+    """
+    fall, rise = float(loss[0] - loss.min()), float(loss[-1] - loss.min())
+    if rise == math.inf or fall == math.inf:
+        return math.nan
+    return rise / (rise + fall) if rise else 0.0
 
 
 def late_gain(loss: NDArray[np.float64]) -> float:

@@ -100,7 +100,7 @@ class Evaluations:
         return {
             "evaluated": 1.0,
             "higher_is_better": float(better),
-            **{f"val_{key}": seen[key] for key in ("best", "last", "excess", "nonfinite")},
+            **{f"val_{key}": seen[key] for key in ("best", "last", "excess", "lost", "nonfinite")},
             "best_round": seen["best_round"],
             "best_round_share": seen["best_round"] / len(self._values[held, metric]),
             "late_val_gain": seen["late_gain"],
@@ -155,6 +155,6 @@ class Evaluations:
 
 
 _NAMES = (
-    "higher_is_better", "val_best", "val_last", "val_excess", "val_nonfinite", "best_round", "best_round_share",
-    "late_val_gain", "train_last", "late_train_gain", "generalisation_gap",
+    "higher_is_better", "val_best", "val_last", "val_excess", "val_lost", "val_nonfinite", "best_round",
+    "best_round_share", "late_val_gain", "train_last", "late_train_gain", "generalisation_gap",
 )  # fmt: skip

@@ -39,6 +39,17 @@ def test_a_loss_and_its_negative_as_a_score_have_one_course(losses):
 
 
 @given(LOSSES)
+def test_what_is_lost_is_a_share_that_knows_no_scale(losses):
+    """A logarithmic loss of .084 that ended at .086, after a fall from .66, was taken for overfitting: by 3 %."""
+    lost = trees.lost(np.array(losses))
+    assert 0 <= lost <= 1
+    assert trees.lost(3 * np.array(losses) + 2) == pytest.approx(lost, abs=1e-9)
+    assert (lost == 0) == (losses[-1] == min(losses))
+    assert trees.lost(np.array([0.66, 0.084, 0.086])) < 0.01
+    assert trees.lost(np.array([1.0, 2.0])) == 1
+
+
+@given(LOSSES)
 def test_late_gain_is_a_share(losses):
     found = trees.course(losses, higher_is_better=False)["late_gain"]
     assert math.isnan(found) or 0 <= found <= 1
