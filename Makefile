@@ -36,23 +36,7 @@ test-optuna: .venv-optuna/.setup-done
 # The tables that README and docs quote; minutes.
 results: setup
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench,interpret]'
-	for pair in movielens_mf:significance movielens_implicit:significance movielens_conflict:significance \
-			movielens_hot:significance movielens_guard:significance movielens_boosting:significance \
-			tracker_overhead:overhead faults_embedding:scores faults_features:scores calibration:calibration; do \
-		experiment=$${pair%%:*}; table=$${pair##*:}; \
-		$(BIN)/python -m pipelines.run experiment=$$experiment hydra.run.dir=outputs/results/$$experiment || exit 1; \
-		cp outputs/results/$$experiment/$$table.csv docs/results/$$experiment.csv; \
-		{ echo "\`python -m pipelines.run experiment=$$experiment\`"; echo; \
-		  cat outputs/results/$$experiment/$$table.md; } > docs/results/$$experiment.md; \
-	done
-	for model in xgboost lightgbm; do \
-		name=tracker_overhead_$$model; \
-		$(BIN)/python -m pipelines.run experiment=tracker_overhead model=$$model hydra.run.dir=outputs/results/$$name \
-			|| exit 1; \
-		cp outputs/results/$$name/overhead.csv docs/results/$$name.csv; \
-		{ echo "\`python -m pipelines.run experiment=tracker_overhead model=$$model\`"; echo; \
-		  cat outputs/results/$$name/overhead.md; } > docs/results/$$name.md; \
-	done
+	$(BIN)/python -m pipelines.publish
 	$(BIN)/python -m pipelines.reproduce claims=full folder=outputs/results/claims
 	for kind in claims claims_confirmed; do \
 		cp outputs/results/claims/$$kind.csv docs/results/$$kind.csv; \
@@ -60,9 +44,6 @@ results: setup
 		  cat outputs/results/claims/$$kind.md; } > docs/results/$$kind.md; \
 	done
 	cp outputs/results/claims/evidence.csv flowgrad/conf/evidence.csv
-	cp outputs/results/faults_embedding/measures.csv docs/results/faults_embedding_measures.csv
-	cp outputs/results/faults_embedding/repairs.csv docs/results/faults_embedding_repairs.csv
-	cp outputs/results/faults_features/settings.csv docs/results/faults_features_settings.csv
 	$(BIN)/python -m pipelines.readme
 
 setup: $(STAMP)

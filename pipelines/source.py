@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 _SOURCES = ("flowgrad", "pipelines", "datasets", "conf")
-_APART = ("claims", "reproduce.py", "reproduce.yaml")
+_APART = ("claims", "reproduce.py", "reproduce.yaml", "publish.py", "readme.py", "results.yaml")
 """What reads results only."""
 
 

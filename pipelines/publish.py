@@ -1,0 +1,90 @@
+"""`python -m pipelines.publish [RUN ...]`: do the runs of conf/results.yaml (all, or those named), and put their tables
+into docs/results/ and README.md, each beside the command that wrote it.
+
+A run that was finished before, by the same code and command, is not done again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from flowgrad.errors import FlowGradError
+from flowgrad.files import write_atomically
+from flowgrad.rules.suggestion import did_you_mean
+from pipelines import console, readme
+from pipelines.claims.runs import command, done, locked, perform
+from pipelines.run import CONF
+from pipelines.source import ROOT
+
+RESULTS = Path("docs/results")
+RUNS = Path("outputs/results")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: every table was written. 1: a run failed, or left no such table. 2: an unknown run."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if set(given) & {"-h", "--help"}:
+        print(__doc__)
+        return 0
+    config = OmegaConf.load(Path(CONF) / "results.yaml")
+    for name in given:
+        if name not in config.runs:
+            print(f"error: no run is called {name!r}{did_you_mean(name, list(config.runs))}", file=sys.stderr)
+            return 2
+    try:
+        publish(config.runs, config.tables, given or list(config.runs), ROOT)
+    except FlowGradError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def publish(runs: Mapping[str, Sequence[str]], tables: Mapping[str, str], chosen: Sequence[str], root: Path) -> None:
+    """Do the chosen runs into `outputs/results` of `root`, and copy their tables into its `docs/results`.
+
+    Args:
+        runs: id -> overrides.
+        tables: name in `docs/results` -> `RUN/FILE`, without the ending.
+        chosen: ids.
+        root: of the repository.
+
+    Raises:
+        FlowGradError: somebody else writes there, or a run left no such table.
+    """
+    folder = root / RUNS
+    with locked(folder) as lock, console.progress() as bar:
+        doing = bar.add_task("results", total=len(chosen))
+        for run in chosen:
+            bar.update(doing, description=f"results: {run}")
+            overrides = list(runs[run])
+            finished = done(folder, run, overrides) or perform(folder, run, overrides, lock)
+            if finished.reason:
+                raise FlowGradError(f"{run}: {finished.reason}")
+            for name, file in tables.items():
+                if file.partition("/")[0] == run:
+                    copy_table(folder / file, root / RESULTS / name, command(overrides))
+            bar.advance(doing)
+    readme.rewrite(root)
+
+
+def copy_table(source: Path, target: Path, written_by: str) -> None:
+    """The CSV as it is, and the Markdown, where there is one, under the command.
+
+    Raises:
+        FlowGradError: there is no such CSV.
+    """
+    csv, text = source.with_name(f"{source.name}.csv"), source.with_name(f"{source.name}.md")
+    if not csv.is_file():
+        raise FlowGradError(f"{csv} is missing; the run was to write it")
+    write_atomically(target.with_name(f"{target.name}.csv"), csv.read_bytes())
+    if text.is_file():
+        heading = f"`{written_by}`\n\n".encode()
+        write_atomically(target.with_name(f"{target.name}.md"), heading + text.read_bytes())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
