@@ -20,8 +20,8 @@ _LEFT_OUT = {
 
 
 def filled(text: str, results: Path) -> str:
-    """`text` with each marked table replaced by the main lines of `results/NAME.md`: primary tests, pooled settings, and
-    of the peer pooled faults.
+    """`text` with each marked table replaced by the main lines of `results/NAME.md`: primary tests, pooled settings,
+    and of the peer pooled faults.
     """
 
     def table(match: re.Match[str]) -> str:

@@ -37,7 +37,7 @@ def check_columns(config: DictConfig, known: Sequence[str]) -> None:
 
 def fed(part: Part, config: DictConfig) -> Part:
     """The part with the columns that the booster sees; terms are computed before anything is dropped."""
-    terms, dropped = _terms(config, list(part.features)), _dropped(config)
+    terms, dropped = _terms(config, [str(name) for name in part.features]), _dropped(config)
     if not terms and not dropped:
         return part
     features = part.features.copy()

@@ -84,7 +84,9 @@ def _linear(config: DictConfig, data: TableData, place: Path) -> pd.DataFrame:
     write_csv(observations, place / "observations.csv")
     if len(set(observations["seed"])) > 1:
         tests = significance(observations, [COMPARISON], METRICS, alpha, overlap=HALF)
-        write_table(tests, place, "significance", [name for name in tests if name not in ("experiment", "gap_closed")])
+        write_table(
+            tests, place, "significance", [str(name) for name in tests if name not in ("experiment", "gap_closed")]
+        )
     part = without_gaps(data.part(TRAIN, config.seeds.diagnosis))
     analyzer = FeatureAnalyzer(part.features, part.target, name=ANALYZER, seed=config.seeds.diagnosis)
     analyzer.plot_interactions(place / "interactions.png")
@@ -93,7 +95,7 @@ def _linear(config: DictConfig, data: TableData, place: Path) -> pd.DataFrame:
 
 def _print(table: pd.DataFrame, place: Path) -> None:
     shown = Table(box=box.SIMPLE_HEAD, title="linear models: F-test on the half that did not choose the terms")
-    columns = [name for name in table if name not in ("df_resid", "partial_eta2")]
+    columns = [str(name) for name in table if name not in ("df_resid", "partial_eta2")]
     for name in columns:
         shown.add_column(name, overflow="fold")
     for _, line in rounded(table[columns]).iterrows():
