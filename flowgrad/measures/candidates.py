@@ -67,12 +67,14 @@ def rank(
 
 
 def _sequential(gram: Floats, score: Floats, order: NDArray[np.intp], rss: float, df: int) -> tuple[Floats, Floats]:
-    """F of each term beside those before it (0 for one that they say already), and its degrees of freedom."""
+    """F of each term beside those before it, and its degrees of freedom; an F of 0 for one that they say already, and
+    where terms have taken a quarter of the df: the best of many would soon explain what is left of noise.
+    """
     gram, score = gram[np.ix_(order, order)], score[order]
     start = np.diag(gram).copy()
-    found, dfs = np.zeros(len(order)), np.zeros(len(order))
-    for place in range(len(order)):
-        df = max(df - 1, 1)
+    found, dfs = np.zeros(len(order)), np.ones(len(order))
+    for place in range(min(len(order), df // 4)):
+        df -= 1
         dfs[place] = df
         rest = gram[place, place]
         if rest <= LEAST_OWN * start[place]:
