@@ -58,14 +58,15 @@ class FeatureAnalyzer(Subject):
         Args:
             X: a data frame, or an array of shape (rows, columns), whose columns are called x0, x1 and so on. Numbers or
                 truth values, none missing.
-            y: shape (rows,): numbers, or two classes as 0 and 1.
+            y: shape (rows,): numbers or truth values, in the order of X's rows.
             name: of the table; `layer` of the report.
             seed: of the halves that `prove` takes.
             rules: rule book to judge by; the shipped one if None.
 
         Raises:
-            FlowGradError: a column of text or categories, a value that is missing or infinite, two columns of one name,
-                no column that varies, a target that is no number, not finite or has one value, or that is a column.
+            FlowGradError: a column of text or categories, a value that is missing, infinite or too large to be squared,
+                two columns of one name, no column that varies, a target that is no number, not finite or has one value,
+                that is a column, or that has the index of X in another order.
         """
         super().__init__(name, rules)
         self.seed = seed
@@ -117,15 +118,19 @@ class FeatureAnalyzer(Subject):
             columns: how many are shown at most: those of the strongest pairs, in their own order.
 
         Raises:
-            FlowGradError: another ending, fewer than two columns, too few rows.
+            FlowGradError: another ending, fewer than two columns or to be shown, too few rows, or no pair whose product
+                the columns do not say already.
             ImportError: matplotlib (extra `plots`) is not installed.
         """
         from flowgrad.analyzers.plots import heat_map
 
         path = picture_path(path)
+        if columns < 2:
+            raise FlowGradError(f"columns={columns}: a pair has 2")
         self._check_pairs()
-        model = additive_model(self._table)
-        pairs = partial_f(model, BUDGET)
+        pairs = partial_f(additive_model(self._table), BUDGET)
+        if not len(pairs):
+            raise FlowGradError("no product of two columns can be told from the columns themselves; nothing to draw")
         shown = np.sort(leading(pairs, columns))
         values = np.full((len(self._table.names),) * 2, np.nan)
         values[pairs.first, pairs.second] = pairs.f / (pairs.f + pairs.df)
@@ -146,7 +151,7 @@ class FeatureAnalyzer(Subject):
         All rows suggest; what comes of it cannot be tested on the same rows. See `prove`.
 
         Raises:
-            FlowGradError: an unknown kind, `top` below 1, too few rows.
+            FlowGradError: an unknown kind, `top` below 1, an `alpha` outside (0, 1), too few rows.
         """
         return suggest(self._table, kinds, top, alpha)
 
@@ -190,7 +195,8 @@ class FeatureAnalyzer(Subject):
             The proof. Where nothing passes the selection it has no suggestion, and its verdict is `inconclusive`.
 
         Raises:
-            FlowGradError: too few rows, or a term of a column that is not there.
+            FlowGradError: too few rows, a term of a column that is not there, an `alpha` outside (0, 1), or `draws`
+                below 0.
         """
         seed = self.seed if seed is None else seed
         if suggestions is not None:
@@ -259,7 +265,7 @@ class FeatureAnalyzer(Subject):
             "proven": float(len(proof.proven)),
             "adjusted_r2": float("nan") if joint is None else joint.r2_adjusted_larger,
             "adjusted_r2_gain": proof.gain,
-            "control_gain": float("nan") if joint is None else proof.control_gain,
+            "control_gain": proof.control_gain,
             "joint_f": float("nan") if joint is None else joint.f,
             "joint_p": proof.p,
             "redundant": float((np.abs(r) > features.TWINS).sum()),

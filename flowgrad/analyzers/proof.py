@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flowgrad.analyzers.suggesting import Suggestion
+from flowgrad.analyzers.suggesting import Suggestion, check_level
 from flowgrad.analyzers.table import FeatureTable
 from flowgrad.analyzers.terms import LINEAR, compute
 from flowgrad.errors import FlowGradError, StatisticsError
@@ -37,7 +37,8 @@ class FeatureProof:
     """Rows tested on."""
     alpha: float
     joint: NestedResult | None
-    """All of them together, beside the curves of all columns; None where nothing could be tested."""
+    """All of them together, beside the curves of all columns (and 1/b, a curve too, where a ratio divides by b); None
+    where nothing could be tested."""
     p_robust: float
     """Of that by HC3, which holds under unequal variance; NaN without `joint`."""
     each: pd.DataFrame
@@ -60,7 +61,11 @@ class FeatureProof:
 
     @property
     def control_gain(self) -> float:
-        """Median of that over the draws; 0, as chance has it, where no pair is left to draw."""
+        """Median of that over the draws; 0, as chance has it, where no pair is left to draw; NaN where nothing was
+        tested.
+        """
+        if self.joint is None:
+            return float("nan")
         return float(np.median([_gain(result) for result in self.control])) if self.control else 0.0
 
     @property
@@ -90,11 +95,15 @@ def prove(
 ) -> FeatureProof:
     """Test terms on rows that did not suggest them: an OLS model of the columns' curves against one with the terms too.
 
-    A column whose square is among the terms has no curve but a line in the smaller model.
+    A column whose square is among the terms has no curve but a line in the smaller model. A column that a ratio divides
+    by has its reciprocal there: the ratio carries that curve of one column, which is no interaction.
 
     Raises:
-        FlowGradError: a term of a column that is not there, or too few rows.
+        FlowGradError: a term of a column that is not there, too few rows, an alpha outside (0, 1), or draws below 0.
     """
+    check_level(alpha)
+    if draws < 0:
+        raise FlowGradError(f"draws={draws}: must be 0 or more")
     places = {name: place for place, name in enumerate(table.names)}
     tested = tuple(suggestion for suggestion in suggestions if suggestion.kind not in LINEAR)
     untested = tuple(suggestion for suggestion in suggestions if suggestion.kind in LINEAR)
@@ -114,7 +123,8 @@ def prove(
     control: tuple[NestedResult, ...] = ()
     if finite:
         squares = [places[s.first] for s in tested if s.kind == "square" and s.first in places]
-        smaller = _smaller_model(table, squares)
+        ratios = [tested[place] for place in finite if tested[place].kind == "ratio"]
+        smaller = _smaller_model(table, squares, sorted({places[s.second] for s in ratios if s.second in places}))
         added = np.column_stack([values[place] for place in finite])
         usable = smaller.independent(added)
         finite = [place for place, used in zip(finite, usable, strict=True) if used]
@@ -136,10 +146,13 @@ def prove(
     )
 
 
-def _smaller_model(table: FeatureTable, straight: Sequence[int]) -> SmallerModel:
+def _smaller_model(table: FeatureTable, straight: Sequence[int], divisors: Sequence[int]) -> SmallerModel:
     curves = Curves(table.X, straight)
+    terms = curves.terms(curves.standardise(table.X))[:, 1:]
+    if divisors:
+        terms = np.column_stack([terms, compute("ratio", curves.scale[divisors], table.X[:, divisors])])
     try:
-        return SmallerModel(curves.terms(curves.standardise(table.X))[:, 1:], table.y)
+        return SmallerModel(terms, table.y)
     except StatisticsError as error:
         raise FlowGradError(f"the columns' curves cannot be tested against: {error}") from error
 

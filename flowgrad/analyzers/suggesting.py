@@ -29,8 +29,8 @@ class Suggestion(Term):
     """A term that the data suggest. The figures are those of the rows that it was selected on, and say too much."""
 
     f: float = float("nan")
-    """Partial F beside the columns' curves and the suggestions before it; of a square beside the columns alone, and of
-    a sum or difference the weaker column's beside the better one."""
+    """Partial F beside the columns' curves and the suggestions before it, a ratio's numerator centred; of a square
+    beside the columns alone, and of a sum or difference the weaker column's beside the better one."""
     p: float = float("nan")
     """Of F, which takes the variance for equal; not adjusted."""
     vif: float = float("nan")
@@ -66,18 +66,29 @@ def suggest(table: FeatureTable, kinds: Collection[str], top: int, alpha: float)
     sums and differences.
 
     Raises:
-        FlowGradError: an unknown kind, `top` below 1; as `additive_model`.
+        FlowGradError: an unknown kind, `top` below 1, an `alpha` outside (0, 1); as `additive_model`.
     """
     for kind in kinds:
         if kind not in KINDS:
             raise FlowGradError(f"kinds: {kind!r} is unknown{did_you_mean(kind, KINDS)}")
     if top < 1:
         raise FlowGradError(f"top={top}: must be 1 or more")
+    check_level(alpha)
     found = [*_interactions(table, kinds, top, alpha), *(_squares(table, top, alpha) if "square" in kinds else ())]
     found.sort(key=lambda suggestion: -suggestion.f)
     if len(found) < top:
         found += _sums(table, kinds, alpha)
     return tuple(found[:top])
+
+
+def check_level(alpha: float) -> None:
+    """Refuse a level that is no probability, such as 5 for 5 %, at which all would pass.
+
+    Raises:
+        FlowGradError: outside (0, 1).
+    """
+    if not 0 < alpha < 1:
+        raise FlowGradError(f"alpha={alpha}: must lie between 0 and 1, e.g. 0.05")
 
 
 def _interactions(table: FeatureTable, kinds: Collection[str], top: int, alpha: float) -> list[Suggestion]:
@@ -96,12 +107,13 @@ def _interactions(table: FeatureTable, kinds: Collection[str], top: int, alpha: 
     groups, names, first, second = (np.array(column) for column in zip(*candidates, strict=True))
     scale = table.X.std(axis=0)
 
+    # The numerator is centred: a ratio by b shall not pass for 1/b, a curve of one column that hinges need not follow.
     def values(X: Floats, z: Floats) -> Floats:
         columns = np.empty((len(X), len(candidates)))
         ratio = names == "ratio"
         columns[:, ~ratio] = z[:, first[~ratio]] * z[:, second[~ratio]]
         a, b = first[ratio], second[ratio]
-        columns[:, ratio] = compute("ratio", X[:, a] / scale[a], X[:, b] / scale[b])
+        columns[:, ratio] = compute("ratio", z[:, a], X[:, b] / scale[b])
         return columns
 
     taken = rank(model, values, 2 * top, groups)

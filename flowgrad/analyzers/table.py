@@ -13,6 +13,9 @@ from flowgrad.errors import FlowGradError
 
 Floats = NDArray[np.float64]
 
+_LARGEST = 1e60
+"""Size of a value up to which sums of fourth powers are floats."""
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureTable:
@@ -59,6 +62,8 @@ def checked_table(X: Any, y: Any) -> FeatureTable:
         if name in names[:place]:
             raise FlowGradError(f"two columns are named {name!r}; rename one")
     columns = [_numbers(frame.iloc[:, place], name) for place, name in enumerate(names)]
+    if isinstance(y, pd.Series) and not y.index.equals(frame.index) and _same_labels(y.index, frame.index):
+        raise FlowGradError("y has the index of X in another order; give y.loc[X.index], or y.to_numpy() if rows match")
     target = _target(y, len(frame))
     varies = [not _constant(column) for column in columns]
     kept = tuple(name for name, used in zip(names, varies, strict=True) if used)
@@ -96,18 +101,30 @@ def _numbers(column: pd.Series, name: str) -> Floats:
             f"column {name!r} is infinite in {len(endless)} of {len(values)} rows (the first: "
             f"{column.index[endless[0]]}); replace it by a number, or leave the column out"
         )
+    _check_size(values, f"column {name!r}")
     return values
 
 
+def _check_size(values: Floats, name: str) -> None:
+    size = np.abs(values).max(initial=0.0)
+    if size > _LARGEST or 0 < size < 1 / _LARGEST:
+        raise FlowGradError(f"{name} has values up to {size:.3g}, whose squares no float holds; give it in other units")
+
+
+def _same_labels(one: pd.Index, other: pd.Index) -> bool:
+    return bool(one.is_unique and len(one) == len(other) and one.isin(other).all())
+
+
 def _target(y: Any, rows: int) -> Floats:
-    try:
-        target = np.asarray(y, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise FlowGradError("y holds no numbers; code two classes as 0 and 1") from error
-    if target.shape != (rows,):
-        raise FlowGradError(f"y has the shape {target.shape}; X has {rows} rows")
+    if np.shape(y) != (rows,):
+        raise FlowGradError(f"y has the shape {np.shape(y)}; X has {rows} rows")
+    given = pd.Series(y).infer_objects()
+    if not pd.api.types.is_numeric_dtype(given) or pd.api.types.is_complex_dtype(given):
+        raise FlowGradError(f"y holds {given.dtype}, not numbers; code two classes as 0 and 1")
+    target = given.to_numpy(dtype=float, na_value=np.nan)
     if not np.isfinite(target).all():
         raise FlowGradError("y holds NaN or infinity; leave out the rows without a target")
+    _check_size(target, "y")
     if _constant(target):
         raise FlowGradError(f"y holds nothing but {target[0]:.6g}; one class alone leaves nothing to explain")
     return target

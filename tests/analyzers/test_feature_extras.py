@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flowgrad import FeatureAnalyzer
+from flowgrad import FeatureAnalyzer, FlowGradError
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,14 @@ def test_the_picture_repeats_byte_for_byte(analyzer, ending, tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert len(paths[0].read_bytes()) > 3000
     assert plt.get_fignums() == open_before
+
+
+def test_without_a_pair_there_is_no_picture(tmp_path):
+    """Of columns that exclude each other, the product is 0 everywhere: an empty picture was drawn, with warnings."""
+    kind = np.arange(90) % 3
+    X = pd.DataFrame({"a": kind == 0, "b": kind == 1})
+    with pytest.raises(FlowGradError, match="no product of two columns can be told from the columns themselves"):
+        FeatureAnalyzer(X, np.random.default_rng(0).normal(size=90)).plot_interactions(tmp_path / "x.png")
 
 
 def test_the_picture_names_the_columns_of_the_strongest_pairs(analyzer, tmp_path):
