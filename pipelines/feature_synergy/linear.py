@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,16 +13,18 @@ from datasets.tables import TEST, TRAIN
 from flowgrad.analyzers import FeatureAnalyzer, FeatureProof
 from flowgrad.statistics import OBSERVATION_COLUMNS, Comparison, holm
 from pipelines.boosting.columns import ANALYZER, without_gaps
-from pipelines.boosting.data import Part, TableData
+from pipelines.boosting.data import TableData
 from pipelines.evaluation import higher_is_better
 
 COLUMNS = ("seed", "terms", "n", "df_diff", "df_resid", "f", "p", "p_adjusted", "partial_eta2", "r2_adjusted",
            "r2_adjusted_terms", "gain", "random_gain", "random_significant", "verdict")  # fmt: skip
 HALF = 0.5
-"""Share of the rows that the test halves of two seeds have in common, on average."""
+"""Share of the rows that two seeds test on which they have in common, on average: each takes a half of them."""
 COMPARISON = Comparison("terms_vs_columns", "columns", "terms", "linear models")
 METRICS = ("r2_adjusted", "rmse")
-"""On the half that tested; on the later rows of the table's test part."""
+"""On the half that tested; on half of the later rows, or of their groups, in the table's test part. All seeds on all of
+these would differ by their terms alone, and a test over seeds would take the test rows for all that there could be.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Trial:
 
     proof: FeatureProof
     rmse_columns: float
-    """On the test part, of a linear model of the columns."""
+    """On half of the test part, of a linear model of the columns."""
     rmse_terms: float
     """Of the same with the terms; NaN where there is none."""
 
@@ -47,8 +49,8 @@ class Task:
 
 
 def prove(task: Task, data: TableData) -> Trial:
-    """One seed, on all training rows of the table."""
-    train, test = (_part(data, which) for which in (TRAIN, TEST))
+    """One seed, on all training rows of the table, and half of its test rows."""
+    train, test = replace(data, keep=1.0).part(TRAIN, task.seed), replace(data, keep=HALF).part(TEST, task.seed)
     part = without_gaps(train)
     analyzer = FeatureAnalyzer(part.features, part.target, name=ANALYZER, seed=task.seed)
     proof = analyzer.prove(top=task.top, draws=task.draws, alpha=task.alpha)
@@ -90,7 +92,9 @@ def term_table(trials: Sequence[Trial]) -> pd.DataFrame:
 
 
 def observation_table(trials: Sequence[Trial], experiment: str) -> pd.DataFrame:
-    """Arms `columns` and `terms`; columns `OBSERVATION_COLUMNS`. A seed without a term has the same in both."""
+    """Arms `columns` and `terms`; columns `OBSERVATION_COLUMNS`. A seed without a term has nothing to compare, and no
+    line: what is compared are terms that were found.
+    """
     lines = []
     for trial in trials:
         joint, seed = trial.proof.joint, trial.proof.seed
@@ -102,11 +106,6 @@ def observation_table(trials: Sequence[Trial], experiment: str) -> pd.DataFrame:
         }  # fmt: skip
         lines += [(experiment, arm, seed, metric, v, higher_is_better(metric)) for (arm, metric), v in values.items()]
     return pd.DataFrame(lines, columns=list(OBSERVATION_COLUMNS))
-
-
-def _part(data: TableData, which: int) -> Part:
-    rows = np.flatnonzero(data.table.parts == which)
-    return Part(data.table.features.iloc[rows], data.table.targets[data.target][rows])
 
 
 def _rmse(

@@ -77,10 +77,21 @@ def test_a_planted_product_is_proven_on_the_other_half_and_on_later_rows():
     assert gain.to_numpy() == pytest.approx(table["gain"])
 
 
+def test_each_seed_is_held_to_later_rows_of_its_own():
+    """All seeds were held to the same later rows: where they chose the same terms their differences were one number,
+    and a test over seeds confirmed what one draw of test rows had given.
+    """
+    one, other = (prove(Task(seed, top=1, draws=1, alpha=0.05), table_of(1.0)) for seed in (1, 2))
+    assert [s.name for s in one.proof.suggestions] == [s.name for s in other.proof.suggestions] == ["a * b"]
+    assert one.rmse_columns != other.rmse_columns
+    assert one.rmse_terms - one.rmse_columns != other.rmse_terms - other.rmse_columns
+
+
 def test_without_an_interaction_nothing_is_confirmed():
     trials = [prove(Task(seed, top=3, draws=5, alpha=0.05), table_of(0.0)) for seed in (1, 2)]
     table = synergy_table(trials, 0.05)
     assert (table["verdict"] == "inconclusive").all()
+    assert table.loc[table["terms"] == 0, "random_gain"].isna().all()  # it was told as 0
     assert table["p_adjusted"].isna().all() or (table["p_adjusted"] >= 0.05).all()
 
 
