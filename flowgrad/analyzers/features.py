@@ -268,7 +268,6 @@ class FeatureAnalyzer(Subject):
             "control_gain": proof.control_gain,
             "joint_f": float("nan") if joint is None else joint.f,
             "joint_p": proof.p,
-            "redundant": float((np.abs(r) > features.TWINS).sum()),
             "clusters": float(clusters.nunique()),
             "clustered_share": float((sizes > 1).mean()),
         }

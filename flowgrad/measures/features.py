@@ -22,13 +22,12 @@ MEASURES = (
     Measure("control_gain", "r2", "Median of that gain for as many products of pairs drawn at random."),
     Measure("joint_f", "ratio", "F of all that was selected together, on the other half."),
     Measure("joint_p", "p", "Larger p-value of that F-test and of its heteroscedasticity-consistent form (HC3)."),
-    Measure("redundant", "count", "Columns that repeat an earlier one: of a correlation above .98 in size."),
     Measure("clusters", "count", "Groups of columns alike, of a mean correlation of .7 or more in size."),
     Measure("clustered_share", "share", "Share of the columns that have another in their group."),
     Measure("f", "ratio", "Partial F of the suggestion on the other half.", per_row=True),
     Measure("p_adjusted", "p", "Its p-value, Holm-adjusted over the suggestions.", per_row=True),
     Measure("partial_eta2", "share", "Share of what the others leave unexplained that it explains.", per_row=True),
-    Measure("vif", "ratio", "Variance of the suggestion over what the columns' curves leave of it.", per_row=True),
+    Measure("vif", "ratio", "Its variance over what the curves and the other suggestions leave of it.", per_row=True),
     Measure(
         "twin_correlation",
         "correlation",
@@ -39,7 +38,8 @@ MEASURES = (
 )
 
 TWINS = 0.98
-"""Correlation, in size, above which a column repeats another."""
+"""Correlation, in size, above which `redundant_features` lists a column, unless told otherwise; a report leaves that to
+a rule."""
 ALIKE = 0.7
 """Correlation, in size, at which columns make a group."""
 

@@ -1,17 +1,20 @@
 """FeatureAnalyzer: what it finds where something was put in, what it does not find where nothing was."""
 
 import math
+from importlib.resources import files
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.tree import DecisionTreeRegressor
 
 from flowgrad import FeatureAnalyzer, FlowGradError
 from flowgrad.analyzers import Suggestion
 from flowgrad.report import from_xml, validate
+from flowgrad.rules import RuleBook
 from flowgrad.statistics import nested_f
 
 NAMES = ["a", "b", "c", "two words", "e", "f"]
@@ -425,6 +428,17 @@ def test_every_measure_is_there(analyzer):
     assert analyzer.proof is analyzer.proof
 
 
+def test_a_rules_threshold_is_the_only_one():
+    """The analyzer counted repeats above .98 itself, so that a rule with another threshold on rows never fired."""
+    X, y = planted()
+    X["like a"] = X["a"] + 0.3 * np.random.default_rng(1).normal(size=len(X))
+    shipped = yaml.safe_load(files("flowgrad.conf.rules").joinpath("feature.yaml").read_text("utf-8"))
+    rule = shipped["redundant_features"] | {"rows": "twin_correlation > 0.9"}
+    found = FeatureAnalyzer(X, y, rules=RuleBook.from_mapping({"redundant_features": rule})).findings()
+    assert [list(finding.rows.index) for finding in found] == [["like a"]]
+    assert "REDUNDANT_FEATURES" not in [finding.type for finding in FeatureAnalyzer(X, y).findings()]
+
+
 def test_of_noise_the_report_is_healthy():
     X, rng = table(1, correlation=0)
     analyzer = FeatureAnalyzer(X, rng.normal(size=len(X)))
@@ -437,5 +451,6 @@ def test_columns_alike_are_told():
     X = X.assign(**{f"{name} again": X[name] * 2 for name in NAMES})
     found = {finding.type: finding for finding in FeatureAnalyzer(X, y).findings()}
     assert list(found["REDUNDANT_FEATURES"].rows.index) == [f"{name} again" for name in NAMES]
+    assert found["REDUNDANT_FEATURES"].premise.startswith("54.5% of the columns after the first")  # 6 of 11
     assert len(found["COLLINEAR_CLUSTER"].rows) == 12
     assert list(found) == ["FEATURE_SYNERGY", "REDUNDANT_FEATURES", "COLLINEAR_CLUSTER"]
