@@ -15,7 +15,7 @@ from flowgrad.analyzers.proof import FeatureProof, prove
 from flowgrad.analyzers.retraining import retrain, rmse
 from flowgrad.analyzers.suggesting import Suggestion, additive_model, rank_pairs, suggest
 from flowgrad.analyzers.table import FeatureTable, checked_table
-from flowgrad.analyzers.terms import INTERACTIONS, KINDS
+from flowgrad.analyzers.terms import INTERACTIONS, KINDS, Term
 from flowgrad.drawing import picture_path
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
@@ -173,7 +173,7 @@ class FeatureAnalyzer(Subject):
 
     def prove(
         self,
-        suggestions: Sequence[Suggestion] | None = None,
+        suggestions: Sequence[Term] | None = None,
         *,
         top: int = 10,
         draws: int = 20,
@@ -183,8 +183,8 @@ class FeatureAnalyzer(Subject):
         """Whether terms explain what no curve of a single column does, on rows that did not suggest them.
 
         Args:
-            suggestions: tested on all rows given here; they must come of other rows. None: up to `top` products and
-                ratios are selected on one random half, and tested on the other. Squares are curves of one column, and
+            suggestions: terms, tested on all rows given here; they must come of other rows. None: up to `top` products
+                and ratios are selected on one random half, and tested on the other. Squares are curves of one column, and
                 are tested where they are given.
             top: how many are selected.
             draws: of the control.
@@ -195,8 +195,8 @@ class FeatureAnalyzer(Subject):
             The proof. Where nothing passes the selection it has no suggestion, and its verdict is `inconclusive`.
 
         Raises:
-            FlowGradError: too few rows, a term of a column that is not there, an `alpha` outside (0, 1), or `draws`
-                below 0.
+            FlowGradError: too few rows, a term of a column that is not there, what is no term, an `alpha` outside
+                (0, 1), or `draws` below 0.
         """
         seed = self.seed if seed is None else seed
         if suggestions is not None:
@@ -208,7 +208,7 @@ class FeatureAnalyzer(Subject):
     def prove_by_retraining(
         self,
         make_model: Callable[[], Any],
-        suggestions: Sequence[Suggestion],
+        suggestions: Sequence[Term],
         *,
         splits: int = 10,
         test_share: float = 0.3,
@@ -231,7 +231,8 @@ class FeatureAnalyzer(Subject):
             seed: of the splits; None: the analyzer's.
 
         Raises:
-            FlowGradError: no suggestion, too few splits or rows, or differences that do not vary.
+            FlowGradError: no suggestion, one that has the name of a column, too few splits or rows, or differences that
+                do not vary.
         """
         return retrain(
             self._table.frame,

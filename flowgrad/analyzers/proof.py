@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flowgrad.analyzers.suggesting import Suggestion, check_level
+from flowgrad.analyzers.suggesting import check_level
 from flowgrad.analyzers.table import FeatureTable
-from flowgrad.analyzers.terms import LINEAR, compute
+from flowgrad.analyzers.terms import LINEAR, Term, check_terms, compute
 from flowgrad.errors import FlowGradError, StatisticsError
 from flowgrad.measures.additive import Curves, Floats
 from flowgrad.rules.suggestion import did_you_mean
@@ -28,7 +28,7 @@ class FeatureProof:
 
     seed: int
     """Of the halves and of the control."""
-    suggestions: tuple[Suggestion, ...]
+    suggestions: tuple[Term, ...]
     """What is tested."""
     selected_here: bool
     """True where they were selected on the one half of the rows and tested on the other; false where they were given,
@@ -46,7 +46,7 @@ class FeatureProof:
     curves and the other terms), verdict. NaN for a term that says nothing new on these rows."""
     control: tuple[NestedResult, ...] = field(repr=False)
     """The same for as many products of pairs drawn at random from those not suggested, as far as there are."""
-    untested: tuple[Suggestion, ...] = field(default=())
+    untested: tuple[Term, ...] = field(default=())
     """Sums and differences: a linear model has them, so that F has no degree of freedom. Prove them by retraining."""
 
     @property
@@ -69,7 +69,7 @@ class FeatureProof:
         return float(np.median([_gain(result) for result in self.control])) if self.control else 0.0
 
     @property
-    def proven(self) -> tuple[Suggestion, ...]:
+    def proven(self) -> tuple[Term, ...]:
         """Terms that hold one by one."""
         held = set(self.each.loc[self.each["verdict"] == "confirmed", "name"])
         return tuple(suggestion for suggestion in self.suggestions if suggestion.name in held)
@@ -86,7 +86,7 @@ def _gain(result: NestedResult) -> float:
 
 def prove(
     table: FeatureTable,
-    suggestions: Sequence[Suggestion],
+    suggestions: Sequence[Term],
     *,
     draws: int,
     alpha: float,
@@ -102,6 +102,7 @@ def prove(
         FlowGradError: a term of a column that is not there, too few rows, an alpha outside (0, 1), or draws below 0.
     """
     check_level(alpha)
+    check_terms(suggestions)
     if draws < 0:
         raise FlowGradError(f"draws={draws}: must be 0 or more")
     places = {name: place for place, name in enumerate(table.names)}
@@ -157,7 +158,7 @@ def _smaller_model(table: FeatureTable, straight: Sequence[int], divisors: Seque
         raise FlowGradError(f"the columns' curves cannot be tested against: {error}") from error
 
 
-def _values(suggestion: Suggestion, table: FeatureTable, places: dict[str, int]) -> Floats:
+def _values(suggestion: Term, table: FeatureTable, places: dict[str, int]) -> Floats:
     """The term, products of centred columns: beside the columns themselves that is the same term."""
     names = [name for name in (suggestion.first, suggestion.second) if name is not None]
     if any(name not in places for name in names):
@@ -180,7 +181,7 @@ def _fill(each: pd.DataFrame, lines: Sequence[int], found: AddedColumns, alpha: 
 def _control(
     smaller: SmallerModel,
     table: FeatureTable,
-    suggestions: Sequence[Suggestion],
+    suggestions: Sequence[Term],
     count: int,
     draws: int,
     alpha: float,

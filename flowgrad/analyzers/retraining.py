@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flowgrad.analyzers.terms import Term
+from flowgrad.analyzers.terms import Term, check_terms
 from flowgrad.errors import FlowGradError
 from flowgrad.statistics import TestResult, corrected_t
 
@@ -37,6 +37,10 @@ def retrain(
     """See `FeatureAnalyzer.prove_by_retraining`."""
     if not terms:
         raise FlowGradError("no suggestion is given; there is nothing to train with")
+    check_terms(terms)
+    for term in terms:
+        if term.name in frame:
+            raise FlowGradError(f"a column is named {term.name!r} already, which a term would replace; rename it")
     if splits < 2:
         raise FlowGradError(f"splits={splits}: a paired test needs 2 at least")
     tests = round(len(y) * test_share)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,7 +90,7 @@ def _is_binary(y: Floats) -> bool:
     return bool(np.isin(y, (0.0, 1.0)).all())
 
 
-def _missing(method: str, package: str, extra: str, error: ModuleNotFoundError) -> Any:
+def _missing(method: str, package: str, extra: str, error: ModuleNotFoundError) -> ImportError:
     if error.name is None or error.name.partition(".")[0] != package:
         return error
     return ImportError(f"method={method!r} needs {package}: pip install 'flowgrad[{extra}]'")

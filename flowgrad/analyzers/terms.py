@@ -48,6 +48,19 @@ class Term:
         return compute(self.kind, a, a if self.second is None else _column(frame, self.second))
 
 
+def check_terms(terms: Sequence[object]) -> None:
+    """Refuse what is no term, such as its name.
+
+    Raises:
+        FlowGradError: says how to make one.
+    """
+    for term in terms:
+        if not isinstance(term, Term):
+            raise FlowGradError(
+                f"suggestions: {term!r} is no term; use Term('product', 'a', 'b') or parse_term('a * b', columns)"
+            )
+
+
 def compute(kind: str, a: Floats, b: Floats) -> Floats:
     """The values of a term of this kind; `b` is not looked at for a square.
 

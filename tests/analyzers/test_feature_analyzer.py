@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.tree import DecisionTreeRegressor
 
 from flowgrad import FeatureAnalyzer, FlowGradError
-from flowgrad.analyzers import Suggestion
+from flowgrad.analyzers import Suggestion, Term
 from flowgrad.report import from_xml, validate
 from flowgrad.rules import RuleBook
 from flowgrad.statistics import nested_f
@@ -260,6 +260,14 @@ def test_a_sum_helps_a_tree_though_a_linear_model_has_it_already():
     assert linear.verdict == "inconclusive"
 
 
+def test_no_column_is_replaced_by_a_term_of_its_name():
+    """A column called 'a + b' that held something else was overwritten in the larger table alone."""
+    X, y = planted()
+    analyzer = FeatureAnalyzer(X.assign(**{"a + b": X["c"] ** 3}), y)
+    with pytest.raises(FlowGradError, match="a column is named 'a \\+ b' already, which a term would replace; rename"):
+        analyzer.prove_by_retraining(LinearRegression, [Term("sum", "a", "b")])
+
+
 def test_classifiers_are_judged_by_probabilities():
     X, y = planted()
 
@@ -331,6 +339,11 @@ def test_bad_tables_are_a_clear_error(message):
         (lambda a: a.suggest_features(alpha=5), "alpha=5: must lie between 0 and 1, e.g. 0.05"),
         (lambda a: a.prove(alpha=5), "alpha=5: must lie between 0 and 1, e.g. 0.05"),
         (lambda a: a.prove([Suggestion("product", "a", "b")], alpha=0), "alpha=0: must lie between 0 and 1"),
+        (
+            lambda a: a.prove(["a * b"]),
+            "suggestions: 'a \\* b' is no term; use Term\\('product', 'a', 'b'\\) or parse_term",
+        ),
+        (lambda a: a.prove_by_retraining(LinearRegression, ["a * b"]), "suggestions: 'a \\* b' is no term"),
         (lambda a: a.prove(draws=-1), "draws=-1: must be 0 or more"),
         (lambda a: a.plot_interactions("plot.png", columns=1), "columns=1: a pair has 2"),
         (lambda a: a.plot_interactions("plot.gif"), "path='plot.gif' must end in .png, .svg, .pdf"),
