@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from flowgrad.analyzers.proof import FeatureProof, prove
 from flowgrad.analyzers.retraining import retrain, rmse
 from flowgrad.analyzers.suggesting import Suggestion, additive_model, rank_pairs, suggest
-from flowgrad.analyzers.table import FeatureTable, checked_table
+from flowgrad.analyzers.table import checked_table
 from flowgrad.analyzers.terms import INTERACTIONS, KINDS, Term
 from flowgrad.drawing import picture_path
 from flowgrad.errors import FlowGradError
@@ -52,13 +52,24 @@ class FeatureAnalyzer(Subject):
     KIND = "feature"
     MEASURES = features.MEASURES
 
-    def __init__(self, X: Any, y: Any, *, name: str = "features", seed: int = 0, rules: RuleBook | None = None) -> None:
+    def __init__(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        groups: Any = None,
+        name: str = "features",
+        seed: int = 0,
+        rules: RuleBook | None = None,
+    ) -> None:
         """Check the table; nothing is computed yet.
 
         Args:
             X: a data frame, or an array of shape (rows, columns), whose columns are called x0, x1 and so on. Numbers or
                 truth values, none missing.
             y: shape (rows,): numbers or truth values, in the order of X's rows.
+            groups: shape (rows,): what each row belongs to, such as a user, where rows of one are alike. A group is in
+                one half whole, and p-values of `prove` are over groups. None: rows are independent.
             name: of the table; `layer` of the report.
             seed: of the halves that `prove` takes.
             rules: rule book to judge by; the shipped one if None.
@@ -66,11 +77,11 @@ class FeatureAnalyzer(Subject):
         Raises:
             FlowGradError: a column of text or categories, a value that is missing, infinite or too large to be squared,
                 two columns of one name, no column that varies, a target that is no number, not finite or has one value,
-                that is a column, or that has the index of X in another order.
+                that is a column, or that has the index of X in another order, groups that are missing.
         """
         super().__init__(name, rules)
         self.seed = seed
-        self._table = checked_table(X, y)
+        self._table = checked_table(X, y, groups)
         self.left_out = self._table.left_out
 
     def interactions(self, method: str = "partial_f", top: int = 20) -> pd.DataFrame:
@@ -184,8 +195,8 @@ class FeatureAnalyzer(Subject):
 
         Args:
             suggestions: terms, tested on all rows given here; they must come of other rows. None: up to `top` products
-                and ratios are selected on one random half, and tested on the other. Squares are curves of one column, and
-                are tested where they are given.
+                and ratios are selected on one random half, and tested on the other. Squares are curves of one column,
+                and are tested where they are given.
             top: how many are selected.
             draws: of the control.
             alpha: level of the tests, and false discovery rate of the selection.
@@ -201,7 +212,7 @@ class FeatureAnalyzer(Subject):
         seed = self.seed if seed is None else seed
         if suggestions is not None:
             return prove(self._table, suggestions, draws=draws, alpha=alpha, seed=seed, selected_here=False)
-        one, other = self._halves(seed)
+        one, other = self._table.halves(seed)
         found = suggest(one, INTERACTIONS, top, alpha)
         return prove(other, found, draws=draws, alpha=alpha, seed=seed, selected_here=True)
 
@@ -285,11 +296,6 @@ class FeatureAnalyzer(Subject):
     @cached_property
     def _correlations(self) -> Floats:
         return features.correlations(self._table.X)
-
-    def _halves(self, seed: int) -> tuple[FeatureTable, FeatureTable]:
-        order = np.random.default_rng(seed).permutation(len(self._table.y))
-        middle = len(order) // 2
-        return self._table.part(np.sort(order[:middle])), self._table.part(np.sort(order[middle:]))
 
 
 def _check_threshold(threshold: float) -> None:

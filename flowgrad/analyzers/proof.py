@@ -40,10 +40,10 @@ class FeatureProof:
     """All of them together, beside the curves of all columns (and 1/b, a curve too, where a ratio divides by b); None
     where nothing could be tested."""
     p_robust: float
-    """Of that by HC3, which holds under unequal variance; NaN without `joint`."""
+    """Of that by HC3, which holds under unequal variance, or by the jackknife over groups; NaN without `joint`."""
     each: pd.DataFrame
-    """A line a term: name, f, p (the larger of F's and HC3's), p_adjusted (Holm), partial_eta2, vif (these beside the
-    curves and the other terms), verdict. NaN for a term that says nothing new on these rows."""
+    """A line a term: name, f, p (the larger of F's and the robust test's), p_adjusted (Holm), partial_eta2, vif (these
+    beside the curves and the other terms), verdict. NaN for a term that says nothing new on these rows."""
     control: tuple[NestedResult, ...] = field(repr=False)
     """The same for as many products of pairs drawn at random from those not suggested, as far as there are."""
     untested: tuple[Term, ...] = field(default=())
@@ -51,7 +51,7 @@ class FeatureProof:
 
     @property
     def p(self) -> float:
-        """The larger of the p-values of F and of HC3; NaN where nothing was tested."""
+        """The larger of `joint.p` and `p_robust`; NaN where nothing was tested."""
         return float("nan") if self.joint is None else max(self.joint.p, self.p_robust)
 
     @property
@@ -153,7 +153,7 @@ def _smaller_model(table: FeatureTable, straight: Sequence[int], divisors: Seque
     if divisors:
         terms = np.column_stack([terms, compute("ratio", curves.scale[divisors], table.X[:, divisors])])
     try:
-        return SmallerModel(terms, table.y)
+        return SmallerModel(terms, table.y, table.groups)
     except StatisticsError as error:
         raise FlowGradError(f"the columns' curves cannot be tested against: {error}") from error
 

@@ -28,6 +28,8 @@ class FeatureTable:
     """Shape (rows,)."""
     left_out: tuple[str, ...] = ()
     """Columns that are constant."""
+    groups: NDArray[np.intp] | None = None
+    """Number of each row's group, shape (rows,); None where rows stand alone."""
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -45,10 +47,29 @@ class FeatureTable:
         if not varies.any() or _constant(y):
             raise FlowGradError(f"of {len(self.y)} rows, {len(rows)} at random are all alike; give more rows")
         names = np.array(self.names, dtype=object)
-        return FeatureTable(tuple(names[varies]), X[:, varies], y, (*self.left_out, *names[~varies]))
+        groups = None if self.groups is None else self.groups[rows]
+        return FeatureTable(tuple(names[varies]), X[:, varies], y, (*self.left_out, *names[~varies]), groups)
+
+    def halves(self, seed: int) -> tuple[FeatureTable, FeatureTable]:
+        """Two random halves of the rows, or of their groups.
+
+        Raises:
+            FlowGradError: as `part`; fewer than two groups.
+        """
+        rng = np.random.default_rng(seed)
+        if self.groups is None:
+            order = rng.permutation(len(self.y))
+            one = np.zeros(len(self.y), dtype=bool)
+            one[order[: len(order) // 2]] = True
+        else:
+            known = np.unique(self.groups)
+            if len(known) < 2:
+                raise FlowGradError("all rows are of one group; halves need two at least")
+            one = np.isin(self.groups, rng.permutation(known)[: len(known) // 2])
+        return self.part(np.flatnonzero(one)), self.part(np.flatnonzero(~one))
 
 
-def checked_table(X: Any, y: Any) -> FeatureTable:
+def checked_table(X: Any, y: Any, groups: Any = None) -> FeatureTable:
     """Columns and target as numbers.
 
     Raises:
@@ -71,7 +92,19 @@ def checked_table(X: Any, y: Any) -> FeatureTable:
         raise FlowGradError(f"every column is constant ({', '.join(names[:5])}); there is nothing to look at")
     numbers = np.column_stack([column for column, used in zip(columns, varies, strict=True) if used])
     _check_target_is_no_column(numbers, target, kept)
-    return FeatureTable(kept, numbers, target, tuple(n for n, used in zip(names, varies, strict=True) if not used))
+    left_out = tuple(name for name, used in zip(names, varies, strict=True) if not used)
+    return FeatureTable(kept, numbers, target, left_out, _groups(groups, len(frame)))
+
+
+def _groups(groups: Any, rows: int) -> NDArray[np.intp] | None:
+    if groups is None:
+        return None
+    if np.shape(groups) != (rows,):
+        raise FlowGradError(f"groups has the shape {np.shape(groups)}; X has {rows} rows")
+    codes, _ = pd.factorize(np.asarray(groups))
+    if (codes < 0).any():
+        raise FlowGradError(f"groups is missing in {int((codes < 0).sum())} of {rows} rows; give each row one")
+    return codes
 
 
 def _from_array(X: Any) -> pd.DataFrame:

@@ -21,7 +21,7 @@ MEASURES = (
     Measure("adjusted_r2_gain", "r2", "The same less that of the additive model."),
     Measure("control_gain", "r2", "Median of that gain for as many products of pairs drawn at random."),
     Measure("joint_f", "ratio", "F of all that was selected together, on the other half."),
-    Measure("joint_p", "p", "Larger p-value of that F-test and of its heteroscedasticity-consistent form (HC3)."),
+    Measure("joint_p", "p", "Larger p-value of that F-test and of its robust form (HC3; over groups, a jackknife)."),
     Measure("clusters", "count", "Groups of columns alike, of a mean correlation of .7 or more in size."),
     Measure("clustered_share", "share", "Share of the columns that have another in their group."),
     Measure("f", "ratio", "Partial F of the suggestion on the other half.", per_row=True),

@@ -31,7 +31,7 @@ class AddedColumn:
 
     f: float
     p: float
-    """The larger of the p-values of F and of HC3."""
+    """The larger of the p-values of F and of the robust test."""
     partial_eta2: float
     """Share of what all the others leave unexplained that it explains."""
     vif: float
@@ -44,25 +44,28 @@ class AddedColumns:
 
     nested: NestedResult
     p_robust: float
-    """Of the Wald test with the HC3 covariance (MacKinnon & White 1985, J. Econometrics 29:305), against F."""
+    """Of the Wald test against F, with the HC3 covariance (MacKinnon & White 1985, J. Econometrics 29:305); with
+    groups, that of the jackknife over them, and F of groups - 1 degrees of freedom.
+    """
     each: tuple[AddedColumn, ...]
     """In the order added."""
 
     @property
     def p(self) -> float:
-        """The larger of both: small only where neither the noise's variance nor a few rows made it so."""
+        """The larger of both: small only where neither the noise's variance nor a few rows or groups made it so."""
         return max(self.nested.p, self.p_robust)
 
 
 class SmallerModel:
     """An OLS model with an intercept that columns are added to."""
 
-    def __init__(self, columns: Floats, target: Floats) -> None:
+    def __init__(self, columns: Floats, target: Floats, groups: NDArray[np.intp] | None = None) -> None:
         """Fit it.
 
         Args:
             columns: shape (rows, columns), finite; those that others say already add nothing and do no harm.
             target: shape (rows,), finite.
+            groups: what each row belongs to, shape (rows,), where noise is alike in a group; None: rows stand alone.
 
         Raises:
             StatisticsError: a constant target, one that the columns explain without a rest, or too few rows.
@@ -83,6 +86,7 @@ class SmallerModel:
         self._rss = float(self._residual @ self._residual)
         self._total = float(((target - target.mean()) ** 2).sum())
         self._leverage = (self._q**2).sum(axis=1)
+        self._group = None if groups is None else np.unique(groups, return_inverse=True)[1]
         if self._rss <= 1e-20 * self._total:
             raise StatisticsError("the smaller model explains the target without a rest; is it in a column?")
 
@@ -101,7 +105,8 @@ class SmallerModel:
         """Whether columns of shape (rows, added) explain more than chance would.
 
         Raises:
-            StatisticsError: no column; one that the smaller model and those before it say already; too few rows.
+            StatisticsError: no column; one that the smaller model and those before it say already; too few rows or
+                groups.
         """
         if added.ndim != 2 or not added.shape[1]:
             raise StatisticsError("no column is added (df_diff = 0); give at least one that the smaller model lacks")
@@ -109,6 +114,9 @@ class SmallerModel:
         df = self._n - self._rank - k
         if df < 1:
             raise StatisticsError(f"{self._n} rows are too few for a model of {self._rank + k} terms")
+        df_robust = df if self._group is None else min(df, int(self._group.max()))
+        if df_robust < k:
+            raise StatisticsError(f"{df_robust + 1} groups are too few to test {k} columns together")
         q, r = np.linalg.qr(self._unit(added)[0])
         for place in np.flatnonzero(np.abs(np.diag(r)) <= _SPAN):
             raise StatisticsError(
@@ -135,13 +143,17 @@ class SmallerModel:
             cohen_f2=eta2 / (1 - eta2),
             verdict="confirmed" if p < alpha else "inconclusive",
         )
-        covariance = self._covariance(q, left)
+        covariance = (
+            self._covariance(q, left) if self._group is None else self._grouped_covariance(q, left, self._group)
+        )
         # Columns added at random may leave too little to say how they vary; pinv takes no inverse of that.
         wald = float(said @ np.linalg.pinv(covariance, hermitian=True) @ said)
-        p_robust = float(stats.f.sf(wald / k, k, df))
-        return AddedColumns(nested, p_robust, self._each(r, said, covariance, rss, df))
+        p_robust = float(stats.f.sf(wald / k, k, df_robust))
+        return AddedColumns(nested, p_robust, self._each(r, said, covariance, rss, df, df_robust))
 
-    def _each(self, r: Floats, said: Floats, covariance: Floats, rss: float, df: int) -> tuple[AddedColumn, ...]:
+    def _each(
+        self, r: Floats, said: Floats, covariance: Floats, rss: float, df: int, df_robust: int
+    ) -> tuple[AddedColumn, ...]:
         inverse = linalg.solve_triangular(r, np.eye(len(r)))
         weights = inverse @ said
         bread = (inverse**2).sum(axis=1)
@@ -150,7 +162,7 @@ class SmallerModel:
         for weight, unit, meat in zip(weights, bread, robust, strict=True):
             gain = float(weight**2 / unit)
             f = gain / (rss / df)
-            p = max(float(stats.f.sf(f, 1, df)), float(stats.f.sf(weight**2 / meat, 1, df)))
+            p = max(float(stats.f.sf(f, 1, df)), float(stats.f.sf(weight**2 / meat, 1, df_robust)))
             found.append(AddedColumn(f, p, gain / (rss + gain), float(unit)))
         return tuple(found)
 
@@ -161,6 +173,24 @@ class SmallerModel:
         without = np.where(free > _ALONE, left / np.maximum(free, _ALONE), np.sqrt(self._total) / _ALONE)
         scaled = q * without[:, None]
         return scaled.T @ scaled
+
+    def _grouped_covariance(self, q: Floats, left: Floats, group: NDArray[np.intp]) -> Floats:
+        """Jackknife over groups of the regression, on `q`, of what the smaller model leaves of the target (Bell &
+        McCaffrey 2002, Survey Methodology 28:169, as if the smaller model were known): sum of (b - b without g)^2.
+        """
+        count, k = int(group.max()) + 1, q.shape[1]
+        order = np.argsort(group, kind="stable")
+        starts = np.searchsorted(group[order], np.arange(count))
+        q = q[order]
+        scores = np.add.reduceat(q * left[order][:, None], starts)
+        own = np.add.reduceat((q[:, :, None] * q[:, None, :]).reshape(len(q), -1), starts).reshape(count, k, k)
+        values, vectors = np.linalg.eigh(np.eye(k) - own)
+        turned = np.einsum("gij,gi->gj", vectors, scores)
+        # A term that one group has to itself: what it would be without that group, nobody knows. It proves nothing.
+        free = values > _ALONE
+        moved = np.where(free, turned / np.where(free, values, 1.0), np.sqrt(self._total) / _ALONE)
+        change = np.einsum("gij,gj->gi", vectors, moved)
+        return change.T @ change
 
     def _unit(self, added: Floats) -> tuple[Floats, Floats]:
         """What the smaller model leaves of columns of length 1 about their mean, and their lengths (0: constant)."""

@@ -127,10 +127,44 @@ def test_the_proof_is_a_nested_f_test_of_rows_that_did_not_choose(analyzer):
 
 
 def test_the_halves_share_no_row_and_follow_the_seed(analyzer):
-    one, other = analyzer._halves(5)
+    one, other = analyzer._table.halves(5)
     assert sorted([*one.y, *other.y]) == sorted(analyzer._table.y)
     assert analyzer.prove(draws=1, seed=1).joint != analyzer.prove(draws=1, seed=2).joint
     assert analyzer.prove(draws=3, seed=1).control == analyzer.prove(draws=3, seed=1).control
+
+
+def test_groups_are_whole_and_rows_alike_prove_nothing():
+    """Rows of one group on both halves let what is true of 30 groups alone pass for what is true of all: a product of
+    two columns of the group, which meets the group's own level by chance, was proven in most tables.
+    """
+    verdicts = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        group = np.repeat(np.arange(30), 40)
+        X = pd.DataFrame(rng.normal(size=(30, 4))[group], columns=list("abcd")).assign(e=rng.normal(size=1200))
+        y = X["e"] + rng.normal(size=30)[group] + rng.normal(size=1200)
+        names = np.array([f"user {one}" for one in group])
+        grouped, rows = FeatureAnalyzer(X, y, groups=names, seed=seed), FeatureAnalyzer(X, y, seed=seed)
+        one, other = grouped._table.halves(seed)
+        assert not {*one.groups} & {*other.groups}
+        assert len({*one.groups}) == 15
+        verdicts.append([analyzer.prove(draws=1).verdict == "confirmed" for analyzer in (rows, grouped)])
+    by_rows, by_groups = np.sum(verdicts, axis=0)
+    assert by_rows >= 5
+    assert by_groups <= 1
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([1, 2], "groups has the shape \\(2,\\); X has 600 rows"),
+        ([None] + [1] * 599, "groups is missing in 1 of 600 rows"),
+        ([1] * 600, "all rows are of one group; halves need two at least"),
+    ],
+)
+def test_bad_groups(groups, message):
+    with pytest.raises(FlowGradError, match=message):
+        FeatureAnalyzer(*planted(), groups=groups).prove()
 
 
 def test_given_terms_are_tested_on_all_rows(analyzer):
