@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
+from flowgrad.analyzers import FeatureAnalyzer
 from flowgrad.analyzers.terms import Term, parse_term
 from flowgrad.errors import FlowGradError
 from pipelines.boosting.data import Part
@@ -43,7 +44,7 @@ def fed(part: Part, config: DictConfig) -> Part:
     features = part.features.copy()
     for term in terms:  # one may be made of those before it
         features[term.name] = term.values(features)
-    return Part(features.drop(columns=dropped), part.target)
+    return part._replace(features=features.drop(columns=dropped))
 
 
 def without_gaps(part: Part) -> Part:
@@ -51,7 +52,13 @@ def without_gaps(part: Part) -> Part:
     value is left out.
     """
     features = part.features.dropna(axis="columns", how="all")
-    return Part(features.fillna(features.median()), part.target)
+    return part._replace(features=features.fillna(features.median()))
+
+
+def analyzer_of(part: Part, seed: int) -> FeatureAnalyzer:
+    """Looks at the part's columns, gaps filled, and at its rows by group."""
+    whole = without_gaps(part)
+    return FeatureAnalyzer(whole.features, whole.target, groups=whole.groups, name=ANALYZER, seed=seed)
 
 
 def _terms(config: DictConfig, columns: Sequence[str]) -> list[Term]:

@@ -23,6 +23,8 @@ class Part(NamedTuple):
     """float64, shape (rows, columns)."""
     target: NDArray[np.float64]
     """Shape (rows,)."""
+    groups: NDArray[np.int64] | None = None
+    """What each row belongs to, shape (rows,); None where rows stand alone."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class TableData:
     def part(self, which: int, seed: int) -> Part:
         """The rows of a part (`datasets.tables.TRAIN`, ...) that this seed keeps."""
         rows = np.flatnonzero((self.table.parts == which) & self._kept(seed))
-        return Part(self.table.features.iloc[rows], self.table.targets[self.target][rows])
+        groups = None if self.table.groups is None else self.table.groups[rows]
+        return Part(self.table.features.iloc[rows], self.table.targets[self.target][rows], groups)
 
     def parts(self, seed: int) -> tuple[Part, Part, Part]:
         """Training, validation and test rows that this seed keeps: of one draw, so that groups stay whole."""

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from datasets.tables import TEST
-from flowgrad.analyzers import FeatureAnalyzer
 from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import BoostingTracker
-from pipelines.boosting.columns import ANALYZER, TRACKER, check_columns, fed, without_gaps
+from pipelines.boosting.columns import TRACKER, analyzer_of, check_columns, fed
 from pipelines.boosting.data import TableData, load_table
 from pipelines.boosting.faults import check_fault, inject
 from pipelines.boosting.models import Boosted, Library
@@ -118,7 +117,7 @@ class Boosting(Program):
             watching.observe_data(train.features, train.target, validation.features, validation.target)
         measured = [tracker.measurements()] if tracker is not None else []
         if watched and config.tracker.features:
-            measured.append(FeatureAnalyzer(*without_gaps(train), name=ANALYZER, seed=seed).measurements())
+            measured.append(analyzer_of(train, seed).measurements())
         return Trained(
             trained, trained.curves.get("train", ()), trained.curves["valid"], trained.rounds, tuple(measured)
         )

@@ -13,11 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from datasets.tables import TRAIN
-from flowgrad.analyzers import FeatureAnalyzer
 from flowgrad.errors import FlowGradError
 from flowgrad.statistics import significance
 from pipelines import closed_loop, console
-from pipelines.boosting.columns import ANALYZER, without_gaps
+from pipelines.boosting.columns import analyzer_of
 from pipelines.boosting.data import TableData
 from pipelines.boosting.program import Boosting
 from pipelines.checks import check_settings
@@ -87,9 +86,8 @@ def _linear(config: DictConfig, data: TableData, place: Path) -> pd.DataFrame:
         write_table(
             tests, place, "significance", [str(name) for name in tests if name not in ("experiment", "gap_closed")]
         )
-    part = without_gaps(data.part(TRAIN, config.seeds.diagnosis))
-    analyzer = FeatureAnalyzer(part.features, part.target, name=ANALYZER, seed=config.seeds.diagnosis)
-    analyzer.plot_interactions(place / "interactions.png")
+    seed = config.seeds.diagnosis
+    analyzer_of(data.part(TRAIN, seed), seed).plot_interactions(place / "interactions.png")
     return table
 
 

@@ -1,4 +1,4 @@
-"""The linear proof, seed by seed: terms are chosen on one half of the training rows and tested on the other."""
+"""The linear proof, seed by seed: terms are chosen on half of the training rows or groups, tested on the others."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pandas as pd
 import statsmodels.api as sm
 
 from datasets.tables import TEST, TRAIN
-from flowgrad.analyzers import FeatureAnalyzer, FeatureProof
+from flowgrad.analyzers import FeatureProof
 from flowgrad.statistics import OBSERVATION_COLUMNS, Comparison, holm
-from pipelines.boosting.columns import ANALYZER, without_gaps
+from pipelines.boosting.columns import analyzer_of, without_gaps
 from pipelines.boosting.data import TableData
 from pipelines.evaluation import higher_is_better
 
@@ -52,8 +52,7 @@ def prove(task: Task, data: TableData) -> Trial:
     """One seed, on all training rows of the table, and half of its test rows."""
     train, test = replace(data, keep=1.0).part(TRAIN, task.seed), replace(data, keep=HALF).part(TEST, task.seed)
     part = without_gaps(train)
-    analyzer = FeatureAnalyzer(part.features, part.target, name=ANALYZER, seed=task.seed)
-    proof = analyzer.prove(top=task.top, draws=task.draws, alpha=task.alpha)
+    proof = analyzer_of(train, task.seed).prove(top=task.top, draws=task.draws, alpha=task.alpha)
     later = test.features[list(part.features)].fillna(train.features.median())
     names = [suggestion.name for suggestion in proof.suggestions]
     terms, later_terms = ([s.values(frame) for s in proof.suggestions] for frame in (part.features, later))
@@ -63,9 +62,10 @@ def prove(task: Task, data: TableData) -> Trial:
 
 
 def synergy_table(trials: Sequence[Trial], alpha: float) -> pd.DataFrame:
-    """One line a seed, columns `COLUMNS`; p is the larger of F's and HC3's, adjusted by Holm over the seeds.
+    """One line a seed, columns `COLUMNS`; p is the larger of F's and the robust test's, by Holm over the seeds.
 
-    `random_gain` is the median, and `random_significant` the share, of as many products drawn at random.
+    `random_gain` is the median of as many products drawn at random, and `random_significant` the share of such draws
+    that F alone rejects: where it is large, significance says little, and the gain beside the random one more.
     """
     lines = []
     for trial in trials:

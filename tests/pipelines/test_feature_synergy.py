@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from datasets.tables import Table
 from flowgrad.__main__ import main as reports
 from flowgrad.errors import FlowGradError
 from flowgrad.report import read
-from pipelines.boosting.columns import check_columns, fed, without_gaps
+from pipelines.boosting.columns import analyzer_of, check_columns, fed, without_gaps
 from pipelines.boosting.data import Part, TableData
 from pipelines.feature_synergy.linear import Task, observation_table, prove, synergy_table
 
@@ -57,6 +59,18 @@ def test_terms_are_added_before_columns_are_dropped(composed):
 def test_columns_that_cannot_be(composed, columns, message):
     with pytest.raises(FlowGradError, match=message):
         check_columns(config_of(composed, **columns), ["a", "b"])
+
+
+def test_users_are_in_one_half_whole(composed):
+    """Rows of one user on both halves: what a column said of him was found on the one, and confirmed on the other."""
+    groups = np.repeat(np.arange(20), 75)
+    data = table_of(1.0)
+    data = replace(data, table=replace(data.table, groups=groups))
+    part = data.part(0, 1)
+    assert {*part.groups} == {*groups[:900]}
+    seen = fed(part, config_of(composed, added=["a * b"]))
+    one, other = analyzer_of(seen, 3)._table.halves(3)
+    assert not {*one.groups} & {*other.groups}
 
 
 def test_gaps_are_filled_by_the_median():
