@@ -1,0 +1,5 @@
+"""What pytest does not look into for doctests: modules of an extra that is not installed."""
+
+from importlib.util import find_spec
+
+collect_ignore = [] if find_spec("catboost") else ["flowgrad/trackers/catboost_callback.py"]
