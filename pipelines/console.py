@@ -30,6 +30,20 @@ def progress() -> Progress:
     )
 
 
+def print_table(table: pd.DataFrame, folder: Path, title: str | None = None) -> None:
+    """All of a table, rounded, and where its files are."""
+    shown = Table(box=box.SIMPLE_HEAD, title=title)
+    for name in table.columns:
+        shown.add_column(str(name), overflow="fold")
+    for _, line in rounded(table).iterrows():
+        shown.add_row(*(escape(value) for value in line))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    console.print(shown)
+    console.print(f" files: {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
 def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: Path) -> None:
     """What was wrong, what was changed, before and after, p, verdict, and where the files are."""
     console = Console()

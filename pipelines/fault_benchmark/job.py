@@ -10,11 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig
-from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
 
 from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
@@ -31,7 +27,7 @@ from pipelines.fault_benchmark.scores import share_interval
 from pipelines.fault_benchmark.scoring import by_setting, case_table, measure_table, rule_table, score_table
 from pipelines.planning import is_auto
 from pipelines.rule_book import rule_book
-from pipelines.tables import rounded, write_csv, write_table
+from pipelines.tables import write_csv, write_table
 from pipelines.targets import imported
 from pipelines.workers import cores, each
 
@@ -85,7 +81,8 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     write_table(by_setting(table), folder, "settings")
     if config.job.by_rule:
         write_table(rule_table(planned, found, ground), folder, "rules")
-    _print(scores, folder)
+    columns = [name for name in (*_SHOWN, "p") if name in scores and name not in ("true", "hits")]
+    console.print_table(scores[columns], folder)
 
 
 def _check_rules(config: DictConfig, book: RuleBook) -> None:
@@ -187,17 +184,3 @@ def _peer_available() -> bool:
     from pipelines.peer import peer_available  # takes torch, which boosters need not
 
     return peer_available()
-
-
-def _print(scores: pd.DataFrame, folder: Path) -> None:
-    columns = [name for name in (*_SHOWN, "p") if name in scores and name not in ("true", "hits")]
-    shown = Table(box=box.SIMPLE_HEAD)
-    for name in columns:
-        shown.add_column(name, overflow="fold")
-    for _, line in rounded(scores[columns]).iterrows():
-        shown.add_row(*(escape(line[name]) for name in columns))
-    terminal = Console()
-    if not terminal.is_terminal:
-        terminal.width = 160
-    terminal.print(shown)
-    terminal.print(f"files: {folder}", markup=False, highlight=False, soft_wrap=True)

@@ -10,11 +10,7 @@ from typing import TypeVar
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
-from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
 
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
@@ -36,7 +32,7 @@ from pipelines.feature_benchmark.scores import (
 )
 from pipelines.feature_benchmark.screening import PROVE, Screening, screen
 from pipelines.feature_benchmark.speed import Size, cost, peer_columns
-from pipelines.tables import rounded, write_csv, write_table
+from pipelines.tables import write_csv, write_table
 from pipelines.workers import alone, cores, each
 
 Given = TypeVar("Given")
@@ -102,7 +98,8 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     pooled = table["setting"].eq(ALL) | table["kind"].eq("speed")
     write_table(table[pooled], folder, "scores")
     write_table(table[~pooled], folder, "settings")
-    _print(table[pooled], folder)
+    names = [name for name in SHOWN if name not in ("setting", "rejections") and table.loc[pooled, name].notna().any()]
+    console.print_table(table.loc[pooled, names], folder)
 
 
 def _check(job: DictConfig) -> None:
@@ -160,17 +157,3 @@ def _speed(job: DictConfig, peer: bool, bar: Progress) -> list[dict]:
     bar.advance(task)
     looked_at = alone(peer_columns, size) if peer else None
     return speed_lines(size, ours, looked_at, job.limits)
-
-
-def _print(scores: pd.DataFrame, folder: Path) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    names = [name for name in SHOWN if name not in ("setting", "rejections") and scores[name].notna().any()]
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for _, line in rounded(scores[names]).iterrows():
-        table.add_row(*(escape(line[name]) for name in names))
-    terminal = Console()
-    if not terminal.is_terminal:
-        terminal.width = 140
-    terminal.print(table)
-    terminal.print(f"files: {folder}", markup=False, highlight=False, soft_wrap=True)

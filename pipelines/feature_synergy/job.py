@@ -7,10 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from datasets.tables import TRAIN
 from flowgrad.errors import FlowGradError
@@ -92,21 +88,12 @@ def _linear(config: DictConfig, data: TableData, place: Path) -> pd.DataFrame:
 
 
 def _print(table: pd.DataFrame, place: Path) -> None:
-    shown = Table(box=box.SIMPLE_HEAD, title="linear models: F-test on the half that did not choose the terms")
     columns = [str(name) for name in table if name not in ("df_resid", "partial_eta2")]
-    for name in columns:
-        shown.add_column(name, overflow="fold")
-    for _, line in rounded(table[columns]).iterrows():
-        shown.add_row(*(escape(line[name]) for name in columns))
-    terminal = Console()
-    if not terminal.is_terminal:
-        terminal.width = 160
-    terminal.print(shown)
+    title = "linear models: F-test on the half that did not choose the terms"
+    console.print_table(table[columns], place, title)
     tests = place / "significance.csv"
     for _, line in rounded(pd.read_csv(tests)).iterrows() if tests.exists() else ():
-        terminal.print(
+        print(
             f" {line['comparison']}: {line['metric']} {line['baseline']} -> {line['treated']} ({line['difference']} "
-            f"[{line['ci_low']}, {line['ci_high']}]), p {line['p_adjusted']}: {line['verdict']}",
-            markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
-    terminal.print(f" files: {place}", markup=False, highlight=False, soft_wrap=True)
+            f"[{line['ci_low']}, {line['ci_high']}]), p {line['p_adjusted']}: {line['verdict']}"
+        )
