@@ -155,7 +155,7 @@ class EmbeddingTracker(Tracker):
     def _weight(self) -> torch.Tensor:
         """Weights of the table, shape (rows, dim). Not a copy."""
         weight = self.layer.weight.detach()
-        began = (self._shape, self._dtype, self._lookups.counts.device)
+        began = (self._shape, self._dtype, self._lookups.device)
         now = (tuple(weight.shape), weight.dtype, weight.device)
         if now != began:
             was, is_now = (f"{shape} of {dtype} on {device}" for shape, dtype, device in (began, now))
@@ -173,7 +173,7 @@ class EmbeddingTracker(Tracker):
         # Looked up where it lies, which is a third of the cost; the layer may have been given another one.
         weight = self.layer._parameters["weight"]
         assert weight is not None
-        if weight.size(0) != self._shape[0] or ids.device != self._lookups.counts.device:
+        if weight.size(0) != self._shape[0] or ids.device != self._lookups.device:
             return  # `step` complains
         if ids.dim() != 1:
             ids = ids.reshape(-1)

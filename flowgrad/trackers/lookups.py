@@ -4,29 +4,68 @@ from __future__ import annotations
 
 import torch
 
+KEPT = 32_768
+"""Lookups that are kept before they are counted, at most. A count is one write at a random place of memory, and the
+training has driven what lay there out of the cache; counted together, the rows looked up often are fetched once."""
+
 
 class LookupCounter:
-    """Counts lookups by row, as they come: ids are not kept, for a loop may write its next batch over them."""
+    """Counts lookups by row. Ids are copied as they come, for a loop may write its next batch over them."""
 
     def __init__(self, rows: int, device: torch.device) -> None:
+        self.device = device
         # Written to here, so that the system hands out the memory now and not page by page while training runs.
-        self.counts = torch.empty(rows, dtype=torch.int32, device=device).zero_()
-        """Lookups of each row, shape (rows,)."""
+        self._counts = torch.empty(rows, dtype=torch.int32, device=device).zero_()
         self.total = 0
         """Lookups so far."""
-        self._ones = self.counts.new_ones(0)
+        self._kept = torch.empty(KEPT, dtype=torch.int64, device=device).zero_()
+        self._size = -1
+        """Lookups of the batches that are kept: all have as many."""
+        self._places: list[torch.Tensor] = []
+        """Where such batches go."""
+        self._filled = 0
+        """Places that hold one."""
+        self._one = self._counts.new_ones(1)
+
+    @property
+    def counts(self) -> torch.Tensor:
+        """Lookups of each row, shape (rows,). The counter goes on writing to it."""
+        self._count()
+        return self._counts
 
     def add(self, ids: torch.Tensor) -> None:
         """Note lookups of `ids`, int64 of shape (n,)."""
-        count = ids.numel()
-        self.total += count
-        if self.total > 2**31 - 1 and self.counts.dtype == torch.int32:
-            self.counts = self.counts.long()  # one row may have had them all
-        if count != self._ones.numel() or self._ones.dtype != self.counts.dtype:
-            self._ones = self.counts.new_ones(count)
-        self.counts.scatter_add_(0, ids, self._ones)
+        size = ids.numel()
+        self.total += size
+        if size != self._size:
+            self._make_places(size)
+        if not self._places:
+            self._write(ids)
+            return
+        self._places[self._filled].copy_(ids)
+        self._filled += 1
+        if self._filled == len(self._places):
+            self._count()
+
+    def _make_places(self, size: int) -> None:
+        self._count()
+        self._size = size
+        self._places = list(self._kept.split(size)[: KEPT // size]) if 0 < size <= KEPT else []
+
+    def _count(self) -> None:
+        if self._filled:
+            self._write(self._kept[: self._filled * self._size])
+            self._filled = 0
+
+    def _write(self, ids: torch.Tensor) -> None:
+        if self.total > 2**31 - 1 and self._counts.dtype == torch.int32:
+            self._counts = self._counts.long()  # one row may have had them all
+            self._one = self._counts.new_ones(1)
+        self._counts.scatter_add_(0, ids, self._one.expand(ids.numel()))
 
     def load(self, counts: torch.Tensor, total: int) -> None:
         """Go on from these counts."""
-        self.counts = counts.to(self.counts.device, copy=True)
+        self._filled = 0
+        self._counts = counts.to(self.device, copy=True)
+        self._one = self._counts.new_ones(1)
         self.total = total

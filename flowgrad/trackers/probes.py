@@ -78,6 +78,8 @@ class Probes:
         self._early_gradient: torch.Tensor | None = None
         """Of the lookups pending when a gradient last came: whether it, or one before, was other than zero there."""
         self._gradient_hook: RemovableHandle | None = None
+        self._marks = torch.empty(0, dtype=torch.uint8, device=device)
+        """A flag for each row, all 0 between calls; none before a sparse gradient was seen."""
 
     @property
     def pending(self) -> bool:
@@ -130,7 +132,7 @@ class Probes:
         """Look at the gradient as soon as it is there: some loops clear it before `close`."""
         if weight.grad is None:
             return
-        before, now = self._early_gradient, _has_gradient(weight.grad, self._ids())
+        before, now = self._early_gradient, self._has_gradient(weight.grad, self._ids())
         if before is not None:
             now[: len(before)] |= before
         self._early_gradient = now
@@ -145,7 +147,7 @@ class Probes:
         path = torch.linalg.vector_norm(change, dim=1, dtype=torch.float64)
         has_gradient = None
         if weight.is_leaf and weight.grad is not None:
-            has_gradient = _has_gradient(weight.grad, ids)
+            has_gradient = self._has_gradient(weight.grad, ids)
         panel = len(self._panel)
         self._close_panel(path, has_gradient, counts)
         ids, path = ids[panel:], path[panel:]
@@ -206,15 +208,21 @@ class Probes:
     def _ids(self) -> torch.Tensor:
         return self._pending[0].ids if len(self._pending) == 1 else torch.cat([probe.ids for probe in self._pending])
 
+    def _has_gradient(self, gradient: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Whether the gradient is other than zero at each of the rows `ids`, bool of shape (n,)."""
+        if not gradient.is_sparse:
+            return _not_zero(gradient.index_select(0, ids))
+        # A gradient that is never cleared still holds the rows of earlier batches; one row's parts count together.
+        # Marks cost in proportion to the lookups; to sort and search costs several times as much.
+        found, parts = gradient._indices()[0], _not_zero(gradient._values())
+        if not len(self._marks):
+            self._marks = torch.empty_like(self.looks, dtype=torch.uint8).zero_()
+        self._marks.scatter_reduce_(0, found, parts.to(torch.uint8), "amax")
+        marked = self._marks.index_select(0, ids) != 0
+        self._marks.index_fill_(0, found, 0)
+        return marked
 
-def _has_gradient(gradient: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Whether the gradient is other than zero at each of the rows `ids`, bool of shape (n,)."""
-    if not gradient.is_sparse:
-        return gradient.index_select(0, ids).abs().amax(dim=1) != 0  # NaN is not zero; `any` is many times slower
-    # A gradient that is never cleared still holds the rows of earlier batches; one row's parts count together.
-    found, values = gradient._indices()[0], gradient._values()
-    rows = ids.sort().values
-    place = torch.searchsorted(rows, found).clamp_(max=len(rows) - 1)
-    parts = (values.abs().amax(dim=1) != 0) & (rows[place] == found)
-    at_first = torch.zeros(len(rows), dtype=torch.int32, device=ids.device).scatter_add_(0, place, parts.int())
-    return at_first[torch.searchsorted(rows, ids)] != 0
+
+def _not_zero(rows: torch.Tensor) -> torch.Tensor:
+    """Which rows of shape (n, dim) have an entry other than zero. NaN is not zero; `any` is many times slower."""
+    return rows.abs().amax(dim=1) != 0
