@@ -353,7 +353,7 @@ class TaskSettings:
     target: str = MISSING
     """One of the table's targets."""
     kind: str = MISSING
-    """`regression` or `binary`."""
+    """`regression`, `binary` or `multiclass`."""
     metrics: list[str] = MISSING
     """Of `comparison.metrics`, unless it says otherwise; the first is also what validation goes by."""
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from flowgrad.analyzers import FeatureAnalyzer
 from flowgrad.analyzers.terms import Term, parse_term
 from flowgrad.errors import FlowGradError
-from pipelines.boosting.data import Part
+from pipelines.tabular.data import Part
 
 TRACKER = "booster"
 """Name of the tracker, whose findings name columns to drop."""

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from datasets import table_faults
 from flowgrad.errors import FlowGradError
-from pipelines.boosting.data import TableData
+from pipelines.tabular.data import TableData
 
 KINDS = (
     "leak", "leak_proxy", "target_encoding", "smoothed_encoding", "ids_in_order", "batch_codes", "dominant_column",

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from pandas import DataFrame
 
 from flowgrad.trackers import BoostingTracker
-from pipelines.boosting.data import Part
+from pipelines.tabular.data import Part
 
 
 @dataclass(frozen=True)

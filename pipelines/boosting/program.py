@@ -6,7 +6,6 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from datasets.tables import TEST
@@ -14,7 +13,6 @@ from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import BoostingTracker
 from pipelines.boosting.columns import TRACKER, analyzer_of, check_columns, fed
-from pipelines.boosting.data import TableData, load_table
 from pipelines.boosting.faults import check_fault, inject
 from pipelines.boosting.models import Boosted, Library
 from pipelines.evaluation import Evaluation
@@ -27,11 +25,12 @@ from pipelines.settings import (
     TableSettings,
     TaskSettings,
 )
+from pipelines.tabular.data import TableData, load_table
+from pipelines.tabular.scoring import METRICS, check_overlap, check_task, scores
 from pipelines.targets import target
 
-METRICS = {"regression": ("rmse", "mae"), "binary": ("auc", "logloss")}
-"""Kind of task -> what is evaluated."""
-
+_KINDS = ("regression", "binary")
+"""Of task."""
 _AT_LEAST = {"model.rounds": 1, "model.early_stopping_rounds": 0, "model.max_depth": 1, "tracker.window": 1}
 _NOT_NEGATIVE = ("model.min_child_weight", "model.reg_lambda")
 _SHARES = ("model.subsample", "model.column_share", "dataset.keep", "model.learning_rate")
@@ -62,14 +61,7 @@ class Boosting(Program):
         """As `Program.check`."""
         if config.fault is not None:
             check_fault(config)
-        if config.task.kind not in METRICS:
-            raise FlowGradError(f"task.kind={config.task.kind!r} is unknown; use {' or '.join(METRICS)}")
-        for metric in config.task.metrics:
-            if metric not in METRICS[config.task.kind]:
-                known = ", ".join(METRICS[config.task.kind])
-                raise FlowGradError(f"task.metrics names {metric!r}; task.kind={config.task.kind} gives {known}")
-        if not config.task.metrics:
-            raise FlowGradError("task.metrics is empty; validation goes by the first of them")
+        check_task(config, _KINDS)
         if not (isinstance(found := target(config, "model"), type) and issubclass(found, Library)):
             raise FlowGradError(f"model._target_={config.model._target_} is no booster; use model=xgboost or lightgbm")
         for key, least in _AT_LEAST.items():
@@ -83,17 +75,7 @@ class Boosting(Program):
             value = OmegaConf.select(config, key)
             if not 0 < value <= 1:
                 raise FlowGradError(f"{key}={value}: must be above 0 and at most 1")
-        self._check_comparison(config)
-
-    def _check_comparison(self, config: DictConfig) -> None:
-        keep, overlap = config.dataset.keep, config.comparison.overlap
-        if keep < 1 and overlap != keep:
-            raise FlowGradError(
-                f"comparison.overlap={overlap}: seeds that keep {keep:.0%} of the rows share as many; use "
-                "comparison=corrected_t, or keep all with dataset.keep=1"
-            )
-        if keep == 1 and overlap is not None:
-            raise FlowGradError("dataset.keep=1: every seed has the same rows, and no overlap; use comparison=paired_t")
+        check_overlap(config)
 
     def load(self, config: DictConfig) -> TableData:
         """A table, split, before any column is added or dropped."""
@@ -129,7 +111,7 @@ class Boosting(Program):
     def evaluate(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Evaluation:
         """On the test rows that the seed keeps."""
         test = fed(inject(config, data).data.part(TEST, seed), config)
-        return Evaluation(_scores(config.task.kind, test.target, trained.model.predict(test.features)), ())
+        return Evaluation(scores(config.task.kind, test.target, trained.model.predict(test.features)), ())
 
     def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
         """Evaluations by round, and the gain of each column by window."""
@@ -149,19 +131,3 @@ class Boosting(Program):
             "loss_first": trained.train_losses[0],
             "loss_last": trained.train_losses[-1],
         }
-
-
-def _scores(kind: str, target: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, float]:
-    from sklearn.metrics import log_loss, mean_absolute_error, roc_auc_score, root_mean_squared_error
-
-    if not np.isfinite(predicted).all():
-        return dict.fromkeys(METRICS[kind], math.nan)
-    if kind == "regression":
-        return {
-            "rmse": float(root_mean_squared_error(target, predicted)),
-            "mae": float(mean_absolute_error(target, predicted)),
-        }
-    return {
-        "auc": float(roc_auc_score(target, predicted)),
-        "logloss": float(log_loss(target, predicted, labels=[0, 1])),
-    }

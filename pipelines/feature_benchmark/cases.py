@@ -17,10 +17,10 @@ from datasets.null_tables import NULLS, make_null, permute
 from datasets.planted import SHAPES, Planted, plant, real_features, synthetic_features
 from flowgrad.errors import FlowGradError
 from flowgrad.rules.suggestion import did_you_mean
-from pipelines.boosting.data import TableData, load_table
 from pipelines.command_line import one_line
 from pipelines.composition import composed
 from pipelines.settings import ColumnsSettings, NullSettings, PlantedSettings
+from pipelines.tabular.data import TableData, load_table
 
 
 @dataclass(frozen=True)

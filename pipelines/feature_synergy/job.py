@@ -13,7 +13,6 @@ from flowgrad.errors import FlowGradError
 from flowgrad.statistics import significance
 from pipelines import closed_loop, console
 from pipelines.boosting.columns import analyzer_of
-from pipelines.boosting.data import TableData
 from pipelines.boosting.program import Boosting
 from pipelines.checks import check_settings
 from pipelines.feature_synergy.linear import (
@@ -28,6 +27,7 @@ from pipelines.feature_synergy.linear import (
 )
 from pipelines.program import program_of
 from pipelines.tables import rounded, write_csv, write_table
+from pipelines.tabular.data import TableData
 from pipelines.workers import cores, each
 
 LINEAR = "linear"

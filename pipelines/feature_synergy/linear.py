@@ -13,8 +13,8 @@ from datasets.tables import TEST, TRAIN
 from flowgrad.analyzers import FeatureProof
 from flowgrad.statistics import OBSERVATION_COLUMNS, Comparison, holm
 from pipelines.boosting.columns import analyzer_of, without_gaps
-from pipelines.boosting.data import TableData
 from pipelines.evaluation import higher_is_better
+from pipelines.tabular.data import TableData
 
 COLUMNS = ("seed", "terms", "n", "df_diff", "df_resid", "f", "p", "p_adjusted", "partial_eta2", "r2_adjusted",
            "r2_adjusted_terms", "gain", "random_gain", "random_significant", "verdict")  # fmt: skip

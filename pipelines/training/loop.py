@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from flowgrad.trackers import TrainingTracker
 from flowgrad.trackers.embedding import EmbeddingTracker
 from pipelines.data import Data, Examples
 from pipelines.models.factorization import MatrixFactorization
+from pipelines.optimizers import build_optimizer
 from pipelines.program import Trained
 from pipelines.targets import target
 from pipelines.training.faults import SIDES, inject
@@ -76,7 +76,7 @@ def train(
     course = TrainingTracker(
         target_variance=float(data.train.ratings.var()) if loss.of_ratings else None, l2_penalty=loss.l2
     )
-    optimizer = build_optimizer(config, model)
+    optimizer = build_optimizer(config, model.parameters())
     others = observers(model, optimizer) if observers else ()
     steps = _epochs(config, data, model, loss, order, optimizer, tuple(trackers.values()), others, course, meddlers)
     for meddler in meddlers:
@@ -103,31 +103,6 @@ def build_model(config: DictConfig, data: Data, generator: torch.Generator) -> M
         sparse=config.optimizer.sparse_gradients,
         generator=generator,
     )
-
-
-def build_optimizer(config: DictConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimizer that the `optimizer` node names.
-
-    Raises:
-        FlowGradError: a setting other than its default that the optimizer's class does not have.
-    """
-    cls = target(config, "optimizer")
-    accepted = inspect.signature(cls).parameters
-    settings = {"weight_decay": config.optimizer.weight_decay, "momentum": config.optimizer.momentum}
-    for name, value in settings.items():
-        if value and name not in accepted:
-            raise FlowGradError(f"optimizer.{name}={value}: {cls.__name__} has no {name}; set it to 0")
-    takes_sparse = cls in (torch.optim.SparseAdam, torch.optim.SGD, torch.optim.Adagrad)
-    if config.optimizer.sparse_gradients and not takes_sparse:
-        raise FlowGradError(
-            f"optimizer.sparse_gradients=true: {cls.__name__} takes dense gradients only; set it to false"
-        )
-    if cls is torch.optim.SparseAdam and not config.optimizer.sparse_gradients:
-        raise FlowGradError("optimizer.sparse_gradients=false: SparseAdam takes sparse gradients only; set it to true")
-    given = {name: value for name, value in settings.items() if name in accepted}
-    if "fused" in accepted and not config.optimizer.sparse_gradients:
-        given["fused"] = True  # one kernel a step instead of a dozen a parameter
-    return cls(model.parameters(), lr=config.optimizer.lr, **given)
 
 
 def _epochs(

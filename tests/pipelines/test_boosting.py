@@ -11,9 +11,9 @@ from datasets.tables import Table
 from flowgrad.__main__ import main as reports
 from flowgrad.errors import FlowGradError
 from flowgrad.report import read
-from pipelines.boosting.data import TableData
 from pipelines.checks import check_settings
 from pipelines.program import program_of
+from pipelines.tabular.data import TableData
 
 BOOSTING = "experiment=movielens_boosting"
 SMALL = [BOOSTING, "dataset=diabetes", "task=progression", "seeds.test=[1,2,3,4,5,6]", "workers=1", "tuned=null"]

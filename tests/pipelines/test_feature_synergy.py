@@ -13,8 +13,8 @@ from flowgrad.__main__ import main as reports
 from flowgrad.errors import FlowGradError
 from flowgrad.report import read
 from pipelines.boosting.columns import analyzer_of, check_columns, fed, without_gaps
-from pipelines.boosting.data import Part, TableData
 from pipelines.feature_synergy.linear import Task, observation_table, prove, synergy_table
+from pipelines.tabular.data import Part, TableData
 
 SYNERGY = "experiment=feature_synergy"
 SMALL = ["dataset=diabetes", "task=progression", "seeds.test=[101,102,103]", "workers=1", "tuned=null"]

@@ -1,4 +1,4 @@
-"""A table as a booster is fed: one target, and for each seed the rows that it keeps."""
+"""A table as a model is fed: one target, and for each seed the rows that it keeps."""
 
 from __future__ import annotations
 
@@ -97,4 +97,8 @@ def load_table(config: DictConfig) -> TableData:
     values = np.unique(table.targets[config.task.target])
     if config.task.kind == "binary" and not np.array_equal(values, [0, 1]):
         raise FlowGradError(f"task.kind=binary: target {config.task.target!r} holds more than 0 and 1")
+    if config.task.kind == "multiclass" and not np.array_equal(values, np.arange(len(values))):
+        raise FlowGradError(
+            f"task.kind=multiclass: target {config.task.target!r} is no whole number from 0 for each class"
+        )
     return TableData(table, config.task.target, settings.keep)

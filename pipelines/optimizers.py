@@ -1,0 +1,40 @@
+"""Optimizers, as the config names them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from flowgrad.errors import FlowGradError
+from pipelines.targets import target
+
+
+def build_optimizer(
+    config: DictConfig, parameters: Iterable[torch.nn.Parameter] | list[dict[str, Any]]
+) -> torch.optim.Optimizer:
+    """The optimizer that the `optimizer` node names, over parameters or groups of them.
+
+    Raises:
+        FlowGradError: a setting other than its default that the optimizer's class does not have.
+    """
+    cls = target(config, "optimizer")
+    accepted = inspect.signature(cls).parameters
+    settings = {"weight_decay": config.optimizer.weight_decay, "momentum": config.optimizer.momentum}
+    for name, value in settings.items():
+        if value and name not in accepted:
+            raise FlowGradError(f"optimizer.{name}={value}: {cls.__name__} has no {name}; set it to 0")
+    takes_sparse = cls in (torch.optim.SparseAdam, torch.optim.SGD, torch.optim.Adagrad)
+    if config.optimizer.sparse_gradients and not takes_sparse:
+        raise FlowGradError(
+            f"optimizer.sparse_gradients=true: {cls.__name__} takes dense gradients only; set it to false"
+        )
+    if cls is torch.optim.SparseAdam and not config.optimizer.sparse_gradients:
+        raise FlowGradError("optimizer.sparse_gradients=false: SparseAdam takes sparse gradients only; set it to true")
+    given = {name: value for name, value in settings.items() if name in accepted}
+    if "fused" in accepted and not config.optimizer.sparse_gradients:
+        given["fused"] = True  # one kernel a step instead of a dozen a parameter
+    return cls(parameters, lr=config.optimizer.lr, **given)

@@ -1,0 +1,1 @@
+"""Tables of features and targets, whatever is trained on them."""
