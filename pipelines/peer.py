@@ -148,7 +148,7 @@ class PeerTracker:
                     found[attribute] = read()
             for source, call in self._outputs().items():
                 with self._guarded(source):
-                    fired, says_healthy = _read(source, call())
+                    fired, says_healthy = read_output(source, call())
                     alerts += fired
                     healthy += [source] if says_healthy else []
         return PeerDiagnosis(**found, alerts=tuple(alerts), says_healthy=tuple(healthy), error="\n".join(self._errors))
@@ -240,7 +240,7 @@ _ACTION = re.compile(r"^\W+(?:Recommendation|Prescription): (?P<action>.+?)\s*$"
 _HEALTHY = re.compile(r"\[OK\]|No critical issues detected")
 
 
-def _read(source: str, text: str) -> tuple[list[PeerAlert], bool]:
+def read_output(source: str, text: str) -> tuple[list[PeerAlert], bool]:
     """The alerts that an output of the peer holds, and whether it says that all is healthy."""
     return _read_export(source, text) if source.endswith("export") else _read_report(source, text)
 

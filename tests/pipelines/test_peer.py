@@ -21,9 +21,9 @@ from pipelines.peer import (
     PeerAlert,
     PeerDiagnosis,
     PeerTracker,
-    _read,
     detects,
     peer_available,
+    read_output,
     rows_for,
 )
 
@@ -111,7 +111,7 @@ def test_a_missing_peer_names_the_extra(monkeypatch):
     ],
 )
 def test_reading_its_outputs(source, text, alerts, healthy):
-    fired, says_healthy = _read(source, text)
+    fired, says_healthy = read_output(source, text)
     assert [(a.type, a.action) for a in fired] == alerts
     assert {a.source for a in fired} <= {source}
     assert says_healthy is healthy
