@@ -387,6 +387,72 @@ class BoosterSettings(ModelSettings):
 
 
 @dataclass
+class NetworkSettings(ModelSettings):
+    """A network on the rows of a table."""
+
+    width: int = MISSING
+    """Units of every hidden layer; channels of a convolution."""
+    depth: int = MISSING
+    """Hidden layers."""
+    activation: str = "relu"
+    """A key of `pipelines.networks.models.ACTIVATIONS`."""
+    normalisation: str | None = None
+    """Before each activation: `batch`, `layer` or null."""
+    init: str = "kaiming"
+    """`kaiming`, `xavier` or `torch`; see `pipelines.networks.initialisation`."""
+    init_scale: float = 1.0
+    """Factor on the initial weights of the hidden layers."""
+    bias_init: float = 0.0
+    """Initial biases of the hidden layers."""
+    standardise: bool = True
+    """Whether inputs are shifted and scaled to mean 0 and deviation 1, by the training rows."""
+    residual: bool = False
+    """Whether a layer adds to what it is given, where shapes allow."""
+
+
+@dataclass
+class RecurrentSettings(NetworkSettings):
+    """A recurrent network on rows cut into pieces."""
+
+    cell: str = "gru"
+    """`rnn`, `gru` or `lstm`."""
+    steps: int = 8
+    """Pieces."""
+
+
+@dataclass
+class StudentSettings(ModelSettings):
+    """A network that learns from a teacher. Its layers: `user_emb` and `item_emb` (with `dim`), `fc1`, ..., `out`."""
+
+    _target_: str = "pipelines.distillation.students.build_student"
+    widths: list[int] = MISSING
+    """Units of each hidden layer."""
+    dim: int | None = None
+    """Columns of the embeddings; null: inputs are features."""
+    widened_layers: dict[str, list[str]] = MISSING
+    """Tracker -> layers that are as wide as the median of the others of their kind, and at least twice what they were."""
+
+
+@dataclass
+class TeacherSettings:
+    """What a student learns from: a network that is trained once and then belongs to the data."""
+
+    widths: list[int] = MISSING
+    """Units of each hidden layer."""
+    dim: int | None = None
+    """As `StudentSettings.dim`."""
+    lr: float = 0.001
+    """Of Adam."""
+    batch_size: int = MISSING
+    epochs: int = MISSING
+    """At most: it stops early."""
+    patience: int = 3
+    """Epochs."""
+    seed: int = 0
+    """Of weights and order; the same for every arm and seed of the student."""
+
+
+@dataclass
 class FactorizationSettings(ModelSettings):
     """Matrix factorisation."""
 
@@ -426,10 +492,27 @@ class LossSettings:
     """What is minimised."""
 
     _target_: str = MISSING
+
+
+@dataclass
+class FactorizationLossSettings(LossSettings):
+    """Of a factorisation: a data term and a penalty."""
+
     l2: float = 0.0
     """Squared norm of the rows of each example, averaged over the batch."""
     logq: float = 0.0
     """Strength of the log-Q correction of in-batch negatives, 0..1 (losses that take negatives only)."""
+
+
+@dataclass
+class DistillationLossSettings(LossSettings):
+    """Distance to the teacher's outputs and to the labels."""
+
+    _target_: str = "pipelines.distillation.losses.KnowledgeDistillation"
+    temperature: float = MISSING
+    """Divides the logits of both; of a single output, without effect."""
+    label_weight: float = MISSING
+    """Of the labels, 0..1; the teacher has the rest."""
 
 
 @dataclass
@@ -450,6 +533,39 @@ class BoostingSettings(TrainingSettings):
     """Tracker -> columns that are kept from the booster."""
     added_columns: dict[str, list[str]] = MISSING
     """Analyzer -> columns computed from others, such as `user_mean * item_mean`."""
+
+
+@dataclass
+class NetworkLoopSettings(TrainingSettings):
+    """Epochs of a torch optimizer on a network. Parameters are named by a prefix, such as `layers.0`."""
+
+    _target_: str = "pipelines.networks.program.Networks"
+    epochs: int = MISSING
+    """At most."""
+    batch_size: int = MISSING
+    early_stopping: bool = True
+    """Stop when the validation loss has not improved for `patience` epochs, and go back to the best weights."""
+    patience: int = 5
+    """Epochs."""
+    clip_norm: float | None = None
+    """Largest norm of the whole gradient; null: as it comes."""
+    frozen: list[str] = field(default_factory=list)
+    """Parameters that are not trained, on purpose: they ask for no gradient."""
+    left_out: list[str] = field(default_factory=list)
+    """Parameters that ask for a gradient and that the optimizer is not given: a mistake, to see whether it is found."""
+    layer_lr: dict[str, float] = field(default_factory=dict)
+    """Prefix -> factor on the learning rate."""
+    full_rate: dict[str, list[str]] = MISSING
+    """Tracker -> parameters that train at the full learning rate, whatever `left_out` and `layer_lr` say."""
+
+
+@dataclass
+class DistillationLoopSettings(NetworkLoopSettings):
+    """Epochs of a student. Layers are named as in `StudentSettings`."""
+
+    _target_: str = MISSING
+    unfrozen_layers: dict[str, list[str]] = MISSING
+    """Tracker -> layers that are trained, whatever `frozen` says."""
 
 
 @dataclass
@@ -477,7 +593,7 @@ class FaultSettings:
     """A known fault, put in to see whether it is found. No fix may touch it."""
 
     kind: str = MISSING
-    """See `pipelines/training/faults.py` and `pipelines/boosting/faults.py`."""
+    """See `faults.py` in `pipelines/training`, `pipelines/boosting` and `pipelines/distillation`."""
     strength: float = 0.0
     """What it means depends on the kind."""
     seed: int = 0
@@ -494,6 +610,13 @@ class RowFaultSettings(FaultSettings):
     """Of the rows with at least `least` training ratings."""
     least: int = 20
     """Training ratings."""
+
+
+@dataclass
+class LayerFaultSettings(FaultSettings):
+    """Damage to one layer of a student."""
+
+    layer: str = MISSING
 
 
 @dataclass
@@ -517,6 +640,22 @@ class BoostingTrackerSettings(TrackerSettings):
     """Rounds a window of the gains by column."""
     features: bool = False
     """Look for terms of two columns that are missing, too."""
+
+
+@dataclass
+class FlowTrackerSettings(TrackerSettings):
+    """The tensors of a network."""
+
+    schedule: int | None = None
+    """Look at every so-many-th step; null: by the tracker's own schedule."""
+
+
+@dataclass
+class DistillationTrackerSettings(TrackerSettings):
+    """The layers of a student."""
+
+    probe: int = MISSING
+    """Validation rows that both models are compared on, at most."""
 
 
 @dataclass
@@ -590,9 +729,11 @@ class Settings:
     dataset: DatasetSettings = MISSING
     task: TaskSettings | None = None
     """Tables only."""
+    teacher: TeacherSettings | None = None
+    """Distillation only."""
     model: ModelSettings = MISSING
     optimizer: OptimizerSettings | None = None
-    """Of a factorisation, as are sampler, loss and fault."""
+    """Of what torch trains. Sampler, loss and fault are a factorisation's."""
     sampler: SamplerSettings | None = None
     loss: LossSettings | None = None
     training: TrainingSettings = MISSING
@@ -632,16 +773,26 @@ def register() -> None:
         "small_table": SmallTableSettings,
         "task": TaskSettings,
         "factorization": FactorizationSettings,
+        "network": NetworkSettings,
+        "recurrent": RecurrentSettings,
         "booster": BoosterSettings,
+        "student": StudentSettings,
+        "teacher": TeacherSettings,
         "optimizer": OptimizerSettings,
         "sampler": SamplerSettings,
-        "loss": LossSettings,
+        "loss": FactorizationLossSettings,
+        "distillation_loss": DistillationLossSettings,
         "loop": LoopSettings,
+        "distillation_loop": DistillationLoopSettings,
+        "network_loop": NetworkLoopSettings,
         "boosting": BoostingSettings,
         "fault": RowFaultSettings,
+        "layer_fault": LayerFaultSettings,
         "column_fault": ColumnFaultSettings,
         "embedding_tracker": EmbeddingTrackerSettings,
+        "flow_tracker": FlowTrackerSettings,
         "boosting_tracker": BoostingTrackerSettings,
+        "distillation_tracker": DistillationTrackerSettings,
         "comparison": ComparisonSettings,
     }.items():
         store.store(group="types", name=name, node=node)

@@ -1,0 +1,1 @@
+"""Neural networks on tables: perceptrons, small convolutional and recurrent networks."""

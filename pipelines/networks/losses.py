@@ -1,0 +1,67 @@
+"""What a network minimises, by kind of task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipelines.networks.data import Rows
+
+
+class Loss(ABC):
+    """Mean loss of a batch; `fit` takes any."""
+
+    @abstractmethod
+    def of(self, model: nn.Module, batch: Rows) -> Tensor:
+        """Scalar, with its graph."""
+
+    def held_out(self, model: nn.Module, rows: Rows) -> float:
+        """Mean loss of rows that are not trained on, the model in evaluation mode."""
+        model.eval()
+        with torch.no_grad():
+            return float(self.of(model, rows))
+
+
+class SquaredError(Loss):
+    """Mean squared error."""
+
+    def of(self, model: nn.Module, batch: Rows) -> Tensor:
+        """As `Loss.of`."""
+        return functional.mse_loss(model(batch.inputs)[:, 0], batch.target)
+
+
+class BinaryCrossEntropy(Loss):
+    """Log-loss of one logit."""
+
+    def of(self, model: nn.Module, batch: Rows) -> Tensor:
+        """As `Loss.of`."""
+        return functional.binary_cross_entropy_with_logits(model(batch.inputs)[:, 0], batch.target)
+
+
+class CrossEntropy(Loss):
+    """Log-loss of a logit a class."""
+
+    def of(self, model: nn.Module, batch: Rows) -> Tensor:
+        """As `Loss.of`."""
+        return functional.cross_entropy(model(batch.inputs), batch.target)
+
+
+LOSSES: dict[str, type[Loss]] = {
+    "regression": SquaredError,
+    "binary": BinaryCrossEntropy,
+    "multiclass": CrossEntropy,
+}
+"""Kind of task -> loss."""
+
+
+def predicted(kind: str, model: nn.Module, inputs: Tensor) -> Tensor:
+    """Values, probabilities of class 1 (shape (rows,)), or of each class (shape (rows, classes)); float64."""
+    model.eval()
+    with torch.no_grad():
+        outputs = model(inputs).double()
+    if kind == "multiclass":
+        return outputs.softmax(dim=1)
+    return outputs[:, 0].sigmoid() if kind == "binary" else outputs[:, 0]

@@ -1,0 +1,188 @@
+"""Neural networks on tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from datasets.tables import TEST
+from flowgrad.errors import FlowGradError
+from pipelines.evaluation import Evaluation
+from pipelines.networks.data import Preparation
+from pipelines.networks.initialisation import INITS
+from pipelines.networks.loop import Watcher, fit
+from pipelines.networks.losses import LOSSES, predicted
+from pipelines.networks.models import ACTIVATIONS, NORMALISATIONS, Network, build_network
+from pipelines.networks.parameters import check_rates, freeze, groups
+from pipelines.optimizers import build_optimizer
+from pipelines.program import Program, Trained
+from pipelines.settings import (
+    FlowTrackerSettings,
+    NetworkLoopSettings,
+    NetworkSettings,
+    OptimizerSettings,
+    TableSettings,
+    TaskSettings,
+)
+from pipelines.tabular.data import TableData, load_table
+from pipelines.tabular.scoring import METRICS, check_overlap, check_task, scores
+from pipelines.targets import target
+
+TRACKER = "model"
+"""Name of the tracker, under which findings list parameters."""
+
+ObserverFactory = Callable[[Network, torch.optim.Optimizer], Sequence[Watcher]]
+_INIT, _ORDER = 2, 3
+"""Streams of a seed, beside that of the rows that it keeps (0)."""
+_AT_LEAST = {
+    "model.width": 1, "model.depth": 1, "training.epochs": 1, "training.batch_size": 1, "training.patience": 1,
+}  # fmt: skip
+_NOT_NEGATIVE = ("model.init_scale", "optimizer.weight_decay", "optimizer.momentum")
+_ABOVE_0 = ("optimizer.lr", "training.clip_norm")
+_ONE_OF: dict[str, Sequence[str | None]] = {
+    "model.activation": tuple(ACTIVATIONS), "model.normalisation": NORMALISATIONS, "model.init": INITS,
+}  # fmt: skip
+
+
+class Networks(Program):
+    """A table, trained in epochs by a torch optimizer; watched by `FlowTracker`."""
+
+    SUBJECTS = ("flow",)
+    TREATABLE = ("model", "optimizer", "training")
+    PACKAGES = ("torch",)
+    STEP = "epoch"
+    NODES: ClassVar = {
+        "dataset": (TableSettings, "dataset=digits"),
+        "task": (TaskSettings, "task=digit"),
+        "model": (NetworkSettings, "model=mlp"),
+        "optimizer": (OptimizerSettings, "optimizer=adam"),
+        "sampler": None,
+        "loss": None,
+        "fault": None,
+        "training": (NetworkLoopSettings, "training=network"),
+        "tracker": (FlowTrackerSettings, "tracker=flow"),
+    }
+
+    def check(self, config: DictConfig) -> None:
+        """As `Program.check`."""
+        check_task(config)
+        if not (isinstance(found := target(config, "model"), type) and issubclass(found, Network)):
+            raise FlowGradError(
+                f"model._target_={config.model._target_} is no network; use model=mlp, cnn or recurrent"
+            )
+        for key, least in _AT_LEAST.items():
+            if (value := OmegaConf.select(config, key)) < least:
+                raise FlowGradError(f"{key}={value}: must be at least {least}")
+        for key in _NOT_NEGATIVE:
+            value = OmegaConf.select(config, key)
+            if not (math.isfinite(value) and value >= 0):
+                raise FlowGradError(f"{key}={value}: must be a finite number of at least 0")
+        for key in _ABOVE_0:
+            value = OmegaConf.select(config, key)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise FlowGradError(f"{key}={value}: must be a finite number above 0")
+        for key, choices in _ONE_OF.items():
+            if (value := OmegaConf.select(config, key)) not in choices:
+                known = ", ".join("null" if choice is None else choice for choice in choices)
+                raise FlowGradError(f"{key}={value!r} is unknown; use one of {known}")
+        if not 0 < config.dataset.keep <= 1:
+            raise FlowGradError(f"dataset.keep={config.dataset.keep}: must be above 0 and at most 1")
+        if not math.isfinite(config.model.bias_init):
+            raise FlowGradError(f"model.bias_init={config.model.bias_init}: must be a finite number")
+        if config.optimizer.sparse_gradients:
+            raise FlowGradError("optimizer.sparse_gradients=true: a network's gradients are dense; set it to false")
+        check_rates(config.training, (TRACKER,))
+        check_overlap(config)
+
+    def load(self, config: DictConfig) -> TableData:
+        """A table, split."""
+        data = load_table(config)
+        # Refused here, before anything is trained: sizes and names that do not fit the network.
+        network = _network(config, data, torch.Generator().manual_seed(0))
+        freeze(network, config.training)
+        groups(network, config.training, config.optimizer.lr, TRACKER)
+        return data
+
+    def train(
+        self,
+        config: DictConfig,
+        data: TableData,
+        seed: int,
+        *,
+        watched: bool = False,
+        observers: ObserverFactory | None = None,
+    ) -> Trained:
+        """Epochs on the rows that the seed keeps. Initial weights and order of the rows draw on streams of their own,
+        so that two configs of one seed share what they can.
+
+        `observers` makes further watchers from the network and its optimizer.
+        """
+        torch.set_num_threads(config.training.threads)
+        init, order = (_generator(seed, stream) for stream in (_INIT, _ORDER))
+        parts = data.parts(seed)
+        preparation = _preparation(config, data, seed)
+        train, validation = (preparation.rows(part) for part in parts[:2])
+        network = _network(config, data, init)
+        freeze(network, config.training)
+        optimizer = build_optimizer(config, groups(network, config.training, config.optimizer.lr, TRACKER))
+        watchers = list(observers(network, optimizer)) if observers else []
+        tracker = None
+        if watched:
+            from flowgrad.trackers.flow import FlowTracker
+
+            tracker = FlowTracker(network, optimizer, name=TRACKER, schedule=config.tracker.schedule)
+        if tracker is not None:
+            tracker.observe_inputs(train.inputs)
+            watchers.append(tracker)
+        loss = LOSSES[config.task.kind]()
+        fitted = fit(network, loss, optimizer, train, validation, config.training, order, watchers)
+        measured = []
+        if tracker is not None:
+            measured.append(tracker.measurements())
+            tracker.detach()
+        return Trained(network, fitted.train_losses, fitted.validation_losses, fitted.steps, tuple(measured))
+
+    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+        """Of the kind of task."""
+        return METRICS[config.task.kind]
+
+    def evaluate(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Evaluation:
+        """On the test rows that the seed keeps."""
+        test = data.part(TEST, seed)
+        outputs = predicted(config.task.kind, trained.model, _preparation(config, data, seed).rows(test).inputs)
+        return Evaluation(scores(config.task.kind, test.target, outputs.numpy()), ())
+
+    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
+        """Network, optimizer, and the losses' ends."""
+        return {
+            "network": config.model._target_.rpartition(".")[2],
+            "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+            "optimizer": config.optimizer._target_.rpartition(".")[2],
+            "lr": config.optimizer.lr,
+            "batch_size": config.training.batch_size,
+            "epochs": len(trained.train_losses),
+            "steps": trained.steps,
+            "loss_first": trained.train_losses[0],
+            "loss_last": trained.train_losses[-1],
+        }
+
+
+def _network(config: DictConfig, data: TableData, generator: torch.Generator) -> Network:
+    classes = len(np.unique(data.table.targets[data.target])) if config.task.kind == "multiclass" else 1
+    return build_network(config, len(data.columns), classes, generator)
+
+
+def _preparation(config: DictConfig, data: TableData, seed: int) -> Preparation:
+    return Preparation.of(
+        data.parts(seed)[0], standardise=config.model.standardise, classes=config.task.kind == "multiclass"
+    )
+
+
+def _generator(seed: int, stream: int) -> torch.Generator:
+    drawn = np.random.SeedSequence(seed, spawn_key=(stream,)).generate_state(1)[0]
+    return torch.Generator().manual_seed(int(drawn))
