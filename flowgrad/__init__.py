@@ -1,11 +1,12 @@
 """FlowGrad finds the silent failures of a training run, prescribes a fix and proves whether it helped.
 
-`EmbeddingTracker` needs torch and `FeatureAnalyzer` statsmodels; both are imported when they are first asked for.
+The trackers of networks need torch and `FeatureAnalyzer` statsmodels; both are imported when they are first asked for.
 `BoostingTracker` needs neither xgboost nor lightgbm until it is asked for a callback of theirs.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flowgrad.errors import FlowGradError, ReportError, RuleError, StatisticsError
@@ -16,12 +17,14 @@ from flowgrad.trackers import BoostingTracker, TrainingTracker, run_report, to_a
 
 if TYPE_CHECKING:
     from flowgrad.analyzers import FeatureAnalyzer
+    from flowgrad.trackers.distillation import DistillationTracker
     from flowgrad.trackers.embedding import EmbeddingTracker
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BoostingTracker",
+    "DistillationTracker",
     "EmbeddingTracker",
     "FeatureAnalyzer",
     "Finding",
@@ -43,17 +46,22 @@ __all__ = [
 ]
 
 
+_TRACKERS_OF_TORCH = {
+    "DistillationTracker": "flowgrad.trackers.distillation",
+    "EmbeddingTracker": "flowgrad.trackers.embedding",
+}
+
+
 def __getattr__(name: str) -> Any:
     if name == "FeatureAnalyzer":
         from flowgrad.analyzers import FeatureAnalyzer
 
         return FeatureAnalyzer
-    if name != "EmbeddingTracker":
+    if name not in _TRACKERS_OF_TORCH:
         raise AttributeError(f"module 'flowgrad' has no attribute {name!r}")
     try:
-        from flowgrad.trackers.embedding import EmbeddingTracker
+        return getattr(import_module(_TRACKERS_OF_TORCH[name]), name)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise ImportError("EmbeddingTracker needs torch: pip install 'flowgrad[torch]'") from error
-    return EmbeddingTracker
+        raise ImportError(f"{name} needs torch: pip install 'flowgrad[torch]'") from error

@@ -40,6 +40,11 @@ TORCH = {
     *(
         f"trackers/{name}.py"
         for name in (
+            "distillation",
+            "distillation_comparison",
+            "distillation_layers",
+            "distillation_motion",
+            "distillation_probe",
             "embedding",
             "followed",
             "guard",

@@ -1,12 +1,13 @@
 """Pure functions on arrays, one module a subject, each with the `MEASURES` it declares to the rules."""
 
 from flowgrad.measurements import Measure
-from flowgrad.measures import embedding, features, training, trees
+from flowgrad.measures import distillation, embedding, features, training, trees
 
 VOCABULARY: dict[str, tuple[Measure, ...]] = {
     "embedding": embedding.MEASURES,
     "training": training.MEASURES,
     "boosting": trees.MEASURES,
     "feature": features.MEASURES,
+    "distillation": distillation.MEASURES,
 }
 """Subject kind -> everything a rule on that subject may name."""

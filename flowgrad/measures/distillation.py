@@ -1,0 +1,243 @@
+"""What the layers of a student say beside each other and beside their teacher's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowgrad.measurements import Measure
+
+FloatArray = NDArray[np.float64]
+
+MEASURES = (
+    Measure("steps", "count", "Optimizer steps seen."),
+    Measure("looks", "count", "Steps at which the student's motion was measured."),
+    Measure("layers", "count", "Layers of the student: modules with weights of two or more dimensions."),
+    Measure("paired_layers", "count", "Layers that have a layer of the teacher to follow."),
+    Measure("loss", "loss", "Median of the training losses told at the last looks."),
+    Measure("distillation_loss", "loss", "Median of the distillation losses told at the last looks."),
+    Measure("logit_kl", "nats", "Mean KL(teacher || student) of the outputs on the probe; NaN for a single output."),
+    Measure("agreement", "share", "Probe examples with the same largest output in both; NaN for a single output."),
+    Measure("output_r2", "r2", "Variance of the teacher's outputs on the probe that the student's equal; can be < 0."),
+    Measure("output_spread", "ratio", "Deviation of the student's outputs on the probe over the teacher's."),
+    Measure("moving_layers", "count", "Layers that an update moved at one of the last looks."),
+    Measure("live_layers", "count", "Layers whose weights had a gradient other than 0 at one of the last looks."),
+    Measure("nonfinite_layers", "count", "Layers with weights, gradients or activations that are not finite."),
+    Measure("frozen_layers", "count", "Layers whose weights take no gradient (`requires_grad` is False)."),
+    Measure("left_out_layers", "count", "Layers that take gradients and that the optimizer was not given."),
+    Measure("least_speed", "ratio", "Lowest `speed_ratio` of a layer that is neither frozen nor left out."),
+    Measure("least_velocity", "ratio", "Lowest `velocity_ratio` of such a layer."),
+    Measure("least_rate", "ratio", "Lowest `rate_ratio` of a layer."),
+    Measure("most_lost", "r2", "Highest `lost` of a layer."),
+    Measure("median_lost", "r2", "Median of `lost`."),
+    Measure("most_unexplained", "r2", "Highest `unexplained` of a layer."),
+    Measure("median_unexplained", "r2", "Median of `unexplained`."),
+    Measure("most_too_narrow", "share", "Highest `too_narrow` of a layer."),
+    Measure("least_width", "ratio", "Lowest `width_gap` of a layer."),
+    Measure("most_cka_gap", "cka", "Highest `cka_gap` of a layer."),
+    Measure("least_drift", "ratio", "Lowest `drift_gap` of a layer."),
+    Measure("least_snr", "ratio", "Lowest `snr_ratio` of a layer."),
+    Measure("most_kd_gradient", "log ratio", "Highest `kd_gradient` of a layer."),
+    Measure("frozen", "flag", "1 where the layer's weights take no gradient, else 0.", per_row=True),
+    Measure("left_out", "flag", "1 where they do and the optimizer was not given them, else 0.", per_row=True),
+    Measure("weights", "count", "Weights of the layer, biases left out.", per_row=True),
+    Measure("velocity", "ratio", "Mean length of an update over the length of the weights.", per_row=True),
+    Measure("velocity_ratio", "ratio", "`velocity` over the median of the other layers'.", per_row=True),
+    Measure(
+        "speed_ratio",
+        "ratio",
+        "The larger of two: update per weight, and update over gradient, each over the median of the other layers'.",
+        per_row=True,
+    ),
+    Measure("rate_ratio", "ratio", "Learning rate over the median of the other layers'.", per_row=True),
+    Measure("gradient", "ratio", "Mean length of the gradient over the length of the weights.", per_row=True),
+    Measure(
+        "kd_gradient",
+        "log ratio",
+        "Natural logarithm of the distillation loss's gradient over the weights, in lengths; of the whole gradient, "
+        "where none was told.",
+        per_row=True,
+    ),
+    Measure("snr", "ratio", "Squared mean of the gradients of some steps in a row over their variance.", per_row=True),
+    Measure("snr_ratio", "ratio", "`snr` over the median of the other layers'.", per_row=True),
+    Measure(
+        "drift",
+        "exponent",
+        "How the way made grows with the number of updates: 1 straight on, 1/2 a random walk, 0 on the spot.",
+        per_row=True,
+    ),
+    Measure("drift_gap", "exponent", "`drift` less the median of the other layers'.", per_row=True),
+    Measure("width", "count", "Units of the layer.", per_row=True),
+    Measure("width_ratio", "ratio", "`width` over that of the teacher's layer.", per_row=True),
+    Measure("width_gap", "ratio", "`width_ratio` over the median of the other layers'.", per_row=True),
+    Measure(
+        "too_narrow",
+        "share",
+        "Variance of the teacher's layer that no linear map of so few units can carry: the part outside of as many "
+        "principal components.",
+        per_row=True,
+    ),
+    Measure("rank", "count", "Effective rank of the centred activations.", per_row=True),
+    Measure("rank_ratio", "ratio", "`rank` over that of the teacher's layer.", per_row=True),
+    Measure("unexplained", "r2", "1 less the ridge R2 from the layer to the teacher's, left out.", per_row=True),
+    Measure(
+        "lost",
+        "r2",
+        "Ridge R2 of the teacher's layer from what goes into the student's layer, less that from what comes out; for "
+        "an embedding, `unexplained`.",
+        per_row=True,
+    ),
+    Measure("cka", "cka", "Debiased linear CKA with the teacher's layer.", per_row=True),
+    Measure("cka_gap", "cka", "Median `cka` of the other layers less its own.", per_row=True),
+    Measure("constant_units", "share", "Units that are the same for every probe example.", per_row=True),
+)
+
+SCALAR_NAMES = tuple(measure.name for measure in MEASURES if not measure.per_row)
+ROW_NAMES = tuple(measure.name for measure in MEASURES if measure.per_row)
+
+
+def medians_of_others(values: FloatArray) -> FloatArray:
+    """For each layer the median of the other layers' values, shape (layers,). NaN is passed over.
+
+    Without itself, for a student has few layers: of two, one at 0, the median of both would be half of the healthy one.
+
+    >>> medians_of_others(np.array([1.0, 2.0, 3.0, np.nan]))
+    array([2.5, 2. , 1.5, 2. ])
+    """
+    found = np.full(len(values), math.nan)
+    for place in range(len(values)):
+        others = np.delete(values, place)
+        others = others[~np.isnan(others)]
+        if len(others):
+            found[place] = np.median(others)
+    return found
+
+
+def over_others(values: FloatArray) -> FloatArray:
+    """Each layer's value over `medians_of_others`; NaN where that is 0.
+
+    >>> over_others(np.array([1.0, 2.0, 4.0]))
+    array([0.33333333, 0.8       , 2.66666667])
+    """
+    medians = medians_of_others(values)
+    return values / np.where(medians == 0, math.nan, medians)
+
+
+def speed_ratios(update: FloatArray, gradient: FloatArray, weights: FloatArray) -> FloatArray:
+    """How fast the optimizer moves each layer beside the others, shape (layers,).
+
+    The larger of two ratios to the median of the other layers, because optimizers have two ways: Adam and its kind
+    move every weight by about the learning rate, whatever the gradient, so that the root mean square of the updates is
+    alike in all layers; SGD moves in proportion to the gradient, so that update over gradient is. A layer whose rate
+    is a tenth of the others' has a tenth in both; an honest small gradient, or few inputs, lowers at most one.
+
+    Args:
+        update: mean length of an update, shape (layers,).
+        gradient: mean length of the gradients that it answers, shape (layers,); NaN where not known.
+        weights: number of weights, shape (layers,).
+
+    >>> update, weights = np.array([0.1, 1.0, 1.0]), np.array([1.0, 1.0, 1.0])
+    >>> float(speed_ratios(update, np.array([1.0, 1.0, 10.0]), weights)[0].round(3))
+    0.182
+    """
+    per_weight = over_others(update / np.sqrt(weights))
+    response = over_others(update / np.where(gradient == 0, math.nan, gradient))
+    return np.fmax(per_weight, response)
+
+
+def drift(net: FloatArray, update: FloatArray, steps: FloatArray) -> FloatArray:
+    """Exponent of the way made over the steps: log(net / update) / log(steps). NaN where nothing moved.
+
+    An update of constant length makes a way of steps^1 if always the same way and of steps^(1/2) in directions drawn
+    anew. Momentum lifts it in all layers alike.
+
+    Args:
+        net: distance between the weights at both ends of a window.
+        update: mean length of its updates.
+        steps: number of updates in it, at least 2.
+
+    >>> drift(np.array([4.0]), np.array([1.0]), np.array([16.0]))
+    array([0.5])
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.log(net / update) / np.log(steps)
+    return np.where(np.isfinite(found), found, math.nan)
+
+
+def gradient_snr(mean_square: FloatArray, square_of_mean: FloatArray, count: int) -> FloatArray:
+    """Signal over noise of the gradients of `count` steps: squared length of their expectation over the trace of their
+    covariance, both unbiased, so that pure noise gives 0 on average (and may give less).
+
+    Args:
+        mean_square: mean of the squared lengths.
+        square_of_mean: squared length of the mean gradient.
+        count: steps, at least 2.
+
+    >>> gradient_snr(np.array([2.0]), np.array([1.5]), 4).round(3)
+    array([2.])
+    """
+    noise = np.maximum(mean_square - square_of_mean, 0) * count / (count - 1)
+    return (square_of_mean - noise / count) / np.where(noise == 0, math.nan, noise)
+
+
+def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """The per-row measures that set a layer beside the others, from those of a layer alone.
+
+    Args:
+        columns: `velocity`, `rate`, `snr`, `drift`, `width_ratio`, `cka`, `update`, `gradient_length` and `weights`,
+            each of shape (layers,).
+    """
+    return {
+        "velocity_ratio": over_others(columns["velocity"]),
+        "speed_ratio": speed_ratios(columns["update"], columns["gradient_length"], columns["weights"]),
+        "rate_ratio": over_others(columns["rate"]),
+        "snr_ratio": over_others(columns["snr"]),
+        "drift_gap": columns["drift"] - medians_of_others(columns["drift"]),
+        "width_gap": over_others(columns["width_ratio"]),
+        "cka_gap": medians_of_others(columns["cka"]) - columns["cka"],
+    }
+
+
+def extremes(rows: Mapping[str, FloatArray]) -> dict[str, float]:
+    """Scalars over the layers: counts of flags, and the layer that stands out most by each measure.
+
+    Args:
+        rows: the per-row measures, each of shape (layers,).
+    """
+    trained = (rows["frozen"] == 0) & (rows["left_out"] == 0)
+    return {
+        "frozen_layers": float(rows["frozen"].sum()),
+        "left_out_layers": float(rows["left_out"].sum()),
+        "least_speed": _least(rows["speed_ratio"][trained]),
+        "least_velocity": _least(rows["velocity_ratio"][trained]),
+        "least_rate": _least(rows["rate_ratio"]),
+        "most_lost": _most(rows["lost"]),
+        "median_lost": _median(rows["lost"]),
+        "most_unexplained": _most(rows["unexplained"]),
+        "median_unexplained": _median(rows["unexplained"]),
+        "most_too_narrow": _most(rows["too_narrow"]),
+        "least_width": _least(rows["width_gap"]),
+        "most_cka_gap": _most(rows["cka_gap"]),
+        "least_drift": _least(rows["drift_gap"]),
+        "least_snr": _least(rows["snr_ratio"]),
+        "most_kd_gradient": _most(rows["kd_gradient"]),
+    }
+
+
+def _known(values: FloatArray) -> FloatArray:
+    return values[~np.isnan(values)]
+
+
+def _least(values: FloatArray) -> float:
+    return float(_known(values).min(initial=math.inf)) if len(_known(values)) else math.nan
+
+
+def _most(values: FloatArray) -> float:
+    return -_least(-values)
+
+
+def _median(values: FloatArray) -> float:
+    return float(np.median(_known(values))) if len(_known(values)) else math.nan

@@ -1,0 +1,357 @@
+"""Watches a student learn from a teacher, and says which of its layers cannot follow, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from flowgrad.drawing import picture_path, save
+from flowgrad.errors import FlowGradError
+from flowgrad.measurements import Measurements
+from flowgrad.measures import distillation as measures
+from flowgrad.rules import RuleBook
+from flowgrad.trackers import states
+from flowgrad.trackers.base import Tracker
+from flowgrad.trackers.distillation_comparison import Comparison, compare
+from flowgrad.trackers.distillation_layers import find_pairs, given_pairs, layers_of, unwrapped
+from flowgrad.trackers.distillation_motion import LAST, Motion
+from flowgrad.trackers.distillation_plots import health_figure, similarity_figure
+from flowgrad.trackers.distillation_probe import Forward, respond
+
+_STATE = ("layers", "pairs", "steps", "motion", "losses", "kd_gradient", "comparison")
+_LOSSES = ("loss", "distillation_loss")
+
+
+class DistillationTracker(Tracker):
+    """Watches a student's layers: how they move, and what they hold of the teacher's.
+
+    Call `step()` after every `optimizer.step()`, and `observe(inputs)` with a batch of inputs whenever the two are to
+    be compared; the report speaks of the last such look. Motion is measured at every fourth step, more seldom as the
+    run grows, and needs no synchronisation; a look costs one pass of both models and some linear algebra.
+
+    A layer is a module with weights of two or more dimensions of its own; embeddings are layers.
+
+    Example::
+
+        tracker = DistillationTracker(teacher, student, optimizer=optimizer)
+        # training loop: loss.backward(); optimizer.step(); tracker.step(loss)
+        tracker.observe(inputs)
+        print(tracker.to_agent_xml())
+    """
+
+    KIND = "distillation"
+    MEASURES = measures.MEASURES
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        student: nn.Module,
+        pairs: Mapping[str, str] | None = None,
+        *,
+        probe: Any = None,
+        optimizer: Optimizer | None = None,
+        name: str = "student",
+        rules: RuleBook | None = None,
+        forward: Forward | None = None,
+    ) -> None:
+        """Attach to the student. Neither model is wrapped or changed.
+
+        Args:
+            teacher: the model that is imitated.
+            student: the model that is trained.
+            pairs: {student layer: teacher layer} by their names in `named_modules()`; found by name, kind and relative
+                depth if None.
+            probe: inputs that `observe()` uses where it is given none.
+            optimizer: of the student. With it, gradients are read as it is about to use them (after clipping), and a
+                layer that it was not given is told; without it, gradients are read at `step()`.
+            name: `layer` of the report.
+            rules: rule book to judge by; the shipped one if None.
+            forward: called as `forward(model, inputs)` for both models instead of `model(inputs)`, for models that
+                take different inputs.
+
+        Raises:
+            TypeError: teacher or student is no `nn.Module`.
+            ValueError: one of them has no layer, `pairs` names a layer that is not there, no pair is found, or
+                the teacher is the student.
+        """
+        super().__init__(name, rules)
+        for whose, model in (("teacher", teacher), ("student", student)):
+            if not isinstance(model, nn.Module):
+                raise TypeError(f"{whose} must be an nn.Module, got {type(model).__name__}")
+        self._teacher, self._student = unwrapped(teacher), unwrapped(student)
+        if self._teacher is self._student:
+            raise ValueError("teacher and student are the same module; give a student of its own")
+        self._layers, self._teacher_layers = layers_of(self._student), layers_of(self._teacher)
+        for whose, layers, model in (
+            ("teacher", self._teacher_layers, teacher),
+            ("student", self._layers, student),
+        ):
+            if not layers:
+                raise ValueError(
+                    f"the {whose} ({type(model).__name__}) has no layer with weights of two or more dimensions"
+                )
+        if pairs is None:
+            self._pairs = find_pairs(self._layers, self._teacher_layers)
+            if not self._pairs:
+                ours, theirs = (", ".join(layer.name for layer in of) for of in (self._layers, self._teacher_layers))
+                raise ValueError(
+                    f"no layer of the student ({ours}) pairs with one of the teacher ({theirs}); "
+                    "give pairs={student layer: teacher layer}"
+                )
+        else:
+            self._pairs = given_pairs(pairs, self._layers, self._teacher_layers)
+        self._probe, self._forward, self._optimizer = probe, forward, optimizer
+        self._steps = 0
+        self._motion = Motion(self._layers)
+        self._losses: dict[str, list[torch.Tensor]] = {kind: [] for kind in _LOSSES}
+        self._kd_gradient: np.ndarray | None = None
+        self._comparison: Comparison | None = None
+        self._attached = True
+        self._hook = None if optimizer is None else optimizer.register_step_pre_hook(self._before_step)
+        if optimizer is None:
+            self._motion.before(gradients=False)
+
+    @property
+    def pairs(self) -> dict[str, str]:
+        """{student layer: teacher layer}, as given or found."""
+        return dict(self._pairs)
+
+    def _before_step(self, *_: Any) -> None:
+        if self._motion.due(self._steps + 1):
+            self._motion.before(gradients=True)
+
+    def step(
+        self, loss: float | torch.Tensor | None = None, distillation_loss: float | torch.Tensor | None = None
+    ) -> None:
+        """Note what the optimizer step just taken did.
+
+        Args:
+            loss: of the batch, a number or a tensor of one element; never fetched from its device here.
+            distillation_loss: the part of it that compares with the teacher.
+        """
+        if not self._attached:
+            return
+        self._steps += 1
+        if self._motion.due(self._steps):
+            self._motion.after(self._steps)
+            for kind, value in zip(_LOSSES, (loss, distillation_loss), strict=True):
+                if value is not None:
+                    noted = torch.as_tensor(value, dtype=torch.float32).detach().clone().reshape(())
+                    self._losses[kind] = [*self._losses[kind], noted][-LAST:]
+        if self._hook is None and self._motion.due(self._steps + 1):
+            self._motion.before(gradients=False)
+
+    def distillation_gradients(self, loss: torch.Tensor, *, retain_graph: bool = True) -> None:
+        """Note the gradient of the distillation loss alone, where it is but a part of what is trained.
+
+        Without it, `kd_gradient` is of the gradients that the optimizer gets. The last call counts. Gradients are
+        computed on the side; `.grad` stays as it is.
+
+        Args:
+            loss: distillation loss of a batch, a tensor of one element with a graph.
+            retain_graph: whether `loss` is to be used after this.
+        """
+        trained = [weight for weight in self._motion.weights if weight.requires_grad]
+        found = dict(
+            zip(
+                map(id, trained),
+                torch.autograd.grad(loss, trained, retain_graph=retain_graph, allow_unused=True),
+                strict=True,
+            )
+        )
+        dense = []
+        for weight in self._motion.weights:
+            gradient = found.get(id(weight))
+            dense.append(torch.zeros_like(weight.detach()) if gradient is None else gradient.to_dense())
+        self._kd_gradient = self._motion.gradient_lengths(dense)
+
+    def observe(self, inputs: Any = None) -> None:
+        """Run both models on a batch of inputs and compare them.
+
+        Both run once in evaluation mode without gradients; training flags, buffers and random numbers are as before
+        then. Of more than 256 examples 256 are compared, evenly spread over the batch; for less, R2 tells little.
+
+        Args:
+            inputs: a tensor, a tuple of arguments or a mapping of keyword arguments; `probe` if None.
+
+        Raises:
+            ValueError: neither inputs nor a probe was given.
+            TypeError: a model does not take these inputs, or gives no tensor.
+        """
+        inputs = self._probe if inputs is None else inputs
+        if inputs is None:
+            raise ValueError(f"{self.name}: observe() needs inputs; give them here or as probe=")
+        if not self._attached:
+            return
+        ours = respond(self._student, self._layers, inputs, self._forward, "student")
+        theirs = respond(self._teacher, self._teacher_layers, inputs, self._forward, "teacher")
+        self._comparison = compare(self._layers, self._teacher_layers, self._pairs, ours, theirs)
+
+    def layer_table(self) -> pd.DataFrame:
+        """Per-row measures, a line a layer of the student, in the model's order; NaN where not known."""
+        motion = self._motion.table()
+        if self._comparison is None:
+            compared = Comparison.unknown(len(self._layers), len(self._teacher_layers))
+        else:
+            compared = self._comparison
+        gradient = self._kd_gradient if self._kd_gradient is not None else motion["gradient"]
+        found = {**self._flags(), **motion, **compared.columns, "rate": self._rates()}
+        with np.errstate(divide="ignore"):
+            logarithm = np.log(gradient)
+        found["kd_gradient"] = np.where(np.isfinite(logarithm), logarithm, math.nan)
+        found |= measures.compared(found)
+        index = pd.Index([layer.name for layer in self._layers])
+        return pd.DataFrame({name: found[name] for name in measures.ROW_NAMES}, index=index, dtype=float)
+
+    def measurements(self) -> Measurements:
+        """Scalars over the layers, and a line a layer."""
+        rows = self.layer_table()
+        alive = self._motion.alive()
+        if self._comparison is not None:
+            bad = self._comparison.nonfinite
+            alive["nonfinite_layers"] = float(np.nanmax([alive["nonfinite_layers"], bad]))
+        outputs = dict.fromkeys(("logit_kl", "agreement", "output_r2", "output_spread"), math.nan)
+        scalars = {
+            "steps": float(self._steps),
+            "looks": float(self._motion.looks),
+            "layers": float(len(self._layers)),
+            "paired_layers": float(len(self._pairs)),
+            **{kind: _median(values) for kind, values in self._losses.items()},
+            **(outputs if self._comparison is None else self._comparison.outputs),
+            **alive,
+            **measures.extremes({name: rows[name].to_numpy() for name in rows.columns}),
+        }
+        return Measurements(self.KIND, self.name, scalars, {"rows": rows}, self._steps)
+
+    def _flags(self) -> dict[str, np.ndarray]:
+        given = None if self._optimizer is None else _given(self._optimizer)
+        frozen = np.array([not any(weight.requires_grad for weight in layer.weights) for layer in self._layers])
+        left_out = np.array(
+            [given is not None and not any(id(weight) in given for weight in layer.weights) for layer in self._layers]
+        )
+        return {"frozen": frozen.astype(float), "left_out": (left_out & ~frozen).astype(float)}
+
+    def _rates(self) -> np.ndarray:
+        """Learning rate of each layer; NaN where the optimizer is not known or has none for it."""
+        if self._optimizer is None:
+            return np.full(len(self._layers), math.nan)
+        rates = _given(self._optimizer)
+        return np.array(
+            [
+                next((rates[id(w)] for w in layer.weights if w.requires_grad and id(w) in rates), math.nan)
+                for layer in self._layers
+            ]
+        )
+
+    def struggling(self) -> dict[str, list[str]]:
+        """{rule: layers it names}, most severe first, for the rules that fire and name layers."""
+        return {
+            finding.rule_id: [str(row) for row in finding.rows.index]
+            for finding in self.findings()
+            if finding.rows is not None and len(finding.rows)
+        }
+
+    def similarity(self) -> pd.DataFrame:
+        """Debiased linear CKA of each layer of the student (lines) with each of the teacher (columns).
+
+        Raises:
+            FlowGradError: `observe` was never called.
+        """
+        if self._comparison is None:
+            raise FlowGradError(f"tracker {self.name!r} has compared nothing yet; call observe(inputs) first")
+        ours, theirs = ([layer.name for layer in layers] for layers in (self._layers, self._teacher_layers))
+        return pd.DataFrame(self._comparison.cka.copy(), index=pd.Index(ours), columns=pd.Index(theirs))
+
+    def plot_similarity(self, path: str | Path) -> None:
+        """Draw `similarity` as a heat map, the pairs marked.
+
+        Args:
+            path: ends in .png, .svg or .pdf; the bytes repeat.
+
+        Raises:
+            FlowGradError: another ending, or `observe` was never called.
+            ImportError: matplotlib (extra `plots`) is not installed.
+        """
+        path = picture_path(path)
+        save(self.similarity_figure(), path)
+
+    def similarity_figure(self) -> Any:
+        """What `plot_similarity` draws, as a `matplotlib.figure.Figure`."""
+        return similarity_figure(self.similarity(), self._pairs, self.name)
+
+    def plot_health(self, path: str | Path) -> None:
+        """Draw what each layer moves, loses and lacks, one bar a layer.
+
+        Args:
+            path: ends in .png, .svg or .pdf; the bytes repeat.
+
+        Raises:
+            FlowGradError: another ending.
+            ImportError: matplotlib (extra `plots`) is not installed.
+        """
+        path = picture_path(path)
+        save(self.health_figure(), path)
+
+    def health_figure(self) -> Any:
+        """What `plot_health` draws, as a `matplotlib.figure.Figure`."""
+        return health_figure(self.layer_table(), self.name)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything seen so far, for a checkpoint: tensors, numbers, text, lists and dicts, which `torch.save` writes
+        and `torch.load(..., weights_only=True)` reads. Take it between a `step()` and the next optimizer step.
+        """
+        return states.headed(
+            self.KIND,
+            {
+                "layers": [layer.name for layer in self._layers],
+                "pairs": dict(self._pairs),
+                "steps": self._steps,
+                "motion": self._motion.state_dict(),
+                "losses": {kind: [value.clone() for value in values] for kind, values in self._losses.items()},
+                "kd_gradient": None if self._kd_gradient is None else torch.from_numpy(self._kd_gradient.copy()),
+                "comparison": None if self._comparison is None else self._comparison.state_dict(),
+            },
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken. Name, rule book and probe stay this tracker's own.
+
+        Raises:
+            ValueError: `state` is no state of such a tracker, one of another version, or of a student with other
+                layers or pairs. Nothing has changed then.
+        """
+        states.check(
+            state,
+            self.name,
+            self.KIND,
+            _STATE,
+            {"layers": [layer.name for layer in self._layers], "pairs": self._pairs},
+        )
+        self._steps = state["steps"]
+        self._motion.load_state_dict(state["motion"])
+        self._losses = {kind: [value.clone() for value in state["losses"][kind]] for kind in _LOSSES}
+        self._kd_gradient = None if state["kd_gradient"] is None else state["kd_gradient"].cpu().numpy().copy()
+        self._comparison = None if state["comparison"] is None else Comparison.from_state(state["comparison"])
+
+    def detach(self) -> None:
+        """Take the hook off the optimizer. What was measured stays readable."""
+        self._attached = False
+        if self._hook is not None:
+            self._hook.remove()
+
+
+def _given(optimizer: Optimizer) -> dict[int, float]:
+    """Learning rate of each parameter that the optimizer was given, by identity."""
+    return {id(weight): float(group["lr"]) for group in optimizer.param_groups for weight in group["params"]}
+
+
+def _median(values: list[torch.Tensor]) -> float:
+    return float(np.median([float(value) for value in values])) if values else math.nan

@@ -1,0 +1,123 @@
+"""The layers of a student and a teacher, and which follows which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module with weights of its own."""
+
+    name: str
+    """Where it stands in the model, e.g. `encoder.0`."""
+    module: nn.Module
+    weights: tuple[nn.Parameter, ...]
+    """Its parameters of two or more dimensions: biases and scales, which often begin at 0, are left out."""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it looks up rows instead of reading activations."""
+        return isinstance(self.module, _EMBEDDINGS)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of `torch.compile` and of a data-parallel wrapper."""
+    for name in ("_orig_mod", "module"):
+        inner = getattr(model, name, None)
+        if isinstance(inner, nn.Module) and type(model).__module__.startswith("torch."):
+            return unwrapped(inner)
+    return model
+
+
+def layers_of(model: nn.Module) -> tuple[Layer, ...]:
+    """Modules with weights of two or more dimensions of their own, in the order in which the model holds them.
+
+    A module that stands in several places is one layer, under its first name. The model itself is a layer only where
+    it has no other.
+    """
+    named = [(name, module) for name, module in model.named_modules() if not _is_part(name)]
+    found = [Layer(name, module, weights) for name, module in named if name and (weights := _weights(module))]
+    if not found and (weights := _weights(model)):
+        return (Layer(type(model).__name__, model, weights),)
+    return tuple(found)
+
+
+def _is_part(name: str) -> bool:
+    return "parametrizations" in name.split(".")
+
+
+def _weights(module: nn.Module) -> tuple[nn.Parameter, ...]:
+    own = [module.parameters(recurse=False)]
+    if parametrize.is_parametrized(module):
+        own.append(module.parametrizations.parameters())  # type: ignore[union-attr]
+    return tuple(weight for weight in chain(*own) if weight.dim() >= 2)
+
+
+def given_pairs(pairs: Mapping[str, str], student: Sequence[Layer], teacher: Sequence[Layer]) -> dict[str, str]:
+    """`pairs`, checked.
+
+    Raises:
+        ValueError: empty, or a name that is no layer of that model.
+    """
+    if not pairs:
+        raise ValueError("pairs={} holds no pair; give {student layer: teacher layer}, or None to have them found")
+    for whose, layers, names in (("student", student, pairs.keys()), ("teacher", teacher, pairs.values())):
+        known = [layer.name for layer in layers]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"pairs: the {whose} has no layer {name!r}; its layers are {', '.join(known)}")
+    return dict(pairs)
+
+
+def find_pairs(student: Sequence[Layer], teacher: Sequence[Layer]) -> dict[str, str]:
+    """For each layer of the student the layer of the teacher that it follows.
+
+    By name where the teacher has all of the student's names and as many layers. Else names without a number that both
+    have pair (`item_emb`); the others pair by kind (embeddings; all else) and relative depth, first with first and
+    last with last; a single one pairs with the last. Layers without a counterpart are left out.
+
+    >>> from torch import nn
+    >>> deep, shallow = (nn.Sequential(*[nn.Linear(4, 4) for _ in range(n)]) for n in (5, 3))
+    >>> find_pairs(layers_of(shallow), layers_of(deep))
+    {'0': '0', '1': '2', '2': '4'}
+    """
+    theirs = {layer.name: layer for layer in teacher}
+    if len(student) == len(teacher) and all(
+        layer.name in theirs and theirs[layer.name].embeds == layer.embeds for layer in student
+    ):
+        return {layer.name: layer.name for layer in student}
+    ours = {layer.name for layer in student}
+    plain = {
+        layer.name
+        for layer in student
+        if not any(letter.isdigit() for letter in layer.name)
+        and layer.name in theirs
+        and theirs[layer.name].embeds == layer.embeds
+    }
+    found = {name: name for name in plain}
+    for embeds in (True, False):
+        left = [layer.name for layer in student if layer.embeds == embeds and layer.name not in plain]
+        right = [layer.name for layer in teacher if layer.embeds == embeds and layer.name not in plain]
+        found |= by_depth(left, right)
+    return {layer.name: found[layer.name] for layer in student if layer.name in ours & set(found)}
+
+
+def by_depth(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
+    """Each of ours with the one of theirs at the same relative depth.
+
+    >>> by_depth(["a", "b"], ["1", "2", "3"])
+    {'a': '1', 'b': '3'}
+    """
+    if not theirs:
+        return {}
+    last = len(ours) - 1
+    places = [round(place * (len(theirs) - 1) / last) if last else len(theirs) - 1 for place in range(len(ours))]
+    return {name: theirs[place] for name, place in zip(ours, places, strict=True)}

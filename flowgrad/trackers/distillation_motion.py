@@ -1,0 +1,191 @@
+"""How the weights of each layer move under the optimizer, looked at in some steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from flowgrad.measures import distillation as measures
+from flowgrad.trackers.distillation_layers import Layer
+
+FloatArray = NDArray[np.float64]
+
+SPACING, LOOKS = 4, 64
+"""Steps from one look to the next; doubled whenever so many looks were taken with it."""
+WINDOW = 8
+"""Looks over which signal, noise and drift are taken."""
+LAST = 3
+"""Looks that tell whether a layer is alive now."""
+
+
+_LISTS = ("figures", "windows")
+_COPIES = ("before", "anchor", "sum")
+_NUMBERS = ("next", "spacing", "anchored", "inside")
+
+
+class Motion:
+    """Lengths of weights, updates and gradients of each layer, kept on their device until they are read."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._weights = [weight for layer in layers for weight in layer.weights]
+        self._counts = np.array([sum(w.numel() for w in layer.weights) for layer in layers], dtype=float)
+        owner = [place for place, layer in enumerate(layers) for _ in layer.weights]
+        self._device = self._weights[0].device
+        self._owner = torch.tensor(owner, device=self._device)
+        self._figures: list[torch.Tensor] = []
+        """One a look: squared lengths of weights, update and gradient, shape (3, layers)."""
+        self._windows: list[torch.Tensor] = []
+        """One a window: see `_close`; shape (5, layers)."""
+        self._next, self._spacing = 1, SPACING
+        self._before: list[torch.Tensor] | None = None
+        """Weights before the step that is looked at."""
+        self._gradient: torch.Tensor | None = None
+        """Squared lengths of that step's gradients."""
+        self._anchor: list[torch.Tensor] | None = None
+        """Weights at the start of the window."""
+        self._sum: list[torch.Tensor] | None = None
+        """Gradients added up over the looks of the window."""
+        self._anchored = self._inside = 0
+
+    @property
+    def looks(self) -> int:
+        """Looks taken."""
+        return len(self._figures)
+
+    def due(self, step: int) -> bool:
+        """Whether this step is looked at."""
+        return step == self._next
+
+    def before(self, *, gradients: bool) -> None:
+        """A step that is due comes next: note the weights, and the gradients where they are final already."""
+        self._before = [weight.detach().clone() for weight in self._weights]
+        if gradients:
+            self._note_gradients()
+
+    def after(self, step: int) -> None:
+        """The step that was due is taken."""
+        if self._gradient is None:
+            self._note_gradients()
+        assert self._gradient is not None
+        if self._before is not None:
+            weights = [weight.detach() for weight in self._weights]
+            update = self._by_layer(torch._foreach_sub(weights, self._before))
+            self._figures.append(torch.stack([self._by_layer(weights), update, self._gradient]))
+            if self._anchor is None or self._inside >= WINDOW:
+                self._close(weights, step)
+            if self.looks % LOOKS == 0:
+                self._spacing *= 2
+        self._before = self._gradient = None
+        self._next = step + self._spacing
+
+    def _note_gradients(self) -> None:
+        found = [_dense(weight) for weight in self._weights]
+        self._gradient = self._by_layer(found)
+        self._inside += 1
+        if self._sum is None:
+            self._sum = [gradient.clone() for gradient in found]
+        else:
+            torch._foreach_add_(self._sum, found)
+
+    def _close(self, weights: list[torch.Tensor], step: int) -> None:
+        """End the window, if one is open: mean squared length and squared length of the mean of the gradients, way
+        made, mean length of the updates, steps. Begin the next.
+        """
+        if self._anchor is not None and self._sum is not None:
+            recent = torch.stack(self._figures[-WINDOW:])
+            mean = self._by_layer(self._sum) / self._inside**2
+            net = self._by_layer(torch._foreach_sub(weights, self._anchor)).sqrt()
+            steps = torch.full_like(mean, step - self._anchored)
+            self._windows.append(
+                torch.stack([recent[:, 2].mean(dim=0), mean, net, recent[:, 1].sqrt().mean(dim=0), steps])
+            )
+        self._anchor, self._anchored = [weight.clone() for weight in weights], step
+        self._sum, self._inside = None, 0
+
+    def _by_layer(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Squared length of each layer's tensors, shape (layers,), in single precision at least."""
+        norms = torch.stack([norm.float().to(self._device) for norm in torch._foreach_norm(list(tensors))])
+        return norms.new_zeros(len(self._counts)).index_add_(0, self._owner, norms.square())
+
+    def gradient_lengths(self, gradients: Sequence[torch.Tensor]) -> FloatArray:
+        """Length of each layer's part of gradients, one a weight, over the length of its weights."""
+        weights = self._by_layer([weight.detach() for weight in self._weights])
+        return _ratio(self._by_layer(gradients).sqrt().double().cpu().numpy(), weights.sqrt().double().cpu().numpy())
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """The weights watched, layer by layer."""
+        return self._weights
+
+    def table(self) -> dict[str, FloatArray]:
+        """Per layer, shape (layers,): `weights` (their number), `update` and `gradient_length` (mean lengths),
+        `velocity` and `gradient` (over the weights' length), `snr`, `drift`; NaN where not known yet.
+        """
+        unknown = np.full(len(self._counts), math.nan)
+        names = ("update", "gradient_length", "velocity", "gradient", "snr", "drift")
+        found = {"weights": self._counts, **{name: unknown.copy() for name in names}}
+        if self._figures:
+            weight, update, gradient = np.sqrt(_array(self._figures)).transpose(1, 0, 2)
+            found |= {
+                "update": update.mean(axis=0),
+                "gradient_length": gradient.mean(axis=0),
+                "velocity": _ratio(update, weight).mean(axis=0),
+                "gradient": _ratio(gradient, weight).mean(axis=0),
+            }
+        if self._windows:
+            mean_square, square_of_mean, net, update, steps = _array(self._windows).transpose(1, 0, 2)
+            found |= {
+                "snr": measures.gradient_snr(mean_square, square_of_mean, WINDOW).mean(axis=0),
+                "drift": measures.drift(net, update, steps).mean(axis=0),
+            }
+        return found
+
+    def alive(self) -> dict[str, float]:
+        """Layers that moved, had a gradient other than 0, and are not finite, in the last `LAST` looks."""
+        if not self._figures:
+            return dict.fromkeys(("moving_layers", "live_layers", "nonfinite_layers"), math.nan)
+        recent = _array(self._figures[-LAST:])
+        return {
+            "moving_layers": float((recent[:, 1] > 0).any(axis=0).sum()),
+            "live_layers": float((recent[:, 2] > 0).any(axis=0).sum()),
+            "nonfinite_layers": float((~np.isfinite(recent)).any(axis=(0, 1)).sum()),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything seen so far."""
+        lists = {key: [tensor.clone() for tensor in getattr(self, f"_{key}")] for key in _LISTS}
+        copies = {
+            key: None if (kept := getattr(self, f"_{key}")) is None else [tensor.clone() for tensor in kept]
+            for key in _COPIES
+        }
+        return {**lists, **copies, **{key: getattr(self, f"_{key}") for key in _NUMBERS}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        for key in (*_LISTS, *_COPIES):
+            kept = state[key]
+            setattr(self, f"_{key}", None if kept is None else [tensor.to(self._device).clone() for tensor in kept])
+        for key in _NUMBERS:
+            setattr(self, f"_{key}", state[key])
+        self._gradient = None
+
+
+def _dense(weight: nn.Parameter) -> torch.Tensor:
+    """The gradient of the weight as a dense tensor, zeros where it has none."""
+    if weight.grad is None:
+        return torch.zeros_like(weight, requires_grad=False)
+    return weight.grad.detach().to_dense() if weight.grad.is_sparse else weight.grad.detach()
+
+
+def _array(tensors: Sequence[torch.Tensor]) -> FloatArray:
+    return torch.stack(list(tensors)).double().cpu().numpy()
+
+
+def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
+    return part / np.where(whole == 0, math.nan, whole)

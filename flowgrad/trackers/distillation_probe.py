@@ -1,0 +1,179 @@
+"""What goes into and comes out of the layers of a model for a probe batch, without a trace left in the model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from flowgrad.trackers.distillation_layers import Layer
+
+FloatArray = NDArray[np.float64]
+Forward = Callable[[nn.Module, Any], Any]
+
+EXAMPLES = 256
+"""Examples of a probe that are compared, evenly spread over it. Cost grows with their square."""
+FEATURES = 4096
+"""Numbers of one example that are compared; of larger maps every so many-th position."""
+
+
+@dataclass
+class Seen:
+    """Activations of one layer."""
+
+    inputs: list[torch.Tensor] = field(default_factory=list)
+    outputs: list[torch.Tensor] = field(default_factory=list)
+    """One of each for every time that the layer was called; examples first."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a model made of a probe."""
+
+    output: FloatArray
+    """Shape (examples, outputs)."""
+    layers: Mapping[str, Seen]
+    """Without the layers that were not called."""
+
+
+def respond(model: nn.Module, layers: Sequence[Layer], inputs: Any, forward: Forward | None, whose: str) -> Response:
+    """Run the model on the inputs in evaluation mode and look at its layers.
+
+    Args:
+        model: run once; not trained, not changed: see `undisturbed`.
+        layers: whose activations are wanted.
+        inputs: what it is called with: a tensor, a tuple of arguments, or a mapping of keyword arguments.
+        forward: called as `forward(model, inputs)` instead.
+        whose: `student` or `teacher`, for messages.
+
+    Raises:
+        TypeError: the model does not take these inputs, or gives no tensor.
+    """
+    seen: dict[str, Seen] = {layer.name: Seen() for layer in layers}
+    with undisturbed(model), _captured(layers, seen):
+        if forward is not None:
+            output = forward(model, inputs)
+        else:
+            try:
+                output = called(model, inputs)
+            except TypeError as error:
+                raise TypeError(
+                    f"the {whose} ({type(model).__name__}) cannot be called with the probe: {error}. Give a tensor, a "
+                    "tuple of arguments or a mapping of keyword arguments; where teacher and student take different "
+                    "ones, forward=lambda model, inputs: ..."
+                ) from error
+        logits = first_tensor(getattr(output, "logits", output))
+        if logits is None:
+            raise TypeError(f"the {whose} ({type(model).__name__}) gives {type(output).__name__}; a tensor is needed")
+        result = as_array(logits.detach().reshape(len(logits) if logits.dim() else 1, -1))
+    return Response(result, {name: found for name, found in seen.items() if found.outputs})
+
+
+def called(model: nn.Module, inputs: Any) -> Any:
+    """The model's output for inputs that may be several."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
+
+
+def first_tensor(value: Any) -> torch.Tensor | None:
+    """The first tensor in what a layer takes or gives; None where there is none."""
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        return next((found for part in value if (found := first_tensor(part)) is not None), None)
+    return None
+
+
+@contextmanager
+def _captured(layers: Sequence[Layer], seen: Mapping[str, Seen]) -> Iterator[None]:
+    handles = [layer.module.register_forward_hook(_Catch(seen[layer.name]), with_kwargs=True) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Catch:
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        coming, going = first_tensor((args, kwargs)), first_tensor(output)
+        if coming is None or going is None or coming.dim() == 0 or going.dim() == 0:
+            return
+        # Copies: what follows may work in place. `contiguous` would not copy.
+        self._seen.inputs.append(coming.detach().clone())
+        self._seen.outputs.append(going.detach().clone())
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients inside; outside, training flags, buffers and global random numbers are as they
+    were, also after an error.
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in model.buffers()]
+    devices = {tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"}
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng([index for index in devices if index is not None]), torch.no_grad():
+            for module, _ in flags:
+                module.training = False
+            yield
+    finally:
+        for module, training in flags:
+            module.training = training
+        with torch.no_grad():
+            for buffer, version, content in buffers:
+                if buffer._version != version:
+                    buffer.copy_(content)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
+
+
+def examples(calls: Sequence[torch.Tensor]) -> FloatArray:
+    """Activations by example, shape (examples, features): all calls below each other, the rest of the axes in a row.
+
+    Of more examples than `EXAMPLES`, and of more positions than `FEATURES` allow, every so many-th.
+    """
+    joined = [thinned(call.reshape(len(call), -1), 1, FEATURES) for call in calls]
+    if len({part.shape[1] for part in joined}) > 1:
+        joined = joined[:1]
+    return as_array(thinned(torch.cat(joined), 0, EXAMPLES))
+
+
+def units(calls: Sequence[torch.Tensor], channels_first: bool) -> FloatArray:
+    """Activations by unit, shape (observations, units): every position of every example is an observation."""
+    call = calls[0]
+    if channels_first:
+        call = call.movedim(1, -1)
+    return as_array(thinned(call.reshape(-1, call.shape[-1]), 0, 4 * EXAMPLES))
+
+
+def has_channels_first(layer: Layer) -> bool:
+    """Whether the second axis of its output holds its units."""
+    return isinstance(layer.module, nn.modules.conv._ConvNd)
+
+
+def thinned(tensor: torch.Tensor, axis: int, most: int) -> torch.Tensor:
+    """At most so many entries along an axis, evenly spread."""
+    size = tensor.shape[axis]
+    if size <= most:
+        return tensor
+    return tensor.index_select(axis, torch.linspace(0, size - 1, most, device=tensor.device).long())
+
+
+def as_array(tensor: torch.Tensor) -> FloatArray:
+    """A copy in double precision, on the CPU."""
+    return tensor.detach().to("cpu", torch.float64, copy=True).numpy()
