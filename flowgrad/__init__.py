@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flowgrad.analyzers import FeatureAnalyzer
     from flowgrad.trackers.distillation import DistillationTracker
     from flowgrad.trackers.embedding import EmbeddingTracker
+    from flowgrad.trackers.flow import FlowTracker
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "FeatureAnalyzer",
     "Finding",
     "FlowGradError",
+    "FlowTracker",
     "Prescription",
     "Report",
     "ReportError",
@@ -49,6 +51,7 @@ __all__ = [
 _TRACKERS_OF_TORCH = {
     "DistillationTracker": "flowgrad.trackers.distillation",
     "EmbeddingTracker": "flowgrad.trackers.embedding",
+    "FlowTracker": "flowgrad.trackers.flow",
 }
 
 

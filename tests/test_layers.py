@@ -40,12 +40,20 @@ TORCH = {
     *(
         f"trackers/{name}.py"
         for name in (
+            "activations",
             "distillation",
             "distillation_comparison",
             "distillation_layers",
             "distillation_motion",
             "distillation_probe",
             "embedding",
+            "flow",
+            "flow_history",
+            "flow_look",
+            "flow_losses",
+            "flow_network",
+            "flow_parameters",
+            "flow_readings",
             "followed",
             "guard",
             "lookups",

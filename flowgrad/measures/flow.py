@@ -1,0 +1,397 @@
+"""What a network's training says of itself: weights, gradients and updates of each tensor over time, and the losses.
+
+Every function takes what was seen at the looked-at steps: arrays of shape (looks, tensors), NaN where a figure is not
+known. "Early" and "recent" are parts of the run as `early` and `recent` choose them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flowgrad.measurements import Measure
+from flowgrad.measures import training
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+SATURATED = 0.98
+"""A bounded unit counts as saturated from this part of the way between the middle of its range and a bound on: tanh has
+a slope of .04 there, sigmoid of .01."""
+BINS = 20
+"""Parts of equal length that a run's losses are averaged over."""
+_EARLY, _RECENT, _FEWEST = 0.1, 0.2, 8
+_END = 4
+"""The first and the last quarter of the layers are the two ends of a network."""
+
+_COURSE = ("epochs", "val_best", "val_last", "val_rise", "val_fall", "epochs_since_best")
+
+MEASURES = (
+    Measure("steps", "count", "Optimizer steps seen."),
+    Measure(
+        "looks", "count", "Steps that were looked at, as the schedule says; all other figures but losses rest on them."
+    ),
+    Measure(
+        "skipped_steps", "count", "Calls of `step()` without an optimizer step before, as after an overflow under AMP."
+    ),
+    Measure("tensors", "count", "Parameter tensors, each once."),
+    Measure(
+        "weight_layers", "count", "Tensors with two dimensions or more that require a gradient: what depth counts."
+    ),
+    Measure("loss_first", "loss", "Loss of the first step, which no update had touched."),
+    Measure("loss_last", "loss", "Mean loss of the last twentieth of the run."),
+    Measure("loss_best", "loss", "Lowest mean loss of a twentieth of the run."),
+    Measure("loss_fall", "ratio", "Fall from `loss_first` to `loss_last`, over the former's size."),
+    Measure("loss_late_fall", "ratio", "Fall of the line through the last fifth of the losses, over their mean."),
+    Measure("loss_rise", "ratio", "Excess of `loss_last` over `loss_best`, over the latter's size."),
+    Measure("loss_peak_ratio", "ratio", "Highest mean loss of a twentieth of the run, over `loss_first`."),
+    Measure("loss_ups", "share", "Share of rises from one twentieth of the run to the next."),
+    Measure(
+        "loss_oscillation",
+        "ratio",
+        "Deviation of the twentieths of the later half from the line through them, over their mean loss.",
+    ),
+    Measure("loss_scatter", "ratio", "Deviation of single losses within the last twentieths, over their mean loss."),
+    Measure("loss_nonfinite", "flag", "1 where a loss was NaN or infinite, else 0."),
+    Measure(
+        "total_gradient_norm", "norm", "Norm of the whole gradient, mean of the recent looks, as the optimizer used it."
+    ),
+    Measure("total_gradient_norm_first", "norm", "The same of the early looks."),
+    Measure(
+        "total_gradient_norm_max",
+        "norm",
+        "Largest norm of the whole gradient at any look; infinite where it was not finite.",
+    ),
+    Measure("gradient_spike", "ratio", "`total_gradient_norm_max` over the median look."),
+    Measure(
+        "gradient_depth",
+        "log10",
+        "Gradient (root mean square of its entries) of the first quarter of the weight layers over that of the last, "
+        "recent looks. Below 0 it vanishes on the way back, above 0 it explodes.",
+    ),
+    Measure("gradient_depth_first", "log10", "The same of the early looks."),
+    Measure(
+        "gradient_excess", "log10", "Largest gradient of a weight layer (root mean square) over the median layer's."
+    ),
+    Measure("gradient_deficit", "log10", "Median gradient of the weight layers (root mean square) over the smallest."),
+    Measure(
+        "median_update_ratio",
+        "ratio",
+        "Length of an update over the norm of what it updates: median weight layer, recent.",
+    ),
+    Measure("median_update_ratio_first", "ratio", "The same of the early looks."),
+    Measure("median_snr", "ratio", "Signal-to-noise ratio of the gradient over time: median weight layer."),
+    Measure("median_cosine", "cosine", "Of the gradients of two steps in a row: median weight layer, recent looks."),
+    Measure(
+        "dead_units", "share", "Dead units among all whose activation or gradient was seen, in all layers together."
+    ),
+    Measure("dead_units_max", "share", "Dead units of the layer that has the largest share of them."),
+    Measure("mean_saturation", "share", "Saturated outputs of tanh and sigmoid modules, mean of the layers."),
+    Measure("nonfinite_tensors", "count", "Tensors that hold a NaN or an infinity now."),
+    Measure("nonfinite_looks", "share", "Share of looks at which some gradient was not finite."),
+    Measure("left_out", "count", "Tensors that require a gradient and are not in the optimizer."),
+    Measure("left_out_entries", "share", "The same, as a share of all entries."),
+    Measure("frozen_entries", "share", "Share of all entries that require no gradient."),
+    Measure(
+        "input_shift",
+        "ratio",
+        "Largest |mean| of an input feature, in its standard deviations; constant ones left out.",
+    ),
+    Measure("input_scale_ratio", "ratio", "Largest standard deviation of an input feature over the smallest not zero."),
+    Measure("input_deviation", "norm", "Median standard deviation of the input features that are not constant."),
+    Measure("input_constant_share", "share", "Share of input features that have a single value."),
+    Measure("input_nonfinite_share", "share", "Share of input values that are NaN or infinite."),
+    Measure("lr", "rate", "Learning rate now: median of the tensors."),
+    Measure("lr_first", "rate", "The same when tracking began."),
+    Measure("lr_ratio", "ratio", "`lr` over the largest seen: 1 where no scheduler lowered it."),
+    *(measure for measure in training.MEASURES if measure.name in _COURSE),
+    Measure("train_last", "loss", "Mean training loss of the last epoch, as told to `end_epoch`."),
+    Measure(
+        "train_fall", "ratio", "Fall of the training loss from the last epoch but one to the last, over the former."
+    ),
+    Measure(
+        "depth",
+        "order",
+        "Place in the network, from 0: order of first use where it was seen, else of definition.",
+        True,
+    ),
+    Measure("entries", "count", "Numbers in the tensor.", True),
+    Measure("is_weight", "flag", "1 with two dimensions or more, else 0 (biases, scales of normalisation).", True),
+    Measure("weight_norm", "norm", "Euclidean norm of the tensor now.", True),
+    Measure("weight_mean", "weight", "Mean of its entries now.", True),
+    Measure("weight_deviation", "weight", "Standard deviation of its entries now, 0 for a single one.", True),
+    Measure("weight_range", "weight", "Largest entry less the smallest, now.", True),
+    Measure("gradient_norm", "norm", "Norm of the gradient as the optimizer used it, mean of the recent looks.", True),
+    Measure("gradient_norm_first", "norm", "The same of the early looks.", True),
+    Measure(
+        "gradient_relative",
+        "ratio",
+        "Root mean square of the gradient's entries over that of the median weight layer, recent looks.",
+        True,
+    ),
+    Measure("velocity", "norm", "Length of the update of one step, mean of the recent looks.", True),
+    Measure(
+        "acceleration", "ratio", "Growth of the velocity in a step, over its mean: slope over the recent looks.", True
+    ),
+    Measure("update_ratio", "ratio", "Velocity over the norm of the tensor, mean of the recent looks.", True),
+    Measure("update_relative", "ratio", "`update_ratio` over that of the median weight layer.", True),
+    Measure(
+        "snr",
+        "ratio",
+        "Squared mean of the gradient over its variance, across recent steps (not across entries), bias corrected.",
+        True,
+    ),
+    Measure("gradient_cosine", "cosine", "Of the gradients of two steps in a row, mean of the recent looks.", True),
+    Measure(
+        "dead_share",
+        "share",
+        "Units whose activation was zero for every example of the recent looks (ReLU modules), or whose gradient was.",
+        True,
+    ),
+    Measure("saturation", "share", "Outputs of the tanh or sigmoid module behind it that are near their bounds.", True),
+    Measure("nonfinite_weights", "count", "Entries that are NaN or infinite now.", True),
+    Measure("nonfinite_gradients", "share", "Looks at which its gradient was not finite.", True),
+    Measure("requires_grad", "flag", "1 where it asks for a gradient.", True),
+    Measure("in_optimizer", "flag", "1 where the optimizer holds it; NaN without an optimizer.", True),
+    Measure("had_gradient", "flag", "1 where its gradient was ever other than zero at a look.", True),
+    Measure("moved", "flag", "1 where a step that was looked at ever changed it.", True),
+    Measure("lr_multiplier", "ratio", "Learning rate of its parameter group over `lr`.", True),
+)
+
+INPUTS = tuple(measure.name for measure in MEASURES if measure.name.startswith("input_"))
+ROW_MEASURES = [measure.name for measure in MEASURES if measure.per_row]
+
+
+def early(steps: ArrayLike) -> BoolArray:
+    """Which looks are of the first tenth of the steps; at least the first 8.
+
+    >>> early([1, 2, 50, 100]).tolist()
+    [True, True, True, True]
+    """
+    seen = np.asarray(steps)
+    if not len(seen):
+        return np.zeros(0, dtype=bool)
+    chosen: BoolArray = seen <= seen[-1] * _EARLY
+    chosen[:_FEWEST] = True
+    return chosen
+
+
+def recent(steps: ArrayLike) -> BoolArray:
+    """Which looks are of the last fifth of the steps; at least the last 8."""
+    seen = np.asarray(steps)
+    if not len(seen):
+        return np.zeros(0, dtype=bool)
+    chosen: BoolArray = seen > seen[-1] * (1 - _RECENT)
+    chosen[-_FEWEST:] = True
+    return chosen
+
+
+def mean_of(values: FloatArray) -> FloatArray:
+    """Mean over the looks (first axis) of what is finite; NaN where nothing is."""
+    finite = np.isfinite(values)
+    count = finite.sum(axis=0)
+    return np.where(count > 0, np.where(finite, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def median_of(values: ArrayLike) -> float:
+    """Median of what is finite; NaN where nothing is."""
+    seen = np.asarray(values, dtype=float)
+    seen = seen[np.isfinite(seen)]
+    return float(np.median(seen)) if len(seen) else float("nan")
+
+
+def whole_norm(norms: FloatArray) -> FloatArray:
+    """Norm of all tensors together at each look, shape (looks,); unknown tensors are left out, not finite ones tell.
+
+    >>> whole_norm(np.array([[3.0, 4.0], [np.nan, 1.0]])).tolist()
+    [5.0, 1.0]
+    """
+    known = ~np.isnan(norms)
+    total = np.sqrt(np.where(known, norms, 0.0).astype(float) ** 2 @ np.ones(norms.shape[1]))
+    return np.where(known.any(axis=1), total, np.nan)
+
+
+def spike(norms: FloatArray) -> tuple[float, float]:
+    """Largest norm of any look, and that over the median look. `norms`, shape (looks,)."""
+    seen = norms[~np.isnan(norms)]
+    if not len(seen):
+        return float("nan"), float("nan")
+    peak = float(seen.max())
+    return peak, ratio(peak, median_of(seen))
+
+
+def depth_profile(rms: FloatArray) -> tuple[float, float, float]:
+    """How the gradient's size changes along the layers.
+
+    Args:
+        rms: root mean square of the gradient's entries, one a weight layer in order of depth, shape (layers,).
+
+    Returns:
+        log10 of the first quarter's (median; at least one layer) over the last quarter's; of the largest over the
+        median; of the median over the smallest. Infinite where a layer's gradient is zero; NaN for less than two layers.
+    """
+    known = rms[~np.isnan(rms)]
+    if len(known) < 2:
+        return (float("nan"),) * 3
+    ends = max(1, len(known) // _END)
+    middle = float(np.median(known))
+    return (
+        log_ratio(float(np.median(known[:ends])), float(np.median(known[-ends:]))),
+        log_ratio(float(known.max()), middle),
+        log_ratio(middle, float(known.min())),
+    )
+
+
+def signal_to_noise(mean_square: ArrayLike, square_of_mean: ArrayLike, looks: ArrayLike) -> FloatArray:
+    """||E g||^2 over the variance E||g - E g||^2 of gradients at several steps, without the bias of few looks.
+
+    The mean of n gradients has a squared norm that exceeds ||E g||^2 by a 1/n of the variance; that is taken off
+    (McCandlish et al. 2018, An Empirical Model of Large-Batch Training, eq. 2.8 and appendix A.1: the inverse is the
+    simple noise scale in batches). A ratio over the entries of one gradient, as some tools take it, is refused: it
+    tells how unequal the entries are, not how sure the direction is.
+
+    Args:
+        mean_square: mean of ||g||^2 over the looks, shape (tensors,).
+        square_of_mean: ||mean of g||^2.
+        looks: gradients seen.
+
+    Returns:
+        Shape (tensors,), 0 or more; NaN with less than two looks, or where all gradients were zero.
+
+    >>> signal_to_noise([5.0], [4.0], [2]).tolist()
+    [1.5]
+    """
+    square, mean, n = (np.asarray(values, dtype=float) for values in (mean_square, square_of_mean, looks))
+    with np.errstate(all="ignore"):
+        variance = (square - mean) * n / (n - 1)
+        signal = np.maximum(mean - variance / n, 0.0)
+        # What rounding leaves of no variance at all is no noise.
+        found = signal / np.maximum(variance, 1e-12 * square)
+    return np.where(n >= 2, found, np.nan)
+
+
+def acceleration(steps: ArrayLike, velocity: FloatArray) -> FloatArray:
+    """Slope of the velocity over the steps (least squares), over its mean: its relative growth in one step.
+
+    Args:
+        steps: of the looks, shape (looks,).
+        velocity: shape (looks, tensors).
+
+    Returns:
+        Shape (tensors,); NaN with less than three looks, or for a tensor that never moved.
+    """
+    count, times = velocity.shape[1], np.asarray(steps, dtype=float)
+    found = np.full(count, np.nan)
+    for i in range(count):
+        known = np.isfinite(velocity[:, i])
+        speed, at = velocity[known, i].astype(float), times[known]
+        if len(speed) >= 3 and speed.mean() > 0:
+            found[i] = np.polyfit(at - at.mean(), speed, 1)[0] / speed.mean()
+    return found
+
+
+def ratio(part: float, whole: float) -> float:
+    """`part` over `whole`; NaN where the whole is zero or not known."""
+    return part / whole if whole > 0 else float("nan")
+
+
+def ratios(parts: ArrayLike, wholes: ArrayLike) -> FloatArray:
+    """`ratio` of each."""
+    above, below = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
+    with np.errstate(all="ignore"):
+        return np.where(below > 0, above / below, np.nan)
+
+
+def log_ratio(above: float, below: float) -> float:
+    """log10 of the ratio; infinite where one of them is zero, NaN where both are."""
+    with np.errstate(all="ignore"):
+        return float(np.log10(np.float64(above)) - np.log10(np.float64(below)))
+
+
+def loss_trend(count: ArrayLike, mean: ArrayLike, square: ArrayLike, first: float) -> dict[str, float]:
+    """The course of the losses of a run.
+
+    Args:
+        count: losses in each window, in order, shape (windows,).
+        mean: their mean.
+        square: sum of their squared distances from it.
+        first: the very first loss.
+
+    Returns:
+        The `loss_` measures but `loss_nonfinite`, NaN where there are too few losses for one.
+    """
+    n, level, scatter = rebin(count, mean, square, BINS)
+    unknown = float("nan")
+    names = ("last", "best", "fall", "late_fall", "rise", "peak_ratio", "ups", "oscillation", "scatter")
+    trend = {"loss_first": first, **{f"loss_{name}": unknown for name in names}}
+    if not len(level):
+        return trend
+    last, best = float(level[-1]), float(level.min())
+    trend |= {
+        "loss_last": last,
+        "loss_best": best,
+        "loss_fall": ratio(first - last, abs(first)),
+        "loss_rise": ratio(last - best, abs(best)),
+        "loss_peak_ratio": ratio(float(level.max()), first),
+        "loss_scatter": _late_scatter(n, level, scatter),
+    }
+    if len(level) > 1:
+        trend["loss_ups"] = float((np.diff(level) > 0).mean())
+    if len(level) >= BINS:
+        late, half = level[-BINS // 5 :], level[BINS // 2 :]
+        # The line's fall from the middle of the first of these twentieths to that of the last.
+        trend["loss_late_fall"] = ratio(-_line(late)[0] * (len(late) - 1), abs(float(late.mean())))
+        trend["loss_oscillation"] = ratio(_line(half)[1], abs(float(half.mean())))
+    return trend
+
+
+def rebin(count: ArrayLike, mean: ArrayLike, square: ArrayLike, bins: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Windows put together to at most `bins` of nearly equal numbers of windows; counts, means and squared distances.
+
+    >>> [part.tolist() for part in rebin([1, 1, 2], [1.0, 3.0, 5.0], [0.0, 0.0, 2.0], 2)]
+    [[1.0, 3.0], [1.0, 4.333333333333333], [0.0, 4.666666666666667]]
+    """
+    n, m, s = (np.asarray(values, dtype=float) for values in (count, mean, square))
+    if not len(n):
+        return n, m, s
+    edges = np.unique(np.linspace(0, len(n), min(bins, len(n)) + 1).astype(int))
+    total = np.add.reduceat(n, edges[:-1])
+    level = np.add.reduceat(n * m, edges[:-1]) / total
+    offset = m - np.repeat(level, np.diff(edges))
+    return total, level, np.add.reduceat(s + n * offset**2, edges[:-1])
+
+
+def _late_scatter(n: FloatArray, level: FloatArray, square: FloatArray) -> float:
+    n, level, square = n[-BINS // 5 :], level[-BINS // 5 :], square[-BINS // 5 :]
+    free = float((n - 1).sum())
+    return ratio(float(np.sqrt(square.sum() / free)), abs(float(level.mean()))) if free > 0 else float("nan")
+
+
+def _line(values: FloatArray) -> tuple[float, float]:
+    """Slope of the least-squares line, and the deviation of the values from it (with the two degrees it takes off)."""
+    at = np.arange(len(values)) - (len(values) - 1) / 2
+    slope = float(at @ values / (at @ at))
+    left = values - values.mean() - slope * at
+    return slope, float(np.sqrt(left @ left / max(len(values) - 2, 1)))
+
+
+def input_figures(count: int, mean: ArrayLike, deviation: ArrayLike, nonfinite: int = 0) -> dict[str, float]:
+    """How far the inputs are from zero mean and unit deviation.
+
+    Args:
+        count: rows seen.
+        mean: of each feature, shape (features,).
+        deviation: of each feature.
+        nonfinite: values that are NaN or infinite, which `mean` and `deviation` leave out.
+    """
+    middle, spread = np.asarray(mean, dtype=float), np.asarray(deviation, dtype=float)
+    # A column of equal numbers has a deviation of what rounding leaves.
+    moves = spread > 1e-6 * np.abs(middle)
+    known = bool(moves.any())
+    return {
+        "input_shift": float((np.abs(middle[moves]) / spread[moves]).max()) if known else float("nan"),
+        "input_scale_ratio": float(spread[moves].max() / spread[moves].min()) if known else float("nan"),
+        "input_deviation": median_of(spread[moves]),
+        "input_constant_share": float(1 - moves.mean()),
+        "input_nonfinite_share": nonfinite / (count * len(middle)),
+    }

@@ -1,0 +1,417 @@
+"""Watches a whole network train: weights, gradients, updates and activations of every layer, and the losses."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from flowgrad.drawing import picture_path, save
+from flowgrad.errors import FlowGradError
+from flowgrad.measurements import Measurements
+from flowgrad.measures import flow, training
+from flowgrad.rules import RuleBook
+from flowgrad.trackers import flow_plots, schedules, states
+from flowgrad.trackers.base import Tracker
+from flowgrad.trackers.flow_history import History
+from flowgrad.trackers.flow_losses import PendingLosses
+from flowgrad.trackers.flow_network import NetworkLook
+from flowgrad.trackers.flow_parameters import watched_parameters
+from flowgrad.trackers.flow_readings import InputFigures, network_rows, network_scalars, observe
+
+_FIGURES = ("weight_norm", "gradient_norm", "velocity", "gradient_cosine")
+_FLAGS = ("moved", "had_gradient", "nonfinite")
+_STATE = (
+    "names",
+    "shapes",
+    "steps",
+    "looks",
+    "skipped",
+    "nonfinite_looks",
+    "history",
+    "losses",
+    "network",
+    "moved",
+    "had_gradient",
+    "nonfinite",
+    "train",
+    "validation",
+    "inputs",
+    "lr_first",
+    "lr_most",
+)
+
+
+class FlowTracker(Tracker):
+    """Watches every parameter tensor of a model while it trains, in any loop.
+
+    Example::
+
+        tracker = FlowTracker(model, optimizer)
+        # training loop: loss.backward(); optimizer.step(); tracker.step(loss)
+        print(tracker.to_agent_xml())
+
+    Call `step()` after every `optimizer.step()`, once where gradients of several batches are accumulated; a call without
+    a step before it (an overflow under AMP) is counted as skipped. With the optimizer, gradients are read right before
+    it steps, as it is going to use them: after clipping, unscaled under AMP, summed over accumulated batches, averaged
+    over the ranks of `DistributedDataParallel`. Without it, `.grad` is read at `step()`, so that the loop must not clear
+    gradients before.
+
+    Steps are looked at as `schedule` says; a look computes a handful of numbers a tensor on the tensors' device and
+    fetches them by one transfer. It takes a copy of the weights that lives on the device. What is not seen: weights
+    that require no gradient are read but not followed; dead and saturated units are read from the outputs of modules
+    (`nn.ReLU`, `nn.ReLU6`, `nn.Tanh`, `nn.Sigmoid`, `nn.Hardsigmoid`, `nn.RNN`), else dead ones are those without any
+    gradient, as in compiled models; a table with sparse gradients has no signal-to-noise ratio. docs/layers.md tells more.
+    """
+
+    KIND = "flow"
+    MEASURES = flow.MEASURES
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | None = None,
+        scheduler: Any = None,
+        *,
+        name: str = "model",
+        rules: RuleBook | None = None,
+        schedule: schedules.Schedule | None = None,
+    ) -> None:
+        """Attach to `model`.
+
+        Args:
+            model: whose parameters are watched; it may be wrapped (`DistributedDataParallel`) or compiled.
+            optimizer: that trains them, any of `torch.optim` or of that interface. Without one, it is not known which
+                tensors it holds, nor the learning rate.
+            scheduler: of the learning rate; its optimizer is taken where none is given.
+            name: what is trained; `layer` of the report.
+            rules: rule book to judge by; the shipped one if None.
+            schedule: number of a step (from 1) -> whether it is looked at; `flowgrad.trackers.schedules` has some. None:
+                the first 20 steps, then two in a row of every 40.
+
+        Raises:
+            TypeError: `model` is no module or has sharded parameters, `optimizer` is none, `schedule` cannot be called.
+            ValueError: a parameter has no shape yet (lazy modules) or no numbers (meta device), or there is none.
+        """
+        super().__init__(name, rules)
+        if schedule is not None and not callable(schedule):
+            raise TypeError(f"schedule={schedule!r} must be a function of the number of a step, such as every(10)")
+        self._watched = watched_parameters(model, name)
+        self._optimizer = _optimizer(
+            optimizer if optimizer is not None else getattr(scheduler, "optimizer", None), name
+        )
+        self._schedule = schedules.default() if schedule is None else schedule
+        self._network = NetworkLook(model, self._watched, name)
+        count = len(self._watched)
+        self._history = History(len(_FIGURES), count)
+        self._losses = PendingLosses()
+        self._steps = self._looks = self._skipped = self._nonfinite_looks = 0
+        self._flags = {flag: np.zeros(count, dtype=int) for flag in _FLAGS}
+        self._train: list[float] = []
+        self._validation: list[float] = []
+        self._inputs: InputFigures = {}
+        self._lr_first = self._lr_most = flow.median_of(self._learning_rates())
+        self._attached = True
+        self._stepped = self._read = False
+        self._final: np.ndarray | None = None
+        """Figures of the weights when the tracker was detached."""
+        self._handles = []
+        if self._optimizer is not None:
+            self._handles = [
+                self._optimizer.register_step_pre_hook(self._before_step),
+                self._optimizer.register_step_post_hook(self._after_step),
+            ]
+        self._plan()
+
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._due:
+            return
+        self._network.before()
+        # A closure computes the gradients within the step.
+        self._read = kwargs.get("closure") is None and not any(callable(argument) for argument in args[1:])
+        if self._read:
+            self._network.gradients(_scale(optimizer))
+
+    def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._stepped = True
+        if self._due and not self._read:
+            self._network.gradients(_scale(optimizer))
+
+    def step(self, loss: float | torch.Tensor | None = None) -> None:
+        """Note the optimizer step just taken, and the loss of its batch as it was before.
+
+        Args:
+            loss: a number or a tensor of one number, on any device; it stays there until the next look.
+
+        Raises:
+            ValueError: `loss` has more than one number, or a watched tensor was replaced, resized, converted or moved
+                since tracking began.
+        """
+        if not self._attached:
+            return
+        if loss is not None:
+            self._losses.add(loss, self.name)
+        if self._optimizer is not None and not self._stepped:
+            self._skipped += 1
+            return
+        self._stepped = False
+        self._steps += 1
+        if self._due:
+            self._look()
+        self._plan()
+
+    def _look(self) -> None:
+        if self._optimizer is None:
+            self._network.gradients(None)
+        seen, losses = self._network.after(self._steps, self._losses.on_device())
+        self._losses.settle(losses)
+        self._looks += 1
+        self._history.append(self._steps, np.stack([getattr(seen, figure) for figure in _FIGURES]))
+        self._flags["moved"] |= seen.velocity > 0
+        self._flags["had_gradient"] |= seen.gradient_norm > 0
+        # An infinite norm has overflowed or has an infinite entry; NaN is also what a tensor without gradient has.
+        broken = seen.has_gradient & ~np.isfinite(seen.gradient_norm)
+        self._flags["nonfinite"] += broken
+        self._nonfinite_looks += bool(broken.any())
+        rate = flow.median_of(self._learning_rates(only_at_hand=True))
+        self._lr_most = float(np.fmax(self._lr_most, rate))
+
+    def _plan(self) -> None:
+        """Get ready for the next step, if it is to be looked at."""
+        self._due = bool(self._schedule(self._steps + 1))
+        if not self._due:
+            self._network.rest()
+            return
+        self._network.arm()
+        if self._optimizer is None:
+            self._network.before()
+
+    def end_epoch(self, train_loss: float | None = None, validation_loss: float | None = None) -> None:
+        """Note one finished epoch: mean training loss and validation loss (lower is better), where they are known."""
+        if not self._attached:
+            return
+        self._train.append(math.nan if train_loss is None else float(train_loss))
+        if validation_loss is not None:
+            self._validation.append(float(validation_loss))
+
+    def observe_inputs(self, inputs: torch.Tensor | np.ndarray) -> None:
+        """Note the inputs that the network is trained on, as it is given them, shape (n, features...).
+
+        Raises:
+            ValueError: no rows, or no features.
+        """
+        self._inputs = observe(inputs, self.name)
+
+    def measurements(self) -> Measurements:
+        """Scalars of the whole network, and a line a tensor in order of depth."""
+        pending = self._losses.on_device()
+        if pending:
+            self._losses.settle([float(value) for value in torch.stack([p.float() for p in pending]).tolist()])
+        rows = self._rows()
+        rates = self._learning_rates()
+        losses = self._losses.curve
+        scalars = {
+            "steps": float(self._steps),
+            "looks": float(self._looks),
+            "skipped_steps": float(self._skipped),
+            **network_scalars(rows, self._history.steps, self._by_figure(), rows.attrs.pop("units")),
+            **flow.loss_trend(*losses.windows, losses.first),
+            "loss_nonfinite": float(losses.nonfinite > 0),
+            "nonfinite_looks": self._nonfinite_looks / self._looks if self._looks else math.nan,
+            **dict.fromkeys(flow.INPUTS, math.nan),
+            **self._inputs,
+            "lr": flow.median_of(rates),
+            "lr_first": self._lr_first,
+            "lr_ratio": flow.ratio(flow.median_of(rates), float(np.fmax(self._lr_most, flow.median_of(rates)))),
+            "epochs": float(len(self._train)),
+            **training.validation_course(self._validation),
+            "train_last": self._train[-1] if self._train else math.nan,
+            "train_fall": training.loss_course(self._train)["loss_fall"],
+        }
+        table = rows[flow.ROW_MEASURES].sort_values("depth", kind="stable")
+        return Measurements(self.KIND, self.name, scalars, {"rows": table}, self._steps)
+
+    def _by_figure(self) -> dict[str, np.ndarray]:
+        return {figure: self._history.of(i) for i, figure in enumerate(_FIGURES)}
+
+    def _rows(self) -> pd.DataFrame:
+        weights = self._network.weights() if self._final is None else self._final
+        looks = self._looks or math.nan
+        rates = self._learning_rates()
+        middle = flow.median_of(rates)
+        held = self._held()
+        flags = {
+            "nonfinite_gradients": self._flags["nonfinite"] / looks,
+            "requires_grad": np.array([w.parameter.requires_grad for w in self._watched], dtype=float),
+            "in_optimizer": np.full(len(self._watched), math.nan) if held is None else held.astype(float),
+            "had_gradient": self._flags["had_gradient"] if self._looks else np.full(len(self._watched), math.nan),
+            "moved": self._flags["moved"] if self._looks else np.full(len(self._watched), math.nan),
+            "lr_multiplier": flow.ratios(rates, np.full(len(rates), middle)),
+        }
+        return network_rows(self._watched, self._network, weights, self._history.steps, self._by_figure(), flags)
+
+    def _held(self) -> np.ndarray | None:
+        if self._optimizer is None:
+            return None
+        held = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
+        return np.array([id(w.parameter) in held for w in self._watched])
+
+    def _learning_rates(self, *, only_at_hand: bool = False) -> np.ndarray:
+        """Of each tensor; NaN where it is in no group. Only those at hand: without a transfer from an accelerator."""
+        groups = [] if self._optimizer is None else self._optimizer.param_groups
+        rates = {}
+        for group in groups:
+            rate = group.get("lr")
+            far = isinstance(rate, torch.Tensor) and rate.device.type != "cpu"
+            value = math.nan if rate is None or (far and only_at_hand) else float(rate)
+            rates.update({id(p): value for p in group["params"]})
+        return np.array([rates.get(id(w.parameter), math.nan) for w in self._watched])
+
+    def history(self, figure: str) -> pd.DataFrame:
+        """A figure of every tensor at the looks that are kept (at most 256): a line a step, a column a tensor.
+
+        Args:
+            figure: `weight_norm`, `gradient_norm`, `velocity` or `gradient_cosine` (NaN unless the step before was
+                looked at too).
+
+        Raises:
+            FlowGradError: another figure.
+        """
+        if figure not in _FIGURES:
+            raise FlowGradError(f"figure={figure!r} must be one of {', '.join(_FIGURES)}")
+        steps, names = pd.Index(self._history.steps, name="step"), pd.Index([w.name for w in self._watched])
+        return pd.DataFrame(self._history.of(_FIGURES.index(figure)), index=steps, columns=names)
+
+    def plot_velocity(self, path: str | Path) -> None:
+        """Draw the update-to-weight ratio of each layer over the steps, as a heat map.
+
+        Args:
+            path: ends in .png, .svg or .pdf; the bytes repeat.
+
+        Raises:
+            FlowGradError: another ending, or no step was looked at.
+            ImportError: matplotlib (extra `plots`) is not installed.
+        """
+        path = picture_path(path)
+        save(self.velocity_figure(), path)
+
+    def velocity_figure(self) -> Any:
+        """What `plot_velocity` draws, as a `matplotlib.figure.Figure`."""
+        weights = self._weights()
+        with np.errstate(all="ignore"):
+            ratios = self.history("velocity")[weights] / self.history("weight_norm")[weights]
+        return flow_plots.velocity_figure(ratios, self.name)
+
+    def plot_gradient_flow(self, path: str | Path) -> None:
+        """Draw the gradient's size by depth: early, in the middle and late in the run. As `plot_velocity`."""
+        path = picture_path(path)
+        save(self.gradient_flow_figure(), path)
+
+    def gradient_flow_figure(self) -> Any:
+        """What `plot_gradient_flow` draws, as a `matplotlib.figure.Figure`."""
+        weights = self._weights()
+        entries = self.measurements().tables["rows"]["entries"][weights]
+        return flow_plots.gradient_flow_figure(self.history("gradient_norm")[weights] / np.sqrt(entries), self.name)
+
+    def plot_health(self, path: str | Path) -> None:
+        """Draw what the row table says of each layer: gradient, update, noise, dead units. As `plot_velocity`."""
+        path = picture_path(path)
+        save(self.health_figure(), path)
+
+    def health_figure(self) -> Any:
+        """What `plot_health` draws, as a `matplotlib.figure.Figure`."""
+        return flow_plots.health_figure(self.measurements().tables["rows"].loc[self._weights()], self.name)
+
+    def _weights(self) -> list[str]:
+        if not self._looks:
+            raise FlowGradError(f"tracker {self.name!r} has looked at no step yet")
+        rows = self.measurements().tables["rows"]
+        chosen = rows.index[rows["is_weight"] == 1]
+        return list(chosen if len(chosen) else rows.index)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything seen so far, for a checkpoint: tensors, numbers, text, lists and dicts, which `torch.save` writes
+        and `torch.load(..., weights_only=True)` reads. Take it between a `step()` and the next forward pass.
+        """
+        pending = self._losses.on_device()
+        self._losses.settle([float(value) for value in pending])
+        return states.headed(
+            self.KIND,
+            {
+                **self._identity(),
+                "steps": self._steps,
+                "looks": self._looks,
+                "skipped": self._skipped,
+                "nonfinite_looks": self._nonfinite_looks,
+                "history": self._history.state_dict(),
+                "losses": self._losses.curve.state_dict(),
+                "network": self._network.state_dict(),
+                **{flag: torch.from_numpy(values.copy()) for flag, values in self._flags.items()},
+                "train": list(self._train),
+                "validation": list(self._validation),
+                "inputs": dict(self._inputs),
+                "lr_first": self._lr_first,
+                "lr_most": self._lr_most,
+            },
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        return {"names": [w.name for w in self._watched], "shapes": [list(w.parameter.shape) for w in self._watched]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken, whatever was seen since this tracker was attached.
+
+        Load the model and the optimizer first: with both as they were then, the report will be the one of a run that
+        was never interrupted. Name, rule book and schedule stay this tracker's own; all else comes from the state.
+
+        Raises:
+            ValueError: `state` is no state of such a tracker, one of another version, or of another network. Nothing
+                has changed then.
+        """
+        states.check(state, self.name, self.KIND, _STATE, self._identity())
+        self._steps, self._looks, self._skipped = state["steps"], state["looks"], state["skipped"]
+        self._nonfinite_looks = state["nonfinite_looks"]
+        self._history.load_state_dict(state["history"])
+        self._losses = PendingLosses()
+        self._losses.curve.load_state_dict(state["losses"])
+        self._network.load_state_dict(state["network"])
+        self._flags = {flag: state[flag].cpu().numpy().copy() for flag in _FLAGS}
+        self._train, self._validation = list(state["train"]), list(state["validation"])
+        self._inputs = dict(state["inputs"])
+        self._lr_first, self._lr_most = state["lr_first"], state["lr_most"]
+        self._stepped = False
+        if self._attached:
+            self._plan()
+
+    def detach(self) -> None:
+        """Take the hooks off the layers and the optimizer. What was measured stays readable, as it was then."""
+        if not self._attached:
+            return
+        self._attached = self._due = False
+        for handle in self._handles:
+            handle.remove()
+        self._final = self._network.weights()
+        self._network.detach()
+
+
+def _optimizer(given: Any, tracker: str) -> Optimizer | None:
+    inner = getattr(given, "optimizer", None)  # some libraries wrap it and step the inner one
+    found = inner if isinstance(inner, Optimizer) else given
+    if found is not None and not hasattr(found, "register_step_pre_hook"):
+        raise TypeError(
+            f"{tracker}: optimizer is {type(found).__name__}, which has no step hooks as torch.optim.Optimizer has; "
+            "leave it out, and gradients are read at step()"
+        )
+    return found
+
+
+def _scale(optimizer: Optimizer) -> torch.Tensor | None:
+    """What the gradients are still multiplied by: fused optimizers unscale within the step."""
+    scale = getattr(optimizer, "grad_scale", None)
+    return scale if isinstance(scale, torch.Tensor) else None

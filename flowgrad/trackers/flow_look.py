@@ -1,0 +1,262 @@
+"""What one step did to the tensors of a device, computed there, and fetched as one vector."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+
+SAMPLE = 1024
+"""Most entries of a gradient that are compared over time; evenly spaced in the tensor."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def apart(function: Callable[P, R]) -> Callable[P, R]:
+    """Runs without gradients, and outside of inference mode: tensors made in that could not be written to later."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.inference_mode(False), torch.no_grad():  # in this order: the former turns gradients on
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+class Seen(NamedTuple):
+    """Figures of one look, one a tensor, shape (tensors,); NaN where there is none."""
+
+    weight_norm: np.ndarray
+    gradient_norm: np.ndarray
+    velocity: np.ndarray
+    product: np.ndarray
+    """Of the sampled gradient and that of the look before."""
+    square: np.ndarray
+    """Of the sampled gradient."""
+    seen_gradient: np.ndarray
+    """1 where the tensor had a gradient."""
+    sampled: np.ndarray
+    """1 where a sample was taken of it."""
+
+    @classmethod
+    def nothing(cls, count: int) -> Seen:
+        """All NaN."""
+        return cls(*(np.full(count, math.nan) for _ in cls._fields))
+
+
+def fetch(values: torch.Tensor) -> np.ndarray:
+    """The one transfer of a look: figures (never tensors of the model) to the host."""
+    return values.cpu().numpy().astype(float)
+
+
+class DeviceLook:
+    """The tensors of one device. A look is `before`, `gradients` and `after`, in this order around a step."""
+
+    def __init__(self, parameters: Sequence[torch.Tensor]) -> None:
+        """Allocate nothing yet: buffers are made at the first look, so that a model may be moved before."""
+        self._all = list(parameters)
+        count = len(self._all)
+        self._copies: dict[int, torch.Tensor] = {}
+        self._rows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        """Of a tensor with a sparse gradient: the ids of the rows, and the rows before the step."""
+        self._live: list[int] = []
+        self._dense: list[int] = []
+        self._found: list[int] = []
+        """Tensors that had a gradient."""
+        self._sampled: list[int] = []
+        self._pieces: list[tuple[str, list[int], list[torch.Tensor]]] = []
+        shape = (count, SAMPLE)
+        device = self._all[0].device
+        self._sample = torch.zeros(shape, device=device)
+        self._last = torch.zeros(shape, device=device)
+        self.total = torch.zeros(shape, device=device)
+        """Sum of the sampled gradients since `turn`."""
+        self.total_before = torch.zeros(shape, device=device)
+        """The same of the block before."""
+        self.zero_rows: dict[int, torch.Tensor] = {}
+        """Tensor -> units (rows) that had no gradient at any look since `turn`, for those asked for in `follow_rows`."""
+        self.zero_rows_before: dict[int, torch.Tensor] = {}
+        self.follow_rows: dict[int, tuple[int, int]] = {}
+        """Tensor -> (the tensor that tells of its units, the axis of the units in that)."""
+
+    def turn(self) -> None:
+        """Begin a new block of looks."""
+        self.total, self.total_before = self.total_before.zero_(), self.total
+        self.zero_rows, self.zero_rows_before = {}, self.zero_rows
+
+    def before(self, weights: bool = True) -> None:
+        """Copy the weights that the step may change, those with a sparse gradient left out."""
+        self._pieces, self._rows = [], {}
+        self._live = [i for i, p in enumerate(self._all) if p.requires_grad]
+        self._dense = []
+        if not weights:
+            return
+        for i in self._live:
+            gradient = self._all[i].grad
+            if gradient is not None and gradient.layout != torch.strided:
+                self._keep_rows(i, gradient)
+            else:
+                self._dense.append(i)
+                if i not in self._copies:
+                    self._copies[i] = torch.empty_like(self._all[i], requires_grad=False)
+        for group in self._by_type(self._dense):
+            torch._foreach_copy_([self._copies[i] for i in group], [self._all[i] for i in group])
+
+    def _keep_rows(self, i: int, gradient: torch.Tensor) -> None:
+        if gradient.layout == torch.sparse_coo and gradient.sparse_dim() == 1:
+            ids = gradient._indices()[0].unique()
+            self._rows[i] = (ids, self._all[i].detach()[ids])
+
+    def gradients(self, scale: torch.Tensor | None) -> None:
+        """Norms and samples of the gradients as they are now.
+
+        Args:
+            scale: what they are still multiplied by, as under AMP with a fused optimizer.
+        """
+        found = {i: g for i in self._live if (g := self._all[i].grad) is not None}
+        whole = {i: _plain(g) for i, g in found.items() if g.layout == torch.strided}
+        for group in self._by_type(list(whole)):
+            norms = torch._foreach_norm([whole[i] for i in group], 2, dtype=torch.float32)
+            self._pieces.append(("gradient_norm", group, list(norms)))
+        for i in found.keys() - whole.keys():
+            values = found[i].coalesce().values() if found[i].layout == torch.sparse_coo else found[i].values()
+            self._pieces.append(("gradient_norm", [i], [torch.linalg.vector_norm(values, dtype=torch.float32)]))
+        self._found, self._sampled = list(found), list(whole)
+        self._take_sample(whole)
+        self._note_zero_rows(whole)
+        if scale is not None:
+            self._pieces = [
+                (name, group, [v / scale for v in values] if name == "gradient_norm" else values)
+                for name, group, values in self._pieces
+            ]
+            self._sample.div_(scale)
+        self.total.add_(self._sample)
+        both = torch.stack([(self._sample * self._last).sum(1), (self._sample * self._sample).sum(1)])
+        self._pieces += [
+            ("product", list(range(len(self._all))), [both[0]]),
+            ("square", list(range(len(self._all))), [both[1]]),
+        ]
+        self._last, self._sample = self._sample, self._last
+
+    def _take_sample(self, whole: dict[int, torch.Tensor]) -> None:
+        self._sample.zero_()
+        if not whole:
+            return
+        parts = [sampled(g) for g in whole.values()]
+        torch._foreach_copy_([self._sample[i, : len(part)] for i, part in zip(whole, parts, strict=True)], parts)
+
+    def _note_zero_rows(self, whole: dict[int, torch.Tensor]) -> None:
+        for i, (source, axis) in self.follow_rows.items():
+            gradient = whole.get(source)
+            if gradient is None:
+                continue
+            others = [k for k in range(gradient.dim()) if k != axis]
+            zero = gradient == 0 if not others else torch.linalg.vector_norm(gradient, math.inf, others) == 0
+            known = self.zero_rows.get(i)
+            self.zero_rows[i] = zero if known is None else zero & known
+
+    def after(self) -> None:
+        """Norms of the weights, and of what the step changed of them."""
+        for group in self._by_type(self._dense):
+            copies = [self._copies[i] for i in group]
+            torch._foreach_sub_(copies, [self._all[i] for i in group])
+            self._pieces.append(
+                ("velocity", group, list(torch._foreach_norm([_plain(c) for c in copies], 2, dtype=torch.float32)))
+            )
+        for i, (ids, rows) in self._rows.items():
+            moved = self._all[i].detach()[ids] - rows
+            self._pieces.append(("velocity", [i], [torch.linalg.vector_norm(moved, dtype=torch.float32)]))
+        for group in self._by_type(self._live):
+            weights = [_plain(self._all[i].detach()) for i in group]
+            self._pieces.append(("weight_norm", group, list(torch._foreach_norm(weights, 2, dtype=torch.float32))))
+
+    def take(self, extra: Sequence[torch.Tensor] = ()) -> tuple[Seen, list[float]]:
+        """All figures of the look, with other 0-dim tensors of this device, by one transfer."""
+        values = [v.float().reshape(-1) for _, _, vs in self._pieces for v in vs] + [
+            e.float().reshape(1) for e in extra
+        ]
+        seen = Seen.nothing(len(self._all))
+        if not values:
+            return seen, []
+        numbers = fetch(torch.cat(values))
+        at = 0
+        for name, group, _ in self._pieces:
+            getattr(seen, name)[group] = numbers[at : at + len(group)]
+            at += len(group)
+        for i in self._found:
+            seen.seen_gradient[i] = 1
+        for i in self._sampled:
+            seen.sampled[i] = 1
+        self._pieces = []
+        return seen, [float(x) for x in numbers[at:]]
+
+    def _by_type(self, chosen: Sequence[int]) -> list[list[int]]:
+        groups: dict[torch.dtype, list[int]] = {}
+        for i in chosen:
+            if self._all[i].numel():
+                groups.setdefault(self._all[i].dtype, []).append(i)
+        return list(groups.values())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is summed over looks, for a checkpoint."""
+        return {
+            "last": self._last.clone(),
+            "total": self.total.clone(),
+            "total_before": self.total_before.clone(),
+            "zero_rows": {i: t.clone() for i, t in self.zero_rows.items()},
+            "zero_rows_before": {i: t.clone() for i, t in self.zero_rows_before.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        for own, key in ((self._last, "last"), (self.total, "total"), (self.total_before, "total_before")):
+            own.copy_(state[key])
+        device = self._last.device
+        self.zero_rows = {i: t.to(device).clone() for i, t in state["zero_rows"].items()}
+        self.zero_rows_before = {i: t.to(device).clone() for i, t in state["zero_rows_before"].items()}
+
+
+@apart
+def weight_figures(parameters: Sequence[torch.Tensor]) -> np.ndarray:
+    """Norm, mean, deviation, range and number of non-finite entries of each tensor now, shape (tensors, 5)."""
+    by_device: dict[torch.device, list[int]] = {}
+    for i, parameter in enumerate(parameters):
+        by_device.setdefault(parameter.device, []).append(i)
+    found = np.full((len(parameters), 5), math.nan)
+    for group in by_device.values():
+        found[group] = fetch(torch.stack([_figures(parameters[i].detach()) for i in group]))
+    return found
+
+
+def _figures(weight: torch.Tensor) -> torch.Tensor:
+    values = _plain(weight).float()
+    if not values.numel():
+        return torch.full((5,), math.nan, device=weight.device)
+    low, high = torch.aminmax(values)
+    deviation, mean = torch.std_mean(values, correction=0)
+    return torch.stack(
+        [torch.linalg.vector_norm(values), mean, deviation, high - low, (~torch.isfinite(values)).sum().float()]
+    )
+
+
+def sampled(values: torch.Tensor) -> torch.Tensor:
+    """At most `SAMPLE` entries of a dense tensor, evenly spaced; a view wherever its memory allows, shape (n,)."""
+    count = values.numel()
+    flat = values.view(-1) if values.is_contiguous() else values.reshape(-1)
+    if count <= SAMPLE:
+        return flat
+    stride = -(-count // SAMPLE)
+    # A stride that divides the rows would see a few of the columns only.
+    while math.gcd(stride, count) > 1:
+        stride += 1
+    return flat[::stride]
+
+
+def _plain(values: torch.Tensor) -> torch.Tensor:
+    return torch.view_as_real(values) if values.is_complex() else values

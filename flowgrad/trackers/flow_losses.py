@@ -1,0 +1,59 @@
+"""Losses on their way from the device to the host."""
+
+from __future__ import annotations
+
+import torch
+
+from flowgrad.trackers.flow_history import Losses
+
+_MOST = 256
+"""Losses that wait on a device before they are fetched anyway."""
+
+
+class PendingLosses:
+    """Losses told at every step, read from an accelerator only when a look asks for them."""
+
+    def __init__(self) -> None:
+        """Start without a loss."""
+        self.curve = Losses()
+        self._waiting: list[float | torch.Tensor] = []
+        self._far = 0
+
+    def add(self, loss: float | torch.Tensor, tracker: str) -> None:
+        """Note a loss.
+
+        Raises:
+            ValueError: it has more than one number.
+        """
+        if not isinstance(loss, torch.Tensor):
+            self._note(float(loss))
+            return
+        if loss.numel() != 1:
+            raise ValueError(f"{tracker}: loss has shape {tuple(loss.shape)}; give the one number that backward ran on")
+        if loss.device.type == "cpu":
+            self._note(loss.item())
+            return
+        # A copy: a loop that replays a CUDA graph writes each loss to the same place.
+        self._waiting.append(loss.detach().reshape(()).clone())
+        self._far += 1
+        if self._far == _MOST:
+            self.settle(torch.stack([v.float() for v in self.on_device()]).tolist())
+
+    def _note(self, loss: float) -> None:
+        if self._far:
+            self._waiting.append(loss)
+        else:
+            self.curve.add(loss)
+
+    def on_device(self) -> list[torch.Tensor]:
+        """Losses that are still to be fetched, in order."""
+        return [value for value in self._waiting if isinstance(value, torch.Tensor)] if self._far else []
+
+    def settle(self, fetched: list[float]) -> None:
+        """Note what was fetched of `on_device`."""
+        if not self._far:
+            return
+        found = iter(fetched)
+        for value in self._waiting:
+            self.curve.add(next(found) if isinstance(value, torch.Tensor) else value)
+        self._waiting, self._far = [], 0

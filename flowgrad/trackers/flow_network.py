@@ -1,0 +1,286 @@
+"""The looks at a whole network: its tensors on all their devices, and its activations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from flowgrad.measures import flow
+from flowgrad.trackers.activations import ActivationWatch, Block
+from flowgrad.trackers.flow_look import DeviceLook, Seen, apart, fetch, weight_figures
+from flowgrad.trackers.flow_parameters import Watched, is_compiled, unit_axis
+
+BLOCK = 16
+"""Looks that signal, noise and dead units are taken over, at least (twice as many at most)."""
+
+
+class NetworkSeen(NamedTuple):
+    """Figures of one look, one a tensor, shape (tensors,)."""
+
+    weight_norm: np.ndarray
+    gradient_norm: np.ndarray
+    velocity: np.ndarray
+    gradient_cosine: np.ndarray
+    """With the gradient of the step before; NaN where that was not looked at."""
+    has_gradient: np.ndarray
+    """True where the tensor had a gradient."""
+
+
+class _Devices:
+    """Which tensors lie on which device."""
+
+    def __init__(self, watched: Sequence[Watched]) -> None:
+        by_device: dict[torch.device, list[int]] = {}
+        for i, one in enumerate(watched):
+            by_device.setdefault(one.parameter.device, []).append(i)
+        self.parts = [
+            (np.array(chosen), DeviceLook([watched[i].parameter for i in chosen])) for chosen in by_device.values()
+        ]
+
+
+class NetworkLook:
+    """What the looks see, and what is summed over blocks of them."""
+
+    def __init__(self, model: nn.Module, watched: Sequence[Watched], tracker: str) -> None:
+        """Allocate nothing yet."""
+        self._watched = watched
+        self._tracker = tracker
+        self._made: _Devices | None = None
+        self._began: list[tuple[Any, ...]] = []
+        count = len(watched)
+        owners: dict[nn.Module, str] = {}
+        for one in watched:
+            owners.setdefault(one.owner, "")
+            if unit_axis(one) is not None and not owners[one.owner]:
+                owners[one.owner] = one.name
+        self._owners = owners
+        self.activations = ActivationWatch(owners, () if is_compiled(model) else model.modules())
+        self._previous_step = 0
+        self._previous_square = np.full(count, math.nan)
+        self.square = np.zeros(count)
+        """Sum of the squared norms of the sampled gradients since `_turn`."""
+        self.count = np.zeros(count, dtype=int)
+        self.square_before = np.zeros(count)
+        self.count_before = np.zeros(count, dtype=int)
+        self._in_block = 0
+
+    @property
+    def _devices(self) -> _Devices:
+        now = [(tuple(w.parameter.shape), w.parameter.dtype, w.parameter.device) for w in self._watched]
+        if self._made is None:
+            self._made, self._began = _Devices(self._watched), now
+            self._follow_units()
+            return self._made
+        for one, was, is_now in zip(self._watched, self._began, now, strict=True):
+            own = one.name.rpartition(".")[2]
+            if one.owner._parameters.get(own) is not one.parameter:
+                raise ValueError(
+                    f"{self._tracker}: {one.name} was replaced since tracking began; attach a new tracker to the model"
+                )
+            if was != is_now:
+                then, here = (f"{list(shape)} of {dtype} on {device}" for shape, dtype, device in (was, is_now))
+                raise ValueError(
+                    f"{self._tracker}: {one.name} was {then} when tracking began and is {here} now; "
+                    "attach a new tracker to the model"
+                )
+        return self._made
+
+    def _follow_units(self) -> None:
+        """Read the gradients of units, until activations show the units themselves."""
+        assert self._made is not None
+        places = {id(w.parameter): i for i, w in enumerate(self._watched)}
+        for chosen, look in self._made.parts:
+            at = {int(i): k for k, i in enumerate(chosen)}
+            for i, k in at.items():
+                one = self._watched[i]
+                axis = unit_axis(one)
+                if axis is None or self._seen(one.name):
+                    continue
+                bias = one.owner._parameters.get(one.name.rpartition(".")[2].replace("weight", "bias"))
+                source = places.get(id(bias), -1)
+                cheaper = source in at and bias is not None and bias.shape == one.parameter.shape[axis : axis + 1]
+                look.follow_rows[k] = (at[source], 0) if cheaper else (k, axis)
+
+    def _seen(self, name: str) -> bool:
+        blocks = (self.activations.blocks.get(name), self.activations.before.get(name))
+        return any(block is not None and block.alive is not None for block in blocks)
+
+    def arm(self) -> None:
+        """Watch the activations of the next forward passes."""
+        self.activations.arm()
+
+    def rest(self) -> None:
+        """Watch no activations."""
+        self.activations.disarm()
+
+    @apart
+    def before(self) -> None:
+        """Right before a step."""
+        for _, look in self._devices.parts:
+            look.before()
+
+    @apart
+    def gradients(self, scale: torch.Tensor | None) -> None:
+        """When the gradients are there."""
+        for _, look in self._devices.parts:
+            look.gradients(scale)
+
+    @apart
+    def after(self, step: int, losses: Sequence[torch.Tensor]) -> tuple[NetworkSeen, list[float]]:
+        """Right after the step: all figures, and the losses that were still on a device."""
+        parts = self._devices.parts
+        seen, numbers = Seen.nothing(len(self._watched)), [math.nan] * len(losses)
+        for n, (chosen, look) in enumerate(parts):
+            device = self._watched[chosen[0]].parameter.device
+            # Losses come with their own device; those of a device without tensors with the first.
+            mine = [k for k, v in enumerate(losses) if v.device == device or (n == 0 and not self._has(v.device))]
+            look.after()
+            found, fetched = look.take([losses[k].to(device) for k in mine])
+            for whole, part in zip(seen, found, strict=True):
+                whole[chosen] = part
+            for k, value in zip(mine, fetched, strict=True):
+                numbers[k] = value
+        return self._note(step, seen), numbers
+
+    def _has(self, device: torch.device) -> bool:
+        return any(w.parameter.device == device for w in self._watched)
+
+    def _note(self, step: int, seen: Seen) -> NetworkSeen:
+        has_gradient = seen.seen_gradient == 1
+        # A gradient that was not there is a row of zeros in the sample.
+        square = np.where(has_gradient & (seen.sampled == 1), seen.square, math.nan)
+        with np.errstate(all="ignore"):
+            cosine = seen.product / np.sqrt(square * self._previous_square)
+        if step != self._previous_step + 1:
+            cosine = np.full(len(cosine), math.nan)
+        self._previous_step, self._previous_square = step, square
+        known = ~np.isnan(square)
+        self.square += np.where(known, square, 0)
+        self.count += known
+        self._drop_seen_units()
+        self._in_block += 1
+        if self._in_block == BLOCK:
+            self._turn()
+        return NetworkSeen(seen.weight_norm, seen.gradient_norm, seen.velocity, cosine, has_gradient)
+
+    def _drop_seen_units(self) -> None:
+        for chosen, look in self._devices.parts:
+            for k in [k for k in look.follow_rows if self._seen(self._watched[chosen[k]].name)]:
+                del look.follow_rows[k]
+                look.zero_rows.pop(k, None)
+                look.zero_rows_before.pop(k, None)
+
+    def _turn(self) -> None:
+        self.square_before, self.count_before = self.square, self.count
+        self.square, self.count = np.zeros_like(self.square), np.zeros_like(self.count)
+        self.activations.turn()
+        for _, look in self._devices.parts:
+            look.turn()
+        self._in_block = 0
+
+    def weights(self) -> np.ndarray:
+        """Norm, mean, deviation, range and non-finite entries of each tensor now, shape (tensors, 5)."""
+        return weight_figures([w.parameter for w in self._watched])
+
+    def signal_to_noise(self) -> np.ndarray:
+        """Of the last block of looks that has enough of them, shape (tensors,)."""
+        found = np.full(len(self._watched), math.nan)
+        if self._made is None:
+            return found
+        for chosen, look in self._made.parts:
+            norms = fetch(torch.stack([look.total.norm(dim=1), look.total_before.norm(dim=1)]))
+            new = self._ratio(norms[0], self.square[chosen], self.count[chosen])
+            old = self._ratio(norms[1], self.square_before[chosen], self.count_before[chosen])
+            enough = (self.count[chosen] >= BLOCK // 2) | (self.count_before[chosen] == 0)
+            found[chosen] = np.where(enough, new, old)
+        return found
+
+    @staticmethod
+    def _ratio(total: np.ndarray, square: np.ndarray, count: np.ndarray) -> np.ndarray:
+        n = np.maximum(count, 1)
+        return flow.signal_to_noise(square / n, (total / n) ** 2, count)
+
+    def units(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Dead units, units in all, and the share of saturated outputs of the layer of each tensor; NaN: not seen."""
+        dead, total, saturation = (np.full(len(self._watched), math.nan) for _ in range(3))
+        at = {w.name: i for i, w in enumerate(self._watched)}
+        numbers: list[tuple[np.ndarray, int, torch.Tensor]] = []
+        watch = self.activations
+        for name in {**watch.before, **watch.blocks}:
+            blocks = [b for b in (watch.before.get(name), watch.blocks.get(name)) if b is not None]
+            alive = _union(blocks)
+            if alive is not None:
+                total[at[name]] = alive.numel()
+                numbers.append((dead, at[name], (~alive).sum()))
+            calls = sum(b.calls for b in blocks)
+            sums = [b.saturated for b in blocks if b.saturated is not None]
+            if calls:
+                numbers.append((saturation, at[name], torch.stack([s.to(sums[0].device) for s in sums]).sum() / calls))
+        for chosen, look in self._made.parts if self._made else ():
+            for k in look.follow_rows:
+                rows = [r for r in (look.zero_rows.get(k), look.zero_rows_before.get(k)) if r is not None]
+                if rows:
+                    total[chosen[k]] = rows[0].numel()
+                    numbers.append((dead, int(chosen[k]), torch.stack(rows).all(0).sum()))
+        if numbers:
+            device = numbers[0][2].device
+            fetched = fetch(torch.stack([value.float().to(device) for _, _, value in numbers]))
+            for (where, i, _), value in zip(numbers, fetched, strict=True):
+                where[i] = value
+        return dead, total, saturation
+
+    def depth(self) -> np.ndarray:
+        """Place of each tensor in the network, from 0: in order of first use of its module where that was seen."""
+        owners = list(self._owners)
+        used = {owner: place for place, owner in enumerate(self.activations.order)}
+        place, places = -1.0, []
+        for one in self._watched:
+            place = used.get(owners.index(one.owner), place)
+            places.append(place)
+        ranks = np.empty(len(places))
+        ranks[np.argsort(np.array(places), kind="stable")] = np.arange(len(places))
+        return ranks
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "previous_step": self._previous_step,
+            "in_block": self._in_block,
+            **{key: torch.from_numpy(getattr(self, key).copy()) for key in _SUMS},
+            "activations": self.activations.state_dict(),
+            "looks": [look.state_dict() for _, look in self._made.parts] if self._made else [],
+        }
+
+    @apart
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._previous_step, self._in_block = state["previous_step"], state["in_block"]
+        for key in _SUMS:
+            setattr(self, key, state[key].cpu().numpy().copy())
+        device = self._watched[0].parameter.device
+        self.activations.load_state_dict(state["activations"], device)
+        self._made = None
+        if state["looks"]:
+            for (_, look), saved in zip(self._devices.parts, state["looks"], strict=True):
+                look.load_state_dict(saved)
+
+    def detach(self) -> None:
+        """Take the hooks off."""
+        self.activations.disarm()
+
+
+_SUMS = ("_previous_square", "square", "count", "square_before", "count_before")
+
+
+def _union(blocks: Sequence[Block]) -> torch.Tensor | None:
+    alive = [block.alive for block in blocks if block.alive is not None]
+    if not alive:
+        return None
+    if len(alive) == 2 and alive[0].shape == alive[1].shape:
+        return alive[0] | alive[1]
+    return alive[-1]

@@ -1,0 +1,96 @@
+"""Which tensors of a model are watched, and under which names."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+
+_WRAPPERS = ("module.", "_orig_mod.")
+_SHARDED = ("DTensor", "FlatParameter", "ShardedTensor")
+
+
+class Watched(NamedTuple):
+    """A parameter tensor of the model."""
+
+    name: str
+    """Without what `DistributedDataParallel` and `torch.compile` put before it."""
+    parameter: nn.Parameter
+    owner: nn.Module
+    """The module that holds it; the first of several."""
+
+
+def watched_parameters(model: nn.Module, tracker: str) -> list[Watched]:
+    """Every parameter with a floating point or complex type, each once, in order of definition.
+
+    Raises:
+        TypeError: `model` is no module, or its parameters are sharded.
+        ValueError: it has none, or one is not initialised yet or on the meta device.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{tracker}: FlowTracker watches an nn.Module, got {type(model).__name__}")
+    found, seen = [], set()
+    for path, module in model.named_modules():
+        for own, parameter in module._parameters.items():
+            if parameter is None or id(parameter) in seen:
+                continue
+            name = plain_name(f"{path}.{own}" if path else own)
+            _check(name, parameter, tracker)
+            seen.add(id(parameter))
+            if parameter.is_floating_point() or parameter.is_complex():
+                found.append(Watched(name, parameter, module))
+    if not found:
+        raise ValueError(f"{tracker}: {type(model).__name__} has no parameter with a floating point type to watch")
+    return found
+
+
+def plain_name(path: str) -> str:
+    """The name that the parameter has in the model that was wrapped or compiled.
+
+    >>> plain_name("module._orig_mod.fc.weight")
+    'fc.weight'
+    """
+    changed = True
+    while changed:
+        changed = False
+        for wrapper in _WRAPPERS:
+            if path.startswith(wrapper):
+                path, changed = path.removeprefix(wrapper), True
+    return path.replace("._orig_mod.", ".")
+
+
+def _check(name: str, parameter: nn.Parameter, tracker: str) -> None:
+    if isinstance(parameter, (UninitializedParameter, UninitializedBuffer)):
+        raise ValueError(
+            f"{tracker}: {name} has no shape yet (a lazy module); run one batch through the model before tracking it"
+        )
+    if type(parameter).__name__ in _SHARDED or type(parameter.data).__name__ in _SHARDED:
+        raise TypeError(
+            f"{tracker}: {name} is sharded over ranks ({type(parameter.data).__name__}), and norms of a shard are not "
+            "those of the tensor; FlowTracker watches whole parameters, as of DistributedDataParallel"
+        )
+    if parameter.device.type == "meta":
+        raise ValueError(f"{tracker}: {name} is on the meta device and has no numbers; track the model once it has")
+
+
+def unit_axis(watched: Watched) -> int | None:
+    """Along which axis of the tensor the units of its layer lie; None where it has none (a table of embeddings, a bias,
+    a tensor of a module that says nothing of its meaning).
+    """
+    parameter, own = watched.parameter, watched.name.rpartition(".")[2]
+    if parameter.dim() < 2 or isinstance(watched.owner, nn.Embedding | nn.EmbeddingBag | nn.Bilinear):
+        return None
+    if not (own.startswith("weight") or own == "in_proj_weight") or not len(parameter):
+        return None
+    return 1 if getattr(watched.owner, "transposed", False) else 0
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether the forward pass, or a part of it, runs as a compiled graph, which does not see hooks put on later."""
+    return any(
+        getattr(module, "_compiled_call_impl", None) is not None
+        or isinstance(module, torch._dynamo.OptimizedModule if hasattr(torch, "_dynamo") else ())
+        for module in model.modules()
+    )

@@ -1,0 +1,127 @@
+"""From what the looks saw to the figures that rules read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from flowgrad.measures import flow
+from flowgrad.trackers.flow_network import NetworkLook
+from flowgrad.trackers.flow_parameters import Watched
+
+InputFigures = dict[str, float]
+_ROWS = 4096
+"""Inputs that are read at once."""
+
+
+def network_rows(
+    watched: Sequence[Watched],
+    network: NetworkLook,
+    weights: np.ndarray,
+    steps: np.ndarray,
+    history: Mapping[str, np.ndarray],
+    flags: Mapping[str, np.ndarray],
+) -> pd.DataFrame:
+    """A line a tensor, with the number of units of its layer in `attrs["units"]`."""
+    now, then = flow.recent(steps), flow.early(steps)
+    entries = np.array([w.parameter.numel() for w in watched], dtype=float)
+    is_weight = np.array([w.parameter.dim() >= 2 for w in watched])
+    gradient = flow.mean_of(history["gradient_norm"][now])
+    with np.errstate(all="ignore"):
+        update = flow.mean_of(history["velocity"][now] / history["weight_norm"][now])
+    rms = flow.ratios(gradient, np.sqrt(entries))
+    dead, units, saturation = network.units()
+    columns = {
+        "depth": network.depth(),
+        "entries": entries,
+        "is_weight": is_weight.astype(float),
+        **dict(zip(("weight_norm", "weight_mean", "weight_deviation", "weight_range"), weights.T, strict=False)),
+        "gradient_norm": gradient,
+        "gradient_norm_first": flow.mean_of(history["gradient_norm"][then]),
+        "gradient_relative": flow.ratios(rms, np.full(len(rms), flow.median_of(rms[is_weight]))),
+        "velocity": flow.mean_of(history["velocity"][now]),
+        "acceleration": flow.acceleration(steps[now], history["velocity"][now]),
+        "update_ratio": update,
+        "update_relative": flow.ratios(update, np.full(len(update), flow.median_of(update[is_weight]))),
+        "snr": network.signal_to_noise(),
+        "gradient_cosine": flow.mean_of(history["gradient_cosine"][now]),
+        "dead_share": flow.ratios(dead, units),
+        "saturation": saturation,
+        "nonfinite_weights": weights[:, 4],
+        **flags,
+    }
+    table = pd.DataFrame(columns, index=pd.Index([w.name for w in watched]), dtype=float)
+    table.attrs["units"] = units
+    return table
+
+
+def network_scalars(
+    rows: pd.DataFrame, steps: np.ndarray, history: Mapping[str, np.ndarray], units: np.ndarray
+) -> dict[str, float]:
+    """Figures of all tensors together."""
+    now, then = flow.recent(steps), flow.early(steps)
+    gradient = history["gradient_norm"]
+    total = flow.whole_norm(gradient)
+    peak, spike = flow.spike(total)
+    layers = np.flatnonzero((rows["is_weight"] == 1) & (rows["requires_grad"] == 1))
+    layers = layers[np.argsort(rows["depth"].to_numpy()[layers])]
+    root = np.sqrt(rows["entries"].to_numpy()[layers])
+    depth, excess, deficit = flow.depth_profile(flow.mean_of(gradient[now])[layers] / root)
+    depth_first = flow.depth_profile(flow.mean_of(gradient[then])[layers] / root)[0]
+    with np.errstate(all="ignore"):
+        updates = flow.mean_of(history["velocity"][then] / history["weight_norm"][then])[layers]
+    of_layers = rows.iloc[layers]
+    entries = rows["entries"]
+    left_out = (rows["requires_grad"] == 1) & (rows["in_optimizer"] == 0)
+    known = rows["in_optimizer"].notna().all()
+    return {
+        "tensors": float(len(rows)),
+        "weight_layers": float(len(layers)),
+        "total_gradient_norm": float(flow.mean_of(total[now][:, None])[0]),
+        "total_gradient_norm_first": float(flow.mean_of(total[then][:, None])[0]),
+        "total_gradient_norm_max": peak,
+        "gradient_spike": spike,
+        "gradient_depth": depth,
+        "gradient_depth_first": depth_first,
+        "gradient_excess": excess,
+        "gradient_deficit": deficit,
+        "median_update_ratio": flow.median_of(of_layers["update_ratio"]),
+        "median_update_ratio_first": flow.median_of(updates),
+        "median_snr": flow.median_of(of_layers["snr"]),
+        "median_cosine": flow.median_of(of_layers["gradient_cosine"]),
+        "dead_units": flow.ratio(float(np.nansum(rows["dead_share"] * units)), float(np.nansum(units))),
+        "dead_units_max": float(rows["dead_share"].max()),
+        "mean_saturation": float(rows["saturation"].mean()),
+        "nonfinite_tensors": float((rows["nonfinite_weights"] > 0).sum()),
+        "left_out": float(left_out.sum()) if known else math.nan,
+        "left_out_entries": float(entries[left_out].sum() / entries.sum()) if known else math.nan,
+        "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
+    }
+
+
+def observe(inputs: torch.Tensor | np.ndarray, tracker: str) -> InputFigures:
+    """Figures of a network's inputs, shape (n, features...)."""
+    shape = tuple(inputs.shape)
+    if not shape or shape[0] < 1 or math.prod(shape[1:]) < 1:
+        raise ValueError(f"{tracker}: inputs have shape {shape}; give rows of features, shape (n, features...)")
+    count = np.zeros(math.prod(shape[1:]))
+    mean, square, broken = np.zeros(len(count)), np.zeros(len(count)), 0
+    for start in range(0, shape[0], _ROWS):
+        part = inputs[start : start + _ROWS]
+        values = part.detach().cpu().double().numpy() if isinstance(part, torch.Tensor) else np.asarray(part, float)
+        values = values.reshape(len(values), -1)
+        finite = np.isfinite(values)
+        broken += int((~finite).sum())
+        values = np.where(finite, values, 0.0)
+        n = finite.sum(axis=0)
+        level = values.sum(axis=0) / np.maximum(n, 1)
+        off = np.where(finite, values - level, 0.0)
+        whole = np.maximum(count + n, 1)
+        square += (off**2).sum(axis=0) + (level - mean) ** 2 * count * n / whole
+        mean += (level - mean) * n / whole
+        count += n
+    return flow.input_figures(shape[0], mean, np.sqrt(square / np.maximum(count, 1)), broken)

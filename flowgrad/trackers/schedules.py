@@ -1,0 +1,57 @@
+"""When a tracker looks: plain callables from the number of a step (the first is 1) to whether it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Schedule = Callable[[int], bool]
+
+
+def every(steps: int = 1, in_a_row: int = 1, first: int = 0) -> Schedule:
+    """Of each `steps` steps the first `in_a_row`, and all of the `first` steps of the run.
+
+    Args:
+        steps: length of a period.
+        in_a_row: looks in a row; two or more show how the gradients of successive steps agree.
+        first: steps at the start that are all looked at.
+
+    Raises:
+        ValueError: `steps` or `in_a_row` is below 1, `in_a_row` above `steps`, or `first` below 0.
+
+    >>> [step for step in range(1, 12) if every(5)(step)]
+    [1, 6, 11]
+    """
+    if not 1 <= in_a_row <= steps:
+        raise ValueError(f"steps={steps}, in_a_row={in_a_row}: must be 1 <= in_a_row <= steps")
+    if first < 0:
+        raise ValueError(f"first={first}: must be 0 or more")
+    return lambda step: step <= first or (step - 1) % steps < in_a_row
+
+
+def logarithmic(a_doubling: int = 16, in_a_row: int = 1) -> Schedule:
+    """About so many looks from each power of two to the next, evenly spaced: the share of steps looked at falls as the
+    run goes on, and so does what looking costs.
+
+    Args:
+        a_doubling: looks (or groups of them) in each doubling of the steps.
+        in_a_row: steps looked at each time.
+
+    Raises:
+        ValueError: one of them is below 1.
+
+    >>> [step for step in range(1, 33) if logarithmic(4)(step)]
+    [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32]
+    """
+    if a_doubling < 1 or in_a_row < 1:
+        raise ValueError(f"a_doubling={a_doubling}, in_a_row={in_a_row}: must be 1 or more")
+
+    def due(step: int) -> bool:
+        stride = max(1, (1 << (step.bit_length() - 1)) // a_doubling)
+        return step % stride < in_a_row
+
+    return due
+
+
+def default() -> Schedule:
+    """The first 20 steps, then two in a row of every 40."""
+    return every(40, in_a_row=2, first=20)
