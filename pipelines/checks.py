@@ -28,7 +28,7 @@ _AT_LEAST = {
     "comparison.aa_offset": 1,
 }
 _MOST_THREADS = 1024
-_PROOF = ("dataset", "task", "seeds", "comparison")
+_PROOF = ("dataset", "task", "teacher", "seeds", "comparison")
 """Nodes that a trial may not change: the arms of one comparison share them."""
 
 

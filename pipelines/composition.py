@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-SHARED_WITH_TUNED = ("dataset", "seeds", "training.threads", "training.cutoff", "rules", "evidence")
+SHARED_WITH_TUNED = ("dataset", "teacher", "seeds", "training.threads", "training.cutoff", "rules", "evidence")
 """Overrides that hold for the tuned arm too: those that say what is measured and not how it is trained."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _HIGHER_IS_BETTER = {
-    "mse": False, "rmse": False, "mae": False, "logloss": False,
+    "mse": False, "rmse": False, "mae": False, "logloss": False, "kl": False, "teacher_rmse": False,
     "auc": True, "r2_adjusted": True, "accuracy": True, "ndcg": True, "hr": True, "coverage": True,
 }  # fmt: skip
 

@@ -147,6 +147,33 @@ class TrackerOverheadSettings(JobSettings):
 
 
 @dataclass
+class LayersOverheadSettings(JobSettings):
+    """What watching a network costs, by case and watcher."""
+
+    _target_: str = "pipelines.overhead.networks.job.run"
+    cases: dict[str, Any] = MISSING
+    """Id -> network (`mlp` or `transformer`), depth, width, batch, of a transformer tokens and, where not `steps` from
+    below, steps."""
+    only: list[str] | None = None
+    """Ids of the cases to run; null: all."""
+    steps: int = MISSING
+    """Watched steps of a case that does not give its own; rounded up to whole rounds: two blocks of either arm."""
+    other_steps: int = MISSING
+    """The most that a watcher of others, which costs more, gets of them."""
+    block: int = MISSING
+    """Steps of one arm before the other has its turn."""
+    warmup: int = MISSING
+    """Bare steps before the watcher attaches, twice: once to warm up, once to see the memory of a bare step."""
+    seed: int = MISSING
+    device: str = MISSING
+    """`cpu` or `cuda`."""
+    watchers: list[str] = MISSING
+    """`flow`, `flow_default`, `peer`, `wandb`; one that is not installed is left out, and the note says so."""
+    limits: dict[str, float] = MISSING
+    """The most that a watched step may take, over a bare one, by watcher. One without is not judged."""
+
+
+@dataclass
 class CalibrationSettings(JobSettings):
     """How often the tests reject where there is nothing to find."""
 
@@ -763,6 +790,7 @@ def register() -> None:
         "job": JobSettings,
         "fault_benchmark": FaultBenchmarkSettings,
         "tracker_overhead": TrackerOverheadSettings,
+        "layers_overhead": LayersOverheadSettings,
         "calibration": CalibrationSettings,
         "feature_benchmark": FeatureBenchmarkSettings,
         "feature_synergy": FeatureSynergySettings,

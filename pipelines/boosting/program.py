@@ -46,6 +46,7 @@ class Boosting(Program):
     NODES: ClassVar = {
         "dataset": (TableSettings, "dataset=movielens_table"),
         "task": (TaskSettings, "task=rating"),
+        "teacher": None,
         "model": (BoosterSettings, "model=xgboost"),
         "optimizer": None,
         "sampler": None,

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipelines.program import program_of
 from pipelines.workers import Outcome, outcome
 
-_NODES = ("dataset", "task")
+_NODES = ("dataset", "task", "teacher")
 
 
 @dataclass(frozen=True)

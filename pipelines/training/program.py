@@ -14,9 +14,9 @@ from pipelines.evaluation import Evaluation
 from pipelines.program import Program, Trained
 from pipelines.settings import (
     EmbeddingTrackerSettings,
+    FactorizationLossSettings,
     FactorizationSettings,
     LoopSettings,
-    LossSettings,
     OptimizerSettings,
     RatingsSettings,
     RowFaultSettings,
@@ -46,10 +46,11 @@ class Factorization(Program):
     NODES: ClassVar = {
         "dataset": (RatingsSettings, "dataset=movielens_100k"),
         "task": None,
+        "teacher": None,
         "model": (FactorizationSettings, "model=mf"),
         "optimizer": (OptimizerSettings, "optimizer=adam"),
         "sampler": (SamplerSettings, "sampler=shuffled"),
-        "loss": (LossSettings, "loss=mse"),
+        "loss": (FactorizationLossSettings, "loss=mse"),
         "fault": (RowFaultSettings, "fault=none"),
         "training": (LoopSettings, "training=rating"),
         "tracker": (EmbeddingTrackerSettings, "tracker=embedding"),

@@ -1,0 +1,244 @@
+"""Students of a teacher, as programs of the closed loop."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from flowgrad.errors import FlowGradError
+from flowgrad.trackers.distillation import DistillationTracker
+from pipelines.data import Examples
+from pipelines.data import load as load_ratings
+from pipelines.distillation.data import Shapes, Taught, TaughtData, taught, weights_sha256
+from pipelines.distillation.faults import check_fault, interfere
+from pipelines.distillation.losses import KnowledgeDistillation
+from pipelines.distillation.students import TRACKER, build_student, check_layers, layer_names, trained_by
+from pipelines.distillation.teachers import trained_teacher
+from pipelines.distillation.watching import Course
+from pipelines.evaluation import Evaluation
+from pipelines.networks.data import Preparation, Rows
+from pipelines.networks.loop import fit
+from pipelines.networks.parameters import check_rates, freeze, groups
+from pipelines.optimizers import build_optimizer
+from pipelines.program import Program, Trained
+from pipelines.settings import (
+    DistillationLoopSettings,
+    DistillationLossSettings,
+    DistillationTrackerSettings,
+    LayerFaultSettings,
+    OptimizerSettings,
+    RatingsSettings,
+    StudentSettings,
+    TableSettings,
+    TaskSettings,
+    TeacherSettings,
+)
+from pipelines.tabular.data import load_table
+from pipelines.tabular.scoring import check_overlap, check_task, scores
+
+_AT_LEAST = {
+    "teacher.dim": 1, "teacher.epochs": 1, "teacher.batch_size": 2, "teacher.patience": 1, "teacher.seed": 0,
+    "training.epochs": 1, "training.batch_size": 2, "training.patience": 1, "tracker.probe": 8,
+}  # fmt: skip
+_ABOVE_ZERO = ("teacher.lr", "optimizer.lr", "loss.temperature")
+
+
+class Distillation(Program):
+    """A student that learns from a teacher's outputs; watched by `DistillationTracker`."""
+
+    SUBJECTS = ("distillation",)
+    TREATABLE = ("model", "optimizer", "training")
+    PACKAGES = ("torch",)
+    STEP = "epoch"
+    NODES: ClassVar = {
+        "teacher": (TeacherSettings, "teacher=perceptron"),
+        "model": (StudentSettings, "model=student"),
+        "optimizer": (OptimizerSettings, "optimizer=adam"),
+        "sampler": None,
+        "loss": (DistillationLossSettings, "loss=distillation"),
+        "fault": (LayerFaultSettings, "fault=frozen_layer"),
+        "training": (DistillationLoopSettings, "training=distillation"),
+        "tracker": (DistillationTrackerSettings, "tracker=distillation"),
+    }
+    OPTIONAL = ("fault",)
+
+    @abstractmethod
+    def rows(self, config: DictConfig) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
+        """Source, hash, shapes, and rows to train, to validate and to test on."""
+
+    @abstractmethod
+    def scored(self, outputs: Tensor, test: Taught) -> dict[str, float]:
+        """Metrics of finite outputs, shape (n, outputs)."""
+
+    def check(self, config: DictConfig) -> None:
+        """As `Program.check`."""
+        for key, least in _AT_LEAST.items():
+            if (value := OmegaConf.select(config, key)) is not None and value < least:
+                raise FlowGradError(f"{key}={value}: must be at least {least}")
+        for key in _ABOVE_ZERO:
+            value = OmegaConf.select(config, key)
+            if not (math.isfinite(value) and value > 0):
+                raise FlowGradError(f"{key}={value}: must be a finite number above 0")
+        if not 0 <= config.loss.label_weight <= 1:
+            raise FlowGradError(f"loss.label_weight={config.loss.label_weight}: must lie between 0 and 1")
+        for key in ("teacher.widths", "model.widths"):
+            if min(OmegaConf.select(config, key), default=0) < 1:
+                raise FlowGradError(f"{key}={list(OmegaConf.select(config, key))}: give units of one layer or more")
+        check_layers(config)
+        check_rates(config.training, [TRACKER])
+        if config.fault is not None:
+            check_fault(config, layer_names(config))
+
+    def load(self, config: DictConfig) -> TaughtData:
+        """Rows, split, and the teacher, trained on the training rows."""
+        source, sha256, shapes, train, validation, test = self.rows(config)
+        teacher = trained_teacher(config.teacher, shapes, train, validation, config.training.threads)
+        return TaughtData(
+            source=f"{source}; teacher of widths {list(config.teacher.widths)}, seed {config.teacher.seed}",
+            sha256=hashlib.sha256(f"{sha256} {weights_sha256(teacher)}".encode()).hexdigest(),
+            shapes=shapes,
+            teacher=teacher,
+            train=taught(teacher, train),
+            validation=taught(teacher, validation),
+            test=taught(teacher, test),
+        )
+
+    def train(
+        self, config: DictConfig, data: TaughtData, seed: int, *, watched: bool = False, observers: Any = None
+    ) -> Trained:
+        """Train by the config, from `seed` alone: initial weights and order of the examples draw on streams of their
+        own. `observers` makes further watchers of (teacher, student, optimizer, probe).
+        """
+        torch.set_num_threads(config.training.threads)
+        init, order = (
+            torch.Generator().manual_seed(int(s.generate_state(1)[0])) for s in np.random.SeedSequence(seed).spawn(2)
+        )
+        student = build_student(config, data.shapes, init)
+        training = trained_by(config)
+        freeze(student, training)
+        optimizer = build_optimizer(config, groups(student, training, config.optimizer.lr, TRACKER))
+        loss = self._loss(config, data)
+        undo = interfere(config, student, optimizer)
+        probe = data.validation.inputs[: config.tracker.probe]
+        tracker = (
+            DistillationTracker(data.teacher, student, probe=probe, optimizer=optimizer, name=TRACKER)
+            if watched
+            else None
+        )
+        others = observers(data.teacher, student, optimizer, probe) if observers else ()
+        watchers = [*([Course(tracker, loss)] if tracker is not None else []), *others]
+        fitted = fit(student, loss, optimizer, data.train, data.validation, training, order, watchers)
+        if tracker is not None:
+            tracker.observe()  # before any noise is taken out again: it is part of the student
+        for watching in (tracker, *others):
+            if watching is not None:
+                watching.detach()
+        undo()
+        seen = () if tracker is None else (tracker.measurements(),)
+        return Trained(student.eval(), fitted.train_losses, fitted.validation_losses, fitted.steps, seen)
+
+    def evaluate(self, config: DictConfig, trained: Trained, data: TaughtData, seed: int) -> Evaluation:
+        """On the test rows, which are the same for every seed."""
+        with torch.no_grad():
+            outputs = trained.model(data.test.inputs)
+        if not outputs.isfinite().all():
+            return Evaluation(dict.fromkeys(self.metrics(config), math.nan), ())
+        return Evaluation(self.scored(outputs, data.test), ())
+
+    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
+        """Optimizer, its settings, and the losses' ends."""
+        return {
+            "optimizer": config.optimizer._target_.rpartition(".")[2],
+            "lr": config.optimizer.lr,
+            "batch_size": config.training.batch_size,
+            "epochs": len(trained.train_losses),
+            "steps": trained.steps,
+            "loss_first": trained.train_losses[0],
+            "loss_last": trained.train_losses[-1],
+        }
+
+    def _loss(self, config: DictConfig, data: TaughtData) -> KnowledgeDistillation:
+        settings = config.loss
+        return KnowledgeDistillation(
+            temperature=settings.temperature, label_weight=settings.label_weight, classes=data.shapes.outputs > 1
+        )
+
+
+class TableDistillation(Distillation):
+    """Perceptrons on a table of classes."""
+
+    NODES: ClassVar = Distillation.NODES | {
+        "dataset": (TableSettings, "dataset=digits"),
+        "task": (TaskSettings, "task=digit"),
+    }
+
+    def check(self, config: DictConfig) -> None:
+        """As `Program.check`."""
+        super().check(config)
+        check_task(config, ["multiclass"])
+        check_overlap(config)
+        if config.dataset.keep != 1:
+            raise FlowGradError(f"dataset.keep={config.dataset.keep}: the teacher has all rows; use dataset.keep=1")
+        for key in ("teacher.dim", "model.dim"):
+            if OmegaConf.select(config, key) is not None:
+                raise FlowGradError(f"{key}={OmegaConf.select(config, key)}: columns are not embedded; use {key}=null")
+
+    def rows(self, config: DictConfig) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
+        """As `Distillation.rows`."""
+        table = load_table(config)
+        parts = table.parts(0)
+        prepared = Preparation.of(parts[0], standardise=True, classes=True)
+        train, validation, test = (prepared.rows(part) for part in parts)
+        classes = int(table.table.targets[table.target].max()) + 1
+        return table.source, table.sha256, Shapes(len(table.columns), classes), train, validation, test
+
+    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+        """Distance to the teacher, and to the labels."""
+        return "kl", "accuracy", "logloss"
+
+    def scored(self, outputs: Tensor, test: Taught) -> dict[str, float]:
+        """As `Distillation.scored`; `kl` is the mean of KL(teacher || student) at temperature 1, in nats."""
+        own, other = (logits.double().log_softmax(dim=1) for logits in (outputs, test.taught))
+        kl = (other.exp() * (other - own)).sum(dim=1).mean()
+        return {"kl": float(kl), **scores("multiclass", test.target.numpy().astype(float), own.exp().numpy())}
+
+
+class RatingDistillation(Distillation):
+    """Recommenders on ratings."""
+
+    NODES: ClassVar = Distillation.NODES | {"dataset": (RatingsSettings, "dataset=movielens_100k"), "task": None}
+
+    def check(self, config: DictConfig) -> None:
+        """As `Program.check`."""
+        super().check(config)
+        for key in ("teacher.dim", "model.dim"):
+            if (value := OmegaConf.select(config, key)) is None or value < 1:
+                raise FlowGradError(f"{key}={value}: give the columns of the embeddings, e.g. {key}=8")
+
+    def rows(self, config: DictConfig) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
+        """As `Distillation.rows`."""
+        data = load_ratings(config)
+        train, validation, test = (_paired(part) for part in (data.train, data.validation, data.test))
+        shapes = Shapes(0, 1, data.n_users, data.n_items, float(data.train.ratings.mean()))
+        return data.source, data.sha256, shapes, train, validation, test
+
+    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+        """Distance to the teacher, and to the ratings."""
+        return "teacher_rmse", "rmse", "mae"
+
+    def scored(self, outputs: Tensor, test: Taught) -> dict[str, float]:
+        """As `Distillation.scored`; `teacher_rmse` is to the teacher's ratings."""
+        distance = (outputs.double() - test.taught.double()).square().mean().sqrt()
+        found = scores("regression", test.target.numpy().astype(float), outputs[:, 0].double().numpy())
+        return {"teacher_rmse": float(distance), **found}
+
+
+def _paired(examples: Examples) -> Rows:
+    return Rows(torch.stack([examples.users, examples.items], dim=1), examples.ratings)

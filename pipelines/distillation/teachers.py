@@ -1,0 +1,41 @@
+"""The teacher: trained once, from a seed of its own."""
+
+from __future__ import annotations
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from pipelines.distillation.data import Shapes
+from pipelines.distillation.networks import TABLES, Dense, Recommender
+from pipelines.networks.data import Rows
+from pipelines.networks.loop import fit
+from pipelines.networks.losses import CrossEntropy, Loss, SquaredError
+
+
+def trained_teacher(settings: DictConfig, shapes: Shapes, train: Rows, validation: Rows, threads: int) -> nn.Module:
+    """A teacher that stopped early, in evaluation mode and without gradients.
+
+    Args:
+        settings: `TeacherSettings`.
+        shapes: what it must fit.
+        train: rows to train on.
+        validation: rows to stop by.
+        threads: CPU threads; the weights are the same bytes only for the same number.
+    """
+    torch.set_num_threads(threads)
+    init, order = (torch.Generator().manual_seed(2 * settings.seed + stream) for stream in (0, 1))
+    teacher = network(shapes, list(settings.widths), dict.fromkeys(TABLES, settings.dim), init)
+    loss: Loss = CrossEntropy() if shapes.outputs > 1 else SquaredError()
+    optimizer = torch.optim.Adam(teacher.parameters(), lr=settings.lr, fused=True)
+    course = {"epochs": settings.epochs, "batch_size": settings.batch_size, "patience": settings.patience}
+    loop = OmegaConf.create({**course, "early_stopping": True, "clip_norm": None})
+    fit(teacher, loss, optimizer, train, validation, loop, order)
+    return teacher.eval().requires_grad_(False)
+
+
+def network(shapes: Shapes, widths: list[int], dims: dict[str, int], generator: torch.Generator) -> nn.Module:
+    """A network that fits the data, its weights drawn by `generator` alone; `dims` are those of embeddings."""
+    if shapes.users:
+        return Recommender(shapes.users, shapes.items, dims, widths, shapes.mean, generator)
+    return Dense(shapes.inputs, widths, shapes.outputs, generator)

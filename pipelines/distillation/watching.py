@@ -1,0 +1,23 @@
+"""What a tracker is told while a student trains."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from flowgrad.trackers.distillation import DistillationTracker
+from pipelines.distillation.losses import KnowledgeDistillation
+
+
+class Course:
+    """Tells a tracker of every step."""
+
+    def __init__(self, tracker: DistillationTracker, loss: KnowledgeDistillation) -> None:
+        """Keep both; the loss knows the distance to the teacher of the last batch."""
+        self._tracker, self._loss = tracker, loss
+
+    def step(self, loss: Tensor) -> None:
+        """As `Watcher.step`."""
+        self._tracker.step(loss, distillation_loss=self._loss.distance)
+
+    def end_epoch(self, train_loss: float, validation_loss: float) -> None:
+        """As `Watcher.end_epoch`; the tracker has no epochs."""
