@@ -28,6 +28,11 @@ from flowgrad.trackers.probes import FIRST_PROBES, Probes
 from flowgrad.trackers.row_readings import ROW_MEASURES, Counted, read_rows, scalars_of
 from flowgrad.trackers.sampling import stratified_rows
 
+_is_compiling = torch.compiler.is_compiling
+_grad_enabled = torch.is_grad_enabled
+_transforms = torch._C._functorch.peek_interpreter_stack
+_backward_task = torch._C._current_graph_task_id
+
 DAMPING = 0.1
 """What `auto_fix` multiplies gradients by."""
 
@@ -164,14 +169,17 @@ class EmbeddingTracker(Tracker):
             )
         return weight
 
-    def _note_lookup(self, ids: torch.Tensor) -> None:
+    def _note_lookup(self, layer: nn.Module, ids: torch.Tensor) -> None:
+        # In one piece, and functions by their own names: each call and each look-up is a part of what watching costs.
+        if layer is not self.layer or not (layer.training and _grad_enabled()) or _transforms() is not None:
+            return  # `torch.func` lets nobody count inside
         # Activation checkpointing looks everything up again in the backward pass.
-        if torch._C._current_graph_task_id() == -1:
+        if _backward_task() == -1:
             self._forward_step = self._steps
         elif self._forward_step == self._steps:
             return
         # Looked up where it lies, which is a third of the cost; the layer may have been given another one.
-        weight = self.layer._parameters["weight"]
+        weight = layer._parameters["weight"]
         assert weight is not None
         if weight.size(0) != self._shape[0] or ids.device != self._lookups.device:
             return  # `step` complains
@@ -528,21 +536,18 @@ class _ForwardHook:
         self._tracker = tracker
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if torch.compiler.is_compiling():
-            self._outside_of_the_graph(layer, args, kwargs)
+        if self._tracker is None:
+            return
+        ids = args[0] if args else kwargs["input"]
+        if _is_compiling():
+            self._outside_of_the_graph(layer, ids)
         else:
-            self._note(layer, args, kwargs)
+            self._tracker._note_lookup(layer, ids)
 
     @torch.compiler.disable  # else each count of steps would be a reason to compile anew
-    def _outside_of_the_graph(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._note(layer, args, kwargs)
-
-    def _note(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        tracker = self._tracker
-        if tracker is None or layer is not tracker.layer or not (layer.training and torch.is_grad_enabled()):
-            return
-        if torch._C._functorch.peek_interpreter_stack() is None:  # `torch.func` lets nobody count inside
-            tracker._note_lookup(args[0] if args else kwargs["input"])
+    def _outside_of_the_graph(self, layer: nn.Module, ids: torch.Tensor) -> None:
+        if self._tracker is not None:
+            self._tracker._note_lookup(layer, ids)
 
     def __reduce__(self) -> tuple[type[_ForwardHook], tuple[()]]:
         return _ForwardHook, ()

@@ -6,7 +6,8 @@ import torch
 
 KEPT = 32_768
 """Lookups that are kept before they are counted, at most. A count is one write at a random place of memory, and the
-training has driven what lay there out of the cache; counted together, the rows looked up often are fetched once."""
+training has driven what lay there out of the cache; counted together, the rows looked up often are fetched once. Where
+one batch has more lookups than the table has rows, nothing is won by waiting."""
 
 
 class LookupCounter:
@@ -50,7 +51,8 @@ class LookupCounter:
     def _make_places(self, size: int) -> None:
         self._count()
         self._size = size
-        self._places = list(self._kept.split(size)[: KEPT // size]) if 0 < size <= KEPT else []
+        waits = 0 < size <= min(KEPT, len(self._counts))
+        self._places = list(self._kept.split(size)[: KEPT // size]) if waits else []
 
     def _count(self) -> None:
         if self._filled:
