@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 INITS = ("kaiming", "xavier", "torch")
-_BOUNDED = ("tanh", "sigmoid")
+BOUNDED = ("tanh", "sigmoid")
+"""Activations."""
 
 
 def initialise(network: nn.Module, settings: DictConfig, generator: torch.Generator) -> None:
@@ -23,7 +24,7 @@ def initialise(network: nn.Module, settings: DictConfig, generator: torch.Genera
     Cells of recurrent layers and the head start as `torch` has it, whatever `init` says. `init_scale` is a factor on
     the standard deviation of every weight of the hidden layers.
     """
-    bounded = settings.activation in _BOUNDED
+    bounded = settings.activation in BOUNDED
     with torch.no_grad():
         for name, module in network.named_modules():
             hidden = name.startswith("layers.")

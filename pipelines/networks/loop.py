@@ -73,8 +73,9 @@ def fit(
             for watcher in watchers:
                 watcher.step(batch_loss)
         trained, held_out = float(total) / seen, loss.held_out(model, validation)
-        for told in (course, *watchers):
-            told.end_epoch(trained, held_out)
+        course.end_epoch(trained, held_out)
+        for watcher in watchers:
+            watcher.end_epoch(trained, held_out)
         if not math.isfinite(trained):
             break  # weights that are not finite never become so again
         if held_out < best:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from flowgrad.errors import FlowGradError
-from pipelines.networks.initialisation import initialise
+from pipelines.networks.initialisation import BOUNDED, initialise
 from pipelines.targets import target
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -90,7 +90,8 @@ class Cnn(Network):
 class Recurrent(Network):
     """Recurrent layers over a row cut into `steps` equal pieces; the head reads the last state.
 
-    `activation` is that of `cell=rnn` (tanh or relu); the other cells have gates of their own.
+    `cell=rnn` knows two activations: tanh stands for those that are bounded, relu for the others. The other cells have
+    gates of their own.
     """
 
     @classmethod
@@ -98,8 +99,6 @@ class Recurrent(Network):
         """As `Network.check`."""
         if settings.cell not in CELLS:
             raise FlowGradError(f"model.cell={settings.cell!r} is unknown; use {', '.join(CELLS)}")
-        if settings.cell == "rnn" and settings.activation not in ("tanh", "relu"):
-            raise FlowGradError(f"model.activation={settings.activation!r}: model.cell=rnn takes tanh or relu")
         if inputs % settings.steps:
             raise FlowGradError(f"model.steps={settings.steps} does not divide the table's {inputs} columns")
 
@@ -108,7 +107,8 @@ class Recurrent(Network):
         super().__init__()
         self._steps = settings.steps
         sizes = [inputs // settings.steps, *[settings.width] * settings.depth]
-        own: dict[str, Any] = {"nonlinearity": settings.activation} if settings.cell == "rnn" else {}
+        bounded = settings.activation in BOUNDED
+        own: dict[str, Any] = {"nonlinearity": "tanh" if bounded else "relu"} if settings.cell == "rnn" else {}
         self.layers = nn.ModuleList(CELLS[settings.cell](a, b, batch_first=True, **own) for a, b in pairwise(sizes))
         self.norms = nn.ModuleList(
             _norm("layer" if settings.normalisation else None, settings.width) for _ in self.layers

@@ -12,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from datasets.tables import TEST
 from flowgrad.errors import FlowGradError
+from flowgrad.trackers import schedules
+from flowgrad.trackers.flow import FlowTracker
 from pipelines.evaluation import Evaluation
 from pipelines.networks.data import Preparation
 from pipelines.networks.initialisation import INITS
@@ -131,11 +133,7 @@ class Networks(Program):
         freeze(network, config.training)
         optimizer = build_optimizer(config, groups(network, config.training, config.optimizer.lr, TRACKER))
         watchers = list(observers(network, optimizer)) if observers else []
-        tracker = None
-        if watched:
-            from flowgrad.trackers.flow import FlowTracker
-
-            tracker = FlowTracker(network, optimizer, name=TRACKER, schedule=config.tracker.schedule)
+        tracker = _tracker(config, network, optimizer) if watched else None
         if tracker is not None:
             tracker.observe_inputs(train.inputs)
             watchers.append(tracker)
@@ -170,6 +168,11 @@ class Networks(Program):
             "loss_first": trained.train_losses[0],
             "loss_last": trained.train_losses[-1],
         }
+
+
+def _tracker(config: DictConfig, network: Network, optimizer: torch.optim.Optimizer) -> FlowTracker:
+    steps = config.tracker.schedule
+    return FlowTracker(network, optimizer, name=TRACKER, schedule=None if steps is None else schedules.every(steps))
 
 
 def _network(config: DictConfig, data: TableData, generator: torch.Generator) -> Network:
