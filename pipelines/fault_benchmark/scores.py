@@ -68,4 +68,5 @@ def share_interval(hits: int, trials: int, level: float = 0.95) -> tuple[float, 
     if not trials:
         return float("nan"), float("nan")
     low, high = proportion_confint(hits, trials, alpha=1 - level, method="wilson")
-    return float(low), float(high)
+    # Exact ends, where rounding leaves 7e-18.
+    return (float(low) if hits else 0.0), (float(high) if hits < trials else 1.0)

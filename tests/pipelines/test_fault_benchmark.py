@@ -30,6 +30,7 @@ def test_intervals_hold_the_share():
     low, high = share_interval(9, 10)
     assert low < 0.9 < high
     assert math.isnan(share_interval(0, 0)[0])
+    assert all(share_interval(0, n)[0] == 0 and share_interval(n, n)[1] == 1 for n in range(1, 99))
     parts = pd.DataFrame({"seed": [1, 1, 2], "hits": [5, 4, 1], "found": [5, 5, 9], "true": [5, 5, 5]})
     low, high = f1_interval(parts)
     assert low == pytest.approx(2 / 14)
