@@ -40,6 +40,7 @@ MEASURES = (
     Measure("most_cka_gap", "cka", "Highest `cka_gap` of a layer."),
     Measure("least_drift", "ratio", "Lowest `drift_gap` of a layer."),
     Measure("least_snr", "ratio", "Lowest `snr_ratio` of a layer."),
+    Measure("most_noise", "share", "Highest `noise` of a layer."),
     Measure("most_kd_gradient", "log ratio", "Highest `kd_gradient` of a layer."),
     Measure("frozen", "flag", "1 where the layer's weights take no gradient, else 0.", per_row=True),
     Measure("left_out", "flag", "1 where they do and the optimizer was not given them, else 0.", per_row=True),
@@ -92,6 +93,13 @@ MEASURES = (
     ),
     Measure("cka", "cka", "Debiased linear CKA with the teacher's layer.", per_row=True),
     Measure("cka_gap", "cka", "Median `cka` of the other layers less its own.", per_row=True),
+    Measure(
+        "noise",
+        "share",
+        "Variance of the activations that two passes over the same inputs do not have in common, less that of what "
+        "goes in.",
+        per_row=True,
+    ),
     Measure("constant_units", "share", "Units that are the same for every probe example.", per_row=True),
 )
 
@@ -223,6 +231,7 @@ def extremes(rows: Mapping[str, FloatArray]) -> dict[str, float]:
         "most_cka_gap": _most(rows["cka_gap"]),
         "least_drift": _least(rows["drift_gap"]),
         "least_snr": _least(rows["snr_ratio"]),
+        "most_noise": _most(rows["noise"]),
         "most_kd_gradient": _most(rows["kd_gradient"]),
     }
 

@@ -162,6 +162,26 @@ def _variances(activations: FloatArray) -> FloatArray:
     return found if n and np.abs(centred).max(initial=0.0) > _rounding(activations) else np.zeros_like(found)
 
 
+def noise_share(a: FloatArray, b: FloatArray) -> float:
+    """Share of the activations' variance that two passes over the same examples do not have in common: half of their
+    mean squared difference over the variance. 0 where the passes agree or are constant, NaN where their shapes differ.
+
+    Args:
+        a: shape (n, units).
+        b: shape (n, units).
+
+    >>> noise_share(np.array([[1.0], [-1.0]]), np.array([[1.0], [-1.0]]))
+    0.0
+    >>> noise_share(np.array([[1.0], [-1.0]]), np.array([[-1.0], [1.0]]))
+    2.0
+    """
+    if a.shape != b.shape:
+        return math.nan
+    both = np.concatenate([a, b])
+    variance = float(np.square(both - both.mean(axis=0)).mean())
+    return float(np.square(a - b).mean()) / 2 / variance if variance > 0 else 0.0
+
+
 def logit_kl(teacher: FloatArray, student: FloatArray, temperature: float = 1.0) -> float:
     """Mean over the examples of KL(teacher || student) of their softmax at a temperature, in nats, not times its
     square.

@@ -176,8 +176,8 @@ class DistillationTracker(Tracker):
     def observe(self, inputs: Any = None) -> None:
         """Run both models on a batch of inputs and compare them.
 
-        Both run once in evaluation mode without gradients; training flags, buffers and random numbers are as before
-        then. Of more than 256 examples 256 are compared, evenly spread over the batch; for less, R2 tells little.
+        Both run in evaluation mode without gradients, the student twice, which should give the same twice; training
+        flags, buffers and random numbers are as before then. Of more than 256 examples 256 are compared, evenly spread over the batch; for less, R2 tells little.
 
         Args:
             inputs: a tensor, a tuple of arguments or a mapping of keyword arguments; `probe` if None.
@@ -191,9 +191,9 @@ class DistillationTracker(Tracker):
             raise ValueError(f"{self.name}: observe() needs inputs; give them here or as probe=")
         if not self._attached:
             return
-        ours = respond(self._student, self._layers, inputs, self._forward, "student")
-        theirs = respond(self._teacher, self._teacher_layers, inputs, self._forward, "teacher")
-        self._comparison = compare(self._layers, self._teacher_layers, self._pairs, ours, theirs)
+        first, again = respond(self._student, self._layers, inputs, self._forward, "student", passes=2)
+        (theirs,) = respond(self._teacher, self._teacher_layers, inputs, self._forward, "teacher")
+        self._comparison = compare(self._layers, self._teacher_layers, self._pairs, first, again, theirs)
 
     def layer_table(self) -> pd.DataFrame:
         """Per-row measures, a line a layer of the student, in the model's order; NaN where not known."""

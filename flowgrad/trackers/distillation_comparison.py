@@ -19,7 +19,7 @@ from flowgrad.trackers.distillation_probe import Response, Seen, examples, has_c
 FloatArray = NDArray[np.float64]
 
 COLUMNS = (
-    "width", "width_ratio", "too_narrow", "rank", "rank_ratio", "unexplained", "lost", "cka", "constant_units",
+    "width", "width_ratio", "too_narrow", "rank", "rank_ratio", "unexplained", "lost", "cka", "constant_units", "noise",
 )  # fmt: skip
 
 
@@ -59,7 +59,12 @@ class Comparison:
 
 
 def compare(
-    ours: Sequence[Layer], theirs: Sequence[Layer], pairs: Mapping[str, str], student: Response, teacher: Response
+    ours: Sequence[Layer],
+    theirs: Sequence[Layer],
+    pairs: Mapping[str, str],
+    student: Response,
+    again: Response,
+    teacher: Response,
 ) -> Comparison:
     """Compare two models' responses to one probe.
 
@@ -68,6 +73,7 @@ def compare(
         theirs: layers of the teacher.
         pairs: {student layer: teacher layer}.
         student: the student's response.
+        again: its response to the same inputs, once more.
         teacher: the teacher's response.
     """
     found = Comparison.unknown(len(ours), len(theirs))
@@ -81,7 +87,7 @@ def compare(
         if not _finite(seen):
             nonfinite += 1
             continue
-        own = _alone(layer, seen)
+        own = _alone(layer, seen) | {"noise": _noise(layer, seen, again.layers.get(layer.name))}
         partner = teacher.layers.get(pairs.get(layer.name, ""))
         if partner is not None and _finite(partner):
             own |= _beside(layer, seen, own, by_name[pairs[layer.name]], partner)
@@ -115,6 +121,14 @@ def _alone(layer: Layer, seen: Seen) -> dict[str, float]:
         "rank": _rank(observed),
         "constant_units": float((spread == 0).mean()),
     }
+
+
+def _noise(layer: Layer, seen: Seen, again: Seen | None) -> float:
+    """What the layer adds to the difference between two passes over the same inputs."""
+    if again is None or not _finite(again):
+        return math.nan
+    coming = 0.0 if layer.embeds else representation.noise_share(examples(seen.inputs), examples(again.inputs))
+    return representation.noise_share(examples(seen.outputs), examples(again.outputs)) - coming
 
 
 def _rank(observed: FloatArray) -> float:

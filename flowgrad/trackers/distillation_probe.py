@@ -43,37 +43,49 @@ class Response:
     """Without the layers that were not called."""
 
 
-def respond(model: nn.Module, layers: Sequence[Layer], inputs: Any, forward: Forward | None, whose: str) -> Response:
+def respond(
+    model: nn.Module, layers: Sequence[Layer], inputs: Any, forward: Forward | None, whose: str, passes: int = 1
+) -> list[Response]:
     """Run the model on the inputs in evaluation mode and look at its layers.
 
     Args:
-        model: run once; not trained, not changed: see `undisturbed`.
+        model: not trained, not changed: see `undisturbed`.
         layers: whose activations are wanted.
         inputs: what it is called with: a tensor, a tuple of arguments, or a mapping of keyword arguments.
         forward: called as `forward(model, inputs)` instead.
         whose: `student` or `teacher`, for messages.
+        passes: how often it is run.
 
     Raises:
         TypeError: the model does not take these inputs, or gives no tensor.
     """
-    seen: dict[str, Seen] = {layer.name: Seen() for layer in layers}
-    with undisturbed(model), _captured(layers, seen):
-        if forward is not None:
-            output = forward(model, inputs)
-        else:
-            try:
-                output = called(model, inputs)
-            except TypeError as error:
-                raise TypeError(
-                    f"the {whose} ({type(model).__name__}) cannot be called with the probe: {error}. Give a tensor, a "
-                    "tuple of arguments or a mapping of keyword arguments; where teacher and student take different "
-                    "ones, forward=lambda model, inputs: ..."
-                ) from error
-        logits = first_tensor(getattr(output, "logits", output))
-        if logits is None:
-            raise TypeError(f"the {whose} ({type(model).__name__}) gives {type(output).__name__}; a tensor is needed")
-        result = as_array(logits.detach().reshape(len(logits) if logits.dim() else 1, -1))
-    return Response(result, {name: found for name, found in seen.items() if found.outputs})
+    found = []
+    with undisturbed(model):
+        for _ in range(passes):
+            seen: dict[str, Seen] = {layer.name: Seen() for layer in layers}
+            with _captured(layers, seen):
+                output = _output(model, inputs, forward, whose)
+            found.append(Response(output, {name: calls for name, calls in seen.items() if calls.outputs}))
+    return found
+
+
+def _output(model: nn.Module, inputs: Any, forward: Forward | None, whose: str) -> FloatArray:
+    kind = type(model).__name__
+    if forward is not None:
+        output = forward(model, inputs)
+    else:
+        try:
+            output = called(model, inputs)
+        except TypeError as error:
+            raise TypeError(
+                f"the {whose} ({kind}) cannot be called with the probe: {error}. Give a tensor, a tuple of arguments "
+                "or a mapping of keyword arguments; where teacher and student take different ones, "
+                "forward=lambda model, inputs: ..."
+            ) from error
+    logits = first_tensor(getattr(output, "logits", output))
+    if logits is None:
+        raise TypeError(f"the {whose} ({kind}) gives {type(output).__name__}; a tensor is needed")
+    return as_array(logits.reshape(len(logits) if logits.dim() else 1, -1))
 
 
 def called(model: nn.Module, inputs: Any) -> Any:
