@@ -109,6 +109,10 @@ class Arm:
             if self.watcher is not None:
                 self.watcher.step()
 
+    def weights(self) -> list[torch.Tensor]:
+        """The table's."""
+        return [self.table.weight]
+
     def tensors(self) -> list[torch.Tensor]:
         """What the model and its optimizer hold, whether watched or not."""
         weight = self.table.weight

@@ -27,7 +27,7 @@ def checked_cases(job: DictConfig) -> list[Case]:
     if not (math.isfinite(job.exponent) and job.exponent >= 0):
         raise FlowGradError(f"job.exponent={job.exponent}: must be a finite number of at least 0")
     _check_limits(job.limits)
-    _check_device(job.device)
+    check_device(job.device)
     cases = OmegaConf.to_container(job.cases, resolve=True)
     assert isinstance(cases, dict)
     for unknown in sorted(set(job.only or ()) - set(cases)):
@@ -61,7 +61,8 @@ def _check_limits(limits: DictConfig) -> None:
         raise FlowGradError(f"job.limits.memory_share={limits.memory_share}: must be a finite number above 0")
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Raises FlowGradError for a device that is not there."""
     if device not in ("cpu", "cuda"):
         raise FlowGradError(f"job.device={device}: must be cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():

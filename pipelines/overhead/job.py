@@ -14,10 +14,11 @@ from flowgrad.files import write_atomically
 from pipelines import console, results
 from pipelines.checks import check_settings
 from pipelines.overhead import table
+from pipelines.overhead.blocks import Measured
 from pipelines.overhead.boosters import job as boosters
 from pipelines.overhead.cases import Case
 from pipelines.overhead.checks import checked_cases
-from pipelines.overhead.measurement import Measured, Plan, measure
+from pipelines.overhead.measurement import Plan, measure
 from pipelines.overhead.watchers import has_peer
 from pipelines.settings import BoosterSettings
 from pipelines.tables import write_table
@@ -48,7 +49,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
     wanted = config.job.peer_steps > 0
     watchers = ["none", "tracker", *(["peer", "peer_interval"] if wanted and has_peer() else [])]
-    where = _where(config)
+    where = where_measured(config)
     lines = []
     with console.progress() as bar:
         measuring = bar.add_task("measure", total=len(cases) * len(watchers))
@@ -82,7 +83,7 @@ def _plan(config: DictConfig, case: Case, watcher: str) -> Plan:
     )
 
 
-def _where(config: DictConfig) -> dict[str, object]:
+def where_measured(config: DictConfig) -> dict[str, object]:
     """What the times depend on besides the case."""
     device = torch.cuda.get_device_name() if config.job.device == "cuda" else "cpu"
     return {"device": device, "threads": config.training.threads, "torch": torch.__version__}

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.overhead.blocks import Measured
 from pipelines.overhead.cases import Case
-from pipelines.overhead.measurement import Measured
 from pipelines.overhead.ratios import paired_ratio
 from pipelines.overhead.watchers import PEER_INTERVAL
 from pipelines.tables import rounded
@@ -60,7 +60,7 @@ def row(case: Case, seen: Mapping[str, Measured], limits: DictConfig) -> dict[st
     """
     ours, peer, spaced = seen["tracker"], seen.get("peer"), seen.get("peer_interval")
     ratio, control = (paired_ratio(m.bare_ms, m.watched_ms) for m in (ours, seen["none"]))
-    share = ours.held_bytes / ours.table_bytes
+    share = ours.held_bytes / ours.weight_bytes
     limit = limits.ratio.get(f"b{case.batch}")
     return {
         "case": case.id,
@@ -84,7 +84,7 @@ def row(case: Case, seen: Mapping[str, Measured], limits: DictConfig) -> dict[st
         "memory_share": share,
         "memory_limit": float(limits.memory_share),
         "within": None if limit is None else _within(max(ratio.median, ratio.mean), share, limits, limit),
-        "table_mib": ours.table_bytes / _MIB,
+        "table_mib": ours.weight_bytes / _MIB,
         "peak_mib": _mib(ours.peak_bytes),
         "peer_ms": math.nan if peer is None else float(np.median(peer.watched_ms)),
         "peer_ratio": _mean_ratio(peer),

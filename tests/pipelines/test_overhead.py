@@ -19,9 +19,10 @@ from torch import nn
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers.embedding import EmbeddingTracker
 from pipelines.overhead import job, measurement, ratios, table
+from pipelines.overhead.blocks import Measured
 from pipelines.overhead.cases import OPTIMIZERS, Arm, Case, ZipfBatches
 from pipelines.overhead.checks import checked_cases
-from pipelines.overhead.measurement import Measured, Plan, measure
+from pipelines.overhead.measurement import Plan, measure
 from pipelines.overhead.memory import held_bytes
 from pipelines.overhead.ratios import median_interval, paired_ratio
 from pipelines.overhead.watchers import attacher, has_peer
@@ -231,12 +232,12 @@ def test_what_a_comparison_gives(watcher):
     assert seen.steps == (100 if watcher == "peer_interval" else 20)
     assert len(seen.bare_ms) == len(seen.watched_ms) == seen.steps // 5
     assert min(*seen.bare_ms, *seen.watched_ms) > 0
-    assert seen.table_bytes == 50 * 4 * 4
+    assert seen.weight_bytes == 50 * 4 * 4
     assert (seen.held_bytes == 0) == (watcher == "none")
 
 
 def measured(bare, watched, held=100):
-    return Measured(tuple(bare), tuple(watched), len(bare) * 5, held, 1000, None)
+    return Measured(tuple(bare), tuple(watched), len(bare) * 5, held, 1000, None, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,135 @@
+"""What can watch a network: FlowGrad's tracker, and the ways of others for comparison."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
+
+from pipelines.overhead.watchers import has_peer
+
+if TYPE_CHECKING:
+    from pipelines.overhead.networks.cases import Arm, Case
+
+NONE = "none"
+"""A control: nothing watches."""
+OWN = ("flow", "flow_default", "distillation")
+"""`FlowTracker` at every step, and by its default schedule; `DistillationTracker`, where there is a teacher."""
+OTHERS = ("peer", "wandb")
+"""The peer's `FlowTracker` and `wandb.watch(log="all")`, both at every step."""
+
+
+class Watcher(Protocol):
+    """Hooks on a network, and a call after each step."""
+
+    def step(self, loss: Tensor) -> Any:
+        """Note the optimizer step just taken, on a batch of this loss."""
+
+
+Attach = Callable[["Arm"], Watcher | None]
+
+
+def suits(name: str, case: Case) -> bool:
+    """Whether the watcher of this name is for such a case."""
+    return (name == "distillation") == (case.teacher is not None)
+
+
+def installed(name: str) -> bool:
+    """Whether what the watcher of this name needs can be imported."""
+    if name == "peer":
+        return has_peer()
+    return name != "wandb" or find_spec("wandb") is not None
+
+
+@contextmanager
+def attaching(name: str, folder: Path) -> Iterator[Attach]:
+    """What attaches the watcher of this name to an arm. Imports it now, before any memory is looked at.
+
+    Args:
+        name: `none`, or one of `OWN` or `OTHERS`.
+        folder: where it may keep files meanwhile.
+    """
+    if name == NONE:
+        yield lambda arm: None
+    elif name == "distillation":
+        yield _distillation()
+    elif name in OWN:
+        yield _flow(every_step=name == "flow")
+    elif name == "peer":
+        from gradtracer import FlowTracker as Peer
+
+        yield lambda arm: _ToldFloats(Peer(arm.model, optimizer=arm.optimizer).step)
+    else:
+        with _wandb(folder) as attach:
+            yield attach
+
+
+def _flow(every_step: bool) -> Attach:
+    from flowgrad.trackers.flow import FlowTracker
+    from flowgrad.trackers.schedules import every
+
+    return lambda arm: FlowTracker(arm.model, arm.optimizer, schedule=every() if every_step else None)
+
+
+def _distillation() -> Attach:
+    """Its steps alone: a comparison of the two models is made when the user asks for one."""
+    from flowgrad.trackers.distillation import DistillationTracker
+
+    def attach(arm: Arm) -> Watcher:
+        assert arm.teacher is not None
+        return DistillationTracker(arm.teacher, arm.model, optimizer=arm.optimizer)
+
+    return attach
+
+
+class _ToldFloats:
+    """For a watcher that takes the loss as a float."""
+
+    def __init__(self, step: Callable[..., Any]) -> None:
+        self._step = step
+
+    def step(self, loss: Tensor) -> None:
+        self._step(loss=loss.item())
+
+
+@contextmanager
+def _wandb(folder: Path) -> Iterator[Attach]:
+    """Offline, without a look at the machine, the code or the console: nothing but `watch` and `log` is timed."""
+    with tempfile.TemporaryDirectory(prefix="wandb-", dir=folder) as place, _files_within(place):
+        import wandb
+
+        quiet = wandb.Settings(
+            console="off", silent=True, x_disable_stats=True, x_disable_meta=True, disable_git=True, save_code=False
+        )
+        run = wandb.init(mode="offline", dir=place, settings=quiet)
+
+        def attach(arm: Arm) -> Watcher:
+            run.watch(arm.model, log="all", log_freq=1)
+            return _ToldFloats(lambda loss: run.log({"loss": loss}))
+
+        try:
+            yield attach
+        finally:
+            run.finish()
+            wandb.teardown()
+
+
+@contextmanager
+def _files_within(place: str) -> Iterator[None]:
+    """Where `wandb` keeps logs, caches and temporary folders. It reads some of this once, when it is imported: in the
+    comparison's own process.
+    """
+    tempfile.tempdir = place
+    for kind in ("", "CACHE_", "CONFIG_", "DATA_", "ARTIFACT_"):
+        os.environ[f"WANDB_{kind}DIR"] = place
+    os.environ["WANDB_ERROR_REPORTING"] = "false"
+    try:
+        yield
+    finally:
+        tempfile.tempdir = None
