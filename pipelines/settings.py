@@ -86,6 +86,8 @@ class FaultBenchmarkSettings(JobSettings):
     """Diagnosed seeds, from the first, whose prescriptions are tried."""
     repair_kinds: list[str] = MISSING
     """Kinds of faults whose prescriptions are tried: `run`, `row`."""
+    repair_faults: list[str] | None = None
+    """Of these, by name; null: all."""
     repair_random: bool = MISSING
     """Whether random fixes are tried beside them."""
     least_cost: float = MISSING
@@ -152,8 +154,8 @@ class LayersOverheadSettings(JobSettings):
 
     _target_: str = "pipelines.overhead.networks.job.run"
     cases: dict[str, Any] = MISSING
-    """Id -> network (`mlp` or `transformer`), depth, width, batch, of a transformer tokens and, where not `steps` from
-    below, steps."""
+    """Id -> network (`mlp` or `transformer`), depth, width, batch; tokens of a transformer; of a student, the width of
+    its teacher; and, where not `steps` from below, steps."""
     only: list[str] | None = None
     """Ids of the cases to run; null: all."""
     steps: int = MISSING
@@ -168,7 +170,8 @@ class LayersOverheadSettings(JobSettings):
     device: str = MISSING
     """`cpu` or `cuda`."""
     watchers: list[str] = MISSING
-    """`flow`, `flow_default`, `peer`, `wandb`; one that is not installed is left out, and the note says so."""
+    """`flow`, `flow_default`, `distillation` (for cases with a teacher), `peer`, `wandb`; one that is not installed is
+    left out, and the note says so."""
     limits: dict[str, float] = MISSING
     """The most that a watched step may take, over a bare one, by watcher. One without is not judged."""
 
@@ -580,8 +583,8 @@ class NetworkLoopSettings(TrainingSettings):
     """Parameters that are not trained, on purpose: they ask for no gradient."""
     left_out: list[str] = field(default_factory=list)
     """Parameters that ask for a gradient and that the optimizer is not given: a mistake, to see whether it is found."""
-    layer_lr: dict[str, float] = field(default_factory=dict)
-    """Prefix -> factor on the learning rate."""
+    layer_lr: Any = None
+    """Prefix -> factor on the learning rate; null: one rate for all."""
     full_rate: dict[str, list[str]] = MISSING
     """Tracker -> parameters that train at the full learning rate, whatever `left_out` and `layer_lr` say."""
 

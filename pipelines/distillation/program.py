@@ -114,7 +114,7 @@ class Distillation(Program):
         self, config: DictConfig, data: TaughtData, seed: int, *, watched: bool = False, observers: Any = None
     ) -> Trained:
         """Train by the config, from `seed` alone: initial weights and order of the examples draw on streams of their
-        own. `observers` makes further watchers of (teacher, student, optimizer, probe).
+        own. `observers` makes further watchers of (data, student, optimizer).
         """
         torch.set_num_threads(config.training.threads)
         init, order = (
@@ -132,7 +132,7 @@ class Distillation(Program):
             if watched
             else None
         )
-        others = observers(data.teacher, student, optimizer, probe) if observers else ()
+        others = observers(data, student, optimizer) if observers else ()
         watchers = [*([Course(tracker, loss)] if tracker is not None else []), *others]
         fitted = fit(student, loss, optimizer, data.train, data.validation, training, order, watchers)
         if tracker is not None:

@@ -61,7 +61,7 @@ def trained_by(config: DictConfig) -> DictConfig:
     unfrozen = set(config.training.unfrozen_layers.get(TRACKER, []))
     frozen = {*training["frozen"], *laid(config, "frozen_layer")}
     training["frozen"] = sorted(frozen - unfrozen)
-    training["layer_lr"] = {**training["layer_lr"], **laid(config, "slow_layer")}
+    training["layer_lr"] = {**(training["layer_lr"] or {}), **laid(config, "slow_layer")}
     return OmegaConf.create(training)
 
 

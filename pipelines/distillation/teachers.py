@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -9,11 +11,18 @@ from torch import nn
 from pipelines.distillation.data import Shapes
 from pipelines.distillation.networks import TABLES, Dense, Recommender
 from pipelines.networks.data import Rows
-from pipelines.networks.loop import fit
+from pipelines.networks.loop import Watcher, fit
 from pipelines.networks.losses import CrossEntropy, Loss, SquaredError
 
 
-def trained_teacher(settings: DictConfig, shapes: Shapes, train: Rows, validation: Rows, threads: int) -> nn.Module:
+def trained_teacher(
+    settings: DictConfig,
+    shapes: Shapes,
+    train: Rows,
+    validation: Rows,
+    threads: int,
+    watch: Callable[[nn.Module, torch.optim.Optimizer], Sequence[Watcher]] = lambda *_: (),
+) -> nn.Module:
     """A teacher that stopped early, in evaluation mode and without gradients.
 
     Args:
@@ -22,6 +31,7 @@ def trained_teacher(settings: DictConfig, shapes: Shapes, train: Rows, validatio
         train: rows to train on.
         validation: rows to stop by.
         threads: CPU threads; the weights are the same bytes only for the same number.
+        watch: makes watchers of the teacher and its optimizer.
     """
     torch.set_num_threads(threads)
     init, order = (torch.Generator().manual_seed(2 * settings.seed + stream) for stream in (0, 1))
@@ -30,7 +40,7 @@ def trained_teacher(settings: DictConfig, shapes: Shapes, train: Rows, validatio
     optimizer = torch.optim.Adam(teacher.parameters(), lr=settings.lr, fused=True)
     course = {"epochs": settings.epochs, "batch_size": settings.batch_size, "patience": settings.patience}
     loop = OmegaConf.create({**course, "early_stopping": True, "clip_norm": None})
-    fit(teacher, loss, optimizer, train, validation, loop, order)
+    fit(teacher, loss, optimizer, train, validation, loop, order, watch(teacher, optimizer))
     return teacher.eval().requires_grad_(False)
 
 

@@ -47,6 +47,8 @@ class Case:
     """Rules any of which is right to fire, and one of which ought to."""
     also: tuple[str, ...] = ()
     """Rules that are right to fire too."""
+    place: str = ""
+    """Where the fault is laid, for those that choose no rows themselves (`Ground.places`)."""
 
 
 def cases(config: DictConfig, task: Sequence[str], ground: Ground) -> list[Case]:
@@ -93,11 +95,13 @@ def _of_setting(config: DictConfig, task: Sequence[str], name: str, ground: Grou
             for table in job.tables:
                 if not ground.can_hold(base, choice, table):
                     continue
-                plain = (*healthy, *ground.row_overrides(choice, table), *spec.overrides)
-                overrides = (*plain, f"fault.seed={seed}", f"seeds.diagnosis={seed}")
-                made = _seeded(_composed(f"job.row_faults.{fault} in {where}", plain), seed)
                 rules, also = tuple(spec.rules), (*spec.also, *known)
-                yield Case("row", fault, fault, name, table, seed, made, overrides, healthy, rules, also)
+                laid = (*healthy, *ground.row_overrides(choice, table), *spec.overrides)
+                for place, further in ground.places(base, choice).items():
+                    plain = (*laid, *further)
+                    overrides = (*plain, f"fault.seed={seed}", f"seeds.diagnosis={seed}")
+                    made = _seeded(_composed(f"job.row_faults.{fault} in {where}", plain), seed)
+                    yield Case("row", fault, fault, name, table, seed, made, overrides, healthy, rules, also, place)
         for fault, spec in _chosen(job.run_faults, job.only_faults):
             if spec.settings is not None and name not in spec.settings:
                 continue

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from omegaconf import DictConfig
+from pandas import DataFrame
 
+from flowgrad.rules import RuleBook
 from pipelines.fault_benchmark.datasets import Datasets
+
+if TYPE_CHECKING:
+    from pipelines.fault_benchmark.cases import Case
+    from pipelines.fault_benchmark.observation import Found
 
 
 class Alert(Protocol):
@@ -38,6 +44,12 @@ class Ground(ABC):
     def row_overrides(self, choice: str, table: str) -> tuple[str, ...]:
         """Overrides that lay a fault of rows into a setting."""
 
+    def places(self, base: DictConfig, choice: str) -> Mapping[str, tuple[str, ...]]:
+        """Where in a setting this fault of rows is laid, each a case of its own: name -> further overrides. One without
+        a name, where the fault chooses its rows itself.
+        """
+        return {"": ()}
+
     @abstractmethod
     def truth(self, config: DictConfig, data: Datasets) -> tuple[Hashable, ...]:
         """Rows or columns that have the fault; empty for faults of the run."""
@@ -49,6 +61,10 @@ class Ground(ABC):
     def other_fixes(self, config: DictConfig, data: Datasets) -> tuple[tuple[str, ...], ...]:
         """Fixes that could be drawn at random beside those of the rule book that name no rows."""
         return ()
+
+    def tables(self, cases: Sequence[Case], found: Sequence[Found], book: RuleBook) -> dict[str, DataFrame]:
+        """Further tables of this kind of model, by the names of their files."""
+        return {}
 
     @abstractmethod
     def peers(self, config: DictConfig) -> tuple[Any, Mapping[str, Any]]:

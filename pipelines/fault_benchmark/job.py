@@ -57,7 +57,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     if config.job.peer and not peer:
         _logger.warning("the peer library is not installed, so it is not scored: pip install 'flowgrad[bench]'")
     data = load_all(case.config for case in planned)
-    for name in ("cases", "measures", "scores", "settings", "rules", "repairs", "observations", "trials"):
+    for name in ("cases", "measures", "scores", "settings", "rules", "layers", "repairs", "observations", "trials"):
         for path in folder.glob(f"{name}.*"):
             path.unlink()
     with console.progress() as bar:
@@ -79,6 +79,9 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         scores = pd.concat([scores, *_repair_lines(repairs, config.job)], ignore_index=True)
     write_table(scores, folder, "scores", [name for name in (*_SHOWN, "p") if name in scores])
     write_table(by_setting(table), folder, "settings")
+    for name, further in ground.tables(planned, found, book).items():
+        write_table(further, folder, name)
+        console.print_table(further, folder)
     if config.job.by_rule:
         write_table(rule_table(planned, found, ground), folder, "rules")
     columns = [name for name in (*_SHOWN, "p") if name in scores and name not in ("true", "hits")]
@@ -129,8 +132,8 @@ def _repair(
     job = config.job
     diagnosed = list(job.seeds)[: job.repair_seeds]
     tried = trials(
-        planned, found, book, kinds=job.repair_kinds, seeds=diagnosed, random=job.repair_random, ground=ground,
-        data=data,
+        planned, found, book, kinds=job.repair_kinds, seeds=diagnosed, faults=job.repair_faults,
+        random=job.repair_random, ground=ground, data=data,
     )  # fmt: skip
     seeds = list(config.seeds.test)
     configs = {arm: composed(arm) for trial in tried for arm in trial.arms.values()}

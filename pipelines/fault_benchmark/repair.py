@@ -51,6 +51,7 @@ def trials(
     *,
     kinds: Sequence[str],
     seeds: Sequence[int],
+    faults: Sequence[str] | None = None,
     random: bool,
     ground: Ground,
     data: Datasets,
@@ -63,12 +64,15 @@ def trials(
         book: rules that it was judged by.
         kinds: kinds of faults: `run`, `row`.
         seeds: diagnosis seeds.
+        faults: names of faults; None: all.
         random: whether a random fix is tried too.
         ground: what is trained.
         data: what it is trained on.
     """
     chosen = []
     for case, seen in zip(cases, found, strict=True):
+        if faults is not None and case.fault not in faults:
+            continue
         if case.kind not in kinds or case.seed not in seeds or all(book[rule].fix is None for rule in case.rules):
             continue
         arms = {"healthy": case.healthy, "faulted": case.overrides}
@@ -88,7 +92,7 @@ def _random_fix(case: Case, book: RuleBook, ground: Ground, data: Datasets) -> t
     """
     rules = [rule for rule in book.values() if rule.fix is not None and not rule.fix.rows]
     others = ground.other_fixes(case.config, data)
-    rng = np.random.default_rng(zlib.crc32(f"{case.setting} {case.fault} {case.seed}".encode()))
+    rng = np.random.default_rng(zlib.crc32(f"{case.setting} {case.fault}{case.place} {case.seed}".encode()))
     for index in rng.permutation(len(rules) + len(others)):
         overrides = others[index - len(rules)] if index >= len(rules) else _applied(rules[index], case, ground)
         if overrides:
@@ -125,14 +129,14 @@ def repair_table(
             "harmful": harm.verdict == "refuted" and not cost < least_cost, "detected": trial.detected,
             "rules": " ".join(trial.rules), "prescription": " ".join(trial.prescription),
             "random_fix": " ".join(trial.random),
-        }  # fmt: skip
+        } | ({"place": trial.case.place} if trial.case.place else {})  # fmt: skip
         for arm in ("treated", "random"):
             result = _test(faulted, values[trial.arms[arm]], metric, comparison) if arm in trial.arms else None
             line[arm] = np.mean(values[trial.arms[arm]]) if arm in trial.arms else float("nan")
             line[f"p_{arm}"] = result.p if result else float("nan")
             line[f"{arm}_verdict"] = result.verdict if result else "none"
         lines.append(line)
-    return pd.DataFrame(lines)
+    return pd.DataFrame(lines).fillna({"place": ""})
 
 
 def observation_table(
@@ -143,7 +147,7 @@ def observation_table(
     lines: list[tuple] = []
     for trial in trials_:
         case = trial.case
-        name = experiment_of(case.fault, case.table, case.setting, case.seed)
+        name = experiment_of(case.fault, case.place or case.table, case.setting, case.seed)
         for arm, overrides in trial.arms.items():
             lines += [
                 (name, arm, seed, metric, value, better) for seed, value in zip(seeds, values[overrides], strict=True)
@@ -151,16 +155,16 @@ def observation_table(
     return pd.DataFrame(lines, columns=list(OBSERVATION_COLUMNS))
 
 
-def experiment_of(fault: str, table: str, setting: str, seed: int) -> str:
-    """Name of a trial among the observations."""
-    return f"{fault}{f' of {table}' if table else ''} in {setting}, diagnosis seed {seed}"
+def experiment_of(fault: str, where: str, setting: str, seed: int) -> str:
+    """Name of a trial among the observations; `where` is a table or a place in it."""
+    return f"{fault}{f' of {where}' if where else ''} in {setting}, diagnosis seed {seed}"
 
 
 def ledger_of(repairs: pd.DataFrame, book: RuleBook, name: str, observations_sha256: str) -> Ledger:
     """The trials as evidence: each rule whose fix was part of a prescription, once a trial."""
     told = []
     for line in repairs[repairs["treated_verdict"] != "none"].to_dict("records"):
-        fault = experiment_of(line["fault"], line["table"], line["setting"], line["seed"])
+        fault = experiment_of(line["fault"], line.get("place") or line["table"], line["setting"], line["seed"])
         told += [
             Validated(
                 rule=rule,

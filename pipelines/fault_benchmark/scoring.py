@@ -87,7 +87,7 @@ def _identity(case: Case) -> dict:
         "setting": case.setting,
         "table": case.table,
         "seed": case.seed,
-    }
+    } | ({"place": case.place} if case.place else {})
 
 
 def _own_rows(case: Case, seen: Found) -> tuple[int, int, int]:

@@ -1,0 +1,164 @@
+"""Damage to one layer of a student."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from pandas import DataFrame
+from torch import Tensor, nn
+
+from flowgrad.rules import RuleBook
+from pipelines.distillation.data import TaughtData
+from pipelines.distillation.networks import OUTPUT
+from pipelines.distillation.students import TRACKER, layer_names
+from pipelines.distillation.teachers import trained_teacher
+from pipelines.fault_benchmark.cases import Case
+from pipelines.fault_benchmark.datasets import Datasets
+from pipelines.fault_benchmark.ground import Ground
+from pipelines.fault_benchmark.layers import layer_table
+from pipelines.fault_benchmark.observation import Found
+from pipelines.peer_distillation import NOISY, STRUGGLING, PeerDistillation, diagnosis
+from pipelines.peer_flow import PeerFlowTracker
+
+
+class Students(Ground):
+    """Students of a teacher; the rows of their tracker are layers."""
+
+    def row_overrides(self, choice: str, table: str) -> tuple[str, ...]:
+        """As `Ground.row_overrides`."""
+        return (f"fault={choice}",)
+
+    def places(self, base: DictConfig, choice: str) -> Mapping[str, tuple[str, ...]]:
+        """Every layer; the last one's width is that of what is predicted."""
+        layers = [name for name in layer_names(base) if choice != "narrow_layer" or name != OUTPUT]
+        return {layer: (f"fault.layer={layer}",) for layer in layers}
+
+    def truth(self, config: DictConfig, data: Datasets) -> tuple[str, ...]:
+        """As `Ground.truth`."""
+        return () if config.fault is None else (config.fault.layer,)
+
+    def other_fixes(self, config: DictConfig, data: Datasets) -> tuple[tuple[str, ...], ...]:
+        """Any layer may be widened, unfrozen, or given the full rate."""
+        keys = ("model.widened_layers", "training.unfrozen_layers", "training.full_rate")
+        return tuple((f"{key}.{TRACKER}=[{layer}]",) for key in keys for layer in layer_names(config))
+
+    def tables(self, cases: Sequence[Case], found: Sequence[Found], book: RuleBook) -> dict[str, DataFrame]:
+        """Whether the damaged layer is the one named, and for the right cause."""
+        return {"layers": layer_table(cases, found, book)}
+
+    def peers(self, config: DictConfig) -> tuple[Any, Mapping[str, PeerStudent]]:
+        """As `Ground.peers`."""
+        peer = PeerStudent(config)
+        return peer, {TRACKER: peer}
+
+    def rows_for(self, fault: str, diagnosis: PeerOnStudent) -> Sequence[str]:
+        """The layer that it names, whatever for."""
+        named = diagnosis.named
+        return () if named is None else (named,)
+
+    def credited(self, fault: str, alert: PeerComplaint) -> bool:
+        """It has no word for a student that is dead."""
+        return False
+
+
+@dataclass(frozen=True)
+class PeerComplaint:
+    """A status of the peer other than `OK`."""
+
+    type: str
+
+
+@dataclass(frozen=True)
+class PeerOnStudent:
+    """What the peer says of a student, by layer instead of by parameter."""
+
+    alerts: tuple[PeerComplaint, ...]
+    named: str | None
+    """Layer that it names by its statuses."""
+    largest_gap: str | None
+    """In its favour: layer of the largest gap, also below its threshold."""
+
+
+class PeerStudent:
+    """The peer on one student and its teacher: called by the program for watchers, read by `diagnosis`."""
+
+    def __init__(self, config: DictConfig) -> None:
+        """Remember how the teacher was trained."""
+        self._config = config
+        self._teacher: PeerFlowTracker | None = None
+        self._student: PeerFlowTracker | None = None
+
+    def __call__(self, data: TaughtData, student: nn.Module, optimizer: torch.optim.Optimizer) -> Sequence[Told]:
+        """Watch the student; the teacher is trained again for it to watch."""
+        settings, threads = self._config.teacher, self._config.training.threads
+        self._teacher = _watched_teacher(_Recipe(settings, data, threads))
+        self._student = PeerFlowTracker(student, optimizer)
+        return (Told(self._student),)
+
+    def diagnosis(self) -> PeerOnStudent:
+        """What it says after training."""
+        assert self._teacher is not None
+        assert self._student is not None
+        found: PeerDistillation = diagnosis(self._teacher, self._student)
+        statuses = {*found.status.values(), *found.noise.values()} & {*STRUGGLING, NOISY}
+        return PeerOnStudent(
+            tuple(map(PeerComplaint, sorted(statuses))), _layer(found.named), _layer(found.largest_gap)
+        )
+
+
+class Told:
+    """A tracker of the peer among the watchers of the loop."""
+
+    def __init__(self, tracker: PeerFlowTracker) -> None:
+        """Keep it."""
+        self._tracker = tracker
+
+    def step(self, loss: Tensor) -> None:
+        """As `Watcher.step`."""
+        self._tracker.step(loss)
+
+    def end_epoch(self, train_loss: float, validation_loss: float) -> None:
+        """As `Watcher.end_epoch`."""
+        self._tracker.end_epoch(train_loss, validation_loss)
+
+    def detach(self) -> None:
+        """Training is over."""
+        self._tracker.detach()
+
+
+@dataclass(frozen=True, eq=False)
+class _Recipe:
+    """What a teacher is trained by; two are alike that lead to the same data."""
+
+    settings: DictConfig
+    data: TaughtData
+    threads: int
+
+    def __hash__(self) -> int:
+        return hash(self.data.sha256)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Recipe) and other.data.sha256 == self.data.sha256
+
+
+@lru_cache(maxsize=4)
+def _watched_teacher(recipe: _Recipe) -> PeerFlowTracker:
+    watching: list[PeerFlowTracker] = []
+
+    def watch(teacher: nn.Module, optimizer: torch.optim.Optimizer) -> Sequence[Told]:
+        watching.append(PeerFlowTracker(teacher, optimizer))
+        return (Told(watching[0]),)
+
+    data = recipe.data
+    trained_teacher(recipe.settings, data.shapes, data.train, data.validation, recipe.threads, watch)
+    watching[0].detach()
+    return watching[0]
+
+
+def _layer(parameter: str | None) -> str | None:
+    return None if parameter is None else parameter.rpartition(".")[0]
