@@ -45,6 +45,8 @@ class Trained:
     """What the trackers saw; empty for a run that was not watched."""
     interventions: tuple[tuple[str, Intervention], ...] = ()
     """What `tracker.auto_fix` did, by table."""
+    trackers: tuple[Any, ...] = ()
+    """Those of a watched run, detached, where their pictures are drawn from them."""
 
 
 class Program(ABC):

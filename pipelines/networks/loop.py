@@ -27,6 +27,13 @@ class Watcher(Protocol):
         """An epoch has ended."""
 
 
+class Observer(Watcher, Protocol):
+    """A watcher that holds on to the model."""
+
+    def detach(self) -> Any:
+        """Training is over."""
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What the loop leaves beside the model."""

@@ -34,7 +34,7 @@ def groups(model: nn.Module, settings: DictConfig, lr: float, name: str) -> list
     full = _below(model, "full_rate", settings.full_rate.get(name, []))
     out = set(_below(model, "left_out", settings.left_out)) - set(full)
     factors: dict[str, float] = {}
-    for prefix, factor in settings.layer_lr.items():
+    for prefix, factor in (settings.layer_lr or {}).items():
         factors |= dict.fromkeys(_below(model, "layer_lr", [str(prefix)]), float(factor))
     factors |= dict.fromkeys(full, 1.0)
     by_factor: dict[float, list[nn.Parameter]] = {}
@@ -52,7 +52,7 @@ def check_rates(settings: DictConfig, known: Collection[str]) -> None:
     Raises:
         FlowGradError: names the key and the value.
     """
-    for prefix, factor in settings.layer_lr.items():
+    for prefix, factor in (settings.layer_lr or {}).items():
         if not (math.isfinite(factor) and factor >= 0):
             raise FlowGradError(f"training.layer_lr.{prefix}={factor}: must be a finite factor of at least 0")
     for name in settings.full_rate:

@@ -11,13 +11,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from datasets.tables import TEST
+from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import schedules
 from flowgrad.trackers.flow import FlowTracker
 from pipelines.evaluation import Evaluation
 from pipelines.networks.data import Preparation
 from pipelines.networks.initialisation import INITS
-from pipelines.networks.loop import Watcher, fit
+from pipelines.networks.loop import Observer, fit
 from pipelines.networks.losses import LOSSES, predicted
 from pipelines.networks.models import ACTIVATIONS, NORMALISATIONS, Network, build_network
 from pipelines.networks.parameters import check_rates, freeze, groups
@@ -38,7 +39,7 @@ from pipelines.targets import target
 TRACKER = "model"
 """Name of the tracker, under which findings list parameters."""
 
-ObserverFactory = Callable[[Network, torch.optim.Optimizer], Sequence[Watcher]]
+ObserverFactory = Callable[[Network, torch.optim.Optimizer], Sequence[Observer]]
 _INIT, _ORDER = 2, 3
 """Streams of a seed, beside that of the rows that it keeps (0)."""
 _AT_LEAST = {
@@ -60,6 +61,7 @@ class Networks(Program):
     STEP = "epoch"
     NODES: ClassVar = {
         "dataset": (TableSettings, "dataset=digits"),
+        "teacher": None,
         "task": (TaskSettings, "task=digit"),
         "model": (NetworkSettings, "model=mlp"),
         "optimizer": (OptimizerSettings, "optimizer=adam"),
@@ -132,18 +134,18 @@ class Networks(Program):
         network = _network(config, data, init)
         freeze(network, config.training)
         optimizer = build_optimizer(config, groups(network, config.training, config.optimizer.lr, TRACKER))
-        watchers = list(observers(network, optimizer)) if observers else []
-        tracker = _tracker(config, network, optimizer) if watched else None
-        if tracker is not None:
+        others = tuple(observers(network, optimizer)) if observers else ()
+        trackers = (_tracker(config, network, optimizer),) if watched else ()
+        for tracker in trackers:
             tracker.observe_inputs(train.inputs)
-            watchers.append(tracker)
         loss = LOSSES[config.task.kind]()
-        fitted = fit(network, loss, optimizer, train, validation, config.training, order, watchers)
-        measured = []
-        if tracker is not None:
-            measured.append(tracker.measurements())
-            tracker.detach()
-        return Trained(network, fitted.train_losses, fitted.validation_losses, fitted.steps, tuple(measured))
+        fitted = fit(network, loss, optimizer, train, validation, config.training, order, (*others, *trackers))
+        for watching in (*others, *trackers):
+            watching.detach()
+        measured = tuple(tracker.measurements() for tracker in trackers)
+        return Trained(
+            network, fitted.train_losses, fitted.validation_losses, fitted.steps, measured, trackers=trackers
+        )
 
     def metrics(self, config: DictConfig) -> tuple[str, ...]:
         """Of the kind of task."""
@@ -154,6 +156,15 @@ class Networks(Program):
         test = data.part(TEST, seed)
         outputs = predicted(config.task.kind, trained.model, _preparation(config, data, seed).rows(test).inputs)
         return Evaluation(scores(config.task.kind, test.target, outputs.numpy()), ())
+
+    def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
+        """Update of each layer over the steps, gradient by depth, and what the row table says of each layer."""
+        pictures = {}
+        for tracker in trained.trackers:
+            pictures["flow_velocity"] = picture(tracker.velocity_figure())
+            pictures["flow_gradients"] = picture(tracker.gradient_flow_figure())
+            pictures["flow_health"] = picture(tracker.health_figure())
+        return pictures
 
     def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
         """Network, optimizer, and the losses' ends."""
