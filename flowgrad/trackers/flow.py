@@ -100,6 +100,7 @@ class FlowTracker(Tracker):
             ValueError: a parameter has no shape yet (lazy modules) or no numbers (meta device), or there is none.
         """
         super().__init__(name, rules)
+        self.model = model
         if schedule is not None and not callable(schedule):
             raise TypeError(f"schedule={schedule!r} must be a function of the number of a step, such as every(10)")
         self._watched = watched_parameters(model, name)
@@ -128,6 +129,11 @@ class FlowTracker(Tracker):
                 self._optimizer.register_step_post_hook(self._after_step),
             ]
         self._plan()
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """That trains the watched tensors, where it was given."""
+        return self._optimizer
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._due:
