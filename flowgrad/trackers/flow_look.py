@@ -29,6 +29,10 @@ def apart(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
+_CACHED = 1 << 17
+"""Entries that are worked on together on a CPU: half a megabyte, and as much of their copies."""
+
+
 class Seen(NamedTuple):
     """Figures of one look, one a tensor, shape (tensors,); NaN where there is none."""
 
@@ -90,13 +94,11 @@ class DeviceLook:
         self.total, self.total_before = self.total_before.zero_(), self.total
         self.zero_rows, self.zero_rows_before = {}, self.zero_rows
 
-    def before(self, weights: bool = True) -> None:
-        """Copy the weights that the step may change, those with a sparse gradient left out."""
+    def before(self) -> None:
+        """Copy the weights that the step may change (of those with a sparse gradient the rows), and take their norms."""
         self._pieces, self._rows = [], {}
         self._live = [i for i, p in enumerate(self._all) if p.requires_grad]
         self._dense = []
-        if not weights:
-            return
         for i in self._live:
             gradient = self._all[i].grad
             if gradient is not None and gradient.layout != torch.strided:
@@ -105,8 +107,12 @@ class DeviceLook:
                 self._dense.append(i)
                 if i not in self._copies:
                     self._copies[i] = torch.empty_like(self._all[i], requires_grad=False)
-        for group in self._by_type(self._dense):
-            torch._foreach_copy_([self._copies[i] for i in group], [self._all[i] for i in group])
+        for group in self._groups(self._dense):
+            copies = [self._copies[i] for i in group]
+            torch._foreach_copy_(copies, [self._all[i] for i in group])
+            self._pieces.append(("weight_norm", group, _norms(copies)))
+        for i in self._rows:
+            self._pieces.append(("weight_norm", [i], _norms([self._all[i].detach()])))
 
     def _keep_rows(self, i: int, gradient: torch.Tensor) -> None:
         if gradient.layout == torch.sparse_coo and gradient.sparse_dim() == 1:
@@ -121,9 +127,8 @@ class DeviceLook:
         """
         found = {i: g for i in self._live if (g := self._all[i].grad) is not None}
         whole = {i: _plain(g) for i, g in found.items() if g.layout == torch.strided}
-        for group in self._by_type(list(whole)):
-            norms = torch._foreach_norm([whole[i] for i in group], 2, dtype=torch.float32)
-            self._pieces.append(("gradient_norm", group, list(norms)))
+        for group in self._groups(list(whole)):
+            self._pieces.append(("gradient_norm", group, _norms([whole[i] for i in group])))
         for i in found.keys() - whole.keys():
             values = found[i].coalesce().values() if found[i].layout == torch.sparse_coo else found[i].values()
             self._pieces.append(("gradient_norm", [i], [torch.linalg.vector_norm(values, dtype=torch.float32)]))
@@ -162,19 +167,13 @@ class DeviceLook:
             self.zero_rows[i] = zero if known is None else zero & known
 
     def after(self) -> None:
-        """Norms of the weights, and of what the step changed of them."""
-        for group in self._by_type(self._dense):
+        """Norms of what the step changed."""
+        for group in self._groups(self._dense):
             copies = [self._copies[i] for i in group]
             torch._foreach_sub_(copies, [self._all[i] for i in group])
-            self._pieces.append(
-                ("velocity", group, list(torch._foreach_norm([_plain(c) for c in copies], 2, dtype=torch.float32)))
-            )
+            self._pieces.append(("velocity", group, _norms(copies)))
         for i, (ids, rows) in self._rows.items():
-            moved = self._all[i].detach()[ids] - rows
-            self._pieces.append(("velocity", [i], [torch.linalg.vector_norm(moved, dtype=torch.float32)]))
-        for group in self._by_type(self._live):
-            weights = [_plain(self._all[i].detach()) for i in group]
-            self._pieces.append(("weight_norm", group, list(torch._foreach_norm(weights, 2, dtype=torch.float32))))
+            self._pieces.append(("velocity", [i], _norms([self._all[i].detach()[ids] - rows])))
 
     def take(self, extra: Sequence[torch.Tensor] = ()) -> tuple[Seen, list[float]]:
         """All figures of the look, with other 0-dim tensors of this device, by one transfer."""
@@ -196,12 +195,22 @@ class DeviceLook:
         self._pieces = []
         return seen, [float(x) for x in numbers[at:]]
 
-    def _by_type(self, chosen: Sequence[int]) -> list[list[int]]:
-        groups: dict[torch.dtype, list[int]] = {}
+    def _groups(self, chosen: Sequence[int]) -> list[list[int]]:
+        """The tensors that one `_foreach` call takes: of one type, and on a CPU few enough to stay in its cache."""
+        groups: list[list[int]] = []
+        open_groups: dict[torch.dtype, tuple[list[int], int]] = {}
         for i in chosen:
-            if self._all[i].numel():
-                groups.setdefault(self._all[i].dtype, []).append(i)
-        return list(groups.values())
+            tensor = self._all[i]
+            size = tensor.numel()
+            if not size:
+                continue
+            group, so_far = open_groups.get(tensor.dtype, ([], 0))
+            if not group or (tensor.device.type == "cpu" and so_far + size > _CACHED):
+                group, so_far = [], 0
+                groups.append(group)
+            group.append(i)
+            open_groups[tensor.dtype] = (group, so_far + size)
+        return groups
 
     def state_dict(self) -> dict[str, Any]:
         """What is summed over looks, for a checkpoint."""
@@ -256,6 +265,10 @@ def sampled(values: torch.Tensor) -> torch.Tensor:
     while math.gcd(stride, count) > 1:
         stride += 1
     return flat[::stride]
+
+
+def _norms(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return list(torch._foreach_norm([_plain(t) for t in tensors], 2, dtype=torch.float32))
 
 
 def _plain(values: torch.Tensor) -> torch.Tensor:
