@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers.distillation import DistillationTracker
 from pipelines.data import Examples
@@ -126,23 +127,16 @@ class Distillation(Program):
         optimizer = build_optimizer(config, groups(student, training, config.optimizer.lr, TRACKER))
         loss = self._loss(config, data)
         undo = interfere(config, student, optimizer)
-        probe = data.validation.inputs[: config.tracker.probe]
-        tracker = (
-            DistillationTracker(data.teacher, student, probe=probe, optimizer=optimizer, name=TRACKER)
-            if watched
-            else None
-        )
-        others = observers(data, student, optimizer) if observers else ()
-        watchers = [*([Course(tracker, loss)] if tracker is not None else []), *others]
-        fitted = fit(student, loss, optimizer, data.train, data.validation, training, order, watchers)
-        if tracker is not None:
-            tracker.observe()  # before any noise is taken out again: it is part of the student
-        for watching in (tracker, *others):
-            if watching is not None:
-                watching.detach()
+        courses = (Course(_tracker(config, data, student, optimizer), loss),) if watched else ()
+        others = tuple(observers(data, student, optimizer)) if observers else ()
+        fitted = fit(student, loss, optimizer, data.train, data.validation, training, order, (*courses, *others))
+        for watching in (*courses, *others):
+            watching.detach()
         undo()
-        seen = () if tracker is None else (tracker.measurements(),)
-        return Trained(student.eval(), fitted.train_losses, fitted.validation_losses, fitted.steps, seen)
+        trackers = tuple(course.tracker for course in courses)
+        measured = tuple(tracker.measurements() for tracker in trackers)
+        losses = fitted.train_losses, fitted.validation_losses
+        return Trained(student.eval(), *losses, fitted.steps, measured, trackers=trackers)
 
     def evaluate(self, config: DictConfig, trained: Trained, data: TaughtData, seed: int) -> Evaluation:
         """On the test rows, which are the same for every seed."""
@@ -163,6 +157,14 @@ class Distillation(Program):
             "loss_first": trained.train_losses[0],
             "loss_last": trained.train_losses[-1],
         }
+
+    def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
+        """How alike the layers of teacher and student are, and what the row table says of each layer."""
+        pictures = {}
+        for tracker in trained.trackers:
+            pictures["distillation_similarity"] = picture(tracker.similarity_figure())
+            pictures["distillation_health"] = picture(tracker.health_figure())
+        return pictures
 
     def _loss(self, config: DictConfig, data: TaughtData) -> KnowledgeDistillation:
         settings = config.loss
@@ -238,6 +240,13 @@ class RatingDistillation(Distillation):
         distance = (outputs.double() - test.taught.double()).square().mean().sqrt()
         found = scores("regression", test.target.numpy().astype(float), outputs[:, 0].double().numpy())
         return {"teacher_rmse": float(distance), **found}
+
+
+def _tracker(
+    config: DictConfig, data: TaughtData, student: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> DistillationTracker:
+    probe = data.validation.inputs[: config.tracker.probe]
+    return DistillationTracker(data.teacher, student, probe=probe, optimizer=optimizer, name=TRACKER)
 
 
 def _paired(examples: Examples) -> Rows:

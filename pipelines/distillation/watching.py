@@ -9,15 +9,20 @@ from pipelines.distillation.losses import KnowledgeDistillation
 
 
 class Course:
-    """Tells a tracker of every step."""
+    """Tells a tracker of every step, and lets it compare student and teacher at the end."""
 
     def __init__(self, tracker: DistillationTracker, loss: KnowledgeDistillation) -> None:
         """Keep both; the loss knows the distance to the teacher of the last batch."""
-        self._tracker, self._loss = tracker, loss
+        self.tracker, self._loss = tracker, loss
 
     def step(self, loss: Tensor) -> None:
         """As `Watcher.step`."""
-        self._tracker.step(loss, distillation_loss=self._loss.distance)
+        self.tracker.step(loss, distillation_loss=self._loss.distance)
 
     def end_epoch(self, train_loss: float, validation_loss: float) -> None:
         """As `Watcher.end_epoch`; the tracker has no epochs."""
+
+    def detach(self) -> None:
+        """Training is over; noise that was put in is still there, and part of what is looked at."""
+        self.tracker.observe()
+        self.tracker.detach()

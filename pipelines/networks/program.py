@@ -106,10 +106,10 @@ class Networks(Program):
     def load(self, config: DictConfig) -> TableData:
         """A table, split."""
         data = load_table(config)
-        # Refused here, before anything is trained: sizes and names that do not fit the network.
+        # Refused here, before anything is trained: what does not fit the network, or the optimizer.
         network = _network(config, data, torch.Generator().manual_seed(0))
         freeze(network, config.training)
-        groups(network, config.training, config.optimizer.lr, TRACKER)
+        build_optimizer(config, groups(network, config.training, config.optimizer.lr, TRACKER))
         return data
 
     def train(

@@ -177,7 +177,7 @@ def test_a_frozen_layer_stays_and_a_slow_one_moves_less(composed):
 @pytest.mark.parametrize("kind", ["noisy_gradients", "noisy_weights", "noisy_activations"])
 def test_noise_depends_on_its_own_seed_and_is_taken_out_at_the_end(composed, kind):
     config = composed(*DIGITS, f"fault={kind}", "fault.layer=fc1")
-    program, data, one = trained(config)
+    _, data, one = trained(config)
     _, _, two = trained(config, data)
     _, _, other = trained(composed(*DIGITS, f"fault={kind}", "fault.layer=fc1", "fault.seed=1"), data)
     _, _, healthy = trained(composed(*DIGITS), data)
