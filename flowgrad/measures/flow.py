@@ -228,7 +228,8 @@ def depth_profile(rms: FloatArray) -> tuple[float, float, float]:
 
     Returns:
         log10 of the first quarter's (median; at least one layer) over the last quarter's; of the largest over the
-        median; of the median over the smallest. Infinite where a layer's gradient is zero; NaN for less than two layers.
+        median; of the median over the smallest. Infinite where a layer's gradient is zero; NaN for
+        less than two layers.
     """
     known = rms[~np.isnan(rms)]
     if len(known) < 2:

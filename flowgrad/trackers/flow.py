@@ -57,17 +57,17 @@ class FlowTracker(Tracker):
         # training loop: loss.backward(); optimizer.step(); tracker.step(loss)
         print(tracker.to_agent_xml())
 
-    Call `step()` after every `optimizer.step()`, once where gradients of several batches are accumulated; a call without
-    a step before it (an overflow under AMP) is counted as skipped. With the optimizer, gradients are read right before
-    it steps, as it is going to use them: after clipping, unscaled under AMP, summed over accumulated batches, averaged
-    over the ranks of `DistributedDataParallel`. Without it, `.grad` is read at `step()`, so that the loop must not clear
-    gradients before.
+    Call `step()` after every `optimizer.step()`, once where gradients of several batches are accumulated; a call
+    without a step before it (an overflow under AMP) counts as skipped. With the optimizer, gradients are read right
+    before it steps, as it is going to use them: after clipping, unscaled under AMP, summed over accumulated batches,
+    averaged over the ranks of `DistributedDataParallel`. Without it, `.grad` is read at `step()`, so that the loop must
+    not clear gradients before.
 
     Steps are looked at as `schedule` says; a look computes a handful of numbers a tensor on the tensors' device and
-    fetches them by one transfer. It takes a copy of the weights that lives on the device. What is not seen: weights
-    that require no gradient are read but not followed; dead and saturated units are read from the outputs of modules
-    (`nn.ReLU`, `nn.ReLU6`, `nn.Tanh`, `nn.Sigmoid`, `nn.Hardsigmoid`, `nn.RNN`), else dead ones are those without any
-    gradient, as in compiled models; a table with sparse gradients has no signal-to-noise ratio. docs/layers.md tells more.
+    fetches them by one transfer. It takes a copy of the weights that lives on the device. Weights that require no
+    gradient are read but not followed. Dead and saturated units are read from the outputs of modules (`nn.ReLU`,
+    `nn.ReLU6`, `nn.Tanh`, `nn.Sigmoid`, `nn.Hardsigmoid`, `nn.RNN`); where there are none, and in compiled models, dead
+    units are those without any gradient. docs/layers.md tells more.
     """
 
     KIND = "flow"
@@ -92,8 +92,8 @@ class FlowTracker(Tracker):
             scheduler: of the learning rate; its optimizer is taken where none is given.
             name: what is trained; `layer` of the report.
             rules: rule book to judge by; the shipped one if None.
-            schedule: number of a step (from 1) -> whether it is looked at; `flowgrad.trackers.schedules` has some. None:
-                the first 20 steps, then two in a row of every 40.
+            schedule: number of a step (from 1) -> whether it is looked at; `flowgrad.trackers.schedules` has some.
+                None: the first 20 steps, then two in a row of every 40.
 
         Raises:
             TypeError: `model` is no module or has sharded parameters, `optimizer` is none, `schedule` cannot be called.

@@ -84,7 +84,7 @@ class DeviceLook:
         self.total_before = torch.zeros(shape, device=device)
         """The same of the block before."""
         self.zero_rows: dict[int, torch.Tensor] = {}
-        """Tensor -> units (rows) that had no gradient at any look since `turn`, for those asked for in `follow_rows`."""
+        """Tensor -> units (rows) without gradient at any look since `turn`, for those asked for in `follow_rows`."""
         self.zero_rows_before: dict[int, torch.Tensor] = {}
         self.follow_rows: dict[int, tuple[int, int]] = {}
         """Tensor -> (the tensor that tells of its units, the axis of the units in that)."""
@@ -95,7 +95,7 @@ class DeviceLook:
         self.zero_rows, self.zero_rows_before = {}, self.zero_rows
 
     def before(self) -> None:
-        """Copy the weights that the step may change (of those with a sparse gradient the rows), and take their norms."""
+        """Copy the weights that the step may change (the rows, of a sparse gradient), and take their norms."""
         self._pieces, self._rows = [], {}
         self._live = [i for i, p in enumerate(self._all) if p.requires_grad]
         self._dense = []
@@ -131,7 +131,7 @@ class DeviceLook:
             self._pieces.append(("gradient_norm", group, _norms([whole[i] for i in group])))
         for i in found.keys() - whole.keys():
             values = found[i].coalesce().values() if found[i].layout == torch.sparse_coo else found[i].values()
-            self._pieces.append(("gradient_norm", [i], [torch.linalg.vector_norm(values, dtype=torch.float32)]))
+            self._pieces.append(("gradient_norm", [i], _norms([values])))
         self._found, self._sampled = list(found), list(whole)
         self._take_sample(whole)
         self._note_zero_rows(whole)
@@ -268,7 +268,9 @@ def sampled(values: torch.Tensor) -> torch.Tensor:
 
 
 def _norms(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    return list(torch._foreach_norm([_plain(t) for t in tensors], 2, dtype=torch.float32))
+    """Of tensors of one type; single precision or better, in which squares of half precision do not overflow."""
+    plain = [_plain(t) for t in tensors]
+    return list(torch._foreach_norm(plain, 2, dtype=torch.promote_types(plain[0].dtype, torch.float32)))
 
 
 def _plain(values: torch.Tensor) -> torch.Tensor:
