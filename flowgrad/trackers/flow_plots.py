@@ -86,7 +86,11 @@ def health_figure(rows: pd.DataFrame, title: str) -> Any:
         if name.endswith("share") or name == "saturation":
             axes.set_xlim(0, 1)
         elif (values > 0).any():
+            # Whole decades: ticks within one would be written over each other.
+            decades = np.log10(values[np.isfinite(values) & (values > 0)])
             axes.set_xscale("log")
+            axes.set_xlim(10 ** np.floor(decades.min() - 0.1), 10 ** np.ceil(decades.max()))
+            axes.minorticks_off()
         axes.set_title(name, fontsize=8)
         axes.tick_params(axis="x", labelsize=7)
     _name_layers(panels[0], layers)
