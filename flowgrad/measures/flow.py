@@ -43,6 +43,9 @@ MEASURES = (
     Measure("loss_best", "loss", "Lowest mean loss of a twentieth of the run."),
     Measure("loss_fall", "ratio", "Fall from `loss_first` to `loss_last`, over the former's size."),
     Measure("loss_late_fall", "ratio", "Fall of the line through the last fifth of the losses, over their mean."),
+    Measure(
+        "loss_late_share", "ratio", "Fall of the line through the last fifth of the losses, over the whole fall so far."
+    ),
     Measure("loss_rise", "ratio", "Excess of `loss_last` over `loss_best`, over the latter's size."),
     Measure("loss_peak_ratio", "ratio", "Highest mean loss of a twentieth of the run, over `loss_first`."),
     Measure("loss_ups", "share", "Share of rises from one twentieth of the run to the next."),
@@ -80,6 +83,18 @@ MEASURES = (
         "Length of an update over the norm of what it updates: median weight layer, recent.",
     ),
     Measure("median_update_ratio_first", "ratio", "The same of the early looks."),
+    Measure("fastest_update_ratio_first", "ratio", "The same of the weight layer in which it is largest."),
+    Measure(
+        "gain_first",
+        "ratio",
+        "Geometric mean over the weight layers of `gain`, at the first look: near 1 signals keep their size from layer to "
+        "layer, below they fade, above they grow.",
+    ),
+    Measure(
+        "least_sensitivity",
+        "log10",
+        "`sensitivity` of the weight layer in which it is least; far below 0 a layer has nothing to say in the loss.",
+    ),
     Measure("median_snr", "ratio", "Signal-to-noise ratio of the gradient over time: median weight layer."),
     Measure("median_cosine", "cosine", "Of the gradients of two steps in a row: median weight layer, recent looks."),
     Measure(
@@ -100,6 +115,8 @@ MEASURES = (
     Measure("input_scale_ratio", "ratio", "Largest standard deviation of an input feature over the smallest not zero."),
     Measure("input_deviation", "norm", "Median standard deviation of the input features that are not constant."),
     Measure("input_constant_share", "share", "Share of input features that have a single value."),
+    Measure("input_size", "norm", "Root mean square of all input values; 1 of standardised ones."),
+    Measure("input_size_max", "norm", "The same of the feature in which it is largest."),
     Measure("input_nonfinite_share", "share", "Share of input values that are NaN or infinite."),
     Measure("lr", "rate", "Learning rate now: median of the tensors."),
     Measure("lr_first", "rate", "The same when tracking began."),
@@ -135,6 +152,18 @@ MEASURES = (
     ),
     Measure("update_ratio", "ratio", "Velocity over the norm of the tensor, mean of the recent looks.", True),
     Measure("update_relative", "ratio", "`update_ratio` over that of the median weight layer.", True),
+    Measure("update_ratio_first", "ratio", "`update_ratio` of the early looks.", True),
+    Measure("update_lag", "ratio", "`update_ratio_first` over that of the fastest weight layer.", True),
+    Measure(
+        "gain", "ratio", "Root mean square of a weight's entries times the root of its fan-in, at the first look.", True
+    ),
+    Measure(
+        "sensitivity",
+        "ratio",
+        "Norm of the gradient times norm of the weight over the loss, at the first look: the share by which the loss "
+        "changes, at most, for a small share of the weight.",
+        True,
+    ),
     Measure(
         "snr",
         "ratio",
@@ -156,6 +185,7 @@ MEASURES = (
     Measure("had_gradient", "flag", "1 where its gradient was ever other than zero at a look.", True),
     Measure("moved", "flag", "1 where a step that was looked at ever changed it.", True),
     Measure("lr_multiplier", "ratio", "Learning rate of its parameter group over `lr`.", True),
+    Measure("lr_share", "ratio", "Learning rate of its parameter group over that of the fastest group.", True),
 )
 
 INPUTS = tuple(measure.name for measure in MEASURES if measure.name.startswith("input_"))
@@ -323,7 +353,7 @@ def loss_trend(count: ArrayLike, mean: ArrayLike, square: ArrayLike, first: floa
     """
     n, level, scatter = rebin(count, mean, square, BINS)
     unknown = float("nan")
-    names = ("last", "best", "fall", "late_fall", "rise", "peak_ratio", "ups", "oscillation", "scatter")
+    names = ("last", "best", "fall", "late_fall", "late_share", "rise", "peak_ratio", "ups", "oscillation", "scatter")
     trend = {"loss_first": first, **{f"loss_{name}": unknown for name in names}}
     if not len(level):
         return trend
@@ -341,7 +371,9 @@ def loss_trend(count: ArrayLike, mean: ArrayLike, square: ArrayLike, first: floa
     if len(level) >= BINS:
         late, half = level[-BINS // 5 :], level[BINS // 2 :]
         # The line's fall from the middle of the first of these twentieths to that of the last.
-        trend["loss_late_fall"] = ratio(-_line(late)[0] * (len(late) - 1), abs(float(late.mean())))
+        late_fall = -_line(late)[0] * (len(late) - 1)
+        trend["loss_late_fall"] = ratio(late_fall, abs(float(late.mean())))
+        trend["loss_late_share"] = ratio(late_fall, first - last)
         trend["loss_oscillation"] = ratio(_line(half)[1], abs(float(half.mean())))
     return trend
 
@@ -394,5 +426,7 @@ def input_figures(count: int, mean: ArrayLike, deviation: ArrayLike, nonfinite: 
         "input_scale_ratio": float(spread[moves].max() / spread[moves].min()) if known else float("nan"),
         "input_deviation": median_of(spread[moves]),
         "input_constant_share": float(1 - moves.mean()),
+        "input_size": float(np.sqrt((middle**2 + spread**2).mean())),
+        "input_size_max": float(np.sqrt((middle**2 + spread**2).max())),
         "input_nonfinite_share": nonfinite / (count * len(middle)),
     }

@@ -259,8 +259,17 @@ class FlowTracker(Tracker):
             "had_gradient": self._flags["had_gradient"] if self._looks else np.full(len(self._watched), math.nan),
             "moved": self._flags["moved"] if self._looks else np.full(len(self._watched), math.nan),
             "lr_multiplier": flow.ratios(rates, np.full(len(rates), middle)),
+            "lr_share": flow.ratios(rates, np.full(len(rates), np.fmax.reduce(rates, initial=math.nan))),
         }
-        return network_rows(self._watched, self._network, weights, self._history.steps, self._by_figure(), flags)
+        return network_rows(
+            self._watched,
+            self._network,
+            weights,
+            self._history.steps,
+            self._by_figure(),
+            flags,
+            self._losses.curve.first,
+        )
 
     def _held(self) -> np.ndarray | None:
         if self._optimizer is None:

@@ -11,7 +11,7 @@ import torch
 
 from flowgrad.measures import flow
 from flowgrad.trackers.flow_network import NetworkLook
-from flowgrad.trackers.flow_parameters import Watched
+from flowgrad.trackers.flow_parameters import Watched, unit_axis
 
 InputFigures = dict[str, float]
 _ROWS = 4096
@@ -25,6 +25,7 @@ def network_rows(
     steps: np.ndarray,
     history: Mapping[str, np.ndarray],
     flags: Mapping[str, np.ndarray],
+    loss_first: float = math.nan,
 ) -> pd.DataFrame:
     """A line a tensor, with the number of units of its layer in `attrs["units"]`."""
     now, then = flow.recent(steps), flow.early(steps)
@@ -32,8 +33,13 @@ def network_rows(
     is_weight = np.array([w.parameter.dim() >= 2 for w in watched])
     gradient = flow.mean_of(history["gradient_norm"][now])
     with np.errstate(all="ignore"):
-        update = flow.mean_of(history["velocity"][now] / history["weight_norm"][now])
+        update, update_first = (
+            flow.mean_of(history["velocity"][at] / history["weight_norm"][at]) for at in (now, then)
+        )
     rms = flow.ratios(gradient, np.sqrt(entries))
+    fastest = np.nanmax(update_first[is_weight], initial=0.0) if len(steps) else math.nan
+    fan_in = np.array([_fan_in(w) for w in watched])
+    start = {figure: history[figure][0] if len(steps) else np.full(len(rms), math.nan) for figure in history}
     dead, units, saturation = network.units()
     columns = {
         "depth": network.depth(),
@@ -47,6 +53,10 @@ def network_rows(
         "acceleration": flow.acceleration(steps[now], history["velocity"][now]),
         "update_ratio": update,
         "update_relative": flow.ratios(update, np.full(len(update), flow.median_of(update[is_weight]))),
+        "update_ratio_first": update_first,
+        "update_lag": flow.ratios(update_first, np.full(len(rms), fastest)),
+        "gain": flow.ratios(start["weight_norm"], np.sqrt(entries / fan_in)),
+        "sensitivity": flow.ratios(start["gradient_norm"] * start["weight_norm"], np.full(len(rms), abs(loss_first))),
         "snr": network.signal_to_noise(),
         "gradient_cosine": flow.mean_of(history["gradient_cosine"][now]),
         "dead_share": flow.ratios(dead, units),
@@ -67,13 +77,13 @@ def network_scalars(
     gradient = history["gradient_norm"]
     total = flow.whole_norm(gradient)
     peak, spike = flow.spike(total)
-    layers = np.flatnonzero((rows["is_weight"] == 1) & (rows["requires_grad"] == 1))
+    # Nobody clears the gradient of a tensor that the optimizer does not hold: it says nothing.
+    trained = (rows["requires_grad"] == 1) & (rows["in_optimizer"] != 0)
+    layers = np.flatnonzero((rows["is_weight"] == 1) & trained)
     layers = layers[np.argsort(rows["depth"].to_numpy()[layers])]
     root = np.sqrt(rows["entries"].to_numpy()[layers])
     depth, excess, deficit = flow.depth_profile(flow.mean_of(gradient[now])[layers] / root)
     depth_first = flow.depth_profile(flow.mean_of(gradient[then])[layers] / root)[0]
-    with np.errstate(all="ignore"):
-        updates = flow.mean_of(history["velocity"][then] / history["weight_norm"][then])[layers]
     of_layers = rows.iloc[layers]
     entries = rows["entries"]
     left_out = (rows["requires_grad"] == 1) & (rows["in_optimizer"] == 0)
@@ -90,7 +100,10 @@ def network_scalars(
         "gradient_excess": excess,
         "gradient_deficit": deficit,
         "median_update_ratio": flow.median_of(of_layers["update_ratio"]),
-        "median_update_ratio_first": flow.median_of(updates),
+        "median_update_ratio_first": flow.median_of(of_layers["update_ratio_first"]),
+        "fastest_update_ratio_first": float(of_layers["update_ratio_first"].max()),
+        "gain_first": _geometric_mean(of_layers["gain"].to_numpy()),
+        "least_sensitivity": flow.log_ratio(float(of_layers["sensitivity"].min()), 1.0),
         "median_snr": flow.median_of(of_layers["snr"]),
         "median_cosine": flow.median_of(of_layers["gradient_cosine"]),
         "dead_units": flow.ratio(float(np.nansum(rows["dead_share"] * units)), float(np.nansum(units))),
@@ -101,6 +114,17 @@ def network_scalars(
         "left_out_entries": float(entries[left_out].sum() / entries.sum()) if known else math.nan,
         "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
     }
+
+
+def _fan_in(watched: Watched) -> float:
+    """Inputs of a unit of the layer; NaN of a tensor without units."""
+    axis = unit_axis(watched)
+    return math.nan if axis is None else watched.parameter.numel() / watched.parameter.shape[axis]
+
+
+def _geometric_mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values) & (values > 0)]
+    return float(np.exp(np.log(known).mean())) if len(known) else math.nan
 
 
 def observe(inputs: torch.Tensor | np.ndarray, tracker: str) -> InputFigures:

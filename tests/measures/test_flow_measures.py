@@ -142,7 +142,7 @@ def test_a_wave_oscillates_and_a_line_does_not():
 @given(LOSSES, st.floats(0.1, 10))
 def test_the_unit_of_the_loss_does_not_matter(losses, factor):
     one, other = trend(losses), trend(np.array(losses) * factor)
-    for name in ("fall", "late_fall", "rise", "peak_ratio", "ups", "oscillation", "scatter"):
+    for name in ("fall", "late_fall", "late_share", "rise", "peak_ratio", "ups", "oscillation", "scatter"):
         assert other[f"loss_{name}"] == pytest.approx(one[f"loss_{name}"], abs=1e-6, nan_ok=True)
 
 
@@ -158,9 +158,19 @@ def test_inputs_by_hand():
         "input_scale_ratio": 4.0,
         "input_deviation": 1.0,
         "input_constant_share": 0.25,
+        "input_size": pytest.approx(math.sqrt((1 + 40 + 25 + 1.25) / 4)),
+        "input_size_max": pytest.approx(math.sqrt(40)),
         "input_nonfinite_share": 0.0,
     }
     constant = flow.input_figures(10, [1.0], [0.0], nonfinite=5)
     assert constant["input_constant_share"] == 1
     assert constant["input_nonfinite_share"] == 0.5
     assert math.isnan(constant["input_shift"])
+
+
+def test_the_late_share_of_a_fall_by_hand():
+    """A straight line falls by three twentieths from the middle of the first of the last four to that of the last, of
+    nineteen and a half in all; a curve that has come to rest, by nothing.
+    """
+    assert trend(np.linspace(2.0, 1.0, 2000))["loss_late_share"] == pytest.approx(3 / 19.5, rel=0.01)
+    assert trend(np.exp(-np.linspace(0, 60, 2000)))["loss_late_share"] < 1e-12

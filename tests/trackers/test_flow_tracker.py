@@ -193,6 +193,36 @@ def test_figures_equal_a_plain_loop():
         assert rows["gradient_cosine"][name] == pytest.approx(float(cosine), abs=1e-4)
 
 
+def test_the_first_look_tells_gain_and_sensitivity():
+    """Root mean square times the root of the fan-in, and gradient times weight over the loss, from the tensors; the norm is that after a small step."""
+    model = network()
+    optimizer = torch.optim.SGD(
+        [{"params": model[:3].parameters(), "lr": 1e-4}, {"params": model[3:].parameters()}], lr=0.01
+    )
+    tracker = FlowTracker(model, optimizer, rules=RULES)
+    loss = loss_of(model, 0)
+    loss.backward()
+    optimizer.step()
+    tracker.step(loss)
+    measured = tracker.measurements()
+    rows = measured.tables["rows"]
+    weights = {name: p for name, p in model.named_parameters() if p.dim() > 1}
+    for name, p in weights.items():
+        gain = float(p.detach().square().mean().sqrt()) * math.sqrt(p.numel() / len(p))
+        assert rows["gain"][name] == pytest.approx(gain, rel=0.01)
+        assert rows["sensitivity"][name] == pytest.approx(
+            float(p.grad.norm() * p.detach().norm() / loss.detach()), rel=0.01
+        )
+    gains, sensitivities = rows["gain"][list(weights)], rows["sensitivity"][list(weights)]
+    assert measured.scalars["gain_first"] == pytest.approx(math.exp(np.log(gains).mean()))
+    assert measured.scalars["least_sensitivity"] == pytest.approx(math.log10(sensitivities.min()))
+    first = rows["update_ratio_first"][list(weights)]
+    assert measured.scalars["fastest_update_ratio_first"] == pytest.approx(first.max())
+    assert rows["update_lag"][list(weights)].to_list() == pytest.approx((first / first.max()).to_list())
+    assert rows["lr_share"]["0.weight"] == pytest.approx(0.01)
+    assert rows["lr_share"]["3.weight"] == 1
+
+
 def test_dead_units_are_counted_on_activations():
     model = network()
     with torch.no_grad():
