@@ -87,8 +87,8 @@ MEASURES = (
     Measure(
         "gain_first",
         "ratio",
-        "Geometric mean over the weight layers of `gain`, at the first look: near 1 signals keep their size from layer to "
-        "layer, below they fade, above they grow.",
+        "Geometric mean over the weight layers of `gain`, at the first look: near 1 signals keep their size from layer "
+        "to layer, below they fade, above they grow.",
     ),
     Measure(
         "least_sensitivity",

@@ -194,7 +194,8 @@ def test_figures_equal_a_plain_loop():
 
 
 def test_the_first_look_tells_gain_and_sensitivity():
-    """Root mean square times the root of the fan-in, and gradient times weight over the loss, from the tensors; the norm is that after a small step."""
+    """Root mean square times the root of the fan-in, and gradient times weight over the loss, from the tensors;
+    norms are those after one small step."""
     model = network()
     optimizer = torch.optim.SGD(
         [{"params": model[:3].parameters(), "lr": 1e-4}, {"params": model[3:].parameters()}], lr=0.01
