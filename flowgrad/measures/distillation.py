@@ -40,6 +40,7 @@ MEASURES = (
     Measure("most_cka_gap", "cka", "Highest `cka_gap` of a layer."),
     Measure("least_drift", "ratio", "Lowest `drift_gap` of a layer."),
     Measure("least_snr", "ratio", "Lowest `snr_ratio` of a layer."),
+    Measure("median_snr", "ratio", "Median of `snr`."),
     Measure("most_noise", "share", "Highest `noise` of a layer."),
     Measure("most_kd_gradient", "log ratio", "Highest `kd_gradient` of a layer."),
     Measure("frozen", "flag", "1 where the layer's weights take no gradient, else 0.", per_row=True),
@@ -73,7 +74,13 @@ MEASURES = (
     Measure("drift_gap", "exponent", "`drift` less the median of the other layers'.", per_row=True),
     Measure("width", "count", "Units of the layer.", per_row=True),
     Measure("width_ratio", "ratio", "`width` over that of the teacher's layer.", per_row=True),
-    Measure("width_gap", "ratio", "`width_ratio` over the median of the other layers'.", per_row=True),
+    Measure(
+        "width_gap",
+        "ratio",
+        "`width_ratio` over the median of the other layers of its kind (embeddings, or all else); the last layer, which "
+        "gives the outputs, has none.",
+        per_row=True,
+    ),
     Measure(
         "too_narrow",
         "share",
@@ -156,6 +163,29 @@ def speed_ratios(update: FloatArray, gradient: FloatArray, weights: FloatArray) 
     return np.fmax(per_weight, response)
 
 
+def width_gaps(ratio: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
+    """Each layer's width beside the teacher's, over the median of the other layers of its kind; of all other layers,
+    where there is none.
+
+    Embeddings apart: a student of an eighth of the columns may well keep all of its teacher's hidden units. The last
+    layer is NaN, and no layer is set beside it: its width is that of the outputs.
+
+    Args:
+        ratio: width over that of the teacher's layer, shape (layers,), in the model's order.
+        embeds: whether each looks up rows.
+
+    >>> width_gaps(np.array([0.125, 0.125, 1.0, 0.5, 1.0]), np.array([True, True, False, False, False]))
+    array([1. , 1. , 2. , 0.5, nan])
+    """
+    inner = ratio.copy()
+    inner[-1:] = math.nan
+    found = over_others(inner)
+    for kind in (embeds, ~embeds):
+        own = over_others(np.where(kind, inner, math.nan))
+        found = np.where(kind & ~np.isnan(own), own, found)
+    return found
+
+
 def drift(net: FloatArray, update: FloatArray, steps: FloatArray) -> FloatArray:
     """Exponent of the way made over the steps: log(net / update) / log(steps). NaN where nothing moved.
 
@@ -176,27 +206,29 @@ def drift(net: FloatArray, update: FloatArray, steps: FloatArray) -> FloatArray:
 
 
 def gradient_snr(mean_square: FloatArray, square_of_mean: FloatArray, count: int) -> FloatArray:
-    """Signal over noise of the gradients of `count` steps: squared length of their expectation over the trace of their
-    covariance, both unbiased, so that pure noise gives 0 on average (and may give less).
+    """Signal over noise of gradients: squared length of their expectation over the trace of their covariance, both
+    unbiased in every window and added up over the windows; at least 0, which is pure noise. NaN without noise.
 
     Args:
-        mean_square: mean of the squared lengths.
-        square_of_mean: squared length of the mean gradient.
-        count: steps, at least 2.
+        mean_square: mean of the squared lengths of the gradients in each window, shape (windows, layers).
+        square_of_mean: squared length of each window's mean gradient, same shape.
+        count: gradients in a window, at least 2.
 
-    >>> gradient_snr(np.array([2.0]), np.array([1.5]), 4).round(3)
+    >>> gradient_snr(np.array([[2.0]]), np.array([[1.5]]), 4).round(3)
     array([2.])
     """
     noise = np.maximum(mean_square - square_of_mean, 0) * count / (count - 1)
-    return (square_of_mean - noise / count) / np.where(noise == 0, math.nan, noise)
+    signal = (square_of_mean - noise / count).sum(axis=0)
+    total = noise.sum(axis=0)
+    return np.maximum(signal, 0) / np.where(total == 0, math.nan, total)
 
 
 def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """The per-row measures that set a layer beside the others, from those of a layer alone.
 
     Args:
-        columns: `velocity`, `rate`, `snr`, `drift`, `width_ratio`, `cka`, `update`, `gradient_length` and `weights`,
-            each of shape (layers,).
+        columns: `velocity`, `rate`, `snr`, `drift`, `width_ratio`, `embeds`, `cka`, `update`, `gradient_length` and
+            `weights`, each of shape (layers,).
     """
     return {
         "velocity_ratio": over_others(columns["velocity"]),
@@ -204,7 +236,7 @@ def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         "rate_ratio": over_others(columns["rate"]),
         "snr_ratio": over_others(columns["snr"]),
         "drift_gap": columns["drift"] - medians_of_others(columns["drift"]),
-        "width_gap": over_others(columns["width_ratio"]),
+        "width_gap": width_gaps(columns["width_ratio"], columns["embeds"] > 0),
         "cka_gap": medians_of_others(columns["cka"]) - columns["cka"],
     }
 
@@ -231,6 +263,7 @@ def extremes(rows: Mapping[str, FloatArray]) -> dict[str, float]:
         "most_cka_gap": _most(rows["cka_gap"]),
         "least_drift": _least(rows["drift_gap"]),
         "least_snr": _least(rows["snr_ratio"]),
+        "median_snr": _median(rows["snr"]),
         "most_noise": _most(rows["noise"]),
         "most_kd_gradient": _most(rows["kd_gradient"]),
     }

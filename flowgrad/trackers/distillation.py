@@ -177,7 +177,8 @@ class DistillationTracker(Tracker):
         """Run both models on a batch of inputs and compare them.
 
         Both run in evaluation mode without gradients, the student twice, which should give the same twice; training
-        flags, buffers and random numbers are as before then. Of more than 256 examples 256 are compared, evenly spread over the batch; for less, R2 tells little.
+        flags, buffers and random numbers are as before then. Of more than 256 examples 256 are compared, evenly spread
+        over the batch; of much fewer, R2 tells little.
 
         Args:
             inputs: a tensor, a tuple of arguments or a mapping of keyword arguments; `probe` if None.
@@ -207,6 +208,7 @@ class DistillationTracker(Tracker):
         with np.errstate(divide="ignore"):
             logarithm = np.log(gradient)
         found["kd_gradient"] = np.where(np.isfinite(logarithm), logarithm, math.nan)
+        found["embeds"] = np.array([layer.embeds for layer in self._layers], dtype=float)
         found |= measures.compared(found)
         index = pd.Index([layer.name for layer in self._layers])
         return pd.DataFrame({name: found[name] for name in measures.ROW_NAMES}, index=index, dtype=float)

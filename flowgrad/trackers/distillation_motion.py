@@ -141,7 +141,7 @@ class Motion:
         if self._windows:
             mean_square, square_of_mean, net, update, steps = _array(self._windows).transpose(1, 0, 2)
             found |= {
-                "snr": measures.gradient_snr(mean_square, square_of_mean, WINDOW).mean(axis=0),
+                "snr": measures.gradient_snr(mean_square, square_of_mean, WINDOW),
                 "drift": measures.drift(net, update, steps).mean(axis=0),
             }
         return found

@@ -149,3 +149,24 @@ def feature() -> Report:
     )
     metrics = (Metric("features", 41.0, "count"), Metric("joint_p", 1.3e-62, "p"), Metric("control_gain", 0.0003, "r2"))
     return Report("feature", "features", None, metrics, (synergy,))
+
+
+@pytest.fixture
+def distillation() -> Report:
+    """On a student, whose rows are layers, named as modules are."""
+    narrow = CausalModel(
+        type="LAYER_TOO_NARROW",
+        rule="layer_narrow",
+        severity="high",
+        premise="One layer has 0.062 of the width of the others beside the teacher's.",
+        implies="What it cannot hold is lost for the layers after it.",
+        action="WIDEN_LAYER",
+        expected_effect="The student comes nearer to the teacher.",
+        confidence=Confidence(0.5, "prior", 0, 0, 0.00154, 0.99846),
+        risk="A larger student.",
+        evidence=(Evidence("least_width", 0.062, 0.35), Evidence("most_lost", 0.585, 0.1)),
+        rows=RowList(1, (RowRecord("encoder.2", {"width": 2.0, "lost": 0.585, "snr": float("nan")}),)),
+        fix=(Override("model.widened_layers.student", '["encoder.2"]', "[]"),),
+    )
+    metrics = (Metric("layers", 4.0, "count"), Metric("logit_kl", 1.3055, "nats"), Metric("output_r2", -0.2, "r2"))
+    return Report("distillation", "student", measurements=metrics, findings=(narrow,))

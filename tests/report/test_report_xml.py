@@ -14,7 +14,7 @@ from flowgrad.report import Metric, Report, RowRecord, RunIdentity, RunReport, f
 GOLDEN = Path(__file__).with_name("golden")
 
 
-@pytest.mark.parametrize("name", ["full", "healthy", "composite", "feature"])
+@pytest.mark.parametrize("name", ["full", "healthy", "composite", "feature", "distillation"])
 def test_golden(name, request):
     """The bytes are those of `golden/NAME.xml`.
 
