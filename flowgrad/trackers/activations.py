@@ -24,11 +24,16 @@ _BOUNDS: dict[type[nn.Module], tuple[float, float]] = {
 class Block:
     """What some looks in a row showed of the layer behind one weight."""
 
-    alive: torch.Tensor | None = None
-    """Which units had an output other than zero for some example, shape (units,)."""
+    highest: torch.Tensor | None = None
+    """Largest output of each unit for any example, shape (units,)."""
     saturated: torch.Tensor | None = None
     """Sum over calls of the share of saturated outputs, 0-dim."""
     calls: int = 0
+
+    @property
+    def alive(self) -> torch.Tensor | None:
+        """Units with an output other than zero for some example, shape (units,). A NaN is no dead unit."""
+        return None if self.highest is None else ~(self.highest <= 0)
 
 
 class ActivationWatch:
@@ -90,17 +95,15 @@ class ActivationWatch:
         bounds = None if zeroing else _bounds(module)
         if zeroing or bounds:
             block = self.blocks.setdefault(self._owners[self._last], Block())
-            with torch.inference_mode(False), torch.no_grad():
-                self._add(block, output.detach(), bounds)
+            self._add(block, output.detach(), bounds)
 
     def _add(self, block: Block, output: torch.Tensor, bounds: tuple[float, float] | None) -> None:
         if bounds is None:
             others = _all_but(output, self._axis(output))
-            # Not `> 0`: a NaN is no dead unit.
-            alive = ~((output.amax(others) if others else output) <= 0)
-            if block.alive is not None and block.alive.shape == alive.shape:
-                alive |= block.alive
-            block.alive = alive
+            highest = output.amax(others) if others else output.clone()
+            if block.highest is not None and block.highest.shape == highest.shape:
+                highest = torch.maximum(block.highest, highest)
+            block.highest = highest
             return
         low, high = bounds
         middle, half = (high + low) / 2, (high - low) / 2
@@ -165,5 +168,5 @@ def _all_but(output: torch.Tensor, axis: int) -> list[int]:
 
 
 def _loaded(block: dict[str, Any], device: torch.device) -> Block:
-    tensors = {key: None if block[key] is None else block[key].to(device).clone() for key in ("alive", "saturated")}
+    tensors = {key: None if block[key] is None else block[key].to(device).clone() for key in ("highest", "saturated")}
     return Block(**tensors, calls=block["calls"])

@@ -118,6 +118,8 @@ class FlowTracker(Tracker):
         self._validation: list[float] = []
         self._inputs: InputFigures = {}
         self._lr_first = self._lr_most = flow.median_of(self._learning_rates())
+        self._rates: list[Any] = []
+        """Of the parameter groups, when they were last noted."""
         self._attached = True
         self._stepped = self._read = False
         self._final: np.ndarray | None = None
@@ -185,8 +187,15 @@ class FlowTracker(Tracker):
         broken = seen.has_gradient & ~np.isfinite(seen.gradient_norm)
         self._flags["nonfinite"] += broken
         self._nonfinite_looks += bool(broken.any())
-        rate = flow.median_of(self._learning_rates(only_at_hand=True))
-        self._lr_most = float(np.fmax(self._lr_most, rate))
+        self._note_rates()
+
+    def _note_rates(self) -> None:
+        groups = [] if self._optimizer is None else self._optimizer.param_groups
+        rates = [group.get("lr") for group in groups]
+        if rates and not any(isinstance(rate, torch.Tensor) for rate in rates) and rates == self._rates:
+            return  # they seldom change, and the median of many tensors takes as long as a norm
+        self._rates = rates
+        self._lr_most = float(np.fmax(self._lr_most, flow.median_of(self._learning_rates(only_at_hand=True))))
 
     def _plan(self) -> None:
         """Get ready for the next step, if it is to be looked at."""

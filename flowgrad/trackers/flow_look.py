@@ -142,11 +142,9 @@ class DeviceLook:
             ]
             self._sample.div_(scale)
         self.total.add_(self._sample)
-        both = torch.stack([(self._sample * self._last).sum(1), (self._sample * self._sample).sum(1)])
-        self._pieces += [
-            ("product", list(range(len(self._all))), [both[0]]),
-            ("square", list(range(len(self._all))), [both[1]]),
-        ]
+        everyone = list(range(len(self._all)))
+        self._pieces.append(("product", everyone, list((self._sample * self._last).sum(1))))
+        self._pieces.append(("square", everyone, list((self._sample * self._sample).sum(1))))
         self._last, self._sample = self._sample, self._last
 
     def _take_sample(self, whole: dict[int, torch.Tensor]) -> None:
@@ -177,13 +175,12 @@ class DeviceLook:
 
     def take(self, extra: Sequence[torch.Tensor] = ()) -> tuple[Seen, list[float]]:
         """All figures of the look, with other 0-dim tensors of this device, by one transfer."""
-        values = [v.float().reshape(-1) for _, _, vs in self._pieces for v in vs] + [
-            e.float().reshape(1) for e in extra
-        ]
+        values = [v for _, _, vs in self._pieces for v in vs]
         seen = Seen.nothing(len(self._all))
-        if not values:
+        if not values and not extra:
             return seen, []
-        numbers = fetch(torch.cat(values))
+        # Most are float32 already; a call a number would be half of what a look of a small network costs.
+        numbers = fetch(torch.stack([v if v.dtype == torch.float32 else v.float() for v in (*values, *extra)]))
         at = 0
         for name, group, _ in self._pieces:
             getattr(seen, name)[group] = numbers[at : at + len(group)]

@@ -71,6 +71,10 @@ class NetworkLook:
 
     @property
     def _devices(self) -> _Devices:
+        return self._checked() if self._made is None else self._made
+
+    def _checked(self) -> _Devices:
+        """The tensors by device, as long as they are what they were at the first look."""
         now = [(tuple(w.parameter.shape), w.parameter.dtype, w.parameter.device) for w in self._watched]
         if self._made is None:
             self._made, self._began = _Devices(self._watched), now
@@ -108,7 +112,7 @@ class NetworkLook:
 
     def _seen(self, name: str) -> bool:
         blocks = (self.activations.blocks.get(name), self.activations.before.get(name))
-        return any(block is not None and block.alive is not None for block in blocks)
+        return any(block is not None and block.highest is not None for block in blocks)
 
     def arm(self) -> None:
         """Watch the activations of the next forward passes."""
@@ -121,7 +125,7 @@ class NetworkLook:
     @apart
     def before(self) -> None:
         """Right before a step."""
-        for _, look in self._devices.parts:
+        for _, look in self._checked().parts:
             look.before()
 
     @apart
