@@ -77,8 +77,8 @@ MEASURES = (
     Measure(
         "width_gap",
         "ratio",
-        "`width_ratio` over the median of the other layers of its kind (embeddings, or all else); the last layer, which "
-        "gives the outputs, has none.",
+        "`width_ratio` over the median of the other layers of its kind (embeddings, or all else), or `width` over that "
+        "of theirs if that is larger; the last layer, which gives the outputs, has none.",
         per_row=True,
     ),
     Measure(
@@ -163,21 +163,29 @@ def speed_ratios(update: FloatArray, gradient: FloatArray, weights: FloatArray) 
     return np.fmax(per_weight, response)
 
 
-def width_gaps(ratio: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
-    """Each layer's width beside the teacher's, over the median of the other layers of its kind; of all other layers,
-    where there is none.
+def width_gaps(width: FloatArray, ratio: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
+    """How wide each layer is beside the others, shape (layers,): the larger of two, for a teacher may taper and its
+    student not, or the other way round.
 
-    Embeddings apart: a student of an eighth of the columns may well keep all of its teacher's hidden units. The last
-    layer is NaN, and no layer is set beside it: its width is that of the outputs.
+    One is the width, the other the width over that of the teacher's layer; either over the median of the other layers
+    of its kind, of all other layers where there is none. Embeddings are a kind of their own: a student of an eighth of
+    the columns may well keep all of its teacher's hidden units. The last layer is NaN, and no layer is set beside it:
+    its width is that of the outputs.
 
     Args:
-        ratio: width over that of the teacher's layer, shape (layers,), in the model's order.
+        width: units, shape (layers,), in the model's order.
+        ratio: width over that of the teacher's layer.
         embeds: whether each looks up rows.
 
-    >>> width_gaps(np.array([0.125, 0.125, 1.0, 0.5, 1.0]), np.array([True, True, False, False, False]))
-    array([1. , 1. , 2. , 0.5, nan])
+    >>> width = np.array([8.0, 8.0, 64.0, 32.0, 10.0])
+    >>> width_gaps(width, width / [64, 64, 64, 32, 10], np.array([True, True, False, False, False]))
+    array([ 1.,  1.,  2.,  1., nan])
     """
-    inner = ratio.copy()
+    return np.fmax(_beside_kind(width, embeds), _beside_kind(ratio, embeds))
+
+
+def _beside_kind(values: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
+    inner = values.copy()
     inner[-1:] = math.nan
     found = over_others(inner)
     for kind in (embeds, ~embeds):
@@ -227,8 +235,8 @@ def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """The per-row measures that set a layer beside the others, from those of a layer alone.
 
     Args:
-        columns: `velocity`, `rate`, `snr`, `drift`, `width_ratio`, `embeds`, `cka`, `update`, `gradient_length` and
-            `weights`, each of shape (layers,).
+        columns: `velocity`, `rate`, `snr`, `drift`, `width`, `width_ratio`, `embeds`, `cka`, `update`,
+            `gradient_length` and `weights`, each of shape (layers,).
     """
     return {
         "velocity_ratio": over_others(columns["velocity"]),
@@ -236,7 +244,7 @@ def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         "rate_ratio": over_others(columns["rate"]),
         "snr_ratio": over_others(columns["snr"]),
         "drift_gap": columns["drift"] - medians_of_others(columns["drift"]),
-        "width_gap": width_gaps(columns["width_ratio"], columns["embeds"] > 0),
+        "width_gap": width_gaps(columns["width"], columns["width_ratio"], columns["embeds"] > 0),
         "cka_gap": medians_of_others(columns["cka"]) - columns["cka"],
     }
 
