@@ -116,8 +116,7 @@ class DistillationTracker(Tracker):
         self._comparison: Comparison | None = None
         self._attached = True
         self._hook = None if optimizer is None else optimizer.register_step_pre_hook(self._before_step)
-        if optimizer is None:
-            self._motion.before(gradients=False)
+        self._motion.before()
 
     @property
     def pairs(self) -> dict[str, str]:
@@ -126,7 +125,9 @@ class DistillationTracker(Tracker):
 
     def _before_step(self, *_: Any) -> None:
         if self._motion.due(self._steps + 1):
-            self._motion.before(gradients=True)
+            if self._steps == 0:  # weights may have been loaded since the tracker was made
+                self._motion.before()
+            self._motion.note_gradients()
 
     def step(
         self, loss: float | torch.Tensor | None = None, distillation_loss: float | torch.Tensor | None = None
@@ -146,8 +147,8 @@ class DistillationTracker(Tracker):
                 if value is not None:
                     noted = torch.as_tensor(value, dtype=torch.float32).detach().clone().reshape(())
                     self._losses[kind] = [*self._losses[kind], noted][-LAST:]
-        if self._hook is None and self._motion.due(self._steps + 1):
-            self._motion.before(gradients=False)
+        if self._motion.due(self._steps + 1):  # from here on, so that whatever moves the weights is seen
+            self._motion.before()
 
     def distillation_gradients(self, loss: torch.Tensor, *, retain_graph: bool = True) -> None:
         """Note the gradient of the distillation loss alone, where it is but a part of what is trained.

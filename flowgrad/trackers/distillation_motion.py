@@ -62,16 +62,14 @@ class Motion:
         """Whether this step is looked at."""
         return step == self._next
 
-    def before(self, *, gradients: bool) -> None:
-        """A step that is due comes next: note the weights, and the gradients where they are final already."""
+    def before(self) -> None:
+        """A step that is due comes next: note the weights."""
         self._before = [weight.detach().clone() for weight in self._weights]
-        if gradients:
-            self._note_gradients()
 
     def after(self, step: int) -> None:
         """The step that was due is taken."""
         if self._gradient is None:
-            self._note_gradients()
+            self.note_gradients()
         assert self._gradient is not None
         if self._before is not None:
             weights = [weight.detach() for weight in self._weights]
@@ -84,7 +82,8 @@ class Motion:
         self._before = self._gradient = None
         self._next = step + self._spacing
 
-    def _note_gradients(self) -> None:
+    def note_gradients(self) -> None:
+        """Note the gradients of the step that is due, as they stand."""
         found = [_dense(weight) for weight in self._weights]
         self._gradient = self._by_layer(found)
         self._inside += 1
