@@ -21,9 +21,14 @@ def write_table(table: pd.DataFrame, folder: Path, stem: str, columns: Sequence[
     """`stem.csv` with everything, `stem.md` and `stem.tex` with rounded figures and, where given, some columns only."""
     write_csv(table, folder / f"{stem}.csv")
     shown = rounded(table if columns is None else table[list(columns)])
-    write_atomically(folder / f"{stem}.md", (shown.to_markdown(index=False, disable_numparse=True) + "\n").encode())
+    write_atomically(folder / f"{stem}.md", _piped(shown).encode())
     styled = shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
     write_atomically(folder / f"{stem}.tex", styled.to_latex(hrules=True).encode())
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table with rounded figures."""
+    return _piped(rounded(table))
 
 
 def rounded(table: pd.DataFrame) -> pd.DataFrame:
@@ -31,6 +36,10 @@ def rounded(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {name: [_short(str(name), value) for value in table[name]] for name in table.columns}, dtype=object
     )
+
+
+def _piped(shown: pd.DataFrame) -> str:
+    return shown.to_markdown(index=False, disable_numparse=True) + "\n"
 
 
 def _short(name: str, value: object) -> str:

@@ -1,4 +1,4 @@
-"""What the README shows is what the commands wrote."""
+"""What the documents show is what the commands wrote."""
 
 from __future__ import annotations
 
@@ -7,21 +7,51 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.readme import filled
+from omegaconf import OmegaConf
+
+from flowgrad.errors import FlowGradError
+from pipelines.readme import DOCUMENTS, filled, summary
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
 
 
-def test_tables_are_those_of_the_results():
-    assert filled(README, ROOT / "docs" / "results") == README
-    assert "| treated_vs_baseline" in README
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_tables_are_those_of_the_results(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    summaries = OmegaConf.load(ROOT / "conf" / "results.yaml").summaries
+    assert filled(text, ROOT / "docs" / "results", OmegaConf.to_container(summaries)) == text
+    assert "| treated_vs_baseline" in text
 
 
-def test_every_local_link_leads_somewhere():
-    for part in README.split("](")[1:]:
-        target = part.split(")")[0]
-        assert target.startswith("http") or (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_every_local_link_leads_somewhere(page):
+    for part in (ROOT / page).read_text(encoding="utf-8").split("](")[1:]:
+        target, _, heading = part.split(")")[0].partition("#")
+        if target.startswith("http"):
+            continue
+        there = (ROOT / page).parent / target if target else ROOT / page
+        assert there.exists(), target
+        if heading:
+            lines = there.read_text(encoding="utf-8").splitlines()
+            titles = [line.lstrip("#").strip().lower() for line in lines if line.startswith("#")]
+            assert heading in ["".join(c for c in t if c.isalnum() or c in " -_").replace(" ", "-") for t in titles]
+
+
+def test_a_summary_takes_lines_and_columns_of_several_tables(tmp_path):
+    (tmp_path / "a.csv").write_text("kind,share\nx,0.5\ny,0.25\n")
+    (tmp_path / "b.csv").write_text("kind,rate,p\nz,0.125,1\n")
+    parts = [
+        {"table": "a", "where": {"kind": ["x"]}, "add": {"of": "first"}},
+        {"table": "b", "add": {"of": "second"}, "names": {"rate": "share"}},
+    ]
+    found = summary(tmp_path, ["of", "kind", "share"], parts)
+    assert found.to_numpy().tolist() == [["first", "x", 0.5], ["second", "z", 0.125]]
+    with pytest.raises(FlowGradError, match="a has no line with kind=w"):
+        summary(tmp_path, ["kind"], [{"table": "a", "where": {"kind": ["w"]}}])
+    with pytest.raises(FlowGradError, match="'other' is not among mine"):
+        filled("<!-- summary: other -->\n<!-- end -->", tmp_path, {"mine": {}})
 
 
 @pytest.mark.parametrize("line", [line for line in README.splitlines() if line.startswith("python -m pipelines.run")])

@@ -137,7 +137,7 @@ def test_the_equivalence_test_stands_at_its_margin():
 
 def test_the_readme_shows_the_settings_together(tmp_path):
     write_table(calibration_table({"a": noise(24)}, 6, 0, 0.05), tmp_path, "calibration", SHOWN)
-    shown = filled("<!-- results: calibration -->\n<!-- end -->", tmp_path).splitlines()
+    shown = filled("<!-- results: calibration -->\n<!-- end -->", tmp_path, {}).splitlines()
     assert len(shown) == 2 + 2 + len(TESTS)
     assert sum("wilcoxon" in line for line in shown) == 1
 
