@@ -69,7 +69,7 @@ def summary(results: Path, columns: Sequence[str], parts: Sequence[Mapping[str, 
     Args:
         results: folder of the tables.
         columns: shown, in this order; empty where a table lacks one.
-        parts: `table`; `where`, column -> values of the lines wanted; `add`, column -> a value for all of them; `names`,
+        parts: `table`; `where`, column -> values of the lines wanted; `add`, column -> a value for all lines; `names`,
             column of the table -> what it is called here.
 
     Raises:
@@ -90,11 +90,11 @@ def summary(results: Path, columns: Sequence[str], parts: Sequence[Mapping[str, 
 
 def rewrite(root: Path) -> None:
     """Write the documents of the repository in `root` anew."""
-    summaries = OmegaConf.to_container(OmegaConf.load(root / "conf" / "results.yaml").summaries)
-    assert isinstance(summaries, dict)
+    config = OmegaConf.to_container(OmegaConf.load(root / "conf" / "results.yaml"))
+    assert isinstance(config, dict)
     for document in DOCUMENTS:
         text = (root / document).read_text(encoding="utf-8")
-        write_atomically(root / document, filled(text, root / "docs" / "results", summaries).encode())
+        write_atomically(root / document, filled(text, root / "docs" / "results", config["summaries"]).encode())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-
 from omegaconf import OmegaConf
 
 from flowgrad.errors import FlowGradError
