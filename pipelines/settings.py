@@ -595,7 +595,7 @@ class DistillationLoopSettings(NetworkLoopSettings):
 
     _target_: str = MISSING
     unfrozen_layers: dict[str, list[str]] = MISSING
-    """Tracker -> layers that are trained, whatever `frozen` says."""
+    """Tracker -> layers that are trained, whatever `frozen` and `left_out` say."""
 
 
 @dataclass

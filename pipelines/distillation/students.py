@@ -59,8 +59,8 @@ def trained_by(config: DictConfig) -> DictConfig:
     training = OmegaConf.to_container(config.training, resolve=True)
     assert isinstance(training, dict)
     unfrozen = set(config.training.unfrozen_layers.get(TRACKER, []))
-    frozen = {*training["frozen"], *laid(config, "frozen_layer")}
-    training["frozen"] = sorted(frozen - unfrozen)
+    training["frozen"] = sorted({*training["frozen"], *laid(config, "frozen_layer")} - unfrozen)
+    training["left_out"] = sorted({*training["left_out"]} - unfrozen)
     training["layer_lr"] = {**(training["layer_lr"] or {}), **laid(config, "slow_layer")}
     return OmegaConf.create(training)
 

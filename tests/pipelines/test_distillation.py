@@ -141,6 +141,8 @@ def test_fixes_overrule_damage_of_training(composed):
     assert trained_by(frozen).frozen == ["fc1", "fc2"]
     fixed = composed(*DIGITS, "fault=frozen_layer", "fault.layer=fc2", "training.unfrozen_layers.student=[fc2]")
     assert trained_by(fixed).frozen == []
+    forgotten = composed(*DIGITS, "training.left_out=[fc1]", "training.unfrozen_layers.student=[fc1]")
+    assert trained_by(forgotten).left_out == []
     slow = composed(*DIGITS, "fault=slow_layer", "fault.layer=fc2", "fault.strength=0.1")
     assert OmegaConf.to_container(trained_by(slow).layer_lr) == {"fc2": 0.1}
 
