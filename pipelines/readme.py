@@ -90,8 +90,7 @@ def summary(results: Path, columns: Sequence[str], parts: Sequence[Mapping[str, 
 
 def rewrite(root: Path) -> None:
     """Write the documents of the repository in `root` anew."""
-    config = OmegaConf.to_container(OmegaConf.load(root / "conf" / "results.yaml"))
-    assert isinstance(config, dict)
+    config: Any = OmegaConf.to_container(OmegaConf.load(root / "conf" / "results.yaml"))
     for document in DOCUMENTS:
         text = (root / document).read_text(encoding="utf-8")
         write_atomically(root / document, filled(text, root / "docs" / "results", config["summaries"]).encode())
