@@ -84,7 +84,7 @@ def summary(results: Path, columns: Sequence[str], parts: Sequence[Mapping[str, 
                 raise FlowGradError(f"summaries: {part['table']} has no line with {column}={missing[0]}")
             table = table[table[column].isin(values)]
         table = table.rename(columns=part.get("names", {})).assign(**part.get("add", {}))
-        found.append(table.reindex(columns=columns))
+        found.append(table.reindex(columns=list(columns)))
     return pd.concat([table.astype(object) for table in found], ignore_index=True)
 
 
