@@ -17,6 +17,10 @@ from flowgrad.trackers import BoostingTracker, TrainingTracker, run_report, to_a
 
 if TYPE_CHECKING:
     from flowgrad.analyzers import FeatureAnalyzer
+    from flowgrad.analyzers.calibration import Calibration
+    from flowgrad.analyzers.quantization import QuantizationAdvisor
+    from flowgrad.analyzers.saliency import SaliencyAnalyzer
+    from flowgrad.compression import apply_recipe
     from flowgrad.trackers.distillation import DistillationTracker
     from flowgrad.trackers.embedding import EmbeddingTracker
     from flowgrad.trackers.flow import FlowTracker
@@ -25,6 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BoostingTracker",
+    "Calibration",
     "DistillationTracker",
     "EmbeddingTracker",
     "FeatureAnalyzer",
@@ -32,6 +37,7 @@ __all__ = [
     "FlowGradError",
     "FlowTracker",
     "Prescription",
+    "QuantizationAdvisor",
     "Report",
     "ReportError",
     "Rule",
@@ -39,19 +45,25 @@ __all__ = [
     "RuleError",
     "RunIdentity",
     "RunReport",
+    "SaliencyAnalyzer",
     "StatisticsError",
     "TrainingTracker",
     "__version__",
+    "apply_recipe",
     "prescribe",
     "run_report",
     "to_agent_xml",
 ]
 
 
-_TRACKERS_OF_TORCH = {
+_OF_TORCH = {
     "DistillationTracker": "flowgrad.trackers.distillation",
     "EmbeddingTracker": "flowgrad.trackers.embedding",
     "FlowTracker": "flowgrad.trackers.flow",
+    "QuantizationAdvisor": "flowgrad.analyzers.quantization",
+    "Calibration": "flowgrad.analyzers.calibration",
+    "SaliencyAnalyzer": "flowgrad.analyzers.saliency",
+    "apply_recipe": "flowgrad.compression",
 }
 
 
@@ -60,10 +72,10 @@ def __getattr__(name: str) -> Any:
         from flowgrad.analyzers import FeatureAnalyzer
 
         return FeatureAnalyzer
-    if name not in _TRACKERS_OF_TORCH:
+    if name not in _OF_TORCH:
         raise AttributeError(f"module 'flowgrad' has no attribute {name!r}")
     try:
-        return getattr(import_module(_TRACKERS_OF_TORCH[name]), name)
+        return getattr(import_module(_OF_TORCH[name]), name)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -28,8 +28,11 @@ ARROWS = {
     "subject": {"measurements", "report", "rules"},
     "drawing": {"errors", "files"},
     "trackers": {"drawing", "errors", "measurements", "measures", "report", "rules", "subject"},
-    "analyzers": {"drawing", "errors", "measurements", "measures", "rules", "statistics", "subject"},
-    "__init__": {"analyzers", "errors", "prescription", "report", "rules", "trackers"},
+    "compression": {"errors", "files", "measures", "rules", "trackers"},
+    "analyzers": {
+        "compression", "drawing", "errors", "measurements", "measures", "rules", "statistics", "subject", "trackers",
+    },
+    "__init__": {"analyzers", "compression", "errors", "prescription", "report", "rules", "trackers"},
     "testing": {"report", "trackers"},
     "recomputation": {"errors", "report", "statistics"},
     "collecting": {"errors", "ledger", "recomputation", "report"},
@@ -61,16 +64,19 @@ TORCH = {
             "ranks",
             "row_readings",
             "sampling",
+            "squared_gradients",
             "windows",
         )
     ),
+    *(f"analyzers/{name}.py" for name in ("calibration", "reading", "saliency", "second_moment")),
+    *(f"compression/{name}.py" for name in ("applying", "storage", "torchao_layers", "weights")),
 }
 XGBOOST = {"analyzers/scores.py", "trackers/xgboost_callback.py"}
 CATBOOST = {"trackers/catboost_callback.py", "trackers/catboost_trees.py"}
 MATPLOTLIB = {"analyzers/plots.py", "drawing.py"}
 HEAVY = {
     "torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "catboost", "sklearn",
-    "interpret",
+    "interpret", "torchao",
 }  # fmt: skip
 NEVER = {"hydra", "pipelines", "datasets", "tests", "pytest", "lightgbm", "sklearn"}
 

@@ -211,7 +211,7 @@ def test_every_shipped_fix_can_be_read_by_hydra():
     config = OmegaConf.create({})
     for rule in RuleBook.load().values():
         for path in rule.fix.paths if rule.fix else ():
-            OmegaConf.update(config, path, {"item_emb": []} if path in rule.fix.rows else 0.5)
+            OmegaConf.update(config, path, {"item_emb": []} if path in rule.fix.rows else 0.123)
     parser = OverridesParser.create()
     for rule in RuleBook.load().values():
         if rule.fix:

@@ -1,0 +1,203 @@
+"""Batches that the loss can be computed on, and what compression does to it there."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.autograd import forward_ad
+
+from flowgrad.compression.applying import set_values
+from flowgrad.errors import FlowGradError
+from flowgrad.trackers.flow_parameters import plain_name
+
+Outputs = Callable[[nn.Module, Any], torch.Tensor]
+Criterion = Callable[[torch.Tensor, Any], torch.Tensor]
+
+
+class Calibration:
+    """Batches, and how the loss is computed of one.
+
+    Example::
+
+        Calibration(batches, outputs=lambda model, batch: model(batch.x), criterion=lambda out, batch: loss(out,
+        batch.y)) Calibration.of_pairs([(x, y), ...], nn.CrossEntropyLoss())
+
+    Plans are chosen by the loss on these batches: take rows that the model was not trained on and that no test is made
+    on; training rows do where the model has not overfitted. A few hundred rows in four batches or more are enough: from
+    the batches' differences it is told whether one plan is better than another.
+    """
+
+    def __init__(self, batches: Iterable[Any], outputs: Outputs, criterion: Criterion) -> None:
+        """Nothing is computed yet.
+
+        Args:
+            batches: on the model's device; kept. Of about equal size, as their losses are averaged.
+            outputs: (model, batch) -> what the loss is a function of. It must use the model that it is given, which is
+                a copy in evaluation mode.
+            criterion: (outputs, batch) -> mean loss, a tensor of one number.
+
+        Raises:
+            FlowGradError: no batch.
+        """
+        self.batches: Sequence[Any] = list(batches)
+        if not self.batches:
+            raise FlowGradError("calibration: no batch; give one or more")
+        self.outputs, self.criterion = outputs, criterion
+
+    @classmethod
+    def of_pairs(cls, batches: Iterable[tuple[Any, Any]], criterion: Callable[[Any, Any], torch.Tensor]) -> Calibration:
+        """Of (inputs, target) pairs: the loss is `criterion(model(inputs), target)`."""
+        return cls(batches, lambda model, batch: model(batch[0]), lambda out, batch: criterion(out, batch[1]))
+
+
+class Bench:
+    """A copy of the model that weights are changed in, so that the one in training stays as it is, to the bit."""
+
+    def __init__(self, model: nn.Module, calibration: Calibration) -> None:
+        """Copy the model.
+
+        Raises:
+            FlowGradError: it cannot be copied.
+        """
+        try:
+            self.model = copy.deepcopy(model).eval()
+        except (RuntimeError, TypeError) as error:
+            raise FlowGradError(
+                f"{type(model).__name__} cannot be copied ({' '.join(str(error).split())}), and calibration changes a "
+                "copy; give a model whose attributes are parameters, buffers and plain values"
+            ) from error
+        self._calibration = calibration
+        self._parameters: dict[str, nn.Parameter] = {}
+        self._paths: dict[str, str] = {}
+        for path, parameter in self.model.named_parameters(remove_duplicate=False):
+            self._parameters[plain_name(path)], self._paths[plain_name(path)] = parameter, path
+
+    def losses(self, changed: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+        """Loss of each batch, shape (batches,), with some tensors replaced by other values.
+
+        Raises:
+            FlowGradError: the loss is no single number.
+        """
+        with torch.no_grad(), self._swapped(changed or {}):
+            return np.array([float(self._loss(batch)) for batch in self._calibration.batches])
+
+    def rise(self, changed: Mapping[str, np.ndarray], before: np.ndarray) -> float:
+        """Rise of the mean loss, over the loss before."""
+        return relative_rise(self.losses(changed), before)
+
+    def squared_gradients(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Mean over the batches of the squared gradient of a batch's loss, by name, each of its tensor's shape.
+
+        The diagonal of the empirical Fisher but for a factor, as v is: see `measures.saliency.expected_rise`.
+        """
+        parameters = [self._parameters[name] for name in names]
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        sums = [torch.zeros_like(p, dtype=torch.float32, requires_grad=False) for p in parameters]
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):  # its RNNs refuse in evaluation mode
+            for batch in self._calibration.batches:
+                gradients = torch.autograd.grad(self._loss(batch), parameters, allow_unused=True)
+                for total, gradient in zip(sums, gradients, strict=True):
+                    if gradient is not None:
+                        plain = (gradient.to_dense() if gradient.layout != torch.strided else gradient).float()
+                        total.addcmul_(plain, plain)
+        count = len(self._calibration.batches)
+        return {name: (total / count).cpu().numpy() for name, total in zip(names, sums, strict=True)}
+
+    def gauss_newton(self, name: str, change: np.ndarray) -> float:
+        """Half the change's quadratic form in the Gauss-Newton matrix, mean over the batches: the rise of the loss if
+        the outputs were linear in the weights (Schraudolph 2002). By one forward-mode product a batch.
+
+        Raises:
+            FlowGradError: some operation of the model has no forward-mode derivative.
+        """
+        parameter = self._parameters[name]
+        tangent = torch.from_numpy(change).to(parameter.device, parameter.dtype)
+        total = 0.0
+        try:
+            for batch in self._calibration.batches:
+                total += self._quadratic(name, parameter.detach(), tangent, batch)
+        except (NotImplementedError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise FlowGradError(f"no Gauss-Newton product of {type(self.model).__name__}: {reason}") from error
+        return total / len(self._calibration.batches)
+
+    def _quadratic(self, name: str, values: torch.Tensor, tangent: torch.Tensor, batch: Any) -> float:
+        asked = _Asked(self.model, self._calibration.outputs)
+        with torch.no_grad(), forward_ad.dual_level(), torch.backends.cudnn.flags(enabled=False):
+            dual = forward_ad.make_dual(values, tangent)
+            out = torch.func.functional_call(asked, {f"model.{self._paths[name]}": dual}, (batch,))
+            primal, moved = forward_ad.unpack_dual(out)
+        if moved is None:
+            return 0.0
+        moved = moved.detach()
+        with torch.enable_grad():
+            point = primal.detach().requires_grad_(True)
+            loss = self._calibration.criterion(point, batch)
+            (slope,) = torch.autograd.grad(loss, point, create_graph=True)
+            if not slope.requires_grad:  # a loss linear in the outputs has no curvature there
+                return 0.0
+            (curved,) = torch.autograd.grad(slope, point, moved, allow_unused=True)
+        return 0.0 if curved is None else float(0.5 * (curved * moved).sum())
+
+    def _loss(self, batch: Any) -> torch.Tensor:
+        loss = self._calibration.criterion(self._calibration.outputs(self.model, batch), batch)
+        if loss.numel() != 1:
+            raise FlowGradError(f"calibration: the loss has shape {list(loss.shape)}; criterion must give one number")
+        return loss
+
+    @contextmanager
+    def _swapped(self, changed: Mapping[str, np.ndarray]) -> Iterator[None]:
+        kept = {name: self._parameters[name].detach().clone() for name in changed}
+        try:
+            for name, values in changed.items():
+                set_values(self._parameters[name], values)
+            yield
+        finally:
+            with torch.no_grad():
+                for name, values in kept.items():
+                    self._parameters[name].copy_(values)
+
+
+class _Asked(nn.Module):
+    """The model with `outputs` as its forward pass, so that parameters can be replaced within it."""
+
+    def __init__(self, model: nn.Module, outputs: Outputs) -> None:
+        super().__init__()
+        self.model = model
+        self._outputs = outputs
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        """What the loss is a function of."""
+        return self._outputs(self.model, batch)
+
+
+def relative_rise(after: np.ndarray, before: np.ndarray) -> float:
+    """Rise of the mean loss over the size of the mean before; NaN where that is 0, infinite for a loss not finite.
+
+    >>> round(relative_rise(np.array([1.1, 1.3]), np.array([1.0, 1.0])), 3)
+    0.2
+    """
+    base = float(np.mean(before))
+    if not np.isfinite(after).all():
+        return float("inf")
+    return (float(np.mean(after)) - base) / abs(base) if base else float("nan")
+
+
+def clearly_lower(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether losses of the same batches are lower by more than one standard error of their differences (the
+    one-standard-error rule, Breiman et al. 1984); of a single batch, whether they are lower.
+    """
+    difference = np.asarray(other) - np.asarray(one)
+    if not np.isfinite(one).all():
+        return False
+    if not np.isfinite(other).all():
+        return True
+    error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else 0.0
+    return bool(difference.mean() > error)

@@ -1,0 +1,541 @@
+"""How many bits each layer of a trained model needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flowgrad.analyzers.calibration import Bench, Calibration, clearly_lower, relative_rise
+from flowgrad.analyzers.reading import Layer, read_model
+from flowgrad.compression.plans import LayerBits, QuantizationPlan
+from flowgrad.drawing import picture_path, save
+from flowgrad.errors import FlowGradError
+from flowgrad.measurements import Measurements
+from flowgrad.measures import quantization as measures
+from flowgrad.measures.saliency import expected_rise, rank_agreement
+from flowgrad.rules import RuleBook
+from flowgrad.rules.suggestion import did_you_mean
+from flowgrad.subject import Subject
+from flowgrad.trackers.squared_gradients import SquaredGradients
+
+SCALES = ("channel", "tensor")
+_SIGNALS = ("snr", "variance")
+
+
+class QuantizationAdvisor(Subject):
+    """Says how sensitive each layer of a trained model is to few bits, and shares bits out.
+
+    Example::
+
+        tracker = FlowTracker(model, optimizer)
+        # ... training ...
+        advisor = QuantizationAdvisor(tracker, calibration=Calibration.of_pairs(batches, loss))
+        plan = advisor.mixed_precision_plan(bits=4)      # at the size of 4 bits everywhere
+        smaller = apply_recipe(model, plan).model
+        print(advisor.to_agent_xml())
+
+    Weights and moments are read when it is made: make it after training. Sensitivity is v times the squared change that
+    rounding makes, summed (`flowgrad.measures.saliency.expected_rise`), where v is the mean squared gradient that Adam
+    and its like keep. With a calibration, plans by several scores are compared with uniform bits by the loss itself,
+    and the report says how well each score foretold it. Biases and other tensors of one dimension stay as they are.
+
+    Attributes:
+        left_out: weight tensors that no plan touches, with the reason of each.
+        unavailable: scores that could not be computed, with the reason of each.
+    """
+
+    KIND = "quantization"
+    MEASURES = measures.MEASURES
+
+    def __init__(
+        self,
+        source: Any,
+        optimizer: Any = None,
+        *,
+        calibration: Calibration | None = None,
+        squares: SquaredGradients | None = None,
+        levels: Sequence[int] = measures.LEVELS,
+        scales: str = "channel",
+        name: str | None = None,
+        rules: RuleBook | None = None,
+    ) -> None:
+        """Read the weights and their moments.
+
+        Args:
+            source: a `FlowTracker`, or the model itself.
+            optimizer: that trained it, where `source` is a model.
+            calibration: batches that plans are chosen and measured on.
+            squares: second moments, for an optimizer that keeps none.
+            levels: bits that are tried, of 2 to 8; 32 besides lets a plan keep a tensor as it is.
+            scales: `channel`: one an output of a layer; `tensor`: one a tensor. Tables have one a row either way.
+            name: of the model in the report; the tracker's, or `model`.
+            rules: rule book to judge by; the shipped one if None.
+
+        Raises:
+            TypeError: `source` is neither tracker nor model.
+            FlowGradError: levels or scales that are not known; the model has no weight tensors or is under masks of
+                `torch.nn.utils.prune`; no second moment is known and there is no calibration.
+        """
+        super().__init__(name or getattr(source, "name", None) or "model", rules)
+        self.levels = _checked(levels)
+        if scales not in SCALES:
+            raise FlowGradError(f"scales={scales!r} must be channel or tensor{did_you_mean(scales, SCALES)}")
+        self._reading = read_model(source, optimizer, squares, self.name, need=calibration is None)
+        self._calibration = calibration
+        self._per_tensor = scales == "tensor"
+        self.left_out = {one.name: one.reason for one in self._reading.left_out}
+        self.left_out |= dict.fromkeys(self._reading.nonfinite, "NaN or infinite weights")
+        self.unavailable: dict[str, str] = {}
+        self._tables: dict[str, np.ndarray] = {}
+
+    @property
+    def _layers(self) -> tuple[Layer, ...]:
+        return self._reading.layers
+
+    def _axis(self, layer: Layer) -> int | None:
+        return None if self._per_tensor and not layer.weight.is_table else layer.weight.axis
+
+    def _change(self, layer: Layer, bits: int) -> np.ndarray:
+        if bits >= measures.FLOAT_BITS:
+            return np.zeros_like(layer.data)
+        return measures.quantization_error(layer.data, bits, self._axis(layer))
+
+    @cached_property
+    def _bench(self) -> Bench:
+        if self._calibration is None:
+            raise FlowGradError(f"{self.name}: no calibration was given; QuantizationAdvisor(..., calibration=...)")
+        return Bench(self._reading.model, self._calibration)
+
+    @cached_property
+    def _losses(self) -> np.ndarray:
+        return self._bench.losses()
+
+    @cached_property
+    def _uniform_losses(self) -> dict[int, np.ndarray]:
+        return {}
+
+    def sensitivity(self, score: str = "second_moment") -> pd.DataFrame:
+        """What each number of bits does to each tensor alone: a line a tensor, a column a level.
+
+        Args:
+            score: `second_moment`: half the sum of v times change^2, NaN for a tensor without moments; `fisher`: the
+                same with the squared gradients of the calibration batches; `gauss_newton`: the change's quadratic form
+                in the Gauss-Newton matrix, on them; `measured`: the rise of the loss on them. All are rises of the
+                loss; the first two up to one factor.
+
+        Raises:
+            FlowGradError: an unknown score, one that needs a calibration that was not given, weights that are not
+                finite, or a model without forward-mode derivatives (`gauss_newton`).
+        """
+        if score not in measures.SCORES:
+            raise FlowGradError(f"score={score!r} is unknown{did_you_mean(score, measures.SCORES)}")
+        self._reading.check_finite("the sensitivity")
+        return self._frame(self._rises(score))
+
+    def _frame(self, values: np.ndarray) -> pd.DataFrame:
+        names = pd.Index([layer.name for layer in self._layers], name="layer")
+        return pd.DataFrame(values, index=names, columns=pd.Index(self.levels, name="bits"))
+
+    def _rises(self, score: str) -> np.ndarray:
+        """Shape (layers, levels)."""
+        if score not in self._tables:
+            self._tables[score] = np.array(
+                [self._of_layer(score, layer) for layer in self._layers], dtype=float
+            ).reshape(len(self._layers), len(self.levels))
+        return self._tables[score]
+
+    def _of_layer(self, score: str, layer: Layer) -> list[float]:
+        if score == "second_moment" and not self._reading.known:
+            score = "fisher"  # what stands for it where the optimizer keeps none
+        if score == "second_moment" and layer.moments is None:
+            return [math.nan] * len(self.levels)
+        found = []
+        for bits in self.levels:
+            change = self._change(layer, bits)
+            if score == "measured":
+                after = self._bench.losses({layer.name: layer.data + change})
+                found.append(float(np.mean(after) - np.mean(self._losses)))
+            elif score == "gauss_newton":
+                found.append(self._bench.gauss_newton(layer.name, change))
+            elif score == "fisher":
+                found.append(expected_rise(change, self._fisher[layer.name]))
+            else:
+                assert layer.moments is not None
+                found.append(expected_rise(change, layer.moments.second))
+        return found
+
+    @cached_property
+    def _fisher(self) -> dict[str, np.ndarray]:
+        return self._bench.squared_gradients([layer.name for layer in self._layers])
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        """Bytes of each tensor at each level, shape (layers, levels)."""
+        return np.array([[self._bytes(layer, bits) for bits in self.levels] for layer in self._layers]).reshape(
+            len(self._layers), len(self.levels)
+        )
+
+    def _bytes(self, layer: Layer, bits: int) -> int:
+        if bits >= measures.FLOAT_BITS:
+            return layer.weight.parameter.nelement() * layer.weight.parameter.element_size()
+        axis = self._axis(layer)
+        return measures.storage_bytes(layer.data.size, bits, 1 if axis is None else layer.data.shape[axis])
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of all parameters and buffers as they are, each once."""
+        tensors = {(t.data_ptr(), t.shape): t for t in self._reading.model.state_dict(keep_vars=True).values()}
+        return sum(t.nelement() * t.element_size() for t in tensors.values())
+
+    @cached_property
+    def _kept(self) -> int:
+        """Bytes of what is never quantised."""
+        return self.size - sum(self._bytes(layer, measures.FLOAT_BITS) for layer in self._layers)
+
+    def uniform_size(self, bits: int) -> int:
+        """Bytes of the model with so many bits everywhere: codes, scales, and what is not quantised."""
+        return self._kept + sum(self._bytes(layer, bits) for layer in self._layers)
+
+    def uniform_plan(self, bits: int) -> QuantizationPlan:
+        """The same bits everywhere, with what that does to the calibration loss.
+
+        Raises:
+            FlowGradError: bits that are not among the levels, weights that are not finite, or nothing to quantise.
+        """
+        self._ready()
+        if bits not in self.levels:
+            raise FlowGradError(f"bits={bits} is not among the levels {list(self.levels)}")
+        level = np.full(len(self._layers), self.levels.index(bits))
+        return self._planned(level, "uniform", bits, "asked for", self._uniform(bits))
+
+    def mixed_precision_plan(
+        self, *, bits: int | None = None, size: int | None = None, loss: float | None = None
+    ) -> QuantizationPlan:
+        """Share bits out between the tensors, for one budget.
+
+        Greedy on the rise of the loss per byte, by every score at hand; the plans are then compared with each other and
+        with uniform bits on the calibration batches, and uniform wins unless another is lower by more than a standard
+        error. So the plan is never worse than uniform there, and where nothing is sensitive it is uniform. Without a
+        calibration the plan by the second moment is taken as it is. A tensor without moments keeps the most bits.
+
+        Args:
+            bits: no larger than with so many bits everywhere.
+            size: bytes of the whole model at most.
+            loss: rise of the calibration loss at most, over the loss (.01: one percent); the smallest plan that holds
+                it.
+
+        Raises:
+            FlowGradError: not exactly one budget, bits that are not among the levels, a size that the fewest bits
+                exceed, a loss that the most bits exceed or that has no calibration, weights that are not finite, or
+                nothing to quantise.
+        """
+        if sum(one is not None for one in (bits, size, loss)) != 1:
+            raise FlowGradError(f"bits={bits}, size={size}, loss={loss}: give exactly one budget")
+        self._ready()
+        if loss is not None:
+            return self._for_loss(loss)
+        if bits is not None:
+            if bits not in self.levels:
+                raise FlowGradError(f"bits={bits} is not among the levels {list(self.levels)}")
+            return self._for_size(self.uniform_size(bits))
+        assert size is not None
+        return self._for_size(size)
+
+    def _ready(self) -> None:
+        self._reading.check_finite("a quantisation plan")
+        if not self._layers:
+            told = ", ".join(f"{name} ({why})" for name, why in self.left_out.items())
+            raise FlowGradError(f"{self.name}: no tensor can be quantised; left out: {told}")
+
+    def _for_size(self, size: int) -> QuantizationPlan:
+        fitting = [bits for bits in self.levels if self.uniform_size(bits) <= size]
+        if not fitting:
+            least = min(self.uniform_size(bits) for bits in self.levels)
+            raise FlowGradError(f"size={size} bytes: with {self.levels[-1]} bits everywhere the model has {least}")
+        top = max(fitting)
+        level = np.full(len(self._layers), self.levels.index(top))
+        if top == self.levels[0]:
+            return self._planned(
+                level, "uniform", top, f"the budget has room for {top} bits everywhere", self._uniform(top)
+            )
+        paths = {score: self._path(score, size)[-1] for score in self._candidates}
+        if self._calibration is None:
+            return self._planned(paths["second_moment"], "second_moment", top, "no calibration chose", None)
+        uniform = self._uniform(top)
+        return self._chosen(paths, level, uniform, top)
+
+    def _chosen(
+        self, paths: dict[str, np.ndarray], level: np.ndarray, uniform: np.ndarray | None, top: int
+    ) -> QuantizationPlan:
+        assert uniform is not None
+        losses = {score: self._loss_of(one) for score, one in paths.items()}
+        told = ", ".join(f"{name} {np.mean(one):.4g}" for name, one in [("uniform", uniform), *losses.items()])
+        best = min(losses, key=lambda score: float(np.mean(losses[score])))
+        if not clearly_lower(losses[best], uniform):
+            reason = f"no sharing out is clearly better than {top} bits everywhere; calibration loss: {told}"
+            return self._planned(level, "uniform", top, reason, uniform)
+        return self._planned(paths[best], best, top, f"lowest calibration loss of {told}", losses[best])
+
+    def _for_loss(self, loss: float) -> QuantizationPlan:
+        if self._calibration is None:
+            raise FlowGradError(
+                f"loss={loss}: to hold a loss, it must be measured; QuantizationAdvisor(..., calibration=...)"
+            )
+        if not loss >= 0:
+            raise FlowGradError(f"loss={loss}: a rise over the calibration loss, 0 or more")
+        top = self._uniform(self.levels[0])
+        rise = relative_rise(top, self._losses)
+        if not rise <= loss:
+            raise FlowGradError(
+                f"loss={loss}: {self.levels[0]} bits everywhere raise the calibration loss by {rise:.3g} of it; "
+                "allow more, or give levels with more bits (32 keeps a tensor as it is)"
+            )
+        found = [
+            (self._kept + self._size_of(level), score, level, losses)
+            for score in self._candidates
+            for level, losses in [self._smallest(score, loss)]
+        ]
+        for bits in self.levels:
+            uniform = self._uniform(bits)
+            if relative_rise(uniform, self._losses) <= loss:
+                level = np.full(len(self._layers), self.levels.index(bits))
+                found.append((self._kept + self._size_of(level), "uniform", level, uniform))
+        size, score, level, losses = min(found, key=lambda one: (one[0], one[1] != "uniform"))
+        fitting = [bits for bits in self.levels if self.uniform_size(bits) <= size]
+        reason = f"the smallest found that raises the calibration loss by {loss:.3g} of it at most"
+        return self._planned(level, score, max(fitting, default=self.levels[-1]), reason, losses)
+
+    def _smallest(self, score: str, loss: float) -> tuple[np.ndarray, np.ndarray]:
+        """The last on the way from the most bits to the fewest that holds the loss, by halving."""
+        path = self._path(score, 0)
+        low, high, losses = 0, len(path) - 1, self._uniform(self.levels[0])
+        while low < high:
+            middle = (low + high + 1) // 2
+            after = self._loss_of(path[middle])
+            if relative_rise(after, self._losses) <= loss:
+                low, losses = middle, after
+            else:
+                high = middle - 1
+        return path[low], losses
+
+    @cached_property
+    def _candidates(self) -> list[str]:
+        """Scores at hand."""
+        if self._calibration is None:
+            return ["second_moment"]
+        found = []
+        for score in measures.SCORES:
+            if score == "second_moment" and not self._reading.known:
+                continue
+            try:
+                self._rises(score)
+            except FlowGradError as error:
+                if score != "gauss_newton":
+                    raise
+                self.unavailable[score] = str(error)
+                continue
+            found.append(score)
+        return found
+
+    def _path(self, score: str, size: int) -> list[np.ndarray]:
+        rises = self._rises(score).copy()
+        unknown = ~np.isfinite(rises).all(axis=1)
+        sizes = self._sizes.astype(float)
+        room = float(size - self._kept)
+        # What nothing is known of keeps the most bits: its other levels are as large as that one.
+        rises[unknown] = 0
+        sizes[unknown] = sizes[unknown][:, :1]
+        path = measures.share_out(rises, sizes, room)
+        if path[-1].size and self._size_of(path[-1]) > room and unknown.any() and room > 0:
+            # It then keeps as many as all can have.
+            fits = next(k for k in range(len(self.levels)) if self._sizes[:, k].sum() <= room)
+            sizes[unknown] = self._sizes[unknown][:, fits : fits + 1]
+            path = measures.share_out(rises, sizes, room)
+            for level in path:
+                level[unknown] = fits
+        return path
+
+    def _size_of(self, level: np.ndarray) -> int:
+        return int(self._sizes[np.arange(len(level)), level].sum())
+
+    def _values(self, level: np.ndarray) -> dict[str, np.ndarray]:
+        bits = [self.levels[at] for at in level]
+        return {
+            layer.name: layer.data + self._change(layer, one) for layer, one in zip(self._layers, bits, strict=True)
+        }
+
+    def _loss_of(self, level: np.ndarray) -> np.ndarray:
+        if len(set(level.tolist())) == 1:
+            return self._uniform(self.levels[level[0]])
+        return self._bench.losses(self._values(level))
+
+    def _uniform(self, bits: int) -> np.ndarray:
+        """Losses with these bits everywhere; without a calibration there are none."""
+        if self._calibration is None:
+            return np.array([math.nan])
+        if bits not in self._uniform_losses:
+            level = np.full(len(self._layers), self.levels.index(bits))
+            self._uniform_losses[bits] = self._bench.losses(self._values(level))
+        return self._uniform_losses[bits]
+
+    def _planned(
+        self, level: np.ndarray, score: str, uniform: int, reason: str, losses: np.ndarray | None
+    ) -> QuantizationPlan:
+        bits = [self.levels[at] for at in level]
+        expected = self._rises("second_moment")[np.arange(len(level)), level] if self._reading.known else [math.nan]
+        calibrated = self._calibration is not None
+        return QuantizationPlan(
+            tuple(
+                LayerBits(layer.name, layer.data.shape, one, self._axis(layer))
+                for layer, one in zip(self._layers, bits, strict=True)
+            ),
+            score,
+            self._kept + self._size_of(level),
+            uniform,
+            self.uniform_size(uniform),
+            float(np.nansum(expected)) if np.isfinite(expected).any() else math.nan,
+            relative_rise(losses, self._losses) if calibrated and losses is not None else math.nan,
+            relative_rise(self._uniform(uniform), self._losses) if calibrated else math.nan,
+            reason,
+        )
+
+    def agreement(self, truth: pd.DataFrame | None = None) -> pd.Series:
+        """How well each score foretold the damage of quantising one tensor alone: Spearman's rank correlation over
+        tensors and bits, by score.
+
+        Args:
+            truth: what to foretell, as `sensitivity` gives it, such as rises of a held-out loss; None: `measured`, on
+                the calibration batches, on which `fisher` and `gauss_newton` are computed too.
+
+        Raises:
+            FlowGradError: no truth and no calibration, or a truth of other tensors or levels.
+        """
+        if truth is None:
+            target = self._rises("measured")
+        else:
+            names = [layer.name for layer in self._layers]
+            if missing := [name for name in names if name not in truth.index]:
+                raise FlowGradError(f"truth: no line for {missing[0]}")
+            if missing_bits := [bits for bits in self.levels if bits not in truth.columns]:
+                raise FlowGradError(f"truth: no column for {missing_bits[0]} bits")
+            target = truth.loc[names, list(self.levels)].to_numpy(dtype=float)
+        scores = [score for score in self._candidates if score != "measured" or truth is not None]
+        found = {score: rank_agreement(self._rises(score), target) for score in scores}
+        for signal in _SIGNALS:
+            values = self._signals[signal].to_numpy()
+            found[signal] = rank_agreement(np.repeat(values[:, None], len(self.levels), axis=1), target)
+        return pd.Series(found, name="agreement", dtype=float)
+
+    @cached_property
+    def _signals(self) -> pd.DataFrame:
+        """What was proposed as a sign of sensitivity, by tensor: signal-to-noise ratio, variance and range."""
+        names = pd.Index([layer.name for layer in self._layers])
+        snr = pd.Series(math.nan, index=names)
+        if self._reading.tracker is not None:
+            rows = self._reading.tracker.measurements().tables["rows"]
+            snr = rows["snr"].reindex(names)
+        for layer in self._layers:
+            moments = layer.moments
+            if math.isnan(snr[layer.name]) and moments is not None and moments.first is not None:
+                snr[layer.name] = measures.signal_to_noise(moments.first, moments.second)
+        return pd.DataFrame(
+            {
+                "snr": snr,
+                "variance": [float(layer.data.var(dtype=np.float64)) for layer in self._layers],
+                "range": [float(np.ptp(layer.data)) for layer in self._layers],
+            },
+            index=names,
+        )
+
+    def measurements(self) -> Measurements:
+        """Scalars of the whole model, and a line a tensor."""
+        finite = not self._reading.nonfinite and bool(self._layers)
+        calibrated = finite and self._calibration is not None
+        asked = [bits for bits in measures.LEVELS if bits in self.levels]
+        scalars: dict[str, float] = {
+            "layers": float(len(self._layers)),
+            "weights": float(sum(layer.data.size for layer in self._layers)),
+            "left_out": float(len(self.left_out)),
+            "unknown": float(sum(layer.moments is None for layer in self._layers)),
+            "shared": float(self._reading.shared),
+            "nonfinite_layers": float(len(self._reading.nonfinite)),
+            "size": float(self.size),
+            **{f"size_{b}": float(self.uniform_size(b)) if b in asked else math.nan for b in measures.LEVELS},
+            **{f"expected_{b}": math.nan for b in measures.LEVELS},
+            "calibrated": float(self._calibration is not None),
+            "calibration_loss": float(np.mean(self._losses)) if calibrated else math.nan,
+            **{f"uniform_{b}": math.nan for b in measures.LEVELS},
+            **{f"mixed_{b}": math.nan for b in measures.LEVELS[1:]},
+            **{f"{score}_agreement": math.nan for score in measures.AGREEMENTS},
+        }
+        if finite and self._reading.known:
+            frame = self.sensitivity()
+            scalars |= {f"expected_{b}": float(np.nansum(frame[b])) for b in asked}
+        if calibrated:
+            scalars |= {f"uniform_{b}": relative_rise(self._uniform(b), self._losses) for b in asked}
+            scalars |= {f"mixed_{b}": self._mixed[b].calibration_rise for b in asked if b in self._mixed}
+            found = self.agreement()
+            scalars |= {f"{score}_agreement": float(found[score]) for score in measures.AGREEMENTS if score in found}
+        rows = self._rows(finite, calibrated, asked)
+        return Measurements(self.KIND, self.name, scalars, {"rows": rows}, self._reading.steps)
+
+    @cached_property
+    def _mixed(self) -> dict[int, QuantizationPlan]:
+        """Plans at the size of uniform bits below the most."""
+        tried = [bits for bits in measures.LEVELS[1:] if bits in self.levels]
+        return {bits: self.mixed_precision_plan(bits=bits) for bits in tried}
+
+    def _rows(self, finite: bool, calibrated: bool, asked: Sequence[int]) -> pd.DataFrame:
+        signals = self._signals
+        table = pd.DataFrame(math.nan, index=signals.index, columns=measures.ROW_MEASURES)
+        table["entries"] = [float(layer.data.size) for layer in self._layers]
+        table["weight_variance"], table["weight_range"] = signals["variance"], signals["range"]
+        table["snr"] = signals["snr"]
+        table["is_table"] = [float(layer.weight.is_table) for layer in self._layers]
+        base = abs(float(np.mean(self._losses))) if calibrated else math.nan
+        for bits in asked:
+            if finite and self._reading.known:
+                table[f"sensitivity_{bits}"] = self.sensitivity()[bits]
+            if calibrated and base:
+                table[f"rise_{bits}"] = self.sensitivity("measured")[bits] / base
+        for bits in (4, 3):
+            if finite and bits in self._mixed:
+                table[f"bits_{bits}"] = [float(layer.bits) for layer in self._mixed[bits].layers]
+        return table.astype(float)
+
+    def plot_sensitivity(self, path: str | Path, score: str = "second_moment") -> None:
+        """Draw the rise of the loss by bits, a line a tensor.
+
+        Args:
+            path: ends in .png, .svg or .pdf; the bytes repeat.
+            score: as of `sensitivity`.
+
+        Raises:
+            FlowGradError: another ending, an unknown score, or nothing to draw.
+            ImportError: matplotlib (extra `plots`) is not installed.
+        """
+        path = picture_path(path)
+        save(self.sensitivity_figure(score), path)
+
+    def sensitivity_figure(self, score: str = "second_moment") -> Any:
+        """What `plot_sensitivity` draws, as a `matplotlib.figure.Figure`."""
+        from flowgrad.analyzers.compression_plots import sensitivity_figure
+
+        self._ready()
+        return sensitivity_figure(self.sensitivity(score), self.name, score)
+
+
+def _checked(levels: Sequence[int]) -> tuple[int, ...]:
+    found = tuple(sorted({*levels}, reverse=True))
+    for bits in found:
+        if not (2 <= bits <= 8 or bits == measures.FLOAT_BITS):
+            raise FlowGradError(f"levels: {bits} bits; they must lie between 2 and 8, or be {measures.FLOAT_BITS}")
+    if not found:
+        raise FlowGradError("levels: give one or more numbers of bits, such as 8, 4, 3, 2")
+    return found

@@ -1,0 +1,21 @@
+"""Compression done: recipes, what applies them to a model, and a packed file of the result. Needs torch."""
+
+from flowgrad.compression.applying import Compressed, apply_recipe, make_permanent
+from flowgrad.compression.plans import LayerBits, LayerMask, PruningPlan, QuantizationPlan, RowPlan, TableRows
+from flowgrad.compression.recipe import Recipe
+from flowgrad.compression.storage import read_packed, write_packed
+
+__all__ = [
+    "Compressed",
+    "LayerBits",
+    "LayerMask",
+    "PruningPlan",
+    "QuantizationPlan",
+    "Recipe",
+    "RowPlan",
+    "TableRows",
+    "apply_recipe",
+    "make_permanent",
+    "read_packed",
+    "write_packed",
+]

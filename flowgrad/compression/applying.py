@@ -1,0 +1,221 @@
+"""A recipe done to a model: pruned by `torch.nn.utils.prune`, quantised by torchao or else in values only."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+from flowgrad.compression.plans import LayerBits, LayerMask, PruningPlan, QuantizationPlan, RowPlan, TableRows
+from flowgrad.compression.recipe import Recipe
+from flowgrad.compression.torchao_layers import quantize_by_torchao, torchao_can, torchao_installed
+from flowgrad.errors import FlowGradError
+from flowgrad.measures.quantization import quantize
+from flowgrad.rules.suggestion import did_you_mean
+from flowgrad.trackers.flow_parameters import plain_name
+
+BACKENDS = ("auto", "torchao", "fake")
+MASKED = "masked by torch.nn.utils.prune"
+ZEROED = "set to 0"
+FAKE = "fake quantisation: rounded values, stored as before"
+
+
+@dataclass(frozen=True, eq=False)
+class Compressed:
+    """A model that a recipe was applied to."""
+
+    model: nn.Module
+    layers: pd.DataFrame
+    """A line a tensor that was changed: name, pruned (weights), rows (of a table), bits (NaN: as before), how."""
+
+
+def apply_recipe(
+    model: nn.Module,
+    recipe: Recipe | PruningPlan | RowPlan | QuantizationPlan | str | os.PathLike[str],
+    *,
+    backend: str = "auto",
+    keep_masks: bool = False,
+    inplace: bool = False,
+) -> Compressed:
+    """Do what a recipe says.
+
+    To fine-tune between pruning and quantising, apply the two plans one after the other: the first with
+    `keep_masks=True`, so that pruned weights stay 0 while the rest are trained; then `make_permanent`, then the second.
+
+    Args:
+        model: the one that the plans were made of, or one of the same shapes.
+        recipe: a recipe, one plan, or the path of a recipe's file.
+        backend: `torchao` quantises `nn.Linear` and `nn.Embedding` in 8 or 4 bits by torchao (extra `compress`), which
+            stores a byte a weight either way; all else is rounded to the same values and stored as before (fake
+            quantisation). `fake` does that with all. `auto`: `torchao` where it is installed. `layers` says which.
+            Codes packed side by side are what `write_packed` writes, by either.
+        keep_masks: leave pruned weights under `torch.nn.utils.prune`'s masks instead of making them plain zeros. Not
+            with a plan that quantises.
+        inplace: change the model itself, not a copy.
+
+    Returns:
+        The model, and what was done to each tensor.
+
+    Raises:
+        FlowGradError: a tensor that the model lacks or that has another shape, weights that are not finite, a backend
+            that is unknown, masks to be kept and quantised, or a model that cannot be copied.
+        ImportError: `backend="torchao"` and torchao is not installed.
+    """
+    if backend not in BACKENDS:
+        raise FlowGradError(f"backend={backend!r} is unknown{did_you_mean(backend, BACKENDS)}")
+    found = _as_recipe(recipe)
+    if keep_masks and found.quantization is not None:
+        raise FlowGradError(
+            "keep_masks=True with a plan that quantises: apply the pruning plan, fine-tune, make_permanent(model), and "
+            "then the quantisation plan"
+        )
+    if backend == "torchao" or (backend == "auto" and found.quantization is not None):
+        by_torchao = torchao_installed(must=backend == "torchao")
+    else:
+        by_torchao = False
+    _check(model, found)
+    model = model if inplace else _copied(model)
+    lines: dict[str, dict[str, Any]] = {}
+    order = {module: list(module._parameters) for module in model.modules()}
+    for mask in found.pruning.layers if found.pruning else ():
+        _mask(model, mask)
+        _note(lines, mask.name, pruned=mask.pruned, how=MASKED if keep_masks else ZEROED)
+    if not keep_masks:
+        make_permanent(model)
+        for module, names in order.items():  # taking masks off has put their tensors last
+            for own in names:
+                module._parameters[own] = module._parameters.pop(own)
+    for table in found.rows.tables if found.rows else ():
+        _zero_rows(model, table, keep_masks)
+        _note(lines, table.name, rows=len(table.rows), how=MASKED if keep_masks else ZEROED)
+    for layer in found.quantization.quantized if found.quantization else ():
+        _note(lines, layer.name, bits=layer.bits, how=_quantize(model, layer, by_torchao))
+    return Compressed(model, _frame(lines))
+
+
+def make_permanent(model: nn.Module) -> None:
+    """Turn every mask of `torch.nn.utils.prune` into zeros among plain parameters, in place."""
+    for module in model.modules():
+        masks = [own.removesuffix("_mask") for own in module._buffers if own.endswith("_mask")]
+        for own in masks:
+            if f"{own}_orig" not in module._parameters:
+                continue
+            shared = module._parameters[f"{own}_orig"]
+            prune.remove(module, own)  # type: ignore[no-untyped-call]
+            # It writes the masked values into the parameter, so that what shares it still does.
+            assert module._parameters[own] is shared
+
+
+def set_values(parameter: nn.Parameter, values: np.ndarray) -> None:
+    """Write float32 values into a parameter of any dtype and device."""
+    with torch.no_grad():
+        parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+
+def _as_recipe(given: Any) -> Recipe:
+    if isinstance(given, Recipe):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return Recipe.read(given)
+    return Recipe.of(given)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise FlowGradError(
+            f"{type(model).__name__} cannot be copied ({' '.join(str(error).split())}); copy it yourself, or let it be "
+            "changed by inplace=True"
+        ) from error
+
+
+def _check(model: nn.Module, recipe: Recipe) -> None:
+    """All that could go wrong, before anything is changed."""
+    parameters = _parameters(model)
+    parts: list[LayerMask | TableRows | LayerBits] = [
+        *(recipe.pruning.layers if recipe.pruning else ()),
+        *(recipe.rows.tables if recipe.rows else ()),
+        *(recipe.quantization.layers if recipe.quantization else ()),
+    ]
+    for part in parts:
+        if part.name not in parameters:
+            if f"{part.name}_orig" in parameters:
+                raise FlowGradError(
+                    f"{part.name} is under a mask of torch.nn.utils.prune; make that permanent first: "
+                    "flowgrad.compression.make_permanent(model)"
+                )
+            raise FlowGradError(
+                f"the recipe speaks of {part.name!r}, which {type(model).__name__} lacks"
+                f"{did_you_mean(part.name, parameters)}"
+            )
+        shape = tuple(parameters[part.name].shape)
+        if shape != part.shape:
+            raise FlowGradError(f"{part.name} has shape {list(shape)}, and the recipe was made for {list(part.shape)}")
+        if isinstance(part, LayerBits) and not bool(torch.isfinite(parameters[part.name]).all()):
+            raise FlowGradError(f"{part.name} holds NaN or infinite weights, which cannot be quantised")
+
+
+def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {plain_name(path): p for path, p in model.named_parameters(remove_duplicate=False)}
+
+
+def _holders(model: nn.Module, name: str) -> tuple[nn.Parameter, list[tuple[nn.Module, str]]]:
+    parameter = _parameters(model)[name]
+    return parameter, [
+        (module, own) for module in model.modules() for own, p in module._parameters.items() if p is parameter
+    ]
+
+
+def _mask(model: nn.Module, mask: LayerMask) -> None:
+    parameter, holders = _holders(model, mask.name)
+    keep = torch.from_numpy(mask.keep).to(parameter.device)
+    for module, own in holders:
+        prune.custom_from_mask(module, own, keep)  # type: ignore[no-untyped-call]
+
+
+def _zero_rows(model: nn.Module, table: TableRows, keep_masks: bool) -> None:
+    if keep_masks:
+        keep = np.ones(table.shape, dtype=bool)
+        keep[list(table.rows)] = False
+        if f"{table.name}_orig" in _parameters(model):  # masked by the pruning plan already; masks are multiplied
+            table = TableRows(f"{table.name}_orig", table.shape, table.rows)
+            parameter, holders = _holders(model, table.name)
+            for module, own in holders:
+                mask = torch.from_numpy(keep).to(parameter.device)
+                prune.custom_from_mask(module, own.removesuffix("_orig"), mask)  # type: ignore[no-untyped-call]
+            return
+        _mask(model, LayerMask(table.name, table.shape, keep))
+        return
+    parameter, _ = _holders(model, table.name)
+    with torch.no_grad():
+        parameter[list(table.rows)] = 0
+
+
+def _quantize(model: nn.Module, layer: LayerBits, by_torchao: bool) -> str:
+    parameter, holders = _holders(model, layer.name)
+    if by_torchao and len(holders) == 1 and torchao_can(*holders[0], layer):
+        return quantize_by_torchao(holders[0][0], layer.bits)
+    weights = parameter.detach().to("cpu", torch.float32).numpy()
+    set_values(parameter, quantize(weights, layer.bits, layer.axis).values())
+    return FAKE
+
+
+def _note(lines: dict[str, dict[str, Any]], name: str, **told: Any) -> None:
+    line = lines.setdefault(name, {})
+    how = told.pop("how")
+    line.update(told, how=f"{line['how']}, {how}" if line.get("how") not in (None, how) else how)
+
+
+def _frame(lines: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    columns = ["pruned", "rows", "bits", "how"]
+    frame = pd.DataFrame.from_dict(lines, orient="index", columns=columns if not lines else None)
+    frame.index.name = "name"
+    return frame.reindex(columns=columns).fillna({"pruned": 0, "rows": 0}).reset_index()

@@ -1,0 +1,221 @@
+"""Compression recipes: plans as one YAML file, which a pipeline and a script of one's own apply alike."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import yaml
+
+from flowgrad.compression.plans import LayerBits, LayerMask, PruningPlan, QuantizationPlan, RowPlan, TableRows
+from flowgrad.errors import FlowGradError
+from flowgrad.files import write_atomically
+
+FORMAT = 1
+Plan: TypeAlias = PruningPlan | RowPlan | QuantizationPlan
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to a model: weights pruned, rows of tables removed, what is left quantised, in this order."""
+
+    pruning: PruningPlan | None = None
+    rows: RowPlan | None = None
+    quantization: QuantizationPlan | None = None
+
+    @classmethod
+    def of(cls, *plans: Plan) -> Recipe:
+        """A recipe of plans, at most one of a kind.
+
+        Raises:
+            FlowGradError: two of a kind, or something that is no plan.
+        """
+        recipe = cls()
+        for plan in plans:
+            part = next((part for part, kind in _KINDS.items() if isinstance(plan, kind)), None)
+            if part is None:
+                raise FlowGradError(f"{type(plan).__name__} is no plan; a recipe is made of {_plan_names()}")
+            if getattr(recipe, part) is not None:
+                raise FlowGradError(f"two plans of one kind ({type(plan).__name__}); a recipe holds one of each")
+            recipe = replace(recipe, **{part: plan})
+        return recipe
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, part) is not None for part in _KINDS)
+
+    def to_yaml(self) -> str:
+        """As YAML. Figures and layers read as they are; masks of single weights are bits, packed, zlib, base64."""
+        content: dict[str, Any] = {"flowgrad_recipe": FORMAT}
+        for part in _KINDS:
+            plan = getattr(self, part)
+            if plan is not None:
+                content[part] = {name: _plain(value) for name, value in _items(plan)}
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+
+    @classmethod
+    def from_yaml(cls, text: str, source: str = "recipe") -> Recipe:
+        """What `to_yaml` wrote.
+
+        Args:
+            text: YAML.
+            source: named in errors.
+
+        Raises:
+            FlowGradError: no recipe, one of another version, or one that was damaged, with the place.
+        """
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise FlowGradError(f"{source}: no YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(content, Mapping) or "flowgrad_recipe" not in content:
+            raise FlowGradError(f"{source}: no recipe: it must begin with `flowgrad_recipe: {FORMAT}`")
+        if content["flowgrad_recipe"] != FORMAT:
+            raise FlowGradError(
+                f"{source}: flowgrad_recipe={content['flowgrad_recipe']!r}; this version reads {FORMAT}"
+            )
+        if unknown := sorted(str(key) for key in content if key not in {"flowgrad_recipe", *_KINDS}):
+            raise FlowGradError(f"{source}: unknown part {unknown[0]!r}; a recipe has {', '.join(_KINDS)}")
+        return cls(**{part: _read(part, content[part], source) for part in _KINDS if content.get(part) is not None})
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """To a file, which is whole or not there."""
+        write_atomically(path, self.to_yaml().encode())
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Recipe:
+        """From a file. As `from_yaml`.
+
+        Raises:
+            FlowGradError: the file is not there, or as of `from_yaml`.
+        """
+        try:
+            text = Path(path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise FlowGradError(f"{os.fspath(path)}: cannot be read: {error}") from error
+        return cls.from_yaml(text, str(os.fspath(path)))
+
+
+_KINDS: dict[str, type] = {"pruning": PruningPlan, "rows": RowPlan, "quantization": QuantizationPlan}
+_PARTS: dict[type, tuple[str, type]] = {
+    PruningPlan: ("layers", LayerMask),
+    RowPlan: ("tables", TableRows),
+    QuantizationPlan: ("layers", LayerBits),
+}
+
+
+def _plan_names() -> str:
+    return ", ".join(kind.__name__ for kind in _KINDS.values())
+
+
+def _items(plan: Any) -> list[tuple[str, Any]]:
+    return [(field.name, getattr(plan, field.name)) for field in fields(plan)]
+
+
+def _plain(value: Any) -> Any:
+    """Values that YAML has; an unknown figure is null."""
+    if isinstance(value, LayerMask):
+        packed = zlib.compress(np.packbits(value.keep).tobytes(), 9)
+        return {
+            "name": value.name,
+            "shape": list(value.shape),
+            "pruned": value.pruned,
+            "keep": base64.b64encode(packed).decode(),
+        }
+    if isinstance(value, TableRows | LayerBits):
+        return {name: _plain(part) for name, part in _items(value)}
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None if math.isnan(value) else value
+    return value
+
+
+def _read(part: str, content: Any, source: str) -> Any:
+    kind = _KINDS[part]
+    where = f"{source}: {part}"
+    inner, maker = _PARTS[kind]
+    values = _known(content, kind, where)
+    if inner not in values:
+        raise FlowGradError(f"{where}: {inner} is missing")
+    if not isinstance(values[inner], list):
+        raise FlowGradError(f"{where}: {inner} must be a list, got {type(values[inner]).__name__}")
+    layers = []
+    for place, one in enumerate(values[inner]):
+        layers.append(_layer(maker, one, f"{where}.{inner}[{place}]"))
+    if len({layer.name for layer in layers}) < len(layers):
+        raise FlowGradError(f"{where}: a layer stands twice in {inner}")
+    defaults = {field.name: field.default for field in fields(kind)}
+    figures = {
+        name: math.nan if value is None and isinstance(defaults[name], float) else value
+        for name, value in values.items()
+        if name != inner
+    }
+    try:
+        return kind(**figures, **{inner: tuple(layers)})
+    except TypeError as error:
+        raise FlowGradError(f"{where}: {str(error).partition('() ')[2] or error}") from error
+
+
+def _layer(maker: type, content: Any, where: str) -> Any:
+    allowed = {field.name for field in fields(maker)} | ({"pruned"} if maker is LayerMask else set())
+    values = _known(content, maker, where, allowed)
+    if missing := sorted({field.name for field in fields(maker)} - set(values)):
+        raise FlowGradError(f"{where}: {missing[0]} is missing")
+    if not isinstance(values["name"], str):
+        raise FlowGradError(f"{where}: name={values['name']!r} must be that of a parameter")
+    values["shape"] = _whole(values["shape"], f"{where}: shape", least=1)
+    if maker is LayerMask:
+        pruned = values.pop("pruned", None)
+        values["keep"] = _unpacked(values["keep"], values["shape"], where)
+        mask = LayerMask(**values)
+        if pruned is not None and pruned != mask.pruned:
+            raise FlowGradError(f"{where}: pruned={pruned}, and its mask prunes {mask.pruned}; the recipe is damaged")
+        return mask
+    if maker is TableRows:
+        values["rows"] = _whole(values["rows"], f"{where}: rows", least=0)
+        if values["rows"] and max(values["rows"]) >= values["shape"][0]:
+            raise FlowGradError(f"{where}: there is no row {max(values['rows'])} in a table of {values['shape'][0]}")
+        return TableRows(**values)
+    if not isinstance(values["bits"], int) or not (2 <= values["bits"] <= 8 or values["bits"] == 32):
+        raise FlowGradError(f"{where}: bits={values['bits']!r} must be 2 to 8, or 32 to keep it")
+    axis = values["axis"]
+    if axis is not None and not (isinstance(axis, int) and 0 <= axis < len(values["shape"])):
+        raise FlowGradError(f"{where}: axis={axis!r} must be null or one of the {len(values['shape'])} of its shape")
+    return LayerBits(**values)
+
+
+def _known(content: Any, kind: type, where: str, allowed: set[str] | None = None) -> dict[str, Any]:
+    allowed = {field.name for field in fields(kind)} if allowed is None else allowed
+    if not isinstance(content, Mapping):
+        raise FlowGradError(f"{where}: must be a mapping, got {type(content).__name__}")
+    if unknown := sorted(str(key) for key in content if key not in allowed):
+        raise FlowGradError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(allowed))}")
+    return dict(content)
+
+
+def _whole(values: Any, where: str, least: int) -> tuple[int, ...]:
+    if not isinstance(values, list) or not all(type(value) is int and value >= least for value in values):
+        raise FlowGradError(f"{where} must be a list of whole numbers from {least} on")
+    return tuple(values)
+
+
+def _unpacked(text: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
+    size = math.prod(shape)
+    try:
+        # No more is unpacked than the shape asks for, whatever the text holds.
+        packed = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), -(-size // 8) + 1)
+    except (TypeError, ValueError, binascii.Error, zlib.error) as error:
+        raise FlowGradError(f"{where}: keep cannot be read ({error}); the recipe is damaged") from error
+    if len(packed) != -(-size // 8):
+        raise FlowGradError(f"{where}: keep holds {8 * len(packed)} bits for {size} weights; the recipe is damaged")
+    return np.unpackbits(np.frombuffer(packed, np.uint8), count=size).astype(bool).reshape(shape)

@@ -1,0 +1,164 @@
+"""A compressed model in a file: codes in as many bits as they have, pruned weights by a bit each, the rest as it is.
+
+The file: the magic bytes, the length of the header (8 bytes, little-endian), the header (JSON: each tensor's name, how
+it is stored, and where its pieces lie), the pieces side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from flowgrad.compression.applying import set_values
+from flowgrad.compression.plans import LayerBits
+from flowgrad.compression.recipe import Recipe
+from flowgrad.errors import FlowGradError
+from flowgrad.files import write_atomically
+from flowgrad.measures.quantization import FLOAT_BITS, Quantized, quantize
+from flowgrad.trackers.flow_parameters import plain_name
+
+_MAGIC = b"FLOWGRAD"
+
+
+def write_packed(model: nn.Module, path: str | os.PathLike[str], recipe: Recipe | None = None) -> int:
+    """Write the model's state, packed.
+
+    Args:
+        model: with the recipe applied by `backend="fake"`, or with the weights that the recipe was made of: rounding
+            twice is rounding once. Zeros are found where they are, whatever made them.
+        path: of the file.
+        recipe: says the bits of each tensor; None: none is quantised.
+
+    Returns:
+        Bytes of the file.
+
+    Raises:
+        FlowGradError: a tensor of another shape than the recipe's, one that is no plain tensor (quantised by torchao:
+            save its `state_dict`, or write the model packed before), or one that is not finite.
+    """
+    plan = recipe.quantization if recipe else None
+    bits = {layer.name: layer for layer in plan.quantized} if plan else {}
+    entries, pieces, at, seen = [], [], 0, {}
+    for path_, tensor in model.state_dict().items():
+        name = plain_name(path_)
+        entry: dict[str, Any] = {"name": path_}
+        if tensor.data_ptr() and (same := seen.get((tensor.data_ptr(), tensor.shape))):
+            entries.append(entry | {"as": same})
+            continue
+        seen[(tensor.data_ptr(), tensor.shape)] = path_
+        told, parts = _packed(name, tensor, bits.get(name))
+        entry |= told | {"pieces": []}
+        for part in parts:
+            raw = np.ascontiguousarray(part).tobytes()
+            entry["pieces"].append([at, len(raw), str(part.dtype)])
+            pieces.append(raw)
+            at += len(raw)
+        entries.append(entry)
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    data = b"".join([_MAGIC, len(header).to_bytes(8, "little"), header, *pieces])
+    write_atomically(path, data)
+    return len(data)
+
+
+def read_packed(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Load what `write_packed` wrote into a model of the same shapes: quantised weights as the values they stand for.
+
+    Raises:
+        FlowGradError: no such file, a damaged one, or one of another model.
+    """
+    where = os.fspath(path)
+    try:
+        data = Path(path).read_bytes()
+        if not data.startswith(_MAGIC):
+            raise ValueError("it does not begin with FLOWGRAD")
+        start = len(_MAGIC) + 8
+        length = int.from_bytes(data[len(_MAGIC) : start], "little")
+        entries = json.loads(data[start : start + length])
+        body = memoryview(data)[start + length :]
+        values = {entry["name"]: _unpacked(entry, body) for entry in entries if "as" not in entry}
+        values |= {entry["name"]: values[entry["as"]] for entry in entries if "as" in entry}
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise FlowGradError(f"{where}: no packed model, or a damaged one: {error}") from error
+    state = model.state_dict()
+    if set(state) != set(values):
+        odd = sorted(set(state) ^ set(values))[0]
+        raise FlowGradError(f"{where}: {odd!r} is in one of the file and {type(model).__name__}, and not in the other")
+    for name, tensor in state.items():
+        if tuple(tensor.shape) != values[name].shape:
+            raise FlowGradError(f"{where}: {name} has shape {list(values[name].shape)}, the model {list(tensor.shape)}")
+        set_values(tensor, values[name])
+
+
+def _packed(name: str, tensor: torch.Tensor, layer: LayerBits | None) -> tuple[dict[str, Any], list[np.ndarray]]:
+    if type(tensor) not in (torch.Tensor, nn.Parameter):
+        raise FlowGradError(
+            f"{name} is a {type(tensor).__name__}; write_packed takes plain tensors: apply with backend='fake'"
+        )
+    values = tensor.detach().cpu()
+    if values.dtype == torch.bfloat16:
+        values = values.float()
+    array = values.numpy()
+    told: dict[str, Any] = {"shape": list(array.shape)}
+    if layer is None or layer.bits >= FLOAT_BITS:
+        return _without_zeros(told, array)
+    if tuple(array.shape) != layer.shape:
+        raise FlowGradError(f"{name} has shape {list(array.shape)}, and the recipe was made for {list(layer.shape)}")
+    if not np.isfinite(array).all():
+        raise FlowGradError(f"{name} holds NaN or infinite weights, which cannot be quantised")
+    small = quantize(array, layer.bits, layer.axis)
+    told |= {"bits": layer.bits, "axis": layer.axis, "top": small.top}
+    return _codes(told, small)
+
+
+def _without_zeros(told: dict[str, Any], array: np.ndarray) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Dense, or a bit a weight and those that are not zero, whichever is smaller."""
+    there = array.reshape(-1) != 0
+    if not array.size or _mask_bytes(array.size) + there.sum() * array.itemsize >= array.nbytes:
+        return told, [array.reshape(-1)]
+    return told | {"sparse": True}, [np.packbits(there), array.reshape(-1)[there]]
+
+
+def _codes(told: dict[str, Any], small: Quantized) -> tuple[dict[str, Any], list[np.ndarray]]:
+    flat, bits = small.codes.reshape(-1), int(told["bits"])
+    there = flat != 0
+    if _mask_bytes(flat.size) * 8 + there.sum() * bits < flat.size * bits:
+        return told | {"sparse": True}, [np.packbits(there), _pack(flat[there], bits), small.scales]
+    return told, [_pack(flat, bits), small.scales]
+
+
+def _mask_bytes(size: int) -> int:
+    return -(-size // 8)
+
+
+def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Signed codes as `bits` bits each, one after the other."""
+    unsigned = (codes.astype(np.int16) + 2 ** (bits - 1)).astype(np.uint8)
+    return np.packbits(np.unpackbits(unsigned[:, None], axis=1)[:, 8 - bits :])
+
+
+def _unpack(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
+    low = np.unpackbits(packed, count=count * bits).reshape(count, bits)
+    whole = np.zeros((count, 8), dtype=np.uint8)
+    whole[:, 8 - bits :] = low
+    return (np.packbits(whole, axis=1)[:, 0].astype(np.int16) - 2 ** (bits - 1)).astype(np.int8)
+
+
+def _unpacked(entry: dict[str, Any], body: memoryview) -> np.ndarray:
+    shape = tuple(entry["shape"])
+    size = math.prod(shape)
+    parts = [np.frombuffer(body[at : at + length], kind) for at, length, kind in entry["pieces"]]
+    there = np.unpackbits(parts.pop(0), count=size).astype(bool) if entry.get("sparse") else np.ones(size, dtype=bool)
+    if "bits" not in entry:
+        whole = np.zeros(size, dtype=parts[0].dtype)
+        whole[there] = parts[0]
+        return whole.reshape(shape)
+    codes = np.zeros(size, dtype=np.int8)
+    codes[there] = _unpack(parts[0], entry["bits"], int(there.sum()))
+    return Quantized(codes.reshape(shape), parts[1], entry["top"], entry["axis"]).values()

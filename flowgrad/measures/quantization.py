@@ -1,0 +1,247 @@
+"""Weights in few bits: what rounding does to them, what they then take to store, and how bits are shared out.
+
+Quantisation is symmetric and uniform: a weight is a whole number from -(2^(bits-1) - 1) to 2^(bits-1) - 1 times the
+scale of its channel, so that 0 stays 0 (Nagel et al. 2021, A white paper on neural network quantization, section 2.2).
+The scale is the channel's largest magnitude over the largest number; nothing is clipped.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flowgrad.measurements import Measure
+
+FloatArray = NDArray[np.floating]
+
+LEVELS = (8, 4, 3, 2)
+"""Bits that are tried."""
+FLOAT_BITS = 32
+SCALE_BITS = 16
+"""A channel's scale is stored as a half-precision share of the tensor's largest scale."""
+SCORES = ("second_moment", "fisher", "gauss_newton", "measured")
+"""What can foretell the damage of rounding one layer; `measured` is the loss itself, on the calibration batches."""
+AGREEMENTS = ("second_moment", "fisher", "gauss_newton", "snr", "variance")
+"""Scores that the report compares with the measured damage; the last two tell little, and are shown beside."""
+
+MEASURES = (
+    Measure("layers", "count", "Weight tensors with two dimensions or more that a plan may quantise."),
+    Measure("weights", "count", "Their entries."),
+    Measure("left_out", "count", "Weight tensors that no plan touches: computed, not finite."),
+    Measure("unknown", "count", "Tensors without a second moment (frozen, not trained); they keep the most bits."),
+    Measure("shared", "count", "Weight tensors that several layers share; each counts once."),
+    Measure("nonfinite_layers", "count", "Weight tensors that hold a NaN or an infinity."),
+    Measure("size", "bytes", "Of all parameters and buffers as they are."),
+    *(
+        Measure(f"size_{bits}", "bytes", f"Of the same with {bits} bits a weight: codes, scales, and what is kept.")
+        for bits in LEVELS
+    ),
+    *(
+        Measure(
+            f"expected_{bits}", "loss", f"Rise of the loss expected of {bits} bits: half the sum of v times change^2."
+        )
+        for bits in LEVELS
+    ),
+    Measure("calibrated", "flag", "1 where calibration batches were given, else 0."),
+    Measure("calibration_loss", "loss", "Mean loss of the calibration batches with the weights as they are."),
+    *(
+        Measure(f"uniform_{bits}", "ratio", f"Rise of the calibration loss with {bits} bits everywhere, over the loss.")
+        for bits in LEVELS
+    ),
+    *(
+        Measure(
+            f"mixed_{bits}",
+            "ratio",
+            f"The same with the bits shared out, at the size of {bits} bits everywhere or less. No more than uniform.",
+        )
+        for bits in LEVELS[1:]
+    ),
+    *(
+        Measure(
+            f"{score}_agreement",
+            "rank correlation",
+            "Spearman's, of what it foretells and of the measured rise when one layer alone is quantised, over layers "
+            "and bits.",
+        )
+        for score in AGREEMENTS
+    ),
+    Measure("entries", "count", "Weights of the tensor.", True),
+    *(Measure(f"sensitivity_{bits}", "loss", f"Rise expected when it alone has {bits} bits.", True) for bits in LEVELS),
+    *(
+        Measure(
+            f"rise_{bits}", "ratio", f"Rise of the calibration loss when it alone has {bits} bits, over the loss.", True
+        )
+        for bits in LEVELS
+    ),
+    Measure("weight_variance", "weight^2", "Variance of its weights.", True),
+    Measure("weight_range", "weight", "Largest weight less the smallest.", True),
+    Measure("snr", "ratio", "Signal-to-noise ratio of its gradient, from the tracker or the moments.", True),
+    Measure("bits_4", "bits", "Its bits in the mixed plan at the size of 4 bits everywhere.", True),
+    Measure("bits_3", "bits", "Its bits in the mixed plan at the size of 3 bits everywhere.", True),
+    Measure("is_table", "flag", "1 for a table of embeddings, which has a scale a row.", True),
+)
+ROW_MEASURES = [measure.name for measure in MEASURES if measure.per_row]
+
+
+class Quantized(NamedTuple):
+    """A tensor as whole numbers and scales."""
+
+    codes: NDArray[np.int8]
+    """Of the tensor's shape."""
+    scales: NDArray[np.float16]
+    """Share of `top` of each channel, shape (channels,); one for the whole tensor without channels."""
+    top: float
+    """Largest scale."""
+    axis: int | None
+    """Along which the channels lie; None: the tensor is one."""
+
+    def values(self) -> NDArray[np.float32]:
+        """The weights that these stand for."""
+        return self.codes * _along(self._scale(), self.codes.ndim, self.axis)
+
+    def _scale(self) -> NDArray[np.float32]:
+        return self.scales.astype(np.float32) * np.float32(self.top)
+
+
+def quantize(weights: ArrayLike, bits: int, axis: int | None = 0) -> Quantized:
+    """Round to the nearest of 2^bits - 1 evenly spaced values, symmetric about 0.
+
+    Args:
+        weights: finite, any shape of one dimension or more where there is an axis.
+        bits: 2 to 8.
+        axis: along which channels lie, each with a scale of its own (rows of a table: 0); None: one scale.
+
+    Raises:
+        ValueError: `bits` outside 2 to 8.
+
+    >>> quantize([[1.0, -0.6], [7.0, 0.0]], 3).codes.tolist()
+    [[3, -2], [3, 0]]
+    """
+    if not 2 <= bits <= 8:
+        raise ValueError(f"bits={bits}: must lie between 2 and 8")
+    w = np.asarray(weights, dtype=np.float32)
+    most = 2 ** (bits - 1) - 1
+    others = None if axis is None else tuple(k for k in range(w.ndim) if k != axis)
+    largest = np.abs(w).max(axis=others, initial=0).reshape(-1)
+    scale = largest.astype(np.float32) / np.float32(most)
+    top = float(scale.max(initial=0))
+    shares = (scale / np.float32(top) if top > 0 else scale).astype(np.float16)
+    stored = shares.astype(np.float32) * np.float32(top)
+    divisor = np.where(stored > 0, stored, np.float32(1))
+    codes = np.rint(w / _along(divisor, w.ndim, axis))
+    # Of a channel whose scale is too small a share of the largest, nothing is left.
+    codes *= _along((stored > 0).astype(np.float32), w.ndim, axis)
+    return Quantized(np.clip(codes, -most, most).astype(np.int8), shares, top, axis)
+
+
+def quantization_error(weights: ArrayLike, bits: int, axis: int | None = 0) -> FloatArray:
+    """What rounding adds to each weight, of the weights' shape. As `quantize`.
+
+    >>> [abs(round(float(x), 3)) for x in quantization_error([[1.0, -0.6]], 3)[0]]
+    [0.0, 0.067]
+    """
+    return quantize(weights, bits, axis).values() - np.asarray(weights, dtype=np.float32)
+
+
+def storage_bytes(entries: int, bits: int, channels: int) -> int:
+    """Bytes of a tensor in `bits` bits: codes side by side, half-precision scales, and the largest scale.
+
+    At 32 bits it is not quantised and has no scales.
+
+    >>> storage_bytes(1000, 4, 10), storage_bytes(1000, 32, 10)
+    (524, 4000)
+    """
+    if bits >= FLOAT_BITS:
+        return entries * bits // 8
+    return -(-entries * bits // 8) + channels * SCALE_BITS // 8 + FLOAT_BITS // 8
+
+
+def signal_to_noise(first: ArrayLike, second: ArrayLike) -> float:
+    """Squared mean of the gradient over its variance, both summed over a tensor, from the running moments of Adam.
+
+    >>> signal_to_noise([1.0, 1.0], [3.0, 3.0])
+    0.5
+    """
+    signal = float(np.sum(np.square(np.asarray(first, dtype=np.float64))))
+    noise = float(np.sum(np.asarray(second, dtype=np.float64))) - signal
+    return signal / noise if noise > 0 else float("nan")
+
+
+def share_out(rises: ArrayLike, sizes: ArrayLike, budget: float) -> list[NDArray[np.int_]]:
+    """Every allocation on the way from the dearest to the cheapest that fits, the last of which is the answer.
+
+    Greedy on the rise of the loss per byte saved, over the lower convex hull of each layer's (size, rise): the optimum
+    of the relaxed problem, and at most one step of one layer above that of the whole one (Shoham & Gersho 1988). What a
+    last big step has saved too much is given back, to where it helps most.
+
+    Args:
+        rises: of each layer at each level, shape (layers, levels); levels by falling size.
+        sizes: of that shape.
+        budget: most that all layers may take together.
+
+    Returns:
+        Level of each layer, shape (layers,), at each step. The last exceeds `budget` where even the cheapest levels do.
+
+    >>> share_out([[0.0, 1.0], [0.0, 5.0]], [[8, 4], [8, 4]], 12)[-1].tolist()
+    [1, 0]
+    """
+    rise, size = np.asarray(rises, dtype=float), np.asarray(sizes, dtype=float)
+    rise = np.maximum.accumulate(np.maximum(rise, 0), axis=1)  # fewer bits never help beyond noise
+    steps = []
+    for layer, (height, length) in enumerate(zip(rise, size, strict=True)):
+        for start, end in _hull(length, height):
+            steps.append(((height[end] - height[start]) / (length[start] - length[end]), layer, end))
+    level = np.zeros(len(rise), dtype=int)
+    path = [level.copy()]
+    rows = np.arange(len(rise))
+    for _, layer, end in sorted(steps):
+        if size[rows, level].sum() <= budget:
+            break
+        level[layer] = end
+        path.append(level.copy())
+    _give_back(level, rise, size, budget)
+    if not np.array_equal(level, path[-1]):
+        path.append(level.copy())
+    return path
+
+
+def _give_back(level: NDArray[np.int_], rise: FloatArray, size: FloatArray, budget: float) -> None:
+    rows = np.arange(len(level))
+    while True:
+        left = budget - size[rows, level].sum()
+        best, gain = None, 0.0
+        for layer, at in enumerate(level):
+            for better in range(at):
+                cost = size[layer, better] - size[layer, at]
+                saved = rise[layer, at] - rise[layer, better]
+                if cost <= left and saved > gain:
+                    best, gain = (layer, better), saved
+        if best is None:
+            return
+        level[best[0]] = best[1]
+
+
+def _hull(sizes: FloatArray, rises: FloatArray) -> list[tuple[int, int]]:
+    """Steps between neighbours on the lower convex hull of one layer, from its largest size on."""
+    steps, at = [], 0
+    while at < len(sizes) - 1:
+        ahead = [k for k in range(at + 1, len(sizes)) if sizes[k] < sizes[at]]
+        if not ahead:
+            break
+        slopes = [(rises[k] - rises[at]) / (sizes[at] - sizes[k]) for k in ahead]
+        best = min(slopes)
+        end = max(k for k, slope in zip(ahead, slopes, strict=True) if slope <= best)
+        steps.append((at, end))
+        at = end
+    return steps
+
+
+def _along(values: FloatArray, dimensions: int, axis: int | None) -> FloatArray:
+    """Values of the channels, so that they multiply a tensor of so many dimensions."""
+    if axis is None:
+        return values.reshape((1,) * dimensions)
+    shape = [1] * dimensions
+    shape[axis] = -1
+    return values.reshape(shape)

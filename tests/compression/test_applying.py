@@ -1,0 +1,247 @@
+"""A recipe applied: to layers of every kind, to shared and odd ones, by torchao and without, and to a file."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from flowgrad import FlowGradError
+from flowgrad.compression import (
+    LayerBits,
+    LayerMask,
+    PruningPlan,
+    QuantizationPlan,
+    Recipe,
+    RowPlan,
+    TableRows,
+    apply_recipe,
+    make_permanent,
+    read_packed,
+    write_packed,
+)
+from flowgrad.compression.weights import weights_of
+from flowgrad.measures.quantization import quantize
+
+
+class Net(nn.Module):
+    """Layers of each kind; the output layer shares the table."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(7, 4, padding_idx=0)
+        self.conv = nn.Conv1d(4, 6, 3, padding=1)
+        self.back = nn.ConvTranspose1d(6, 4, 3, padding=1)
+        self.rnn = nn.LSTM(4, 4, batch_first=True)
+        self.inner = nn.Linear(4, 4)
+        self.out = nn.Linear(4, 7, bias=False)
+        self.out.weight = self.table.weight
+
+    def forward(self, ids):
+        seen = self.back(self.conv(self.table(ids).transpose(1, 2))).transpose(1, 2)
+        return self.out(self.inner(self.rnn(seen)[0][:, -1]))
+
+
+IDS = torch.tensor([[1, 2, 3], [4, 5, 0]])
+
+
+def quantization(model, bits):
+    layers = tuple(LayerBits(w.name, w.shape, bits, w.axis) for w in weights_of(model)[0])
+    return QuantizationPlan(layers, "uniform", 0)
+
+
+def pruning(model, every=2):
+    masks = []
+    for weight in weights_of(model)[0]:
+        keep = np.arange(np.prod(weight.shape)).reshape(weight.shape) % every != 0
+        masks.append(LayerMask(weight.name, weight.shape, keep))
+    return PruningPlan(0.5, "magnitude", None, tuple(masks), 0)
+
+
+def test_names_and_axes_of_weights():
+    found = {w.name: w for w in weights_of(Net())[0]}
+    assert found["table.weight"].aliases == ("out.weight",)
+    assert (found["table.weight"].padding, found["table.weight"].is_table) == (0, True)
+    assert "out.weight" not in found
+    assert [found[name].units for name in ("conv.weight", "back.weight", "rnn.weight_ih_l0", "inner.weight")] == [
+        6, 4, 16, 4,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [8, 3])
+def test_every_kind_of_layer_is_quantised_in_values(bits):
+    model = Net()
+    done = apply_recipe(model, quantization(model, bits), backend="fake")
+    before, after = dict(model.named_parameters()), dict(done.model.named_parameters())
+    for weight in weights_of(model)[0]:
+        expected = quantize(before[weight.name].detach().numpy(), bits, weight.axis).values()
+        np.testing.assert_array_equal(after[weight.name].detach().numpy(), expected)
+    assert torch.equal(before["inner.bias"], after["inner.bias"])
+    assert done.model.out.weight is done.model.table.weight
+    assert done.layers["how"].str.startswith("fake quantisation").all()
+    assert not torch.equal(model(IDS), done.model(IDS))
+
+
+def test_the_model_given_stays_as_it_is():
+    model = Net()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    apply_recipe(model, Recipe.of(pruning(model), quantization(model, 2)), backend="fake")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert apply_recipe(model, pruning(model), inplace=True).model is model
+    assert not torch.equal(model.inner.weight, before["inner.weight"])
+
+
+def test_pruned_by_masks_and_for_good():
+    model, plan = Net(), pruning(Net())
+    masked = apply_recipe(model, plan, keep_masks=True).model
+    plain = apply_recipe(model, plan).model
+    assert "inner.weight_orig" in dict(masked.named_parameters())
+    assert list(plain.state_dict()) == list(model.state_dict())
+    assert torch.equal(masked(IDS), plain(IDS))
+    make_permanent(masked)
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, masked.state_dict()[name])
+    assert masked.out.weight is masked.table.weight
+    for mask in plan.layers:
+        assert (dict(plain.named_parameters())[mask.name].detach().numpy()[~mask.keep] == 0).all()
+
+
+def test_pruned_weights_stay_zero_while_the_rest_are_trained():
+    model = apply_recipe(Net(), pruning(Net()), keep_masks=True).model
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(IDS), torch.tensor([1, 2])).backward()
+        optimizer.step()
+    make_permanent(model)
+    for mask in pruning(Net()).layers:
+        weights = dict(model.named_parameters())[mask.name].detach().numpy()
+        assert (weights[~mask.keep] == 0).all()
+        assert (weights[mask.keep] != 0).any()
+
+
+@pytest.mark.parametrize("keep_masks", [False, True])
+def test_rows_of_a_table(keep_masks):
+    model = Net()
+    plan = RowPlan(0.5, "norm", (TableRows("table.weight", (7, 4), (2, 5)),), 6)
+    recipe = Recipe.of(pruning(model), plan)
+    done = apply_recipe(model, recipe, keep_masks=keep_masks)
+    assert (done.model.table.weight[[2, 5]] == 0).all()
+    assert (done.model.table.weight[[1, 3]] != 0).any()
+    assert done.layers.set_index("name").loc["table.weight", ["pruned", "rows"]].tolist() == [14, 2]
+    done.model(IDS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions(dtype):
+    model = nn.Sequential(nn.Linear(4, 3)).to(dtype)
+    done = apply_recipe(model, quantization(model, 8), backend="fake").model
+    assert done[0].weight.dtype == dtype
+    assert (done[0].weight - model[0].weight).abs().max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda plan: LayerBits("iner.weight", (4, 4), 4, 0), "lacks; did you mean 'inner.weight'"),
+        (
+            lambda plan: LayerBits("inner.weight", (4, 5), 4, 0),
+            r"has shape \[4, 4\], and the recipe was made for \[4, 5\]",
+        ),
+    ],
+)
+def test_a_recipe_of_another_model(change, message):
+    model = Net()
+    plan = QuantizationPlan((change(None),), "uniform", 0)
+    with pytest.raises(FlowGradError, match=message):
+        apply_recipe(model, plan)
+
+
+def test_mistakes():
+    model = Net()
+    plan = quantization(model, 4)
+    with pytest.raises(FlowGradError, match=r"backend='torch_ao' is unknown; did you mean 'torchao'"):
+        apply_recipe(model, plan, backend="torch_ao")
+    with pytest.raises(FlowGradError, match="keep_masks=True with a plan that quantises"):
+        apply_recipe(model, plan, keep_masks=True)
+    masked = apply_recipe(model, pruning(model), keep_masks=True).model
+    with pytest.raises(FlowGradError, match=r"under a mask of torch.nn.utils.prune; make that permanent first"):
+        apply_recipe(masked, plan)
+    with torch.no_grad():
+        model.inner.weight[0, 0] = float("nan")
+    with pytest.raises(FlowGradError, match=r"inner.weight holds NaN or infinite weights, which cannot be quantised"):
+        apply_recipe(model, plan)
+
+
+def test_without_torchao_the_error_names_the_way_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    model = nn.Sequential(nn.Linear(4, 3))
+    with pytest.raises(ImportError, match=r"backend='torchao' needs torchao: pip install 'flowgrad\[compress\]'"):
+        apply_recipe(model, quantization(model, 8), backend="torchao")
+    assert apply_recipe(model, quantization(model, 8)).layers["how"].str.startswith("fake").all()
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_by_torchao(bits):
+    pytest.importorskip("torchao")
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Embedding(50, 32), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 4))
+    done = apply_recipe(model, quantization(model, bits), backend="torchao")
+    assert done.layers["how"].str.startswith("torchao").all()
+    ids = torch.arange(50)
+    rounded = apply_recipe(model, quantization(model, bits), backend="fake").model(ids)
+    scale = model(ids).std()
+    assert (done.model(ids) - model(ids)).abs().mean() < (0.02 if bits == 8 else 0.3) * scale
+    assert (done.model(ids) - rounded).abs().mean() < (0.02 if bits == 8 else 0.4) * scale
+    # Three and two bits, shared layers and other kinds are rounded in values.
+    done = apply_recipe(Net(), quantization(Net(), bits), backend="torchao")
+    how = done.layers.set_index("name")["how"]
+    assert how["inner.weight"].startswith("torchao")
+    assert how.drop("inner.weight").str.startswith("fake").all()
+    done.model(IDS)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3, 2])
+def test_packed_and_read(tmp_path, bits):
+    model = Net()
+    recipe = Recipe.of(pruning(model, every=4), quantization(model, bits))
+    done = apply_recipe(model, recipe, backend="fake").model
+    written = write_packed(done, tmp_path / "small.fg", recipe)
+    assert written == (tmp_path / "small.fg").stat().st_size
+    other = Net()
+    read_packed(other, tmp_path / "small.fg")
+    for name, tensor in done.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_the_size_of_a_file_is_what_the_plan_says(tmp_path):
+    """But for the header, which names the tensors."""
+    model = nn.Sequential(nn.Linear(256, 128), nn.Linear(128, 10))
+    dense = write_packed(model, tmp_path / "dense")
+    assert dense == pytest.approx(4 * sum(p.numel() for p in model.parameters()), abs=600)
+    for bits in (8, 4, 3, 2):
+        kept = 4 * (128 + 10)
+        codes = sum(-(-w.parameter.numel() * bits // 8) + 2 * w.units + 4 for w in weights_of(model)[0])
+        found = write_packed(model, tmp_path / "small", Recipe.of(quantization(model, bits)))
+        assert found <= codes + kept + 700
+        if bits > 3:  # below, many codes are 0, and are stored as a bit each
+            assert found == pytest.approx(codes + kept, abs=700)
+    sparse = apply_recipe(model, pruning(model, every=2)).model
+    assert write_packed(sparse, tmp_path / "sparse") < 0.6 * dense
+
+
+def test_packed_files_that_cannot_be_read(tmp_path):
+    path = tmp_path / "model"
+    write_packed(nn.Linear(3, 2), path)
+    with pytest.raises(FlowGradError, match=r"'0.bias' is in one of the file and Sequential"):
+        read_packed(nn.Sequential(nn.Linear(3, 2)), path)
+    with pytest.raises(FlowGradError, match=r"weight has shape \[2, 3\], the model \[2, 4\]"):
+        read_packed(nn.Linear(4, 2), path)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(FlowGradError, match="no packed model, or a damaged one"):
+        read_packed(nn.Linear(3, 2), path)
+    path.write_bytes(b"something else")
+    with pytest.raises(FlowGradError, match="does not begin with FLOWGRAD"):
+        read_packed(nn.Linear(3, 2), path)
