@@ -161,8 +161,8 @@ class Bench:
             yield
         finally:
             with torch.no_grad():
-                for name, values in kept.items():
-                    self._parameters[name].copy_(values)
+                for name, before in kept.items():
+                    self._parameters[name].copy_(before)
 
 
 class _Asked(nn.Module):

@@ -14,6 +14,7 @@ import pandas as pd
 from flowgrad.analyzers.calibration import Bench, Calibration, clearly_lower, relative_rise
 from flowgrad.analyzers.reading import Layer, read_model
 from flowgrad.compression.plans import LayerBits, QuantizationPlan
+from flowgrad.compression.recipe import Plan, Recipe
 from flowgrad.drawing import picture_path, save
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
@@ -62,6 +63,7 @@ class QuantizationAdvisor(Subject):
         squares: SquaredGradients | None = None,
         levels: Sequence[int] = measures.LEVELS,
         scales: str = "channel",
+        after: Recipe | Plan | None = None,
         name: str | None = None,
         rules: RuleBook | None = None,
     ) -> None:
@@ -74,6 +76,7 @@ class QuantizationAdvisor(Subject):
             squares: second moments, for an optimizer that keeps none.
             levels: bits that are tried, of 2 to 8; 32 besides lets a plan keep a tensor as it is.
             scales: `channel`: one an output of a layer; `tensor`: one a tensor. Tables have one a row either way.
+            after: a plan that is applied before, such as a pruning plan: bits are shared out for what it leaves.
             name: of the model in the report; the tracker's, or `model`.
             rules: rule book to judge by; the shipped one if None.
 
@@ -86,7 +89,7 @@ class QuantizationAdvisor(Subject):
         self.levels = _checked(levels)
         if scales not in SCALES:
             raise FlowGradError(f"scales={scales!r} must be channel or tensor{did_you_mean(scales, SCALES)}")
-        self._reading = read_model(source, optimizer, squares, self.name, need=calibration is None)
+        self._reading = read_model(source, optimizer, squares, self.name, need=calibration is None, after=after)
         self._calibration = calibration
         self._per_tensor = scales == "tensor"
         self.left_out = {one.name: one.reason for one in self._reading.left_out}

@@ -12,9 +12,12 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
 
 from flowgrad.analyzers.second_moment import Moments, has_state, moments_of, optimizer_of
-from flowgrad.compression.weights import LeftOut, Weight, nonfinite, weights_of
+from flowgrad.compression.applying import apply_recipe
+from flowgrad.compression.recipe import Plan, Recipe
+from flowgrad.compression.weights import LeftOut, Weight, as_float32, nonfinite, weights_of
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers.flow import FlowTracker
+from flowgrad.trackers.flow_parameters import plain_name
 from flowgrad.trackers.squared_gradients import SquaredGradients
 
 
@@ -81,7 +84,15 @@ class Reading:
             )
 
 
-def read_model(source: Any, optimizer: Any, squares: SquaredGradients | None, name: str, *, need: bool) -> Reading:
+def read_model(
+    source: Any,
+    optimizer: Any,
+    squares: SquaredGradients | None,
+    name: str,
+    *,
+    need: bool,
+    after: Recipe | Plan | None = None,
+) -> Reading:
     """Read a model and its optimizer.
 
     Args:
@@ -90,6 +101,7 @@ def read_model(source: Any, optimizer: Any, squares: SquaredGradients | None, na
         squares: second moments for an optimizer that keeps none.
         name: for errors.
         need: whether a second moment must be known.
+        after: what is done to the model first; weights are those that it leaves.
 
     Raises:
         TypeError: `source` is neither.
@@ -104,12 +116,16 @@ def read_model(source: Any, optimizer: Any, squares: SquaredGradients | None, na
     found = None if optimizer is None else optimizer_of(optimizer)
     weights, left_out = weights_of(model, name)
     broken = nonfinite(weights)
+    inner = unwrapped(model)
+    if after is not None:
+        inner = apply_recipe(inner, after, backend="fake").model
+    now = {plain_name(path): parameter for path, parameter in inner.named_parameters()}
     layers = tuple(
-        Layer(one, one.values(), _finite(moments_of(found, one.parameter, squares)))
+        Layer(one, as_float32(now[one.name]), _finite(moments_of(found, one.parameter, squares)))
         for one in weights
         if one.name not in set(broken)
     )
-    reading = Reading(unwrapped(model), found, tracker, layers, tuple(left_out), tuple(broken))
+    reading = Reading(inner, found, tracker, layers, tuple(left_out), tuple(broken))
     if need and layers and not reading.known:
         raise FlowGradError(f"{name}: {_why_unknown(found, squares)}")
     return reading
@@ -117,13 +133,9 @@ def read_model(source: Any, optimizer: Any, squares: SquaredGradients | None, na
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model within `DistributedDataParallel`, `DataParallel` or `torch.compile`."""
-    while True:
-        if isinstance(model, DistributedDataParallel | DataParallel):
-            model = model.module
-        elif hasattr(model, "_orig_mod"):
-            model = model._orig_mod
-        else:
-            return model
+    inner = model.module if isinstance(model, DistributedDataParallel | DataParallel) else None
+    inner = getattr(model, "_orig_mod", None) if inner is None else inner
+    return unwrapped(inner) if isinstance(inner, nn.Module) else model
 
 
 def _finite(moments: Moments | None) -> Moments | None:

@@ -85,6 +85,7 @@ class SaliencyAnalyzer(Subject):
         super().__init__(name or getattr(source, "name", None) or "model", rules)
         self._reading = read_model(source, optimizer, squares, self.name, need=calibration is None)
         self._calibration = calibration
+        self._orders: dict[tuple[Any, ...], measures.Order] = {}
         self._moved, self.left_out = _sorted_out(self._reading, needs_moments=self._reading.known)
 
     @cached_property
@@ -229,27 +230,25 @@ class SaliencyAnalyzer(Subject):
         self, score: str, chosen: Sequence[int], sparsity: float, structured: str | None, least_kept: float
     ) -> PruningPlan:
         layers = [self._moved[i] for i in chosen]
-        scores = [self._score(score)[i] for i in chosen]
         entries = sum(layer.entries for layer in layers)
-        drop = round(sparsity * entries)
-        masks: list[LayerMask] = []
+        kept = measures.keep_after(self._order(score, chosen, structured, least_kept), round(sparsity * entries))
         if structured is None:
-            counted = [layer.weight.counted() for layer in layers]
-            kept = measures.global_keep(
-                [
-                    _ordered(values[real], layer.data[real])
-                    for values, real, layer in zip(scores, counted, layers, strict=True)
-                ],
-                drop,
-                [_floor(least_kept, layer.entries) for layer in layers],
-            )
-            for layer, real, keep in zip(layers, counted, kept, strict=True):
-                whole = np.ones(layer.data.shape, dtype=bool)
-                whole[real] = keep
-                masks.append(LayerMask(layer.name, layer.data.shape, whole))
+            masks = [_weight_mask(layer, keep) for layer, keep in zip(layers, kept, strict=True)]
         else:
-            masks += _unit_masks(layers, scores, drop, least_kept, biases=structured == "neurons")
+            masks = _unit_masks(layers, kept, biases=structured == "neurons")
         return PruningPlan(sparsity, score, structured, tuple(m for m in masks if m.pruned), entries)
+
+    def _order(self, score: str, chosen: Sequence[int], structured: str | None, least_kept: float) -> measures.Order:
+        """In which order weights or units go; kept, for plans of several shares."""
+        key = (score, tuple(chosen), structured is None, least_kept)
+        if key not in self._orders:
+            layers, scores = [self._moved[i] for i in chosen], [self._score(score)[i] for i in chosen]
+            make = _weight_scores if structured is None else _unit_scores
+            values = [make(layer, one) for layer, one in zip(layers, scores, strict=True)]
+            floors = [_floor(least_kept, len(one)) for one in values]
+            sizes = None if structured is None else [layer.data.size // layer.weight.units for layer in layers]
+            self._orders[key] = measures.global_order(values, floors, sizes)
+        return self._orders[key]
 
     def _prunable(self, structured: str | None, exclude: Collection[str]) -> list[int]:
         names = [layer.name for layer in self._moved]
@@ -326,11 +325,11 @@ class SaliencyAnalyzer(Subject):
         real = [layer.weight.counted()[:, 0] for layer in chosen]
         values = [self._row_scores(score, layer, exposures.get(layer.name)) for layer in chosen]
         rows = int(sum(part.sum() for part in real))
-        kept = measures.global_keep(
+        order = measures.global_order(
             [one[there] for one, there in zip(values, real, strict=True)],
-            rows - math.ceil(budget * rows - 1e-9),
             [min(1, int(there.sum())) for there in real],
         )
+        kept = measures.keep_after(order, rows - math.ceil(budget * rows - 1e-9))
         tables = []
         for layer, there, keep in zip(chosen, real, kept, strict=True):
             gone = np.flatnonzero(there)[~keep]
@@ -441,8 +440,7 @@ class SaliencyAnalyzer(Subject):
         share = measures.removable_share(whole)
         if math.isnan(share):
             return share, math.nan
-        first = min(round(share * len(whole)), len(whole) - 1)
-        return share, float(np.partition(whole, first)[first])
+        return share, float(np.sort(whole)[min(round(share * len(whole)), len(whole) - 1)])
 
     def _rows(self) -> pd.DataFrame:
         scores = self._counted_scores
@@ -526,23 +524,35 @@ def _floor(share: float, count: int) -> int:
     return min(count, max(1, math.ceil(share * count))) if share > 0 else 0
 
 
-def _unit_masks(
-    layers: Sequence[Layer], scores: Sequence[np.ndarray], drop: int, least_kept: float, *, biases: bool
-) -> list[LayerMask]:
-    real = [layer.weight.by_unit(layer.weight.counted())[:, 0] for layer in layers]
-    units = [
-        _ordered(
-            layer.weight.by_unit(values)[there].mean(axis=1),
-            np.linalg.norm(layer.weight.by_unit(layer.data)[there], axis=1),
-        )
-        for layer, values, there in zip(layers, scores, real, strict=True)
-    ]
-    sizes = [layer.weight.by_unit(layer.data).shape[1] for layer in layers]
-    kept = measures.global_keep(units, drop, [_floor(least_kept, int(there.sum())) for there in real], sizes)
+def _weight_scores(layer: Layer, score: np.ndarray) -> np.ndarray:
+    """Of the weights, those of a padding row left out, shape (weights,)."""
+    real = layer.weight.counted()
+    return _ordered(score[real], layer.data[real])
+
+
+def _weight_mask(layer: Layer, keep: np.ndarray) -> LayerMask:
+    whole = np.ones(layer.data.shape, dtype=bool)
+    whole[layer.weight.counted()] = keep
+    return LayerMask(layer.name, layer.data.shape, whole)
+
+
+def _real_units(layer: Layer) -> np.ndarray:
+    """True but for a padding row, shape (units,)."""
+    return layer.weight.by_unit(layer.weight.counted())[:, 0]
+
+
+def _unit_scores(layer: Layer, score: np.ndarray) -> np.ndarray:
+    """Mean over the weights of each unit."""
+    real = _real_units(layer)
+    means = layer.weight.by_unit(score)[real].mean(axis=1)
+    return _ordered(means, np.linalg.norm(layer.weight.by_unit(layer.data)[real], axis=1))
+
+
+def _unit_masks(layers: Sequence[Layer], kept: Sequence[np.ndarray], *, biases: bool) -> list[LayerMask]:
     masks = []
-    for layer, there, keep in zip(layers, real, kept, strict=True):
+    for layer, keep in zip(layers, kept, strict=True):
         whole = np.ones(layer.weight.units, dtype=bool)
-        whole[there] = keep
+        whole[_real_units(layer)] = keep
         shape = [1] * layer.data.ndim
         shape[layer.weight.axis] = -1
         mask = np.broadcast_to(whole.reshape(shape), layer.data.shape).copy()

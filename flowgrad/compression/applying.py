@@ -108,7 +108,7 @@ def make_permanent(model: nn.Module) -> None:
             if f"{own}_orig" not in module._parameters:
                 continue
             shared = module._parameters[f"{own}_orig"]
-            prune.remove(module, own)  # type: ignore[no-untyped-call]
+            prune.remove(module, own)
             # It writes the masked values into the parameter, so that what shares it still does.
             assert module._parameters[own] is shared
 
@@ -178,7 +178,7 @@ def _mask(model: nn.Module, mask: LayerMask) -> None:
     parameter, holders = _holders(model, mask.name)
     keep = torch.from_numpy(mask.keep).to(parameter.device)
     for module, own in holders:
-        prune.custom_from_mask(module, own, keep)  # type: ignore[no-untyped-call]
+        prune.custom_from_mask(module, own, keep)
 
 
 def _zero_rows(model: nn.Module, table: TableRows, keep_masks: bool) -> None:
@@ -190,7 +190,7 @@ def _zero_rows(model: nn.Module, table: TableRows, keep_masks: bool) -> None:
             parameter, holders = _holders(model, table.name)
             for module, own in holders:
                 mask = torch.from_numpy(keep).to(parameter.device)
-                prune.custom_from_mask(module, own.removesuffix("_orig"), mask)  # type: ignore[no-untyped-call]
+                prune.custom_from_mask(module, own.removesuffix("_orig"), mask)
             return
         _mask(model, LayerMask(table.name, table.shape, keep))
         return

@@ -8,7 +8,7 @@ import math
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -38,15 +38,15 @@ class Recipe:
         Raises:
             FlowGradError: two of a kind, or something that is no plan.
         """
-        recipe = cls()
+        parts: dict[str, Any] = {}
         for plan in plans:
             part = next((part for part, kind in _KINDS.items() if isinstance(plan, kind)), None)
             if part is None:
                 raise FlowGradError(f"{type(plan).__name__} is no plan; a recipe is made of {_plan_names()}")
-            if getattr(recipe, part) is not None:
+            if part in parts:
                 raise FlowGradError(f"two plans of one kind ({type(plan).__name__}); a recipe holds one of each")
-            recipe = replace(recipe, **{part: plan})
-        return recipe
+            parts[part] = plan
+        return cls(**parts)
 
     def __bool__(self) -> bool:
         return any(getattr(self, part) is not None for part in _KINDS)

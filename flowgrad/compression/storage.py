@@ -45,7 +45,8 @@ def write_packed(model: nn.Module, path: str | os.PathLike[str], recipe: Recipe 
     """
     plan = recipe.quantization if recipe else None
     bits = {layer.name: layer for layer in plan.quantized} if plan else {}
-    entries, pieces, at, seen = [], [], 0, {}
+    entries, pieces, at = [], [], 0
+    seen: dict[tuple[int, torch.Size], str] = {}
     for path_, tensor in model.state_dict().items():
         name = plain_name(path_)
         entry: dict[str, Any] = {"name": path_}

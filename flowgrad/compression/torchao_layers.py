@@ -43,6 +43,6 @@ def quantize_by_torchao(module: nn.Module, bits: int) -> str:
     if bits == 8 and isinstance(module, nn.Linear):
         quantize_(module, Int8WeightOnlyConfig(), filter_fn=lambda one, _: one is module)
         return "torchao Int8WeightOnlyConfig"
-    config = IntxWeightOnlyConfig(weight_dtype=torch.int8 if bits == 8 else torch.int4, granularity=PerAxis(0))
+    config = IntxWeightOnlyConfig(weight_dtype=getattr(torch, f"int{bits}"), granularity=PerAxis(0))
     quantize_(module, config, filter_fn=lambda one, _: one is module)
     return f"torchao IntxWeightOnlyConfig, int{bits}, a byte a weight"

@@ -97,18 +97,22 @@ def weights_of(model: nn.Module, name: str = "model") -> tuple[list[Weight], lis
         if reason:
             left_out.append(LeftOut(one.name, reason))
             continue
-        is_table = isinstance(one.owner, nn.Embedding | nn.EmbeddingBag)
+        owner = one.owner
+        is_table, padding = False, None
+        if isinstance(owner, nn.Embedding | nn.EmbeddingBag):
+            is_table, padding = True, owner.padding_idx
         names = everywhere[id(parameter)]
         found.append(
             Weight(
                 one.name,
                 parameter,
-                one.owner,
+                owner,
                 own,
                 tuple(other for other in names if other != one.name),
                 0 if is_table else unit_axis(one) or 0,
                 is_table,
-                one.owner.padding_idx if is_table else None,
+                # As the output layer of a shared table, a padding row is a row like others.
+                padding if len(names) == 1 else None,
             )
         )
     if not found and not left_out:

@@ -99,10 +99,8 @@ class Quantized(NamedTuple):
 
     def values(self) -> NDArray[np.float32]:
         """The weights that these stand for."""
-        return self.codes * _along(self._scale(), self.codes.ndim, self.axis)
-
-    def _scale(self) -> NDArray[np.float32]:
-        return self.scales.astype(np.float32) * np.float32(self.top)
+        scale = self.scales.astype(np.float32) * np.float32(self.top)
+        return (self.codes * _along(scale, self.codes.ndim, self.axis)).astype(np.float32, copy=False)
 
 
 def quantize(weights: ArrayLike, bits: int, axis: int | None = 0) -> Quantized:

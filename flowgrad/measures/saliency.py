@@ -7,6 +7,7 @@ gradient, both of the mean loss of a batch, as the optimizer had them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -173,10 +174,10 @@ def removable_share(scores: ArrayLike, little: float = LITTLE) -> float:
     >>> removable_share([1.0, 1.0])
     0.0
     """
-    values = np.sort(np.ravel(np.asarray(scores, dtype=np.float64)))
+    values = np.sort(np.ravel(np.asarray(scores)))
     if not len(values):
         return float("nan")
-    total = np.cumsum(values)
+    total = np.cumsum(values, dtype=np.float64)
     if not total[-1] > 0:
         return float("nan")
     return float(np.searchsorted(total, little * total[-1], side="right") / len(values))
@@ -188,51 +189,61 @@ def concentration(scores: ArrayLike, top: float = 0.1) -> float:
     >>> concentration([1.0] * 10)
     0.1
     """
-    values = np.ravel(np.asarray(scores, dtype=np.float64))
+    values = np.ravel(np.asarray(scores))
     count = max(1, round(top * len(values))) if len(values) else 0
-    total = values.sum() if count else 0.0
+    total = values.sum(dtype=np.float64) if count else 0.0
     if not total > 0:
         return float("nan")
-    return float(np.partition(values, len(values) - count)[len(values) - count :].sum() / total)
+    most = np.sort(values)[len(values) - count :]  # for numbers in a row, faster than a partition
+    return float(most.sum(dtype=np.float64) / total)
 
 
-def global_keep(
-    scores: Sequence[FloatArray], drop: int, floors: Sequence[int], sizes: Sequence[int] | None = None
-) -> list[BoolArray]:
-    """Which units stay when about `drop` weights go, those of least score first, over all layers together.
+class Order(NamedTuple):
+    """In which order the units of several layers go; see `global_order`."""
+
+    units: NDArray[np.intp]
+    """Places of the units that may go, in all layers laid end to end, the first to go first."""
+    weights: NDArray[np.int_]
+    """Weights that are gone once each of them is."""
+    counts: tuple[int, ...]
+    """Units of each layer."""
+
+
+def global_order(scores: Sequence[FloatArray], floors: Sequence[int], sizes: Sequence[int] | None = None) -> Order:
+    """Units by rising score over all layers together, but for the best of each layer, which never go.
 
     Each layer keeps its `floors` best units: a global threshold otherwise empties whole layers, and nothing passes
     through them any more (layer collapse, Tanaka et al. 2020, SynFlow).
 
     Args:
         scores: of the units of each layer, comparable between layers, each of shape (units,).
-        drop: weights to drop.
         floors: units that each layer keeps at least.
         sizes: weights that a unit of each layer has; None: one.
+    """
+    counts = tuple(len(layer) for layer in scores)
+    flat = np.concatenate([np.asarray(layer) for layer in scores]) if counts else np.zeros(0)
+    free = np.ones(len(flat), dtype=bool)
+    for start, units, floor in zip(np.cumsum([0, *counts]), counts, floors, strict=False):
+        if floor > 0 and units:
+            best = max(units - floor, 0)
+            free[start + np.argpartition(flat[start : start + units], best)[best:]] = False
+    candidates = np.flatnonzero(free)
+    order = candidates[np.argsort(flat[candidates])]
+    if sizes is None:
+        return Order(order, np.arange(1, len(order) + 1), counts)
+    return Order(order, np.cumsum(np.repeat(np.asarray(sizes, dtype=int), counts)[order]), counts)
+
+
+def keep_after(order: Order, drop: int) -> list[BoolArray]:
+    """Which units stay when at most `drop` weights go, as near to it as whole units come.
 
     Returns:
-        True where a unit stays, each of shape (units,). Exactly `drop` weights go where units have one weight and the
-        floors allow it; else as many as the units of least score hold without exceeding `drop`.
+        True where a unit stays, each of shape (units,).
 
-    >>> [keep.tolist() for keep in global_keep([np.array([5.0, 1.0]), np.array([0.1, 0.2])], 2, [0, 1])]
+    >>> order = global_order([np.array([5.0, 1.0]), np.array([0.1, 0.2])], [0, 1])
+    >>> [keep.tolist() for keep in keep_after(order, 2)]
     [[True, False], [False, True]]
     """
-    count = [len(layer) for layer in scores]
-    size = np.repeat(np.ones(len(count), dtype=int) if sizes is None else np.asarray(sizes, dtype=int), count)
-    flat = np.concatenate([np.asarray(layer, dtype=np.float64) for layer in scores]) if count else np.zeros(0)
-    starts = np.concatenate([[0], np.cumsum(count)]).astype(int)
-    free = np.ones(len(flat), dtype=bool)
-    for start, units, floor in zip(starts, count, floors, strict=False):
-        if floor > 0 and units:
-            kept = np.argpartition(flat[start : start + units], max(units - floor, 0))[max(units - floor, 0) :]
-            free[start + kept] = False
-    keep = np.ones(len(flat), dtype=bool)
-    candidates = np.flatnonzero(free)
-    if sizes is None:
-        most = min(max(drop, 0), len(candidates))
-        if most:
-            keep[candidates[np.argpartition(flat[candidates], most - 1)[:most]]] = False
-    else:
-        order = candidates[np.argsort(flat[candidates], kind="stable")]
-        keep[order[np.cumsum(size[order]) <= drop]] = False
-    return [keep[starts[i] : starts[i + 1]] for i in range(len(count))]
+    keep = np.ones(sum(order.counts), dtype=bool)
+    keep[order.units[: np.searchsorted(order.weights, max(drop, 0), side="right")]] = False
+    return np.split(keep, np.cumsum(order.counts)[:-1]) if order.counts else []

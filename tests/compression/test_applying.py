@@ -63,7 +63,7 @@ def pruning(model, every=2):
 def test_names_and_axes_of_weights():
     found = {w.name: w for w in weights_of(Net())[0]}
     assert found["table.weight"].aliases == ("out.weight",)
-    assert (found["table.weight"].padding, found["table.weight"].is_table) == (0, True)
+    assert (found["table.weight"].padding, found["table.weight"].is_table) == (None, True)  # it is an output too
     assert "out.weight" not in found
     assert [found[name].units for name in ("conv.weight", "back.weight", "rnn.weight_ih_l0", "inner.weight")] == [
         6, 4, 16, 4,

@@ -68,12 +68,12 @@ def test_concentration():
 
 
 @given(LAYERS, st.floats(0, 1), st.integers(0, 2))
-def test_global_keep_drops_exactly_the_least(layers, share, floor):
+def test_exactly_the_least_go(layers, share, floor):
     """As the slow way round: all weights in one order, those that a layer must keep passed over."""
     floors = [min(floor, len(layer)) for layer in layers]
     total = sum(map(len, layers))
     drop = round(share * total)
-    keep = saliency.global_keep(layers, drop, floors)
+    keep = saliency.keep_after(saliency.global_order(layers, floors), drop)
     free = [
         (value, i, k)
         for i, (layer, least) in enumerate(zip(layers, floors, strict=True))
@@ -89,11 +89,11 @@ def test_global_keep_drops_exactly_the_least(layers, share, floor):
 
 
 @given(LAYERS, st.floats(0, 1), st.data())
-def test_global_keep_of_units_never_drops_more_than_asked(layers, share, data):
+def test_of_units_never_more_go_than_asked(layers, share, data):
     sizes = data.draw(st.lists(st.integers(1, 9), min_size=len(layers), max_size=len(layers)))
     total = sum(len(layer) * size for layer, size in zip(layers, sizes, strict=True))
     drop = round(share * total)
-    keep = saliency.global_keep(layers, drop, [0] * len(layers), sizes)
+    keep = saliency.keep_after(saliency.global_order(layers, [0] * len(layers), sizes), drop)
     dropped = sum(int((~part).sum()) * size for part, size in zip(keep, sizes, strict=True))
     assert drop - max(sizes) < dropped <= drop
 

@@ -1,0 +1,387 @@
+"""QuantizationAdvisor: sensitivities beside slow ways to compute them, plans beside uniform ones, and odd models."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from flowgrad import Calibration, FlowGradError, FlowTracker, QuantizationAdvisor, apply_recipe
+from flowgrad.compression import write_packed
+from flowgrad.compression.recipe import Recipe
+from flowgrad.measurements import Measurements
+from flowgrad.measures.quantization import quantization_error
+from flowgrad.report import from_xml, validate
+from flowgrad.rules import RuleBook
+
+CRITERION = nn.CrossEntropyLoss()
+
+
+def data(seed=0, n=96):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 12, generator=generator)
+    return x, (x[:, :4].sum(1) + x[:, 0] * x[:, 1] > 0).long()
+
+
+def pairs(seed=1, batches=4):
+    x, y = data(seed)
+    return list(zip(x.chunk(batches), y.chunk(batches), strict=True))
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(12, 24), nn.Tanh(), nn.Linear(24, 8), nn.Tanh(), nn.Linear(8, 2))
+
+
+def trained(model, optimizer, tracker=None, epochs=10):
+    x, y = data()
+    for _ in range(epochs):
+        for part in range(0, len(x), 16):
+            optimizer.zero_grad()
+            loss = CRITERION(model(x[part : part + 16]), y[part : part + 16])
+            loss.backward()
+            optimizer.step()
+            if tracker is not None:
+                tracker.step(loss)
+    return model
+
+
+@pytest.fixture(scope="module")
+def tracker():
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    tracker = FlowTracker(model, optimizer, name="demo")
+    trained(model, optimizer, tracker)
+    return tracker
+
+
+@pytest.fixture(scope="module")
+def advisor(tracker):
+    return QuantizationAdvisor(tracker)
+
+
+@pytest.fixture(scope="module")
+def calibrated(tracker):
+    return QuantizationAdvisor(tracker, calibration=Calibration.of_pairs(pairs(), CRITERION))
+
+
+def changes(model, bits):
+    return {
+        name: torch.from_numpy(quantization_error(p.detach().numpy(), bits))
+        for name, p in model.named_parameters()
+        if p.dim() == 2
+    }
+
+
+def mean_loss(model):
+    with torch.no_grad():
+        return float(np.mean([float(CRITERION(model(x), y)) for x, y in pairs()]))
+
+
+# --- sensitivities ---------------------------------------------------------------------------------------------------
+
+
+def test_second_moment(tracker, advisor):
+    frame = advisor.sensitivity()
+    assert list(frame.columns) == [8, 4, 3, 2]
+    for name, change in changes(tracker.model, 3).items():
+        state = tracker.optimizer.state[dict(tracker.model.named_parameters())[name]]
+        v = state["exp_avg_sq"] / (1 - 0.999 ** float(state["step"]))
+        assert frame.loc[name, 3] == pytest.approx(float((v * change**2).sum() / 2), rel=1e-4)
+    assert (frame.diff(axis=1).iloc[:, 1:] > 0).all().all()
+
+
+def test_gauss_newton_is_the_quadratic_form_of_the_jacobian(tracker, calibrated):
+    """Beside the whole matrix: jacobians of the outputs, and the Hessian of the loss in them."""
+    found = calibrated.sensitivity("gauss_newton")
+    for name, change in changes(tracker.model, 2).items():
+        total = 0.0
+        for x, y in pairs():
+            call = lambda w, x=x, name=name: torch.func.functional_call(tracker.model, {name: w}, (x,))  # noqa: E731
+            weights = dict(tracker.model.named_parameters())[name].detach()
+            jacobian = torch.autograd.functional.jacobian(call, weights)
+            moved = torch.tensordot(jacobian, change, dims=2)
+            loss = lambda out, y=y: CRITERION(out, y)  # noqa: E731
+            hessian = torch.autograd.functional.hessian(loss, call(weights).detach())
+            total += float(torch.einsum("ia,iajb,jb->", moved, hessian, moved) / 2)
+        assert found.loc[name, 2] == pytest.approx(total / 4, rel=1e-3)
+
+
+def test_measured_and_fisher(tracker, calibrated):
+    change = changes(tracker.model, 2)["2.weight"]
+    model = network()
+    model.load_state_dict(tracker.model.state_dict())
+    before = mean_loss(model)
+    squares = []
+    for x, y in pairs():
+        (gradient,) = torch.autograd.grad(CRITERION(model(x), y), [model[2].weight])
+        squares.append(gradient**2)
+    fisher = float((torch.stack(squares).mean(0) * change**2).sum() / 2)
+    assert calibrated.sensitivity("fisher").loc["2.weight", 2] == pytest.approx(fisher, rel=1e-4)
+    with torch.no_grad():
+        model[2].weight += change
+    assert calibrated.sensitivity("measured").loc["2.weight", 2] == pytest.approx(mean_loss(model) - before, abs=1e-6)
+
+
+def test_a_model_without_forward_derivatives_does_without_gauss_newton():
+    class Stop(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x):
+            return Stop.apply(self.inner(x))
+
+    model = Net()
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    trained(model, optimizer)
+    advisor = QuantizationAdvisor(model, optimizer, calibration=Calibration.of_pairs(pairs(), CRITERION))
+    assert "gauss_newton" not in advisor.agreement()
+    assert advisor.unavailable["gauss_newton"].startswith("no Gauss-Newton product of Net")
+    with pytest.raises(FlowGradError, match="no Gauss-Newton product of Net"):
+        advisor.sensitivity("gauss_newton")
+
+
+def test_agreement_with_a_truth_of_ones_own(calibrated):
+    truth = calibrated.sensitivity("second_moment") * 7
+    found = calibrated.agreement(truth)
+    assert found["second_moment"] == pytest.approx(1)
+    assert {"fisher", "gauss_newton", "measured", "snr", "variance"} <= set(found.index)
+    with pytest.raises(FlowGradError, match=r"truth: no line for 0.weight"):
+        calibrated.agreement(truth.drop(index="0.weight"))
+    with pytest.raises(FlowGradError, match="truth: no column for 3 bits"):
+        calibrated.agreement(truth.drop(columns=3))
+
+
+# --- plans -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [4, 3, 2])
+def test_a_mixed_plan_is_no_larger_than_uniform_and_no_worse_on_the_calibration(calibrated, bits):
+    plan = calibrated.mixed_precision_plan(bits=bits)
+    assert plan.size <= plan.uniform_size == calibrated.uniform_size(bits)
+    assert plan.calibration_rise <= plan.uniform_rise
+    assert plan.uniform_bits == bits
+
+
+def test_rises_are_those_of_the_model_with_the_plan_applied(tracker, calibrated):
+    for plan in (calibrated.mixed_precision_plan(bits=3), calibrated.uniform_plan(2)):
+        before = mean_loss(tracker.model)
+        after = mean_loss(apply_recipe(tracker.model, plan, backend="fake").model)
+        assert plan.calibration_rise == pytest.approx((after - before) / before, rel=1e-3, abs=1e-6)
+
+
+def test_sizes_are_those_of_the_file(tracker, calibrated, tmp_path):
+    """But for the header, and for codes that are 0, which are stored as a bit each."""
+    plan = calibrated.mixed_precision_plan(bits=4)
+    found = write_packed(tracker.model, tmp_path / "model", Recipe.of(plan))
+    assert plan.size - 200 < found < plan.size + 900
+    assert calibrated.size == sum(p.numel() * 4 for p in tracker.model.parameters())
+
+
+def test_8_bits_everywhere_where_the_budget_has_room(advisor, calibrated):
+    for one in (advisor, calibrated):
+        plan = one.mixed_precision_plan(bits=8)
+        assert plan.uniform
+        assert plan.layers[0].bits == 8
+        assert one.mixed_precision_plan(size=10**9).reason == "the budget has room for 8 bits everywhere"
+
+
+def test_bits_go_where_the_loss_is_sensitive():
+    """One layer scales the outputs of another down to almost nothing: its own bits matter, those before do not."""
+    model = nn.Sequential(nn.Linear(12, 24), nn.Tanh(), nn.Linear(24, 2))
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    trained(model, optimizer, epochs=20)
+    state = optimizer.state[model[0].weight]
+    state["exp_avg_sq"] = state["exp_avg_sq"] * 1e-9
+    bits = {
+        layer.name: layer.bits for layer in QuantizationAdvisor(model, optimizer).mixed_precision_plan(bits=3).layers
+    }
+    assert bits["0.weight"] == 2
+    assert bits["2.weight"] > 3
+
+
+def test_a_loss_budget_is_held(calibrated):
+    loose, tight = calibrated.mixed_precision_plan(loss=0.5), calibrated.mixed_precision_plan(loss=0.02)
+    assert loose.calibration_rise <= 0.5
+    assert tight.calibration_rise <= 0.02
+    assert loose.size <= tight.size
+    uniform = [b for b in (8, 4, 3, 2) if calibrated.uniform_plan(b).calibration_rise <= 0.5]
+    assert loose.size <= calibrated.uniform_size(min(uniform))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({}, "bits=None, size=None, loss=None: give exactly one budget"),
+        ({"bits": 4, "size": 9}, "give exactly one budget"),
+        ({"bits": 5}, r"bits=5 is not among the levels \[8, 4, 3, 2\]"),
+        ({"size": 9}, "size=9 bytes: with 2 bits everywhere the model has"),
+        ({"loss": 0.1}, "to hold a loss, it must be measured"),
+    ],
+)
+def test_mistakes(advisor, asked, message):
+    with pytest.raises(FlowGradError, match=message):
+        advisor.mixed_precision_plan(**asked)
+
+
+def test_more_mistakes(tracker, calibrated):
+    with pytest.raises(FlowGradError, match="loss=-1: a rise over the calibration loss"):
+        calibrated.mixed_precision_plan(loss=-1)
+    with pytest.raises(FlowGradError, match="levels: 9 bits; they must lie between 2 and 8, or be 32"):
+        QuantizationAdvisor(tracker, levels=(9, 4))
+    with pytest.raises(FlowGradError, match="scales='channels' must be channel or tensor; did you mean 'channel'"):
+        QuantizationAdvisor(tracker, scales="channels")
+    with pytest.raises(FlowGradError, match="score='hessian' is unknown"):
+        calibrated.sensitivity("hessian")
+    with pytest.raises(FlowGradError, match="calibration: no batch"):
+        Calibration.of_pairs([], CRITERION)
+    rows = Calibration.of_pairs(pairs(), nn.CrossEntropyLoss(reduction="none"))
+    with pytest.raises(FlowGradError, match=r"the loss has shape \[24\]; criterion must give one number"):
+        QuantizationAdvisor(tracker, calibration=rows).measurements()
+
+
+def test_other_levels_and_scales(tracker):
+    advisor = QuantizationAdvisor(tracker, levels=(32, 6, 4), scales="tensor")
+    assert list(advisor.sensitivity().columns) == [32, 6, 4]
+    assert (advisor.sensitivity()[32] == 0).all()
+    plan = advisor.mixed_precision_plan(size=advisor.uniform_size(6) + 300)
+    assert {layer.axis for layer in plan.layers} == {None}
+    done = apply_recipe(tracker.model, plan, backend="fake")
+    assert len(done.layers) == len(plan.quantized)
+    assert math.isnan(advisor.measurements().scalars["uniform_8"])
+
+
+# --- odd models ------------------------------------------------------------------------------------------------------
+
+
+def test_a_frozen_layer_keeps_the_most_bits_that_fit():
+    model = network()
+    model[2].weight.requires_grad_(False)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 0.02)
+    trained(model, optimizer)
+    advisor = QuantizationAdvisor(model, optimizer)
+    assert advisor.summary()["unknown"] == 1
+    assert math.isnan(advisor.sensitivity().loc["2.weight", 2])
+    plan = advisor.mixed_precision_plan(size=advisor.uniform_size(4) + 90)
+    bits = {layer.name: layer.bits for layer in plan.layers}
+    assert bits["2.weight"] == 8
+    assert plan.size <= advisor.uniform_size(4) + 90
+    tight = advisor.mixed_precision_plan(bits=2)
+    assert tight.size <= advisor.uniform_size(2)
+
+
+def test_sgd_needs_a_calibration():
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    trained(model, optimizer)
+    with pytest.raises(FlowGradError, match="SGD keeps no mean of squared gradients"):
+        QuantizationAdvisor(model, optimizer)
+    advisor = QuantizationAdvisor(model, optimizer, calibration=Calibration.of_pairs(pairs(), CRITERION))
+    pd.testing.assert_frame_equal(advisor.sensitivity(), advisor.sensitivity("fisher"))
+    assert advisor.mixed_precision_plan(bits=4).score in {"uniform", "fisher", "gauss_newton", "measured"}
+    assert "second_moment" not in advisor.agreement()
+
+
+def test_tables_have_a_scale_a_row_and_shared_ones_count_once():
+    torch.manual_seed(0)
+    table = nn.Embedding(20, 6, padding_idx=0)
+    out = nn.Linear(6, 20, bias=False)
+    out.weight = table.weight
+    model = nn.Sequential(table, nn.Linear(6, 6), out)
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    ids = torch.arange(1, 20)
+    for _ in range(5):
+        optimizer.zero_grad()
+        CRITERION(model(ids), (ids + 1) % 20).backward()
+        optimizer.step()
+    advisor = QuantizationAdvisor(model, optimizer, scales="tensor", name="next")
+    found = advisor.summary()
+    assert (found["shared"], found["layers"], found["size"]) == (1, 2, 4 * (120 + 36 + 6))
+    plan = advisor.uniform_plan(4)
+    assert {layer.name: layer.axis for layer in plan.layers} == {"0.weight": 0, "1.weight": None}
+    done = apply_recipe(model, plan, backend="fake").model
+    assert done[0].weight is done[2].weight
+
+
+def test_weights_that_are_not_finite():
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    trained(model, optimizer, epochs=1)
+    with torch.no_grad():
+        model[0].weight[0, 0] = math.nan
+    advisor = QuantizationAdvisor(model, optimizer, calibration=Calibration.of_pairs(pairs(), CRITERION))
+    with pytest.raises(FlowGradError, match=r"0.weight holds NaN or infinite weights; a quantisation plan of a broken"):
+        advisor.mixed_precision_plan(bits=4)
+    assert [finding.rule_id for finding in advisor.findings()] == ["quantization_nonfinite"]
+
+
+# --- the report ------------------------------------------------------------------------------------------------------
+
+
+def test_report(calibrated):
+    xml = calibrated.to_agent_xml()
+    assert xml.startswith("<flowgrad_quantization_report")
+    validate(xml.encode())
+    assert from_xml(xml.encode()).layer == "demo"
+    measured = calibrated.measurements()
+    assert set(measured.scalars) == {m.name for m in calibrated.MEASURES if not m.per_row}
+    assert list(measured.tables["rows"].columns) == [m.name for m in calibrated.MEASURES if m.per_row]
+    assert all(math.isfinite(value) for value in measured.scalars.values())
+    assert measured.scalars["mixed_3"] <= measured.scalars["uniform_3"]
+    assert np.isfinite(measured.tables["rows"].to_numpy()).all()
+
+
+def test_without_calibration_8_bits_are_prescribed(advisor):
+    found = {finding.rule_id: finding for finding in advisor.findings()}
+    assert found["uniform_8_bits_unchecked"].fix.set == {"compression.bits": 8, "compression.mixed": False}
+
+
+@pytest.mark.parametrize("held", range(8))
+def test_the_fewest_bits_that_hold_the_loss_are_prescribed_and_nothing_else(advisor, held):
+    """Of uniform and mixed plans by falling size, the first `held` keep the loss."""
+    order = ["uniform_8", "mixed_4", "uniform_4", "mixed_3", "uniform_3", "mixed_2", "uniform_2"]
+    measured = advisor.measurements()
+    rises = {name: 0.001 if place < held else 0.3 for place, name in enumerate(order)}
+    scalars = {**measured.scalars, "calibrated": 1.0, **rises}
+    found = RuleBook.load().evaluate(Measurements("quantization", "m", scalars))
+    fixes = [dict(finding.fix.set) for finding in found if finding.fix]
+    if not held:
+        assert fixes == []
+        return
+    kind, bits = order[held - 1].split("_")
+    assert fixes == [{"compression.bits": int(bits), "compression.mixed": kind == "mixed"}]
+
+
+def test_plot(advisor, tmp_path):
+    pytest.importorskip("matplotlib")
+    for name in ("one.svg", "two.svg"):
+        advisor.plot_sensitivity(tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+
+
+def test_nothing_is_changed_by_looking(tracker):
+    before = {name: tensor.clone() for name, tensor in tracker.model.state_dict().items()}
+    tracker.model.train()
+    random = torch.get_rng_state()
+    QuantizationAdvisor(tracker, calibration=Calibration.of_pairs(pairs(), CRITERION)).report()
+    assert torch.equal(random, torch.get_rng_state())
+    assert tracker.model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in tracker.model.state_dict().items())
+
+
+def test_plans_are_equal_on_every_call(calibrated):
+    assert calibrated.mixed_precision_plan(bits=4) == calibrated.mixed_precision_plan(bits=4)
+    assert replace(calibrated.mixed_precision_plan(bits=4), score="x") != calibrated.mixed_precision_plan(bits=4)
