@@ -53,9 +53,9 @@ def apply_recipe(
         model: the one that the plans were made of, or one of the same shapes.
         recipe: a recipe, one plan, or the path of a recipe's file.
         backend: `torchao` quantises `nn.Linear` and `nn.Embedding` in 8 or 4 bits by torchao (extra `compress`), which
-            stores a byte a weight either way; all else is rounded to the same values and stored as before (fake
-            quantisation). `fake` does that with all. `auto`: `torchao` where it is installed. `layers` says which.
-            Codes packed side by side are what `write_packed` writes, by either.
+            stores a byte a weight either way, and at 4 bits has one value more on a side; all else is rounded in value
+            and stored as before (fake quantisation). `fake` does that with all. `auto`: `torchao` where it is
+            installed. `layers` says which. Codes side by side are what `write_packed` writes.
         keep_masks: leave pruned weights under `torch.nn.utils.prune`'s masks instead of making them plain zeros. Not
             with a plan that quantises.
         inplace: change the model itself, not a copy.
@@ -76,12 +76,9 @@ def apply_recipe(
             "keep_masks=True with a plan that quantises: apply the pruning plan, fine-tune, make_permanent(model), and "
             "then the quantisation plan"
         )
-    if backend == "torchao" or (backend == "auto" and found.quantization is not None):
-        by_torchao = torchao_installed(must=backend == "torchao")
-    else:
-        by_torchao = False
     _check(model, found)
     model = model if inplace else _copied(model)
+    by_torchao = backend != "fake" and _any_by_torchao(model, found) and torchao_installed(must=backend == "torchao")
     lines: dict[str, dict[str, Any]] = {}
     order = {module: list(module._parameters) for module in model.modules()}
     for mask in found.pruning.layers if found.pruning else ():
@@ -199,9 +196,20 @@ def _zero_rows(model: nn.Module, table: TableRows, keep_masks: bool) -> None:
         parameter[list(table.rows)] = 0
 
 
+def _any_by_torchao(model: nn.Module, recipe: Recipe) -> bool:
+    """Whether torchao takes any layer at all; importing it takes seconds."""
+    layers = recipe.quantization.quantized if recipe.quantization else ()
+    return any(_by_torchao(_holders(model, layer.name)[1], layer) for layer in layers)
+
+
+def _by_torchao(holders: list[tuple[nn.Module, str]], layer: LayerBits) -> bool:
+    """Not a shared tensor: each layer would get one of its own."""
+    return len(holders) == 1 and torchao_can(*holders[0], layer)
+
+
 def _quantize(model: nn.Module, layer: LayerBits, by_torchao: bool) -> str:
     parameter, holders = _holders(model, layer.name)
-    if by_torchao and len(holders) == 1 and torchao_can(*holders[0], layer):
+    if by_torchao and _by_torchao(holders, layer):
         return quantize_by_torchao(holders[0][0], layer.bits)
     weights = parameter.detach().to("cpu", torch.float32).numpy()
     set_values(parameter, quantize(weights, layer.bits, layer.axis).values())

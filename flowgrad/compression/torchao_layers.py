@@ -38,11 +38,15 @@ def torchao_can(module: nn.Module, own: str, layer: LayerBits) -> bool:
 def quantize_by_torchao(module: nn.Module, bits: int) -> str:
     """Quantise a layer in place, and say how."""
     import torch
-    from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerAxis, quantize_
+    from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, MappingType, PerAxis, quantize_
 
     if bits == 8 and isinstance(module, nn.Linear):
         quantize_(module, Int8WeightOnlyConfig(), filter_fn=lambda one, _: one is module)
         return "torchao Int8WeightOnlyConfig"
-    config = IntxWeightOnlyConfig(weight_dtype=getattr(torch, f"int{bits}"), granularity=PerAxis(0))
+    config = IntxWeightOnlyConfig(
+        weight_dtype=getattr(torch, f"int{bits}"),
+        granularity=PerAxis(0),
+        mapping_type=MappingType.SYMMETRIC_NO_CLIPPING_ERR,
+    )
     quantize_(module, config, filter_fn=lambda one, _: one is module)
     return f"torchao IntxWeightOnlyConfig, int{bits}, a byte a weight"
