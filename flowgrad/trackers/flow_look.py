@@ -29,6 +29,12 @@ def apart(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
+PART = 1 << 16
+"""Most entries of a weight that are copied and compared; of larger ones, runs of entries, evenly spaced.
+The norm of a part, scaled up, is that of the whole to about half a percent."""
+_RUN = 64
+"""Entries in a row: what a cache line or two hold, so that a part costs what its share of the memory does."""
+
 _CACHED = 1 << 17
 """Entries that are worked on together on a CPU: half a megabyte, and as much of their copies."""
 
@@ -62,9 +68,15 @@ def fetch(values: torch.Tensor) -> np.ndarray:
 class DeviceLook:
     """The tensors of one device. A look is `before`, `gradients` and `after`, in this order around a step."""
 
-    def __init__(self, parameters: Sequence[torch.Tensor]) -> None:
-        """Allocate nothing yet: buffers are made at the first look, so that a model may be moved before."""
+    def __init__(self, parameters: Sequence[torch.Tensor], whole: Sequence[bool]) -> None:
+        """Allocate nothing yet: buffers are made at the first look, so that a model may be moved before.
+
+        Args:
+            parameters: all that are watched on the device.
+            whole: of which a part does not tell, because steps change few of their rows.
+        """
         self._all = list(parameters)
+        self._whole = list(whole)
         count = len(self._all)
         self._copies: dict[int, torch.Tensor] = {}
         self._rows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -95,7 +107,9 @@ class DeviceLook:
         self.zero_rows, self.zero_rows_before = {}, self.zero_rows
 
     def before(self) -> None:
-        """Copy the weights that the step may change (the rows, of a sparse gradient), and take their norms."""
+        """Copy the weights that the step may change (a part of large ones; of a sparse gradient, the rows), and take
+        their norms.
+        """
         self._pieces, self._rows = [], {}
         self._live = [i for i, p in enumerate(self._all) if p.requires_grad]
         self._dense = []
@@ -106,13 +120,18 @@ class DeviceLook:
             else:
                 self._dense.append(i)
                 if i not in self._copies:
-                    self._copies[i] = torch.empty_like(self._all[i], requires_grad=False)
+                    self._copies[i] = torch.empty_like(self._part(i), requires_grad=False)
         for group in self._groups(self._dense):
             copies = [self._copies[i] for i in group]
-            torch._foreach_copy_(copies, [self._all[i] for i in group])
+            torch._foreach_copy_(copies, [self._part(i) for i in group])
             self._pieces.append(("weight_norm", group, _norms(copies)))
         for i in self._rows:
             self._pieces.append(("weight_norm", [i], _norms([self._all[i].detach()])))
+
+    def _part(self, i: int) -> torch.Tensor:
+        """What is copied and compared of a weight, as a view."""
+        weight = self._all[i].detach()
+        return weight if self._whole[i] else part(weight)
 
     def _keep_rows(self, i: int, gradient: torch.Tensor) -> None:
         if gradient.layout == torch.sparse_coo and gradient.sparse_dim() == 1:
@@ -168,7 +187,7 @@ class DeviceLook:
         """Norms of what the step changed."""
         for group in self._groups(self._dense):
             copies = [self._copies[i] for i in group]
-            torch._foreach_sub_(copies, [self._all[i] for i in group])
+            torch._foreach_sub_(copies, [self._part(i) for i in group])
             self._pieces.append(("velocity", group, _norms(copies)))
         for i, (ids, rows) in self._rows.items():
             self._pieces.append(("velocity", [i], _norms([self._all[i].detach()[ids] - rows])))
@@ -185,6 +204,10 @@ class DeviceLook:
         for name, group, _ in self._pieces:
             getattr(seen, name)[group] = numbers[at : at + len(group)]
             at += len(group)
+        scale = np.ones(len(self._all))
+        scale[self._dense] = [math.sqrt(self._all[i].numel() / max(self._copies[i].numel(), 1)) for i in self._dense]
+        for norm in (seen.weight_norm, seen.velocity):
+            norm *= scale
         for i in self._found:
             seen.seen_gradient[i] = 1
         for i in self._sampled:
@@ -198,7 +221,7 @@ class DeviceLook:
         open_groups: dict[torch.dtype, tuple[list[int], int]] = {}
         for i in chosen:
             tensor = self._all[i]
-            size = tensor.numel()
+            size = min(tensor.numel(), PART)
             if not size:
                 continue
             group, so_far = open_groups.get(tensor.dtype, ([], 0))
@@ -249,6 +272,17 @@ def _figures(weight: torch.Tensor) -> torch.Tensor:
     return torch.stack(
         [torch.linalg.vector_norm(values), mean, deviation, high - low, (~torch.isfinite(values)).sum().float()]
     )
+
+
+def part(weight: torch.Tensor) -> torch.Tensor:
+    """At most `PART` entries of a larger tensor that lies in one piece of memory, as a view; any other as it is."""
+    runs = weight.numel() // _RUN
+    if weight.numel() <= PART or not weight.is_contiguous():
+        return weight
+    stride = -(-runs * _RUN // PART)
+    while math.gcd(stride, runs) > 1:  # else it would see a few of the columns only
+        stride += 1
+    return weight.view(-1)[: runs * _RUN].view(runs, _RUN)[::stride]
 
 
 def sampled(values: torch.Tensor) -> torch.Tensor:

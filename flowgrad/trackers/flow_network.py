@@ -39,7 +39,14 @@ class _Devices:
         for i, one in enumerate(watched):
             by_device.setdefault(one.parameter.device, []).append(i)
         self.parts = [
-            (np.array(chosen), DeviceLook([watched[i].parameter for i in chosen])) for chosen in by_device.values()
+            (
+                np.array(chosen),
+                DeviceLook(
+                    [watched[i].parameter for i in chosen],
+                    [isinstance(watched[i].owner, nn.Embedding | nn.EmbeddingBag) for i in chosen],
+                ),
+            )
+            for chosen in by_device.values()
         ]
 
 

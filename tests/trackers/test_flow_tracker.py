@@ -183,6 +183,40 @@ def test_figures_equal_a_plain_loop():
     assert rows["gradient_norm"].to_numpy() == pytest.approx(norms.mean(axis=0), rel=1e-5)
     assert rows["weight_norm"].to_numpy() == pytest.approx([float(a.norm()) for a in after], rel=1e-5)
     assert rows["weight_range"].to_numpy() == pytest.approx([float(a.max() - a.min()) for a in after], rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (300, 1000), (64, 16, 9, 9), (70_001,)])
+def test_a_part_of_a_large_tensor_has_the_norm_of_the_whole(shape):
+    """Columns differ on purpose: a stride that divides the rows would see a few of them only."""
+    with seeded():
+        columns = torch.linspace(0.1, 3, shape[-1])
+        update = torch.randn(shape) * columns
+        weight = nn.Parameter(torch.randn(shape) * columns.flip(0))
+        model = nn.Module()
+        model.large = weight
+        optimizer = torch.optim.SGD([weight], lr=0.5)
+        tracker = FlowTracker(model, optimizer, rules=RULES, schedule=EVERY)
+        norm = float(weight.detach().norm())
+        weight.grad = update
+        optimizer.step()
+        tracker.step()
+    part = flow_look.part(weight.detach())
+    assert flow_look.PART / 8 < part.numel() <= flow_look.PART < weight.numel()
+    assert part.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr(), "a copy was made"
+    assert tracker.history("velocity")["large"].to_numpy() == pytest.approx(0.5 * float(update.norm()), rel=0.03)
+    assert tracker.history("weight_norm")["large"].to_numpy() == pytest.approx(norm, rel=0.03)
+
+
+def test_a_table_of_embeddings_is_compared_as_a_whole():
+    """A batch moves a few rows of it, which a part would miss."""
+    table = nn.Embedding(2000, 64)
+    optimizer = torch.optim.SGD(table.parameters(), lr=1.0)
+    tracker = FlowTracker(nn.Sequential(table), optimizer, rules=RULES, schedule=EVERY)
+    before = table.weight.detach().clone()
+    table(torch.tensor([1999])).sum().backward()
+    optimizer.step()
+    tracker.step()
+    assert tracker.history("velocity")["0.weight"].to_numpy() == pytest.approx(float((table.weight - before).norm()))
     assert rows["weight_deviation"].to_numpy() == pytest.approx([float(a.std(correction=0)) for a in after], abs=1e-6)
     for i, name in enumerate(names):
         g = torch.stack([at[i] for at in gradients])
