@@ -183,6 +183,14 @@ def test_figures_equal_a_plain_loop():
     assert rows["gradient_norm"].to_numpy() == pytest.approx(norms.mean(axis=0), rel=1e-5)
     assert rows["weight_norm"].to_numpy() == pytest.approx([float(a.norm()) for a in after], rel=1e-5)
     assert rows["weight_range"].to_numpy() == pytest.approx([float(a.max() - a.min()) for a in after], rel=1e-5)
+    assert rows["weight_deviation"].to_numpy() == pytest.approx([float(a.std(correction=0)) for a in after], abs=1e-6)
+    for i, name in enumerate(names):
+        g = torch.stack([at[i] for at in gradients])
+        noise = float(g.var(dim=0).sum())
+        signal = max(float(g.mean(dim=0).square().sum()) - noise / len(g), 0)
+        assert rows["snr"][name] == pytest.approx(signal / noise, rel=1e-3, abs=1e-4)
+        cosine = nn.functional.cosine_similarity(g[1:], g[:-1]).mean()
+        assert rows["gradient_cosine"][name] == pytest.approx(float(cosine), abs=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(512, 512), (300, 1000), (64, 16, 9, 9), (70_001,)])
@@ -217,14 +225,6 @@ def test_a_table_of_embeddings_is_compared_as_a_whole():
     optimizer.step()
     tracker.step()
     assert tracker.history("velocity")["0.weight"].to_numpy() == pytest.approx(float((table.weight - before).norm()))
-    assert rows["weight_deviation"].to_numpy() == pytest.approx([float(a.std(correction=0)) for a in after], abs=1e-6)
-    for i, name in enumerate(names):
-        g = torch.stack([at[i] for at in gradients])
-        noise = float(g.var(dim=0).sum())
-        signal = max(float(g.mean(dim=0).square().sum()) - noise / len(g), 0)
-        assert rows["snr"][name] == pytest.approx(signal / noise, rel=1e-3, abs=1e-4)
-        cosine = nn.functional.cosine_similarity(g[1:], g[:-1]).mean()
-        assert rows["gradient_cosine"][name] == pytest.approx(float(cosine), abs=1e-4)
 
 
 def test_the_first_look_tells_gain_and_sensitivity():
