@@ -212,7 +212,7 @@ def _quantize(model: nn.Module, layer: LayerBits, by_torchao: bool) -> str:
     if by_torchao and _by_torchao(holders, layer):
         return quantize_by_torchao(holders[0][0], layer.bits)
     weights = parameter.detach().to("cpu", torch.float32).numpy()
-    set_values(parameter, quantize(weights, layer.bits, layer.axis).values())
+    set_values(parameter, quantize(weights, layer.bits, layer.axis, fitted=layer.fitted).values())
     return FAKE
 
 

@@ -104,6 +104,8 @@ class LayerBits:
     bits: int
     axis: int | None
     """Along which its channels lie, each with a scale; None: one scale for all."""
+    fitted: bool = False
+    """Whether scales are fitted by least squares, and not of the largest weights."""
 
 
 @dataclass(frozen=True)

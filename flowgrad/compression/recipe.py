@@ -8,7 +8,7 @@ import math
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -169,7 +169,8 @@ def _read(part: str, content: Any, source: str) -> Any:
 def _layer(maker: type, content: Any, where: str) -> Any:
     allowed = {field.name for field in fields(maker)} | ({"pruned"} if maker is LayerMask else set())
     values = _known(content, maker, where, allowed)
-    if missing := sorted({field.name for field in fields(maker)} - set(values)):
+    needed = {field.name for field in fields(maker) if field.default is MISSING}
+    if missing := sorted(needed - set(values)):
         raise FlowGradError(f"{where}: {missing[0]} is missing")
     if not isinstance(values["name"], str):
         raise FlowGradError(f"{where}: name={values['name']!r} must be that of a parameter")
@@ -191,6 +192,8 @@ def _layer(maker: type, content: Any, where: str) -> Any:
     axis = values["axis"]
     if axis is not None and not (isinstance(axis, int) and 0 <= axis < len(values["shape"])):
         raise FlowGradError(f"{where}: axis={axis!r} must be null or one of the {len(values['shape'])} of its shape")
+    if not isinstance(values.get("fitted", False), bool):
+        raise FlowGradError(f"{where}: fitted={values['fitted']!r} must be true or false")
     return LayerBits(**values)
 
 

@@ -113,7 +113,7 @@ def _packed(name: str, tensor: torch.Tensor, layer: LayerBits | None) -> tuple[d
         raise FlowGradError(f"{name} has shape {list(array.shape)}, and the recipe was made for {list(layer.shape)}")
     if not np.isfinite(array).all():
         raise FlowGradError(f"{name} holds NaN or infinite weights, which cannot be quantised")
-    small = quantize(array, layer.bits, layer.axis)
+    small = quantize(array, layer.bits, layer.axis, fitted=layer.fitted)
     told |= {"bits": layer.bits, "axis": layer.axis, "top": small.top}
     return _codes(told, small)
 

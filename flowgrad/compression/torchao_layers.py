@@ -27,12 +27,14 @@ def torchao_installed(*, must: bool) -> bool:
 
 
 def torchao_can(module: nn.Module, own: str, layer: LayerBits) -> bool:
-    """Whether it takes this layer: a plain `nn.Linear` or `nn.Embedding`, a scale an output or row, 8 or 4 bits.
+    """Whether it takes this layer: a plain `nn.Linear` or `nn.Embedding`, a scale an output or row that is not
+    fitted, 8 or 4 bits.
 
     Of subclasses it is not known what else they do with their weight (`nn.MultiheadAttention` reads that of its output
     layer itself).
     """
-    return type(module) in (nn.Linear, nn.Embedding) and own == "weight" and layer.axis == 0 and layer.bits in BITS
+    plain = type(module) in (nn.Linear, nn.Embedding) and own == "weight"
+    return plain and layer.axis == 0 and not layer.fitted and layer.bits in BITS
 
 
 def quantize_by_torchao(module: nn.Module, bits: int) -> str:

@@ -264,6 +264,31 @@ def test_other_levels_and_scales(tracker):
     assert math.isnan(advisor.measurements().scalars["uniform_8"])
 
 
+def test_fitted_scales_are_in_the_plan_and_in_what_it_does(tracker, calibrated):
+    plain = calibrated.uniform_plan(2)
+    fitted = QuantizationAdvisor(
+        tracker, calibration=Calibration.of_pairs(pairs(), CRITERION), fitted=True
+    ).uniform_plan(2)
+    assert fitted.size == plain.size
+    assert all(layer.fitted for layer in fitted.layers)
+    assert Recipe.from_yaml(Recipe.of(fitted).to_yaml()).quantization.layers == fitted.layers
+    before = mean_loss(tracker.model)
+    after = mean_loss(apply_recipe(tracker.model, fitted).model)
+    assert fitted.calibration_rise == pytest.approx((after - before) / before, rel=1e-3, abs=1e-6)
+    errors = [
+        sum(
+            float((a - b).detach().square().sum())
+            for a, b in zip(
+                tracker.model.parameters(),
+                apply_recipe(tracker.model, plan, backend="fake").model.parameters(),
+                strict=True,
+            )
+        )
+        for plan in (fitted, plain)
+    ]
+    assert errors[0] < 0.5 * errors[1]
+
+
 # --- odd models ------------------------------------------------------------------------------------------------------
 
 
