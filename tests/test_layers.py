@@ -68,7 +68,7 @@ TORCH = {
             "windows",
         )
     ),
-    *(f"analyzers/{name}.py" for name in ("calibration", "reading", "saliency", "second_moment")),
+    *(f"analyzers/{name}.py" for name in ("calibration", "pruning_units", "reading", "saliency", "second_moment")),
     *(f"compression/{name}.py" for name in ("applying", "storage", "torchao_layers", "weights")),
 }
 XGBOOST = {"analyzers/scores.py", "trackers/xgboost_callback.py"}

@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 
 from flowgrad.analyzers.calibration import Bench, Calibration, clearly_lower, relative_rise
-from flowgrad.analyzers.reading import Layer, read_model
-from flowgrad.compression.plans import LayerBits, QuantizationPlan
+from flowgrad.analyzers.reading import Layer, name_of, read_model
+from flowgrad.analyzers.rounding import Rounding
+from flowgrad.analyzers.sensitivities import Sensitivities
+from flowgrad.compression.plans import QuantizationPlan
 from flowgrad.compression.recipe import Plan, Recipe
 from flowgrad.drawing import picture_path, save
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
 from flowgrad.measures import quantization as measures
-from flowgrad.measures.saliency import expected_rise, rank_agreement
+from flowgrad.measures.saliency import rank_agreement
 from flowgrad.rules import RuleBook
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.subject import Subject
@@ -48,7 +50,6 @@ class QuantizationAdvisor(Subject):
 
     Attributes:
         left_out: weight tensors that no plan touches, with the reason of each.
-        unavailable: scores that could not be computed, with the reason of each.
     """
 
     KIND = "quantization"
@@ -88,34 +89,26 @@ class QuantizationAdvisor(Subject):
             FlowGradError: levels or scales that are not known; the model has no weight tensors or is under masks of
                 `torch.nn.utils.prune`; no second moment is known and there is no calibration.
         """
-        super().__init__(name or getattr(source, "name", None) or "model", rules)
+        super().__init__(name or name_of(source), rules)
         self.levels = _checked(levels)
         if scales not in SCALES:
             raise FlowGradError(f"scales={scales!r} must be channel or tensor{did_you_mean(scales, SCALES)}")
         self._reading = read_model(source, optimizer, squares, self.name, need=calibration is None, after=after)
         self._calibration = calibration
-        self._fitted = fitted
-        self._per_tensor = scales == "tensor"
+        self._rounding = Rounding(self._layers, self.levels, per_tensor=scales == "tensor", fitted=fitted)
+        bench = None if calibration is None else lambda: self._bench
+        self._sensitivities = Sensitivities(self._rounding, bench, moments=self._reading.known)
         self.left_out = {one.name: one.reason for one in self._reading.left_out}
         self.left_out |= dict.fromkeys(self._reading.nonfinite, "NaN or infinite weights")
-        self.unavailable: dict[str, str] = {}
-        self._tables: dict[str, np.ndarray] = {}
-        self._rounded: dict[tuple[str, int], measures.Quantized] = {}
 
     @property
     def _layers(self) -> tuple[Layer, ...]:
         return self._reading.layers
 
-    def _axis(self, layer: Layer) -> int | None:
-        return None if self._per_tensor and not layer.weight.is_table else layer.weight.axis
-
-    def _change(self, layer: Layer, bits: int) -> np.ndarray:
-        if bits >= measures.FLOAT_BITS:
-            return np.zeros_like(layer.data)
-        key = (layer.name, bits)
-        if key not in self._rounded:  # codes are kept, a byte a weight: every score asks for them
-            self._rounded[key] = measures.quantize(layer.data, bits, self._axis(layer), fitted=self._fitted)
-        return self._rounded[key].values() - layer.data
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """Scores that could not be computed, with the reason of each."""
+        return self._sensitivities.unavailable
 
     @cached_property
     def _bench(self) -> Bench:
@@ -144,59 +137,12 @@ class QuantizationAdvisor(Subject):
             FlowGradError: an unknown score, one that needs a calibration that was not given, weights that are not
                 finite, or a model without forward-mode derivatives (`gauss_newton`).
         """
-        if score not in measures.SCORES:
-            raise FlowGradError(f"score={score!r} is unknown{did_you_mean(score, measures.SCORES)}")
         self._reading.check_finite("the sensitivity")
-        return self._frame(self._rises(score))
+        return self._frame(self._sensitivities.of(score))
 
     def _frame(self, values: np.ndarray) -> pd.DataFrame:
         names = pd.Index([layer.name for layer in self._layers], name="layer")
         return pd.DataFrame(values, index=names, columns=pd.Index(self.levels, name="bits"))
-
-    def _rises(self, score: str) -> np.ndarray:
-        """Shape (layers, levels)."""
-        if score not in self._tables:
-            self._tables[score] = np.array(
-                [self._of_layer(score, layer) for layer in self._layers], dtype=float
-            ).reshape(len(self._layers), len(self.levels))
-        return self._tables[score]
-
-    def _of_layer(self, score: str, layer: Layer) -> list[float]:
-        if score == "second_moment" and not self._reading.known:
-            score = "fisher"  # what stands for it where the optimizer keeps none
-        if score == "second_moment" and layer.moments is None:
-            return [math.nan] * len(self.levels)
-        found = []
-        for bits in self.levels:
-            change = self._change(layer, bits)
-            if score == "measured":
-                after = self._bench.losses({layer.name: layer.data + change})
-                found.append(float(np.mean(after) - np.mean(self._losses)))
-            elif score == "gauss_newton":
-                found.append(self._bench.gauss_newton(layer.name, change))
-            elif score == "fisher":
-                found.append(expected_rise(change, self._fisher[layer.name]))
-            else:
-                assert layer.moments is not None
-                found.append(expected_rise(change, layer.moments.second))
-        return found
-
-    @cached_property
-    def _fisher(self) -> dict[str, np.ndarray]:
-        return self._bench.squared_gradients([layer.name for layer in self._layers])
-
-    @cached_property
-    def _sizes(self) -> np.ndarray:
-        """Bytes of each tensor at each level, shape (layers, levels)."""
-        return np.array([[self._bytes(layer, bits) for bits in self.levels] for layer in self._layers]).reshape(
-            len(self._layers), len(self.levels)
-        )
-
-    def _bytes(self, layer: Layer, bits: int) -> int:
-        if bits >= measures.FLOAT_BITS:
-            return layer.weight.parameter.nelement() * layer.weight.parameter.element_size()
-        axis = self._axis(layer)
-        return measures.storage_bytes(layer.data.size, bits, 1 if axis is None else layer.data.shape[axis])
 
     @cached_property
     def size(self) -> int:
@@ -207,11 +153,11 @@ class QuantizationAdvisor(Subject):
     @cached_property
     def _kept(self) -> int:
         """Bytes of what is never quantised."""
-        return self.size - sum(self._bytes(layer, measures.FLOAT_BITS) for layer in self._layers)
+        return self.size - sum(self._rounding.bytes(layer, measures.FLOAT_BITS) for layer in self._layers)
 
     def uniform_size(self, bits: int) -> int:
         """Bytes of the model with so many bits everywhere: codes, scales, and what is not quantised."""
-        return self._kept + sum(self._bytes(layer, bits) for layer in self._layers)
+        return self._kept + self._rounding.size(self._rounding.everywhere(bits))
 
     def uniform_plan(self, bits: int) -> QuantizationPlan:
         """The same bits everywhere, with what that does to the calibration loss.
@@ -222,7 +168,7 @@ class QuantizationAdvisor(Subject):
         self._ready()
         if bits not in self.levels:
             raise FlowGradError(f"bits={bits} is not among the levels {list(self.levels)}")
-        level = np.full(len(self._layers), self.levels.index(bits))
+        level = self._rounding.everywhere(bits)
         return self._planned(level, "uniform", bits, "asked for", self._uniform(bits))
 
     def mixed_precision_plan(
@@ -270,12 +216,12 @@ class QuantizationAdvisor(Subject):
             least = min(self.uniform_size(bits) for bits in self.levels)
             raise FlowGradError(f"size={size} bytes: with {self.levels[-1]} bits everywhere the model has {least}")
         top = max(fitting)
-        level = np.full(len(self._layers), self.levels.index(top))
+        level = self._rounding.everywhere(top)
         if top == self.levels[0]:
             return self._planned(
                 level, "uniform", top, f"the budget has room for {top} bits everywhere", self._uniform(top)
             )
-        paths = {score: self._path(score, size)[-1] for score in self._candidates}
+        paths = {score: self._path(score, size)[-1] for score in self._sensitivities.candidates}
         if self._calibration is None:
             return self._planned(paths["second_moment"], "second_moment", top, "no calibration chose", None)
         uniform = self._uniform(top)
@@ -295,9 +241,7 @@ class QuantizationAdvisor(Subject):
 
     def _for_loss(self, loss: float) -> QuantizationPlan:
         if self._calibration is None:
-            raise FlowGradError(
-                f"loss={loss}: to hold a loss, it must be measured; QuantizationAdvisor(..., calibration=...)"
-            )
+            raise FlowGradError(f"loss={loss}: to hold a loss, it must be measured; give the advisor calibration=...")
         if not loss >= 0:
             raise FlowGradError(f"loss={loss}: a rise over the calibration loss, 0 or more")
         top = self._uniform(self.levels[0])
@@ -308,15 +252,15 @@ class QuantizationAdvisor(Subject):
                 "allow more, or give levels with more bits (32 keeps a tensor as it is)"
             )
         found = [
-            (self._kept + self._size_of(level), score, level, losses)
-            for score in self._candidates
+            (self._kept + self._rounding.size(level), score, level, losses)
+            for score in self._sensitivities.candidates
             for level, losses in [self._smallest(score, loss)]
         ]
         for bits in self.levels:
             uniform = self._uniform(bits)
             if relative_rise(uniform, self._losses) <= loss:
-                level = np.full(len(self._layers), self.levels.index(bits))
-                found.append((self._kept + self._size_of(level), "uniform", level, uniform))
+                level = self._rounding.everywhere(bits)
+                found.append((self._kept + self._rounding.size(level), "uniform", level, uniform))
         size, score, level, losses = min(found, key=lambda one: (one[0], one[1] != "uniform"))
         fitting = [bits for bits in self.levels if self.uniform_size(bits) <= size]
         reason = f"the smallest found that raises the calibration loss by {loss:.3g} of it at most"
@@ -335,79 +279,34 @@ class QuantizationAdvisor(Subject):
                 high = middle - 1
         return path[low], losses
 
-    @cached_property
-    def _candidates(self) -> list[str]:
-        """Scores at hand."""
-        if self._calibration is None:
-            return ["second_moment"]
-        found = []
-        for score in measures.SCORES:
-            if score == "second_moment" and not self._reading.known:
-                continue
-            try:
-                self._rises(score)
-            except FlowGradError as error:
-                if score != "gauss_newton":
-                    raise
-                self.unavailable[score] = str(error)
-                continue
-            found.append(score)
-        return found
-
     def _path(self, score: str, size: int) -> list[np.ndarray]:
-        rises = self._rises(score).copy()
-        unknown = ~np.isfinite(rises).all(axis=1)
-        sizes = self._sizes.astype(float)
-        room = float(size - self._kept)
-        # What nothing is known of keeps the most bits: its other levels are as large as that one.
-        rises[unknown] = 0
-        sizes[unknown] = sizes[unknown][:, :1]
-        path = measures.share_out(rises, sizes, room)
-        if path[-1].size and self._size_of(path[-1]) > room and unknown.any() and room > 0:
-            # It then keeps as many as all can have.
-            fits = next(k for k in range(len(self.levels)) if self._sizes[:, k].sum() <= room)
-            sizes[unknown] = self._sizes[unknown][:, fits : fits + 1]
-            path = measures.share_out(rises, sizes, room)
-            for level in path:
-                level[unknown] = fits
-        return path
-
-    def _size_of(self, level: np.ndarray) -> int:
-        return int(self._sizes[np.arange(len(level)), level].sum())
-
-    def _values(self, level: np.ndarray) -> dict[str, np.ndarray]:
-        bits = [self.levels[at] for at in level]
-        return {
-            layer.name: layer.data + self._change(layer, one) for layer, one in zip(self._layers, bits, strict=True)
-        }
+        return self._rounding.path(self._sensitivities.of(score), float(size - self._kept))
 
     def _loss_of(self, level: np.ndarray) -> np.ndarray:
         if len(set(level.tolist())) == 1:
             return self._uniform(self.levels[level[0]])
-        return self._bench.losses(self._values(level))
+        return self._bench.losses(self._rounding.values(level))
 
     def _uniform(self, bits: int) -> np.ndarray:
         """Losses with these bits everywhere; without a calibration there are none."""
         if self._calibration is None:
             return np.array([math.nan])
         if bits not in self._uniform_losses:
-            level = np.full(len(self._layers), self.levels.index(bits))
-            self._uniform_losses[bits] = self._bench.losses(self._values(level))
+            level = self._rounding.everywhere(bits)
+            self._uniform_losses[bits] = self._bench.losses(self._rounding.values(level))
         return self._uniform_losses[bits]
 
     def _planned(
         self, level: np.ndarray, score: str, uniform: int, reason: str, losses: np.ndarray | None
     ) -> QuantizationPlan:
-        bits = [self.levels[at] for at in level]
-        expected = self._rises("second_moment")[np.arange(len(level)), level] if self._reading.known else [math.nan]
+        expected = (
+            self._sensitivities.of("second_moment")[np.arange(len(level)), level] if self._reading.known else [math.nan]
+        )
         calibrated = self._calibration is not None
         return QuantizationPlan(
-            tuple(
-                LayerBits(layer.name, layer.data.shape, one, self._axis(layer), self._fitted)
-                for layer, one in zip(self._layers, bits, strict=True)
-            ),
+            self._rounding.plan(level),
             score,
-            self._kept + self._size_of(level),
+            self._kept + self._rounding.size(level),
             uniform,
             self.uniform_size(uniform),
             float(np.nansum(expected)) if np.isfinite(expected).any() else math.nan,
@@ -428,7 +327,7 @@ class QuantizationAdvisor(Subject):
             FlowGradError: no truth and no calibration, or a truth of other tensors or levels.
         """
         if truth is None:
-            target = self._rises("measured")
+            target = self._sensitivities.of("measured")
         else:
             names = [layer.name for layer in self._layers]
             if missing := [name for name in names if name not in truth.index]:
@@ -436,8 +335,8 @@ class QuantizationAdvisor(Subject):
             if missing_bits := [bits for bits in self.levels if bits not in truth.columns]:
                 raise FlowGradError(f"truth: no column for {missing_bits[0]} bits")
             target = truth.loc[names, list(self.levels)].to_numpy(dtype=float)
-        scores = [score for score in self._candidates if score != "measured" or truth is not None]
-        found = {score: rank_agreement(self._rises(score), target) for score in scores}
+        scores = [score for score in self._sensitivities.candidates if score != "measured" or truth is not None]
+        found = {score: rank_agreement(self._sensitivities.of(score), target) for score in scores}
         for signal in _SIGNALS:
             values = self._signals[signal].to_numpy()
             found[signal] = rank_agreement(np.repeat(values[:, None], len(self.levels), axis=1), target)

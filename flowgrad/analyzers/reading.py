@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +81,11 @@ class Reading:
                 f"{self.nonfinite[0]} holds NaN or infinite weights; {what} of a broken model says nothing. Train it "
                 "anew, or load a checkpoint from before"
             )
+
+
+def name_of(source: Any) -> str:
+    """What the report calls it: as its tracker does, or `model`."""
+    return source.name if isinstance(source, FlowTracker) else "model"
 
 
 def read_model(
@@ -164,8 +168,3 @@ def _why_unknown(optimizer: Optimizer | None, squares: SquaredGradients | None) 
 def _keeps_none(optimizer: Optimizer) -> bool:
     """SGD without momentum has no state however long it trains."""
     return not ({"betas", "alpha", "rho", "lr_decay", "beta2_decay"} & set(optimizer.param_groups[0]))
-
-
-def trained(layers: Sequence[Layer]) -> list[Layer]:
-    """Those with a second moment, which require a gradient still."""
-    return [layer for layer in layers if layer.moments is not None and layer.weight.parameter.requires_grad]

@@ -15,8 +15,19 @@ from torch import nn
 from torch.optim import SparseAdam
 
 from flowgrad.analyzers.calibration import Bench, Calibration, clearly_lower, relative_rise
-from flowgrad.analyzers.reading import Layer, Reading, read_model
-from flowgrad.compression.plans import LayerMask, PruningPlan, RowPlan, TableRows
+from flowgrad.analyzers.pruning_units import (
+    floor,
+    has_neurons,
+    masked_values,
+    unit_masks,
+    unit_scores,
+    weight_mask,
+    weight_scores,
+)
+from flowgrad.analyzers.reading import Layer, Reading, name_of, read_model
+from flowgrad.analyzers.table_rows import ROW_SCORES, exposures_of, row_scores, zeroed_values
+from flowgrad.analyzers.weight_scores import SCORES, WeightScores
+from flowgrad.compression.plans import PruningPlan, RowPlan, TableRows
 from flowgrad.drawing import picture_path, save
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
@@ -27,8 +38,6 @@ from flowgrad.subject import Subject
 from flowgrad.trackers.embedding import EmbeddingTracker
 from flowgrad.trackers.squared_gradients import SquaredGradients
 
-SCORES = ("second_moment", "obd", "taylor", "fisher", "magnitude", "motion")
-ROW_SCORES = ("second_moment", "frequency", "norm")
 STRUCTURES = ("rows", "neurons")
 _CANDIDATES = ("second_moment", "obd", "magnitude")
 """Scores that are tried where a calibration chooses; the first wins unless another is clearly better."""
@@ -82,7 +91,7 @@ class SaliencyAnalyzer(Subject):
             FlowGradError: the model has no weight tensors or is under masks of `torch.nn.utils.prune`; no second moment
                 is known (not trained, SGD) and there is no calibration.
         """
-        super().__init__(name or getattr(source, "name", None) or "model", rules)
+        super().__init__(name or name_of(source), rules)
         self._reading = read_model(source, optimizer, squares, self.name, need=calibration is None)
         self._calibration = calibration
         self._orders: dict[tuple[Any, ...], measures.Order] = {}
@@ -103,8 +112,9 @@ class SaliencyAnalyzer(Subject):
         return self._bench.squared_gradients([layer.name for layer in self._moved])
 
     @cached_property
-    def _scores(self) -> dict[str, list[np.ndarray]]:
-        return {}
+    def _scores(self) -> WeightScores:
+        fisher = None if self._calibration is None else lambda: self._fisher
+        return WeightScores(self._moved, self._reading.tracker, fisher, moments=self._reading.known)
 
     def weight_saliency(self, score: str = "second_moment") -> dict[str, np.ndarray]:
         """Saliency of every weight, by tensor, of its shape; 0 in a padding row.
@@ -117,62 +127,11 @@ class SaliencyAnalyzer(Subject):
         Raises:
             FlowGradError: an unknown score, or one that needs a calibration, moments or a tracker that were not given.
         """
-        return dict(zip([layer.name for layer in self._moved], self._score(score), strict=True))
-
-    def _score(self, score: str) -> list[np.ndarray]:
-        if score not in SCORES:
-            raise FlowGradError(f"score={score!r} is unknown{did_you_mean(score, SCORES)}")
-        if score not in self._scores:
-            self._scores[score] = self._computed(score)
-        return self._scores[score]
-
-    def _computed(self, score: str) -> list[np.ndarray]:
-        if score == "magnitude":
-            found = [measures.magnitude(layer.data) for layer in self._moved]
-        elif score == "second_moment":
-            found = [measures.second_moment(layer.data, self._v(layer)) for layer in self._moved]
-        elif score == "obd":
-            found = [measures.obd(layer.data, self._v(layer)) for layer in self._moved]
-        elif score == "fisher":
-            found = [measures.obd(layer.data, self._fisher[layer.name]) for layer in self._moved]
-        elif score == "taylor":
-            found = [measures.taylor(layer.data, _first(layer)) for layer in self._moved]
-        else:
-            motion = self._motion()
-            if not np.isfinite(motion).all():
-                raise FlowGradError("score='motion' needs a FlowTracker that has looked at steps, or a mean gradient")
-            found = [
-                magnitude / max(float(magnitude.mean()), np.finfo(np.float32).tiny) * rate
-                for magnitude, rate in zip(self._score("magnitude"), motion, strict=True)
-            ]
-        for layer, values in zip(self._moved, found, strict=True):
-            if layer.weight.padding is not None:
-                values[layer.weight.padding] = 0
-        return found
-
-    def _v(self, layer: Layer) -> np.ndarray:
-        """The second moment; of a model whose optimizer keeps none, the Fisher of the calibration batches."""
-        if layer.moments is not None and self._reading.known:
-            return layer.moments.second
-        return self._fisher[layer.name]
-
-    def _motion(self) -> np.ndarray:
-        """Motion of each layer that may be pruned, shape (layers,); NaN where nothing is known of it."""
-        velocity = np.full(len(self._moved), math.nan)
-        if self._reading.tracker is not None:
-            rows = self._reading.tracker.measurements().tables["rows"]
-            velocity = rows["update_ratio"].reindex([layer.name for layer in self._moved]).to_numpy(dtype=float)
-        momentum = [
-            math.nan
-            if layer.moments is None or layer.moments.first is None
-            else float(np.linalg.norm(layer.moments.first)) / math.sqrt(layer.data.size)
-            for layer in self._moved
-        ]
-        return measures.motion(velocity, momentum)
+        return dict(zip([layer.name for layer in self._moved], self._scores.of(score), strict=True))
 
     def layer_saliency(self) -> pd.DataFrame:
         """A line a tensor: its weights, and the mean of each score that is at hand over them."""
-        scores = {name: self._score(name) for name in SCORES if self._at_hand(name)}
+        scores = {name: self._scores.of(name) for name in SCORES if self._scores.at_hand(name)}
         columns = {
             "entries": [layer.entries for layer in self._moved],
             **{
@@ -181,13 +140,6 @@ class SaliencyAnalyzer(Subject):
             },
         }
         return pd.DataFrame(columns, index=pd.Index([layer.name for layer in self._moved], name="layer"))
-
-    def _at_hand(self, score: str) -> bool:
-        if score == "fisher":
-            return self._calibration is not None
-        if score == "taylor":
-            return all(layer.moments is not None and layer.moments.first is not None for layer in self._moved)
-        return score != "motion" or bool(np.isfinite(self._motion()).all() and len(self._moved))
 
     def pruning_plan(
         self,
@@ -224,7 +176,7 @@ class SaliencyAnalyzer(Subject):
         self._reading.check_finite("a pruning plan")
         chosen = self._prunable(structured, exclude)
         make = partial(self._plan, chosen=chosen, sparsity=sparsity, structured=structured, least_kept=least_kept)
-        return self._best(make, score, _CANDIDATES, _masked_values(self._moved))
+        return self._best(make, score, _CANDIDATES, masked_values(self._moved))
 
     def _plan(
         self, score: str, chosen: Sequence[int], sparsity: float, structured: str | None, least_kept: float
@@ -233,19 +185,19 @@ class SaliencyAnalyzer(Subject):
         entries = sum(layer.entries for layer in layers)
         kept = measures.keep_after(self._order(score, chosen, structured, least_kept), round(sparsity * entries))
         if structured is None:
-            masks = [_weight_mask(layer, keep) for layer, keep in zip(layers, kept, strict=True)]
+            masks = [weight_mask(layer, keep) for layer, keep in zip(layers, kept, strict=True)]
         else:
-            masks = _unit_masks(layers, kept, biases=structured == "neurons")
+            masks = unit_masks(layers, kept, biases=structured == "neurons")
         return PruningPlan(sparsity, score, structured, tuple(m for m in masks if m.pruned), entries)
 
     def _order(self, score: str, chosen: Sequence[int], structured: str | None, least_kept: float) -> measures.Order:
         """In which order weights or units go; kept, for plans of several shares."""
         key = (score, tuple(chosen), structured is None, least_kept)
         if key not in self._orders:
-            layers, scores = [self._moved[i] for i in chosen], [self._score(score)[i] for i in chosen]
-            make = _weight_scores if structured is None else _unit_scores
+            layers, scores = [self._moved[i] for i in chosen], [self._scores.of(score)[i] for i in chosen]
+            make = weight_scores if structured is None else unit_scores
             values = [make(layer, one) for layer, one in zip(layers, scores, strict=True)]
-            floors = [_floor(least_kept, len(one)) for one in values]
+            floors = [floor(least_kept, len(one)) for one in values]
             sizes = None if structured is None else [layer.data.size // layer.weight.units for layer in layers]
             self._orders[key] = measures.global_order(values, floors, sizes)
         return self._orders[key]
@@ -258,7 +210,7 @@ class SaliencyAnalyzer(Subject):
         skipped = set(exclude)
         if structured is not None:
             skipped |= {layer.name for layer in self._moved if isinstance(layer.weight.owner, nn.RNNBase)}
-            skipped |= {layer.name for layer in self._moved if structured == "neurons" and not _has_neurons(layer)}
+            skipped |= {layer.name for layer in self._moved if structured == "neurons" and not has_neurons(layer)}
             if last := self._last_layer():
                 skipped.add(last)
         chosen = [i for i, name in enumerate(names) if name not in skipped]
@@ -309,7 +261,7 @@ class SaliencyAnalyzer(Subject):
             raise FlowGradError(f"budget={budget}: the share of rows that stays must lie above 0 and be 1 at most")
         self._reading.check_finite("a row plan")
         chosen = self._tables(tables)
-        exposures = _exposures(chosen, trackers)
+        exposures = exposures_of(chosen, trackers)
         candidates = [one for one in ROW_SCORES if one != "frequency" or len(exposures) == len(chosen)]
         if score is not None and score not in ROW_SCORES:
             raise FlowGradError(f"score={score!r} is unknown{did_you_mean(score, ROW_SCORES)}")
@@ -317,13 +269,13 @@ class SaliencyAnalyzer(Subject):
             missing = next(layer.name for layer in chosen if layer.name not in exposures)
             raise FlowGradError(f"score='frequency' needs an EmbeddingTracker of {missing} among trackers")
         make = partial(self._row_plan, chosen=chosen, budget=budget, exposures=exposures)
-        return self._best(make, score, candidates, _zeroed_values(self._moved))
+        return self._best(make, score, candidates, zeroed_values(self._moved))
 
     def _row_plan(
         self, score: str, chosen: Sequence[Layer], budget: float, exposures: Mapping[str, pd.DataFrame]
     ) -> RowPlan:
         real = [layer.weight.counted()[:, 0] for layer in chosen]
-        values = [self._row_scores(score, layer, exposures.get(layer.name)) for layer in chosen]
+        values = [self._of_rows(score, layer, exposures.get(layer.name)) for layer in chosen]
         rows = int(sum(part.sum() for part in real))
         order = measures.global_order(
             [one[there] for one, there in zip(values, real, strict=True)],
@@ -337,20 +289,9 @@ class SaliencyAnalyzer(Subject):
                 tables.append(TableRows(layer.name, layer.data.shape, tuple(int(row) for row in gone)))
         return RowPlan(budget, score, tuple(tables), rows)
 
-    def _row_scores(self, score: str, layer: Layer, exposures: pd.DataFrame | None) -> np.ndarray:
-        norm = np.linalg.norm(layer.data.astype(np.float64), axis=1)
-        if score == "norm":
-            return norm
-        if score == "frequency":
-            assert exposures is not None
-            seen = exposures["exposures"].reindex(range(len(norm)), fill_value=0).to_numpy(dtype=float)
-            return _ordered(seen, norm)
-        v = self._v(layer).astype(np.float64)
-        found = np.sum(v * np.square(layer.data, dtype=np.float64), axis=1)
-        if exposures is not None and isinstance(self._reading.optimizer, SparseAdam):
-            seen = exposures["gradient_steps"].reindex(range(len(norm)), fill_value=0).to_numpy(dtype=float)
-            found = found * np.nan_to_num(seen, nan=float(np.nanmean(seen)) if np.isfinite(seen).any() else 1.0)
-        return _ordered(found, norm)
+    def _of_rows(self, score: str, layer: Layer, exposures: pd.DataFrame | None) -> np.ndarray:
+        v = self._scores.second_moment(layer) if score == "second_moment" else None
+        return row_scores(score, layer, v, exposures, lazy=isinstance(self._reading.optimizer, SparseAdam))
 
     def _tables(self, names: Collection[str] | None) -> list[Layer]:
         tables = {layer.name: layer for layer in self._moved if layer.weight.is_table}
@@ -430,7 +371,7 @@ class SaliencyAnalyzer(Subject):
     @cached_property
     def _counted_scores(self) -> list[np.ndarray]:
         """Saliency of the weights of each tensor, those of a padding row left out, flat."""
-        values = self._score("second_moment") if len(self._moved) else []
+        values = self._scores.of("second_moment") if len(self._moved) else []
         return [v[layer.weight.counted()] for v, layer in zip(values, self._moved, strict=True)]
 
     @cached_property
@@ -457,13 +398,13 @@ class SaliencyAnalyzer(Subject):
                     "removable": float((score < bound).mean()) if len(score) else math.nan,
                     "zeros": float((w == 0).mean()) if len(w) else math.nan,
                     "weight_size": float(np.abs(w).mean()) if len(w) else math.nan,
-                    "gradient_size": float(np.sqrt(self._v(layer).mean(dtype=np.float64))),
+                    "gradient_size": float(np.sqrt(self._scores.second_moment(layer).mean(dtype=np.float64))),
                     "is_table": float(layer.weight.is_table),
                 }
             )
         index = pd.Index([layer.name for layer in self._moved])
         table = pd.DataFrame(lines, index=index, columns=measures.ROW_MEASURES, dtype=float)
-        return table.assign(motion=self._motion() if len(lines) else [])
+        return table.assign(motion=self._scores.motion() if len(lines) else [])
 
     def plot_saliency(self, path: str | Path) -> None:
         """Draw each layer's part of all weights and of all saliency, and how much of it may go.
@@ -500,107 +441,6 @@ def _sorted_out(reading: Reading, *, needs_moments: bool) -> tuple[list[Layer], 
         else:
             moved.append(layer)
     return moved, left_out
-
-
-def _first(layer: Layer) -> np.ndarray:
-    if layer.moments is None or layer.moments.first is None:
-        raise FlowGradError(
-            f"score='taylor' needs the mean gradient of {layer.name}, which its optimizer does not keep"
-        )
-    return layer.moments.first
-
-
-def _has_neurons(layer: Layer) -> bool:
-    owner = layer.weight.owner
-    return isinstance(owner, nn.Linear | nn.modules.conv._ConvNd) and layer.weight.own == "weight"
-
-
-def _ordered(score: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The score, with what has none below it in the order of its size."""
-    return np.where(score > 0, score, -1.0 / (1.0 + np.abs(size)))
-
-
-def _floor(share: float, count: int) -> int:
-    return min(count, max(1, math.ceil(share * count))) if share > 0 else 0
-
-
-def _weight_scores(layer: Layer, score: np.ndarray) -> np.ndarray:
-    """Of the weights, those of a padding row left out, shape (weights,)."""
-    real = layer.weight.counted()
-    return _ordered(score[real], layer.data[real])
-
-
-def _weight_mask(layer: Layer, keep: np.ndarray) -> LayerMask:
-    whole = np.ones(layer.data.shape, dtype=bool)
-    whole[layer.weight.counted()] = keep
-    return LayerMask(layer.name, layer.data.shape, whole)
-
-
-def _real_units(layer: Layer) -> np.ndarray:
-    """True but for a padding row, shape (units,)."""
-    return layer.weight.by_unit(layer.weight.counted())[:, 0]
-
-
-def _unit_scores(layer: Layer, score: np.ndarray) -> np.ndarray:
-    """Mean over the weights of each unit."""
-    real = _real_units(layer)
-    means = layer.weight.by_unit(score)[real].mean(axis=1)
-    return _ordered(means, np.linalg.norm(layer.weight.by_unit(layer.data)[real], axis=1))
-
-
-def _unit_masks(layers: Sequence[Layer], kept: Sequence[np.ndarray], *, biases: bool) -> list[LayerMask]:
-    masks = []
-    for layer, keep in zip(layers, kept, strict=True):
-        whole = np.ones(layer.weight.units, dtype=bool)
-        whole[_real_units(layer)] = keep
-        shape = [1] * layer.data.ndim
-        shape[layer.weight.axis] = -1
-        mask = np.broadcast_to(whole.reshape(shape), layer.data.shape).copy()
-        masks.append(LayerMask(layer.name, layer.data.shape, mask))
-        bias = layer.weight.owner._parameters.get("bias")
-        if biases and bias is not None and bias.shape == whole.shape:
-            masks.append(LayerMask(layer.name.removesuffix("weight") + "bias", whole.shape, whole))
-    return masks
-
-
-def _exposures(chosen: Sequence[Layer], trackers: Iterable[EmbeddingTracker]) -> dict[str, pd.DataFrame]:
-    found = {}
-    for tracker in trackers:
-        layer = next((one for one in chosen if one.weight.parameter is tracker.layer.weight), None)
-        if layer is not None:
-            found[layer.name] = tracker.row_table()[["exposures", "gradient_steps"]]
-    return found
-
-
-def _masked_values(layers: Sequence[Layer]) -> Callable[[PruningPlan], dict[str, np.ndarray]]:
-    values = {layer.name: layer.data for layer in layers}
-    owners = {layer.name.removesuffix("weight") + "bias": layer.weight.owner for layer in layers}
-
-    def of(plan: PruningPlan) -> dict[str, np.ndarray]:
-        changed = {}
-        for mask in plan.layers:
-            before = values.get(mask.name)
-            if before is None:
-                bias = owners[mask.name]._parameters["bias"]
-                assert bias is not None
-                before = bias.detach().float().cpu().numpy()
-            changed[mask.name] = np.where(mask.keep, before, np.float32(0))
-        return changed
-
-    return of
-
-
-def _zeroed_values(layers: Sequence[Layer]) -> Callable[[RowPlan], dict[str, np.ndarray]]:
-    values = {layer.name: layer.data for layer in layers}
-
-    def of(plan: RowPlan) -> dict[str, np.ndarray]:
-        changed = {}
-        for table in plan.tables:
-            changed[table.name] = values[table.name].copy()
-            changed[table.name][list(table.rows)] = 0
-        return changed
-
-    return of
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,0 +1,96 @@
+"""Layers rounded to each number of bits: what that changes, and what it takes to store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from flowgrad.analyzers.reading import Layer
+from flowgrad.compression.plans import LayerBits
+from flowgrad.measures import quantization as measures
+
+
+class Rounding:
+    """Some layers at some levels of bits; allocations are the place of each layer's level, shape (layers,)."""
+
+    def __init__(self, layers: Sequence[Layer], levels: tuple[int, ...], *, per_tensor: bool, fitted: bool) -> None:
+        """Round nothing yet.
+
+        Args:
+            layers: the tensors.
+            levels: bits, by falling number.
+            per_tensor: one scale a tensor; tables have one a row either way.
+            fitted: as of `flowgrad.measures.quantization.quantize`.
+        """
+        self.layers, self.levels = layers, levels
+        self._per_tensor, self._fitted = per_tensor, fitted
+        self._rounded: dict[tuple[str, int], measures.Quantized] = {}
+
+    def _axis(self, layer: Layer) -> int | None:
+        return None if self._per_tensor and not layer.weight.is_table else layer.weight.axis
+
+    def change(self, layer: Layer, bits: int) -> np.ndarray:
+        """What rounding adds to each weight, of the tensor's shape."""
+        if bits >= measures.FLOAT_BITS:
+            return np.zeros_like(layer.data)
+        key = (layer.name, bits)
+        if key not in self._rounded:  # codes are kept, a byte a weight: every score asks for them
+            self._rounded[key] = measures.quantize(layer.data, bits, self._axis(layer), fitted=self._fitted)
+        return self._rounded[key].values() - layer.data
+
+    def values(self, allocation: np.ndarray) -> dict[str, np.ndarray]:
+        """The weights then, by tensor."""
+        return {
+            layer.name: layer.data + self.change(layer, self.levels[at])
+            for layer, at in zip(self.layers, allocation, strict=True)
+        }
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """Bytes of each tensor at each level, shape (layers, levels)."""
+        found = [[self.bytes(layer, bits) for bits in self.levels] for layer in self.layers]
+        return np.array(found, dtype=int).reshape(len(self.layers), len(self.levels))
+
+    def bytes(self, layer: Layer, bits: int) -> int:
+        """Bytes of a tensor in so many bits; as it is at 32."""
+        if bits >= measures.FLOAT_BITS:
+            return layer.weight.parameter.nelement() * layer.weight.parameter.element_size()
+        axis = self._axis(layer)
+        return measures.storage_bytes(layer.data.size, bits, 1 if axis is None else layer.data.shape[axis])
+
+    def size(self, allocation: np.ndarray) -> int:
+        """Bytes of all tensors together."""
+        return int(self.sizes[np.arange(len(allocation)), allocation].sum())
+
+    def everywhere(self, bits: int) -> np.ndarray:
+        """The allocation of the same bits to all."""
+        return np.full(len(self.layers), self.levels.index(bits))
+
+    def plan(self, allocation: np.ndarray) -> tuple[LayerBits, ...]:
+        """The allocation as a plan has it."""
+        return tuple(
+            LayerBits(layer.name, layer.data.shape, self.levels[at], self._axis(layer), self._fitted)
+            for layer, at in zip(self.layers, allocation, strict=True)
+        )
+
+    def path(self, rises: np.ndarray, room: float) -> list[np.ndarray]:
+        """Allocations from the most bits to those that take `room` bytes at most, by `share_out`.
+
+        Args:
+            rises: of the loss, shape (layers, levels); a layer with a NaN is one that nothing is known of, and keeps
+                the most bits that all could have together, or the most of all where there is room.
+            room: bytes for these tensors; 0: down to the fewest bits.
+        """
+        unknown = ~np.isfinite(rises).all(axis=1)
+        known, sizes = np.where(unknown[:, None], 0, rises), self.sizes.astype(float)
+        sizes[unknown] = sizes[unknown][:, :1]
+        path = measures.share_out(known, sizes, room)
+        if unknown.any() and 0 < room < self.size(path[-1]):
+            fits = next(at for at in range(len(self.levels)) if self.sizes[:, at].sum() <= room)
+            sizes[unknown] = self.sizes[unknown][:, fits : fits + 1]
+            path = measures.share_out(known, sizes, room)
+            for allocation in path:
+                allocation[unknown] = fits
+        return path

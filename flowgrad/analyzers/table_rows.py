@@ -1,0 +1,66 @@
+"""Rows of embedding tables: how much each matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from flowgrad.analyzers.pruning_units import ordered
+from flowgrad.analyzers.reading import Layer
+from flowgrad.compression.plans import RowPlan
+from flowgrad.trackers.embedding import EmbeddingTracker
+
+ROW_SCORES = ("second_moment", "frequency", "norm")
+
+
+def row_scores(
+    score: str, layer: Layer, v: np.ndarray | None, exposures: pd.DataFrame | None, *, lazy: bool
+) -> np.ndarray:
+    """A score of each row of a table, shape (rows,); those of none by their norm, below 0.
+
+    Args:
+        score: one of `ROW_SCORES`.
+        layer: the table.
+        v: its second moment, for that score.
+        exposures: of its rows, and their gradient steps, where a tracker counted them.
+        lazy: whether v is over the steps that looked a row up (SparseAdam), and not over all.
+    """
+    norm = np.linalg.norm(layer.data.astype(np.float64), axis=1)
+    if score == "norm":
+        return norm
+    if score == "frequency":
+        assert exposures is not None
+        seen = exposures["exposures"].reindex(range(len(norm)), fill_value=0).to_numpy(dtype=float)
+        return ordered(seen, norm)
+    assert v is not None
+    found = np.sum(v.astype(np.float64) * np.square(layer.data, dtype=np.float64), axis=1)
+    if exposures is not None and lazy:
+        seen = exposures["gradient_steps"].reindex(range(len(norm)), fill_value=0).to_numpy(dtype=float)
+        found = found * np.nan_to_num(seen, nan=float(np.nanmean(seen)) if np.isfinite(seen).any() else 1.0)
+    return ordered(found, norm)
+
+
+def exposures_of(chosen: Sequence[Layer], trackers: Iterable[EmbeddingTracker]) -> dict[str, pd.DataFrame]:
+    """Exposures and gradient steps of the rows of tables that trackers watch, by tensor."""
+    found = {}
+    for tracker in trackers:
+        layer = next((one for one in chosen if one.weight.parameter is tracker.layer.weight), None)
+        if layer is not None:
+            found[layer.name] = tracker.row_table()[["exposures", "gradient_steps"]]
+    return found
+
+
+def zeroed_values(layers: Sequence[Layer]) -> Callable[[RowPlan], dict[str, np.ndarray]]:
+    """From a plan of these tables to the values that they have under it."""
+    values = {layer.name: layer.data for layer in layers}
+
+    def of(plan: RowPlan) -> dict[str, np.ndarray]:
+        changed = {}
+        for table in plan.tables:
+            changed[table.name] = values[table.name].copy()
+            changed[table.name][list(table.rows)] = 0
+        return changed
+
+    return of
