@@ -88,6 +88,8 @@ class FaultBenchmarkSettings(JobSettings):
     """Kinds of faults whose prescriptions are tried: `run`, `row`."""
     repair_faults: list[str] | None = None
     """Of these, by name; null: all."""
+    repair_settings: list[str] | None = None
+    """Settings whose prescriptions are tried; null: all."""
     repair_random: bool = MISSING
     """Whether random fixes are tried beside them."""
     least_cost: float = MISSING

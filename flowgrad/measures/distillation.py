@@ -40,7 +40,8 @@ MEASURES = (
     Measure("most_cka_gap", "cka", "Highest `cka_gap` of a layer."),
     Measure("least_drift", "ratio", "Lowest `drift_gap` of a layer."),
     Measure("least_snr", "ratio", "Lowest `snr_ratio` of a layer."),
-    Measure("median_snr", "ratio", "Median of `snr`."),
+    Measure("most_altered", "share", "Highest `altered` of a layer."),
+    Measure("median_altered", "share", "Median of `altered`."),
     Measure("most_noise", "share", "Highest `noise` of a layer."),
     Measure("most_kd_gradient", "log ratio", "Highest `kd_gradient` of a layer."),
     Measure("frozen", "flag", "1 where the layer's weights take no gradient, else 0.", per_row=True),
@@ -64,7 +65,17 @@ MEASURES = (
         per_row=True,
     ),
     Measure("snr", "ratio", "Squared mean of the gradients of some steps in a row over their variance.", per_row=True),
-    Measure("snr_ratio", "ratio", "`snr` over the median of the other layers'.", per_row=True),
+    Measure(
+        "snr_others", "ratio", "Median `snr` of the other layers of its kind (embeddings, or all else).", per_row=True
+    ),
+    Measure("snr_ratio", "ratio", "`snr` over `snr_others`.", per_row=True),
+    Measure(
+        "altered",
+        "share",
+        "Part of the gradient that the optimizer gets and the backward pass did not give: 1 less the squared cosine of "
+        "the two.",
+        per_row=True,
+    ),
     Measure(
         "drift",
         "exponent",
@@ -104,7 +115,7 @@ MEASURES = (
         "noise",
         "share",
         "Variance of the activations that two passes over the same inputs do not have in common, less that of what "
-        "goes in.",
+        "goes in; in evaluation mode or in training mode, whichever is more.",
         per_row=True,
     ),
     Measure("constant_units", "share", "Units that are the same for every probe example.", per_row=True),
@@ -181,15 +192,19 @@ def width_gaps(width: FloatArray, ratio: FloatArray, embeds: NDArray[np.bool_]) 
     >>> width_gaps(width, width / [64, 64, 64, 32, 10], np.array([True, True, False, False, False]))
     array([ 1.,  1.,  2.,  1., nan])
     """
-    return np.fmax(_beside_kind(width, embeds), _beside_kind(ratio, embeds))
+    inner = [np.append(values[:-1], math.nan) for values in (width, ratio)]
+    return np.fmax(*(values / medians_of_kind(values, embeds) for values in inner))
 
 
-def _beside_kind(values: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
-    inner = values.copy()
-    inner[-1:] = math.nan
-    found = over_others(inner)
+def medians_of_kind(values: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
+    """`medians_of_others` among embeddings, and among all else; of all layers where there is no other of the kind.
+
+    >>> medians_of_kind(np.array([1.0, 2.0, 8.0]), np.array([True, True, False]))
+    array([2. , 1. , 1.5])
+    """
+    found = medians_of_others(values)
     for kind in (embeds, ~embeds):
-        own = over_others(np.where(kind, inner, math.nan))
+        own = medians_of_others(np.where(kind, values, math.nan))
         found = np.where(kind & ~np.isnan(own), own, found)
     return found
 
@@ -238,11 +253,13 @@ def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         columns: `velocity`, `rate`, `snr`, `drift`, `width`, `width_ratio`, `embeds`, `cka`, `update`,
             `gradient_length` and `weights`, each of shape (layers,).
     """
+    snr_others = medians_of_kind(columns["snr"], columns["embeds"] > 0)
     return {
         "velocity_ratio": over_others(columns["velocity"]),
         "speed_ratio": speed_ratios(columns["update"], columns["gradient_length"], columns["weights"]),
         "rate_ratio": over_others(columns["rate"]),
-        "snr_ratio": over_others(columns["snr"]),
+        "snr_others": snr_others,
+        "snr_ratio": columns["snr"] / np.where(snr_others == 0, math.nan, snr_others),
         "drift_gap": columns["drift"] - medians_of_others(columns["drift"]),
         "width_gap": width_gaps(columns["width"], columns["width_ratio"], columns["embeds"] > 0),
         "cka_gap": medians_of_others(columns["cka"]) - columns["cka"],
@@ -271,7 +288,8 @@ def extremes(rows: Mapping[str, FloatArray]) -> dict[str, float]:
         "most_cka_gap": _most(rows["cka_gap"]),
         "least_drift": _least(rows["drift_gap"]),
         "least_snr": _least(rows["snr_ratio"]),
-        "median_snr": _median(rows["snr"]),
+        "most_altered": _most(rows["altered"]),
+        "median_altered": _median(rows["altered"]),
         "most_noise": _most(rows["noise"]),
         "most_kd_gradient": _most(rows["kd_gradient"]),
     }

@@ -117,6 +117,7 @@ class DistillationTracker(Tracker):
         self._attached = True
         self._hook = None if optimizer is None else optimizer.register_step_pre_hook(self._before_step)
         self._motion.before()
+        self._hooks = self._motion.listen()
 
     @property
     def pairs(self) -> dict[str, str]:
@@ -177,9 +178,9 @@ class DistillationTracker(Tracker):
     def observe(self, inputs: Any = None) -> None:
         """Run both models on a batch of inputs and compare them.
 
-        Both run in evaluation mode without gradients, the student twice, which should give the same twice; training
-        flags, buffers and random numbers are as before then. Of more than 256 examples 256 are compared, evenly spread
-        over the batch; of much fewer, R2 tells little.
+        Both run in evaluation mode without gradients, the student twice, which should give the same twice, and twice
+        in training mode; training flags, buffers and random numbers are as before then. Of more than 256 examples 256
+        are compared, evenly spread over the batch; of much fewer, R2 tells little.
 
         Args:
             inputs: a tensor, a tuple of arguments or a mapping of keyword arguments; `probe` if None.
@@ -193,9 +194,12 @@ class DistillationTracker(Tracker):
             raise ValueError(f"{self.name}: observe() needs inputs; give them here or as probe=")
         if not self._attached:
             return
-        first, again = respond(self._student, self._layers, inputs, self._forward, "student", passes=2)
+        first, again = respond(self._student, self._layers, inputs, self._forward, "student", 2)
+        trained = respond(self._student, self._layers, inputs, self._forward, "student", 2, training=True)
         (theirs,) = respond(self._teacher, self._teacher_layers, inputs, self._forward, "teacher")
-        self._comparison = compare(self._layers, self._teacher_layers, self._pairs, first, again, theirs)
+        self._comparison = compare(
+            self._layers, self._teacher_layers, self._pairs, first, theirs, [(first, again), trained]
+        )
 
     def layer_table(self) -> pd.DataFrame:
         """Per-row measures, a line a layer of the student, in the model's order; NaN where not known."""
@@ -345,10 +349,11 @@ class DistillationTracker(Tracker):
         self._comparison = None if state["comparison"] is None else Comparison.from_state(state["comparison"])
 
     def detach(self) -> None:
-        """Take the hook off the optimizer. What was measured stays readable."""
+        """Take the hooks off the optimizer and the weights. What was measured stays readable."""
         self._attached = False
-        if self._hook is not None:
-            self._hook.remove()
+        for hook in (self._hook, *self._hooks):
+            if hook is not None:
+                hook.remove()
 
 
 def _given(optimizer: Optimizer) -> dict[int, float]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from flowgrad.measures import representation
 from flowgrad.measures.embedding import effective_rank_of_gram
@@ -18,6 +19,8 @@ from flowgrad.trackers.distillation_probe import Response, Seen, examples, has_c
 
 FloatArray = NDArray[np.float64]
 
+_DETERMINISTIC = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag)
+"""Layers that give the same for the same inputs also while they train."""
 COLUMNS = (
     "width", "width_ratio", "too_narrow", "rank", "rank_ratio", "unexplained", "lost", "cka", "constant_units", "noise",
 )  # fmt: skip
@@ -63,8 +66,8 @@ def compare(
     theirs: Sequence[Layer],
     pairs: Mapping[str, str],
     student: Response,
-    again: Response,
     teacher: Response,
+    repeated: Sequence[Sequence[Response]],
 ) -> Comparison:
     """Compare two models' responses to one probe.
 
@@ -73,8 +76,8 @@ def compare(
         theirs: layers of the teacher.
         pairs: {student layer: teacher layer}.
         student: the student's response.
-        again: its response to the same inputs, once more.
         teacher: the teacher's response.
+        repeated: pairs of the student's responses to the same inputs, in evaluation mode and in training mode.
     """
     found = Comparison.unknown(len(ours), len(theirs))
     by_name = {layer.name: layer for layer in theirs}
@@ -87,7 +90,7 @@ def compare(
         if not _finite(seen):
             nonfinite += 1
             continue
-        own = _alone(layer, seen) | {"noise": _noise(layer, seen, again.layers.get(layer.name))}
+        own = _alone(layer, seen) | {"noise": _noise(layer, repeated)}
         partner = teacher.layers.get(pairs.get(layer.name, ""))
         if partner is not None and _finite(partner):
             own |= _beside(layer, seen, own, by_name[pairs[layer.name]], partner)
@@ -123,9 +126,18 @@ def _alone(layer: Layer, seen: Seen) -> dict[str, float]:
     }
 
 
-def _noise(layer: Layer, seen: Seen, again: Seen | None) -> float:
-    """What the layer adds to the difference between two passes over the same inputs."""
-    if again is None or not _finite(again):
+def _noise(layer: Layer, repeated: Sequence[Sequence[Response]]) -> float:
+    """What the layer adds to the difference between two passes over the same inputs, in the mode where that is more.
+
+    In training mode layers with dropout of their own (attention, recurrent ones) are left out: they are meant to.
+    """
+    modes = repeated if isinstance(layer.module, _DETERMINISTIC) else repeated[:1]
+    found = [_added(layer, *(response.layers.get(layer.name) for response in both)) for both in modes]
+    return max(found, key=lambda noise: -math.inf if math.isnan(noise) else noise)
+
+
+def _added(layer: Layer, seen: Seen | None, again: Seen | None) -> float:
+    if seen is None or again is None or not (_finite(seen) and _finite(again)):
         return math.nan
     coming = 0.0 if layer.embeds else representation.noise_share(examples(seen.inputs), examples(again.inputs))
     return representation.noise_share(examples(seen.outputs), examples(again.outputs)) - coming

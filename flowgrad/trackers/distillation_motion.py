@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from flowgrad.measures import distillation as measures
 from flowgrad.trackers.distillation_layers import Layer
@@ -24,7 +26,7 @@ LAST = 3
 """Looks that tell whether a layer is alive now."""
 
 
-_LISTS = ("figures", "windows")
+_LISTS = ("figures", "windows", "alterations")
 _COPIES = ("before", "anchor", "sum")
 _NUMBERS = ("next", "spacing", "anchored", "inside")
 
@@ -42,6 +44,10 @@ class Motion:
         """One a look: squared lengths of weights, update and gradient, shape (3, layers)."""
         self._windows: list[torch.Tensor] = []
         """One a window: see `_close`; shape (5, layers)."""
+        self._alterations: list[torch.Tensor] = []
+        """One a look with gradients of which it is known how they were computed: see `note_gradients`; (layers,)."""
+        self._computed: dict[int, torch.Tensor] = {}
+        """Place of a weight -> its gradient as the last backward pass left it, before a step that is looked at."""
         self._next, self._spacing = 1, SPACING
         self._before: list[torch.Tensor] | None = None
         """Weights before the step that is looked at."""
@@ -82,10 +88,32 @@ class Motion:
         self._before = self._gradient = None
         self._next = step + self._spacing
 
+    def listen(self) -> list[RemovableHandle]:
+        """Hear of gradients as the backward pass leaves them, where `before` has said that they matter; the result
+        takes the hooks off.
+        """
+        places = [place for place, weight in enumerate(self._weights) if weight.requires_grad and weight.is_leaf]
+        return [self._weights[place].register_post_accumulate_grad_hook(partial(self._hear, place)) for place in places]
+
+    def _hear(self, place: int, weight: torch.Tensor) -> None:
+        if self._before is not None and weight.grad is not None:
+            self._computed[place] = weight.grad.detach().clone()
+
     def note_gradients(self) -> None:
-        """Note the gradients of the step that is due, as they stand."""
+        """Note the gradients of the step that is due, as they stand, and how far they are from what was computed: 1
+        less the squared cosine, which clipping and loss scaling leave at 0.
+        """
         found = [_dense(weight) for weight in self._weights]
         self._gradient = self._by_layer(found)
+        if self._computed:
+            computed = [
+                self._computed[place].to_dense() if place in self._computed else torch.zeros_like(gradient)
+                for place, gradient in enumerate(found)
+            ]
+            products = torch.stack([(a * b).sum().float() for a, b in zip(computed, found, strict=True)])
+            both = self._gradient.new_zeros(len(self._counts)).index_add_(0, self._owner, products.to(self._device))
+            self._alterations.append(1 - both.square() / (self._by_layer(computed) * self._gradient))
+            self._computed = {}
         self._inside += 1
         if self._sum is None:
             self._sum = [gradient.clone() for gradient in found]
@@ -124,12 +152,13 @@ class Motion:
 
     def table(self) -> dict[str, FloatArray]:
         """Per layer, shape (layers,): `weights` (their number), `update` and `gradient_length` (mean lengths),
-        `velocity` and `gradient` (over the weights' length), `snr`, `drift`; NaN where not known yet.
+        `velocity` and `gradient` (over the weights' length), `snr`, `drift`, `altered`; NaN where not known yet.
         """
         unknown = np.full(len(self._counts), math.nan)
-        names = ("update", "gradient_length", "velocity", "gradient", "snr", "drift")
+        names = ("update", "gradient_length", "velocity", "gradient", "snr", "drift", "altered")
         found = {"weights": self._counts, **{name: unknown.copy() for name in names}}
         if self._figures:
+            found["altered"] = self._altered()
             weight, update, gradient = np.sqrt(_array(self._figures)).transpose(1, 0, 2)
             found |= {
                 "update": update.mean(axis=0),
@@ -144,6 +173,16 @@ class Motion:
                 "drift": measures.drift(net, update, steps).mean(axis=0),
             }
         return found
+
+    def _altered(self) -> FloatArray:
+        """Mean over the looks; NaN for a layer without gradients."""
+        if not self._alterations:
+            return np.full(len(self._counts), math.nan)
+        found = _array(self._alterations)
+        known = np.isfinite(found)
+        total = np.where(known, found, 0.0).sum(axis=0)
+        counts = known.sum(axis=0)
+        return np.clip(total / np.where(counts == 0, math.nan, counts), 0.0, 1.0)
 
     def alive(self) -> dict[str, float]:
         """Layers that moved, had a gradient other than 0, and are not finite, in the last `LAST` looks."""

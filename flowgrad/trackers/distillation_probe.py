@@ -44,9 +44,16 @@ class Response:
 
 
 def respond(
-    model: nn.Module, layers: Sequence[Layer], inputs: Any, forward: Forward | None, whose: str, passes: int = 1
+    model: nn.Module,
+    layers: Sequence[Layer],
+    inputs: Any,
+    forward: Forward | None,
+    whose: str,
+    passes: int = 1,
+    *,
+    training: bool = False,
 ) -> list[Response]:
-    """Run the model on the inputs in evaluation mode and look at its layers.
+    """Run the model on the inputs and look at its layers.
 
     Args:
         model: not trained, not changed: see `undisturbed`.
@@ -55,12 +62,13 @@ def respond(
         forward: called as `forward(model, inputs)` instead.
         whose: `student` or `teacher`, for messages.
         passes: how often it is run.
+        training: in training mode instead of evaluation mode.
 
     Raises:
         TypeError: the model does not take these inputs, or gives no tensor.
     """
     found = []
-    with undisturbed(model):
+    with undisturbed(model, training):
         for _ in range(passes):
             seen: dict[str, Seen] = {layer.name: Seen() for layer in layers}
             with _captured(layers, seen):
@@ -130,9 +138,9 @@ class _Catch:
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients inside; outside, training flags, buffers and global random numbers are as they
-    were, also after an error.
+def undisturbed(model: nn.Module, training: bool = False) -> Iterator[None]:
+    """Evaluation mode (or training mode) without gradients inside; outside, training flags, buffers and global random
+    numbers are as they were, also after an error.
     """
     flags = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in model.buffers()]
@@ -141,14 +149,15 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     try:
         with torch.random.fork_rng([index for index in devices if index is not None]), torch.no_grad():
             for module, _ in flags:
-                module.training = False
+                module.training = training
             yield
     finally:
         for module, training in flags:
             module.training = training
         with torch.no_grad():
             for buffer, version, content in buffers:
-                if buffer._version != version:
+                # Batch normalisation in training mode moves its statistics without a new version.
+                if training or buffer._version != version:
                     buffer.copy_(content)
         np.random.set_state(numpy_state)  # noqa: NPY002
         random.setstate(python_state)

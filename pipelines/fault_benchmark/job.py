@@ -133,6 +133,7 @@ def _repair(
     diagnosed = list(job.seeds)[: job.repair_seeds]
     tried = trials(
         planned, found, book, kinds=job.repair_kinds, seeds=diagnosed, faults=job.repair_faults,
+        settings=job.repair_settings,
         random=job.repair_random, ground=ground, data=data,
     )  # fmt: skip
     seeds = list(config.seeds.test)

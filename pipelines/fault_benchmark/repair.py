@@ -52,6 +52,7 @@ def trials(
     kinds: Sequence[str],
     seeds: Sequence[int],
     faults: Sequence[str] | None = None,
+    settings: Sequence[str] | None = None,
     random: bool,
     ground: Ground,
     data: Datasets,
@@ -65,13 +66,14 @@ def trials(
         kinds: kinds of faults: `run`, `row`.
         seeds: diagnosis seeds.
         faults: names of faults; None: all.
+        settings: names of settings; None: all.
         random: whether a random fix is tried too.
         ground: what is trained.
         data: what it is trained on.
     """
     chosen = []
     for case, seen in zip(cases, found, strict=True):
-        if faults is not None and case.fault not in faults:
+        if faults is not None and case.fault not in faults or settings is not None and case.setting not in settings:
             continue
         if case.kind not in kinds or case.seed not in seeds or all(book[rule].fix is None for rule in case.rules):
             continue
