@@ -69,7 +69,7 @@ TORCH = {
         )
     ),
     *(f"analyzers/{name}.py" for name in ("calibration", "pruning_units", "reading", "saliency", "second_moment")),
-    *(f"compression/{name}.py" for name in ("applying", "storage", "torchao_layers", "weights")),
+    *(f"compression/{name}.py" for name in ("applying", "measuring", "storage", "torchao_layers", "weights")),
 }
 XGBOOST = {"analyzers/scores.py", "trackers/xgboost_callback.py"}
 CATBOOST = {"trackers/catboost_callback.py", "trackers/catboost_trees.py"}

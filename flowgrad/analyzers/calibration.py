@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from flowgrad.compression.applying import set_values
 from flowgrad.errors import FlowGradError
@@ -100,7 +101,7 @@ class Bench:
         for parameter in parameters:
             parameter.requires_grad_(True)
         sums = [torch.zeros_like(p, dtype=torch.float32, requires_grad=False) for p in parameters]
-        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):  # its RNNs refuse in evaluation mode
+        with torch.enable_grad(), _plain_kernels():
             for batch in self._calibration.batches:
                 gradients = torch.autograd.grad(self._loss(batch), parameters, allow_unused=True)
                 for total, gradient in zip(sums, gradients, strict=True):
@@ -130,7 +131,7 @@ class Bench:
 
     def _quadratic(self, name: str, values: torch.Tensor, tangent: torch.Tensor, batch: Any) -> float:
         asked = _Asked(self.model, self._calibration.outputs)
-        with torch.no_grad(), forward_ad.dual_level(), torch.backends.cudnn.flags(enabled=False):
+        with torch.no_grad(), forward_ad.dual_level(), _plain_kernels():
             dual = forward_ad.make_dual(values, tangent)
             out = torch.func.functional_call(asked, {f"model.{self._paths[name]}": dual}, (batch,))
             primal, moved = forward_ad.unpack_dual(out)
@@ -176,6 +177,23 @@ class _Asked(nn.Module):
     def forward(self, batch: Any) -> torch.Tensor:
         """What the loss is a function of."""
         return self._outputs(self.model, batch)
+
+
+@contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """Without those of cuDNN, whose RNNs have no backward pass in evaluation mode, and those of oneDNN and of fused
+    attention, which have no forward-mode derivative.
+    """
+    onednn, fused = torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
+    # `mkldnn.flags` sets its TF32 too, and warns where there is none.
+    torch.backends.mkldnn.set_flags(_enabled=False, _fp32_precision=None)
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.backends.cudnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=onednn, _fp32_precision=None)
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def relative_rise(after: np.ndarray, before: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """Compression done: recipes, what applies them to a model, and a packed file of the result. Needs torch."""
 
 from flowgrad.compression.applying import Compressed, apply_recipe, make_permanent
+from flowgrad.compression.measuring import latency, saved_size
 from flowgrad.compression.plans import LayerBits, LayerMask, PruningPlan, QuantizationPlan, RowPlan, TableRows
 from flowgrad.compression.recipe import Recipe
 from flowgrad.compression.storage import read_packed, write_packed
@@ -15,7 +16,9 @@ __all__ = [
     "RowPlan",
     "TableRows",
     "apply_recipe",
+    "latency",
     "make_permanent",
     "read_packed",
+    "saved_size",
     "write_packed",
 ]

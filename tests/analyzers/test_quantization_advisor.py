@@ -126,6 +126,32 @@ def test_measured_and_fisher(tracker, calibrated):
     assert calibrated.sensitivity("measured").loc["2.weight", 2] == pytest.approx(mean_loss(model) - before, abs=1e-6)
 
 
+def test_gauss_newton_of_recurrent_layers_and_attention():
+    """Their fast kernels have no forward-mode derivative; what is set aside for it is there again afterwards."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.LSTM(3, 4, batch_first=True)
+            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+            self.out = nn.Linear(4, 2)
+
+        def forward(self, x):
+            seen, _ = self.rnn(x.view(-1, 4, 3))
+            return self.out(self.attention(seen, seen, seen, need_weights=False)[0][:, -1])
+
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    trained(model, optimizer, epochs=2)
+    before = (torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled())
+    advisor = QuantizationAdvisor(model, optimizer, calibration=Calibration.of_pairs(pairs(), CRITERION))
+    found = advisor.sensitivity("gauss_newton")
+    assert (found.to_numpy() > 0).all()
+    assert set(found.index) >= {"rnn.weight_hh_l0", "attention.in_proj_weight", "attention.out_proj.weight"}
+    assert before == (torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled())
+
+
 def test_a_model_without_forward_derivatives_does_without_gauss_newton():
     class Stop(torch.autograd.Function):
         @staticmethod

@@ -359,6 +359,15 @@ def test_frozen_and_forgotten_layers_are_left_out():
     assert "layers_left_out" in {f.type.lower() for f in found.findings()}
 
 
+def test_a_model_that_is_frozen_whole_has_a_report():
+    model = network().requires_grad_(False)
+    found = SaliencyAnalyzer(model, calibration=calibration())
+    assert found.summary()["layers"] == 0
+    assert [f.rule_id for f in found.findings()] == ["saliency_left_out"]
+    with pytest.raises(FlowGradError, match="no tensor can be pruned"):
+        found.pruning_plan(0.5)
+
+
 def test_shared_weights_count_once():
     model = nn.Sequential(nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 12), nn.Linear(12, 2))
     model[2].weight = model[0].weight

@@ -17,8 +17,10 @@ from flowgrad.compression import (
     RowPlan,
     TableRows,
     apply_recipe,
+    latency,
     make_permanent,
     read_packed,
+    saved_size,
     write_packed,
 )
 from flowgrad.compression.weights import weights_of
@@ -230,6 +232,17 @@ def test_the_size_of_a_file_is_what_the_plan_says(tmp_path):
             assert found == pytest.approx(codes + kept, abs=700)
     sparse = apply_recipe(model, pruning(model, every=2)).model
     assert write_packed(sparse, tmp_path / "sparse") < 0.6 * dense
+
+
+def test_what_a_model_takes():
+    model = nn.Sequential(nn.Linear(64, 64))
+    assert saved_size(model) == pytest.approx(4 * (64 * 64 + 64), abs=2500)
+    seen = []
+    seconds = latency(lambda: seen.append(model(torch.ones(2, 64)).requires_grad), repeats=4, warm_up=2)
+    assert seconds > 0
+    assert seen == [False] * 6
+    with pytest.raises(FlowGradError, match="repeats=0: must be 1 or more"):
+        latency(model, repeats=0)
 
 
 def test_packed_files_that_cannot_be_read(tmp_path):
