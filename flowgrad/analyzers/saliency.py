@@ -39,6 +39,7 @@ from flowgrad.trackers.embedding import EmbeddingTracker
 from flowgrad.trackers.squared_gradients import SquaredGradients
 
 STRUCTURES = ("rows", "neurons")
+_ON_BATCHES = ("gauss_newton", "measured")
 _CANDIDATES = ("second_moment", "obd", "magnitude")
 """Scores that are tried where a calibration chooses; the first wins unless another is clearly better."""
 
@@ -177,6 +178,46 @@ class SaliencyAnalyzer(Subject):
         chosen = self._prunable(structured, exclude)
         make = partial(self._plan, chosen=chosen, sparsity=sparsity, structured=structured, least_kept=least_kept)
         return self._best(make, score, _CANDIDATES, masked_values(self._moved))
+
+    def pruning_sensitivity(
+        self, score: str = "obd", *, shares: Sequence[float] = (0.5, 0.8, 0.9), by: str = "magnitude"
+    ) -> pd.DataFrame:
+        """What pruning each tensor alone does to the loss, by a score: a line a tensor, a column a share.
+
+        Args:
+            score: as of `weight_saliency`: the sum over the weights that go, which foretells the rise of the loss
+                (`obd`, `fisher`: in its units but for a factor; others by rank). `gauss_newton`: the quadratic form of
+                the change, and `measured`: the rise of the loss, both on the calibration batches.
+            shares: of the tensor's weights that go, from 0 to below 1.
+            by: the score whose least weights go.
+
+        Raises:
+            FlowGradError: a share outside [0, 1), an unknown score, one that needs what was not given, or weights that
+                are not finite.
+        """
+        for share in shares:
+            _check_share("shares", share)
+        self._reading.check_finite("the sensitivity")
+        if score not in (*SCORES, *_ON_BATCHES):
+            raise FlowGradError(f"score={score!r} is unknown{did_you_mean(score, (*SCORES, *_ON_BATCHES))}")
+        lines = []
+        for i, layer in enumerate(self._moved):
+            order = self._order(by, [i], None, 0.0)
+            gone = [
+                ~weight_mask(layer, *measures.keep_after(order, round(share * layer.entries))).keep for share in shares
+            ]
+            lines.append([self._pruned_alone(score, i, mask) for mask in gone])
+        names = pd.Index([layer.name for layer in self._moved], name="layer")
+        return pd.DataFrame(lines, index=names, columns=pd.Index(shares, name="share"), dtype=float)
+
+    def _pruned_alone(self, score: str, place: int, gone: np.ndarray) -> float:
+        layer = self._moved[place]
+        if score == "measured":
+            after = self._bench.losses({layer.name: np.where(gone, np.float32(0), layer.data)})
+            return float(np.mean(after) - np.mean(self._losses))
+        if score == "gauss_newton":
+            return self._bench.gauss_newton(layer.name, np.where(gone, -layer.data, np.float32(0)))
+        return float(self._scores.of(score)[place][gone].sum(dtype=np.float64))
 
     def _plan(
         self, score: str, chosen: Sequence[int], sparsity: float, structured: str | None, least_kept: float

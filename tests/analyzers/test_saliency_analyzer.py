@@ -242,6 +242,22 @@ def test_nothing_is_changed_by_looking(tracker):
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_sensitivity_of_one_layer_pruned_alone(tracker, calibrated):
+    found = {s: calibrated.pruning_sensitivity(s) for s in ("obd", "measured", "gauss_newton", "magnitude")}
+    assert list(found["obd"].columns) == [0.5, 0.8, 0.9]
+    weights = tracker.model[2].weight.detach()
+    gone = weights.abs() <= weights.abs().flatten().sort().values[int(0.5 * weights.numel()) - 1]
+    assert found["magnitude"].loc["2.weight", 0.5] == pytest.approx(float(weights.abs()[gone].sum()), rel=1e-4)
+    obd = torch.from_numpy(calibrated.weight_saliency("obd")["2.weight"])
+    assert found["obd"].loc["2.weight", 0.5] == pytest.approx(float(obd[gone].sum()), rel=1e-4)
+    plan = calibrated.pruning_plan(0.5, score="magnitude", exclude=["0.weight", "4.weight"], least_kept=0)
+    before = calibrated.measurements().scalars["calibration_loss"]
+    assert found["measured"].loc["2.weight", 0.5] == pytest.approx(plan.calibration_rise * before, rel=1e-3)
+    assert (found["gauss_newton"].to_numpy() > 0).all()
+    with pytest.raises(FlowGradError, match="score='odb' is unknown; did you mean 'obd'"):
+        calibrated.pruning_sensitivity("odb")
+
+
 # --- rows of tables --------------------------------------------------------------------------------------------------
 
 
