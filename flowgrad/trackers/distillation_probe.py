@@ -139,8 +139,8 @@ class _Catch:
 
 @contextmanager
 def undisturbed(model: nn.Module, training: bool = False) -> Iterator[None]:
-    """Evaluation mode (or training mode) without gradients inside; outside, training flags, buffers and global random
-    numbers are as they were, also after an error.
+    """Evaluation mode without gradients inside, or training mode of all but modules with buffers; outside, training
+    flags, buffers and global random numbers are as they were, also after an error.
     """
     flags = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in model.buffers()]
@@ -149,15 +149,15 @@ def undisturbed(model: nn.Module, training: bool = False) -> Iterator[None]:
     try:
         with torch.random.fork_rng([index for index in devices if index is not None]), torch.no_grad():
             for module, _ in flags:
-                module.training = training
+                # Batch normalisation and its like would move their buffers, and without a trace in their version.
+                module.training = training and not module._buffers
             yield
     finally:
         for module, training in flags:
             module.training = training
         with torch.no_grad():
             for buffer, version, content in buffers:
-                # Batch normalisation in training mode moves its statistics without a new version.
-                if training or buffer._version != version:
+                if buffer._version != version:
                     buffer.copy_(content)
         np.random.set_state(numpy_state)  # noqa: NPY002
         random.setstate(python_state)

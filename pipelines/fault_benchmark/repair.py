@@ -73,7 +73,7 @@ def trials(
     """
     chosen = []
     for case, seen in zip(cases, found, strict=True):
-        if faults is not None and case.fault not in faults or settings is not None and case.setting not in settings:
+        if not (_asked(case.fault, faults) and _asked(case.setting, settings)):
             continue
         if case.kind not in kinds or case.seed not in seeds or all(book[rule].fix is None for rule in case.rules):
             continue
@@ -86,6 +86,10 @@ def trials(
         detected = bool(set(seen.acting) & set(case.rules))
         chosen.append(Trial(case, detected, arms, seen.acting, seen.prescription, drawn))
     return chosen
+
+
+def _asked(name: str, only: Sequence[str] | None) -> bool:
+    return only is None or name in only
 
 
 def _random_fix(case: Case, book: RuleBook, ground: Ground, data: Datasets) -> tuple[str, ...]:
