@@ -226,4 +226,5 @@ def _array(tensors: Sequence[torch.Tensor]) -> FloatArray:
 
 
 def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    return part / np.where(whole == 0, math.nan, whole)
+    with np.errstate(invalid="ignore"):  # of weights that diverged, inf / inf
+        return part / np.where(whole == 0, math.nan, whole)
