@@ -25,7 +25,7 @@ def test_rounding_is_to_the_nearest(weights, bits, axis):
     most = 2 ** (bits - 1) - 1
     others = None if axis is None else tuple(k for k in range(weights.ndim) if k != axis)
     largest = np.abs(weights).max(axis=others, keepdims=True)
-    tiny = np.abs(weights).max() * 1e-7 * most  # a scale that is too small a share of the largest is lost
+    tiny = np.abs(weights).max() * 2.0**-14  # a channel with a scale below that share of the largest is lost
     assert (np.abs(error) <= largest * (0.5 / most + 2e-3) + tiny).all()
 
 
@@ -54,6 +54,15 @@ def test_rounding_twice_is_rounding_once(weights, bits, axis, fitted):
     twice = quantization.quantize(once.values(), bits, axis, fitted=fitted)
     np.testing.assert_array_equal(once.codes, twice.codes)
     np.testing.assert_array_equal(once.values(), twice.values())
+
+
+def test_channels_of_very_different_sizes_repeat():
+    """A scale in the range where half-precision numbers lose digits came out another when it was stored again."""
+    for power in range(0, 30):
+        weights = np.array([[100.0, 3.0], [100.0 * 0.7 * 2.0**-power, 3e-9]], dtype=np.float32)
+        for bits in (2, 4, 8):
+            once = quantization.quantize(weights, bits)
+            np.testing.assert_array_equal(once.values(), quantization.quantize(once.values(), bits).values())
 
 
 @given(WEIGHTS, BITS)
