@@ -462,7 +462,7 @@ class StudentSettings(ModelSettings):
     dim: int | None = None
     """Columns of the embeddings; null: inputs are features."""
     widened_layers: dict[str, list[str]] = MISSING
-    """Tracker -> layers that are as wide as the median of the others of their kind, and at least twice what they were."""
+    """Tracker -> layers made as wide as the median of the others of their kind, and at least twice what they were."""
 
 
 @dataclass
