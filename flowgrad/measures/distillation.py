@@ -29,6 +29,7 @@ MEASURES = (
     Measure("frozen_layers", "count", "Layers whose weights take no gradient (`requires_grad` is False)."),
     Measure("left_out_layers", "count", "Layers that take gradients and that the optimizer was not given."),
     Measure("least_speed", "ratio", "Lowest `speed_ratio` of a layer that is neither frozen nor left out."),
+    Measure("most_overspeed", "ratio", "Highest `overspeed` of a layer."),
     Measure("least_velocity", "ratio", "Lowest `velocity_ratio` of such a layer."),
     Measure("least_rate", "ratio", "Lowest `rate_ratio` of a layer."),
     Measure("most_lost", "r2", "Highest `lost` of a layer."),
@@ -41,7 +42,7 @@ MEASURES = (
     Measure("least_drift", "ratio", "Lowest `drift_gap` of a layer."),
     Measure("least_snr", "ratio", "Lowest `snr_ratio` of a layer."),
     Measure("most_altered", "share", "Highest `altered` of a layer."),
-    Measure("median_altered", "share", "Median of `altered`."),
+    Measure("least_altered", "share", "Lowest `altered` of a layer."),
     Measure("most_noise", "share", "Highest `noise` of a layer."),
     Measure("most_kd_gradient", "log ratio", "Highest `kd_gradient` of a layer."),
     Measure("frozen", "flag", "1 where the layer's weights take no gradient, else 0.", per_row=True),
@@ -53,6 +54,13 @@ MEASURES = (
         "speed_ratio",
         "ratio",
         "The larger of two: update per weight, and update over gradient, each over the median of the other layers'.",
+        per_row=True,
+    ),
+    Measure(
+        "overspeed",
+        "ratio",
+        "The smaller of the same two: above 1 where a layer moves faster than both its gradient and its number of "
+        "weights account for.",
         per_row=True,
     ),
     Measure("rate_ratio", "ratio", "Learning rate over the median of the other layers'.", per_row=True),
@@ -88,8 +96,8 @@ MEASURES = (
     Measure(
         "width_gap",
         "ratio",
-        "`width_ratio` over the median of the other layers of its kind (embeddings, or all else), or `width` over that "
-        "of theirs if that is larger; the last layer, which gives the outputs, has none.",
+        "`width` over the median of the other layers of its kind (embeddings, or all else), or over the outputs' where "
+        "it is alone; the last layer, which gives them, has none.",
         per_row=True,
     ),
     Measure(
@@ -152,13 +160,14 @@ def over_others(values: FloatArray) -> FloatArray:
     return values / np.where(medians == 0, math.nan, medians)
 
 
-def speed_ratios(update: FloatArray, gradient: FloatArray, weights: FloatArray) -> FloatArray:
-    """How fast the optimizer moves each layer beside the others, shape (layers,).
+def speed_ratios(update: FloatArray, gradient: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """How fast the optimizer moves each layer beside the others: the larger and the smaller of two, shape (layers,).
 
-    The larger of two ratios to the median of the other layers, because optimizers have two ways: Adam and its kind
-    move every weight by about the learning rate, whatever the gradient, so that the root mean square of the updates is
-    alike in all layers; SGD moves in proportion to the gradient, so that update over gradient is. A layer whose rate
-    is a tenth of the others' has a tenth in both; an honest small gradient, or few inputs, lowers at most one.
+    Ratios to the median of the other layers; two, because optimizers have two ways: Adam and its kind move every weight
+    by about the learning rate, whatever the gradient, so that the root mean square of the updates is alike in all
+    layers; SGD moves in proportion to the gradient, so that update over gradient is. A layer whose rate is a tenth of
+    the others' has a tenth in both; an honest small gradient, or few inputs, lowers at most one. What moves weights
+    beside the optimizer raises both; an honest large gradient raises at most one.
 
     Args:
         update: mean length of an update, shape (layers,).
@@ -166,34 +175,38 @@ def speed_ratios(update: FloatArray, gradient: FloatArray, weights: FloatArray) 
         weights: number of weights, shape (layers,).
 
     >>> update, weights = np.array([0.1, 1.0, 1.0]), np.array([1.0, 1.0, 1.0])
-    >>> float(speed_ratios(update, np.array([1.0, 1.0, 10.0]), weights)[0].round(3))
-    0.182
+    >>> larger, smaller = speed_ratios(update, np.array([1.0, 1.0, 10.0]), weights)
+    >>> float(larger[0].round(3)), float(smaller[0].round(3))
+    (0.182, 0.1)
     """
-    per_weight = over_others(update / np.sqrt(weights))
-    response = over_others(update / np.where(gradient == 0, math.nan, gradient))
-    return np.fmax(per_weight, response)
+    moving = update > 0  # a frozen layer says nothing of how fast the others should be
+    per_weight = update / np.sqrt(weights)
+    response = update / np.where(gradient == 0, math.nan, gradient)
+    per_weight, response = (
+        values / medians_of_others(np.where(moving, values, math.nan)) for values in (per_weight, response)
+    )
+    return np.fmax(per_weight, response), np.fmin(per_weight, response)
 
 
-def width_gaps(width: FloatArray, ratio: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
-    """How wide each layer is beside the others, shape (layers,): the larger of two, for a teacher may taper and its
-    student not, or the other way round.
+def width_gaps(width: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
+    """Each layer's width over the median of the other layers of its kind, shape (layers,); of all other layers, where
+    there is none, and over that of the outputs, where it is the only one.
 
-    One is the width, the other the width over that of the teacher's layer; either over the median of the other layers
-    of its kind, of all other layers where there is none. Embeddings are a kind of their own: a student of an eighth of
-    the columns may well keep all of its teacher's hidden units. The last layer is NaN, and no layer is set beside it:
-    its width is that of the outputs.
+    Embeddings are a kind of their own. The last layer is NaN, and no layer is set beside it: its width is that of the
+    outputs. The teacher's widths are no measure: it may taper, and its student not.
 
     Args:
         width: units, shape (layers,), in the model's order.
-        ratio: width over that of the teacher's layer.
         embeds: whether each looks up rows.
 
-    >>> width = np.array([8.0, 8.0, 64.0, 32.0, 10.0])
-    >>> width_gaps(width, width / [64, 64, 64, 32, 10], np.array([True, True, False, False, False]))
-    array([ 1.,  1.,  2.,  1., nan])
+    >>> width_gaps(np.array([8.0, 8.0, 64.0, 2.0, 10.0]), np.array([True, True, False, False, False])).tolist()
+    [1.0, 1.0, 32.0, 0.03125, nan]
+    >>> width_gaps(np.array([2.0, 10.0]), np.array([False, False]))
+    array([0.2, nan])
     """
-    inner = [np.append(values[:-1], math.nan) for values in (width, ratio)]
-    return np.fmax(*(values / medians_of_kind(values, embeds) for values in inner))
+    inner = np.append(width[:-1], math.nan)
+    medians = medians_of_kind(inner, embeds)
+    return inner / np.where(np.isnan(medians), width[-1], medians)
 
 
 def medians_of_kind(values: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
@@ -253,15 +266,17 @@ def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         columns: `velocity`, `rate`, `snr`, `drift`, `width`, `width_ratio`, `embeds`, `cka`, `update`,
             `gradient_length` and `weights`, each of shape (layers,).
     """
+    speed, overspeed = speed_ratios(columns["update"], columns["gradient_length"], columns["weights"])
     snr_others = medians_of_kind(columns["snr"], columns["embeds"] > 0)
     return {
         "velocity_ratio": over_others(columns["velocity"]),
-        "speed_ratio": speed_ratios(columns["update"], columns["gradient_length"], columns["weights"]),
+        "speed_ratio": speed,
+        "overspeed": overspeed,
         "rate_ratio": over_others(columns["rate"]),
         "snr_others": snr_others,
         "snr_ratio": columns["snr"] / np.where(snr_others == 0, math.nan, snr_others),
         "drift_gap": columns["drift"] - medians_of_others(columns["drift"]),
-        "width_gap": width_gaps(columns["width"], columns["width_ratio"], columns["embeds"] > 0),
+        "width_gap": width_gaps(columns["width"], columns["embeds"] > 0),
         "cka_gap": medians_of_others(columns["cka"]) - columns["cka"],
     }
 
@@ -277,6 +292,7 @@ def extremes(rows: Mapping[str, FloatArray]) -> dict[str, float]:
         "frozen_layers": float(rows["frozen"].sum()),
         "left_out_layers": float(rows["left_out"].sum()),
         "least_speed": _least(rows["speed_ratio"][trained]),
+        "most_overspeed": _most(rows["overspeed"]),
         "least_velocity": _least(rows["velocity_ratio"][trained]),
         "least_rate": _least(rows["rate_ratio"]),
         "most_lost": _most(rows["lost"]),
@@ -289,7 +305,7 @@ def extremes(rows: Mapping[str, FloatArray]) -> dict[str, float]:
         "least_drift": _least(rows["drift_gap"]),
         "least_snr": _least(rows["snr_ratio"]),
         "most_altered": _most(rows["altered"]),
-        "median_altered": _median(rows["altered"]),
+        "least_altered": _least(rows["altered"]),
         "most_noise": _most(rows["noise"]),
         "most_kd_gradient": _most(rows["kd_gradient"]),
     }

@@ -140,14 +140,39 @@ def test_what_was_altered_goes_into_a_checkpoint():
     assert np.array_equal(other.layer_table()["altered"], tracker.layer_table()["altered"])
 
 
-def test_a_teacher_that_tapers_makes_no_layer_of_an_even_student_narrow():
+def test_widths_are_set_beside_layers_of_the_same_kind_and_a_lone_one_beside_the_outputs():
     none = np.zeros(4, dtype=bool)
-    width = np.array([32.0, 32.0, 32.0, 10.0])
-    assert width_gaps(width, width / [256, 128, 64, 10], none)[:3].min() == 1
-    width = np.array([48.0, 24.0, 12.0, 10.0])
-    assert width_gaps(width, width / [96, 48, 24, 10], none)[:3].min() == 1
-    width = np.array([32.0, 2.0, 32.0, 10.0])
-    assert width_gaps(width, width / [128, 128, 128, 10], none)[1] == 2 / 32
+    assert width_gaps(np.array([32.0, 32.0, 32.0, 10.0]), none)[:3].tolist() == [1, 1, 1]
+    assert width_gaps(np.array([32.0, 2.0, 32.0, 10.0]), none)[1] == 2 / 32
+    tables = np.array([True, True, False, False])
+    assert width_gaps(np.array([8.0, 1.0, 64.0, 1.0]), tables)[:3].tolist() == [8, 1 / 8, 64 / 4.5]
+    assert width_gaps(np.array([2.0, 10.0]), none[:2])[0] == 0.2
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("known", [True, False])
+def test_weights_that_tremble_are_told_from_weights_that_learn_fast(optimizer, known):
+    teacher, student = pair()
+    drawn = torch.Generator().manual_seed(2)
+    made = {
+        "adam": lambda: torch.optim.Adam(student.parameters(), lr=0.003),
+        "sgd": lambda: torch.optim.SGD(student.parameters(), lr=0.05),
+    }[optimizer]()
+    tracker = DistillationTracker(teacher, student, optimizer=made if known else None)
+    for _ in range(80):
+        x = torch.randn(32, 8, generator=drawn)
+        loss = (student(x) - teacher(x)).square().mean()
+        made.zero_grad()
+        loss.backward()
+        made.step()
+        with torch.no_grad():
+            weight = student[2].weight
+            weight += torch.randn(weight.shape, generator=drawn) * 0.1 * weight.square().mean().sqrt()
+        tracker.step(loss)
+    assert rules(tracker) == {"noisy_weights": ["2"]}
+    table = tracker.layer_table()
+    assert table.loc["2", "overspeed"] > 2
+    assert table.drop("2")["overspeed"].max() < 2
 
 
 def test_a_layer_without_another_of_its_kind_is_set_beside_all():
