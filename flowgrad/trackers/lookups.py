@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+MOST_BATCHES = 64
+"""Batches that are kept at most."""
 KEPT = 32_768
 """Lookups that are kept before they are counted, at most. A count is one write at a random place of memory, and the
 training has driven what lay there out of the cache; counted together, the rows looked up often are fetched once. Where
@@ -52,7 +54,8 @@ class LookupCounter:
         self._count()
         self._size = size
         waits = 0 < size <= min(KEPT, len(self._counts))
-        self._places = list(self._kept.split(size)[: KEPT // size]) if waits else []
+        batches = min(KEPT // size, MOST_BATCHES) if waits else 0
+        self._places = list(self._kept[: batches * size].split(size)) if waits else []
 
     def _count(self) -> None:
         if self._filled:

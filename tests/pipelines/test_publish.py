@@ -7,14 +7,18 @@ from omegaconf import OmegaConf
 
 from flowgrad.errors import FlowGradError
 from pipelines import publish
+from pipelines.readme import DOCUMENTS
 from pipelines.source import ROOT
 
 RUN = ["experiment=movielens_mf", "dataset=synthetic", "seeds.test=[1,2,3]", "rounds=0", "tuned=null", "workers=1"]
 
 
 def test_a_run_is_done_once_and_its_tables_stand_beside_the_command(tmp_path, monkeypatch):
-    (tmp_path / "README.md").write_text("<!-- results: mine -->\n<!-- end -->\n")
     (tmp_path / "docs/results").mkdir(parents=True)
+    for document in DOCUMENTS:
+        (tmp_path / document).write_text("<!-- results: mine -->\n<!-- end -->\n")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/results.yaml").write_text("summaries: {}\n")
     tables = {"mine": "run/significance", "mine_observations": "run/observations"}
     publish.publish({"run": RUN}, tables, ["run"], tmp_path)
     results = tmp_path / "docs/results"
@@ -22,7 +26,7 @@ def test_a_run_is_done_once_and_its_tables_stand_beside_the_command(tmp_path, mo
     assert text.startswith("`python -m pipelines.run experiment=movielens_mf ")
     assert (results / "mine.csv").read_bytes() == (tmp_path / "outputs/results/run/significance.csv").read_bytes()
     assert not (results / "mine_observations.md").exists()
-    assert "| aa " in (tmp_path / "README.md").read_text()
+    assert all("| aa " in (tmp_path / document).read_text() for document in DOCUMENTS)
     monkeypatch.setattr(publish, "perform", None)  # not called again
     publish.publish({"run": RUN}, tables, ["run"], tmp_path)
 

@@ -228,9 +228,10 @@ def test_a_table_of_embeddings_is_compared_as_a_whole():
 
 
 def test_the_first_look_tells_gain_and_sensitivity():
-    """Root mean square times the root of the fan-in, and gradient times weight over the loss, from the tensors;
-    norms are those after one small step."""
-    model = network()
+    """Root mean square times the root of the fan-in, and gradient times weight over the loss, before the first step."""
+    with seeded():
+        model = network()
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.dim() > 1}
     optimizer = torch.optim.SGD(
         [{"params": model[:3].parameters(), "lr": 1e-4}, {"params": model[3:].parameters()}], lr=0.01
     )
@@ -243,11 +244,10 @@ def test_the_first_look_tells_gain_and_sensitivity():
     rows = measured.tables["rows"]
     weights = {name: p for name, p in model.named_parameters() if p.dim() > 1}
     for name, p in weights.items():
-        gain = float(p.detach().square().mean().sqrt()) * math.sqrt(p.numel() / len(p))
-        assert rows["gain"][name] == pytest.approx(gain, rel=0.01)
-        assert rows["sensitivity"][name] == pytest.approx(
-            float(p.grad.norm() * p.detach().norm() / loss.detach()), rel=0.01
-        )
+        gain = float(before[name].square().mean().sqrt()) * math.sqrt(p.numel() / len(p))
+        assert rows["gain"][name] == pytest.approx(gain, rel=1e-4)
+        sensitivity = float(p.grad.norm() * before[name].norm() / loss.detach())
+        assert rows["sensitivity"][name] == pytest.approx(sensitivity, rel=1e-4)
     gains, sensitivities = rows["gain"][list(weights)], rows["sensitivity"][list(weights)]
     assert measured.scalars["gain_first"] == pytest.approx(math.exp(np.log(gains).mean()))
     assert measured.scalars["least_sensitivity"] == pytest.approx(math.log10(sensitivities.min()))
