@@ -96,8 +96,8 @@ MEASURES = (
     Measure(
         "width_gap",
         "ratio",
-        "`width` over the median of the other layers of its kind (embeddings, or all else), or over the outputs' where "
-        "it is alone; the last layer, which gives them, has none.",
+        "`width` over the median of the other layers of its kind (embeddings, or all else); where alone, over the "
+        "geometric mean of inputs and outputs. The last layer, which gives the outputs, has none.",
         per_row=True,
     ),
     Measure(
@@ -188,25 +188,28 @@ def speed_ratios(update: FloatArray, gradient: FloatArray, weights: FloatArray) 
     return np.fmax(per_weight, response), np.fmin(per_weight, response)
 
 
-def width_gaps(width: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
+def width_gaps(width: FloatArray, weights: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
     """Each layer's width over the median of the other layers of its kind, shape (layers,); of all other layers, where
-    there is none, and over that of the outputs, where it is the only one.
+    there is none; and where it is the only one, over the geometric mean of what goes into it and of the outputs.
 
     Embeddings are a kind of their own. The last layer is NaN, and no layer is set beside it: its width is that of the
     outputs. The teacher's widths are no measure: it may taper, and its student not.
 
     Args:
         width: units, shape (layers,), in the model's order.
+        weights: number of weights, shape (layers,).
         embeds: whether each looks up rows.
 
-    >>> width_gaps(np.array([8.0, 8.0, 64.0, 2.0, 10.0]), np.array([True, True, False, False, False])).tolist()
+    >>> width = np.array([8.0, 8.0, 64.0, 2.0, 10.0])
+    >>> width_gaps(width, 16 * width, np.array([True, True, False, False, False])).tolist()
     [1.0, 1.0, 32.0, 0.03125, nan]
-    >>> width_gaps(np.array([2.0, 10.0]), np.array([False, False]))
-    array([0.2, nan])
+    >>> width_gaps(np.array([5.0, 10.0]), np.array([200.0, 50.0]), np.array([False, False])).tolist()
+    [0.25, nan]
     """
     inner = np.append(width[:-1], math.nan)
     medians = medians_of_kind(inner, embeds)
-    return inner / np.where(np.isnan(medians), width[-1], medians)
+    alone = np.sqrt(weights / width * width[-1])
+    return inner / np.where(np.isnan(medians), alone, medians)
 
 
 def medians_of_kind(values: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
@@ -276,7 +279,7 @@ def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         "snr_others": snr_others,
         "snr_ratio": columns["snr"] / np.where(snr_others == 0, math.nan, snr_others),
         "drift_gap": columns["drift"] - medians_of_others(columns["drift"]),
-        "width_gap": width_gaps(columns["width"], columns["embeds"] > 0),
+        "width_gap": width_gaps(columns["width"], columns["weights"], columns["embeds"] > 0),
         "cka_gap": medians_of_others(columns["cka"]) - columns["cka"],
     }
 
