@@ -180,11 +180,11 @@ def speed_ratios(update: FloatArray, gradient: FloatArray, weights: FloatArray) 
     (0.182, 0.1)
     """
     moving = update > 0  # a frozen layer says nothing of how fast the others should be
-    per_weight = update / np.sqrt(weights)
-    response = update / np.where(gradient == 0, math.nan, gradient)
-    per_weight, response = (
-        values / medians_of_others(np.where(moving, values, math.nan)) for values in (per_weight, response)
-    )
+    with np.errstate(invalid="ignore"):  # of weights that diverged, inf / inf
+        per_weight, response = (
+            values / medians_of_others(np.where(moving, values, math.nan))
+            for values in (update / np.sqrt(weights), update / np.where(gradient == 0, math.nan, gradient))
+        )
     return np.fmax(per_weight, response), np.fmin(per_weight, response)
 
 
