@@ -13,7 +13,7 @@ from torch import Tensor
 from datasets.movielens_files import default_cache
 from datasets.ratings import Ratings, leave_one_out, random_split
 from flowgrad.errors import FlowGradError
-from pipelines.settings import RatingsSettings
+from pipelines.settings.data import RatingsSettings
 from pipelines.targets import target
 
 

@@ -17,14 +17,11 @@ from pipelines.boosting.faults import check_fault, inject
 from pipelines.boosting.models import Boosted, Library
 from pipelines.evaluation import Evaluation
 from pipelines.program import Program, Trained
-from pipelines.settings import (
-    BoosterSettings,
-    BoostingSettings,
-    BoostingTrackerSettings,
-    ColumnFaultSettings,
-    TableSettings,
-    TaskSettings,
-)
+from pipelines.settings.data import TableSettings, TaskSettings
+from pipelines.settings.faults import ColumnFaultSettings
+from pipelines.settings.models import BoosterSettings
+from pipelines.settings.trackers import BoostingTrackerSettings
+from pipelines.settings.training import BoostingSettings
 from pipelines.tabular.data import TableData, load_table
 from pipelines.tabular.scoring import METRICS, check_overlap, check_task, scores
 from pipelines.targets import target

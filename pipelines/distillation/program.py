@@ -29,18 +29,11 @@ from pipelines.networks.loop import fit
 from pipelines.networks.parameters import check_rates, freeze, groups
 from pipelines.optimizers import build_optimizer
 from pipelines.program import Program, Trained
-from pipelines.settings import (
-    DistillationLoopSettings,
-    DistillationLossSettings,
-    DistillationTrackerSettings,
-    LayerFaultSettings,
-    OptimizerSettings,
-    RatingsSettings,
-    StudentSettings,
-    TableSettings,
-    TaskSettings,
-    TeacherSettings,
-)
+from pipelines.settings.data import RatingsSettings, TableSettings, TaskSettings
+from pipelines.settings.faults import LayerFaultSettings
+from pipelines.settings.models import StudentSettings, TeacherSettings
+from pipelines.settings.trackers import DistillationTrackerSettings
+from pipelines.settings.training import DistillationLoopSettings, DistillationLossSettings, OptimizerSettings
 from pipelines.tabular.data import load_table
 from pipelines.tabular.scoring import check_overlap, check_task, scores
 

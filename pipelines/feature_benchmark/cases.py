@@ -19,7 +19,7 @@ from flowgrad.errors import FlowGradError
 from flowgrad.rules.suggestion import did_you_mean
 from pipelines.command_line import one_line
 from pipelines.composition import composed
-from pipelines.settings import ColumnsSettings, NullSettings, PlantedSettings
+from pipelines.settings.jobs import ColumnsSettings, NullSettings, PlantedSettings
 from pipelines.tabular.data import TableData, load_table
 
 

@@ -24,14 +24,10 @@ from pipelines.networks.models import ACTIVATIONS, NORMALISATIONS, Network, buil
 from pipelines.networks.parameters import check_rates, freeze, groups
 from pipelines.optimizers import build_optimizer
 from pipelines.program import Program, Trained
-from pipelines.settings import (
-    FlowTrackerSettings,
-    NetworkLoopSettings,
-    NetworkSettings,
-    OptimizerSettings,
-    TableSettings,
-    TaskSettings,
-)
+from pipelines.settings.data import TableSettings, TaskSettings
+from pipelines.settings.models import NetworkSettings
+from pipelines.settings.trackers import FlowTrackerSettings
+from pipelines.settings.training import NetworkLoopSettings, OptimizerSettings
 from pipelines.tabular.data import TableData, load_table
 from pipelines.tabular.scoring import METRICS, check_overlap, check_task, scores
 from pipelines.targets import target

@@ -20,7 +20,7 @@ from pipelines.overhead.cases import Case
 from pipelines.overhead.checks import checked_cases
 from pipelines.overhead.measurement import Plan, measure
 from pipelines.overhead.watchers import has_peer
-from pipelines.settings import BoosterSettings
+from pipelines.settings.models import BoosterSettings
 from pipelines.tables import write_table
 from pipelines.workers import alone
 

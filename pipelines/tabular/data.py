@@ -12,7 +12,7 @@ from pandas import DataFrame
 
 from datasets.tables import TEST, TRAIN, VALIDATION, Table
 from flowgrad.errors import FlowGradError
-from pipelines.settings import TableSettings
+from pipelines.settings.data import TableSettings
 from pipelines.targets import target
 
 

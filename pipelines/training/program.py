@@ -12,16 +12,11 @@ from flowgrad.errors import FlowGradError
 from pipelines.data import Data, load
 from pipelines.evaluation import Evaluation
 from pipelines.program import Program, Trained
-from pipelines.settings import (
-    EmbeddingTrackerSettings,
-    FactorizationLossSettings,
-    FactorizationSettings,
-    LoopSettings,
-    OptimizerSettings,
-    RatingsSettings,
-    RowFaultSettings,
-    SamplerSettings,
-)
+from pipelines.settings.data import RatingsSettings
+from pipelines.settings.faults import RowFaultSettings
+from pipelines.settings.models import FactorizationSettings
+from pipelines.settings.trackers import EmbeddingTrackerSettings
+from pipelines.settings.training import FactorizationLossSettings, LoopSettings, OptimizerSettings, SamplerSettings
 from pipelines.targets import target
 from pipelines.training.evaluation import evaluate, metric_names
 from pipelines.training.loop import train

@@ -21,7 +21,8 @@ from pipelines.networks.losses import LOSSES, Loss, SquaredError, predicted
 from pipelines.networks.models import Cnn, Mlp, Recurrent
 from pipelines.networks.parameters import freeze, groups
 from pipelines.program import program_of
-from pipelines.settings import NetworkLoopSettings, RecurrentSettings
+from pipelines.settings.models import RecurrentSettings
+from pipelines.settings.training import NetworkLoopSettings
 from pipelines.tabular.data import Part
 from pipelines.tabular.scoring import scores
 

@@ -1,0 +1,109 @@
+"""Types of the data and of what is predicted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+
+@dataclass
+class DatasetSettings:
+    """Which data, and how they are split."""
+
+    _target_: str = MISSING
+
+
+@dataclass
+class RatingsSettings(DatasetSettings):
+    """Ratings; `_target_` makes a `datasets.ratings.Ratings`."""
+
+    split: str = "leave_one_out"
+    """`leave_one_out` (by time) or `random`."""
+    test_share: float = 0.1
+    """Of the ratings; `random` split only."""
+    validation_share: float = 0.1
+    """As `test_share`."""
+    split_seed: int = 0
+    """Seed of the `random` split; the same for every arm and seed of training."""
+
+
+@dataclass
+class MovieLensSettings(RatingsSettings):
+    """MovieLens-100K."""
+
+    _target_: str = "datasets.movielens.load_movielens_100k"
+    path: str | None = None
+    """A copy of the data set at hand: folder, file, or archive."""
+    cache: str | None = None
+    """Folder of the data cache; null is the user's cache folder (or $FLOWGRAD_CACHE)."""
+
+
+@dataclass
+class RatingsCsvSettings(RatingsSettings):
+    """A user's own ratings."""
+
+    _target_: str = "datasets.ratings_csv.load_ratings_csv"
+    path: str = MISSING
+    columns: dict[str, str | None] = MISSING
+    """Our name -> the file's column; `timestamp: null` takes the order of the lines as time."""
+    separator: str = MISSING
+
+
+@dataclass
+class SyntheticSettings(RatingsSettings):
+    """A small generator with known structure; needs no network."""
+
+    _target_: str = "datasets.synthetic.make_ratings"
+    n_users: int = 120
+    n_items: int = 80
+    n_ratings: int = 3000
+    dim: int = 3
+    noise: float = 0.5
+    popularity_exponent: float = 1.0
+    seed: int = 0
+
+
+@dataclass
+class TableSettings(DatasetSettings):
+    """A table of features and targets; `_target_` makes a `datasets.tables.Table`."""
+
+    keep: float = MISSING
+    """Share of the rows (or of the groups that they belong to, such as users) that each seed keeps of every part: a
+    booster may draw nothing at random, and seeds then stand for samples of the data. 1: all."""
+
+
+@dataclass
+class MovieLensTableSettings(TableSettings):
+    """MovieLens-100K, one row a rating."""
+
+    _target_: str = "datasets.movielens_table.load_movielens_table"
+    path: str | None = None
+    """A copy of the data set at hand: folder or archive."""
+    cache: str | None = None
+    """As `MovieLensSettings.cache`."""
+
+
+@dataclass
+class SmallTableSettings(TableSettings):
+    """A real table that scikit-learn ships."""
+
+    _target_: str = "datasets.small_tables.load_small_table"
+    name: str = MISSING
+    """`diabetes`, `breast_cancer` or `digits`."""
+    test_share: float = 0.2
+    validation_share: float = 0.2
+    split_seed: int = 0
+    """Of the split; the same for every arm and seed of training."""
+
+
+@dataclass
+class TaskSettings:
+    """What is predicted."""
+
+    target: str = MISSING
+    """One of the table's targets."""
+    kind: str = MISSING
+    """`regression`, `binary` or `multiclass`."""
+    metrics: list[str] = MISSING
+    """Of `comparison.metrics`, unless it says otherwise; the first is also what validation goes by."""
