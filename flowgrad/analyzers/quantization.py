@@ -172,7 +172,7 @@ class QuantizationAdvisor(Subject):
         return self._planned(level, "uniform", bits, "asked for", self._uniform(bits))
 
     def mixed_precision_plan(
-        self, *, bits: int | None = None, size: int | None = None, loss: float | None = None
+        self, *, bits: int | None = None, size: int | None = None, loss: float | None = None, score: str | None = None
     ) -> QuantizationPlan:
         """Share bits out between the tensors, for one budget.
 
@@ -186,23 +186,24 @@ class QuantizationAdvisor(Subject):
             size: bytes of the whole model at most.
             loss: rise of the calibration loss at most, over the loss (.01: one percent); the smallest plan that holds
                 it.
+            score: as of `sensitivity`: take its plan, whether or not another is better; None: choose.
 
         Raises:
             FlowGradError: not exactly one budget, bits that are not among the levels, a size that the fewest bits
-                exceed, a loss that the most bits exceed or that has no calibration, weights that are not finite, or
-                nothing to quantise.
+                exceed, a loss that the most bits exceed or that has no calibration, a score as `sensitivity` refuses
+                it, weights that are not finite, or nothing to quantise.
         """
         if sum(one is not None for one in (bits, size, loss)) != 1:
             raise FlowGradError(f"bits={bits}, size={size}, loss={loss}: give exactly one budget")
         self._ready()
         if loss is not None:
-            return self._for_loss(loss)
+            return self._for_loss(loss, score)
         if bits is not None:
             if bits not in self.levels:
                 raise FlowGradError(f"bits={bits} is not among the levels {list(self.levels)}")
-            return self._for_size(self.uniform_size(bits))
+            return self._for_size(self.uniform_size(bits), score)
         assert size is not None
-        return self._for_size(size)
+        return self._for_size(size, score)
 
     def _ready(self) -> None:
         self._reading.check_finite("a quantisation plan")
@@ -210,7 +211,7 @@ class QuantizationAdvisor(Subject):
             told = ", ".join(f"{name} ({why})" for name, why in self.left_out.items())
             raise FlowGradError(f"{self.name}: no tensor can be quantised; left out: {told}")
 
-    def _for_size(self, size: int) -> QuantizationPlan:
+    def _for_size(self, size: int, score: str | None) -> QuantizationPlan:
         fitting = [bits for bits in self.levels if self.uniform_size(bits) <= size]
         if not fitting:
             least = min(self.uniform_size(bits) for bits in self.levels)
@@ -221,6 +222,10 @@ class QuantizationAdvisor(Subject):
             return self._planned(
                 level, "uniform", top, f"the budget has room for {top} bits everywhere", self._uniform(top)
             )
+        if score is not None:
+            shared = self._path(score, size)[-1]
+            losses = None if self._calibration is None else self._loss_of(shared)
+            return self._planned(shared, score, top, "asked for", losses)
         paths = {score: self._path(score, size)[-1] for score in self._sensitivities.candidates}
         if self._calibration is None:
             return self._planned(paths["second_moment"], "second_moment", top, "no calibration chose", None)
@@ -239,7 +244,7 @@ class QuantizationAdvisor(Subject):
             return self._planned(level, "uniform", top, reason, uniform)
         return self._planned(paths[best], best, top, f"lowest calibration loss of {told}", losses[best])
 
-    def _for_loss(self, loss: float) -> QuantizationPlan:
+    def _for_loss(self, loss: float, asked: str | None) -> QuantizationPlan:
         if self._calibration is None:
             raise FlowGradError(f"loss={loss}: to hold a loss, it must be measured; give the advisor calibration=...")
         if not loss >= 0:
@@ -253,10 +258,10 @@ class QuantizationAdvisor(Subject):
             )
         found = [
             (self._kept + self._rounding.size(level), score, level, losses)
-            for score in self._sensitivities.candidates
+            for score in (self._sensitivities.candidates if asked is None else [asked])
             for level, losses in [self._smallest(score, loss)]
         ]
-        for bits in self.levels:
+        for bits in self.levels if asked is None else ():
             uniform = self._uniform(bits)
             if relative_rise(uniform, self._losses) <= loss:
                 level = self._rounding.everywhere(bits)

@@ -248,6 +248,18 @@ def test_a_loss_budget_is_held(calibrated):
     assert loose.size <= calibrated.uniform_size(min(uniform))
 
 
+def test_a_score_that_is_asked_for_is_taken(advisor, calibrated):
+    asked = calibrated.mixed_precision_plan(bits=3, score="second_moment")
+    assert asked.score == "second_moment"
+    assert asked.layers == advisor.mixed_precision_plan(bits=3).layers
+    assert asked.size <= asked.uniform_size
+    held = calibrated.mixed_precision_plan(loss=0.3, score="measured")
+    assert held.score == "measured"
+    assert held.calibration_rise <= 0.3
+    with pytest.raises(FlowGradError, match="score='fishr' is unknown; did you mean 'fisher'"):
+        calibrated.mixed_precision_plan(bits=3, score="fishr")
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
