@@ -16,6 +16,7 @@ from pipelines.targets import target
 
 if TYPE_CHECKING:
     from flowgrad.trackers.guard import Intervention
+    from pipelines.compression.subject import Compressible
 
 
 class Dataset(Protocol):
@@ -46,7 +47,9 @@ class Trained:
     interventions: tuple[tuple[str, Intervention], ...] = ()
     """What `tracker.auto_fix` did, by table."""
     trackers: tuple[Any, ...] = ()
-    """Those of a watched run, detached, where their pictures are drawn from them."""
+    """Those of a watched run, detached, for pictures and for compression."""
+    optimizer: Any = None
+    """That trained the model, where compression reads its state."""
 
 
 class Program(ABC):
@@ -130,6 +133,17 @@ class Program(ABC):
     def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
         """Pictures of one watched run, as PNG, by the stems of their file names; none for most kinds of model."""
         return {}
+
+    def compressible(self, config: DictConfig, trained: Trained, data: Any, seed: int) -> Compressible:
+        """A run of that seed, as what compression is planned of and judged by.
+
+        Raises:
+            FlowGradError: models of this kind cannot be compressed.
+        """
+        raise FlowGradError(
+            f"training._target_: what {type(self).__name__} trains cannot be compressed; use training=network (tables) "
+            "or training=rating (model=mf, model=neumf)"
+        )
 
     def row_ids(self, data: Any, subject: str) -> np.ndarray | None:
         """The data set's own id of each row of a subject; None where rows have names, or no other ids."""

@@ -30,11 +30,11 @@ class MatrixFactorization(nn.Module):
         super().__init__()
         # Not by `nn.Embedding(n, dim)`, which draws from the global generator.
         self.user_emb, self.item_emb = (
-            _table(torch.empty(rows, dim).normal_(0.0, init_std, generator=generator), sparse)
+            table(torch.empty(rows, dim).normal_(0.0, init_std, generator=generator), sparse)
             for rows in (n_users, n_items)
         )
-        self.user_bias = _table(torch.zeros(n_users, 1), sparse) if biases else None
-        self.item_bias = _table(torch.zeros(n_items, 1), sparse) if biases else None
+        self.user_bias = table(torch.zeros(n_users, 1), sparse) if biases else None
+        self.item_bias = table(torch.zeros(n_items, 1), sparse) if biases else None
         self.register_buffer("mean", torch.tensor(mean if biases else 0.0, dtype=torch.float32))
 
     def rows(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -64,5 +64,6 @@ class MatrixFactorization(nn.Module):
         return scores if self.item_bias is None else scores + self.item_bias.weight[:, 0]
 
 
-def _table(weight: Tensor, sparse: bool) -> nn.Embedding:
+def table(weight: Tensor, sparse: bool) -> nn.Embedding:
+    """A trained table of embeddings that starts at these values, shape (rows, dim)."""
     return nn.Embedding.from_pretrained(weight, freeze=False, sparse=sparse)

@@ -25,31 +25,43 @@ class Loss(ABC):
             return float(self.of(model, rows))
 
 
-class SquaredError(Loss):
+class OutputLoss(Loss):
+    """A loss of a model's outputs and the target."""
+
+    @abstractmethod
+    def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
+        """Scalar, of outputs of shape (rows, outputs)."""
+
+    def of(self, model: nn.Module, batch: Rows) -> Tensor:
+        """As `Loss.of`."""
+        return self.criterion(model(batch.inputs), batch)
+
+
+class SquaredError(OutputLoss):
     """Mean squared error."""
 
-    def of(self, model: nn.Module, batch: Rows) -> Tensor:
-        """As `Loss.of`."""
-        return functional.mse_loss(model(batch.inputs)[:, 0], batch.target)
+    def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
+        """As `OutputLoss.criterion`."""
+        return functional.mse_loss(outputs[:, 0], batch.target)
 
 
-class BinaryCrossEntropy(Loss):
+class BinaryCrossEntropy(OutputLoss):
     """Log-loss of one logit."""
 
-    def of(self, model: nn.Module, batch: Rows) -> Tensor:
-        """As `Loss.of`."""
-        return functional.binary_cross_entropy_with_logits(model(batch.inputs)[:, 0], batch.target)
+    def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
+        """As `OutputLoss.criterion`."""
+        return functional.binary_cross_entropy_with_logits(outputs[:, 0], batch.target)
 
 
-class CrossEntropy(Loss):
+class CrossEntropy(OutputLoss):
     """Log-loss of a logit a class."""
 
-    def of(self, model: nn.Module, batch: Rows) -> Tensor:
-        """As `Loss.of`."""
-        return functional.cross_entropy(model(batch.inputs), batch.target)
+    def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
+        """As `OutputLoss.criterion`."""
+        return functional.cross_entropy(outputs, batch.target)
 
 
-LOSSES: dict[str, type[Loss]] = {
+LOSSES: dict[str, type[OutputLoss]] = {
     "regression": SquaredError,
     "binary": BinaryCrossEntropy,
     "multiclass": CrossEntropy,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from datasets.tables import TEST
+from flowgrad.analyzers.calibration import Calibration
 from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import schedules
 from flowgrad.trackers.flow import FlowTracker
+from pipelines.compression.subject import Compressible, dealt
 from pipelines.evaluation import Evaluation
 from pipelines.networks.data import Preparation
 from pipelines.networks.initialisation import INITS
@@ -36,7 +39,7 @@ TRACKER = "model"
 """Name of the tracker, under which findings list parameters."""
 
 ObserverFactory = Callable[[Network, torch.optim.Optimizer], Sequence[Observer]]
-_INIT, _ORDER = 2, 3
+_INIT, _ORDER, _FINE_TUNING = 2, 3, 4
 """Streams of a seed, beside that of the rows that it keeps (0)."""
 _AT_LEAST = {
     "model.width": 1, "model.depth": 1, "training.epochs": 1, "training.batch_size": 1, "training.patience": 1,
@@ -140,7 +143,13 @@ class Networks(Program):
             watching.detach()
         measured = tuple(tracker.measurements() for tracker in trackers)
         return Trained(
-            network, fitted.train_losses, fitted.validation_losses, fitted.steps, measured, trackers=trackers
+            network,
+            fitted.train_losses,
+            fitted.validation_losses,
+            fitted.steps,
+            measured,
+            trackers=trackers,
+            optimizer=optimizer,
         )
 
     def metrics(self, config: DictConfig) -> tuple[str, ...]:
@@ -152,6 +161,33 @@ class Networks(Program):
         test = data.part(TEST, seed)
         outputs = predicted(config.task.kind, trained.model, _preparation(config, data, seed).rows(test).inputs)
         return Evaluation(scores(config.task.kind, test.target, outputs.numpy()), ())
+
+    def compressible(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Compressible:
+        """As `Program.compressible`."""
+        preparation = _preparation(config, data, seed)
+        train, validation, test = (preparation.rows(part) for part in data.parts(seed))
+        loss = LOSSES[config.task.kind]()
+
+        def fine_tune(model: torch.nn.Module, epochs: int) -> None:
+            settings = OmegaConf.merge(config.training, {"epochs": epochs, "early_stopping": True})
+            assert isinstance(settings, DictConfig)
+            optimizer = build_optimizer(config, groups(model, settings, config.optimizer.lr, TRACKER))
+            fit(model, loss, optimizer, train, validation, settings, _generator(seed, _FINE_TUNING))
+            model.eval()
+
+        return Compressible(
+            trained.model.eval(),
+            trained.optimizer,
+            Calibration(
+                dealt(len(validation), validation.__getitem__),
+                lambda model, batch: model(batch.inputs),
+                loss.criterion,
+            ),
+            partial(loss.held_out, rows=test),
+            lambda model: model(test.inputs),
+            fine_tune,
+            next((one for one in trained.trackers if isinstance(one, FlowTracker)), None),
+        )
 
     def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
         """Update of each layer over the steps, gradient by depth, and what the row table says of each layer."""

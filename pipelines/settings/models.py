@@ -111,3 +111,14 @@ class FactorizationSettings(ModelSettings):
     """Global mean, user bias and item bias."""
     init_std: float = MISSING
     """Standard deviation of the embeddings' initial entries."""
+
+
+@dataclass
+class NeuMFSettings(FactorizationSettings):
+    """Neural matrix factorisation: a perceptron with embeddings of its own beside the factorisation."""
+
+    _target_: str = "pipelines.models.neumf.NeuMF"
+    mlp_dim: int = MISSING
+    """Columns of the perceptron's embeddings."""
+    widths: list[int] = MISSING
+    """Units of each of its hidden layers."""

@@ -17,10 +17,17 @@ from pipelines.training.interference import FrozenRows, HotRows, Interference, S
 
 SIDES = {"user_emb": "users", "item_emb": "items"}
 """Table of the model -> the side of an example that looks it up."""
+MLP = "mlp_"
+"""Begins the names of a perceptron's own tables."""
 OF_LABELS = ("conflict_random", "conflict_flipped")
 OF_SAMPLING = ("dead", "skew")
 OF_UPDATES = ("hot", "frozen", "stuck")
 KINDS = ("none", *OF_LABELS, *OF_SAMPLING, *OF_UPDATES)
+
+
+def side_of(table: str) -> str | None:
+    """The side of an example that looks a table up; None for what is no table of users or items."""
+    return SIDES.get(table.removeprefix(MLP))
 
 
 @dataclass(frozen=True)

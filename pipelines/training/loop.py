@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import TrainingTracker
@@ -20,7 +20,7 @@ from pipelines.models.factorization import MatrixFactorization
 from pipelines.optimizers import build_optimizer
 from pipelines.program import Trained
 from pipelines.targets import target
-from pipelines.training.faults import SIDES, inject
+from pipelines.training.faults import SIDES, inject, side_of
 from pipelines.training.interference import CappedRows, Interference
 from pipelines.training.losses import Loss
 
@@ -66,9 +66,7 @@ def train(
     injected = inject(config, data)
     data = replace(injected.data, train=_without_quarantined(config, injected.data))
     model = build_model(config, data, init)
-    loss: Loss = target(config, "loss")(
-        data.train, data.n_items, l2=config.loss.l2, logq=config.loss.logq, generator=negatives
-    )
+    loss = loss_of(config, data, negatives)
     meddlers = [injected.interfere(model)] if injected.interfere else []
     # A cap comes last: it is to hold back whatever moved the rows.
     meddlers += [CappedRows(getattr(model, table), torch.tensor(rows)) for table, rows in _capped(config, model)]
@@ -88,7 +86,44 @@ def train(
         observer.detach()
     seen = tuple(t.measurements() for t in (course, *trackers.values())) if watched else ()
     done = tuple((table, one) for table, tracker in trackers.items() for one in tracker.interventions)
-    return Trained(model, course.train_losses, course.validation_losses, steps, seen, done)
+    return Trained(
+        model,
+        course.train_losses,
+        course.validation_losses,
+        steps,
+        seen,
+        done,
+        tuple(trackers.values()),
+        optimizer,
+    )
+
+
+def fine_tune(config: DictConfig, data: Data, seed: int, model: MatrixFactorization, epochs: int) -> None:
+    """Train a model on in place, by the optimizer, loss and data of the config, and go back to the best weights.
+
+    Args:
+        config: that it was trained by; a fault in it is not laid again.
+        data: ratings, of which `train` and `validation` are read.
+        seed: of the order of the examples, which is another than in training.
+        model: whose weights may be under masks.
+        epochs: at most.
+    """
+    *_, negatives, order = (
+        torch.Generator().manual_seed(int(s.generate_state(1)[0])) for s in np.random.SeedSequence(seed).spawn(4)
+    )
+    settings = OmegaConf.merge(config, {"training": {"epochs": epochs, "early_stopping": True}})
+    assert isinstance(settings, DictConfig)
+    optimizer = build_optimizer(config, model.parameters())
+    loss = loss_of(config, data, negatives)
+    _epochs(settings, data, model, loss, order, optimizer, (), (), TrainingTracker(), ())
+
+
+def loss_of(config: DictConfig, data: Data, negatives: torch.Generator | None = None) -> Loss:
+    """The loss that the `loss` node names; `negatives` draws those of losses that take any."""
+    loss: Loss = target(config, "loss")(
+        data.train, data.n_items, l2=config.loss.l2, logq=config.loss.logq, generator=negatives
+    )
+    return loss
 
 
 def build_model(config: DictConfig, data: Data, generator: torch.Generator) -> MatrixFactorization:
@@ -97,11 +132,9 @@ def build_model(config: DictConfig, data: Data, generator: torch.Generator) -> M
         data.n_users,
         data.n_items,
         float(data.train.ratings.mean()),
-        dim=config.model.dim,
-        biases=config.model.biases,
-        init_std=config.model.init_std,
         sparse=config.optimizer.sparse_gradients,
         generator=generator,
+        **{key: value for key, value in config.model.items() if key != "_target_"},
     )
 
 
@@ -193,11 +226,15 @@ def _attach(config: DictConfig, model: MatrixFactorization, loss: Loss) -> dict[
     for table in config.tracker.tables:
         layer = getattr(model, table, None)
         if layer is None:
-            raise FlowGradError(f"tracker.tables names {table!r}; the model's tables are {sorted(SIDES)}")
+            raise FlowGradError(f"tracker.tables names {table!r}; the model's tables are {_tables(model)}")
         trackers[table] = EmbeddingTracker(layer, name=table, auto_fix=config.tracker.auto_fix)
-        if SIDES.get(table) == "items":  # the side that negatives are taken from
+        if side_of(table) == "items":  # the side that negatives are taken from
             trackers[table].observe(in_batch_negatives=loss.in_batch_negatives, sampling_correction=loss.logq)
     return trackers
+
+
+def _tables(model: MatrixFactorization) -> list[str]:
+    return sorted(name for name, _ in model.named_children() if side_of(name))
 
 
 def _observe_examples(
@@ -210,7 +247,7 @@ def _observe_examples(
         residuals = (data.train.ratings - model(data.train.users, data.train.items)).numpy()
     users, items, ratings = (t.numpy() for t in (data.train.users, data.train.items, data.train.ratings))
     for table, tracker in trackers.items():
-        if table in SIDES:
-            rows, others = (users, items) if SIDES[table] == "users" else (items, users)
+        if side := side_of(table):
+            rows, others = (users, items) if side == "users" else (items, users)
             tracker.observe_residuals(rows, residuals, biases=model.user_bias is not None)
             tracker.observe_labels(rows, others, ratings)

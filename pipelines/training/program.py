@@ -9,6 +9,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
+from pipelines.compression.subject import Compressible
 from pipelines.data import Data, load
 from pipelines.evaluation import Evaluation
 from pipelines.program import Program, Trained
@@ -18,7 +19,9 @@ from pipelines.settings.models import FactorizationSettings
 from pipelines.settings.trackers import EmbeddingTrackerSettings
 from pipelines.settings.training import FactorizationLossSettings, LoopSettings, OptimizerSettings, SamplerSettings
 from pipelines.targets import target
+from pipelines.training.compressing import compressible
 from pipelines.training.evaluation import evaluate, metric_names
+from pipelines.training.faults import side_of
 from pipelines.training.loop import train
 
 _AT_LEAST = {
@@ -67,6 +70,10 @@ class Factorization(Program):
                 f"training.evaluation={config.training.evaluation}: scores of loss._target_={config.loss._target_} "
                 "are no ratings; use training=ranking"
             )
+        if (widths := config.model.get("widths")) is not None and min(widths, default=0) < 1:
+            raise FlowGradError(f"model.widths={list(widths)}: give units of one layer or more")
+        if (mlp_dim := config.model.get("mlp_dim")) is not None and mlp_dim < 1:
+            raise FlowGradError(f"model.mlp_dim={mlp_dim}: must be at least 1")
         if not config.tracker.tables:
             raise FlowGradError("tracker.tables is empty; name at least one table, e.g. [user_emb, item_emb]")
 
@@ -88,6 +95,10 @@ class Factorization(Program):
         """On the test ratings, which are the same for every seed."""
         return evaluate(config.training.evaluation, config.training.cutoff, trained.model, data)
 
+    def compressible(self, config: DictConfig, trained: Trained, data: Data, seed: int) -> Compressible:
+        """As `Program.compressible`; of models of ratings."""
+        return compressible(config, trained, data, seed)
+
     def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
         """Optimizer, its settings, and the losses' ends."""
         return {
@@ -102,4 +113,4 @@ class Factorization(Program):
 
     def row_ids(self, data: Data, subject: str) -> np.ndarray | None:
         """Ids of users and items."""
-        return {"user_emb": data.ratings.user_ids, "item_emb": data.ratings.item_ids}.get(subject)
+        return {"users": data.ratings.user_ids, "items": data.ratings.item_ids}.get(side_of(subject) or "")

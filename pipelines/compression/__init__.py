@@ -1,0 +1,1 @@
+"""Trained models compressed for real, and the proof of it."""

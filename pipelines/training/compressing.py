@@ -1,0 +1,48 @@
+"""A trained factorisation, as what compression is planned of and judged by."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from flowgrad.analyzers.calibration import Calibration
+from flowgrad.errors import FlowGradError
+from pipelines.compression.subject import Compressible, dealt
+from pipelines.data import Data, Examples
+from pipelines.program import Trained
+from pipelines.training.loop import fine_tune, loss_of
+
+
+def compressible(config: DictConfig, trained: Trained, data: Data, seed: int) -> Compressible:
+    """As `Program.compressible`.
+
+    Raises:
+        FlowGradError: the loss is no error of ratings.
+    """
+    loss = loss_of(config, data)
+    if not loss.of_ratings:
+        raise FlowGradError(
+            f"loss._target_={config.loss._target_}: models of rankings cannot be compressed yet; use loss=mse"
+        )
+    test = data.test
+    return Compressible(
+        trained.model.eval(),
+        trained.optimizer,
+        Calibration(dealt(len(data.validation), data.validation.__getitem__), _scores, _squared_error),
+        partial(loss.held_out, examples=test),
+        lambda model: model(test.users, test.items),
+        partial(fine_tune, config, data, seed),
+        trackers=tuple(trained.trackers),
+    )
+
+
+def _scores(model: nn.Module, batch: Examples) -> Tensor:
+    scores: Tensor = model(batch.users, batch.items)
+    return scores
+
+
+def _squared_error(scores: Tensor, batch: Examples) -> Tensor:
+    return torch.nn.functional.mse_loss(scores, batch.ratings)
