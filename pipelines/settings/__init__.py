@@ -20,6 +20,7 @@ from pipelines.settings.data import (
 from pipelines.settings.faults import ColumnFaultSettings, FaultSettings, LayerFaultSettings, RowFaultSettings
 from pipelines.settings.jobs import (
     CalibrationSettings,
+    CompressionBenchmarkSettings,
     FaultBenchmarkSettings,
     FeatureBenchmarkSettings,
     FeatureSynergySettings,
@@ -106,6 +107,7 @@ def register() -> None:
         "tracker_overhead": TrackerOverheadSettings,
         "layers_overhead": LayersOverheadSettings,
         "calibration": CalibrationSettings,
+        "compression_benchmark": CompressionBenchmarkSettings,
         "feature_benchmark": FeatureBenchmarkSettings,
         "feature_synergy": FeatureSynergySettings,
         "movielens": MovieLensSettings,

@@ -283,3 +283,33 @@ class FeatureBenchmarkSettings(JobSettings):
     speed_rows: int = MISSING
     speed_columns: int = MISSING
     limits: FeatureBenchmarkLimits = MISSING
+
+
+@dataclass
+class CompressionBenchmarkLimits:
+    """What `within` in the table is judged by."""
+
+    spearman: float = MISSING
+    """The least pooled correlation of the default score of bits with the truth."""
+    p: float = MISSING
+    """The most that a setting's paired t-test of the chosen pruning against global magnitude may give."""
+    seconds: float = MISSING
+    """The most that the planning of a model may take."""
+
+
+@dataclass
+class CompressionBenchmarkSettings(JobSettings):
+    """Scores of compression against the truth."""
+
+    _target_: str = "pipelines.compression_benchmark.job.run"
+    seeds: list[int] = MISSING
+    """Of the models of each setting."""
+    settings: dict[str, list[str]] = MISSING
+    """Models that are scored: id -> overrides."""
+    apart: dict[str, list[str]] = MISSING
+    """Others, on which choices are made; run where `only` names them."""
+    only: list[str] | None = None
+    """Settings to run, of either; null: all of `settings`."""
+    peer: bool = MISSING
+    """Whether the peer library watches the same models."""
+    limits: CompressionBenchmarkLimits = MISSING

@@ -1,0 +1,116 @@
+"""One layer alone rounded or pruned: what every score foretells, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flowgrad.analyzers.quantization import QuantizationAdvisor
+from flowgrad.analyzers.saliency import SaliencyAnalyzer
+from flowgrad.analyzers.weight_scores import SCORES as WEIGHT_SCORES
+from flowgrad.compression.plans import LayerBits
+from flowgrad.errors import FlowGradError
+from flowgrad.measures.quantization import LEVELS, SCORES, quantize
+from pipelines.compression_benchmark.held_out import HeldOut
+from pipelines.peer_compression import PeerCompression
+
+BITS, PRUNED = "bits", "pruned"
+SHARES = (0.5, 0.7, 0.9)
+CRITERIA = ("second_moment", "obd", "taylor", "fisher", "magnitude")
+"""By which weights of a single layer go; `motion` orders them as magnitude does."""
+DISTANCE = "squared_change"
+"""A control that knows nothing of the loss: the sum of the squared changes."""
+_SIGNALS = ("snr", "weight_variance", "weight_range")
+Weights = Mapping[str, np.ndarray]
+
+
+def rounded_alone(
+    advisor: QuantizationAdvisor, weights: Weights, truth: HeldOut, peer: PeerCompression | None
+) -> pd.DataFrame:
+    """A line a tensor and number of bits: layer, level, truth, and a column a score."""
+    foretold = {score: advisor.sensitivity(score) for score in SCORES if _is_known(advisor, score)}
+    signals = advisor.measurements().tables["rows"][list(_SIGNALS)]
+    lines = []
+    for bits in LEVELS:
+        for layer in advisor.uniform_plan(bits).layers:
+            values = _rounded(weights[layer.name], layer)
+            lines.append(
+                {
+                    "what": BITS,
+                    "layer": layer.name,
+                    "level": float(bits),
+                    "truth": truth.with_values({layer.name: values}),
+                    **{score: float(table.loc[layer.name, bits]) for score, table in foretold.items()},
+                    **{name: float(signals.loc[layer.name, name]) for name in _SIGNALS},
+                    DISTANCE: _squared(values - weights[layer.name]),
+                    **({} if peer is None else {"peer_snr_range": peer.bit_sensitivity.get(layer.name, np.nan)}),
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def pruned_alone(
+    analyzer: SaliencyAnalyzer, weights: Weights, truth: HeldOut, peer: PeerCompression | None
+) -> pd.DataFrame:
+    """A line a tensor, share and criterion of what goes: layer, level, by, truth, and a column a score."""
+    names = list(analyzer.layer_saliency().index)
+    parts = []
+    for by in _at_hand(analyzer, CRITERIA):
+        scores = [*_at_hand(analyzer, WEIGHT_SCORES), "gauss_newton", "measured"]
+        tables = {score: _pruning(analyzer, score, by) for score in scores}
+        foretold = {score: table for score, table in tables.items() if table is not None}
+        for name in names:
+            others = [other for other in names if other != name]
+            for share in SHARES:
+                plan = analyzer.pruning_plan(share, score=by, least_kept=0, exclude=others)
+                values = weights[name] * (plan.layers[0].keep if plan.layers else 1)
+                parts.append(
+                    {
+                        "what": PRUNED,
+                        "layer": name,
+                        "level": share,
+                        "by": by,
+                        "truth": truth.with_values({name: values}),
+                        **{score: float(table.loc[name, share]) for score, table in foretold.items()},
+                        DISTANCE: _squared(values - weights[name]),
+                        **_peer_saliency(peer, name),
+                    }
+                )
+    return pd.DataFrame(parts)
+
+
+def _rounded(values: np.ndarray, layer: LayerBits) -> np.ndarray:
+    return quantize(values, layer.bits, layer.axis, fitted=layer.fitted).values()
+
+
+def _squared(change: np.ndarray) -> float:
+    return float(np.square(change, dtype=np.float64).sum())
+
+
+def _peer_saliency(peer: PeerCompression | None, name: str) -> dict[str, float]:
+    if peer is None:
+        return {}
+    return {"peer_saliency": peer.saliency.get(name, np.nan), "peer_fisher": peer.fisher.get(name, np.nan)}
+
+
+def _is_known(advisor: QuantizationAdvisor, score: str) -> bool:
+    try:
+        advisor.sensitivity(score)
+    except FlowGradError:
+        return False
+    return True
+
+
+def _pruning(analyzer: SaliencyAnalyzer, score: str, by: str) -> pd.DataFrame | None:
+    try:
+        return analyzer.pruning_sensitivity(score, shares=SHARES, by=by)
+    except FlowGradError:
+        return None
+
+
+def _at_hand(analyzer: SaliencyAnalyzer, scores: Sequence[str]) -> list[Any]:
+    found = analyzer.layer_saliency().columns
+    return [score for score in scores if score in found]
