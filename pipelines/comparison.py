@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from flowgrad.report import Validation
 from flowgrad.statistics import CONTROL, OBSERVATION_COLUMNS, PRIMARY, Comparison
-from flowgrad.trackers import guard
+from flowgrad.trackers.embedding import guard
 from pipelines.evaluation import higher_is_better
 from pipelines.program import Dataset
 from pipelines.workers import outcomes

@@ -15,7 +15,7 @@ from pipelines.evaluation import Evaluation
 from pipelines.targets import target
 
 if TYPE_CHECKING:
-    from flowgrad.trackers.guard import Intervention
+    from flowgrad.trackers.embedding.guard import Intervention
     from pipelines.compression.subject import Compressible
 
 

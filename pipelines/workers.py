@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
-from flowgrad.trackers.guard import Intervention
+from flowgrad.trackers.embedding.guard import Intervention
 from pipelines.program import Dataset, program_of
 
 Given = TypeVar("Given")

@@ -48,23 +48,10 @@ ARROWS = {
 }
 TORCH = {
     "testing.py",
+    "trackers/squared_gradients.py",
     *(
-        f"trackers/{name}.py"
+        f"trackers/embedding/{name}.py"
         for name in (
-            "activations",
-            "distillation",
-            "distillation_comparison",
-            "distillation_layers",
-            "distillation_motion",
-            "distillation_probe",
-            "embedding",
-            "flow",
-            "flow_history",
-            "flow_look",
-            "flow_losses",
-            "flow_network",
-            "flow_parameters",
-            "flow_readings",
             "followed",
             "guard",
             "lookups",
@@ -72,15 +59,20 @@ TORCH = {
             "ranks",
             "row_readings",
             "sampling",
-            "squared_gradients",
+            "tracker",
             "windows",
         )
     ),
+    *(
+        f"trackers/flow/{name}.py"
+        for name in ("activations", "history", "look", "losses", "network", "parameters", "readings", "tracker")
+    ),
+    *(f"trackers/distillation/{name}.py" for name in ("comparison", "layers", "motion", "probe", "tracker")),
     *(f"analyzers/{name}.py" for name in ("calibration", "pruning_units", "reading", "saliency", "second_moment")),
     *(f"compression/{name}.py" for name in ("applying", "measuring", "storage", "torchao_layers", "weights")),
 }
-XGBOOST = {"analyzers/scores.py", "trackers/xgboost_callback.py"}
-CATBOOST = {"trackers/catboost_callback.py", "trackers/catboost_trees.py"}
+XGBOOST = {"analyzers/scores.py", "trackers/boosting/xgboost_callback.py"}
+CATBOOST = {"trackers/boosting/catboost_callback.py", "trackers/boosting/catboost_trees.py"}
 MATPLOTLIB = {"analyzers/plots.py", "drawing.py"}
 HEAVY = {
     "torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "catboost", "sklearn",

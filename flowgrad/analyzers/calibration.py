@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from flowgrad.compression.applying import set_values
 from flowgrad.errors import FlowGradError
-from flowgrad.trackers.flow_parameters import plain_name
+from flowgrad.trackers.flow.parameters import plain_name
 
 Outputs = Callable[[nn.Module, Any], torch.Tensor]
 Criterion = Callable[[torch.Tensor, Any], torch.Tensor]

@@ -16,7 +16,7 @@ from flowgrad.compression.recipe import Plan, Recipe
 from flowgrad.compression.weights import LeftOut, Weight, as_float32, nonfinite, weights_of
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers.flow import FlowTracker
-from flowgrad.trackers.flow_parameters import plain_name
+from flowgrad.trackers.flow.parameters import plain_name
 from flowgrad.trackers.squared_gradients import SquaredGradients
 
 

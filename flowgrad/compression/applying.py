@@ -19,7 +19,7 @@ from flowgrad.compression.torchao_layers import quantize_by_torchao, torchao_can
 from flowgrad.errors import FlowGradError
 from flowgrad.measures.quantization import quantize
 from flowgrad.rules.suggestion import did_you_mean
-from flowgrad.trackers.flow_parameters import plain_name
+from flowgrad.trackers.flow.parameters import plain_name
 
 BACKENDS = ("auto", "torchao", "fake")
 MASKED = "masked by torch.nn.utils.prune"

@@ -22,7 +22,7 @@ from flowgrad.compression.recipe import Recipe
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from flowgrad.measures.quantization import FLOAT_BITS, Quantized, quantize
-from flowgrad.trackers.flow_parameters import plain_name
+from flowgrad.trackers.flow.parameters import plain_name
 
 _MAGIC = b"FLOWGRAD"
 

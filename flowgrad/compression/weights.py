@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from flowgrad.errors import FlowGradError
-from flowgrad.trackers.flow_parameters import plain_name, unit_axis, watched_parameters
+from flowgrad.trackers.flow.parameters import plain_name, unit_axis, watched_parameters
 
 Float32 = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from flowgrad.trackers import schedules
-from flowgrad.trackers.flow_look import apart
+from flowgrad.trackers.flow.look import apart
 
 _EVERY = 10
 

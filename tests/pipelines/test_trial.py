@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from flowgrad.trackers.embedding import DAMPING
+from flowgrad.trackers.embedding.tracker import DAMPING
 
 SMALL = ["dataset=synthetic", "training.epochs=5", "seeds.test=[1,2,3]", "workers=1"]
 GUARDED = 'trial=["tracker.auto_fix=true"]'

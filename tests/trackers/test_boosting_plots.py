@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flowgrad import BoostingTracker, FlowGradError
 from flowgrad.drawing import FORMATS
-from flowgrad.trackers.boosting_plots import Best, evaluation_figure, gain_figure, gain_shares
+from flowgrad.trackers.boosting.plots import Best, evaluation_figure, gain_figure, gain_shares
 
 RNG = np.random.default_rng(0)
 NAMES = ["$a$", "_b", "c d", "a name of a column that is longer than thirty letters"]
@@ -68,8 +68,10 @@ def test_the_best_round_is_marked():
 
 def test_the_marked_round_is_the_measured_one(tracker, monkeypatch):
     seen = {}
-    monkeypatch.setattr("flowgrad.trackers.boosting.evaluation_figure", lambda curves, best, title: seen.update(b=best))
-    monkeypatch.setattr("flowgrad.trackers.boosting.save", lambda figure, path: None)
+    monkeypatch.setattr(
+        "flowgrad.trackers.boosting.tracker.evaluation_figure", lambda curves, best, title: seen.update(b=best)
+    )
+    monkeypatch.setattr("flowgrad.trackers.boosting.tracker.save", lambda figure, path: None)
     tracker.plot_evaluations("x.png")
     measured = tracker.measurements().scalars
     assert seen["b"] == ("rmse", "_valid$", measured["best_round"], measured["val_best"])

@@ -12,7 +12,7 @@ from flowgrad.report import validate
 
 cb = pytest.importorskip("catboost")
 
-from flowgrad.trackers.catboost_callback import higher_is_better  # noqa: E402
+from flowgrad.trackers.boosting.catboost_callback import higher_is_better  # noqa: E402
 
 PARAMS = {"thread_count": 1, "verbose": False, "allow_writing_files": False}
 

@@ -12,8 +12,8 @@ from flowgrad import EmbeddingTracker, TrainingTracker
 from flowgrad.rules import RuleBook
 from flowgrad.testing import Ratings, healthy
 from flowgrad.trackers import states
-from flowgrad.trackers.epochs import EpochSense
-from flowgrad.trackers.probes import FIRST_PROBES
+from flowgrad.trackers.embedding.epochs import EpochSense
+from flowgrad.trackers.embedding.probes import FIRST_PROBES
 
 ROWS, DIM, STEPS = 40, 4, 120
 BATCHES, BATCH, LAST = 10, 24, 11

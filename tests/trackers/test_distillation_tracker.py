@@ -16,9 +16,9 @@ from flowgrad.drawing import FORMATS
 from flowgrad.report import validate
 from flowgrad.rules import RuleBook
 from flowgrad.testing import TrackerContract, seeded
-from flowgrad.trackers.distillation_layers import find_pairs, layers_of
-from flowgrad.trackers.distillation_motion import WINDOW
-from flowgrad.trackers.distillation_probe import EXAMPLES, undisturbed
+from flowgrad.trackers.distillation.layers import find_pairs, layers_of
+from flowgrad.trackers.distillation.motion import WINDOW
+from flowgrad.trackers.distillation.probe import EXAMPLES, undisturbed
 
 RULES = RuleBook.from_mapping(
     {

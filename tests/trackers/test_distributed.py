@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from flowgrad import EmbeddingTracker
 from flowgrad.rules import RuleBook
 from flowgrad.testing import MatrixFactorization, seeded
-from flowgrad.trackers import ranks
+from flowgrad.trackers.embedding import ranks
 
 WORLD = 2
 PATIENCE, DEADLINE = 60, 120

@@ -15,7 +15,7 @@ from flowgrad.ledger import Ledger
 from flowgrad.report import from_xml
 from flowgrad.rules import RuleBook
 from flowgrad.testing import EXAMPLES, Example, Ratings, TrackerContract, healthy, seeded, zombie
-from flowgrad.trackers.probes import FIRST_PROBES
+from flowgrad.trackers.embedding.probes import FIRST_PROBES
 
 ROWS, DIM = 12, 4
 RULES = RuleBook.load()

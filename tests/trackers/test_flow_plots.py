@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from flowgrad import FlowGradError, FlowTracker
-from flowgrad.trackers import flow_plots
+from flowgrad.trackers.flow import plots
 from flowgrad.trackers.schedules import every
 
 PLOTS = ("plot_velocity", "plot_gradient_flow", "plot_health")
@@ -63,14 +63,14 @@ def test_health_has_a_panel_for_each_figure_that_is_known(tracker):
 
 def test_one_look_and_zeros_are_drawn():
     frame = pd.DataFrame([[0.0, np.nan]], index=[1], columns=["a", "b"])
-    flow_plots.gradient_flow_figure(frame, "t")
-    flow_plots.velocity_figure(frame, "t")
+    plots.gradient_flow_figure(frame, "t")
+    plots.velocity_figure(frame, "t")
 
 
 def test_a_deep_network_is_thinned_out():
     names = [f"layer{i}" for i in range(200)]
     frame = pd.DataFrame(np.ones((3, 200)), index=[1, 2, 3], columns=names)
-    labels = [text.get_text() for text in flow_plots.velocity_figure(frame, "t").axes[0].get_yticklabels()]
+    labels = [text.get_text() for text in plots.velocity_figure(frame, "t").axes[0].get_yticklabels()]
     assert len(labels) == 60
     assert (labels[0], labels[-1]) == ("layer0", "layer199")
 

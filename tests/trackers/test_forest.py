@@ -10,9 +10,9 @@ import xgboost as xgb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgrad.trackers import forest, ubjson
-from flowgrad.trackers.boosted_trees import trees_of
-from flowgrad.trackers.forest import grouped_median, walk
+from flowgrad.trackers.boosting import forest, ubjson
+from flowgrad.trackers.boosting.boosted_trees import trees_of
+from flowgrad.trackers.boosting.forest import grouped_median, walk
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(500, 4))

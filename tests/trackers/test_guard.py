@@ -8,7 +8,7 @@ from torch import nn
 
 from flowgrad import EmbeddingTracker
 from flowgrad.testing import seeded
-from flowgrad.trackers.guard import GradientGuard
+from flowgrad.trackers.embedding.guard import GradientGuard
 
 
 def table(sparse):

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgrad.trackers.lookups import LookupCounter
+from flowgrad.trackers.embedding.lookups import LookupCounter
 
 ROWS = 9
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from torch import nn
 from flowgrad import EmbeddingTracker
 from flowgrad.rules import RuleBook
 from flowgrad.testing import seeded
-from flowgrad.trackers.probes import Probes
+from flowgrad.trackers.embedding.probes import Probes
 
 ROWS = 30
 RULES = RuleBook.load()

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from flowgrad import EmbeddingTracker
 from flowgrad.rules import RuleBook
 from flowgrad.testing import seeded
-from flowgrad.trackers import windows
-from flowgrad.trackers.probes import FIRST_PROBES, STRIDE
-from flowgrad.trackers.sampling import even_rows, stratified_rows
+from flowgrad.trackers.embedding import windows
+from flowgrad.trackers.embedding.probes import FIRST_PROBES, STRIDE
+from flowgrad.trackers.embedding.sampling import even_rows, stratified_rows
 
 CPU = torch.device("cpu")
 RULES = RuleBook.load()

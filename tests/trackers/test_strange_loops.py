@@ -10,7 +10,7 @@ from flowgrad import EmbeddingTracker
 from flowgrad.errors import RuleError
 from flowgrad.rules import RuleBook
 from flowgrad.testing import seeded
-from flowgrad.trackers.probes import MOST_PASSES
+from flowgrad.trackers.embedding.probes import MOST_PASSES
 
 ROWS, DIM = 20, 4
 RULES = RuleBook.load()
@@ -191,9 +191,9 @@ def test_sums_over_ranks_last_until_the_next_step_also_after_an_epoch(monkeypatc
         layer = nn.Embedding(ROWS, DIM)
     tracker = tracked(layer)
     train(layer, tracker, 130)
-    monkeypatch.setattr("flowgrad.trackers.ranks.world_size", lambda group=None: 2)
-    monkeypatch.setattr("flowgrad.trackers.ranks.agree", lambda *arguments: True)
-    monkeypatch.setattr("flowgrad.trackers.ranks.total", lambda tensor, group: 2 * tensor)
+    monkeypatch.setattr("flowgrad.trackers.embedding.ranks.world_size", lambda group=None: 2)
+    monkeypatch.setattr("flowgrad.trackers.embedding.ranks.agree", lambda *arguments: True)
+    monkeypatch.setattr("flowgrad.trackers.embedding.ranks.total", lambda tensor, group: 2 * tensor)
     tracker.all_reduce()
     tracker.end_epoch()
     assert tracker.summary()["total_exposures"] == 2 * 8 * 130

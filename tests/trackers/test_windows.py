@@ -10,7 +10,7 @@ from torch import nn
 from flowgrad import EmbeddingTracker
 from flowgrad.rules import RuleBook
 from flowgrad.testing import seeded
-from flowgrad.trackers.windows import FIRST_WINDOW, WINDOWS_PER_LENGTH, RowWindows
+from flowgrad.trackers.embedding.windows import FIRST_WINDOW, WINDOWS_PER_LENGTH, RowWindows
 
 ROWS, DIM = 12, 4
 RULES = RuleBook.load()

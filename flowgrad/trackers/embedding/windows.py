@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from flowgrad.trackers.ranks import world_size
+from flowgrad.trackers.embedding.ranks import world_size
 
 FIRST_WINDOW = 16
 """Least number of steps of the first window where no epochs are announced."""

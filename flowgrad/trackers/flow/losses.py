@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from flowgrad.trackers.flow_history import Losses
+from flowgrad.trackers.flow.history import Losses
 
 _MOST = 256
 """Losses that wait on a device before they are fetched anyway."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowgrad.trackers.boosted_trees import is_catboost, is_lightgbm, is_xgboost
+from flowgrad.trackers.boosting.boosted_trees import is_catboost, is_lightgbm, is_xgboost
 
 Recorded = Mapping[str, Mapping[str, Sequence[float]]]
 """Evaluation set -> metric -> one value a round."""

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from flowgrad.measures import embedding as measures
-from flowgrad.trackers.followed import FollowedRows, as_array
+from flowgrad.trackers.embedding.followed import FollowedRows, as_array
 
 LEAST_LOOKS = 4
 """Probed lookups from which a row's velocity is compared with that of others."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from flowgrad.trackers.boosted_trees import BoostedTrees
-from flowgrad.trackers.forest import Floats, Forest
+from flowgrad.trackers.boosting.boosted_trees import BoostedTrees
+from flowgrad.trackers.boosting.forest import Floats, Forest
 
 _logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flowgrad.trackers.forest import Forest, Integers, starts, walk
-from flowgrad.trackers.ubjson import loads
+from flowgrad.trackers.boosting.forest import Forest, Integers, starts, walk
+from flowgrad.trackers.boosting.ubjson import loads
 
 
 class BoostedTrees(ABC):
@@ -172,7 +172,7 @@ def trees_of(booster: Any) -> BoostedTrees | None:
     of a cross-validation, of which there are several, and CatBoost's with text or embeddings, which it does not export.
     """
     if is_catboost(booster):
-        from flowgrad.trackers.catboost_trees import exported
+        from flowgrad.trackers.boosting.catboost_trees import exported
 
         return exported(booster)
     if is_lightgbm(booster):

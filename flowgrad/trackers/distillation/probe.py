@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from flowgrad.trackers.distillation_layers import Layer
+from flowgrad.trackers.distillation.layers import Layer
 
 FloatArray = NDArray[np.float64]
 Forward = Callable[[nn.Module, Any], Any]

@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 
 from flowgrad.measures import flow
-from flowgrad.trackers.flow_network import NetworkLook
-from flowgrad.trackers.flow_parameters import Watched, unit_axis
+from flowgrad.trackers.flow.network import NetworkLook
+from flowgrad.trackers.flow.parameters import Watched, unit_axis
 
 InputFigures = dict[str, float]
 _ROWS = 4096

@@ -17,17 +17,17 @@ from flowgrad.measurements import Measurements
 from flowgrad.measures import trees
 from flowgrad.rules import RuleBook
 from flowgrad.trackers.base import Tracker
-from flowgrad.trackers.boosted_trees import BoostedTrees, is_catboost, is_lightgbm, trees_of
-from flowgrad.trackers.boosting_plots import Best, evaluation_figure, gain_figure
-from flowgrad.trackers.columns import Columns
-from flowgrad.trackers.evaluations import Evaluations
-from flowgrad.trackers.fitted import Recorded, booster_of, check_recorded, recorded, rounds_of
-from flowgrad.trackers.forest import Forest
+from flowgrad.trackers.boosting.boosted_trees import BoostedTrees, is_catboost, is_lightgbm, trees_of
+from flowgrad.trackers.boosting.columns import Columns
+from flowgrad.trackers.boosting.evaluations import Evaluations
+from flowgrad.trackers.boosting.fitted import Recorded, booster_of, check_recorded, recorded, rounds_of
+from flowgrad.trackers.boosting.forest import Forest
+from flowgrad.trackers.boosting.plots import Best, evaluation_figure, gain_figure
 
 if TYPE_CHECKING:
-    from flowgrad.trackers.catboost_callback import CatBoostCallback
-    from flowgrad.trackers.lightgbm_callback import LightGBMCallback
-    from flowgrad.trackers.xgboost_callback import XGBoostCallback
+    from flowgrad.trackers.boosting.catboost_callback import CatBoostCallback
+    from flowgrad.trackers.boosting.lightgbm_callback import LightGBMCallback
+    from flowgrad.trackers.boosting.xgboost_callback import XGBoostCallback
 
 _logger = logging.getLogger(__name__)
 
@@ -111,14 +111,14 @@ class BoostingTracker(Tracker):
             ImportError: xgboost is not installed.
         """
         try:
-            from flowgrad.trackers.xgboost_callback import XGBoostCallback
+            from flowgrad.trackers.boosting.xgboost_callback import XGBoostCallback
         except ModuleNotFoundError as error:
             raise _missing("as_xgb_callback", "xgboost", error) from error
         return XGBoostCallback(self)
 
     def as_lgb_callback(self) -> LightGBMCallback:
         """A callback for `lightgbm.train`, `lightgbm.cv` and LightGBM's scikit-learn estimators."""
-        from flowgrad.trackers.lightgbm_callback import LightGBMCallback
+        from flowgrad.trackers.boosting.lightgbm_callback import LightGBMCallback
 
         return LightGBMCallback(self)
 
@@ -132,7 +132,7 @@ class BoostingTracker(Tracker):
             ImportError: catboost is not installed.
         """
         try:
-            from flowgrad.trackers.catboost_callback import CatBoostCallback
+            from flowgrad.trackers.boosting.catboost_callback import CatBoostCallback
         except ModuleNotFoundError as error:
             raise _missing("as_catboost_callback", "catboost", error) from error
         return CatBoostCallback(self)
@@ -165,7 +165,7 @@ class BoostingTracker(Tracker):
 
     def _complete(self, model: Any) -> None:
         """What CatBoost's callback is not told."""
-        from flowgrad.trackers.catboost_callback import directions, eval_metric
+        from flowgrad.trackers.boosting.catboost_callback import directions, eval_metric
 
         self._source = trees_of(model)
         self._evaluations.take_directions(directions(self._evaluations.curves()))

@@ -20,11 +20,11 @@ from flowgrad.measures import distillation as measures
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
-from flowgrad.trackers.distillation_comparison import Comparison, compare
-from flowgrad.trackers.distillation_layers import find_pairs, given_pairs, layers_of, unwrapped
-from flowgrad.trackers.distillation_motion import LAST, Motion
-from flowgrad.trackers.distillation_plots import health_figure, similarity_figure
-from flowgrad.trackers.distillation_probe import Forward, respond
+from flowgrad.trackers.distillation.comparison import Comparison, compare
+from flowgrad.trackers.distillation.layers import find_pairs, given_pairs, layers_of, unwrapped
+from flowgrad.trackers.distillation.motion import LAST, Motion
+from flowgrad.trackers.distillation.plots import health_figure, similarity_figure
+from flowgrad.trackers.distillation.probe import Forward, respond
 
 _STATE = ("layers", "pairs", "steps", "motion", "losses", "kd_gradient", "comparison")
 _LOSSES = ("loss", "distillation_loss")

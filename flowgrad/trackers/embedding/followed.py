@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from flowgrad.measures import embedding as measures
-from flowgrad.trackers.windows import RowWindows
+from flowgrad.trackers.embedding.windows import RowWindows
 
 
 class FollowedRows:

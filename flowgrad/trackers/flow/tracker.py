@@ -17,13 +17,14 @@ from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
 from flowgrad.measures import flow, training
 from flowgrad.rules import RuleBook
-from flowgrad.trackers import flow_plots, schedules, states
+from flowgrad.trackers import schedules, states
 from flowgrad.trackers.base import Tracker
-from flowgrad.trackers.flow_history import History
-from flowgrad.trackers.flow_losses import PendingLosses
-from flowgrad.trackers.flow_network import NetworkLook
-from flowgrad.trackers.flow_parameters import watched_parameters
-from flowgrad.trackers.flow_readings import InputFigures, network_rows, network_scalars, observe
+from flowgrad.trackers.flow import plots
+from flowgrad.trackers.flow.history import History
+from flowgrad.trackers.flow.losses import PendingLosses
+from flowgrad.trackers.flow.network import NetworkLook
+from flowgrad.trackers.flow.parameters import watched_parameters
+from flowgrad.trackers.flow.readings import InputFigures, network_rows, network_scalars, observe
 
 _FIGURES = ("weight_norm", "gradient_norm", "velocity", "gradient_cosine")
 _FLAGS = ("moved", "had_gradient", "nonfinite")
@@ -330,7 +331,7 @@ class FlowTracker(Tracker):
         weights = self._weights()
         with np.errstate(all="ignore"):
             ratios = self.history("velocity")[weights] / self.history("weight_norm")[weights]
-        return flow_plots.velocity_figure(ratios, self.name)
+        return plots.velocity_figure(ratios, self.name)
 
     def plot_gradient_flow(self, path: str | Path) -> None:
         """Draw the gradient's size by depth: early, in the middle and late in the run. As `plot_velocity`."""
@@ -341,7 +342,7 @@ class FlowTracker(Tracker):
         """What `plot_gradient_flow` draws, as a `matplotlib.figure.Figure`."""
         weights = self._weights()
         entries = self.measurements().tables["rows"]["entries"][weights]
-        return flow_plots.gradient_flow_figure(self.history("gradient_norm")[weights] / np.sqrt(entries), self.name)
+        return plots.gradient_flow_figure(self.history("gradient_norm")[weights] / np.sqrt(entries), self.name)
 
     def plot_health(self, path: str | Path) -> None:
         """Draw what the row table says of each layer: gradient, update, noise, dead units. As `plot_velocity`."""
@@ -350,7 +351,7 @@ class FlowTracker(Tracker):
 
     def health_figure(self) -> Any:
         """What `plot_health` draws, as a `matplotlib.figure.Figure`."""
-        return flow_plots.health_figure(self.measurements().tables["rows"].loc[self._weights()], self.name)
+        return plots.health_figure(self.measurements().tables["rows"].loc[self._weights()], self.name)
 
     def _weights(self) -> list[str]:
         if not self._looks:

@@ -14,8 +14,8 @@ from torch import nn
 
 from flowgrad.measures import representation
 from flowgrad.measures.embedding import effective_rank_of_gram
-from flowgrad.trackers.distillation_layers import Layer
-from flowgrad.trackers.distillation_probe import Response, Seen, examples, has_channels_first, units
+from flowgrad.trackers.distillation.layers import Layer
+from flowgrad.trackers.distillation.probe import Response, Seen, examples, has_channels_first, units
 
 FloatArray = NDArray[np.float64]
 

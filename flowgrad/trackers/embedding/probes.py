@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from flowgrad.trackers.ranks import world_size
-from flowgrad.trackers.sampling import even_rows
+from flowgrad.trackers.embedding.ranks import world_size
+from flowgrad.trackers.embedding.sampling import even_rows
 
 FIRST_PROBES = 16
 """Steps at the start of a run that are all probed."""

@@ -17,16 +17,17 @@ from flowgrad.measurements import Measurements
 from flowgrad.measures import embedding as measures
 from flowgrad.measures.labels import label_conflict
 from flowgrad.rules import RuleBook
-from flowgrad.trackers import ranks, states
+from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
-from flowgrad.trackers.epochs import EpochSense
-from flowgrad.trackers.followed import FollowedRows
-from flowgrad.trackers.guard import GradientGuard, Intervention
-from flowgrad.trackers.lookups import LookupCounter
-from flowgrad.trackers.naming import argument_name
-from flowgrad.trackers.probes import FIRST_PROBES, Probes
-from flowgrad.trackers.row_readings import ROW_MEASURES, Counted, read_rows, scalars_of
-from flowgrad.trackers.sampling import stratified_rows
+from flowgrad.trackers.embedding import ranks
+from flowgrad.trackers.embedding.epochs import EpochSense
+from flowgrad.trackers.embedding.followed import FollowedRows
+from flowgrad.trackers.embedding.guard import GradientGuard, Intervention
+from flowgrad.trackers.embedding.lookups import LookupCounter
+from flowgrad.trackers.embedding.naming import argument_name
+from flowgrad.trackers.embedding.probes import FIRST_PROBES, Probes
+from flowgrad.trackers.embedding.row_readings import ROW_MEASURES, Counted, read_rows, scalars_of
+from flowgrad.trackers.embedding.sampling import stratified_rows
 
 _is_compiling = torch.compiler.is_compiling
 _grad_enabled = torch.is_grad_enabled

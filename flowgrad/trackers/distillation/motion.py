@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from flowgrad.measures import distillation as measures
-from flowgrad.trackers.distillation_layers import Layer
+from flowgrad.trackers.distillation.layers import Layer
 
 FloatArray = NDArray[np.float64]
 

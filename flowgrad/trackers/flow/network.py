@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from flowgrad.measures import flow
-from flowgrad.trackers.activations import ActivationWatch, Block
-from flowgrad.trackers.flow_look import DeviceLook, Seen, apart, fetch, weight_figures
-from flowgrad.trackers.flow_parameters import Watched, is_compiled, unit_axis
+from flowgrad.trackers.flow.activations import ActivationWatch, Block
+from flowgrad.trackers.flow.look import DeviceLook, Seen, apart, fetch, weight_figures
+from flowgrad.trackers.flow.parameters import Watched, is_compiled, unit_axis
 
 BLOCK = 16
 """Looks that signal, noise and dead units are taken over, at least (twice as many at most)."""
