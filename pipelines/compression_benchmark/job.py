@@ -120,7 +120,8 @@ def _write(runs: Sequence[Study], found: Sequence[Studied], config: DictConfig, 
     lines = [*foretelling_lines(singles, limits), *plan_lines(plans, limits), *speed_lines(runs, found, limits)]
     table = pd.DataFrame(lines, columns=SHOWN)
     pooled = table["setting"].eq(ALL)
-    names = [name for name in SHOWN if name != "setting" and table.loc[pooled, name].notna().any()]
-    write_table(table.loc[pooled, names], folder, "scores")
+    scores = table[pooled].drop(columns="setting")
+    write_table(scores.dropna(axis=1, how="all"), folder, "scores")
     write_table(table[~pooled].dropna(axis=1, how="all"), folder, "settings")
-    console.print_table(table.loc[pooled, names], folder)
+    for part in (scores[scores["spearman"].notna()], scores[scores["spearman"].isna()]):
+        console.print_table(part.dropna(axis=1, how="all"), folder)

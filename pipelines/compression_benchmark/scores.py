@@ -54,7 +54,7 @@ def _joined(runs: Sequence[Study], parts: Sequence[pd.DataFrame]) -> pd.DataFram
 def foretelling_lines(table: pd.DataFrame, limits: DictConfig) -> Iterator[dict]:
     """For each kind and score a line over all settings, and one a setting. The default score of bits is judged."""
     for what, own in table.groupby("what", sort=False):
-        for score in [name for name in own if name not in _NOT_SCORES and own[name].notna().any()]:
+        for score in [str(name) for name in own if name not in _NOT_SCORES and own[name].notna().any()]:
             judged = what == singles.BITS and score == SENSITIVE
             for setting, part in _with_pooled(own):
                 found = agreement(part, score)
@@ -86,8 +86,9 @@ def plan_lines(table: pd.DataFrame, limits: DictConfig) -> Iterator[dict]:
 
     What is chosen is judged against global magnitude, in every setting.
     """
-    for (what, level), own in table.groupby(["what", "level"], sort=False, dropna=False):
-        against = AGAINST.get(str(what), (UNIFORM, CHOSEN))
+    for _, own in table.groupby(["what", "level"], sort=False, dropna=False):
+        what, level = str(own["what"].iloc[0]), float(own["level"].iloc[0])
+        against = AGAINST.get(what, (UNIFORM, CHOSEN))
         rises = own.pivot_table("rise", ["setting", "seed"], "score", sort=False)
         for score in dict.fromkeys(own["score"]):
             for other in against:
@@ -95,7 +96,7 @@ def plan_lines(table: pd.DataFrame, limits: DictConfig) -> Iterator[dict]:
                     continue
                 both = rises[[score, other]].dropna()
                 if len(both):
-                    yield from _compared(_name(str(what), float(level)), score, other, both, limits)
+                    yield from _compared(_name(what, level), score, other, both, limits)
 
 
 def _name(what: str, level: float) -> str:
@@ -110,7 +111,7 @@ def _compared(what: str, score: str, other: str, both: pd.DataFrame, limits: Dic
         one, two = part[score].to_numpy(), part[other].to_numpy()
         p = math.nan
         if len(part) > 1:
-            p = paired_t(two, one, metric="rise", higher_is_better=False).p
+            p = paired_t(two.tolist(), one.tolist(), metric="rise", higher_is_better=False).p
         differences.append(float(np.mean(one - two)))
         lines.append(_plan_line(what, score, other, str(setting), one, two, p))
     better = [difference < 0 for difference in differences]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,9 @@ def rounded_alone(
     advisor: QuantizationAdvisor, weights: Weights, truth: HeldOut, peer: PeerCompression | None
 ) -> pd.DataFrame:
     """A line a tensor and number of bits: layer, level, truth, and a column a score."""
-    foretold = {score: advisor.sensitivity(score) for score in SCORES if _is_known(advisor, score)}
-    signals = advisor.measurements().tables["rows"][list(_SIGNALS)]
+    asked = {score: partial(advisor.sensitivity, score) for score in SCORES}
+    foretold = {score: table for score, ask in asked.items() if (table := _rises(ask))}
+    signals: dict[Any, Any] = advisor.measurements().tables["rows"][list(_SIGNALS)].to_dict("index")
     lines = []
     for bits in LEVELS:
         for layer in advisor.uniform_plan(bits).layers:
@@ -43,8 +45,8 @@ def rounded_alone(
                     "layer": layer.name,
                     "level": float(bits),
                     "truth": truth.with_values({layer.name: values}),
-                    **{score: float(table.loc[layer.name, bits]) for score, table in foretold.items()},
-                    **{name: float(signals.loc[layer.name, name]) for name in _SIGNALS},
+                    **{score: table[layer.name][bits] for score, table in foretold.items()},
+                    **signals[layer.name],
                     DISTANCE: _squared(values - weights[layer.name]),
                     **({} if peer is None else {"peer_snr_range": peer.bit_sensitivity.get(layer.name, np.nan)}),
                 }
@@ -60,8 +62,8 @@ def pruned_alone(
     parts = []
     for by in _at_hand(analyzer, CRITERIA):
         scores = [*_at_hand(analyzer, WEIGHT_SCORES), "gauss_newton", "measured"]
-        tables = {score: _pruning(analyzer, score, by) for score in scores}
-        foretold = {score: table for score, table in tables.items() if table is not None}
+        asked = {score: partial(analyzer.pruning_sensitivity, score, shares=SHARES, by=by) for score in scores}
+        foretold = {score: table for score, ask in asked.items() if (table := _rises(ask))}
         for name in names:
             others = [other for other in names if other != name]
             for share in SHARES:
@@ -74,7 +76,7 @@ def pruned_alone(
                         "level": share,
                         "by": by,
                         "truth": truth.with_values({name: values}),
-                        **{score: float(table.loc[name, share]) for score, table in foretold.items()},
+                        **{score: table[name][share] for score, table in foretold.items()},
                         DISTANCE: _squared(values - weights[name]),
                         **_peer_saliency(peer, name),
                     }
@@ -96,17 +98,10 @@ def _peer_saliency(peer: PeerCompression | None, name: str) -> dict[str, float]:
     return {"peer_saliency": peer.saliency.get(name, np.nan), "peer_fisher": peer.fisher.get(name, np.nan)}
 
 
-def _is_known(advisor: QuantizationAdvisor, score: str) -> bool:
+def _rises(ask: Callable[[], pd.DataFrame]) -> dict[Any, Any] | None:
+    """By layer and level; None of a score that this model does not have."""
     try:
-        advisor.sensitivity(score)
-    except FlowGradError:
-        return False
-    return True
-
-
-def _pruning(analyzer: SaliencyAnalyzer, score: str, by: str) -> pd.DataFrame | None:
-    try:
-        return analyzer.pruning_sensitivity(score, shares=SHARES, by=by)
+        return ask().to_dict("index")
     except FlowGradError:
         return None
 
