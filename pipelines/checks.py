@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from flowgrad.errors import FlowGradError, RuleError
 from flowgrad.evidence import posterior
 from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, RuleBook
+from pipelines import bounds
 from pipelines.command_line import one_line
 from pipelines.composition import composed, with_overrides
 from pipelines.planning import is_auto
@@ -28,6 +28,8 @@ _AT_LEAST = {
     "comparison.aa_offset": 1,
 }
 _MOST_THREADS = 1024
+_COMPRESSES = "pipelines.compression."
+"""Where the job is that takes the node `compression`."""
 _PROOF = ("dataset", "task", "teacher", "seeds", "comparison")
 """Nodes that a trial may not change: the arms of one comparison share them."""
 
@@ -46,15 +48,15 @@ def check_settings(config: DictConfig) -> None:
     # Rules have a validator of their own.
     for key in sorted(k for k in OmegaConf.missing_keys(config) if not k.startswith("rules.")):
         raise FlowGradError(f"{key} is missing; give it as {key}=VALUE")
-    for key, least in _AT_LEAST.items():
-        if (value := OmegaConf.select(config, key)) < least:
-            raise FlowGradError(f"{key}={value}: must be at least {least}")
+    bounds.at_least(config, _AT_LEAST)
     if not 0 < config.comparison.alpha < 1:
         raise FlowGradError(f"comparison.alpha={config.comparison.alpha}: must lie between 0 and 1")
     for node in NODES:
         if config[node] is not None:
             target(config, node)
     program.check(config)
+    if config.compression is not None and not config.job._target_.startswith(_COMPRESSES):
+        raise FlowGradError("compression: this job trains models and compresses none; choose job=compression")
     if config.workers is not None and config.workers < 1:
         raise FlowGradError(f"workers={config.workers}: must be at least 1, or null for one a core")
     if config.training.threads > _MOST_THREADS:
@@ -154,8 +156,7 @@ def _check_auto(config: DictConfig) -> None:
     pilot = list(auto.pilot)
     if len(set(pilot)) < max(3, len(pilot)) or min(pilot) < 0:
         raise FlowGradError(f"seeds.auto.pilot={pilot}: give three seeds or more, different and not negative")
-    if not (math.isfinite(auto.effect) and auto.effect > 0):
-        raise FlowGradError(f"seeds.auto.effect={auto.effect}: must be a finite number above 0")
+    bounds.above_zero(config, ["seeds.auto.effect"])
     if not alpha < auto.power < 1:
         raise FlowGradError(f"seeds.auto.power={auto.power}: must lie between comparison.alpha={alpha} and 1")
     if not 2 <= auto.least <= auto.most:

@@ -49,7 +49,7 @@ def config_sha256(config: DictConfig) -> str:
     kept = {
         key: value
         for key, value in plain.items()
-        if key not in ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra")
+        if key not in ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "compression")
     }
     return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(kept), sort_keys=True).encode()).hexdigest()
 

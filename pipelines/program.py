@@ -134,16 +134,25 @@ class Program(ABC):
         """Pictures of one watched run, as PNG, by the stems of their file names; none for most kinds of model."""
         return {}
 
-    def compressible(self, config: DictConfig, trained: Trained, data: Any, seed: int) -> Compressible:
-        """A run of that seed, as what compression is planned of and judged by.
+    def check_compressible(self, config: DictConfig) -> None:
+        """Refuse models that cannot be compressed.
 
         Raises:
-            FlowGradError: models of this kind cannot be compressed.
+            FlowGradError: names what can be.
         """
         raise FlowGradError(
             f"training._target_: what {type(self).__name__} trains cannot be compressed; use training=network (tables) "
             "or training=rating (model=mf, model=neumf)"
         )
+
+    def compressible(self, config: DictConfig, trained: Trained, data: Any, seed: int) -> Compressible:
+        """A run of that seed, as what compression is planned of and judged by.
+
+        Raises:
+            FlowGradError: as `check_compressible`.
+        """
+        self.check_compressible(config)
+        raise NotImplementedError(f"{type(self).__name__}.compressible")
 
     def row_ids(self, data: Any, subject: str) -> np.ndarray | None:
         """The data set's own id of each row of a subject; None where rows have names, or no other ids."""

@@ -17,6 +17,7 @@ from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import schedules
 from flowgrad.trackers.flow import FlowTracker
+from pipelines import bounds
 from pipelines.compression.subject import Compressible, dealt
 from pipelines.evaluation import Evaluation
 from pipelines.networks.data import Preparation
@@ -78,23 +79,14 @@ class Networks(Program):
             raise FlowGradError(
                 f"model._target_={config.model._target_} is no network; use model=mlp, cnn or recurrent"
             )
-        for key, least in _AT_LEAST.items():
-            if (value := OmegaConf.select(config, key)) < least:
-                raise FlowGradError(f"{key}={value}: must be at least {least}")
-        for key in _NOT_NEGATIVE:
-            value = OmegaConf.select(config, key)
-            if not (math.isfinite(value) and value >= 0):
-                raise FlowGradError(f"{key}={value}: must be a finite number of at least 0")
-        for key in _ABOVE_0:
-            value = OmegaConf.select(config, key)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise FlowGradError(f"{key}={value}: must be a finite number above 0")
+        bounds.at_least(config, _AT_LEAST)
+        bounds.not_negative(config, _NOT_NEGATIVE)
+        bounds.above_zero(config, _ABOVE_0)
         for key, choices in _ONE_OF.items():
             if (value := OmegaConf.select(config, key)) not in choices:
                 known = ", ".join("null" if choice is None else choice for choice in choices)
                 raise FlowGradError(f"{key}={value!r} is unknown; use one of {known}")
-        if not 0 < config.dataset.keep <= 1:
-            raise FlowGradError(f"dataset.keep={config.dataset.keep}: must be above 0 and at most 1")
+        bounds.shares(config, ["dataset.keep"])
         if not math.isfinite(config.model.bias_init):
             raise FlowGradError(f"model.bias_init={config.model.bias_init}: must be a finite number")
         if config.optimizer.sparse_gradients:
@@ -161,6 +153,9 @@ class Networks(Program):
         test = data.part(TEST, seed)
         outputs = predicted(config.task.kind, trained.model, _preparation(config, data, seed).rows(test).inputs)
         return Evaluation(scores(config.task.kind, test.target, outputs.numpy()), ())
+
+    def check_compressible(self, config: DictConfig) -> None:
+        """All networks can be compressed."""
 
     def compressible(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Compressible:
         """As `Program.compressible`."""

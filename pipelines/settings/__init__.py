@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from pipelines.settings.compression import CompressionSettings
 from pipelines.settings.data import (
     DatasetSettings,
     MovieLensSettings,
@@ -21,6 +22,7 @@ from pipelines.settings.faults import ColumnFaultSettings, FaultSettings, LayerF
 from pipelines.settings.jobs import (
     CalibrationSettings,
     CompressionBenchmarkSettings,
+    CompressionProofSettings,
     FaultBenchmarkSettings,
     FeatureBenchmarkSettings,
     FeatureSynergySettings,
@@ -80,6 +82,8 @@ class Settings:
     loss: LossSettings | None = None
     training: TrainingSettings = MISSING
     fault: FaultSettings | None = None
+    compression: CompressionSettings | None = None
+    """What is done to a trained model; `job=compression` only."""
     tracker: TrackerSettings = MISSING
     comparison: ComparisonSettings = MISSING
     rules: dict[str, Any] = field(default_factory=dict)
@@ -110,6 +114,8 @@ def register() -> None:
         "compression_benchmark": CompressionBenchmarkSettings,
         "feature_benchmark": FeatureBenchmarkSettings,
         "feature_synergy": FeatureSynergySettings,
+        "compression_proof": CompressionProofSettings,
+        "compression": CompressionSettings,
         "movielens": MovieLensSettings,
         "ratings_csv": RatingsCsvSettings,
         "synthetic": SyntheticSettings,

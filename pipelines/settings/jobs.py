@@ -208,6 +208,25 @@ class FeatureSynergySettings(JobSettings):
 
 
 @dataclass
+class CompressionProofSettings(JobSettings):
+    """What is done to the models of each seed, beside what is prescribed."""
+
+    _target_: str = "pipelines.compression.job.run"
+    sparsities: list[float] = MISSING
+    """Shares of the weights that are pruned, by each way of choosing them."""
+    bits: list[int] = MISSING
+    """Bits of a weight, the same everywhere and shared out."""
+    removed: list[float] = MISSING
+    """Shares of the rows of the watched tables that are removed; empty for models without tables."""
+    fine_tune: int = MISSING
+    """Epochs that pruned models are trained on, in further arms; 0: none."""
+    margin: float = MISSING
+    """What does not matter: a difference of the held-out loss, or of the first metric, over the dense model's."""
+    repeats: int = MISSING
+    """Passes that the latency is the median of."""
+
+
+@dataclass
 class ColumnsSettings:
     """Columns of a table with a made-up target."""
 

@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from flowgrad.analyzers.calibration import Calibration
-from flowgrad.errors import FlowGradError
 from pipelines.compression.subject import Compressible, dealt
 from pipelines.data import Data, Examples
 from pipelines.program import Trained
@@ -17,17 +16,8 @@ from pipelines.training.loop import fine_tune, loss_of
 
 
 def compressible(config: DictConfig, trained: Trained, data: Data, seed: int) -> Compressible:
-    """As `Program.compressible`.
-
-    Raises:
-        FlowGradError: the loss is no error of ratings.
-    """
-    loss = loss_of(config, data)
-    if not loss.of_ratings:
-        raise FlowGradError(
-            f"loss._target_={config.loss._target_}: models of rankings cannot be compressed yet; use loss=mse"
-        )
-    test = data.test
+    """As `Program.compressible`, of a model of ratings."""
+    loss, test = loss_of(config, data), data.test
     return Compressible(
         trained.model.eval(),
         trained.optimizer,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
+from pipelines import bounds
 from pipelines.compression.subject import Compressible
 from pipelines.data import Data, load
 from pipelines.evaluation import Evaluation
@@ -56,15 +56,9 @@ class Factorization(Program):
 
     def check(self, config: DictConfig) -> None:
         """As `Program.check`."""
-        for key, least in _AT_LEAST.items():
-            if (value := OmegaConf.select(config, key)) < least:
-                raise FlowGradError(f"{key}={value}: must be at least {least}")
-        for key in _NOT_NEGATIVE:
-            value = OmegaConf.select(config, key)
-            if not (math.isfinite(value) and value >= 0):
-                raise FlowGradError(f"{key}={value}: must be a finite number of at least 0")
-        if not (math.isfinite(config.optimizer.lr) and config.optimizer.lr > 0):
-            raise FlowGradError(f"optimizer.lr={config.optimizer.lr}: must be a finite number above 0")
+        bounds.at_least(config, _AT_LEAST)
+        bounds.not_negative(config, _NOT_NEGATIVE)
+        bounds.above_zero(config, ["optimizer.lr"])
         if not target(config, "loss").of_ratings and config.training.evaluation != "ranking":
             raise FlowGradError(
                 f"training.evaluation={config.training.evaluation}: scores of loss._target_={config.loss._target_} "
@@ -95,8 +89,16 @@ class Factorization(Program):
         """On the test ratings, which are the same for every seed."""
         return evaluate(config.training.evaluation, config.training.cutoff, trained.model, data)
 
+    def check_compressible(self, config: DictConfig) -> None:
+        """As `Program.check_compressible`; models of ratings can."""
+        if not target(config, "loss").of_ratings:
+            raise FlowGradError(
+                f"loss._target_={config.loss._target_}: models of rankings cannot be compressed yet; use loss=mse"
+            )
+
     def compressible(self, config: DictConfig, trained: Trained, data: Data, seed: int) -> Compressible:
-        """As `Program.compressible`; of models of ratings."""
+        """As `Program.compressible`."""
+        self.check_compressible(config)
         return compressible(config, trained, data, seed)
 
     def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:

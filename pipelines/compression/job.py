@@ -1,0 +1,132 @@
+"""`job=compression`: train, plan, compress for real, measure, prove."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from flowgrad.compression import write_packed
+from flowgrad.files import write_atomically
+from flowgrad.report import Validation, to_text, write
+from flowgrad.rules import RuleBook
+from flowgrad.statistics import PRIMARY
+from pipelines import console, results
+from pipelines.comparison import validation
+from pipelines.compression.arms import Arm, arms_of
+from pipelines.compression.checks import check_compression
+from pipelines.compression.measuring import LOSS, compressed
+from pipelines.compression.pareto import pareto
+from pipelines.compression.prescribing import Advice, advise
+from pipelines.compression.proof import WHOLE, arm_table, proof_table
+from pipelines.compression.trial import Result, Task, metrics_of, observations_of, trial
+from pipelines.data import cache_folder
+from pipelines.diagnosis import run_report
+from pipelines.program import Dataset, program_of
+from pipelines.rule_book import rule_book
+from pipelines.tables import write_csv, write_table
+from pipelines.workers import cores, each
+
+_logger = logging.getLogger(__name__)
+_SHOWN = [
+    "comparison", "metric", "test", "n", "baseline", "treated", "difference", "ci_low", "ci_high",
+    "effect_size", "p", "p_adjusted", "wins", "margin", "verdict",
+]  # fmt: skip
+_PRINTED = ["comparison", "metric", "test", "baseline", "treated", "difference", "p_adjusted", "wins", "verdict"]
+_OWN = ("arms.*", "recipe.yaml", "model.fg", "pareto.png", "saliency.png", "sensitivity.png", "report.txt")
+
+
+def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], folder: Path) -> None:
+    """Diagnose on one seed, do every arm on the others, and write the proof into `folder`.
+
+    Args:
+        config: the composed config; its `job` node says what is compared.
+        task: the overrides that it was composed from.
+        rule_folders: Hydra's config sources, to tell where a faulty rule stands.
+        folder: run folder; every file is written there, whole or not at all.
+
+    Raises:
+        FlowGradError: bad config, rules or data, before anything is trained; a run that diverges.
+    """
+    check_compression(config)
+    book = rule_book(config, task, rule_folders)
+    # matplotlib's list of fonts would go to the home folder.
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
+    data = program_of(config).load(config)
+    _logger.info("data: %s; sha256 %s", data.source, data.sha256)
+    results.clear(folder)
+    for pattern in _OWN:
+        for path in folder.glob(pattern):
+            path.unlink()
+    with console.progress() as bar:
+        diagnosing = bar.add_task("diagnose", total=None)
+        advice = advise(config, task, data, book)
+        bar.remove_task(diagnosing)
+        _logger.info("prescribed: %s", advice.diagnosis.prescription.shell or "nothing")
+        _write_advice(folder, advice, data, book)
+        arms = arms_of(config.job, advice.settings)
+        tasks = [Task(config, seed, tuple(arms), str(folder)) for seed in config.seeds.test]
+        proving = bar.add_task("compress", total=len(tasks))
+        found: list[Result] = []
+        for one in each(trial, tasks, data, config.workers or cores()):
+            found += one
+            bar.advance(proving)
+    table = _write_proof(folder, config, arms, found)
+    _write_report(folder, advice, data, book, _validations(folder, table, advice))
+    shown = table[table["test"] != "wilcoxon"] if len(table) else table
+    for _, line in shown.iterrows():
+        _logger.info("%s, %s: %s", line["comparison"], line["metric"], line["verdict"])
+    if len(shown):
+        console.print_table(shown[_PRINTED], folder, f"prescribed: {advice.diagnosis.prescription.shell or 'nothing'}")
+
+
+def _write_advice(folder: Path, advice: Advice, data: Dataset, book: RuleBook) -> None:
+    results.write_config(folder, _diagnoses(advice))
+    results.write_prescription(folder, _diagnoses(advice))
+    for stem, content in advice.pictures.items():
+        write_atomically(folder / f"{stem}.png", content)
+    if advice.recipe:
+        advice.recipe.write(folder / "recipe.yaml")
+        epochs = advice.settings.get("fine_tune") or 0
+        write_packed(compressed(advice.subject, advice.recipe, epochs), folder / "model.fg", advice.recipe)
+    _write_report(folder, advice, data, book, {})
+
+
+def _diagnoses(advice: Advice) -> tuple:
+    """Of the dense model, and of what the prescription makes of its config where there is one."""
+    return (advice.diagnosis, advice.treated) if advice.diagnosis.prescription else (advice.diagnosis,)
+
+
+def _write_proof(folder: Path, config: DictConfig, arms: Sequence[Arm], found: list[Result]) -> pd.DataFrame:
+    observations = observations_of(found, config.name)
+    metrics = metrics_of(found)
+    write_csv(observations, folder / "observations.csv")
+    write_table(arm_table(observations, arms, metrics), folder, "arms")
+    write_atomically(folder / "pareto.png", pareto(observations, arms))
+    table = proof_table(observations, arms, metrics, config.job.margin, config.comparison.alpha)
+    if len(table):
+        write_table(table, folder, "significance", _SHOWN)
+    return table
+
+
+def _validations(folder: Path, table: pd.DataFrame, advice: Advice) -> Mapping[str, Validation]:
+    """The test of the whole prescription, by each rule behind it."""
+    whole = table[(table["comparison"] == WHOLE) & table["test"].isin(PRIMARY)] if len(table) else table
+    if not len(whole):
+        return {}
+    sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()
+    return dict.fromkeys(advice.diagnosis.prescription.rules, validation(table, WHOLE, LOSS, sha256))
+
+
+def _write_report(
+    folder: Path, advice: Advice, data: Any, book: RuleBook, validations: Mapping[str, Validation]
+) -> None:
+    report = run_report(advice.diagnosis, data, book, "dense", {}, validations)
+    write(report, folder / "report.xml")
+    write_atomically(folder / "report.txt", to_text(report).encode())

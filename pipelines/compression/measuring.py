@@ -1,0 +1,103 @@
+"""A recipe done for real: written to disk, read back, and measured."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from flowgrad.compression import (
+    Recipe,
+    apply_recipe,
+    latency,
+    make_permanent,
+    read_packed,
+    saved_size,
+    write_packed,
+)
+from pipelines.compression.subject import Compressible
+
+LOSS, BYTES, RATIO = "loss", "bytes", "ratio"
+FIGURES = (LOSS, BYTES, RATIO, "latency_ms", "saved_bytes", "torchao_loss", "torchao_latency_ms", "torchao_bytes")
+"""`bytes`: of the packed file, and `ratio` to that of the dense model. `saved_bytes`: of `torch.save`. Those of torchao
+where it takes a layer."""
+
+
+def compressed(subject: Compressible, recipe: Recipe, fine_tune: int = 0) -> nn.Module:
+    """A copy of the model with the recipe applied, trained on between pruning and quantising where asked for."""
+    if not fine_tune or not (recipe.pruning or recipe.rows):
+        return apply_recipe(subject.model, recipe, backend="fake").model
+    model = apply_recipe(subject.model, Recipe(recipe.pruning, recipe.rows), keep_masks=True).model
+    subject.fine_tune(model, fine_tune)
+    make_permanent(model)
+    return apply_recipe(model, Recipe(quantization=recipe.quantization), backend="fake", inplace=True).model
+
+
+def measured(
+    subject: Compressible,
+    recipe: Recipe,
+    evaluate: Callable[[nn.Module], Mapping[str, float]],
+    file: Path,
+    *,
+    fine_tune: int = 0,
+    repeats: int = 30,
+) -> dict[str, float]:
+    """Loss, metrics, sizes and latency of the model that the packed file holds.
+
+    Args:
+        subject: the model.
+        recipe: what is done to it.
+        evaluate: metrics of a model.
+        file: where it is packed.
+        fine_tune: epochs of training after pruning.
+        repeats: passes that the latency is the median of.
+    """
+    changed = compressed(subject, recipe, fine_tune)
+    size = write_packed(changed, file, recipe)
+    stored = copy.deepcopy(subject.model)
+    read_packed(stored, file)
+    stored.eval()
+    found = {
+        LOSS: subject.held_out(stored),
+        **evaluate(stored),
+        BYTES: float(size),
+        "latency_ms": _milliseconds(subject, stored, repeats),
+        "saved_bytes": float(saved_size(stored)),
+    }
+    return found | ({} if fine_tune else _by_torchao(subject, recipe, repeats))
+
+
+def _by_torchao(subject: Compressible, recipe: Recipe, repeats: int) -> dict[str, float]:
+    """The same of the model as torchao stores and computes it; empty where it takes no layer."""
+    if recipe.quantization is None:
+        return {}
+    with _quiet():
+        done = apply_recipe(subject.model, recipe)
+        if not done.layers["how"].str.contains("torchao").any():
+            return {}
+        return {
+            "torchao_loss": subject.held_out(done.model),
+            "torchao_latency_ms": _milliseconds(subject, done.model, repeats),
+            "torchao_bytes": float(saved_size(done.model)),
+        }
+
+
+def _milliseconds(subject: Compressible, model: nn.Module, repeats: int) -> float:
+    with torch.no_grad():
+        return 1000 * latency(lambda: subject.forward(model), repeats=repeats)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Torchao tells, when it is imported, which kernels of other machines it lacks."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
