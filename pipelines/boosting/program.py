@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from datasets.tables import TEST
 from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import BoostingTracker
+from pipelines import bounds
 from pipelines.boosting.columns import TRACKER, analyzer_of, check_columns, fed
 from pipelines.boosting.faults import check_fault, inject
 from pipelines.boosting.models import Boosted, Library
@@ -62,17 +62,9 @@ class Boosting(Program):
         check_task(config, _KINDS)
         if not (isinstance(found := target(config, "model"), type) and issubclass(found, Library)):
             raise FlowGradError(f"model._target_={config.model._target_} is no booster; use model=xgboost or lightgbm")
-        for key, least in _AT_LEAST.items():
-            if (value := OmegaConf.select(config, key)) < least:
-                raise FlowGradError(f"{key}={value}: must be at least {least}")
-        for key in _NOT_NEGATIVE:
-            value = OmegaConf.select(config, key)
-            if not (math.isfinite(value) and value >= 0):
-                raise FlowGradError(f"{key}={value}: must be a finite number of at least 0")
-        for key in _SHARES:
-            value = OmegaConf.select(config, key)
-            if not 0 < value <= 1:
-                raise FlowGradError(f"{key}={value}: must be above 0 and at most 1")
+        bounds.at_least(config, _AT_LEAST)
+        bounds.not_negative(config, _NOT_NEGATIVE)
+        bounds.shares(config, _SHARES)
         check_overlap(config)
 
     def load(self, config: DictConfig) -> TableData:

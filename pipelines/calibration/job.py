@@ -22,7 +22,7 @@ from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import OBSERVATION_COLUMNS
-from pipelines import console, results
+from pipelines import bounds, console, results
 from pipelines.calibration.pool import Pool
 from pipelines.calibration.table import POOLED, SHOWN, calibration_table
 from pipelines.calibration.tests import FAMILY_ARMS
@@ -83,9 +83,7 @@ def _seeds(job: DictConfig, name: str) -> range:
 
 def _settings(config: DictConfig, task: Sequence[str]) -> dict[str, DictConfig]:
     job = config.job
-    for key, least in {"first_seed": 0, "pairs": LEAST_PAIRS, "tests": LEAST_TESTS, "resamples": 0}.items():
-        if job[key] < least:
-            raise FlowGradError(f"job.{key}={job[key]} must be at least {least}")
+    bounds.at_least(job, {"first_seed": 0, "pairs": LEAST_PAIRS, "tests": LEAST_TESTS, "resamples": 0}, "job.")
     for name in job.only or ():
         if name not in job.settings:
             raise FlowGradError(f"job.only names {name!r}{did_you_mean(name, list(job.settings))}")

@@ -15,6 +15,7 @@ from torch import Tensor
 from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers.distillation import DistillationTracker
+from pipelines import bounds
 from pipelines.data import Examples
 from pipelines.data import load as load_ratings
 from pipelines.distillation.data import Shapes, Taught, TaughtData, taught, weights_sha256
@@ -73,13 +74,8 @@ class Distillation(Program):
 
     def check(self, config: DictConfig) -> None:
         """As `Program.check`."""
-        for key, least in _AT_LEAST.items():
-            if (value := OmegaConf.select(config, key)) is not None and value < least:
-                raise FlowGradError(f"{key}={value}: must be at least {least}")
-        for key in _ABOVE_ZERO:
-            value = OmegaConf.select(config, key)
-            if not (math.isfinite(value) and value > 0):
-                raise FlowGradError(f"{key}={value}: must be a finite number above 0")
+        bounds.at_least(config, _AT_LEAST)
+        bounds.above_zero(config, _ABOVE_ZERO)
         if not 0 <= config.loss.label_weight <= 1:
             raise FlowGradError(f"loss.label_weight={config.loss.label_weight}: must lie between 0 and 1")
         for key in ("teacher.widths", "model.widths"):

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
-from pipelines import console, results
+from pipelines import bounds, console, results
 from pipelines.checks import check_settings
 from pipelines.data import cache_folder
 from pipelines.feature_benchmark.cases import RealTables, check_only, load_tables, null_cases, planted_cases
@@ -103,9 +103,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
 
 
 def _check(job: DictConfig) -> None:
-    for key, least in _AT_LEAST.items():
-        if job[key] < least:
-            raise FlowGradError(f"job.{key}={job[key]}: must be at least {least}")
+    bounds.at_least(job, _AT_LEAST, "job.")
     for method in job.methods:
         if method not in METHODS:
             raise FlowGradError(f"job.methods names {method!r}{did_you_mean(method, METHODS)}")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from datasets.tables import TRAIN
 from flowgrad.errors import FlowGradError
 from flowgrad.statistics import significance
-from pipelines import closed_loop, console
+from pipelines import bounds, closed_loop, console
 from pipelines.boosting.columns import analyzer_of
 from pipelines.boosting.program import Boosting
 from pipelines.checks import check_settings
@@ -58,9 +58,7 @@ def _check(config: DictConfig) -> None:
     job = config.job
     if len(set(job.seeds)) < max(2, len(job.seeds)) or min(job.seeds) < 0:
         raise FlowGradError(f"job.seeds={list(job.seeds)}: give two or more, different and not negative")
-    for key, least in {"top": 1, "draws": 1}.items():
-        if job[key] < least:
-            raise FlowGradError(f"job.{key}={job[key]}: must be at least {least}")
+    bounds.at_least(job, {"top": 1, "draws": 1}, "job.")
 
 
 def _linear(config: DictConfig, data: TableData, place: Path) -> pd.DataFrame:

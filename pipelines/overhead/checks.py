@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
+from pipelines import bounds
 from pipelines.overhead.cases import OPTIMIZERS, Case
 
 _AT_LEAST = {"steps": 1, "block": 1, "warmup": 1, "peer_steps": 0, "epoch_steps": 1, "seed": 0}
@@ -21,11 +22,8 @@ def checked_cases(job: DictConfig) -> list[Case]:
     Raises:
         FlowGradError: names the key, the value and what would be right.
     """
-    for key, least in _AT_LEAST.items():
-        if job[key] is not None and job[key] < least:
-            raise FlowGradError(f"job.{key}={job[key]}: must be at least {least}")
-    if not (math.isfinite(job.exponent) and job.exponent >= 0):
-        raise FlowGradError(f"job.exponent={job.exponent}: must be a finite number of at least 0")
+    bounds.at_least(job, _AT_LEAST, "job.")
+    bounds.not_negative(job, ["exponent"], "job.")
     _check_limits(job.limits)
     check_device(job.device)
     cases = OmegaConf.to_container(job.cases, resolve=True)

@@ -40,6 +40,8 @@ class Case:
     """Of each arm, where the watcher is our own."""
     teacher: int | None = None
     """Width of a frozen teacher, of the same depth, whose scores the network learns; None: it learns classes."""
+    optimizer: str = "adam"
+    """A key of `OPTIMIZERS`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -82,6 +84,17 @@ class Transformer(nn.Module):
 NETWORKS: Mapping[str, Callable[[Case], nn.Module]] = {"mlp": mlp, "transformer": Transformer}
 
 
+def _adam(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE, fused=True)  # as pipelines.optimizers does
+
+
+def _sgd(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE, momentum=0.9, fused=True)
+
+
+OPTIMIZERS: Mapping[str, Callable[[nn.Module], torch.optim.Optimizer]] = {"adam": _adam, "sgd": _sgd}
+
+
 class Batches:
     """Normal inputs and random classes."""
 
@@ -100,14 +113,15 @@ class Batches:
 
 
 class Arm:
-    """A network in training by Adam: with cross-entropy, or with the divergence from its teacher's scores."""
+    """A network in training: with cross-entropy, or with the divergence from its teacher's scores."""
 
     def __init__(self, case: Case, seed: int, device: torch.device) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model = NETWORKS[case.network](case).to(device)
             self.teacher = None if case.teacher is None else mlp(case, case.teacher).to(device)
-        self.optimizer = _adam(self.model)
+        self._optimizer = OPTIMIZERS[case.optimizer]
+        self.optimizer = self._optimizer(self.model)
         self.watcher: Watcher | None = None
 
     def twin(self) -> Arm:
@@ -116,7 +130,7 @@ class Arm:
         """
         twin = copy.copy(self)
         twin.model = copy.deepcopy(self.model)
-        twin.optimizer = _adam(twin.model)
+        twin.optimizer = self._optimizer(twin.model)
         for own, shared in zip(twin.model.parameters(), self.model.parameters(), strict=True):
             own.data, own.grad = shared.data, None
             twin.optimizer.state[own] = self.optimizer.state[shared]
@@ -153,7 +167,3 @@ class Arm:
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         state = [value for kept in self.optimizer.state.values() for value in kept.values() if torch.is_tensor(value)]
         return [*weights, *gradients, *others, *state]
-
-
-def _adam(model: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE, fused=True)  # as pipelines.optimizers does

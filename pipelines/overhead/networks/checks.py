@@ -8,12 +8,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
+from pipelines import bounds
 from pipelines.overhead.checks import check_device
-from pipelines.overhead.networks.cases import NETWORKS, Case
+from pipelines.overhead.networks.cases import NETWORKS, OPTIMIZERS, Case
 from pipelines.overhead.networks.watchers import OTHERS, OWN
 
 _AT_LEAST = {"steps": 1, "other_steps": 1, "block": 1, "warmup": 1, "seed": 0}
-_REQUIRED, _OPTIONAL = {"network", "depth", "width", "batch"}, {"tokens", "steps", "teacher"}
+_REQUIRED, _OPTIONAL = {"network", "depth", "width", "batch"}, {"tokens", "steps", "teacher", "optimizer"}
 
 
 def checked_cases(job: DictConfig) -> list[Case]:
@@ -22,9 +23,7 @@ def checked_cases(job: DictConfig) -> list[Case]:
     Raises:
         FlowGradError: names the key, the value and what would be right.
     """
-    for key, least in _AT_LEAST.items():
-        if job[key] < least:
-            raise FlowGradError(f"job.{key}={job[key]}: must be at least {least}")
+    bounds.at_least(job, _AT_LEAST, "job.")
     for unknown in sorted({*job.watchers, *job.limits} - {*OWN, *OTHERS}):
         raise FlowGradError(f"job.watchers or job.limits names {unknown!r}; use {', '.join([*OWN, *OTHERS])}")
     for watcher, ratio in job.limits.items():
@@ -46,12 +45,14 @@ def _case(id: str, given: Any, steps: int) -> Case:
     if not isinstance(given, dict) or not _REQUIRED <= set(given) <= _REQUIRED | _OPTIONAL:
         raise FlowGradError(
             f"{where}={given}: must give network, depth, width and batch, "
-            "may give tokens, steps and teacher, and nothing else"
+            "may give tokens, steps, teacher and optimizer, and nothing else"
         )
     asked = [key for key, value in given.items() if value is not None]
     given = {"steps": steps, "tokens": None, **given}
     if str(given["network"]) not in NETWORKS:
         raise FlowGradError(f"{where}.network={given['network']}: must be one of {', '.join(NETWORKS)}")
+    if str(given.get("optimizer", "adam")) not in OPTIMIZERS:
+        raise FlowGradError(f"{where}.optimizer={given['optimizer']}: must be one of {', '.join(OPTIMIZERS)}")
     sequences = given["network"] == "transformer"
     if sequences != (given["tokens"] is not None):
         raise FlowGradError(f"{where}.tokens={given['tokens']}: a transformer needs them, and nothing else has any")

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 NONE = "none"
 """A control: nothing watches."""
-OWN = ("flow", "flow_default", "distillation")
-"""`FlowTracker` at every step, and by its default schedule; `DistillationTracker`, where there is a teacher."""
+OWN = ("flow", "flow_default", "distillation", "squares")
+"""`FlowTracker` at every step, and by its default schedule; `DistillationTracker`, where there is a teacher;
+`SquaredGradients`, of SGD, by its default schedule."""
 OTHERS = ("peer", "wandb")
 """The peer's `FlowTracker` and `wandb.watch(log="all")`, both at every step."""
 
@@ -37,7 +38,9 @@ Attach = Callable[["Arm"], Watcher | None]
 
 def suits(name: str, case: Case) -> bool:
     """Whether the watcher of this name is for such a case."""
-    return (name == "distillation") == (case.teacher is not None)
+    if case.optimizer == "sgd":
+        return name == "squares"
+    return name != "squares" and (name == "distillation") == (case.teacher is not None)
 
 
 def installed(name: str) -> bool:
@@ -59,6 +62,8 @@ def attaching(name: str, folder: Path) -> Iterator[Attach]:
         yield lambda arm: None
     elif name == "distillation":
         yield _distillation()
+    elif name == "squares":
+        yield _squares()
     elif name in OWN:
         yield _flow(every_step=name == "flow")
     elif name == "peer":
@@ -86,6 +91,26 @@ def _distillation() -> Attach:
         return DistillationTracker(arm.teacher, arm.model, optimizer=arm.optimizer)
 
     return attach
+
+
+def _squares() -> Attach:
+    """It is told of steps by a hook on the optimizer."""
+    from flowgrad.trackers.squared_gradients import SquaredGradients
+
+    def attach(arm: Arm) -> Watcher:
+        return _ToldNothing(SquaredGradients(arm.optimizer))
+
+    return attach
+
+
+class _ToldNothing:
+    """Keeps a watcher that needs no call."""
+
+    def __init__(self, watcher: object) -> None:
+        self.watcher = watcher
+
+    def step(self, loss: Tensor) -> None:
+        """Nothing."""
 
 
 class _ToldFloats:
