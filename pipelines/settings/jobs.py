@@ -154,7 +154,7 @@ class LayersOverheadSettings(JobSettings):
     _target_: str = "pipelines.overhead.networks.job.run"
     cases: dict[str, Any] = MISSING
     """Id -> network (`mlp` or `transformer`), depth, width, batch; tokens of a transformer; of a student, the width of
-    its teacher; and, where not `steps` from below, steps."""
+    its teacher; where not `adam`, the optimizer (`sgd`); and, where not `steps` from below, steps."""
     only: list[str] | None = None
     """Ids of the cases to run; null: all."""
     steps: int = MISSING
@@ -169,8 +169,8 @@ class LayersOverheadSettings(JobSettings):
     device: str = MISSING
     """`cpu` or `cuda`."""
     watchers: list[str] = MISSING
-    """`flow`, `flow_default`, `distillation` (for cases with a teacher), `peer`, `wandb`; one that is not installed is
-    left out, and the note says so."""
+    """`flow`, `flow_default`, `distillation` (for cases with a teacher), `squares` (for cases of SGD), `peer`, `wandb`;
+    one that is not installed is left out, and the note says so."""
     limits: dict[str, float] = MISSING
     """The most that a watched step may take, over a bare one, by watcher. One without is not judged."""
 

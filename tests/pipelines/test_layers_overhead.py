@@ -22,14 +22,15 @@ SMALL = [
 ]  # fmt: skip
 
 
-def case(network="mlp", depth=3, width=6, batch=5, tokens=None, teacher=None):
-    return Case("c", network, depth, width, batch, tokens, steps=8, teacher=teacher)
+def case(network="mlp", depth=3, width=6, batch=5, tokens=None, teacher=None, optimizer="adam"):
+    return Case("c", network, depth, width, batch, tokens, steps=8, teacher=teacher, optimizer=optimizer)
 
 
 CASES = {
     "mlp": case(),
     "transformer": case("transformer", depth=2, width=64, batch=2, tokens=3),
     "student": case(teacher=9),
+    "sgd": case(optimizer="sgd"),
 }
 
 
@@ -184,6 +185,12 @@ def test_students_are_watched_by_the_tracker_of_students(composed):
     (student,) = [c for c in checked_cases(composed("experiment=layers_overhead").job) if c.teacher]
     assert [name for name in (*OWN, *OTHERS) if suits(name, student)] == ["distillation"]
     assert not suits("distillation", case())
+
+
+def test_squared_gradients_are_kept_of_sgd_alone(composed):
+    (sgd,) = [c for c in checked_cases(composed("experiment=layers_overhead").job) if c.optimizer == "sgd"]
+    assert [name for name in (*OWN, *OTHERS) if suits(name, sgd)] == ["squares"]
+    assert not suits("squares", case())
 
 
 def test_others_get_fewer_steps(composed, tmp_path):
