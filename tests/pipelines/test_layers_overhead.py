@@ -246,6 +246,6 @@ def test_the_sizes_that_the_bars_are_set_for(composed):
     first, last = cases["mlp"], cases["transformer"]
     assert (first.depth, first.width, first.batch) == (5, 512, 256)
     assert (last.depth, last.width) == (12, 256)
-    assert dict(settings.limits) == {"flow": 1.10, "flow_default": 1.02}
+    assert dict(settings.limits) == {"flow": 1.10, "flow_default": 1.02, "squares": 1.02}
     assert cases["mlp_deep"].depth > first.depth
     assert cases["mlp_wide"].width > first.width
