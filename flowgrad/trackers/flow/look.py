@@ -29,9 +29,9 @@ def apart(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-PART = 1 << 16
+PART = 1 << 15
 """Most entries of a weight that are copied and compared; of larger ones, runs of entries, evenly spaced.
-The norm of a part, scaled up, is that of the whole to about half a percent."""
+The norm of a part, scaled up, is that of the whole to about one percent."""
 _RUN = 64
 """Entries in a row: what a cache line or two hold, so that a part costs what its share of the memory does."""
 
