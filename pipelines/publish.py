@@ -1,7 +1,8 @@
 """`python -m pipelines.publish [RUN ...]`: do the runs of conf/results.yaml (all, or those named), and put their tables
 into docs/results/ and README.md, each beside the command that wrote it.
 
-A run that was finished before, by the same code and command, is not done again.
+A run that was finished before, by the same code and command, is not done again. Runs that measure on a GPU are left out
+where there is none, unless they are named.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from omegaconf import OmegaConf
 
 from flowgrad.errors import FlowGradError
@@ -22,6 +24,7 @@ from pipelines.source import ROOT
 
 RESULTS = Path("docs/results")
 RUNS = Path("outputs/results")
+_GPU = "job.device=cuda"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,11 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: no run is called {name!r}{did_you_mean(name, list(config.runs))}", file=sys.stderr)
             return 2
     try:
-        publish(config.runs, config.tables, given or list(config.runs), ROOT)
+        publish(config.runs, config.tables, given or _possible(config.runs), ROOT)
     except FlowGradError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _possible(runs: Mapping[str, Sequence[str]]) -> list[str]:
+    gpu = torch.cuda.is_available()
+    return [run for run, overrides in runs.items() if gpu or _GPU not in overrides]
 
 
 def publish(runs: Mapping[str, Sequence[str]], tables: Mapping[str, str], chosen: Sequence[str], root: Path) -> None:

@@ -41,3 +41,18 @@ def test_what_is_not_there(tmp_path, capsys):
 def test_every_table_is_of_a_run():
     config = OmegaConf.load(ROOT / "conf/results.yaml")
     assert {file.partition("/")[0] for file in config.tables.values()} == set(config.runs)
+
+
+def test_runs_on_a_gpu_are_left_out_where_there_is_none(monkeypatch, capsys):
+    """`make results` stopped at them; named, they still say what is missing."""
+    done = []
+    monkeypatch.setattr(publish, "publish", lambda runs, tables, chosen, root: done.extend(chosen))
+    for there in (False, True):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        done.clear()
+        assert publish.main([]) == 0
+        assert ("layers_overhead_gpu" in done) is there
+        assert "layers_overhead" in done
+    done.clear()
+    publish.main(["layers_overhead_gpu"])
+    assert done == ["layers_overhead_gpu"]
