@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,19 +71,15 @@ def mixed_lines(
 
 
 def row_lines(analyzer: SaliencyAnalyzer, subject: Compressible, truth: HeldOut, seed: int) -> Iterator[dict]:
-    """Of models with tables."""
-    try:
-        analyzer.row_plan(1.0)
-    except FlowGradError:
+    """Of the tables that trackers watched, which know how often each row was seen."""
+    watched = {id(tracker.layer.weight) for tracker in subject.trackers}
+    tables = [name for name, parameter in subject.model.named_parameters() if id(parameter) in watched]
+    if not tables:
         return
+    make = partial(analyzer.row_plan, tables=tables, trackers=subject.trackers)
     for budget in BUDGETS:
-        plans = {}
-        for score in ROW_SCORES:
-            try:
-                plans[score] = analyzer.row_plan(budget, score=score, trackers=subject.trackers)
-            except FlowGradError:  # frequency, of a table that no tracker watched
-                continue
-        plans[CHOSEN] = analyzer.row_plan(budget, trackers=subject.trackers)
+        plans = {score: make(budget, score=score) for score in ROW_SCORES}
+        plans[CHOSEN] = make(budget)
         plans[RANDOM] = _random_rows(plans["norm"], seed)
         for score, plan in plans.items():
             yield _line(ROWS, budget, score, truth.with_plan(plan))
