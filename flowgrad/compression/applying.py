@@ -113,7 +113,7 @@ def make_permanent(model: nn.Module) -> None:
 def set_values(parameter: nn.Parameter, values: np.ndarray) -> None:
     """Write float32 values into a parameter of any dtype and device."""
     with torch.no_grad():
-        parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+        parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)).reshape(parameter.shape))  # it makes () to (1,)
 
 
 def _as_recipe(given: Any) -> Recipe:

@@ -14,6 +14,7 @@ from flowgrad.analyzers.quantization import QuantizationAdvisor
 from flowgrad.analyzers.recipes import plan_recipe
 from flowgrad.analyzers.saliency import SaliencyAnalyzer
 from flowgrad.compression import LayerMask, PruningPlan, Recipe, RowPlan, TableRows
+from flowgrad.measures.quantization import LEVELS
 from pipelines.compression.subject import Compressible
 
 DENSE, PRESCRIBED, PLAIN = "dense", "prescribed", "plain"
@@ -63,7 +64,7 @@ def arms_of(job: DictConfig, prescribed: dict[str, Any]) -> list[Arm]:
         arms += [Arm("prune", by, share, fine_tune=job.fine_tune) for by in TUNED if job.fine_tune]
     for bits in job.bits:
         arms.append(Arm("uniform", level=bits))
-        if bits < max(job.bits):  # the most bits that there are cannot be shared out
+        if min(LEVELS) < bits < max(LEVELS):  # the fewest and the most cannot be shared out
             arms.append(Arm("mixed", level=bits))
     for share in job.removed:
         arms += [Arm("rows", by, share) for by in ROWS]

@@ -245,6 +245,17 @@ def test_what_a_model_takes():
         latency(model, repeats=0)
 
 
+def test_a_buffer_of_one_number_is_read_back(tmp_path):
+    """A tensor without dimensions came back as one of shape (1,), and the model could not be loaded."""
+    model, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    model.register_buffer("mean", torch.tensor(3.5))
+    other.register_buffer("mean", torch.tensor(0.0))
+    write_packed(model, tmp_path / "model")
+    read_packed(other, tmp_path / "model")
+    assert other.mean.shape == ()
+    assert float(other.mean) == 3.5
+
+
 def test_packed_files_that_cannot_be_read(tmp_path):
     path = tmp_path / "model"
     write_packed(nn.Linear(3, 2), path)
