@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,11 @@ from flowgrad.trackers.squared_gradients import SquaredGradients
 
 SCALES = ("channel", "tensor")
 _SIGNALS = ("snr", "variance")
+
+
+_FEW = 4
+"""Bits below which scales of the largest weights are far off."""
+_ALL = measures.FLOAT_BITS + 1
 
 
 class QuantizationAdvisor(Subject):
@@ -64,7 +70,7 @@ class QuantizationAdvisor(Subject):
         squares: SquaredGradients | None = None,
         levels: Sequence[int] = measures.LEVELS,
         scales: str = "channel",
-        fitted: bool = False,
+        fitted: bool | None = None,
         after: Recipe | Plan | None = None,
         name: str | None = None,
         rules: RuleBook | None = None,
@@ -79,7 +85,8 @@ class QuantizationAdvisor(Subject):
             levels: bits that are tried, of 2 to 8; 32 besides lets a plan keep a tensor as it is.
             scales: `channel`: one an output of a layer; `tensor`: one a tensor. Tables have one a row either way.
             fitted: fit scales by least squares instead of taking the largest weight; at 2 and 3 bits much closer, and
-                never by torchao.
+                never by torchao. None: in mixed plans of a size, for tensors below 4 bits, where the calibration says
+                that it is better; not in uniform ones.
             after: a plan that is applied before, such as a pruning plan: bits are shared out for what it leaves.
             name: of the model in the report; the tracker's, or `model`.
             rules: rule book to judge by; the shipped one if None.
@@ -95,11 +102,16 @@ class QuantizationAdvisor(Subject):
             raise FlowGradError(f"scales={scales!r} must be channel or tensor{did_you_mean(scales, SCALES)}")
         self._reading = read_model(source, optimizer, squares, self.name, need=calibration is None, after=after)
         self._calibration = calibration
-        self._rounding = Rounding(self._layers, self.levels, per_tensor=scales == "tensor", fitted=fitted)
-        bench = None if calibration is None else lambda: self._bench
-        self._sensitivities = Sensitivities(self._rounding, bench, moments=self._reading.known)
+        self._rounding, self._sensitivities = self._rounded(scales, _ALL if fitted else 0)
+        tries = fitted is None and calibration is not None
+        self._fitted = self._rounded(scales, _FEW) if tries else None
         self.left_out = {one.name: one.reason for one in self._reading.left_out}
         self.left_out |= dict.fromkeys(self._reading.nonfinite, "NaN or infinite weights")
+
+    def _rounded(self, scales: str, fit_below: int) -> tuple[Rounding, Sensitivities]:
+        rounding = Rounding(self._layers, self.levels, per_tensor=scales == "tensor", fit_below=fit_below)
+        bench = None if self._calibration is None else lambda: self._bench
+        return rounding, Sensitivities(rounding, bench, moments=self._reading.known)
 
     @property
     def _layers(self) -> tuple[Layer, ...]:
@@ -229,20 +241,35 @@ class QuantizationAdvisor(Subject):
         paths = {score: self._path(score, size)[-1] for score in self._sensitivities.candidates}
         if self._calibration is None:
             return self._planned(paths["second_moment"], "second_moment", top, "no calibration chose", None)
-        uniform = self._uniform(top)
-        return self._chosen(paths, level, uniform, top)
+        tried = [_Tried(score, one, self._loss_of(one), self._rounding) for score, one in paths.items()]
+        return self._chosen([*tried, *self._tried_fitted(size, level)], level, top)
 
-    def _chosen(
-        self, paths: dict[str, np.ndarray], level: np.ndarray, uniform: np.ndarray | None, top: int
-    ) -> QuantizationPlan:
-        assert uniform is not None
-        losses = {score: self._loss_of(one) for score, one in paths.items()}
-        told = ", ".join(f"{name} {np.mean(one):.4g}" for name, one in [("uniform", uniform), *losses.items()])
-        best = min(losses, key=lambda score: float(np.mean(losses[score])))
-        if not clearly_lower(losses[best], uniform):
+    def _tried_fitted(self, size: int, level: np.ndarray) -> list[_Tried]:
+        """Plans with fitted scales, where those are to be tried: the same bits everywhere, and shared out."""
+        if self._fitted is None:
+            return []
+        rounding, sensitivities = self._fitted
+        paths = {
+            score: rounding.path(sensitivities.of(score), float(size - self._kept))[-1]
+            for score in self._sensitivities.candidates
+            if score != "gauss_newton"  # the dearest
+        }
+        everywhere = {"uniform": level} if self.levels[level[0]] < _FEW else {}
+        return [
+            _Tried(score, one, self._bench.losses(rounding.values(one)), rounding)
+            for score, one in (everywhere | paths).items()
+        ]
+
+    def _chosen(self, tried: Sequence[_Tried], level: np.ndarray, top: int) -> QuantizationPlan:
+        uniform = self._uniform(top)
+        told = ", ".join([f"uniform {np.mean(uniform):.4g}", *(one.told for one in tried)])
+        better = [one for one in tried if clearly_lower(one.losses, uniform)]
+        if not better:
             reason = f"no sharing out is clearly better than {top} bits everywhere; calibration loss: {told}"
             return self._planned(level, "uniform", top, reason, uniform)
-        return self._planned(paths[best], best, top, f"lowest calibration loss of {told}", losses[best])
+        best = min(better, key=lambda one: float(np.mean(one.losses)))
+        reason = f"lowest calibration loss of those clearly below uniform: {told}"
+        return self._planned(best.level, best.score, top, reason, best.losses, best.rounding)
 
     def _for_loss(self, loss: float, asked: str | None) -> QuantizationPlan:
         if self._calibration is None:
@@ -302,16 +329,24 @@ class QuantizationAdvisor(Subject):
         return self._uniform_losses[bits]
 
     def _planned(
-        self, level: np.ndarray, score: str, uniform: int, reason: str, losses: np.ndarray | None
+        self,
+        level: np.ndarray,
+        score: str,
+        uniform: int,
+        reason: str,
+        losses: np.ndarray | None,
+        rounding: Rounding | None = None,
     ) -> QuantizationPlan:
+        fitted = rounding is not None and rounding is not self._rounding
+        rounding, sensitivities = self._fitted if fitted and self._fitted else (self._rounding, self._sensitivities)
         expected = (
-            self._sensitivities.of("second_moment")[np.arange(len(level)), level] if self._reading.known else [math.nan]
+            sensitivities.of("second_moment")[np.arange(len(level)), level] if self._reading.known else [math.nan]
         )
         calibrated = self._calibration is not None
         return QuantizationPlan(
-            self._rounding.plan(level),
+            rounding.plan(level),
             score,
-            self._kept + self._rounding.size(level),
+            self._kept + rounding.size(level),
             uniform,
             self.uniform_size(uniform),
             float(np.nansum(expected)) if np.isfinite(expected).any() else math.nan,
@@ -454,3 +489,18 @@ def _checked(levels: Sequence[int]) -> tuple[int, ...]:
     if not found:
         raise FlowGradError("levels: give one or more numbers of bits, such as 8, 4, 3, 2")
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """A plan that was tried on the calibration batches."""
+
+    score: str
+    level: np.ndarray
+    losses: np.ndarray
+    rounding: Rounding
+
+    @property
+    def told(self) -> str:
+        fitted = ", fitted" if any(layer.fitted for layer in self.rounding.plan(self.level)) else ""
+        return f"{self.score}{fitted} {np.mean(self.losses):.4g}"

@@ -15,17 +15,17 @@ from flowgrad.measures import quantization as measures
 class Rounding:
     """Some layers at some levels of bits; allocations are the place of each layer's level, shape (layers,)."""
 
-    def __init__(self, layers: Sequence[Layer], levels: tuple[int, ...], *, per_tensor: bool, fitted: bool) -> None:
+    def __init__(self, layers: Sequence[Layer], levels: tuple[int, ...], *, per_tensor: bool, fit_below: int) -> None:
         """Round nothing yet.
 
         Args:
             layers: the tensors.
             levels: bits, by falling number.
             per_tensor: one scale a tensor; tables have one a row either way.
-            fitted: as of `flowgrad.measures.quantization.quantize`.
+            fit_below: with fewer bits than that, scales are `fitted` as of `flowgrad.measures.quantization.quantize`.
         """
         self.layers, self.levels = layers, levels
-        self._per_tensor, self._fitted = per_tensor, fitted
+        self._per_tensor, self._fit_below = per_tensor, fit_below
         self._rounded: dict[tuple[str, int], measures.Quantized] = {}
 
     def _axis(self, layer: Layer) -> int | None:
@@ -37,7 +37,7 @@ class Rounding:
             return np.zeros_like(layer.data)
         key = (layer.name, bits)
         if key not in self._rounded:  # codes are kept, a byte a weight: every score asks for them
-            self._rounded[key] = measures.quantize(layer.data, bits, self._axis(layer), fitted=self._fitted)
+            self._rounded[key] = measures.quantize(layer.data, bits, self._axis(layer), fitted=bits < self._fit_below)
         return self._rounded[key].values() - layer.data
 
     def values(self, allocation: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,7 +71,9 @@ class Rounding:
     def plan(self, allocation: np.ndarray) -> tuple[LayerBits, ...]:
         """The allocation as a plan has it."""
         return tuple(
-            LayerBits(layer.name, layer.data.shape, self.levels[at], self._axis(layer), self._fitted)
+            LayerBits(
+                layer.name, layer.data.shape, self.levels[at], self._axis(layer), self.levels[at] < self._fit_below
+            )
             for layer, at in zip(self.layers, allocation, strict=True)
         )
 

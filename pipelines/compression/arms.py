@@ -32,8 +32,8 @@ class Arm:
     """One way to make a model smaller."""
 
     kind: str
-    """`dense`, `prune`, `uniform`, `mixed`, `rows`, `prescribed` or `plain` (what is prescribed, by magnitude and the
-    same bits everywhere)."""
+    """`dense`, `prune`, `uniform`, `mixed`, `fitted` (uniform, with scales by least squares), `rows`, `prescribed` or
+    `plain` (what is prescribed, by magnitude and the same bits everywhere)."""
     by: str = ""
     """How weights or rows are chosen."""
     level: float = 0
@@ -66,6 +66,8 @@ def arms_of(job: DictConfig, prescribed: dict[str, Any]) -> list[Arm]:
         arms.append(Arm("uniform", level=bits))
         if min(LEVELS) < bits < max(LEVELS):  # the fewest and the most cannot be shared out
             arms.append(Arm("mixed", level=bits))
+        if bits < 4:  # mixed plans may fit scales there: what that does without sharing out
+            arms.append(Arm("fitted", level=bits))
     for share in job.removed:
         arms += [Arm("rows", by, share) for by in ROWS]
     if prescribed:
@@ -150,6 +152,10 @@ def _uniform(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: n
     return Recipe.of(QuantizationAdvisor(subject.source, subject.optimizer).uniform_plan(int(arm.level)))
 
 
+def _fitted(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
+    return Recipe.of(QuantizationAdvisor(subject.source, subject.optimizer, fitted=True).uniform_plan(int(arm.level)))
+
+
 def _mixed(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
     advisor = QuantizationAdvisor(subject.source, subject.optimizer, calibration=subject.calibration)
     return Recipe.of(advisor.mixed_precision_plan(bits=int(arm.level)))
@@ -174,6 +180,7 @@ _PLANS: dict[str, Callable[[Arm, Compressible, tuple[str, ...], np.random.Genera
     "prune": _pruned,
     "uniform": _uniform,
     "mixed": _mixed,
+    "fitted": _fitted,
     "rows": _removed,
     PRESCRIBED: _by_settings,
     PLAIN: _by_settings,

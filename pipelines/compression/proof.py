@@ -16,6 +16,7 @@ from pipelines.compression.measuring import BYTES, LOSS, RATIO
 from pipelines.compression.trial import PLANNING
 
 PRUNING, CONTROLS, BITS, ROWS, PRESCRIPTION = "pruning", "pruning at random", "bits", "rows", "prescription"
+FITTED = "bits, scales fitted"
 """Families: p values of one are adjusted together."""
 NO_WORSE, EQUIVALENT = "no_worse", "tost"
 """Tests against the margin: one-sided, and both sides."""
@@ -37,6 +38,7 @@ def planned(arms: Sequence[Arm]) -> list[Comparison]:
             found += [_against(arm, other, ROWS) for other in ("norm", "frequency", "random")]
         if arm.kind == "mixed":
             found.append(Comparison(f"mixed_vs_uniform_{arm.level:g}", f"uniform_{arm.level:g}", arm.name, BITS))
+            found.append(Comparison(f"mixed_vs_fitted_{arm.level:g}", f"fitted_{arm.level:g}", arm.name, FITTED))
     if {PRESCRIBED, PLAIN} <= names:
         found.append(Comparison(WHOLE, PLAIN, PRESCRIBED, PRESCRIPTION))
     return [one for one in found if {one.baseline, one.treated} <= names]

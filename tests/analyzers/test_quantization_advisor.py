@@ -302,6 +302,25 @@ def test_other_levels_and_scales(tracker):
     assert math.isnan(advisor.measurements().scalars["uniform_8"])
 
 
+@pytest.mark.parametrize("bits", [4, 3, 2])
+def test_mixed_plans_fit_scales_where_the_calibration_says_so(tracker, bits):
+    calibration = Calibration.of_pairs(pairs(), CRITERION)
+    advisor = QuantizationAdvisor(tracker, calibration=calibration)
+    plan, uniform = advisor.mixed_precision_plan(bits=bits), advisor.uniform_plan(bits)
+    assert plan.size <= uniform.size
+    assert plan.calibration_rise <= uniform.calibration_rise
+    assert not any(layer.fitted for layer in uniform.layers)
+    assert not any(layer.fitted for layer in plan.layers if layer.bits >= 4)  # there they gain little
+    if any(layer.bits < 4 for layer in plan.layers) and plan.score != "uniform":
+        done = apply_recipe(tracker.model, plan, backend="fake").model
+        before, after = mean_loss(tracker.model), mean_loss(done)
+        assert plan.calibration_rise == pytest.approx((after - before) / before, rel=1e-3, abs=1e-6)
+    assert ("uniform, fitted" in plan.reason) == (bits < 4)
+    plain = QuantizationAdvisor(tracker, calibration=calibration, fitted=False).mixed_precision_plan(bits=bits)
+    assert "fitted" not in plain.reason
+    assert plan.calibration_rise <= plain.calibration_rise
+
+
 def test_fitted_scales_are_in_the_plan_and_in_what_it_does(tracker, calibrated):
     plain = calibrated.uniform_plan(2)
     fitted = QuantizationAdvisor(

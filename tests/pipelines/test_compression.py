@@ -56,7 +56,7 @@ def test_names_tell_the_arm():
     names = [arm.name for arm in arms_of(job, {"sparsity": 0.8, "bits": 4, "mixed": True})]
     assert names == [
         "dense", "prune_saliency_70", "prune_calibrated_70", "prune_magnitude_70", "prune_random_70",
-        "prune_saliency_70_tuned", "prune_magnitude_70_tuned", "uniform_8", "uniform_3", "mixed_3",
+        "prune_saliency_70_tuned", "prune_magnitude_70_tuned", "uniform_8", "uniform_3", "mixed_3", "fitted_3",
         "rows_saliency_20", "rows_calibrated_20", "rows_norm_20", "rows_frequency_20", "rows_random_20",
         "prescribed", "plain",
     ]  # fmt: skip
