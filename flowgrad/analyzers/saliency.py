@@ -40,7 +40,7 @@ from flowgrad.trackers.squared_gradients import SquaredGradients
 
 STRUCTURES = ("rows", "neurons")
 _ON_BATCHES = ("gauss_newton", "measured")
-_CANDIDATES = ("second_moment", "obd", "magnitude")
+_CANDIDATES = ("second_moment", "layer_adaptive", "obd", "magnitude")
 """Scores that are tried where a calibration chooses; the first wins unless another is clearly better."""
 
 
@@ -121,7 +121,8 @@ class SaliencyAnalyzer(Subject):
         """Saliency of every weight, by tensor, of its shape; 0 in a padding row.
 
         Args:
-            score: `second_moment` w^2 sqrt(v); `obd` v w^2 / 2; `taylor` |g w|, g the mean gradient of the optimizer;
+            score: `second_moment` w^2 sqrt(v); `layer_adaptive` the same over its sum over the weights of the layer
+                that have no less of it; `obd` v w^2 / 2; `taylor` |g w|, g the mean gradient of the optimizer;
                 `fisher` g^2 w^2 / 2 with g of the calibration batches; `magnitude` |w|; `motion` magnitude in its
                 layer, times the layer's motion (velocity and momentum).
 
@@ -159,7 +160,8 @@ class SaliencyAnalyzer(Subject):
                 of linear and convolutional layers, with their biases. The outputs of the last layer are what the model
                 says and stay, and so do gates of recurrent layers, which are no units of their own.
             score: as of `weight_saliency`; of a unit, the mean over its weights. None: w^2 sqrt(v), or with a
-                calibration the one of `second_moment`, `obd` and `magnitude` whose plan has the lowest loss there.
+                calibration the one of `second_moment`, `layer_adaptive`, `obd` and `magnitude` whose plan has the
+                lowest loss there.
             least_kept: share of each tensor's weights or units that stays at least, and at least one, so that no layer
                 is cut through.
             exclude: names of tensors that are left as they are.

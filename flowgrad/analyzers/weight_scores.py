@@ -13,7 +13,7 @@ from flowgrad.measures import saliency as measures
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.trackers.flow import FlowTracker
 
-SCORES = ("second_moment", "obd", "taylor", "fisher", "magnitude", "motion")
+SCORES = ("second_moment", "layer_adaptive", "obd", "taylor", "fisher", "magnitude", "motion")
 
 
 class WeightScores:
@@ -88,6 +88,11 @@ class WeightScores:
             found = [measures.magnitude(layer.data) for layer in self._layers]
         elif score == "second_moment":
             found = [measures.second_moment(layer.data, self.second_moment(layer)) for layer in self._layers]
+        elif score == "layer_adaptive":
+            found = [
+                measures.layer_adaptive(np.where(layer.weight.counted(), values, 0))
+                for layer, values in zip(self._layers, self.of("second_moment"), strict=True)
+            ]
         elif score == "obd":
             found = [measures.obd(layer.data, self.second_moment(layer)) for layer in self._layers]
         elif score == "fisher":

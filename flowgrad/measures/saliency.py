@@ -99,6 +99,25 @@ def obd(weights: ArrayLike, curvature: ArrayLike) -> FloatArray:
     return score
 
 
+def layer_adaptive(score: ArrayLike) -> FloatArray:
+    """Each score over the sum of those of its layer that are no smaller, itself among them; 0 stays 0.
+
+    LAMP (Lee et al. 2021, Layer-adaptive sparsity for the magnitude-based pruning, ICLR, equation 4), there of w^2. It
+    is the part of the layer's rest that goes with the weight, so that layers whose scores are of another scale lose no
+    more than others, and each keeps its largest weight to the last. The order within a layer stays.
+
+    >>> layer_adaptive([3.0, 1.0, 0.0, 4.0]).round(3).tolist()
+    [0.429, 0.125, 0.0, 1.0]
+    """
+    values = np.asarray(score, dtype=np.float64)
+    flat = values.ravel()
+    order = np.argsort(flat)
+    rest = np.cumsum(flat[order][::-1])[::-1]
+    found = np.zeros_like(flat)
+    found[order] = np.divide(flat[order], rest, out=np.zeros_like(flat), where=rest > 0)
+    return found.reshape(values.shape)
+
+
 def taylor(weights: ArrayLike, gradients: ArrayLike) -> FloatArray:
     """|g w|: size of the first-order change of the loss when the weight is set to 0 (Molchanov et al. 2019).
 

@@ -23,6 +23,17 @@ def test_scores_by_hand():
     assert saliency.taylor(w, [0.5, -1.0]).tolist() == [1.0, 3.0]
 
 
+@given(hnp.arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1e3, allow_subnormal=False), unique=True))
+def test_layer_adaptive_is_the_plain_sum_and_keeps_the_order(score):
+    found = saliency.layer_adaptive(score)
+    for value, own in zip(found, score, strict=True):
+        assert value == pytest.approx(own / score[score >= own].sum() if own > 0 else 0)
+    assert np.array_equal(found, saliency.layer_adaptive(4.0 * score))
+    if score.max() > 0:
+        assert found[score.argmax()] == 1
+    assert (np.diff(found[np.argsort(score)]) >= 0).all()
+
+
 @given(hnp.arrays(np.float64, 6, elements=SIZES), hnp.arrays(np.float64, 6, elements=st.floats(0, 1e3)))
 def test_expected_rise_is_the_sum_of_obd(change, v):
     """Setting weights to 0 is a change of -w."""

@@ -122,7 +122,7 @@ def test_random_masks_take_the_share_and_every_plan_has_a_line(trained, analyzer
     subject, _ = trained
     truth = HeldOut(subject)
     lines = pd.DataFrame(pruning_lines(analyzers[0], subject, truth, None, 0))
-    wanted = {"second_moment", "obd", "taylor", "fisher", "motion", CHOSEN, MAGNITUDE, RANDOM}
+    wanted = {"second_moment", "layer_adaptive", "obd", "taylor", "fisher", "motion", CHOSEN, MAGNITUDE, RANDOM}
     assert (lines.groupby("level")["score"].apply(set) == wanted).all()
     assert lines["rise"].notna().all()
     mixed = pd.DataFrame(mixed_lines(analyzers[1], weights, truth, None)).set_index(["level", "score"])["rise"]
