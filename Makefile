@@ -44,6 +44,8 @@ results: setup
 		  cat outputs/results/claims/$$kind.md; } > docs/results/$$kind.md; \
 	done
 	cp outputs/results/claims/evidence.csv flowgrad/conf/evidence.csv
+	$(BIN)/python -m flowgrad evidence add --into flowgrad/conf/evidence.csv \
+		outputs/results/faults_layers outputs/results/faults_distillation
 	$(BIN)/python -m pipelines.readme
 
 setup: $(STAMP)
