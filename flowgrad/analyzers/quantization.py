@@ -264,6 +264,8 @@ class QuantizationAdvisor(Subject):
         uniform = self._uniform(top)
         told = ", ".join([f"uniform {np.mean(uniform):.4g}", *(one.told for one in tried)])
         better = [one for one in tried if clearly_lower(one.losses, uniform)]
+        fitted = [one for one in better if one.score == "uniform"]  # the same bits everywhere are held to first
+        better = [one for one in better if fitted and clearly_lower(one.losses, fitted[0].losses)] or fitted or better
         if not better:
             reason = f"no sharing out is clearly better than {top} bits everywhere; calibration loss: {told}"
             return self._planned(level, "uniform", top, reason, uniform)
