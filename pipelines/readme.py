@@ -29,6 +29,7 @@ _LEFT_OUT = {
     "calibration": re.compile(r"^\| (?!setting |all )\w"),
     "faults_embedding": _PEER_BY_FAULT,
     "faults_boosting": _PEER_BY_FAULT,
+    "faults_layers": _PEER_BY_FAULT,
 }
 """Lines that stand in docs/results only, by experiment; elsewhere the check beside the primary test."""
 
