@@ -2,4 +2,4 @@
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("catboost") else ["flowgrad/trackers/catboost_callback.py"]
+collect_ignore = [] if find_spec("catboost") else ["flowgrad/trackers/boosting/catboost_callback.py"]

@@ -224,7 +224,9 @@ def test_a_table_of_embeddings_is_compared_as_a_whole():
     table(torch.tensor([1999])).sum().backward()
     optimizer.step()
     tracker.step()
-    assert tracker.history("velocity")["0.weight"].to_numpy() == pytest.approx(float((table.weight.detach() - before).norm()))
+    assert tracker.history("velocity")["0.weight"].to_numpy() == pytest.approx(
+        float((table.weight.detach() - before).norm())
+    )
 
 
 def test_the_first_look_tells_gain_and_sensitivity():
