@@ -28,13 +28,13 @@ def torchao_installed(*, must: bool) -> bool:
 
 def torchao_can(module: nn.Module, own: str, layer: LayerBits) -> bool:
     """Whether it takes this layer: a plain `nn.Linear` or `nn.Embedding`, a scale an output or row that is not
-    fitted, 8 or 4 bits.
+    fitted, 8 or 4 bits, and more than one column: of tables such as biases it fails at a scale a row.
 
     Of subclasses it is not known what else they do with their weight (`nn.MultiheadAttention` reads that of its output
     layer itself).
     """
     plain = type(module) in (nn.Linear, nn.Embedding) and own == "weight"
-    return plain and layer.axis == 0 and not layer.fitted and layer.bits in BITS
+    return plain and layer.axis == 0 and not layer.fitted and layer.bits in BITS and layer.shape[1] > 1
 
 
 def quantize_by_torchao(module: nn.Module, bits: int) -> str:

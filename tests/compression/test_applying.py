@@ -269,3 +269,13 @@ def test_packed_files_that_cannot_be_read(tmp_path):
     path.write_bytes(b"something else")
     with pytest.raises(FlowGradError, match="does not begin with FLOWGRAD"):
         read_packed(nn.Linear(3, 2), path)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_table_of_one_column_is_left_to_fake_quantisation(bits):
+    """Torchao failed on the biases of a matrix factorisation: «shape '[943, 1]' is invalid for input of size 1»."""
+    pytest.importorskip("torchao")
+    model = nn.Sequential(nn.Embedding(9, 1))
+    done = apply_recipe(model, quantization(model, bits))
+    assert "torchao" not in done.layers["how"].iloc[0]
+    assert torch.isfinite(done.model(torch.arange(9))).all()
