@@ -140,10 +140,7 @@ class Program(ABC):
         Raises:
             FlowGradError: names what can be.
         """
-        raise FlowGradError(
-            f"training._target_: what {type(self).__name__} trains cannot be compressed; use training=network (tables) "
-            "or training=rating (model=mf, model=neumf)"
-        )
+        raise self._incompressible()
 
     def compressible(self, config: DictConfig, trained: Trained, data: Any, seed: int) -> Compressible:
         """A run of that seed, as what compression is planned of and judged by.
@@ -151,8 +148,13 @@ class Program(ABC):
         Raises:
             FlowGradError: as `check_compressible`.
         """
-        self.check_compressible(config)
-        raise NotImplementedError(f"{type(self).__name__}.compressible")
+        raise self._incompressible()
+
+    def _incompressible(self) -> FlowGradError:
+        return FlowGradError(
+            f"training._target_: what {type(self).__name__} trains cannot be compressed; use training=network (tables) "
+            "or training=rating (model=mf, model=neumf)"
+        )
 
     def row_ids(self, data: Any, subject: str) -> np.ndarray | None:
         """The data set's own id of each row of a subject; None where rows have names, or no other ids."""
