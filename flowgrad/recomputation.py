@@ -12,7 +12,7 @@ import pandas as pd
 
 from flowgrad.errors import StatisticsError
 from flowgrad.report import AnyReport, CausalModel, ClaimsReport, RunReport, Validation
-from flowgrad.statistics import PRIMARY, Comparison, significance
+from flowgrad.statistics import NO_WORSE, PRIMARY, PROVEN, Comparison, margin_table, significance
 
 OBSERVATIONS, SIGNIFICANCE = "observations.csv", "significance.csv"
 _FIGURES = ("baseline", "treated", "difference", "ci_low", "ci_high", "effect_size", "p", "p_adjusted")
@@ -64,7 +64,7 @@ def _disagreement(proof: Validation, folder: Path) -> str | None:
     except (StatisticsError, ValueError, KeyError) as error:
         return f"the validation cannot be computed from {OBSERVATIONS} and {SIGNIFICANCE}: {error}"
     for name in ("verdict", "test", "n", *_FIGURES):
-        told, found = getattr(proof, name), line[name]
+        told, found = getattr(proof, name), PROVEN.get(line[name], line[name]) if name == "verdict" else line[name]
         if not (told == found if name in ("verdict", "test", "n") else _close(told, float(found))):
             return f"{name} is {told} in the report; the observations give {found}"
     return None
@@ -74,7 +74,8 @@ def _computed(proof: Validation, folder: Path) -> pd.Series:
     """The line of the significance table that the validation should equal."""
     observations = pd.read_csv(folder / OBSERVATIONS)
     table = pd.read_csv(folder / SIGNIFICANCE)
-    family = table[(table["family"] == proof.family) & table["test"].isin(PRIMARY)]
+    tests = (NO_WORSE,) if proof.test == NO_WORSE else PRIMARY
+    family = table[(table["family"] == proof.family) & table["test"].isin(tests)]
     named = family[["comparison", "baseline_arm", "treated_arm"]].drop_duplicates()
     planned = [Comparison(name, before, after, proof.family) for name, before, after in named.itertuples(index=False)]
     asked = [c for c in planned if c.name == proof.comparison]
@@ -86,11 +87,16 @@ def _computed(proof: Validation, folder: Path) -> pd.Series:
     if proof.alpha is None:
         raise ValueError("it does not say its alpha")
     metrics = list(dict.fromkeys(family["metric"]))
-    computed = significance(observations, planned, metrics, proof.alpha, overlap=proof.overlap)
+    if proof.test == NO_WORSE:
+        if proof.margin is None:
+            raise ValueError("it does not say its margin")
+        computed = margin_table(observations, planned, metrics, proof.margin, alpha=proof.alpha)
+    else:
+        computed = significance(observations, planned, metrics, proof.alpha, overlap=proof.overlap)
     chosen = (
         (computed["comparison"] == proof.comparison)
         & (computed["metric"] == proof.metric)
-        & computed["test"].isin(PRIMARY)
+        & computed["test"].isin(tests)
     )
     if not chosen.any():
         raise ValueError(f"no test of {proof.metric!r}")

@@ -16,7 +16,7 @@ from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, RuleBook
 from pipelines import bounds
 from pipelines.command_line import one_line
-from pipelines.composition import composed, with_overrides
+from pipelines.composition import composed, treated, with_overrides
 from pipelines.planning import is_auto
 from pipelines.program import program_of
 from pipelines.targets import NODES, target
@@ -89,7 +89,7 @@ def check_fixes(config: DictConfig, task: Sequence[str], book: RuleBook) -> None
         try:
             prescription = prescribe([finding], config)
             if prescription:
-                check_settings(composed(with_overrides(task, prescription.overrides)))
+                check_settings(treated(config, task, prescription.overrides))
         except (FlowGradError, HydraException, OmegaConfBaseException) as error:
             raise RuleError(f"{where} cannot be applied: {one_line(error)}") from error
 

@@ -11,7 +11,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from flowgrad.report import Validation
-from flowgrad.statistics import CONTROL, OBSERVATION_COLUMNS, PRIMARY, Comparison
+from flowgrad.statistics import CONTROL, NO_WORSE, OBSERVATION_COLUMNS, PRIMARY, PROVEN, Comparison
 from flowgrad.trackers.embedding import guard
 from pipelines.evaluation import higher_is_better
 from pipelines.program import Dataset
@@ -89,14 +89,23 @@ def round_comparison(number: int, rounds: int) -> str:
 
 
 def validation(
-    table: pd.DataFrame, comparison: str, metric: str, observations_sha256: str, overlap: float | None = None
+    table: pd.DataFrame,
+    comparison: str,
+    metric: str,
+    observations_sha256: str,
+    *,
+    overlap: float | None = None,
+    margin: float | None = None,
 ) -> Validation:
-    """The primary test of a comparison, as a report carries it."""
-    found = table[(table["comparison"] == comparison) & (table["metric"] == metric) & table["test"].isin(PRIMARY)]
+    """The primary test of a comparison, as a report carries it; with a margin, the test that it got no worse by that
+    share of the baseline.
+    """
+    tests = PRIMARY if margin is None else (NO_WORSE,)
+    found = table[(table["comparison"] == comparison) & (table["metric"] == metric) & table["test"].isin(tests)]
     line = found.iloc[0]
     figures = ("baseline", "treated", "difference", "ci_low", "ci_high", "effect_size", "p", "p_adjusted", "alpha")
     return Validation(
-        verdict=line["verdict"],
+        verdict=PROVEN.get(line["verdict"], line["verdict"]),
         test=line["test"],
         unit=line["unit"],
         n=int(line["n"]),
@@ -107,5 +116,6 @@ def validation(
         treated_arm=line["treated_arm"],
         observations_sha256=observations_sha256,
         overlap=overlap,
+        margin=margin,
         **{name: float(line[name]) for name in figures},
     )

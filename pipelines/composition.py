@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 
 from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 SHARED_WITH_TUNED = ("dataset", "teacher", "seeds", "training.threads", "training.cutoff", "rules", "evidence")
 """Overrides that hold for the tuned arm too: those that say what is measured and not how it is trained."""
@@ -40,6 +44,34 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         HydraException: as on the command line.
     """
     return compose("config", overrides=list(overrides))
+
+
+def treated(config: DictConfig, task: Sequence[str], changes: Sequence[str]) -> DictConfig:
+    """`composed(with_overrides(task, changes))`, where `config` is what `task` gives; without composing anew, which
+    takes a third of a second, where the changes are of single values.
+
+    Raises:
+        HydraException: as on the command line.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(changes))
+    if not all(one.type is OverrideType.CHANGE and _is_value(config, one.key_or_group) for one in parsed):
+        return composed(with_overrides(task, changes))
+    changed = copy.deepcopy(config)
+    try:
+        for one in parsed:
+            OmegaConf.update(changed, one.key_or_group, one.value(), merge=True, force_add=False)
+    except OmegaConfBaseException:
+        return composed(with_overrides(task, changes))  # whose error tells the override
+    return changed
+
+
+def _is_value(config: DictConfig, key: str) -> bool:
+    """Whether the config has a single value there, and no group, list or nothing."""
+    node, _, name = key.rpartition(".")
+    parent = OmegaConf.select(config, node) if node else None
+    if not OmegaConf.is_dict(parent) or name not in parent or OmegaConf.is_missing(parent, name):
+        return False
+    return not OmegaConf.is_config(parent[name])
 
 
 def config_sha256(config: DictConfig) -> str:

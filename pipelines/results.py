@@ -126,7 +126,7 @@ def write_proof(
     rounds = len(diagnoses) - 1
     settings = diagnoses[0].config.comparison
     return {
-        n: validation(table, round_comparison(n, rounds), settings.metrics[0], sha256, settings.overlap)
+        n: validation(table, round_comparison(n, rounds), settings.metrics[0], sha256, overlap=settings.overlap)
         for n in range(1, rounds + 1)
     }
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flowgrad.analyzers.calibration import Bench, Calibration, clearly_lower, relative_rise
-from flowgrad.analyzers.reading import Layer, name_of, read_model
+from flowgrad.analyzers.calibration import Bench, Calibration, clearly_lower, highest_rise, relative_rise
+from flowgrad.analyzers.reading import Layer, model_of, name_of, read_model
 from flowgrad.analyzers.rounding import Rounding
 from flowgrad.analyzers.sensitivities import Sensitivities
 from flowgrad.compression.plans import QuantizationPlan
@@ -30,11 +30,6 @@ from flowgrad.trackers.squared_gradients import SquaredGradients
 
 SCALES = ("channel", "tensor")
 _SIGNALS = ("snr", "variance")
-
-
-_FEW = 4
-"""Bits below which scales of the largest weights are far off."""
-_ALL = measures.FLOAT_BITS + 1
 
 
 class QuantizationAdvisor(Subject):
@@ -85,8 +80,8 @@ class QuantizationAdvisor(Subject):
             levels: bits that are tried, of 2 to 8; 32 besides lets a plan keep a tensor as it is.
             scales: `channel`: one an output of a layer; `tensor`: one a tensor. Tables have one a row either way.
             fitted: fit scales by least squares instead of taking the largest weight; at 2 and 3 bits much closer, and
-                never by torchao. None: in mixed plans of a size, for tensors below 4 bits, where the calibration says
-                that it is better; not in uniform ones.
+                never by torchao. None: in mixed plans, of each tensor at each number of bits as less damage is
+                foretold on the calibration; not in uniform ones.
             after: a plan that is applied before, such as a pruning plan: bits are shared out for what it leaves.
             name: of the model in the report; the tracker's, or `model`.
             rules: rule book to judge by; the shipped one if None.
@@ -102,16 +97,23 @@ class QuantizationAdvisor(Subject):
             raise FlowGradError(f"scales={scales!r} must be channel or tensor{did_you_mean(scales, SCALES)}")
         self._reading = read_model(source, optimizer, squares, self.name, need=calibration is None, after=after)
         self._calibration = calibration
-        self._rounding, self._sensitivities = self._rounded(scales, _ALL if fitted else 0)
-        tries = fitted is None and calibration is not None
-        self._fitted = self._rounded(scales, _FEW) if tries else None
+        self._before = None if after is None else model_of(source)
+        self._rounding = Rounding(self._layers, self.levels, per_tensor=scales == "tensor", fitted=bool(fitted))
+        self._sensitivities = self._of_rounding(self._rounding)
+        self._chooses_scales = fitted is None and calibration is not None
         self.left_out = {one.name: one.reason for one in self._reading.left_out}
         self.left_out |= dict.fromkeys(self._reading.nonfinite, "NaN or infinite weights")
 
-    def _rounded(self, scales: str, fit_below: int) -> tuple[Rounding, Sensitivities]:
-        rounding = Rounding(self._layers, self.levels, per_tensor=scales == "tensor", fit_below=fit_below)
+    def _of_rounding(self, rounding: Rounding) -> Sensitivities:
         bench = None if self._calibration is None else lambda: self._bench
-        return rounding, Sensitivities(rounding, bench, moments=self._reading.known)
+        return Sensitivities(rounding, bench, moments=self._reading.known)
+
+    @cached_property
+    def _scaled(self) -> Sensitivities:
+        """With the scales fitted where that is foretold to do less damage."""
+        if not self._chooses_scales:
+            return self._sensitivities
+        return self._sensitivities.with_chosen_scales()
 
     @property
     def _layers(self) -> tuple[Layer, ...]:
@@ -133,24 +135,33 @@ class QuantizationAdvisor(Subject):
         return self._bench.losses()
 
     @cached_property
+    def _whole_losses(self) -> np.ndarray:
+        """Of the model as it was before `after`."""
+        if self._before is None or self._calibration is None:
+            return self._losses
+        return Bench(self._before, self._calibration).losses()
+
+    @cached_property
     def _uniform_losses(self) -> dict[int, np.ndarray]:
         return {}
 
-    def sensitivity(self, score: str = "second_moment") -> pd.DataFrame:
+    def sensitivity(self, score: str | None = None) -> pd.DataFrame:
         """What each number of bits does to each tensor alone: a line a tensor, a column a level.
 
         Args:
             score: `second_moment`: half the sum of v times change^2, NaN for a tensor without moments; `fisher`: the
                 same with the squared gradients of the calibration batches; `gauss_newton`: the change's quadratic form
-                in the Gauss-Newton matrix, on them; `measured`: the rise of the loss on them. All are rises of the
-                loss; the first two up to one factor.
+                in the Gauss-Newton matrix, on them; `measured`: the rise of the loss on them; `combined`: a mean of the
+                last two. All are rises of the loss; the first two up to one factor. None: what foretells best,
+                `combined` with a calibration (`measured` of a model without forward-mode derivatives), else
+                `second_moment`.
 
         Raises:
             FlowGradError: an unknown score, one that needs a calibration that was not given, weights that are not
-                finite, or a model without forward-mode derivatives (`gauss_newton`).
+                finite, or a model without forward-mode derivatives (`gauss_newton`, `combined`).
         """
         self._reading.check_finite("the sensitivity")
-        return self._frame(self._sensitivities.of(score))
+        return self._frame(self._sensitivities.of(score or self._sensitivities.best))
 
     def _frame(self, values: np.ndarray) -> pd.DataFrame:
         names = pd.Index([layer.name for layer in self._layers], name="layer")
@@ -181,23 +192,25 @@ class QuantizationAdvisor(Subject):
         if bits not in self.levels:
             raise FlowGradError(f"bits={bits} is not among the levels {list(self.levels)}")
         level = self._rounding.everywhere(bits)
-        return self._planned(level, "uniform", bits, "asked for", self._uniform(bits))
+        return self._planned(self._tried("uniform", level, plain=True), bits, "asked for")
 
     def mixed_precision_plan(
         self, *, bits: int | None = None, size: int | None = None, loss: float | None = None, score: str | None = None
     ) -> QuantizationPlan:
         """Share bits out between the tensors, for one budget.
 
-        Greedy on the rise of the loss per byte, by every score at hand; the plans are then compared with each other and
-        with uniform bits on the calibration batches, and uniform wins unless another is lower by more than a standard
+        Greedy on the rise of the loss per byte, by `gauss_newton` (by every score at hand of a model without
+        forward-mode derivatives); the plan is then compared on the calibration batches with the same bits everywhere
+        (of the two kinds of scales, those with the lower loss), which win unless it is lower by more than a standard
         error. So the plan is never worse than uniform there, and where nothing is sensitive it is uniform. Without a
-        calibration the plan by the second moment is taken as it is. A tensor without moments keeps the most bits.
+        calibration the plan by the second moment is taken as it is; a tensor without moments then keeps the most bits.
 
         Args:
             bits: no larger than with so many bits everywhere.
             size: bytes of the whole model at most.
-            loss: rise of the calibration loss at most, over the loss (.01: one percent); the smallest plan that holds
-                it.
+            loss: rise of the calibration loss at most, over the loss (.01: one percent), what was done `after`
+                counted in; the smallest plan found that holds it at the upper end of the 95 % interval over the
+                batches.
             score: as of `sensitivity`: take its plan, whether or not another is better; None: choose.
 
         Raises:
@@ -231,95 +244,79 @@ class QuantizationAdvisor(Subject):
         top = max(fitting)
         level = self._rounding.everywhere(top)
         if top == self.levels[0]:
-            return self._planned(
-                level, "uniform", top, f"the budget has room for {top} bits everywhere", self._uniform(top)
-            )
+            one = self._tried("uniform", level, plain=True)
+            return self._planned(one, top, f"the budget has room for {top} bits everywhere")
         if score is not None:
-            shared = self._path(score, size)[-1]
-            losses = None if self._calibration is None else self._loss_of(shared)
-            return self._planned(shared, score, top, "asked for", losses)
-        paths = {score: self._path(score, size)[-1] for score in self._sensitivities.candidates}
+            one = self._tried(score, self._path(score, size)[-1])
+            return self._planned(one, top, "asked for")
+        paths = {score: self._path(score, size)[-1] for score in self._scaled.planned_by}
         if self._calibration is None:
-            return self._planned(paths["second_moment"], "second_moment", top, "no calibration chose", None)
-        tried = [_Tried(score, one, self._loss_of(one), self._rounding) for score, one in paths.items()]
-        return self._chosen([*tried, *self._tried_fitted(size, level)], level, top)
+            return self._planned(self._tried("second_moment", paths["second_moment"]), top, "no calibration chose")
+        return self._chosen([self._tried(score, one) for score, one in paths.items()], level, top)
 
-    def _tried_fitted(self, size: int, level: np.ndarray) -> list[_Tried]:
-        """Plans with fitted scales, where those are to be tried: the same bits everywhere, and shared out."""
-        if self._fitted is None:
-            return []
-        rounding, sensitivities = self._fitted
-        paths = {
-            score: rounding.path(sensitivities.of(score), float(size - self._kept))[-1]
-            for score in self._sensitivities.candidates
-            if score != "gauss_newton"  # the dearest
-        }
-        everywhere = {"uniform": level} if self.levels[level[0]] < _FEW else {}
-        return [
-            _Tried(score, one, self._bench.losses(rounding.values(one)), rounding)
-            for score, one in (everywhere | paths).items()
-        ]
+    def _tried(self, score: str, level: np.ndarray, *, plain: bool = False) -> _Tried:
+        rounding = self._rounding if plain else self._scaled.rounding
+        return _Tried(score, level, self._loss_of(level, rounding), rounding)
 
     def _chosen(self, tried: Sequence[_Tried], level: np.ndarray, top: int) -> QuantizationPlan:
-        uniform = self._uniform(top)
-        told = ", ".join([f"uniform {np.mean(uniform):.4g}", *(one.told for one in tried)])
-        better = [one for one in tried if clearly_lower(one.losses, uniform)]
-        fitted = [one for one in better if one.score == "uniform"]  # the same bits everywhere are held to first
-        better = [one for one in better if fitted and clearly_lower(one.losses, fitted[0].losses)] or fitted or better
+        """The plan whose loss is lowest, among those clearly below the same bits everywhere, with scales chosen."""
+        uniform, scaled = self._tried("uniform", level, plain=True), self._tried("uniform", level)
+        base = scaled if np.mean(scaled.losses) <= np.mean(uniform.losses) else uniform
+        better = [one for one in tried if clearly_lower(one.losses, base.losses)]
+        told = ", ".join(one.told for one in (uniform, scaled, *tried))
         if not better:
             reason = f"no sharing out is clearly better than {top} bits everywhere; calibration loss: {told}"
-            return self._planned(level, "uniform", top, reason, uniform)
+            return self._planned(base, top, reason)
         best = min(better, key=lambda one: float(np.mean(one.losses)))
-        reason = f"lowest calibration loss of those clearly below uniform: {told}"
-        return self._planned(best.level, best.score, top, reason, best.losses, best.rounding)
+        return self._planned(best, top, f"lowest calibration loss of those clearly below uniform: {told}")
 
     def _for_loss(self, loss: float, asked: str | None) -> QuantizationPlan:
         if self._calibration is None:
             raise FlowGradError(f"loss={loss}: to hold a loss, it must be measured; give the advisor calibration=...")
         if not loss >= 0:
             raise FlowGradError(f"loss={loss}: a rise over the calibration loss, 0 or more")
-        top = self._uniform(self.levels[0])
-        rise = relative_rise(top, self._losses)
+        rise = highest_rise(self._uniform(self.levels[0]), self._whole_losses)
         if not rise <= loss:
             raise FlowGradError(
-                f"loss={loss}: {self.levels[0]} bits everywhere raise the calibration loss by {rise:.3g} of it; "
+                f"loss={loss}: {self.levels[0]} bits everywhere raise the calibration loss by up to {rise:.3g} of it; "
                 "allow more, or give levels with more bits (32 keeps a tensor as it is)"
             )
-        found = [
-            (self._kept + self._rounding.size(level), score, level, losses)
-            for score in (self._sensitivities.candidates if asked is None else [asked])
-            for level, losses in [self._smallest(score, loss)]
-        ]
-        for bits in self.levels if asked is None else ():
-            uniform = self._uniform(bits)
-            if relative_rise(uniform, self._losses) <= loss:
-                level = self._rounding.everywhere(bits)
-                found.append((self._kept + self._rounding.size(level), "uniform", level, uniform))
-        size, score, level, losses = min(found, key=lambda one: (one[0], one[1] != "uniform"))
+        scaled = self._scaled.rounding
+        scores = self._scaled.planned_by if asked is None else [asked]
+        found = [self._smallest(score, self._path(score, 0), scaled, loss) for score in scores]
+        if asked is None:
+            everywhere = [scaled.everywhere(bits) for bits in self.levels]
+            found += [self._smallest("uniform", everywhere, one, loss) for one in (self._rounding, scaled)]
+        best = min(found, key=lambda one: (self._rounding.size(one.level), one.score != "uniform"))
+        size = self._kept + self._rounding.size(best.level)
         fitting = [bits for bits in self.levels if self.uniform_size(bits) <= size]
         reason = f"the smallest found that raises the calibration loss by {loss:.3g} of it at most"
-        return self._planned(level, score, max(fitting, default=self.levels[-1]), reason, losses)
+        return self._planned(best, max(fitting, default=self.levels[-1]), reason)
 
-    def _smallest(self, score: str, loss: float) -> tuple[np.ndarray, np.ndarray]:
+    def _smallest(self, score: str, path: Sequence[np.ndarray], rounding: Rounding, loss: float) -> _Tried:
         """The last on the way from the most bits to the fewest that holds the loss, by halving."""
-        path = self._path(score, 0)
-        low, high, losses = 0, len(path) - 1, self._uniform(self.levels[0])
+        low, high, losses = 0, len(path) - 1, self._loss_of(path[0], rounding)
         while low < high:
             middle = (low + high + 1) // 2
-            after = self._loss_of(path[middle])
-            if relative_rise(after, self._losses) <= loss:
+            after = self._loss_of(path[middle], rounding)
+            if highest_rise(after, self._whole_losses) <= loss:
                 low, losses = middle, after
             else:
                 high = middle - 1
-        return path[low], losses
+        if not low and highest_rise(losses, self._whole_losses) > loss:
+            return _Tried(score, path[0], self._uniform(self.levels[0]), self._rounding)
+        return _Tried(score, path[low], losses, rounding)
 
     def _path(self, score: str, size: int) -> list[np.ndarray]:
-        return self._rounding.path(self._sensitivities.of(score), float(size - self._kept))
+        return self._scaled.rounding.path(self._scaled.of(score), float(size - self._kept))
 
-    def _loss_of(self, level: np.ndarray) -> np.ndarray:
-        if len(set(level.tolist())) == 1:
+    def _loss_of(self, level: np.ndarray, rounding: Rounding) -> np.ndarray:
+        """Losses of an allocation; without a calibration there are none."""
+        if self._calibration is None:
+            return np.array([math.nan])
+        if rounding is self._rounding and len(set(level.tolist())) == 1:
             return self._uniform(self.levels[level[0]])
-        return self._bench.losses(self._rounding.values(level))
+        return self._bench.losses(rounding.values(level))
 
     def _uniform(self, bits: int) -> np.ndarray:
         """Losses with these bits everywhere; without a calibration there are none."""
@@ -330,29 +327,22 @@ class QuantizationAdvisor(Subject):
             self._uniform_losses[bits] = self._bench.losses(self._rounding.values(level))
         return self._uniform_losses[bits]
 
-    def _planned(
-        self,
-        level: np.ndarray,
-        score: str,
-        uniform: int,
-        reason: str,
-        losses: np.ndarray | None,
-        rounding: Rounding | None = None,
-    ) -> QuantizationPlan:
-        fitted = rounding is not None and rounding is not self._rounding
-        rounding, sensitivities = self._fitted if fitted and self._fitted else (self._rounding, self._sensitivities)
+    def _planned(self, one: _Tried, uniform: int, reason: str) -> QuantizationPlan:
+        sensitivities = self._sensitivities if one.rounding is self._rounding else self._scaled
         expected = (
-            sensitivities.of("second_moment")[np.arange(len(level)), level] if self._reading.known else [math.nan]
+            sensitivities.of("second_moment")[np.arange(len(one.level)), one.level]
+            if self._reading.known
+            else [math.nan]
         )
         calibrated = self._calibration is not None
         return QuantizationPlan(
-            rounding.plan(level),
-            score,
-            self._kept + rounding.size(level),
+            one.rounding.plan(one.level),
+            one.score,
+            self._kept + one.rounding.size(one.level),
             uniform,
             self.uniform_size(uniform),
             float(np.nansum(expected)) if np.isfinite(expected).any() else math.nan,
-            relative_rise(losses, self._losses) if calibrated and losses is not None else math.nan,
+            relative_rise(one.losses, self._losses) if calibrated else math.nan,
             relative_rise(self._uniform(uniform), self._losses) if calibrated else math.nan,
             reason,
         )
@@ -377,7 +367,8 @@ class QuantizationAdvisor(Subject):
             if missing_bits := [bits for bits in self.levels if bits not in truth.columns]:
                 raise FlowGradError(f"truth: no column for {missing_bits[0]} bits")
             target = truth.loc[names, list(self.levels)].to_numpy(dtype=float)
-        scores = [score for score in self._sensitivities.candidates if score != "measured" or truth is not None]
+        told = ("measured", "combined") if truth is None else ()
+        scores = [score for score in self._sensitivities.candidates if score not in told]
         found = {score: rank_agreement(self._sensitivities.of(score), target) for score in scores}
         for signal in _SIGNALS:
             values = self._signals[signal].to_numpy()
@@ -423,14 +414,16 @@ class QuantizationAdvisor(Subject):
             "calibrated": float(self._calibration is not None),
             "calibration_loss": float(np.mean(self._losses)) if calibrated else math.nan,
             **{f"uniform_{b}": math.nan for b in measures.LEVELS},
+            **{f"uniform_{b}_high": math.nan for b in measures.LEVELS},
             **{f"mixed_{b}": math.nan for b in measures.LEVELS[1:]},
             **{f"{score}_agreement": math.nan for score in measures.AGREEMENTS},
         }
         if finite and self._reading.known:
-            frame = self.sensitivity()
+            frame = self.sensitivity("second_moment")
             scalars |= {f"expected_{b}": float(np.nansum(frame[b])) for b in asked}
         if calibrated:
             scalars |= {f"uniform_{b}": relative_rise(self._uniform(b), self._losses) for b in asked}
+            scalars |= {f"uniform_{b}_high": highest_rise(self._uniform(b), self._losses) for b in asked}
             scalars |= {f"mixed_{b}": self._mixed[b].calibration_rise for b in asked if b in self._mixed}
             found = self.agreement()
             scalars |= {f"{score}_agreement": float(found[score]) for score in measures.AGREEMENTS if score in found}
@@ -452,7 +445,7 @@ class QuantizationAdvisor(Subject):
         table["is_table"] = [float(layer.weight.is_table) for layer in self._layers]
         base = abs(float(np.mean(self._losses))) if calibrated else math.nan
         for bits in asked:
-            if finite and self._reading.known:
+            if finite and (self._reading.known or calibrated):
                 table[f"sensitivity_{bits}"] = self.sensitivity()[bits]
             if calibrated and base:
                 table[f"rise_{bits}"] = self.sensitivity("measured")[bits] / base
@@ -461,7 +454,7 @@ class QuantizationAdvisor(Subject):
                 table[f"bits_{bits}"] = [float(layer.bits) for layer in self._mixed[bits].layers]
         return table.astype(float)
 
-    def plot_sensitivity(self, path: str | Path, score: str = "second_moment") -> None:
+    def plot_sensitivity(self, path: str | Path, score: str | None = None) -> None:
         """Draw the rise of the loss by bits, a line a tensor.
 
         Args:
@@ -475,12 +468,12 @@ class QuantizationAdvisor(Subject):
         path = picture_path(path)
         save(self.sensitivity_figure(score), path)
 
-    def sensitivity_figure(self, score: str = "second_moment") -> Any:
+    def sensitivity_figure(self, score: str | None = None) -> Any:
         """What `plot_sensitivity` draws, as a `matplotlib.figure.Figure`."""
         from flowgrad.analyzers.compression_plots import sensitivity_figure
 
         self._ready()
-        return sensitivity_figure(self.sensitivity(score), self.name, score)
+        return sensitivity_figure(self.sensitivity(score), self.name, score or self._sensitivities.best)
 
 
 def _checked(levels: Sequence[int]) -> tuple[int, ...]:
@@ -504,5 +497,5 @@ class _Tried:
 
     @property
     def told(self) -> str:
-        fitted = ", fitted" if any(layer.fitted for layer in self.rounding.plan(self.level)) else ""
+        fitted = ", some fitted" if any(layer.fitted for layer in self.rounding.plan(self.level)) else ""
         return f"{self.score}{fitted} {np.mean(self.losses):.4g}"

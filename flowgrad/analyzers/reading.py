@@ -112,7 +112,7 @@ def read_model(
         FlowGradError: `need`, and there is no optimizer, it has not stepped, or it keeps no second moment.
     """
     tracker = source if isinstance(source, FlowTracker) else None
-    model = tracker.model if tracker is not None else source
+    model = source if tracker is None else tracker.model
     if not isinstance(model, nn.Module):
         raise TypeError(f"{name}: give a FlowTracker or an nn.Module, got {type(source).__name__}")
     if optimizer is None and tracker is not None:
@@ -133,6 +133,11 @@ def read_model(
     if need and layers and not reading.known:
         raise FlowGradError(f"{name}: {_why_unknown(found, squares)}")
     return reading
+
+
+def model_of(source: FlowTracker | nn.Module) -> nn.Module:
+    """Without what wraps it."""
+    return unwrapped(source.model if isinstance(source, FlowTracker) else source)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ from flowgrad.analyzers.quantization import QuantizationAdvisor
 from flowgrad.analyzers.saliency import SaliencyAnalyzer
 from flowgrad.compression.recipe import Recipe
 from flowgrad.errors import FlowGradError
+from flowgrad.measures.quantization import FLOAT_BITS, LEVELS
 from flowgrad.rules import Finding, RuleBook
 from flowgrad.trackers.embedding import EmbeddingTracker
 from flowgrad.trackers.squared_gradients import SquaredGradients
@@ -44,7 +45,8 @@ def plan_recipe(
         calibration: batches that plans are chosen and measured on.
         squares: second moments, for an optimizer that keeps none.
         trackers: of embedding tables, for `rows`.
-        sparsity: as of `SaliencyAnalyzer.pruning_plan`; None: nothing is pruned.
+        sparsity: as of `SaliencyAnalyzer.pruning_plan`; None: nothing is pruned. With a `loss`, the most: less goes
+            where more than half the loss would be spent on it.
         structured: as there.
         score: as there.
         rows: budget of `SaliencyAnalyzer.row_plan`; None: all rows stay.
@@ -52,7 +54,7 @@ def plan_recipe(
         bits: of `QuantizationAdvisor`; None, with no `size` and `loss` either: nothing is quantised.
         mixed: share bits out at the size of `bits` everywhere; False: `bits` everywhere.
         size: as of `mixed_precision_plan`, instead of `bits`.
-        loss: as there, instead of `bits`.
+        loss: as there, instead of `bits`: of all that is done together. A tensor that does not hold it stays as it is.
 
     Raises:
         FlowGradError: as the plans do; nothing was asked for; uniform bits by another budget than `bits`.
@@ -67,13 +69,20 @@ def plan_recipe(
     if sparsity is not None or rows is not None:
         analyzer = SaliencyAnalyzer(source, optimizer, calibration=calibration, squares=squares)
         recipe = Recipe(
-            None if sparsity is None else analyzer.pruning_plan(sparsity, structured, score=score),
+            None
+            if sparsity is None
+            else analyzer.pruning_plan(sparsity, structured, score=score, loss=None if loss is None else loss / 2),
             None if rows is None else analyzer.row_plan(rows, trackers=trackers, score=row_score),
         )
     if not quantised:
         return recipe
     advisor = QuantizationAdvisor(
-        source, optimizer, calibration=calibration, squares=squares, after=recipe if recipe else None
+        source,
+        optimizer,
+        calibration=calibration,
+        squares=squares,
+        levels=LEVELS if loss is None else (FLOAT_BITS, *LEVELS),
+        after=recipe if recipe else None,
     )
     if not mixed and bits is not None:
         plan = advisor.uniform_plan(bits)

@@ -15,18 +15,28 @@ from flowgrad.measures import quantization as measures
 class Rounding:
     """Some layers at some levels of bits; allocations are the place of each layer's level, shape (layers,)."""
 
-    def __init__(self, layers: Sequence[Layer], levels: tuple[int, ...], *, per_tensor: bool, fit_below: int) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], levels: tuple[int, ...], *, per_tensor: bool, fitted: np.ndarray | bool = False
+    ) -> None:
         """Round nothing yet.
 
         Args:
             layers: the tensors.
             levels: bits, by falling number.
             per_tensor: one scale a tensor; tables have one a row either way.
-            fit_below: with fewer bits than that, scales are `fitted` as of `flowgrad.measures.quantization.quantize`.
+            fitted: of which tensors at which levels scales are fitted, as of `flowgrad.measures.quantization.quantize`,
+                bool of shape (layers, levels) or for all.
         """
         self.layers, self.levels = layers, levels
-        self._per_tensor, self._fit_below = per_tensor, fit_below
+        self._per_tensor = per_tensor
+        floats = np.array([bits >= measures.FLOAT_BITS for bits in levels])
+        self.fitted = np.broadcast_to(np.asarray(fitted), (len(layers), len(levels))) & ~floats
+        self._places = {layer.name: place for place, layer in enumerate(layers)}
         self._rounded: dict[tuple[str, int], measures.Quantized] = {}
+
+    def refitted(self, fitted: np.ndarray | bool) -> Rounding:
+        """The same tensors and levels with other scales fitted."""
+        return Rounding(self.layers, self.levels, per_tensor=self._per_tensor, fitted=fitted)
 
     def _axis(self, layer: Layer) -> int | None:
         return None if self._per_tensor and not layer.weight.is_table else layer.weight.axis
@@ -37,7 +47,8 @@ class Rounding:
             return np.zeros_like(layer.data)
         key = (layer.name, bits)
         if key not in self._rounded:  # codes are kept, a byte a weight: every score asks for them
-            self._rounded[key] = measures.quantize(layer.data, bits, self._axis(layer), fitted=bits < self._fit_below)
+            fitted = bool(self.fitted[self._places[layer.name], self.levels.index(bits)])
+            self._rounded[key] = measures.quantize(layer.data, bits, self._axis(layer), fitted=fitted)
         return self._rounded[key].values() - layer.data
 
     def values(self, allocation: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,10 +82,8 @@ class Rounding:
     def plan(self, allocation: np.ndarray) -> tuple[LayerBits, ...]:
         """The allocation as a plan has it."""
         return tuple(
-            LayerBits(
-                layer.name, layer.data.shape, self.levels[at], self._axis(layer), self.levels[at] < self._fit_below
-            )
-            for layer, at in zip(self.layers, allocation, strict=True)
+            LayerBits(layer.name, layer.data.shape, self.levels[at], self._axis(layer), bool(self.fitted[place, at]))
+            for place, (layer, at) in enumerate(zip(self.layers, allocation, strict=True))
         )
 
     def path(self, rises: np.ndarray, room: float) -> list[np.ndarray]:

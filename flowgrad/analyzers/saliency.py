@@ -14,7 +14,7 @@ import pandas as pd
 from torch import nn
 from torch.optim import SparseAdam
 
-from flowgrad.analyzers.calibration import Bench, Calibration, clearly_lower, relative_rise
+from flowgrad.analyzers.calibration import Bench, Calibration, clearly_lower, highest_rise, relative_rise
 from flowgrad.analyzers.pruning_units import (
     floor,
     has_neurons,
@@ -151,6 +151,7 @@ class SaliencyAnalyzer(Subject):
         score: str | None = None,
         least_kept: float = 0.02,
         exclude: Collection[str] = (),
+        loss: float | None = None,
     ) -> PruningPlan:
         """Which weights to set to 0, those of least saliency first, over all layers together.
 
@@ -165,10 +166,13 @@ class SaliencyAnalyzer(Subject):
             least_kept: share of each tensor's weights or units that stays at least, and at least one, so that no layer
                 is cut through.
             exclude: names of tensors that are left as they are.
+            loss: rise of the calibration loss at most, over the loss (.01: one percent), at the upper end of the 95 %
+                interval over the batches. `sparsity` is then the most that is tried; less goes where it does not hold
+                the loss (90, 80, 70, 50 %), and nothing where none of these does.
 
         Raises:
             FlowGradError: a share outside [0, 1), an unknown structure, score or tensor, weights that are not finite,
-                or nothing that could be pruned.
+                nothing that could be pruned, or a loss that is negative or has no calibration.
         """
         _check_share("sparsity", sparsity)
         _check_share("least_kept", least_kept)
@@ -179,7 +183,19 @@ class SaliencyAnalyzer(Subject):
         self._reading.check_finite("a pruning plan")
         chosen = self._prunable(structured, exclude)
         make = partial(self._plan, chosen=chosen, sparsity=sparsity, structured=structured, least_kept=least_kept)
-        return self._best(make, score, _CANDIDATES, masked_values(self._moved))
+        values = masked_values(self._moved)
+        if loss is None:
+            return self._best(make, score, _CANDIDATES, values)
+        if self._calibration is None or not loss >= 0:
+            raise FlowGradError(f"loss={loss}: a rise over the calibration loss, 0 or more; it needs calibration=...")
+        for share in (sparsity, *(s / 100 for s in reversed(measures.SPARSITIES) if s / 100 < sparsity)):
+            plan: PruningPlan = self._best(partial(make, sparsity=share), score, _CANDIDATES, values)
+            if self._high(plan, values) <= loss:
+                return plan
+        return self._best(partial(make, sparsity=0), score, _CANDIDATES, values)
+
+    def _high(self, plan: PruningPlan, values: Callable[[Any], dict[str, np.ndarray]]) -> float:
+        return highest_rise(self._bench.losses(values(plan)), self._losses)
 
     def pruning_sensitivity(
         self, score: str = "obd", *, shares: Sequence[float] = (0.5, 0.8, 0.9), by: str = "magnitude"
@@ -290,8 +306,9 @@ class SaliencyAnalyzer(Subject):
         Args:
             budget: share of the rows that stays, above 0 and up to 1. A padding row is no row.
             tables: names of the tables; None: all.
-            trackers: of the tables; their exposures make `frequency` known, and put right what SparseAdam keeps, whose
-                v is over the steps that looked a row up and not over all.
+            trackers: of the tables; their exposures make `frequency` known, say what v rows seen as often have (a row
+                counts by no less), and put right what SparseAdam keeps, whose v is over the steps that looked a row up
+                and not over all.
             score: `second_moment`: sum over the row of v w^2, which falls with the row's frequency, for v is a mean
                 over all batches; `frequency`: exposures; `norm`. None: `second_moment`, or with a calibration the one
                 whose plan has the lowest loss there (in an overfitted model, frequency may be better).
@@ -389,12 +406,15 @@ class SaliencyAnalyzer(Subject):
             "calibrated": float(self._calibration is not None),
             "calibration_loss": math.nan,
             **{f"rise_{share}": math.nan for share in measures.SPARSITIES},
+            **{f"rise_{share}_high": math.nan for share in measures.SPARSITIES},
             **{f"magnitude_rise_{share}": math.nan for share in measures.SPARSITIES},
         }
         if self._calibration is not None and not broken and len(self._moved):
             scalars["calibration_loss"] = float(np.mean(self._losses))
             for share in measures.SPARSITIES:
-                scalars[f"rise_{share}"] = self.pruning_plan(share / 100).calibration_rise
+                plan = self.pruning_plan(share / 100)
+                scalars[f"rise_{share}"] = plan.calibration_rise
+                scalars[f"rise_{share}_high"] = self._high(plan, masked_values(self._moved))
                 scalars[f"magnitude_rise_{share}"] = self.pruning_plan(
                     share / 100, score="magnitude", least_kept=0
                 ).calibration_rise

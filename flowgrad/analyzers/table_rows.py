@@ -35,11 +35,25 @@ def row_scores(
         seen = exposures["exposures"].reindex(range(len(norm)), fill_value=0).to_numpy(dtype=float)
         return ordered(seen, norm)
     assert v is not None
-    found = np.sum(v.astype(np.float64) * np.square(layer.data, dtype=np.float64), axis=1)
-    if exposures is not None and lazy:
-        seen = exposures["gradient_steps"].reindex(range(len(norm)), fill_value=0).to_numpy(dtype=float)
-        found = found * np.nan_to_num(seen, nan=float(np.nanmean(seen)) if np.isfinite(seen).any() else 1.0)
-    return ordered(found, norm)
+    v = v.astype(np.float64)
+    if exposures is not None:
+        counted = exposures.reindex(np.flatnonzero(layer.weight.counted()[:, 0]))
+        v = _by_exposure(v, counted.reindex(range(len(norm)), fill_value=0), lazy=lazy)
+    return ordered(np.sum(v * np.square(layer.data, dtype=np.float64), axis=1), norm)
+
+
+def _by_exposure(v: np.ndarray, exposures: pd.DataFrame, *, lazy: bool) -> np.ndarray:
+    """v over all steps, and of no row less than its table's rows have by exposure.
+
+    A row that was seen little fits what it was seen with: its own gradients are smaller than those that other rows'
+    losses will ask of it.
+    """
+    if lazy:
+        steps = exposures["gradient_steps"].to_numpy(dtype=float)
+        v = v * np.nan_to_num(steps, nan=float(np.nanmean(steps)) if np.isfinite(steps).any() else 1.0)[:, None]
+    seen = np.nan_to_num(exposures["exposures"].to_numpy(dtype=float))
+    total = seen.sum()
+    return np.maximum(v, seen[:, None] * (v.sum(axis=0) / total)) if total else v
 
 
 def exposures_of(chosen: Sequence[Layer], trackers: Iterable[EmbeddingTracker]) -> dict[str, pd.DataFrame]:

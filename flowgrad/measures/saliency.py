@@ -48,6 +48,10 @@ MEASURES = (
         for share in SPARSITIES
     ),
     *(
+        Measure(f"rise_{share}_high", "ratio", f"Upper end of its 95 % interval over the batches, at {share} %.")
+        for share in SPARSITIES
+    ),
+    *(
         Measure(f"magnitude_rise_{share}", "ratio", f"The same with {share} % pruned by magnitude, over all layers.")
         for share in SPARSITIES
     ),

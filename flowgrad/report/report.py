@@ -118,6 +118,8 @@ class Validation(Canonical):
     """Level of the verdict."""
     overlap: float | None = None
     """Of splits that share rows, where the unit is a split: see `flowgrad.statistics.corrected_t`."""
+    margin: float | None = None
+    """Of `no_worse`: over the baseline's mean; see `flowgrad.statistics.margin_table`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,10 +113,12 @@ def _validation(validation: Validation | None) -> str:
     if validation is None:
         return ""
     v = validation
+    level = 1 - (v.alpha or 0.05) * (1 if v.margin is None else 2)
+    against = "" if v.margin is None else f" against a margin of {v.margin:.3g} of the baseline"
     return (
         f"{v.verdict}: {v.metric} {_figure(v.baseline)} -> {_figure(v.treated)} on {v.n} pairs ({v.unit}), "
-        f"difference {_figure(v.difference)}, 95% interval {_figure(v.ci_low)} to {_figure(v.ci_high)}, "
-        f"{v.test} p = {v.p:.2g}, adjusted {v.p_adjusted:.2g} for {v.family}"
+        f"difference {_figure(v.difference)}, {level:.0%} interval {_figure(v.ci_low)} to {_figure(v.ci_high)}, "
+        f"{v.test}{against} p = {v.p:.2g}, adjusted {v.p_adjusted:.2g} for {v.family}"
     )
 
 

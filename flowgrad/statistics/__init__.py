@@ -2,6 +2,7 @@
 
 from flowgrad.statistics.comparisons import CONTROL, OBSERVATION_COLUMNS, PRIMARY, Comparison, pairs_of, significance
 from flowgrad.statistics.equivalence import EquivalenceResult, tost
+from flowgrad.statistics.margins import EQUIVALENT, NO_WORSE, PROVEN, margin_table
 from flowgrad.statistics.multiplicity import benjamini_hochberg, holm
 from flowgrad.statistics.nested import NestedResult, halves, nested_f, random_products
 from flowgrad.statistics.paired import adjust, gap_closed, paired_t, sign_test, wilcoxon
@@ -15,9 +16,12 @@ from flowgrad.statistics.variance import VarianceResult, variance_test
 
 __all__ = [
     "CONTROL",
+    "EQUIVALENT",
+    "NO_WORSE",
     "NOT_EVIDENCE",
     "OBSERVATION_COLUMNS",
     "PRIMARY",
+    "PROVEN",
     "Comparison",
     "CrossedResult",
     "EquivalenceResult",
@@ -36,6 +40,7 @@ __all__ = [
     "gap_closed",
     "halves",
     "holm",
+    "margin_table",
     "nested_f",
     "pair",
     "paired_t",

@@ -105,7 +105,7 @@ def _test(
     """The test of one comparison. None for the check where it cannot be made."""
     pairs = pairs_of(observations, comparison, metric)
     before, after = pairs.baseline.tolist(), pairs.treated.tolist()
-    better = _higher_is_better(observations, metric)
+    better = higher_is_better(observations, metric)
     try:
         return test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
     except StatisticsError as error:
@@ -115,7 +115,12 @@ def _test(
         return sign_test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
 
 
-def _higher_is_better(observations: pd.DataFrame, metric: str) -> bool:
+def higher_is_better(observations: pd.DataFrame, metric: str) -> bool:
+    """Direction of a metric, as the observations have it.
+
+    Raises:
+        StatisticsError: they do not say, or say both.
+    """
     if "higher_is_better" not in observations:
         raise StatisticsError("the observations have no column 'higher_is_better'")
     directions = observations.loc[observations["metric"] == metric, "higher_is_better"].unique()

@@ -14,7 +14,7 @@ from flowgrad.analyzers.quantization import QuantizationAdvisor
 from flowgrad.analyzers.recipes import plan_recipe
 from flowgrad.analyzers.saliency import SaliencyAnalyzer
 from flowgrad.compression import LayerMask, PruningPlan, Recipe, RowPlan, TableRows
-from flowgrad.measures.quantization import LEVELS
+from flowgrad.measures.quantization import FLOAT_BITS, LEVELS
 from pipelines.compression.subject import Compressible
 
 DENSE, PRESCRIBED, PLAIN = "dense", "prescribed", "plain"
@@ -23,6 +23,7 @@ PRUNING = (SALIENCY, CALIBRATED, "magnitude", "random")
 """Ways to choose weights: w^2 sqrt(v), the best on the calibration, and what they are held against."""
 ROWS = (SALIENCY, CALIBRATED, "norm", "frequency", "random")
 """Ways to choose rows of tables."""
+_EVERY_LEVEL = (FLOAT_BITS, *range(8, 1, -1))
 TUNED = (SALIENCY, "magnitude")
 """Ways of pruning that are trained on afterwards, where any are."""
 
@@ -73,25 +74,15 @@ def arms_of(job: DictConfig, prescribed: dict[str, Any]) -> list[Arm]:
     if prescribed:
         epochs = prescribed.get("fine_tune") or 0
         arms.append(Arm(PRESCRIBED, settings=_plannable(prescribed), fine_tune=epochs))
-        if (plain := plain_settings(prescribed)) is not None:
-            arms.append(Arm(PLAIN, settings=_plannable(plain), fine_tune=epochs))
+        if _can_be_plain(prescribed):
+            arms.append(Arm(PLAIN, settings=_plannable(prescribed), fine_tune=epochs))
     return arms
 
 
-def plain_settings(prescribed: dict[str, Any]) -> dict[str, Any] | None:
-    """As much compression by magnitude, norm and the same bits everywhere; None where that is what is prescribed, or
-    cannot be had.
-    """
-    plain = dict(prescribed)
-    if "sparsity" in plain:
-        plain["score"] = "magnitude"
-    if "rows" in plain:
-        plain["row_score"] = "norm"
-    if "size" in plain or "loss" in plain:
-        return None
-    if "bits" in plain:
-        plain["mixed"] = False
-    return None if plain == prescribed else plain
+def _can_be_plain(prescribed: dict[str, Any]) -> bool:
+    """Whether there is a plainer way to as much compression: bits everywhere alone have none."""
+    mixed = prescribed.get("mixed") is not False and {"bits", "size", "loss"} & set(prescribed)
+    return bool(mixed or {"sparsity", "rows"} & set(prescribed))
 
 
 def recipe_of(arm: Arm, subject: Compressible, tables: tuple[str, ...], seed: int) -> Recipe:
@@ -171,6 +162,28 @@ def _by_settings(arm: Arm, subject: Compressible, tables: tuple[str, ...], rando
     )
 
 
+def _plain(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
+    """As much as is prescribed: the same share of the weights by magnitude, of the rows by norm, and the fewest bits
+    everywhere that take no fewer bytes.
+    """
+    asked, known = dict(arm.settings), {"calibration": subject.calibration}
+    recipe = _by_settings(arm, subject, tables, random)
+    analyzer = SaliencyAnalyzer(subject.source, subject.optimizer, **known)
+    pruning, rows, bits = recipe.pruning, recipe.rows, recipe.quantization
+    if pruning is not None:
+        pruning = analyzer.pruning_plan(pruning.sparsity, asked.get("structured"), score="magnitude")
+    if rows is not None:
+        rows = analyzer.row_plan(rows.budget, trackers=subject.trackers, score="norm")
+    before = Recipe(pruning, rows)
+    if bits is not None:
+        advisor = QuantizationAdvisor(
+            subject.source, subject.optimizer, **known, levels=_EVERY_LEVEL, after=before if before else None
+        )
+        fewest = min(level for level in _EVERY_LEVEL if advisor.uniform_size(level) >= bits.size)
+        bits = advisor.uniform_plan(fewest)
+    return Recipe(pruning, rows, bits)
+
+
 def _plannable(settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((name, value) for name, value in settings.items() if name != "fine_tune")
 
@@ -183,5 +196,5 @@ _PLANS: dict[str, Callable[[Arm, Compressible, tuple[str, ...], np.random.Genera
     "fitted": _fitted,
     "rows": _removed,
     PRESCRIBED: _by_settings,
-    PLAIN: _by_settings,
+    PLAIN: _plain,
 }

@@ -16,7 +16,6 @@ from flowgrad.compression import write_packed
 from flowgrad.files import write_atomically
 from flowgrad.report import Validation, to_text, write
 from flowgrad.rules import RuleBook
-from flowgrad.statistics import PRIMARY
 from pipelines import console, results
 from pipelines.comparison import validation
 from pipelines.compression.arms import Arm, arms_of
@@ -24,7 +23,7 @@ from pipelines.compression.checks import check_compression
 from pipelines.compression.measuring import LOSS, compressed
 from pipelines.compression.pareto import pareto
 from pipelines.compression.prescribing import Advice, advise
-from pipelines.compression.proof import WHOLE, arm_table, proof_table
+from pipelines.compression.proof import HARMLESS, arm_table, proof_table
 from pipelines.compression.trial import Result, Task, metrics_of, observations_of, trial
 from pipelines.data import cache_folder
 from pipelines.diagnosis import run_report
@@ -78,7 +77,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             found += one
             bar.advance(proving)
     table = _write_proof(folder, config, arms, found)
-    _write_report(folder, advice, data, book, _validations(folder, table, advice))
+    _write_report(folder, advice, data, book, _validations(folder, table, advice, config.job.margin))
     shown = table[table["test"] != "wilcoxon"] if len(table) else table
     for _, line in shown.iterrows():
         _logger.info("%s, %s: %s", line["comparison"], line["metric"], line["verdict"])
@@ -115,13 +114,13 @@ def _write_proof(folder: Path, config: DictConfig, arms: Sequence[Arm], found: l
     return table
 
 
-def _validations(folder: Path, table: pd.DataFrame, advice: Advice) -> Mapping[str, Validation]:
-    """The test of the whole prescription, by each rule behind it."""
-    whole = table[(table["comparison"] == WHOLE) & table["test"].isin(PRIMARY)] if len(table) else table
-    if not len(whole):
+def _validations(folder: Path, table: pd.DataFrame, advice: Advice, margin: float) -> Mapping[str, Validation]:
+    """That the whole prescription cost no loss that matters, by each rule behind it."""
+    if not len(table) or HARMLESS not in set(table["comparison"]):
         return {}
     sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()
-    return dict.fromkeys(advice.diagnosis.prescription.rules, validation(table, WHOLE, LOSS, sha256))
+    proof = validation(table, HARMLESS, LOSS, sha256, margin=margin)
+    return dict.fromkeys(advice.diagnosis.prescription.rules, proof)
 
 
 def _write_report(

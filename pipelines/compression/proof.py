@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
-from flowgrad.errors import StatisticsError
-from flowgrad.statistics import Comparison, EquivalenceResult, holm, pairs_of, significance, tost
+from flowgrad.statistics import EQUIVALENT, Comparison, margin_table, significance
 from pipelines.compression.arms import CALIBRATED, DENSE, PLAIN, PRESCRIBED, SALIENCY, Arm
 from pipelines.compression.measuring import BYTES, LOSS, RATIO
 from pipelines.compression.trial import PLANNING
@@ -18,11 +16,11 @@ from pipelines.compression.trial import PLANNING
 PRUNING, CONTROLS, BITS, ROWS, PRESCRIPTION = "pruning", "pruning at random", "bits", "rows", "prescription"
 FITTED = "bits, scales fitted"
 """Families: p values of one are adjusted together."""
-NO_WORSE, EQUIVALENT = "no_worse", "tost"
-"""Tests against the margin: one-sided, and both sides."""
 _SIZES = (BYTES, RATIO, "latency_ms", "torchao_loss", "torchao_latency_ms")
+HARMLESS = "prescribed_vs_dense"
+"""What validates the findings: all that is prescribed is to cost no loss that matters."""
 WHOLE = "prescribed_vs_plain"
-"""What validates the findings: all that is prescribed, against as much compression without the scores."""
+"""All that is prescribed, against as much compression without the scores."""
 
 
 def planned(arms: Sequence[Arm]) -> list[Comparison]:
@@ -67,86 +65,13 @@ def proof_table(
     """
     paired = planned(arms)
     tables = [significance(observations, paired, [LOSS], alpha)] if paired else []
-    names = {arm.name for arm in arms}
-    if PRESCRIBED in names:
-        whole = Comparison("prescribed_vs_dense", DENSE, PRESCRIBED, "no worse than dense")
-        asked = [(whole, LOSS, True), (whole, metrics[0], True)]
-        tables.append(_margins(observations, asked, margin, alpha))
+    if PRESCRIBED in {arm.name for arm in arms}:
+        whole = Comparison(HARMLESS, DENSE, PRESCRIBED, "no worse than dense")
+        tables.append(margin_table(observations, [whole], [LOSS, metrics[0]], margin, alpha=alpha))
     mixed = [replace(one, family="bits, within margin") for one in paired if one.family == BITS]
     if mixed:
-        tables.append(_margins(observations, [(one, LOSS, False) for one in mixed], margin, alpha))
+        tables.append(margin_table(observations, mixed, [LOSS], margin, test=EQUIVALENT, reference=DENSE, alpha=alpha))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-@dataclass(frozen=True)
-class _Margin:
-    """One test against the margin."""
-
-    comparison: Comparison
-    one_sided: bool
-    baseline: float
-    treated: float
-    result: EquivalenceResult
-    wins: int
-
-    @property
-    def p(self) -> float:
-        return self.result.p_worse if self.one_sided else self.result.p
-
-
-def _margins(
-    observations: pd.DataFrame, asked: Sequence[tuple[Comparison, str, bool]], margin: float, alpha: float
-) -> pd.DataFrame:
-    found = [_margin(observations, *one, margin, alpha) for one in asked]
-    adjusted = holm([one.p for one in found])
-    lines = []
-    for one, p in zip(found, adjusted, strict=True):
-        won = "no worse" if one.one_sided else "equivalent"
-        lines.append(
-            {
-                "experiment": observations["experiment"].iloc[0],
-                "comparison": one.comparison.name,
-                "metric": one.result.metric,
-                "test": NO_WORSE if one.one_sided else EQUIVALENT,
-                "n": one.result.n,
-                "baseline": one.baseline,
-                "treated": one.treated,
-                "difference": one.result.difference,
-                "ci_low": one.result.ci_low,
-                "ci_high": one.result.ci_high,
-                "p": one.p,
-                "p_adjusted": float(p),
-                "wins": one.wins,
-                "verdict": won if p < alpha else "inconclusive",
-                "margin": one.result.margin,
-                "family": one.comparison.family,
-                "baseline_arm": one.comparison.baseline,
-                "treated_arm": one.comparison.treated,
-                "unit": "seed",
-                "alpha": alpha,
-            }
-        )
-    return pd.DataFrame(lines)
-
-
-def _margin(
-    observations: pd.DataFrame, comparison: Comparison, metric: str, one_sided: bool, margin: float, alpha: float
-) -> _Margin:
-    of_metric = observations[observations["metric"] == metric]
-    dense = of_metric.loc[of_metric["arm"] == DENSE, "value"].mean()
-    better = bool(of_metric["higher_is_better"].iloc[0])
-    pairs = pairs_of(observations, comparison, metric)
-    before, after = pairs.baseline, pairs.treated
-    told = before.tolist(), after.tolist()
-    size = margin * abs(float(dense))
-    try:
-        found = tost(*told, metric=metric, higher_is_better=better, margin=size, alpha=alpha)
-    except StatisticsError:  # a loss that is not finite, or differences without variance: nothing is shown
-        difference = float(np.mean(after - before))
-        nan = float("nan")
-        found = EquivalenceResult(metric, len(before), size, difference, nan, nan, 1.0, 1.0, 1.0, "inconclusive")
-    wins = int(((after > before) if better else (after < before)).sum())
-    return _Margin(comparison, one_sided, float(before.mean()), float(after.mean()), found, wins)
 
 
 def arm_table(observations: pd.DataFrame, arms: Sequence[Arm], metrics: Sequence[str]) -> pd.DataFrame:

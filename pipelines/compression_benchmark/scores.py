@@ -25,8 +25,8 @@ loss, and that of what it is held against; models in which it is lower; settings
 mean differences, and of one setting the t-test's."""
 ALL = "all"
 FORETOLD = {singles.BITS: "rise of bits", singles.PRUNED: "rise of pruning"}
-SENSITIVE = "second_moment"
-"""The score of `sensitivity()` by default, which is judged."""
+SENSITIVE = "combined"
+"""The score of `sensitivity()` by default, with a calibration, which is judged."""
 _SURE = 0.01
 _NOT_SCORES = {"setting", "seed", "what", "layer", "level", "by", "truth"}
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from flowgrad import Calibration, FlowGradError, FlowTracker, QuantizationAdvisor, apply_recipe
+from flowgrad.analyzers.calibration import highest_rise
 from flowgrad.compression import write_packed
 from flowgrad.compression.recipe import Recipe
 from flowgrad.measurements import Measurements
@@ -68,6 +69,11 @@ def calibrated(tracker):
     return QuantizationAdvisor(tracker, calibration=Calibration.of_pairs(pairs(), CRITERION))
 
 
+def batch_losses(model):
+    with torch.no_grad():
+        return np.array([float(CRITERION(model(x), y)) for x, y in pairs()])
+
+
 def changes(model, bits):
     return {
         name: torch.from_numpy(quantization_error(p.detach().numpy(), bits))
@@ -77,8 +83,7 @@ def changes(model, bits):
 
 
 def mean_loss(model):
-    with torch.no_grad():
-        return float(np.mean([float(CRITERION(model(x), y)) for x, y in pairs()]))
+    return float(batch_losses(model).mean())
 
 
 # --- sensitivities ---------------------------------------------------------------------------------------------------
@@ -239,10 +244,11 @@ def test_bits_go_where_the_loss_is_sensitive():
     assert bits["2.weight"] > 3
 
 
-def test_a_loss_budget_is_held(calibrated):
+def test_a_loss_budget_is_held(tracker, calibrated):
     loose, tight = calibrated.mixed_precision_plan(loss=0.5), calibrated.mixed_precision_plan(loss=0.02)
-    assert loose.calibration_rise <= 0.5
-    assert tight.calibration_rise <= 0.02
+    for plan, loss in ((loose, 0.5), (tight, 0.02)):
+        done = apply_recipe(tracker.model, plan, backend="fake").model
+        assert highest_rise(batch_losses(done), batch_losses(tracker.model)) <= loss + 1e-6
     assert loose.size <= tight.size
     uniform = [b for b in (8, 4, 3, 2) if calibrated.uniform_plan(b).calibration_rise <= 0.5]
     assert loose.size <= calibrated.uniform_size(min(uniform))
@@ -251,7 +257,7 @@ def test_a_loss_budget_is_held(calibrated):
 def test_a_score_that_is_asked_for_is_taken(advisor, calibrated):
     asked = calibrated.mixed_precision_plan(bits=3, score="second_moment")
     assert asked.score == "second_moment"
-    assert asked.layers == advisor.mixed_precision_plan(bits=3).layers
+    assert [one.bits for one in asked.layers] == [one.bits for one in advisor.mixed_precision_plan(bits=3).layers]
     assert asked.size <= asked.uniform_size
     held = calibrated.mixed_precision_plan(loss=0.3, score="measured")
     assert held.score == "measured"
@@ -310,12 +316,11 @@ def test_mixed_plans_fit_scales_where_the_calibration_says_so(tracker, bits):
     assert plan.size <= uniform.size
     assert plan.calibration_rise <= uniform.calibration_rise
     assert not any(layer.fitted for layer in uniform.layers)
-    assert not any(layer.fitted for layer in plan.layers if layer.bits >= 4)  # there they gain little
-    if any(layer.bits < 4 for layer in plan.layers) and plan.score != "uniform":
-        done = apply_recipe(tracker.model, plan, backend="fake").model
-        before, after = mean_loss(tracker.model), mean_loss(done)
-        assert plan.calibration_rise == pytest.approx((after - before) / before, rel=1e-3, abs=1e-6)
-    assert ("uniform, fitted" in plan.reason) == (bits < 4)
+    assert not any(layer.fitted for layer in plan.layers if layer.bits == 8)  # there is nothing to gain
+    done = apply_recipe(tracker.model, plan, backend="fake").model
+    before, after = mean_loss(tracker.model), mean_loss(done)
+    assert plan.calibration_rise == pytest.approx((after - before) / before, rel=1e-3, abs=1e-6)
+    assert "uniform, some fitted" in plan.reason
     plain = QuantizationAdvisor(tracker, calibration=calibration, fitted=False).mixed_precision_plan(bits=bits)
     assert "fitted" not in plain.reason
 
@@ -371,8 +376,8 @@ def test_sgd_needs_a_calibration():
     with pytest.raises(FlowGradError, match="SGD keeps no mean of squared gradients"):
         QuantizationAdvisor(model, optimizer)
     advisor = QuantizationAdvisor(model, optimizer, calibration=Calibration.of_pairs(pairs(), CRITERION))
-    pd.testing.assert_frame_equal(advisor.sensitivity(), advisor.sensitivity("fisher"))
-    assert advisor.mixed_precision_plan(bits=4).score in {"uniform", "fisher", "gauss_newton", "measured"}
+    pd.testing.assert_frame_equal(advisor.sensitivity("second_moment"), advisor.sensitivity("fisher"))
+    assert advisor.mixed_precision_plan(bits=4).score in {"uniform", "gauss_newton"}
     assert "second_moment" not in advisor.agreement()
 
 
@@ -430,20 +435,12 @@ def test_without_calibration_8_bits_are_prescribed(advisor):
     assert found["uniform_8_bits_unchecked"].fix.set == {"compression.bits": 8, "compression.mixed": False}
 
 
-@pytest.mark.parametrize("held", range(8))
-def test_the_fewest_bits_that_hold_the_loss_are_prescribed_and_nothing_else(advisor, held):
-    """Of uniform and mixed plans by falling size, the first `held` keep the loss."""
-    order = ["uniform_8", "mixed_4", "uniform_4", "mixed_3", "uniform_3", "mixed_2", "uniform_2"]
-    measured = advisor.measurements()
-    rises = {name: 0.001 if place < held else 0.3 for place, name in enumerate(order)}
-    scalars = {**measured.scalars, "calibrated": 1.0, **rises}
+@pytest.mark.parametrize(("highest", "prescribes"), [(0.009, True), (0.011, False)])
+def test_fewer_bits_are_prescribed_where_8_surely_hold_the_loss(advisor, highest, prescribes):
+    scalars = {**advisor.measurements().scalars, "calibrated": 1.0, "uniform_8": 0.001, "uniform_8_high": highest}
     found = RuleBook.load().evaluate(Measurements("quantization", "m", scalars))
     fixes = [dict(finding.fix.set) for finding in found if finding.fix]
-    if not held:
-        assert fixes == []
-        return
-    kind, bits = order[held - 1].split("_")
-    assert fixes == [{"compression.bits": int(bits), "compression.mixed": kind == "mixed"}]
+    assert fixes == ([{"compression.loss": 0.01}] if prescribes else [])
 
 
 def test_plot(advisor, tmp_path):

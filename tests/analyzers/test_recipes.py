@@ -1,10 +1,12 @@
 """A recipe in one call, by settings and by the rules."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from flowgrad import Calibration, FlowGradError, QuantizationAdvisor, apply_recipe
+from flowgrad.analyzers.calibration import highest_rise
 from flowgrad.analyzers.recipes import plan_recipe, prescribed, prescribed_recipe
 from flowgrad.compression import Recipe
 
@@ -54,6 +56,49 @@ def test_what_is_not_asked_for_is_not_planned(run):
         plan_recipe(model, optimizer, size=900, mixed=False)
 
 
+@pytest.mark.parametrize("loss", [0, 0.02, 0.5])
+def test_a_loss_is_of_all_that_is_done_and_of_the_interval_s_end(run, loss):
+    model, optimizer, calibration = run
+    recipe = plan_recipe(model, optimizer, calibration=calibration, sparsity=0.9, loss=loss)
+    done = apply_recipe(model, recipe, backend="fake").model
+    pruned = apply_recipe(model, recipe.pruning).model
+    before, half, whole = (losses_of(one, calibration) for one in (model, pruned, done))
+    assert highest_rise(half, before) <= loss / 2 + 1e-6
+    assert highest_rise(whole, before) <= loss + 1e-6
+
+
+def losses_of(model, calibration):
+    """Of each batch."""
+    with torch.no_grad():
+        return np.array([float(nn.functional.cross_entropy(model(x), y)) for x, y in calibration.batches])
+
+
+def test_the_more_loss_the_less_is_left(run):
+    model, optimizer, calibration = run
+    found = [plan_recipe(model, optimizer, calibration=calibration, sparsity=0.9, loss=loss) for loss in (0.01, 0.5)]
+    assert found[0].pruning.sparsity <= found[1].pruning.sparsity
+    assert found[0].quantization.size >= found[1].quantization.size
+
+
+def test_where_every_change_does_harm_nothing_is_done():
+    """A linear model at the least squares of the calibration rows."""
+    generator = torch.Generator().manual_seed(0)
+    x, noise = torch.randn(64, 6, generator=generator), torch.randn(64, 1, generator=generator)
+    y = x @ torch.tensor([[1.0], [0.7], [-0.4], [0.2], [0.9], [-1.3]]) + 0.01 * noise
+    model = nn.Linear(6, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.linalg.lstsq(x, y).solution.T)
+    optimizer = torch.optim.Adam(model.parameters(), 0.0)
+    nn.functional.mse_loss(model(x), y).backward()
+    optimizer.step()
+    calibration = Calibration.of_pairs(zip(x.chunk(4), y.chunk(4), strict=True), nn.MSELoss())
+    recipe = plan_recipe(model, optimizer, calibration=calibration, sparsity=0.9, loss=0.01)
+    assert (recipe.pruning.sparsity, recipe.pruning.pruned) == (0, 0)
+    assert {layer.bits for layer in recipe.quantization.layers} == {32}
+    assert torch.equal(apply_recipe(model, recipe).model(x), model(x))
+    assert prescribed_recipe(model, optimizer, calibration=calibration) == Recipe()
+
+
 def test_the_rules_recipe_is_written_read_and_applied(run, tmp_path):
     model, optimizer, calibration = run
     recipe = prescribed_recipe(model, optimizer, calibration=calibration)
@@ -78,5 +123,5 @@ def test_settings_that_findings_prescribe(run):
     model, optimizer, calibration = run
     advisor = QuantizationAdvisor(model, optimizer, calibration=calibration)
     settings = prescribed(advisor.findings())
-    assert set(settings) == {"bits", "mixed"}
+    assert set(settings) == {"loss"}
     assert prescribed([]) == {}

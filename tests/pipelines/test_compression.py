@@ -14,7 +14,7 @@ from flowgrad.__main__ import main as reports
 from flowgrad.compression import Recipe, apply_recipe, read_packed
 from flowgrad.errors import FlowGradError
 from flowgrad.report import read
-from pipelines.compression.arms import Arm, arms_of, plain_settings, recipe_of
+from pipelines.compression.arms import Arm, arms_of, recipe_of
 from pipelines.compression.checks import check_compression
 from pipelines.compression.measuring import compressed, measured
 from pipelines.compression.subject import BATCHES, ROWS, dealt
@@ -62,15 +62,36 @@ def test_names_tell_the_arm():
     ]  # fmt: skip
 
 
-def test_the_plain_recipe_compresses_as_much():
-    assert plain_settings({"sparsity": 0.8, "bits": 4, "mixed": True}) == {
-        "sparsity": 0.8,
-        "score": "magnitude",
-        "bits": 4,
-        "mixed": False,
-    }
-    assert plain_settings({"bits": 8, "mixed": False}) is None  # it is what is prescribed
-    assert plain_settings({"size": 1000}) is None  # the same bits everywhere need not fit
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sparsity": 0.8, "bits": 3},
+        {"sparsity": 0.5, "loss": 0.5},
+        {"size": 1500},
+        {"rows": 0.5, "bits": 8, "mixed": False},
+    ],
+    ids=str,
+)
+def test_the_plain_recipe_compresses_as_much(subject, settings):
+    _, _, model = subject
+    asked = tuple(settings.items())
+    recipe, plain = (recipe_of(Arm(kind, settings=asked), model, (), 1) for kind in ("prescribed", "plain"))
+    if recipe.pruning is not None:
+        assert (plain.pruning.score, plain.pruning.sparsity) == ("magnitude", recipe.pruning.sparsity)
+        assert plain.pruning.pruned == recipe.pruning.pruned
+    if recipe.rows is not None:
+        assert (plain.rows.score, plain.rows.budget) == ("norm", recipe.rows.budget)
+    bits = {layer.bits for layer in plain.quantization.layers}
+    assert len(bits) == 1
+    assert plain.quantization.size >= recipe.quantization.size
+    if settings.get("bits"):
+        assert bits == {settings["bits"]}
+
+
+def test_what_is_plain_has_no_plainer_way():
+    job = OmegaConf.create({"sparsities": [], "bits": [], "removed": [], "fine_tune": 0})
+    assert [arm.name for arm in arms_of(job, {"bits": 8, "mixed": False})] == ["dense", "prescribed"]
+    assert [arm.name for arm in arms_of(job, {"loss": 0.1})] == ["dense", "prescribed", "plain"]
 
 
 def test_every_way_of_choosing_removes_as_much(subject):

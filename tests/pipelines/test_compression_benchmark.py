@@ -204,8 +204,9 @@ def test_the_interval_draws_settings_and_seeds():
 def test_only_the_default_score_of_bits_is_judged():
     table = pd.concat([singles([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], seed=seed) for seed in (0, 1)])
     table = pd.concat([table.assign(peer=[3.0, 2.0, 1.0] * 2), table.assign(what="pruned")])
+    table["combined"] = table["second_moment"]
     lines = pd.DataFrame(foretelling_lines(table, LIMITS), columns=SHOWN).set_index(["what", "score", "setting"])
-    assert lines["within"].dropna().to_dict() == {("rise of bits", "second_moment", ALL): True}
+    assert lines["within"].dropna().to_dict() == {("rise of bits", "combined", ALL): True}
     assert lines.loc[("rise of bits", "peer", ALL), "spearman"] == pytest.approx(-1)
 
 

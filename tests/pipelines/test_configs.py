@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from flowgrad.evidence import posterior
@@ -12,7 +13,7 @@ from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, RuleBook
 from flowgrad.rules.rule import Fix
 from pipelines.checks import check_settings
-from pipelines.composition import config_sha256, tuned_overrides, with_overrides
+from pipelines.composition import config_sha256, treated, tuned_overrides, with_overrides
 from pipelines.program import program_of
 from pipelines.rule_book import rule_book
 
@@ -62,14 +63,15 @@ def test_every_fix_reaches_every_experiment(composed, experiment):
             continue  # another kind of model's
         finding = Finding(rule.id, "T", "high", "s", "", "", "", "", posterior(), fix=rule.fix)
         prescription = prescribe([finding], config)
-        treated = composed(*with_overrides(task, prescription.overrides))
+        after = composed(*with_overrides(task, prescription.overrides))
+        assert treated(config, task, prescription.overrides) == after
         for path in prescription.was:
-            assert OmegaConf.select(treated, path) != OmegaConf.select(config, path), (rule.id, path)
+            assert OmegaConf.select(after, path) != OmegaConf.select(config, path), (rule.id, path)
         for path, value in rule.fix.set.items():
-            assert OmegaConf.select(treated, path) == value, (rule.id, path)
+            assert OmegaConf.select(after, path) == value, (rule.id, path)
         for path, factor in rule.fix.scale.items():
             before = OmegaConf.select(config, path)
-            assert OmegaConf.select(treated, path) == pytest.approx(before * factor), (rule.id, path)
+            assert OmegaConf.select(after, path) == pytest.approx(before * factor), (rule.id, path)
 
 
 def test_a_fix_that_changes_nothing_is_none(composed):
@@ -89,6 +91,42 @@ def test_overrides_replace_those_of_the_same_key():
         "optimizer.lr=2",
         "x=3",
     ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["optimizer.lr=0.7", "training.epochs=3"],
+        ["training.early_stopping=true"],
+        ["seeds.test=[1,2,3]"],
+        ["optimizer=adagrad"],
+        ["optimizer=adagrad", "optimizer.lr=0.7"],
+        ["tuned=null"],
+        ["loss.l2=0"],
+        ["name=other"],
+        ["+dataset.keep=0.5"],
+        ["~tuned"],
+        [],
+    ],
+    ids=str,
+)
+def test_a_config_changed_is_the_one_composed_anew(composed, changes):
+    task = ["experiment=movielens_mf", "model.dim=8", "optimizer.lr=0.1"]
+    config = composed(*task)
+    wanted = composed(*with_overrides(task, changes))
+    found = treated(config, task, changes)
+    assert found == wanted
+    assert OmegaConf.get_type(found) is OmegaConf.get_type(wanted)
+    assert config == composed(*task)
+
+
+@pytest.mark.parametrize("change", ["optimizer.lr=fast", "optimizer.rate=1", "nowhere.lr=1", "training.epochs=1.5"])
+def test_what_cannot_be_composed_cannot_be_changed(composed, change):
+    with pytest.raises(HydraException) as composing:
+        composed("experiment=movielens_mf", change)
+    with pytest.raises(HydraException) as changing:
+        treated(composed("experiment=movielens_mf"), ["experiment=movielens_mf"], [change])
+    assert str(changing.value) == str(composing.value)
 
 
 def test_config_hash_ignores_seeds_data_and_workers(composed):

@@ -12,7 +12,7 @@ import pytest
 from flowgrad.__main__ import main
 from flowgrad.evidence import posterior
 from flowgrad.report import CausalModel, Report, Validation, write
-from flowgrad.statistics import OBSERVATION_COLUMNS, Comparison, significance
+from flowgrad.statistics import OBSERVATION_COLUMNS, PROVEN, Comparison, margin_table, significance
 
 FAMILY = [
     Comparison("treated_vs_baseline", "baseline", "treated", "rounds"),
@@ -20,7 +20,7 @@ FAMILY = [
 ]
 
 
-@pytest.fixture(params=[None, 0.8], ids=["seeds", "splits"])
+@pytest.fixture(params=[{}, {"overlap": 0.8}, {"margin": 0.02}], ids=["seeds", "splits", "margin"])
 def run(request, tmp_path):
     """A folder with observations, their significance table and a report; gives the report's path and the proof."""
     rng = np.random.default_rng(0)
@@ -38,12 +38,17 @@ def run(request, tmp_path):
     ]
     observations = pd.DataFrame(lines, columns=list(OBSERVATION_COLUMNS))
     observations.to_csv(tmp_path / "observations.csv", index=False)
-    table = significance(observations, FAMILY, ["mse", "mae"], overlap=request.param)
+    if "margin" in request.param:
+        table = margin_table(observations, FAMILY, ["mse", "mae"], request.param["margin"])
+    else:
+        table = significance(observations, FAMILY, ["mse", "mae"], **request.param)
     table.to_csv(tmp_path / "significance.csv", index=False)
     line = table[(table["comparison"] == "round1_vs_baseline") & (table["metric"] == "mse")].iloc[0]
-    taken = [field.name for field in fields(Validation) if field.name not in ("observations_sha256", "overlap")]
+    own = ("observations_sha256", "overlap", "margin", "verdict")
+    taken = {field.name: line[field.name] for field in fields(Validation) if field.name not in own}
     sha256 = hashlib.sha256((tmp_path / "observations.csv").read_bytes()).hexdigest()
-    proof = Validation(**{name: line[name] for name in taken}, observations_sha256=sha256, overlap=request.param)
+    verdict = PROVEN.get(line["verdict"], line["verdict"])
+    proof = Validation(verdict=verdict, **taken, observations_sha256=sha256, **request.param)
     return tmp_path / "report.xml", proof
 
 
@@ -57,6 +62,16 @@ def test_a_verdict_that_follows(run, capsys):
     write_report(path, proof)
     assert main(["validate", str(path)]) == 0
     assert capsys.readouterr().out == f"{path}: valid; 1 verdict(s) follow from observations.csv\n"
+
+
+def test_a_margin_that_is_not_told_or_another(run, capsys):
+    path, proof = run
+    if proof.margin is None:
+        pytest.skip("a test without margin")
+    for changes, told in (({"margin": None}, "does not say its margin"), ({"margin": 0.5}, "the observations give")):
+        write_report(path, replace(proof, **changes))
+        assert main(["validate", str(path)]) == 1
+        assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
