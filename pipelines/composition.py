@@ -69,7 +69,7 @@ def _is_value(config: DictConfig, key: str) -> bool:
     """Whether the config has a single value there, and no group, list or nothing."""
     node, _, name = key.rpartition(".")
     parent = OmegaConf.select(config, node) if node else None
-    if not OmegaConf.is_dict(parent) or name not in parent or OmegaConf.is_missing(parent, name):
+    if not isinstance(parent, DictConfig) or name not in parent or OmegaConf.is_missing(parent, name):
         return False
     return not OmegaConf.is_config(parent[name])
 

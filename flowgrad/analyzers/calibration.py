@@ -223,9 +223,9 @@ def highest_rise(after: np.ndarray, before: np.ndarray) -> float:
     return rise + float(stats.t.ppf(_CONFIDENCE, len(after) - 1) * error)
 
 
-def clearly_lower(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether losses of the same batches are lower by more than one standard error of their differences (the
-    one-standard-error rule, Breiman et al. 1984); of a single batch, whether they are lower.
+def clearly_lower(one: np.ndarray, other: np.ndarray, errors: float = 1.0) -> bool:
+    """Whether losses of the same batches are lower by more than so many standard errors of their differences (one: the
+    rule of Breiman et al. 1984); of a single batch, whether they are lower.
     """
     difference = np.asarray(other) - np.asarray(one)
     if not np.isfinite(one).all():
@@ -233,4 +233,4 @@ def clearly_lower(one: np.ndarray, other: np.ndarray) -> bool:
     if not np.isfinite(other).all():
         return True
     error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else 0.0
-    return bool(difference.mean() > error)
+    return bool(difference.mean() > errors * error)

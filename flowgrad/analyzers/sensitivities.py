@@ -16,7 +16,6 @@ from flowgrad.measures import quantization as measures
 from flowgrad.measures.saliency import expected_rise
 from flowgrad.rules.suggestion import did_you_mean
 
-
 FITTED_BELOW = 8
 """Bits from which on there is next to nothing to gain by fitted scales."""
 
@@ -44,7 +43,7 @@ class Sensitivities:
         self.unavailable: dict[str, str] = {}
 
     def with_chosen_scales(self) -> Sensitivities:
-        """Each tensor at each level below `FITTED_BELOW` with fitted scales where `best` foretells less damage of them."""
+        """The same, with scales fitted below `FITTED_BELOW` bits where `best` foretells less damage of that."""
         few = np.array([bits < FITTED_BELOW for bits in self.rounding.levels])
         fitted = Sensitivities(self.rounding.refitted(few), self._make, moments=self._moments)
         fitted._elsewhere = self
@@ -85,10 +84,10 @@ class Sensitivities:
 
     @property
     def planned_by(self) -> list[str]:
-        """Scores that plans are tried by: `gauss_newton` alone where it is known. The more are tried, the more of what
-        the best one wins on the calibration is chance.
+        """Scores that plans are tried by: `combined` alone where it is known. The more are tried, the more of what the
+        best one wins on the calibration is chance.
         """
-        return ["gauss_newton"] if "gauss_newton" in self.candidates else self.candidates
+        return ["combined"] if "combined" in self.candidates else self.candidates
 
     @cached_property
     def candidates(self) -> list[str]:

@@ -43,7 +43,7 @@ def row_scores(
 
 
 def _by_exposure(v: np.ndarray, exposures: pd.DataFrame, *, lazy: bool) -> np.ndarray:
-    """v over all steps, and of no row less than its table's rows have by exposure.
+    """Second moments over all steps, and of no row less than its table's rows have by exposure.
 
     A row that was seen little fits what it was seen with: its own gradients are smaller than those that other rows'
     losses will ask of it.

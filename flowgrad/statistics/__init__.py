@@ -17,8 +17,8 @@ from flowgrad.statistics.variance import VarianceResult, variance_test
 __all__ = [
     "CONTROL",
     "EQUIVALENT",
-    "NO_WORSE",
     "NOT_EVIDENCE",
+    "NO_WORSE",
     "OBSERVATION_COLUMNS",
     "PRIMARY",
     "PROVEN",

@@ -33,8 +33,8 @@ def margin_table(
     """One line a comparison and metric, in columns of the significance table and `margin`, in the metric's unit.
 
     `p` and its adjusted form (Holm, over all lines) are of "worse by the margin or more", or of "they differ by the
-    margin or more"; the interval is the one of 1 - 2 alpha that goes with them. Verdicts: `no worse`, `worse` (the whole interval is beyond the margin), `equivalent`, or
-    `inconclusive`.
+    margin or more"; the interval is the one of 1 - 2 alpha that goes with them. Verdicts: `no worse`, `worse` (the
+    whole interval is beyond the margin), `equivalent`, or `inconclusive`.
 
     Args:
         observations: one line a seed, arm and metric.

@@ -166,9 +166,9 @@ def _plain(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.
     """As much as is prescribed: the same share of the weights by magnitude, of the rows by norm, and the fewest bits
     everywhere that take no fewer bytes.
     """
-    asked, known = dict(arm.settings), {"calibration": subject.calibration}
+    asked = dict(arm.settings)
     recipe = _by_settings(arm, subject, tables, random)
-    analyzer = SaliencyAnalyzer(subject.source, subject.optimizer, **known)
+    analyzer = SaliencyAnalyzer(subject.source, subject.optimizer, calibration=subject.calibration)
     pruning, rows, bits = recipe.pruning, recipe.rows, recipe.quantization
     if pruning is not None:
         pruning = analyzer.pruning_plan(pruning.sparsity, asked.get("structured"), score="magnitude")
@@ -177,7 +177,11 @@ def _plain(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.
     before = Recipe(pruning, rows)
     if bits is not None:
         advisor = QuantizationAdvisor(
-            subject.source, subject.optimizer, **known, levels=_EVERY_LEVEL, after=before if before else None
+            subject.source,
+            subject.optimizer,
+            calibration=subject.calibration,
+            levels=_EVERY_LEVEL,
+            after=before if before else None,
         )
         fewest = min(level for level in _EVERY_LEVEL if advisor.uniform_size(level) >= bits.size)
         bits = advisor.uniform_plan(fewest)

@@ -14,7 +14,7 @@ from flowgrad.analyzers.calibration import highest_rise
 from flowgrad.compression import write_packed
 from flowgrad.compression.recipe import Recipe
 from flowgrad.measurements import Measurements
-from flowgrad.measures.quantization import quantization_error
+from flowgrad.measures.quantization import MEASURED_PART, quantization_error
 from flowgrad.report import from_xml, validate
 from flowgrad.rules import RuleBook
 
@@ -129,6 +129,18 @@ def test_measured_and_fisher(tracker, calibrated):
     with torch.no_grad():
         model[2].weight += change
     assert calibrated.sensitivity("measured").loc["2.weight", 2] == pytest.approx(mean_loss(model) - before, abs=1e-6)
+
+
+def test_combined_lies_between_what_is_foretold_and_what_is_measured(calibrated):
+    foretold, measured = calibrated.sensitivity("gauss_newton"), calibrated.sensitivity("measured")
+    combined = calibrated.sensitivity("combined")
+    pd.testing.assert_frame_equal(combined, foretold + MEASURED_PART * (measured - foretold))
+    assert 0 < MEASURED_PART < 1
+    pd.testing.assert_frame_equal(calibrated.sensitivity(), combined)
+
+
+def test_without_calibration_the_second_moment_foretells_best(advisor):
+    pd.testing.assert_frame_equal(advisor.sensitivity(), advisor.sensitivity("second_moment"))
 
 
 def test_gauss_newton_of_recurrent_layers_and_attention():
@@ -320,9 +332,22 @@ def test_mixed_plans_fit_scales_where_the_calibration_says_so(tracker, bits):
     done = apply_recipe(tracker.model, plan, backend="fake").model
     before, after = mean_loss(tracker.model), mean_loss(done)
     assert plan.calibration_rise == pytest.approx((after - before) / before, rel=1e-3, abs=1e-6)
-    assert "uniform, some fitted" in plan.reason
+    assert ("uniform, some fitted" in plan.reason) == (bits < 4)
     plain = QuantizationAdvisor(tracker, calibration=calibration, fitted=False).mixed_precision_plan(bits=bits)
     assert "fitted" not in plain.reason
+
+
+def test_scales_are_fitted_where_less_damage_is_foretold_of_it(tracker):
+    calibration = Calibration.of_pairs(pairs(), CRITERION)
+    plain, fitted = (
+        QuantizationAdvisor(tracker, calibration=calibration, fitted=one).sensitivity() for one in (False, True)
+    )
+    advisor = QuantizationAdvisor(tracker, calibration=calibration)
+    for bits in (4, 3):
+        for score in ("gauss_newton", "second_moment"):
+            for layer in advisor.mixed_precision_plan(bits=bits, score=score).layers:
+                less = fitted.loc[layer.name, layer.bits] < plain.loc[layer.name, layer.bits]
+                assert layer.fitted == (less and layer.bits < 8)
 
 
 def test_fitted_scales_are_in_the_plan_and_in_what_it_does(tracker, calibrated):
@@ -377,7 +402,7 @@ def test_sgd_needs_a_calibration():
         QuantizationAdvisor(model, optimizer)
     advisor = QuantizationAdvisor(model, optimizer, calibration=Calibration.of_pairs(pairs(), CRITERION))
     pd.testing.assert_frame_equal(advisor.sensitivity("second_moment"), advisor.sensitivity("fisher"))
-    assert advisor.mixed_precision_plan(bits=4).score in {"uniform", "gauss_newton"}
+    assert advisor.mixed_precision_plan(bits=4).score in {"uniform", "combined"}
     assert "second_moment" not in advisor.agreement()
 
 

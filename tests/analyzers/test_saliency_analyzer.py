@@ -304,6 +304,26 @@ def test_rows_that_were_never_seen_go_first(sparse, score):
     assert len(gone) == 29 - math.ceil(29 * 2 / 3)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_row_counts_by_no_less_than_its_exposures_say(sparse):
+    """Beside the formula, written out: v of a row over all steps, or what the table has of it by exposure."""
+    model, optimizer, tracker = trained_ratings(torch.optim.SparseAdam if sparse else torch.optim.Adam, sparse)
+    table = tracker.row_table().reindex(range(30), fill_value=0)  # the padding row is no row
+    state = optimizer.state[model.items.weight]
+    v = state["exp_avg_sq"].double().numpy() / (1 - 0.999 ** float(state["step"]))
+    if sparse:
+        steps = table["gradient_steps"]  # NaN of rows that no probe met: they have the mean of the others
+        v = v * steps.fillna(1 if steps.isna().all() else steps.mean()).to_numpy()[:, None]
+    seen = table["exposures"].to_numpy(dtype=float)
+    share = np.maximum(v, seen[:, None] * v.sum(axis=0) / seen.sum())
+    score = (share * model.items.weight.detach().double().numpy() ** 2).sum(axis=1)
+    known = np.flatnonzero(seen)
+    plan = SaliencyAnalyzer(model, optimizer).row_plan(1 / 3, tables=["items.weight"], trackers=[tracker])
+    gone = [row for row in plan.tables[0].rows if row in known]
+    assert gone
+    assert max(score[gone]) <= min(score[[row for row in known if row not in gone]])
+
+
 def test_rows_of_all_tables_and_what_stays():
     model, optimizer, _ = trained_ratings(torch.optim.Adam)
     analyzer = SaliencyAnalyzer(model, optimizer)
