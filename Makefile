@@ -45,7 +45,9 @@ results: setup
 	done
 	cp outputs/results/claims/evidence.csv flowgrad/conf/evidence.csv
 	$(BIN)/python -m flowgrad evidence add --into flowgrad/conf/evidence.csv \
-		outputs/results/faults_layers outputs/results/faults_distillation
+		outputs/results/faults_layers outputs/results/faults_distillation \
+		outputs/results/compression_digits outputs/results/compression_cnn \
+		outputs/results/compression_neumf outputs/results/compression_embedding
 	$(BIN)/python -m pipelines.readme
 
 setup: $(STAMP)
