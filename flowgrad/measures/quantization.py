@@ -21,7 +21,10 @@ FloatArray = NDArray[np.floating]
 LEVELS = (8, 4, 3, 2)
 """Bits that are tried."""
 FLOAT_BITS = 32
-_ROUNDS = 8
+_SHARES, _LEAST_SHARE = 12, 0.25
+"""Scales that a fit starts from, over that of the largest weight: how many, and the least."""
+_ROUNDS = 4
+"""Of least squares after that."""
 SCALE_BITS = 16
 """A channel's scale is stored as a half-precision share of the tensor's largest scale."""
 SCORES = ("second_moment", "fisher", "gauss_newton", "measured", "combined")
@@ -133,7 +136,7 @@ def quantize(weights: ArrayLike, bits: int, axis: int | None = 0, *, fitted: boo
         raise ValueError(f"bits={bits}: must lie between 2 and 8")
     w = np.asarray(weights, dtype=np.float32)
     most = 2 ** (bits - 1) - 1
-    scale = _scales(w, most, axis, _ROUNDS if fitted else 0)
+    scale = _scales(w, most, axis, fitted)
     top = _eleven_bits(float(scale.max(initial=0)))
     # The largest is 1 to the bit, so that weights that were rounded before have the same scales again.
     shares = np.where(scale == scale.max(initial=0), 1, np.minimum(scale / np.float32(top or 1), 1)).astype(np.float16)
@@ -147,22 +150,36 @@ def quantize(weights: ArrayLike, bits: int, axis: int | None = 0, *, fitted: boo
     return Quantized(np.clip(codes, -most, most).astype(np.int8), shares, top, axis)
 
 
-def _scales(w: FloatArray, most: int, axis: int | None, rounds: int) -> FloatArray:
-    """Scale of each channel, shape (channels,): of the largest weight, then least squares of the weights on the whole
-    numbers that they are rounded to, in turn with rounding. Each round lowers the squared error, or leaves it.
+def _scales(w: FloatArray, most: int, axis: int | None, fitted: bool) -> FloatArray:
+    """Scale of each channel, shape (channels,): of the largest weight; or the best of several shares of that, by the
+    squared error, and from there least squares of the weights on the whole numbers that they are rounded to, in turn
+    with rounding. Each round lowers the squared error, or leaves it.
 
     Weights that were rounded before keep their scale, to the bit but for the arithmetic.
     """
     others = None if axis is None else tuple(k for k in range(w.ndim) if k != axis)
-    scale = (np.abs(w).max(axis=others, initial=0).reshape(-1) / np.float32(most)).astype(np.float32)
-    for _ in range(rounds):
-        divisor = _along(np.where(scale > 0, scale, np.float32(1)), w.ndim, axis)
-        codes = np.clip(np.rint(w / divisor), -most, most)
+    largest = (np.abs(w).max(axis=others, initial=0).reshape(-1) / np.float32(most)).astype(np.float32)
+    if not fitted:
+        return largest
+    scale, least = largest, np.full(len(largest), np.inf, dtype=np.float32)
+    for share in np.linspace(1, _LEAST_SHARE, _SHARES, dtype=np.float32):
+        _, rounded = _rounded(w, largest * share, most, axis)
+        error = np.square(rounded - w).sum(axis=others).reshape(-1)
+        scale, least = np.where(error < least, largest * share, scale), np.minimum(error, least)
+    for _ in range(_ROUNDS):
+        codes, _ = _rounded(w, scale, most, axis)
         weight = (codes * codes).sum(axis=others).reshape(-1)
-        fitted = (codes * w).sum(axis=others).reshape(-1) / np.maximum(weight, 1)
+        found = (codes * w).sum(axis=others).reshape(-1) / np.maximum(weight, 1)
         # No larger than at the start, so that the largest weight stays the largest number.
-        scale = np.where(weight > 0, np.minimum(fitted, scale), scale).astype(np.float32)
+        scale = np.where(weight > 0, np.minimum(found, largest), scale).astype(np.float32)
     return scale
+
+
+def _rounded(w: FloatArray, scale: FloatArray, most: int, axis: int | None) -> tuple[FloatArray, FloatArray]:
+    """Whole numbers, and the weights that they stand for."""
+    step = _along(np.where(scale > 0, scale, np.float32(1)), w.ndim, axis)
+    codes = np.clip(np.rint(w / step), -most, most)
+    return codes, codes * step
 
 
 def _eleven_bits(value: float) -> float:
