@@ -11,7 +11,7 @@ import yaml
 from statsmodels.stats.proportion import proportion_confint
 
 from flowgrad.errors import FlowGradError
-from flowgrad.statistics import PRIMARY, pair, variance_test
+from flowgrad.statistics import NO_WORSE, PRIMARY, PROVEN, pair, variance_test
 
 NAN = float("nan")
 
@@ -37,6 +37,22 @@ def difference(folders: Sequence[Path], comparison: str, metric: str, table: str
     return Reading(
         verdict=str(line["verdict"]),
         test=f"{line['test']}: {metric}, treated minus baseline",
+        n=int(line["n"]),
+        effect=float(line["difference"]),
+        ci_low=float(line["ci_low"]),
+        ci_high=float(line["ci_high"]),
+        p=float(line["p_adjusted"]),
+    )
+
+
+def no_worse(folders: Sequence[Path], comparison: str, metric: str, table: str = "significance.csv") -> Reading:
+    """That the treated arm got no worse by the margin that the run was given."""
+    lines = _table(folders, table)
+    chosen = lines[(lines["comparison"] == comparison) & (lines["metric"] == metric) & (lines["test"] == NO_WORSE)]
+    line = _one(chosen, f"{comparison}, {metric}, {NO_WORSE}", folders)
+    return Reading(
+        verdict=PROVEN.get(str(line["verdict"]), str(line["verdict"])),
+        test=f"{NO_WORSE}, margin {float(line['margin']):.3g}: {metric}, treated minus baseline",
         n=int(line["n"]),
         effect=float(line["difference"]),
         ci_low=float(line["ci_low"]),

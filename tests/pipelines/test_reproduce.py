@@ -208,6 +208,21 @@ def test_a_share_counts_the_lines_of_all_folders(tmp_path):
         readings.share([one], "repairs.csv", {"kind": "other"}, "v", "yes", at_least=0.6)
 
 
+@pytest.mark.parametrize(
+    ("verdict", "told"), [("no worse", "confirmed"), ("worse", "refuted"), ("inconclusive", "inconclusive")]
+)
+def test_no_worse_is_read_as_what_it_proves(tmp_path, verdict, told):
+    line = {
+        "comparison": "prescribed_vs_dense", "metric": "loss", "test": "no_worse", "n": 10, "difference": 0.1,
+        "ci_low": 0.0, "ci_high": 0.2, "p_adjusted": 0.01, "margin": 0.3, "verdict": verdict,
+    }  # fmt: skip
+    other = {**line, "test": "paired_t", "verdict": "refuted"}
+    pd.DataFrame([other, line]).to_csv(tmp_path / "significance.csv", index=False)
+    found = readings.no_worse([tmp_path], "prescribed_vs_dense", "loss")
+    assert (found.verdict, found.effect, found.p) == (told, 0.1, 0.01)
+    assert "margin 0.3" in found.test
+
+
 def test_variance_is_read_from_the_observations(tmp_path):
     lines = [("e", arm, seed, "mse", value, False)
              for arm, values in {"baseline": [1, 5, 9, 2, 7, 4], "treated": [1.1, 1.2, 1.0, 1.1, 1.3, 1.2]}.items()
