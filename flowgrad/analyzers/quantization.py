@@ -187,6 +187,12 @@ class QuantizationAdvisor(Subject):
         """Bytes of the model with so many bits everywhere: codes, scales, and what is not quantised."""
         return self._kept + self._rounding.size(self._rounding.everywhere(bits))
 
+    def uniform_rise(self, bits: int) -> float:
+        """What the same bits everywhere do to the calibration loss, over the loss, with what was done `after` counted
+        in; NaN without a calibration.
+        """
+        return relative_rise(self._uniform(bits), self._whole_losses) if self._calibration else math.nan
+
     def uniform_plan(self, bits: int) -> QuantizationPlan:
         """The same bits everywhere, with what that does to the calibration loss.
 
@@ -216,7 +222,7 @@ class QuantizationAdvisor(Subject):
             size: bytes of the whole model at most.
             loss: rise of the calibration loss at most, over the loss (.01: one percent), what was done `after`
                 counted in; the smallest plan found that holds it at the upper end of the 95 % interval over the
-                batches.
+                batches, and else the most bits everywhere, which need hold it on the mean only.
             score: as of `sensitivity`: take its plan, whether or not another is better; None: choose.
 
         Raises:
@@ -283,10 +289,10 @@ class QuantizationAdvisor(Subject):
             raise FlowGradError(f"loss={loss}: to hold a loss, it must be measured; give the advisor calibration=...")
         if not loss >= 0:
             raise FlowGradError(f"loss={loss}: a rise over the calibration loss, 0 or more")
-        rise = highest_rise(self._uniform(self.levels[0]), self._whole_losses)
+        rise = self.uniform_rise(self.levels[0])
         if not rise <= loss:
             raise FlowGradError(
-                f"loss={loss}: {self.levels[0]} bits everywhere raise the calibration loss by up to {rise:.3g} of it; "
+                f"loss={loss}: {self.levels[0]} bits everywhere raise the calibration loss by {rise:.3g} of it; "
                 "allow more, or give levels with more bits (32 keeps a tensor as it is)"
             )
         scaled = self._scaled.rounding
@@ -311,8 +317,6 @@ class QuantizationAdvisor(Subject):
                 low, losses = middle, after
             else:
                 high = middle - 1
-        if not low and highest_rise(losses, self._whole_losses) > loss:
-            return _Tried(score, path[0], self._uniform(self.levels[0]), self._rounding)
         return _Tried(score, path[low], losses, rounding)
 
     def _path(self, score: str, size: int) -> list[np.ndarray]:

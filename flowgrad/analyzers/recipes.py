@@ -54,7 +54,8 @@ def plan_recipe(
         bits: of `QuantizationAdvisor`; None, with no `size` and `loss` either: nothing is quantised.
         mixed: share bits out at the size of `bits` everywhere; False: `bits` everywhere.
         size: as of `mixed_precision_plan`, instead of `bits`.
-        loss: as there, instead of `bits`: of all that is done together. A tensor that does not hold it stays as it is.
+        loss: as there, instead of `bits`: of all that is done together. Where even 8 bits do not hold it, tensors stay
+            as they are.
 
     Raises:
         FlowGradError: as the plans do; nothing was asked for; uniform bits by another budget than `bits`.
@@ -76,14 +77,13 @@ def plan_recipe(
         )
     if not quantised:
         return recipe
-    advisor = QuantizationAdvisor(
-        source,
-        optimizer,
-        calibration=calibration,
-        squares=squares,
-        levels=LEVELS if loss is None else (FLOAT_BITS, *LEVELS),
-        after=recipe if recipe else None,
-    )
+    after = recipe if recipe else None
+    advisor = QuantizationAdvisor(source, optimizer, calibration=calibration, squares=squares, after=after)
+    if loss is not None and advisor.uniform_rise(LEVELS[0]) > loss:
+        levels = (FLOAT_BITS, *LEVELS)
+        advisor = QuantizationAdvisor(
+            source, optimizer, calibration=calibration, squares=squares, levels=levels, after=after
+        )
     if not mixed and bits is not None:
         plan = advisor.uniform_plan(bits)
     else:
