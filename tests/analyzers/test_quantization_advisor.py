@@ -266,16 +266,6 @@ def test_a_loss_budget_is_held(tracker, calibrated):
     assert loose.size <= calibrated.uniform_size(min(uniform))
 
 
-def test_the_most_bits_need_hold_a_loss_on_the_mean_only(tracker, calibrated):
-    done = apply_recipe(tracker.model, calibrated.uniform_plan(8), backend="fake").model
-    before, after = batch_losses(tracker.model), batch_losses(done)
-    mean, high = calibrated.uniform_rise(8), highest_rise(after, before)
-    assert mean == pytest.approx((after.mean() - before.mean()) / before.mean(), abs=1e-6)
-    loss = max(mean, 0) + 1e-6
-    assert loss < high
-    assert {layer.bits for layer in calibrated.mixed_precision_plan(loss=loss).layers} == {8}
-
-
 def test_a_score_that_is_asked_for_is_taken(advisor, calibrated):
     asked = calibrated.mixed_precision_plan(bits=3, score="second_moment")
     assert asked.score == "second_moment"

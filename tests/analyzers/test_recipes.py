@@ -80,8 +80,8 @@ def test_the_more_loss_the_less_is_left(run):
     assert found[0].quantization.size >= found[1].quantization.size
 
 
-def test_where_every_change_does_harm_nothing_is_done():
-    """A linear model at the least squares of the calibration rows."""
+def at_the_least_squares():
+    """A linear model at the least squares of the calibration rows, where every change does harm."""
     generator = torch.Generator().manual_seed(0)
     x, noise = torch.randn(64, 6, generator=generator), torch.randn(64, 1, generator=generator)
     y = x @ torch.tensor([[1.0], [0.7], [-0.4], [0.2], [0.9], [-1.3]]) + 0.01 * noise
@@ -91,12 +91,28 @@ def test_where_every_change_does_harm_nothing_is_done():
     optimizer = torch.optim.Adam(model.parameters(), 0.0)
     nn.functional.mse_loss(model(x), y).backward()
     optimizer.step()
-    calibration = Calibration.of_pairs(zip(x.chunk(4), y.chunk(4), strict=True), nn.MSELoss())
+    return model, optimizer, Calibration.of_pairs(zip(x.chunk(4), y.chunk(4), strict=True), nn.MSELoss()), x
+
+
+def test_where_every_change_does_harm_nothing_is_done():
+    model, optimizer, calibration, x = at_the_least_squares()
     recipe = plan_recipe(model, optimizer, calibration=calibration, sparsity=0.9, loss=0.01)
     assert (recipe.pruning.sparsity, recipe.pruning.pruned) == (0, 0)
     assert {layer.bits for layer in recipe.quantization.layers} == {32}
     assert torch.equal(apply_recipe(model, recipe).model(x), model(x))
     assert prescribed_recipe(model, optimizer, calibration=calibration) == Recipe()
+
+
+def test_the_most_bits_need_hold_a_loss_on_the_mean_only():
+    model, optimizer, calibration, _ = at_the_least_squares()
+    advisor = QuantizationAdvisor(model, optimizer, calibration=calibration)
+    measured, loss = advisor.measurements().scalars, advisor.uniform_rise(8) + 1e-6
+    assert 0 < measured["uniform_8"] < loss < measured["uniform_8_high"]
+    assert {layer.bits for layer in advisor.mixed_precision_plan(loss=loss).layers} == {8}
+    recipe = plan_recipe(model, optimizer, calibration=calibration, loss=loss)
+    assert {layer.bits for layer in recipe.quantization.layers} == {8}
+    with pytest.raises(FlowGradError, match="8 bits everywhere raise the calibration loss by"):
+        advisor.mixed_precision_plan(loss=advisor.uniform_rise(8) / 2)
 
 
 def test_the_rules_recipe_is_written_read_and_applied(run, tmp_path):
