@@ -291,9 +291,9 @@ class QuantizationAdvisor(Subject):
             raise FlowGradError(f"loss={loss}: a rise over the calibration loss, 0 or more")
         rise = self.uniform_rise(self.levels[0])
         if not rise <= loss:
-            before = "" if self._before is None else " and what was done before"
+            what = f"{self.levels[0]} bits everywhere" + ("" if self._before is None else " and what was done before")
             raise FlowGradError(
-                f"loss={loss}: {self.levels[0]} bits everywhere{before} raise the calibration loss by {rise:.3g} of it; "
+                f"loss={loss}: {what} raise the calibration loss by {rise:.3g} of it; "
                 "allow more, or give levels with more bits (32 keeps a tensor as it is)"
             )
         scaled = self._scaled.rounding
