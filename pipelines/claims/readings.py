@@ -31,28 +31,27 @@ class Reading:
 
 def difference(folders: Sequence[Path], comparison: str, metric: str, table: str = "significance.csv") -> Reading:
     """The primary test of a comparison of arms."""
-    lines = _table(folders, table)
-    chosen = lines[(lines["comparison"] == comparison) & (lines["metric"] == metric) & lines["test"].isin(PRIMARY)]
-    line = _one(chosen, f"{comparison}, {metric}", folders)
-    return Reading(
-        verdict=str(line["verdict"]),
-        test=f"{line['test']}: {metric}, treated minus baseline",
-        n=int(line["n"]),
-        effect=float(line["difference"]),
-        ci_low=float(line["ci_low"]),
-        ci_high=float(line["ci_high"]),
-        p=float(line["p_adjusted"]),
-    )
+    line = _tested(folders, table, comparison, metric, PRIMARY)
+    return _of(line, str(line["verdict"]), str(line["test"]))
 
 
 def no_worse(folders: Sequence[Path], comparison: str, metric: str, table: str = "significance.csv") -> Reading:
     """That the treated arm got no worse by the margin that the run was given."""
+    line = _tested(folders, table, comparison, metric, (NO_WORSE,))
+    verdict = str(line["verdict"])
+    return _of(line, PROVEN.get(verdict, verdict), f"{NO_WORSE}, margin {float(line['margin']):.3g}")
+
+
+def _tested(folders: Sequence[Path], table: str, comparison: str, metric: str, tests: Sequence[str]) -> pd.Series:
     lines = _table(folders, table)
-    chosen = lines[(lines["comparison"] == comparison) & (lines["metric"] == metric) & (lines["test"] == NO_WORSE)]
-    line = _one(chosen, f"{comparison}, {metric}, {NO_WORSE}", folders)
+    chosen = lines[(lines["comparison"] == comparison) & (lines["metric"] == metric) & lines["test"].isin(tests)]
+    return _one(chosen, f"{comparison}, {metric}", folders)
+
+
+def _of(line: pd.Series, verdict: str, test: str) -> Reading:
     return Reading(
-        verdict=PROVEN.get(str(line["verdict"]), str(line["verdict"])),
-        test=f"{NO_WORSE}, margin {float(line['margin']):.3g}: {metric}, treated minus baseline",
+        verdict=verdict,
+        test=f"{test}: {line['metric']}, treated minus baseline",
         n=int(line["n"]),
         effect=float(line["difference"]),
         ci_low=float(line["ci_low"]),
