@@ -28,7 +28,8 @@ class LookupCounter:
         """Where such batches go."""
         self._filled = 0
         """Places that hold one."""
-        self._one = self._counts.new_ones(1)
+        self._ones = self._counts.new_ones(0)
+        """As many as are counted at once: one that is expanded takes the slow way through `scatter_add_`."""
 
     @property
     def counts(self) -> torch.Tensor:
@@ -56,6 +57,11 @@ class LookupCounter:
         waits = 0 < size <= min(KEPT, len(self._counts))
         batches = min(KEPT // size, MOST_BATCHES) if waits else 0
         self._places = list(self._kept[: batches * size].split(size)) if waits else []
+        self._grow_ones(batches * size if waits else size)
+
+    def _grow_ones(self, size: int) -> None:
+        if len(self._ones) < size or self._ones.dtype != self._counts.dtype:
+            self._ones = self._counts.new_ones(size)
 
     def _count(self) -> None:
         if self._filled:
@@ -65,12 +71,13 @@ class LookupCounter:
     def _write(self, ids: torch.Tensor) -> None:
         if self.total > 2**31 - 1 and self._counts.dtype == torch.int32:
             self._counts = self._counts.long()  # one row may have had them all
-            self._one = self._counts.new_ones(1)
-        self._counts.scatter_add_(0, ids, self._one.expand(ids.numel()))
+            self._grow_ones(len(self._ones))
+        size = ids.numel()
+        self._counts.scatter_add_(0, ids, self._ones if len(self._ones) == size else self._ones[:size])
 
     def load(self, counts: torch.Tensor, total: int) -> None:
         """Go on from these counts."""
         self._filled = 0
         self._counts = counts.to(self.device, copy=True)
-        self._one = self._counts.new_ones(1)
+        self._grow_ones(len(self._ones))
         self.total = total
