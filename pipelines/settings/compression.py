@@ -10,7 +10,7 @@ class CompressionSettings:
     """What a recipe is planned by: arguments of `flowgrad.analyzers.recipes.plan_recipe`. All null: nothing is done."""
 
     sparsity: float | None = None
-    """Share of the weights that is pruned."""
+    """Share of the weights that is pruned; with `loss`, the most."""
     structured: str | None = None
     """null: single weights; `rows` or `neurons`."""
     score: str | None = None
@@ -26,6 +26,6 @@ class CompressionSettings:
     size: int | None = None
     """Bytes of the whole model at most, instead of `bits`."""
     loss: float | None = None
-    """Rise of the calibration loss at most, over the loss, instead of `bits`."""
+    """Rise of the calibration loss at most, over the loss and by all that is done together, instead of `bits`."""
     fine_tune: int | None = None
     """Epochs, at most, that the model is trained on after pruning and before bits are taken; null: none."""
