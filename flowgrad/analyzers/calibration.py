@@ -14,6 +14,7 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from flowgrad.analyzers.layer_inputs import input_moments
 from flowgrad.compression.applying import set_values
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers.flow.parameters import plain_name
@@ -112,6 +113,11 @@ class Bench:
                         total.addcmul_(plain, plain)
         count = len(self._calibration.batches)
         return {name: (total / count).cpu().numpy() for name, total in zip(names, sums, strict=True)}
+
+    def input_moments(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Second moments of the inputs of the layers that hold these weights, by name; as of `layer_inputs`."""
+        with _plain_kernels():  # fused ones do not call the layers within
+            return input_moments(self.model, {name: self._parameters[name] for name in names}, self.losses)
 
     def gauss_newton(self, name: str, change: np.ndarray) -> float:
         """Half the change's quadratic form in the Gauss-Newton matrix, mean over the batches: the rise of the loss if

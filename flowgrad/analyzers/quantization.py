@@ -15,7 +15,7 @@ import pandas as pd
 from flowgrad.analyzers.calibration import Bench, Calibration, clearly_lower, highest_rise, relative_rise
 from flowgrad.analyzers.reading import Layer, model_of, name_of, read_model
 from flowgrad.analyzers.rounding import Rounding
-from flowgrad.analyzers.sensitivities import Sensitivities
+from flowgrad.analyzers.sensitivities import FITTED_BELOW, Sensitivities
 from flowgrad.compression.plans import QuantizationPlan
 from flowgrad.compression.recipe import Plan, Recipe
 from flowgrad.drawing import picture_path, save
@@ -30,8 +30,6 @@ from flowgrad.trackers.squared_gradients import SquaredGradients
 
 SCALES = ("channel", "tensor")
 _SIGNALS = ("snr", "variance")
-_FEW = 4
-"""Bits below which scales of the largest weights are far off."""
 _ERRORS = 1.5
 """Standard errors by which a plan must be better than the same bits everywhere. Chosen on models and seeds apart: with
 fewer, some plans for 4 bits were worse on rows of the test, where there is little to win."""
@@ -84,9 +82,11 @@ class QuantizationAdvisor(Subject):
             squares: second moments, for an optimizer that keeps none.
             levels: bits that are tried, of 2 to 8; 32 besides lets a plan keep a tensor as it is.
             scales: `channel`: one an output of a layer; `tensor`: one a tensor. Tables have one a row either way.
-            fitted: fit scales by least squares instead of taking the largest weight; at 2 and 3 bits much closer, and
-                never by torchao. None: in mixed plans, of each tensor at each number of bits as less damage is
-                foretold on the calibration; not in uniform ones.
+            fitted: fit scales instead of taking the largest weight, and, of layers whose inputs the calibration shows
+                (`nn.Linear`, convolutions), make up for rounding errors (`flowgrad.measures.compensation`); else by
+                least squares. Much closer below 8 bits, and never by torchao. None: in mixed plans with a calibration,
+                below 8 bits, of layers whose inputs are known, and of others as less damage is foretold of it; not in
+                uniform ones.
             after: a plan that is applied before, such as a pruning plan: bits are shared out for what it leaves.
             name: of the model in the report; the tracker's, or `model`.
             rules: rule book to judge by; the shipped one if None.
@@ -103,7 +103,13 @@ class QuantizationAdvisor(Subject):
         self._reading = read_model(source, optimizer, squares, self.name, need=calibration is None, after=after)
         self._calibration = calibration
         self._before = None if after is None else model_of(source)
-        self._rounding = Rounding(self._layers, self.levels, per_tensor=scales == "tensor", fitted=bool(fitted))
+        self._rounding = Rounding(
+            self._layers,
+            self.levels,
+            per_tensor=scales == "tensor",
+            fitted=bool(fitted),
+            inputs=None if calibration is None else lambda: self._inputs,
+        )
         self._sensitivities = self._of_rounding(self._rounding)
         self._chooses_scales = fitted is None and calibration is not None
         self.left_out = {one.name: one.reason for one in self._reading.left_out}
@@ -134,6 +140,10 @@ class QuantizationAdvisor(Subject):
         if self._calibration is None:
             raise FlowGradError(f"{self.name}: no calibration was given; QuantizationAdvisor(..., calibration=...)")
         return Bench(self._reading.model, self._calibration)
+
+    @cached_property
+    def _inputs(self) -> dict[str, np.ndarray]:
+        return self._bench.input_moments([layer.name for layer in self._layers])
 
     @cached_property
     def _losses(self) -> np.ndarray:
@@ -210,10 +220,11 @@ class QuantizationAdvisor(Subject):
     ) -> QuantizationPlan:
         """Share bits out between the tensors, for one budget.
 
-        Greedy on the rise of the loss per byte, by `combined` (by every score at hand of a model without forward-mode
-        derivatives); the plan is then compared on the calibration batches with the same bits everywhere (below 4 bits,
-        of the two kinds of scales those with the lower loss), which win unless it is lower by more than one and a half
-        standard errors. So the plan is never worse than uniform there, and where nothing is sensitive it is uniform.
+        Greedy on the rise of the loss per byte, by `gauss_newton` (by every score at hand of a model without
+        forward-mode derivatives), with scales fitted as `fitted` says; the plan is then compared on the calibration
+        batches with the same bits everywhere, fitted too (in as many tensors as lower the loss there), which win unless
+        it is lower by more than one and a half standard errors. So the plan is never worse on them than the nearest
+        numbers of the same bits everywhere, and where nothing is sensitive bits are not shared out.
         Without a calibration the plan by the second moment is taken as it is; a tensor without moments then keeps the
         most bits.
 
@@ -241,6 +252,26 @@ class QuantizationAdvisor(Subject):
             return self._for_size(self.uniform_size(bits), score)
         assert size is not None
         return self._for_size(size, score)
+
+    def plan_again(self, plan: QuantizationPlan) -> QuantizationPlan:
+        """The bits of a plan for the weights as they are now, such as after they were trained on.
+
+        Raises:
+            FlowGradError: the plan has other tensors or other bits than this advisor, or weights are not finite.
+        """
+        self._ready()
+        asked = {layer.name: layer for layer in plan.layers}
+        if odd := sorted({layer.name for layer in self._layers} ^ set(asked)):
+            raise FlowGradError(f"{self.name}: {odd[0]} is in one of the plan and the model, and not in the other")
+        if unknown := sorted({layer.bits for layer in plan.layers} - set(self.levels)):
+            raise FlowGradError(f"the plan has {unknown[0]} bits, and the levels are {list(self.levels)}")
+        level = np.array([self.levels.index(asked[layer.name].bits) for layer in self._layers])
+        fitted = np.zeros((len(level), len(self.levels)), dtype=bool)
+        fitted[np.arange(len(level)), level] = [asked[layer.name].fitted for layer in self._layers]
+        rounding = self._rounding.refitted(fitted)
+        one = _Tried(plan.score, level, self._loss_of(level, rounding), rounding)
+        uniform = max(self.levels) if plan.uniform_bits not in self.levels else plan.uniform_bits
+        return self._planned(one, uniform, "the bits of another plan")
 
     def _ready(self) -> None:
         self._reading.check_finite("a quantisation plan")
@@ -272,10 +303,12 @@ class QuantizationAdvisor(Subject):
 
     def _chosen(self, tried: Sequence[_Tried], level: np.ndarray, top: int) -> QuantizationPlan:
         """The plan whose loss is lowest, among those clearly below the same bits everywhere."""
-        even = [self._tried("uniform", level, plain=True)]
-        if top < _FEW and self._chooses_scales:
+        plain = self._tried("uniform", level, plain=True)
+        base = plain
+        even = [plain]
+        if top < FITTED_BELOW and self._chooses_scales:
             even.append(self._tried("uniform", level))
-        base = min(even, key=lambda one: float(np.mean(one.losses)))
+            base = self._no_worse(even[-1], plain)
         better = [one for one in tried if clearly_lower(one.losses, base.losses, _ERRORS)]
         told = ", ".join(one.told for one in (*even, *tried))
         if not better:
@@ -283,6 +316,29 @@ class QuantizationAdvisor(Subject):
             return self._planned(base, top, reason)
         best = min(better, key=lambda one: float(np.mean(one.losses)))
         return self._planned(best, top, f"lowest calibration loss of those clearly below uniform: {told}")
+
+    def _no_worse(self, fitted: _Tried, plain: _Tried) -> _Tried:
+        """The same bits with tensors rounded to the nearest again, those first that lower the calibration loss most,
+        until it is no higher than of all of them so: by chance of its rows plain rounding may look better than it is.
+        """
+        flags, rows = fitted.rounding.fitted, np.arange(len(fitted.level))
+
+        def without(gone: Sequence[int]) -> _Tried:
+            left = flags.copy()
+            left[rows[list(gone)], fitted.level[list(gone)]] = False
+            rounding = fitted.rounding.refitted(left)
+            return _Tried("uniform", fitted.level, self._loss_of(fitted.level, rounding), rounding)
+
+        most = float(np.mean(plain.losses))
+        if np.mean(fitted.losses) <= most:
+            return fitted
+        changed = [int(place) for place in np.flatnonzero(flags[rows, fitted.level])]
+        order = sorted(changed, key=lambda place: float(np.mean(without([place]).losses)))
+        for count in range(1, len(order)):
+            one = without(order[:count])
+            if np.mean(one.losses) <= most:
+                return one
+        return plain
 
     def _for_loss(self, loss: float, asked: str | None) -> QuantizationPlan:
         if self._calibration is None:
@@ -341,12 +397,12 @@ class QuantizationAdvisor(Subject):
         return self._uniform_losses[bits]
 
     def _planned(self, one: _Tried, uniform: int, reason: str) -> QuantizationPlan:
-        sensitivities = self._sensitivities if one.rounding is self._rounding else self._scaled
-        expected = (
-            sensitivities.of("second_moment")[np.arange(len(one.level)), one.level]
-            if self._reading.known
-            else [math.nan]
-        )
+        expected = np.array([math.nan])
+        if self._reading.known:
+            rows = np.arange(len(one.level))
+            fitted = one.rounding.fitted[rows, one.level]
+            found = [which.of("second_moment")[rows, one.level] for which in (self._scaled, self._sensitivities)]
+            expected = np.where(fitted, *found) if fitted.any() else found[1]
         calibrated = self._calibration is not None
         return QuantizationPlan(
             one.rounding.plan(one.level),

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 
 from flowgrad.analyzers.reading import Layer
-from flowgrad.compression.plans import LayerBits
+from flowgrad.compression.plans import LayerBits, Rounded
 from flowgrad.measures import quantization as measures
+from flowgrad.measures.compensation import compensated
+
+Inputs = Callable[[], Mapping[str, np.ndarray]]
+"""Second moments of layers' inputs, by the name of the weights."""
 
 
 class Rounding:
     """Some layers at some levels of bits; allocations are the place of each layer's level, shape (layers,)."""
 
     def __init__(
-        self, layers: Sequence[Layer], levels: tuple[int, ...], *, per_tensor: bool, fitted: np.ndarray | bool = False
+        self,
+        layers: Sequence[Layer],
+        levels: tuple[int, ...],
+        *,
+        per_tensor: bool,
+        fitted: np.ndarray | bool = False,
+        inputs: Inputs | None = None,
     ) -> None:
         """Round nothing yet.
 
@@ -24,19 +34,21 @@ class Rounding:
             layers: the tensors.
             levels: bits, by falling number.
             per_tensor: one scale a tensor; tables have one a row either way.
-            fitted: of which tensors at which levels scales are fitted, as of `flowgrad.measures.quantization.quantize`,
-                bool of shape (layers, levels) or for all.
+            fitted: which tensors at which levels are rounded by scales that are fitted: `compensated` where the layer's
+                inputs are known, else as of `flowgrad.measures.quantization.quantize`; bool of shape (layers, levels)
+                or for all.
+            inputs: of layers, asked for when first needed; None: of none.
         """
         self.layers, self.levels = layers, levels
-        self._per_tensor = per_tensor
+        self._per_tensor, self._inputs = per_tensor, inputs
         floats = np.array([bits >= measures.FLOAT_BITS for bits in levels])
         self.fitted = np.broadcast_to(np.asarray(fitted), (len(layers), len(levels))) & ~floats
         self._places = {layer.name: place for place, layer in enumerate(layers)}
-        self._rounded: dict[tuple[str, int], measures.Quantized] = {}
+        self._rounded: dict[tuple[str, int], tuple[measures.Quantized, bool]] = {}
 
     def refitted(self, fitted: np.ndarray | bool) -> Rounding:
         """The same tensors and levels with other scales fitted."""
-        return Rounding(self.layers, self.levels, per_tensor=self._per_tensor, fitted=fitted)
+        return Rounding(self.layers, self.levels, per_tensor=self._per_tensor, fitted=fitted, inputs=self._inputs)
 
     def _axis(self, layer: Layer) -> int | None:
         return None if self._per_tensor and not layer.weight.is_table else layer.weight.axis
@@ -45,11 +57,18 @@ class Rounding:
         """What rounding adds to each weight, of the tensor's shape."""
         if bits >= measures.FLOAT_BITS:
             return np.zeros_like(layer.data)
+        return self._of(layer, bits)[0].values() - layer.data
+
+    def _of(self, layer: Layer, bits: int) -> tuple[measures.Quantized, bool]:
+        """The tensor in so many bits, and whether errors of rounding were made up for."""
         key = (layer.name, bits)
         if key not in self._rounded:  # codes are kept, a byte a weight: every score asks for them
-            fitted = bool(self.fitted[self._places[layer.name], self.levels.index(bits)])
-            self._rounded[key] = measures.quantize(layer.data, bits, self._axis(layer), fitted=fitted)
-        return self._rounded[key].values() - layer.data
+            fitted, axis = bool(self.fitted[self._places[layer.name], self.levels.index(bits)]), self._axis(layer)
+            inputs = self._inputs().get(layer.name) if fitted and self._inputs else None
+            found = None if inputs is None else compensated(layer.data, inputs, bits, axis)
+            plain = measures.quantize(layer.data, bits, axis, fitted=fitted) if found is None else found
+            self._rounded[key] = plain, found is not None
+        return self._rounded[key]
 
     def values(self, allocation: np.ndarray) -> dict[str, np.ndarray]:
         """The weights then, by tensor."""
@@ -79,12 +98,25 @@ class Rounding:
         """The allocation of the same bits to all."""
         return np.full(len(self.layers), self.levels.index(bits))
 
+    @cached_property
+    def compensated(self) -> np.ndarray:
+        """Which tensors are rounded so, at which levels; bool of shape (layers, levels)."""
+        found = np.zeros_like(self.fitted)
+        for place, at in zip(*np.nonzero(self.fitted), strict=True):
+            found[place, at] = self._of(self.layers[place], self.levels[at])[1]
+        return found
+
     def plan(self, allocation: np.ndarray) -> tuple[LayerBits, ...]:
         """The allocation as a plan has it."""
-        return tuple(
-            LayerBits(layer.name, layer.data.shape, self.levels[at], self._axis(layer), bool(self.fitted[place, at]))
-            for place, (layer, at) in enumerate(zip(self.layers, allocation, strict=True))
-        )
+        return tuple(self._planned(layer, self.levels[at]) for layer, at in zip(self.layers, allocation, strict=True))
+
+    def _planned(self, layer: Layer, bits: int) -> LayerBits:
+        rounded = None
+        fitted = bool(self.fitted[self._places[layer.name], self.levels.index(bits)])
+        if fitted:
+            found, made_up = self._of(layer, bits)
+            rounded = Rounded.made(found, layer.data) if made_up else None
+        return LayerBits(layer.name, layer.data.shape, bits, self._axis(layer), fitted, rounded)
 
     def path(self, rises: np.ndarray, room: float) -> list[np.ndarray]:
         """Allocations from the most bits to those that take `room` bytes at most, by `share_out`.

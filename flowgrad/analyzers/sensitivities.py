@@ -43,11 +43,13 @@ class Sensitivities:
         self.unavailable: dict[str, str] = {}
 
     def with_chosen_scales(self) -> Sensitivities:
-        """The same, with scales fitted below `FITTED_BELOW` bits where `best` foretells less damage of that."""
+        """The same, with rounding errors made up for below `FITTED_BELOW` bits where the layer's inputs are known, and
+        else with scales fitted where `best` foretells less damage of that.
+        """
         few = np.array([bits < FITTED_BELOW for bits in self.rounding.levels])
         fitted = Sensitivities(self.rounding.refitted(few), self._make, moments=self._moments)
         fitted._elsewhere = self
-        less = fitted.of(self.best) < self.of(self.best)
+        less = fitted.rounding.compensated | (fitted.of(self.best) < self.of(self.best))
         made = Sensitivities(self.rounding.refitted(less), self._make, moments=self._moments)
         made._known = {score: np.where(less, fitted.of(score), self.of(score)) for score in self.candidates}
         return made
@@ -84,10 +86,11 @@ class Sensitivities:
 
     @property
     def planned_by(self) -> list[str]:
-        """Scores that plans are tried by: `combined` alone where it is known. The more are tried, the more of what the
-        best one wins on the calibration is chance.
+        """Scores that plans are tried by: `gauss_newton` alone where it is known. The more are tried, the more of what
+        the best one wins on the calibration is chance; and most of what rounding that is made up for is measured to do
+        there is chance too, so that `combined` shares out worse.
         """
-        return ["combined"] if "combined" in self.candidates else self.candidates
+        return ["gauss_newton"] if "gauss_newton" in self.candidates else self.candidates
 
     @cached_property
     def candidates(self) -> list[str]:

@@ -13,11 +13,20 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from flowgrad.compression.plans import LayerBits, LayerMask, PruningPlan, QuantizationPlan, RowPlan, TableRows
+from flowgrad.compression.plans import (
+    LayerBits,
+    LayerMask,
+    PruningPlan,
+    QuantizationPlan,
+    Rounded,
+    RowPlan,
+    TableRows,
+    check_of,
+)
 from flowgrad.compression.recipe import Recipe
 from flowgrad.compression.torchao_layers import quantize_by_torchao, torchao_can, torchao_installed
 from flowgrad.errors import FlowGradError
-from flowgrad.measures.quantization import quantize
+from flowgrad.measures.quantization import Quantized, quantize
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.trackers.flow.parameters import plain_name
 
@@ -25,6 +34,7 @@ BACKENDS = ("auto", "torchao", "fake")
 MASKED = "masked by torch.nn.utils.prune"
 ZEROED = "set to 0"
 FAKE = "fake quantisation: rounded values, stored as before"
+COMPENSATED = "fake quantisation by the recipe's own numbers, stored as before"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +74,9 @@ def apply_recipe(
         The model, and what was done to each tensor.
 
     Raises:
-        FlowGradError: a tensor that the model lacks or that has another shape, weights that are not finite, a backend
-            that is unknown, masks to be kept and quantised, or a model that cannot be copied.
+        FlowGradError: a tensor that the model lacks or that has another shape, weights that are not finite, or others
+            than those that the recipe has rounded, a backend that is unknown, masks to be kept and quantised, or a
+            model that cannot be copied.
         ImportError: `backend="torchao"` and torchao is not installed.
     """
     if backend not in BACKENDS:
@@ -116,6 +127,36 @@ def set_values(parameter: nn.Parameter, values: np.ndarray) -> None:
         parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)).reshape(parameter.shape))  # it makes () to (1,)
 
 
+def quantized(tensor: torch.Tensor, layer: LayerBits) -> Quantized:
+    """A tensor's weights as whole numbers: the plan's own, or the nearest.
+
+    Args:
+        tensor: the weights that the plan was made of, or what it made of them.
+        layer: its bits.
+
+    Raises:
+        FlowGradError: the plan has numbers of its own, which are of other weights.
+    """
+    weights = tensor.detach().to("cpu", torch.float32).numpy()
+    if layer.rounded is None:
+        return quantize(weights, layer.bits, layer.axis, fitted=layer.fitted)
+    _check_rounded(layer, layer.rounded, tensor)
+    return layer.rounded.to
+
+
+def _check_rounded(layer: LayerBits, rounded: Rounded, tensor: torch.Tensor) -> None:
+    """Refuse weights that are neither those that were rounded nor what they were rounded to, in their own precision."""
+    weights = tensor.detach().cpu()
+    if check_of(weights.float().numpy()) == rounded.of:
+        return
+    if not torch.equal(weights, torch.from_numpy(rounded.to.values()).to(weights.dtype)):
+        raise FlowGradError(
+            f"{layer.name}: the recipe rounds other weights than these, by numbers of its own. Were they trained on "
+            "after it was made? Take the same bits for them as they are now: "
+            "QuantizationAdvisor(model, optimizer, calibration=...).plan_again(plan)"
+        )
+
+
 def _as_recipe(given: Any) -> Recipe:
     if isinstance(given, Recipe):
         return given
@@ -158,6 +199,21 @@ def _check(model: nn.Module, recipe: Recipe) -> None:
             raise FlowGradError(f"{part.name} has shape {list(shape)}, and the recipe was made for {list(part.shape)}")
         if isinstance(part, LayerBits) and not bool(torch.isfinite(parameters[part.name]).all()):
             raise FlowGradError(f"{part.name} holds NaN or infinite weights, which cannot be quantised")
+    for layer in recipe.quantization.quantized if recipe.quantization else ():
+        if layer.rounded is not None:
+            _check_rounded(layer, layer.rounded, _left(parameters[layer.name], layer.name, recipe))
+
+
+def _left(parameter: nn.Parameter, name: str, recipe: Recipe) -> torch.Tensor:
+    """A tensor's weights as pruning leaves them."""
+    left = parameter.detach().clone()
+    for mask in recipe.pruning.layers if recipe.pruning else ():
+        if mask.name == name:
+            left *= torch.from_numpy(mask.keep).to(left.device)
+    for table in recipe.rows.tables if recipe.rows else ():
+        if table.name == name:
+            left[list(table.rows)] = 0
+    return left
 
 
 def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -211,9 +267,8 @@ def _quantize(model: nn.Module, layer: LayerBits, by_torchao: bool) -> str:
     parameter, holders = _holders(model, layer.name)
     if by_torchao and _by_torchao(holders, layer):
         return quantize_by_torchao(holders[0][0], layer.bits)
-    weights = parameter.detach().to("cpu", torch.float32).numpy()
-    set_values(parameter, quantize(weights, layer.bits, layer.axis, fitted=layer.fitted).values())
-    return FAKE
+    set_values(parameter, quantized(parameter, layer).values())
+    return FAKE if layer.rounded is None else COMPENSATED
 
 
 def _note(lines: dict[str, dict[str, Any]], name: str, **told: Any) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
-from flowgrad.measures.quantization import FLOAT_BITS
+from flowgrad.measures.quantization import FLOAT_BITS, Quantized
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +95,31 @@ class RowPlan:
         return sum(len(table.rows) for table in self.tables)
 
 
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """Whole numbers that certain weights were rounded to, where that is not to the nearest."""
+
+    to: Quantized
+    of: int
+    """Check of the weights that were rounded."""
+
+    @classmethod
+    def made(cls, to: Quantized, weights: np.ndarray) -> Rounded:
+        """Of these weights."""
+        return cls(to, check_of(weights))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Rounded):
+            return NotImplemented
+        same = np.array_equal(self.to.codes, other.to.codes) and np.array_equal(self.to.scales, other.to.scales)
+        return same and (self.of, self.to.top, self.to.axis) == (other.of, other.to.top, other.to.axis)
+
+
+def check_of(weights: np.ndarray) -> int:
+    """CRC-32 of weights as float32."""
+    return zlib.crc32((np.asarray(weights, dtype="<f4") + np.float32(0)).tobytes())  # -0 is 0
+
+
 @dataclass(frozen=True)
 class LayerBits:
     """Bits of one tensor."""
@@ -105,7 +131,9 @@ class LayerBits:
     axis: int | None
     """Along which its channels lie, each with a scale; None: one scale for all."""
     fitted: bool = False
-    """Whether scales are fitted by least squares, and not of the largest weights."""
+    """Whether scales are fitted, and not of the largest weights."""
+    rounded: Rounded | None = None
+    """What the weights are rounded to; None: to the nearest."""
 
 
 @dataclass(frozen=True)

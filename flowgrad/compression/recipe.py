@@ -15,9 +15,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import yaml
 
-from flowgrad.compression.plans import LayerBits, LayerMask, PruningPlan, QuantizationPlan, RowPlan, TableRows
+from flowgrad.compression.packing import pack_codes, unpack_codes
+from flowgrad.compression.plans import (
+    LayerBits,
+    LayerMask,
+    PruningPlan,
+    QuantizationPlan,
+    Rounded,
+    RowPlan,
+    TableRows,
+)
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
+from flowgrad.measures.quantization import Quantized
 
 FORMAT = 1
 Plan: TypeAlias = PruningPlan | RowPlan | QuantizationPlan
@@ -122,14 +132,12 @@ def _items(plan: Any) -> list[tuple[str, Any]]:
 def _plain(value: Any) -> Any:
     """Values that YAML has; an unknown figure is null."""
     if isinstance(value, LayerMask):
-        packed = zlib.compress(np.packbits(value.keep).tobytes(), 9)
-        return {
-            "name": value.name,
-            "shape": list(value.shape),
-            "pruned": value.pruned,
-            "keep": base64.b64encode(packed).decode(),
-        }
-    if isinstance(value, TableRows | LayerBits):
+        keep = _text(np.packbits(value.keep).tobytes())
+        return {"name": value.name, "shape": list(value.shape), "pruned": value.pruned, "keep": keep}
+    if isinstance(value, LayerBits):
+        told = {name: _plain(part) for name, part in _items(value) if name != "rounded"}
+        return told if value.rounded is None else told | {"rounded": _plain_rounded(value.rounded, value.bits)}
+    if isinstance(value, TableRows):
         return {name: _plain(part) for name, part in _items(value)}
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
@@ -138,6 +146,20 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None if math.isnan(value) else value
     return value
+
+
+def _plain_rounded(value: Rounded, bits: int) -> dict[str, Any]:
+    codes, scales = pack_codes(value.to.codes.reshape(-1), bits), value.to.scales.astype("<f2")
+    return {
+        "codes": _text(codes.tobytes()),
+        "scales": _text(scales.tobytes()),
+        "top": float(value.to.top),
+        "of": value.of,
+    }
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(zlib.compress(raw, 9)).decode()
 
 
 def _read(part: str, content: Any, source: str) -> Any:
@@ -194,6 +216,8 @@ def _layer(maker: type, content: Any, where: str) -> Any:
         raise FlowGradError(f"{where}: axis={axis!r} must be null or one of the {len(values['shape'])} of its shape")
     if not isinstance(values.get("fitted", False), bool):
         raise FlowGradError(f"{where}: fitted={values['fitted']!r} must be true or false")
+    if values.get("rounded") is not None:
+        values["rounded"] = _rounded(values["rounded"], values, f"{where}: rounded")
     return LayerBits(**values)
 
 
@@ -212,13 +236,37 @@ def _whole(values: Any, where: str, least: int) -> tuple[int, ...]:
     return tuple(values)
 
 
+def _rounded(content: Any, layer: Mapping[str, Any], where: str) -> Rounded:
+    shape, bits, axis = layer["shape"], layer["bits"], layer["axis"]
+    values = _known(content, Rounded, where, {"codes", "scales", "top", "of"})
+    if missing := sorted({"codes", "scales", "top", "of"} - set(values)):
+        raise FlowGradError(f"{where}: {missing[0]} is missing")
+    if bits > 8:
+        raise FlowGradError(f"{where}: bits={bits} keeps the tensor, and it is rounded")
+    top, of = values["top"], values["of"]
+    if not (isinstance(top, float) and math.isfinite(top) and top >= 0 and isinstance(of, int)):
+        raise FlowGradError(f"{where}: top={top!r} must be a number from 0 on, and of={of!r} a whole one")
+    size, channels = math.prod(shape), 1 if axis is None else shape[axis]
+    codes = unpack_codes(_bytes(values["codes"], -(-size * bits // 8), f"{where}: codes"), bits, size)
+    scales = _bytes(values["scales"], 2 * channels, f"{where}: scales").view("<f2").astype(np.float16)
+    if (codes < -(2 ** (bits - 1) - 1)).any() or not ((scales >= 0) & (scales <= 1)).all():
+        raise FlowGradError(f"{where}: codes or scales out of range; the recipe is damaged")
+    return Rounded(Quantized(codes.reshape(shape), scales, top, axis), of)
+
+
 def _unpacked(text: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
     size = math.prod(shape)
+    packed = _bytes(text, -(-size // 8), f"{where}: keep")
+    return np.unpackbits(packed, count=size).astype(bool).reshape(shape)
+
+
+def _bytes(text: Any, length: int, where: str) -> np.ndarray:
+    """So many bytes of what `_text` made."""
     try:
         # No more is unpacked than the shape asks for, whatever the text holds.
-        packed = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), -(-size // 8) + 1)
+        raw = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), length + 1)
     except (TypeError, ValueError, binascii.Error, zlib.error) as error:
-        raise FlowGradError(f"{where}: keep cannot be read ({error}); the recipe is damaged") from error
-    if len(packed) != -(-size // 8):
-        raise FlowGradError(f"{where}: keep holds {8 * len(packed)} bits for {size} weights; the recipe is damaged")
-    return np.unpackbits(np.frombuffer(packed, np.uint8), count=size).astype(bool).reshape(shape)
+        raise FlowGradError(f"{where} cannot be read ({error}); the recipe is damaged") from error
+    if len(raw) != length:
+        raise FlowGradError(f"{where} holds {len(raw)} bytes, not {length}; the recipe is damaged")
+    return np.frombuffer(raw, np.uint8)

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from flowgrad.compression.applying import set_values
+from flowgrad.compression.applying import quantized, set_values
+from flowgrad.compression.packing import pack_codes, unpack_codes
 from flowgrad.compression.plans import LayerBits
 from flowgrad.compression.recipe import Recipe
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
-from flowgrad.measures.quantization import FLOAT_BITS, Quantized, quantize
+from flowgrad.measures.quantization import FLOAT_BITS, Quantized
 from flowgrad.trackers.flow.parameters import plain_name
 
 _MAGIC = b"FLOWGRAD"
@@ -31,7 +32,7 @@ def write_packed(model: nn.Module, path: str | os.PathLike[str], recipe: Recipe 
     """Write the model's state, packed.
 
     Args:
-        model: with the recipe applied by `backend="fake"`, or with the weights that the recipe was made of: rounding
+        model: with the recipe applied by `backend="fake"`, or with the weights that its bits were planned for: rounding
             twice is rounding once. Zeros are found where they are, whatever made them.
         path: of the file.
         recipe: says the bits of each tensor; None: none is quantised.
@@ -41,7 +42,8 @@ def write_packed(model: nn.Module, path: str | os.PathLike[str], recipe: Recipe 
 
     Raises:
         FlowGradError: a tensor of another shape than the recipe's, one that is no plain tensor (quantised by torchao:
-            save its `state_dict`, or write the model packed before), or one that is not finite.
+            save its `state_dict`, or write the model packed before), one that is not finite, or other weights than
+            those that the recipe has rounded.
     """
     plan = recipe.quantization if recipe else None
     bits = {layer.name: layer for layer in plan.quantized} if plan else {}
@@ -113,7 +115,7 @@ def _packed(name: str, tensor: torch.Tensor, layer: LayerBits | None) -> tuple[d
         raise FlowGradError(f"{name} has shape {list(array.shape)}, and the recipe was made for {list(layer.shape)}")
     if not np.isfinite(array).all():
         raise FlowGradError(f"{name} holds NaN or infinite weights, which cannot be quantised")
-    small = quantize(array, layer.bits, layer.axis, fitted=layer.fitted)
+    small = quantized(tensor, layer)
     told |= {"bits": layer.bits, "axis": layer.axis, "top": small.top}
     return _codes(told, small)
 
@@ -130,25 +132,12 @@ def _codes(told: dict[str, Any], small: Quantized) -> tuple[dict[str, Any], list
     flat, bits = small.codes.reshape(-1), int(told["bits"])
     there = flat != 0
     if _mask_bytes(flat.size) * 8 + there.sum() * bits < flat.size * bits:
-        return told | {"sparse": True}, [np.packbits(there), _pack(flat[there], bits), small.scales]
-    return told, [_pack(flat, bits), small.scales]
+        return told | {"sparse": True}, [np.packbits(there), pack_codes(flat[there], bits), small.scales]
+    return told, [pack_codes(flat, bits), small.scales]
 
 
 def _mask_bytes(size: int) -> int:
     return -(-size // 8)
-
-
-def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Signed codes as `bits` bits each, one after the other."""
-    unsigned = (codes.astype(np.int16) + 2 ** (bits - 1)).astype(np.uint8)
-    return np.packbits(np.unpackbits(unsigned[:, None], axis=1)[:, 8 - bits :])
-
-
-def _unpack(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
-    low = np.unpackbits(packed, count=count * bits).reshape(count, bits)
-    whole = np.zeros((count, 8), dtype=np.uint8)
-    whole[:, 8 - bits :] = low
-    return (np.packbits(whole, axis=1)[:, 0].astype(np.int16) - 2 ** (bits - 1)).astype(np.int8)
 
 
 def _unpacked(entry: dict[str, Any], body: memoryview) -> np.ndarray:
@@ -161,5 +150,5 @@ def _unpacked(entry: dict[str, Any], body: memoryview) -> np.ndarray:
         whole[there] = parts[0]
         return whole.reshape(shape)
     codes = np.zeros(size, dtype=np.int8)
-    codes[there] = _unpack(parts[0], entry["bits"], int(there.sum()))
+    codes[there] = unpack_codes(parts[0], entry["bits"], int(there.sum()))
     return Quantized(codes.reshape(shape), parts[1], entry["top"], entry["axis"]).values()

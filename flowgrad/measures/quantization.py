@@ -138,16 +138,23 @@ def quantize(weights: ArrayLike, bits: int, axis: int | None = 0, *, fitted: boo
     most = 2 ** (bits - 1) - 1
     scale = _scales(w, most, axis, fitted)
     top = _eleven_bits(float(scale.max(initial=0)))
+    shares = stored_scales(scale, top)
     # The largest is 1 to the bit, so that weights that were rounded before have the same scales again.
-    shares = np.where(scale == scale.max(initial=0), 1, np.minimum(scale / np.float32(top or 1), 1)).astype(np.float16)
-    # Below, half-precision numbers lose digits, and the scale would not be the same again.
-    shares[shares < np.finfo(np.float16).smallest_normal] = 0
+    shares[scale == scale.max(initial=0)] = 1
     stored = shares.astype(np.float32) * np.float32(top)
     divisor = np.where(stored > 0, stored, np.float32(1))
     codes = np.rint(w / _along(divisor, w.ndim, axis))
     # Of a channel whose scale is less than 2^-14 of the largest, nothing is left.
     codes *= _along((stored > 0).astype(np.float32), w.ndim, axis)
     return Quantized(np.clip(codes, -most, most).astype(np.int8), shares, top, axis)
+
+
+def stored_scales(scales: FloatArray, top: float) -> NDArray[np.float16]:
+    """Scales as half-precision shares of the largest, as they are stored."""
+    shares = np.minimum(scales / np.float32(top or 1), 1).astype(np.float16)
+    # Below, half-precision numbers lose digits, and the scale would not be the same again.
+    shares[shares < np.finfo(np.float16).smallest_normal] = 0
+    return shares
 
 
 def _scales(w: FloatArray, most: int, axis: int | None, fitted: bool) -> FloatArray:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from flowgrad.analyzers.quantization import QuantizationAdvisor
 from flowgrad.analyzers.recipes import plan_recipe
 from flowgrad.analyzers.saliency import SaliencyAnalyzer
+from flowgrad.analyzers.sensitivities import FITTED_BELOW
 from flowgrad.compression import LayerMask, PruningPlan, Recipe, RowPlan, TableRows
 from flowgrad.measures.quantization import FLOAT_BITS, LEVELS
 from pipelines.compression.subject import Compressible
@@ -33,8 +34,8 @@ class Arm:
     """One way to make a model smaller."""
 
     kind: str
-    """`dense`, `prune`, `uniform`, `mixed`, `fitted` (uniform, with scales by least squares), `rows`, `prescribed` or
-    `plain` (what is prescribed, by magnitude and the same bits everywhere)."""
+    """`dense`, `prune`, `uniform`, `mixed`, `fitted` (uniform, with scales fitted and errors made up for), `rows`,
+    `prescribed` or `plain` (what is prescribed, by magnitude and the same bits everywhere)."""
     by: str = ""
     """How weights or rows are chosen."""
     level: float = 0
@@ -67,7 +68,7 @@ def arms_of(job: DictConfig, prescribed: dict[str, Any]) -> list[Arm]:
         arms.append(Arm("uniform", level=bits))
         if min(LEVELS) < bits < max(LEVELS):  # the fewest and the most cannot be shared out
             arms.append(Arm("mixed", level=bits))
-        if bits < 4:  # mixed plans may fit scales there: what that does without sharing out
+        if bits < FITTED_BELOW:  # mixed plans fit scales there: what that does without sharing out
             arms.append(Arm("fitted", level=bits))
     for share in job.removed:
         arms += [Arm("rows", by, share) for by in ROWS]
@@ -144,7 +145,8 @@ def _uniform(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: n
 
 
 def _fitted(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
-    return Recipe.of(QuantizationAdvisor(subject.source, subject.optimizer, fitted=True).uniform_plan(int(arm.level)))
+    advisor = QuantizationAdvisor(subject.source, subject.optimizer, calibration=subject.calibration, fitted=True)
+    return Recipe.of(advisor.uniform_plan(int(arm.level)))
 
 
 def _mixed(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:

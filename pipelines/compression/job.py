@@ -93,7 +93,8 @@ def _write_advice(folder: Path, advice: Advice, data: Dataset, book: RuleBook) -
     if advice.recipe:
         advice.recipe.write(folder / "recipe.yaml")
         epochs = advice.settings.get("fine_tune") or 0
-        write_packed(compressed(advice.subject, advice.recipe, epochs), folder / "model.fg", advice.recipe)
+        model, done = compressed(advice.subject, advice.recipe, epochs)
+        write_packed(model, folder / "model.fg", done)
     _write_report(folder, advice, data, book, {})
 
 

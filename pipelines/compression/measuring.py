@@ -6,11 +6,13 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from flowgrad.analyzers.quantization import QuantizationAdvisor
 from flowgrad.compression import (
     Recipe,
     apply_recipe,
@@ -28,14 +30,21 @@ FIGURES = (LOSS, BYTES, RATIO, "latency_ms", "saved_bytes", "torchao_loss", "tor
 where it takes a layer."""
 
 
-def compressed(subject: Compressible, recipe: Recipe, fine_tune: int = 0) -> nn.Module:
-    """A copy of the model with the recipe applied, trained on between pruning and quantising where asked for."""
+def compressed(subject: Compressible, recipe: Recipe, fine_tune: int = 0) -> tuple[nn.Module, Recipe]:
+    """A copy of the model with the recipe applied, and that recipe; trained on between pruning and quantising where
+    asked for, and then with the same bits planned again for the weights that this leaves.
+    """
     if not fine_tune or not (recipe.pruning or recipe.rows):
-        return apply_recipe(subject.model, recipe, backend="fake").model
+        return apply_recipe(subject.model, recipe, backend="fake").model, recipe
     model = apply_recipe(subject.model, Recipe(recipe.pruning, recipe.rows), keep_masks=True).model
     subject.fine_tune(model, fine_tune)
     make_permanent(model)
-    return apply_recipe(model, Recipe(quantization=recipe.quantization), backend="fake", inplace=True).model
+    if recipe.quantization is None:
+        return model, recipe
+    levels = {layer.bits for layer in recipe.quantization.layers}
+    advisor = QuantizationAdvisor(model, calibration=subject.calibration, levels=sorted(levels))
+    recipe = replace(recipe, quantization=advisor.plan_again(recipe.quantization))
+    return apply_recipe(model, Recipe(quantization=recipe.quantization), backend="fake", inplace=True).model, recipe
 
 
 def measured(
@@ -57,8 +66,8 @@ def measured(
         fine_tune: epochs of training after pruning.
         repeats: passes that the latency is the median of.
     """
-    changed = compressed(subject, recipe, fine_tune)
-    size = write_packed(changed, file, recipe)
+    changed, done = compressed(subject, recipe, fine_tune)
+    size = write_packed(changed, file, done)
     stored = copy.deepcopy(subject.model)
     read_packed(stored, file)
     stored.eval()

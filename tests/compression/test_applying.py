@@ -23,6 +23,8 @@ from flowgrad.compression import (
     saved_size,
     write_packed,
 )
+from flowgrad.compression.applying import COMPENSATED
+from flowgrad.compression.plans import Rounded
 from flowgrad.compression.weights import weights_of
 from flowgrad.measures.quantization import quantize
 
@@ -279,3 +281,59 @@ def test_a_table_of_one_column_is_left_to_fake_quantisation(bits):
     done = apply_recipe(model, quantization(model, bits))
     assert "torchao" not in done.layers["how"].iloc[0]
     assert torch.isfinite(done.model(torch.arange(9))).all()
+
+
+def own_numbers(model, bits=3):
+    """A plan with numbers of its own, far from the nearest, for each tensor as it is."""
+    layers = []
+    for w in weights_of(model)[0]:
+        values = dict(model.named_parameters())[w.name].detach().float().numpy()
+        nearest = quantize(values, bits, w.axis)
+        to = nearest._replace(codes=np.where(nearest.codes > 0, nearest.codes - 1, nearest.codes).astype(np.int8))
+        layers.append(LayerBits(w.name, w.shape, bits, w.axis, True, Rounded.made(to, values)))
+    return QuantizationPlan(tuple(layers), "uniform", 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_numbers_of_its_own_are_applied_and_packed(dtype, tmp_path):
+    model = Net().to(dtype)
+    plan = own_numbers(model)
+    done = apply_recipe(model, plan)
+    assert (done.layers["how"] == COMPENSATED).all()
+    values = dict(done.model.named_parameters())
+    for layer in plan.layers:
+        assert torch.equal(values[layer.name], torch.from_numpy(layer.rounded.to.values()).to(dtype))
+    again = apply_recipe(done.model, plan).model  # twice is once
+    assert all(torch.equal(a, b) for a, b in zip(done.model.parameters(), again.parameters(), strict=True))
+    sizes = [write_packed(one, tmp_path / "m.fg", Recipe.of(plan)) for one in (model, done.model)]
+    assert sizes[0] == sizes[1]
+    read = Net().to(dtype)
+    read_packed(read, tmp_path / "m.fg")
+    assert all(torch.equal(a, b) for a, b in zip(done.model.parameters(), read.parameters(), strict=True))
+
+
+def test_numbers_of_its_own_are_of_what_pruning_leaves():
+    model = Net()
+    masks = pruning(model)
+    rows = RowPlan(0.5, "norm", (TableRows("table.weight", (7, 4), (2, 5)),), 7)
+    left = apply_recipe(model, Recipe(masks, rows), backend="fake").model
+    plan = own_numbers(left)
+    whole = apply_recipe(model, Recipe(masks, rows, plan), backend="fake").model
+    parts = apply_recipe(left, plan, backend="fake").model
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
+
+
+def test_other_weights_are_refused_before_anything_is_changed(tmp_path):
+    model = Net()
+    recipe = Recipe(pruning(model), None, own_numbers(apply_recipe(model, pruning(model)).model))
+    with torch.no_grad():
+        model.inner.weight[0, 1] += 0.1
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for inplace in (True, False):
+        with pytest.raises(FlowGradError, match=r"inner\.weight: the recipe rounds other weights than these"):
+            apply_recipe(model, recipe, inplace=inplace)
+    with pytest.raises(FlowGradError, match="the recipe rounds other weights"):
+        write_packed(model, tmp_path / "m.fg", recipe)
+    assert not list(tmp_path.iterdir())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert not any(hasattr(module, "weight_mask") for module in model.modules())

@@ -2,16 +2,22 @@
 
 import base64
 import math
+import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from flowgrad.compression import LayerBits, LayerMask, PruningPlan, QuantizationPlan, Recipe, RowPlan, TableRows
+from flowgrad.compression.plans import Rounded, check_of
 from flowgrad.errors import FlowGradError
+from flowgrad.measures.quantization import Quantized
 
+ROUNDED = hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=3, max_side=9), elements=st.integers(-3, 3))
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=1, max_dims=3, max_side=9))
 
 
@@ -35,6 +41,63 @@ def test_written_and_read(keep):
     assert after.quantization.layers == before.quantization.layers
     assert math.isnan(after.quantization.calibration_rise)
     assert after.to_yaml() == before.to_yaml()
+
+
+def rounded(codes=None, bits=3):
+    codes = np.array([[3, -1, 0], [2, -3, 1]], dtype=np.int8) if codes is None else codes
+    to = Quantized(codes, np.linspace(1, 0.1, len(codes)).astype(np.float16), 0.25, 0)
+    layer = LayerBits("0.weight", codes.shape, bits, 0, True, Rounded.made(to, to.values()))
+    return Recipe.of(QuantizationPlan((layer,), "uniform", 99))
+
+
+@given(ROUNDED)
+def test_numbers_of_its_own_are_written_and_read(codes):
+    before = rounded(codes)
+    after = Recipe.from_yaml(before.to_yaml())
+    assert after.quantization.layers == before.quantization.layers
+    np.testing.assert_array_equal(after.quantization.layers[0].rounded.to.values(), codes_values(before))
+    assert after.to_yaml() == before.to_yaml()
+
+
+def codes_values(recipe):
+    return recipe.quantization.layers[0].rounded.to.values()
+
+
+def test_numbers_of_other_weights_differ():
+    one, other = (rounded(np.array([[3, -1, last]], dtype=np.int8)).quantization.layers for last in (1, 2))
+    assert one != other
+    assert one[0].rounded != "other"
+    assert check_of(np.array([0.0])) == check_of(np.array([-0.0]))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (r"top: 0.25", "top: .nan", "top=nan must be a number from 0 on"),
+        (r"top: 0.25", "topp: 0.25", "unknown key 'topp'"),
+        (r"of: \d+", "of: 1.5", "and of=1.5 a whole one"),
+        (r", of: \d+", "", "of is missing"),
+        (r"bits: 3", "bits: 32", "bits=32 keeps the tensor, and it is rounded"),
+        (r"bits: 3", "bits: 8", "codes holds 3 bytes, not 6"),
+        (r"codes: [^,]+", "codes: x", "codes cannot be read"),
+        (r"scales: [^,]+", "scales: eJxjYAAAAAIAAQ==", "scales holds 2 bytes, not 4"),
+        (r"rounded: \{.*\}", "rounded: [1]", "must be a mapping"),
+    ],
+)
+def test_damaged_numbers_are_refused(old, new, message):
+    text, found = re.subn(old, new, rounded().to_yaml(), count=1)
+    assert found
+    with pytest.raises(FlowGradError, match=message):
+        Recipe.from_yaml(text)
+
+
+@pytest.mark.parametrize("damage", [{"codes": np.full((2, 3), -4, np.int8)}, {"scales": np.full(2, 2, np.float16)}])
+def test_numbers_out_of_range_are_refused(damage):
+    layer = rounded().quantization.layers[0]
+    broken = Rounded(layer.rounded.to._replace(**damage), layer.rounded.of)
+    text = Recipe.of(QuantizationPlan((replace(layer, rounded=broken),), "uniform", 99)).to_yaml()
+    with pytest.raises(FlowGradError, match=r"layers\[0\]: rounded: codes or scales out of range"):
+        Recipe.from_yaml(text)
 
 
 def test_file(tmp_path):
@@ -67,7 +130,7 @@ def test_a_recipe_of_one_plan():
         ("rows: [0, 3]", "rows: [0, 5]", "there is no row 5 in a table of 5"),
         ("rows: [0, 3]", "rows: [0, x]", "must be a list of whole numbers"),
         ("axis: 0", "axis: 2", "axis=2 must be null or one of the 2"),
-        ("shape: [2, 3]", "shape: [2, 30]", "keep holds 8 bits for 60 weights"),
+        ("shape: [2, 3]", "shape: [2, 30]", "keep holds 1 bytes, not 8"),
         ("name: items.weight", "name: 7", "name=7 must be that of a parameter"),
         ("score: norm", "", "missing 1 required positional argument: 'score'"),
         ("structured: null", "structured: [", "no YAML"),

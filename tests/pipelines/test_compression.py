@@ -131,7 +131,7 @@ def test_fine_tuning_keeps_what_is_pruned_at_0(subject):
     _, _, model = subject
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
     recipe = recipe_of(Arm("prune", "saliency", 0.8), model, (), 1)
-    tuned, plain = compressed(model, recipe, 2), compressed(model, recipe)
+    tuned, plain = compressed(model, recipe, 2)[0], compressed(model, recipe)[0]
     for mask in recipe.pruning.layers:
         values = dict(tuned.named_parameters())[mask.name].detach().numpy()
         assert not values[~mask.keep].any()

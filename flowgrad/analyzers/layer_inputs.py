@@ -1,0 +1,93 @@
+"""What goes into the layers of a model: second moments of their inputs, which say what a change of weights does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d
+_MOST_NUMBERS = 2**22
+"""Of patches that are unfolded at once; of a large batch of large pictures, the first are taken."""
+
+
+def input_moments(model: nn.Module, names: Mapping[str, nn.Parameter], run: Callable[[], Any]) -> dict[str, np.ndarray]:
+    """Mean of x x' over the inputs x of each layer, float64, shape (weights of a unit, the same), by name.
+
+    For a convolution x is a patch. Left out are weights that something else than one `nn.Linear`, `nn.Conv1d` or
+    `nn.Conv2d` without groups holds, and layers that are not called (some, such as attention, use their weights by
+    other ways).
+
+    Args:
+        model: whose layers are watched.
+        names: its weights.
+        run: calls the model on all batches.
+    """
+    held: dict[int, list[nn.Module]] = {}
+    for module in model.modules():
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                held.setdefault(id(parameter), []).append(module)
+    sums: dict[str, torch.Tensor] = {}
+    counts: dict[str, int] = {}
+    hooks = []
+    for name, parameter in names.items():
+        owners = held.get(id(parameter), [])
+        if len(owners) != 1 or not _watchable(owners[0], parameter):
+            continue
+
+        def hook(layer: nn.Module, given: tuple[Any, ...], _: Any, name: str = name) -> None:
+            x = _lines(layer, given[0].detach())
+            sums[name] = sums.get(name, 0) + (x.T @ x).double()
+            counts[name] = counts.get(name, 0) + len(x)
+
+        hooks.append(owners[0].register_forward_hook(hook))
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for one in hooks:
+            one.remove()
+    return {name: (total / max(counts[name], 1)).cpu().numpy() for name, total in sums.items()}
+
+
+def _watchable(owner: nn.Module, parameter: nn.Parameter) -> bool:
+    if not isinstance(owner, Layer) or owner._parameters.get("weight") is not parameter:
+        return False
+    return isinstance(owner, nn.Linear) or (owner.groups == 1 and owner.padding_mode == "zeros")
+
+
+def _lines(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Inputs of a unit as lines, shape (inputs, weights of a unit), float32."""
+    x = x.float()
+    if isinstance(layer, nn.Linear):
+        return x.reshape(-1, x.shape[-1])
+    assert isinstance(layer, nn.Conv1d | nn.Conv2d)
+    kernel, dilation, stride = layer.kernel_size, layer.dilation, layer.stride
+    if x.dim() == len(kernel) + 1:  # no batch
+        x = x[None]
+    x = functional.pad(x, _padding(layer))
+    if len(kernel) == 1:  # as pictures of one line
+        x, kernel, dilation, stride = x[:, :, None], (1, *kernel), (1, *dilation), (1, *stride)
+    places = [(n - d * (k - 1) - 1) // s + 1 for n, d, k, s in zip(x.shape[2:], dilation, kernel, stride, strict=True)]
+    numbers = x.shape[1] * math.prod(kernel) * math.prod(places)
+    x = x[: max(1, _MOST_NUMBERS // max(numbers, 1))]
+    patches = functional.unfold(x, kernel, dilation=dilation, stride=stride)
+    return patches.transpose(1, 2).reshape(-1, patches.shape[1])
+
+
+def _padding(layer: nn.Conv1d | nn.Conv2d) -> list[int]:
+    """Of `functional.pad`: before and after, from the last dimension on."""
+    found: list[int] = []
+    for place in reversed(range(len(layer.kernel_size))):
+        if isinstance(layer.padding, str):
+            whole = layer.dilation[place] * (layer.kernel_size[place] - 1) if layer.padding == "same" else 0
+            found += [whole // 2, whole - whole // 2]
+        else:
+            found += [int(layer.padding[place])] * 2
+    return found
