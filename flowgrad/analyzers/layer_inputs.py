@@ -41,12 +41,12 @@ def input_moments(model: nn.Module, names: Mapping[str, nn.Parameter], run: Call
         if len(owners) != 1 or not _watchable(owners[0], parameter):
             continue
 
-        def hook(layer: nn.Module, given: tuple[Any, ...], _: Any, name: str = name) -> None:
-            x = _lines(layer, given[0].detach())
+        def hook(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], _: Any, name: str = name) -> None:
+            x = _lines(layer, (given[0] if given else named["input"]).detach())
             sums[name] = sums.get(name, 0) + (x.T @ x).double()
             counts[name] = counts.get(name, 0) + len(x)
 
-        hooks.append(owners[0].register_forward_hook(hook))
+        hooks.append(owners[0].register_forward_hook(hook, with_kwargs=True))
     try:
         with torch.no_grad():
             run()

@@ -53,6 +53,12 @@ def test_a_layer_called_twice_counts_both():
     np.testing.assert_allclose(moments_of(model, x)["0.weight"], (both.T @ both / 12).numpy(), rtol=1e-5)
 
 
+def test_a_layer_called_by_keyword():
+    layer, x = nn.Linear(3, 2), torch.randn(5, 3)
+    found = input_moments(layer, {"weight": layer.weight}, lambda: layer(input=x))
+    np.testing.assert_allclose(found["weight"], (x.T @ x / 5).numpy(), rtol=1e-5)
+
+
 class Odd(nn.Module):
     def __init__(self):
         super().__init__()
