@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-Layer = nn.Linear | nn.Conv1d | nn.Conv2d
+from flowgrad.analyzers.compensation import is_small
+
 _MOST_NUMBERS = 2**22
 """Of patches that are unfolded at once; of a large batch of large pictures, the first are taken."""
 
@@ -20,8 +21,8 @@ def input_moments(model: nn.Module, names: Mapping[str, nn.Parameter], run: Call
     """Mean of x x' over the inputs x of each layer, float64, shape (weights of a unit, the same), by name.
 
     For a convolution x is a patch. Left out are weights that something else than one `nn.Linear`, `nn.Conv1d` or
-    `nn.Conv2d` without groups holds, and layers that are not called (some, such as attention, use their weights by
-    other ways).
+    `nn.Conv2d` without groups holds, layers that are too large (`compensation.is_small`), that are not called (some,
+    such as attention, use their weights by other ways) or not with dense tensors.
 
     Args:
         model: whose layers are watched.
@@ -33,33 +34,56 @@ def input_moments(model: nn.Module, names: Mapping[str, nn.Parameter], run: Call
         for parameter in module._parameters.values():
             if parameter is not None:
                 held.setdefault(id(parameter), []).append(module)
-    sums: dict[str, torch.Tensor] = {}
-    counts: dict[str, int] = {}
+    seen: dict[str, _Sum] = {}
     hooks = []
     for name, parameter in names.items():
         owners = held.get(id(parameter), [])
-        if len(owners) != 1 or not _watchable(owners[0], parameter):
-            continue
-
-        def hook(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], _: Any, name: str = name) -> None:
-            x = _lines(layer, (given[0] if given else named["input"]).detach())
-            sums[name] = sums.get(name, 0) + (x.T @ x).double()
-            counts[name] = counts.get(name, 0) + len(x)
-
-        hooks.append(owners[0].register_forward_hook(hook, with_kwargs=True))
+        if len(owners) == 1 and _watchable(owners[0], parameter):
+            seen[name] = _Sum()
+            hooks.append(owners[0].register_forward_hook(seen[name].add, with_kwargs=True))
     try:
         with torch.no_grad():
             run()
     finally:
         for one in hooks:
             one.remove()
-    return {name: (total / max(counts[name], 1)).cpu().numpy() for name, total in sums.items()}
+    return {name: one.mean() for name, one in seen.items() if one.count}
+
+
+class _Sum:
+    """Of x x' over the inputs of one layer."""
+
+    def __init__(self) -> None:
+        self.total: torch.Tensor | float = 0.0
+        self.count = 0
+        self._lost = False
+
+    def add(self, layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], _: Any) -> None:
+        """What a forward hook is called with."""
+        x = given[0] if given else named.get("input")
+        if self._lost or not isinstance(x, torch.Tensor) or x.layout != torch.strided or x.is_nested:
+            self._lost, self.count = True, 0
+            return
+        # In full precision, whatever the model computes in: what is left out in half of it is what tells weights apart.
+        with torch.autocast(x.device.type, enabled=False):
+            lines = _lines(layer, x.detach().cpu() if x.device.type == "mps" else x.detach())
+            lines = lines.double() if lines.is_cuda else lines
+            self.total = self.total + (lines.T @ lines).double()
+        self.count += len(lines)
+
+    def mean(self) -> np.ndarray:
+        """Over all inputs."""
+        assert isinstance(self.total, torch.Tensor)
+        return (self.total / self.count).cpu().numpy()
 
 
 def _watchable(owner: nn.Module, parameter: nn.Parameter) -> bool:
-    if not isinstance(owner, Layer) or owner._parameters.get("weight") is not parameter:
+    """Not a subclass: it may do to its inputs what it likes."""
+    if type(owner) not in (nn.Linear, nn.Conv1d, nn.Conv2d) or owner._parameters.get("weight") is not parameter:
         return False
-    return isinstance(owner, nn.Linear) or (owner.groups == 1 and owner.padding_mode == "zeros")
+    if isinstance(owner, nn.Conv1d | nn.Conv2d) and not (owner.groups == 1 and owner.padding_mode == "zeros"):
+        return False
+    return is_small(len(parameter), parameter[0].numel())
 
 
 def _lines(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:

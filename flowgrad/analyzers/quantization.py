@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from flowgrad.analyzers.calibration import Bench, Calibration, clearly_lower, highest_rise, relative_rise
+from flowgrad.analyzers.compensation import Compensation
 from flowgrad.analyzers.reading import Layer, model_of, name_of, read_model
 from flowgrad.analyzers.rounding import Rounding
 from flowgrad.analyzers.sensitivities import FITTED_BELOW, Sensitivities
@@ -22,7 +23,7 @@ from flowgrad.drawing import picture_path, save
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
 from flowgrad.measures import quantization as measures
-from flowgrad.measures.saliency import rank_agreement
+from flowgrad.measures.saliency import expected_rise, rank_agreement
 from flowgrad.rules import RuleBook
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.subject import Subject
@@ -83,7 +84,7 @@ class QuantizationAdvisor(Subject):
             levels: bits that are tried, of 2 to 8; 32 besides lets a plan keep a tensor as it is.
             scales: `channel`: one an output of a layer; `tensor`: one a tensor. Tables have one a row either way.
             fitted: fit scales instead of taking the largest weight, and, of layers whose inputs the calibration shows
-                (`nn.Linear`, convolutions), make up for rounding errors (`flowgrad.measures.compensation`); else by
+                (`nn.Linear`, convolutions), make up for rounding errors (`flowgrad.analyzers.compensation`); else by
                 least squares. Much closer below 8 bits, and never by torchao. None: in mixed plans with a calibration,
                 below 8 bits, of layers whose inputs are known, and of others as less damage is foretold of it; not in
                 uniform ones.
@@ -142,8 +143,9 @@ class QuantizationAdvisor(Subject):
         return Bench(self._reading.model, self._calibration)
 
     @cached_property
-    def _inputs(self) -> dict[str, np.ndarray]:
-        return self._bench.input_moments([layer.name for layer in self._layers])
+    def _inputs(self) -> dict[str, Compensation]:
+        found = self._bench.input_moments([layer.name for layer in self._layers])
+        return {name: Compensation(moments) for name, moments in found.items()}
 
     @cached_property
     def _losses(self) -> np.ndarray:
@@ -257,7 +259,8 @@ class QuantizationAdvisor(Subject):
         """The bits of a plan for the weights as they are now, such as after they were trained on.
 
         Raises:
-            FlowGradError: the plan has other tensors or other bits than this advisor, or weights are not finite.
+            FlowGradError: the plan has other tensors, bits or scales than this advisor, or was made with a calibration
+                and this one was not, or weights are not finite.
         """
         self._ready()
         asked = {layer.name: layer for layer in plan.layers}
@@ -270,8 +273,15 @@ class QuantizationAdvisor(Subject):
         fitted[np.arange(len(level)), level] = [asked[layer.name].fitted for layer in self._layers]
         rounding = self._rounding.refitted(fitted)
         one = _Tried(plan.score, level, self._loss_of(level, rounding), rounding)
-        uniform = max(self.levels) if plan.uniform_bits not in self.levels else plan.uniform_bits
-        return self._planned(one, uniform, "the bits of another plan")
+        made = rounding.plan(level)
+        for layer in made:
+            if layer.axis != asked[layer.name].axis:
+                raise FlowGradError(f"{layer.name}: the plan has axis={asked[layer.name].axis}; give scales= as it had")
+            if asked[layer.name].rounded is not None and self._calibration is None:
+                raise FlowGradError(f"{layer.name}: the plan's numbers are of a calibration; give one here too")
+        size = self._kept + rounding.size(level)
+        fitting = [bits for bits in self.levels if self.uniform_size(bits) <= size]
+        return self._planned(one, max(fitting, default=self.levels[-1]), "the bits of another plan")
 
     def _ready(self) -> None:
         self._reading.check_finite("a quantisation plan")
@@ -287,8 +297,7 @@ class QuantizationAdvisor(Subject):
         top = max(fitting)
         level = self._rounding.everywhere(top)
         if top == self.levels[0]:
-            one = self._tried("uniform", level, plain=True)
-            return self._planned(one, top, f"the budget has room for {top} bits everywhere")
+            return self._chosen([], level, top)
         if score is not None:
             one = self._tried(score, self._path(score, size)[-1])
             return self._planned(one, top, "asked for")
@@ -312,8 +321,9 @@ class QuantizationAdvisor(Subject):
         better = [one for one in tried if clearly_lower(one.losses, base.losses, _ERRORS)]
         told = ", ".join(one.told for one in (*even, *tried))
         if not better:
-            reason = f"no sharing out is clearly better than {top} bits everywhere; calibration loss: {told}"
-            return self._planned(base, top, reason)
+            why = f"no sharing out is clearly better than {top} bits everywhere; calibration loss: {told}"
+            room = f"the budget has room for {top} bits everywhere"
+            return self._planned(base, top, why if tried else room)
         best = min(better, key=lambda one: float(np.mean(one.losses)))
         return self._planned(best, top, f"lowest calibration loss of those clearly below uniform: {told}")
 
@@ -330,7 +340,7 @@ class QuantizationAdvisor(Subject):
             return _Tried("uniform", fitted.level, self._loss_of(fitted.level, rounding), rounding)
 
         most = float(np.mean(plain.losses))
-        if np.mean(fitted.losses) <= most:
+        if np.mean(fitted.losses) <= most or not np.isfinite(most):
             return fitted
         changed = [int(place) for place in np.flatnonzero(flags[rows, fitted.level])]
         order = sorted(changed, key=lambda place: float(np.mean(without([place]).losses)))
@@ -345,19 +355,20 @@ class QuantizationAdvisor(Subject):
             raise FlowGradError(f"loss={loss}: to hold a loss, it must be measured; give the advisor calibration=...")
         if not loss >= 0:
             raise FlowGradError(f"loss={loss}: a rise over the calibration loss, 0 or more")
-        rise = self.uniform_rise(self.levels[0])
-        if not rise <= loss:
-            what = f"{self.levels[0]} bits everywhere" + ("" if self._before is None else " and what was done before")
-            raise FlowGradError(
-                f"loss={loss}: {what} raise the calibration loss by {rise:.3g} of it; "
-                "allow more, or give levels with more bits (32 keeps a tensor as it is)"
-            )
         scaled = self._scaled.rounding
         scores = self._scaled.planned_by if asked is None else [asked]
         found = [self._smallest(score, self._path(score, 0), scaled, loss) for score in scores]
         if asked is None:
             everywhere = [scaled.everywhere(bits) for bits in self.levels]
             found += [self._smallest("uniform", everywhere, one, loss) for one in (self._rounding, scaled)]
+        rises = [relative_rise(one.losses, self._whole_losses) for one in found]
+        found = [one for one, rise in zip(found, rises, strict=True) if rise <= loss]
+        if not found:
+            what = f"{self.levels[0]} bits everywhere" + ("" if self._before is None else " and what was done before")
+            raise FlowGradError(
+                f"loss={loss}: {what} raise the calibration loss by {min(rises):.3g} of it; "
+                "allow more, or give levels with more bits (32 keeps a tensor as it is)"
+            )
         best = min(found, key=lambda one: (self._rounding.size(one.level), one.score != "uniform"))
         size = self._kept + self._rounding.size(best.level)
         fitting = [bits for bits in self.levels if self.uniform_size(bits) <= size]
@@ -397,12 +408,11 @@ class QuantizationAdvisor(Subject):
         return self._uniform_losses[bits]
 
     def _planned(self, one: _Tried, uniform: int, reason: str) -> QuantizationPlan:
-        expected = np.array([math.nan])
-        if self._reading.known:
-            rows = np.arange(len(one.level))
-            fitted = one.rounding.fitted[rows, one.level]
-            found = [which.of("second_moment")[rows, one.level] for which in (self._scaled, self._sensitivities)]
-            expected = np.where(fitted, *found) if fitted.any() else found[1]
+        expected = [
+            expected_rise(one.rounding.change(layer, self.levels[at]), layer.moments.second)
+            for layer, at in zip(self._layers, one.level, strict=True)
+            if layer.moments is not None
+        ]
         calibrated = self._calibration is not None
         return QuantizationPlan(
             one.rounding.plan(one.level),
@@ -410,7 +420,7 @@ class QuantizationAdvisor(Subject):
             self._kept + one.rounding.size(one.level),
             uniform,
             self.uniform_size(uniform),
-            float(np.nansum(expected)) if np.isfinite(expected).any() else math.nan,
+            sum(expected) if expected else math.nan,
             relative_rise(one.losses, self._losses) if calibrated else math.nan,
             relative_rise(self._uniform(uniform), self._losses) if calibrated else math.nan,
             reason,

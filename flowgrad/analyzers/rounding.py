@@ -7,13 +7,13 @@ from functools import cached_property
 
 import numpy as np
 
+from flowgrad.analyzers.compensation import Compensation
 from flowgrad.analyzers.reading import Layer
 from flowgrad.compression.plans import LayerBits, Rounded
 from flowgrad.measures import quantization as measures
-from flowgrad.measures.compensation import compensated
 
-Inputs = Callable[[], Mapping[str, np.ndarray]]
-"""Second moments of layers' inputs, by the name of the weights."""
+Inputs = Callable[[], Mapping[str, Compensation]]
+"""By the name of the weights, of layers whose inputs are known."""
 
 
 class Rounding:
@@ -37,18 +37,20 @@ class Rounding:
             fitted: which tensors at which levels are rounded by scales that are fitted: `compensated` where the layer's
                 inputs are known, else as of `flowgrad.measures.quantization.quantize`; bool of shape (layers, levels)
                 or for all.
-            inputs: of layers, asked for when first needed; None: of none.
+            inputs: what is known of the layers' inputs, asked for when first needed; None: nothing.
         """
         self.layers, self.levels = layers, levels
         self._per_tensor, self._inputs = per_tensor, inputs
         floats = np.array([bits >= measures.FLOAT_BITS for bits in levels])
         self.fitted = np.broadcast_to(np.asarray(fitted), (len(layers), len(levels))) & ~floats
         self._places = {layer.name: place for place, layer in enumerate(layers)}
-        self._rounded: dict[tuple[str, int], tuple[measures.Quantized, bool]] = {}
+        self._rounded: dict[tuple[str, int, bool], tuple[measures.Quantized, bool]] = {}
 
     def refitted(self, fitted: np.ndarray | bool) -> Rounding:
         """The same tensors and levels with other scales fitted."""
-        return Rounding(self.layers, self.levels, per_tensor=self._per_tensor, fitted=fitted, inputs=self._inputs)
+        other = Rounding(self.layers, self.levels, per_tensor=self._per_tensor, fitted=fitted, inputs=self._inputs)
+        other._rounded = self._rounded
+        return other
 
     def _axis(self, layer: Layer) -> int | None:
         return None if self._per_tensor and not layer.weight.is_table else layer.weight.axis
@@ -61,11 +63,12 @@ class Rounding:
 
     def _of(self, layer: Layer, bits: int) -> tuple[measures.Quantized, bool]:
         """The tensor in so many bits, and whether errors of rounding were made up for."""
-        key = (layer.name, bits)
+        fitted = bool(self.fitted[self._places[layer.name], self.levels.index(bits)])
+        key = (layer.name, bits, fitted)
         if key not in self._rounded:  # codes are kept, a byte a weight: every score asks for them
-            fitted, axis = bool(self.fitted[self._places[layer.name], self.levels.index(bits)]), self._axis(layer)
+            axis = self._axis(layer)
             inputs = self._inputs().get(layer.name) if fitted and self._inputs else None
-            found = None if inputs is None else compensated(layer.data, inputs, bits, axis)
+            found = None if inputs is None else inputs.rounded(layer.data, bits, axis)
             plain = measures.quantize(layer.data, bits, axis, fitted=fitted) if found is None else found
             self._rounded[key] = plain, found is not None
         return self._rounded[key]

@@ -151,8 +151,8 @@ def _check_rounded(layer: LayerBits, rounded: Rounded, tensor: torch.Tensor) -> 
         return
     if not torch.equal(weights, torch.from_numpy(rounded.to.values()).to(weights.dtype)):
         raise FlowGradError(
-            f"{layer.name}: the recipe rounds other weights than these, by numbers of its own. Were they trained on "
-            "after it was made? Take the same bits for them as they are now: "
+            f"{layer.name}: the recipe rounds other weights than these, by numbers of its own. Were they trained on, "
+            "cast or pruned after it was made? Take the same bits for them as they are now: "
             "QuantizationAdvisor(model, optimizer, calibration=...).plan_again(plan)"
         )
 

@@ -114,6 +114,9 @@ class Rounded:
         same = np.array_equal(self.to.codes, other.to.codes) and np.array_equal(self.to.scales, other.to.scales)
         return same and (self.of, self.to.top, self.to.axis) == (other.of, other.to.top, other.to.axis)
 
+    def __hash__(self) -> int:
+        return hash((self.of, self.to.top))
+
 
 def check_of(weights: np.ndarray) -> int:
     """CRC-32 of weights as float32."""

@@ -241,11 +241,13 @@ def _rounded(content: Any, layer: Mapping[str, Any], where: str) -> Rounded:
     values = _known(content, Rounded, where, {"codes", "scales", "top", "of"})
     if missing := sorted({"codes", "scales", "top", "of"} - set(values)):
         raise FlowGradError(f"{where}: {missing[0]} is missing")
-    if bits > 8:
-        raise FlowGradError(f"{where}: bits={bits} keeps the tensor, and it is rounded")
+    if bits > 8 or not layer.get("fitted"):
+        raise FlowGradError(
+            f"{where}: a tensor with bits={bits}, fitted={layer.get('fitted')} has no numbers of its own"
+        )
     top, of = values["top"], values["of"]
-    if not (isinstance(top, float) and math.isfinite(top) and top >= 0 and isinstance(of, int)):
-        raise FlowGradError(f"{where}: top={top!r} must be a number from 0 on, and of={of!r} a whole one")
+    if not (isinstance(top, float) and 0 <= top <= float(np.finfo(np.float32).max) / 2**bits and isinstance(of, int)):
+        raise FlowGradError(f"{where}: top={top!r} must be a float32 number from 0 on, and of={of!r} a whole one")
     size, channels = math.prod(shape), 1 if axis is None else shape[axis]
     codes = unpack_codes(_bytes(values["codes"], -(-size * bits // 8), f"{where}: codes"), bits, size)
     scales = _bytes(values["scales"], 2 * channels, f"{where}: scales").view("<f2").astype(np.float16)
@@ -265,7 +267,7 @@ def _bytes(text: Any, length: int, where: str) -> np.ndarray:
     try:
         # No more is unpacked than the shape asks for, whatever the text holds.
         raw = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), length + 1)
-    except (TypeError, ValueError, binascii.Error, zlib.error) as error:
+    except (TypeError, ValueError, OverflowError, binascii.Error, zlib.error) as error:
         raise FlowGradError(f"{where} cannot be read ({error}); the recipe is damaged") from error
     if len(raw) != length:
         raise FlowGradError(f"{where} holds {len(raw)} bytes, not {length}; the recipe is damaged")

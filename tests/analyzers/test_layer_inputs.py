@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from flowgrad.analyzers import layer_inputs
+from flowgrad.analyzers import compensation, layer_inputs
+from flowgrad.analyzers.compensation import output_error
 from flowgrad.analyzers.layer_inputs import input_moments
-from flowgrad.measures.compensation import output_error
 
 
 def moments_of(model, *inputs):
@@ -94,3 +94,37 @@ def test_of_large_pictures_the_first_are_taken(monkeypatch):
     layer, x = nn.Conv2d(1, 1, 1), torch.randn(4, 1, 5, 5)
     monkeypatch.setattr(layer_inputs, "_MOST_NUMBERS", 60)
     np.testing.assert_allclose(moments_of(layer, x)["weight"][0, 0], float(x[:2].square().mean()), rtol=1e-5)
+
+
+class Padded(nn.Linear):
+    """Does something else to its input than its class says."""
+
+    def forward(self, x):
+        return super().forward(nn.functional.pad(x, (0, 1)))
+
+
+def test_subclasses_and_inputs_that_are_not_dense_are_left_out():
+    model = nn.Sequential(Padded(4, 3), nn.Linear(3, 2))
+    assert set(moments_of(model, torch.randn(5, 3))) == {"1.weight"}
+    linear = nn.Linear(3, 2, bias=False)
+    assert not moments_of(linear, torch.randn(5, 3).to_sparse())
+    assert not moments_of(linear, torch.randn(5, 3), torch.randn(5, 3).to_sparse(), torch.randn(5, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_moments_are_exact_where_the_model_computes_in_half_precision(dtype):
+    torch.manual_seed(0)
+    layer, x = nn.Linear(6, 2), torch.randn(500, 6) + 30
+
+    def run():
+        with torch.autocast("cpu", dtype):
+            layer(x)
+
+    found = input_moments(layer, {"weight": layer.weight}, run)["weight"]
+    np.testing.assert_allclose(found, (x.double().T @ x.double() / 500).numpy(), rtol=1e-5)
+    assert np.linalg.eigvalsh(found).min() > 0
+
+
+def test_layers_that_are_too_large_are_not_watched(monkeypatch):
+    monkeypatch.setattr(compensation, "_MOST_WORK", 1000)
+    assert set(moments_of(nn.Sequential(nn.Linear(12, 5), nn.Linear(5, 5)), torch.randn(4, 12))) == {"1.weight"}

@@ -11,6 +11,7 @@ from torch import nn
 
 from flowgrad import Calibration, FlowGradError, FlowTracker, QuantizationAdvisor, apply_recipe
 from flowgrad.analyzers.calibration import highest_rise
+from flowgrad.analyzers.compensation import Compensation
 from flowgrad.compression import write_packed
 from flowgrad.compression.recipe import Recipe
 from flowgrad.measurements import Measurements
@@ -433,6 +434,58 @@ def test_a_plan_for_weights_that_were_trained_on_is_made_again(tracker):
         QuantizationAdvisor(model, calibration=calibration, levels=(8, 4)).plan_again(plan)
     with pytest.raises(FlowGradError, match="is in one of the plan and the model"):
         QuantizationAdvisor(nn.Sequential(nn.Linear(3, 3)), calibration=calibration).plan_again(plan)
+
+
+def test_what_plan_again_cannot_do(tracker):
+    calibration = Calibration.of_pairs(pairs(), CRITERION)
+    plan = QuantizationAdvisor(tracker, calibration=calibration, scales="tensor").mixed_precision_plan(bits=3)
+    with pytest.raises(FlowGradError, match="the plan has axis=None; give scales= as it had"):
+        QuantizationAdvisor(tracker, calibration=calibration).plan_again(plan)
+    with pytest.raises(FlowGradError, match="the plan's numbers are of a calibration; give one here too"):
+        QuantizationAdvisor(tracker, scales="tensor").plan_again(plan)
+    again = QuantizationAdvisor(tracker, calibration=calibration, scales="tensor").plan_again(plan)
+    assert again.layers == plan.layers
+    assert again.calibration_rise == pytest.approx(plan.calibration_rise)
+
+
+def test_without_8_bits_among_the_levels_plans_are_fitted_too(tracker):
+    calibration = Calibration.of_pairs(pairs(), CRITERION)
+    whole = QuantizationAdvisor(tracker, calibration=calibration, fitted=True).uniform_plan(2)
+    advisor = QuantizationAdvisor(tracker, calibration=calibration, levels=(2,))
+    plan = advisor.mixed_precision_plan(bits=2)
+    assert plan.reason == "the budget has room for 2 bits everywhere"
+    assert plan.calibration_rise == pytest.approx(whole.calibration_rise)
+    assert 0 < whole.calibration_rise < 0.8 * plan.uniform_rise
+    between = (whole.calibration_rise + plan.uniform_rise) / 2
+    assert advisor.mixed_precision_plan(loss=between).calibration_rise <= between
+    with pytest.raises(FlowGradError, match="2 bits everywhere raise the calibration loss by"):
+        advisor.mixed_precision_plan(loss=0.0)
+
+
+def test_each_tensor_is_rounded_once_a_way(tracker, monkeypatch):
+    calls = []
+    rounded = Compensation.rounded
+
+    def counted(self, weights, bits, axis=0):
+        calls.append(bits)
+        return rounded(self, weights, bits, axis)
+
+    monkeypatch.setattr(Compensation, "rounded", counted)
+    advisor = QuantizationAdvisor(tracker, calibration=Calibration.of_pairs(pairs(), CRITERION))
+    advisor.uniform_plan(4)
+    assert not calls  # the nearest numbers need none
+    for bits in (4, 3, 2):
+        advisor.mixed_precision_plan(bits=bits)
+    assert sorted(calls) == [2] * 3 + [3] * 3 + [4] * 3
+
+
+def test_inputs_are_seen_of_what_was_compiled(tracker):
+    model = network()
+    model.load_state_dict(tracker.model.state_dict())
+    model[0] = torch.compile(model[0], backend="eager")
+    advisor = QuantizationAdvisor(model, calibration=Calibration.of_pairs(pairs(), CRITERION), fitted=True)
+    assert np.isfinite(advisor._losses).all()  # it has run without hooks
+    assert all(layer.rounded is not None for layer in advisor.uniform_plan(3).layers)
 
 
 def test_where_fitted_tensors_are_unlucky_some_are_rounded_to_the_nearest_again(tracker, monkeypatch):

@@ -67,17 +67,21 @@ def test_numbers_of_other_weights_differ():
     one, other = (rounded(np.array([[3, -1, last]], dtype=np.int8)).quantization.layers for last in (1, 2))
     assert one != other
     assert one[0].rounded != "other"
+    assert len({one, one, other}) == 2
     assert check_of(np.array([0.0])) == check_of(np.array([-0.0]))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (r"top: 0.25", "top: .nan", "top=nan must be a number from 0 on"),
+        (r"top: 0.25", "top: .nan", "top=nan must be a float32 number from 0 on"),
         (r"top: 0.25", "topp: 0.25", "unknown key 'topp'"),
+        (r"top: 0.25", "top: 1.0e+300", "top=1e\\+300 must be a float32 number"),
+        (r"fitted: true", "fitted: false", "a tensor with bits=3, fitted=False has no numbers of its own"),
+        (r"shape: .2, 3.", "shape: [2, 3000000000000000000000]", "codes cannot be read"),
         (r"of: \d+", "of: 1.5", "and of=1.5 a whole one"),
         (r", of: \d+", "", "of is missing"),
-        (r"bits: 3", "bits: 32", "bits=32 keeps the tensor, and it is rounded"),
+        (r"bits: 3", "bits: 32", "a tensor with bits=32, fitted=True has no numbers of its own"),
         (r"bits: 3", "bits: 8", "codes holds 3 bytes, not 6"),
         (r"codes: [^,]+", "codes: x", "codes cannot be read"),
         (r"scales: [^,]+", "scales: eJxjYAAAAAIAAQ==", "scales holds 2 bytes, not 4"),

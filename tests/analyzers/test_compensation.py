@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgrad.measures import compensation
-from flowgrad.measures.compensation import compensated, output_error
+from flowgrad.analyzers import compensation
+from flowgrad.analyzers.compensation import Compensation, is_small, output_error
 from flowgrad.measures.quantization import quantize
 
 
@@ -18,6 +18,10 @@ def layer(seed, units, inputs, rows=60, zeros=0.2):
     x = random.normal(size=(rows, inputs)) @ random.normal(size=(inputs, inputs)) + random.normal(size=inputs)
     weights = random.normal(size=(units, inputs)).astype(np.float32) * (random.random((units, inputs)) >= zeros)
     return weights.astype(np.float32), x.T @ x / rows
+
+
+def compensated(weights, moments, bits, axis=0):
+    return Compensation(moments).rounded(weights, bits, axis)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 70), st.integers(2, 8), st.sampled_from([0, None]))
@@ -50,6 +54,20 @@ def test_it_is_close_to_the_best_there_is():
     assert np.mean(best) <= np.mean(found) < 2.5 * np.mean(best)
 
 
+@pytest.mark.parametrize("bits", [4, 3, 2])
+def test_a_large_layer_takes_the_scale_of_least_squares(monkeypatch, bits):
+    weights, moments = layer(5, 20, 30)
+    eight = compensated(weights, moments, bits)
+    monkeypatch.setattr(compensation, "_MOST_WORK", 30**3 + 20 * 30 * 30)
+    one, nearest = compensated(weights, moments, bits), quantize(weights, bits)
+    scales = quantize(weights, bits, fitted=True)
+    found = one.scales.astype(float) * one.top
+    least = scales.scales.astype(float) * scales.top
+    assert (np.isclose(found, least, rtol=2e-3) | (one.scales == nearest.scales)).all()
+    errors = [output_error(way.values() - weights, moments).sum() for way in (eight, one, nearest)]
+    assert errors[0] <= errors[1] * 1.2 <= errors[2]
+
+
 def test_blocks_are_bookkeeping(monkeypatch):
     weights, moments = layer(3, 5, 150)
     whole = compensated(weights, moments, 3)
@@ -73,8 +91,9 @@ def test_layers_that_it_is_not_for(monkeypatch):
     assert compensated(weights, 0 * moments, 4) is None
     assert compensated(weights, moments * np.nan, 4) is None
     assert not compensated(0 * weights, moments, 4).codes.any()
-    monkeypatch.setattr(compensation, "_MOST_WORK", 4 * 9 * 9 - 1)
+    monkeypatch.setattr(compensation, "_MOST_WORK", 9**3 + 4 * 9 * 9 - 1)
     assert compensated(weights, moments, 4) is None
+    assert not is_small(4, 9)
     with pytest.raises(ValueError, match="a unit has 9 weights"):
         compensated(weights, moments[:4, :4], 4)
     with pytest.raises(ValueError, match="axis=1: units lie along the first"):
