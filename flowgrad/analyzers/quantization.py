@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flowgrad.analyzers.calibration import Bench, Calibration, clearly_lower, highest_rise, relative_rise
+from flowgrad.analyzers.allocation import BitAllocation
+from flowgrad.analyzers.calibration import Bench, Calibration, highest_rise, relative_rise
 from flowgrad.analyzers.compensation import Compensation
 from flowgrad.analyzers.reading import Layer, model_of, name_of, read_model
 from flowgrad.analyzers.rounding import Rounding
-from flowgrad.analyzers.sensitivities import FITTED_BELOW, Sensitivities
+from flowgrad.analyzers.sensitivities import Sensitivities
 from flowgrad.compression.plans import QuantizationPlan
 from flowgrad.compression.recipe import Plan, Recipe
 from flowgrad.drawing import picture_path, save
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
 from flowgrad.measures import quantization as measures
-from flowgrad.measures.saliency import expected_rise, rank_agreement
+from flowgrad.measures.saliency import rank_agreement
 from flowgrad.rules import RuleBook
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.subject import Subject
@@ -31,9 +31,6 @@ from flowgrad.trackers.squared_gradients import SquaredGradients
 
 SCALES = ("channel", "tensor")
 _SIGNALS = ("snr", "variance")
-_ERRORS = 1.5
-"""Standard errors by which a plan must be better than the same bits everywhere. Chosen on models and seeds apart: with
-fewer, some plans for 4 bits were worse on rows of the test, where there is little to win."""
 
 
 class QuantizationAdvisor(Subject):
@@ -111,21 +108,17 @@ class QuantizationAdvisor(Subject):
             fitted=bool(fitted),
             inputs=None if calibration is None else lambda: self._inputs,
         )
-        self._sensitivities = self._of_rounding(self._rounding)
-        self._chooses_scales = fitted is None and calibration is not None
+        bench = None if calibration is None else lambda: self._bench
+        self._sensitivities = Sensitivities(self._rounding, bench, moments=self._reading.known)
+        self._allocation = BitAllocation(
+            self._sensitivities,
+            bench,
+            kept=lambda: self._kept,
+            whole_losses=None if self._before is None else lambda: self._losses_before,
+            chooses_scales=fitted is None and calibration is not None,
+        )
         self.left_out = {one.name: one.reason for one in self._reading.left_out}
         self.left_out |= dict.fromkeys(self._reading.nonfinite, "NaN or infinite weights")
-
-    def _of_rounding(self, rounding: Rounding) -> Sensitivities:
-        bench = None if self._calibration is None else lambda: self._bench
-        return Sensitivities(rounding, bench, moments=self._reading.known)
-
-    @cached_property
-    def _scaled(self) -> Sensitivities:
-        """With the scales fitted where that is foretold to do less damage."""
-        if not self._chooses_scales:
-            return self._sensitivities
-        return self._sensitivities.with_chosen_scales()
 
     @property
     def _layers(self) -> tuple[Layer, ...]:
@@ -148,19 +141,11 @@ class QuantizationAdvisor(Subject):
         return {name: Compensation(moments) for name, moments in found.items()}
 
     @cached_property
-    def _losses(self) -> np.ndarray:
-        return self._bench.losses()
-
-    @cached_property
-    def _whole_losses(self) -> np.ndarray:
-        """Of the model as it was before `after`."""
-        if self._before is None or self._calibration is None:
-            return self._losses
+    def _losses_before(self) -> np.ndarray:
+        """Of the calibration batches, before what was done `after`."""
+        assert self._before is not None
+        assert self._calibration is not None
         return Bench(self._before, self._calibration).losses()
-
-    @cached_property
-    def _uniform_losses(self) -> dict[int, np.ndarray]:
-        return {}
 
     def sensitivity(self, score: str | None = None) -> pd.DataFrame:
         """What each number of bits does to each tensor alone: a line a tensor, a column a level.
@@ -197,13 +182,15 @@ class QuantizationAdvisor(Subject):
 
     def uniform_size(self, bits: int) -> int:
         """Bytes of the model with so many bits everywhere: codes, scales, and what is not quantised."""
-        return self._kept + self._rounding.size(self._rounding.everywhere(bits))
+        return self._allocation.uniform_size(bits)
 
     def uniform_rise(self, bits: int) -> float:
         """What the same bits everywhere do to the calibration loss, over the loss, with what was done `after` counted
         in; NaN without a calibration.
         """
-        return relative_rise(self._uniform(bits), self._whole_losses) if self._calibration else math.nan
+        if self._calibration is None:
+            return math.nan
+        return relative_rise(self._allocation.uniform_losses(bits), self._allocation.whole_losses)
 
     def uniform_plan(self, bits: int) -> QuantizationPlan:
         """The same bits everywhere, with what that does to the calibration loss.
@@ -214,8 +201,7 @@ class QuantizationAdvisor(Subject):
         self._ready()
         if bits not in self.levels:
             raise FlowGradError(f"bits={bits} is not among the levels {list(self.levels)}")
-        level = self._rounding.everywhere(bits)
-        return self._planned(self._tried("uniform", level, plain=True), bits, "asked for")
+        return self._allocation.uniform(bits)
 
     def mixed_precision_plan(
         self, *, bits: int | None = None, size: int | None = None, loss: float | None = None, score: str | None = None
@@ -247,13 +233,13 @@ class QuantizationAdvisor(Subject):
             raise FlowGradError(f"bits={bits}, size={size}, loss={loss}: give exactly one budget")
         self._ready()
         if loss is not None:
-            return self._for_loss(loss, score)
+            return self._allocation.for_loss(loss, score)
         if bits is not None:
             if bits not in self.levels:
                 raise FlowGradError(f"bits={bits} is not among the levels {list(self.levels)}")
-            return self._for_size(self.uniform_size(bits), score)
+            size = self.uniform_size(bits)
         assert size is not None
-        return self._for_size(size, score)
+        return self._allocation.for_size(size, score)
 
     def plan_again(self, plan: QuantizationPlan) -> QuantizationPlan:
         """The bits of a plan for the weights as they are now, such as after they were trained on.
@@ -263,168 +249,13 @@ class QuantizationAdvisor(Subject):
                 and this one was not, or weights are not finite.
         """
         self._ready()
-        asked = {layer.name: layer for layer in plan.layers}
-        if odd := sorted({layer.name for layer in self._layers} ^ set(asked)):
-            raise FlowGradError(f"{self.name}: {odd[0]} is in one of the plan and the model, and not in the other")
-        if unknown := sorted({layer.bits for layer in plan.layers} - set(self.levels)):
-            raise FlowGradError(f"the plan has {unknown[0]} bits, and the levels are {list(self.levels)}")
-        level = np.array([self.levels.index(asked[layer.name].bits) for layer in self._layers])
-        fitted = np.zeros((len(level), len(self.levels)), dtype=bool)
-        fitted[np.arange(len(level)), level] = [asked[layer.name].fitted for layer in self._layers]
-        rounding = self._rounding.refitted(fitted)
-        one = _Tried(plan.score, level, self._loss_of(level, rounding), rounding)
-        made = rounding.plan(level)
-        for layer in made:
-            if layer.axis != asked[layer.name].axis:
-                raise FlowGradError(f"{layer.name}: the plan has axis={asked[layer.name].axis}; give scales= as it had")
-            if asked[layer.name].rounded is not None and self._calibration is None:
-                raise FlowGradError(f"{layer.name}: the plan's numbers are of a calibration; give one here too")
-        size = self._kept + rounding.size(level)
-        fitting = [bits for bits in self.levels if self.uniform_size(bits) <= size]
-        return self._planned(one, max(fitting, default=self.levels[-1]), "the bits of another plan")
+        return self._allocation.again(plan)
 
     def _ready(self) -> None:
         self._reading.check_finite("a quantisation plan")
         if not self._layers:
             told = ", ".join(f"{name} ({why})" for name, why in self.left_out.items())
             raise FlowGradError(f"{self.name}: no tensor can be quantised; left out: {told}")
-
-    def _for_size(self, size: int, score: str | None) -> QuantizationPlan:
-        fitting = [bits for bits in self.levels if self.uniform_size(bits) <= size]
-        if not fitting:
-            least = min(self.uniform_size(bits) for bits in self.levels)
-            raise FlowGradError(f"size={size} bytes: with {self.levels[-1]} bits everywhere the model has {least}")
-        top = max(fitting)
-        level = self._rounding.everywhere(top)
-        if top == self.levels[0]:
-            return self._chosen([], level, top)
-        if score is not None:
-            one = self._tried(score, self._path(score, size)[-1])
-            return self._planned(one, top, "asked for")
-        paths = {score: self._path(score, size)[-1] for score in self._scaled.planned_by}
-        if self._calibration is None:
-            return self._planned(self._tried("second_moment", paths["second_moment"]), top, "no calibration chose")
-        return self._chosen([self._tried(score, one) for score, one in paths.items()], level, top)
-
-    def _tried(self, score: str, level: np.ndarray, *, plain: bool = False) -> _Tried:
-        rounding = self._rounding if plain else self._scaled.rounding
-        return _Tried(score, level, self._loss_of(level, rounding), rounding)
-
-    def _chosen(self, tried: Sequence[_Tried], level: np.ndarray, top: int) -> QuantizationPlan:
-        """The plan whose loss is lowest, among those clearly below the same bits everywhere."""
-        plain = self._tried("uniform", level, plain=True)
-        base = plain
-        even = [plain]
-        if top < FITTED_BELOW and self._chooses_scales:
-            even.append(self._tried("uniform", level))
-            base = self._no_worse(even[-1], plain)
-        better = [one for one in tried if clearly_lower(one.losses, base.losses, _ERRORS)]
-        told = ", ".join(one.told for one in (*even, *tried))
-        if not better:
-            why = f"no sharing out is clearly better than {top} bits everywhere; calibration loss: {told}"
-            room = f"the budget has room for {top} bits everywhere"
-            return self._planned(base, top, why if tried else room)
-        best = min(better, key=lambda one: float(np.mean(one.losses)))
-        return self._planned(best, top, f"lowest calibration loss of those clearly below uniform: {told}")
-
-    def _no_worse(self, fitted: _Tried, plain: _Tried) -> _Tried:
-        """The same bits with tensors rounded to the nearest again, those first that lower the calibration loss most,
-        until it is no higher than of all of them so: by chance of its rows plain rounding may look better than it is.
-        """
-        flags, rows = fitted.rounding.fitted, np.arange(len(fitted.level))
-
-        def without(gone: Sequence[int]) -> _Tried:
-            left = flags.copy()
-            left[rows[list(gone)], fitted.level[list(gone)]] = False
-            rounding = fitted.rounding.refitted(left)
-            return _Tried("uniform", fitted.level, self._loss_of(fitted.level, rounding), rounding)
-
-        most = float(np.mean(plain.losses))
-        if np.mean(fitted.losses) <= most or not np.isfinite(most):
-            return fitted
-        changed = [int(place) for place in np.flatnonzero(flags[rows, fitted.level])]
-        order = sorted(changed, key=lambda place: float(np.mean(without([place]).losses)))
-        for count in range(1, len(order)):
-            one = without(order[:count])
-            if np.mean(one.losses) <= most:
-                return one
-        return plain
-
-    def _for_loss(self, loss: float, asked: str | None) -> QuantizationPlan:
-        if self._calibration is None:
-            raise FlowGradError(f"loss={loss}: to hold a loss, it must be measured; give the advisor calibration=...")
-        if not loss >= 0:
-            raise FlowGradError(f"loss={loss}: a rise over the calibration loss, 0 or more")
-        scaled = self._scaled.rounding
-        scores = self._scaled.planned_by if asked is None else [asked]
-        found = [self._smallest(score, self._path(score, 0), scaled, loss) for score in scores]
-        if asked is None:
-            everywhere = [scaled.everywhere(bits) for bits in self.levels]
-            found += [self._smallest("uniform", everywhere, one, loss) for one in (self._rounding, scaled)]
-        rises = [relative_rise(one.losses, self._whole_losses) for one in found]
-        found = [one for one, rise in zip(found, rises, strict=True) if rise <= loss]
-        if not found:
-            what = f"{self.levels[0]} bits everywhere" + ("" if self._before is None else " and what was done before")
-            raise FlowGradError(
-                f"loss={loss}: {what} raise the calibration loss by {min(rises):.3g} of it; "
-                "allow more, or give levels with more bits (32 keeps a tensor as it is)"
-            )
-        best = min(found, key=lambda one: (self._rounding.size(one.level), one.score != "uniform"))
-        size = self._kept + self._rounding.size(best.level)
-        fitting = [bits for bits in self.levels if self.uniform_size(bits) <= size]
-        reason = f"the smallest found that raises the calibration loss by {loss:.3g} of it at most"
-        return self._planned(best, max(fitting, default=self.levels[-1]), reason)
-
-    def _smallest(self, score: str, path: Sequence[np.ndarray], rounding: Rounding, loss: float) -> _Tried:
-        """The last on the way from the most bits to the fewest that holds the loss, by halving."""
-        low, high, losses = 0, len(path) - 1, self._loss_of(path[0], rounding)
-        while low < high:
-            middle = (low + high + 1) // 2
-            after = self._loss_of(path[middle], rounding)
-            if highest_rise(after, self._whole_losses) <= loss:
-                low, losses = middle, after
-            else:
-                high = middle - 1
-        return _Tried(score, path[low], losses, rounding)
-
-    def _path(self, score: str, size: int) -> list[np.ndarray]:
-        return self._scaled.rounding.path(self._scaled.of(score), float(size - self._kept))
-
-    def _loss_of(self, level: np.ndarray, rounding: Rounding) -> np.ndarray:
-        """Losses of an allocation; without a calibration there are none."""
-        if self._calibration is None:
-            return np.array([math.nan])
-        if rounding is self._rounding and len(set(level.tolist())) == 1:
-            return self._uniform(self.levels[level[0]])
-        return self._bench.losses(rounding.values(level))
-
-    def _uniform(self, bits: int) -> np.ndarray:
-        """Losses with these bits everywhere; without a calibration there are none."""
-        if self._calibration is None:
-            return np.array([math.nan])
-        if bits not in self._uniform_losses:
-            level = self._rounding.everywhere(bits)
-            self._uniform_losses[bits] = self._bench.losses(self._rounding.values(level))
-        return self._uniform_losses[bits]
-
-    def _planned(self, one: _Tried, uniform: int, reason: str) -> QuantizationPlan:
-        expected = [
-            expected_rise(one.rounding.change(layer, self.levels[at]), layer.moments.second)
-            for layer, at in zip(self._layers, one.level, strict=True)
-            if layer.moments is not None
-        ]
-        calibrated = self._calibration is not None
-        return QuantizationPlan(
-            one.rounding.plan(one.level),
-            one.score,
-            self._kept + one.rounding.size(one.level),
-            uniform,
-            self.uniform_size(uniform),
-            sum(expected) if expected else math.nan,
-            relative_rise(one.losses, self._losses) if calibrated else math.nan,
-            relative_rise(self._uniform(uniform), self._losses) if calibrated else math.nan,
-            reason,
-        )
 
     def agreement(self, truth: pd.DataFrame | None = None) -> pd.Series:
         """How well each score foretold the damage of quantising one tensor alone: Spearman's rank correlation over
@@ -491,7 +322,7 @@ class QuantizationAdvisor(Subject):
             **{f"size_{b}": float(self.uniform_size(b)) if b in asked else math.nan for b in measures.LEVELS},
             **{f"expected_{b}": math.nan for b in measures.LEVELS},
             "calibrated": float(self._calibration is not None),
-            "calibration_loss": float(np.mean(self._losses)) if calibrated else math.nan,
+            "calibration_loss": float(np.mean(self._allocation.losses)) if calibrated else math.nan,
             **{f"uniform_{b}": math.nan for b in measures.LEVELS},
             **{f"uniform_{b}_high": math.nan for b in measures.LEVELS},
             **{f"mixed_{b}": math.nan for b in measures.LEVELS[1:]},
@@ -501,8 +332,9 @@ class QuantizationAdvisor(Subject):
             frame = self.sensitivity("second_moment")
             scalars |= {f"expected_{b}": float(np.nansum(frame[b])) for b in asked}
         if calibrated:
-            scalars |= {f"uniform_{b}": relative_rise(self._uniform(b), self._losses) for b in asked}
-            scalars |= {f"uniform_{b}_high": highest_rise(self._uniform(b), self._losses) for b in asked}
+            losses, uniform = self._allocation.losses, self._allocation.uniform_losses
+            scalars |= {f"uniform_{b}": relative_rise(uniform(b), losses) for b in asked}
+            scalars |= {f"uniform_{b}_high": highest_rise(uniform(b), losses) for b in asked}
             scalars |= {f"mixed_{b}": self._mixed[b].calibration_rise for b in asked if b in self._mixed}
             found = self.agreement()
             scalars |= {f"{score}_agreement": float(found[score]) for score in measures.AGREEMENTS if score in found}
@@ -522,7 +354,7 @@ class QuantizationAdvisor(Subject):
         table["weight_variance"], table["weight_range"] = signals["variance"], signals["range"]
         table["snr"] = signals["snr"]
         table["is_table"] = [float(layer.weight.is_table) for layer in self._layers]
-        base = abs(float(np.mean(self._losses))) if calibrated else math.nan
+        base = abs(float(np.mean(self._allocation.losses))) if calibrated else math.nan
         for bits in asked:
             if finite and (self._reading.known or calibrated):
                 table[f"sensitivity_{bits}"] = self.sensitivity()[bits]
@@ -563,18 +395,3 @@ def _checked(levels: Sequence[int]) -> tuple[int, ...]:
     if not found:
         raise FlowGradError("levels: give one or more numbers of bits, such as 8, 4, 3, 2")
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class _Tried:
-    """A plan that was tried on the calibration batches."""
-
-    score: str
-    level: np.ndarray
-    losses: np.ndarray
-    rounding: Rounding
-
-    @property
-    def told(self) -> str:
-        fitted = ", some fitted" if any(layer.fitted for layer in self.rounding.plan(self.level)) else ""
-        return f"{self.score}{fitted} {np.mean(self.losses):.4g}"

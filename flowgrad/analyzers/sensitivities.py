@@ -37,22 +37,25 @@ class Sensitivities:
             moments: whether some layer has a second moment; else the Fisher of the calibration stands for it.
         """
         self.rounding, self._make, self._moments = rounding, bench, moments
-        self._known: dict[str, np.ndarray] = {}
-        self._elsewhere: Sensitivities | None = None
-        """What is the same where scales are not fitted."""
+        self._known: dict[tuple[str, int, int, bool], float] = {}
+        """By score, layer, level, and whether it is fitted."""
         self.unavailable: dict[str, str] = {}
+
+    def _refitted(self, fitted: np.ndarray) -> Sensitivities:
+        other = Sensitivities(self.rounding.refitted(fitted), self._make, moments=self._moments)
+        other._known = self._known
+        return other
 
     def with_chosen_scales(self) -> Sensitivities:
         """The same, with rounding errors made up for below `FITTED_BELOW` bits where the layer's inputs are known, and
         else with scales fitted where `best` foretells less damage of that.
         """
-        few = np.array([bits < FITTED_BELOW for bits in self.rounding.levels])
-        fitted = Sensitivities(self.rounding.refitted(few), self._make, moments=self._moments)
-        fitted._elsewhere = self
-        less = fitted.rounding.compensated | (fitted.of(self.best) < self.of(self.best))
-        made = Sensitivities(self.rounding.refitted(less), self._make, moments=self._moments)
-        made._known = {score: np.where(less, fitted.of(score), self.of(score)) for score in self.candidates}
-        return made
+        few = np.broadcast_to([bits < FITTED_BELOW for bits in self.rounding.levels], self.rounding.fitted.shape)
+        fitted = self._refitted(few)
+        chosen = fitted.rounding.compensated.copy()
+        for layer, level in zip(*np.nonzero(few & ~chosen), strict=True):
+            chosen[layer, level] = fitted._at(self.best, layer, level) < self._at(self.best, layer, level)
+        return self._refitted(chosen)
 
     def of(self, score: str) -> np.ndarray:
         """Rise of the loss when one layer alone is rounded, shape (layers, levels); NaN where it is not known.
@@ -63,19 +66,19 @@ class Sensitivities:
         """
         if score not in measures.SCORES:
             raise FlowGradError(f"score={score!r} is unknown{did_you_mean(score, measures.SCORES)}")
+        found = np.zeros(self.rounding.fitted.shape)
+        for layer, level in np.ndindex(found.shape):
+            found[layer, level] = self._at(score, layer, level)
+        return found
+
+    def _at(self, score: str, layer: int, level: int) -> float:
         if score == "combined":
-            foretold, measured = self.of("gauss_newton"), self.of("measured")
+            foretold, measured = self._at("gauss_newton", layer, level), self._at("measured", layer, level)
             return foretold + measures.MEASURED_PART * (measured - foretold)
-        if score not in self._known:
-            layers, levels = self.rounding.layers, self.rounding.levels
-            found = np.zeros((len(layers), len(levels)))
-            for place in np.ndindex(found.shape):
-                if self._elsewhere is None or self.rounding.fitted[place]:
-                    found[place] = self._rise(score, layers[place[0]], levels[place[1]])
-                else:
-                    found[place] = self._elsewhere.of(score)[place]
-            self._known[score] = found
-        return self._known[score]
+        key = score, int(layer), int(level), bool(self.rounding.fitted[layer, level])
+        if key not in self._known:
+            self._known[key] = self._rise(score, self.rounding.layers[layer], self.rounding.levels[level])
+        return self._known[key]
 
     @property
     def best(self) -> str:
@@ -99,7 +102,9 @@ class Sensitivities:
             return ["second_moment"]
         found = [score for score in measures.SCORES if score != "second_moment" or self._moments]
         try:
-            self.of("gauss_newton")
+            for layer, level in np.ndindex(self.rounding.fitted.shape):
+                if self._at("gauss_newton", layer, level):  # one that was computed: without change it is 0
+                    break
         except FlowGradError as error:
             self.unavailable["gauss_newton"] = str(error)
             found = [score for score in found if score not in ("gauss_newton", "combined")]

@@ -449,7 +449,7 @@ def test_what_plan_again_cannot_do(tracker):
 
 
 def test_without_8_bits_among_the_levels_plans_are_fitted_too(tracker):
-    calibration = Calibration.of_pairs(pairs(), CRITERION)
+    calibration = Calibration.of_pairs(pairs(0), CRITERION)  # the rows of the training, where all rounding hurts
     whole = QuantizationAdvisor(tracker, calibration=calibration, fitted=True).uniform_plan(2)
     advisor = QuantizationAdvisor(tracker, calibration=calibration, levels=(2,))
     plan = advisor.mixed_precision_plan(bits=2)
@@ -484,7 +484,7 @@ def test_inputs_are_seen_of_what_was_compiled(tracker):
     model.load_state_dict(tracker.model.state_dict())
     model[0] = torch.compile(model[0], backend="eager")
     advisor = QuantizationAdvisor(model, calibration=Calibration.of_pairs(pairs(), CRITERION), fitted=True)
-    assert np.isfinite(advisor._losses).all()  # it has run without hooks
+    assert np.isfinite(advisor._allocation.losses).all()  # it has run without hooks
     assert all(layer.rounded is not None for layer in advisor.uniform_plan(3).layers)
 
 
@@ -493,7 +493,7 @@ def test_where_fitted_tensors_are_unlucky_some_are_rounded_to_the_nearest_again(
     calibration = Calibration.of_pairs(pairs(), CRITERION)
     advisor = QuantizationAdvisor(tracker, calibration=calibration)
     advisor.mixed_precision_plan(bits=4)  # all that is foretold is known
-    fitted = advisor._scaled.rounding
+    fitted = advisor._allocation._scaled.rounding
     losses = advisor._bench.losses
 
     def unlucky(changed=None):
