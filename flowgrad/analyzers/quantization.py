@@ -82,7 +82,7 @@ class QuantizationAdvisor(Subject):
             scales: `channel`: one an output of a layer; `tensor`: one a tensor. Tables have one a row either way.
             fitted: fit scales instead of taking the largest weight, and, of layers whose inputs the calibration shows
                 (`nn.Linear`, convolutions), make up for rounding errors (`flowgrad.analyzers.compensation`); else by
-                least squares. Much closer below 8 bits, and never by torchao. None: in mixed plans with a calibration,
+                least squares. Much closer below 8 bits. None: in mixed plans with a calibration,
                 below 8 bits, of layers whose inputs are known, and of others as less damage is foretold of it; not in
                 uniform ones.
             after: a plan that is applied before, such as a pruning plan: bits are shared out for what it leaves.

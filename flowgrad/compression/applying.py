@@ -63,9 +63,9 @@ def apply_recipe(
         model: the one that the plans were made of, or one of the same shapes.
         recipe: a recipe, one plan, or the path of a recipe's file.
         backend: `torchao` quantises `nn.Linear` and `nn.Embedding` in 8 or 4 bits by torchao (extra `compress`), which
-            stores a byte a weight either way, and at 4 bits has one value more on a side; all else is rounded in value
-            and stored as before (fake quantisation). `fake` does that with all. `auto`: `torchao` where it is
-            installed. `layers` says which. Codes side by side are what `write_packed` writes.
+            stores a byte a weight either way; all else is rounded in value and stored as before (fake quantisation).
+            `fake` does that with all. `auto`: `torchao` where it is installed. `layers` says which. Codes side by side
+            are what `write_packed` writes.
         keep_masks: leave pruned weights under `torch.nn.utils.prune`'s masks instead of making them plain zeros. Not
             with a plan that quantises.
         inplace: change the model itself, not a copy.
@@ -266,7 +266,7 @@ def _by_torchao(holders: list[tuple[nn.Module, str]], layer: LayerBits) -> bool:
 def _quantize(model: nn.Module, layer: LayerBits, by_torchao: bool) -> str:
     parameter, holders = _holders(model, layer.name)
     if by_torchao and _by_torchao(holders, layer):
-        return quantize_by_torchao(holders[0][0], layer.bits)
+        return quantize_by_torchao(holders[0][0], layer, quantized(parameter, layer))
     set_values(parameter, quantized(parameter, layer).values())
     return FAKE if layer.rounded is None else COMPENSATED
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from torch import nn
 
 from flowgrad.compression.plans import LayerBits
+from flowgrad.measures.quantization import Quantized
 
 BITS = (8, 4)
 
@@ -27,28 +30,41 @@ def torchao_installed(*, must: bool) -> bool:
 
 
 def torchao_can(module: nn.Module, own: str, layer: LayerBits) -> bool:
-    """Whether it takes this layer: a plain `nn.Linear` or `nn.Embedding`, a scale an output or row that is not
-    fitted, 8 or 4 bits, and more than one column: of tables such as biases it fails at a scale a row.
+    """Whether it takes this layer: a plain `nn.Linear` or `nn.Embedding`, a scale an output or row, 8 or 4 bits, and
+    more than one column: of tables such as biases it fails at a scale a row.
 
     Of subclasses it is not known what else they do with their weight (`nn.MultiheadAttention` reads that of its output
     layer itself).
     """
     plain = type(module) in (nn.Linear, nn.Embedding) and own == "weight"
-    return plain and layer.axis == 0 and not layer.fitted and layer.bits in BITS and layer.shape[1] > 1
+    return plain and layer.axis == 0 and layer.bits in BITS and layer.shape[1] > 1
 
 
-def quantize_by_torchao(module: nn.Module, bits: int) -> str:
-    """Quantise a layer in place, and say how."""
-    import torch
-    from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, MappingType, PerAxis, quantize_
+def quantize_by_torchao(module: nn.Module, layer: LayerBits, to: Quantized) -> str:
+    """Quantise a layer in place, and say how.
 
-    if bits == 8 and isinstance(module, nn.Linear):
+    Args:
+        module: the layer.
+        layer: its bits.
+        to: what its weights are rounded to. Of `nn.Linear` in 8 bits torchao rounds to its own nearest.
+    """
+    from torchao.quantization import Int8WeightOnlyConfig, IntxUnpackedToInt8Tensor, quantize_
+
+    if layer.bits == 8 and isinstance(module, nn.Linear):
         quantize_(module, Int8WeightOnlyConfig(), filter_fn=lambda one, _: one is module)
         return "torchao Int8WeightOnlyConfig"
-    config = IntxWeightOnlyConfig(
-        weight_dtype=getattr(torch, f"int{bits}"),
-        granularity=PerAxis(0),
-        mapping_type=MappingType.SYMMETRIC_NO_CLIPPING_ERR,
+    assert isinstance(module, nn.Linear | nn.Embedding)
+    weight = module.weight
+    scales = torch.from_numpy(to.scales.astype(np.float32) * np.float32(to.top))[:, None].to(weight)
+    codes = torch.from_numpy(to.codes).to(weight.device)
+    stored = IntxUnpackedToInt8Tensor(
+        codes,
+        scales,
+        torch.zeros_like(scales, dtype=torch.int8),
+        getattr(torch, f"int{layer.bits}"),
+        (1, codes.shape[1]),
+        weight.dtype,
+        None,
     )
-    quantize_(module, config, filter_fn=lambda one, _: one is module)
-    return f"torchao IntxWeightOnlyConfig, int{bits}, a byte a weight"
+    module.weight = nn.Parameter(stored, requires_grad=False)
+    return f"torchao IntxUnpackedToInt8Tensor, int{layer.bits}, a byte a weight"

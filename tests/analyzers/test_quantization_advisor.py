@@ -381,7 +381,7 @@ def test_rounding_errors_are_made_up_for_in_the_plan_and_in_what_it_does(tracker
     assert all(layer.fitted and layer.rounded is not None for layer in fitted.layers)
     read = Recipe.from_yaml(Recipe.of(fitted).to_yaml()).quantization
     assert read.layers == fitted.layers
-    done = apply_recipe(tracker.model, read)
+    done = apply_recipe(tracker.model, read, backend="fake")
     assert done.layers["how"].str.contains("the recipe's own numbers").all()
     before, after = mean_loss(tracker.model), mean_loss(done.model)
     assert fitted.calibration_rise == pytest.approx((after - before) / before, rel=1e-3, abs=1e-6)
