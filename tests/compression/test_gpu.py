@@ -59,3 +59,12 @@ def test_the_inputs_seen_are_those_of_a_cpu():
     for name, moments in same.items():
         most = abs(moments.inputs).max()
         assert there[name].inputs == pytest.approx(moments.inputs, rel=1e-3, abs=1e-3 * most)
+
+
+def test_torchao_computes_with_the_plans_numbers_there():
+    pytest.importorskip("torchao")
+    model, optimizer, calibration = trained("cuda")
+    plan = QuantizationAdvisor(model, optimizer, calibration=calibration, fitted=True).uniform_plan(4)
+    done, fake = (apply_recipe(model, plan, backend=backend) for backend in ("torchao", "fake"))
+    assert done.layers["how"].str.startswith("torchao IntxUnpackedToInt8Tensor").sum() == 2
+    assert losses(done.model, calibration) == pytest.approx(losses(fake.model, calibration), rel=1e-3)
