@@ -68,7 +68,8 @@ TORCH = {
         for name in ("activations", "history", "look", "losses", "network", "parameters", "readings", "tracker")
     ),
     *(f"trackers/distillation/{name}.py" for name in ("comparison", "layers", "motion", "probe", "tracker")),
-    *(f"analyzers/{name}.py" for name in ("calibration", "pruning_units", "reading", "saliency", "second_moment")),
+    *(f"analyzers/{name}.py" for name in ("calibration", "compensation", "layer_inputs", "pruning_units")),
+    *(f"analyzers/{name}.py" for name in ("reading", "saliency", "second_moment")),
     *(f"compression/{name}.py" for name in ("applying", "measuring", "storage", "torchao_layers", "weights")),
 }
 XGBOOST = {"analyzers/scores.py", "trackers/boosting/xgboost_callback.py"}
