@@ -20,6 +20,38 @@ class Measure:
     """One sentence: what it is, and what it is not."""
     per_row: bool = False
     """True for a column of the row table (usable in a rule's `rows` condition), False for a scalar."""
+    on_evaluation: bool = False
+    """True where the figure rests on an evaluation: findings that use it say which metric was judged, and which way."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a tracker saw, and what it could not see."""
+
+    seen: Mapping[str, float] = field(default_factory=dict)
+    """Name -> count of what was seen: `steps`, `lookups`, `looks`, `validations`, ..."""
+    unseen: Mapping[str, str] = field(default_factory=dict)
+    """Name -> why it was not seen, and how it can be: `validation_loss`, `sampling_correction`, ..."""
+    blind: str = ""
+    """Why no verdict can rest on what was seen; empty where the tracker could have seen a fault."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The evaluation that verdicts rest on."""
+
+    metric: str
+    """Name of the metric, e.g. `ndcg@10`."""
+    direction: str
+    """`higher` or `lower` is better; `unknown` where nobody told."""
+    on: str = ""
+    """Name of the evaluated set, e.g. `valid`."""
+    model: str = ""
+    """Which model is judged: `last_iteration`, or the `best_iteration` that early stopping keeps."""
+
+    def __str__(self) -> str:
+        way = f" ({self.direction} is better)" if self.direction != "unknown" else " (of unknown direction)"
+        return f"{self.metric}{way}{f' on {self.on}' if self.on else ''}"
 
 
 @dataclass(frozen=True)
@@ -36,3 +68,10 @@ class Measurements:
     """`rows`: one line per table row, indexed by row id, one column per `per_row` measure (NaN: not known)."""
     step: int = 0
     """Optimizer steps seen."""
+    coverage: Coverage = field(default_factory=Coverage)
+    """What was seen, and what could not be."""
+    judged: Judged | None = None
+    """The evaluation that figures marked `on_evaluation` rest on; None where there is none."""
+    framework: str = ""
+    """Library that trains: `torch`, `xgboost`, `lightgbm`, `catboost`; empty where there is none. Fixes are told in its
+    words."""

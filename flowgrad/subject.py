@@ -45,9 +45,12 @@ class Subject(ABC):
         return {**measured.scalars, **self.rule_book.shares(measured)}
 
     def to_report(self) -> Report:
-        """The findings as a `Report`. Fixes name config paths; without a config there are no former values."""
-        models = [causal_model(f, fix_without_config(f)) for f in self.findings()]
-        return build_report(self.measurements(), models)
+        """The findings as a `Report`. Without a config, a fix is told in the words of the library that trains; one that
+        a rule tells by config paths alone names them, and has no former values.
+        """
+        measured = self.measurements()
+        models = [causal_model(f, fix_without_config(f)) for f in self.rule_book.evaluate(measured)]
+        return build_report(measured, models, book=self.rule_book)
 
     def report(self) -> str:
         """The report as plain text."""

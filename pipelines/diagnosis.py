@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -102,8 +102,8 @@ def run_report(
             )
             for f in found
         ]
-        measured = Measurements(seen.kind, seen.subject, {**seen.scalars, **book.shares(seen)}, seen.tables, seen.step)
-        reports.append(with_validations(build_report(measured, models), validations))
+        measured = replace(seen, scalars={**seen.scalars, **book.shares(seen)})
+        reports.append(with_validations(build_report(measured, models, book=book), validations))
     return RunReport(tuple(reports), identity)
 
 

@@ -4,14 +4,24 @@ from flowgrad.report.build import build_report, causal_model, fix_without_config
 from flowgrad.report.claims import Claim, ClaimsReport
 from flowgrad.report.overrides import override_text
 from flowgrad.report.report import (
+    FINDINGS,
+    HEALTHY,
+    NOT_OBSERVED,
     CausalModel,
+    CoverageReport,
+    Evaluation,
     Metric,
+    OpenCause,
     Override,
+    PlainChange,
     Report,
     RowList,
     RowRecord,
     RunIdentity,
     RunReport,
+    Seen,
+    Unjudged,
+    Unseen,
     Validation,
 )
 from flowgrad.report.schema import validate
@@ -20,17 +30,27 @@ from flowgrad.report.text import to_text
 from flowgrad.report.xml import from_xml, read, to_xml, write
 
 __all__ = [
+    "FINDINGS",
+    "HEALTHY",
+    "NOT_OBSERVED",
     "AnyReport",
     "CausalModel",
     "Claim",
     "ClaimsReport",
+    "CoverageReport",
+    "Evaluation",
     "Metric",
+    "OpenCause",
     "Override",
+    "PlainChange",
     "Report",
     "RowList",
     "RowRecord",
     "RunIdentity",
     "RunReport",
+    "Seen",
+    "Unjudged",
+    "Unseen",
     "Validation",
     "build_report",
     "causal_model",

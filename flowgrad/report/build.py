@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from flowgrad.measurements import Measurements
 from flowgrad.measures import VOCABULARY
 from flowgrad.report.overrides import override_text
 from flowgrad.report.report import (
     CausalModel,
+    CoverageReport,
+    Evaluation,
     Metric,
+    OpenCause,
     Override,
+    PlainChange,
     Report,
     RowList,
     RowRecord,
     RunIdentity,
+    Seen,
+    Unjudged,
+    Unseen,
     Validation,
 )
 from flowgrad.rules.rule import Finding
+
+if TYPE_CHECKING:
+    from flowgrad.rules import RuleBook
 
 
 def causal_model(
@@ -29,7 +40,8 @@ def causal_model(
 
     Args:
         finding: what a rule found.
-        overrides: its fix, from `prescription` or `fix_without_config`; the finding's own `fix` is not looked at.
+        overrides: its fix where a config is at hand, from `prescription`, or `fix_without_config`; the finding's own
+            `fix` is not looked at.
         table: file beside the report that holds all rows the finding names; empty where there is none.
         deferred: why the fix is not part of the prescription, where it is not.
         shown: how many of those rows the report itself lists, from the first (worst) on.
@@ -52,6 +64,9 @@ def causal_model(
         evidence=finding.evidence,
         rows=_row_list(finding, table, shown),
         fix=tuple(overrides),
+        plain=tuple(PlainChange(framework, text) for framework, text in finding.plain.items()),
+        candidates=tuple(OpenCause(one.cause, one.check) for one in finding.candidates),
+        judged=None if finding.judged is None else Evaluation(**asdict(finding.judged)),
         deferred=deferred,
         rule_sha256=finding.rule_sha256,
     )
@@ -63,17 +78,52 @@ def _row_list(finding: Finding, table: str, shown: int) -> RowList | None:
     head = finding.rows.head(shown)
     names = [str(name) for name in head.columns]
     lines = zip(head.index.tolist(), head.to_numpy(dtype=float).tolist(), strict=True)
-    records = tuple(RowRecord(row, dict(zip(names, values, strict=True))) for row, values in lines)
+    # What is not known of a row is left out.
+    records = tuple(
+        RowRecord(row, {n: v for n, v in zip(names, values, strict=True) if not math.isnan(v)}) for row, values in lines
+    )
     return RowList(len(finding.rows), records, table)
 
 
-def build_report(measurements: Measurements, findings: Sequence[CausalModel], run: RunIdentity | None = None) -> Report:
-    """The report on one subject: every scalar measured, in its order, and the findings in theirs."""
+def build_report(
+    measurements: Measurements,
+    findings: Sequence[CausalModel],
+    run: RunIdentity | None = None,
+    book: RuleBook | None = None,
+) -> Report:
+    """The report on one subject: every scalar that is known, in its order, the findings in theirs, and the coverage.
+
+    Args:
+        measurements: what was measured.
+        findings: what was found.
+        run: which training it was.
+        book: the rules that judged: what could not be judged is told, and nothing is called healthy where no rule could
+            be. None: that is not told.
+    """
     units = {measure.name: measure.unit for measure in VOCABULARY.get(measurements.kind, ())}
+    scalars = {name: float(value) for name, value in measurements.scalars.items()}
     metrics = tuple(
-        Metric(name, float(value), units.get(name, _unit_by_name(name))) for name, value in measurements.scalars.items()
+        Metric(name, value, units.get(name, _unit_by_name(name)))
+        for name, value in scalars.items()
+        if not math.isnan(value)
     )
-    return Report(measurements.kind, measurements.subject, run, metrics, tuple(findings))
+    unknown = [name for name, value in scalars.items() if math.isnan(value)]
+    coverage = _coverage(measurements, unknown, book)
+    return Report(measurements.kind, measurements.subject, run, metrics, tuple(findings), coverage)
+
+
+def _coverage(measurements: Measurements, unknown: Sequence[str], book: RuleBook | None) -> CoverageReport:
+    told = measurements.coverage
+    blind, unjudged = told.blind, {} if book is None else book.unjudged(measurements)
+    if not blind and book is not None and not book.judges(measurements):
+        blind = "no rule could be judged: every figure that one needs is unknown"
+    return CoverageReport(
+        seen=tuple(Seen(name, float(value)) for name, value in told.seen.items()),
+        unseen=tuple(Unseen(name, because) for name, because in told.unseen.items()),
+        unjudged=tuple(Unjudged(rule, because) for rule, because in unjudged.items()),
+        unknown=" ".join(unknown),
+        blind=blind,
+    )
 
 
 def _unit_by_name(name: str) -> str:
@@ -82,13 +132,14 @@ def _unit_by_name(name: str) -> str:
 
 
 def fix_without_config(finding: Finding) -> tuple[Override, ...]:
-    """A finding's fix for users whose config is not at hand: `set` and `copy` give values, `scale` a factor.
+    """A finding's fix for users whose config is not at hand, where the rule does not tell it in plain words: `set` and
+    `copy` give values, `scale` a factor.
 
     `copy` reads `finding.measured`; a value that is missing there or not finite leaves the override without a value:
     the path is right, the new value is not known. A finding without a fix gives no override.
     """
     fix = finding.fix
-    if fix is None:
+    if fix is None or finding.plain:
         return ()
     return (
         *(Override(path, value=override_text(value)) for path, value in fix.set.items()),

@@ -34,18 +34,22 @@ def clean(text: str) -> str:
     return _NOT_XML.sub("\ufffd", str(text))
 
 
-def spell(value: float) -> str:
-    """A number as xs:double spells it; `repr` otherwise, so that it reads back to the last bit.
+DIGITS = 6
+"""Significant digits of a number in a report: more than any figure here is known to."""
 
-    >>> spell(0.1), spell(float("-inf")), spell(float("nan"))
-    ('0.1', '-INF', 'NaN')
+
+def spell(value: float) -> str:
+    """A number as xs:double spells it, rounded to `DIGITS` significant digits.
+
+    >>> spell(0.1), spell(2 / 3), spell(float("-inf")), spell(float("nan"))
+    ('0.1', '0.666667', '-INF', 'NaN')
     """
     number = float(value)
     if math.isnan(number):
         return "NaN"
     if math.isinf(number):
         return "INF" if number > 0 else "-INF"
-    return repr(number)
+    return repr(float(f"{number:.{DIGITS}g}"))
 
 
 def _write_text(value: object) -> str:

@@ -14,6 +14,9 @@ from flowgrad.evidence import Confidence
 from flowgrad.report.codec import canonical
 from flowgrad.rules.rule import Evidence
 
+HEALTHY, FINDINGS, NOT_OBSERVED = "HEALTHY", "FINDINGS", "NOT_OBSERVED"
+"""The states of a report."""
+
 
 class Canonical:
     """Equality and hash by canonical form."""
@@ -88,6 +91,74 @@ class Override(Canonical):
 
 
 @dataclass(frozen=True, eq=False)
+class PlainChange(Canonical):
+    """A change in the words of the library that trains, for readers without a config."""
+
+    framework: str
+    """`torch`, `xgboost`, `lightgbm`, `catboost` or `any`."""
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class OpenCause(Canonical):
+    """One of several causes that would look as what was measured does."""
+
+    cause: str
+    check: str
+    """What would tell whether it is this one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation(Canonical):
+    """The evaluation that a verdict rests on."""
+
+    metric: str
+    direction: str
+    """`higher` or `lower` is better, or `unknown`."""
+    on: str = ""
+    """Name of the evaluated set."""
+    model: str = ""
+    """`last_iteration`, or the `best_iteration` that early stopping keeps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen(Canonical):
+    """Something that the tracker saw, and how often."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Unseen(Canonical):
+    """Something that the tracker did not see, why, and how it can be seen."""
+
+    name: str
+    because: str
+
+
+@dataclass(frozen=True, eq=False)
+class Unjudged(Canonical):
+    """A rule that could not be judged, and why."""
+
+    rule: str
+    because: str
+
+
+@dataclass(frozen=True, eq=False)
+class CoverageReport(Canonical):
+    """What a report rests on, and what it cannot tell."""
+
+    seen: tuple[Seen, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
+    unjudged: tuple[Unjudged, ...] = ()
+    unknown: str = ""
+    """Names of the figures that are not known, separated by spaces."""
+    blind: str = ""
+    """Why no verdict can rest on what was seen; empty where the tracker could have seen a fault."""
+
+
+@dataclass(frozen=True, eq=False)
 class Validation(Canonical):
     """The paired test of a finding's fix on seeds that the diagnosis did not see."""
 
@@ -138,12 +209,18 @@ class CausalModel(Canonical):
     evidence: tuple[Evidence, ...] = ()
     rows: RowList | None = None
     fix: tuple[Override, ...] = ()
-    """Empty for findings that inform only."""
+    """Empty for findings that inform only, and where no config is at hand."""
     deferred: str = ""
     """Why the fix is not part of this round's prescription; empty where it is, and where no config is at hand."""
     validation: Validation | None = None
     rule_sha256: str = ""
     """`Rule.sha256`: which condition and fix a validation speaks of."""
+    plain: tuple[PlainChange, ...] = ()
+    """The fix in the words of the library that trains."""
+    candidates: tuple[OpenCause, ...] = ()
+    """Causes that fit, where the cause is open; there is no fix then."""
+    judged: Evaluation | None = None
+    """The evaluation that the finding rests on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,11 +233,20 @@ class Report(Canonical):
     run: RunIdentity | None = None
     measurements: tuple[Metric, ...] = ()
     findings: tuple[CausalModel, ...] = ()
+    coverage: CoverageReport | None = None
+    """What the report rests on; None in reports of earlier versions."""
+
+    @property
+    def status(self) -> str:
+        """`FINDINGS` where a rule fired, `NOT_OBSERVED` where none could have, else `HEALTHY`."""
+        if self.findings:
+            return FINDINGS
+        return NOT_OBSERVED if self.coverage is not None and self.coverage.blind else HEALTHY
 
     @property
     def healthy(self) -> bool:
-        """True when no rule fired."""
-        return not self.findings
+        """True where faults could have been seen and no rule fired."""
+        return self.status == HEALTHY
 
 
 @dataclass(frozen=True, eq=False)

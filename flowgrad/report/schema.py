@@ -12,6 +12,7 @@ from lxml import etree
 
 from flowgrad.errors import ReportError
 from flowgrad.report.codec import DOUBLE
+from flowgrad.report.report import FINDINGS, HEALTHY, NOT_OBSERVED
 
 SCHEMA = Path(__file__).with_name("report.xsd")
 
@@ -78,7 +79,21 @@ def examine(data: bytes | str) -> etree._Element | Problem:
 
 
 def _beyond_schema(root: etree._Element) -> Iterator[Problem]:
-    """`anyAttribute` has no type in XSD 1.0, and an attribute cannot be tied to a number of children."""
+    """`anyAttribute` has no type in XSD 1.0, and neither an attribute nor a text can be tied to what else is there."""
+    for status in root.iter("status"):
+        report = status.getparent()
+        findings = 0 if report is None else len(report.findall("causal_model"))
+        coverage = None if report is None else report.find("coverage")
+        blind = coverage is not None and bool(coverage.get("blind"))
+        right = FINDINGS if findings else NOT_OBSERVED if blind else HEALTHY
+        if status.text != right:
+            told = f"{findings} causal_model elements and {'a' if blind else 'no'} coverage/@blind make it {right}"
+            yield _problem(status.sourceline, f"Element 'status': it is {status.text}, but {told}.")
+    for model in root.iter("causal_model"):
+        if model.find("candidates") is not None and model.find("fix") is not None:
+            yield _problem(
+                model.sourceline, "Element 'causal_model': it has candidates, so its cause is open, and a fix."
+            )
     for rows in root.iter("rows"):
         shown, held, count = int(rows.get("shown", "")), len(rows), int(rows.get("count", ""))
         if shown != held:

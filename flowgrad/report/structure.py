@@ -12,13 +12,20 @@ from flowgrad.evidence import Confidence
 from flowgrad.report.claims import Claim, ClaimsReport
 from flowgrad.report.report import (
     CausalModel,
+    CoverageReport,
+    Evaluation,
     Metric,
+    OpenCause,
     Override,
+    PlainChange,
     Report,
     RowList,
     RowRecord,
     RunIdentity,
     RunReport,
+    Seen,
+    Unjudged,
+    Unseen,
     Validation,
 )
 from flowgrad.rules.rule import Evidence
@@ -101,8 +108,21 @@ CAUSAL_MODEL = Shape(
             "rows",
             Shape(RowList, "rows", (Many("shown", Shape(RowRecord, "row", (Attributes("values"),)), count="shown"),)),
         ),
+        Many("candidates", Shape(OpenCause, "candidate", (Text("check"),)), wrapper="candidates"),
         Many("fix", Shape(Override, "override"), wrapper="fix"),
+        Many("plain", Shape(PlainChange, "plain", content="text"), wrapper="fix"),
+        One("judged", Shape(Evaluation, "judged")),
         One("validation", Shape(Validation, "validation")),
+    ),
+)
+
+COVERAGE = Shape(
+    CoverageReport,
+    "coverage",
+    (
+        Many("seen", Shape(Seen, "seen")),
+        Many("unseen", Shape(Unseen, "unseen")),
+        Many("unjudged", Shape(Unjudged, "unjudged")),
     ),
 )
 
@@ -111,6 +131,7 @@ REPORT = Shape(
     "",
     (
         One("run", RUN),
+        One("coverage", COVERAGE),
         Many("measurements", Shape(Metric, "metric"), wrapper="measurements"),
         Many("findings", CAUSAL_MODEL),
     ),

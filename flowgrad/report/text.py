@@ -6,7 +6,20 @@ import textwrap
 
 from flowgrad.evidence import Confidence
 from flowgrad.report.codec import clean
-from flowgrad.report.report import CausalModel, Metric, Override, Report, RowList, RunIdentity, RunReport, Validation
+from flowgrad.report.report import (
+    NOT_OBSERVED,
+    CausalModel,
+    CoverageReport,
+    Evaluation,
+    Metric,
+    Override,
+    PlainChange,
+    Report,
+    RowList,
+    RunIdentity,
+    RunReport,
+    Validation,
+)
 from flowgrad.rules.rule import SEVERITIES
 
 WIDTH = 100
@@ -18,7 +31,7 @@ _LABEL = 18
 def to_text(report: Report | RunReport) -> str:
     """What was found, worst first (severity, then confidence), then what was measured. Lines of about 100 characters.
 
-    Figures are rounded to six digits; the XML holds them whole. Control characters are replaced, so that a report
+    Figures are rounded to six digits. Control characters are replaced, so that a report
     from elsewhere cannot steer a terminal.
     """
     if isinstance(report, Report):
@@ -34,11 +47,27 @@ def _report(report: Report) -> str:
     lines.append("")
     for finding in sorted(report.findings, key=_badness):
         lines += [*_finding(finding), ""]
-    if report.healthy:
+    if report.status == NOT_OBSERVED:
+        lines += ["Not observed: no verdict can rest on what was seen.", ""]
+    elif report.healthy:
         lines += ["No findings.", ""]
+    if report.coverage is not None:
+        lines += [*_coverage(report.coverage), ""]
     if report.measurements:
         lines += ["Measurements", *_measurements(report.measurements), ""]
     return "\n".join(lines)
+
+
+def _coverage(coverage: CoverageReport) -> list[str]:
+    """What the report rests on, and what it cannot tell."""
+    parts = [
+        ("Blind", coverage.blind),
+        ("Seen", ", ".join(f"{one.name} {_figure(one.value)}" for one in coverage.seen)),
+        *(("Not seen", f"{one.name}: {one.because}") for one in coverage.unseen),
+        ("Not judged", "; ".join(f"{one.rule} ({one.because})" for one in coverage.unjudged)),
+    ]
+    lines = [line for label, text in parts if text for line in _labelled(label, text)]
+    return ["Coverage", *(lines or ["  nothing is known of what was seen"])]
 
 
 def _run(run: RunIdentity) -> str:
@@ -64,7 +93,10 @@ def _finding(finding: CausalModel) -> list[str]:
         ("Expected effect", finding.expected_effect),
         ("Risk", finding.risk),
         ("Confidence", _confidence(finding.confidence)),
+        *((f"Candidate {n}", f"{one.cause}: {one.check}") for n, one in enumerate(finding.candidates, start=1)),
         *(("Fix", _override(override)) for override in finding.fix),
+        *(("Change", _plain(change, len(finding.plain))) for change in finding.plain),
+        ("Judged by", _evaluation(finding.judged)),
         ("Deferred", finding.deferred),
         ("Rows", _rows(finding.rows)),
         ("Validation", _validation(finding.validation)),
@@ -91,6 +123,18 @@ def _confidence(confidence: Confidence) -> str:
     if confidence.refuted:
         basis += f", {confidence.refuted} refuted"
     return f"{confidence.value:.2f} ({basis}, 95% interval {confidence.low:.2f} to {confidence.high:.2f})"
+
+
+def _plain(change: PlainChange, of: int) -> str:
+    """The library is named where there are several."""
+    return f"{change.framework}: {change.text}" if of > 1 else change.text
+
+
+def _evaluation(judged: Evaluation | None) -> str:
+    if judged is None:
+        return ""
+    told = [judged.metric, f"{judged.direction} is better" if judged.direction != "unknown" else "of unknown direction"]
+    return ", ".join([*told, *([f"on {judged.on}"] if judged.on else []), *([judged.model] if judged.model else [])])
 
 
 def _override(override: Override) -> str:

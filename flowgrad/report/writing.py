@@ -48,8 +48,9 @@ def _report(report: Report) -> etree._Element:
         raise ReportError(f"kind={report.kind!r} cannot be part of an element name") from error
     _fill(element, REPORT, report)
     element.set("schema_version", SCHEMA_VERSION)
-    if report.healthy:
-        etree.SubElement(element, "status").text = "HEALTHY"
+    status = etree.Element("status")
+    status.text = report.status
+    element.insert(len(element) - len(report.findings), status)
     return element
 
 
@@ -78,9 +79,14 @@ def _fill(element: etree._Element, shape: Shape, value: Any) -> None:
             case Many(_, inner_shape, wrapper, count):
                 if count:
                     element.set(count, str(len(field)))
-                inner = etree.SubElement(element, wrapper) if wrapper and field else element
+                inner = _wrapper(element, wrapper) if wrapper and field else element
                 for item in field:
                     _fill(etree.SubElement(inner, inner_shape.tag), inner_shape, item)
+
+
+def _wrapper(element: etree._Element, tag: str) -> etree._Element:
+    """The element that holds items: the last one, where it has this name already (two fields share it)."""
+    return element[-1] if len(element) and element[-1].tag == tag else etree.SubElement(element, tag)
 
 
 def _left_out(shape: Shape, value: Any) -> set[str]:

@@ -55,6 +55,11 @@ class Condition:
         """Whether the condition is true of `values`. A missing name is unknown, as NaN is."""
         return bool(_evaluate(self._tree, self._columns(values)).true)
 
+    def truth(self, values: Mapping[str, float]) -> bool | None:
+        """Whether the condition is true or false of `values`; None where that is unknown."""
+        true, false = _evaluate(self._tree, self._columns(values))
+        return True if true else False if false else None
+
     def select(self, columns: Mapping[str, ArrayLike]) -> BoolArray:
         """Where the condition is true, in the common broadcast shape of all `columns` given (rows and scalars)."""
         shape = np.broadcast_shapes(*(np.shape(column) for column in columns.values()))

@@ -12,6 +12,8 @@ from flowgrad.rules.expression import UnknownNameError
 from flowgrad.rules.suggestion import did_you_mean
 
 _TRIALS = (0.5, math.nan, math.inf)
+JUDGED = "judged"
+"""The one field that is text: which metric was judged, and which way."""
 
 
 def check_premise(text: str, known: Collection[str]) -> None:
@@ -29,14 +31,22 @@ def check_premise(text: str, known: Collection[str]) -> None:
     except ValueError as error:
         raise RuleError(f"is no format string: {error} (write {{{{ and }}}} for braces)") from None
     for name, spec, conversion in fields:
-        if name is not None:
+        if name is not None and (name, spec, conversion) != (JUDGED, "", None):
             _check_field(name, spec, conversion, known)
 
 
-def render_premise(text: str, values: Mapping[str, float]) -> str:
-    """`text` with the fields filled in; a name without a value is shown as nan."""
+def render_premise(text: str, values: Mapping[str, float], judged: object = None) -> str:
+    """`text` with the fields filled in; a name without a value is shown as nan.
+
+    Args:
+        text: the premise of a rule.
+        values: figures by name.
+        judged: what stands for `{judged}`; "the validated metric" if None.
+    """
     names = {name for _, name, _, _ in Formatter().parse(text) if name}
-    return text.format_map({name: float(values.get(name, math.nan)) for name in names})
+    fields: dict[str, object] = {name: float(values.get(name, math.nan)) for name in names - {JUDGED}}
+    fields[JUDGED] = "the validated metric" if judged is None else str(judged)
+    return text.format_map(fields)
 
 
 def _check_field(name: str, spec: str, conversion: str | None, known: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flowgrad.evidence import Confidence
+from flowgrad.measurements import Judged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +71,17 @@ class Rule:
     """What the action may cost."""
     fix: Fix | None = None
     """Config overrides; a rule without one informs only."""
+    plain: Mapping[str, str] = field(default_factory=dict)
+    """framework (`torch`, `xgboost`, `lightgbm`, `catboost`, or `any`) -> the fix in the words of that library, a
+    format string as `premise` is. Readers without a config are shown this and no config path."""
+    requires: Condition | None = None
+    """Boolean expression over the subject's scalars that has to hold, beside `condition`, for the cause to be claimed.
+    Where it does not, or is not known, the finding names the `symptom` and its `candidates`, and has no fix."""
+    symptom: str = ""
+    """The finding's name where the cause is open; upper snake case."""
+    candidates: Mapping[str, str] = field(default_factory=dict)
+    """Cause, upper snake case -> the check that would tell. A rule with candidates and without `requires` never claims
+    a cause."""
     reference: str = ""
     """Paper, document or measurement that the threshold comes from."""
     source: str = ""
@@ -86,6 +98,8 @@ class Rule:
             self.share_weight,
             [sorted(fix.set.items()), sorted(fix.scale.items()), sorted(fix.copy.items()), sorted(fix.rows)],
         ]
+        if self.requires is not None:
+            said.append(self.requires.canonical)
         return hashlib.sha256(json.dumps(said, default=str).encode()).hexdigest()[:16]
 
 
@@ -97,6 +111,16 @@ class Evidence:
     value: float
     threshold: float | None = None
     """The number that the condition compares it with, where it does so directly."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of several causes that would look as what was measured does."""
+
+    cause: str
+    """Upper snake case, e.g. `GRADIENTS_NOT_CLEARED`."""
+    check: str
+    """What would tell whether it is this one."""
 
 
 @dataclass(frozen=True)
@@ -123,3 +147,9 @@ class Finding:
     """The scalars that the rule was evaluated on, for `fix.copy`."""
     rule_sha256: str = ""
     """`Rule.sha256`."""
+    plain: Mapping[str, str] = field(default_factory=dict)
+    """framework -> the fix in its words, rendered; of the framework that trains alone, where that is known."""
+    candidates: tuple[Candidate, ...] = ()
+    """Causes that fit; not empty where the cause is open, and then there is no fix."""
+    judged: Judged | None = None
+    """The evaluation that the finding rests on; None where it rests on none."""

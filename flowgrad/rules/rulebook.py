@@ -12,18 +12,23 @@ import numpy as np
 import pandas as pd
 
 from flowgrad.errors import RuleError
+from flowgrad.evidence import posterior
 from flowgrad.ledger import Ledger
 from flowgrad.measurements import Measurements
 from flowgrad.measures import VOCABULARY
 from flowgrad.rules.condition import BoolArray, Condition
 from flowgrad.rules.entries import Entry, read_entries
 from flowgrad.rules.premise import render_premise
-from flowgrad.rules.rule import SEVERITIES, Evidence, Finding, Rule
+from flowgrad.rules.rule import SEVERITIES, Candidate, Evidence, Finding, Rule
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.rules.validation import Vocabulary, validate
 
 SHIPPED = Path(__file__).parents[1] / "conf" / "rules"
 """Folder of the rules that come with the library."""
+OPEN = "Several causes look like this; the figures do not tell which it is. Each candidate names the check that does."
+"""What a finding implies whose cause is open."""
+CHECK, TOLD = "CHECK_CANDIDATES", "You know which of them it is, and what to change."
+"""Its action, and what that brings."""
 
 
 @dataclass(frozen=True)
@@ -132,34 +137,69 @@ class RuleBook(Mapping[str, Rule]):
         fired.sort(key=lambda rule: -SEVERITIES.index(rule.severity))
         return tuple(_finding(rule, measurements, measured, self.ledger) for rule in fired)
 
+    def unjudged(self, measurements: Measurements) -> dict[str, str]:
+        """Rule id -> why the rule neither fired nor was found not to: the figures that are not known."""
+        measured = {name: float(value) for name, value in measurements.scalars.items()} | self.shares(measurements)
+        found = {}
+        for rule in self._on(measurements):
+            if rule.condition.truth(measured) is None:
+                unknown = [name for name in rule.condition.names if math.isnan(measured.get(name, math.nan))]
+                verb = "is" if len(unknown) == 1 else "are"
+                found[rule.id] = f"{', '.join(unknown)} {verb} not known"
+        return found
+
+    def judges(self, measurements: Measurements) -> bool:
+        """Whether some rule on this kind of subject could be judged."""
+        return len(self.unjudged(measurements)) < sum(1 for _ in self._on(measurements))
+
     def _on(self, measurements: Measurements) -> Iterator[Rule]:
         return (rule for rule in self.rules.values() if rule.subject == measurements.kind)
 
 
 def _finding(rule: Rule, measurements: Measurements, measured: Mapping[str, float], ledger: Ledger) -> Finding:
-    thresholds = rule.condition.thresholds()
+    claimed = not rule.candidates or (rule.requires is not None and rule.requires.holds(measured))
     rows = None
     if rule.rows is not None and "rows" in measurements.tables:
         rows = _named_rows(rule.rows, measurements)
+    shown = (rule.condition,) if rule.requires is None else (rule.condition, rule.requires)
+    names = dict.fromkeys(name for condition in shown for name in condition.names)
+    thresholds = {name: value for condition in reversed(shown) for name, value in condition.thresholds().items()}
     return Finding(
         rule_id=rule.id,
-        type=rule.type,
+        type=rule.type if claimed or not rule.symptom else rule.symptom,
         severity=rule.severity,
         subject=measurements.subject,
-        premise=render_premise(rule.premise, measured),
-        implies=rule.implies,
-        action=rule.action,
-        expected_effect=rule.expected_effect,
-        confidence=ledger.confidence(rule.id, rule.sha256),
-        risk=rule.risk,
+        premise=render_premise(rule.premise, measured, measurements.judged),
+        implies=rule.implies if claimed or rule.requires is None else OPEN,
+        action=rule.action if claimed or rule.requires is None else CHECK,
+        expected_effect=rule.expected_effect if claimed or rule.requires is None else TOLD,
+        confidence=ledger.confidence(rule.id, rule.sha256) if claimed else posterior(),
+        risk=rule.risk if claimed or rule.requires is None else "",
         evidence=tuple(
-            Evidence(name, measured.get(name, math.nan), thresholds.get(name)) for name in rule.condition.names
+            Evidence(name, measured[name], thresholds.get(name))
+            for name in names
+            if not math.isnan(measured.get(name, math.nan))
         ),
         rows=rows,
-        fix=rule.fix,
+        fix=rule.fix if claimed else None,
         measured=measured,
         rule_sha256=rule.sha256,
+        plain=_plain(rule, measurements, measured) if claimed else {},
+        candidates=() if claimed else tuple(Candidate(cause, check) for cause, check in rule.candidates.items()),
+        judged=measurements.judged if _on_evaluation(names, measurements.kind) else None,
     )
+
+
+def _plain(rule: Rule, measurements: Measurements, measured: Mapping[str, float]) -> dict[str, str]:
+    """The fix in the words of the library that trains, where that is known; else of all that the rule knows."""
+    known = measurements.framework
+    wanted = [name for name in (known, "any") if name in rule.plain][:1] if known else list(rule.plain)
+    return {name: render_premise(rule.plain[name], measured, measurements.judged) for name in wanted}
+
+
+def _on_evaluation(names: Iterable[str], kind: str) -> bool:
+    marked = {measure.name for measure in VOCABULARY.get(kind, ()) if measure.on_evaluation}
+    return any(name in marked for name in names)
 
 
 def _row_table(measurements: Measurements) -> pd.DataFrame:

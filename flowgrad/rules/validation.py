@@ -23,7 +23,9 @@ Vocabulary = Mapping[str, Sequence[Measure]]
 """Subject kind -> everything a rule on that subject may name."""
 
 _KEYS = {field.name: field for field in fields(Rule) if field.name not in ("id", "source")}
-_REQUIRED = [name for name, field in _KEYS.items() if field.default is MISSING]
+_REQUIRED = [name for name, field in _KEYS.items() if field.default is MISSING and field.default_factory is MISSING]
+FRAMEWORKS = ("torch", "xgboost", "lightgbm", "catboost", "any")
+"""Libraries in whose words a fix may be told; `any` is for all others."""
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UPPER_SNAKE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 _T = TypeVar("_T")
@@ -92,6 +94,8 @@ def _check_value(entry: Entry, key: str, value: Any, vocabulary: Vocabulary) -> 
     if key == "fix":
         if not isinstance(value, Mapping):
             raise error(f"fix: must be a mapping of set, scale, copy or rows, got {_shown(value)}")
+    elif key in ("plain", "candidates"):
+        _check_texts(entry, key, value)
     elif not isinstance(value, str):
         raise error(f"{key}: must be text, got {_shown(value)}; put it in quotes")
     elif key in _REQUIRED and not value.strip():
@@ -100,8 +104,33 @@ def _check_value(entry: Entry, key: str, value: Any, vocabulary: Vocabulary) -> 
         raise error(f"subject: nothing measures {value!r}; known: {', '.join(vocabulary)}")
     elif key == "severity" and value not in SEVERITIES:
         raise error(f"severity: must be one of {', '.join(SEVERITIES)}, got {value!r}")
-    elif key in ("type", "action") and not _UPPER_SNAKE.fullmatch(value):
+    elif key in ("type", "action", "symptom") and not _UPPER_SNAKE.fullmatch(value):
         raise error(f"{key}: must be upper snake case such as DECREASE_LEARNING_RATE, got {value!r}")
+
+
+def _check_texts(entry: Entry, key: str, value: Any) -> None:
+    """`plain` maps frameworks to text, `candidates` causes to checks."""
+    error = partial(entry.error, key=key)
+    known = "frameworks" if key == "plain" else "causes"
+    if not isinstance(value, Mapping) or not value:
+        raise error(f"{key}: must be a mapping of {known} to text, got {_shown(value)}")
+    for name, text in value.items():
+        if key == "plain" and name not in FRAMEWORKS:
+            raise error(f"plain: unknown framework {name!r}{did_you_mean(str(name), FRAMEWORKS)}")
+        if key == "candidates" and not (isinstance(name, str) and _UPPER_SNAKE.fullmatch(name)):
+            raise error(f"candidates: a cause must be upper snake case such as GRADIENTS_NOT_CLEARED, got {name!r}")
+        if not isinstance(text, str) or not text.strip():
+            raise error(f"{key}: {name}: must be text, got {_shown(text)}")
+
+
+def _check_open(entry: Entry, content: Mapping[str, Any]) -> None:
+    """What only makes sense where the cause is open."""
+    if "requires" in content and not {"symptom", "candidates"} <= content.keys():
+        raise entry.error("requires: where it does not hold, symptom and candidates are told; give both", "requires")
+    if "candidates" in content and "requires" not in content and "fix" in content:
+        raise entry.error("candidates: a rule with a fix claims its cause; say by `requires` when", "candidates")
+    if "symptom" in content and "requires" not in content:
+        raise entry.error("symptom: it is told where `requires` does not hold, which is missing", "symptom")
 
 
 def _scope(subject: str, measures: Sequence[Measure], contents: Iterable[tuple[Entry, Mapping[str, Any]]]) -> _Scope:
@@ -143,16 +172,26 @@ def _check_rows_are_named(entry: Entry, content: Mapping[str, Any], scope: _Scop
 
 def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
     _check_rows_are_named(entry, content, scope)
+    _check_open(entry, content)
     condition = _named(entry, "condition", scope, lambda: Condition.parse(content["condition"], scope.figures))
     _named(entry, "premise", scope, lambda: check_premise(content["premise"], scope.figures))
+    for text in content.get("plain", {}).values():
+        _named(entry, "plain", scope, lambda text=text: check_premise(text, scope.figures))
+    requires = None
+    if "requires" in content:
+        requires = _named(entry, "requires", scope, lambda: Condition.parse(content["requires"], scope.figures))
     rows = None
     if "rows" in content:
         rows = _named(entry, "rows", scope, lambda: Condition.parse(content["rows"], scope.row_names))
     fix = None
     if "fix" in content:
         fix = _named(entry, "fix", scope, lambda: read_fix(content["fix"], scope.figures))
-    prose = {key: value.strip() for key, value in content.items() if key not in ("condition", "rows", "fix")}
-    return Rule(id=entry.id, condition=condition, rows=rows, fix=fix, source=entry.source, **prose)
+    texts = {key: {n: t.strip() for n, t in content[key].items()} for key in ("plain", "candidates") if key in content}
+    made = ("condition", "rows", "fix", "requires", *texts)
+    prose = {key: value.strip() for key, value in content.items() if key not in made}
+    return Rule(
+        id=entry.id, condition=condition, rows=rows, fix=fix, requires=requires, source=entry.source, **texts, **prose
+    )
 
 
 def _named(entry: Entry, key: str, scope: _Scope, make: Callable[[], _T]) -> _T:

@@ -48,7 +48,7 @@ def test_golden():
     if os.environ.get("FLOWGRAD_GOLDEN"):
         GOLDEN.write_bytes(text)
     assert text == GOLDEN.read_bytes()
-    assert repr(from_xml(text)) == repr(report())
+    assert from_xml(text) == report()
 
 
 def test_text_names_the_layers():

@@ -56,7 +56,7 @@ def test_causal_model(rows):
     assert model.rows.table == "rows.csv"
     assert model.rows.shown == (
         RowRecord(242, {"exposures": 117.0, "coherence": -0.5}),
-        RowRecord(17, {"exposures": 3.0, "coherence": math.nan}),
+        RowRecord(17, {"exposures": 3.0}),
     )
     assert type(model.rows.shown[0].id) is int
 
@@ -74,7 +74,8 @@ def test_build_report(rows):
     scalars = {declared.name: np.float32(0.5), "zombie_share": 0.83, "whatever": math.nan}
     report = build_report(Measurements("embedding", "item_emb", scalars), [causal_model(finding(rows=rows))])
     assert (report.kind, report.layer, report.run, report.healthy) == ("embedding", "item_emb", None, False)
-    assert [metric.unit for metric in report.measurements] == [declared.unit, "share", ""]
+    assert [metric.unit for metric in report.measurements] == [declared.unit, "share"]
+    assert report.coverage.unknown == "whatever"
     assert from_xml(to_xml(report)) == report
 
 

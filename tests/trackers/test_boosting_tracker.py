@@ -277,7 +277,7 @@ def test_declared_measures_are_there_from_the_start():
     text = tracker.to_agent_xml()
     assert text.startswith("<flowgrad_boosting_report ")
     validate(text)
-    assert repr(from_xml(text)) == repr(tracker.to_report())
+    assert from_xml(text) == tracker.to_report()
 
 
 # --- columns ---------------------------------------------------------------------------------------------------------

@@ -649,7 +649,9 @@ def test_a_learning_rate_far_too_high_is_found(seed, by_epoch, batch_size):
         assert "%" in found.premise
         assert found.implies
         assert found.expected_effect
-        assert found.confidence == Ledger.load().confidence(found.rule, found.rule_sha256)
+        known = Ledger.load().confidence(found.rule, found.rule_sha256)
+        assert (found.confidence.trials, found.confidence.confirmed) == (known.trials, known.confirmed)
+        assert found.confidence.value == pytest.approx(known.value, rel=1e-5)
         assert found.rows.count > 100
 
 
