@@ -176,7 +176,7 @@ def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
     condition = _named(entry, "condition", scope, lambda: Condition.parse(content["condition"], scope.figures))
     _named(entry, "premise", scope, lambda: check_premise(content["premise"], scope.figures))
     for text in content.get("plain", {}).values():
-        _named(entry, "plain", scope, lambda text=text: check_premise(text, scope.figures))
+        _named(entry, "plain", scope, partial(check_premise, text, scope.figures))
     requires = None
     if "requires" in content:
         requires = _named(entry, "requires", scope, lambda: Condition.parse(content["requires"], scope.figures))
@@ -186,12 +186,23 @@ def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
     fix = None
     if "fix" in content:
         fix = _named(entry, "fix", scope, lambda: read_fix(content["fix"], scope.figures))
-    texts = {key: {n: t.strip() for n, t in content[key].items()} for key in ("plain", "candidates") if key in content}
-    made = ("condition", "rows", "fix", "requires", *texts)
+    made = ("condition", "rows", "fix", "requires", "plain", "candidates")
     prose = {key: value.strip() for key, value in content.items() if key not in made}
     return Rule(
-        id=entry.id, condition=condition, rows=rows, fix=fix, requires=requires, source=entry.source, **texts, **prose
+        id=entry.id,
+        condition=condition,
+        rows=rows,
+        fix=fix,
+        requires=requires,
+        plain=_stripped(content.get("plain", {})),
+        candidates=_stripped(content.get("candidates", {})),
+        source=entry.source,
+        **prose,
     )
+
+
+def _stripped(texts: Mapping[str, str]) -> dict[str, str]:
+    return {name: text.strip() for name, text in texts.items()}
 
 
 def _named(entry: Entry, key: str, scope: _Scope, make: Callable[[], _T]) -> _T:
