@@ -15,6 +15,8 @@ from flowgrad.report import Override, override_text
 from flowgrad.rules import SEVERITIES, Finding
 from flowgrad.rules.rule import Fix
 
+INEFFECTIVE = "changes nothing: the config holds these values already, which speaks against this cause"
+"""Why a fix is left out that would set what is set."""
 _DIGITS = 12
 """Significant digits of a scaled value: 0.05 * 0.1 shall read 0.005."""
 
@@ -48,8 +50,9 @@ def prescribe(findings: Sequence[Finding], config: DictConfig, *, refuted: bool 
 
     Less severe findings wait for the next round: a learning rate that is too high looks like much else. Where two
     findings set one path to different values, the one with more confidence wins (the more severe, then the earlier,
-    on a tie), and the other's whole fix waits. A fix that would change nothing is none. One that validated runs have
-    refuted (`Confidence.refutes`) is left out, unless `refuted` asks for it.
+    on a tie), and the other's whole fix waits. A fix that would change nothing is none, and `overruled` says that this
+    speaks against its cause. One that validated runs have refuted (`Confidence.refutes`) is left out, unless `refuted`
+    asks for it.
 
     Raises:
         RuleError: a fix names a path that the config lacks, or scales a value that is no number.
@@ -83,6 +86,9 @@ def prescribe(findings: Sequence[Finding], config: DictConfig, *, refuted: bool 
         by_rule[finding.rule_id] = by_rule.get(finding.rule_id, ()) + tuple(
             Override(path, change_text(value), change_text(was[path])) for path, value in change.items()
         )
+    for finding in findings:
+        if finding.fix is not None and finding.rule_id not in by_rule:
+            overruled.setdefault(finding.rule_id, INEFFECTIVE)
     overrides = tuple(f"{path}={change_text(value)}" for path, value in values.items())
     return Prescription(overrides, tuple(by_rule), was, by_rule, overruled)
 

@@ -70,7 +70,7 @@ def test_reports_are_valid_and_carry_their_proof(finished):
     for model in acting:
         proof = model.find("validation")
         line = table[(table["comparison"] == proof.get("comparison")) & (table["test"] == "paired_t")].iloc[0]
-        assert float(proof.get("p_adjusted")) == line["p_adjusted"]
+        assert float(proof.get("p_adjusted")) == pytest.approx(line["p_adjusted"], rel=1e-5)
         assert proof.get("verdict") == line["verdict"]
         changes = [f"{o.get('path')}={o.get('value')}" for o in model.iter("override")]
         assert set(changes) <= set(prescription["rounds"][0]["overrides"])
