@@ -42,6 +42,8 @@ class Found:
     """Or rounds."""
     measures: dict[str, dict[str, float]] = field(default_factory=dict)
     """Subject -> every scalar and share measured on it, by name."""
+    open: frozenset[str] = frozenset()
+    """Rules that named a symptom and its candidates, and left the cause open, wherever they fired."""
     peer: dict[str, Any] = field(default_factory=dict)
     """Diagnoses of the peer by table; empty where the peer did not watch."""
 
@@ -60,5 +62,7 @@ def observe(task: Task, data: Datasets) -> Found:
         prescription=diagnosis.prescription.overrides,
         epochs=len(diagnosis.trained.train_losses),
         measures={seen.subject: {**seen.scalars, **task.book.shares(seen)} for seen, _ in diagnosis.findings},
+        open=frozenset(f.rule_id for f in diagnosis.all_findings if f.candidates)
+        - {f.rule_id for f in diagnosis.all_findings if not f.candidates},
         peer={table: peer.diagnosis() for table, peer in peers.items()},
     )

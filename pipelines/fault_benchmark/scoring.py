@@ -104,9 +104,9 @@ def _own_actions(case: Case, seen: Found, book: RuleBook) -> tuple[int, int, int
 
 
 def _alarms(case: Case, seen: Found, book: RuleBook) -> list[str]:
-    """Findings that carry a fix and are none of the case's."""
-    right = {*case.rules, *case.also}
-    return sorted({rule for rule, _ in seen.named if book[rule].fix is not None and rule not in right})
+    """Findings that carry a fix and are none of the case's; one whose cause is open carries none."""
+    passed = {*case.rules, *case.also, *seen.open}
+    return sorted({rule for rule, _ in seen.named if book[rule].fix is not None and rule not in passed})
 
 
 def _confused(case: Case, seen: Found) -> int:
