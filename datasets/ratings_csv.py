@@ -180,9 +180,9 @@ def _row(record: Record, positions: Mapping[str, int], n_fields: int, decimal: s
         reason = f"{_BAD_LENGTH} ({len(record.fields)} and not {n_fields})"
         return _Dropped(record.line, reason, " | ".join(record.fields))
     text = {role: record.fields[position] for role, position in positions.items()}
-    for role in ("user", "item"):
-        if not text[role].strip():
-            return _Dropped(record.line, f"missing {role} id", "")
+    for role, value in text.items():
+        if not value.strip():
+            return _Dropped(record.line, f"missing {role}{' id' if role in ('user', 'item') else ''}", "")
     rating = finite(text["rating"], decimal) if "rating" in text else 1.0
     if rating is None:
         return _Dropped(record.line, _BAD_RATING, text["rating"])

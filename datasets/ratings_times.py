@@ -176,7 +176,8 @@ class _Column:
         if dated and loose:
             raise FlowGradError(
                 f"{self.where}: timestamps mix {self.counted('dates', dated)} and "
-                f"{self.counted('other numbers', loose)}; set dataset.timestamp_unit to the unit of the numbers (s, ms, us, ns, or mixed), "
+                f"{self.counted('other numbers', loose)}; set dataset.timestamp_unit to the unit of "
+                "the numbers (s, ms, us, ns, or mixed), "
                 f"or dataset.timestamp_format to the form of the dates, such as {_setting('%Y-%m-%d')}"
             )
 

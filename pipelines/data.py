@@ -76,7 +76,7 @@ def load(config: DictConfig) -> Data:
     ratings: Ratings = target(config, "dataset")(**{key: value for key, value in settings.items() if key not in own})
     if not ratings.rated and getattr(target(config, "loss"), "of_ratings", True):
         raise FlowGradError(
-            f"dataset.columns.rating=null leaves no ratings to fit, and loss._target_={config.loss._target_} fits them; "
+            f"dataset.columns.rating=null leaves no ratings, which loss._target_={config.loss._target_} fits; "
             "use experiment=movielens_implicit, or loss=in_batch_softmax training=ranking"
         )
     if settings.split == "leave_one_out":
