@@ -61,8 +61,8 @@ def read_text(file: Path, encoding: str) -> str:
     Raises:
         FlowGradError: the file is missing, unreadable or no text, or the encoding is unknown or another one.
     """
-    data = _read_bytes(file)
     codec = _codec(encoding)
+    data = _read_bytes(file)
     for start, what in _NOT_TEXT.items():
         if data.startswith(start):
             raise FlowGradError(f"{named(file)} is {what}; unpack it, or save it as text with one rating a line")

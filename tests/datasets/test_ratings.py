@@ -184,7 +184,7 @@ def test_leave_one_out_keeps_every_user_and_the_order_in_time(rows):
     assume_somebody_to_hold_out(rows)
     split = leave_one_out(ratings)
     assert set(split.train["user"]) == set(range(ratings.n_users))
-    assert (split.test.groupby("user")["item"].nunique() == 1).all()
+    assert not split.test.drop_duplicates(["user", "item"])["user"].duplicated().any()
     assert set(split.validation["user"]) == set(split.test["user"])
     last = {part: frame.groupby("user")["timestamp"].max() for part, frame in dataclasses.asdict(split).items()}
     for user in split.test["user"]:
@@ -220,9 +220,10 @@ def test_splitting_no_rows_at_all():
 @given(DENSE_ROWS, st.integers(0, 2**32), st.sampled_from([0.1, 0.2, 0.4]), st.sampled_from([0.1, 0.3]))
 def test_random_split_is_a_partition_of_the_asked_sizes(rows, seed, test_share, validation_share):
     ratings = from_rows(rows)
+    n_pairs = len({row[:2] for row in rows})
+    assume(n_pairs >= 8)
     split = random_split(ratings, test_share, validation_share, seed)
     assert_partition(ratings, split)
-    n_pairs = len({row[:2] for row in rows})
     for part, share in ((split.test, test_share), (split.validation, validation_share)):
         assert len(part.drop_duplicates(["user", "item"])) == round(share * n_pairs)
 
