@@ -61,4 +61,4 @@ def resolved(frame: DataFrame, how: str) -> DataFrame:
 
 def pair_codes(frame: DataFrame) -> NDArray[np.int64]:
     """The number of each row's (user, item) pair, in the order in which pairs first occur: 0, 1, 2, ..."""
-    return frame.groupby(["user", "item"], sort=False).ngroup().to_numpy(dtype=np.int64)
+    return np.asarray(frame.groupby(["user", "item"], sort=False).ngroup(), dtype=np.int64)

@@ -120,6 +120,11 @@ def _position(role: str, given: str | int, names: list[str], rows: Sequence[Reco
             f"({numbers}) as dataset.columns.{role}"
         )
     left_out = f", dataset.columns.{role}=null if there is none" if role not in _REQUIRED else ""
+    if rows[0].fields[0].lstrip().startswith(("{", "[")):
+        raise FlowGradError(
+            f"{named(file)} has no column {given!r}, and line {rows[0].line} looks like JSON: "
+            f"{shortened(separator.join(rows[0].fields))}; save it as text with one rating a line"
+        )
     headerless = (
         f"; line {rows[0].line} looks like a rating and not like a header: if there is none, set dataset.header=false "
         f"and number the columns from 0, such as {_by_number(rows[0])}"

@@ -20,10 +20,10 @@ _BYTE_ORDER_MARKS = {
 _NOT_TEXT = {
     b"\x1f\x8b": "compressed by gzip",
     b"PK\x03\x04": "a zip archive or an Excel workbook",
-    b"BZh": "compressed by bzip2",
+    b"BZh91AY&SY": "compressed by bzip2",
     b"\xfd7zXZ": "compressed by xz",
     b"(\xb5/\xfd": "compressed by zstd",
-    b"PAR1": "a Parquet file",
+    b"PAR1\x15": "a Parquet file",
     b"\x89HDF": "an HDF5 file",
 }
 _SEPARATORS = {
@@ -130,8 +130,10 @@ def records(text: str, separator: str, quote: str | None, file: Path) -> Iterato
     delimiter = separator if len(separator) == 1 else _unused(text)
     text = text if len(separator) == 1 else text.replace(separator, delimiter)
     lines = io.StringIO(text, newline="")
-    quoting = csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL
-    reader = csv.reader(lines, delimiter=delimiter, quotechar=quote, quoting=quoting, strict=True)
+    if quote is None:
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter, quotechar=quote, strict=True)
     while True:
         start, offset = reader.line_num + 1, lines.tell()
         try:

@@ -174,6 +174,7 @@ def test_a_decode_error_quotes_line_byte_and_count(tmp_path):
 
 def test_files_that_are_no_text(tmp_path):
     assert "compressed by gzip" in refused(tmp_path, gzip.compress(lines().encode()))
+    assert "looks like JSON" in refused(tmp_path, '{"user": "ann", "item": "x", "rating": 3}\n' * 9)
     assert "Excel" in refused(tmp_path, b"PK\x03\x04" + b"\0" * 30)
 
 
