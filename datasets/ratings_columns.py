@@ -109,7 +109,7 @@ def _position(role: str, given: str | int, names: list[str], rows: Sequence[Reco
             return given
         raise FlowGradError(
             f"{named(file)} has no column number {given}; split by {separator!r} it has {len(names)}, numbered from 0: "
-            f"{_numbered(names)}; set dataset.columns.{role}{_or_separator(rows, separator)}"
+            f"{_numbered(names)}; set {_likely(role, rows, separator)}"
         )
     if names.count(given) == 1:
         return names.index(given)
@@ -133,7 +133,7 @@ def _position(role: str, given: str | int, names: list[str], rows: Sequence[Reco
     )
     raise FlowGradError(
         f"{named(file)} has no column {given!r}{did_you_mean(given, names)}; split by {separator!r} its columns "
-        f"are {_listed(names)}; set dataset.columns.{role}{left_out}{_or_separator(rows, separator)}{headerless}"
+        f"are {_listed(names)}; set {_likely(role, rows, separator)}{left_out}{headerless}"
     )
 
 
@@ -166,10 +166,11 @@ def _is_value(row: Record, position: int) -> bool:
     return finite(text) is not None or finite(text, ",") is not None or is_date(text)
 
 
-def _or_separator(rows: Sequence[Record], separator: str) -> str:
+def _likely(role: str, rows: Sequence[Record], separator: str) -> str:
+    """The settings that may find the column, the likelier first: a row of one field was split by another character."""
     fields = rows[0].fields
     setting = suggested_separator(fields[0], separator) if len(fields) == 1 else ""
-    return f", or {setting}" if setting else ", or dataset.separator"
+    return f"{setting}, or dataset.columns.{role}" if setting else f"dataset.columns.{role} or dataset.separator"
 
 
 def _by_number(row: Record) -> str:

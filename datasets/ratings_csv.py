@@ -1,11 +1,8 @@
 """Ratings from a text file with one rating a line, in any column order and with any ids."""
 
 import logging
-import math
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +13,9 @@ from datasets.ratings import Ratings, encode_ratings
 from datasets.ratings_columns import checked_columns, checked_header, did_you_mean, located
 from datasets.ratings_text import Record, checked_quote, checked_separator, named, read_text, records, shortened
 from datasets.ratings_times import check_times, finite, parsed_times
+from datasets.unreadable_rows import BAD_LENGTH, BAD_RATING, BAD_TIME, BadRow, refuse_or_warn
 from flowgrad.errors import FlowGradError
 
-_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+\s*", re.ASCII)
-_BAD_RATING = "rating is not a finite number"
-_BAD_TIME = "timestamp is neither a finite number nor a date that is known"
-_BAD_LENGTH = "wrong number of fields"
 _LINES_NAMED = 5
 
 _logger = logging.getLogger(__name__)
@@ -35,19 +29,8 @@ class _Row:
     user: str
     item: str
     rating: float
-    time: str
-    """As it stands in the file; empty where there is no timestamp column."""
-
-
-@dataclass(frozen=True)
-class _Dropped:
-    """A row that cannot be used."""
-
-    line: int
-    reason: str
-    """Why, in words that rows of the same kind share."""
-    value: str
-    """What stands there; empty where nothing does."""
+    time: str | int | float
+    """As it stands in the file until it is read; empty where there is no timestamp column."""
 
 
 def load_ratings_csv(
@@ -116,26 +99,20 @@ def load_ratings_csv(
         raise FlowGradError(f"{named(file)} is empty; expected one rating a line, below a header or without one")
     positions, has_header = located(given, has_header, found, mark, file)
     rows, dropped = _parsed(found[1:] if has_header else found, positions, len(found[0].fields), decimal)
-    if "timestamp" in positions:
-        lines = [row.line for row in rows]
-        times = parsed_times([row.time for row in rows], lines, named(file), timestamp_format, timestamp_unit, decimal)
-        late = [_Dropped(row.line, _BAD_TIME, row.time) for row, time in zip(rows, times, strict=True) if time is None]
-        rows = [row for row, time in zip(rows, times, strict=True) if time is not None]
+    timed = "timestamp" in positions
+    if timed:
+        rows, late = _with_times(rows, named(file), timestamp_format, timestamp_unit, decimal)
         dropped = sorted([*dropped, *late], key=lambda bad: bad.line)
-        moments = np.array([time for time in times if time is not None])
-    else:
-        moments = np.arange(len(rows))
-    _refuse_bad(file, dropped, len(rows), max_bad_share, decimal)
+    refuse_or_warn(file, dropped, len(rows), max_bad_share, decimal)
     frame = DataFrame(
         {
             "user": np.array([row.user for row in rows], dtype=object),
             "item": np.array([row.item for row in rows], dtype=object),
             "rating": [row.rating for row in rows],
-            "timestamp": moments,
+            "timestamp": np.array([row.time for row in rows]) if timed else np.arange(len(rows)),
             "line": [row.line for row in rows],
         }
     )
-    timed = "timestamp" in positions
     frame = _without_duplicates(file, frame, timed, duplicates)
     return encode_ratings(
         name=file.stem,
@@ -163,81 +140,42 @@ def _check_choices(decimal: str, max_bad_share: float, duplicates: str) -> None:
 
 def _parsed(
     found: Sequence[Record], positions: Mapping[str, int], n_fields: int, decimal: str
-) -> tuple[list[_Row], list[_Dropped]]:
+) -> tuple[list[_Row], list[BadRow]]:
     rows: list[_Row] = []
-    dropped: list[_Dropped] = []
+    dropped: list[BadRow] = []
     for record in found:
         row = _row(record, positions, n_fields, decimal)
         (rows if isinstance(row, _Row) else dropped).append(row)  # type: ignore[arg-type]
     return rows, dropped
 
 
-def _row(record: Record, positions: Mapping[str, int], n_fields: int, decimal: str) -> _Row | _Dropped:
+def _row(record: Record, positions: Mapping[str, int], n_fields: int, decimal: str) -> _Row | BadRow:
     """The row with its rating as a number, or why it cannot be used."""
     if record.fault:
-        return _Dropped(record.line, record.fault, record.fields[0])
+        return BadRow(record.line, record.fault, record.fields[0])
     if len(record.fields) != n_fields:
-        reason = f"{_BAD_LENGTH} ({len(record.fields)} and not {n_fields})"
-        return _Dropped(record.line, reason, " | ".join(record.fields))
+        reason = f"{BAD_LENGTH} ({len(record.fields)} and not {n_fields})"
+        return BadRow(record.line, reason, " | ".join(record.fields))
     text = {role: record.fields[position] for role, position in positions.items()}
     for role, value in text.items():
         if not value.strip():
-            return _Dropped(record.line, f"missing {role}{' id' if role in ('user', 'item') else ''}", "")
+            return BadRow(record.line, f"missing {role}{' id' if role in ('user', 'item') else ''}", "")
     rating = finite(text["rating"], decimal) if "rating" in text else 1.0
     if rating is None:
-        return _Dropped(record.line, _BAD_RATING, text["rating"])
+        return BadRow(record.line, BAD_RATING, text["rating"])
     return _Row(record.line, text["user"], text["item"], rating, text.get("timestamp", ""))
 
 
-def _refuse_bad(file: Path, dropped: list[_Dropped], n_kept: int, max_bad_share: float, decimal: str) -> None:
-    """Log a warning about the dropped rows, or refuse the file for them."""
-    n_rows = len(dropped) + n_kept
-    if not n_kept:
-        what = f"{n_rows} of {n_rows} rows: {_reasons(dropped)}" if dropped else "there is only a header"
-        ways = _ways_out(dropped, decimal) or "check the file, dataset.columns and dataset.separator"
-        raise FlowGradError(f"{named(file)}: no row can be used ({what}); {ways}")
-    if len(dropped) > max_bad_share * n_rows:
-        share = math.ceil(1000 * len(dropped) / n_rows) / 1000
-        raise FlowGradError(
-            f"{named(file)}: {len(dropped)} of {n_rows} rows cannot be read ({_reasons(dropped)}); "
-            f"{_ways_out(dropped, decimal)}; dataset.max_bad_share={share:g} leaves them out"
-        )
-    if dropped:
-        _logger.warning("%s: dropped %d of %d rows (%s)", named(file), len(dropped), n_rows, _reasons(dropped))
-
-
-def _reasons(dropped: list[_Dropped]) -> str:
-    """Each reason with how many rows and the first of them, the most frequent reason first."""
-    firsts: dict[str, _Dropped] = {}
-    for bad in dropped:
-        firsts.setdefault(bad.reason, bad)
-    counts = Counter(bad.reason for bad in dropped)
-    return "; ".join(
-        f"{reason}: {count}, first {shortened(firsts[reason].value) + ' ' if firsts[reason].value else ''}"
-        f"on line {firsts[reason].line}"
-        for reason, count in counts.most_common()
-    )
-
-
-def _ways_out(dropped: list[_Dropped], decimal: str) -> str:
-    """The settings that may read these rows."""
-    ways = []
-    ratings = [bad.value for bad in dropped if bad.reason == _BAD_RATING]
-    times = [bad.value for bad in dropped if bad.reason == _BAD_TIME]
-    if decimal == "." and any(_DECIMAL_COMMA.fullmatch(value) for value in (*ratings, *times)):
-        ways.append("""'dataset.decimal=","' reads a decimal comma""")
-    elif ratings:
-        ways.append("put numbers there, or name another column with dataset.columns.rating (null: none)")
-    if times:
-        ways.append(
-            """give their form as in 'dataset.timestamp_format="%d.%m.%y %H:%M"', or name another column with """
-            "dataset.columns.timestamp (null: none)"
-        )
-    if any(bad.reason.startswith((_BAD_LENGTH, "not CSV")) for bad in dropped):
-        ways.append("check dataset.separator and dataset.quote (null: quotes are text)")
-    if any(bad.reason.startswith("missing") for bad in dropped):
-        ways.append("check dataset.columns")
-    return "; ".join(ways)
+def _with_times(
+    rows: list[_Row], where: str, date_format: str | None, unit: str, decimal: str
+) -> tuple[list[_Row], list[BadRow]]:
+    """The rows with their times as numbers, and those whose time cannot be read."""
+    texts = [str(row.time) for row in rows]
+    times = parsed_times(texts, [row.line for row in rows], where, date_format, unit, decimal)
+    form = f"not of the form {date_format}" if date_format else "neither a finite number nor a date of a known form"
+    read = [replace(row, time=time) for row, time in zip(rows, times, strict=True) if time is not None]
+    pairs = zip(rows, texts, times, strict=True)
+    return read, [BadRow(row.line, f"{BAD_TIME} {form}", text) for row, text, time in pairs if time is None]
 
 
 def _without_duplicates(file: Path, frame: DataFrame, timed: bool, how: str) -> DataFrame:

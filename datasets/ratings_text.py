@@ -201,13 +201,19 @@ def _undecodable(file: Path, data: bytes, codec: str, error: UnicodeDecodeError)
         return f"{what}, cannot be read ({error.reason}); set dataset.encoding to the one that it was saved in"
     lines = data.splitlines()
     n_bad = sum(not _decodes(one, codec) for one in lines)
-    other = "utf-8" if codec == "ascii" and _decodes(data, "utf-8") else "latin-1"
+    other = "utf-8" if codec == "ascii" and _decodes(data, "utf-8") else _western(data)
     shown = shortened(lines[line - 1].decode(other))
-    others = "" if other == "utf-8" else " (or cp1252, cp1250, cp1251, shift_jis, gb18030, ...)"
+    others = "" if other == "utf-8" else " (or cp1250, cp1251, shift_jis, gb18030, ...)"
     return (
         f"{what} ({n_bad} of {len(lines)} lines hold such bytes); set dataset.encoding to the one it was saved in: "
         f"dataset.encoding={other}{others} reads that line as {shown}"
     )
+
+
+def _western(data: bytes) -> str:
+    """cp1252 where bytes are letters or quotes there and control characters in latin-1; else latin-1."""
+    control = any(0x80 <= byte < 0xA0 for byte in set(data))
+    return "cp1252" if control and _decodes(data, "cp1252") else "latin-1"
 
 
 def _decodes(data: bytes, codec: str) -> bool:
