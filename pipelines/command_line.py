@@ -40,12 +40,10 @@ def one_line(error: BaseException, given: Sequence[str] = ()) -> str:
         error: what was raised.
         given: the arguments of the command line, where the error may be about one of them.
     """
-    if told := explained(error, given):
-        return told
     parts: list[str] = []
     current: BaseException | None = error
     while current is not None:
-        part = _flat(current).rstrip(".")
+        part = explained(current, given) or _flat(current).rstrip(".")
         if part and not any(part in seen for seen in parts):
             parts.append(part)
         current = current.__cause__

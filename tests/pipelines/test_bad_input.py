@@ -68,6 +68,7 @@ MISTAKES = {
         ["dataset.header", "auto"],
     ),
     "a share above 1": (["dataset=ratings_csv", "dataset.path=x", "dataset.max_bad_share=2"], ["max_bad_share"]),
+    "a trial of two signs": (["trial=['model.dim=a=b']"], ["trial", """'model.dim="a=b"'"""]),
     "no workers": (["workers=0"], ["workers=0"]),
     "sparse gradients": (["optimizer.sparse_gradients=true"], ["Adam", "sparse_gradients"]),
     "name": (["name=../out"], ["name='../out'"]),
