@@ -5,12 +5,14 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pandas import DataFrame
 
+from datasets.duplicates import Duplicates, count_duplicates, pair_codes
 from flowgrad.errors import FlowGradError
 
 COLUMNS = ("user", "item", "rating", "timestamp")
@@ -43,6 +45,10 @@ class Ratings:
     """The original item ids as text: `item_ids[code]`."""
     sha256: str
     """`content_sha256` of the rows in their order: it depends on neither the source nor the codes."""
+    rated: bool = True
+    """False where the source holds interactions without ratings, and every `rating` is 1."""
+    timed: bool = True
+    """False where the source holds no times, and `timestamp` is the order of the rows."""
 
     def __post_init__(self) -> None:
         if tuple(self.frame.columns) != COLUMNS:
@@ -70,6 +76,11 @@ class Ratings:
         """Number of item ids; codes are 0..n_items-1."""
         return len(self.item_ids)
 
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        """How often a (user, item) pair occurs more than once in `frame`."""
+        return count_duplicates(self.frame, self.timed)
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -90,13 +101,17 @@ def encode_ratings(
     items: Sequence[str] | NDArray[np.object_],
     ratings: ArrayLike,
     timestamps: ArrayLike,
+    *,
+    rated: bool = True,
+    timed: bool = True,
 ) -> Ratings:
     """Code the ids; rows stay in the order given.
 
     Codes follow the sorted ids: by value where every id is a plain decimal integer without leading zeros (so
     MovieLens' user "1" is code 0 and "10" comes after "9"), else as text. The order of the rows is kept, for it is
     all there is to tell ratings of one user and second apart (`leave_one_out`). Repeated (user, item) pairs stay as
-    rows. Timestamps are int64 if all are whole numbers, else float64.
+    rows, which `Ratings.duplicates` counts. Timestamps are int64 if all are whole numbers, else float64. `rated` and
+    `timed` go into the fields of these names.
 
     Raises:
         FlowGradError: the four columns differ in length, or a rating or a timestamp is not finite.
@@ -109,7 +124,8 @@ def encode_ratings(
     user, user_ids = _encode(users)
     item, item_ids = _encode(items)
     frame = DataFrame(dict(zip(COLUMNS, (user, item, rating, timestamp), strict=True)))
-    return Ratings(name, source, frame, user_ids, item_ids, content_sha256(frame, user_ids, item_ids))
+    sha256 = content_sha256(frame, user_ids, item_ids)
+    return Ratings(name, source, frame, user_ids, item_ids, sha256, rated, timed)
 
 
 def content_sha256(frame: DataFrame, user_ids: NDArray[np.object_], item_ids: NDArray[np.object_]) -> str:
@@ -128,38 +144,45 @@ def content_sha256(frame: DataFrame, user_ids: NDArray[np.object_], item_ids: ND
 
 
 def leave_one_out(ratings: Ratings) -> Split:
-    """Each user's last rating to test, the one before to validation, the rest to train.
+    """Each user's last item to test, the one before to validation, the rest to train.
 
     "Last" is by timestamp; equal timestamps keep the order of the rows, as a stable sort of the file does. An order
     by item would not be fair: item ids go with popularity, and in MovieLens-100K three ratings in four share their
-    second with another of the same user. Users with fewer than three ratings stay wholly in train. A repeated
-    (user, item) pair counts as several ratings: an item of the test part may have been rated by the same user in
-    train. Items of the validation and test parts need not occur in train.
+    second with another of the same user. The rows of a repeated (user, item) pair stay in one part, that of the last
+    of them. Users with fewer than three items stay wholly in train. Items of the validation and test parts need not
+    occur in train.
 
     Raises:
-        FlowGradError: no user has three ratings, which would leave validation and test empty.
+        FlowGradError: no user has three items, which would leave validation and test empty.
     """
-    user, timestamp = ratings.frame["user"].to_numpy(), ratings.frame["timestamp"].to_numpy()
+    frame = ratings.frame
+    user, timestamp = frame["user"].to_numpy(), frame["timestamp"].to_numpy()
     order = np.lexsort((timestamp, user))  # stable
-    counts = np.bincount(user, minlength=ratings.n_users)
+    pair = pair_codes(frame)
+    last_place = np.zeros(pair.max(initial=-1) + 1, dtype=np.int64)
+    np.maximum.at(last_place, pair[order], np.arange(len(order)))
+    by_time = np.argsort(last_place)  # pairs by user, and by the last of their rows
+    counts = np.bincount(user[order[last_place]], minlength=ratings.n_users)
     last = np.cumsum(counts)[counts >= _LEAVE_ONE_OUT_MINIMUM] - 1
     if len(last) == 0:
         raise FlowGradError(
             f"leave_one_out on {ratings.name!r}: no user has {_LEAVE_ONE_OUT_MINIMUM} ratings or more (the largest "
-            f"count is {counts.max(initial=0)}), so validation and test would be empty; use the random split"
+            f"count is {counts.max(initial=0)}, a repeated item counting once), so validation and test would be empty; "
+            "use the random split"
         )
-    part = np.full(len(user), _TRAIN)
-    part[order[last]] = _TEST
-    part[order[last - 1]] = _VALIDATION
-    return _split(ratings.frame, part)
+    part_of_pair = np.full(len(last_place), _TRAIN)
+    part_of_pair[by_time[last]] = _TEST
+    part_of_pair[by_time[last - 1]] = _VALIDATION
+    return _split(frame, part_of_pair[pair])
 
 
 def random_split(ratings: Ratings, test_share: float, validation_share: float, seed: int) -> Split:
-    """Rows to parts at random, whoever the user is: `numpy.random.default_rng(seed)` permutes the rows.
+    """Rows to parts at random, whoever the user is: `numpy.random.default_rng(seed)` permutes the (user, item) pairs.
 
-    The first `round(test_share * n)` rows of the permutation are the test part, the next
-    `round(validation_share * n)` the validation part, the rest train. Time plays no part, so train holds ratings
-    later than test ones: `leave_one_out` is the split without that leak.
+    The first `round(test_share * n)` of the n pairs of the permutation are the test part, the next
+    `round(validation_share * n)` the validation part, the rest train. The rows of a repeated pair stay in one part;
+    without such pairs, pairs are rows. Time plays no part, so train holds ratings later than test ones:
+    `leave_one_out` is the split without that leak.
 
     Raises:
         FlowGradError: a share outside (0, 1), shares that add up to 1 or more, a negative or fractional seed, or too
@@ -175,20 +198,22 @@ def random_split(ratings: Ratings, test_share: float, validation_share: float, s
         )
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise FlowGradError(f"random_split: seed is {seed!r}; expected an integer of 0 or more")
-    n_rows = len(ratings.frame)
-    n_test, n_validation = round(test_share * n_rows), round(validation_share * n_rows)
-    sizes = {"train": n_rows - n_test - n_validation, "validation": n_validation, "test": n_test}
+    pair = pair_codes(ratings.frame)
+    n_pairs = int(pair.max(initial=-1)) + 1
+    n_test, n_validation = round(test_share * n_pairs), round(validation_share * n_pairs)
+    sizes = {"train": n_pairs - n_test - n_validation, "validation": n_validation, "test": n_test}
     empty = [name for name, size in sizes.items() if size <= 0]
     if empty:
         raise FlowGradError(
-            f"random_split on {ratings.name!r}: {n_rows} ratings with test_share {test_share} and validation_share "
-            f"{validation_share} leave the {' and '.join(empty)} part empty; use larger shares or more ratings"
+            f"random_split on {ratings.name!r}: {n_pairs} ratings (a repeated pair counts once) with test_share "
+            f"{test_share} and validation_share {validation_share} leave the {' and '.join(empty)} part empty; "
+            "use larger shares or more ratings"
         )
-    order = np.random.default_rng(seed).permutation(n_rows)
-    part = np.full(n_rows, _TRAIN)
-    part[order[:n_test]] = _TEST
-    part[order[n_test : n_test + n_validation]] = _VALIDATION
-    return _split(ratings.frame, part)
+    order = np.random.default_rng(seed).permutation(n_pairs)
+    part_of_pair = np.full(n_pairs, _TRAIN)
+    part_of_pair[order[:n_test]] = _TEST
+    part_of_pair[order[n_test : n_test + n_validation]] = _VALIDATION
+    return _split(ratings.frame, part_of_pair[pair])
 
 
 def _split(frame: DataFrame, part: NDArray[np.int64]) -> Split:

@@ -1,250 +1,211 @@
-"""Ratings from a text file with a header and one rating a line, in any column order and with any ids."""
+"""Ratings from a text file with one rating a line, in any column order and with any ids."""
 
-import csv
-import difflib
-import io
 import logging
-import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from pandas import DataFrame
 
-from datasets.ratings import COLUMNS, Ratings, encode_ratings
+from datasets.duplicates import CHOICES, count_duplicates, resolved
+from datasets.ratings import Ratings, encode_ratings
+from datasets.ratings_columns import checked_columns, checked_header, did_you_mean, located
+from datasets.ratings_text import Record, checked_quote, checked_separator, named, read_text, records, shortened
+from datasets.ratings_times import check_times, finite, parsed_times
+from datasets.unreadable_rows import BAD_LENGTH, BAD_RATING, BAD_TIME, BadRow, refuse_or_warn
 from flowgrad.errors import FlowGradError
 
-_REQUIRED = ("user", "item", "rating")
 _LINES_NAMED = 5
-_INT64_DIGITS = 20
 
 _logger = logging.getLogger(__name__)
 
 
-class _BadRowError(Exception):
-    """A row that cannot be used; the message is the reason, in words that rows of the same kind share."""
-
-
 @dataclass(frozen=True)
 class _Row:
+    """A row that can be used, save perhaps for its time."""
+
+    line: int
     user: str
     item: str
     rating: float
-    timestamp: int | float | None
-    """None where the configuration names no timestamp column."""
+    time: str | int | float
+    """As it stands in the file until it is read; empty where there is no timestamp column."""
 
 
-@dataclass(frozen=True)
-class _Dropped:
-    line: int
-    """Line of the file that the row starts on, the header being on line 1 if nothing stands above it."""
-    reason: str
-
-
-def load_ratings_csv(path: str | Path, columns: Mapping[str, str | None], separator: str = ",") -> Ratings:
-    """Ratings from the text file `path`: UTF-8 with or without a byte order mark, a header, CSV quoting.
-
-    `columns` gives the header's name for each of "user", "item", "rating" and, if the file has it, "timestamp".
+def load_ratings_csv(
+    path: str | Path,
+    columns: Mapping[str, str | int | None],
+    separator: str = ",",
+    *,
+    header: bool | str = "auto",
+    encoding: str = "utf-8",
+    quote: str | None = '"',
+    decimal: str = ".",
+    timestamp_format: str | None = None,
+    timestamp_unit: str = "auto",
+    max_bad_share: float = 0.01,
+    duplicates: str = "error",
+) -> Ratings:
+    r"""Ratings from the text file `path`.
 
     - Ids are text, exactly as they stand: "007" and "7" are two users, and so are "ann" and "ann ".
-    - Ratings are finite numbers with a decimal point, of any scale.
-    - Timestamps are numbers, kept as they are, or ISO 8601 dates and times, turned into seconds since 1970 (UTC where
-      they name no offset). A run of digits is a number: "20240131" is not a date. A file should keep to one unit.
-    - Without a timestamp column (absent or None in `columns`) the order of the file is the order in time, and the
-      timestamps are 0, 1, 2, ... over the rows kept.
-    - Repeated (user, item) pairs stay as rows. Empty lines do not count as rows.
+    - Ratings are finite numbers of any scale. Without a rating column (absent or None in `columns`) every row counts
+      as an interaction of rating 1, and `Ratings.rated` is False.
+    - Timestamps are numbers, kept as they are, or dates, turned into seconds since 1970 (UTC where they name no
+      offset): ISO 8601 ("2001-01-31", "2001-01-31 10:00:00 UTC"), with the month's name ("31 Jan 2001"), or
+      "01/31/2001 10:00" and "31/01/2001 10:00" where the whole column tells day from month. A run of digits is a
+      number: "20240131" is a date only by `timestamp_format`.
+    - Without a timestamp column the order of the file is the order in time, the timestamps are 0, 1, 2, ... over the
+      rows kept, and `Ratings.timed` is False.
+    - Empty lines do not count as rows.
 
     A row with a missing id (empty or blank), a rating or a timestamp that is not as above, or a wrong number of fields
-    is dropped; how many, why, and the first line numbers are logged in one warning.
+    is dropped; how many, why, and the first of each kind are logged in one warning. Above `max_bad_share` the file is
+    refused instead.
+
+    Args:
+        path: the file.
+        columns: "user", "item", "rating", "timestamp" -> the column's name in the header, or its number from 0; None
+            for a rating or timestamp that the file does not have.
+        separator: what stands between fields, one or several characters; an escape such as `\t` is understood.
+        header: whether the first row names the columns. "auto": it does where `columns` gives a name; where it gives
+            numbers only, the first rows tell.
+        encoding: any that Python knows; "utf-8" takes a file with or without a byte order mark.
+        quote: what fields may be quoted with; None where quotes are text.
+        decimal: decimal mark of numbers, "." or ",".
+        timestamp_format: strptime format of all timestamps; None reads those named above.
+        timestamp_unit: of timestamps that are numbers. "auto" keeps them and refuses a mixture of seconds with
+            milliseconds and the like; "s", "ms", "us" or "ns" makes them seconds; "mixed" takes each by its size.
+        max_bad_share: the largest share of rows, 0 to 1, that may be dropped.
+        duplicates: what is done about (user, item) pairs that occur more than once. "error" refuses the file;
+            "drop" keeps the earliest row of a pair, "last" the latest, "mean" the latest with the mean of the ratings;
+            "keep" keeps all rows, which the splits then leave in one part. All but "error" log a warning.
 
     Raises:
-        FlowGradError: the file is missing, unreadable, empty or not UTF-8; a column is not in the header or is there
-            twice; `columns` or `separator` is of no use; a quote is never closed; or no row can be used.
+        FlowGradError: the file is missing, unreadable, empty, of another encoding, or has too many bad rows; a column
+            is missing or is there twice; timestamps are ambiguous or of several units; pairs are repeated; a setting
+            is of no use; or a quote is never closed. Errors call an argument by its name in a config,
+            `dataset.encoding` for `encoding`.
     """
     file = Path(path).expanduser()
-    names = _checked_columns(columns)
-    records = _records(_read_text(file), _checked_separator(separator), file)
-    _, header = next(records, (0, None))
-    if header is None:
-        raise FlowGradError(f"{_named(file)} is empty; expected a header line and one rating a line")
-    if isinstance(header, _BadRowError):
-        raise FlowGradError(f"{_named(file)}: the header is {header}; expected column names split by {separator!r}")
-    positions = _positions(names, [name.strip() for name in header], separator, file)
-    rows, dropped = _parse(records, positions, len(header))
-    if dropped:
-        _logger.warning("%s: %s", _named(file), _summary(dropped, len(rows)))
-    if not rows:
-        raise FlowGradError(
-            f"{_named(file)}: no row can be used"
-            + (f" ({_summary(dropped, 0)})" if dropped else ", there is only a header")
-            + "; check the file, dataset.columns and dataset.separator"
-        )
-    return _to_ratings(file, rows)
-
-
-def _checked_columns(columns: Mapping[str, str | None]) -> dict[str, str]:
-    for role in columns:
-        if role not in COLUMNS:
-            raise FlowGradError(
-                f"dataset.columns has the unknown key {role!r}{_did_you_mean(str(role), COLUMNS)}; "
-                f"the keys are {', '.join(COLUMNS)}"
-            )
-        name = columns[role]
-        if name is not None and not isinstance(name, str):
-            raise FlowGradError(f"dataset.columns.{role} is {name!r}; expected a column name as text")
-    names = {role: name for role, name in columns.items() if name is not None}
-    for role in _REQUIRED:
-        if role not in names:
-            raise FlowGradError(f"dataset.columns.{role} is not set; give the name of the file's {role} column")
-    for name, count in Counter(names.values()).items():
-        if count > 1:
-            roles = " and ".join(role for role, value in names.items() if value == name)
-            raise FlowGradError(f"dataset.columns: {roles} name the same column {name!r}; give each its own")
-    return names
-
-
-def _checked_separator(separator: str) -> str:
-    if len(separator) != 1 or separator in '"\r\n':
-        raise FlowGradError(
-            f'dataset.separator is {separator!r}; expected one character such as ",", ";" or a tab, '
-            "and neither a quote nor a line end"
-        )
-    return separator
-
-
-def _read_text(file: Path) -> str:
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError as error:
-        raise FlowGradError(f"{_named(file)} does not exist; set dataset.path to a ratings file") from error
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise FlowGradError(f"{_named(file)} cannot be read ({reason}); set dataset.path to a ratings file") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = len(data[: error.start + 1].splitlines())
-        raise FlowGradError(f"{_named(file)} is not UTF-8 (near line {line}); save it as UTF-8") from error
-
-
-def _records(text: str, separator: str, file: Path) -> Iterator[tuple[int, list[str] | _BadRowError]]:
-    """Yield each record that is not empty with the line it starts on: a quoted field may go over several lines."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    while True:
-        start = reader.line_num + 1
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            # Past a stray quote the lines no longer fall into rows, and dropping them would hide how many were lost.
-            if reader.line_num > start or "unexpected end of data" in str(error):
-                raise FlowGradError(
-                    f"{_named(file)}: the quote opened on line {start} is not closed there ({error}); close it, or "
-                    "double quotes inside a quoted field"
-                ) from error
-            yield start, _BadRowError(f"not CSV, {error}")
-        else:
-            if record:
-                yield start, record
-
-
-def _positions(names: Mapping[str, str], header: list[str], separator: str, file: Path) -> dict[str, int]:
-    for role, name in names.items():
-        if header.count(name) == 1:
-            continue
-        if name in header:
-            raise FlowGradError(f"{_named(file)}: column {name!r} is there {header.count(name)} times; rename one")
-        raise FlowGradError(
-            f"{_named(file)} has no column {name!r}{_did_you_mean(name, header)}; split by {separator!r} its columns "
-            f"are {', '.join(map(repr, header))}; set dataset.columns.{role} or dataset.separator"
-        )
-    return {role: header.index(name) for role, name in names.items()}
-
-
-def _parse(
-    records: Iterable[tuple[int, list[str] | _BadRowError]], positions: Mapping[str, int], n_fields: int
-) -> tuple[list[_Row], list[_Dropped]]:
-    rows: list[_Row] = []
-    dropped: list[_Dropped] = []
-    for line, record in records:
-        try:
-            rows.append(_row(record, positions, n_fields))
-        except _BadRowError as error:
-            dropped.append(_Dropped(line, str(error)))
-    return rows, dropped
-
-
-def _row(record: list[str] | _BadRowError, positions: Mapping[str, int], n_fields: int) -> _Row:
-    if isinstance(record, _BadRowError):
-        raise record
-    if len(record) != n_fields:
-        raise _BadRowError("wrong number of fields")
-    text = {role: record[position] for role, position in positions.items()}
-    for role in ("user", "item"):
-        if not text[role].strip():
-            raise _BadRowError(f"missing {role} id")
-    timestamp = _timestamp(text["timestamp"]) if "timestamp" in text else None
-    return _Row(text["user"], text["item"], _rating(text["rating"]), timestamp)
-
-
-def _rating(text: str) -> float:
-    number = _finite(text)
-    if number is None:
-        raise _BadRowError("rating is not a finite number")
-    return number
-
-
-def _timestamp(text: str) -> int | float:
-    # Whole numbers stay integers: a float64 would merge timestamps in nanoseconds.
-    stripped = text.strip()
-    number = _finite(stripped)
-    if number is not None:
-        whole = stripped.removeprefix("-").isdecimal() and len(stripped) <= _INT64_DIGITS and abs(number) < 2**63
-        return int(stripped) if whole else number
-    try:
-        moment = datetime.fromisoformat(stripped)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise _BadRowError("timestamp is neither a finite number nor an ISO date") from None
-
-
-def _finite(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    # float("1_5") is 15: Python's digit grouping, which no data file means.
-    return number if math.isfinite(number) and "_" not in text else None
-
-
-def _to_ratings(file: Path, rows: list[_Row]) -> Ratings:
-    times = [index if row.timestamp is None else row.timestamp for index, row in enumerate(rows)]
+    given, has_header = checked_columns(columns), checked_header(header)
+    quoted = checked_quote(quote or None)
+    mark = checked_separator(separator, quoted)
+    check_times(timestamp_format, timestamp_unit)
+    _check_choices(decimal, max_bad_share, duplicates)
+    found = list(records(read_text(file, encoding), mark, quoted, file))
+    if not found:
+        raise FlowGradError(f"{named(file)} is empty; expected one rating a line, below a header or without one")
+    positions, has_header = located(given, has_header, found, mark, file)
+    rows, dropped = _parsed(found[1:] if has_header else found, positions, len(found[0].fields), decimal)
+    timed = "timestamp" in positions
+    if timed:
+        rows, late = _with_times(rows, named(file), timestamp_format, timestamp_unit, decimal)
+        dropped = sorted([*dropped, *late], key=lambda bad: bad.line)
+    refuse_or_warn(file, dropped, len(rows), max_bad_share, decimal)
+    frame = DataFrame(
+        {
+            "user": np.array([row.user for row in rows], dtype=object),
+            "item": np.array([row.item for row in rows], dtype=object),
+            "rating": [row.rating for row in rows],
+            "timestamp": np.array([row.time for row in rows]) if timed else np.arange(len(rows)),
+            "line": [row.line for row in rows],
+        }
+    )
+    frame = _without_duplicates(file, frame, timed, duplicates)
     return encode_ratings(
         name=file.stem,
         source=str(file),
-        users=[row.user for row in rows],
-        items=[row.item for row in rows],
-        ratings=np.array([row.rating for row in rows]),
-        timestamps=np.array(times),
+        users=frame["user"].to_numpy(dtype=object),
+        items=frame["item"].to_numpy(dtype=object),
+        ratings=frame["rating"].to_numpy(),
+        timestamps=frame["timestamp"].to_numpy() if timed else np.arange(len(frame)),
+        rated="rating" in positions,
+        timed=timed,
     )
 
 
-def _summary(dropped: list[_Dropped], n_kept: int) -> str:
-    reasons = ", ".join(f"{reason}: {count}" for reason, count in Counter(row.reason for row in dropped).most_common())
-    lines = ", ".join(str(row.line) for row in dropped[:_LINES_NAMED])
-    more = ", ..." if len(dropped) > _LINES_NAMED else ""
-    plural = "s" if len(dropped) > 1 else ""
-    return f"dropped {len(dropped)} of {len(dropped) + n_kept} rows ({reasons}) on line{plural} {lines}{more}"
+def _check_choices(decimal: str, max_bad_share: float, duplicates: str) -> None:
+    if decimal not in (".", ","):
+        raise FlowGradError(f"""dataset.decimal={decimal!r}: expected "." or ",", as in 'dataset.decimal=","'""")
+    if isinstance(max_bad_share, bool) or not isinstance(max_bad_share, int | float) or not 0 <= max_bad_share <= 1:
+        raise FlowGradError(f"dataset.max_bad_share={max_bad_share!r}: must lie between 0 and 1")
+    if duplicates not in CHOICES:
+        raise FlowGradError(
+            f"dataset.duplicates={duplicates!r} is unknown{did_you_mean(str(duplicates), CHOICES)}; "
+            f"use {', '.join(CHOICES)}"
+        )
 
 
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.casefold(), by_folded, n=1)
-    return f" (did you mean {by_folded[close[0]]!r}?)" if close else ""
+def _parsed(
+    found: Sequence[Record], positions: Mapping[str, int], n_fields: int, decimal: str
+) -> tuple[list[_Row], list[BadRow]]:
+    rows: list[_Row] = []
+    dropped: list[BadRow] = []
+    for record in found:
+        row = _row(record, positions, n_fields, decimal)
+        (rows if isinstance(row, _Row) else dropped).append(row)  # type: ignore[arg-type]
+    return rows, dropped
 
 
-def _named(file: Path) -> str:
-    return f"ratings file {str(file)!r}"
+def _row(record: Record, positions: Mapping[str, int], n_fields: int, decimal: str) -> _Row | BadRow:
+    """The row with its rating as a number, or why it cannot be used."""
+    if record.fault:
+        return BadRow(record.line, record.fault, record.fields[0])
+    if len(record.fields) != n_fields:
+        reason = f"{BAD_LENGTH} ({len(record.fields)} and not {n_fields})"
+        return BadRow(record.line, reason, " | ".join(record.fields))
+    text = {role: record.fields[position] for role, position in positions.items()}
+    for role, value in text.items():
+        if not value.strip():
+            return BadRow(record.line, f"missing {role}{' id' if role in ('user', 'item') else ''}", "")
+    rating = finite(text["rating"], decimal) if "rating" in text else 1.0
+    if rating is None:
+        return BadRow(record.line, BAD_RATING, text["rating"])
+    return _Row(record.line, text["user"], text["item"], rating, text.get("timestamp", ""))
+
+
+def _with_times(
+    rows: list[_Row], where: str, date_format: str | None, unit: str, decimal: str
+) -> tuple[list[_Row], list[BadRow]]:
+    """The rows with their times as numbers, and those whose time cannot be read."""
+    texts = [str(row.time) for row in rows]
+    times = parsed_times(texts, [row.line for row in rows], where, date_format, unit, decimal)
+    form = f"not of the form {date_format}" if date_format else "neither a finite number nor a date of a known form"
+    read = [replace(row, time=time) for row, time in zip(rows, times, strict=True) if time is not None]
+    pairs = zip(rows, texts, times, strict=True)
+    return read, [BadRow(row.line, f"{BAD_TIME} {form}", text) for row, text, time in pairs if time is None]
+
+
+def _without_duplicates(file: Path, frame: DataFrame, timed: bool, how: str) -> DataFrame:
+    """The frame with repeated pairs put right; what was done is logged.
+
+    Raises:
+        FlowGradError: there are repeated pairs, and `how` is "error".
+    """
+    found = count_duplicates(frame, timed)
+    if not found:
+        return frame
+    repeated = frame[frame.duplicated(["user", "item"], keep=False)]
+    user, item = repeated.iloc[0][["user", "item"]]
+    lines = repeated.loc[(repeated["user"] == user) & (repeated["item"] == item), "line"].tolist()
+    told = (
+        f"{named(file)}: {found.pairs} (user, item) pairs occur more than once, in {found.rows} of {len(frame)} rows "
+        f"({found.copies} are exact copies of an earlier one), such as user {shortened(user)}, item {shortened(item)} "
+        f"on lines {', '.join(map(str, lines[:_LINES_NAMED]))}{', ...' if len(lines) > _LINES_NAMED else ''}"
+    )
+    if how == "error":
+        raise FlowGradError(
+            f"{told}; a model must not be tested on a pair that it was trained on: set dataset.duplicates=drop (keeps "
+            "the earliest of a pair), last (the latest), mean (the mean rating) or keep (all, in one part of the split)"
+        )
+    kept = resolved(frame, how)
+    done = {
+        "keep": "all are kept, and the split puts those of a pair into one part; dataset.duplicates=drop keeps one",
+        "drop": "the earliest of each is kept",
+        "last": "the latest of each is kept",
+        "mean": "the latest of each is kept, with the mean rating",
+    }[how]
+    _logger.warning("%s; dataset.duplicates=%s: %s, %d rows in all", told, how, done, len(kept))
+    return kept

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from omegaconf.errors import OmegaConfBaseException
 
+from pipelines.override_errors import explained
+
 _TAKE_A_VALUE = {
     "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c",
     "--experimental-rerun",
@@ -31,12 +33,17 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
     return flags + overrides
 
 
-def one_line(error: BaseException) -> str:
-    """The error and what caused it, as one line without Hydra's hints on debugging."""
+def one_line(error: BaseException, given: Sequence[str] = ()) -> str:
+    """The error and what caused it, as one line without Hydra's hints on debugging.
+
+    Args:
+        error: what was raised.
+        given: the arguments of the command line, where the error may be about one of them.
+    """
     parts: list[str] = []
     current: BaseException | None = error
     while current is not None:
-        part = _flat(current).rstrip(".")
+        part = explained(current, given) or _flat(current).rstrip(".")
         if part and not any(part in seen for seen in parts):
             parts.append(part)
         current = current.__cause__

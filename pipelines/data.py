@@ -69,11 +69,16 @@ def load(config: DictConfig) -> Data:
     """Load and split what the `dataset` node of the config names.
 
     Raises:
-        FlowGradError: no such split, or whatever the loader finds wrong.
+        FlowGradError: no such split, a loss of ratings where there are none, or whatever the loader finds wrong.
     """
     own = {field.name for field in fields(RatingsSettings)}
     settings = config.dataset
     ratings: Ratings = target(config, "dataset")(**{key: value for key, value in settings.items() if key not in own})
+    if not ratings.rated and getattr(target(config, "loss"), "of_ratings", True):
+        raise FlowGradError(
+            f"dataset.columns.rating=null leaves no ratings, which loss._target_={config.loss._target_} fits; "
+            "use experiment=movielens_implicit, or loss=in_batch_softmax training=ranking"
+        )
     if settings.split == "leave_one_out":
         split = leave_one_out(ratings)
     elif settings.split == "random":

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check(config)
         return _reproduce(config)
     except BAD_INPUT as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error, given)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this stopped", file=sys.stderr)

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from flowgrad.errors import FlowGradError
 from pipelines.command_line import flags_first, one_line
+from pipelines.override_errors import file_swept_over
 from pipelines.settings import register
 from pipelines.sweep.mark import FILE, mark
 
@@ -82,10 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["FLOWGRAD_RUN_ID"] = _run_id(given)  # the environment reaches the workers of a sweep too
     os.environ["FLOWGRAD_COMMAND"] = shlex.join(["python", "-m", "pipelines.run", *given])
     sys.argv = ["python -m pipelines.run", *flags_first(given)]
+    if complaint := file_swept_over(given):
+        print(f"error: {complaint}", file=sys.stderr)
+        return 2
     try:
         job()
     except BAD_INPUT as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error, given)}", file=sys.stderr)
         return 2
     except Exception as error:
         # Until a config is composed all there is to go wrong is the command line; Hydra raises plain ValueErrors too.

@@ -45,9 +45,29 @@ class RatingsCsvSettings(RatingsSettings):
 
     _target_: str = "datasets.ratings_csv.load_ratings_csv"
     path: str = MISSING
-    columns: dict[str, str | None] = MISSING
-    """Our name -> the file's column; `timestamp: null` takes the order of the lines as time."""
+    columns: dict[str, str | int | None] = MISSING
+    """Our name -> the file's column, by its name or its number from 0. `timestamp: null` takes the order of the lines
+    as time, `rating: null` every line as an interaction."""
     separator: str = MISSING
+    """One character or several."""
+    header: bool | str = MISSING
+    """true, false, or `auto`: there is one if columns have names; if they have numbers the first rows tell."""
+    encoding: str = MISSING
+    """`utf-8` (with or without byte order mark), `latin-1`, or another that Python knows."""
+    quote: str | None = MISSING
+    """What fields may be quoted with; null: quotes are text."""
+    decimal: str = MISSING
+    """Decimal mark of numbers, `.` or `,`."""
+    timestamp_format: str | None = MISSING
+    """strptime format of every timestamp; null reads common forms."""
+    timestamp_unit: str = MISSING
+    """Of timestamps that are numbers: `auto` keeps them and refuses a mixture, `s`, `ms`, `us` and `ns` make them
+    seconds, `mixed` takes each by its size."""
+    max_bad_share: float = MISSING
+    """The largest share of rows that may be left out because they cannot be read."""
+    duplicates: str = MISSING
+    """(user, item) pairs that occur again: `error` refuses the file, `drop` keeps the earliest row, `last` the latest,
+    `mean` the latest with the mean rating, `keep` all, in one part of the split."""
 
 
 @dataclass

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from datasets.duplicates import Duplicates
 from datasets.ratings import Ratings, Split, content_sha256, encode_ratings, leave_one_out, random_split
 from flowgrad.errors import FlowGradError
 
@@ -151,17 +152,25 @@ def test_columns_that_cannot_be_encoded(columns, message):
 
 
 def slow_leave_one_out(rows):
-    """Plain Python: {user: (train, validation, test)} as rows with ids."""
+    """Plain Python: {user: (train, validation, test)} as rows with ids; the rows of an item stay together."""
     parts = {}
     for user in {row[0] for row in rows}:
         own = sorted((row for row in rows if row[0] == user), key=lambda row: row[3])
-        parts[user] = (own[:-2], own[-2:-1], own[-1:]) if len(own) >= 3 else (own, [], [])
+        items = list(dict.fromkeys(row[1] for row in reversed(own)))
+        held = [[row for row in own if row[1] == item] for item in items[:2]] if len(items) >= 3 else [[], []]
+        rest = [row for row in own if len(items) < 3 or row[1] not in items[:2]]
+        parts[user] = (rest, held[1], held[0])
     return parts
+
+
+def assume_somebody_to_hold_out(rows):
+    assume(any(len({item for user, item, _, _ in rows if user == one}) >= 3 for one in "abc"))
 
 
 @given(DENSE_ROWS)
 def test_leave_one_out_agrees_with_plain_python(rows):
     ratings = from_rows(rows)
+    assume_somebody_to_hold_out(rows)
     split = leave_one_out(ratings)
     assert_partition(ratings, split)
     expected = slow_leave_one_out(rows).values()
@@ -172,9 +181,10 @@ def test_leave_one_out_agrees_with_plain_python(rows):
 @given(DENSE_ROWS)
 def test_leave_one_out_keeps_every_user_and_the_order_in_time(rows):
     ratings = from_rows(rows)
+    assume_somebody_to_hold_out(rows)
     split = leave_one_out(ratings)
     assert set(split.train["user"]) == set(range(ratings.n_users))
-    assert not split.test["user"].duplicated().any()
+    assert not split.test.drop_duplicates(["user", "item"])["user"].duplicated().any()
     assert set(split.validation["user"]) == set(split.test["user"])
     last = {part: frame.groupby("user")["timestamp"].max() for part, frame in dataclasses.asdict(split).items()}
     for user in split.test["user"]:
@@ -210,10 +220,52 @@ def test_splitting_no_rows_at_all():
 @given(DENSE_ROWS, st.integers(0, 2**32), st.sampled_from([0.1, 0.2, 0.4]), st.sampled_from([0.1, 0.3]))
 def test_random_split_is_a_partition_of_the_asked_sizes(rows, seed, test_share, validation_share):
     ratings = from_rows(rows)
+    n_pairs = len({row[:2] for row in rows})
+    assume(n_pairs >= 8)
     split = random_split(ratings, test_share, validation_share, seed)
     assert_partition(ratings, split)
-    assert len(split.test) == round(test_share * len(rows))
-    assert len(split.validation) == round(validation_share * len(rows))
+    for part, share in ((split.test, test_share), (split.validation, validation_share)):
+        assert len(part.drop_duplicates(["user", "item"])) == round(share * n_pairs)
+
+
+@given(DENSE_ROWS, st.integers(0, 9))
+def test_copies_of_a_pair_stay_in_one_part(rows, seed):
+    """A pair that a log held three times was trained on and tested on, and chance ratings were 'confirmed'."""
+    ratings = from_rows(rows * 3)
+    assume_somebody_to_hold_out(rows)
+    for split in (leave_one_out(ratings), random_split(ratings, 0.3, 0.3, seed)):
+        assert_partition(ratings, split)
+        pairs = [
+            set(zip(part["user"], part["item"], strict=True)) for part in (split.train, split.validation, split.test)
+        ]
+        assert sum(map(len, pairs)) == len(set.union(*pairs))
+
+
+@given(st.permutations([(user, item, 3.0, 0) for user in "abc" for item in "uvwx"]), st.integers(0, 9))
+def test_without_copies_the_random_split_is_one_of_rows(rows, seed):
+    """Splits of earlier results stay what they were."""
+    split = random_split(from_rows(rows), 0.25, 0.25, seed)
+    order = np.random.default_rng(seed).permutation(len(rows))
+    assert set(split.test.index) == set(order[:3])
+    assert set(split.validation.index) == set(order[3:6])
+
+
+@pytest.mark.parametrize(
+    ("rows", "timed", "expected"),
+    [
+        ([("a", "i", 1.0, 1), ("a", "j", 1.0, 1)], True, (0, 0, 0)),
+        ([("a", "i", 1.0, 1), ("a", "i", 1.0, 1)], True, (1, 2, 1)),
+        ([("a", "i", 1.0, 1), ("a", "i", 1.0, 2)], True, (1, 2, 0)),
+        ([("a", "i", 1.0, 1), ("a", "i", 1.0, 2)], False, (1, 2, 1)),
+        ([("a", "i", 1.0, 1), ("a", "i", 2.0, 1)] + 3 * [("b", "i", 2.0, 1)], True, (2, 5, 2)),
+    ],
+)
+def test_duplicates_are_counted(rows, timed, expected):
+    """Where a source has no times, the order of its rows does not make two of them different."""
+    users, items, scores, times = zip(*rows, strict=True)
+    ratings = encode_ratings("rows", "test", list(users), list(items), scores, times, timed=timed)
+    assert ratings.duplicates == Duplicates(*expected)
+    assert bool(ratings.duplicates) == any(expected)
 
 
 def test_random_split_follows_the_seed():

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from pipelines import reproduce
+from pipelines import run as application
 
 RULE = "subject: embedding, type: MINE, premise: p, implies: i, action: LOOK, expected_effect: e"
 
@@ -55,6 +62,13 @@ MISTAKES = {
         ["mine", "'optimizer'"],
     ),
     "loss and evaluation": (["loss=in_batch_softmax"], ["training.evaluation=rating", "training=ranking"]),
+    "a format that is none": (["dataset=ratings_csv", "dataset.path=x", "dataset.encoding=utf9"], ["dataset.encoding"]),
+    "no header and names": (
+        ["dataset=ratings_csv", "dataset.header=maybe", "dataset.path=x"],
+        ["dataset.header", "auto"],
+    ),
+    "a share above 1": (["dataset=ratings_csv", "dataset.path=x", "dataset.max_bad_share=2"], ["max_bad_share"]),
+    "a trial of two signs": (["trial=['model.dim=a=b']"], ["trial", """'model.dim="a=b"'"""]),
     "no workers": (["workers=0"], ["workers=0"]),
     "sparse gradients": (["optimizer.sparse_gradients=true"], ["Adam", "sparse_gradients"]),
     "name": (["name=../out"], ["name='../out'"]),
@@ -63,6 +77,81 @@ MISTAKES = {
         ["dead_rows", "hot_share"],
     ),
 }
+
+
+UNREADABLE = {
+    "equals sign": "dataset.path=/tmp/epoch=3.csv",
+    "space and brackets": "dataset.path=/tmp/my ratings (1).csv",
+    "comma": "dataset.path=/tmp/a,b.csv",
+    "a call": "dataset.path=backup(2).csv",
+    "square brackets": "dataset.path=[old] ratings.csv",
+    "braces": "dataset.path={old}.csv",
+    "one single quote": "dataset.path=it's.csv",
+    "one double quote": 'dataset.path=12" records.csv',
+    "both quotes": "dataset.path=a'b\"c=d.csv",
+    "letters with accents": "dataset.path=café.csv",
+    "home": "dataset.path=~/ratings.csv",
+    "shell characters": "dataset.path=a#b&c;d.csv",
+    "semicolon": "dataset.separator=;",
+    "comma alone": "dataset.decimal=,",
+    "run folder": "hydra.run.dir=/tmp/x=(1)",
+}
+
+
+@pytest.mark.parametrize("argument", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_argument_that_hydra_does_not_read_is_shown_quoted_for_the_shell(capsys, argument):
+    """It was "mismatched input '='", which names neither the argument nor the way out."""
+    GlobalHydra.instance().clear()
+    code = application.main(["dataset=ratings_csv", argument])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert argument in line
+    pasted = line.partition("quote it: ")[2].partition("; for a list: ")[0]
+    (word,) = shlex.split(pasted)
+    key, _, value = argument.partition("=")
+    override = OverridesParser.create().parse_override(word)
+    assert (override.key_or_group, override.value()) == (key, value)
+
+
+def test_the_way_out_in_the_words_of_the_shell(capsys):
+    GlobalHydra.instance().clear()
+    application.main(["dataset=ratings_csv", "dataset.path=/tmp/epoch=3.csv"])
+    assert """'dataset.path="/tmp/epoch=3.csv"'""" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["dataset.path=/tmp/my", "ratings.csv"], """quote both: 'dataset.path="/tmp/my ratings.csv"'"""),
+        (["trial=[optimizer.lr=0.1]"], """'trial=["optimizer.lr=0.1"]'"""),
+        (["seeds.test=[1,2"], "'seeds.test=[1, 2]'"),
+        (["seeds.test=1,2,3"], "for a list: 'seeds.test=[1,2,3]'"),
+        (["dataset path=3"], "'dataset path' is no key"),
+    ],
+)
+def test_arguments_that_are_no_single_text(capsys, arguments, named):
+    GlobalHydra.instance().clear()
+    code = application.main(["dataset=ratings_csv", *arguments])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert named in line
+
+
+def test_a_sweep_does_not_take_the_name_of_a_file_apart(capsys, tmp_path):
+    (tmp_path / "a,b.csv").write_text("user,item,rating\n")
+    GlobalHydra.instance().clear()
+    code = application.main(["-m", "dataset=ratings_csv", f"dataset.path={tmp_path}/a,b.csv"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert f"""'dataset.path="{tmp_path}/a,b.csv"'""" in line
+
+
+@pytest.mark.parametrize("argument", ["folder=/tmp/a=b", "folder=/tmp/a,b", "folder=/tmp/a (1)"])
+def test_a_reproduction_shows_such_an_argument_quoted_too(capsys, argument):
+    code = reproduce.main([argument])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert f"""'folder="{argument.partition("=")[2]}"'""" in line
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
