@@ -44,7 +44,7 @@ ARROWS = {
     },
     "__init__": {"analyzers", "compression", "errors", "prescription", "report", "rules", "trackers"},
     "testing": {"report", "trackers"},
-    "recomputation": {"errors", "report", "statistics"},
+    "recomputation": {"errors", "gate", "report", "statistics"},
     "collecting": {"errors", "ledger", "recomputation", "report"},
     "__main__": {"__init__", "collecting", "errors", "ledger", "recomputation", "report", "rules"},
 }

@@ -8,7 +8,7 @@ from flowgrad.gate.batches import batches_objection
 from flowgrad.gate.copies import Copies, Seen, copies, seen
 from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, GateError, Objection, refuse
 from flowgrad.gate.pairs import pairs_objection
-from flowgrad.gate.runs import arms_objection
+from flowgrad.gate.runs import arms_objection, seeds_objection
 from flowgrad.gate.tables import parts_objection, table_objection
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "pairs_objection",
     "parts_objection",
     "refuse",
+    "seeds_objection",
     "seen",
     "table_objection",
 ]

@@ -27,7 +27,11 @@ def batches_objection(
     n = len(inputs)
     targets = [None] * n if targets is None else targets
     held = [np.asarray(values) for values in (*inputs, *targets) if values is not None]
-    known = [(np.asarray(x), None if y is None else np.asarray(y)) for x, y in zip(inputs, targets, strict=True) if x is not None]
+    known = [
+        (np.asarray(x), None if y is None else np.asarray(y))
+        for x, y in zip(inputs, targets, strict=True)
+        if x is not None
+    ]
     if bad := [place for place, pair in enumerate(zip(inputs, targets, strict=True)) if not all(map(_finite, pair))]:
         return Objection(
             NOT_FINITE, REFUSED, f"calibration: {len(bad)} of {n} batches hold NaN or infinity",

@@ -165,9 +165,7 @@ def _rare(values: Keys) -> NDArray[np.bool_]:
     return times < max(_HEAVY_ROWS, _HEAVY_SHARE * len(values))
 
 
-def _by_halves(
-    keys: Keys, codes: Codes, new: NDArray[np.bool_], within: bool, allowed: float
-) -> tuple[str, float]:
+def _by_halves(keys: Keys, codes: Codes, new: NDArray[np.bool_], within: bool, allowed: float) -> tuple[str, float]:
     """Whether rows that agree in half of the columns are as many as one expects where rows agree wholly by chance."""
     if len(keys) < 2:
         return CHANCE, allowed

@@ -16,11 +16,11 @@ where it is open whether they were copied."""
 
 
 def oversampled(rows: Rows) -> bool:
-    """Whether rows of some class agree wholly far more often than their agreement in either half of the columns foretells.
+    """Whether rows of a class agree wholly far more often than their agreement in either half of the columns foretells.
 
     Rows of a class may be alike, and then agree more often in each half of the columns than rows of two classes do; the
     product of these two ratios foretells that of whole rows, where the halves depend on each other no more in the class
-    than elsewhere. Copies agree wholly, and hardly more often in a half. A class of a few fixed patterns looks the same.
+    than elsewhere. Copies agree wholly, and hardly more often in a half. A class of fixed patterns looks the same.
 
     Args:
         rows: columns, and the class last.

@@ -44,8 +44,8 @@ def pairs_objection(
     return Objection(
         SEEN_PAIRS,
         level,
-        f"{count:,} of {rows:,} {after} pairs of user and item ({count / rows:.1%}) stand among the {before} pairs too, "
-        f"{how}",
+        f"{count:,} of {rows:,} {after} pairs of user and item ({count / rows:.1%}) stand among the {before} pairs "
+        f"too, {how}",
         "keep each pair of user and item once (see dataset.duplicates) before the ratings are split",
         count,
         rows,

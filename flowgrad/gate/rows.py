@@ -50,8 +50,8 @@ class Rows:
 def rows_of(*tables: Sequence[Any]) -> Rows:
     """The rows of all tables, which have the same columns.
 
-    0 and -0 are one value, and so are all kinds of missing ones. Numbers are compared as float64, those of integer types
-    as int64; other values are compared as they are.
+    0 and -0 are one value, and so are all kinds of missing ones. Numbers are compared as float64, those of integer
+    types as int64; other values are compared as they are.
     """
     found = [_keys([table[place] for table in tables]) for place in range(len(tables[0]))]
     return Rows(np.array([keys for keys, _ in found], dtype=np.uint64), tuple(kind for _, kind in found))

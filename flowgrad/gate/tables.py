@@ -17,15 +17,15 @@ COPIED_ROWS, REPEATED_ROWS, SEEN_ROWS = "copied rows", "repeated rows", "seen ro
 """Checks: rows with their target; rows without; rows of one part in another."""
 TOLERATED_SHARE = 0.05
 """Share of the rows that may repeat others, or stand in another part, before a test is affected: of what chooses the
-best of some 10,000 pairs (z about 4), a twentieth carries over to the rows that test them, .2 standard errors, and a test
-at 5 % then rejects in 5.5 %."""
+best of some 10,000 pairs (z about 4), a twentieth carries over to the rows that test them, .2 standard errors, and a
+test at 5 % then rejects in 5.5 %."""
 TOLERATED_DESIGN_EFFECT = 1.21
 """Rows over the rows that they are worth before a test is affected: 2 Phi(-1.96 / 1.1) = 7.5 %, the upper end of
 Bradley's criterion (1978, Br. J. Math. Stat. Psychol. 31:144) for a test at 5 %."""
 _FEW = 0.1
 """Distinct targets over rows up to which equal targets are no sign of a copy."""
 _MIXED = 0.01
-"""Share of the sets of equal rows in which targets differ above which the rows are no copies, but one thing met again."""
+"""Share of the sets of equal rows in which targets differ above which rows are one thing met again, and no copies."""
 
 
 def table_objection(X: Any, y: Any, groups: Any = None) -> Objection | None:
@@ -131,8 +131,8 @@ def _repeated(alone: Copies) -> Objection:
     return Objection(
         REPEATED_ROWS,
         DOWNGRADED if _matters(alone) else NOTED,
-        f"{alone.copied:,} of {alone.rows:,} rows have all columns of another row to the last bit and a target of their "
-        f"own: they look like {alone.distinct:,} things met again, and count for as few as {alone.effective:,.0f}",
+        f"{alone.copied:,} of {alone.rows:,} rows have all columns of another row to the last bit and a target of "
+        f"their own: they look like {alone.distinct:,} things met again, and count for as few as {alone.effective:,.0f}",
         "give groups= what each row belongs to (a user, an item, a day), or groups=range(rows) where each is a case of "
         "its own",
         alone.copied,

@@ -102,6 +102,7 @@ class _Tested:
             "p_adjusted": p_adjusted,
             "wins": self.wins,
             "verdict": verdict,
+            "reason": "" if self.result.objection is None else str(self.result.objection),
             "margin": self.result.margin,
             "family": self.comparison.family,
             "baseline_arm": self.comparison.baseline,

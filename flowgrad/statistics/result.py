@@ -55,7 +55,7 @@ class TestResult:
 
 def verdict(result: TestResult, alpha: float) -> str:
     """What the adjusted p and the direction say together; `inconclusive` where the observations are no evidence."""
-    if result.objection is not None and result.objection.blocks or not result.p_adjusted < alpha:
+    if (result.objection is not None and result.objection.blocks) or not result.p_adjusted < alpha:
         return "inconclusive"
     # The effect size has the difference's sign, and exists where a mean does not.
     better = result.effect_size > 0 if result.higher_is_better else result.effect_size < 0
