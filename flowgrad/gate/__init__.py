@@ -8,6 +8,7 @@ from flowgrad.gate.batches import batches_objection
 from flowgrad.gate.copies import Copies, Seen, copies, seen
 from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, GateError, Objection, refuse
 from flowgrad.gate.pairs import pairs_objection
+from flowgrad.gate.rows import columns_of
 from flowgrad.gate.runs import arms_objection, seeds_objection
 from flowgrad.gate.tables import parts_objection, table_objection
 
@@ -21,6 +22,7 @@ __all__ = [
     "Seen",
     "arms_objection",
     "batches_objection",
+    "columns_of",
     "copies",
     "pairs_objection",
     "parts_objection",

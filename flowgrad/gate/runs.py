@@ -23,7 +23,7 @@ def arms_objection(baseline: Sequence[float], treated: Sequence[float], metric: 
     """Pairs that are fewer than they seem: an arm has one value on every seed, to the last bit, so that the seeds (or
     splits) did not reach it; or a pair was written down several times.
 
-    Values of one arm that tie now and then are no objection, nor is a value that can tie by chance, such as an accuracy.
+    Values of one arm that tie now and then are no objection, nor is a value that ties by chance, such as an accuracy.
 
     Args:
         baseline: one value a seed, shape (n,).

@@ -132,7 +132,7 @@ def _repeated(alone: Copies) -> Objection:
         REPEATED_ROWS,
         DOWNGRADED if _matters(alone) else NOTED,
         f"{alone.copied:,} of {alone.rows:,} rows have all columns of another row to the last bit and a target of "
-        f"their own: they look like {alone.distinct:,} things met again, and count for as few as {alone.effective:,.0f}",
+        f"their own: they look like {alone.distinct:,} things met again, and count for {alone.effective:,.0f} at least",
         "give groups= what each row belongs to (a user, an item, a day), or groups=range(rows) where each is a case of "
         "its own",
         alone.copied,

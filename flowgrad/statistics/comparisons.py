@@ -57,7 +57,7 @@ def significance(
     corrected t-test is the one test.
 
     Observations pass the gate first (`flowgrad.gate.arms_objection`): where runs of an arm are one run in any metric,
-    or every seed differs by the same, all lines of that comparison have no p, the verdict `inconclusive` and a `reason`.
+    or every seed differs by the same, all its lines have no p, the verdict `inconclusive` and a `reason`.
 
     `detectable` is the smallest difference, in the metric's unit, that the t-test over as many pairs of that spread
     finds with probability `power` (unadjusted): what an inconclusive verdict can speak of.

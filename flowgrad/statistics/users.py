@@ -75,6 +75,8 @@ def user_significance(
 
 
 def _one_run(before: np.ndarray, after: np.ndarray, metric: str) -> Objection | None:
+    if not before.size or before.shape != after.shape:
+        return None
     return arms_objection(before.mean(axis=1).tolist(), after.mean(axis=1).tolist(), metric)
 
 
