@@ -88,12 +88,12 @@ def _computed(proof: Validation, folder: Path) -> pd.Series:
     if proof.alpha is None:
         raise ValueError("it does not say its alpha")
     metrics = list(dict.fromkeys(family["metric"]))
+    stated = _stated(family, proof.comparison)
     if proof.test == NO_WORSE:
         if proof.margin is None:
             raise ValueError("it does not say its margin")
-        computed = margin_table(observations, planned, metrics, proof.margin, alpha=proof.alpha)
+        computed = margin_table(observations, planned, metrics, proof.margin, alpha=proof.alpha, objection=stated)
     else:
-        stated = _stated(family, proof.comparison)
         computed = significance(observations, planned, metrics, proof.alpha, overlap=proof.overlap, objection=stated)
     chosen = (
         (computed["comparison"] == proof.comparison)

@@ -11,6 +11,7 @@ from flowgrad.gate.pairs import pairs_objection
 from flowgrad.gate.rows import columns_of
 from flowgrad.gate.runs import arms_objection, seeds_objection
 from flowgrad.gate.tables import parts_objection, table_objection
+from flowgrad.gate.values import one_value_objection
 
 __all__ = [
     "DOWNGRADED",
@@ -24,6 +25,7 @@ __all__ = [
     "batches_objection",
     "columns_of",
     "copies",
+    "one_value_objection",
     "pairs_objection",
     "parts_objection",
     "refuse",
