@@ -4,7 +4,7 @@ Functions of arrays and data frames that find copies, constants and runs that ar
 `Objection`: how many, which, and the way out. What the gate refuses or downgrades is never called confirmed.
 """
 
-from flowgrad.gate.batches import batches_objection
+from flowgrad.gate.batches import Batch, batches_objection
 from flowgrad.gate.copies import Copies, Seen, copies, seen
 from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, GateError, Objection, refuse
 from flowgrad.gate.pairs import pairs_objection
@@ -17,6 +17,7 @@ __all__ = [
     "DOWNGRADED",
     "NOTED",
     "REFUSED",
+    "Batch",
     "Copies",
     "GateError",
     "Objection",

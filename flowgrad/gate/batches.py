@@ -3,103 +3,113 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowgrad.gate.copies import CHANCE, EXAMPLES, copies
 from flowgrad.gate.objection import DOWNGRADED, REFUSED, Objection
-from flowgrad.gate.rows import row_codes, rows_of
+from flowgrad.gate.tables import TOLERATED_SHARE
 
-EMPTY, NOT_FINITE, COPIED_BATCHES, ONE_LABEL, ALIKE = (
-    "no values", "values not finite", "copied batches", "one label", "rows alike",
-)  # fmt: skip
+_COLUMNS = 64
+"""Values of a row that are looked at where rows repeat, evenly spaced."""
 
 
-def batches_objection(
-    inputs: Sequence[NDArray | None], targets: Sequence[NDArray | None] | None = None
-) -> Objection | None:
-    """What is wrong with calibration batches; the first that is found, the worst first.
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Arrays of one batch; rows come first in each."""
+
+    inputs: tuple[NDArray, ...]
+    target: NDArray | None = None
+    """None where it is not known."""
+
+
+def batches_objection(batches: Sequence[Batch]) -> Objection | None:
+    """What is wrong with calibration batches; the worst, or None.
+
+    Refused are inputs that are NaN, rows that are all alike, and batches that are all one. Downgraded are copies among
+    batches, rows that are copies of others (more than a twentieth), and targets of one value.
 
     Args:
-        inputs: values of each batch, of any shape, rows first; None where they are not known.
-        targets: of each batch; None where they are not known.
+        batches: where one has no inputs, its arrays are not known, and nothing is looked at.
     """
-    n = len(inputs)
-    targets = [None] * n if targets is None else targets
-    held = [np.asarray(values) for values in (*inputs, *targets) if values is not None]
-    known = [
-        (np.asarray(x), None if y is None else np.asarray(y))
-        for x, y in zip(inputs, targets, strict=True)
-        if x is not None
-    ]
-    if bad := [place for place, pair in enumerate(zip(inputs, targets, strict=True)) if not all(map(_finite, pair))]:
-        return Objection(
-            NOT_FINITE, REFUSED, f"calibration: {len(bad)} of {n} batches hold NaN or infinity",
-            "leave these rows out, or fill them as in training", len(bad), n, float(n - len(bad)), tuple(bad[:3]),
-        )  # fmt: skip
-    if len(known) < n or not held:
+    if not batches or not all(batch.inputs for batch in batches):
         return None
-    if alike := _rows_alike(known):
-        return alike
-    if copied := _copied(known):
-        return copied
-    labels = [y.ravel() for _, y in known if y is not None]
-    if len(labels) == n and sum(map(len, labels)) > 1 and len(np.unique(np.concatenate(labels))) == 1:
-        return Objection(
-            ONE_LABEL, DOWNGRADED, f"calibration: every target is {np.concatenate(labels)[0]}",
-            "give rows of all targets, drawn at random from validation rows", sum(map(len, labels)),
-            sum(map(len, labels)),
-        )  # fmt: skip
-    return None
+    checks = (_missing, _rows_alike, _copied_batches, _copied_rows, _one_target)
+    found = [objection for check in checks if (objection := check(batches)) is not None]
+    return min(found, key=lambda objection: objection.level != REFUSED, default=None)
 
 
-def _finite(values: NDArray | None) -> bool:
-    if values is None:
-        return True
-    array = np.asarray(values)
-    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
-
-
-def _rows_alike(known: Sequence[tuple[NDArray, NDArray | None]]) -> Objection | None:
-    rows = [_flat(x) for x, _ in known if x.ndim]
-    total = sum(map(len, rows))
-    if total < 2 or len({row.shape[1:] for row in rows}) != 1:
+def _missing(batches: Sequence[Batch]) -> Objection | None:
+    bad = [place for place, batch in enumerate(batches) if any(map(_has_nan, batch.inputs))]
+    if not bad:
         return None
-    if any((part != rows[0][:1]).any() for part in rows):
+    return _objection("inputs missing", REFUSED, f"{len(bad)} of {len(batches)} batches hold NaN in their inputs",
+                      "leave these rows out, or fill them as in training", bad, len(batches))  # fmt: skip
+
+
+def _rows_alike(batches: Sequence[Batch]) -> Objection | None:
+    table = _table(batches)
+    if table is None or len(table) < 2 or (table != table[0]).any():
         return None
-    what = "zero" if not rows[0].any() else "the same"
-    return Objection(
-        ALIKE, REFUSED, f"calibration: the inputs of all {total:,} rows are {what}",
-        "give rows as the model meets them, drawn at random from validation rows", total, total, 1.0,
-    )  # fmt: skip
+    what = "zero" if not table[0].any() else "the same"
+    return _objection("rows alike", REFUSED, f"the inputs of all {len(table):,} rows are {what}",
+                      "give rows as the model meets them, drawn at random", range(len(table)), len(table))  # fmt: skip
 
 
-def _copied(known: Sequence[tuple[NDArray, NDArray | None]]) -> Objection | None:
-    """Batches that are another batch once more: what differs between batches is what plans are told apart by."""
-    prints = [_print(x) + (b"" if y is None else _print(y)) for x, y in known]
-    distinct = len(set(prints))
-    n = len(prints)
-    if distinct == n:
+def _copied_batches(batches: Sequence[Batch]) -> Objection | None:
+    """Batches that are another once more: what differs between batches is what plans are told apart by."""
+    prints = [_print(batch) for batch in batches]
+    again = [place for place, found in enumerate(prints) if found in prints[:place]]
+    if not again:
         return None
-    repeated = tuple(place for place in range(n) if prints[place] in prints[:place])
-    level = REFUSED if distinct == 1 else DOWNGRADED
-    return Objection(
-        COPIED_BATCHES, level, f"calibration: {n - distinct} of {n} batches are exact copies of another",
-        "give each batch once, of rows of its own", n - distinct, n, float(distinct), repeated[:3],
-    )  # fmt: skip
+    level = REFUSED if len(again) == len(batches) - 1 else DOWNGRADED
+    return _objection("copied batches", level, f"{len(again)} of {len(batches)} batches are exact copies of another",
+                      "give each batch once, of rows of its own", again, len(batches))  # fmt: skip
 
 
-def _flat(x: NDArray) -> NDArray:
-    return x.reshape(len(x), -1)
+def _copied_rows(batches: Sequence[Batch]) -> Objection | None:
+    table = _table(batches)
+    if table is None or len({row.tobytes() for row in table}) >= (1 - TOLERATED_SHARE) * len(table):
+        return None
+    chosen = np.unique(np.linspace(0, table.shape[1] - 1, min(_COLUMNS, table.shape[1])).round().astype(int))
+    found = copies(table[:, chosen])
+    if found.kind == CHANCE:
+        return None
+    return _objection("copied rows", DOWNGRADED, f"{found.copied:,} of {len(table):,} rows are copies of others",
+                      "give each row once", range(found.copied), len(table))  # fmt: skip
 
 
-def _print(values: NDArray) -> bytes:
-    plain = values + 0.0 if values.dtype.kind == "f" else values
-    return f"{plain.dtype.str} {plain.shape} ".encode() + np.ascontiguousarray(plain).tobytes()
+def _one_target(batches: Sequence[Batch]) -> Objection | None:
+    targets = [batch.target.ravel() for batch in batches if batch.target is not None]
+    if len(targets) < len(batches):
+        return None
+    values = np.concatenate(targets)
+    if len(values) < 2 or (values != values[0]).any():
+        return None
+    return _objection("one value", DOWNGRADED, f"the target is {float(values[0]):.6g} in all {len(values):,} rows",
+                      "give rows of all targets, drawn at random", range(len(values)), len(values))  # fmt: skip
 
 
-def shared_rows(inputs: Sequence[NDArray]) -> int:
-    """Rows of later batches that stand in an earlier one or before in their own."""
-    table = np.concatenate([_flat(np.asarray(x)) for x in inputs])
-    codes = row_codes(rows_of(list(table.T)).keys)
-    return len(codes) - int(codes.max(initial=-1)) - 1
+def _objection(check: str, level: str, reason: str, way_out: str, places: Sequence[int], of: int) -> Objection:
+    left = float(max(of - len(places), 1))
+    return Objection(check, level, f"calibration: {reason}", way_out, len(places), of, left, tuple(places[:EXAMPLES]))
+
+
+def _has_nan(values: NDArray) -> bool:
+    return values.dtype.kind in "fc" and bool(np.isnan(values).any())
+
+
+def _table(batches: Sequence[Batch]) -> NDArray | None:
+    """All rows of the only input; None where there are several, or rows of several shapes."""
+    if any(len(batch.inputs) != 1 or not batch.inputs[0].ndim for batch in batches):
+        return None
+    rows = [batch.inputs[0].reshape(len(batch.inputs[0]), -1) for batch in batches]
+    return np.concatenate(rows) if len({part.shape[1] for part in rows}) == 1 and rows[0].shape[1] else None
+
+
+def _print(batch: Batch) -> bytes:
+    arrays = [*batch.inputs, *(() if batch.target is None else (batch.target,))]
+    plain = [values + 0.0 if values.dtype.kind == "f" else values for values in arrays]  # no negative zero
+    return b"".join(f"{a.dtype.str} {a.shape} ".encode() + np.ascontiguousarray(a).tobytes() for a in plain)
