@@ -1,4 +1,4 @@
-"""The gate of the data: whether validation and test rows are rows that training did not see, before it is trained on."""
+"""The gate of the data: whether training saw the rows that are validated and tested on, asked before it begins."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def pass_gate(data: Any, *, explains: bool = True) -> Objection | None:
 
     Args:
         data: of ratings, a table, or a teacher's pupils; others have no gate, and pass.
-        explains: whether the target itself is predicted, so that one value leaves nothing to learn; rankings of what was
-            met are learned of one rating too.
+        explains: whether the target itself is predicted, so that one value leaves nothing to learn; rankings of what
+            was met are learned of one rating too.
 
     Raises:
         GateError: rows or pairs that are tested on are copies of those trained on; a part whose target is one value.

@@ -19,7 +19,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 def explains_target(metrics: Sequence[str]) -> bool:
-    """Whether some of the metrics ask for the target's values, so that a target of one value leaves nothing to learn."""
+    """Whether some of the metrics ask for the target's values, so that one value leaves nothing to learn."""
     return any(metric.partition("@")[0] not in _RANKINGS for metric in metrics)
 
 

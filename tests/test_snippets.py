@@ -42,11 +42,12 @@ def names(page):
         loss = criterion(model(x), y)
         loss.backward()
         optimizer.step()
+    known_loss = criterion if page == "docs/compression.md" else loss.detach()
     X = pd.DataFrame(random.normal(size=(300, 4)), columns=list("abcd"))
     return {
         "model": model, "teacher": Network(), "student": model, "optimizer": optimizer, "criterion": criterion,
         "scheduler": torch.optim.lr_scheduler.ConstantLR(optimizer), "x_train": x, "probe": x,
-        "batches": list(zip(x.split(64), y.split(64), strict=True)), "loss": criterion if page == "docs/compression.md" else loss.detach(),
+        "batches": list(zip(x.split(64), y.split(64), strict=True)), "loss": known_loss,
         "distillation_loss": nn.MSELoss(), "X": X, "y": X["a"] * X["b"] + random.normal(size=300),
         "X_valid": X[:100] + 0.1, "y_valid": X["a"][:100], "params": {"nthread": 1, "max_depth": 2},
     }  # fmt: skip

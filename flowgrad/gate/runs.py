@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from flowgrad.gate.copies import EXAMPLES, copies
 from flowgrad.gate.objection import DOWNGRADED, REFUSED, Objection
@@ -19,7 +18,7 @@ _COARSE = 100_000
 """A ratio of whole numbers up to this, such as an accuracy, may tie; a metric of full precision does not."""
 
 
-def arms_objection(baseline: Sequence[float], treated: Sequence[float], metric: str = "value") -> Objection | None:
+def arms_objection(baseline: ArrayLike, treated: ArrayLike, metric: str = "value") -> Objection | None:
     """Pairs that are fewer than they seem: an arm has one value on every seed, to the last bit, so that the seeds (or
     splits) did not reach it; or a pair was written down several times.
 

@@ -62,8 +62,16 @@ def margin_table(
 
 
 def _unproven(result: EquivalenceResult, objection: Objection) -> EquivalenceResult:
-    nothing = dict.fromkeys(("ci_low", "ci_high"), math.nan) | dict.fromkeys(("p_worse", "p_better", "p"), 1.0)
-    return replace(result, verdict="inconclusive", objection=objection, **nothing)
+    return replace(
+        result,
+        ci_low=math.nan,
+        ci_high=math.nan,
+        p_worse=1.0,
+        p_better=1.0,
+        p=1.0,
+        verdict="inconclusive",
+        objection=objection,
+    )
 
 
 @dataclass(frozen=True)
