@@ -71,7 +71,8 @@ class FeatureAnalyzer(Subject):
                 truth values, none missing.
             y: shape (rows,): numbers or truth values, in the order of X's rows.
             groups: shape (rows,): what each row belongs to, such as a user, where rows of one are alike. A group is in
-                one half whole, and p-values of `prove` are over groups. None: rows are independent.
+                one half whole, and p-values of `prove` are over groups, in which copies of a row count once. None:
+                rows are independent.
             name: of the table; `layer` of the report.
             seed: of the halves that `prove` takes.
             rules: rule book to judge by; the shipped one if None.
@@ -216,11 +217,12 @@ class FeatureAnalyzer(Subject):
         """
         seed = self.seed if seed is None else seed
         check_level(alpha)
-        objection = refuse(self._table.objection)
+        table = self._table.units
+        objection = refuse(table.objection)
         given: dict[str, Any] = {"draws": draws, "alpha": alpha, "seed": seed, "objection": objection}
         if suggestions is not None:
-            return prove(self._table, suggestions, selected_here=False, **given)
-        one, other = self._table.halves(seed)
+            return prove(table, suggestions, selected_here=False, **given)
+        one, other = table.halves(seed)
         return prove(other, suggest(one, INTERACTIONS, top, alpha), selected_here=True, **given)
 
     def prove_by_retraining(
@@ -255,7 +257,7 @@ class FeatureAnalyzer(Subject):
                 do not vary.
         """
         return retrain(
-            self._table,
+            self._table.units,
             make_model,
             suggestions,
             splits=splits,

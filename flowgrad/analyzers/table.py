@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flowgrad.errors import FlowGradError
-from flowgrad.gate import REFUSED, GateError, Objection, table_objection
+from flowgrad.gate import REFUSED, GateError, Objection, distinct_rows, table_objection
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +37,12 @@ class FeatureTable:
     def objection(self) -> Objection | None:
         """What the gate has against dividing the rows at random."""
         return table_objection(self.X, self.y, self.groups)
+
+    @cached_property
+    def units(self) -> FeatureTable:
+        """The table in which copies of a row within its group count once; itself where there are no groups."""
+        places = None if self.groups is None else distinct_rows(self.X, self.y, self.groups)
+        return self if places is None else self.part(places)
 
     @property
     def frame(self) -> pd.DataFrame:

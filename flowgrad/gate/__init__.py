@@ -10,7 +10,7 @@ from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, GateError, Objec
 from flowgrad.gate.pairs import pairs_objection
 from flowgrad.gate.rows import columns_of
 from flowgrad.gate.runs import arms_objection, seeds_objection
-from flowgrad.gate.tables import parts_objection, table_objection
+from flowgrad.gate.tables import distinct_rows, parts_objection, table_objection
 from flowgrad.gate.values import one_value_objection
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "batches_objection",
     "columns_of",
     "copies",
+    "distinct_rows",
     "one_value_objection",
     "pairs_objection",
     "parts_objection",

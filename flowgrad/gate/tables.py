@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from flowgrad.gate.copies import CHANCE, COPIED, OPEN, Copies, Seen, copies_among, seen
 from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, Objection
@@ -56,6 +57,24 @@ def table_objection(X: Any, y: Any, groups: Any = None) -> Objection | None:
     if full.copied and oversampled(rows):
         return _copied(replace(full, kind=OPEN))
     return None
+
+
+def distinct_rows(X: Any, y: Any, groups: Any) -> NDArray[np.intp] | None:
+    """Places of the rows that are left where copies of a row in its own group, columns and target, count once; None
+    where there are none, or where chance gives them. A jackknife over groups of which a few hold most rows by copying
+    would reject a true null too often.
+
+    Args:
+        X: as of `table_objection`.
+        y: target, shape (rows,).
+        groups: shape (rows,).
+    """
+    rows = rows_of([*columns_of(X), y])
+    found = copies_among(rows)
+    if not found.copied or (found.kind == CHANCE and found.multiple == 1):
+        return None
+    places = first_of(row_codes(np.concatenate([rows.keys, rows_of([groups]).keys])))
+    return places if len(places) < found.rows else None
 
 
 def parts_objection(others: Any, table: Any, *, before: str = "training", after: str = "test") -> Objection | None:

@@ -45,7 +45,7 @@ def test_oversampled_noise_is_never_proven(seed):
     with pytest.raises(GateError):
         analyzer.prove_by_retraining(Mean, [Term("product", "a", "b")])
     assert (analyzer.proof.verdict, analyzer.proof.proven) == ("inconclusive", ())
-    found = {finding.id: finding for finding in analyzer.findings()}
+    found = {finding.rule_id: finding for finding in analyzer.findings()}
     assert "feature_synergy" not in found
     assert f"{count} of {len(rows)} rows" in found["copied_rows"].premise
     assert "copied_rows" in analyzer.to_agent_xml()
@@ -62,7 +62,7 @@ def test_groups_let_what_is_there_be_proven():
         FeatureAnalyzer(X.iloc[rows], y.iloc[rows]).prove()
     analyzer = FeatureAnalyzer(X.iloc[rows], y.iloc[rows], groups=rows)
     assert analyzer.prove().verdict == "confirmed"
-    assert "copied_rows" not in {finding.id for finding in analyzer.findings()}
+    assert "copied_rows" not in {finding.rule_id for finding in analyzer.findings()}
 
 
 def test_items_met_again_are_not_confirmed_without_groups():
@@ -76,12 +76,17 @@ def test_items_met_again_are_not_confirmed_without_groups():
     assert proof.verdict == "inconclusive"
     assert "things met again" in proof.reason
     assert set(proof.each["verdict"]) <= {"inconclusive"}
-    assert "feature_synergy" not in {finding.id for finding in analyzer.findings()}
+    assert "feature_synergy" not in {finding.rule_id for finding in analyzer.findings()}
 
 
 def test_retraining_holds_out_whole_groups():
     """Rows of one group stood on both sides of every split."""
-    X, y, rows = copied_noise(0)
+    random = np.random.default_rng(0)
+    X, y, rows = (
+        pd.DataFrame(random.normal(size=(400, 3)), columns=list("abc")),
+        random.normal(size=400),
+        np.arange(400) // 4,
+    )
     seen = []
 
     class Watching(Mean):
@@ -113,7 +118,7 @@ def test_a_booster_says_how_many_validation_rows_it_saw():
     tracker.observe_data(X[:cut], y[:cut], X[cut:], y[cut:])
     share = np.isin(rows[cut:], rows[:cut]).mean()
     assert tracker.summary()["seen_share"] == pytest.approx(share)
-    (found,) = (finding for finding in tracker.findings() if finding.id == "validation_rows_seen")
+    (found,) = (finding for finding in tracker.findings() if finding.rule_id == "validation_rows_seen")
     assert f"{share:.1%}" in found.premise
     assert found.severity == "high"
     assert found.fix is None
@@ -143,7 +148,7 @@ def test_plans_say_what_is_wrong_with_their_calibration():
     unsound = SaliencyAnalyzer(model, optimizer, calibration=Calibration.of_pairs([*batches, batches[0]], loss))
     assert "1 of 5 batches are exact copies of another" in unsound.pruning_plan(0.5).reason
     assert np.isnan(unsound.summary()["rise_50_high"])
-    assert "saliency_calibration_unsound" in {finding.id for finding in unsound.findings()}
+    assert "saliency_calibration_unsound" in {finding.rule_id for finding in unsound.findings()}
     assert not any(finding.fix for finding in unsound.findings())
     for bad in ([batches[0]] * 4, [(x * float("nan"), y)], [(torch.zeros(8, 5), y[:8])]):
         with pytest.raises(GateError, match="calibration: "):
