@@ -30,6 +30,8 @@ probability below 1 in 1,000, and the allowance is an upper bound already."""
 _LIFT, _GAP = 10.0, 3.0
 """How many times as often as for independent columns rows agree wholly, and how many times as often as they agree in
 half of the columns only, where it is open whether chance explains it."""
+_SURE_LIFT = 1000.0
+"""The same as `_LIFT` where it is not open: rows hardly agree in half of the columns, and yet wholly."""
 _LOOKED_AT = 64
 """Columns that chance is judged by, at most; evenly spaced."""
 _FINEST = 1e-9
@@ -175,6 +177,9 @@ def _by_halves(keys: Keys, codes: Codes, new: NDArray[np.bool_], within: bool, a
     independent = pairs * math.prod(_agreeing(value, new, within) / pairs for value in values)
     order = np.argsort([-int(value.max()) for value in values], kind="stable")
     halves = [_agreeing(row_codes(keys[order[start::2]]), new, within) - whole for start in (0, 1)]
+    groups = int(_excess(codes, new, within)[0].sum())
+    if whole >= _SURE_LIFT * independent and groups > _SLACK * min(halves) + _LEAST:
+        return COPIED, min(allowed, min(halves))
     if whole >= _LIFT * independent + _LEAST and whole >= _GAP * min(halves) + _LEAST:
         return OPEN, min(allowed, min(halves))
     return CHANCE, allowed
