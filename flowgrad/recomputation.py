@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from flowgrad.errors import StatisticsError
+from flowgrad.gate import DOWNGRADED, Objection
 from flowgrad.report import AnyReport, CausalModel, ClaimsReport, RunReport, Validation
-from flowgrad.statistics import NO_WORSE, PRIMARY, PROVEN, Comparison, margin_table, significance
+from flowgrad.statistics import NO_WORSE, PRIMARY, PROVEN, Comparison, margin_table, reason_of, significance
 
 OBSERVATIONS, SIGNIFICANCE = "observations.csv", "significance.csv"
 _FIGURES = ("baseline", "treated", "difference", "ci_low", "ci_high", "effect_size", "p", "p_adjusted")
@@ -87,12 +88,13 @@ def _computed(proof: Validation, folder: Path) -> pd.Series:
     if proof.alpha is None:
         raise ValueError("it does not say its alpha")
     metrics = list(dict.fromkeys(family["metric"]))
+    stated = _stated(family, proof.comparison)
     if proof.test == NO_WORSE:
         if proof.margin is None:
             raise ValueError("it does not say its margin")
-        computed = margin_table(observations, planned, metrics, proof.margin, alpha=proof.alpha)
+        computed = margin_table(observations, planned, metrics, proof.margin, alpha=proof.alpha, objection=stated)
     else:
-        computed = significance(observations, planned, metrics, proof.alpha, overlap=proof.overlap)
+        computed = significance(observations, planned, metrics, proof.alpha, overlap=proof.overlap, objection=stated)
     chosen = (
         (computed["comparison"] == proof.comparison)
         & (computed["metric"] == proof.metric)
@@ -101,6 +103,14 @@ def _computed(proof: Validation, folder: Path) -> pd.Series:
     if not chosen.any():
         raise ValueError(f"no test of {proof.metric!r}")
     return computed[chosen].iloc[0]
+
+
+def _stated(family: pd.DataFrame, comparison: str) -> Objection | None:
+    """An objection to the data that the file states: it can make a verdict inconclusive, and nothing else."""
+    for _, line in family[family["comparison"] == comparison].iterrows():
+        if reason := reason_of(line):
+            return Objection("stated", DOWNGRADED, reason, "see the file", 0, int(line["n"]))
+    return None
 
 
 def _close(one: float, other: float) -> bool:

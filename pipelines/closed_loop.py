@@ -11,14 +11,15 @@ import pandas as pd
 from omegaconf import DictConfig
 from rich.progress import Progress
 
-from flowgrad.statistics import PRIMARY, Comparison, significance, user_significance
+from flowgrad.statistics import PRIMARY, Comparison, reason_of, significance, user_significance
 from pipelines import console, results
 from pipelines.checks import check_fixes, check_settings, check_trial
 from pipelines.comparison import comparisons, observe
 from pipelines.composition import composed, tuned_overrides
 from pipelines.data import cache_folder
+from pipelines.data_gate import pass_gate
 from pipelines.diagnosis import Diagnosis
-from pipelines.evaluation import higher_is_better
+from pipelines.evaluation import explains_target, higher_is_better
 from pipelines.planning import is_auto, plan_seeds
 from pipelines.program import Dataset, program_of
 from pipelines.rule_book import rule_book
@@ -51,6 +52,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     program = program_of(config)
     data = program.load(config)
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
+    objection = pass_gate(data, explains=explains_target(config.comparison.metrics))
     results.clear(folder)
     with console.progress() as bar:
         diagnosing = bar.add_task("diagnose", total=None)
@@ -87,7 +89,14 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"),
         )
     settings = config.comparison
-    table = significance(observed.observations, planned, settings.metrics, settings.alpha, overlap=settings.overlap)
+    table = significance(
+        observed.observations,
+        planned,
+        settings.metrics,
+        settings.alpha,
+        overlap=settings.overlap,
+        objection=objection,
+    )
     first = program.metrics(config)[0]
     users = user_significance(
         observed.by_user,
@@ -96,13 +105,19 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         metric=first,
         higher_is_better=higher_is_better(first),
         alpha=settings.alpha,
+        objection=objection,
     )
     table = pd.concat([table, users], ignore_index=True) if len(users) else table
     validations = results.write_proof(folder, observed, table, diagnoses)
     results.write_reports(folder, diagnoses, data, book, validations)
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
-        _logger.info("%s, %s: %s", line["comparison"], line["metric"], line["verdict"])
+        _logger.info("%s, %s: %s%s", line["comparison"], line["metric"], line["verdict"], _because(line))
     console.print_outcome(diagnoses, table, folder)
+
+
+def _because(line: pd.Series) -> str:
+    reason = reason_of(line)
+    return f" ({reason})" if reason else ""
 
 
 def _seeds(

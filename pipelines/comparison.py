@@ -11,7 +11,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from flowgrad.report import Validation
-from flowgrad.statistics import CONTROL, NO_WORSE, OBSERVATION_COLUMNS, PRIMARY, PROVEN, Comparison
+from flowgrad.statistics import CONTROL, NO_WORSE, OBSERVATION_COLUMNS, PRIMARY, PROVEN, Comparison, reason_of
 from flowgrad.trackers.embedding import guard
 from pipelines.evaluation import higher_is_better
 from pipelines.program import Dataset
@@ -117,5 +117,6 @@ def validation(
         observations_sha256=observations_sha256,
         overlap=overlap,
         margin=margin,
+        reason=reason_of(line),
         **{name: float(line[name]) for name in figures},
     )

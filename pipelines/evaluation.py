@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _HIGHER_IS_BETTER = {
@@ -9,10 +10,17 @@ _HIGHER_IS_BETTER = {
     "auc": True, "r2_adjusted": True, "accuracy": True, "ndcg": True, "hr": True, "coverage": True,
 }  # fmt: skip
 
+_RANKINGS = ("auc", "ndcg", "hr", "coverage")
+
 
 def higher_is_better(metric: str) -> bool:
     """Direction of a metric; `@k` is not part of its name."""
     return _HIGHER_IS_BETTER[metric.partition("@")[0]]
+
+
+def explains_target(metrics: Sequence[str]) -> bool:
+    """Whether some of the metrics ask for the target's values, so that one value leaves nothing to learn."""
+    return any(metric.partition("@")[0] not in _RANKINGS for metric in metrics)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,11 +18,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from flowgrad.analyzers.layer_inputs import input_moments
 from flowgrad.compression.applying import set_values
 from flowgrad.errors import FlowGradError
+from flowgrad.gate import Batch, batches_objection, refuse
 from flowgrad.trackers.flow.parameters import plain_name
 
 Outputs = Callable[[nn.Module, Any], torch.Tensor]
 Criterion = Callable[[torch.Tensor, Any], torch.Tensor]
 _CONFIDENCE = 0.95
+_TARGETS = ("target", "targets", "label", "labels", "y", "ratings", "rating")
+"""Names that the target of a batch goes by."""
 
 
 class Calibration:
@@ -35,6 +39,11 @@ class Calibration:
     Plans are chosen by the loss on these batches: take rows that the model was not trained on and that no test is made
     on; training rows do where the model has not overfitted. A few hundred rows in four batches or more are enough: from
     the batches' differences it is told whether one plan is better than another.
+
+    Attributes:
+        objection: what the gate has against the batches, such as copies among them, or None (`flowgrad.gate`): plans
+            made on them say so, and a report tells no interval of a loss. Batches of pairs, of a dict or of a dataclass
+            are looked at; of others nothing is known.
     """
 
     def __init__(self, batches: Iterable[Any], outputs: Outputs, criterion: Criterion) -> None:
@@ -47,17 +56,45 @@ class Calibration:
             criterion: (outputs, batch) -> mean loss, a tensor of one number.
 
         Raises:
+            GateError: inputs that hold NaN or are alike in every row, or batches that are all the same one.
             FlowGradError: no batch.
         """
         self.batches: Sequence[Any] = list(batches)
         if not self.batches:
             raise FlowGradError("calibration: no batch; give one or more")
+        self.objection = refuse(batches_objection([arrays_of(batch) for batch in self.batches]))
         self.outputs, self.criterion = outputs, criterion
 
     @classmethod
     def of_pairs(cls, batches: Iterable[tuple[Any, Any]], criterion: Callable[[Any, Any], torch.Tensor]) -> Calibration:
         """Of (inputs, target) pairs: the loss is `criterion(model(inputs), target)`."""
         return cls(batches, lambda model, batch: model(batch[0]), lambda out, batch: criterion(out, batch[1]))
+
+
+def arrays_of(batch: Any) -> Batch:
+    """The tensors of a batch as arrays; none where it is no pair, list, dict or dataclass of tensors."""
+    named: dict[str, Any] = {}
+    if isinstance(batch, torch.Tensor):
+        named = {"inputs": batch}
+    elif isinstance(batch, Mapping):
+        named = {str(name): value for name, value in batch.items()}
+    elif isinstance(batch, (tuple, list)):
+        names = getattr(batch, "_fields", ("inputs", "target") if len(batch) == 2 else range(len(batch)))
+        named = {str(name): value for name, value in zip(names, batch, strict=True)}
+    elif dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        named = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    if not all(_is_plain(value) for value in named.values()):
+        return Batch(())
+    arrays = {name: value.detach().cpu().numpy() for name, value in named.items()}
+    target = next((name for name in _TARGETS if name in arrays), None)
+    return Batch(tuple(v for name, v in arrays.items() if name != target), None if target is None else arrays[target])
+
+
+def _is_plain(value: Any) -> bool:
+    """A dense tensor of a type that NumPy has."""
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized:
+        return False
+    return value.dtype != torch.bfloat16 and not value.is_meta
 
 
 class Bench:
@@ -203,6 +240,18 @@ def _plain_kernels() -> Iterator[None]:
     finally:
         torch.backends.mkldnn.set_flags(_enabled=onednn, _fp32_precision=None)
         torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def doubt_of(calibration: Calibration | None) -> str:
+    """What a plan that was made on these batches adds to its reason; empty where nothing is wrong with them."""
+    if calibration is None or calibration.objection is None:
+        return ""
+    return f"; not to be relied on: {calibration.objection}"
+
+
+def unsound(calibration: Calibration | None) -> float:
+    """1 where the gate objects to the batches, else 0."""
+    return float(calibration is not None and calibration.objection is not None and calibration.objection.blocks)
 
 
 def relative_rise(after: np.ndarray, before: np.ndarray) -> float:

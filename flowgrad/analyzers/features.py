@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flowgrad.analyzers.proof import FeatureProof, prove
+from flowgrad.analyzers.proof import FeatureProof, prove, untested
 from flowgrad.analyzers.retraining import retrain, rmse
-from flowgrad.analyzers.suggesting import Suggestion, additive_model, rank_pairs, suggest
+from flowgrad.analyzers.suggesting import Suggestion, additive_model, check_level, rank_pairs, suggest
 from flowgrad.analyzers.table import checked_table
 from flowgrad.analyzers.terms import INTERACTIONS, KINDS, Term
 from flowgrad.drawing import picture_path
 from flowgrad.errors import FlowGradError
+from flowgrad.gate import GateError, refuse
 from flowgrad.measurements import Measurements
 from flowgrad.measures import features
 from flowgrad.measures.interactions import BUDGET, leading, partial_f
@@ -28,6 +29,7 @@ from flowgrad.subject import Subject
 
 Floats = NDArray[np.float64]
 
+_LEVEL = 0.05
 METHODS = ("partial_f", "xgboost_shap", "fast")
 
 
@@ -69,7 +71,8 @@ class FeatureAnalyzer(Subject):
                 truth values, none missing.
             y: shape (rows,): numbers or truth values, in the order of X's rows.
             groups: shape (rows,): what each row belongs to, such as a user, where rows of one are alike. A group is in
-                one half whole, and p-values of `prove` are over groups. None: rows are independent.
+                one half whole, and p-values of `prove` are over groups, in which copies of a row count once. None:
+                rows are independent.
             name: of the table; `layer` of the report.
             seed: of the halves that `prove` takes.
             rules: rule book to judge by; the shipped one if None.
@@ -188,7 +191,7 @@ class FeatureAnalyzer(Subject):
         *,
         top: int = 10,
         draws: int = 20,
-        alpha: float = 0.05,
+        alpha: float = _LEVEL,
         seed: int | None = None,
     ) -> FeatureProof:
         """Whether terms explain what no curve of a single column does, on rows that did not suggest them.
@@ -203,18 +206,24 @@ class FeatureAnalyzer(Subject):
             seed: of the halves and the control; None: the analyzer's.
 
         Returns:
-            The proof. Where nothing passes the selection it has no suggestion, and its verdict is `inconclusive`.
+            The proof. Where nothing passes the selection it has no suggestion, and its verdict is `inconclusive`. So is
+            that of rows that may be the same thing met again: `reason` says why.
 
         Raises:
+            GateError: rows are exact copies of others, columns and target, as after oversampling: both halves would
+                hold the same row. `groups`, the original row of each, or fewer rows, is the way out.
             FlowGradError: too few rows, a term of a column that is not there, what is no term, an `alpha` outside
                 (0, 1), or `draws` below 0.
         """
         seed = self.seed if seed is None else seed
+        check_level(alpha)
+        table = self._table.units
+        objection = refuse(table.objection)
+        given: dict[str, Any] = {"draws": draws, "alpha": alpha, "seed": seed, "objection": objection}
         if suggestions is not None:
-            return prove(self._table, suggestions, draws=draws, alpha=alpha, seed=seed, selected_here=False)
-        one, other = self._table.halves(seed)
-        found = suggest(one, INTERACTIONS, top, alpha)
-        return prove(other, found, draws=draws, alpha=alpha, seed=seed, selected_here=True)
+            return prove(table, suggestions, selected_here=False, **given)
+        one, other = table.halves(seed)
+        return prove(other, suggest(one, INTERACTIONS, top, alpha), selected_here=True, **given)
 
     def prove_by_retraining(
         self,
@@ -229,7 +238,8 @@ class FeatureAnalyzer(Subject):
         seed: int | None = None,
     ) -> TestResult:
         """Whether a model, such as a booster, predicts better with the terms as columns: it is trained with and without
-        them on the same random splits, and the differences are tested by the corrected t-test (Nadeau & Bengio 2003).
+        them on the same random splits, of groups where there are any, and the differences are tested by the corrected
+        t-test (Nadeau & Bengio 2003). The verdict is `inconclusive` where rows may be the same thing met again.
 
         Args:
             make_model: makes a new model with `fit(X, y)` and `predict(X)`, or `predict_proba(X)` for two classes.
@@ -242,12 +252,12 @@ class FeatureAnalyzer(Subject):
             seed: of the splits; None: the analyzer's.
 
         Raises:
+            GateError: as `prove`.
             FlowGradError: no suggestion, one that has the name of a column, too few splits or rows, or differences that
                 do not vary.
         """
         return retrain(
-            self._table.frame,
-            self._table.y,
+            self._table.units,
             make_model,
             suggestions,
             splits=splits,
@@ -260,15 +270,23 @@ class FeatureAnalyzer(Subject):
 
     @cached_property
     def proof(self) -> FeatureProof:
-        """`prove()`, computed when first asked for; what the report tells."""
-        return self.prove()
+        """`prove()`, computed when first asked for; what the report tells. Of rows that the gate refuses, a proof
+        without figures, with the reason.
+        """
+        try:
+            return self.prove()
+        except GateError as error:
+            return untested(error.objection, seed=self.seed, alpha=_LEVEL, rows=len(self._table.y))
 
     def measurements(self) -> Measurements:
-        """The proof and the correlations. The row table has a line a suggestion, then a line a column."""
+        """The proof and the correlations. The row table has a line a suggestion, then a line a column.
+
+        Where the gate objects to the rows, no figure of a test is told, as none would hold.
+        """
         proof, clusters = self.proof, self.feature_clusters()
         _, r = features.nearest_earlier(self._correlations)
         sizes = clusters.map(clusters.value_counts()).astype(float)
-        joint = proof.joint
+        joint = None if proof.blocked else proof.joint
         scalars = {
             "rows": float(len(self._table.y)),
             "features": float(len(self._table.names)),
@@ -276,14 +294,17 @@ class FeatureAnalyzer(Subject):
             "suggested": float(len(proof.suggestions)),
             "proven": float(len(proof.proven)),
             "adjusted_r2": float("nan") if joint is None else joint.r2_adjusted_larger,
-            "adjusted_r2_gain": proof.gain,
-            "control_gain": proof.control_gain,
+            "adjusted_r2_gain": float("nan") if joint is None else proof.gain,
+            "control_gain": float("nan") if joint is None else proof.control_gain,
             "joint_f": float("nan") if joint is None else joint.f,
-            "joint_p": proof.p,
+            "joint_p": float("nan") if joint is None else proof.p,
+            **_copied(proof, len(self._table.y)),
             "clusters": float(clusters.nunique()),
             "clustered_share": float((sizes > 1).mean()),
         }
         told = proof.each.set_index("name")[["f", "p_adjusted", "partial_eta2", "vif"]]
+        if proof.blocked:
+            told = told * float("nan")
         columns = pd.DataFrame({"twin_correlation": np.abs(r), "cluster_size": sizes.to_numpy()}, index=sizes.index)
         names = [measure.name for measure in self.MEASURES if measure.per_row]
         table = pd.concat([told.reindex(columns=names), columns.reindex(columns=names)]).astype(float)
@@ -296,6 +317,18 @@ class FeatureAnalyzer(Subject):
     @cached_property
     def _correlations(self) -> Floats:
         return features.correlations(self._table.X)
+
+
+def _copied(proof: FeatureProof, rows: int) -> dict[str, float]:
+    """Rows that repeat others, and what all are worth."""
+    found = proof.objection
+    if found is None:
+        return {"copied_rows": 0.0, "effective_rows": float(rows), "unproven": 0.0}
+    return {
+        "copied_rows": float(found.count),
+        "effective_rows": found.effective,
+        "unproven": float(found.blocks),
+    }
 
 
 def _check_threshold(threshold: float) -> None:

@@ -14,6 +14,7 @@ from flowgrad.analyzers.suggesting import check_level
 from flowgrad.analyzers.table import FeatureTable
 from flowgrad.analyzers.terms import LINEAR, Term, check_terms, compute
 from flowgrad.errors import FlowGradError, StatisticsError
+from flowgrad.gate import Objection
 from flowgrad.measures.additive import Curves, Floats
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import NestedResult, holm
@@ -48,6 +49,19 @@ class FeatureProof:
     """The same for as many products of pairs drawn at random from those not suggested, as far as there are."""
     untested: tuple[Term, ...] = field(default=())
     """Sums and differences: a linear model has them, so that F has no degree of freedom. Prove them by retraining."""
+    objection: Objection | None = field(default=None)
+    """What the gate has against the rows (`flowgrad.gate`). Where it blocks, nothing is confirmed: the figures are as
+    if all rows were independent, or NaN where nothing was tested."""
+
+    @property
+    def reason(self) -> str:
+        """The objection in one line; empty where there is none."""
+        return "" if self.objection is None else str(self.objection)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the gate lets nothing be confirmed."""
+        return self.objection is not None and self.objection.blocks
 
     @property
     def p(self) -> float:
@@ -76,8 +90,35 @@ class FeatureProof:
 
     @property
     def verdict(self) -> str:
-        """`confirmed` where p < alpha and the gain exceeds the control's, else `inconclusive`."""
+        """`confirmed` where p < alpha and the gain exceeds the control's, else `inconclusive`, as it is where the gate
+        objects (`reason`).
+        """
+        if self.blocked:
+            return "inconclusive"
         return "confirmed" if self.p < self.alpha and self.gain > self.control_gain else "inconclusive"
+
+
+def untested(objection: Objection, *, seed: int, alpha: float, rows: int) -> FeatureProof:
+    """What is told of rows that the gate refuses: no term, no figure."""
+    return FeatureProof(
+        seed=seed,
+        suggestions=(),
+        selected_here=True,
+        rows=rows,
+        alpha=alpha,
+        joint=None,
+        p_robust=float("nan"),
+        each=_lines(()),
+        control=(),
+        objection=objection,
+    )
+
+
+def _lines(terms: Sequence[Term]) -> pd.DataFrame:
+    each = pd.DataFrame({"name": [term.name for term in terms]}, columns=list(EACH))
+    each = each.astype(dict.fromkeys(EACH[1:-1], float))
+    each["verdict"] = "inconclusive"
+    return each
 
 
 def _gain(result: NestedResult) -> float:
@@ -92,6 +133,7 @@ def prove(
     alpha: float,
     seed: int,
     selected_here: bool,
+    objection: Objection | None = None,
 ) -> FeatureProof:
     """Test terms on rows that did not suggest them: an OLS model of the columns' curves against one with the terms too.
 
@@ -107,17 +149,14 @@ def prove(
         raise FlowGradError(f"draws={draws}: must be 0 or more")
     places = {name: place for place, name in enumerate(table.names)}
     tested = tuple(suggestion for suggestion in suggestions if suggestion.kind not in LINEAR)
-    untested = tuple(suggestion for suggestion in suggestions if suggestion.kind in LINEAR)
+    linear = tuple(suggestion for suggestion in suggestions if suggestion.kind in LINEAR)
     for suggestion in suggestions:
         for name in (suggestion.first, suggestion.second):
             if name is not None and name not in places and name not in table.left_out:
                 raise FlowGradError(
                     f"{suggestion.name!r}: there is no column {name!r}{did_you_mean(name, table.names)}"
                 )
-    each = pd.DataFrame({"name": [suggestion.name for suggestion in tested]}, columns=list(EACH)).astype(
-        dict.fromkeys(EACH[1:-1], float)
-    )
-    each["verdict"] = "inconclusive"
+    each = _lines(tested)
     values = [_values(suggestion, table, places) for suggestion in tested]
     finite = [place for place, column in enumerate(values) if np.isfinite(column).all()]
     found: AddedColumns | None = None
@@ -133,6 +172,8 @@ def prove(
             found = smaller.test(added[:, usable], alpha)
             _fill(each, finite, found, alpha)
             control = _control(smaller, table, tested, len(finite), draws, alpha, seed)
+    if objection is not None and objection.blocks:
+        each["verdict"] = "inconclusive"
     return FeatureProof(
         seed=seed,
         suggestions=tested,
@@ -143,7 +184,8 @@ def prove(
         p_robust=float("nan") if found is None else found.p_robust,
         each=each,
         control=control,
-        untested=untested,
+        untested=linear,
+        objection=objection,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from flowgrad.analyzers.allocation import BitAllocation
-from flowgrad.analyzers.calibration import Bench, Calibration, highest_rise, relative_rise
+from flowgrad.analyzers.calibration import Bench, Calibration, doubt_of, highest_rise, relative_rise, unsound
 from flowgrad.analyzers.compensation import Compensation
 from flowgrad.analyzers.reading import Layer, model_of, name_of, read_model
 from flowgrad.analyzers.rounding import Rounding
@@ -116,6 +116,7 @@ class QuantizationAdvisor(Subject):
             kept=lambda: self._kept,
             whole_losses=None if self._before is None else lambda: self._losses_before,
             chooses_scales=fitted is None and calibration is not None,
+            doubt=doubt_of(calibration),
         )
         self.left_out = {one.name: one.reason for one in self._reading.left_out}
         self.left_out |= dict.fromkeys(self._reading.nonfinite, "NaN or infinite weights")
@@ -322,6 +323,7 @@ class QuantizationAdvisor(Subject):
             **{f"size_{b}": float(self.uniform_size(b)) if b in asked else math.nan for b in measures.LEVELS},
             **{f"expected_{b}": math.nan for b in measures.LEVELS},
             "calibrated": float(self._calibration is not None),
+            "calibration_unsound": unsound(self._calibration),
             "calibration_loss": float(np.mean(self._allocation.losses)) if calibrated else math.nan,
             **{f"uniform_{b}": math.nan for b in measures.LEVELS},
             **{f"uniform_{b}_high": math.nan for b in measures.LEVELS},
@@ -334,7 +336,8 @@ class QuantizationAdvisor(Subject):
         if calibrated:
             losses, uniform = self._allocation.losses, self._allocation.uniform_losses
             scalars |= {f"uniform_{b}": relative_rise(uniform(b), losses) for b in asked}
-            scalars |= {f"uniform_{b}_high": highest_rise(uniform(b), losses) for b in asked}
+            if not scalars["calibration_unsound"]:
+                scalars |= {f"uniform_{b}_high": highest_rise(uniform(b), losses) for b in asked}
             scalars |= {f"mixed_{b}": self._mixed[b].calibration_rise for b in asked if b in self._mixed}
             found = self.agreement()
             scalars |= {f"{score}_agreement": float(found[score]) for score in measures.AGREEMENTS if score in found}

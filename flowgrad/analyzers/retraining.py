@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from flowgrad.analyzers.table import FeatureTable
 from flowgrad.analyzers.terms import Term, check_terms
 from flowgrad.errors import FlowGradError
+from flowgrad.gate import refuse
 from flowgrad.statistics import TestResult, corrected_t
+from flowgrad.statistics.result import objected
 
 Floats = NDArray[np.float64]
 
@@ -22,8 +25,7 @@ def rmse(y: Floats, predicted: Floats) -> float:
 
 
 def retrain(
-    frame: pd.DataFrame,
-    y: Floats,
+    table: FeatureTable,
     make_model: Callable[[], Any],
     terms: Sequence[Term],
     *,
@@ -35,6 +37,8 @@ def retrain(
     seed: int,
 ) -> TestResult:
     """See `FeatureAnalyzer.prove_by_retraining`."""
+    objection = refuse(table.objection)
+    frame, y = table.frame, table.y
     if not terms:
         raise FlowGradError("no suggestion is given; there is nothing to train with")
     check_terms(terms)
@@ -43,21 +47,33 @@ def retrain(
             raise FlowGradError(f"a column is named {term.name!r} already, which a term would replace; rename it")
     if splits < 2:
         raise FlowGradError(f"splits={splits}: a paired test needs 2 at least")
-    tests = round(len(y) * test_share)
-    if not 0 < test_share < 1 or not 1 <= tests < len(y):
+    units = np.arange(len(y)) if table.groups is None else table.groups
+    known = np.unique(units)
+    tests = round(len(known) * test_share)
+    if not 0 < test_share < 1 or not 1 <= tests < len(known):
         raise FlowGradError(f"test_share={test_share}: must lie between 0 and 1, and leave rows to train and to test")
     larger = frame.assign(**{term.name: term.values(frame) for term in terms})
     rng = np.random.default_rng(seed)
     scores: tuple[list[float], list[float]] = ([], [])
     for _ in range(splits):
-        order = rng.permutation(len(y))
-        held_out, rows = order[:tests], order[tests:]
+        held_out, rows = _split(units, rng.permutation(known), tests)
         for columns, own in zip((frame, larger), scores, strict=True):
             model = make_model()
             model.fit(columns.iloc[rows], y[rows])
             own.append(float(metric(y[held_out], _predicted(model, columns.iloc[held_out]))))
     name = getattr(metric, "__name__", type(metric).__name__)
-    return corrected_t(*scores, metric=name, higher_is_better=higher_is_better, overlap=tests / len(y), alpha=alpha)
+    overlap = tests / len(known)
+    result = corrected_t(*scores, metric=name, higher_is_better=higher_is_better, overlap=overlap, alpha=alpha)
+    return result if objection is None or result.objection is not None else objected(result, objection, alpha)
+
+
+def _split(units: NDArray[np.intp], order: NDArray[np.intp], tests: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of the first so many units, and those of the others, in that order."""
+    place = np.empty(len(order), dtype=np.intp)
+    place[order] = np.arange(len(order))
+    rows = np.argsort(place[units], kind="stable")
+    held_out = int((place[units] < tests).sum())
+    return rows[:held_out], rows[held_out:]
 
 
 def _predicted(model: Any, columns: pd.DataFrame) -> Floats:

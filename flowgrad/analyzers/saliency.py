@@ -14,7 +14,15 @@ import pandas as pd
 from torch import nn
 from torch.optim import SparseAdam
 
-from flowgrad.analyzers.calibration import Bench, Calibration, clearly_lower, highest_rise, relative_rise
+from flowgrad.analyzers.calibration import (
+    Bench,
+    Calibration,
+    clearly_lower,
+    doubt_of,
+    highest_rise,
+    relative_rise,
+    unsound,
+)
 from flowgrad.analyzers.pruning_units import (
     floor,
     has_neurons,
@@ -377,7 +385,8 @@ class SaliencyAnalyzer(Subject):
             told = "asked for" if score is not None else "no calibration chose"
             if self._calibration is None:
                 return replace(plan, reason=told)
-            return replace(plan, calibration_rise=self._bench.rise(values(plan), self._losses), reason=told)
+            rise = self._bench.rise(values(plan), self._losses)
+            return replace(plan, calibration_rise=rise, reason=told + doubt_of(self._calibration))
         plans = {name: make(name) for name in candidates}
         losses = {name: self._bench.losses(values(plan)) for name, plan in plans.items()}
         best = candidates[0]
@@ -386,7 +395,8 @@ class SaliencyAnalyzer(Subject):
                 best = name
         told = ", ".join(f"{name} {np.mean(loss):.4g}" for name, loss in losses.items())
         rise = relative_rise(losses[best], self._losses)
-        return replace(plans[best], calibration_rise=rise, reason=f"lowest calibration loss of {told}")
+        reason = f"lowest calibration loss of {told}{doubt_of(self._calibration)}"
+        return replace(plans[best], calibration_rise=rise, reason=reason)
 
     def measurements(self) -> Measurements:
         """Scalars of the whole model, and a line a tensor. With a calibration, plans are tried at several shares."""
@@ -405,6 +415,7 @@ class SaliencyAnalyzer(Subject):
             **self._whole(rows),
             "calibrated": float(self._calibration is not None),
             "calibration_loss": math.nan,
+            "calibration_unsound": unsound(self._calibration),
             **{f"rise_{share}": math.nan for share in measures.SPARSITIES},
             **{f"rise_{share}_high": math.nan for share in measures.SPARSITIES},
             **{f"magnitude_rise_{share}": math.nan for share in measures.SPARSITIES},
@@ -414,7 +425,8 @@ class SaliencyAnalyzer(Subject):
             for share in measures.SPARSITIES:
                 plan = self.pruning_plan(share / 100)
                 scalars[f"rise_{share}"] = plan.calibration_rise
-                scalars[f"rise_{share}_high"] = self._high(plan, masked_values(self._moved))
+                if not scalars["calibration_unsound"]:
+                    scalars[f"rise_{share}_high"] = self._high(plan, masked_values(self._moved))
                 scalars[f"magnitude_rise_{share}"] = self.pruning_plan(
                     share / 100, score="magnitude", least_kept=0
                 ).calibration_rise

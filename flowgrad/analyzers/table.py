@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flowgrad.errors import FlowGradError
+from flowgrad.gate import REFUSED, GateError, Objection, distinct_rows, table_objection
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +33,17 @@ class FeatureTable:
     groups: NDArray[np.intp] | None = None
     """Number of each row's group, shape (rows,); None where rows stand alone."""
 
+    @cached_property
+    def objection(self) -> Objection | None:
+        """What the gate has against dividing the rows at random."""
+        return table_objection(self.X, self.y, self.groups)
+
+    @cached_property
+    def units(self) -> FeatureTable:
+        """The table in which copies of a row within its group count once; itself where there are no groups."""
+        places = None if self.groups is None else distinct_rows(self.X, self.y, self.groups)
+        return self if places is None else self.part(places)
+
     @property
     def frame(self) -> pd.DataFrame:
         """The columns by name."""
@@ -40,12 +53,21 @@ class FeatureTable:
         """Some of the rows, without the columns that are constant on them.
 
         Raises:
-            FlowGradError: no column varies on them, or the target does not.
+            GateError: no column varies on them, or the target does not.
         """
         X, y = self.X[rows], self.y[rows]
         varies = np.array([not _constant(column) for column in X.T])
         if not varies.any() or _constant(y):
-            raise FlowGradError(f"of {len(self.y)} rows, {len(rows)} at random are all alike; give more rows")
+            raise GateError(
+                Objection(
+                    "rows alike",
+                    REFUSED,
+                    f"of {len(self.y)} rows, {len(rows)} at random are all alike",
+                    "give more rows",
+                    len(rows),
+                    len(self.y),
+                )
+            )
         names = np.array(self.names, dtype=object)
         groups = None if self.groups is None else self.groups[rows]
         return FeatureTable(tuple(names[varies]), X[:, varies], y, (*self.left_out, *names[~varies]), groups)

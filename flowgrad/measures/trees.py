@@ -71,6 +71,8 @@ MEASURES = (
     Measure("leak_rest", "ratio", "What `leak_r2` leaves unexplained, over what the next column leaves."),
     Measure("twins", "count", "Columns that repeat an earlier one: of a correlation above .98 in size."),
     Measure("val_error", "ratio", "1 over the root of the validation rows; 0 where they were not observed."),
+    Measure("seen_rows", "count", "Validation rows equal to a training row, target too; 0 where chance explains them."),
+    Measure("seen_share", "share", "The same over the validation rows; NaN where they were not observed."),
     Measure("target_values", "count", "Distinct values of the training target."),
     Measure("gain_share", "share", "The column's part of all gain.", per_row=True),
     Measure("splits", "count", "Splits on the column.", per_row=True),

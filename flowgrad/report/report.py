@@ -191,6 +191,9 @@ class Validation(Canonical):
     """Of splits that share rows, where the unit is a split: see `flowgrad.statistics.corrected_t`."""
     margin: float | None = None
     """Of `no_worse`: over the baseline's mean; see `flowgrad.statistics.margin_table`."""
+    reason: str = ""
+    """Why the observations or the data are no evidence, where the gate objects (`flowgrad.gate`): the verdict is then
+    `inconclusive`, and there is no p."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,6 +157,8 @@ def _validation(validation: Validation | None) -> str:
     if validation is None:
         return ""
     v = validation
+    if v.reason:
+        return f"{v.verdict}, not tested: {_line(v.reason)}"
     level = 1 - (v.alpha or 0.05) * (1 if v.margin is None else 2)
     against = "" if v.margin is None else f" against a margin of {v.margin:.3g} of the baseline"
     return (

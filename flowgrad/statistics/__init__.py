@@ -1,6 +1,14 @@
 """Tests of whether a change helped, on statsmodels and SciPy."""
 
-from flowgrad.statistics.comparisons import CONTROL, OBSERVATION_COLUMNS, PRIMARY, Comparison, pairs_of, significance
+from flowgrad.statistics.comparisons import (
+    CONTROL,
+    OBSERVATION_COLUMNS,
+    PRIMARY,
+    Comparison,
+    pairs_of,
+    reason_of,
+    significance,
+)
 from flowgrad.statistics.equivalence import EquivalenceResult, tost
 from flowgrad.statistics.margins import EQUIVALENT, NO_WORSE, PROVEN, margin_table
 from flowgrad.statistics.multiplicity import benjamini_hochberg, holm
@@ -46,6 +54,7 @@ __all__ = [
     "paired_t",
     "pairs_of",
     "random_products",
+    "reason_of",
     "seeds_needed",
     "sign_test",
     "significance",

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from flowgrad.errors import StatisticsError
+from flowgrad.gate import DOWNGRADED, Objection, arms_objection
 from flowgrad.statistics.paired import adjust, gap_closed, paired_t, sign_test, wilcoxon
 from flowgrad.statistics.pairs import Pairs, pair
 from flowgrad.statistics.power import detectable_effect
 from flowgrad.statistics.resampling import corrected_t
-from flowgrad.statistics.result import TestResult
+from flowgrad.statistics.result import TestResult, build_result, objected
 
 OBSERVATION_COLUMNS = ("experiment", "arm", "seed", "metric", "value", "higher_is_better")
 CONTROL = "control"
@@ -48,10 +50,14 @@ def significance(
     reference: str = "tuned",
     power: float = 0.8,
     overlap: float | None = None,
+    objection: Objection | None = None,
 ) -> pd.DataFrame:
     """One line a comparison, metric and test. Paired t is the primary test, Wilcoxon the check; the sign test stands
     in for both where a run diverged and its metric is not finite. Where seeds stand for splits that share rows, the
     corrected t-test is the one test.
+
+    Observations pass the gate first (`flowgrad.gate.arms_objection`): where runs of an arm are one run in any metric,
+    or every seed differs by the same, all its lines have no p, the verdict `inconclusive` and a `reason`.
 
     `detectable` is the smallest difference, in the metric's unit, that the t-test over as many pairs of that spread
     finds with probability `power` (unadjusted): what an inconclusive verdict can speak of.
@@ -64,6 +70,7 @@ def significance(
         reference: arm that `gap_closed` is measured to, where it was observed.
         power: of `detectable`.
         overlap: of the splits that the seeds stand for (see `corrected_t`); None where seeds are no splits.
+        objection: to the data that all runs were trained and tested on; where it blocks, nothing is confirmed.
 
     Raises:
         StatisticsError: nothing to compare, a column, arm or seed is missing, or a seed stands twice in an arm.
@@ -71,10 +78,11 @@ def significance(
     if not planned or not metrics:
         raise StatisticsError("name at least one comparison and one metric")
     lines = []
+    objections = {c.name: _objection(observations, c, metrics, objection) for c in planned}
     for family in dict.fromkeys(comparison.family for comparison in planned):
         members = [(c, m) for c in planned if c.family == family for m in metrics]
         for test in (paired_t, wilcoxon) if overlap is None else (partial(corrected_t, overlap=overlap),):
-            results = [(c, _test(test, observations, c, m, alpha)) for c, m in members]
+            results = [(c, _test(test, observations, c, m, alpha, objections[c.name])) for c, m in members]
             known = [(c, r) for c, r in results if r is not None]
             for (comparison, _), result in zip(known, adjust([r for _, r in known], alpha), strict=True):
                 found = _detectable(result, alpha, power, overlap)
@@ -100,19 +108,73 @@ def pairs_of(observations: pd.DataFrame, comparison: Comparison, metric: str) ->
 
 
 def _test(
-    test: Callable[..., TestResult], observations: pd.DataFrame, comparison: Comparison, metric: str, alpha: float
+    test: Callable[..., TestResult],
+    observations: pd.DataFrame,
+    comparison: Comparison,
+    metric: str,
+    alpha: float,
+    objection: Objection | None,
 ) -> TestResult | None:
     """The test of one comparison. None for the check where it cannot be made."""
     pairs = pairs_of(observations, comparison, metric)
     before, after = pairs.baseline.tolist(), pairs.treated.tolist()
     better = higher_is_better(observations, metric)
     try:
-        return test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
+        result = test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
+        return objected(result, objection, alpha) if objection is not None else result
     except StatisticsError as error:
         if test is wilcoxon:
             return None
+        if objection is not None:
+            return _untested(pairs, metric, better, alpha, objection, "paired_t" if test is paired_t else "corrected_t")
         _logger.warning("%s: %s; the sign test stands in", comparison.name, error)
         return sign_test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
+
+
+def _untested(pairs: Pairs, metric: str, better: bool, alpha: float, objection: Objection, test: str) -> TestResult:
+    """What is told of arms that are no evidence: their means."""
+    nan = math.nan
+    result = build_result(test, metric, pairs.baseline, pairs.treated, better, alpha, nan, nan, nan)
+    return objected(result, objection, alpha)
+
+
+def _objection(
+    observations: pd.DataFrame, comparison: Comparison, metrics: Sequence[str], given: Objection | None
+) -> Objection | None:
+    """What the gate has against a comparison: the data, runs that are one run, or differences that do not vary."""
+    if given is not None and given.blocks:
+        return given
+    for metric in metrics:
+        pairs = pairs_of(observations, comparison, metric)
+        found = arms_objection(pairs.baseline.tolist(), pairs.treated.tolist(), metric) or _constant(pairs, metric)
+        if found is not None:
+            _logger.warning("%s: %s; nothing is tested", comparison.name, found)
+            return found
+    return None
+
+
+def _constant(pairs: Pairs, metric: str) -> Objection | None:
+    difference = pairs.treated - pairs.baseline
+    n = len(difference)
+    if n < 2 or not np.isfinite(difference).all() or not difference.any():
+        return None
+    if np.ptp(difference) > 1e-12 * np.abs(difference).max():
+        return None
+    return Objection(
+        "one difference",
+        DOWNGRADED,
+        f"{metric}: all {n} pairs differ by {difference[0]:.6g}, and {n} pairs are no {n} runs",
+        "let the seed reach the model and the order of its data",
+        n - 1,
+        n,
+        1.0,
+    )
+
+
+def reason_of(line: Mapping[Any, Any] | pd.Series) -> str:
+    """The `reason` of a line of the significance table, read from a file or not; empty where there is none."""
+    found = line.get("reason", "")
+    return found if isinstance(found, str) else ""
 
 
 def higher_is_better(observations: pd.DataFrame, metric: str) -> bool:
@@ -153,6 +215,7 @@ def _line(observations: pd.DataFrame, comparison: Comparison, result: TestResult
         "wins": result.wins,
         "gap_closed": closed,
         "verdict": result.verdict,
+        "reason": result.reason,
         "family": comparison.family,
         "baseline_arm": comparison.baseline,
         "treated_arm": comparison.treated,

@@ -10,6 +10,7 @@ import numpy as np
 from statsmodels.stats.weightstats import DescrStatsW
 
 from flowgrad.errors import StatisticsError
+from flowgrad.gate import Objection, arms_objection
 from flowgrad.statistics.result import checked
 
 
@@ -34,6 +35,8 @@ class EquivalenceResult:
     """The larger of the two: of "they differ by the margin or more"."""
     verdict: str
     """`equivalent` (p < alpha), `no worse` (p_worse < alpha only) or `inconclusive`."""
+    objection: Objection | None = None
+    """Why the observations are no evidence (see `flowgrad.gate`): each p is then 1, and the verdict `inconclusive`."""
 
 
 def tost(
@@ -64,6 +67,9 @@ def tost(
         described = DescrStatsW(difference)
         _, (_, p_low, _), (_, p_high, _) = described.ttost_mean(-margin, margin)
         low, high = described.tconfint_mean(2 * alpha)
+    objection = arms_objection(baseline, treated, metric)
+    if objection is not None:
+        low, high, p_low, p_high = math.nan, math.nan, 1.0, 1.0
     # p_low is of "at or below -margin", p_high of "at or above +margin".
     p_worse, p_better = (p_low, p_high) if higher_is_better else (p_high, p_low)
     verdict = "inconclusive"
@@ -80,4 +86,5 @@ def tost(
         p_better=float(p_better),
         p=float(max(p_worse, p_better)),
         verdict=verdict,
+        objection=objection,
     )

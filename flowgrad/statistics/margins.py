@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from flowgrad.errors import StatisticsError
+from flowgrad.gate import Objection
 from flowgrad.statistics.comparisons import Comparison, higher_is_better, pairs_of
 from flowgrad.statistics.equivalence import EquivalenceResult, tost
 from flowgrad.statistics.multiplicity import holm
@@ -29,6 +30,7 @@ def margin_table(
     test: str = NO_WORSE,
     reference: str | None = None,
     alpha: float = 0.05,
+    objection: Objection | None = None,
 ) -> pd.DataFrame:
     """One line a comparison and metric, in columns of the significance table and `margin`, in the metric's unit.
 
@@ -44,6 +46,7 @@ def margin_table(
         test: `no_worse` or `tost`.
         reference: arm whose mean the margin is a share of; None: each comparison's baseline.
         alpha: level.
+        objection: to the data that all runs were trained and tested on; where it blocks, nothing is proven.
 
     Raises:
         StatisticsError: an arm or seed that is missing, or a share that is not above 0.
@@ -52,8 +55,23 @@ def margin_table(
         raise StatisticsError(f"margin={share} must be a finite share above 0 of the baseline")
     asked = [(comparison, metric) for comparison in planned for metric in metrics]
     found = [_tested(observations, *one, share, test, reference, alpha) for one in asked]
+    if objection is not None and objection.blocks:
+        found = [replace(one, result=_unproven(one.result, objection)) for one in found]
     adjusted = holm([one.p for one in found])
     return pd.DataFrame([one.line(float(p), alpha) for one, p in zip(found, adjusted, strict=True)])
+
+
+def _unproven(result: EquivalenceResult, objection: Objection) -> EquivalenceResult:
+    return replace(
+        result,
+        ci_low=math.nan,
+        ci_high=math.nan,
+        p_worse=1.0,
+        p_better=1.0,
+        p=1.0,
+        verdict="inconclusive",
+        objection=objection,
+    )
 
 
 @dataclass(frozen=True)
@@ -102,6 +120,7 @@ class _Tested:
             "p_adjusted": p_adjusted,
             "wins": self.wins,
             "verdict": verdict,
+            "reason": "" if self.result.objection is None else str(self.result.objection),
             "margin": self.result.margin,
             "family": self.comparison.family,
             "baseline_arm": self.comparison.baseline,

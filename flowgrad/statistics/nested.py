@@ -15,6 +15,7 @@ import pandas as pd
 import statsmodels.api as sm
 
 from flowgrad.errors import StatisticsError
+from flowgrad.gate import Objection, refuse, table_objection
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class NestedResult:
     """partial_eta2 / (1 - partial_eta2) (Cohen 1988, ch. 9)."""
     verdict: str
     """`confirmed` (p < alpha) or `inconclusive`."""
+    objection: Objection | None = None
+    """What the gate has against the rows (see `flowgrad.gate`); where it blocks, the verdict is `inconclusive`."""
 
 
 def nested_f(
@@ -53,7 +56,7 @@ def nested_f(
 
     Raises:
         StatisticsError: a column that is missing, named twice, no number, not finite or a combination of the others;
-            nothing added; too few rows.
+            nothing added; too few rows. A `GateError`: rows that are copies of each other.
     """
     columns = [*smaller, *added]
     _check_columns(data, target, columns, added)
@@ -67,6 +70,8 @@ def nested_f(
     larger_fit, smaller_fit = sm.OLS(y, x).fit(), sm.OLS(y, x[:, : len(smaller) + 1]).fit()
     if larger_fit.ssr <= 1e-20 * smaller_fit.centered_tss:
         raise StatisticsError(f"the larger model explains {target!r} without a rest; F is infinite. Is it in a column?")
+    objection = refuse(table_objection(data[columns], y))
+    blocked = objection is not None and objection.blocks
     f, p, df_diff = larger_fit.compare_f_test(smaller_fit)
     explained = 1 - larger_fit.ssr / smaller_fit.ssr
     return NestedResult(
@@ -79,7 +84,8 @@ def nested_f(
         r2_adjusted_larger=float(larger_fit.rsquared_adj),
         partial_eta2=float(explained),
         cohen_f2=float(explained / (1 - explained)),
-        verdict="confirmed" if p < alpha else "inconclusive",
+        verdict="confirmed" if p < alpha and not blocked else "inconclusive",
+        objection=objection,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from flowgrad.errors import StatisticsError
+from flowgrad.gate import Objection, arms_objection
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,19 @@ class TestResult:
     higher_is_better: bool
     verdict: str
     """`confirmed` (better), `refuted` (worse) or `inconclusive` at level alpha, by `p_adjusted`."""
+    objection: Objection | None = field(default=None)
+    """Why the observations are no evidence (see `flowgrad.gate`): there is then no p, and the verdict is
+    `inconclusive`."""
+
+    @property
+    def reason(self) -> str:
+        """The objection in one line; empty where there is none."""
+        return "" if self.objection is None else str(self.objection)
 
 
 def verdict(result: TestResult, alpha: float) -> str:
-    """What the adjusted p and the direction say together."""
-    if not result.p_adjusted < alpha:
+    """What the adjusted p and the direction say together; `inconclusive` where the observations are no evidence."""
+    if (result.objection is not None and result.objection.blocks) or not result.p_adjusted < alpha:
         return "inconclusive"
     # The effect size has the difference's sign, and exists where a mean does not.
     better = result.effect_size > 0 if result.higher_is_better else result.effect_size < 0
@@ -94,7 +104,7 @@ def build_result(
     low: float = float("nan"),
     high: float = float("nan"),
 ) -> TestResult:
-    """Fill in what follows from the arms themselves, and the verdict."""
+    """Fill in what follows from the arms themselves, and the verdict, unless the gate objects to the arms."""
     with np.errstate(invalid="ignore"):  # a sign test may be of infinities
         difference = after - before
     result = TestResult(
@@ -115,4 +125,15 @@ def build_result(
         higher_is_better=higher_is_better,
         verdict="inconclusive",
     )
+    return objected(result, arms_objection(before, after, metric), alpha)
+
+
+def objected(result: TestResult, objection: Objection | None, alpha: float) -> TestResult:
+    """The result with the verdict that follows; without p and interval where the objection blocks it."""
+    if objection is None:
+        return replace(result, verdict=verdict(result, alpha))
+    result = replace(result, objection=objection)
+    if objection.blocks:
+        nan = math.nan
+        result = replace(result, p=nan, p_adjusted=nan, ci_low=nan, ci_high=nan, statistic=nan)
     return replace(result, verdict=verdict(result, alpha))

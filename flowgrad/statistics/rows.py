@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from flowgrad.errors import StatisticsError
+from flowgrad.gate import refuse, seeds_objection
 
 
 @dataclass(frozen=True)
@@ -126,4 +127,5 @@ def _checked(differences: ArrayLike) -> np.ndarray:
     if not np.isfinite(table).all():
         seed, row = (int(i) for i in np.argwhere(~np.isfinite(table))[0])
         raise StatisticsError(f"the difference of seed number {seed} at row {row} is {table[seed, row]}; drop that run")
+    refuse(seeds_objection(table))
     return table

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from flowgrad.errors import StatisticsError
+from flowgrad.gate import Objection, arms_objection
 from flowgrad.statistics.comparisons import CONTROL, Comparison
 from flowgrad.statistics.multiplicity import holm
 from flowgrad.statistics.paired import paired_t
@@ -28,6 +29,7 @@ def user_significance(
     metric: str,
     higher_is_better: bool,
     alpha: float = 0.05,
+    objection: Objection | None = None,
 ) -> pd.DataFrame:
     """Two lines a comparison, A/A left out: `crossed_t`, seeds x users, for a claim about new users, with Holm's
     adjustment over the family; and `row_t`, a paired t-test over the users of the first seed.
@@ -43,6 +45,8 @@ def user_significance(
         metric: name of the metric.
         higher_is_better: its direction.
         alpha: level.
+        objection: to the data; where it blocks, or where seeds of an arm are one run, lines have no p, the verdict
+            `inconclusive` and a `reason`.
     """
     lines = []
     for comparison in planned:
@@ -50,7 +54,10 @@ def user_significance(
             continue
         before, after = by_user[comparison.baseline], by_user[comparison.treated]
         try:
-            lines += _lines(comparison, before, after, metric, higher_is_better, alpha)
+            against = objection if objection is not None and objection.blocks else _one_run(before, after, metric)
+            lines += [
+                _objected(line, against) for line in _lines(comparison, before, after, metric, higher_is_better, alpha)
+            ]
         except StatisticsError:
             continue
     table = pd.DataFrame([line | {"experiment": experiment, "metric": metric, "alpha": alpha} for line in lines])
@@ -59,12 +66,25 @@ def user_significance(
     crossed = table["test"] == "crossed_t"
     for _, group in table[crossed].groupby("family"):
         table.loc[group.index, "p_adjusted"] = holm(group["p"].tolist())
-    decided = crossed | (table["verdict"] != NOT_EVIDENCE)
+    decided = (crossed | (table["verdict"] != NOT_EVIDENCE)) & (table["reason"] == "")
     better = (table["difference"] > 0) == higher_is_better
     table.loc[decided, "verdict"] = np.where(
         ~(table["p_adjusted"] < alpha), "inconclusive", np.where(better, "confirmed", "refuted")
     )[decided]
     return table
+
+
+def _one_run(before: np.ndarray, after: np.ndarray, metric: str) -> Objection | None:
+    if not before.size or before.shape != after.shape:
+        return None
+    return arms_objection(before.mean(axis=1).tolist(), after.mean(axis=1).tolist(), metric)
+
+
+def _objected(line: dict, objection: Objection | None) -> dict:
+    if objection is None:
+        return line | {"reason": ""}
+    nothing = dict.fromkeys(("ci_low", "ci_high", "p", "p_adjusted"), math.nan)
+    return line | nothing | {"verdict": "inconclusive", "reason": str(objection)}
 
 
 def _lines(

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from flowgrad.errors import StatisticsError
+from flowgrad.gate import Objection, arms_objection
 from flowgrad.statistics.result import checked
 
 
@@ -37,6 +38,8 @@ class VarianceResult:
     """Of a check that assumes no normality, and takes the arms for independent (Brown & Forsythe 1974)."""
     verdict: str
     """`lower`, `higher` or `inconclusive` variance of the treated arm at level alpha."""
+    objection: Objection | None = None
+    """Why the observations are no evidence (see `flowgrad.gate`): p is then NaN, and the verdict `inconclusive`."""
 
 
 def variance_test(
@@ -68,6 +71,9 @@ def variance_test(
     p = float(2 * stats.t.sf(abs(statistic), df))
     k = 1 + 2 * free * stats.t.ppf(1 - alpha / 2, df) ** 2 / df
     half = math.sqrt(k**2 - 1)
+    objection = arms_objection(baseline, treated, metric)
+    if objection is not None:
+        p = math.nan
     verdict = "inconclusive"
     if p < alpha:
         verdict = "lower" if ratio < 1 else "higher"
@@ -84,4 +90,5 @@ def variance_test(
         p=p,
         p_brown_forsythe=float(stats.levene(before, after, center="median").pvalue),
         verdict=verdict,
+        objection=objection,
     )

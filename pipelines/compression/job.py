@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from flowgrad.compression import write_packed
 from flowgrad.files import write_atomically
+from flowgrad.gate import Objection
 from flowgrad.report import Validation, to_text, write
 from flowgrad.rules import RuleBook
 from pipelines import console, results
@@ -26,6 +27,7 @@ from pipelines.compression.prescribing import Advice, advise
 from pipelines.compression.proof import HARMLESS, arm_table, proof_table
 from pipelines.compression.trial import Result, Task, metrics_of, observations_of, trial
 from pipelines.data import cache_folder
+from pipelines.data_gate import pass_gate
 from pipelines.diagnosis import run_report
 from pipelines.program import Dataset, program_of
 from pipelines.rule_book import rule_book
@@ -59,6 +61,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
     data = program_of(config).load(config)
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
+    objection = pass_gate(data)
     results.clear(folder)
     for pattern in _OWN:
         for path in folder.glob(pattern):
@@ -76,7 +79,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         for one in each(trial, tasks, data, config.workers or cores()):
             found += one
             bar.advance(proving)
-    table = _write_proof(folder, config, arms, found)
+    table = _write_proof(folder, config, arms, found, objection)
     _write_report(folder, advice, data, book, _validations(folder, table, advice, config.job.margin))
     shown = table[table["test"] != "wilcoxon"] if len(table) else table
     for _, line in shown.iterrows():
@@ -103,13 +106,15 @@ def _diagnoses(advice: Advice) -> tuple:
     return (advice.diagnosis, advice.treated) if advice.diagnosis.prescription else (advice.diagnosis,)
 
 
-def _write_proof(folder: Path, config: DictConfig, arms: Sequence[Arm], found: list[Result]) -> pd.DataFrame:
+def _write_proof(
+    folder: Path, config: DictConfig, arms: Sequence[Arm], found: list[Result], objection: Objection | None
+) -> pd.DataFrame:
     observations = observations_of(found, config.name)
     metrics = metrics_of(found)
     write_csv(observations, folder / "observations.csv")
     write_table(arm_table(observations, arms, metrics), folder, "arms")
     write_atomically(folder / "pareto.png", pareto(observations, arms))
-    table = proof_table(observations, arms, metrics, config.job.margin, config.comparison.alpha)
+    table = proof_table(observations, arms, metrics, config.job.margin, config.comparison.alpha, objection)
     if len(table):
         write_table(table, folder, "significance", _SHOWN)
     return table

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from flowgrad.gate import Objection
 from flowgrad.statistics import EQUIVALENT, Comparison, margin_table, significance
 from pipelines.compression.arms import CALIBRATED, DENSE, PLAIN, PRESCRIBED, SALIENCY, Arm
 from pipelines.compression.measuring import BYTES, LOSS, RATIO
@@ -49,7 +50,12 @@ def _against(arm: Arm, other: str, family: str) -> Comparison:
 
 
 def proof_table(
-    observations: pd.DataFrame, arms: Sequence[Arm], metrics: Sequence[str], margin: float, alpha: float
+    observations: pd.DataFrame,
+    arms: Sequence[Arm],
+    metrics: Sequence[str],
+    margin: float,
+    alpha: float,
+    objection: Objection | None = None,
 ) -> pd.DataFrame:
     """Paired tests of the held-out loss, and then tests that nothing got worse by the margin.
 
@@ -62,15 +68,20 @@ def proof_table(
         metrics: the program's own, the first is tested.
         margin: over the dense model's mean.
         alpha: level.
+        objection: to the data, from the gate.
     """
     paired = planned(arms)
-    tables = [significance(observations, paired, [LOSS], alpha)] if paired else []
+    tables = [significance(observations, paired, [LOSS], alpha, objection=objection)] if paired else []
     if PRESCRIBED in {arm.name for arm in arms}:
         whole = Comparison(HARMLESS, DENSE, PRESCRIBED, "no worse than dense")
-        tables.append(margin_table(observations, [whole], [LOSS, metrics[0]], margin, alpha=alpha))
+        tables.append(margin_table(observations, [whole], [LOSS, metrics[0]], margin, alpha=alpha, objection=objection))
     mixed = [replace(one, family="bits, within margin") for one in paired if one.family == BITS]
     if mixed:
-        tables.append(margin_table(observations, mixed, [LOSS], margin, test=EQUIVALENT, reference=DENSE, alpha=alpha))
+        tables.append(
+            margin_table(
+                observations, mixed, [LOSS], margin, test=EQUIVALENT, reference=DENSE, alpha=alpha, objection=objection
+            )
+        )
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 

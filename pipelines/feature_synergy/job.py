@@ -15,6 +15,7 @@ from pipelines import bounds, closed_loop, console
 from pipelines.boosting.columns import analyzer_of
 from pipelines.boosting.program import Boosting
 from pipelines.checks import check_settings
+from pipelines.data_gate import pass_gate
 from pipelines.feature_synergy.linear import (
     COMPARISON,
     HALF,
@@ -42,6 +43,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     """
     _check(config)
     data = program_of(config).load(config)
+    pass_gate(data)
     place = folder / LINEAR
     place.mkdir(exist_ok=True)
     for path in place.glob("*"):

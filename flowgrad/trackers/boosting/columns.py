@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from flowgrad.gate import columns_of, parts_objection
 from flowgrad.measures import trees
 
 PER_COLUMN = (
@@ -22,7 +23,7 @@ class Columns:
 
     def __init__(self) -> None:
         self._table = pd.DataFrame(columns=list(PER_COLUMN), dtype=float)
-        self._scalars = {"val_error": 0.0, "target_values": math.nan}
+        self._scalars = dict.fromkeys(("target_values", "seen_rows", "seen_share"), math.nan) | {"val_error": 0.0}
 
     def observe(self, X: Any, y: Any, X_validation: Any, y_validation: Any) -> None:
         """Measure both parts. See `BoostingTracker.observe_data`."""
@@ -44,6 +45,7 @@ class Columns:
         self._scalars = {
             "val_error": 1 / math.sqrt(len(held_out)),
             "target_values": float(len(np.unique(target))),
+            **_seen(train, target, held_out, new_target),
         }
 
     def table(self) -> pd.DataFrame:
@@ -63,6 +65,16 @@ class Columns:
             "twins": float((self._table["twin_correlation"] > trees.TWINS).sum()),
             **self._scalars,
         }
+
+
+def _seen(
+    train: pd.DataFrame, target: NDArray[np.float64], held_out: pd.DataFrame, new_target: NDArray[np.float64]
+) -> dict[str, float]:
+    """Held-out rows that training saw."""
+    before, after = ([*columns_of(part), values] for part, values in ((train, target), (held_out, new_target)))
+    found = parts_objection(before, after)
+    count = 0.0 if found is None else float(found.count)
+    return {"seen_rows": count, "seen_share": count / len(held_out)}
 
 
 def _alone(

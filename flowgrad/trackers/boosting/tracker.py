@@ -172,7 +172,8 @@ class BoostingTracker(Tracker):
         self._evaluations.prefer(eval_metric(model))
 
     def observe_data(self, X: Any, y: Any, X_validation: Any, y_validation: Any) -> None:
-        """Look at the columns themselves: what each says of the target alone, and which repeat each other.
+        """Look at the columns themselves: what each says of the target alone, which repeat each other, and how many
+        validation rows are exact copies of training rows.
 
         Args:
             X: training rows; a data frame, or an array of shape (rows, columns). Missing values are allowed, and count

@@ -1,0 +1,37 @@
+"""The gate: what every proof and every plan asks of its evidence before anything is tested.
+
+Functions of arrays and data frames that find copies, constants and runs that are one run, and say what came of it as an
+`Objection`: how many, which, and the way out. What the gate refuses or downgrades is never called confirmed.
+"""
+
+from flowgrad.gate.batches import Batch, batches_objection
+from flowgrad.gate.copies import Copies, Seen, copies, seen
+from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, GateError, Objection, refuse
+from flowgrad.gate.pairs import pairs_objection
+from flowgrad.gate.rows import columns_of
+from flowgrad.gate.runs import arms_objection, seeds_objection
+from flowgrad.gate.tables import distinct_rows, parts_objection, table_objection
+from flowgrad.gate.values import one_value_objection
+
+__all__ = [
+    "DOWNGRADED",
+    "NOTED",
+    "REFUSED",
+    "Batch",
+    "Copies",
+    "GateError",
+    "Objection",
+    "Seen",
+    "arms_objection",
+    "batches_objection",
+    "columns_of",
+    "copies",
+    "distinct_rows",
+    "one_value_objection",
+    "pairs_objection",
+    "parts_objection",
+    "refuse",
+    "seeds_objection",
+    "seen",
+    "table_objection",
+]

@@ -1,0 +1,129 @@
+"""Rows as numbers: equal rows have the same one, whatever their types, in time linear in the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Keys = NDArray[np.uint64]
+Codes = NDArray[np.intp]
+
+WHOLE, NUMBER, OTHER = "whole", "number", "other"
+
+_ODD = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+"""Constants of SplitMix64 (Steele, Lea & Flood 2014, OOPSLA)."""
+
+
+def columns_of(table: Any) -> list[Any]:
+    """The columns of a data frame, of an array of shape (rows, columns) or (rows,), or of a sequence of columns."""
+    if isinstance(table, pd.DataFrame):
+        return [table.iloc[:, place] for place in range(table.shape[1])]
+    if isinstance(table, (list, tuple)):
+        return list(table)
+    array = np.asarray(table)
+    return [array] if array.ndim == 1 else list(array.reshape(len(array), -1).T)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The values of one table, or of several below each other."""
+
+    keys: Keys
+    """One number of 64 bits for each value, shape (columns, rows): equal exactly where values are equal."""
+    kinds: tuple[str, ...]
+    """What each column holds: `whole` numbers, `number`s or `other` values."""
+
+    def columns(self, count: int) -> Rows:
+        """The first so many columns."""
+        return Rows(self.keys[:count], self.kinds[:count])
+
+    def at(self, places: Codes) -> Rows:
+        """The rows at these places."""
+        return Rows(self.keys[:, places], self.kinds)
+
+
+def rows_of(*tables: Sequence[Any]) -> Rows:
+    """The rows of all tables, which have the same columns.
+
+    0 and -0 are one value, and so are all kinds of missing ones. Numbers are compared as float64, those of integer
+    types as int64; other values are compared as they are.
+    """
+    found = [_keys([table[place] for table in tables]) for place in range(len(tables[0]))]
+    return Rows(np.array([keys for keys, _ in found], dtype=np.uint64), tuple(kind for _, kind in found))
+
+
+def numbers_of(keys: Keys, kind: str) -> NDArray[np.float64]:
+    """The finite numbers that keys of this kind stand for."""
+    values = keys.view(np.int64).astype(np.float64) if kind == WHOLE else keys.view(np.float64)
+    return values[np.isfinite(values)]
+
+
+def _keys(parts: Sequence[Any]) -> tuple[Keys, str]:
+    given = [part if isinstance(part, (pd.Series, np.ndarray)) else np.asarray(part) for part in parts]
+    if all(_is_whole(part) for part in given):
+        return np.concatenate([np.asarray(part).astype(np.int64) for part in given]).view(np.uint64), WHOLE
+    if all(pd.api.types.is_numeric_dtype(part.dtype) and not _is_complex(part) for part in given):
+        values = np.concatenate([_floats(part) for part in given]) + 0.0  # no negative zero
+        values[np.isnan(values)] = np.nan  # one kind of it
+        return values.view(np.uint64), NUMBER
+    codes, _ = pd.factorize(np.concatenate([np.asarray(part, dtype=object) for part in given]))
+    return codes.astype(np.int64).view(np.uint64), OTHER
+
+
+def _is_whole(part: pd.Series | NDArray) -> bool:
+    return isinstance(part.dtype, np.dtype) and part.dtype.kind in "iub"
+
+
+def _is_complex(part: pd.Series | NDArray) -> bool:
+    return bool(pd.api.types.is_complex_dtype(part.dtype))
+
+
+def _floats(part: pd.Series | NDArray) -> NDArray[np.float64]:
+    if isinstance(part, pd.Series):
+        return part.to_numpy(dtype=np.float64, na_value=np.nan)
+    return part.astype(np.float64)
+
+
+def row_codes(keys: Keys) -> Codes:
+    """The number of each row's content, from 0 in order of first appearance, shape (rows,).
+
+    Rows are told apart by a hash of 64 bits, and those that have one are compared value by value.
+    """
+    codes = pd.factorize(_hashes(keys))[0].astype(np.intp)
+    first = first_of(codes)[codes]
+    again = np.flatnonzero(first != np.arange(len(codes)))
+    if all(np.array_equal(column[again], column[first[again]]) for column in keys):
+        return codes
+    exact = np.zeros(keys.shape[1], dtype=np.int64)  # two rows share a hash: number them column by column
+    for column in keys:
+        exact = pd.factorize(exact * (keys.shape[1] + 1) + pd.factorize(column)[0])[0].astype(np.int64)
+    return exact.astype(np.intp)
+
+
+def first_of(codes: Codes) -> Codes:
+    """Place of the first row of each code, shape (codes,)."""
+    first = np.empty(int(codes.max(initial=-1)) + 1, dtype=np.intp)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return first
+
+
+def _hashes(keys: Keys) -> Keys:
+    total = np.zeros(keys.shape[1], dtype=np.uint64)
+    for column in keys:
+        total = _mixed((total + np.uint64(_ODD[0])) ^ column)
+    return total
+
+
+def _mixed(z: Keys) -> Keys:
+    """SplitMix64's finaliser, a bijection of 64 bits."""
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(_ODD[1])
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(_ODD[2])
+    z ^= z >> np.uint64(31)
+    return z

@@ -1,0 +1,124 @@
+"""Runs of two arms, targets and batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowgrad.gate import Batch, arms_objection, batches_objection, one_value_objection
+from flowgrad.statistics import OBSERVATION_COLUMNS, Comparison, paired_t, sign_test, significance, tost, wilcoxon
+
+RANDOM = np.random.default_rng(0)
+BEFORE = RANDOM.normal(size=8)
+
+
+def observations(**arms):
+    lines = [
+        ("e", arm, seed, metric, value, False)
+        for arm, metrics in arms.items()
+        for metric, values in metrics.items()
+        for seed, value in enumerate(values)
+    ]
+    return pd.DataFrame(lines, columns=list(OBSERVATION_COLUMNS))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 20), st.integers(0, 10**6))
+def test_runs_of_their_own_pass(n, seed):
+    random = np.random.default_rng(seed)
+    assert arms_objection(random.normal(size=n), random.normal(size=n)) is None
+
+
+@pytest.mark.parametrize("values", [[0.9] * 6, [35 / 36] * 6, [1.0] * 6], ids=str)
+def test_a_value_that_ties_by_chance_is_no_objection(values):
+    """An accuracy can be the same on every seed."""
+    assert arms_objection(values, RANDOM.normal(size=6)) is None
+
+
+@pytest.mark.parametrize("arm", ["baseline", "treated"])
+def test_one_run_on_every_seed_gives_no_p(arm):
+    one = np.full(8, RANDOM.normal())
+    arms = {"baseline": BEFORE, "treated": BEFORE - 1 + 0.1 * RANDOM.normal(size=8)} | {arm: one}
+    for test in (paired_t, wilcoxon, sign_test):
+        result = test(arms["baseline"], arms["treated"], metric="loss", higher_is_better=False)
+        assert result.verdict == "inconclusive"
+        assert np.isnan(result.p)
+        assert "all 8 values" in result.reason
+        assert "seed" in result.reason
+    assert tost(arms["baseline"], arms["treated"], metric="loss", higher_is_better=False, margin=9.0).verdict == (
+        "inconclusive"
+    )
+
+
+def test_pairs_written_down_three_times_give_no_p():
+    """Four runs, each three times: 12 pairs, which a test would take for 12 runs."""
+    before, after = np.repeat(BEFORE[:4], 3), np.repeat(BEFORE[:4] - RANDOM.random(4), 3)
+    result = paired_t(before, after, metric="loss", higher_is_better=False)
+    assert (result.verdict, result.objection.count, result.objection.effective) == ("inconclusive", 8, 4.0)
+
+
+def test_a_deterministic_training_is_not_confirmed_by_its_signs(caplog):
+    """Six runs that were one run differed by the same on every seed; the sign test stood in, and confirmed it."""
+    table = significance(
+        observations(a={"mse": [0.5] * 6}, b={"mse": [0.25] * 6}), [Comparison("b_vs_a", "a", "b", "f")], ["mse"]
+    )
+    assert set(table["verdict"]) == {"inconclusive"}
+    assert table["p"].isna().all()
+    assert "all 6 pairs differ by -0.25" in table["reason"].iloc[0]
+
+
+def test_an_arm_of_one_run_in_one_metric_is_one_run_in_all():
+    loss, accuracy = np.full(6, 0.123456789012), [0.5] * 6
+    after = {"loss": 0.1 * RANDOM.random(6), "accuracy": [0.75, 0.8, 0.85, 0.8, 0.9, 0.75]}
+    found = observations(a={"loss": loss, "accuracy": accuracy}, b=after)
+    table = significance(found, [Comparison("b_vs_a", "a", "b", "f")], ["loss", "accuracy"])
+    assert set(table["verdict"]) == {"inconclusive"}
+    assert (table["reason"] != "").all()
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({"training": [1.0, 2.0], "test": [3.0, 3.0, 3.0]}, "the target is 3 in all 3 test rows"),
+        ({"training": [1.0, np.nan], "test": [1.0, 2.0]}, "NaN or infinite in 1 of 2 training rows"),
+        ({"training": [1.0, 2.0], "test": [3.0]}, None),
+    ],
+)
+def test_targets(parts, told):
+    found = one_value_objection(parts)
+    assert (told is None) == (found is None)
+    assert told is None or told in found.reason
+
+
+def batches(count=4, rows=16):
+    random = np.random.default_rng(1)
+    return [
+        Batch((random.normal(size=(rows, 3)).astype(np.float32),), random.integers(0, 3, rows)) for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "told"),
+    [
+        (lambda found: found, None, ""),
+        (lambda found: [found[0]], None, ""),
+        (lambda found: [found[0]] * 4, "refused", "3 of 4 batches are exact copies"),
+        (lambda found: [*found[:3], found[0]], "downgraded", "1 of 4 batches are exact copies"),
+        (lambda found: [Batch((0 * b.inputs[0],), b.target) for b in found], "refused", "all 64 rows are zero"),
+        (lambda found: [Batch((np.full((4, 3), np.nan),)), *found], "refused", "1 of 5 batches hold NaN"),
+        (lambda found: [Batch(b.inputs, 0 * b.target) for b in found], "downgraded", "the target is 0 in all 64 rows"),
+        (
+            lambda found: [Batch((np.repeat(b.inputs[0][:4], 4, axis=0),), b.target) for b in found],
+            "downgraded",
+            "48 of 64 rows are copies",
+        ),
+        (lambda found: [Batch(())] * 3, None, ""),
+    ],
+)
+def test_calibration_batches(change, level, told):
+    found = batches_objection(change(batches()))
+    assert (found.level if found else None) == level
+    assert told in (found.reason if found else "")
