@@ -169,7 +169,8 @@ MEASURES = (
         "width_gap",
         "ratio",
         "`width` over the median of the other layers of its kind (embeddings, or all else); where alone, over the "
-        "geometric mean of inputs and outputs. The last layer, which gives the outputs, has none.",
+        "geometric mean of inputs and outputs. The last layer, which gives the outputs, has none, nor have layers that are "
+        "trained while most of the weights are frozen (adapters).",
         per_row=True,
     ),
     Measure(
@@ -397,7 +398,7 @@ def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """The per-row measures that set a layer beside the others, from those of a layer alone.
 
     Args:
-        columns: `velocity`, `rate`, `snr`, `drift`, `width`, `width_ratio`, `embeds`, `cka`, `update`,
+        columns: `frozen`, `velocity`, `rate`, `snr`, `drift`, `width`, `width_ratio`, `embeds`, `cka`, `update`,
             `gradient_length` and `weights`, each of shape (layers,).
     """
     speed, overspeed = speed_ratios(columns["update"], columns["gradient_length"], columns["weights"])
@@ -410,9 +411,18 @@ def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         "snr_others": snr_others,
         "snr_ratio": columns["snr"] / np.where(snr_others == 0, math.nan, snr_others),
         "drift_gap": columns["drift"] - medians_of_others(columns["drift"]),
-        "width_gap": width_gaps(columns["width"], columns["weights"], columns["embeds"] > 0),
+        "width_gap": np.where(
+            _adapts(columns["frozen"] > 0, columns["weights"]),
+            math.nan,
+            width_gaps(columns["width"], columns["weights"], columns["embeds"] > 0),
+        ),
         "cka_gap": medians_of_others(columns["cka"]) - columns["cka"],
     }
+
+
+def _adapts(frozen: NDArray[np.bool_], weights: FloatArray) -> NDArray[np.bool_]:
+    """Layers trained beside frozen ones that hold most of the weights: adapters, which are narrow on purpose."""
+    return ~frozen & bool(weights[frozen].sum() > 0.5 * weights.sum())
 
 
 def extremes(rows: Mapping[str, FloatArray]) -> dict[str, float]:
