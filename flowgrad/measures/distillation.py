@@ -27,7 +27,9 @@ MEASURES = (
         "Fall of the loss told (of the distillation loss, where no other was) from the first looks to the last, over "
         "the former; medians of 3 looks. NaN before 8 looks.",
     ),
-    Measure("loss_growth", "ratio", "Highest finite loss told at a look over the first one; distillation loss if none."),
+    Measure(
+        "loss_growth", "ratio", "Highest finite loss told at a look over the first one; distillation loss if none."
+    ),
     Measure(
         "loss_softmax",
         "flag",
@@ -53,7 +55,9 @@ MEASURES = (
     Measure(
         "left_out_layers", "count", "Layers that take gradients, that the optimizer was not given and that never moved."
     ),
-    Measure("elsewhere_layers", "count", "Layers that move though the optimizer was not given them: another moves them."),
+    Measure(
+        "elsewhere_layers", "count", "Layers that move though the optimizer was not given them: another moves them."
+    ),
     Measure("still_layers", "count", "Layers whose weights never moved at a look."),
     Measure("peak_velocity", "ratio", "Largest `velocity` at any look, of the median layer, where all are finite."),
     Measure("rate_levels", "count", "Different learning rates among the layers; NaN where the optimizer is not known."),
@@ -169,8 +173,8 @@ MEASURES = (
         "width_gap",
         "ratio",
         "`width` over the median of the other layers of its kind (embeddings, or all else); where alone, over the "
-        "geometric mean of inputs and outputs. The last layer, which gives the outputs, has none, nor have layers that are "
-        "trained while most of the weights are frozen (adapters).",
+        "geometric mean of inputs and outputs. The last layer, which gives the outputs, has none, nor have layers "
+        "that are trained while most of the weights are frozen (adapters).",
         per_row=True,
     ),
     Measure(

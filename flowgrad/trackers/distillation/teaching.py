@@ -21,7 +21,6 @@ class Teaching:
     """Samples the teacher's weights and running statistics at the looks; keeps lengths on their device."""
 
     def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
-        self._teacher = teacher
         own = {id(weight) for weight in student.parameters()}
         named = [(name, weight) for name, weight in teacher.named_parameters() if _is_sampled(weight)]
         self._weights = [weight for _, weight in named]
@@ -29,14 +28,19 @@ class Teaching:
         self._sizes = [weight.numel() for weight in self._weights]
         self.shared = [id(weight) in own for weight in self._weights]
         """Of each weight, whether it is the student's too."""
-        self._partners = [None if shared else partner for shared, partner in zip(
-            self.shared, _partners(named, student), strict=True
-        )]  # fmt: skip
+        self._partners = [
+            None if shared else partner for shared, partner in zip(self.shared, _partners(named, student), strict=True)
+        ]
         self._buffers = [
             buffer for name, buffer in teacher.named_buffers()
             if name.rpartition(".")[2] in _RUNNING and _is_sampled(buffer)
         ]  # fmt: skip
-        self._start = self._last = self._statistics = None
+        self._pairs = [(partner, place) for place, partner in enumerate(self._partners) if partner is not None]
+        self._entries, self._running = _Sample(self._weights), _Sample(self._buffers)
+        self._followed = _Sample([partner for partner, _ in self._pairs])
+        self._start: torch.Tensor | None = None
+        self._last: torch.Tensor | None = None
+        self._statistics: torch.Tensor | None = None
         self._moves: list[torch.Tensor] = []
         """One a look: squared lengths of the way since the start, of the way since the last look, of that of weights
         that the student has too and of the student's distance from there, and the product of these two; shape (5,).
@@ -51,29 +55,25 @@ class Teaching:
     @torch.no_grad()
     def begin(self) -> None:
         """Whatever happened before is not training: start from the weights as they are."""
-        self._start = self._last = _sampled(self._weights)
-        self._statistics = _sampled(self._buffers)
+        self._start = self._last = self._entries.read()
+        self._statistics = self._running.read()
 
     @torch.no_grad()
     def look(self) -> None:
         """Note how far the teacher's weights have moved."""
-        now, last, start = _sampled(self._weights), self._last, self._start
+        now, last, start = self._entries.read(), self._last, self._start
         if now is None or last is None or start is None:
             return
         moved = now - last
-        pairs = [(partner, place) for place, partner in enumerate(self._partners) if partner is not None]
         zero = moved.new_zeros(())
         along = lengths = distance = zero
-        if pairs:
+        student = self._followed.read()
+        if student is not None:
             parts, lasts = moved.split(self._counts), last.split(self._counts)
-            way = torch.cat([parts[place] for _, place in pairs])
-            student = _sampled([partner for partner, _ in pairs])
-            assert student is not None
-            towards = student.to(way.device) - torch.cat([lasts[place] for _, place in pairs])
+            way = torch.cat([parts[place] for _, place in self._pairs])
+            towards = student.to(way.device) - torch.cat([lasts[place] for _, place in self._pairs])
             along, lengths, distance = (way * towards).sum(), way.square().sum(), towards.square().sum()
-        self._moves.append(
-            torch.stack([(now - start).square().sum(), moved.square().sum(), lengths, distance, along])
-        )
+        self._moves.append(torch.stack([(now - start).square().sum(), moved.square().sum(), lengths, distance, along]))
         self._last = now
 
     def figures(self) -> dict[str, float]:
@@ -98,7 +98,7 @@ class Teaching:
 
     @torch.no_grad()
     def _drifted(self) -> float:
-        now = _sampled(self._buffers)
+        now = self._running.read()
         if now is None or self._statistics is None:
             return 0.0
         length = float(self._statistics.double().norm())
@@ -153,6 +153,7 @@ class Calls:
         return teacher.register_forward_pre_hook(self)
 
     def __call__(self, *_: Any) -> None:
+        """Count a call; not while a graph is compiled or exported, into which it must not go."""
         if self.deaf or torch.compiler.is_compiling():
             return
         self.calls += 1
@@ -170,25 +171,35 @@ def _deaf() -> Calls:
 
 
 def _is_moody(module: nn.Module) -> bool:
-    """Whether it gives something else in training mode, or may: all modules without children that keep no weights, or
-    keep running statistics, or have a rate of dropout.
-    """
+    """Whether it gives something else in training mode: it keeps running statistics, or has a rate of dropout."""
     if any(module._buffers.get(name) is not None for name in _RUNNING):
         return True
     rates = (getattr(module, name, 0.0) for name in ("p", "dropout", "drop_prob"))
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+    return any(isinstance(rate, float) and 0 < rate <= 1 for rate in rates)
 
 
 def _is_sampled(tensor: torch.Tensor) -> bool:
     return tensor.is_floating_point() and tensor.numel() > 0 and tensor.device.type != "meta"
 
 
-def _sampled(tensors: Sequence[torch.Tensor]) -> torch.Tensor | None:
-    """Evenly spread entries of all tensors in a row, in single precision, on the first one's device."""
-    if not tensors:
-        return None
-    device = tensors[0].device
-    return torch.cat([_thin(tensor).to(device, torch.float32) for tensor in tensors])
+class _Sample:
+    """Evenly spread entries of tensors, in a row."""
+
+    def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
+        self._tensors = tensors
+        self._views: list[torch.Tensor] = []
+        """Into the tensors' storage; made anew where it is another."""
+        self._at: list[int] = []
+
+    def read(self) -> torch.Tensor | None:
+        """A copy in single precision, on the first one's device; None of no tensors."""
+        if not self._tensors:
+            return None
+        at = [tensor.data_ptr() for tensor in self._tensors]
+        if at != self._at:
+            self._views, self._at = [_thin(tensor) for tensor in self._tensors], at
+        device = self._tensors[0].device
+        return torch.cat([view.to(device, torch.float32) for view in self._views])
 
 
 def _thin(tensor: torch.Tensor) -> torch.Tensor:

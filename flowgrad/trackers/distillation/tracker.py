@@ -36,7 +36,7 @@ _SINCE = ("teaching", "content", "sight", "gaps")
 """Parts that older states lack; from one of those, they stay as they are when the tracker is made."""
 _LOSSES = ("loss", "distillation_loss")
 _OUTPUTS = ("logit_kl", "agreement", "output_r2", "output_spread")
-_NUMBERS = ("optimizer_steps", "told", "passed_over", "taught", "softmax", "similarity", "teacher_noise")
+_NUMBERS = ("optimizer_steps", "told", "waiting", "passed_over", "taught", "softmax", "similarity", "teacher_noise")
 _OF_MOTION = ("velocity", "update", "gradient_length", "gradient", "snr", "drift", "altered")
 PATIENCE = 64
 """Calls of `step()` in a row that are passed over because the optimizer has not stepped; after so many it is taken to
@@ -50,7 +50,8 @@ class DistillationTracker(Tracker):
     be compared; the report speaks of the last such look. Motion is measured at every fourth step, more seldom as the
     run grows, and needs no synchronisation; a look costs one pass of both models and some linear algebra.
 
-    A layer is a module with weights of two or more dimensions of its own; embeddings are layers.
+    A layer is a module with weights of two or more dimensions of its own; embeddings are layers. Of the teacher, some
+    entries of each tensor are looked at, and a hook that returns nothing counts its calls and their mode.
 
     Example::
 
@@ -207,7 +208,9 @@ class DistillationTracker(Tracker):
         self._taught = bool(asking) and whole is not None and reaches(part, asking) and not reaches(whole, asking, part)
 
     def _of_teacher_alone(self) -> list[nn.Parameter]:
-        return [weight for weight, shared in zip(self._teaching.weights, self._teaching.shared, strict=True) if not shared]
+        return [
+            weight for weight, shared in zip(self._teaching.weights, self._teaching.shared, strict=True) if not shared
+        ]
 
     def distillation_gradients(self, loss: torch.Tensor, *, retain_graph: bool = True) -> None:
         """Note the gradient of the distillation loss alone, where it is but a part of what is trained.
@@ -237,8 +240,9 @@ class DistillationTracker(Tracker):
         """Run both models on a batch of inputs and compare them.
 
         Both run in evaluation mode without gradients, the student twice, which should give the same twice, and twice
-        in training mode; a teacher that was seen to be called, twice in the mode in which it was. Training flags, buffers and random numbers are as before then. Of more than 256 examples 256
-        are compared, evenly spread over the batch; of much fewer, R2 tells little.
+        in training mode; a teacher that was seen to be called, twice in the mode in which it was. Training flags,
+        buffers and random numbers are as before then. Of more than 256 examples 256 are compared, evenly spread over
+        the batch; of much fewer, R2 tells little. Figures of several calls compare where the inputs are the same.
 
         Args:
             inputs: a tensor, a tuple of arguments or a mapping of keyword arguments; `probe` if None.
@@ -271,9 +275,7 @@ class DistillationTracker(Tracker):
             found = respond(self._teacher, self._teacher_layers, inputs, self._forward, "teacher", passes)
             both = found
             if known and training:
-                both = respond(
-                    self._teacher, self._teacher_layers, inputs, self._forward, "teacher", 2, training=True
-                )
+                both = respond(self._teacher, self._teacher_layers, inputs, self._forward, "teacher", 2, training=True)
         finally:
             self._calls.deaf = False
         if len(both) == 2:
@@ -524,7 +526,7 @@ class DistillationTracker(Tracker):
             self._gaps = list(state["gaps"])
 
     def detach(self) -> None:
-        """Take the hooks off the optimizer and the weights. What was measured stays readable."""
+        """Take the hooks off the optimizer, the weights and the teacher. What was measured stays readable."""
         self._attached = False
         for hook in (self._hook, *self._hooks):
             if hook is not None:
