@@ -73,6 +73,10 @@ def on_labels(own, other, y):
     return part + functional.cross_entropy(own, y), part
 
 
+def whole(loss):
+    return loss
+
+
 def watched(
     teacher,
     pupil,
@@ -82,7 +86,7 @@ def watched(
     losses=lambda own, other, y: (divergence(own, other),) * 2,
     through_teacher=False,
     after=lambda: None,
-    told=lambda loss: loss,
+    told=whole,
     given=True,
     answers=None,
     looks=1,
@@ -98,7 +102,8 @@ def watched(
         loss.backward()
         optimizer.step()
         after()
-        tracker.step(told(loss), distillation_loss=told(part))
+        loss, part = (told(one if told is whole else one.detach()) for one in (loss, part))
+        tracker.step(loss, distillation_loss=part)
         if (step + 1) % (steps // looks) == 0:
             tracker.observe(batch(10_000, 256)[0])
     validate(tracker.to_agent_xml())
@@ -193,7 +198,7 @@ def test_a_momentum_teacher_of_a_student_with_a_predictor_is_in_order():
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 @pytest.mark.parametrize("through_teacher", [True, False])
-@pytest.mark.parametrize("told", [float, lambda loss: loss], ids=["numbers", "tensors"])
+@pytest.mark.parametrize("told", [float, whole], ids=["numbers", "tensors"])
 def test_a_frozen_teacher_is_in_order(teacher, temperature, through_teacher, told):
     """Also where gradients reach it, which no optimizer uses."""
     pupil = student()
@@ -201,10 +206,10 @@ def test_a_frozen_teacher_is_in_order(teacher, temperature, through_teacher, tol
     def losses(own, other, y):
         return (divergence(own, other, temperature),) * 2
 
-    tracker = watched(
-        teacher, pupil, adam(pupil), losses=losses, through_teacher=through_teacher, told=told, looks=2
-    )  # fmt: skip
-    assert tracker.to_report().status == HEALTHY or not named(tracker)
+    loop_of = {"losses": losses, "through_teacher": through_teacher, "told": told, "looks": 2}
+    tracker = watched(teacher, pupil, adam(pupil), **loop_of)
+    assert not named(tracker)
+    assert tracker.to_report().status == HEALTHY
     assert tracker.summary()["teacher_moved"] == 0
 
 
@@ -498,7 +503,7 @@ def test_a_student_that_leaves_the_teacher_again(teacher):
         loss.backward()
         optimizer.step()
         tracker.step(loss, distillation_loss=loss)
-        if step % 20 == 19:
+        if step % 4 == 3 and step < 40 or step == 399:
             tracker.observe(batch(10_000, 256)[0])
     assert "OVERFITTING" in [one.cause for one in named(tracker)["STUDENT_LEAVES_THE_TEACHER"].candidates]
 
