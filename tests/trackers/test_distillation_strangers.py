@@ -493,19 +493,22 @@ def test_a_student_that_does_not_approach(teacher):
 
 
 def test_a_student_that_leaves_the_teacher_again(teacher):
+    """From the middle on it learns by heart what the teacher never said, and its loss falls all the same."""
     pupil = student(width=64)
     optimizer = adam(pupil, rate=1e-2)
     tracker = DistillationTracker(teacher, pupil, optimizer=optimizer, rules=BOOK)
-    x, _ = batch(0, 24)
-    for step in range(400):
-        loss = divergence(pupil(x), teacher(x).detach(), 1.0)
+    for step in range(500):
+        x, _ = batch(step if step < 200 else 0)
+        wanted = teacher(x).detach()
+        loss = divergence(pupil(x), wanted if step < 200 else wanted.roll(1, dims=0))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         tracker.step(loss, distillation_loss=loss)
-        if step % 4 == 3 and step < 40 or step == 399:
+        if step % 50 == 0 or step == 499:
             tracker.observe(batch(10_000, 256)[0])
-    assert "OVERFITTING" in [one.cause for one in named(tracker)["STUDENT_LEAVES_THE_TEACHER"].candidates]
+    found = named(tracker)["STUDENT_LEAVES_THE_TEACHER"]
+    assert "OVERFITTING" in [one.cause for one in found.candidates]
 
 
 # --- what was seen, and what was not --------------------------------------------------------------------------------
@@ -603,7 +606,7 @@ def stored(model):
 
 @pytest.mark.parametrize(
     "copied",
-    [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model)), stored],  # noqa: S301
+    [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model)), stored],
     ids=["deepcopy", "pickle", "save"],
 )
 @pytest.mark.parametrize("which", ["teacher", "student"])

@@ -48,7 +48,8 @@ def made_of(node: Any) -> tuple[bool, bool]:
     >>> made_of(node_of(logits.log_softmax(dim=1).mean()))
     (True, False)
     """
-    waiting, seen, softmax, similar = [node], set(), False, False
+    seen: set[Any] = set()
+    waiting, softmax, similar = [node], False, False
     while waiting and len(seen) < MOST:
         current = waiting.pop()
         if current is None or current in seen:
