@@ -29,22 +29,32 @@ class Content:
         self._layers, self._teacher = layers, teacher
         self._parts: list[torch.Tensor] = []
         self._others: list[torch.Tensor] = []
+        self._found: tuple[float, FloatArray] | None = None
+        """What was read of them, once it was asked for."""
         self.keep()
 
     def keep(self) -> None:
         """Keep the weights as they are now; of the teacher's layers those of which the student has the shape."""
         shapes = {layer.weights[0].shape for layer in self._layers}
+        self._found = None
         self._parts = [_part(layer) for layer in self._layers]
         self._others = [_part(layer) for layer in self._teacher if layer.weights[0].shape in shapes]
 
     def structure(self) -> float:
-        """Highest `measures.structure` of a layer."""
-        found = [measures.structure(part.double().cpu().numpy()) for part in self._parts if part.device.type != "meta"]
-        return max((one for one in found if not math.isnan(one)), default=math.nan)
+        """Highest `measures.structure` of a layer; NaN where none is known."""
+        return self._read()[0]
 
     def copied(self) -> FloatArray:
         """1 for layers that are one of the teacher's, else 0; shape (layers,)."""
-        return np.array([float(any(_alike(part, other) for other in self._others)) for part in self._parts])
+        return self._read()[1].copy()
+
+    def _read(self) -> tuple[float, FloatArray]:
+        if self._found is None:
+            parts, others = ([_array(part) for part in kept] for kept in (self._parts, self._others))
+            found = [one for one in map(measures.structure, parts) if not math.isnan(one)]
+            copied = [float(any(_alike(part, other) for other in others)) for part in parts]
+            self._found = max(found, default=math.nan), np.array(copied)
+        return self._found
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept."""
@@ -52,6 +62,7 @@ class Content:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """What `state_dict` wrote."""
+        self._found = None
         self._parts, self._others = list(state["parts"]), list(state["others"])
 
 
@@ -67,8 +78,12 @@ def _evenly(size: int, device: torch.device) -> torch.Tensor:
     return torch.linspace(0, size - 1, min(size, SIDE), device=device).long()
 
 
-def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:
+def _array(part: torch.Tensor) -> FloatArray:
+    return part.double().cpu().numpy()
+
+
+def _alike(a: FloatArray, b: FloatArray) -> bool:
     if a.shape != b.shape:
         return False
-    spread = float(a.std(correction=0))
-    return spread > 0 and float((a - b.to(a.device)).abs().max()) <= _ALIKE * spread
+    spread = float(a.std())
+    return spread > 0 and bool(np.abs(a - b).max() <= _ALIKE * spread)
