@@ -19,6 +19,31 @@ MEASURES = (
     Measure("paired_layers", "count", "Layers that have a layer of the teacher to follow."),
     Measure("loss", "loss", "Median of the training losses told at the last looks."),
     Measure("distillation_loss", "loss", "Median of the distillation losses told at the last looks."),
+    Measure("least_distillation_loss", "loss", "Lowest finite distillation loss told at a look."),
+    Measure("nonfinite_losses", "count", "Distillation losses told at looks that were NaN or infinite."),
+    Measure(
+        "loss_fall",
+        "share",
+        "Fall of the loss told (of the distillation loss, where no other was) from the first looks to the last, over "
+        "the former; medians of 3 looks. NaN before 8 looks.",
+    ),
+    Measure(
+        "loss_growth", "ratio", "Highest finite loss told at a look over the first one; distillation loss if none."
+    ),
+    Measure(
+        "loss_softmax",
+        "flag",
+        "1 where the graph of a distillation loss that was told shows a softmax and no norm, as a divergence of "
+        "distributions does; else 0, also where no graph was seen.",
+    ),
+    Measure("loss_similarity", "flag", "1 where that graph shows norms, as a cosine does; else 0, as before."),
+    Measure("comparisons", "count", "Calls of `observe`."),
+    Measure("gap", "nats", "`logit_kl` at the last comparison; 1 less `output_r2` for a single output."),
+    Measure(
+        "gap_rise",
+        "ratio",
+        "`gap` over its lowest at any comparison, less 1; 0 where the lowest was the first or is the last.",
+    ),
     Measure("logit_kl", "nats", "Mean KL(teacher || student) of the outputs on the probe; NaN for a single output."),
     Measure("agreement", "share", "Probe examples with the same largest output in both; NaN for a single output."),
     Measure("output_r2", "r2", "Variance of the teacher's outputs on the probe that the student's equal; can be < 0."),
@@ -27,7 +52,46 @@ MEASURES = (
     Measure("live_layers", "count", "Layers whose weights had a gradient other than 0 at one of the last looks."),
     Measure("nonfinite_layers", "count", "Layers with weights, gradients or activations that are not finite."),
     Measure("frozen_layers", "count", "Layers whose weights take no gradient (`requires_grad` is False)."),
-    Measure("left_out_layers", "count", "Layers that take gradients and that the optimizer was not given."),
+    Measure(
+        "left_out_layers", "count", "Layers that take gradients, that the optimizer was not given and that never moved."
+    ),
+    Measure(
+        "elsewhere_layers", "count", "Layers that move though the optimizer was not given them: another moves them."
+    ),
+    Measure("still_layers", "count", "Layers whose weights never moved at a look."),
+    Measure("peak_velocity", "ratio", "Largest `velocity` at any look, of the median layer, where all are finite."),
+    Measure("rate_levels", "count", "Different learning rates among the layers; NaN where the optimizer is not known."),
+    Measure(
+        "structure",
+        "ratio",
+        "Largest singular value of a layer's weights as training began, over what weights drawn independently would "
+        "have; of the layer that has most. Above 1 where a layer was learned, or made by a formula.",
+    ),
+    Measure("teacher_moved", "ratio", "Distance of the teacher's weights from their start, over their length there."),
+    Measure("teacher_moving", "share", "Looks at which the teacher's weights had moved since the look before."),
+    Measure("teacher_part", "share", "The teacher's weights that lie in tensors that are not what they were at first."),
+    Measure(
+        "teacher_toward",
+        "cosine",
+        "Between the way that the teacher's weights go from look to look and that to the student's, median; 0 where "
+        "it does not move, or the two have no weights of one shape. Averages of the student go its way.",
+    ),
+    Measure("teacher_given", "flag", "1 where the optimizer given holds weights that are the teacher's alone, else 0."),
+    Measure(
+        "teacher_taught",
+        "flag",
+        "1 where the graph of a loss that was told leads to weights of the teacher through the distillation loss, and "
+        "by no other way; else 0, also where no graph was seen.",
+    ),
+    Measure("teacher_shared", "share", "The teacher's weights that are the student's too, being the same tensors."),
+    Measure("teacher_training", "share", "Calls of the teacher with dropout or running statistics in training mode."),
+    Measure("teacher_statistics", "ratio", "Distance of its running statistics from their start, over their length."),
+    Measure(
+        "teacher_noise",
+        "share",
+        "Variance of the teacher's outputs on the probe that two passes do not have in common, in the mode in which it "
+        "was last called.",
+    ),
     Measure("least_speed", "ratio", "Lowest `speed_ratio` of a layer that is neither frozen nor left out."),
     Measure("most_overspeed", "ratio", "Highest `overspeed` of a layer."),
     Measure("least_velocity", "ratio", "Lowest `velocity_ratio` of such a layer."),
@@ -46,7 +110,19 @@ MEASURES = (
     Measure("most_noise", "share", "Highest `noise` of a layer."),
     Measure("most_kd_gradient", "log ratio", "Highest `kd_gradient` of a layer."),
     Measure("frozen", "flag", "1 where the layer's weights take no gradient, else 0.", per_row=True),
-    Measure("left_out", "flag", "1 where they do and the optimizer was not given them, else 0.", per_row=True),
+    Measure(
+        "left_out",
+        "flag",
+        "1 where they do, the optimizer was not given them and they never moved, else 0.",
+        per_row=True,
+    ),
+    Measure("copied", "flag", "1 where they were those of a layer of the teacher as training began.", per_row=True),
+    Measure(
+        "unused",
+        "flag",
+        "1 where the layer takes gradients, never had one, and was not called for the probe; else 0.",
+        per_row=True,
+    ),
     Measure("weights", "count", "Weights of the layer, biases left out.", per_row=True),
     Measure("velocity", "ratio", "Mean length of an update over the length of the weights.", per_row=True),
     Measure("velocity_ratio", "ratio", "`velocity` over the median of the other layers'.", per_row=True),
@@ -97,7 +173,8 @@ MEASURES = (
         "width_gap",
         "ratio",
         "`width` over the median of the other layers of its kind (embeddings, or all else); where alone, over the "
-        "geometric mean of inputs and outputs. The last layer, which gives the outputs, has none.",
+        "geometric mean of inputs and outputs. The last layer, which gives the outputs, has none, nor have layers "
+        "that are trained while most of the weights are frozen (adapters).",
         per_row=True,
     ),
     Measure(
@@ -262,11 +339,70 @@ def gradient_snr(mean_square: FloatArray, square_of_mean: FloatArray, count: int
     return np.maximum(signal, 0) / np.where(total == 0, math.nan, total)
 
 
+def structure(weights: FloatArray) -> float:
+    """Largest singular value of the weights over that of as many independent draws of their variance: the edge of
+    Marchenko & Pastur 1967, Distribution of eigenvalues for some sets of random matrices, sigma (sqrt(n) + sqrt(m)).
+
+    Near 1 or below for weights that were drawn, by whatever distribution, and for orthogonal ones; above for learned
+    ones, whose largest singular values leave the bulk (Martin & Mahoney 2021, Implicit self-regularization in deep
+    neural networks, par. 3). NaN for constant weights.
+
+    Args:
+        weights: shape (n, m).
+
+    >>> drawn = np.random.default_rng(0).normal(size=(40, 60))
+    >>> structure(drawn) < 1.1 < structure(drawn + np.outer(drawn[:, 0], drawn[0]))
+    True
+    """
+    centred = weights - weights.mean()
+    deviation = float(centred.std())
+    if not 0 < deviation < math.inf:
+        return math.nan
+    rows, columns = weights.shape
+    return float(np.linalg.norm(centred, 2)) / (deviation * (math.sqrt(rows) + math.sqrt(columns)))
+
+
+def loss_course(losses: FloatArray, ends: int = 3, least: int = 8) -> dict[str, float]:
+    """`loss_fall` and `loss_growth` of losses told at looks, in their order.
+
+    Args:
+        losses: shape (looks,).
+        ends: looks at either end whose median counts.
+        least: fewer looks say nothing of the fall.
+
+    >>> loss_course(np.array([2.0, 2.0, 2.0, 4.0, 1.0, 1.0, 1.0, 1.0]))
+    {'loss_fall': 0.5, 'loss_growth': 2.0}
+    """
+    fall = growth = math.nan
+    finite = losses[np.isfinite(losses)]
+    if len(losses) >= least:
+        first, last = (float(np.median(part)) for part in (losses[:ends], losses[-ends:]))
+        fall = (first - last) / first if first > 0 else math.nan
+    if len(finite) and finite[0] > 0:
+        growth = float(finite.max() / finite[0])
+    return {"loss_fall": fall, "loss_growth": growth}
+
+
+def gap_rise(gaps: FloatArray) -> float:
+    """The last gap over the lowest, less 1; 0 where the lowest is the first or the last, NaN without a finite gap.
+
+    >>> gap_rise(np.array([2.0, 1.0, 1.5]))
+    0.5
+    >>> gap_rise(np.array([1.0, 2.0]))
+    0.0
+    """
+    known = gaps[np.isfinite(gaps)]
+    if not len(known):
+        return math.nan
+    lowest = int(known.argmin())
+    return float(known[-1] / known[lowest]) - 1 if lowest and known[lowest] > 0 else 0.0
+
+
 def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """The per-row measures that set a layer beside the others, from those of a layer alone.
 
     Args:
-        columns: `velocity`, `rate`, `snr`, `drift`, `width`, `width_ratio`, `embeds`, `cka`, `update`,
+        columns: `frozen`, `velocity`, `rate`, `snr`, `drift`, `width`, `width_ratio`, `embeds`, `cka`, `update`,
             `gradient_length` and `weights`, each of shape (layers,).
     """
     speed, overspeed = speed_ratios(columns["update"], columns["gradient_length"], columns["weights"])
@@ -279,9 +415,18 @@ def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         "snr_others": snr_others,
         "snr_ratio": columns["snr"] / np.where(snr_others == 0, math.nan, snr_others),
         "drift_gap": columns["drift"] - medians_of_others(columns["drift"]),
-        "width_gap": width_gaps(columns["width"], columns["weights"], columns["embeds"] > 0),
+        "width_gap": np.where(
+            _adapts(columns["frozen"] > 0, columns["weights"]),
+            math.nan,
+            width_gaps(columns["width"], columns["weights"], columns["embeds"] > 0),
+        ),
         "cka_gap": medians_of_others(columns["cka"]) - columns["cka"],
     }
+
+
+def _adapts(frozen: NDArray[np.bool_], weights: FloatArray) -> NDArray[np.bool_]:
+    """Layers trained beside frozen ones that hold most of the weights: adapters, which are narrow on purpose."""
+    return ~frozen & bool(weights[frozen].sum() > 0.5 * weights.sum())
 
 
 def extremes(rows: Mapping[str, FloatArray]) -> dict[str, float]:

@@ -570,9 +570,7 @@ def test_losses_are_the_last_ones_told():
     tracker = watched(steps=20)
     scalars = tracker.measurements().scalars
     assert scalars["loss"] == scalars["distillation_loss"] > 0
-    tracker.step()
-    tracker.step(0.5, torch.tensor([0.25]))
-    assert tracker.measurements().scalars["steps"] == 22
+    assert scalars["steps"] == 20
 
 
 # --- checkpoints, pictures, documents -------------------------------------------------------------------------------
@@ -606,7 +604,11 @@ def test_a_run_goes_on_from_its_checkpoint(at, with_optimizer):
     for run in (whole, second):
         run[3].observe()
     assert whole[3].layer_table().equals(second[3].layer_table())
-    assert whole[3].measurements().scalars == pytest.approx(second[3].measurements().scalars, nan_ok=True)
+    once, twice = (run[3].measurements().scalars for run in (whole, second))
+    compared = {"comparisons", "gap_rise"}  # the second run was compared at the checkpoint, too
+    assert {name: once[name] for name in once.keys() - compared} == pytest.approx(
+        {name: twice[name] for name in twice.keys() - compared}, nan_ok=True
+    )
 
 
 def test_a_state_of_other_layers_is_refused():

@@ -80,7 +80,8 @@ def given_pairs(pairs: Mapping[str, str], student: Sequence[Layer], teacher: Seq
 def find_pairs(student: Sequence[Layer], teacher: Sequence[Layer]) -> dict[str, str]:
     """For each layer of the student the layer of the teacher that it follows.
 
-    By name where the teacher has all of the student's names and as many layers. Else names without a number that both
+    By name where the teacher has all of the student's names and as many layers, and where the student is built as the
+    teacher and goes on after its last layer. Else names without a number that both
     have pair (`item_emb`); the others pair by kind (embeddings; all else) and relative depth, first with first and
     last with last; a single one pairs with the last. Layers without a counterpart are left out.
 
@@ -94,6 +95,8 @@ def find_pairs(student: Sequence[Layer], teacher: Sequence[Layer]) -> dict[str, 
         layer.name in theirs and theirs[layer.name].embeds == layer.embeds for layer in student
     ):
         return {layer.name: layer.name for layer in student}
+    if _goes_on(student, theirs):
+        return {layer.name: layer.name for layer in student if layer.name in theirs}
     ours = {layer.name for layer in student}
     plain = {
         layer.name
@@ -108,6 +111,13 @@ def find_pairs(student: Sequence[Layer], teacher: Sequence[Layer]) -> dict[str, 
         right = [layer.name for layer in teacher if layer.embeds == embeds and layer.name not in plain]
         found |= by_depth(left, right)
     return {layer.name: found[layer.name] for layer in student if layer.name in ours & set(found)}
+
+
+def _goes_on(student: Sequence[Layer], teacher: Mapping[str, Layer]) -> bool:
+    """Whether the student is built as the teacher and goes on after it, as with a predictor or a projection."""
+    shapes = {layer.name: [weight.shape for weight in layer.weights] for layer in student}
+    same = all(shapes.get(name) == [weight.shape for weight in layer.weights] for name, layer in teacher.items())
+    return same and student[-1].name not in teacher
 
 
 def by_depth(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:

@@ -28,7 +28,7 @@ LAST = 3
 
 _LISTS = ("figures", "windows", "alterations")
 _COPIES = ("before", "anchor", "sum")
-_NUMBERS = ("next", "spacing", "anchored", "inside")
+_NUMBERS = ("next", "spacing", "anchored", "inside", "heard")
 
 
 class Motion:
@@ -58,6 +58,18 @@ class Motion:
         self._sum: list[torch.Tensor] | None = None
         """Gradients added up over the looks of the window."""
         self._anchored = self._inside = 0
+        self._heard = False
+        """Whether any gradient was seen at a look."""
+
+    @property
+    def heard(self) -> bool:
+        """Whether a weight had a gradient, be it 0, at a look."""
+        return self._heard
+
+    @property
+    def moved(self) -> bool:
+        """Whether any layer moved at a look."""
+        return bool(self._figures) and not bool((torch.stack(self._figures)[:, 1] == 0).all())
 
     @property
     def looks(self) -> int:
@@ -104,6 +116,7 @@ class Motion:
         less the squared cosine, which clipping and loss scaling leave at 0.
         """
         found = [_dense(weight) for weight in self._weights]
+        self._heard = self._heard or bool(self._computed) or any(weight.grad is not None for weight in self._weights)
         self._gradient = self._by_layer(found)
         if self._computed:
             computed = [
@@ -195,6 +208,20 @@ class Motion:
             "nonfinite_layers": float((~np.isfinite(recent)).any(axis=(0, 1)).sum()),
         }
 
+    def course(self) -> dict[str, float]:
+        """Over all looks: `still_layers`, which never moved, and `peak_velocity`, the largest median over the layers of
+        update over weights, where both are finite. NaN where no look was taken.
+        """
+        if not self._figures:
+            return dict.fromkeys(("still_layers", "peak_velocity"), math.nan)
+        weight, update, _ = _array(self._figures).transpose(1, 0, 2)
+        velocities = _ratio(np.sqrt(update), np.sqrt(weight))
+        known = [np.median(look) for look in velocities if np.isfinite(look).all()]
+        return {
+            "still_layers": float((update == 0).all(axis=0).sum()),
+            "peak_velocity": float(max(known)) if known else math.nan,
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """Everything seen so far."""
         lists = {key: [tensor.clone() for tensor in getattr(self, f"_{key}")] for key in _LISTS}
@@ -210,7 +237,7 @@ class Motion:
             kept = state[key]
             setattr(self, f"_{key}", None if kept is None else [tensor.to(self._device).clone() for tensor in kept])
         for key in _NUMBERS:
-            setattr(self, f"_{key}", state[key])
+            setattr(self, f"_{key}", state.get(key, True))  # older states lack `heard`
         self._gradient = None
 
 

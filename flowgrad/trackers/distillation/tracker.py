@@ -17,17 +17,30 @@ from flowgrad.drawing import picture_path, save
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
 from flowgrad.measures import distillation as measures
+from flowgrad.measures import representation
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.distillation.comparison import Comparison, compare
+from flowgrad.trackers.distillation.content import Content
+from flowgrad.trackers.distillation.coverage import Sight, coverage
+from flowgrad.trackers.distillation.graph import made_of, node_of, reaches
 from flowgrad.trackers.distillation.layers import find_pairs, given_pairs, layers_of, unwrapped
 from flowgrad.trackers.distillation.motion import LAST, Motion
 from flowgrad.trackers.distillation.plots import health_figure, similarity_figure
-from flowgrad.trackers.distillation.probe import Forward, respond
+from flowgrad.trackers.distillation.probe import Forward, Response, respond
+from flowgrad.trackers.distillation.teaching import Calls, Teaching
 
 _STATE = ("layers", "pairs", "steps", "motion", "losses", "kd_gradient", "comparison")
+_SINCE = ("teaching", "content", "sight", "gaps")
+"""Parts that older states lack; from one of those, they stay as they are when the tracker is made."""
 _LOSSES = ("loss", "distillation_loss")
+_OUTPUTS = ("logit_kl", "agreement", "output_r2", "output_spread")
+_NUMBERS = ("optimizer_steps", "told", "waiting", "passed_over", "taught", "softmax", "similarity", "teacher_noise")
+_OF_MOTION = ("velocity", "update", "gradient_length", "gradient", "snr", "drift", "altered")
+PATIENCE = 64
+"""Calls of `step()` in a row that are passed over because the optimizer has not stepped; after so many it is taken to
+be another one that trains now."""
 
 
 class DistillationTracker(Tracker):
@@ -37,7 +50,8 @@ class DistillationTracker(Tracker):
     be compared; the report speaks of the last such look. Motion is measured at every fourth step, more seldom as the
     run grows, and needs no synchronisation; a look costs one pass of both models and some linear algebra.
 
-    A layer is a module with weights of two or more dimensions of its own; embeddings are layers.
+    A layer is a module with weights of two or more dimensions of its own; embeddings are layers. Of the teacher, some
+    entries of each tensor are looked at, and a hook that returns nothing counts its calls and their mode.
 
     Example::
 
@@ -110,14 +124,24 @@ class DistillationTracker(Tracker):
             self._pairs = given_pairs(pairs, self._layers, self._teacher_layers)
         self._probe, self._forward, self._optimizer = probe, forward, optimizer
         self._steps = 0
+        self._optimizer_steps = self._told = self._waiting = self._passed_over = 0
+        """Steps of the optimizer; those of them that `step()` was told of; its calls without one, in a row and all."""
+        self._taught = self._softmax = self._similarity = False
+        """What the graphs of losses have shown: see `teacher_taught`, `loss_softmax`, `loss_similarity`."""
+        self._teacher_noise = math.nan
+        self._gaps: list[float] = []
+        """One a comparison."""
         self._motion = Motion(self._layers)
+        self._teaching = Teaching(self._teacher, self._student)
+        self._content = Content(self._layers, self._teacher_layers)
+        self._calls = Calls(self._teacher)
         self._losses: dict[str, list[torch.Tensor]] = {kind: [] for kind in _LOSSES}
         self._kd_gradient: np.ndarray | None = None
         self._comparison: Comparison | None = None
         self._attached = True
         self._hook = None if optimizer is None else optimizer.register_step_pre_hook(self._before_step)
         self._motion.before()
-        self._hooks = self._motion.listen()
+        self._hooks = [*self._motion.listen(), self._calls.listen(self._teacher)]
 
     @property
     def pairs(self) -> dict[str, str]:
@@ -125,31 +149,68 @@ class DistillationTracker(Tracker):
         return dict(self._pairs)
 
     def _before_step(self, *_: Any) -> None:
+        self._optimizer_steps += 1
         if self._motion.due(self._steps + 1):
             if self._steps == 0:  # weights may have been loaded since the tracker was made
                 self._motion.before()
+                self._begin()
             self._motion.note_gradients()
+
+    def _begin(self) -> None:
+        self._teaching.begin()
+        self._content.keep()
+
+    def _waits(self) -> bool:
+        """Whether the optimizer has not stepped since the last call of `step()`, as where gradients are accumulated."""
+        if self._optimizer_steps != self._told or not self._told or self._waiting >= PATIENCE:
+            self._told, self._waiting = self._optimizer_steps, self._waiting if self._waiting >= PATIENCE else 0
+            return False
+        self._waiting += 1
+        self._passed_over += 1
+        return True
 
     def step(
         self, loss: float | torch.Tensor | None = None, distillation_loss: float | torch.Tensor | None = None
     ) -> None:
         """Note what the optimizer step just taken did.
 
+        Calls between two steps of the optimizer given are passed over, as where gradients are accumulated.
+
         Args:
-            loss: of the batch, a number or a tensor of one element; never fetched from its device here.
-            distillation_loss: the part of it that compares with the teacher.
+            loss: of the batch, a number or a tensor of one element; never fetched from its device here. Of tensors with
+                a graph it is read, now and then, whether the graph leads to the teacher's weights.
+            distillation_loss: the part of it that compares with the teacher: the tensor that is added into `loss`, or
+                `loss` itself.
         """
-        if not self._attached:
+        if not self._attached or self._waits():
             return
+        if self._steps == 0 and not self._optimizer_steps:
+            self._begin()
         self._steps += 1
         if self._motion.due(self._steps):
             self._motion.after(self._steps)
+            self._teaching.look()
             for kind, value in zip(_LOSSES, (loss, distillation_loss), strict=True):
                 if value is not None:
-                    noted = torch.as_tensor(value, dtype=torch.float32).detach().clone().reshape(())
-                    self._losses[kind] = [*self._losses[kind], noted][-LAST:]
+                    self._losses[kind].append(torch.as_tensor(value, dtype=torch.float32).detach().clone().reshape(()))
+            looks = self._motion.looks
+            if looks & (looks - 1) == 0:  # at looks 1, 2, 4, 8, ...: a graph may have thousands of nodes
+                self._read_graphs(node_of(loss), node_of(distillation_loss))
         if self._motion.due(self._steps + 1):  # from here on, so that whatever moves the weights is seen
             self._motion.before()
+
+    def _read_graphs(self, whole: Any, part: Any) -> None:
+        """Note what the graph of the distillation loss is made of, and whether it alone leads to the teacher."""
+        if part is None:
+            return
+        self._softmax, self._similarity = made_of(part)
+        asking = {id(weight) for weight in self._of_teacher_alone() if weight.requires_grad}
+        self._taught = bool(asking) and whole is not None and reaches(part, asking) and not reaches(whole, asking, part)
+
+    def _of_teacher_alone(self) -> list[nn.Parameter]:
+        return [
+            weight for weight, shared in zip(self._teaching.weights, self._teaching.shared, strict=True) if not shared
+        ]
 
     def distillation_gradients(self, loss: torch.Tensor, *, retain_graph: bool = True) -> None:
         """Note the gradient of the distillation loss alone, where it is but a part of what is trained.
@@ -179,8 +240,9 @@ class DistillationTracker(Tracker):
         """Run both models on a batch of inputs and compare them.
 
         Both run in evaluation mode without gradients, the student twice, which should give the same twice, and twice
-        in training mode; training flags, buffers and random numbers are as before then. Of more than 256 examples 256
-        are compared, evenly spread over the batch; of much fewer, R2 tells little.
+        in training mode; a teacher that was seen to be called, twice in the mode in which it was. Training flags,
+        buffers and random numbers are as before then. Of more than 256 examples 256 are compared, evenly spread over
+        the batch; of much fewer, R2 tells little. Figures of several calls compare where the inputs are the same.
 
         Args:
             inputs: a tensor, a tuple of arguments or a mapping of keyword arguments; `probe` if None.
@@ -196,10 +258,29 @@ class DistillationTracker(Tracker):
             return
         first, again = respond(self._student, self._layers, inputs, self._forward, "student", 2)
         trained = respond(self._student, self._layers, inputs, self._forward, "student", 2, training=True)
-        (theirs,) = respond(self._teacher, self._teacher_layers, inputs, self._forward, "teacher")
+        theirs = self._asked(inputs)
         self._comparison = compare(
             self._layers, self._teacher_layers, self._pairs, first, theirs, [(first, again), trained]
         )
+        outputs = self._comparison.outputs
+        kl, r2 = outputs["logit_kl"], outputs["output_r2"]
+        self._gaps.append(1 - r2 if math.isnan(kl) else kl)
+
+    def _asked(self, inputs: Any) -> Response:
+        """The teacher's response in evaluation mode; notes how two in the mode in which it teaches differ."""
+        self._calls.deaf = True
+        try:
+            known, training = self._calls.calls > 0, self._calls.in_training
+            passes = 2 if known and not training else 1
+            found = respond(self._teacher, self._teacher_layers, inputs, self._forward, "teacher", passes)
+            both = found
+            if known and training:
+                both = respond(self._teacher, self._teacher_layers, inputs, self._forward, "teacher", 2, training=True)
+        finally:
+            self._calls.deaf = False
+        if len(both) == 2:
+            self._teacher_noise = representation.noise_share(both[0].output, both[1].output)
+        return found[0]
 
     def layer_table(self) -> pd.DataFrame:
         """Per-row measures, a line a layer of the student, in the model's order; NaN where not known."""
@@ -209,7 +290,12 @@ class DistillationTracker(Tracker):
         else:
             compared = self._comparison
         gradient = self._kd_gradient if self._kd_gradient is not None else motion["gradient"]
-        found = {**self._flags(), **motion, **compared.columns, "rate": self._rates()}
+        found = {**self._flags(motion["velocity"]), **motion, **compared.columns, "rate": self._rates()}
+        called = ~np.isnan(found["width"]) | (self._comparison is None)
+        found["unused"] = (~called & (found["gradient"] == 0) & (found["frozen"] == 0)).astype(float)
+        found["copied"] = self._content.copied()
+        if coverage(self._sight()).blind:
+            found |= {name: np.full(len(self._layers), math.nan) for name in _OF_MOTION}
         with np.errstate(divide="ignore"):
             logarithm = np.log(gradient)
         found["kd_gradient"] = np.where(np.isfinite(logarithm), logarithm, math.nan)
@@ -220,31 +306,107 @@ class DistillationTracker(Tracker):
 
     def measurements(self) -> Measurements:
         """Scalars over the layers, and a line a layer."""
-        rows = self.layer_table()
-        alive = self._motion.alive()
+        rows, sight = self.layer_table(), self._sight()
+        seen = coverage(sight)
+        motion = {**self._motion.alive(), **self._motion.course()}
+        if seen.blind:
+            motion = dict.fromkeys(motion, math.nan)
         if self._comparison is not None:
             bad = self._comparison.nonfinite
-            alive["nonfinite_layers"] = float(np.nanmax([alive["nonfinite_layers"], bad]))
-        outputs = dict.fromkeys(("logit_kl", "agreement", "output_r2", "output_spread"), math.nan)
+            motion["nonfinite_layers"] = float(np.nanmax([motion["nonfinite_layers"], bad]))
+        outputs = dict.fromkeys(_OUTPUTS, math.nan)
+        columns = {name: rows[name].to_numpy() for name in rows.columns}
         scalars = {
             "steps": float(self._steps),
             "looks": float(self._motion.looks),
             "layers": float(len(self._layers)),
             "paired_layers": float(len(self._pairs)),
-            **{kind: _median(values) for kind, values in self._losses.items()},
+            **self._losses_told(),
+            "comparisons": float(len(self._gaps)),
+            "gap": self._gaps[-1] if self._gaps else math.nan,
+            "gap_rise": measures.gap_rise(np.array(self._gaps)),
             **(outputs if self._comparison is None else self._comparison.outputs),
-            **alive,
-            **measures.extremes({name: rows[name].to_numpy() for name in rows.columns}),
+            **motion,
+            "structure": self._content.structure(),
+            **self._teacher_figures(),
+            **self._rate_figures(columns["velocity"]),
+            **measures.extremes(columns),
         }
-        return Measurements(self.KIND, self.name, scalars, {"rows": rows}, self._steps)
+        return Measurements(
+            self.KIND, self.name, scalars, {"rows": rows}, self._steps, coverage=seen, framework="torch"
+        )
 
-    def _flags(self) -> dict[str, np.ndarray]:
+    def _losses_told(self) -> dict[str, float]:
+        told = {
+            kind: torch.stack([value.cpu() for value in values]).double().numpy() if values else np.empty(0)
+            for kind, values in self._losses.items()
+        }
+        part = told["distillation_loss"]
+        finite = part[np.isfinite(part)]
+        trained = told["loss"] if len(told["loss"]) else part
+        return {
+            **{kind: float(np.median(values[-LAST:])) if len(values) else math.nan for kind, values in told.items()},
+            "least_distillation_loss": float(finite.min()) if len(finite) else math.nan,
+            "nonfinite_losses": float(len(part) - len(finite)) if len(part) else math.nan,
+            **measures.loss_course(trained),
+            "loss_softmax": float(self._softmax),
+            "loss_similarity": float(self._similarity),
+        }
+
+    def _teacher_figures(self) -> dict[str, float]:
+        alone = self._of_teacher_alone()
+        given = {} if self._optimizer is None else _given(self._optimizer)
+        sizes = [weight.numel() for weight in self._teaching.weights]
+        shared = sum(size for size, own in zip(sizes, self._teaching.shared, strict=True) if own)
+        calls = self._calls
+        return {
+            **self._teaching.figures(),
+            "teacher_given": float(any(id(weight) in given and weight.requires_grad for weight in alone)),
+            "teacher_taught": float(self._taught),
+            "teacher_shared": shared / sum(sizes) if sizes else 0.0,
+            "teacher_training": calls.training / calls.calls if calls.calls else math.nan,
+            "teacher_noise": self._teacher_noise,
+        }
+
+    def _rate_figures(self, velocity: np.ndarray) -> dict[str, float]:
+        rates = self._rates()
+        known = rates[~np.isnan(rates)]
+        given = {} if self._optimizer is None else _given(self._optimizer)
+        elsewhere = [
+            speed > 0 and not any(id(weight) in given for weight in layer.weights)
+            for layer, speed in zip(self._layers, velocity, strict=True)
+        ]
+        return {
+            "rate_levels": float(len({f"{rate:.5g}" for rate in known})) if len(known) else math.nan,
+            "elsewhere_layers": math.nan if self._optimizer is None else float(sum(elsewhere)),
+        }
+
+    def _sight(self) -> Sight:
+        given = {} if self._optimizer is None else _given(self._optimizer)
+        return Sight(
+            steps=self._steps,
+            looks=self._motion.looks,
+            comparisons=len(self._gaps),
+            losses=len(self._losses["loss"]),
+            distillation_losses=len(self._losses["distillation_loss"]),
+            teacher_calls=self._calls.calls,
+            has_optimizer=self._optimizer is not None,
+            optimizer_steps=self._optimizer_steps,
+            held=sum(any(id(weight) in given for weight in layer.weights) for layer in self._layers),
+            holds=any(id(parameter) in given for parameter in self._student.parameters()),
+            moved=self._motion.moved,
+            heard=self._motion.heard,
+            passed_over=self._passed_over,
+        )
+
+    def _flags(self, velocity: np.ndarray) -> dict[str, np.ndarray]:
         given = None if self._optimizer is None else _given(self._optimizer)
         frozen = np.array([not any(weight.requires_grad for weight in layer.weights) for layer in self._layers])
         left_out = np.array(
             [given is not None and not any(id(weight) in given for weight in layer.weights) for layer in self._layers]
         )
-        return {"frozen": frozen.astype(float), "left_out": (left_out & ~frozen).astype(float)}
+        still = ~(velocity > 0)  # what moves without this optimizer is moved by another
+        return {"frozen": frozen.astype(float), "left_out": (left_out & ~frozen & still).astype(float)}
 
     def _rates(self) -> np.ndarray:
         """Learning rate of each layer; NaN where the optimizer is not known or has none for it."""
@@ -325,6 +487,13 @@ class DistillationTracker(Tracker):
                 "losses": {kind: [value.clone() for value in values] for kind, values in self._losses.items()},
                 "kd_gradient": None if self._kd_gradient is None else torch.from_numpy(self._kd_gradient.copy()),
                 "comparison": None if self._comparison is None else self._comparison.state_dict(),
+                "teaching": self._teaching.state_dict(),
+                "content": self._content.state_dict(),
+                "sight": {
+                    **{key: getattr(self, f"_{key}") for key in _NUMBERS},
+                    **{key: getattr(self._calls, key) for key in Calls.COUNTS},
+                },
+                "gaps": list(self._gaps),
             },
         )
 
@@ -347,9 +516,17 @@ class DistillationTracker(Tracker):
         self._losses = {kind: [value.clone() for value in state["losses"][kind]] for kind in _LOSSES}
         self._kd_gradient = None if state["kd_gradient"] is None else state["kd_gradient"].cpu().numpy().copy()
         self._comparison = None if state["comparison"] is None else Comparison.from_state(state["comparison"])
+        if all(key in state for key in _SINCE):
+            self._teaching.load_state_dict(state["teaching"])
+            self._content.load_state_dict(state["content"])
+            for key in _NUMBERS:
+                setattr(self, f"_{key}", state["sight"][key])
+            for key in Calls.COUNTS:
+                setattr(self._calls, key, state["sight"][key])
+            self._gaps = list(state["gaps"])
 
     def detach(self) -> None:
-        """Take the hooks off the optimizer and the weights. What was measured stays readable."""
+        """Take the hooks off the optimizer, the weights and the teacher. What was measured stays readable."""
         self._attached = False
         for hook in (self._hook, *self._hooks):
             if hook is not None:
@@ -359,7 +536,3 @@ class DistillationTracker(Tracker):
 def _given(optimizer: Optimizer) -> dict[int, float]:
     """Learning rate of each parameter that the optimizer was given, by identity."""
     return {id(weight): float(group["lr"]) for group in optimizer.param_groups for weight in group["params"]}
-
-
-def _median(values: list[torch.Tensor]) -> float:
-    return float(np.median([float(value) for value in values])) if values else math.nan
