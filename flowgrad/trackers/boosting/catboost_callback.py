@@ -23,7 +23,7 @@ class CatBoostCallback:
     def after_iteration(self, info: Any) -> bool:
         """After a round; never asks to stop. The last value stands in a round without evaluation (`metric_period`)."""
         if not self._told:
-            self._tracker.begin(None, 0)
+            self._tracker.begin(None, 0, "catboost")
             self._told = True
         evaluated = [
             (held, metric, values[-1], higher_is_better(metric))
@@ -34,9 +34,15 @@ class CatBoostCallback:
         return True
 
 
-def directions(metrics: Iterable[str]) -> dict[str, bool]:
-    """Direction of each metric whose direction CatBoost tells."""
-    return {metric: known for metric in metrics if (known := higher_is_better(metric)) is not None}
+def directions(metrics: Iterable[str], model: Any) -> dict[str, bool]:
+    """Direction of each metric whose direction CatBoost tells, or the metric of the user's own that a fitted model was
+    given: CatBoost asks it too.
+    """
+    found = {metric: known for metric in metrics if (known := higher_is_better(metric)) is not None}
+    own = model.get_params().get("eval_metric")
+    if hasattr(own, "is_max_optimal"):
+        found[type(own).__name__] = bool(own.is_max_optimal())
+    return found
 
 
 def eval_metric(model: Any) -> str:
