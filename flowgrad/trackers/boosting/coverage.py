@@ -52,6 +52,7 @@ def coverage(sight: Sight) -> Coverage:
         "rounds": float(sight.rounds),
         "trees": float(sight.trees),
         "evaluations": float(sight.curves),
+        **({f"values of {sight.judged}": float(sight.rounds)} if sight.judged else {}),
         "columns": float(sight.columns),
         **({} if math.isnan(sight.rows) else {"validation_rows": sight.rows}),
     }
