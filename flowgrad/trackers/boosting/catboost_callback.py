@@ -39,14 +39,23 @@ def directions(metrics: Iterable[str], model: Any) -> dict[str, bool]:
     given: CatBoost asks it too.
     """
     found = {metric: known for metric in metrics if (known := higher_is_better(metric)) is not None}
-    own = model.get_params().get("eval_metric")
-    if hasattr(own, "is_max_optimal"):
+    own = _own_metric(model)
+    if own is not None:
         found[type(own).__name__] = bool(own.is_max_optimal())
     return found
 
 
+def _own_metric(model: Any) -> Any:
+    """The metric of the user's own that early stopping went by; None where it is one of CatBoost's."""
+    given = model.get_params().get("eval_metric")
+    return given if hasattr(given, "is_max_optimal") and hasattr(given, "evaluate") else None
+
+
 def eval_metric(model: Any) -> str:
     """The metric that early stopping of a fitted model went by; empty where it does not tell."""
+    own = _own_metric(model)
+    if own is not None:
+        return type(own).__name__
     return str(model.get_all_params().get("eval_metric", ""))
 
 

@@ -117,9 +117,12 @@ class Evaluations:
         places = [key for key, values in self._values.items() if len(values) >= best and self._fits(key, best, score)]
         if not places:
             return False
-        if not math.isnan(score) or len({metric for _, metric in places}) == 1:
-            held, metric = places[-1]
-            self._stop = Stop(held, metric, chosen_way(self._values[held, metric], best, first))
+        held, metric = places[-1]
+        values = self._values[held, metric]
+        if not math.isnan(score):
+            self._stop = Stop(held, metric, chosen_way(values, best, first))
+        elif len({metric for _, metric in places}) == 1 and best < len(values):
+            self._stop = Stop(held, metric, extreme_way(values, best))
         return True
 
     def _fits(self, key: tuple[str, str], best: int, score: float) -> bool:
@@ -249,6 +252,19 @@ def chosen_way(values: Sequence[float], best: int, first: int) -> bool | None:
     else:
         step = 2 * kept - min(values[best - 1 :]) - max(values[best - 1 :])
     return None if math.isnan(step) or not step else step > 0
+
+
+def extreme_way(values: Sequence[float], best: int) -> bool | None:
+    """As `chosen_way`, where early stopping may have gone by another metric: None unless the round is the one best.
+
+    >>> extreme_way([0.3, 0.5, 0.4], best=2)
+    True
+    >>> extreme_way([0.3, 0.5, 0.4], best=3) is None
+    True
+    """
+    kept, others = values[best - 1], [*values[: best - 1], *values[best:]]
+    above, below = all(kept > other for other in others), all(kept < other for other in others)
+    return above if above != below else None
 
 
 def _family(metric: str) -> str:
