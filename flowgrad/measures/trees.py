@@ -47,7 +47,8 @@ MEASURES = (
     Measure(
         "val_lost",
         "share",
-        "Worsening from `val_best` to `val_last`, over itself plus all improvement before. Not known where `boosts` is 0.",
+        "Worsening from `val_best` to `val_last`, over itself plus all improvement before. Not known where `boosts` "
+        "is 0.",
         on_evaluation=True,
     ),
     Measure("val_nonfinite", "flag", "1 where the validated metric was NaN or infinite in some round, else 0."),
@@ -231,8 +232,6 @@ def drift(loss: NDArray[np.float64]) -> float:
     there = int(np.argmax(loss >= loss[0] + 0.9 * rise))
     whole, early = steadiness(loss), steadiness(loss[: max(there, LEAST_BLOCKS) + 1])
     return float(np.fmax(whole, early / 1.5))
-
-
 
 
 def steadiness(values: NDArray[np.float64]) -> float:

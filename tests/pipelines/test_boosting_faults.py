@@ -46,7 +46,10 @@ def test_every_kind_can_be_laid_and_trained(composed, kind):
         (["fault=dominant_column", "fault.strength=0"], "must be above 0 times the best column"),
         (["fault=hot"], "fault: training by Boosting cannot use this choice"),
         (["fault=leak", "training.dropped_columns.booster=[added_2]"], "names 'added_2', which the table lacks"),
-        (["fault=leak", "tracker.written_after=[added_2]"], "tracker.written_after names 'added_2', which the table lacks"),
+        (
+            ["fault=leak", "tracker.written_after=[added_2]"],
+            "tracker.written_after names 'added_2', which the table lacks",
+        ),
     ],
 )
 def test_faults_that_cannot_be_laid(command, overrides, message):

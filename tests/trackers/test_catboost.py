@@ -140,6 +140,7 @@ def test_the_model_that_is_kept_is_judged():
     rules = [{one.rule_id for one in tracker.findings()} for tracker in (best, whole, unknown)]
     assert ["booster_overfitting" in one for one in rules] == [False, True, False]
     assert math.isnan(found[2].scalars["kept_round"])
+    assert [one.judged.model for one in found] == ["best_iteration", "last_iteration", ""]
     assert "from_model" in found[2].coverage.unseen["kept_round"]
     assert {one.framework for one in found} == {"catboost"}
     (finding,) = [one for one in whole.findings() if one.rule_id == "booster_overfitting"]

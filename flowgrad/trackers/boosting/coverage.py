@@ -11,13 +11,13 @@ from flowgrad.trackers.boosting.told import DART, FOREST, LINEAR, Told
 
 NOT_WATCHED = (
     "no round was seen: give as_xgb_callback(), as_lgb_callback() or as_catboost_callback() to the training that is "
-    "meant, or the fitted model to from_model(model). Searches such as GridSearchCV train copies of an estimator, whose "
-    "callbacks are copies too: give best_estimator_ to from_model"
+    "meant, or the fitted model to from_model(model). Searches such as GridSearchCV train copies of an estimator, and "
+    "its callbacks are copies too: give best_estimator_ to from_model"
 )
 _MODES = {
     FOREST: "the trees are a forest: none corrects another, so that no round is too many and no rate too low",
     DART: "DART scales trees anew in later rounds: what was evaluated in a round is no longer there to stop at",
-    LINEAR: "the booster is linear: it has rounds and no trees, and rules on overfitting and stagnation are about trees",
+    LINEAR: "it is linear: it has rounds and no trees, and rules on overfitting and stagnation are about trees",
 }
 
 

@@ -142,13 +142,17 @@ class Evaluations:
         metric = self._chosen(held)
         return None if held is None or metric is None else (held, metric)
 
-    def judged(self, stopped: bool) -> Judged | None:
-        """The evaluation that verdicts rest on; None where there is none."""
+    def judged(self, model: str) -> Judged | None:
+        """The evaluation that verdicts rest on; None where there is none.
+
+        Args:
+            model: which one is judged, as `Judged.model`.
+        """
         if self.chosen is None:
             return None
         held, metric = self.chosen
         direction = {True: "higher", False: "lower", None: "unknown"}[self.higher_is_better(metric)]
-        return Judged(metric, direction, held, "best_iteration" if stopped else "last_iteration")
+        return Judged(metric, direction, held, model)
 
     def course(self, kept: int | None, mode: str) -> dict[str, float]:
         """The measures of the metric that is judged by; NaN where there is none, or nobody told its direction.
@@ -247,10 +251,8 @@ def chosen_way(values: Sequence[float], best: int, first: int) -> bool | None:
     False
     """
     kept = values[best - 1]
-    if best > first:
-        step = kept - values[best - 2]
-    else:
-        step = 2 * kept - min(values[best - 1 :]) - max(values[best - 1 :])
+    after = values[best - 1 :]
+    step = kept - values[best - 2] if best > first else 2 * kept - min(after) - max(after)
     return None if math.isnan(step) or not step else step > 0
 
 

@@ -1,7 +1,7 @@
 """Signs, in the data alone, that a column was written down after the target.
 
-That a column predicts well is none: the value of yesterday explains .99 of many series, and is known in time. Both signs
-are things that a column which is known in time does not do, on rows enough that chance does not either.
+That a column predicts well is none: yesterday's value explains .99 of many series, and is known in time. Both signs are
+things that a column which is known in time does not do, on rows enough that chance does not either.
 """
 
 from __future__ import annotations

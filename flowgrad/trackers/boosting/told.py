@@ -18,7 +18,15 @@ DART: Final = "dart"
 """Trees are left out at random and scaled anew: what a round was, later rounds change."""
 LINEAR: Final = "linear"
 """Rounds are steps of a linear model: XGBoost's `booster=gblinear`."""
-_CATBOOST_RANKS = ("YetiRank", "PairLogit", "QueryRMSE", "QuerySoftMax", "QueryCrossEntropy", "StochasticRank", "LambdaMart")
+_CATBOOST_RANKS = (
+    "YetiRank",
+    "PairLogit",
+    "QueryRMSE",
+    "QuerySoftMax",
+    "QueryCrossEntropy",
+    "StochasticRank",
+    "LambdaMart",
+)
 _LIGHTGBM_LINES = re.compile(r"^\[(boosting|objective): (\S+)\]$", re.MULTILINE)
 
 

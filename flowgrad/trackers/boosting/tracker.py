@@ -238,7 +238,8 @@ class BoostingTracker(Tracker):
             "top_gain_share": float(np.nanmax(gains)) if np.isfinite(gains).any() else math.nan,
             **self._columns.scalars(),
         }
-        judged = self._evaluations.judged(self._stopped)
+        model = "best_iteration" if self._stopped else "last_iteration"
+        judged = self._evaluations.judged("" if kept is None else model)
         sight = Sight(
             self._rounds,
             len(frame),
@@ -386,7 +387,9 @@ class BoostingTracker(Tracker):
 
     @property
     def _stopped(self) -> bool:
-        return bool(self._told.best) and self._told.framework != "catboost" or (self._kept() or 0) < self._rounds
+        kept = self._kept()
+        chosen = bool(self._told.best) and self._told.framework != "catboost"
+        return kept is not None and (chosen or kept < self._rounds)
 
     def _read_trees(self, *, everything: bool) -> None:
         source = self._source
