@@ -284,6 +284,18 @@ def test_losses_of_classes_that_fall_to_nothing_on_training_rows_are_no_memory()
     assert "rows_memorised" not in types(tracker)
 
 
+@pytest.mark.parametrize(("rows_held_out", "fires"), [(20, False), (400, True)])
+def test_an_area_under_the_curve_of_few_rows_is_no_sign_of_rows_learned_by_heart(rows_held_out, fires):
+    x, y = rows(300, 5, 2.0)
+    x_new, y_new = rows(rows_held_out, 8, 2.0)
+    tracker = BoostingTracker()
+    parts = (x, y > 0, x_new, y_new > 0)
+    train("xgboost", tracker, 60, data=parts, objective="binary:logistic", eval_metric="auc", **DEEP["xgboost"])
+    tracker.observe_data(*parts)
+    assert tracker.summary()["generalisation_gap"] > 0.3
+    assert ("rows_memorised" in types(tracker)) == fires
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_squared_errors_are_compared_by_their_roots(library):
     """A gap of .9 between squared errors is one of .68 between their roots."""

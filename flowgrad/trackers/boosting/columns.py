@@ -103,7 +103,7 @@ class Columns:
         r2 = table["val_r2"].dropna()
         asked = r2[(table.loc[r2.index, [*SIGNS, "known_in_time"]] == 0).all(axis=1)]
         best = float(asked.max()) if len(asked) else math.nan
-        others = r2.drop(index=asked.index[asked.argmax()]) if len(asked) else r2
+        others = r2.drop(index=asked.idxmax()) if len(asked) else r2
         second = float(others.max()) if len(others) else math.nan
         found = {
             "leak_r2": best,
