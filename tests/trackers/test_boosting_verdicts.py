@@ -89,7 +89,11 @@ def test_a_direction_that_nobody_told_gives_no_verdict_and_the_way_to_tell_it():
     for name in ("higher_is_better", "val_best", "best_round", "val_excess", "late_train_gain", "generalisation_gap"):
         assert math.isnan(measured.scalars[name])
     assert "higher_is_better={'gain': True}" in measured.coverage.unseen["metric_direction"]
-    assert "booster_overfitting" in {one.rule for one in tracker.to_report().coverage.unjudged}
+    report = tracker.to_report()
+    assert "booster_overfitting" in {one.rule for one in report.coverage.unjudged}
+    assert report.status == NOT_OBSERVED  # neither the course nor the columns
+    tracker.observe_data(X, Y, X_NEW, Y_NEW)
+    assert tracker.to_report().status != NOT_OBSERVED
 
 
 @pytest.mark.parametrize(("higher", "fires"), [(True, True), (False, False)])
@@ -195,6 +199,7 @@ def test_rounds_that_do_not_boost_neither_stagnate_nor_overfit(name, metric):
     assert not types(tracker) & {"booster_overfitting", "booster_stagnation"}
     assert measured.scalars["boosts"] == 0
     assert "rounds_as_corrections" in measured.coverage.unseen
+    assert not measured.coverage.blind
     if name != "dart":
         assert not types(tracker) & JUDGING
 

@@ -58,7 +58,21 @@ def coverage(sight: Sight) -> Coverage:
     }
     if not sight.rounds:
         return Coverage(seen, dict(sight.of_columns), NOT_WATCHED)
-    return Coverage(seen, {**_of_evaluations(sight), **_of_trees(sight), **_of_data(sight)})
+    unseen = {**_of_evaluations(sight), **_of_trees(sight), **_of_data(sight)}
+    return Coverage(seen, unseen, "" if _judges(sight) else f"{_WITHOUT}: {_why_not(unseen)}")
+
+
+_WITHOUT = "no fault of the training or of the columns could have shown"
+
+
+def _judges(sight: Sight) -> bool:
+    """Whether some rule on the course of the training, or on the columns, has what it needs."""
+    directed = sight.judged is None or sight.judged.direction != "unknown"
+    return not math.isnan(sight.rows) or (directed and sight.told.mode not in _MODES)
+
+
+def _why_not(unseen: Mapping[str, str]) -> str:
+    return "; ".join(unseen[name] for name in ("metric_direction", "rounds_as_corrections", "data") if name in unseen)
 
 
 def _of_evaluations(sight: Sight) -> dict[str, str]:
