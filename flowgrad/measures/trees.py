@@ -14,20 +14,41 @@ from flowgrad.measurements import Measure
 
 MEASURES = (
     Measure("rounds", "count", "Boosting rounds seen."),
+    Measure(
+        "boosts",
+        "flag",
+        "1 where each round corrects those before it and stays as it is; 0 for forests, DART and linear boosters.",
+    ),
     Measure("evaluated", "flag", "1 where an evaluation set other than the training data was given, else 0."),
-    Measure("higher_is_better", "flag", "1 where the validated metric is better when higher, else 0."),
-    Measure("val_best", "metric", "Best value of the validated metric in any round.", on_evaluation=True),
-    Measure("val_last", "metric", "Its value in the last round.", on_evaluation=True),
+    Measure("higher_is_better", "flag", "1 where the validated metric is better when higher, else 0; NaN: not told."),
+    Measure("stopped", "flag", "1 where early stopping chose the round that is kept, else 0."),
+    Measure("kept_round", "count", "Last round of the model that is kept, from 1; what follows it is not judged."),
+    Measure("val_best", "metric", "Best value of the validated metric up to `kept_round`.", on_evaluation=True),
+    Measure("val_last", "metric", "Its value in `kept_round`.", on_evaluation=True),
     Measure(
         "val_excess",
         "ratio",
-        "How much worse `val_last` is than `val_best`, over the size of `val_best`.",
+        "How much worse `val_last` is than `val_best`, over the size of `val_best`; of squared errors, their roots. "
+        "Not known where `boosts` is 0.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "val_drift",
+        "ratio",
+        "Steady worsening after `best_round`, in standard errors of the steps between up to 12 blocks of rounds.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "val_climb",
+        "ratio",
+        "Steady improvement in the last half of the rounds, in the same standard errors.",
         on_evaluation=True,
     ),
     Measure(
         "val_lost",
         "share",
-        "Worsening from `val_best` to `val_last`, over itself plus all improvement before.",
+        "Worsening from `val_best` to `val_last`, over itself plus all improvement before. Not known where `boosts` "
+        "is 0.",
         on_evaluation=True,
     ),
     Measure("val_nonfinite", "flag", "1 where the validated metric was NaN or infinite in some round, else 0."),
@@ -44,7 +65,7 @@ MEASURES = (
         "Part of the validated metric's improvement made in the last fifth of rounds.",
         on_evaluation=True,
     ),
-    Measure("train_last", "metric", "The same metric on the training data in the last round.", on_evaluation=True),
+    Measure("train_last", "metric", "The same metric on the training data in `kept_round`.", on_evaluation=True),
     Measure(
         "late_train_gain",
         "share",
@@ -54,26 +75,45 @@ MEASURES = (
     Measure(
         "generalisation_gap",
         "ratio",
-        "How much worse `val_last` is than `train_last`, over the former in size.",
+        "How much worse `val_last` is than `train_last`, over the former in size. Of absolute errors, roots of squared "
+        "errors and the area under the ROC curve; not known of other metrics, of forests and of linear boosters.",
         on_evaluation=True,
     ),
     Measure("trees", "count", "Trees read."),
     Measure(
-        "late_tree_gain", "ratio", "Mean gain of a tree of the last fifth of rounds, over that of the first fifth."
+        "late_tree_gain",
+        "ratio",
+        "Mean gain of a tree of the last fifth of rounds, over that of the first fifth. Not known where `boosts` is 0, "
+        "nor of rankings.",
     ),
     Measure("tree_depth", "count", "Mean depth of the trees: splits from the root to the deepest leaf."),
     Measure("leaf_hessian", "count", "Median sum of hessians of a leaf: its training rows, for squared errors."),
     Measure("columns", "count", "Columns that the trees could split on."),
     Measure("unused_share", "share", "Share of the columns that no tree split on."),
     Measure("top_gain_share", "share", "Share of all gain that the column with most of it has."),
-    Measure("leak_r2", "r2", "Highest validation R2 of a column that predicts the target alone."),
+    Measure(
+        "leak_r2",
+        "r2",
+        "Highest validation R2 of a column that predicts the target alone, of those that nobody said are known in time "
+        "and that bear no sign of being written down after the target. High values alone are no such sign.",
+    ),
     Measure("leak_ratio", "ratio", "`leak_r2` over that of the next column."),
     Measure("leak_rest", "ratio", "What `leak_r2` leaves unexplained, over what the next column leaves."),
+    Measure("told_after", "count", "Columns that the user said are written down after the target."),
+    Measure("target_copies", "count", "Columns that hold the target itself, in another code or unit."),
+    Measure("target_presence", "count", "Columns that have a value in rows of one class alone."),
+    Measure("observed", "flag", "1 where the rows were given to `observe_data`, else 0."),
+    Measure("val_rows", "count", "Validation rows that were observed."),
     Measure("twins", "count", "Columns that repeat an earlier one: of a correlation above .98 in size."),
-    Measure("val_error", "ratio", "1 over the root of the validation rows; 0 where they were not observed."),
+    Measure("val_error", "ratio", "1 over the root of `val_rows`."),
     Measure("seen_rows", "count", "Validation rows equal to a training row, target too; 0 where chance explains them."),
     Measure("seen_share", "share", "The same over the validation rows; NaN where they were not observed."),
     Measure("target_values", "count", "Distinct values of the training target."),
+    Measure(
+        "target_distance",
+        "share",
+        "Kolmogorov distance of the training target from that held out, beyond what chance gives at p = .001.",
+    ),
     Measure("gain_share", "share", "The column's part of all gain.", per_row=True),
     Measure("splits", "count", "Splits on the column.", per_row=True),
     Measure("first_round", "count", "Round of its first split, from 1; NaN where it has none.", per_row=True),
@@ -97,6 +137,26 @@ MEASURES = (
     ),
     Measure("code_shift_z", "ratio", "`shift_z` of that fit.", per_row=True),
     Measure("peak_gain", "ratio", "Largest gain of its splits, over the median split's in that window.", per_row=True),
+    Measure(
+        "part_distance",
+        "share",
+        "Kolmogorov distance of its values in training from those held out, beyond what chance gives at p = .001.",
+        per_row=True,
+    ),
+    Measure("known_in_time", "flag", "1 where the user said that it is known when predictions are made.", per_row=True),
+    Measure("told_late", "flag", "1 where the user said that it is written down after the target.", per_row=True),
+    Measure(
+        "copies_target",
+        "flag",
+        "1 where it is the target itself, in both parts: value for value, or on a line up to rounding.",
+        per_row=True,
+    ),
+    Measure(
+        "tells_by_presence",
+        "flag",
+        "1 where it has a value in rows of one class alone, in both parts, and in half of them or more.",
+        per_row=True,
+    ),
 )
 
 LATE = 0.2
@@ -106,33 +166,96 @@ BINS, LEAST_ROWS = 16, 20
 TWINS = 0.98
 
 
-def course(values: Sequence[float], higher_is_better: bool) -> dict[str, float]:
-    """Where an evaluation stands against its best: `best`, `last`, `excess`, `lost`, `best_round`, `late_gain`,
-    `nonfinite`.
+def course(
+    values: Sequence[float], higher_is_better: bool, kept: int | None = None, *, squared: bool = False
+) -> dict[str, float]:
+    """Where an evaluation stands against its best: `best`, `last`, `excess`, `lost`, `best_round`, `drift`, `climb`,
+    `late_gain`, `nonfinite`.
 
     Rounds that are not finite are never the best. `late_gain` is NaN where the best is no better than the first round.
 
+    Args:
+        values: one a round.
+        higher_is_better: direction of the metric.
+        kept: rounds of the model that is kept: what comes after them is not part of `best` and `last`. None: all.
+        squared: whether `excess` is taken of the values' roots.
+
     >>> course([4.0, 2.0, 1.0, 1.5], higher_is_better=False)["excess"]
     0.5
+    >>> course([4.0, 2.0, 1.0, 1.5], higher_is_better=False, kept=3)["excess"]
+    0.0
     """
     seen = np.asarray(values, dtype=float)
-    names = ("best", "last", "excess", "lost", "best_round", "late_gain")
+    names = ("best", "last", "excess", "lost", "best_round", "drift", "climb", "late_gain")
     nonfinite = float(not np.isfinite(seen).all())
+    all_loss = np.where(np.isfinite(seen), -seen if higher_is_better else seen, np.inf)
+    seen, loss = seen[:kept], all_loss[:kept]
     if not np.isfinite(seen).any():
         return dict.fromkeys(names, float("nan")) | {"nonfinite": nonfinite}
-    loss = np.where(np.isfinite(seen), -seen if higher_is_better else seen, np.inf)
     place = int(loss.argmin())
     best, last = float(seen[place]), float(seen[-1])
-    worse = (best - last) if higher_is_better else (last - best)
     return {
         "best": best,
         "last": last,
-        "excess": worse / abs(best) if best else float("nan"),
+        "excess": _excess(best, last, higher_is_better, squared),
         "lost": lost(loss),
         "best_round": float(place + 1),
-        "late_gain": late_gain(loss),
+        "drift": drift(loss[place:]),
+        "climb": steadiness(-all_loss[len(all_loss) // 2 :]),
+        "late_gain": late_gain(all_loss),
         "nonfinite": nonfinite,
     }
+
+
+def _excess(best: float, last: float, higher_is_better: bool, squared: bool) -> float:
+    if squared and min(best, last) >= 0:
+        best, last = math.sqrt(best), math.sqrt(last)
+    worse = (best - last) if higher_is_better else (last - best)
+    return worse / abs(best) if best else float("nan")
+
+
+BLOCKS, LEAST_BLOCKS, MOST = 12, 4, 1000.0
+
+
+def drift(loss: NDArray[np.float64]) -> float:
+    """How steadily a curve rises from its first value, the lowest: its `steadiness` over all rounds, or two thirds of
+    that over the rounds until it has risen by nine tenths, where that is more: a booster that learns its rows by heart
+    in ten rounds moves no more in the next hundred. Two thirds, for the end of that stretch is chosen by the curve.
+
+    >>> drift(np.array([1.0, 1.0]))
+    0.0
+    >>> levelling = 1 - 0.5 ** np.arange(200.0)
+    >>> bool(drift(levelling) > steadiness(levelling))
+    True
+    """
+    rise = float(loss[-1] - loss[0])
+    if not rise > 0:
+        return 0.0 if rise == 0 else float("nan")
+    there = int(np.argmax(loss >= loss[0] + 0.9 * rise))
+    whole, early = steadiness(loss), steadiness(loss[: max(there, LEAST_BLOCKS) + 1])
+    return float(np.fmax(whole, early / 1.5))
+
+
+def steadiness(values: NDArray[np.float64]) -> float:
+    """By how many standard errors a curve rises, judged by its own wobble: the mean step between successive blocks of
+    steps over the standard error that successive differences of those steps give (von Neumann 1941), so that a rise
+    that comes early and then levels off counts as steady too. NaN below 4 steps; 1000 at most in size.
+
+    A held-out metric moves from round to round by what each tree does to those few rows. Where the true curve is flat,
+    it walks at random: from its best value it has always worsened, and the fewer the rows, the farther.
+
+    >>> float(round(steadiness(np.array([0.0, 1.0, 2.2, 3.1, 4.0])), 1))
+    13.6
+    """
+    steps = np.diff(values)
+    if len(steps) < LEAST_BLOCKS or not np.isfinite(steps).all():
+        return float("nan")
+    width = -(-len(steps) // BLOCKS)
+    count = len(steps) // width
+    blocks = steps[len(steps) - count * width :].reshape(count, width).sum(axis=1)
+    wobble = math.sqrt(float((np.diff(blocks) ** 2).mean()) / 2)
+    rise = float(blocks.mean()) * math.sqrt(count)
+    return math.copysign(min(abs(rise) / max(wobble, 1e-300), MOST), rise) if rise else 0.0
 
 
 def lost(loss: NDArray[np.float64]) -> float:
@@ -183,12 +306,14 @@ def late_tree_gain(gain: NDArray[np.float64], number: NDArray[np.int64], rounds:
     return float(late.mean() / early.mean())
 
 
-def gap(train: float, validation: float, higher_is_better: bool) -> float:
-    """How much worse the validated value is, over its size.
+def gap(train: float, validation: float, higher_is_better: bool, *, squared: bool = False) -> float:
+    """How much worse the validated value is, over its size; of squared errors, their roots.
 
     >>> gap(0.9, 0.6, higher_is_better=True)
     0.5000000000000001
     """
+    if squared and min(train, validation) >= 0:
+        train, validation = math.sqrt(train), math.sqrt(validation)
     worse = train - validation if higher_is_better else validation - train
     return worse / abs(validation) if validation else float("nan")
 
@@ -330,6 +455,27 @@ def twins(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(earlier):
         earlier[0] = np.nan
     return np.minimum(earlier, 1.0)
+
+
+def part_distance(values: ArrayLike, others: ArrayLike) -> float:
+    """Kolmogorov distance of two samples beyond the critical value at p = .001, which is 1.95 sqrt(1/n + 1/m) for n and
+    m values (Smirnov 1948); 0 where it is within. NaN where either has no value; missing ones are left out.
+
+    Parts that are split by time drift apart, and so do the fits to them: that one column fits the one and not the other
+    then says nothing of the column.
+
+    >>> part_distance(np.arange(100), np.arange(100))
+    0.0
+    >>> round(part_distance(np.arange(100), 100 + np.arange(100)), 3)
+    0.724
+    """
+    x, y = (np.sort(part[~np.isnan(part)]) for part in (np.asarray(values, float), np.asarray(others, float)))
+    if not len(x) or not len(y):
+        return math.nan
+    places = np.concatenate([x, y])
+    below, other = (np.searchsorted(part, places, side="right") / len(part) for part in (x, y))
+    distance = float(np.abs(below - other).max())
+    return max(distance - 1.95 * math.sqrt(1 / len(x) + 1 / len(y)), 0.0)
 
 
 def linear_p(column: ArrayLike, target: ArrayLike) -> float:

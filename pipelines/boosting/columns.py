@@ -13,12 +13,13 @@ from pipelines.tabular.data import Part
 
 TRACKER = "booster"
 """Name of the tracker, whose findings name columns to drop."""
+_STATED = ("written_after", "known_in_time")
 ANALYZER = "features"
 """Name of the analyzer, whose findings name terms to add."""
 
 
 def check_columns(config: DictConfig, known: Sequence[str]) -> None:
-    """Refuse columns to drop, and terms to add, that a table of the columns `known` cannot give.
+    """Refuse columns to drop or to speak of, and terms to add, that a table of the columns `known` cannot give.
 
     Raises:
         FlowGradError: names the key and the column.
@@ -32,6 +33,10 @@ def check_columns(config: DictConfig, known: Sequence[str]) -> None:
     for name in dropped:
         if name not in known and name not in added:
             raise FlowGradError(f"training.dropped_columns.{TRACKER} names {name!r}, which the table lacks")
+    for key in _STATED:
+        for name in config.tracker[key]:
+            if name not in known and name not in added:
+                raise FlowGradError(f"tracker.{key} names {name!r}, which the table lacks")
     if not {*known, *added} - {*dropped}:
         raise FlowGradError(f"training.dropped_columns.{TRACKER} leaves no column; list fewer")
 
@@ -45,6 +50,11 @@ def fed(part: Part, config: DictConfig) -> Part:
     for term in terms:  # one may be made of those before it
         features[term.name] = term.values(features)
     return part._replace(features=features.drop(columns=dropped))
+
+
+def stated(config: DictConfig, part: Part) -> dict[str, list[str]]:
+    """What the config says of the columns that the booster is fed, for `BoostingTracker.observe_data`."""
+    return {key: [name for name in config.tracker[key] if name in part.features] for key in _STATED}
 
 
 def without_gaps(part: Part) -> Part:

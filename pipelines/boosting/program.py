@@ -12,7 +12,7 @@ from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import BoostingTracker
 from pipelines import bounds
-from pipelines.boosting.columns import TRACKER, analyzer_of, check_columns, fed
+from pipelines.boosting.columns import TRACKER, analyzer_of, check_columns, fed, stated
 from pipelines.boosting.faults import check_fault, inject
 from pipelines.boosting.models import Boosted, Library
 from pipelines.evaluation import Evaluation
@@ -85,8 +85,11 @@ class Boosting(Program):
         # A stream of its own beside that of the rows.
         own = int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1)[0]) % 2**31
         trained = target(config, "model")().train(config, train, validation, own, tracker, observers or ())
-        for watching in (*([tracker] if tracker is not None else []), *(observers or ())):
-            watching.observe_data(train.features, train.target, validation.features, validation.target)
+        parts = (train.features, train.target, validation.features, validation.target)
+        if tracker is not None:
+            tracker.observe_data(*parts, **stated(config, train))
+        for watching in observers or ():
+            watching.observe_data(*parts)
         measured = [tracker.measurements()] if tracker is not None else []
         if watched and config.tracker.features:
             measured.append(analyzer_of(train, seed).measurements())

@@ -20,6 +20,10 @@ class BoostingTrackerSettings(TrackerSettings):
     """Rounds a window of the gains by column."""
     features: bool = False
     """Look for terms of two columns that are missing, too."""
+    written_after: list[str] = MISSING
+    """Columns that are written down after the target, as whoever knows the table says."""
+    known_in_time: list[str] = MISSING
+    """Columns that are known when a prediction is made, however much they tell."""
 
 
 @dataclass

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import f_oneway, linregress
+from scipy.stats import f_oneway, ks_2samp, linregress
 from sklearn.metrics import r2_score
 
 from flowgrad.measures import trees
@@ -53,6 +53,55 @@ def test_what_is_lost_is_a_share_that_knows_no_scale(losses):
 def test_late_gain_is_a_share(losses):
     found = trees.course(losses, higher_is_better=False)["late_gain"]
     assert math.isnan(found) or 0 <= found <= 1
+
+
+def test_what_comes_after_the_round_that_is_kept_is_not_judged():
+    values = [3.0, 2.0, 1.0, 1.5, 2.5]
+    kept, whole = (trees.course(values, False, kept) for kept in (3, None))
+    assert (kept["last"], kept["excess"], kept["lost"], kept["drift"]) == (1.0, 0, 0, 0)
+    assert whole["excess"] == 1.5
+    assert kept["late_gain"] == whole["late_gain"]  # the course of the training stays what it was
+
+
+def test_squared_errors_count_by_their_roots():
+    squared = trees.course([9.0, 4.0, 9.0], False, squared=True)
+    assert squared["excess"] == pytest.approx(trees.course([3.0, 2.0, 3.0], False)["excess"])
+    assert trees.gap(1.0, 4.0, False, squared=True) == trees.gap(1.0, 2.0, False)
+
+
+@given(st.integers(0, 200), st.integers(5, 300))
+def test_a_walk_at_random_is_not_steady(seed, rounds):
+    steps = np.random.default_rng(seed).normal(size=rounds)
+    assert abs(trees.steadiness(np.cumsum(steps))) < 25
+    assert trees.steadiness(np.cumsum(steps)) == pytest.approx(-trees.steadiness(-np.cumsum(steps)))
+
+
+def test_steadiness_of_walks_and_of_rises():
+    rng = np.random.default_rng(0)
+    walks = [trees.steadiness(np.cumsum(rng.normal(size=120))) for _ in range(400)]
+    rises = [trees.steadiness(np.cumsum(1 + rng.normal(size=120))) for _ in range(50)]
+    assert np.mean(np.abs(walks) > 3) < 0.03
+    assert min(rises) > 3
+    assert math.isnan(trees.steadiness(np.arange(4.0)))
+    assert trees.steadiness(np.ones(50)) == 0
+    assert trees.steadiness(np.arange(50.0)) == trees.MOST
+
+
+def test_a_rise_that_levels_off_is_steady_and_a_walk_from_its_lowest_is_mostly_not():
+    rng = np.random.default_rng(1)
+    levelling = [1 - 0.7 ** np.arange(150) + 0.005 * rng.normal(size=150) for _ in range(20)]
+    assert min(trees.drift(curve - curve[0]) for curve in levelling) > 2
+    walks = [np.cumsum(rng.normal(size=150)) for _ in range(400)]
+    assert np.mean([trees.drift(walk[walk.argmin() :]) > 3 for walk in walks]) < 0.2
+
+
+@given(st.integers(0, 100), st.integers(5, 60), st.integers(5, 60))
+def test_distance_of_parts_is_that_of_scipy_beyond_chance(seed, n, m):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=n).round(1), rng.normal(1, size=m).round(1)
+    expected = max(ks_2samp(x, y).statistic - 1.95 * math.sqrt(1 / n + 1 / m), 0)
+    assert trees.part_distance(np.r_[x, np.nan], y) == pytest.approx(expected)
+    assert math.isnan(trees.part_distance([np.nan], y))
 
 
 def test_no_round_has_no_course():

@@ -125,3 +125,19 @@ def test_a_rule_that_cannot_be_told_is_refused(change, message):
     with pytest.raises(RuleError, match=r"rule 'mine': ") as refusal:
         book(**change)
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("subject", "words"),
+    [
+        ("boosting", {"xgboost", "lightgbm", "catboost"}),
+        ("feature", {"any"}),
+        ("saliency", {"torch"}),
+        ("quantization", {"torch"}),
+    ],
+)
+def test_every_fix_of_a_shipped_rule_is_told_in_the_words_of_the_library(subject, words):
+    """Readers without a config were told to set model.min_child_weight."""
+    told = {rule.id: set(rule.plain) for rule in RuleBook.load().values() if rule.subject == subject and rule.fix}
+    assert told
+    assert {rule: words - plain for rule, plain in told.items() if not words <= plain} == {}

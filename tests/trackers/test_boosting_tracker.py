@@ -1,7 +1,6 @@
 """BoostingTracker in both libraries: it sees every round and every tree, and training cannot tell."""
 
 import json
-import logging
 import math
 import random
 
@@ -77,7 +76,8 @@ def test_the_last_round_of_early_stopping_is_seen(library, first):
     assert measured["best_round"] == best
     assert measured["rounds"] == best + 10
     assert len(tracker.evaluations()) == best + 10
-    assert measured["val_excess"] > 0
+    assert measured["kept_round"] == best
+    assert measured["val_excess"] == 0
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -226,21 +226,17 @@ def test_all_columns_are_told_of_whether_used_or_not(library):
     assert table["gain_share"].is_monotonic_decreasing
 
 
-def test_a_metric_of_ones_own(caplog):
+def test_a_metric_of_ones_own():
     def bad(predicted, data):
         return "cost", float(np.square(predicted - data.get_label()).mean())
 
     tracker, told = BoostingTracker(), BoostingTracker(higher_is_better={"cost": True})
     data = xgb.DMatrix(X, Y)
-    with caplog.at_level(logging.WARNING):
-        for each in (tracker, told):
-            xgb.train({"nthread": 1, "disable_default_eval_metric": 1}, data, 5, evals=[(data, "valid")],
-                      custom_metric=bad, callbacks=[each.as_xgb_callback()], verbose_eval=False)  # fmt: skip
-            each.measurements()
-    assert [record.getMessage() for record in caplog.records] == [
-        "metric 'cost' is not known: lower is taken for better; if it is not, say higher_is_better={'cost': True}"
-    ]
-    assert tracker.measurements().scalars["best_round"] == 5
+    for each in (tracker, told):
+        xgb.train({"nthread": 1, "disable_default_eval_metric": 1}, data, 5, evals=[(data, "valid")],
+                  custom_metric=bad, callbacks=[each.as_xgb_callback()], verbose_eval=False)  # fmt: skip
+    assert math.isnan(tracker.measurements().scalars["best_round"])
+    assert "higher_is_better={'cost': True}" in tracker.measurements().coverage.unseen["metric_direction"]
     assert told.measurements().scalars["best_round"] == 1
 
 
@@ -287,16 +283,19 @@ def leaking(parts):
     return [frame.assign(leak=target + 0.01 * frame["f"]) for frame, target in parts]
 
 
-def test_a_leak_is_named():
+@pytest.mark.parametrize(("said", "rule"), [({}, "strong_column"), ({"written_after": ["leak"]}, "target_leak")])
+def test_a_leak_is_named(said, rule):
+    """As a question; or as one, where the user knows that it is written down after the target."""
     train_x, new_x = leaking([(X, Y), (X_NEW, Y_NEW)])
     tracker = BoostingTracker()
     data = xgb.DMatrix(train_x, Y)
     held_out = xgb.DMatrix(new_x, Y_NEW)
     xgb.train(PARAMS["xgboost"], data, 5, evals=[(data, "train"), (held_out, "valid")], verbose_eval=False,
               callbacks=[tracker.as_xgb_callback()])  # fmt: skip
-    tracker.observe_data(train_x, Y, new_x, Y_NEW)
+    tracker.observe_data(train_x, Y, new_x, Y_NEW, **said)
     finding = tracker.findings()[0]
-    assert (finding.rule_id, list(finding.rows.index)) == ("target_leak", ["leak"])
+    assert (finding.rule_id, list(finding.rows.index)) == (rule, ["leak"])
+    assert (finding.fix is None) == (not said)
     assert '<row id="leak"' in tracker.to_agent_xml()
 
 
@@ -327,9 +326,9 @@ def test_columns_of_text_categories_and_truth_values():
 
 
 def test_values_that_were_not_trained_on_count_as_the_mean():
-    train_x, new_x = pd.DataFrame({"id": list("ababab")}), pd.DataFrame({"id": list("zz")})
+    train_x, new_x = pd.DataFrame({"id": list("ababab")}), pd.DataFrame({"id": list("zz" * 20)})
     tracker = BoostingTracker()
-    tracker.observe_data(train_x, [0, 1, 0, 1, 0, 1], new_x, [0, 1])
+    tracker.observe_data(train_x, [0, 1, 0, 1, 0, 1], new_x, [0, 1] * 20)
     assert tracker.measurements().scalars["leak_r2"] == 0
     assert tracker.measurements().tables["rows"].loc["id", "r2_loss"] == 1
 

@@ -96,6 +96,57 @@ def test_direction_of_a_name(name, higher):
     assert higher_is_better(name) is higher
 
 
+class Gain:
+    """A metric of one's own."""
+
+    def __init__(self, higher):
+        self._higher = higher
+
+    def is_max_optimal(self):
+        return self._higher
+
+    def evaluate(self, approxes, target, weight):
+        error = float(np.mean((np.asarray(approxes[0]) - np.asarray(target)) ** 2))
+        return (-error if self._higher else error), 1.0
+
+    def get_final_error(self, error, weight):
+        return error / weight
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_a_metric_of_ones_own_tells_its_direction(higher):
+    tracker = BoostingTracker()
+    tracker.from_model(fitted(tracker, iterations=20, eval_metric=Gain(higher)))
+    measured = tracker.measurements()
+    assert measured.judged.metric == "Gain"
+    assert measured.scalars["higher_is_better"] == higher
+    assert measured.scalars["best_round"] > 10
+
+
+def noisy(y):
+    return y + 3 * np.random.default_rng(len(y)).normal(size=len(y))
+
+
+def test_the_model_that_is_kept_is_judged():
+    """CatBoost keeps the best round where there is an evaluation set, unless it is told not to."""
+    deep = {"iterations": 150, "learning_rate": 0.5, "depth": 6, "l2_leaf_reg": 0.1, "target": noisy}
+    best, whole, unknown = BoostingTracker(), BoostingTracker(), BoostingTracker()
+    best.from_model(fitted(best, **deep))
+    whole.from_model(fitted(whole, use_best_model=False, **deep))
+    fitted(unknown, **deep)
+    found = [tracker.measurements() for tracker in (best, whole, unknown)]
+    assert found[0].scalars["kept_round"] == found[0].scalars["best_round"] < found[0].scalars["rounds"]
+    assert [one.scalars["stopped"] for one in found[:2]] == [1, 0]
+    rules = [{one.rule_id for one in tracker.findings()} for tracker in (best, whole, unknown)]
+    assert ["booster_overfitting" in one for one in rules] == [False, True, False]
+    assert math.isnan(found[2].scalars["kept_round"])
+    assert [one.judged.model for one in found] == ["best_iteration", "last_iteration", ""]
+    assert "from_model" in found[2].coverage.unseen["kept_round"]
+    assert {one.framework for one in found} == {"catboost"}
+    (finding,) = [one for one in whole.findings() if one.rule_id == "booster_overfitting"]
+    assert list(finding.plain) == ["catboost"]
+
+
 MODELS = {
     "symmetric": {},
     "by depth": {"grow_policy": "Depthwise"},

@@ -154,17 +154,17 @@ def _repeated(counts: Any) -> Integers:
 
 def is_xgboost(model: Any) -> bool:
     """True for a `xgboost.Booster`, told without importing the library."""
-    return _comes_from(model, "xgboost")
+    return comes_from(model, "xgboost", "Booster")
 
 
 def is_lightgbm(model: Any) -> bool:
     """True for a `lightgbm.Booster`, told without importing the library."""
-    return _comes_from(model, "lightgbm")
+    return comes_from(model, "lightgbm", "Booster")
 
 
 def is_catboost(model: Any) -> bool:
     """True for a `catboost.CatBoost` and its estimators, told without importing the library."""
-    return _comes_from(model, "catboost", "CatBoost")
+    return comes_from(model, "catboost", "CatBoost")
 
 
 def trees_of(booster: Any) -> BoostedTrees | None:
@@ -184,5 +184,6 @@ def trees_of(booster: Any) -> BoostedTrees | None:
     return None
 
 
-def _comes_from(model: Any, package: str, name: str = "Booster") -> bool:
-    return any(kind.__name__ == name and kind.__module__.partition(".")[0] == package for kind in type(model).__mro__)
+def comes_from(model: Any, package: str, *names: str) -> bool:
+    """Whether the model's class, or one that it is made of, has one of these names in this package."""
+    return any(kind.__name__ in names and kind.__module__.partition(".")[0] == package for kind in type(model).__mro__)

@@ -23,7 +23,7 @@ class CatBoostCallback:
     def after_iteration(self, info: Any) -> bool:
         """After a round; never asks to stop. The last value stands in a round without evaluation (`metric_period`)."""
         if not self._told:
-            self._tracker.begin(None, 0)
+            self._tracker.begin(None, 0, "catboost")
             self._told = True
         evaluated = [
             (held, metric, values[-1], higher_is_better(metric))
@@ -34,13 +34,28 @@ class CatBoostCallback:
         return True
 
 
-def directions(metrics: Iterable[str]) -> dict[str, bool]:
-    """Direction of each metric whose direction CatBoost tells."""
-    return {metric: known for metric in metrics if (known := higher_is_better(metric)) is not None}
+def directions(metrics: Iterable[str], model: Any) -> dict[str, bool]:
+    """Direction of each metric whose direction CatBoost tells, or the metric of the user's own that a fitted model was
+    given: CatBoost asks it too.
+    """
+    found = {metric: known for metric in metrics if (known := higher_is_better(metric)) is not None}
+    own = _own_metric(model)
+    if own is not None:
+        found[type(own).__name__] = bool(own.is_max_optimal())
+    return found
+
+
+def _own_metric(model: Any) -> Any:
+    """The metric of the user's own that early stopping went by; None where it is one of CatBoost's."""
+    given = model.get_params().get("eval_metric")
+    return given if hasattr(given, "is_max_optimal") and hasattr(given, "evaluate") else None
 
 
 def eval_metric(model: Any) -> str:
     """The metric that early stopping of a fitted model went by; empty where it does not tell."""
+    own = _own_metric(model)
+    if own is not None:
+        return type(own).__name__
     return str(model.get_all_params().get("eval_metric", ""))
 
 

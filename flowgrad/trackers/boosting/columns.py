@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,22 @@ from numpy.typing import NDArray
 
 from flowgrad.gate import columns_of, parts_objection
 from flowgrad.measures import trees
+from flowgrad.rules.suggestion import did_you_mean
+from flowgrad.trackers.boosting.signs import copies_target, tells_by_presence
 
 PER_COLUMN = (
     "train_r2", "val_r2", "r2_loss", "shift_z", "twin_correlation", "distinct_share", "distinct", "mode_share", "whole",
-    "alone_p", "code_r2_loss", "code_shift_z",
+    "alone_p", "code_r2_loss", "code_shift_z", "part_distance", "known_in_time", "told_late", "copies_target",
+    "tells_by_presence",
+)  # fmt: skip
+HELD_OUT = ("val_r2", "r2_loss", "shift_z", "code_r2_loss", "code_shift_z")
+"""What takes held-out rows."""
+LEAST_HELD_OUT = 30
+"""Validation rows below which nothing is said of a column on them: of 30, R2 has a standard error of up to .18."""
+SIGNS = ("told_late", "copies_target", "tells_by_presence")
+_SCALARS = (
+    "leak_r2", "leak_ratio", "leak_rest", "told_after", "target_copies", "target_presence", "twins", "val_rows",
+    "val_error", "target_values", "target_distance", "seen_rows", "seen_share",
 )  # fmt: skip
 
 
@@ -23,29 +36,61 @@ class Columns:
 
     def __init__(self) -> None:
         self._table = pd.DataFrame(columns=list(PER_COLUMN), dtype=float)
-        self._scalars = dict.fromkeys(("target_values", "seen_rows", "seen_share"), math.nan) | {"val_error": 0.0}
+        self._scalars: dict[str, float] = {}
+        self.unseen: dict[str, str] = {}
+        """What could not be told of the data that were given, and why."""
 
-    def observe(self, X: Any, y: Any, X_validation: Any, y_validation: Any) -> None:
+    def observe(
+        self,
+        X: Any,
+        y: Any,
+        X_validation: Any,
+        y_validation: Any,
+        written_after: Iterable[str] = (),
+        known_in_time: Iterable[str] = (),
+    ) -> None:
         """Measure both parts. See `BoostingTracker.observe_data`."""
         train, held_out = _frame(X, "X"), _frame(X_validation, "X_validation")
         if list(train.columns) != list(held_out.columns):
             raise ValueError(f"X has the columns {list(train)}, X_validation {list(held_out)}; give the same")
         target = _target(y, len(train), "y")
+        if np.ptp(target) == 0:
+            raise ValueError(f"y holds nothing but {target[0]:.6g}; there is nothing to predict")
         new_target = _target(y_validation, len(held_out), "y_validation")
+        names = [str(name) for name in train.columns]
+        late, known = _named(written_after, names, "written_after"), _named(known_in_time, names, "known_in_time")
+        if late & known:
+            raise ValueError(f"{min(late & known)!r} stands in written_after and in known_in_time; it is one of them")
         lines = {}
         numbers = np.full(train.shape, math.nan)
         for place, name in enumerate(train.columns):
             column, new_column, ordered = _numbers(train.iloc[:, place], held_out.iloc[:, place])
             if ordered:
                 numbers[:, place] = column
-            lines[str(name)] = _alone(column, target, new_column, new_target, ordered) | _values(column, ordered)
+            parts = (column, target, new_column, new_target)
+            stated = str(name) in late | known
+            lines[str(name)] = {
+                **_alone(*parts, ordered),
+                **_values(column, ordered),
+                "part_distance": trees.part_distance(column, new_column),
+                "known_in_time": float(str(name) in known),
+                "told_late": float(str(name) in late),
+                "copies_target": float(not stated and copies_target(*parts, ordered=ordered)),
+                "tells_by_presence": float(not stated and tells_by_presence(*parts)),
+            }
         table = pd.DataFrame.from_dict(lines, orient="index", dtype=float)
         table["twin_correlation"] = trees.twins(numbers)
+        self.unseen = {}
+        if why := _too_little(new_target):
+            table[list(HELD_OUT)] = math.nan
+            self.unseen["columns_on_validation_rows"] = why
         self._table = table[list(PER_COLUMN)]
         self._scalars = {
+            "val_rows": float(len(held_out)),
             "val_error": 1 / math.sqrt(len(held_out)),
             "target_values": float(len(np.unique(target))),
             **_seen(train, target, held_out, new_target),
+            "target_distance": trees.part_distance(target, new_target),
         }
 
     def table(self) -> pd.DataFrame:
@@ -54,17 +99,29 @@ class Columns:
 
     def scalars(self) -> dict[str, float]:
         """The figures over all columns; NaN before `observe`."""
-        if self._table.empty:
-            return dict.fromkeys(("leak_r2", "leak_ratio", "leak_rest", "twins"), math.nan) | self._scalars
-        held_out = np.sort(self._table["val_r2"].dropna().to_numpy())[::-1]
-        best, second = (float(held_out[k]) if len(held_out) > k else math.nan for k in (0, 1))
-        return {
+        table = self._table
+        if table.empty:
+            return {"observed": 0.0, **dict.fromkeys(_SCALARS, math.nan)}
+        r2 = table["val_r2"].dropna()
+        asked = r2[(table.loc[r2.index, [*SIGNS, "known_in_time"]] == 0).all(axis=1)]
+        best = float(asked.max()) if len(asked) else math.nan
+        others = r2.drop(index=asked.idxmax()) if len(asked) else r2
+        second = float(others.max()) if len(others) else math.nan
+        found = {
             "leak_r2": best,
             "leak_ratio": best / max(second, 1e-6),
             "leak_rest": (1 - best) / max(1 - second, 1e-6),
-            "twins": float((self._table["twin_correlation"] > trees.TWINS).sum()),
-            **self._scalars,
+            "told_after": float(table["told_late"].sum()),
+            "target_copies": float(table["copies_target"].sum()),
+            "target_presence": float(table["tells_by_presence"].sum()),
+            "twins": float((table["twin_correlation"] > trees.TWINS).sum()),
         }
+        return {"observed": 1.0, **found, **self._scalars}
+
+    @property
+    def observed(self) -> bool:
+        """Whether the data were given."""
+        return not self._table.empty
 
 
 def _seen(
@@ -87,15 +144,31 @@ def _alone(
     """What the column says of the target alone."""
     if not ordered:
         fit = trees.alone_by_value(column, target, new_column, new_target)
-        return _of_fit(fit) | {"alone_p": fit.p, "code_r2_loss": fit.train_r2 - fit.val_r2, "code_shift_z": fit.shift_z}
+        return _of_fit(fit) | {"alone_p": fit.p} | _by_value(column, target, new_column, new_target)
     fit = trees.alone(column, target, new_column, new_target)
     found = [p for p in (fit.p, trees.linear_p(column, target)) if not math.isnan(p)]
     told = _of_fit(fit) | {"alone_p": min(len(found) * min(found), 1.0) if found else math.nan}  # Bonferroni
     codes = _codes(column, new_column)
-    if codes is None:
-        return told | {"code_r2_loss": 0.0, "code_shift_z": 0.0}
-    by_value = trees.alone_by_value(codes[0], target, codes[1], new_target)
-    return told | {"code_r2_loss": by_value.train_r2 - by_value.val_r2, "code_shift_z": by_value.shift_z}
+    return told | (_NO_CODES if codes is None else _by_value(codes[0], target, codes[1], new_target))
+
+
+_NO_CODES = {"code_r2_loss": 0.0, "code_shift_z": 0.0}
+
+
+def _by_value(
+    codes: NDArray[np.float64],
+    target: NDArray[np.float64],
+    new_codes: NDArray[np.float64],
+    new_target: NDArray[np.float64],
+) -> dict[str, float]:
+    """How much less a mean for each value tells of the held-out rows whose value was trained on: a week that is yet to
+    come has no mean to go by, and is no reason to mistrust the column.
+    """
+    known = np.isnan(new_codes) | np.isin(new_codes, codes)
+    if known.sum() < LEAST_HELD_OUT or np.ptp(new_target[known]) == 0:
+        return _NO_CODES
+    fit = trees.alone_by_value(codes, target, new_codes[known], new_target[known])
+    return {"code_r2_loss": fit.train_r2 - fit.val_r2, "code_shift_z": fit.shift_z}
 
 
 def _of_fit(fit: trees.Fit) -> dict[str, float]:
@@ -107,7 +180,7 @@ def _of_fit(fit: trees.Fit) -> dict[str, float]:
 def _codes(
     column: NDArray[np.float64], new_column: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Whole numbers that recur, numbered; None for other columns."""
+    """Whole numbers that recur, numbered; None for other columns. One that was not trained on has the next number."""
     values = np.unique(column[~np.isnan(column)])
     if not 1 < len(values) <= len(column) / 2 or (values != np.round(values)).any():
         return None
@@ -150,9 +223,25 @@ def _target(values: Any, rows: int, what: str) -> NDArray[np.float64]:
         raise ValueError(f"{what} has the shape {target.shape}; its rows are {rows}")
     if not np.isfinite(target).all():
         raise ValueError(f"{what} holds NaN or infinity; leave out the rows without a target")
-    if np.ptp(target) == 0:
-        raise ValueError(f"{what} holds nothing but {target[0]:.6g}; there is nothing to predict")
     return target
+
+
+def _named(wanted: Iterable[str], names: list[str], what: str) -> set[str]:
+    """The columns that the user names."""
+    found = {wanted} if isinstance(wanted, str) else {str(name) for name in wanted}
+    for name in sorted(found):
+        if name not in names:
+            raise ValueError(f"{what} names {name!r}, which is no column of X{did_you_mean(name, names)}")
+    return found
+
+
+def _too_little(target: NDArray[np.float64]) -> str:
+    """Why held-out rows say nothing of a column; empty where they do."""
+    if len(target) < LEAST_HELD_OUT:
+        return f"{len(target)} validation rows are too few to judge a column by; give {LEAST_HELD_OUT} or more"
+    if np.ptp(target) == 0:
+        return f"y_validation holds nothing but {target[0]:.6g}; give rows of every class"
+    return ""
 
 
 def _numbers(column: pd.Series, new_column: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:

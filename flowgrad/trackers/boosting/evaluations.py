@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from flowgrad.measurements import Judged
 from flowgrad.measures import trees
+from flowgrad.trackers.boosting.told import BOOSTED, DART
 
 TRAINING = ("train", "training", "dtrain", "learn")
 """Names that are taken for the training data."""
 
 HIGHER = frozenset(
     ("auc", "aucpr", "pre", "map", "ndcg", "auc_mu", "average_precision", "accuracy", "r2",
-     "interval-regression-accuracy")
+     "interval-regression-accuracy", "accuracy_score", "average_precision_score", "balanced_accuracy_score",
+     "cohen_kappa_score", "d2_absolute_error_score", "explained_variance_score", "f1_score", "jaccard_score",
+     "matthews_corrcoef", "ndcg_score", "precision_score", "r2_score", "recall_score", "roc_auc_score")
 )  # fmt: skip
-"""Metrics of XGBoost and LightGBM, without what follows `@`, that are better when higher, and what scikit-learn calls
-the usual ones."""
+"""Metrics of XGBoost, LightGBM and scikit-learn, without what follows `@`, that are better when higher."""
 LOWER = frozenset(
     (
         "rmse", "rmsle", "mae", "mape", "mphe", "logloss", "error", "merror", "mlogloss", "quantile", "expectile",
         "poisson-nloglik", "gamma-nloglik", "gamma-deviance", "cox-nloglik", "tweedie-nloglik", "aft-nloglik",
         "l1", "l2", "huber", "fair", "poisson", "gamma", "gamma_deviance", "tweedie", "binary_logloss", "binary_error",
         "multi_logloss", "multi_error", "cross_entropy", "cross_entropy_lambda", "kullback_leibler", "mse",
+        "brier_score_loss", "hamming_loss", "hinge_loss", "log_loss", "max_error", "mean_absolute_error",
+        "mean_absolute_percentage_error", "mean_gamma_deviance", "mean_pinball_loss", "mean_poisson_deviance",
+        "mean_squared_error", "mean_squared_log_error", "median_absolute_error", "root_mean_squared_error",
+        "root_mean_squared_log_error", "zero_one_loss",
     )
 )  # fmt: skip
 """Those that are better when lower."""
+SQUARED = frozenset(("l2", "mse", "mean_squared_error"))
+"""Squared errors, whose roots are compared."""
+COMPARED = SQUARED | frozenset(
+    ("rmse", "l2_root", "mae", "l1", "root_mean_squared_error", "mean_absolute_error", "auc", "roc_auc_score")
+)
+"""Metrics whose difference between training and held-out rows is told, relative to the latter. Logarithmic losses and
+error rates fall to nearly nothing on the training rows of healthy boosters, and a ranking has no scale of its own."""
 
-_logger = logging.getLogger(__name__)
+
+class Stop(NamedTuple):
+    """What the round that early stopping chose says of it."""
+
+    held: str
+    """Evaluation set that it went by."""
+    metric: str
+    higher_is_better: bool | None
+    """Direction that it took the metric to have; None where the values do not tell."""
 
 
 class Evaluations:
@@ -39,7 +62,11 @@ class Evaluations:
         self, metric: str | None, validation: str | None, training: str | None, directions: Mapping[str, bool]
     ) -> None:
         self._metric, self._validation, self._training = metric, validation, training
-        self._directions = dict(directions)
+        self._given = dict(directions)
+        """Directions that the user gave."""
+        self._told: dict[str, bool] = {}
+        """Directions that the library told."""
+        self._stop: Stop | None = None
         self._values: dict[tuple[str, str], list[float]] = {}
         self._last = True
 
@@ -49,7 +76,7 @@ class Evaluations:
         for held, metric, value, better in evaluated:
             self._values.setdefault((held, metric), []).append(float(value))
             if better is not None:
-                self._directions.setdefault(metric, better)
+                self._told[metric] = better
 
     def take(self, recorded: Mapping[str, Mapping[str, Sequence[float]]], *, last: bool) -> None:
         """Note all rounds at once: set -> metric -> values."""
@@ -72,7 +99,34 @@ class Evaluations:
 
     def take_directions(self, directions: Mapping[str, bool]) -> None:
         """Directions that a library tells of; those that the user gave stand."""
-        self._directions = {**directions, **self._directions}
+        self._told.update(directions)
+
+    def take_stop(self, best: int, score: float, first: int) -> bool:
+        """Early stopping chose a round: find out by which set and metric, and which way, where the values tell.
+
+        Args:
+            best: the round, from 1.
+            score: value of its metric then; NaN where the library does not tell (LightGBM).
+            first: round that the training began with.
+
+        Returns:
+            Whether such a round was evaluated; what an earlier training left in the booster is none.
+        """
+        if not self._values:
+            return True
+        places = [key for key, values in self._values.items() if len(values) >= best and self._fits(key, best, score)]
+        if not places:
+            return False
+        held, metric = places[-1]
+        values = self._values[held, metric]
+        if not math.isnan(score):
+            self._stop = Stop(held, metric, chosen_way(values, best, first))
+        elif len({metric for _, metric in places}) == 1 and best < len(values):
+            self._stop = Stop(held, metric, extreme_way(values, best))
+        return True
+
+    def _fits(self, key: tuple[str, str], best: int, score: float) -> bool:
+        return math.isnan(score) or math.isclose(self._values[key][best - 1], score, rel_tol=1e-5, abs_tol=1e-12)
 
     def curves(self) -> dict[str, dict[str, list[float]]]:
         """Metric -> evaluation set -> one value a round."""
@@ -82,32 +136,59 @@ class Evaluations:
         return found
 
     @property
-    def judged(self) -> tuple[str, str] | None:
+    def chosen(self) -> tuple[str, str] | None:
         """Set and metric that are judged by; None where there is none."""
         held = self.validation
         metric = self._chosen(held)
         return None if held is None or metric is None else (held, metric)
 
-    def course(self) -> dict[str, float]:
-        """The measures of the metric that is judged by; NaN where there is none."""
-        if self.judged is None:
+    def judged(self, model: str) -> Judged | None:
+        """The evaluation that verdicts rest on; None where there is none.
+
+        Args:
+            model: which one is judged, as `Judged.model`.
+        """
+        if self.chosen is None:
+            return None
+        held, metric = self.chosen
+        direction = {True: "higher", False: "lower", None: "unknown"}[self.higher_is_better(metric)]
+        return Judged(metric, direction, held, model)
+
+    def course(self, kept: int | None, mode: str) -> dict[str, float]:
+        """The measures of the metric that is judged by; NaN where there is none, or nobody told its direction.
+
+        Args:
+            kept: last round of the model that is kept; None: not known.
+            mode: how the rounds add up, as in `told.py`; empty: not known.
+        """
+        if self.chosen is None:
             return {"evaluated": 0.0, **dict.fromkeys(_NAMES, math.nan)}
-        held, metric = self.judged
-        better = self._higher_is_better(metric)
-        seen = trees.course(self._values[held, metric], better)
+        held, metric = self.chosen
+        values = self._values[held, metric]
+        nonfinite = {"evaluated": 1.0, "val_nonfinite": float(not np.isfinite(values).all())}
+        better = self.higher_is_better(metric)
+        if better is None:
+            return dict.fromkeys(_NAMES, math.nan) | nonfinite
+        squared = _family(metric) in SQUARED
+        seen = trees.course(values, better, kept, squared=squared)
         train = self._values.get((self.training or "", metric), [])
-        fitted = trees.course(train, better) if train else None
-        return {
-            "evaluated": 1.0,
+        fitted = trees.course(train, better, kept) if train else None
+        found = {
             "higher_is_better": float(better),
-            **{f"val_{key}": seen[key] for key in ("best", "last", "excess", "lost", "nonfinite")},
+            **{f"val_{key}": seen[key] for key in ("best", "last", "excess", "drift", "climb", "lost")},
             "best_round": seen["best_round"],
-            "best_round_share": seen["best_round"] / len(self._values[held, metric]),
+            "best_round_share": seen["best_round"] / len(values),
             "late_val_gain": seen["late_gain"],
             "train_last": fitted["last"] if fitted else math.nan,
             "late_train_gain": fitted["late_gain"] if fitted else math.nan,
-            "generalisation_gap": trees.gap(fitted["last"], seen["last"], better) if fitted else math.nan,
+            "generalisation_gap": trees.gap(fitted["last"], seen["last"], better, squared=squared)
+            if fitted and _family(metric) in COMPARED
+            else math.nan,
         }
+        hidden = _OF_LAST if kept is None else ()
+        if mode not in ("", BOOSTED):
+            hidden = (*hidden, *_OF_BOOSTING, *(() if mode == DART else ("generalisation_gap",)))
+        return found | nonfinite | dict.fromkeys(hidden, math.nan)
 
     @property
     def sets(self) -> tuple[str, ...]:
@@ -126,6 +207,8 @@ class Evaluations:
         """The set that is judged by."""
         if self._validation is not None:
             return self._known(self._validation, "validation")
+        if self._stop is not None and self._stop.held != self.training:
+            return self._stop.held
         return next((held for held in reversed(self.sets) if held != self.training), None)
 
     def _known(self, name: str, what: str) -> str | None:
@@ -139,22 +222,62 @@ class Evaluations:
             raise ValueError(f"metric={self._metric!r} was not evaluated on {held!r}; those are {', '.join(metrics)}")
         if not metrics:
             return None
-        return self._metric or metrics[-1 if self._last else 0]
+        stop = self._stop.metric if self._stop is not None and self._stop.metric in metrics else None
+        return self._metric or stop or metrics[-1 if self._last else 0]
 
-    def _higher_is_better(self, metric: str) -> bool:
-        if metric in self._directions:
-            return self._directions[metric]
+    def higher_is_better(self, metric: str) -> bool | None:
+        """Direction of a metric: what the user said, else the library, else the name; None where none tells.
+
+        A round that early stopping kept tells its direction. That XGBoost took a metric of one's own for better when
+        lower is what it does unasked; so there a name that is known has the word.
+        """
+        for known in (self._given, self._told):
+            if metric in known:
+                return known[metric]
+        stop = self._stop.higher_is_better if self._stop is not None and self._stop.metric == metric else None
         name = metric.partition("@")[0].rstrip("-")
-        if name not in HIGHER | LOWER:
-            _logger.warning(
-                "metric %r is not known: lower is taken for better; if it is not, say higher_is_better={%r: True}",
-                metric, metric,
-            )  # fmt: skip
-            self._directions[metric] = False  # said once
+        if stop or name not in HIGHER | LOWER:
+            return stop
         return name in HIGHER
 
 
+def chosen_way(values: Sequence[float], best: int, first: int) -> bool | None:
+    """Which way a metric was taken to be better, by the round that early stopping kept: a round that is kept is better
+    than the one before it, and, where it is the first, as good as what follows. None where the values are alike.
+
+    >>> chosen_way([0.3, 0.5, 0.4], best=2, first=1)
+    True
+    >>> chosen_way([0.3, 0.5, 0.4], best=1, first=1)
+    False
+    """
+    kept = values[best - 1]
+    after = values[best - 1 :]
+    step = kept - values[best - 2] if best > first else 2 * kept - min(after) - max(after)
+    return None if math.isnan(step) or not step else step > 0
+
+
+def extreme_way(values: Sequence[float], best: int) -> bool | None:
+    """As `chosen_way`, where early stopping may have gone by another metric: None unless the round is the one best.
+
+    >>> extreme_way([0.3, 0.5, 0.4], best=2)
+    True
+    >>> extreme_way([0.3, 0.5, 0.4], best=3) is None
+    True
+    """
+    kept, others = values[best - 1], [*values[: best - 1], *values[best:]]
+    above, below = all(kept > other for other in others), all(kept < other for other in others)
+    return above if above != below else None
+
+
+def _family(metric: str) -> str:
+    return metric.partition(":")[0].partition("@")[0].rstrip("-").lower()
+
+
 _NAMES = (
-    "higher_is_better", "val_best", "val_last", "val_excess", "val_lost", "val_nonfinite", "best_round",
-    "best_round_share", "late_val_gain", "train_last", "late_train_gain", "generalisation_gap",
+    "higher_is_better", "val_best", "val_last", "val_excess", "val_drift", "val_climb", "val_lost", "val_nonfinite",
+    "best_round", "best_round_share", "late_val_gain", "train_last", "late_train_gain", "generalisation_gap",
 )  # fmt: skip
+_OF_LAST = ("val_last", "val_excess", "val_drift", "val_lost", "train_last", "generalisation_gap")
+"""What is not known where nobody tells which model is kept."""
+_OF_BOOSTING = ("val_excess", "val_drift", "val_climb", "val_lost", "late_val_gain", "late_train_gain")
+"""What rounds say that correct those before them, and stay as they are."""

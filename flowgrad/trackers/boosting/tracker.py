@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +19,17 @@ from flowgrad.rules import RuleBook
 from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.boosting.boosted_trees import BoostedTrees, is_catboost, is_lightgbm, trees_of
 from flowgrad.trackers.boosting.columns import Columns
+from flowgrad.trackers.boosting.coverage import Sight, coverage
 from flowgrad.trackers.boosting.evaluations import Evaluations
 from flowgrad.trackers.boosting.fitted import Recorded, booster_of, check_recorded, recorded, rounds_of
 from flowgrad.trackers.boosting.forest import Forest
 from flowgrad.trackers.boosting.plots import Best, evaluation_figure, gain_figure
+from flowgrad.trackers.boosting.told import BOOSTED, Told, told_by
 
 if TYPE_CHECKING:
     from flowgrad.trackers.boosting.catboost_callback import CatBoostCallback
     from flowgrad.trackers.boosting.lightgbm_callback import LightGBMCallback
     from flowgrad.trackers.boosting.xgboost_callback import XGBoostCallback
-
-_logger = logging.getLogger(__name__)
 
 
 class BoostingTracker(Tracker):
@@ -49,6 +49,12 @@ class BoostingTracker(Tracker):
     told as they were when they were read. LightGBM lets go of the trees after the best round when early stopping ends
     the training: of these only whole windows are seen. Names of columns and the treatment of missing, infinite and
     categorical values are the library's own.
+
+    Verdicts are on the model that is kept: where early stopping chose a round, what comes after it is not judged. They
+    need the direction of the metric; it is the user's, else the library's, else that of the round that early stopping
+    chose, else that of a name that is known. Of a metric of one's own that none of these tells of, nothing is judged,
+    and the report says how to tell. Of forests, DART and linear boosters, whose rounds do not correct those before
+    them or do not stay as they are, nothing is said of overfitting and stagnation.
     """
 
     KIND = "boosting"
@@ -69,13 +75,14 @@ class BoostingTracker(Tracker):
 
         Args:
             name: what is trained; `layer` of the report.
-            metric: metric that is judged by; None: the one that early stopping goes by, XGBoost's last or LightGBM's
-                first.
-            validation: name of the evaluation set that is judged by; None: the last that is not the training data.
+            metric: metric that is judged by; None: the one that early stopping went by, or would: XGBoost's last or
+                LightGBM's first.
+            validation: name of the evaluation set that is judged by; None: the one that early stopping went by, else
+                the last that is not the training data.
             training: name of the evaluation set that is the training data; None: one named `train`, `training`,
                 `dtrain` or `learn`, if there is one. XGBoost's scikit-learn interface names them `validation_0` and so
                 on, whatever they hold: say which.
-            higher_is_better: direction of metrics of your own.
+            higher_is_better: direction of metrics of your own: `{"ks": True}`.
             window: rounds a window of `gain_by_window`.
             rules: rule book to judge by; the shipped one if None.
 
@@ -91,8 +98,13 @@ class BoostingTracker(Tracker):
         self._rounds = 0
         self._base = 0
         """Rounds that the booster had before."""
+        self._began = 0
+        """Rounds that were seen before the training that runs, or ran last."""
         self._source: BoostedTrees | None = None
         """Whose newest rounds are still to be read."""
+        self._model: Any = None
+        """Booster that is asked what it tells, until the tracker lets go of it."""
+        self._told = Told()
         self._names: tuple[str, ...] = ()
         self._read = 0
         self._trees: list[np.ndarray] = []
@@ -156,10 +168,11 @@ class BoostingTracker(Tracker):
         if not watched:
             found, rounds = recorded(model) if evals_result is None else evals_result, rounds_of(booster)
             check_recorded(found, rounds)
-            self.begin(None if is_catboost(booster) else booster, 0)
+            self.begin(booster, 0)
             self._evaluations.take(found, last=not is_lightgbm(booster))
             self._rounds = max([rounds, *(len(v) for metrics in found.values() for v in metrics.values())])
         if is_catboost(booster):
+            self._model = booster
             self._complete(booster)
         self.detach()
 
@@ -168,12 +181,24 @@ class BoostingTracker(Tracker):
         from flowgrad.trackers.boosting.catboost_callback import directions, eval_metric
 
         self._source = trees_of(model)
-        self._evaluations.take_directions(directions(self._evaluations.curves()))
+        self._evaluations.take_directions(directions(self._evaluations.curves(), model))
         self._evaluations.prefer(eval_metric(model))
 
-    def observe_data(self, X: Any, y: Any, X_validation: Any, y_validation: Any) -> None:
-        """Look at the columns themselves: what each says of the target alone, which repeat each other, and how many
+    def observe_data(
+        self,
+        X: Any,
+        y: Any,
+        X_validation: Any,
+        y_validation: Any,
+        *,
+        written_after: Iterable[str] = (),
+        known_in_time: Iterable[str] = (),
+    ) -> None:
+        """Look at the columns themselves: what each says of the target alone, and which repeat each other, and how many
         validation rows are exact copies of training rows.
+
+        That a column predicts well does not say whether it leaks: when it is written down does, which the data rarely
+        show. So a strong column is a question, and these two arguments are its answer.
 
         Args:
             X: training rows; a data frame, or an array of shape (rows, columns). Missing values are allowed, and count
@@ -181,25 +206,31 @@ class BoostingTracker(Tracker):
             y: training target, shape (rows,): numbers, or 0 and 1.
             X_validation: rows that were held out, the same columns.
             y_validation: their target.
+            written_after: names of columns that are written down after the target is known: they leak.
+            known_in_time: names of columns that are known when a prediction is made, such as the value of yesterday.
 
         Raises:
-            ValueError: the parts do not fit together, a column holds infinity, a target is not finite or has a single
-                value.
+            ValueError: the parts do not fit together, a column holds infinity, a target is not finite, `y` has a single
+                value, or a name is of no column.
         """
-        self._columns.observe(X, y, X_validation, y_validation)
+        self._columns.observe(X, y, X_validation, y_validation, written_after, known_in_time)
 
     def measurements(self) -> Measurements:
         """The course of the evaluations, the trees, and a line a column, the most gain first."""
         self._read_trees(everything=True)
-        table = self._table()
-        frame = self._frame()
+        self._ask()
+        table, frame, told, kept = self._table(), self._frame(), self._told, self._kept()
         gains = table["gain_share"].to_numpy(dtype=float)
+        additive = told.mode in ("", BOOSTED) and not told.ranks
         scalars = {
             "rounds": float(self._rounds),
-            **self._evaluations.course(),
+            "boosts": float(told.mode == BOOSTED) if told.mode else math.nan,
+            "stopped": math.nan if kept is None else float(self._stopped),
+            "kept_round": math.nan if kept is None else float(kept),
+            **self._evaluations.course(kept, told.mode),
             "trees": float(len(frame)) if self._names else math.nan,
             "late_tree_gain": trees.late_tree_gain(
-                frame["gain"].to_numpy(), frame["round"].to_numpy(), self._rounds if len(frame) else 0
+                frame["gain"].to_numpy(), frame["round"].to_numpy(), self._rounds if len(frame) and additive else 0
             ),
             "tree_depth": float(frame["depth"].mean()) if len(frame) else math.nan,
             "leaf_hessian": float(frame["leaf_hessian"].median()) if len(frame) else math.nan,
@@ -208,7 +239,31 @@ class BoostingTracker(Tracker):
             "top_gain_share": float(np.nanmax(gains)) if np.isfinite(gains).any() else math.nan,
             **self._columns.scalars(),
         }
-        return Measurements(self.KIND, self.name, scalars, {"rows": table}, step=self._rounds)
+        model = "best_iteration" if self._stopped else "last_iteration"
+        judged = self._evaluations.judged("" if kept is None else model)
+        sight = Sight(
+            self._rounds,
+            len(frame),
+            bool(self._names),
+            len(self._evaluations.table().columns),
+            len(table),
+            self._evaluations.training is not None,
+            scalars["val_rows"],
+            judged,
+            told,
+            kept,
+            self._columns.unseen,
+        )
+        return Measurements(
+            self.KIND,
+            self.name,
+            scalars,
+            {"rows": table},
+            step=self._rounds,
+            coverage=coverage(sight),
+            judged=judged,
+            framework=told.framework,
+        )
 
     def trees(self) -> pd.DataFrame:
         """A line a tree: `tree`, `round` (from 1), `depth`, `leaves`, `gain` (sum over its splits), `leaf_size` (mean
@@ -251,10 +306,11 @@ class BoostingTracker(Tracker):
         curves = self._evaluations.curves()
         if not curves:
             raise FlowGradError(f"tracker {self.name!r} has seen no evaluation; train with evaluation sets")
-        course, judged = self._evaluations.course(), self._evaluations.judged
+        self._ask()
+        course, chosen = self._evaluations.course(self._kept(), self._told.mode), self._evaluations.chosen
         best = None
-        if judged is not None and course["best_round"] > 0:
-            best = Best(judged[1], judged[0], int(course["best_round"]), course["val_best"])
+        if chosen is not None and course["best_round"] > 0:
+            best = Best(chosen[1], chosen[0], int(course["best_round"]), course["val_best"])
         return evaluation_figure(curves, best, self.name)
 
     def plot_gain(self, path: str | Path, columns: int = 15) -> None:
@@ -285,19 +341,22 @@ class BoostingTracker(Tracker):
     def detach(self) -> None:
         """Let go of the booster, once its newest rounds are read."""
         self._read_trees(everything=True)
-        self._source = None
+        self._ask()
+        self._source = self._model = None
 
     # What the callbacks call.
 
-    def begin(self, booster: Any, round_before: int) -> None:
-        """A training begins, of a booster that has so many rounds."""
+    def begin(self, booster: Any, round_before: int, framework: str = "") -> None:
+        """A training begins, of a booster that has so many rounds; None where the library does not show it."""
         if self._rounds and round_before != self._base + self._rounds:
             raise ValueError(
                 f"tracker {self.name!r} has watched a training of {self._rounds} rounds; take a new one for another"
             )
         if not self._rounds:
             self._base = self._read = round_before
-        self._source = trees_of(booster)
+        self._began = self._rounds
+        self._model, self._told = booster, Told(framework)
+        self._source = None if is_catboost(booster) else trees_of(booster)
 
     def end_round(self, evaluated: Sequence[tuple[str, str, float, bool | None]], *, last: bool) -> None:
         """A round has ended, with these evaluations: set, metric, value and direction (None: not told).
@@ -310,6 +369,28 @@ class BoostingTracker(Tracker):
         self._evaluations.end_round(evaluated, last=last)
         if self._source is not None and self._base + self._rounds - self._read >= self._window:
             self._read_trees(everything=False)
+
+    def _ask(self) -> None:
+        """Ask the booster what it tells, while the tracker has it."""
+        if self._model is None or not self._rounds:
+            return
+        told = told_by(self._model)
+        if told.best:
+            found = self._evaluations.take_stop(told.best - self._base, told.score, self._began + 1)
+            told = told if found else replace(told, best=0, cuts=True)
+        self._told = told
+
+    def _kept(self) -> int | None:
+        """Last round of the model that is kept; None where nobody told."""
+        if self._told.best is None:
+            return None if self._told.framework == "catboost" else self._rounds
+        return min(self._told.best - self._base, self._rounds) if self._told.best else self._rounds
+
+    @property
+    def _stopped(self) -> bool:
+        kept = self._kept()
+        chosen = bool(self._told.best) and self._told.framework != "catboost"
+        return kept is not None and (chosen or kept < self._rounds)
 
     def _read_trees(self, *, everything: bool) -> None:
         source = self._source

@@ -1,0 +1,120 @@
+"""What a tracker of boosters saw, what it could not see, and how that can be seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flowgrad.measurements import Coverage, Judged
+from flowgrad.trackers.boosting.told import DART, FOREST, LINEAR, Told
+
+NOT_WATCHED = (
+    "no round was seen: give as_xgb_callback(), as_lgb_callback() or as_catboost_callback() to the training that is "
+    "meant, or the fitted model to from_model(model). Searches such as GridSearchCV train copies of an estimator, and "
+    "its callbacks are copies too: give best_estimator_ to from_model"
+)
+_MODES = {
+    FOREST: "the trees are a forest: none corrects another, so that no round is too many and no rate too low",
+    DART: "DART scales trees anew in later rounds: what was evaluated in a round is no longer there to stop at",
+    LINEAR: "it is linear: it has rounds and no trees, and rules on overfitting and stagnation are about trees",
+}
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the tracker knows at one moment."""
+
+    rounds: int
+    trees: int
+    """Trees that were read."""
+    readable: bool
+    """Whether the trees could be read, or will be."""
+    curves: int
+    """Values a round: one for each evaluation set and metric."""
+    columns: int
+    """Columns that the trees or the data have."""
+    trained_on: bool
+    """Whether the training rows were evaluated."""
+    rows: float
+    """Validation rows observed; NaN where they were not."""
+    judged: Judged | None
+    told: Told
+    kept: int | None
+    """Round that is kept; None where nobody told."""
+    of_columns: Mapping[str, str]
+    """What the look at the columns could not tell."""
+
+
+def coverage(sight: Sight) -> Coverage:
+    """The coverage of a report."""
+    seen = {
+        "rounds": float(sight.rounds),
+        "trees": float(sight.trees),
+        "evaluations": float(sight.curves),
+        **({f"values of {sight.judged}": float(sight.rounds)} if sight.judged else {}),
+        "columns": float(sight.columns),
+        **({} if math.isnan(sight.rows) else {"validation_rows": sight.rows}),
+    }
+    if not sight.rounds:
+        return Coverage(seen, dict(sight.of_columns), NOT_WATCHED)
+    unseen = {**_of_evaluations(sight), **_of_trees(sight), **_of_data(sight)}
+    return Coverage(seen, unseen, "" if _judges(sight) else f"{_WITHOUT}: {_why_not(unseen)}")
+
+
+_WITHOUT = "no fault of the training or of the columns could have shown"
+
+
+def _judges(sight: Sight) -> bool:
+    """Whether some rule on the course of the training, or on the columns, has what it needs."""
+    directed = sight.judged is None or sight.judged.direction != "unknown"
+    return not math.isnan(sight.rows) or (directed and sight.told.mode not in _MODES)
+
+
+def _why_not(unseen: Mapping[str, str]) -> str:
+    return "; ".join(unseen[name] for name in ("metric_direction", "rounds_as_corrections", "data") if name in unseen)
+
+
+def _of_evaluations(sight: Sight) -> dict[str, str]:
+    if sight.judged is None:
+        ways = "evals=[(train, 'train'), (valid, 'valid')], valid_sets=… or eval_set=…"
+        return {"validation_set": f"no held-out rows were evaluated; train with {ways}"}
+    found = {}
+    judged = sight.judged
+    if judged.direction == "unknown":
+        found["metric_direction"] = (
+            f"nobody told whether {judged.metric!r} is better when higher; say "
+            f"higher_is_better={{{judged.metric!r}: True}}, or False"
+        )
+    if not sight.trained_on:
+        found["training_evaluation"] = (
+            "the training rows were not evaluated, or under a name that does not say so; evaluate them too, and say "
+            "training='validation_0' where they have another name than train, training, dtrain or learn"
+        )
+    if sight.kept is None:
+        found["kept_round"] = "CatBoost's callback is not told which round is kept; give the fitted model to from_model"
+    elif not sight.told.cuts:
+        found["prediction"] = (
+            f"round {sight.kept} is judged, which XGBoost's estimators predict by; Booster.predict takes all "
+            f"{sight.rounds} rounds unless iteration_range=(0, booster.best_iteration + 1) is given, or "
+            "EarlyStopping(save_best=True)"
+        )
+    return found
+
+
+def _of_trees(sight: Sight) -> dict[str, str]:
+    found = {}
+    if sight.told.mode in _MODES:
+        found["rounds_as_corrections"] = _MODES[sight.told.mode]
+    if not sight.readable:
+        found["trees"] = (
+            "no tree could be read: a linear booster has none, cross-validation has several boosters, CatBoost's "
+            "callback shows none (give the fitted model to from_model), and models of text are not exported"
+        )
+    return found
+
+
+def _of_data(sight: Sight) -> dict[str, str]:
+    if math.isnan(sight.rows):
+        return {"data": "never observed; call observe_data(X, y, X_validation, y_validation)"}
+    return dict(sight.of_columns)

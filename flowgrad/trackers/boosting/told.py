@@ -1,0 +1,93 @@
+"""What a library tells of the training itself: how its rounds add up, what it ranks, and which of them it keeps."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flowgrad.trackers.boosting.boosted_trees import comes_from, is_catboost, is_lightgbm, is_xgboost
+
+BOOSTED: Final = "boosted"
+"""Each round corrects those before it, and stays as it is."""
+FOREST: Final = "forest"
+"""Trees know nothing of each other: LightGBM's `boosting=rf`, one round of XGBoost's `num_parallel_tree`."""
+DART: Final = "dart"
+"""Trees are left out at random and scaled anew: what a round was, later rounds change."""
+LINEAR: Final = "linear"
+"""Rounds are steps of a linear model: XGBoost's `booster=gblinear`."""
+_CATBOOST_RANKS = (
+    "YetiRank",
+    "PairLogit",
+    "QueryRMSE",
+    "QuerySoftMax",
+    "QueryCrossEntropy",
+    "StochasticRank",
+    "LambdaMart",
+)
+_LIGHTGBM_LINES = re.compile(r"^\[(boosting|objective): (\S+)\]$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one library tells. Nothing is known of a training that none tells of."""
+
+    framework: str = ""
+    """`xgboost`, `lightgbm` or `catboost`."""
+    mode: str = ""
+    """`boosted`, `forest`, `dart` or `linear`; empty where it is not known."""
+    ranks: bool = False
+    """Whether the objective is one of ranking, whose gains do not shrink as errors do."""
+    best: int | None = None
+    """Round that early stopping keeps, from 1, those before the tracker came included; 0 where the last is kept, None
+    where that is not known."""
+    score: float = math.nan
+    """Value of the metric of early stopping in that round, where the library tells (XGBoost)."""
+    cuts: bool = True
+    """Whether every way to predict stops at that round. XGBoost's `Booster.predict` takes all trees."""
+
+
+def told_by(model: Any) -> Told:
+    """What this booster tells, or the boosters of a cross-validation; of one that is still trained, as far as it is."""
+    if is_catboost(model):
+        return _told_by_catboost(model)
+    if comes_from(model, "lightgbm", "Booster", "CVBooster"):
+        return _told_by_lightgbm(model)
+    if comes_from(model, "xgboost", "Booster", "_PackedBooster"):
+        return _told_by_xgboost(model)
+    return Told()
+
+
+def _told_by_xgboost(model: Any) -> Told:
+    one = model if is_xgboost(model) else model.cvfolds[0].bst
+    learner = json.loads(one.save_config())["learner"]
+    booster = learner["gradient_booster"]
+    parallel = int(booster.get("gbtree_model_param", {}).get("num_parallel_tree", 1))
+    rounds = one.num_boosted_rounds()
+    mode = {"gblinear": LINEAR, "dart": DART}.get(booster["name"], FOREST if parallel > 1 and rounds == 1 else BOOSTED)
+    best, score = model.attr("best_iteration"), model.attr("best_score")
+    return Told(
+        framework="xgboost",
+        mode=mode,
+        ranks=learner["objective"]["name"].startswith("rank:"),
+        best=0 if best is None else int(best) + 1,
+        score=math.nan if score is None else float(score),
+        cuts=best is None or rounds <= int(best) + 1,  # `save_best` has cut it
+    )
+
+
+def _told_by_lightgbm(model: Any) -> Told:
+    one = model if is_lightgbm(model) else model.boosters[0]
+    said = dict(_LIGHTGBM_LINES.findall(one.model_to_string(num_iteration=1)))
+    mode = {"rf": FOREST, "dart": DART}.get(said.get("boosting", ""), BOOSTED)
+    ranks = said.get("objective") in ("lambdarank", "rank_xendcg")
+    return Told("lightgbm", mode, ranks, max(int(model.best_iteration), 0))
+
+
+def _told_by_catboost(model: Any) -> Told:
+    """CatBoost lets go of the trees after the best round, unless `use_best_model=False`."""
+    settings = model.get_all_params()
+    ranks = str(settings.get("loss_function", "")).startswith(_CATBOOST_RANKS)
+    return Told("catboost", BOOSTED, ranks, int(model.tree_count_))
