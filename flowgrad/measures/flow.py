@@ -105,6 +105,9 @@ MEASURES = (
     Measure("mean_saturation", "share", "Saturated outputs of tanh and sigmoid modules, mean of the layers."),
     Measure("nonfinite_tensors", "count", "Tensors that hold a NaN or an infinity now."),
     Measure("nonfinite_looks", "share", "Share of looks at which some gradient was not finite."),
+    Measure(
+        "dead_layers", "count", "Layers whose activations were seen, and half of whose units or more are dead; 0 if none."
+    ),
     Measure("left_out", "count", "Tensors that require a gradient and are not in the optimizer."),
     Measure("left_out_entries", "share", "The same, as a share of all entries."),
     Measure("left_unused", "count", "Of these, tensors that had a gradient at a look and that nothing moved."),
@@ -134,7 +137,8 @@ MEASURES = (
     Measure("momentum", "ratio", "Momentum of the optimizer, or its first beta."),
     Measure("weight_decay", "rate", "Largest weight decay of a parameter group."),
     Measure("clearing_checks", "count", "Steps of which it is known whether gradients were cleared before them."),
-    Measure("uncleared_share", "share", "Of these, steps whose gradient still held the one of the step before."),
+    Measure("uncleared_steps", "count", "Steps seen whose gradient still held the one of the step before."),
+    Measure("uncleared_share", "share", "The same, as a share of `clearing_checks`."),
     Measure(
         "output_spread",
         "ratio",
@@ -156,6 +160,7 @@ MEASURES = (
     Measure("lr", "rate", "Learning rate now: median of the tensors."),
     Measure("lr_first", "rate", "The same when tracking began."),
     Measure("lr_ratio", "ratio", "`lr` over the largest seen: 1 where no scheduler lowered it."),
+    Measure("lr_share_least", "ratio", "Least learning rate of a weight layer's group over that of the fastest group."),
     *flow_course.RATES,
     *(measure for measure in training.MEASURES if measure.name in _COURSE),
     *flow_course.VALIDATION,

@@ -170,7 +170,7 @@ def loss_course(count: ArrayLike, mean: ArrayLike, square: ArrayLike) -> dict[st
     quarter = _BINS // 4
     start, end = float(level[:quarter].mean()), float(level[-quarter:].mean())
     return {
-        "loss_flatness": between / within if within > 0 else float("nan"),
+        "loss_flatness": between / within if within > 0 else (float("inf") if between > 0 else 1.0),
         "loss_even_fall": (start - end) / abs(start) if start else float("nan"),
     }
 

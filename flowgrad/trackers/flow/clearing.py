@@ -24,6 +24,8 @@ class ClearingProbe:
         self._parameter: nn.Parameter | None = None
         self._whole = False
         """Whether the hook has been there since the optimizer's last step."""
+        self._resumed = False
+        """The same, when a checkpoint was taken."""
         self._passes = 0
         self._cleared = False
         self._least: torch.Tensor | None = None
@@ -42,6 +44,7 @@ class ClearingProbe:
         self.disarm()
         if parameter.requires_grad and parameter.is_leaf:
             self._parameter, self._handle = parameter, parameter.register_hook(self._on_gradient)
+            self._whole, self._resumed = self._resumed, False
 
     def disarm(self) -> None:
         """Take the hook off."""
@@ -93,8 +96,10 @@ class ClearingProbe:
 
     def state_dict(self) -> dict[str, int]:
         """For a checkpoint."""
-        return {"checks": self.checks, "uncleared": self.uncleared}
+        return {"checks": self.checks, "uncleared": self.uncleared, "whole": self._whole}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from a checkpoint."""
         self.checks, self.uncleared = state["checks"], state["uncleared"]
+        self.disarm()
+        self._resumed = bool(state["whole"])

@@ -117,6 +117,7 @@ class Course:
             "losses": float(losses.told),
             "loss_lowest": losses.lowest,
             "clearing_checks": float(checks),
+            "uncleared_steps": float(sum(probe.uncleared for probe in self.probes)),
             "uncleared_share": uncleared,
         }
 

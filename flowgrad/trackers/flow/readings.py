@@ -17,6 +17,7 @@ from flowgrad.trackers.flow.parameters import Watched, unit_axis
 InputFigures = dict[str, float]
 _FEWEST_LOOKS = 5
 """Looks from which on it says something that a tensor had no gradient at any."""
+_MANY_DEAD = 0.5
 _IDS = (torch.int16, torch.int32, torch.int64)
 _ROWS = 4096
 """Inputs that are read at once."""
@@ -125,6 +126,8 @@ def network_scalars(
         "mean_saturation": float(rows["saturation"].mean()),
         "nonfinite_tensors": float((rows["nonfinite_weights"] > 0).sum()),
         "dead_units_seen": float(rows["dead_share"][rows["dead_seen"] == 1].max()),
+        "dead_layers": float(((rows["dead_share"] >= _MANY_DEAD) & (rows["dead_seen"] == 1)).sum()),
+        "lr_share_least": float(of_layers["lr_share"].min()),
         "left_out": float(left_out.sum()) if known else math.nan,
         "left_out_entries": float(entries[left_out].sum() / entries.sum()) if known else math.nan,
         "left_unused": float(unused.sum()) if known and len(steps) else math.nan,

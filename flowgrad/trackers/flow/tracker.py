@@ -338,8 +338,9 @@ class FlowTracker(Tracker):
         broken = int((steps < min(at)).sum()) if not self._course.broken_step else int((steps < self._course.broken_step).sum())
         with np.errstate(all="ignore"):
             updates = history["velocity"] / history["weight_norm"]
-        weights = [i for i, p in enumerate(self._parameters) if p.dim() >= 2] or list(range(len(self._parameters)))
-        largest = np.fmax.reduce(updates[:, weights], axis=1) if len(steps) else np.zeros(0)
+        # What begins at zero grows by any share at first, on purpose.
+        weights = [i for i, p in enumerate(self._parameters) if p.dim() >= 2 and (history["weight_norm"][:1, i] > 0).all()]
+        largest = np.fmax.reduce(updates[:, weights], axis=1, initial=math.nan)
         middle = flow.median_of(losses.windows[1])
         total = flow.whole_norm(history["gradient_norm"])
         return {
