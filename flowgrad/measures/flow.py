@@ -134,6 +134,7 @@ MEASURES = (
     ),
     Measure("optimizer_steps", "count", "Steps of the optimizers given, whether or not `step()` was called."),
     Measure("optimizer_adaptive", "flag", "1 where the optimizer divides each step by the size of past gradients."),
+    Measure("quasi_newton", "count", "Optimizers given that are LBFGS, whose steps are long on purpose."),
     Measure("momentum", "ratio", "Momentum of the optimizer, or its first beta."),
     Measure("weight_decay", "rate", "Largest weight decay of a parameter group."),
     Measure("clearing_checks", "count", "Steps of which it is known whether gradients were cleared before them."),

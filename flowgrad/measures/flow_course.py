@@ -20,7 +20,7 @@ _BEFORE = 8
 
 RATES = (
     Measure("lr_peak", "rate", "Largest learning rate of any parameter group at any look."),
-    Measure("lr_rise", "ratio", "`lr_peak` over the largest rate when tracking began; above 1 in a warm-up."),
+    Measure("lr_rise", "ratio", "`lr_peak` over the largest rate at the first look; above 1 in a warm-up."),
     Measure(
         "lr_to_base",
         "ratio",
@@ -91,7 +91,7 @@ VALIDATION = (
 
 
 def rate_course(
-    steps: ArrayLike, rates: ArrayLike, count: ArrayLike, mean: ArrayLike, base: float, first: float
+    steps: ArrayLike, rates: ArrayLike, count: ArrayLike, mean: ArrayLike, base: float
 ) -> dict[str, float]:
     """The course of the largest learning rate.
 
@@ -101,7 +101,6 @@ def rate_course(
         count: losses in each window, in order, shape (windows,).
         mean: their mean.
         base: largest share that a rate reached of what its scheduler works towards.
-        first: largest rate when tracking began.
 
     Returns:
         The measures in `RATES`.
@@ -111,7 +110,7 @@ def rate_course(
     at, rate = at[np.isfinite(rate)], rate[np.isfinite(rate)]
     if not len(rate) or not rate.max() > 0:
         return found
-    peak = float(max(rate.max(), first)) if np.isfinite(first) else float(rate.max())
+    peak, first = float(rate.max()), float(rate[0])
     whole = float(at[-1])
     strong = _last(at, rate >= STRONG * peak * (1 - 1e-9))
     return found | {

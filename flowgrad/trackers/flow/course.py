@@ -30,7 +30,6 @@ class Course:
         self._rates = History(1, 1)
         self._base = math.nan
         """Largest rate seen over the one that its scheduler works towards."""
-        self._first = optimizers.top_rates()[0] if optimizers.known else math.nan
         self.last_gradient = np.full(count, math.nan)
         """Step of the last look at which each tensor had a gradient other than zero."""
         self.had_tensor = np.zeros(count, dtype=bool)
@@ -112,7 +111,7 @@ class Course:
         return {
             "optimizer_steps": float(self.optimizer_steps) if self._optimizers.known else math.nan,
             **self._optimizers.facts(),
-            **flow_course.rate_course(self._rates.steps, rates, count, mean, self._base, self._first),
+            **flow_course.rate_course(self._rates.steps, rates, count, mean, self._base),
             **flow_course.loss_course(count, mean, square),
             "losses": float(losses.told),
             "loss_lowest": losses.lowest,
@@ -127,7 +126,6 @@ class Course:
         return {
             "rates": self._rates.state_dict(),
             "base": self._base,
-            "first": self._first,
             **{key: torch.from_numpy(getattr(self, key).copy()) for key in _ARRAYS},
             **{key: getattr(self, key) for key in _NUMBERS},
             "probes": [probe.state_dict() for probe in self.probes],
@@ -136,7 +134,7 @@ class Course:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self._rates.load_state_dict(state["rates"])
-        self._base, self._first = state["base"], state["first"]
+        self._base = state["base"]
         for key in _ARRAYS:
             setattr(self, key, state[key].cpu().numpy().copy())
         for key in _NUMBERS:

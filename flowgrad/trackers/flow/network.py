@@ -287,7 +287,7 @@ class NetworkLook:
         if not ahead or not rest or not all(touched[p] for p in rest):
             return nothing, False
         first = uses[rest[0]]
-        if first.asks or any(uses[p].at == first.at for p in ahead):
+        if first.asks or first.at == uses[order[0]].at:
             return nothing, False
         return np.isin(places, ahead) & ~reached, first.linked
 

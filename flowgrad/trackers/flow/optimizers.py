@@ -91,12 +91,13 @@ class Optimizers:
 
     def facts(self) -> dict[str, float]:
         """What the optimizers are: adaptive or not, momentum and weight decay; NaN where they differ or say nothing."""
+        quasi = {"quasi_newton": float(sum("lbfgs" in type(one).__name__.lower() for one in self.all))}
         if not self.all:
-            return dict.fromkeys(("optimizer_adaptive", "momentum", "weight_decay"), math.nan)
+            return quasi | dict.fromkeys(("optimizer_adaptive", "momentum", "weight_decay"), math.nan)
         adaptive = {float(_is_adaptive(one)) for one in self.all}
         momenta = {_momentum(group) for group in self.groups()}
         decays = [_number(group.get("weight_decay")) for group in self.groups()]
-        return {
+        return quasi | {
             "optimizer_adaptive": adaptive.pop() if len(adaptive) == 1 else math.nan,
             "momentum": momenta.pop() if len(momenta) == 1 else math.nan,
             "weight_decay": _largest(decays),
@@ -127,7 +128,7 @@ def _inner(given: Any, depth: int) -> list[Optimizer] | None:
     held: list[Optimizer] = []
     for value in vars(given).values() if depth and hasattr(given, "__dict__") else ():
         for each in _listed(value):
-            if isinstance(each, Optimizer) and each is not given:
+            if each is not given and (isinstance(each, Optimizer) or _steps(each)):
                 held += _inner(each, depth - 1) or []
     if held:
         return held
@@ -135,6 +136,11 @@ def _inner(given: Any, depth: int) -> list[Optimizer] | None:
     if isinstance(named, Optimizer) and named is not given and depth:
         return _inner(named, depth - 1)
     return [given] if hasattr(given, "register_step_pre_hook") else None
+
+
+def _steps(given: Any) -> bool:
+    """Whether it looks like a wrapper of an optimizer."""
+    return not isinstance(given, torch.Tensor | type) and all(hasattr(given, name) for name in ("step", "zero_grad"))
 
 
 def _is_adaptive(optimizer: Optimizer) -> bool:

@@ -141,6 +141,8 @@ class FlowTracker(Tracker):
         """Of the parameter groups, when they were last noted."""
         self._attached = True
         self._stepped = self._read = False
+        self._rewritten_before = False
+        """Whether the weights had been written to since the last step when the tracker was detached."""
         self._final: np.ndarray | None = None
         """Figures of the weights when the tracker was detached."""
         self._handles = self._optimizers.hook(self._before_step, self._after_step)
@@ -350,7 +352,7 @@ class FlowTracker(Tracker):
 
     def _rewritten(self) -> bool:
         if self._final is not None:
-            return False
+            return self._rewritten_before
         return self._steps > 0 and self._version != self._parameters[0]._version + self._parameters[-1]._version
 
     def _by_figure(self) -> dict[str, np.ndarray]:
@@ -547,7 +549,7 @@ class FlowTracker(Tracker):
         state = self.__dict__.copy()
         state.update(_handles=[], _attached=False, _due=False)
         if self._final is None:
-            state["_final"] = self._network.weights()
+            state.update(_final=self._network.weights(), _rewritten_before=self._rewritten())
         return state
 
     def detach(self) -> None:
@@ -557,6 +559,7 @@ class FlowTracker(Tracker):
         self._attached = self._due = False
         for handle in self._handles:
             handle.remove()
+        self._rewritten_before = self._rewritten()
         self._final = self._network.weights()
         self._network.detach()
         self._course.detach()
