@@ -106,7 +106,9 @@ MEASURES = (
     Measure("nonfinite_tensors", "count", "Tensors that hold a NaN or an infinity now."),
     Measure("nonfinite_looks", "share", "Share of looks at which some gradient was not finite."),
     Measure(
-        "dead_layers", "count", "Layers whose activations were seen, and half of whose units or more are dead; 0 if none."
+        "dead_layers",
+        "count",
+        "Layers whose activations were seen, and half of whose units or more are dead; 0 if none.",
     ),
     Measure("left_out", "count", "Tensors that require a gradient and are not in the optimizer."),
     Measure("left_out_entries", "share", "The same, as a share of all entries."),

@@ -28,9 +28,13 @@ RATES = (
     ),
     Measure("lr_changes", "share", "Share of looks at which the largest rate differed from the look before."),
     Measure(
-        "lr_dead_share", "share", "Steps since the largest rate was last above a thousandth of its peak, over all steps."
+        "lr_dead_share",
+        "share",
+        "Steps since the largest rate was last above a thousandth of its peak, over all steps.",
     ),
-    Measure("lr_strong_share", "share", "Steps until the largest rate was last above half of its peak, over all steps."),
+    Measure(
+        "lr_strong_share", "share", "Steps until the largest rate was last above half of its peak, over all steps."
+    ),
     Measure(
         "lr_strong_fall",
         "ratio",
@@ -90,9 +94,7 @@ VALIDATION = (
 )
 
 
-def rate_course(
-    steps: ArrayLike, rates: ArrayLike, count: ArrayLike, mean: ArrayLike, base: float
-) -> dict[str, float]:
+def rate_course(steps: ArrayLike, rates: ArrayLike, count: ArrayLike, mean: ArrayLike, base: float) -> dict[str, float]:
     """The course of the largest learning rate.
 
     Args:

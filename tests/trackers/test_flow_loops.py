@@ -25,9 +25,7 @@ BATCHES = [torch.randint(512, (32,), generator=GENERATOR) for _ in range(400)]
 
 def perceptron(outputs=1, activation=nn.ReLU):
     with seeded():
-        return nn.Sequential(
-            nn.Linear(12, 32), activation(), nn.Linear(32, 32), activation(), nn.Linear(32, outputs)
-        )
+        return nn.Sequential(nn.Linear(12, 32), activation(), nn.Linear(32, 32), activation(), nn.Linear(32, outputs))
 
 
 def adam(parameters):
@@ -715,6 +713,7 @@ def test_step_in_another_place_sees_the_same_steps(place):
     report = Misplaced().run().to_report()
     assert report.status == HEALTHY
     assert {one.name: one.value for one in report.coverage.seen}["steps"] == 149
+    assert "order" in {one.name for one in report.coverage.unseen}
 
 
 # --- loops that are robust -------------------------------------------------------------------------------------------
@@ -772,7 +771,8 @@ def test_wrapped_optimizers_are_opened():
     def sharp(parameters):
         return SharpnessAware(parameters, torch.optim.SGD, lr=0.02, momentum=0.9)
 
-    for loop in (Twice(optimizer=sharp), Loop(optimizer=lambda p: Held(adam(p))), Loop(optimizer=lambda p: Held(Held(adam(p))))):
+    once, nested = (lambda p: Held(adam(p))), (lambda p: Held(Held(adam(p))))
+    for loop in (Twice(optimizer=sharp), Loop(optimizer=once), Loop(optimizer=nested)):
         tracker = loop.run()
         assert tracker.measurements().scalars["steps"] == 150
         assert tracker.to_report().status == HEALTHY
@@ -829,6 +829,7 @@ def test_a_watched_model_can_be_traced_and_exported(mode):
     getattr(loop.model, mode)()
     torch.jit.trace(loop.model, (X[:4],))
     torch.export.export(loop.model, (X[:4],))
+    torch.jit.script(loop.model)
     assert loop.tracker.to_agent_xml() == before
     loop.model.train()
     loop.step(BATCHES[5], 5)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from flowgrad.errors import FlowGradError
 from flowgrad.measures.flow import SATURATED
 
 _ZEROING = (nn.ReLU, nn.ReLU6)
@@ -20,6 +21,8 @@ _BOUNDS: dict[type[nn.Module], tuple[float, float]] = {
 }
 
 
+_PREPARE = "__prepare_scriptable__"
+"""Name under which `torch.jit.script` looks for what prepares a model."""
 _FEWEST, _BATCH, _OUTPUTS = 8, 64, 64
 """Examples and outputs of each that the spread of a model's output is taken over: at least, and at most."""
 
@@ -103,6 +106,7 @@ class ActivationWatch:
             hook = _ActivationHook(self)
             self._handles = [module.register_forward_hook(hook) for module in self._modules]
             if self._root is not None:
+                vars(self._root)[_PREPARE] = _Unhooked(self)
                 ends = _EndHook(self)
                 self._handles += [
                     self._root.register_forward_pre_hook(ends.enter),
@@ -117,6 +121,8 @@ class ActivationWatch:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self._root is not None:
+            vars(self._root).pop(_PREPARE, None)
 
     def turn(self) -> None:
         """Begin new blocks; those so far become the ones before."""
@@ -257,6 +263,22 @@ class _EndHook:
 
     def __reduce__(self) -> tuple[type[_EndHook], tuple[()]]:
         return _EndHook, ()
+
+
+class _Unhooked:
+    """What `torch.jit.script` calls first: hooks cannot be scripted, and come off until the next look."""
+
+    def __init__(self, watch: ActivationWatch | None = None) -> None:
+        self._watch = watch
+
+    def __call__(self) -> nn.Module:
+        if self._watch is None or self._watch._root is None:
+            raise FlowGradError("the model is a copy of one that was watched; copy it after detach() to script it")
+        self._watch.disarm()
+        return self._watch._root
+
+    def __reduce__(self) -> tuple[type[_Unhooked], tuple[()]]:
+        return _Unhooked, ()
 
 
 def _looking() -> bool:

@@ -15,6 +15,8 @@ class Sight:
     """Calls of `step()` with a step of the optimizer before them."""
     skipped: int
     """Calls without."""
+    early: bool
+    """Whether one came before any step."""
     optimizer_steps: int
     """Steps of the optimizers given, by their hooks."""
     looks: int
@@ -67,13 +69,13 @@ def _blind(sight: Sight) -> str:
         )
     if not sight.held and not sight.gradients:
         return (
-            "the optimizer given holds none of the tensors watched; watch the very model whose parameters it was given, "
-            "and make the optimizer after the model is moved, converted or copied"
+            "the optimizer given holds none of the tensors watched; watch the very model whose parameters it was "
+            "given, and make the optimizer after the model is moved, converted or copied"
         )
     if not sight.steps:
         return (
-            f"step() was called {sight.skipped} times and the optimizer given stepped at none of them; give the one that "
-            "really steps, call step() after it, and mind that a compiled step calls no hooks: then give no optimizer"
+            f"step() was called {sight.skipped} times and the optimizer given stepped at none of them; give the one "
+            "that really steps, call step() after it, and mind that a compiled step calls no hooks: then give no optimizer"
         )
     if not sight.looks:
         return f"none of {sight.steps} steps was looked at; give a schedule that names some"
@@ -101,18 +103,27 @@ def _unseen(sight: Sight) -> dict[str, str]:
         found["inputs"] = "never shown; call observe_inputs(x_train)"
     if sight.looks and not sight.activations:
         found["activations"] = (
-            "the model is compiled, and hooks do not see into it; watch it before it is compiled, or in a short eager run"
+            "the model is compiled, and hooks do not see into it; a short run that is not compiled shows them"
             if sight.compiled
             else "no forward pass of its modules with gradients was seen; call the modules, not their functions"
         )
     if sight.steps > 1 and not sight.checks:
-        found["clearing"] = "no two steps in a row were seen; a schedule with in_a_row=2 tells whether gradients are cleared"
+        found["clearing"] = (
+            "no two steps in a row were seen; a schedule with in_a_row=2 tells whether gradients are cleared"
+        )
     if sight.skipped > max(sight.steps, 1):
-        found["skipped_steps"] = f"{sight.skipped} calls of step() came without a step of the optimizer; call it after each"
+        found["skipped_steps"] = (
+            f"{sight.skipped} calls of step() came without a step of the optimizer; call it after each"
+        )
     if sight.optimizer_steps > 2 * (sight.steps + sight.skipped) > 0:
         found["steps"] = (
             f"the optimizer stepped {sight.optimizer_steps} times and step() was called "
             f"{sight.steps + sight.skipped} times; call it after every optimizer.step()"
+        )
+    if sight.early and sight.skipped == 1:
+        found["order"] = (
+            "the first call of step() came before any step of the optimizer; call it after optimizer.step(), else losses "
+            "are told a step late and the last step is not seen"
         )
     if sight.elsewhere:
         found["other_optimizers"] = (

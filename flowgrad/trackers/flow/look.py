@@ -167,9 +167,7 @@ class DeviceLook:
         """
         found = {i: g for i in self._fresh if (g := self._all[i].grad) is not None}
         whole = {i: _plain(g) for i, g in found.items() if g.layout == torch.strided}
-        pieces: list[tuple[list[int], list[torch.Tensor]]] = []
-        for group in self._groups(list(whole)):
-            pieces.append((group, _norms([whole[i] for i in group])))
+        pieces = [(group, _norms([whole[i] for i in group])) for group in self._groups(list(whole))]
         for i in found.keys() - whole.keys():
             values = found[i].coalesce().values() if found[i].layout == torch.sparse_coo else found[i].values()
             pieces.append(([i], _norms([values])))

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
-
+_ADAPTIVE = ("ada", "rmsprop", "rprop", "lion", "sign", "prodigy", "muon")
+"""What is in the names of optimizers that are adaptive and have no `betas`."""
 _DEPTH = 4
 """Wrappers around wrappers that are opened."""
 
@@ -147,7 +148,7 @@ def _is_adaptive(optimizer: Optimizer) -> bool:
     """Whether each weight's step is divided by the size of its gradients: Adam and its like, RMSprop, Adagrad, Lion."""
     keys = {key for group in optimizer.param_groups for key in group}
     named = type(optimizer).__name__.lower()
-    return "betas" in keys or any(part in named for part in ("ada", "rmsprop", "rprop", "lion", "sign", "prodigy", "muon"))
+    return "betas" in keys or any(part in named for part in _ADAPTIVE)
 
 
 def _momentum(group: dict[str, Any]) -> float:

@@ -130,6 +130,8 @@ class FlowTracker(Tracker):
         self._history = History(len(_FIGURES), count)
         self._losses = PendingLosses()
         self._steps = self._looks = self._skipped = self._nonfinite_looks = 0
+        self._early = False
+        """Whether `step()` was called before any step of the optimizer."""
         self._flags = {flag: np.zeros(count, dtype=int) for flag in _FLAGS}
         self._train: list[float] = []
         self._validation: list[float] = []
@@ -191,6 +193,7 @@ class FlowTracker(Tracker):
             self._losses.add(loss, self.name, skipped=skipped)
         if skipped:
             self._skipped += 1
+            self._early |= not self._steps
             return
         self._stepped = False
         self._steps += 1
@@ -313,6 +316,7 @@ class FlowTracker(Tracker):
         return Sight(
             steps=self._steps,
             skipped=self._skipped,
+            early=self._early,
             optimizer_steps=self._course.optimizer_steps,
             looks=self._looks,
             gradients=self._course.gradient_looks,
@@ -337,11 +341,12 @@ class FlowTracker(Tracker):
         if not at:
             return {"nonfinite_step": math.nan, **unknown}
         steps = self._history.steps
-        broken = int((steps < min(at)).sum()) if not self._course.broken_step else int((steps < self._course.broken_step).sum())
+        broken = int((steps < (self._course.broken_step or min(at))).sum())
         with np.errstate(all="ignore"):
             updates = history["velocity"] / history["weight_norm"]
         # What begins at zero grows by any share at first, on purpose.
-        weights = [i for i, p in enumerate(self._parameters) if p.dim() >= 2 and (history["weight_norm"][:1, i] > 0).all()]
+        began = (history["weight_norm"][:1] > 0).all(axis=0)
+        weights = [i for i, p in enumerate(self._parameters) if p.dim() >= 2 and began[i]]
         largest = np.fmax.reduce(updates[:, weights], axis=1, initial=math.nan)
         middle = flow.median_of(losses.windows[1])
         total = flow.whole_norm(history["gradient_norm"])
@@ -505,6 +510,7 @@ class FlowTracker(Tracker):
                 "lr_first": self._lr_first,
                 "lr_most": self._lr_most,
                 "shown": self._shown,
+                "early": self._early,
                 "course": self._course.state_dict(),
                 "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
             },
@@ -534,7 +540,7 @@ class FlowTracker(Tracker):
         self._train, self._validation = list(state["train"]), list(state["validation"])
         self._inputs = dict(state["inputs"])
         self._lr_first, self._lr_most = state["lr_first"], state["lr_most"]
-        self._shown = state.get("shown", 0)
+        self._shown, self._early = state.get("shown", 0), state.get("early", False)
         if "course" in state:
             self._course.load_state_dict(state["course"])
             fresh = state["fresh"]
