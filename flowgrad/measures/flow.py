@@ -119,6 +119,11 @@ MEASURES = (
         "count",
         "Tensors that ask for a gradient, that no optimizer given leaves out, and that took none at any look.",
     ),
+    Measure(
+        "gradientless_used",
+        "count",
+        "Of these, tensors of modules that were seen to be used, and that are not counted in `cut_off_tensors`.",
+    ),
     Measure("gradientless_share", "share", "The same, as a share of the tensors that ask and are not left out."),
     Measure(
         "cut_off_tensors",

@@ -75,7 +75,7 @@ def _blind(sight: Sight) -> str:
     if not sight.steps:
         return (
             f"step() was called {sight.skipped} times and the optimizer given stepped at none of them; give the one "
-            "that really steps, call step() after it, and mind that a compiled step calls no hooks: then give no optimizer"
+            "that really steps, call step() after it; a compiled step calls no hooks: then give no optimizer"
         )
     if not sight.looks:
         return f"none of {sight.steps} steps was looked at; give a schedule that names some"
@@ -122,8 +122,8 @@ def _unseen(sight: Sight) -> dict[str, str]:
         )
     if sight.early and sight.skipped == 1:
         found["order"] = (
-            "the first call of step() came before any step of the optimizer; call it after optimizer.step(), else losses "
-            "are told a step late and the last step is not seen"
+            "the first call of step() came before any step of the optimizer; call it after optimizer.step(), else "
+            "losses are told a step late and the last step is not seen"
         )
     if sight.elsewhere:
         found["other_optimizers"] = (

@@ -132,6 +132,7 @@ def network_scalars(
         "left_out_entries": float(entries[left_out].sum() / entries.sum()) if known else math.nan,
         "left_unused": float(unused.sum()) if known and len(steps) else math.nan,
         "gradientless": float(without.sum()) if seen else math.nan,
+        "gradientless_used": float((without & (rows["used"] > 0) & (rows["cut_off"] != 1)).sum()) if seen else math.nan,
         "gradientless_share": flow.ratio(float(without.sum()), float(trained.sum())) if seen else math.nan,
         "cut_off_tensors": float((without & (rows["cut_off"] == 1)).sum()) if seen else math.nan,
         "cut_proven": rows.attrs["cut_proven"] if seen else math.nan,
