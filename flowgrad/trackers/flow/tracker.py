@@ -345,7 +345,7 @@ class FlowTracker(Tracker):
         with np.errstate(all="ignore"):
             updates = history["velocity"] / history["weight_norm"]
         # What begins at zero grows by any share at first, on purpose.
-        began = (history["weight_norm"][:1] > 0).all(axis=0)
+        began = np.all(history["weight_norm"][:1] > 0, axis=0).tolist()
         weights = [i for i, p in enumerate(self._parameters) if p.dim() >= 2 and began[i]]
         largest = np.fmax.reduce(updates[:, weights], axis=1, initial=math.nan)
         middle = flow.median_of(losses.windows[1])
