@@ -67,6 +67,7 @@ TORCH = {
         f"trackers/flow/{name}.py"
         for name in ("activations", "history", "look", "losses", "network", "parameters", "readings", "tracker")
     ),
+    *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness", "optimizers")),
     *(f"trackers/distillation/{name}.py" for name in ("comparison", "layers", "motion", "probe", "tracker")),
     *(f"analyzers/{name}.py" for name in ("calibration", "compensation", "layer_inputs", "pruning_units")),
     *(f"analyzers/{name}.py" for name in ("reading", "saliency", "second_moment")),
