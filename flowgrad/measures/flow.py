@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flowgrad.measurements import Measure
-from flowgrad.measures import training
+from flowgrad.measures import flow_course, training
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -101,12 +101,59 @@ MEASURES = (
         "dead_units", "share", "Dead units among all whose activation or gradient was seen, in all layers together."
     ),
     Measure("dead_units_max", "share", "Dead units of the layer that has the largest share of them."),
+    Measure("dead_units_seen", "share", "The same of layers whose activations were seen, not their gradients alone."),
     Measure("mean_saturation", "share", "Saturated outputs of tanh and sigmoid modules, mean of the layers."),
     Measure("nonfinite_tensors", "count", "Tensors that hold a NaN or an infinity now."),
     Measure("nonfinite_looks", "share", "Share of looks at which some gradient was not finite."),
+    Measure(
+        "dead_layers",
+        "count",
+        "Layers whose activations were seen, and half of whose units or more are dead; 0 if none.",
+    ),
     Measure("left_out", "count", "Tensors that require a gradient and are not in the optimizer."),
     Measure("left_out_entries", "share", "The same, as a share of all entries."),
+    Measure("left_unused", "count", "Of these, tensors that had a gradient at a look and that nothing moved."),
     Measure("frozen_entries", "share", "Share of all entries that require no gradient."),
+    Measure(
+        "gradientless",
+        "count",
+        "Tensors that ask for a gradient, that no optimizer given leaves out, and that took none at any look.",
+    ),
+    Measure(
+        "gradientless_used",
+        "count",
+        "Of these, tensors of modules that were seen to be used, and that are not counted in `cut_off_tensors`.",
+    ),
+    Measure("gradientless_share", "share", "The same, as a share of the tensors that ask and are not left out."),
+    Measure(
+        "cut_off_tensors",
+        "count",
+        "Of these, tensors used before the first that a gradient reaches, where that one is given something else than "
+        "they are, which asks for no gradient, and all behind it are reached.",
+    ),
+    Measure("cut_proven", "flag", "1 where what that one is given was seen to be put out by one of them."),
+    Measure("stopped_tensors", "count", "Tensors that took gradients before the recent looks and at none of them."),
+    Measure("stopped_share", "share", "The same, as a share of the tensors that ask and are not left out."),
+    Measure(
+        "trained_before",
+        "share",
+        "Tensors that did not look as initialisers leave them at the first look, among those of which it can be told.",
+    ),
+    Measure("optimizer_steps", "count", "Steps of the optimizers given, whether or not `step()` was called."),
+    Measure("optimizer_adaptive", "flag", "1 where the optimizer divides each step by the size of past gradients."),
+    Measure("quasi_newton", "count", "Optimizers given that are LBFGS, whose steps are long on purpose."),
+    Measure("momentum", "ratio", "Momentum of the optimizer, or its first beta."),
+    Measure("weight_decay", "rate", "Largest weight decay of a parameter group."),
+    Measure("clearing_checks", "count", "Steps of which it is known whether gradients were cleared before them."),
+    Measure("uncleared_steps", "count", "Steps seen whose gradient still held the one of the step before."),
+    Measure("uncleared_share", "share", "The same, as a share of `clearing_checks`."),
+    Measure(
+        "output_spread",
+        "ratio",
+        "Deviation of the model's outputs over a batch, over the size of their mean: largest of the recent looks.",
+    ),
+    Measure("input_normalised", "flag", "1 where the layer used first normalises, or is a table of embeddings."),
+    *flow_course.LOSSES,
     Measure(
         "input_shift",
         "ratio",
@@ -121,7 +168,10 @@ MEASURES = (
     Measure("lr", "rate", "Learning rate now: median of the tensors."),
     Measure("lr_first", "rate", "The same when tracking began."),
     Measure("lr_ratio", "ratio", "`lr` over the largest seen: 1 where no scheduler lowered it."),
+    Measure("lr_share_least", "ratio", "Least learning rate of a weight layer's group over that of the fastest group."),
+    *flow_course.RATES,
     *(measure for measure in training.MEASURES if measure.name in _COURSE),
+    *flow_course.VALIDATION,
     Measure("train_last", "loss", "Mean training loss of the last epoch, as told to `end_epoch`."),
     Measure(
         "train_fall", "ratio", "Fall of the training loss from the last epoch but one to the last, over the former."
@@ -183,12 +233,39 @@ MEASURES = (
     Measure("requires_grad", "flag", "1 where it asks for a gradient.", True),
     Measure("in_optimizer", "flag", "1 where the optimizer holds it; NaN without an optimizer.", True),
     Measure("had_gradient", "flag", "1 where its gradient was ever other than zero at a look.", True),
-    Measure("moved", "flag", "1 where a step that was looked at ever changed it.", True),
+    Measure("gradient_tensor", "flag", "1 where it had a gradient at a look, be it zero.", True),
+    Measure("last_gradient", "count", "Step of the last look at which its gradient was other than zero.", True),
+    Measure("stopped", "flag", "1 where that was before the recent looks, of which there are enough.", True),
+    Measure("cut_off", "flag", "1 where it comes before a place where the gradient seems to be stopped.", True),
+    Measure(
+        "used",
+        "flag",
+        "1 where its module was used in a pass with gradients, .5 where without them within one, 0 where neither.",
+        True,
+    ),
+    Measure(
+        "fresh",
+        "flag",
+        "1 where it looked as initialisers leave it at the first look, 0 where it did not; NaN of biases.",
+        True,
+    ),
+    Measure("dead_seen", "flag", "1 where `dead_share` rests on activations, 0 where on gradients.", True),
+    Measure("nonfinite_first", "flag", "1 where its gradient was among the first that were not finite.", True),
+    Measure("moved", "flag", "1 where it changed in a step that was looked at, or between two looks.", True),
     Measure("lr_multiplier", "ratio", "Learning rate of its parameter group over `lr`.", True),
     Measure("lr_share", "ratio", "Learning rate of its parameter group over that of the fastest group.", True),
 )
 
-INPUTS = tuple(measure.name for measure in MEASURES if measure.name.startswith("input_"))
+INPUTS = tuple(
+    measure.name for measure in MEASURES if measure.name.startswith("input_") and measure.name != "input_normalised"
+)
+TOLD = (
+    *("steps", "looks", "skipped_steps", "tensors", "weight_layers", "optimizer_steps", "epochs", "losses"),
+    *(measure.name for measure in MEASURES if measure.name.startswith(("loss_", "val_", "train_", "input_"))),
+)
+"""What does not rest on looks."""
+SEEN = tuple(measure.name for measure in MEASURES if not measure.per_row and measure.name not in TOLD)
+"""What does: not known where the tracker was blind."""
 ROW_MEASURES = [measure.name for measure in MEASURES if measure.per_row]
 
 

@@ -3,8 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 Schedule = Callable[[int], bool]
+
+
+@dataclass(frozen=True)
+class Every:
+    """Of each `steps` steps the first `in_a_row`, and all of the `first` steps of the run. Can be pickled."""
+
+    steps: int
+    in_a_row: int
+    first: int
+
+    def __call__(self, step: int) -> bool:
+        """Whether the step is looked at."""
+        return step <= self.first or (step - 1) % self.steps < self.in_a_row
+
+
+@dataclass(frozen=True)
+class Logarithmic:
+    """So many groups of looks in each doubling of the steps. Can be pickled."""
+
+    a_doubling: int
+    in_a_row: int
+
+    def __call__(self, step: int) -> bool:
+        """Whether the step is looked at."""
+        stride = max(1, (1 << (step.bit_length() - 1)) // self.a_doubling)
+        return step % stride < self.in_a_row
 
 
 def every(steps: int = 1, in_a_row: int = 1, first: int = 0) -> Schedule:
@@ -25,7 +52,7 @@ def every(steps: int = 1, in_a_row: int = 1, first: int = 0) -> Schedule:
         raise ValueError(f"steps={steps}, in_a_row={in_a_row}: must be 1 <= in_a_row <= steps")
     if first < 0:
         raise ValueError(f"first={first}: must be 0 or more")
-    return lambda step: step <= first or (step - 1) % steps < in_a_row
+    return Every(steps, in_a_row, first)
 
 
 def logarithmic(a_doubling: int = 16, in_a_row: int = 1) -> Schedule:
@@ -44,12 +71,7 @@ def logarithmic(a_doubling: int = 16, in_a_row: int = 1) -> Schedule:
     """
     if a_doubling < 1 or in_a_row < 1:
         raise ValueError(f"a_doubling={a_doubling}, in_a_row={in_a_row}: must be 1 or more")
-
-    def due(step: int) -> bool:
-        stride = max(1, (1 << (step.bit_length() - 1)) // a_doubling)
-        return step % stride < in_a_row
-
-    return due
+    return Logarithmic(a_doubling, in_a_row)
 
 
 def default() -> Schedule:

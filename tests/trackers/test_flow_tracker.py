@@ -275,9 +275,9 @@ def test_a_unit_that_is_active_once_in_the_recent_looks_is_not_dead():
     tracker = trained(model, tracker_steps)
     with torch.no_grad():
         model[0].bias[:] = -100
-    trained(model, 1, tracker=tracker, optimizer=tracker._optimizer)
+    trained(model, 1, tracker=tracker, optimizer=tracker.optimizer)
     assert tracker.measurements().tables["rows"]["dead_share"]["0.weight"] < 1
-    trained(model, 2 * 16, tracker=tracker, optimizer=tracker._optimizer)
+    trained(model, 2 * 16, tracker=tracker, optimizer=tracker.optimizer)
     assert tracker.measurements().tables["rows"]["dead_share"]["0.weight"] == 1
 
 
@@ -676,8 +676,8 @@ def test_copies_and_pickles_of_a_watched_model():
         before = tracker.measurements()
         other(torch.randn(4, WIDTH)).sum().backward()
         assert tracker.measurements().tables["rows"].equals(before.tables["rows"])
-    copy.deepcopy(tracker._optimizer)
-    pickle.dumps(tracker._optimizer)
+    copy.deepcopy(tracker.optimizer)
+    pickle.dumps(tracker.optimizer)
 
 
 def test_nonfinite_values_are_told():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from flowgrad.errors import FlowGradError
 from flowgrad.measures.flow import SATURATED
 
 _ZEROING = (nn.ReLU, nn.ReLU6)
@@ -18,6 +19,12 @@ _BOUNDS: dict[type[nn.Module], tuple[float, float]] = {
     nn.Sigmoid: (0.0, 1.0),
     nn.Hardsigmoid: (0.0, 1.0),
 }
+
+
+_PREPARE = "__prepare_scriptable__"
+"""Name under which `torch.jit.script` looks for what prepares a model."""
+_FEWEST, _BATCH, _OUTPUTS = 8, 64, 64
+"""Examples and outputs of each that the spread of a model's output is taken over: at least, and at most."""
 
 
 @dataclass
@@ -36,19 +43,36 @@ class Block:
         return None if self.highest is None else ~(self.highest <= 0)
 
 
+class FirstUse(NamedTuple):
+    """How a module was used for the first time."""
+
+    at: int
+    """Where the first tensor that it was given lies; 0 where it was given none."""
+    asks: bool
+    """Whether that one asked for a gradient."""
+    linked: bool
+    """Whether a module of the same pass had put it out."""
+    graph: bool
+    """Whether the pass recorded gradients there."""
+
+
 class ActivationWatch:
     """Hooks on the layers of a model that are there only while a step is looked at; between looks they cost nothing.
 
     An activation belongs to the weight used last before it. Passes without gradients are not counted.
     """
 
-    def __init__(self, owners: Mapping[nn.Module, str], modules: Iterable[nn.Module]) -> None:
+    def __init__(
+        self, owners: Mapping[nn.Module, str], modules: Iterable[nn.Module], root: nn.Module | None = None
+    ) -> None:
         """Put no hook on yet.
 
         Args:
             owners: modules that hold parameters, with the name of the weight that has units; empty where none has.
             modules: that may be looked at.
+            root: the whole model, whose output is looked at; None where it must not be.
         """
+        self._root = root
         self._owners = owners
         self._places = {owner: place for place, owner in enumerate(owners)}
         self._modules = [
@@ -59,6 +83,18 @@ class ActivationWatch:
         """Module of the weight used last."""
         self.order: dict[int, None] = {}
         """Places of the owners in `owners`, in order of first use."""
+        self.first_uses: dict[int, FirstUse] = {}
+        """Of these, and of owners that were used without gradients within a pass of the whole model that has them, how
+        they were used for the first time, in order.
+        """
+        self._made: set[int] = set()
+        """Where the outputs of this pass lie."""
+        self.spread: torch.Tensor | None = None
+        """Largest spread of the model's outputs over a batch since `turn`, over the size of their mean; 0-dim."""
+        self.spread_before: torch.Tensor | None = None
+        """Of the looks before that."""
+        self._inside = False
+        """Whether a pass of the whole model with gradients is under way."""
         self.blocks: dict[str, Block] = {}
         """By name of the weight, of the looks since `turn`."""
         self.before: dict[str, Block] = {}
@@ -69,20 +105,69 @@ class ActivationWatch:
         if not self._handles:
             hook = _ActivationHook(self)
             self._handles = [module.register_forward_hook(hook) for module in self._modules]
+            if self._root is not None:
+                vars(self._root)[_PREPARE] = _Unhooked(self)
+                ends = _EndHook(self)
+                self._handles += [
+                    self._root.register_forward_pre_hook(ends.enter),
+                    self._root.register_forward_hook(ends),
+                ]
         self._last = None
+        self._inside = False
+        self._made.clear()
 
     def disarm(self) -> None:
         """Take the hooks off."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self._root is not None:
+            vars(self._root).pop(_PREPARE, None)
 
     def turn(self) -> None:
         """Begin new blocks; those so far become the ones before."""
         self.before, self.blocks = self.blocks, {}
+        self.spread_before, self.spread = self.spread, None
 
-    def note(self, module: nn.Module, output: Any) -> None:
-        """What a module put out."""
+    @property
+    def output_spread(self) -> torch.Tensor | None:
+        """Largest spread in the recent looks, 0-dim; None where no output was seen."""
+        seen = [spread for spread in (self.spread, self.spread_before) if spread is not None]
+        return torch.stack([spread.to(seen[0].device) for spread in seen]).amax() if seen else None
+
+    def enter(self) -> None:
+        """A pass of the whole model begins."""
+        self._inside = torch.is_grad_enabled()
+        self._made.clear()
+
+    def leave(self, output: Any) -> None:
+        """It has put this out."""
+        if not self._inside:
+            return
+        self._inside = False
+        spread = _spread(output)
+        if spread is not None:
+            known = self.spread
+            self.spread = spread if known is None or known.device != spread.device else torch.maximum(known, spread)
+
+    def note_aside(self, module: nn.Module, output: Any, args: tuple[Any, ...]) -> None:
+        """A module was used without gradients."""
+        if self._inside:
+            self._note_use(module, output, args, graph=False)
+
+    def _note_use(self, module: nn.Module, output: Any, args: tuple[Any, ...], *, graph: bool) -> None:
+        place = self._places.get(module)
+        known = None if place is None else self.first_uses.get(place)
+        if place is not None and (known is None or (graph and not known.graph)):
+            first = next((arg for arg in args if isinstance(arg, torch.Tensor)), None)
+            at, asks = (0, True) if first is None else (first.data_ptr(), first.requires_grad)
+            self.first_uses[place] = FirstUse(at, asks, at in self._made, graph)
+        if isinstance(output, torch.Tensor):
+            self._made.add(output.data_ptr())
+
+    def note(self, module: nn.Module, output: Any, args: tuple[Any, ...] = ()) -> None:
+        """What a module put out, from what."""
+        self._note_use(module, output, args, graph=True)
         if module in self._owners:
             self.order.setdefault(self._places[module])
             if self._owners[module]:
@@ -125,6 +210,8 @@ class ActivationWatch:
         """For a checkpoint."""
         return {
             "order": list(self.order),
+            "first_uses": {place: list(use) for place, use in self.first_uses.items()},
+            "spread": [self.spread, self.spread_before],
             "blocks": {name: vars(block).copy() for name, block in self.blocks.items()},
             "before": {name: vars(block).copy() for name, block in self.before.items()},
         }
@@ -132,6 +219,10 @@ class ActivationWatch:
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Go on from a checkpoint."""
         self.order = dict.fromkeys(state["order"])
+        self.first_uses = {place: FirstUse(*use) for place, use in state.get("first_uses", {}).items()}
+        self.spread, self.spread_before = (
+            None if spread is None else spread.to(device).clone() for spread in state.get("spread", (None, None))
+        )
         self.blocks, self.before = (
             {name: _loaded(block, device) for name, block in state[key].items()} for key in ("blocks", "before")
         )
@@ -144,13 +235,74 @@ class _ActivationHook:
         self._watch = watch
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if torch.compiler.is_compiling() or self._watch is None or not torch.is_grad_enabled():
+        if self._watch is None or not _looking():
             return
-        if torch._C._functorch.peek_interpreter_stack() is None:  # `torch.func` lets nobody look inside
-            self._watch.note(module, output)
+        if torch.is_grad_enabled():
+            self._watch.note(module, output, args)
+        else:
+            self._watch.note_aside(module, output, args)
 
     def __reduce__(self) -> tuple[type[_ActivationHook], tuple[()]]:
         return _ActivationHook, ()
+
+
+class _EndHook:
+    """The hooks on the whole model, inert in copies as `_ActivationHook` is."""
+
+    def __init__(self, watch: ActivationWatch | None = None) -> None:
+        self._watch = watch
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Before the pass."""
+        if self._watch is not None and _looking():
+            self._watch.enter()
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if self._watch is not None and _looking():
+            self._watch.leave(output)
+
+    def __reduce__(self) -> tuple[type[_EndHook], tuple[()]]:
+        return _EndHook, ()
+
+
+class _Unhooked:
+    """What `torch.jit.script` calls first: hooks cannot be scripted, and come off until the next look."""
+
+    def __init__(self, watch: ActivationWatch | None = None) -> None:
+        self._watch = watch
+
+    def __call__(self) -> nn.Module:
+        if self._watch is None or self._watch._root is None:
+            raise FlowGradError("the model is a copy of one that was watched; copy it after detach() to script it")
+        self._watch.disarm()
+        return self._watch._root
+
+    def __reduce__(self) -> tuple[type[_Unhooked], tuple[()]]:
+        return _Unhooked, ()
+
+
+def _looking() -> bool:
+    """Whether a pass is one that trains: not traced, compiled or exported, nor within `torch.func`."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is None  # `torch.func` lets nobody look inside
+
+
+def _spread(output: Any) -> torch.Tensor | None:
+    """Root mean square of the standard deviations over the batch, over that of the means; of a part of the batch. None
+    of what is no batch of numbers.
+    """
+    if isinstance(output, tuple | list):
+        output = next((part for part in output if isinstance(part, torch.Tensor)), None)
+    if not isinstance(output, torch.Tensor) or not output.is_floating_point() or not output.numel():
+        return None
+    if output.layout != torch.strided or not output.dim() or len(output) < _FEWEST:
+        return None
+    with torch.no_grad():
+        rows = output.detach()[:_BATCH]
+        rows = rows.reshape(len(rows), -1)[:, :_OUTPUTS]
+        deviation, mean = torch.std_mean(rows if rows.dtype == torch.float32 else rows.float(), 0, correction=0)
+        return deviation.norm() / mean.norm()
 
 
 def _zeroing(module: nn.Module) -> bool:

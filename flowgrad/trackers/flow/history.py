@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 
 LOOKS = 256
 WINDOWS = 512
+RECENT = 16
+"""Losses before the first that is not finite."""
 
 
 class History:
@@ -61,6 +64,14 @@ class Losses:
         """Start without a loss."""
         self.first = math.nan
         self.nonfinite = 0
+        self.told = 0
+        """Losses noted."""
+        self.lowest = math.nan
+        """Lowest finite one."""
+        self.broken_at = 0
+        """Number of the first that was not finite, from 1; 0 where all were."""
+        self.recent: deque[float] = deque(maxlen=RECENT)
+        """The last finite ones before that."""
         self._width = 1
         self._count: list[int] = []
         self._mean: list[float] = []
@@ -68,11 +79,17 @@ class Losses:
 
     def add(self, loss: float) -> None:
         """Note the loss of the next step."""
+        self.told += 1
         if math.isnan(self.first):
             self.first = loss
         if not math.isfinite(loss):
             self.nonfinite += 1
+            self.broken_at = self.broken_at or self.told
             return
+        if not loss >= self.lowest:
+            self.lowest = loss
+        if not self.broken_at:
+            self.recent.append(loss)
         if not self._count or self._count[-1] == self._width:
             if len(self._count) == WINDOWS:
                 self._halve()
@@ -106,9 +123,16 @@ class Losses:
             "count": list(self._count),
             "mean": list(self._mean),
             "square": list(self._square),
+            "told": self.told,
+            "lowest": self.lowest,
+            "broken_at": self.broken_at,
+            "recent": list(self.recent),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.first, self.nonfinite, self._width = state["first"], state["nonfinite"], state["width"]
         self._count, self._mean, self._square = list(state["count"]), list(state["mean"]), list(state["square"])
+        self.told = state.get("told", sum(self._count) + self.nonfinite)
+        self.lowest, self.broken_at = state.get("lowest", math.nan), state.get("broken_at", 0)
+        self.recent = deque(state.get("recent", ()), maxlen=RECENT)

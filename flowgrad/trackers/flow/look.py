@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
@@ -81,8 +81,12 @@ class DeviceLook:
         self._copies: dict[int, torch.Tensor] = {}
         self._rows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         """Of a tensor with a sparse gradient: the ids of the rows, and the rows before the step."""
+        self._open = False
+        """Whether a look has begun that `take` has not ended."""
         self._live: list[int] = []
         self._dense: list[int] = []
+        self._fresh: list[int] = []
+        """Those of `_live` whose gradients are still to be read."""
         self._found: list[int] = []
         """Tensors that had a gradient."""
         self._sampled: list[int] = []
@@ -106,27 +110,44 @@ class DeviceLook:
         self.total, self.total_before = self.total_before.zero_(), self.total
         self.zero_rows, self.zero_rows_before = {}, self.zero_rows
 
-    def before(self) -> None:
+    def before(self, chosen: Collection[int] | None = None) -> None:
         """Copy the weights that the step may change (a part of large ones; of a sparse gradient, the rows), and take
         their norms.
+
+        Args:
+            chosen: those that the optimizer about to step holds, where there are several; what it changed since an
+                earlier step of the same look is left as it was then. None: all, and the look begins anew.
         """
-        self._pieces, self._rows = [], {}
-        self._live = [i for i, p in enumerate(self._all) if p.requires_grad]
-        self._dense = []
-        for i in self._live:
+        if chosen is None or not self._open:
+            self._begin()
+        known = set(self._live)
+        self._fresh = [
+            i
+            for i in (range(len(self._all)) if chosen is None else chosen)
+            if i not in known and self._all[i].requires_grad
+        ]
+        self._live += self._fresh
+        dense = []
+        for i in self._fresh:
             gradient = self._all[i].grad
             if gradient is not None and gradient.layout != torch.strided:
                 self._keep_rows(i, gradient)
             else:
-                self._dense.append(i)
+                dense.append(i)
                 if i not in self._copies:
                     self._copies[i] = torch.empty_like(self._part(i), requires_grad=False)
-        for group in self._groups(self._dense):
+        self._dense += dense
+        for group in self._groups(dense):
             copies = [self._copies[i] for i in group]
             torch._foreach_copy_(copies, [self._part(i) for i in group])
             self._pieces.append(("weight_norm", group, _norms(copies)))
-        for i in self._rows:
+        for i in [i for i in self._fresh if i in self._rows]:
             self._pieces.append(("weight_norm", [i], _norms([self._all[i].detach()])))
+
+    def _begin(self) -> None:
+        self._open, self._pieces, self._rows = True, [], {}
+        self._live, self._dense, self._found, self._sampled = [], [], [], []
+        self._sample.zero_()
 
     def _part(self, i: int) -> torch.Tensor:
         """What is copied and compared of a weight, as a view."""
@@ -139,27 +160,30 @@ class DeviceLook:
             self._rows[i] = (ids, self._all[i].detach()[ids])
 
     def gradients(self, scale: torch.Tensor | None) -> None:
-        """Norms and samples of the gradients as they are now.
+        """Norms and samples of the gradients as they are now, of what `before` took last.
 
         Args:
             scale: what they are still multiplied by, as under AMP with a fused optimizer.
         """
-        found = {i: g for i in self._live if (g := self._all[i].grad) is not None}
+        found = {i: g for i in self._fresh if (g := self._all[i].grad) is not None}
         whole = {i: _plain(g) for i, g in found.items() if g.layout == torch.strided}
-        for group in self._groups(list(whole)):
-            self._pieces.append(("gradient_norm", group, _norms([whole[i] for i in group])))
+        pieces = [(group, _norms([whole[i] for i in group])) for group in self._groups(list(whole))]
         for i in found.keys() - whole.keys():
             values = found[i].coalesce().values() if found[i].layout == torch.sparse_coo else found[i].values()
-            self._pieces.append(("gradient_norm", [i], _norms([values])))
-        self._found, self._sampled = list(found), list(whole)
+            pieces.append(([i], _norms([values])))
+        self._found += found
+        self._sampled += whole
+        self._fresh = []
         self._take_sample(whole)
         self._note_zero_rows(whole)
         if scale is not None:
-            self._pieces = [
-                (name, group, [v / scale for v in values] if name == "gradient_norm" else values)
-                for name, group, values in self._pieces
-            ]
-            self._sample.div_(scale)
+            pieces = [(group, [v / scale for v in values]) for group, values in pieces]
+            for i in whole:
+                self._sample[i].div_(scale)
+        self._pieces += [("gradient_norm", group, values) for group, values in pieces]
+
+    def _sum_gradients(self) -> None:
+        """What the samples of this look say with those of the looks before."""
         self.total.add_(self._sample)
         everyone = list(range(len(self._all)))
         self._pieces.append(("product", everyone, list((self._sample * self._last).sum(1))))
@@ -167,7 +191,6 @@ class DeviceLook:
         self._last, self._sample = self._sample, self._last
 
     def _take_sample(self, whole: dict[int, torch.Tensor]) -> None:
-        self._sample.zero_()
         if not whole:
             return
         parts = [sampled(g) for g in whole.values()]
@@ -185,6 +208,9 @@ class DeviceLook:
 
     def after(self) -> None:
         """Norms of what the step changed."""
+        if not self._open:  # no step of an optimizer that holds one of these tensors
+            self._begin()
+        self._sum_gradients()
         for group in self._groups(self._dense):
             copies = [self._copies[i] for i in group]
             torch._foreach_sub_(copies, [self._part(i) for i in group])
@@ -212,7 +238,7 @@ class DeviceLook:
             seen.seen_gradient[i] = 1
         for i in self._sampled:
             seen.sampled[i] = 1
-        self._pieces = []
+        self._pieces, self._open = [], False
         return seen, [float(x) for x in numbers[at:]]
 
     def _groups(self, chosen: Sequence[int]) -> list[list[int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from flowgrad.trackers.flow.history import Losses
@@ -16,44 +18,45 @@ class PendingLosses:
     def __init__(self) -> None:
         """Start without a loss."""
         self.curve = Losses()
-        self._waiting: list[float | torch.Tensor] = []
+        self._waiting: list[tuple[float | torch.Tensor, bool]] = []
+        """Losses, and whether the step was skipped."""
         self._far = 0
 
-    def add(self, loss: float | torch.Tensor, tracker: str) -> None:
-        """Note a loss.
+    def add(self, loss: float | torch.Tensor, tracker: str, *, skipped: bool = False) -> None:
+        """Note a loss; one that is not finite is passed over where the step was skipped, as a scaler does then.
 
         Raises:
             ValueError: it has more than one number.
         """
         if not isinstance(loss, torch.Tensor):
-            self._note(float(loss))
+            self._note(float(loss), skipped)
             return
         if loss.numel() != 1:
             raise ValueError(f"{tracker}: loss has shape {tuple(loss.shape)}; give the one number that backward ran on")
         if loss.device.type == "cpu":
-            self._note(loss.item())
+            self._note(loss.item(), skipped)
             return
         # A copy: a loop that replays a CUDA graph writes each loss to the same place.
-        self._waiting.append(loss.detach().reshape(()).clone())
+        self._waiting.append((loss.detach().reshape(()).clone(), skipped))
         self._far += 1
         if self._far == _MOST:
             self.settle(torch.stack([v.float() for v in self.on_device()]).tolist())
 
-    def _note(self, loss: float) -> None:
+    def _note(self, loss: float, skipped: bool) -> None:
         if self._far:
-            self._waiting.append(loss)
-        else:
+            self._waiting.append((loss, skipped))
+        elif not skipped or math.isfinite(loss):
             self.curve.add(loss)
 
     def on_device(self) -> list[torch.Tensor]:
         """Losses that are still to be fetched, in order."""
-        return [value for value in self._waiting if isinstance(value, torch.Tensor)] if self._far else []
+        return [value for value, _ in self._waiting if isinstance(value, torch.Tensor)] if self._far else []
 
     def settle(self, fetched: list[float]) -> None:
         """Note what was fetched of `on_device`."""
         if not self._far:
             return
         found = iter(fetched)
-        for value in self._waiting:
-            self.curve.add(next(found) if isinstance(value, torch.Tensor) else value)
-        self._waiting, self._far = [], 0
+        waiting, self._waiting, self._far = self._waiting, [], 0
+        for value, skipped in waiting:
+            self._note(next(found) if isinstance(value, torch.Tensor) else value, skipped)

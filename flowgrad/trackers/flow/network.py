@@ -66,7 +66,11 @@ class NetworkLook:
             if unit_axis(one) is not None and not owners[one.owner]:
                 owners[one.owner] = one.name
         self._owners = owners
-        self.activations = ActivationWatch(owners, () if is_compiled(model) else model.modules())
+        self.compiled = is_compiled(model)
+        """Whether the forward pass, or a part of it, does not see hooks put on later."""
+        self.activations = (
+            ActivationWatch(owners, ()) if self.compiled else ActivationWatch(owners, model.modules(), model)
+        )
         self._previous_step = 0
         self._previous_square = np.full(count, math.nan)
         self.square = np.zeros(count)
@@ -130,10 +134,10 @@ class NetworkLook:
         self.activations.disarm()
 
     @apart
-    def before(self) -> None:
-        """Right before a step."""
-        for _, look in self._checked().parts:
-            look.before()
+    def before(self, chosen: Sequence[int] | None = None) -> None:
+        """Right before a step; of the tensors at these places, where several optimizers step."""
+        for here, look in self._checked().parts:
+            look.before(None if chosen is None else np.flatnonzero(np.isin(here, chosen)).tolist())
 
     @apart
     def gradients(self, scale: torch.Tensor | None) -> None:
@@ -244,6 +248,48 @@ class NetworkLook:
             for (where, i, _), value in zip(numbers, fetched, strict=True):
                 where[i] = value
         return dead, total, saturation
+
+    def dead_seen(self) -> np.ndarray:
+        """Where units that are dead were seen on activations, not on gradients, shape (tensors,)."""
+        return np.array([self._seen(one.name) for one in self._watched])
+
+    def used(self) -> np.ndarray:
+        """1 where the tensor's module was used in a pass with gradients, 0.5 where only without them within one, 0
+        where neither; NaN where nobody saw any pass. Shape (tensors,).
+        """
+        uses = self.activations.first_uses
+        if not uses:
+            return np.full(len(self._watched), math.nan)
+        return np.array([0.0 if p not in uses else 0.5 + 0.5 * uses[p].graph for p in self._places()])
+
+    def _places(self) -> list[int]:
+        places = {owner: place for place, owner in enumerate(self._owners)}
+        return [places[one.owner] for one in self._watched]
+
+    def cut_off(self, reached: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Which tensors seem to come before a place where the gradient is stopped.
+
+        These are all that the forward pass uses before the first that a gradient reaches, where that one is given
+        something else than they are, which asks for no gradient, and where all behind it are reached.
+
+        Args:
+            reached: which tensors a gradient ever reached, shape (tensors,).
+
+        Returns:
+            The tensors, shape (tensors,); and whether what the first one behind is given was put out by one of them.
+        """
+        nothing = np.zeros(len(self._watched), dtype=bool)
+        uses, places = self.activations.first_uses, np.array(self._places())
+        touched = {p: bool(reached[places == p].any()) for p in uses}
+        order = list(uses)
+        behind = next((k for k, p in enumerate(order) if touched[p]), len(order))
+        ahead, rest = order[:behind], order[behind:]
+        if not ahead or not rest or not all(touched[p] for p in rest):
+            return nothing, False
+        first = uses[rest[0]]
+        if first.asks or first.at == uses[order[0]].at:
+            return nothing, False
+        return np.isin(places, ahead) & ~reached, first.linked
 
     def depth(self) -> np.ndarray:
         """Place of each tensor in the network, from 0: in order of first use of its module where that was seen."""

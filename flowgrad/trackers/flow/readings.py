@@ -8,12 +8,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from flowgrad.measures import flow
 from flowgrad.trackers.flow.network import NetworkLook
 from flowgrad.trackers.flow.parameters import Watched, unit_axis
 
 InputFigures = dict[str, float]
+_FEWEST_LOOKS = 5
+"""Looks from which on it says something that a tensor had no gradient at any."""
+_MANY_DEAD = 0.5
+_IDS = (torch.int16, torch.int32, torch.int64)
 _ROWS = 4096
 """Inputs that are read at once."""
 
@@ -30,12 +35,15 @@ def network_rows(
     """A line a tensor, with the number of units of its layer in `attrs["units"]`."""
     now, then = flow.recent(steps), flow.early(steps)
     entries = np.array([w.parameter.numel() for w in watched], dtype=float)
+    began = history["weight_norm"][0] if len(steps) else np.full(len(watched), math.nan)
     is_weight = np.array([w.parameter.dim() >= 2 for w in watched])
     gradient = flow.mean_of(history["gradient_norm"][now])
     with np.errstate(all="ignore"):
         update, update_first = (
             flow.mean_of(history["velocity"][at] / history["weight_norm"][at]) for at in (now, then)
         )
+        # What begins at zero grows by any share at first, on purpose (adapters, last layers of residual branches).
+        update_first = np.where(began > 0, update_first, math.nan)
     rms = flow.ratios(gradient, np.sqrt(entries))
     fastest = np.nanmax(update_first[is_weight], initial=0.0) if len(steps) else math.nan
     fan_in = np.array([_fan_in(w) for w in watched])
@@ -64,6 +72,7 @@ def network_rows(
         "nonfinite_weights": weights[:, 4],
         **flags,
     }
+    columns["cut_off"] = columns["cut_off"] * (columns["requires_grad"] == 1) * (columns["in_optimizer"] != 0)
     table = pd.DataFrame(columns, index=pd.Index([w.name for w in watched]), dtype=float)
     table.attrs["units"] = units
     return table
@@ -86,8 +95,14 @@ def network_scalars(
     depth_first = flow.depth_profile(flow.mean_of(gradient[then])[layers] / root)[0]
     of_layers = rows.iloc[layers]
     entries = rows["entries"]
-    left_out = (rows["requires_grad"] == 1) & (rows["in_optimizer"] == 0)
+    asks = rows["requires_grad"] == 1
+    left_out = asks & (rows["in_optimizer"] == 0)
+    unused = left_out & (rows["had_gradient"] == 1) & (rows["moved"] == 0)
     known = rows["in_optimizer"].notna().all()
+    without = trained & (rows["had_gradient"] == 0)
+    stopped = trained & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)
+    judged = rows["fresh"].notna() & asks
+    seen = len(steps) >= _FEWEST_LOOKS
     return {
         "tensors": float(len(rows)),
         "weight_layers": float(len(layers)),
@@ -110,10 +125,29 @@ def network_scalars(
         "dead_units_max": float(rows["dead_share"].max()),
         "mean_saturation": float(rows["saturation"].mean()),
         "nonfinite_tensors": float((rows["nonfinite_weights"] > 0).sum()),
+        "dead_units_seen": float(rows["dead_share"][rows["dead_seen"] == 1].max()),
+        "dead_layers": float(((rows["dead_share"] >= _MANY_DEAD) & (rows["dead_seen"] == 1)).sum()),
+        "lr_share_least": float(of_layers["lr_share"].min()),
         "left_out": float(left_out.sum()) if known else math.nan,
         "left_out_entries": float(entries[left_out].sum() / entries.sum()) if known else math.nan,
+        "left_unused": float(unused.sum()) if known and len(steps) else math.nan,
+        "gradientless": float(without.sum()) if seen else math.nan,
+        "gradientless_used": float((without & (rows["used"] > 0) & (rows["cut_off"] != 1)).sum()) if seen else math.nan,
+        "gradientless_share": flow.ratio(float(without.sum()), float(trained.sum())) if seen else math.nan,
+        "cut_off_tensors": float((without & (rows["cut_off"] == 1)).sum()) if seen else math.nan,
+        "cut_proven": rows.attrs["cut_proven"] if seen else math.nan,
+        "stopped_tensors": float(stopped.sum()) if seen else math.nan,
+        "stopped_share": flow.ratio(float(stopped.sum()), float(trained.sum())) if seen else math.nan,
+        "trained_before": float((rows["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
         "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
     }
+
+
+def first_normalises(watched: Sequence[Watched], depth: np.ndarray) -> bool:
+    """Whether the module used first makes the size of its input matter little: a normalisation, a table of rows."""
+    owner = watched[int(np.argmin(depth))].owner
+    tables = (nn.Embedding, nn.EmbeddingBag)
+    return isinstance(owner, tables) or "Norm" in type(owner).__name__
 
 
 def _fan_in(watched: Watched) -> float:
@@ -129,6 +163,8 @@ def _geometric_mean(values: np.ndarray) -> float:
 
 def observe(inputs: torch.Tensor | np.ndarray, tracker: str) -> InputFigures:
     """Figures of a network's inputs, shape (n, features...)."""
+    if isinstance(inputs, torch.Tensor) and inputs.dtype in _IDS:
+        return {}  # rows of tables, whose numbers have no size
     shape = tuple(inputs.shape)
     if not shape or shape[0] < 1 or math.prod(shape[1:]) < 1:
         raise ValueError(f"{tracker}: inputs have shape {shape}; give rows of features, shape (n, features...)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,26 @@ from torch.optim import Optimizer
 
 from flowgrad.drawing import picture_path, save
 from flowgrad.errors import FlowGradError
-from flowgrad.measurements import Measurements
-from flowgrad.measures import flow, training
+from flowgrad.measurements import Judged, Measurements
+from flowgrad.measures import flow, flow_course, training
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import schedules, states
 from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.flow import plots
+from flowgrad.trackers.flow.course import Course
+from flowgrad.trackers.flow.coverage import Sight, coverage_of
+from flowgrad.trackers.flow.freshness import freshness
 from flowgrad.trackers.flow.history import History
 from flowgrad.trackers.flow.losses import PendingLosses
-from flowgrad.trackers.flow.network import NetworkLook
+from flowgrad.trackers.flow.network import NetworkLook, NetworkSeen
+from flowgrad.trackers.flow.optimizers import Optimizers
 from flowgrad.trackers.flow.parameters import watched_parameters
-from flowgrad.trackers.flow.readings import InputFigures, network_rows, network_scalars, observe
+from flowgrad.trackers.flow.readings import InputFigures, first_normalises, network_rows, network_scalars, observe
 
 _FIGURES = ("weight_norm", "gradient_norm", "velocity", "gradient_cosine")
+_ROUNDING = 1e-6
+"""Share of a norm that two readings of the same weights may differ by."""
+_FEWEST_RECENT = 8
 _FLAGS = ("moved", "had_gradient", "nonfinite")
 _STATE = (
     "names",
@@ -77,24 +85,26 @@ class FlowTracker(Tracker):
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
         scheduler: Any = None,
         *,
         name: str = "model",
         rules: RuleBook | None = None,
         schedule: schedules.Schedule | None = None,
+        loss_at_least: float | None = None,
     ) -> None:
         """Attach to `model`.
 
         Args:
             model: whose parameters are watched; it may be wrapped (`DistributedDataParallel`) or compiled.
-            optimizer: that trains them, any of `torch.optim` or of that interface. Without one, it is not known which
-                tensors it holds, nor the learning rate.
+            optimizer: that trains them, any of `torch.optim` or of that interface, wrapped or not; a list of all where
+                several do. Without one, it is not known which tensors it holds, nor the learning rate.
             scheduler: of the learning rate; its optimizer is taken where none is given.
             name: what is trained; `layer` of the report.
             rules: rule book to judge by; the shipped one if None.
             schedule: number of a step (from 1) -> whether it is looked at; `flowgrad.trackers.schedules` has some.
                 None: the first 20 steps, then two in a row of every 40.
+            loss_at_least: what the loss cannot fall below: 0 of squared errors and of cross-entropies. None: not told.
 
         Raises:
             TypeError: `model` is no module or has sharded parameters, `optimizer` is none, `schedule` cannot be called.
@@ -105,50 +115,64 @@ class FlowTracker(Tracker):
         if schedule is not None and not callable(schedule):
             raise TypeError(f"schedule={schedule!r} must be a function of the number of a step, such as every(10)")
         self._watched = watched_parameters(model, name)
-        self._optimizer = _optimizer(
-            optimizer if optimizer is not None else getattr(scheduler, "optimizer", None), name
-        )
+        self._parameters = [one.parameter for one in self._watched]
+        given = optimizer if optimizer is not None else getattr(scheduler, "optimizer", None)
+        self._optimizers = Optimizers(given, name)
+        self._course = Course(self._parameters, self._optimizers)
+        self._floor = math.nan if loss_at_least is None else float(loss_at_least)
+        self._fresh: np.ndarray | None = None
+        """Which tensors looked as initialisers leave them, before the first step that was looked at."""
+        self._version = 0
+        """Of the weights, at the last step."""
         self._schedule = schedules.default() if schedule is None else schedule
         self._network = NetworkLook(model, self._watched, name)
         count = len(self._watched)
         self._history = History(len(_FIGURES), count)
         self._losses = PendingLosses()
         self._steps = self._looks = self._skipped = self._nonfinite_looks = 0
+        self._early = False
+        """Whether `step()` was called before any step of the optimizer."""
         self._flags = {flag: np.zeros(count, dtype=int) for flag in _FLAGS}
         self._train: list[float] = []
         self._validation: list[float] = []
         self._inputs: InputFigures = {}
+        self._shown = 0
+        """Rows of inputs."""
         self._lr_first = self._lr_most = flow.median_of(self._learning_rates())
         self._rates: list[Any] = []
         """Of the parameter groups, when they were last noted."""
         self._attached = True
         self._stepped = self._read = False
+        self._rewritten_before = False
+        """Whether the weights had been written to since the last step when the tracker was detached."""
         self._final: np.ndarray | None = None
         """Figures of the weights when the tracker was detached."""
-        self._handles = []
-        if self._optimizer is not None:
-            self._handles = [
-                self._optimizer.register_step_pre_hook(self._before_step),
-                self._optimizer.register_step_post_hook(self._after_step),
-            ]
+        self._handles = self._optimizers.hook(self._before_step, self._after_step)
+        self._note_version()
         self._plan()
 
     @property
     def optimizer(self) -> Optimizer | None:
-        """That trains the watched tensors, where it was given."""
-        return self._optimizer
+        """That trains the watched tensors, where it was given, without what wraps it; the first of several."""
+        return self._optimizers.all[0] if self._optimizers.known else None
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._due:
             return
-        self._network.before()
+        self._begin(self._optimizers.share_of(optimizer, self._parameters))
         # A closure computes the gradients within the step.
         self._read = kwargs.get("closure") is None and not any(callable(argument) for argument in args[1:])
         if self._read:
             self._network.gradients(_scale(optimizer))
 
+    def _begin(self, chosen: list[int] | None = None) -> None:
+        if self._fresh is None:
+            self._fresh = freshness(self._watched)
+        self._network.before(chosen)
+
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._stepped = True
+        self._course.stepped(optimizer)
         if self._due and not self._read:
             self._network.gradients(_scale(optimizer))
 
@@ -164,22 +188,37 @@ class FlowTracker(Tracker):
         """
         if not self._attached:
             return
+        skipped = self._optimizers.known and not self._stepped
         if loss is not None:
-            self._losses.add(loss, self.name)
-        if self._optimizer is not None and not self._stepped:
+            self._losses.add(loss, self.name, skipped=skipped)
+        if skipped:
             self._skipped += 1
+            self._early |= not self._steps
             return
         self._stepped = False
         self._steps += 1
+        if not self._optimizers.known:
+            self._course.stepped()
         if self._due:
             self._look()
+        self._note_version()
         self._plan()
 
+    def _note_version(self) -> None:
+        """Whoever writes to the weights after the step raises it."""
+        self._version = self._parameters[0]._version + self._parameters[-1]._version
+
     def _look(self) -> None:
-        if self._optimizer is None:
+        if not self._optimizers.known:
             self._network.gradients(None)
-        seen, losses = self._network.after(self._steps, self._losses.on_device())
-        self._losses.settle(losses)
+        losses, probes = self._losses.on_device(), self._course.waiting()
+        seen, fetched = self._network.after(self._steps, [*losses, *probes])
+        self._losses.settle(fetched[: len(losses)])
+        self._course.settle(fetched[len(losses) :])
+        self._note(seen)
+
+    def _note(self, seen: NetworkSeen) -> None:
+        self._course.note(self._steps, self._looks, seen)
         self._looks += 1
         self._history.append(self._steps, np.stack([getattr(seen, figure) for figure in _FIGURES]))
         self._flags["moved"] |= seen.velocity > 0
@@ -191,8 +230,7 @@ class FlowTracker(Tracker):
         self._note_rates()
 
     def _note_rates(self) -> None:
-        groups = [] if self._optimizer is None else self._optimizer.param_groups
-        rates = [group.get("lr") for group in groups]
+        rates = self._optimizers.raw_rates()
         if rates and not any(isinstance(rate, torch.Tensor) for rate in rates) and rates == self._rates:
             return  # they seldom change, and the median of many tensors takes as long as a norm
         self._rates = rates
@@ -201,12 +239,13 @@ class FlowTracker(Tracker):
     def _plan(self) -> None:
         """Get ready for the next step, if it is to be looked at."""
         self._due = bool(self._schedule(self._steps + 1))
+        self._course.arm(self._steps, self._due)
         if not self._due:
             self._network.rest()
             return
         self._network.arm()
-        if self._optimizer is None:
-            self._network.before()
+        if not self._optimizers.known:
+            self._begin()
 
     def end_epoch(self, train_loss: float | None = None, validation_loss: float | None = None) -> None:
         """Note one finished epoch: mean training loss and validation loss (lower is better), where they are known."""
@@ -223,6 +262,7 @@ class FlowTracker(Tracker):
             ValueError: no rows, or no features.
         """
         self._inputs = observe(inputs, self.name)
+        self._shown = len(inputs)
 
     def measurements(self) -> Measurements:
         """Scalars of the whole network, and a line a tensor in order of depth."""
@@ -230,15 +270,24 @@ class FlowTracker(Tracker):
         if pending:
             self._losses.settle([float(value) for value in torch.stack([p.float() for p in pending]).tolist()])
         rows = self._rows()
+        units = rows.attrs.pop("units")
+        coverage = coverage_of(self._sight(rows))
         rates = self._learning_rates()
         losses = self._losses.curve
+        spread = self._network.activations.output_spread
         scalars = {
             "steps": float(self._steps),
             "looks": float(self._looks),
             "skipped_steps": float(self._skipped),
-            **network_scalars(rows, self._history.steps, self._by_figure(), rows.attrs.pop("units")),
+            **network_scalars(rows, self._history.steps, self._by_figure(), units),
+            **self._course.scalars(losses),
+            "output_spread": math.nan if spread is None else float(spread),
+            "input_normalised": float(first_normalises(self._watched, rows["depth"].to_numpy())),
             **flow.loss_trend(*losses.windows, losses.first),
+            "loss_floor": self._floor,
+            "loss_floor_told": float(not math.isnan(self._floor)),
             "loss_nonfinite": float(losses.nonfinite > 0),
+            **self._before_nonfinite(),
             "nonfinite_looks": self._nonfinite_looks / self._looks if self._looks else math.nan,
             **dict.fromkeys(flow.INPUTS, math.nan),
             **self._inputs,
@@ -247,11 +296,69 @@ class FlowTracker(Tracker):
             "lr_ratio": flow.ratio(flow.median_of(rates), float(np.fmax(self._lr_most, flow.median_of(rates)))),
             "epochs": float(len(self._train)),
             **training.validation_course(self._validation),
+            **flow_course.overfitting(self._validation, self._train),
+            "weights_rewritten": float(self._rewritten()),
             "train_last": self._train[-1] if self._train else math.nan,
             "train_fall": training.loss_course(self._train)["loss_fall"],
         }
+        if coverage.blind:
+            scalars |= dict.fromkeys(flow.SEEN, math.nan)
         table = rows[flow.ROW_MEASURES].sort_values("depth", kind="stable")
-        return Measurements(self.KIND, self.name, scalars, {"rows": table}, self._steps)
+        return Measurements(
+            self.KIND, self.name, scalars, {"rows": table}, self._steps, coverage, self._judged(), "torch"
+        )
+
+    def _judged(self) -> Judged | None:
+        return Judged("validation loss", "lower", "validation", "last_epoch") if self._validation else None
+
+    def _sight(self, rows: pd.DataFrame) -> Sight:
+        held = self._held()
+        return Sight(
+            steps=self._steps,
+            skipped=self._skipped,
+            early=self._early,
+            optimizer_steps=self._course.optimizer_steps,
+            looks=self._looks,
+            gradients=self._course.gradient_looks,
+            moved=bool(self._flags["moved"].any()),
+            asked=any(p.requires_grad for p in self._parameters),
+            losses=self._losses.curve.told,
+            epochs=len(self._train),
+            validations=len(self._validation),
+            inputs=float(self._shown),
+            optimizer=self._optimizers.known,
+            held=held is None or bool(held.any()),
+            activations=bool(self._network.activations.order),
+            compiled=self._network.compiled,
+            checks=sum(probe.checks for probe in self._course.probes),
+            elsewhere=int(((rows["in_optimizer"] == 0) & (rows["moved"] == 1)).sum()),
+        )
+
+    def _before_nonfinite(self) -> dict[str, float]:
+        losses, history = self._losses.curve, self._by_figure()
+        at = [step for step in (losses.broken_at, self._course.broken_step) if step]
+        unknown = dict.fromkeys(("loss_growth_before", "gradient_growth_before", "update_before"), math.nan)
+        if not at:
+            return {"nonfinite_step": math.nan, **unknown}
+        steps = self._history.steps
+        broken = int((steps < (self._course.broken_step or min(at))).sum())
+        with np.errstate(all="ignore"):
+            updates = history["velocity"] / history["weight_norm"]
+        # What begins at zero grows by any share at first, on purpose.
+        began = np.all(history["weight_norm"][:1] > 0, axis=0).tolist()
+        weights = [i for i, p in enumerate(self._parameters) if p.dim() >= 2 and began[i]]
+        largest = np.fmax.reduce(updates[:, weights], axis=1, initial=math.nan)
+        middle = flow.median_of(losses.windows[1])
+        total = flow.whole_norm(history["gradient_norm"])
+        return {
+            "nonfinite_step": float(min(at)),
+            **flow_course.before_nonfinite(list(losses.recent), middle, total, largest, broken),
+        }
+
+    def _rewritten(self) -> bool:
+        if self._final is not None:
+            return self._rewritten_before
+        return self._steps > 0 and self._version != self._parameters[0]._version + self._parameters[-1]._version
 
     def _by_figure(self) -> dict[str, np.ndarray]:
         return {figure: self._history.of(i) for i, figure in enumerate(_FIGURES)}
@@ -262,16 +369,26 @@ class FlowTracker(Tracker):
         rates = self._learning_rates()
         middle = flow.median_of(rates)
         held = self._held()
+        unknown = np.full(len(self._watched), math.nan)
+        cut, proven = self._network.cut_off((self._flags["had_gradient"] > 0) | self._course.had_tensor)
         flags = {
             "nonfinite_gradients": self._flags["nonfinite"] / looks,
             "requires_grad": np.array([w.parameter.requires_grad for w in self._watched], dtype=float),
-            "in_optimizer": np.full(len(self._watched), math.nan) if held is None else held.astype(float),
-            "had_gradient": self._flags["had_gradient"] if self._looks else np.full(len(self._watched), math.nan),
-            "moved": self._flags["moved"] if self._looks else np.full(len(self._watched), math.nan),
+            "in_optimizer": unknown if held is None else held.astype(float),
+            "had_gradient": self._flags["had_gradient"] if self._looks else unknown,
+            "gradient_tensor": self._course.had_tensor.astype(float) if self._looks else unknown,
+            "last_gradient": self._course.last_gradient,
+            "moved": self._moved() if self._looks else unknown,
+            "fresh": unknown if self._fresh is None else self._fresh,
+            "used": self._network.used(),
+            "cut_off": cut.astype(float) if self._looks else unknown,
+            "stopped": self._stopped() if self._looks else unknown,
+            "nonfinite_first": self._course.broken_first.astype(float),
+            "dead_seen": self._network.dead_seen().astype(float),
             "lr_multiplier": flow.ratios(rates, np.full(len(rates), middle)),
             "lr_share": flow.ratios(rates, np.full(len(rates), np.fmax.reduce(rates, initial=math.nan))),
         }
-        return network_rows(
+        rows = network_rows(
             self._watched,
             self._network,
             weights,
@@ -280,23 +397,32 @@ class FlowTracker(Tracker):
             flags,
             self._losses.curve.first,
         )
+        rows.attrs["cut_proven"] = float(proven)
+        return rows
+
+    def _moved(self) -> np.ndarray:
+        """Which tensors a step that was looked at changed, or something else between two looks."""
+        norms = self._history.of(_FIGURES.index("weight_norm"))
+        with np.errstate(all="ignore"):
+            spread = np.fmax.reduce(norms, axis=0) - np.fmin.reduce(norms, axis=0)
+            between = spread > _ROUNDING * np.fmax.reduce(norms, axis=0)
+        return ((self._flags["moved"] > 0) | between).astype(float)
+
+    def _stopped(self) -> np.ndarray:
+        """Which tensors had a gradient before the recent looks and at none of them, where there are enough of both."""
+        steps = self._history.steps
+        recent = flow.recent(steps)
+        if recent.sum() < _FEWEST_RECENT or recent.all():
+            return np.zeros(len(self._watched))
+        start = steps[recent][0]
+        return (self._course.last_gradient < start).astype(float)
 
     def _held(self) -> np.ndarray | None:
-        if self._optimizer is None:
-            return None
-        held = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
-        return np.array([id(w.parameter) in held for w in self._watched])
+        return self._optimizers.held(self._parameters)
 
     def _learning_rates(self, *, only_at_hand: bool = False) -> np.ndarray:
         """Of each tensor; NaN where it is in no group. Only those at hand: without a transfer from an accelerator."""
-        groups = [] if self._optimizer is None else self._optimizer.param_groups
-        rates = {}
-        for group in groups:
-            rate = group.get("lr")
-            far = isinstance(rate, torch.Tensor) and rate.device.type != "cpu"
-            value = math.nan if rate is None or (far and only_at_hand) else float(rate)
-            rates.update({id(p): value for p in group["params"]})
-        return np.array([rates.get(id(w.parameter), math.nan) for w in self._watched])
+        return self._optimizers.rates(self._parameters, only_at_hand=only_at_hand)
 
     def history(self, figure: str) -> pd.DataFrame:
         """A figure of every tensor at the looks that are kept (at most 256): a line a step, a column a tensor.
@@ -383,6 +509,10 @@ class FlowTracker(Tracker):
                 "inputs": dict(self._inputs),
                 "lr_first": self._lr_first,
                 "lr_most": self._lr_most,
+                "shown": self._shown,
+                "early": self._early,
+                "course": self._course.state_dict(),
+                "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
             },
         )
 
@@ -410,9 +540,23 @@ class FlowTracker(Tracker):
         self._train, self._validation = list(state["train"]), list(state["validation"])
         self._inputs = dict(state["inputs"])
         self._lr_first, self._lr_most = state["lr_first"], state["lr_most"]
+        self._shown, self._early = state.get("shown", 0), state.get("early", False)
+        if "course" in state:
+            self._course.load_state_dict(state["course"])
+            fresh = state["fresh"]
+            self._fresh = None if fresh is None else fresh.cpu().numpy().copy()
         self._stepped = False
+        self._note_version()
         if self._attached:
             self._plan()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a copy or a pickle: it says what was seen so far, and watches nothing."""
+        state = self.__dict__.copy()
+        state.update(_handles=[], _attached=False, _due=False)
+        if self._final is None:
+            state.update(_final=self._network.weights(), _rewritten_before=self._rewritten())
+        return state
 
     def detach(self) -> None:
         """Take the hooks off the layers and the optimizer. What was measured stays readable, as it was then."""
@@ -421,19 +565,10 @@ class FlowTracker(Tracker):
         self._attached = self._due = False
         for handle in self._handles:
             handle.remove()
+        self._rewritten_before = self._rewritten()
         self._final = self._network.weights()
         self._network.detach()
-
-
-def _optimizer(given: Any, tracker: str) -> Optimizer | None:
-    inner = getattr(given, "optimizer", None)  # some libraries wrap it and step the inner one
-    found = inner if isinstance(inner, Optimizer) else given
-    if found is not None and not hasattr(found, "register_step_pre_hook"):
-        raise TypeError(
-            f"{tracker}: optimizer is {type(found).__name__}, which has no step hooks as torch.optim.Optimizer has; "
-            "leave it out, and gradients are read at step()"
-        )
-    return found
+        self._course.detach()
 
 
 def _scale(optimizer: Optimizer) -> torch.Tensor | None:

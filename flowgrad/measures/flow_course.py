@@ -1,0 +1,224 @@
+"""What the course of a network's run says over windows: of the learning rate, of the losses, of the validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flowgrad.measurements import Measure
+
+FloatArray = NDArray[np.float64]
+
+DEAD, STRONG = 1e-3, 0.5
+"""A rate is as good as none from this share of its peak down, and at work from that share up."""
+_BINS = 20
+_LEAST_WINDOWS = 8
+_BEFORE = 8
+"""Looks before the first number that was not finite."""
+
+RATES = (
+    Measure("lr_peak", "rate", "Largest learning rate of any parameter group at any look."),
+    Measure("lr_rise", "ratio", "`lr_peak` over the largest rate at the first look; above 1 in a warm-up."),
+    Measure(
+        "lr_to_base",
+        "ratio",
+        "`lr_peak` over the rate that the scheduler works towards (`initial_lr` or `max_lr` of the groups); 1 without.",
+    ),
+    Measure("lr_changes", "share", "Share of looks at which the largest rate differed from the look before."),
+    Measure(
+        "lr_dead_share",
+        "share",
+        "Steps since the largest rate was last above a thousandth of its peak, over all steps.",
+    ),
+    Measure(
+        "lr_strong_share", "share", "Steps until the largest rate was last above half of its peak, over all steps."
+    ),
+    Measure(
+        "lr_strong_fall",
+        "ratio",
+        "Fall of the line through the later half of the losses until then, over their mean, less two of its standard "
+        "errors; 0 where that is below 0.",
+    ),
+)
+LOSSES = (
+    Measure("losses", "count", "Losses told to `step()`."),
+    Measure("loss_lowest", "loss", "Lowest finite loss of any step."),
+    Measure("loss_floor", "loss", "What the loss cannot fall below, as told (`loss_at_least`)."),
+    Measure("loss_floor_told", "flag", "1 where that was told."),
+    Measure(
+        "loss_flatness",
+        "ratio",
+        "Variance of the means of the twentieths of the run, but the first, over what single losses' scatter within "
+        "them makes of it: near 1 where the loss is noise around one level.",
+    ),
+    Measure(
+        "loss_even_fall",
+        "ratio",
+        "Fall from the mean of the first quarter of the run to that of the last, over the former's size.",
+    ),
+    Measure("nonfinite_step", "count", "Step of the first loss or looked-at gradient that was not finite."),
+    Measure(
+        "loss_growth_before",
+        "ratio",
+        "Largest of the 16 losses before the first number that was not finite, over the median of the losses before.",
+    ),
+    Measure(
+        "gradient_growth_before",
+        "ratio",
+        "Largest norm of the whole gradient at the 8 looks before that, over the median of the looks before.",
+    ),
+    Measure(
+        "update_before", "ratio", "Largest update of a weight over its size at these 8 looks; infinite on overflow."
+    ),
+)
+VALIDATION = (
+    Measure(
+        "val_climb",
+        "ratio",
+        "Median validation loss of the last 3 epochs over the lowest median of 3 epochs in a row, less 1.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "train_fall_since_best",
+        "ratio",
+        "Fall of the training loss since the epoch of the best validation loss, over its size then.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "weights_rewritten",
+        "flag",
+        "1 where weights were written to since the last step, as when the best ones are restored, else 0.",
+    ),
+)
+
+
+def rate_course(steps: ArrayLike, rates: ArrayLike, count: ArrayLike, mean: ArrayLike, base: float) -> dict[str, float]:
+    """The course of the largest learning rate.
+
+    Args:
+        steps: of the looks, shape (looks,).
+        rates: largest rate of any group at each, shape (looks,).
+        count: losses in each window, in order, shape (windows,).
+        mean: their mean.
+        base: largest share that a rate reached of what its scheduler works towards.
+
+    Returns:
+        The measures in `RATES`.
+    """
+    found = dict.fromkeys((measure.name for measure in RATES), float("nan"))
+    at, rate = np.asarray(steps, dtype=float), np.asarray(rates, dtype=float)
+    at, rate = at[np.isfinite(rate)], rate[np.isfinite(rate)]
+    if not len(rate) or not rate.max() > 0:
+        return found
+    peak, first = float(rate.max()), float(rate[0])
+    whole = float(at[-1])
+    strong = _last(at, rate >= STRONG * peak * (1 - 1e-9))
+    return found | {
+        "lr_peak": peak,
+        "lr_rise": peak / first if first > 0 else float("inf"),
+        "lr_to_base": base,
+        "lr_changes": float((np.diff(rate) != 0).mean()) if len(rate) > 1 else 0.0,
+        "lr_dead_share": 1 - _last(at, rate > DEAD * peak) / whole,
+        "lr_strong_share": strong / whole,
+        "lr_strong_fall": _sure_fall(np.asarray(count, float), np.asarray(mean, float), strong),
+    }
+
+
+def _last(at: FloatArray, chosen: NDArray[np.bool_]) -> float:
+    return float(at[chosen][-1]) if chosen.any() else 0.0
+
+
+def _sure_fall(count: FloatArray, mean: FloatArray, until: float) -> float:
+    """Fall of the line through the later half of the windows up to this loss, less two standard errors, over the mean;
+    NaN of too few windows.
+    """
+    ends = np.cumsum(count)
+    level = mean[(ends <= until) & (ends > until / 2)]
+    if len(level) < _LEAST_WINDOWS:
+        return float("nan")
+    at = np.arange(len(level)) - (len(level) - 1) / 2
+    spread = float(at @ at)
+    slope = float(at @ level) / spread
+    left = level - level.mean() - slope * at
+    error = float(np.sqrt(left @ left / (len(level) - 2) / spread))
+    size = abs(float(level.mean()))
+    return max(-slope - 2 * error, 0.0) * (len(level) - 1) / size if size > 0 else float("nan")
+
+
+def loss_course(count: ArrayLike, mean: ArrayLike, square: ArrayLike) -> dict[str, float]:
+    """Whether the losses are noise around one level.
+
+    Args:
+        count: losses in each window, in order, shape (windows,).
+        mean: their mean.
+        square: sum of their squared distances from it.
+
+    Returns:
+        `loss_flatness` and `loss_even_fall`; NaN with less than 5 losses a twentieth.
+    """
+    from flowgrad.measures.flow import rebin
+
+    n, level, scatter = rebin(count, mean, square, _BINS)
+    unknown = {"loss_flatness": float("nan"), "loss_even_fall": float("nan")}
+    if len(n) < _BINS or n.min() < 5:
+        return unknown
+    n, level, scatter = n[1:], level[1:], scatter[1:]
+    within = float(scatter.sum() / (n - 1).sum())
+    middle = float((n @ level) / n.sum())
+    between = float((n * (level - middle) ** 2).sum() / (len(n) - 1))
+    quarter = _BINS // 4
+    start, end = float(level[:quarter].mean()), float(level[-quarter:].mean())
+    return {
+        "loss_flatness": between / within if within > 0 else (float("inf") if between > 0 else 1.0),
+        "loss_even_fall": (start - end) / abs(start) if start else float("nan"),
+    }
+
+
+def before_nonfinite(
+    losses: Sequence[float], middle: float, norms: ArrayLike, updates: ArrayLike, broken: int
+) -> dict[str, float]:
+    """How far numbers had grown before the first that was not finite.
+
+    Args:
+        losses: last finite ones before it.
+        middle: median of the losses before.
+        norms: of the whole gradient at each look, shape (looks,).
+        updates: largest update of a weight over its size at each look, shape (looks,).
+        broken: index of the first look with a number that is not finite; the number of looks if there is none.
+
+    Returns:
+        `loss_growth_before`, `gradient_growth_before` and `update_before`; NaN where nothing was seen before.
+    """
+    norm, update = np.asarray(norms, float)[:broken], np.asarray(updates, float)[:broken]
+    known = norm[np.isfinite(norm)]
+    update = update[~np.isnan(update)][-_BEFORE:]
+    growth = float("nan")
+    if len(known) >= 3 and np.median(known) > 0:
+        growth = float(known[-_BEFORE:].max() / np.median(known))
+    return {
+        "loss_growth_before": max(losses) / abs(middle) if losses and middle else float("nan"),
+        "gradient_growth_before": growth,
+        "update_before": float(update.max()) if len(update) else float("nan"),
+    }
+
+
+def overfitting(validation: Sequence[float], train: Sequence[float]) -> dict[str, float]:
+    """Whether the validation loss climbs while the training loss falls; NaN with less than 6 epochs of both.
+
+    >>> found = overfitting([3, 2, 2, 2, 3, 4, 4], [3.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0])
+    >>> found["val_climb"], found["train_fall_since_best"]
+    (1.0, 0.5)
+    """
+    found = {"val_climb": float("nan"), "train_fall_since_best": float("nan")}
+    val, own = np.asarray(validation, float), np.asarray(train, float)
+    if len(val) < 6 or len(own) != len(val) or not np.isfinite(val).all():
+        return found
+    middles = np.median(np.lib.stride_tricks.sliding_window_view(val, 3), axis=1)
+    best = float(middles.min())
+    found["val_climb"] = (float(middles[-1]) - best) / abs(best) if best else float("nan")
+    then = float(own[int(val.argmin())])
+    if np.isfinite(own[-1]) and then:
+        found["train_fall_since_best"] = float((then - own[-1]) / abs(then))
+    return found

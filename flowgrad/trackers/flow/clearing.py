@@ -1,0 +1,105 @@
+"""Whether gradients are cleared between two steps of an optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class ClearingProbe:
+    """Watches the gradient of one tensor between the steps of its optimizer, at the steps that are looked at.
+
+    Right before a backward pass adds to the gradient, it is either gone, zero, or what is left from before. Where none
+    of the passes since the optimizer's last step found it gone or zero, what that step used was still in it: it was
+    not cleared. What several passes add up in between (accumulation, a second player's loss) does not count, as one of
+    them, the first after clearing, found it cleared. Writes nothing, and waits for no accelerator.
+    """
+
+    def __init__(self) -> None:
+        """Watch nothing yet."""
+        self._handle: Any = None
+        self._parameter: nn.Parameter | None = None
+        self._whole = False
+        """Whether the hook has been there since the optimizer's last step."""
+        self._resumed = False
+        """The same, when a checkpoint was taken."""
+        self._passes = 0
+        self._cleared = False
+        self._least: torch.Tensor | None = None
+        """Smallest largest entry that a pass found, 0-dim."""
+        self.waiting: list[torch.Tensor] = []
+        """The same of steps taken, to be fetched."""
+        self.checks = 0
+        """Steps of which it is known."""
+        self.uncleared = 0
+        """Of these, those whose gradient still held the one of the step before."""
+
+    def arm(self, parameter: nn.Parameter) -> None:
+        """Watch this tensor until `disarm`."""
+        if self._handle is not None and self._parameter is parameter:
+            return
+        self.disarm()
+        if parameter.requires_grad and parameter.is_leaf:
+            self._parameter, self._handle = parameter, parameter.register_hook(self._on_gradient)
+            self._whole, self._resumed = self._resumed, False
+
+    def disarm(self) -> None:
+        """Take the hook off."""
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle = self._parameter = None
+        self._whole = False
+        self._start()
+
+    def _start(self) -> None:
+        self._passes, self._cleared, self._least = 0, False, None
+
+    def _on_gradient(self, gradient: torch.Tensor) -> None:
+        """Before it is added: what is there already?"""
+        there = None if self._parameter is None else self._parameter.grad
+        self._passes += 1
+        if there is None or self._cleared:
+            self._cleared = True
+            return
+        if there.layout != torch.strided or not there.numel():
+            self._cleared = True
+            return
+        with torch.no_grad():
+            largest = there.detach().abs().amax().float()
+            self._least = largest if self._least is None else torch.minimum(self._least, largest)
+
+    def stepped(self) -> None:
+        """The optimizer has stepped."""
+        if self._handle is not None and self._whole and self._passes:
+            if self._cleared:
+                self.checks += 1
+            else:
+                self._wait()
+        self._start()
+        self._whole = self._handle is not None
+
+    def _wait(self) -> None:
+        if self._least is None:
+            return
+        self.waiting.append(self._least)
+        if self._least.device.type == "cpu":
+            self.settle([float(self._least)])
+
+    def settle(self, fetched: Sequence[float]) -> None:
+        """What those in `waiting` were."""
+        self.waiting = []
+        self.checks += len(fetched)
+        self.uncleared += sum(value > 0 for value in fetched)
+
+    def state_dict(self) -> dict[str, int]:
+        """For a checkpoint."""
+        return {"checks": self.checks, "uncleared": self.uncleared, "whole": self._whole}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a checkpoint."""
+        self.checks, self.uncleared = state["checks"], state["uncleared"]
+        self.disarm()
+        self._resumed = bool(state["whole"])

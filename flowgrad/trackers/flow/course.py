@@ -1,0 +1,152 @@
+"""What the looks note of the run as a whole: the learning rate, where gradients arrive, the first broken number."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from flowgrad.measures import flow_course
+from flowgrad.trackers.flow.clearing import ClearingProbe
+from flowgrad.trackers.flow.history import History, Losses
+from flowgrad.trackers.flow.network import NetworkSeen
+from flowgrad.trackers.flow.optimizers import Optimizers
+
+PROBED = 8
+"""First steps at which it is looked whether gradients are cleared, whatever the schedule."""
+
+
+class Course:
+    """Figures over time that rules judge by windows."""
+
+    def __init__(self, parameters: list[nn.Parameter], optimizers: Optimizers) -> None:
+        """Start with no look."""
+        count = len(parameters)
+        self._parameters = parameters
+        self._optimizers = optimizers
+        self._rates = History(1, 1)
+        self._base = math.nan
+        """Largest rate seen over the one that its scheduler works towards."""
+        self.last_gradient = np.full(count, math.nan)
+        """Step of the last look at which each tensor had a gradient other than zero."""
+        self.had_tensor = np.zeros(count, dtype=bool)
+        """Whether it had a gradient tensor at a look, be it zero."""
+        self.gradient_looks = 0
+        """Looks at which some tensor had a gradient other than zero."""
+        self.optimizer_steps = 0
+        """Steps of the optimizers, by their hooks."""
+        self.broken_step = 0
+        """Step of the first look with a gradient that is not finite; 0 without one."""
+        self.broken_look = 0
+        """Looks before that."""
+        self.broken_first = np.zeros(count, dtype=bool)
+        """Which tensors' gradients were not finite then."""
+        self.probes = [ClearingProbe() for _ in (optimizers.all or (None,))]
+
+    def note(self, step: int, looks: int, seen: NetworkSeen) -> None:
+        """What a look saw; `looks` are those before it."""
+        with np.errstate(invalid="ignore"):
+            flows = (seen.gradient_norm > 0) | (seen.has_gradient & ~np.isfinite(seen.gradient_norm))
+        self.last_gradient[flows] = step
+        self.had_tensor |= seen.has_gradient
+        self.gradient_looks += bool(flows.any())
+        broken = seen.has_gradient & ~np.isfinite(seen.gradient_norm)
+        if broken.any() and not self.broken_step:
+            self.broken_step, self.broken_look, self.broken_first = step, looks, broken
+        if self._optimizers.known:
+            now, base = self._optimizers.top_rates()
+            self._rates.append(step, np.array([[now]], dtype=np.float32))
+            self._base = float(np.fmax(self._base, now / base)) if base > 0 else self._base
+
+    def arm(self, steps: int, due: bool) -> None:
+        """Watch whether gradients are cleared before the next step, where it is looked at or one of the first."""
+        for k, probe in enumerate(self.probes):
+            chosen = self._probed(k) if due or steps < PROBED else None
+            if chosen is None:
+                probe.disarm()
+            else:
+                probe.arm(chosen)
+
+    def _probed(self, k: int) -> nn.Parameter | None:
+        """The smallest tensor that the optimizer holds and a gradient reaches; as far as that is known."""
+        if self._optimizers.known:
+            groups = self._optimizers.all[k].param_groups
+            own = {id(p) for group in groups for p in group["params"]}
+            mine = [i for i, p in enumerate(self._parameters) if id(p) in own]
+        else:
+            mine = list(range(len(self._parameters)))
+        mine = [i for i in mine if self._parameters[i].requires_grad]
+        mine = [i for i in mine if not math.isnan(self.last_gradient[i])] or mine[::-1]
+        return self._parameters[min(mine, key=lambda i: self._parameters[i].numel())] if mine else None
+
+    def stepped(self, optimizer: Any = None) -> None:
+        """An optimizer has stepped."""
+        self.optimizer_steps += optimizer is not None
+        for k, probe in enumerate(self.probes):
+            if optimizer is None or self._optimizers.all[k] is optimizer:
+                probe.stepped()
+
+    def waiting(self) -> list[torch.Tensor]:
+        """What is still to be fetched from an accelerator."""
+        return [value for probe in self.probes for value in probe.waiting]
+
+    def settle(self, fetched: list[float]) -> None:
+        """What of `waiting` was fetched."""
+        for probe in self.probes:
+            count = len(probe.waiting)
+            if count:
+                probe.settle(fetched[:count])
+                fetched = fetched[count:]
+
+    def scalars(self, losses: Losses) -> dict[str, float]:
+        """Figures of the course so far."""
+        self.settle([float(value) for value in self.waiting()])
+        count, mean, square = losses.windows
+        checks = sum(probe.checks for probe in self.probes)
+        uncleared = max((p.uncleared / p.checks for p in self.probes if p.checks), default=math.nan)
+        rates = self._rates.of(0)[:, 0] if len(self._rates) else np.zeros(0)
+        return {
+            "optimizer_steps": float(self.optimizer_steps) if self._optimizers.known else math.nan,
+            **self._optimizers.facts(),
+            **flow_course.rate_course(self._rates.steps, rates, count, mean, self._base),
+            **flow_course.loss_course(count, mean, square),
+            "losses": float(losses.told),
+            "loss_lowest": losses.lowest,
+            "clearing_checks": float(checks),
+            "uncleared_steps": float(sum(probe.uncleared for probe in self.probes)),
+            "uncleared_share": uncleared,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        self.settle([float(value) for value in self.waiting()])
+        return {
+            "rates": self._rates.state_dict(),
+            "base": self._base,
+            **{key: torch.from_numpy(getattr(self, key).copy()) for key in _ARRAYS},
+            **{key: getattr(self, key) for key in _NUMBERS},
+            "probes": [probe.state_dict() for probe in self.probes],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._rates.load_state_dict(state["rates"])
+        self._base = state["base"]
+        for key in _ARRAYS:
+            setattr(self, key, state[key].cpu().numpy().copy())
+        for key in _NUMBERS:
+            setattr(self, key, state[key])
+        for probe, saved in zip(self.probes, state["probes"], strict=False):
+            probe.load_state_dict(saved)
+
+    def detach(self) -> None:
+        """Take the hooks off."""
+        for probe in self.probes:
+            probe.disarm()
+
+
+_ARRAYS = ("last_gradient", "had_tensor", "broken_first")
+_NUMBERS = ("gradient_looks", "optimizer_steps", "broken_step", "broken_look")
