@@ -70,7 +70,6 @@ TORCH = {
         for name in ("activations", "history", "look", "losses", "network", "parameters", "readings", "tracker")
     ),
     *(f"trackers/distillation/{name}.py" for name in ("comparison", "content", "graph", "layers", "motion")),
-    *(f"trackers/distillation/{name}.py" for name in ("comparison", "layers", "motion", "probe", "tracker")),
     *(f"trackers/distillation/{name}.py" for name in ("probe", "teaching", "tracker")),
     *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness", "optimizers")),
     *(f"analyzers/{name}.py" for name in ("calibration", "compensation", "layer_inputs", "pruning_units")),
