@@ -72,6 +72,9 @@ MEASURES = (
     Measure("in_batch_negatives", "flag", "1 where the loss takes its negatives from the batch, else 0."),
     Measure("sampling_correction", "share", "Strength of the log-Q correction: 0 none, 1 full."),
     Measure("exposures", "count", "Lookups of this row while training.", per_row=True),
+    Measure(
+        "untouched", "flag", "1 where this row was never looked up and stands where it began, else 0.", per_row=True
+    ),
     Measure("gradient_steps", "count", "Probed lookups at whose step the row's gradient was not zero.", per_row=True),
     Measure(
         "move_steps", "count", "Probed lookups at whose step the row moved; 1 at least if it ever did.", per_row=True

@@ -18,10 +18,9 @@ _MOST = 4096
 def default_name(frame: FrameType | None, value: Any, taken: Collection[str]) -> str:
     """A name for `value`, which the call running in `frame` passes first.
 
-    `model.item_emb` gives `item_emb`, and a variable its name. A loop's variable or a subscript gives the place at which
-    `value` stands in a model, list or dict of the caller (`embs.0`, `tables.user`), or itself where it stands in none.
-    Without a place, a name that is taken gets a number, unless the call's result is put into a variable, as a loop over
-    seeds does.
+    `model.item_emb` gives `item_emb`, and a variable its name. What a loop goes through gives the place at which `value`
+    stands in a model, list or dict of the caller (`embs.0`, `tables.user`), or the expression where it stands in none.
+    Without a place, a name that is taken gets a number.
 
     Args:
         frame: of the caller; None where it is not known.
@@ -31,19 +30,23 @@ def default_name(frame: FrameType | None, value: Any, taken: Collection[str]) ->
     argument = None if frame is None else _argument(frame)
     if isinstance(argument, ast.Attribute):
         return argument.attr
-    named = frame is not None and isinstance(argument, ast.Name) and argument.id not in _loop_variables(frame)
-    place = None if frame is None or named else _place(frame, value)
-    if place:
-        return place
-    name = "embedding"
+    name = None
     if isinstance(argument, ast.Name):
         name = argument.id
     elif isinstance(argument, ast.Subscript):
         name = ast.unparse(argument).removeprefix("self.")
-    elif frame is not None:
-        name = _variable(frame, value) or name
-    replaced = frame is not None and argument is not None and _into_variable(frame)
-    return name if replaced else _numbered(name, taken)
+    if name is not None and frame is not None and not _changes(argument, frame):
+        return name
+    if frame is not None:
+        name = _place(frame, value) or _numbered(name or _variable(frame, value) or "embedding", taken)
+    return name or _numbered("embedding", taken)
+
+
+def _changes(argument: ast.expr | None, frame: FrameType) -> bool:
+    """Whether an expression means another thing each time: it holds a loop's variable, or an index that is none."""
+    if isinstance(argument, ast.Subscript):
+        return not isinstance(argument.slice, ast.Constant)
+    return isinstance(argument, ast.Name) and argument.id in _loop_variables(frame)
 
 
 def _numbered(name: str, taken: Collection[str]) -> str:
@@ -130,10 +133,3 @@ def _variable(frame: FrameType, value: Any) -> str | None:
     """A variable of the frame that holds `value`."""
     # pytest keeps what it asserts under names that are none
     return next((name for name, held in frame.f_locals.items() if held is value and name.isidentifier()), None)
-
-
-def _into_variable(frame: FrameType) -> bool:
-    """Whether the instruction after the call puts its result into a plain variable."""
-    after = (one for one in dis.get_instructions(frame.f_code) if one.offset > frame.f_lasti and one.opname != "CACHE")
-    following = next(after, None)
-    return following is not None and following.opname in ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF")

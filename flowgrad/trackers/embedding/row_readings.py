@@ -67,12 +67,16 @@ def read_rows(
         score_noise = measures.score_noise(jitter, norm, weight.shape[1])
     # A row that is not followed may have moved at a step without a probe, unless all its lookups were probed.
     unknown = (exposures > 0) & np.where(np.isnan(moved), looks < exposures, looks == 0)
-    # Rows that nobody looked up stand still, unless those followed show that something else moves them.
-    unknown |= (exposures == 0) & np.isnan(moved) & ((exposures == 0) & (moved == 1)).any()
     # Probes may have missed the moves of a row; that it stands elsewhere now is as good.
     moves = np.where((moves == 0) & (moved == 1), 1.0, moves)
+    # Rows that nobody looked up stand still, unless those followed show that something else moves such rows.
+    unseen = exposures == 0
+    untouched = np.where(unseen, 1 - moved, 0.0)
+    if not (unseen & (moved == 1)).any():
+        untouched = np.where(unseen & np.isnan(moved), 1.0, untouched)
     columns = {
         "exposures": exposures,
+        "untouched": untouched,
         "gradient_steps": np.where(unknown, np.nan, gradients),
         "move_steps": np.where(unknown & (moved != 1), np.nan, moves),
         "velocity": velocity,
@@ -127,7 +131,7 @@ def scalars_of(
         "median_exposures": middle("exposures"),
         "gradient_share": _share(seen["gradient_steps"]),
         "move_share": _share(seen["move_steps"]),
-        "unseen_moved_share": _share(rows.loc[exposures == 0, "move_steps"]),
+        "unseen_moved_share": _share(1 - rows.loc[exposures == 0, "untouched"]),
         "median_velocity": middle("velocity"),
         "median_coherence": middle("coherence"),
         "median_jitter": middle("jitter"),

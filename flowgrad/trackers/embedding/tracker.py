@@ -548,7 +548,7 @@ class EmbeddingTracker(Tracker):
         """
         self._refuse_if_blind("which rows are dead")
         rows = self.row_table()
-        return [int(row) for row in rows.index[(rows["exposures"] == 0) & (rows["move_steps"] == 0)]]
+        return [int(row) for row in rows.index[rows["untouched"] == 1]]
 
     def popularity_bias(self) -> dict[str, float]:
         """How unequally rows were exposed: `gini`, `head_share` (top tenth) and `coverage` (share ever exposed).
@@ -731,10 +731,21 @@ class _ForwardHook:
         return _ForwardHook, ()
 
 
+def _way_out(given: Any) -> str:
+    """What to pass instead of something that is no table."""
+    if isinstance(given, torch.Tensor):
+        return "; give the layer that holds the weight, such as model.item_emb"
+    if not isinstance(given, nn.Module):
+        return ""
+    tables = [path for path, one in given.named_modules() if isinstance(one, nn.Embedding | nn.EmbeddingBag)]
+    shown = ", ".join(f".{path}" for path in tables[:3]) + (", ..." if len(tables) > 3 else "")
+    return f"; give one of its tables, each to a tracker of its own: {shown}" if tables else "; it holds no such table"
+
+
 def _check_layer(layer: nn.Embedding | nn.EmbeddingBag) -> None:
     kind = type(layer).__name__
     if not isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-        raise TypeError(f"EmbeddingTracker watches nn.Embedding or nn.EmbeddingBag, got {kind}")
+        raise TypeError(f"EmbeddingTracker watches nn.Embedding or nn.EmbeddingBag, got {kind}{_way_out(layer)}")
     if not isinstance(layer._parameters.get("weight"), nn.Parameter):
         raise TypeError(
             f"the weight of this {kind} is computed (parametrize, weight_norm, spectral_norm), and to read it would "
