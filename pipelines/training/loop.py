@@ -187,6 +187,7 @@ def _epochs(
         else:
             bad_epochs += 1
         if settings.early_stopping and bad_epochs >= settings.patience:
+            course.stop_early()
             break
     if settings.early_stopping and best_weights is not None:
         model.load_state_dict(best_weights)

@@ -144,8 +144,8 @@ def scalars_of(
         "effective_rank_share": _effective_rank_share(weight, seen.index.to_numpy()),
         "nonfinite_rows": float((~np.isfinite(rows["norm"].to_numpy())).sum()),
         "first_nonfinite": float(probed.first_nonfinite) if float(probed.first_nonfinite) >= 0 else math.nan,
-        "first_step_ratio": float(probed.first_step) / initial_norm if initial_norm > 0 else math.nan,
-        "longest_step_ratio": float(probed.longest_step) / initial_norm if initial_norm > 0 else math.nan,
+        "first_step_ratio": _over(probed.first_step, initial_norm),
+        "longest_step_ratio": _over(probed.longest_step, initial_norm),
         "idle_path_share": _ratio(counted.panel_idle_path, counted.panel_path),
     }
 
@@ -175,3 +175,8 @@ def _share(counts: pd.Series) -> float:
 
 def _ratio(part: torch.Tensor, whole: torch.Tensor) -> float:
     return float(part) / float(whole) if float(whole) else math.nan
+
+
+def _over(length: torch.Tensor, scale: float) -> float:
+    """A length over a scale; NaN where nothing moved, or there is no scale."""
+    return float(length) / scale if scale > 0 and float(length) > 0 else math.nan
