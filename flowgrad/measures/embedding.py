@@ -104,6 +104,7 @@ MEASURES = (
         "Robust z of log `velocity` among rows alike in exposures; known after a few probed lookups.",
         per_row=True,
     ),
+    Measure("velocity_ratio", "ratio", "`velocity` over its median among rows alike in exposures.", per_row=True),
     Measure("jitter_z", "score", "Robust z of log `jitter` among rows alike in exposures.", per_row=True),
     Measure("loss_z", "score", "Robust z of log `row_loss` among rows alike in exposures.", per_row=True),
 )
