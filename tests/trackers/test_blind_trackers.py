@@ -27,7 +27,7 @@ def loop(layer, tracker, steps=24, look_up=None, order="right", rate=0.1, frozen
         if order == "top":
             tracker.step()
         optimizer.zero_grad()
-        loss = (head((look_up or layer)(ids)).squeeze(1) - ids).square().mean()
+        loss = (head((layer if look_up is None else look_up)(ids)).squeeze(1) - ids).square().mean()
         if order == "before backward":
             tracker.step()
         loss.backward()
