@@ -66,7 +66,11 @@ MEASURES = (
     Measure("weight_decay", "rate", "Weight decay of the table's parameter group."),
     Measure("momentum", "share", "Momentum of the table's parameter group, or the first beta; 0 without."),
     Measure("adaptive", "flag", "1 where the optimizer divides by past gradients (Adam, Adagrad, ...), 0 for SGD."),
-    Measure("idle_path_share", "share", "Share of the rows' path that they travel at steps that neither look them up nor give them a gradient."),
+    Measure(
+        "idle_path_share",
+        "share",
+        "Share of the rows' path that they travel at steps that neither look them up nor give them a gradient.",
+    ),
     Measure("row_effect_f", "ratio", "F of between-row over within-row variance of the training residuals."),
     Measure("row_biases", "flag", "1 where the model has a bias for each row, else 0."),
     Measure("in_batch_negatives", "flag", "1 where the loss takes its negatives from the batch, else 0."),

@@ -206,7 +206,9 @@ class TrainingTracker(Tracker):
         missing = [name for name, count in told.items() if not count]
         if math.isnan(self._target_variance):
             missing.append("target_variance")
-        blind = "" if self._train or self._told else "no loss was told; call step(loss) at every batch, or end_epoch(...)"
+        blind = (
+            "" if self._train or self._told else "no loss was told; call step(loss) at every batch, or end_epoch(...)"
+        )
         return Coverage(seen, {name: _UNSEEN[name] for name in missing}, blind)
 
     def state_dict(self) -> dict[str, Any]:

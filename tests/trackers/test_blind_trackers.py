@@ -84,7 +84,7 @@ def no_gradients():
 def compiled_before():
     layer = nn.Embedding(ROWS, DIM)
     network = torch.compile(layer, backend="eager")
-    network(torch.arange(3))
+    network(torch.arange(8))
     _, tracker = made(layer)
     return loop(layer, tracker, look_up=network)
 
@@ -226,7 +226,9 @@ def test_rows_that_move_without_a_lookup_are_not_dead(tied):
     for _ in range(30):
         optimizer.zero_grad()
         hidden = layer(torch.arange(8))
-        (functional.cross_entropy(hidden @ layer.weight.T, torch.arange(8)) if tied else hidden.square().mean()).backward()
+        (
+            functional.cross_entropy(hidden @ layer.weight.T, torch.arange(8)) if tied else hidden.square().mean()
+        ).backward()
         optimizer.step()
         tracker.step()
     measured = tracker.measurements()

@@ -291,7 +291,8 @@ def test_steps_are_said_to_overshoot_where_the_loss_grew(losses, found, action):
 
 
 @pytest.mark.parametrize(
-    ("told", "found"), [({"lower_bound": 0.0}, ["IMPOSSIBLE_LOSS"]), ({"target_variance": 2.0}, ["IMPOSSIBLE_LOSS"]), ({}, [])]
+    ("told", "found"),
+    [({"lower_bound": 0.0}, ["IMPOSSIBLE_LOSS"]), ({"target_variance": 2.0}, ["IMPOSSIBLE_LOSS"]), ({}, [])],
 )
 def test_a_loss_below_its_bound_is_impossible(told, found):
     assert types(course([0.5, -0.2, -0.3], [0.5, 0.4, 0.399], **told)) == found

@@ -18,7 +18,7 @@ _MOST = 4096
 def default_name(frame: FrameType | None, value: Any, taken: Collection[str]) -> str:
     """A name for `value`, which the call running in `frame` passes first.
 
-    `model.item_emb` gives `item_emb`, and a variable its name. What a loop goes through gives the place at which `value`
+    `model.item_emb` gives `item_emb`, and a variable its name. What a loop goes through gives the place at which it
     stands in a model, list or dict of the caller (`embs.0`, `tables.user`), or the expression where it stands in none.
     Without a place, a name that is taken gets a number.
 

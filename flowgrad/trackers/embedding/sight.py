@@ -83,8 +83,12 @@ def _why_no_lookup(seen: Seen) -> str:
         return f"the layer is in eval mode ({times}); call model.train() before training"
     if "no_grad" in passes:
         if not seen.trainable:
-            return "the table is frozen (requires_grad is False) and looked up with gradients disabled; nothing to judge"
-        return f"{passes['no_grad']} ran with gradients disabled (torch.no_grad); look the rows up with gradients enabled"
+            return (
+                "the table is frozen (requires_grad is False) and looked up with gradients disabled; nothing to judge"
+            )
+        return (
+            f"{passes['no_grad']} ran with gradients disabled (torch.no_grad); look the rows up with gradients enabled"
+        )
     if seen.moved or seen.moved is None:
         return (
             "it is looked up past this layer (F.embedding or indexing with its weight, another layer that shares the "
@@ -117,7 +121,9 @@ def partly_unseen(seen: Seen, unseen_moved: int, elsewhere: bool, decay: float, 
     if ranks > 1:
         found["lookups"] = f"those of the other {ranks - 1} ranks; call all_reduce() on every rank before reading"
     elif unseen_moved:
-        found["lookups"] = f"{unseen_moved} rows moved though none of their lookups was seen: {_moved_by(elsewhere, decay)}"
+        found["lookups"] = (
+            f"{unseen_moved} rows moved though none of their lookups was seen: {_moved_by(elsewhere, decay)}"
+        )
     return found
 
 
