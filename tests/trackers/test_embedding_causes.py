@@ -207,7 +207,7 @@ def test_a_tracker_pickles_small():
 
 @pytest.mark.parametrize("optimizer", [5, "adam", [5]])
 def test_something_else_than_an_optimizer_is_refused(optimizer):
-    with pytest.raises(TypeError, match="holds no param_groups; give the torch.optim.Optimizer"):
+    with pytest.raises(TypeError, match=r"holds no param_groups; give the torch\.optim\.Optimizer"):
         EmbeddingTracker(nn.Embedding(3, 2), optimizer=optimizer)
 
 

@@ -32,7 +32,7 @@ def of_map(held):
 
 
 def of_a_generator(held):
-    return list(EmbeddingTracker(table) for table in held)
+    return [*(EmbeddingTracker(table) for table in held)]
 
 
 def of_a_dict(held):
@@ -85,7 +85,7 @@ def test_a_variable_keeps_its_name_in_a_loop_over_seeds():
         (nn.Linear(2, 1), "it holds no such table"),
         (nn.Embedding(3, 2).weight, "give the layer that holds the weight, such as model.item_emb"),
         (torch.zeros(3, 2), "give the layer that holds the weight"),
-        ("item_emb", "got str$"),
+        ("item_emb", "str$"),
     ],
 )
 def test_what_is_no_table_is_refused_with_the_way_out(given, way_out):

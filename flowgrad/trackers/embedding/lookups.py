@@ -79,7 +79,7 @@ class LookupCounter:
 
     def __getstate__(self) -> dict[str, Any]:
         self._count()  # what is kept is a view each of one buffer, and each would be written with the whole of it
-        dropped = {"_kept": None, "_places": [], "_ones": None, "_size": -1}
+        dropped: dict[str, Any] = {"_kept": None, "_places": [], "_ones": None, "_size": -1}
         return self.__dict__ | dropped
 
     def __setstate__(self, state: dict[str, Any]) -> None:

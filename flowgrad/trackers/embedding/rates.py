@@ -88,8 +88,9 @@ def rate_of(optimizer: Optimizer | Iterable[Optimizer] | None) -> TableRate | No
     """
     if optimizer is None:
         return None
-    given = (optimizer,) if hasattr(optimizer, "param_groups") or not isinstance(optimizer, Iterable) else optimizer
-    told = tuple(given)
+    told: tuple[Any, ...] = (optimizer,)
+    if isinstance(optimizer, Iterable) and not hasattr(optimizer, "param_groups"):
+        told = tuple(optimizer)
     for one in told:
         if not hasattr(one, "param_groups"):
             raise TypeError(

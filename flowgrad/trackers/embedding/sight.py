@@ -83,22 +83,18 @@ def _why_no_lookup(seen: Seen) -> str:
         return f"the layer is in eval mode ({times}); call model.train() before training"
     if "no_grad" in passes:
         if not seen.trainable:
-            return (
-                "the table is frozen (requires_grad is False) and looked up with gradients disabled; nothing to judge"
-            )
-        return (
-            f"{passes['no_grad']} ran with gradients disabled (torch.no_grad); look the rows up with gradients enabled"
-        )
+            return "the table is frozen (requires_grad is False) and looked up without gradients; nothing to judge"
+        return f"{passes['no_grad']} ran with gradients disabled (torch.no_grad); look the rows up with them enabled"
     if seen.moved or seen.moved is None:
         return (
             "it is looked up past this layer (F.embedding or indexing with its weight, another layer that shares the "
-            "parameter), or in a model that was compiled, or shares its class with one that was, before the tracker was "
-            "attached; call the layer itself, and attach the tracker before the first forward pass of what "
+            "parameter), or in a model that was compiled, or shares its class with one that was, before the tracker "
+            "was attached; call the layer itself, and attach the tracker before the first forward pass of what "
             "torch.compile gave (torch._dynamo.reset() drops what was compiled)"
         )
     return (
-        "the layer is not called, or its calls cannot be seen. Was it replaced by another one? Attach to the layer that "
-        "the model calls now, before the first forward pass of what torch.compile gave"
+        "the layer is not called, or its calls cannot be seen. Was it replaced by another one? Attach to the layer "
+        "that the model calls now, before the first forward pass of what torch.compile gave"
     )
 
 
@@ -115,8 +111,8 @@ def partly_unseen(seen: Seen, unseen_moved: int, elsewhere: bool, decay: float, 
     found = {}
     if seen.eval_steps:
         found["lookups_in_eval"] = (
-            f"at {seen.eval_steps} steps the layer was called in eval mode with gradients enabled; such lookups are not "
-            "counted. Call model.train() before training, and evaluate under torch.no_grad()"
+            f"at {seen.eval_steps} steps the layer was called in eval mode with gradients enabled; such lookups are "
+            "not counted. Call model.train() before training, and evaluate under torch.no_grad()"
         )
     if ranks > 1:
         found["lookups"] = f"those of the other {ranks - 1} ranks; call all_reduce() on every rank before reading"
@@ -136,6 +132,6 @@ def _moved_by(elsewhere: bool, decay: float) -> str:
     if decay > 0:
         return f"the optimizer's weight decay ({decay:.3g}) moves them"
     return (
-        "by weight decay, or through another use of the parameter (a tied output layer, F.embedding, another layer that "
-        "shares it), whose lookups this layer does not see"
+        "by weight decay, or through another use of the parameter (a tied output layer, F.embedding, another layer "
+        "that shares it), whose lookups this layer does not see"
     )

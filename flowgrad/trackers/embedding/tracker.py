@@ -715,7 +715,9 @@ class _ForwardHook:
         if _is_compiling():
             # What is exported is to run without the tracker.
             if layer.training and _grad_enabled() and not _is_exporting():
-                note_lookup(self._marker, ids, layer.weight.detach(), self._place)
+                weight = layer._parameters["weight"]
+                assert weight is not None
+                note_lookup(self._marker, ids, weight.detach(), self._place)
         elif not _is_tracing():
             self._tracker._note_lookup(layer, ids)
 
@@ -723,8 +725,8 @@ class _ForwardHook:
     def __name__(self) -> str:
         """What `torch.jit.script` asks hooks for, to compile them."""
         raise AttributeError(
-            "an EmbeddingTracker is attached, and torch.jit.script cannot compile its hook; call detach() of the tracker "
-            "first, and attach a new one after it"
+            "an EmbeddingTracker is attached, and torch.jit.script cannot compile its hook; call detach() of the "
+            "tracker first, and attach a new one after it"
         )
 
     def __reduce__(self) -> tuple[type[_ForwardHook], tuple[()]]:
