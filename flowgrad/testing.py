@@ -410,9 +410,9 @@ def dead(seed: int = 0) -> Example:
 
 
 def oversized(seed: int = 0) -> Example:
-    """The initial noise outweighs what can be learned."""
+    """The initial noise outweighs what can be learned, and training shrinks it."""
     run = Ratings(seed, init_std=1.0)
-    return Example(run, Adam(run.model.parameters(), lr=0.001), "INITIALISATION_TOO_LARGE")
+    return Example(run, Adam(run.model.parameters(), lr=0.03), "INITIALISATION_TOO_LARGE")
 
 
 def collapsed(seed: int = 0) -> Example:

@@ -49,15 +49,28 @@ def robust_z(values: ArrayLike, groups: ArrayLike) -> NDArray[np.float64]:
     return z
 
 
+def over_median(values: ArrayLike, groups: ArrayLike) -> NDArray[np.float64]:
+    """Each value over the median of its group, shape (n,); NaN where `robust_z` has no group to compare with."""
+    values, groups = np.asarray(values, dtype=float), np.asarray(groups)
+    ratio = np.full(len(values), np.nan)
+    for group in np.unique(groups[groups >= 0]):
+        at = np.flatnonzero((groups == group) & np.isfinite(values))
+        middle = np.median(values[at]) if len(at) >= LEAST else 0.0
+        if middle > 0:
+            ratio[at] = values[at] / middle
+    return ratio
+
+
 def against_alike(rows: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
     """Scores of `coherence`, and of the logs of `velocity`, `jitter` and `row_loss`, among rows alike in `exposures`,
-    by column name.
+    and `velocity` over its median there, by column name.
     """
     groups = exposure_groups(rows["exposures"])
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
             "coherence_z": robust_z(rows["coherence"], groups),
             "velocity_z": robust_z(np.log(rows["velocity"]), groups),
+            "velocity_ratio": over_median(rows["velocity"], groups),
             "jitter_z": robust_z(np.log(rows["jitter"]), groups),
             "loss_z": robust_z(np.log(rows["row_loss"]), groups),
         }

@@ -22,25 +22,63 @@ MEASURES = (
     Measure("exposure_gini", "share", "Gini coefficient of exposures over all rows; 0 is equal exposure."),
     Measure("head_share", "share", "Share of all exposures that went to the most exposed tenth of the rows."),
     Measure("mean_exposures", "count", "Mean of `exposures` over all rows."),
+    Measure("median_exposures", "count", "Median of `exposures` over the exposed rows."),
+    Measure("gradient_share", "share", "Share of the exposed rows, where that is known, that had a gradient."),
+    Measure("move_share", "share", "Share of the exposed rows, where that is known, that moved."),
+    Measure(
+        "unseen_moved_share",
+        "share",
+        "Share of the rows never looked up here that moved all the same: by decay, or another use of the parameter.",
+    ),
     Measure("median_velocity", "norm", "Median over exposed rows of the mean length of an optimizer step."),
     Measure("median_coherence", "cosine", "Median over exposed rows of `coherence`."),
     Measure("median_jitter", "ratio", "Median over exposed rows of `jitter`."),
     Measure("median_norm", "norm", "Median Euclidean norm of the exposed rows now."),
     Measure("initial_scale", "norm", "Root mean square of the entries when tracking began: 1 for N(0, 1)."),
+    Measure(
+        "initial_structure",
+        "ratio",
+        "Largest second moment of the rows at the start along one direction, over the largest that independent entries "
+        "give (Marchenko & Pastur 1967): near 1 for a table that was drawn, more for one that was trained before.",
+    ),
     Measure("norm_ratio", "ratio", "Median over exposed rows of the norm now over the norm at the start."),
     Measure("init_alignment", "cosine", "Median over exposed rows of `init_cosine`."),
+    Measure("initial_rank_share", "share", "`effective_rank_share` of the rows when tracking began."),
     Measure(
         "effective_rank_share",
         "share",
         "Effective rank of the exposed rows (Roy & Vetterli 2007) over the most it can be.",
     ),
     Measure("nonfinite_rows", "count", "Rows that hold a NaN or an infinity now."),
-    Measure("idle_path_share", "share", "Share of the rows' path that they travel at steps that do not look them up."),
+    Measure("first_nonfinite", "count", "Probed step after which a row was first seen not to be finite."),
+    Measure(
+        "first_step_ratio",
+        "ratio",
+        "Longest move of a row at the first probed step that moved any, over the root mean square norm at the start.",
+    ),
+    Measure("longest_step_ratio", "ratio", "The same over all probed steps; moves that are not finite do not count."),
+    Measure("trainable", "flag", "1 where the table asked for a gradient at any time, 0 where it is frozen."),
+    Measure("optimizer_known", "flag", "1 where the tracker was given the optimizer, else 0."),
+    Measure("in_optimizer", "flag", "1 where that optimizer holds the table, 0 where it does not."),
+    Measure("lr", "rate", "Learning rate of the table's parameter group now."),
+    Measure("lr_default", "rate", "Learning rate that the optimizer's class has where none is given."),
+    Measure("lr_rising", "flag", "1 where the rate is at its highest and was lower for most of the run: a warm-up."),
+    Measure("weight_decay", "rate", "Weight decay of the table's parameter group."),
+    Measure("momentum", "share", "Momentum of the table's parameter group, or the first beta; 0 without."),
+    Measure("adaptive", "flag", "1 where the optimizer divides by past gradients (Adam, Adagrad, ...), 0 for SGD."),
+    Measure(
+        "idle_path_share",
+        "share",
+        "Share of the rows' path that they travel at steps that neither look them up nor give them a gradient.",
+    ),
     Measure("row_effect_f", "ratio", "F of between-row over within-row variance of the training residuals."),
     Measure("row_biases", "flag", "1 where the model has a bias for each row, else 0."),
     Measure("in_batch_negatives", "flag", "1 where the loss takes its negatives from the batch, else 0."),
     Measure("sampling_correction", "share", "Strength of the log-Q correction: 0 none, 1 full."),
     Measure("exposures", "count", "Lookups of this row while training.", per_row=True),
+    Measure(
+        "untouched", "flag", "1 where this row was never looked up and stands where it began, else 0.", per_row=True
+    ),
     Measure("gradient_steps", "count", "Probed lookups at whose step the row's gradient was not zero.", per_row=True),
     Measure(
         "move_steps", "count", "Probed lookups at whose step the row moved; 1 at least if it ever did.", per_row=True
@@ -70,6 +108,7 @@ MEASURES = (
         "Robust z of log `velocity` among rows alike in exposures; known after a few probed lookups.",
         per_row=True,
     ),
+    Measure("velocity_ratio", "ratio", "`velocity` over its median among rows alike in exposures.", per_row=True),
     Measure("jitter_z", "score", "Robust z of log `jitter` among rows alike in exposures.", per_row=True),
     Measure("loss_z", "score", "Robust z of log `row_loss` among rows alike in exposures.", per_row=True),
 )
@@ -163,6 +202,25 @@ def _rank_of_spectrum(singular: Floats) -> float:
     p = singular / total
     p = p[p > 0]
     return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def structure_of_gram(gram: ArrayLike, count: int) -> float:
+    """How far the strongest direction of so many rows stands out, from `rows.T @ rows`, shape (dim, dim).
+
+    The largest eigenvalue of the second moments over the largest that independent entries of zero mean and the same
+    variance have, sigma^2 (1 + sqrt(dim / count))^2 (Marchenko & Pastur 1967, Distribution of eigenvalues for some sets
+    of random matrices). NaN for one column, zeros, or entries that are not finite.
+
+    >>> round(structure_of_gram(np.eye(4) * 100, 100), 2)
+    0.69
+    """
+    gram = np.asarray(gram, dtype=float)
+    dim = len(gram)
+    variance = float(np.trace(gram)) / (count * dim) if count and dim else 0.0
+    if dim < 2 or not np.isfinite(gram).all() or variance <= 0:
+        return float("nan")
+    edge = variance * (1 + np.sqrt(dim / count)) ** 2
+    return float(np.linalg.eigvalsh(gram)[-1] / count / edge)
 
 
 def row_effect_f(residuals: ArrayLike, rows: ArrayLike) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,19 +20,46 @@ MEASURES = (
     Measure(
         "loss_peak_ratio",
         "ratio",
-        "Highest mean loss of 8 batches in a row, over the loss of the first batch, which no step had touched.",
+        "Highest mean loss of 8 batches in a row, all finite, over the loss of the first batch, which no step had "
+        "touched. Where a loss that is not finite came sooner, the mean of those before it.",
     ),
     Measure("loss_nonfinite", "flag", "1 where a training loss was NaN or infinite, else 0."),
+    Measure("first_nonfinite", "count", "Step whose loss was the first not to be finite, where steps were told."),
+    Measure("loss_least", "loss", "Lowest finite loss told, of any batch, epoch or validation."),
+    Measure("loss_bound", "loss", "What the loss cannot fall below, as told: 0 for squared errors."),
+    Measure("squared_error", "flag", "1 where the loss is a squared error: the targets' variance was told; else 0."),
+    Measure("stopped_early", "flag", "1 where the loop said that early stopping ended it, else 0."),
     Measure("val_best", "loss", "Lowest validation loss of any epoch.", on_evaluation=True),
     Measure("val_last", "loss", "Validation loss of the last epoch.", on_evaluation=True),
     Measure("val_rise", "ratio", "Excess of `val_last` over `val_best`, over `val_best`.", on_evaluation=True),
     Measure(
         "val_fall",
         "ratio",
-        "Fall of the validation loss from the last epoch but one to the last, over the former.",
+        "Fall of the validation loss from one epoch to the next, over the former: the smaller one of the last two. "
+        "Not known where early stopping ended the run.",
         on_evaluation=True,
     ),
-    Measure("epochs_since_best", "epochs", "Epochs since the lowest validation loss.", on_evaluation=True),
+    Measure("epochs_since_best", "epochs", "Validations since the lowest validation loss.", on_evaluation=True),
+    Measure(
+        "val_rise_share",
+        "share",
+        "Of the validation losses since the best, in up to four stretches: share of the stretches whose mean is above "
+        "that of the one before.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "train_fall_since_best",
+        "ratio",
+        "Fall of the training loss from the epoch with the lowest validation loss to the last, over the former.",
+        on_evaluation=True,
+    ),
+    Measure("metric_told", "flag", "1 where a validated metric that is better when higher was told, else 0."),
+    Measure(
+        "metric_gain",
+        "score",
+        "What that metric gained from the epoch with the lowest validation loss to the last.",
+        on_evaluation=True,
+    ),
     Measure("target_variance", "loss", "Variance of the training targets: the loss of predicting their mean."),
     Measure("l2_penalty", "loss", "Strength of the L2 penalty on the rows of each example, as configured."),
     Measure("loss_to_variance", "ratio", "`loss_last` over `target_variance`; above 1 the mean predicts better."),
@@ -39,6 +67,8 @@ MEASURES = (
 
 PEAK_STEPS = 8
 """Batches in a row whose mean loss may be the peak: one alone may just be a hard one."""
+STRETCHES = 4
+"""Stretches that validation losses since the best are put into: single epochs go up and down by chance."""
 
 
 def loss_course(losses: Sequence[float]) -> dict[str, float]:
@@ -52,7 +82,7 @@ def loss_course(losses: Sequence[float]) -> dict[str, float]:
         "loss_first": float(values[0]) if len(values) else float("nan"),
         "loss_last": float(values[-1]) if len(values) else float("nan"),
         "loss_fall": _last_fall(values),
-        "loss_nonfinite": float(not np.isfinite(values).all()),
+        "loss_nonfinite": float(not np.isfinite(values).all()) if len(values) else float("nan"),
     }
 
 
@@ -66,14 +96,41 @@ def validation_course(losses: Sequence[float]) -> dict[str, float]:
     if not len(values) or not np.isfinite(values).any():
         names = ("val_best", "val_last", "val_rise", "val_fall", "epochs_since_best")
         return dict.fromkeys(names, float("nan"))
-    best = float(np.nanmin(values))
+    best, last, former = float(np.nanmin(values)), _last_fall(values), _last_fall(values[:-1])
     return {
         "val_best": best,
         "val_last": float(values[-1]),
         "val_rise": float(values[-1] - best) / best if best > 0 else float("nan"),
-        "val_fall": _last_fall(values),
+        "val_fall": last if math.isnan(former) else min(last, former),
         "epochs_since_best": float(len(values) - 1 - int(np.nanargmin(values))),
     }
+
+
+def since_best(train: Sequence[float], validation: Sequence[float], metrics: Sequence[float]) -> dict[str, float]:
+    """What happened since the lowest validation loss.
+
+    Args:
+        train: mean training loss of each epoch.
+        validation: validation loss after each epoch; NaN where it was not told.
+        metrics: validated metric after each epoch, better when higher; NaN where it was not told.
+
+    >>> since_best([3, 2, 1, 0.5], [2.0, 1.0, 1.5, 2.0], [math.nan] * 4)["val_rise_share"]
+    1.0
+    """
+    losses, told = np.asarray(validation, dtype=float), np.asarray(metrics, dtype=float)
+    found = dict.fromkeys(("val_rise_share", "train_fall_since_best", "metric_gain"), math.nan)
+    if not np.isfinite(losses).any():
+        return found
+    best = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))
+    later = losses[best:][np.isfinite(losses[best:])]
+    if len(later) > 1:
+        means = np.array([stretch.mean() for stretch in np.array_split(later, min(STRETCHES, len(later)))])
+        found["val_rise_share"] = float((np.diff(means) > 0).mean())
+    if np.isfinite(train[best]) and train[best] > 0:
+        found["train_fall_since_best"] = float((train[best] - train[-1]) / train[best])
+    if np.isfinite(told[best]):
+        found["metric_gain"] = float(told[np.isfinite(told)][-1] - told[best])
+    return found
 
 
 def _last_fall(values: np.ndarray) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 """Goes up where an older state could no longer be read."""
 _KIND, _VERSION = "flowgrad_tracker", "version"
 

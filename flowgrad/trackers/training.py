@@ -6,14 +6,35 @@ import math
 from collections import deque
 from typing import Any
 
-from flowgrad.measurements import Measurements
+from flowgrad.measurements import Coverage, Judged, Measurements
 from flowgrad.measures import training
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
 
-_LISTS = ("train", "validation", "recent")
-_STATE = (*_LISTS, "target_variance", "l2_penalty", "steps", "start", "peak")
+_LISTS = ("train", "validation", "metrics", "recent")
+_STATE = (
+    *_LISTS,
+    "target_variance",
+    "l2_penalty",
+    "lower_bound",
+    "loss",
+    "steps",
+    "told",
+    "start",
+    "peak",
+    "least",
+    "first_nonfinite",
+    "stopped",
+)
+_UNSEEN = {
+    "epochs": "no epoch was told; call end_epoch(train_loss, validation_loss) after each",
+    "validation_loss": "never told; call end_epoch(train_loss, validation_loss)",
+    "metric": "never told; call end_epoch(..., metric=...) with one that is better when higher, such as an accuracy",
+    "step_losses": "never told; call step(loss) at every batch, and the course within epochs is known",
+    "target_variance": "not told; give target_variance=targets.var() where the loss is a squared error",
+}
+"""What may not have been told -> how it is."""
 
 
 class TrainingTracker(Tracker):
@@ -35,6 +56,9 @@ class TrainingTracker(Tracker):
         target_variance: float | None = None,
         l2_penalty: float | None = None,
         rules: RuleBook | None = None,
+        *,
+        loss: str = "loss",
+        lower_bound: float | None = None,
     ) -> None:
         """Start with no epoch seen.
 
@@ -43,8 +67,20 @@ class TrainingTracker(Tracker):
             target_variance: variance of the training targets, for losses that are squared errors; None otherwise.
             l2_penalty: strength of the L2 penalty that is part of the loss, 0 for none; None where it is not known.
             rules: rule book to judge by; the shipped one if None.
+            loss: what the loss is, in words: `cross-entropy`. Findings on its validation name it.
+            lower_bound: what the loss cannot fall below: 0 for a cross-entropy of classes or a divergence. 0 where a
+                `target_variance` is given; None where there is no bound.
         """
         super().__init__(name, rules)
+        self._loss = loss
+        bound = 0.0 if lower_bound is None and target_variance is not None else lower_bound
+        self._lower_bound = math.nan if bound is None else float(bound)
+        self._metrics: list[float] = []
+        self._told = 0
+        """Steps whose loss was told."""
+        self._least = math.nan
+        self._first_nonfinite = math.nan
+        self._stopped = False
         self._target_variance = math.nan if target_variance is None else float(target_variance)
         self._l2_penalty = math.nan if l2_penalty is None else float(l2_penalty)
         self._train: list[float] = []
@@ -57,21 +93,56 @@ class TrainingTracker(Tracker):
     def step(self, loss: float) -> None:
         """Note the training loss of one batch, as it was before the optimizer stepped. Counts the step."""
         self._steps += 1
-        self._recent.append(float(loss))
-        if self._steps == 1:
-            self._start = float(loss)
-        recent = sum(self._recent) / len(self._recent)
-        if len(self._recent) == training.PEAK_STEPS and not recent <= self._peak:  # a NaN stays
-            self._peak = recent
+        self._told += 1
+        value = float(loss)
+        if self._told == 1:
+            self._start = value
+        if not math.isfinite(value):
+            if math.isnan(self._first_nonfinite):
+                self._first_nonfinite = float(self._steps)
+                self._note_peak()  # of fewer batches, where it came early
+            return
+        self._recent.append(value)
+        self._note_least(value)
+        if len(self._recent) == training.PEAK_STEPS and math.isnan(self._first_nonfinite):
+            self._note_peak()
 
-    def end_epoch(self, train_loss: float, validation_loss: float | None = None, steps: int = 0) -> None:
-        """Note one finished epoch: mean training loss, validation loss (lower is better), and the steps taken in it
-        that `step` was not told of.
+    def _note_peak(self) -> None:
+        if self._recent:
+            recent = sum(self._recent) / len(self._recent)
+            self._peak = recent if not recent <= self._peak else self._peak
+
+    def _note_least(self, *losses: float) -> None:
+        for loss in losses:
+            if math.isfinite(loss) and not loss >= self._least:
+                self._least = loss
+
+    def end_epoch(
+        self,
+        train_loss: float,
+        validation_loss: float | None = None,
+        steps: int = 0,
+        *,
+        metric: float | None = None,
+    ) -> None:
+        """Note one finished epoch.
+
+        Args:
+            train_loss: mean over the epoch.
+            validation_loss: lower is better; None where the epoch was not validated.
+            steps: those taken in it that `step` was not told of.
+            metric: a validated figure that is better when higher, such as an accuracy or an NDCG. While it gains, a
+                rising validation loss is not called overfitting.
         """
         self._train.append(float(train_loss))
-        if validation_loss is not None:
-            self._validation.append(float(validation_loss))
+        self._validation.append(math.nan if validation_loss is None else float(validation_loss))
+        self._metrics.append(math.nan if metric is None else float(metric))
+        self._note_least(self._train[-1], self._validation[-1])
         self._steps += steps
+
+    def stop_early(self) -> None:
+        """Note that early stopping ended the training and the best weights are kept: nothing is cut short then."""
+        self._stopped = True
 
     @property
     def train_losses(self) -> tuple[float, ...]:
@@ -80,23 +151,65 @@ class TrainingTracker(Tracker):
 
     @property
     def validation_losses(self) -> tuple[float, ...]:
-        """Validation loss after each epoch."""
-        return tuple(self._validation)
+        """Validation loss after each epoch that was validated."""
+        return tuple(loss for loss in self._validation if not math.isnan(loss))
 
     def measurements(self) -> Measurements:
         """Losses by epoch against their best and against the target's variance."""
         course = training.loss_course(self._train)
+        if not math.isnan(self._first_nonfinite):
+            course["loss_nonfinite"] = 1.0
+        elif self._told and not self._train:
+            course["loss_nonfinite"] = 0.0
         scalars = {
             "epochs": float(len(self._train)),
             "steps": float(self._steps),
             **course,
-            "loss_peak_ratio": self._peak / self._start if self._start else math.nan,
-            **training.validation_course(self._validation),
+            "loss_peak_ratio": self._peak / self._start if self._start > 0 else math.nan,
+            "first_nonfinite": self._first_nonfinite,
+            "loss_least": self._least,
+            "loss_bound": self._lower_bound,
+            "squared_error": float(not math.isnan(self._target_variance)),
+            "stopped_early": float(self._stopped),
+            **training.validation_course(self._validated()),
+            **training.since_best(self._train, self._validation, self._metrics),
+            "metric_told": float(any(not math.isnan(metric) for metric in self._metrics)),
             "target_variance": self._target_variance,
             "l2_penalty": self._l2_penalty,
             "loss_to_variance": course["loss_last"] / self._target_variance if self._target_variance else math.nan,
         }
-        return Measurements(self.KIND, self.name, scalars, step=self._steps)
+        if self._stopped:
+            scalars["val_fall"] = math.nan
+        validated = bool(self._validated())
+        return Measurements(
+            self.KIND,
+            self.name,
+            scalars,
+            step=self._steps,
+            coverage=self._coverage(),
+            judged=Judged(f"validation {self._loss}", "lower", "validation") if validated else None,
+            framework="torch",
+        )
+
+    def _validated(self) -> list[float]:
+        return [loss for loss in self._validation if not math.isnan(loss)]
+
+    def _coverage(self) -> Coverage:
+        """What was told, and what was not."""
+        told = {
+            "epochs": len(self._train),
+            "validation_loss": len(self._validated()),
+            "metric": sum(not math.isnan(metric) for metric in self._metrics),
+            "step_losses": self._told,
+        }
+        seen = {"steps": float(self._steps), **{name: float(count) for name, count in told.items()}}
+        missing = [name for name, count in told.items() if not count]
+        if math.isnan(self._target_variance):
+            missing.append("target_variance")
+        blind = (
+            "" if self._train or self._told else "no loss was told; call step(loss) at every batch, or end_epoch(...)"
+        )
+        return Coverage(seen, {name: _UNSEEN[name] for name in missing}, blind)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything noted so far, for a checkpoint: numbers and lists of numbers."""

@@ -70,11 +70,11 @@ def train(
     meddlers = [injected.interfere(model)] if injected.interfere else []
     # A cap comes last: it is to hold back whatever moved the rows.
     meddlers += [CappedRows(getattr(model, table), torch.tensor(rows)) for table, rows in _capped(config, model)]
-    trackers = _attach(config, model, loss) if watched or config.tracker.auto_fix else {}
+    optimizer = build_optimizer(config, model.parameters())
+    trackers = _attach(config, model, loss, optimizer) if watched or config.tracker.auto_fix else {}
     course = TrainingTracker(
         target_variance=float(data.train.ratings.var()) if loss.of_ratings else None, l2_penalty=loss.l2
     )
-    optimizer = build_optimizer(config, model.parameters())
     others = observers(model, optimizer) if observers else ()
     steps = _epochs(config, data, model, loss, order, optimizer, tuple(trackers.values()), others, course, meddlers)
     for meddler in meddlers:
@@ -187,6 +187,7 @@ def _epochs(
         else:
             bad_epochs += 1
         if settings.early_stopping and bad_epochs >= settings.patience:
+            course.stop_early()
             break
     if settings.early_stopping and best_weights is not None:
         model.load_state_dict(best_weights)
@@ -221,13 +222,15 @@ def _listed(key: str, tables: Mapping[str, Sequence[int]], sizes: Mapping[str, i
             yield table, list(rows)
 
 
-def _attach(config: DictConfig, model: MatrixFactorization, loss: Loss) -> dict[str, EmbeddingTracker]:
+def _attach(
+    config: DictConfig, model: MatrixFactorization, loss: Loss, optimizer: torch.optim.Optimizer
+) -> dict[str, EmbeddingTracker]:
     trackers = {}
     for table in config.tracker.tables:
         layer = getattr(model, table, None)
         if layer is None:
             raise FlowGradError(f"tracker.tables names {table!r}; the model's tables are {_tables(model)}")
-        trackers[table] = EmbeddingTracker(layer, name=table, auto_fix=config.tracker.auto_fix)
+        trackers[table] = EmbeddingTracker(layer, name=table, optimizer=optimizer, auto_fix=config.tracker.auto_fix)
         if side_of(table) == "items":  # the side that negatives are taken from
             trackers[table].observe(in_batch_negatives=loss.in_batch_negatives, sampling_correction=loss.logq)
     return trackers

@@ -228,7 +228,7 @@ REFUSED = {
     "fewer columns": (a_state(dim=3), r"shape \[40, 3\], and this one has shape \[40, 4\]"),
     "other type": (a_state(dtype=torch.float64), "dtype float64, and this one has dtype float32; .*new tracker"),
     "other tracker": (TrainingTracker().state_dict(), "kind 'training', and this one is of kind 'embedding'; load"),
-    "newer": (a_state() | {"version": 2}, "version 2, and this FlowGrad reads version 1; load it with the FlowGrad"),
+    "newer": (a_state() | {"version": 3}, "version 3, and this FlowGrad reads version 2; load it with the FlowGrad"),
     "no version": ({k: v for k, v in a_state().items() if k != "version"}, "version None"),
     "cut": ({k: v for k, v in a_state().items() if k != "followed"}, r"lacks 'followed'; save the whole of"),
     "a model's": (nn.Embedding(ROWS, DIM).state_dict(), r"an? OrderedDict of 'weight' is no tracker state; give what"),

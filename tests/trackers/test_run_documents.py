@@ -68,7 +68,9 @@ def test_trackers_may_come_from_any_iterable(trackers):
 
 
 def test_a_run_of_one_healthy_tracker():
-    text = to_agent_xml([TrainingTracker("course", rules=RULES)])
+    course = TrainingTracker("course", rules=RULES)
+    course.end_epoch(1.0, 1.0)
+    text = to_agent_xml([course])
     validate(text)
     assert "<status>HEALTHY</status>" in text
 

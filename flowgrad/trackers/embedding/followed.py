@@ -28,6 +28,7 @@ class FollowedRows:
         self.initial = self.of(weight).clone()
         self._scale = self.initial.double().square().mean().sqrt()  # read when asked for: no synchronisation here
         self.windows = RowWindows(self.initial)
+        self._spectrum: tuple[float, float] | None = None
 
     @property
     def at(self) -> torch.Tensor | slice:
@@ -38,6 +39,18 @@ class FollowedRows:
     def initial_scale(self) -> float:
         """Root mean square of the entries at the start."""
         return float(self._scale)
+
+    @property
+    def initial_spectrum(self) -> tuple[float, float]:
+        """Of the rows at the start: how far their strongest direction stands out (`structure_of_gram`), and their
+        effective rank over the most it can be. Computed when first asked for.
+        """
+        if self._spectrum is None:
+            rows = self.initial.double()
+            gram, count = as_array(rows.T @ rows), len(rows)
+            most = max(1, min(gram.shape[0], count))
+            self._spectrum = (measures.structure_of_gram(gram, count), measures.effective_rank_of_gram(gram) / most)
+        return self._spectrum
 
     def of(self, weight: torch.Tensor) -> torch.Tensor:
         """Weights of the rows followed, shape (followed, dim). Of a table followed whole, not a copy."""
@@ -73,16 +86,18 @@ class FollowedRows:
 
     def readings(self, weight: torch.Tensor, renormed: bool) -> dict[str, np.ndarray]:
         """Measures of the rows followed, each of shape (rows,) with NaN for the others: `coherence`, `jitter`,
-        `init_cosine`, `moved` (1 or 0) and `growth` (norm now over norm at the start).
+        `init_cosine`, `moved` (1 or 0) and `growth` (norm now over norm at the start). In a table of one column there
+        is no direction: cosines are NaN.
         """
         now, initial = as_array(self.of(weight)), as_array(self.initial)
         coherence, jitter = self.windows.statistics()
+        directed = now.shape[1] > 1  # the cosine of two numbers is a sign
         with np.errstate(invalid="ignore", divide="ignore"):
             growth = measures.row_norms(now) / measures.row_norms(initial)
         read = {
-            "coherence": as_array(coherence),
+            "coherence": as_array(coherence) if directed else np.full(len(now), np.nan),
             "jitter": as_array(jitter),
-            "init_cosine": measures.row_cosines(now, initial),
+            "init_cosine": measures.row_cosines(now, initial) if directed else np.full(len(now), np.nan),
             "moved": as_array(self.moved(weight, renormed)).astype(float),
             "growth": growth,
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 MOST_BATCHES = 64
@@ -74,6 +76,16 @@ class LookupCounter:
             self._grow_ones(len(self._ones))
         size = ids.numel()
         self._counts.scatter_add_(0, ids, self._ones if len(self._ones) == size else self._ones[:size])
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._count()  # what is kept is a view each of one buffer, and each would be written with the whole of it
+        dropped: dict[str, Any] = {"_kept": None, "_places": [], "_ones": None, "_size": -1}
+        return self.__dict__ | dropped
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._kept = torch.empty(KEPT, dtype=torch.int64, device=self.device).zero_()
+        self._ones = self._counts.new_ones(0)
 
     def load(self, counts: torch.Tensor, total: int) -> None:
         """Go on from these counts."""

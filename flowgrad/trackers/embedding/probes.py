@@ -31,7 +31,21 @@ LOOKS_ENOUGH = 8
 MOST_PASSES = 8
 """Forward passes of one step that are probed: of gradients that are accumulated over many, the first ones."""
 
-_TENSORS = ("looks", "moves", "path", "panel_path", "panel_idle_path", "_left", "_any_left", "_early")
+_TENSORS = (
+    "looks",
+    "moves",
+    "path",
+    "panel_path",
+    "panel_idle_path",
+    "first_nonfinite",
+    "first_step",
+    "longest_step",
+    "elsewhere",
+    "_left",
+    "_any_left",
+    "_early",
+)
+_NUMBERS = ("probed", "asked", "moved_within", "moved_outside", "suspicious", "_suspect_probes")
 
 
 class _Probe(NamedTuple):
@@ -61,6 +75,24 @@ class Probes:
         """Path of the panel's rows at all probed steps."""
         self.panel_idle_path = torch.zeros_like(self.panel_path)
         """The part of it at steps that did not look the row up."""
+        self.first_nonfinite = torch.full((), -1, dtype=torch.int64, device=device)
+        """Number of the probed step (from 1) after which a row looked at was first not finite; -1: none was."""
+        self.first_step = torch.zeros((), dtype=torch.float64, device=device)
+        """Length of the longest move at the first probed step at which anything moved."""
+        self.longest_step = torch.zeros_like(self.first_step)
+        """The same over all probed steps. Moves that are not finite do not count."""
+        self.elsewhere = torch.zeros((), dtype=torch.bool, device=device)
+        """Whether a row of the panel that was never looked up had a gradient."""
+        self.probed = 0
+        """Steps probed."""
+        self.asked = False
+        """Whether the table asked for a gradient at any lookup probed."""
+        self.moved_within = False
+        """Whether anything moved between a lookup and the end of its step."""
+        self.moved_outside = 0
+        """How often rows moved between the end of a probed step and the next probe, before anything moved within."""
+        self._last: _Probe | None = None
+        """Rows and their weights at the end of the last probed step, as long as nothing moved within."""
         # Some loops clear the gradient before `close`, some mask it after it came; none does both.
         self._left = torch.empty_like(self.looks).zero_()
         """Lookups that had a gradient at `close`."""
@@ -112,8 +144,9 @@ class Probes:
         """Note lookups of `ids`, int64 of shape (n,), what stands in the table `weight` before the step, and how often
         each row was looked up before, shape (rows,).
         """
-        if not len(ids) or len(self._pending) >= MOST_PASSES:
-            return
+        if not len(ids) or len(self._pending) >= MOST_PASSES or not weight.requires_grad:
+            return  # rows of a frozen table are to stand still
+        self.asked = True
         most = FIRST_LOOKUPS if step < FIRST_PROBES else MOST_LOOKUPS
         if len(ids) > most and not self.suspicious:
             stride = -(-len(ids) // most)
@@ -122,7 +155,11 @@ class Probes:
         if not self._pending:
             ids = torch.cat([self._panel, ids])
             self._panel_counts = counts.index_select(0, self._panel)
-            if weight.requires_grad and weight.is_leaf:
+            if self._last is not None:
+                stood = weight.detach().index_select(0, self._last.ids) == self._last.before
+                self.moved_outside += not bool(stood.all())
+                self._last = None
+            if weight.is_leaf:
                 self._gradient_hook = weight.register_post_accumulate_grad_hook(self._note_gradient)
         else:
             ids = ids.clone()  # a loop may write its next batch into the same tensor
@@ -137,14 +174,21 @@ class Probes:
             now[: len(before)] |= before
         self._early_gradient = now
 
-    def close(self, weight: torch.Tensor, counts: torch.Tensor) -> None:
-        """Note what the step just taken did to the rows of the lookups pending; `counts` now, as for `open`."""
+    def close(self, weight: torch.Tensor, counts: torch.Tensor, step: int) -> None:
+        """Note what step number `step` (from 1), just taken, did to the rows of the lookups pending; `counts` now, as
+        for `open`.
+        """
         ids = self._ids()
+        self.probed += 1
         self._suspect_probes += self.suspicious
         first = self._pending[0].before
         before = first if len(self._pending) == 1 else torch.cat([probe.before for probe in self._pending])
-        change = weight.detach().index_select(0, ids) - before
-        path = torch.linalg.vector_norm(change, dim=1, dtype=torch.float64)
+        now = weight.detach().index_select(0, ids)
+        path = torch.linalg.vector_norm(now - before, dim=1, dtype=torch.float64)
+        self._note_course(path, step)
+        if not self.moved_within:
+            self.moved_within = bool(path.any())
+            self._last = None if self.moved_within else _Probe(ids, now)
         has_gradient = None
         if weight.is_leaf and weight.grad is not None:
             has_gradient = self._has_gradient(weight.grad, ids)
@@ -163,12 +207,28 @@ class Probes:
             self._early.scatter_add_(0, ids[: len(early)], early.int())
         self.drop()
 
+    def _note_course(self, path: torch.Tensor, step: int) -> None:
+        """Note how long the moves of a step were, and whether numbers went out of range."""
+        finite = path.isfinite()
+        longest = path.masked_fill(~finite, 0).amax()
+        self.first_step = torch.where(self.first_step == 0, longest, self.first_step)
+        self.longest_step = torch.maximum(self.longest_step, longest)
+        first = (self.first_nonfinite < 0) & ~finite.all()
+        self.first_nonfinite = self.first_nonfinite.masked_fill(first, step)
+
     def _close_panel(self, path: torch.Tensor, has_gradient: torch.Tensor | None, counts: torch.Tensor) -> None:
         """Arguments are of all lookups, the panel first."""
         assert self._panel_counts is not None
         panel = len(self._panel)
-        looked_up = counts.index_select(0, self._panel) != self._panel_counts
-        if world_size() > 1:
+        seen = counts.index_select(0, self._panel)
+        looked_up = seen != self._panel_counts
+        if world_size() == 1:
+            for gradient in (has_gradient, self._early_gradient):
+                if gradient is not None:
+                    # A row that has a gradient moves by that, whoever asked for it, and not by momentum alone.
+                    self.elsewhere |= (gradient[:panel] & (seen == 0)).any()
+                    looked_up |= gradient[:panel]
+        else:
             # Lookups of other ranks show in the gradient, which is the mean over all of them. Where not even this
             # rank's own show, the loop has cleared it, and the step does not tell.
             if has_gradient is None:
@@ -195,14 +255,16 @@ class Probes:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as tensors (copies) and numbers. Lookups that wait for their step are not part of it."""
-        numbers = {"suspicious": self.suspicious, "suspect_probes": self._suspect_probes}
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
         return {name: getattr(self, name).clone() for name in _TENSORS} | numbers
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
         for name in _TENSORS:
             setattr(self, name, state[name].to(self.looks.device, copy=True))
-        self.suspicious, self._suspect_probes = state["suspicious"], state["suspect_probes"]
+        for name in _NUMBERS:
+            setattr(self, name, state[name])
+        self._last = None
         self.drop()
 
     def _ids(self) -> torch.Tensor:

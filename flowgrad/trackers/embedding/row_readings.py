@@ -12,11 +12,14 @@ import torch
 
 from flowgrad.measures import embedding as measures
 from flowgrad.trackers.embedding.followed import FollowedRows, as_array
+from flowgrad.trackers.embedding.probes import Probes
 
 LEAST_LOOKS = 4
 """Probed lookups from which a row's velocity is compared with that of others."""
 _PIECE = 65_536
 """Rows that are read at once."""
+_WEIGHTS_ALONE = ("norm", "init_cosine", "row_loss", "label_conflict", "moved", "growth")
+"""Columns that stand without anything counted."""
 ROW_MEASURES = [measure.name for measure in measures.MEASURES if measure.per_row]
 
 
@@ -40,6 +43,7 @@ def read_rows(
     *,
     renormed: bool,
     padding: int | None,
+    blind: bool = False,
 ) -> pd.DataFrame:
     """One line a row of the table but `padding`: the per-row measures; `moved` and `growth` (`FollowedRows.readings`).
 
@@ -50,6 +54,7 @@ def read_rows(
         told: measures that the table cannot show, by name, each of shape (rows,).
         renormed: whether the layer itself shortens rows.
         padding: row that is no row.
+        blind: whether what was counted says nothing; all that rests on it is NaN then.
     """
     exposures, looks, gradients, moves, path = (as_array(tensor).astype(float) for tensor in counted[:5])
     nothing = np.full(len(exposures), np.nan)
@@ -64,8 +69,14 @@ def read_rows(
     unknown = (exposures > 0) & np.where(np.isnan(moved), looks < exposures, looks == 0)
     # Probes may have missed the moves of a row; that it stands elsewhere now is as good.
     moves = np.where((moves == 0) & (moved == 1), 1.0, moves)
+    # Rows that nobody looked up stand still, unless those followed show that something else moves such rows.
+    unseen = exposures == 0
+    untouched = np.where(unseen, 1 - moved, 0.0)
+    if not (unseen & (moved == 1)).any():
+        untouched = np.where(unseen & np.isnan(moved), 1.0, untouched)
     columns = {
         "exposures": exposures,
+        "untouched": untouched,
         "gradient_steps": np.where(unknown, np.nan, gradients),
         "move_steps": np.where(unknown & (moved != 1), np.nan, moves),
         "velocity": velocity,
@@ -79,6 +90,8 @@ def read_rows(
         "moved": moved,
         "growth": read.get("growth", nothing),
     }
+    if blind:
+        columns = {name: values if name in _WEIGHTS_ALONE else nothing for name, values in columns.items()}
     table = pd.DataFrame(columns, index=pd.RangeIndex(len(exposures), name="row"))
     known = table.assign(velocity=np.where(looks >= LEAST_LOOKS, velocity, np.nan))
     if padding is not None:
@@ -87,46 +100,59 @@ def read_rows(
 
 
 def scalars_of(
-    rows: pd.DataFrame, weight: torch.Tensor, counted: Counted, followed: FollowedRows | None
+    rows: pd.DataFrame, weight: torch.Tensor, counted: Counted, followed: FollowedRows | None, probed: Probes
 ) -> dict[str, float]:
-    """What the rows say together: medians are over the exposed ones.
+    """What the rows say together: medians are over the exposed ones. Figures that are counted are NaN where `rows` do
+    not know them.
 
     Args:
         rows: what `read_rows` gave.
         weight: the table, shape (rows, dim).
         counted: what was counted.
         followed: the rows followed, if any are yet.
+        probed: the probes, for the course of the steps.
     """
     exposures, seen = rows["exposures"], rows[rows["exposures"] > 0]
 
     def middle(name: str) -> float:
         return measures.median(seen[name].to_numpy())
 
+    structure, rank_share = followed.initial_spectrum if followed else (math.nan, math.nan)
+    initial_norm = initial_norm_of(followed, weight)
     return {
         "rows": float(len(rows)),
         "followed_rows": float(np.isfinite(rows["moved"]).sum()),
         "dim": float(weight.shape[1]),
         "windows": float(followed.windows.closed if followed else 0),
-        "total_exposures": float(exposures.sum()),
+        "total_exposures": float(exposures.sum(min_count=1)),
         "exposure_gini": measures.exposure_gini(exposures),
         "head_share": measures.head_share(exposures),
         "mean_exposures": float(exposures.mean()) if len(rows) else math.nan,
+        "median_exposures": middle("exposures"),
+        "gradient_share": _share(seen["gradient_steps"]),
+        "move_share": _share(seen["move_steps"]),
+        "unseen_moved_share": _share(1 - rows.loc[exposures == 0, "untouched"]),
         "median_velocity": middle("velocity"),
         "median_coherence": middle("coherence"),
         "median_jitter": middle("jitter"),
         "median_norm": middle("norm"),
         "initial_scale": followed.initial_scale if followed else math.nan,
+        "initial_structure": structure,
         "norm_ratio": middle("growth"),
         "init_alignment": middle("init_cosine"),
+        "initial_rank_share": rank_share,
         "effective_rank_share": _effective_rank_share(weight, seen.index.to_numpy()),
         "nonfinite_rows": float((~np.isfinite(rows["norm"].to_numpy())).sum()),
+        "first_nonfinite": float(probed.first_nonfinite) if float(probed.first_nonfinite) >= 0 else math.nan,
+        "first_step_ratio": _over(probed.first_step, initial_norm),
+        "longest_step_ratio": _over(probed.longest_step, initial_norm),
         "idle_path_share": _ratio(counted.panel_idle_path, counted.panel_path),
     }
 
 
 def _effective_rank_share(weight: torch.Tensor, seen: np.ndarray) -> float:
     """Effective rank of the rows `seen`, over the most it can be."""
-    if not len(seen):
+    if not len(seen) or weight.shape[1] < 2:
         return math.nan
     gram = torch.zeros(weight.shape[1], weight.shape[1], dtype=torch.float64, device=weight.device)
     for ids in torch.from_numpy(seen.copy()).to(weight.device).split(_PIECE):
@@ -136,5 +162,21 @@ def _effective_rank_share(weight: torch.Tensor, seen: np.ndarray) -> float:
     return measures.effective_rank_of_gram(as_array(gram)) / most
 
 
+def initial_norm_of(followed: FollowedRows | None, weight: torch.Tensor) -> float:
+    """Root mean square of the norms of the rows followed, when that began; NaN where none are."""
+    return followed.initial_scale * math.sqrt(weight.shape[1]) if followed else math.nan
+
+
+def _share(counts: pd.Series) -> float:
+    """Share of the known counts that are not zero; NaN where none is known."""
+    known = counts.dropna()
+    return float((known > 0).mean()) if len(known) else math.nan
+
+
 def _ratio(part: torch.Tensor, whole: torch.Tensor) -> float:
     return float(part) / float(whole) if float(whole) else math.nan
+
+
+def _over(length: torch.Tensor, scale: float) -> float:
+    """A length over a scale; NaN where nothing moved, or there is no scale."""
+    return float(length) / scale if scale > 0 and float(length) > 0 else math.nan

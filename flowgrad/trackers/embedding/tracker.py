@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import operator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,28 @@ import pandas as pd
 import torch
 from torch import distributed, nn
 
-from flowgrad.measurements import Measurements
+from flowgrad.errors import FlowGradError
+from flowgrad.measurements import Coverage, Measurements
 from flowgrad.measures import embedding as measures
 from flowgrad.measures.labels import label_conflict
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
-from flowgrad.trackers.embedding import ranks
+from flowgrad.trackers.embedding import ranks, sight
+from flowgrad.trackers.embedding.compiled import ATTACHED, note_lookup
 from flowgrad.trackers.embedding.epochs import EpochSense
 from flowgrad.trackers.embedding.followed import FollowedRows
 from flowgrad.trackers.embedding.guard import GradientGuard, Intervention
 from flowgrad.trackers.embedding.lookups import LookupCounter
-from flowgrad.trackers.embedding.naming import argument_name
+from flowgrad.trackers.embedding.naming import default_name
 from flowgrad.trackers.embedding.probes import FIRST_PROBES, Probes
+from flowgrad.trackers.embedding.rates import UNKNOWN, rate_of
 from flowgrad.trackers.embedding.row_readings import ROW_MEASURES, Counted, read_rows, scalars_of
 from flowgrad.trackers.embedding.sampling import stratified_rows
 
 _is_compiling = torch.compiler.is_compiling
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
+_is_tracing = torch._C._is_tracing
 _grad_enabled = torch.is_grad_enabled
 _transforms = torch._C._functorch.peek_interpreter_stack
 _backward_task = torch._C._current_graph_task_id
@@ -53,6 +59,11 @@ _STATE = (
     "facts",
     "told",
     "interventions",
+    "uncounted",
+    "eval_steps",
+    "busy",
+    "epochs_told",
+    "rate",
 )
 _TOLD = ("row_effect_f", "row_biases", "in_batch_negatives", "sampling_correction")
 """Scalars that the table cannot show."""
@@ -69,12 +80,18 @@ class EmbeddingTracker(Tracker):
     In a distributed run (`DistributedDataParallel`) every rank has a tracker of its own, attached after the model was
     wrapped, and sees its own lookups; `all_reduce()` puts them together. Batches are taken to be equal on all ranks.
 
-    Counted is what this layer is asked for. Not seen are lookups through another layer that shares the parameter,
-    within `torch.func` transforms, and in a model that was compiled before the tracker was attached.
+    Counted is what this layer is asked for. Not seen are lookups past it (`F.embedding` or indexing with its weight,
+    another layer that shares the parameter), within `torch.func` transforms, and in a model that was compiled, or
+    shares its class with one that was, before the tracker was attached. Attach before the first forward pass of what
+    `torch.compile` gave; `fullgraph=True` is fine. Where nothing was seen, the report says so under `Coverage`, its
+    status is `NOT_OBSERVED`, and what counts lookups raises an error instead of naming every row dead.
+
+    `torch.export` and `torch.jit.trace` leave the tracker out of what they make. `torch.jit.script` compiles hooks as
+    well: call `detach()` first, and attach a new tracker after it.
 
     Example::
 
-        tracker = EmbeddingTracker(model.item_emb)
+        tracker = EmbeddingTracker(model.item_emb, optimizer=optimizer)
         # training loop: loss.backward(); optimizer.step(); tracker.step()
         print(tracker.to_agent_xml())
     """
@@ -88,6 +105,7 @@ class EmbeddingTracker(Tracker):
         name: str | None = None,
         rules: RuleBook | None = None,
         *,
+        optimizer: torch.optim.Optimizer | Iterable[torch.optim.Optimizer] | None = None,
         sample: int = 12_288,
         auto_fix: bool = False,
         log: str | Path | None = None,
@@ -96,8 +114,11 @@ class EmbeddingTracker(Tracker):
 
         Args:
             layer: the table to watch.
-            name: its name in the report; by default the last part of the expression passed (`item_emb`).
+            name: its name in the report; by default the last part of the expression passed (`item_emb`), or where the
+                layer stands in a model, list or dict of the caller (`embs.0`).
             rules: rule book to judge by; the shipped one if None.
+            optimizer: the one that holds the table, or all there are. Its learning rate, weight decay and momentum are
+                read and never written; causes that rest on them can only be claimed where it is told.
             sample: rows whose weights are followed. Smaller tables are followed whole; of larger ones a sample,
                 half of it the rows looked up most in the first steps. Lookups are counted for all rows anyhow.
             auto_fix: damp the gradients of the rows that the rule `zombie_rows` names, looking anew whenever a window
@@ -107,7 +128,8 @@ class EmbeddingTracker(Tracker):
 
         Raises:
             TypeError: `layer` is neither `nn.Embedding` nor `nn.EmbeddingBag`, its weight is computed and no parameter,
-                or its class looks up something else than it is called with; `sample` is no whole number.
+                or its class looks up something else than it is called with; `sample` is no whole number; `optimizer`
+                holds no parameter groups.
             ValueError: `sample` is less than 1, `auto_fix` on a table that takes no gradient, or `log` without
                 `auto_fix` or in a folder that does not exist.
             RuleError: `auto_fix` with rules that lack `zombie_rows`.
@@ -120,8 +142,9 @@ class EmbeddingTracker(Tracker):
             raise ValueError(f"log={log} is for what auto_fix does; set auto_fix=True or leave it out")
         if name is None:
             frame = inspect.currentframe()
-            name = argument_name(frame.f_back if frame else None, layer) or "embedding"
+            name = default_name(frame.f_back if frame else None, layer, {tracker.name for tracker in ATTACHED})
         super().__init__(name, rules)
+        self._rate = rate_of(optimizer)
         self.layer = layer
         self._shape, self._dtype = tuple(layer.weight.shape), layer.weight.dtype
         count, device = layer.num_embeddings, layer.weight.device
@@ -146,7 +169,18 @@ class EmbeddingTracker(Tracker):
         """Lookups in all at the end of the next step, if it is like that one."""
         self._forward_step = -1
         """Steps taken at the last forward pass outside of a backward pass."""
+        self._uncounted: dict[str, int] = {}
+        """Why forward passes were not counted -> how many were not."""
+        self._eval_step, self._eval_steps = -1, 0
+        """Number of the last step with a forward pass in eval mode and gradients enabled; how many had one."""
+        self._busy = 0
+        """Steps with lookups."""
+        self._epochs_told = 0
+        """Epochs that the loop announced."""
         self._attached = True
+        self.place = sum(isinstance(hook, _ForwardHook) for hook in layer._forward_hooks.values())
+        """Hooks of trackers that the layer had before."""
+        ATTACHED.add(self)
         self._hook = layer.register_forward_hook(_ForwardHook(self), with_kwargs=True)
         self._guard: GradientGuard | None = None
         if auto_fix:
@@ -173,7 +207,8 @@ class EmbeddingTracker(Tracker):
     def _note_lookup(self, layer: nn.Module, ids: torch.Tensor) -> None:
         # In one piece, and functions by their own names: each call and each look-up is a part of what watching costs.
         if layer is not self.layer or not (layer.training and _grad_enabled()) or _transforms() is not None:
-            return  # `torch.func` lets nobody count inside
+            self._pass_by(layer)
+            return
         # Activation checkpointing looks everything up again in the backward pass.
         if _backward_task() == -1:
             self._forward_step = self._steps
@@ -191,6 +226,28 @@ class EmbeddingTracker(Tracker):
         if self._probing:
             self._probes.open(ids, weight, self._lookups.counts, self._steps)
         self._lookups.add(ids)
+
+    def _pass_by(self, layer: nn.Module) -> None:
+        """Note why a forward pass is not counted. Evaluation with gradients disabled is as it should be."""
+        if layer is not self.layer:
+            why = "copies"
+        elif _transforms() is not None:  # `torch.func` lets nobody count inside
+            why = "transforms"
+        elif layer.training:
+            why = "no_grad"
+        elif _grad_enabled():
+            why = "eval"
+            if self._eval_step != self._steps:
+                self._eval_step = self._steps
+                self._eval_steps += 1
+        else:
+            return
+        self._uncounted[why] = self._uncounted.get(why, 0) + 1
+
+    def note_compiled(self, ids: torch.Tensor) -> None:
+        """Count lookups of `ids` in a graph that is running, compiled in training mode with gradients enabled."""
+        with torch.enable_grad():
+            self._note_lookup(self.layer, ids)
 
     def step(self) -> None:
         """Note what the optimizer step just taken did to the rows looked up since the last one.
@@ -213,7 +270,7 @@ class EmbeddingTracker(Tracker):
         self._pass_over(self._steps - 1)
         lookups = self._lookups.total - (self._expected - self._usual)
         if self._probes.pending:
-            self._probes.close(self.layer.weight, self._lookups.counts)
+            self._probes.close(self.layer.weight, self._lookups.counts, self._steps)
         ended = self._epoch_ends(lookups)
         if self._followed is not None:
             self._observe_rows(self._followed, weight, lookups, ended)
@@ -221,6 +278,9 @@ class EmbeddingTracker(Tracker):
             self._follow_sample(weight)
         if ended:
             self._close_epoch()
+        if self._rate is not None:
+            self._rate.note(self.layer.weight, self._steps)
+        self._busy += lookups > 0
         self._looked, self._usual = self._steps, lookups
         self._expected = self._lookups.total + lookups
         self._plan()
@@ -234,6 +294,7 @@ class EmbeddingTracker(Tracker):
             self._epochs.pass_over(passed)
         if self._followed is not None:
             self._followed.windows.pass_over(passed, self._usual)
+        self._busy += passed if self._usual else 0
         self._looked = step
 
     def _plan(self) -> None:
@@ -276,11 +337,14 @@ class EmbeddingTracker(Tracker):
     def _window_closed(self, weight: torch.Tensor) -> None:
         self._look_for_suspects(weight)
         if self._guard is not None:
-            self._guard.damp(self.zombie_embeddings(), self._steps)
+            self._guard.damp(self._zombies(), self._steps)
 
     def _look_for_suspects(self, weight: torch.Tensor) -> None:
         assert self._followed is not None
         at, padding = self._followed.at, self.layer.padding_idx
+        if not self.layer.weight.requires_grad:
+            self._probes.suspicious = False  # rows of a frozen table stand still for a good reason
+            return
         unmoved = self._followed.unmoved(weight, self._lookups.counts, self._renormed)
         if padding is not None:
             unmoved[padding if isinstance(at, slice) else at == padding] = False
@@ -296,6 +360,7 @@ class EmbeddingTracker(Tracker):
             return
         self._pass_over(self._steps)
         self._epochs = None
+        self._epochs_told += 1
         self._close_epoch()
         self._plan()
 
@@ -361,8 +426,70 @@ class EmbeddingTracker(Tracker):
 
     def _read(self, weight: torch.Tensor, counted: Counted) -> pd.DataFrame:
         return read_rows(
-            weight, counted, self._followed, self._told, renormed=self._renormed, padding=self.layer.padding_idx
+            weight,
+            counted,
+            self._followed,
+            self._told,
+            renormed=self._renormed,
+            padding=self.layer.padding_idx,
+            blind=bool(sight.blindness(self._sight(weight, counted))),
         )
+
+    def _sight(self, weight: torch.Tensor, counted: Counted) -> sight.Seen:
+        """What happened, as far as it was seen."""
+        probes, followed = self._probes, self._followed
+        return sight.Seen(
+            steps=self._steps,
+            lookups=self._lookups.total if self._merged is None else int(counted.exposures.sum()),
+            uncounted=self._uncounted,
+            eval_steps=self._eval_steps,
+            training=self.layer.training,
+            trainable=self._trainable,
+            moved=None if followed is None else bool(followed.moved(weight, self._renormed).any()),
+            moved_within=probes.moved_within,
+            moved_outside=probes.moved_outside,
+        )
+
+    @property
+    def _trainable(self) -> bool:
+        return self._probes.asked or self.layer.weight.requires_grad
+
+    def _coverage(self, seen: sight.Seen, rows: pd.DataFrame) -> Coverage:
+        """What was seen, and what could not be."""
+        windows = self._followed.windows if self._followed else None
+        counts = {
+            "steps": self._steps,
+            "steps_with_lookups": self._busy + (self._steps - self._looked if self._usual else 0),
+            "lookups": seen.lookups,
+            "probed_steps": self._probes.probed,
+            "windows": windows.closed if windows else 0,
+            "followed_rows": int(np.isfinite(rows["moved"]).sum()),
+        }
+        if self._epochs_told:
+            counts["epochs"] = self._epochs_told
+        unseen = {name: why for name, why in sight.UNTOLD.items() if name not in self._facts}
+        if "label_conflict" not in self._told:
+            unseen["labels"] = sight.LABELS
+        if self._rate is None:
+            unseen["optimizer"] = sight.OPTIMIZER
+        if not self._trainable:
+            unseen["gradient"] = sight.FROZEN
+        blind = sight.blindness(seen)
+        if not blind:
+            moved = int(((rows["exposures"] == 0) & (rows["moved"] == 1)).sum())
+            decay = self._optimizer_figures()["weight_decay"]
+            others = 1 if self._merged is not None else ranks.world_size()
+            unseen |= sight.partly_unseen(seen, moved, bool(self._probes.elsewhere), decay, others)
+        return Coverage({name: float(count) for name, count in counts.items()}, unseen, blind)
+
+    def _optimizer_figures(self) -> dict[str, float]:
+        return UNKNOWN if self._rate is None else self._rate.figures(self.layer.weight)
+
+    def _refuse_if_blind(self, what: str) -> None:
+        """A count that was not made is not a zero."""
+        blind = sight.blindness(self._sight(self._weight(), self._counted()))
+        if blind:
+            raise FlowGradError(f"{self.name}: {what} cannot be told: {blind}")
 
     def _counted(self) -> Counted:
         """What was counted: by all ranks where they have been put together since the last step, else by this one."""
@@ -385,23 +512,51 @@ class EmbeddingTracker(Tracker):
         rows = self._read(weight, counted)
         scalars = {
             "steps": float(self._steps),
-            **scalars_of(rows, weight, counted, self._followed),
+            **scalars_of(rows, weight, counted, self._followed, self._probes),
+            "trainable": float(self._trainable),
+            **self._optimizer_figures(),
             **dict.fromkeys(_TOLD, math.nan),
             **self._facts,
         }
-        return Measurements(self.KIND, self.name, scalars, {"rows": rows[ROW_MEASURES]}, self._steps)
+        return Measurements(
+            self.KIND,
+            self.name,
+            scalars,
+            {"rows": rows[ROW_MEASURES]},
+            self._steps,
+            self._coverage(self._sight(weight, counted), rows),
+            framework="torch",
+        )
 
     def zombie_embeddings(self) -> list[int]:
-        """Ids of the rows that the rule `zombie_rows` names: they move much and get nowhere."""
+        """Ids of the rows that the rule `zombie_rows` names: they move much and get nowhere.
+
+        Raises:
+            FlowGradError: the tracker is blind, as its report says; the message tells why, and the way out.
+        """
+        self._refuse_if_blind("which rows circle")
+        return self._zombies()
+
+    def _zombies(self) -> list[int]:
         return [int(row) for row in self.rule_book.select("zombie_rows", self.measurements()).index]
 
     def dead_embeddings(self) -> list[int]:
-        """Ids of the rows that were never looked up while training."""
+        """Ids of the rows that were never looked up while training, and stand where they began.
+
+        Raises:
+            FlowGradError: as for `zombie_embeddings`.
+        """
+        self._refuse_if_blind("which rows are dead")
         rows = self.row_table()
-        return [int(row) for row in rows.index[rows["exposures"] == 0]]
+        return [int(row) for row in rows.index[rows["untouched"] == 1]]
 
     def popularity_bias(self) -> dict[str, float]:
-        """How unequally rows were exposed: `gini`, `head_share` (top tenth) and `coverage` (share ever exposed)."""
+        """How unequally rows were exposed: `gini`, `head_share` (top tenth) and `coverage` (share ever exposed).
+
+        Raises:
+            FlowGradError: as for `zombie_embeddings`.
+        """
+        self._refuse_if_blind("how often rows were looked up")
         exposures = self.row_table()["exposures"].to_numpy()
         return {
             "gini": measures.exposure_gini(exposures),
@@ -414,7 +569,11 @@ class EmbeddingTracker(Tracker):
 
         Unlike the distance from the start it does not cancel, and unlike the raw path it does not grow with
         popularity.
+
+        Raises:
+            FlowGradError: as for `zombie_embeddings`.
         """
+        self._refuse_if_blind("how far rows move")
         return self.row_table()["velocity"].rename("saliency")
 
     def all_reduce(self, group: distributed.ProcessGroup | None = None) -> None:
@@ -479,6 +638,11 @@ class EmbeddingTracker(Tracker):
                 "facts": dict(self._facts),
                 "told": {name: torch.from_numpy(values.copy()) for name, values in self._told.items()},
                 "interventions": [] if self._guard is None else self._guard.state_dict(),
+                "uncounted": dict(self._uncounted),
+                "eval_steps": self._eval_steps,
+                "busy": self._busy,
+                "epochs_told": self._epochs_told,
+                "rate": None if self._rate is None else self._rate.state_dict(),
             },
         )
 
@@ -517,7 +681,11 @@ class EmbeddingTracker(Tracker):
         if self._guard is not None:
             self._guard.load_state_dict(state["interventions"])
         self._steps = self._looked = state["steps"]
-        self._forward_step = -1
+        self._forward_step = self._eval_step = -1
+        self._uncounted, self._eval_steps = dict(state["uncounted"]), state["eval_steps"]
+        self._busy, self._epochs_told = state["busy"], state["epochs_told"]
+        if self._rate is not None and state["rate"] is not None:
+            self._rate.load_state_dict(state["rate"])
         self._usual, self._expected = state["usual"], state["expected"]
         self._plan()
 
@@ -525,6 +693,7 @@ class EmbeddingTracker(Tracker):
         """Take the hooks off the layer. What was measured stays readable."""
         self._hook.remove()
         self._attached = False
+        ATTACHED.discard(self)
         self._probes.drop()
         if self._guard is not None:
             self._guard.remove()
@@ -535,29 +704,50 @@ class _ForwardHook:
 
     def __init__(self, tracker: EmbeddingTracker | None = None) -> None:
         self._tracker = tracker
+        if tracker is not None:
+            self._place = tracker.place
+            self._marker = torch.zeros((), device=tracker.layer.weight.device)
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if self._tracker is None:
             return
         ids = args[0] if args else kwargs["input"]
         if _is_compiling():
-            self._outside_of_the_graph(layer, ids)
-        else:
+            # What is exported is to run without the tracker.
+            if layer.training and _grad_enabled() and not _is_exporting():
+                weight = layer._parameters["weight"]
+                assert weight is not None
+                note_lookup(self._marker, ids, weight.detach(), self._place)
+        elif not _is_tracing():
             self._tracker._note_lookup(layer, ids)
 
-    @torch.compiler.disable  # else each count of steps would be a reason to compile anew
-    def _outside_of_the_graph(self, layer: nn.Module, ids: torch.Tensor) -> None:
-        if self._tracker is not None:
-            self._tracker._note_lookup(layer, ids)
+    @property
+    def __name__(self) -> str:
+        """What `torch.jit.script` asks hooks for, to compile them."""
+        raise AttributeError(
+            "an EmbeddingTracker is attached, and torch.jit.script cannot compile its hook; call detach() of the "
+            "tracker first, and attach a new one after it"
+        )
 
     def __reduce__(self) -> tuple[type[_ForwardHook], tuple[()]]:
         return _ForwardHook, ()
 
 
+def _way_out(given: Any) -> str:
+    """What to pass instead of something that is no table."""
+    if isinstance(given, torch.Tensor):
+        return "; give the layer that holds the weight, such as model.item_emb"
+    if not isinstance(given, nn.Module):
+        return ""
+    tables = [path for path, one in given.named_modules() if isinstance(one, nn.Embedding | nn.EmbeddingBag)]
+    shown = ", ".join(f".{path}" for path in tables[:3]) + (", ..." if len(tables) > 3 else "")
+    return f"; give one of its tables, each to a tracker of its own: {shown}" if tables else "; it holds no such table"
+
+
 def _check_layer(layer: nn.Embedding | nn.EmbeddingBag) -> None:
     kind = type(layer).__name__
     if not isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-        raise TypeError(f"EmbeddingTracker watches nn.Embedding or nn.EmbeddingBag, got {kind}")
+        raise TypeError(f"EmbeddingTracker watches nn.Embedding or nn.EmbeddingBag, got {kind}{_way_out(layer)}")
     if not isinstance(layer._parameters.get("weight"), nn.Parameter):
         raise TypeError(
             f"the weight of this {kind} is computed (parametrize, weight_norm, spectral_norm), and to read it would "
