@@ -15,7 +15,6 @@ from pipelines.field_benchmark.registry import FAULTS, HABITS, HOSTS
 from pipelines.field_benchmark.training import Fitted, Training, fit, prepare
 from pipelines.field_benchmark.watching import Peer, Said, measured, said, watch, watch_booster
 
-
 SILENT = Peer()
 """Of a run that the peer did not watch."""
 
