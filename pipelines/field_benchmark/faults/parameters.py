@@ -103,8 +103,9 @@ def initialised_every_epoch(run: Training) -> None:
     def draw(run: Training, epoch: int) -> None:
         if epoch:
             for module in run.module(run.encoder).modules():
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()
+                draws: Any = getattr(module, "reset_parameters", None)
+                if draws is not None:
+                    draws()
 
     run.before_epoch.append(draw)
 
@@ -128,7 +129,7 @@ def layer_never_called(run: Training) -> None:
     assert run.twins is not None
     first, second = (run.module(name) for name in run.twins)
     run.notes["called"] = second
-    second.forward = first.forward  # type: ignore[method-assign]
+    second.forward = first.forward
 
 
 @fault(["perceptron", "cnn", "recurrent", "two_tower"])
@@ -150,5 +151,5 @@ def units_dead(run: Training) -> None:
             assert isinstance(bias, Tensor)
             bias.fill_(-20.0)
         if run.host == "cnn":
-            for module in (run.module("bn2"), run.module("bn3")):
-                module.bias.fill_(-20.0)  # type: ignore[union-attr, operator]
+            for name in ("bn2.bias", "bn3.bias"):
+                run.model.get_parameter(name).fill_(-20.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,8 +57,9 @@ def teacher_not_loaded(run: Training) -> None:
     """The teacher's checkpoint was not loaded, and it knows nothing."""
     assert run.teacher is not None
     for module in run.teacher.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        draws: Any = getattr(module, "reset_parameters", None)
+        if draws is not None:
+            draws()
 
 
 @fault(STUDENTS)

@@ -98,14 +98,14 @@ def pretrained_tables_frozen(run: Training) -> None:
     """The table of items comes from elsewhere and is frozen on purpose."""
     pretrain(run, 3)
     name = next(name for name in ("item_emb", "embeddings.1") if name in dict(run.model.named_modules()))
-    run.module(name).weight.requires_grad_(False)  # type: ignore[union-attr, operator]
+    run.module(name).weight.requires_grad_(False)
     only_trainable(run, 2e-3)
 
 
 @habit(["transformer"])
 def tied_weights(run: Training) -> None:
     """The output layer shares its matrix with the table of tokens."""
-    run.module("head").weight = run.module("token").weight  # type: ignore[assignment]
+    run.module("head").weight = run.module("token").weight
 
 
 @habit(["transformer"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -149,16 +151,16 @@ def sharpness_aware(run: Training) -> None:
         run.optimizer.zero_grad()
         loss = run.loss(rows)
         loss.backward()
-        given = [parameter for parameter in run.model.parameters() if parameter.grad is not None]
-        length = torch.stack([parameter.grad.norm() for parameter in given]).norm() + 1e-12  # type: ignore[union-attr]
+        given = [(parameter, parameter.grad) for parameter in run.model.parameters() if parameter.grad is not None]
+        length = torch.stack([gradient.norm() for _, gradient in given]).norm() + 1e-12
+        moves = [(parameter, gradient * (0.05 / length)) for parameter, gradient in given]
         with torch.no_grad():
-            moves = [parameter.grad * (0.05 / length) for parameter in given]  # type: ignore[operator]
-            for parameter, move in zip(given, moves, strict=True):
+            for parameter, move in moves:
                 parameter.add_(move)
         run.optimizer.zero_grad()
         run.loss(rows).backward()
         with torch.no_grad():
-            for parameter, move in zip(given, moves, strict=True):
+            for parameter, move in moves:
                 parameter.sub_(move)
         run.optimizer.step()
         return loss.detach()
@@ -177,6 +179,7 @@ def lbfgs_closure(run: Training) -> None:
             loss.backward()
             return loss
 
-        return run.optimizer.step(closure).detach()  # type: ignore[union-attr, arg-type]
+        found: Any = run.optimizer.step(closure)  # type: ignore[arg-type]
+        return found.detach()
 
     run.step = step

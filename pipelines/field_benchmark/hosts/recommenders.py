@@ -121,10 +121,10 @@ class DeepFM(nn.Module):
         self.dropout = nn.Dropout(0.2)
         self.out = nn.Linear(hidden, 1)
         self.bias = nn.Parameter(torch.zeros(1))
-        for table in self.embeddings:
-            nn.init.normal_(table.weight, std=0.01)
-        for table in self.linears:
-            nn.init.zeros_(table.weight)
+        for table in self.embeddings.parameters():
+            nn.init.normal_(table, std=0.01)
+        for table in self.linears.parameters():
+            nn.init.zeros_(table)
 
     def forward(self, fields: Tensor) -> Tensor:
         """Logits of shape (n,)."""
