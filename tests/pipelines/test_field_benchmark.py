@@ -196,7 +196,7 @@ def test_the_command_writes_every_table(command):
     runs = pd.read_csv(folder / "runs.csv", keep_default_na=False)
     assert set(runs["kind"]) == {"fault", "sound"}
     assert (runs["error"] == "").all()
-    assert float(runs.loc[runs["name"] == "head_left_out", "sound_cost"].iloc[0]) < 0.1
+    assert float(runs.loc[runs["name"] == "head_left_out", "sound_cost"].iloc[0]) < 0.3
     for name in ("scores", "faults"):
         assert all((folder / f"{name}.{ending}").exists() for ending in ("csv", "md", "tex"))
     assert {"tracker", "steps"} <= set(pd.read_csv(folder / "measures.csv"))

@@ -180,8 +180,8 @@ def same_batch(run: Training) -> None:
 
 
 @fault(["cnn", "recurrent", "deepfm"])
-def seed_of_noise_fixed(run: Training) -> None:
-    """The seed is set in the loop, so that a twentieth of the rows is drawn anew in every epoch."""
+def sampler_of_few_rows(run: Training) -> None:
+    """A sampler that draws with replacement was given an index that was cut: it knows a twentieth of the rows."""
     few = torch.randperm(length(run.train), generator=torch.Generator().manual_seed(run.seed))
     few = few[: max(run.batch, length(run.train) // 20)]
 
