@@ -135,11 +135,15 @@ def test_only_what_is_asked_for_is_run(settings):
     assert found == [("sound", ""), ("sound", "sgd_momentum"), ("fault", "sum_instead_of_mean")]
 
 
-@pytest.mark.parametrize("key", ["only_hosts", "only_faults", "only_habits"])
-def test_a_name_that_is_unknown_is_refused(command, key):
-    code, _, error = command("experiment=faults_field", f"job.{key}=[cn]")
+def test_a_name_that_is_unknown_is_refused(command, settings):
+    code, _, error = command("experiment=faults_field", "job.only_hosts=[cn]")
     assert code == 2
-    assert f"job.{key} names 'cn'" in error
+    assert "job.only_hosts names 'cn'" in error
+    for key in ("only_faults", "only_habits"):
+        settings[key] = ["clippin"]
+        with pytest.raises(FlowGradError, match=f"job.{key} names 'clippin'"):
+            job._check(settings)
+        settings[key] = None
 
 
 def test_parts_do_not_overlap():

@@ -38,13 +38,13 @@ def rate_over_300(run: Training) -> None:
 
 @fault(["perceptron", "cnn", "factorisation", "two_tower"])
 def decay_on_everything(run: Training) -> None:
-    """A penalty of .1 on every weight, tables and norms among them."""
+    """A huge penalty on every weight, tables and norms among them."""
     make = run.optimizer_of
 
     def optimizer_of(run: Training) -> Optimizer:
         optimizer = make(run)
         for group in optimizer.param_groups:
-            group["weight_decay"] = 10.0 if isinstance(optimizer, torch.optim.AdamW) else 0.1
+            group["weight_decay"] = 10.0 if isinstance(optimizer, torch.optim.AdamW) else 1.0
         return optimizer
 
     run.optimizer_of = optimizer_of

@@ -42,8 +42,9 @@ def adagrad(run: Training) -> None:
 
 @habit(["perceptron", "cnn", "recurrent"])
 def rmsprop(run: Training) -> None:
-    """RMSprop at a thousandth."""
-    run.optimizer_of = lambda run: torch.optim.RMSprop(run.model.parameters(), lr=1e-3)
+    """RMSprop, at a rate that falls with the epochs."""
+    run.optimizer_of = lambda run: torch.optim.RMSprop(run.model.parameters(), lr=1e-3, weight_decay=1e-3)
+    run.scheduler_of = lambda run: torch.optim.lr_scheduler.CosineAnnealingLR(run.optimizer, run.epochs)
 
 
 @habit(["perceptron", "cnn", "transformer", "two_tower"])
