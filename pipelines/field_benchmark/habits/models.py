@@ -17,7 +17,8 @@ from pipelines.field_benchmark.training import Training, plain_step
 
 def pretrain(run: Training, epochs: int = 4) -> None:
     """Train the model beforehand, as somebody else did, by Adam."""
-    optimizer = torch.optim.Adam([p for p in run.model.parameters() if p.requires_grad], lr=2e-3)
+    trained = [p for p in run.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=2e-3, weight_decay=_decay(run))
     before, run.optimizer = getattr(run, "optimizer", None), optimizer
     generator = torch.Generator().manual_seed(run.seed + 77)
     run.model.train()
@@ -30,7 +31,14 @@ def pretrain(run: Training, epochs: int = 4) -> None:
 
 def only_trainable(run: Training, rate: float = 2e-3) -> None:
     """The optimizer holds what asks for gradients."""
-    run.optimizer_of = lambda run: torch.optim.Adam([p for p in run.model.parameters() if p.requires_grad], lr=rate)
+    run.optimizer_of = lambda run: torch.optim.Adam(
+        [p for p in run.model.parameters() if p.requires_grad], lr=rate, weight_decay=_decay(run)
+    )
+
+
+def _decay(run: Training) -> float:
+    """The penalty that keeps the host from overfitting."""
+    return 3e-4 if run.host == "factorisation" else 1e-5
 
 
 @habit(["perceptron", "cnn", "transformer"])
