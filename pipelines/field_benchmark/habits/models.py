@@ -245,6 +245,6 @@ def teacher_without_labels(run: Training) -> None:
 
 
 @habit(["student", "student_cnn"])
-def student_from_teacher_body(run: Training) -> None:
-    """The student is trained with a momentum of .9 by SGD."""
+def student_by_sgd(run: Training) -> None:
+    """The student is trained by SGD with a momentum of .9."""
     run.optimizer_of = lambda run: torch.optim.SGD(run.model.parameters(), lr=run.sgd, momentum=0.9)
