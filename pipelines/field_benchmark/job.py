@@ -22,6 +22,7 @@ from pipelines.field_benchmark.registry import FAULTS, HABITS, HOSTS
 from pipelines.field_benchmark.run import Result, Task, watched
 from pipelines.field_benchmark.scoring import (
     ALL,
+    FINDING_COLUMNS,
     Truth,
     fault_line,
     fault_table,
@@ -143,7 +144,7 @@ def _write(found: Sequence[Result], job: DictConfig, folder: Path) -> None:
                 healthy.append(habit_line("peer", one, peer))
     lines, habits = pd.DataFrame(faulted), pd.DataFrame(healthy)
     write_csv(pd.concat([lines, habits], ignore_index=True), folder / "runs.csv")
-    write_csv(pd.DataFrame(finding_lines(found)), folder / "findings.csv")
+    write_csv(pd.DataFrame(finding_lines(found), columns=FINDING_COLUMNS), folder / "findings.csv")
     write_csv(pd.DataFrame(measure_lines(found)), folder / "measures.csv")
     scores = score_table(lines, habits, job.least_cost)
     write_table(scores, folder, "scores")

@@ -16,6 +16,7 @@ from pipelines.field_benchmark.watching import Said
 RANK = {"info": 0, "low": 1, "medium": 2, "high": 3, "critical": 4}
 LOUD = RANK["medium"]
 ALL = "all hosts"
+FINDING_COLUMNS = ("kind", "name", "host", "seed", "tracker", "type", "severity", "fix", "candidates", "premise")
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,15 @@ def test_the_command_writes_every_table(command):
     assert OmegaConf.load(folder / "config.yaml").job.seeds == [1]
 
 
+def test_a_run_without_findings_leaves_a_table_that_can_be_read(command):
+    """`findings.csv` held no header, and nothing could read it."""
+    code, folder, error = command(
+        "experiment=faults_field", "job.seeds=[1]", "job.only_hosts=[gan]", "job.only_habits=[as_is]", "workers=1"
+    )
+    assert code == 0, error
+    assert list(pd.read_csv(folder / "findings.csv")) == list(scoring.FINDING_COLUMNS)
+
+
 def test_truth_is_read_from_the_config(settings):
     truth = job._truth(settings, "gradients_not_cleared")
     assert "GRADIENTS_NOT_CLEARED" in truth.causes
