@@ -332,3 +332,40 @@ class CompressionBenchmarkSettings(JobSettings):
     peer: bool = MISSING
     """Whether the peer library watches the same models."""
     limits: CompressionBenchmarkLimits = MISSING
+
+
+@dataclass
+class FieldFault:
+    """What is right to say of a fault."""
+
+    causes: list[str] = field(default_factory=list)
+    """Types of findings that name it."""
+    symptoms: list[str] = field(default_factory=list)
+    """Types of findings that name what it brings about."""
+    words: list[str] = field(default_factory=list)
+    """Regular expressions, in lower case, of what a candidate's cause says where it names the fault."""
+
+
+@dataclass
+class FieldBenchmarkSettings(JobSettings):
+    """Faults and habits of other people's training loops."""
+
+    _target_: str = "pipelines.field_benchmark.job.run"
+    seeds: list[int] = MISSING
+    """Of the splits, the weights and the order of rows."""
+    only_hosts: list[str] | None = None
+    """Trainings to run; null: all."""
+    only_faults: list[str] | None = None
+    """Faults to run; null: all, none: []."""
+    only_habits: list[str] | None = None
+    """Healthy habits to run, `as_is` for the hosts as they are; null: all."""
+    peer: bool = MISSING
+    """Whether the peer library watches the networks too."""
+    least_cost: float = MISSING
+    """Share of what a sound model learned that a fault must cost, or mislead its author by, to count as harmful."""
+    faults: dict[str, FieldFault] = MISSING
+    """Truth of each registered fault."""
+    peer_means: dict[str, list[str]] = MISSING
+    """Type of a peer's alert -> types of findings that it amounts to, in its favour."""
+    peer_silent: list[str] = MISSING
+    """Types of alerts that ask for nothing."""

@@ -1,0 +1,1 @@
+"""Faults and habits of other people's training loops, watched through the public API alone."""

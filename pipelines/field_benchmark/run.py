@@ -1,0 +1,99 @@
+"""One watched run: a host, perhaps with a fault or a habit, and what the trackers said of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from pipelines.field_benchmark import boosting, faults, habits, hosts  # noqa: F401
+from pipelines.field_benchmark.boosting import Boosting
+from pipelines.field_benchmark.data import FieldData
+from pipelines.field_benchmark.registry import FAULTS, HABITS, HOSTS
+from pipelines.field_benchmark.training import Fitted, Training, fit, prepare
+from pipelines.field_benchmark.watching import Peer, Said, measured, said, watch, watch_booster
+
+SILENT = Peer()
+"""Of a run that the peer did not watch."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is run."""
+
+    host: str
+    seed: int
+    kind: str
+    """`fault`, `habit` or `sound`; of a sound one, `name` is the habit that a fault takes for granted."""
+    name: str = ""
+    peer: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it."""
+
+    task: Task
+    findings: tuple[Said, ...] = ()
+    measures: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Tracker -> figure -> value."""
+    cost: float = math.nan
+    """On rows that come later, lower is better."""
+    null: float = math.nan
+    """What a model costs that gives the same for every row."""
+    told: float = math.nan
+    """On the author's validation rows, as the author would report it."""
+    steps: int = 0
+    seconds: float = 0.0
+    peer: Peer = SILENT
+    error: str = ""
+    """What a tracker or the loop raised; a run with an error says nothing else."""
+
+
+def watched(task: Task, data: FieldData) -> Result:
+    """Run one task. Whatever is raised is kept in `Result.error`: one broken run is no reason to lose the others."""
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    try:
+        result = _watched(task, data)
+    except Exception as error:
+        text = str(error).strip().splitlines() or [""]
+        return Result(task, error=f"{type(error).__name__}: {text[0]}", seconds=time.perf_counter() - start)
+    return Result(**{**result.__dict__, "seconds": time.perf_counter() - start})
+
+
+def made(task: Task, data: FieldData) -> Training | Boosting:
+    """The training of a task, with its fault or habit laid in."""
+    run: Training | Boosting = HOSTS[task.host].make(data, task.seed)
+    if task.kind == "fault":
+        fault = FAULTS[task.name]
+        if fault.base:
+            HABITS[fault.base].change(run)
+        fault.change(run)
+    elif task.name:
+        HABITS[task.name].change(run)
+    return run
+
+
+def _watched(task: Task, data: FieldData) -> Result:
+    run = made(task, data)
+    if isinstance(run, Boosting):
+        tracker = watch_booster(run)
+        return _result(task, run.null, boosting.fit(run, tracker), [tracker], tuple(said([tracker])))
+    prepare(run)
+    watchers = watch(run, peer=task.peer)
+    fitted = fit(run, watchers)
+    findings = tuple(watchers.findings())
+    peer = SILENT
+    if watchers.peer is not None:
+        diagnosis = watchers.peer.diagnosis()
+        peer = Peer(tuple(dict.fromkeys(alert.type for alert in diagnosis.alerts)), diagnosis.error, watched=True)
+    return _result(task, run.null, fitted, watchers.trackers(), findings, peer)
+
+
+def _result(
+    task: Task, null: float, fitted: Fitted, trackers: list, findings: tuple[Said, ...], peer: Peer = SILENT
+) -> Result:
+    return Result(task, findings, measured(trackers), fitted.cost, null, fitted.told, fitted.steps, peer=peer)

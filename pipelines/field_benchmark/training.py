@@ -1,0 +1,205 @@
+"""A training as its author wrote it: model, data, loss, optimizer, loop. A fault or a habit changes it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from pipelines.field_benchmark.data import Rows, length, take
+
+
+@dataclass
+class Training:
+    """One training. What is a callable here is called with the training itself first, so that it can be wrapped."""
+
+    host: str
+    seed: int
+    model: nn.Module
+    train: Rows
+    validation: Rows
+    """What the author evaluates on after each epoch."""
+    test: Rows
+    """What comes later; no tracker and no author sees it."""
+    forward: Callable[[Training, Rows], Tensor]
+    """Outputs of a batch."""
+    criterion: Callable[[Training, Tensor, Rows], Tensor]
+    """Loss of these outputs."""
+    cost: Callable[[Training, Rows], float]
+    """What the model costs in use, lower is better; the loop's loss is no part of it."""
+    optimizer_of: Callable[[Training], Optimizer]
+    null: float
+    """What a model costs that gives the same for every row."""
+    sgd: float = 0.01
+    """A sound rate of SGD with momentum .9 here."""
+    epochs: int = 10
+    batch: int = 64
+    scheduler_of: Callable[[Training], Any] | None = None
+    schedule: str = "epoch"
+    """When the scheduler is stepped: after each `epoch`, each `batch`, or `never`."""
+    clip: float | None = None
+    step: Callable[[Training, Rows], Tensor | None] = lambda run, rows: plain_step(run, rows)
+    """Trains on a batch and returns its loss; None where no optimizer step was taken."""
+    batches: Callable[[Training, int], Iterator[Tensor]] = lambda run, epoch: shuffled(run, epoch)
+    mode: Callable[[Training, int], None] = lambda run, epoch: _train_mode(run)
+    """Sets the mode of the model before an epoch."""
+    validate: Callable[[Training], float] = lambda run: mean_loss(run, run.validation)
+    """Validation loss as the author computes it."""
+    evaluates: bool = True
+    """Whether the author's evaluation puts the model into evaluation mode."""
+    before_epoch: list[Callable[[Training, int], None]] = field(default_factory=list)
+    after_fit: list[Callable[[Training], None]] = field(default_factory=list)
+    patience: int | None = None
+    """Epochs without a better validation loss after which the loop ends and the best weights are kept."""
+    inputs: str | None = None
+    """Column that is given to `observe_inputs`; None: inputs are ids."""
+    told: str = "tensor"
+    """How the author tells trackers the loss: `tensor` or `number`."""
+    tells_epochs: bool = True
+    variance: float | None = None
+    """Variance of the targets, where the loss is a squared error."""
+    course: bool = False
+    """Whether a `TrainingTracker` is told of the epochs too."""
+    encoder: str = ""
+    """Name of the module nearest to the inputs that faults of parameters are laid into."""
+    head: str = ""
+    """Name of the last module."""
+    twins: tuple[str, str] | None = None
+    """Names of two modules of the same shape."""
+    teacher: nn.Module | None = None
+    original: nn.Module | None = None
+    """The teacher as it was, which the student is judged by."""
+    teacher_mode: bool = False
+    """Whether the teacher is in training mode, and takes gradients."""
+    optimizer: Optimizer = field(init=False)
+    scheduler: Any = field(init=False, default=None)
+    generator: torch.Generator = field(init=False)
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What faults and habits remember between steps."""
+
+    def __post_init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(self.seed)
+
+    def tables(self) -> dict[str, nn.Embedding]:
+        """Embedding tables by their names, each once."""
+        return {
+            name.replace(".", "_"): module
+            for name, module in self.model.named_modules()
+            if isinstance(module, nn.Embedding)
+        }
+
+    def module(self, name: str) -> nn.Module:
+        """A module of the model by its name."""
+        return self.model.get_submodule(name)
+
+    def replace(self, name: str, module: nn.Module) -> None:
+        """Put a module in the place of another."""
+        parent, _, last = name.rpartition(".")
+        setattr(self.model.get_submodule(parent) if parent else self.model, last, module)
+
+    def loss(self, rows: Rows) -> Tensor:
+        """Loss of a batch."""
+        return self.criterion(self, self.forward(self, rows), rows)
+
+
+def plain_step(run: Training, rows: Rows) -> Tensor:
+    """The step of most loops."""
+    run.optimizer.zero_grad()
+    loss = run.loss(rows)
+    loss.backward()
+    if run.clip is not None:
+        clip_grad_norm_(run.model.parameters(), run.clip)
+    run.optimizer.step()
+    return loss.detach()
+
+
+def shuffled(run: Training, epoch: int) -> Iterator[Tensor]:
+    """Every row once, in an order drawn anew."""
+    yield from torch.randperm(length(run.train), generator=run.generator).split(run.batch)
+
+
+def mean_loss(run: Training, rows: Rows) -> float:
+    """Mean loss of some rows without gradients, in batches of the training's size."""
+    run.model.train(not run.evaluates)
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for index in torch.arange(length(rows)).split(max(run.batch, 256)):
+            total += float(run.loss(take(rows, index))) * len(index)
+            count += len(index)
+    return total / count
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training came to."""
+
+    cost: float
+    """On the test rows."""
+    told: float
+    """Validation cost as the author would report it."""
+    steps: int
+    train_losses: tuple[float, ...]
+    validation_losses: tuple[float, ...]
+
+
+def prepare(run: Training) -> None:
+    """Make the optimizer and the scheduler, as they stand before the loop."""
+    run.optimizer = run.optimizer_of(run)
+    run.scheduler = run.scheduler_of(run) if run.scheduler_of is not None else None
+
+
+def fit(run: Training, watchers: Any) -> Fitted:
+    """Train, with `watchers.step(loss)` after each step and `watchers.end_epoch(...)` after each epoch."""
+    trained: list[float] = []
+    validated: list[float] = []
+    steps, best, kept = 0, math.inf, None
+    for epoch in range(run.epochs):
+        for act in run.before_epoch:
+            act(run, epoch)
+        run.mode(run, epoch)
+        total, count = 0.0, 0
+        for index in run.batches(run, epoch):
+            loss = run.step(run, take(run.train, index))
+            if loss is None:
+                continue
+            if run.scheduler is not None and run.schedule == "batch":
+                run.scheduler.step()
+            watchers.step(loss if run.told == "tensor" else loss.item())
+            steps += 1
+            total += loss.item()
+            count += 1
+        if run.scheduler is not None and run.schedule == "epoch":
+            run.scheduler.step()
+        trained.append(total / max(count, 1))
+        validated.append(run.validate(run))
+        watchers.end_epoch(trained[-1], validated[-1])
+        if run.patience is not None:
+            if validated[-1] < best:
+                best, kept, since = validated[-1], copy.deepcopy(run.model.state_dict()), 0
+            else:
+                since += 1
+            if since >= run.patience:
+                break
+    if kept is not None:
+        run.model.load_state_dict(kept)
+    for last in run.after_fit:
+        last(run)
+    with torch.no_grad():
+        run.model.train(not run.evaluates)
+        told = run.cost(run, run.validation)
+        run.model.eval()
+        cost = run.cost(run, run.test)
+    return Fitted(cost, told, steps, tuple(trained), tuple(validated))
+
+
+def _train_mode(run: Training) -> None:
+    run.model.train()
+    if run.teacher is not None:
+        run.teacher.train(run.teacher_mode)

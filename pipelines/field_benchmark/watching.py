@@ -1,0 +1,133 @@
+"""The public trackers on one training, as a user attaches them, and what they said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from flowgrad import BoostingTracker, DistillationTracker, EmbeddingTracker, FlowTracker, TrainingTracker
+from pipelines.field_benchmark.boosting import Boosting
+from pipelines.field_benchmark.training import Training
+
+
+@dataclass(frozen=True)
+class Said:
+    """A finding, reduced to what is scored."""
+
+    tracker: str
+    type: str
+    severity: str
+    fix: bool
+    """Whether it prescribes a change."""
+    candidates: tuple[str, ...]
+    """Causes that it says might be behind it, most likely first; empty where it names one itself."""
+    premise: str = ""
+
+
+@dataclass
+class Watchers:
+    """Every tracker that a careful user would attach."""
+
+    flow: FlowTracker
+    course: TrainingTracker | None
+    tables: list[EmbeddingTracker]
+    student: DistillationTracker | None
+    tells_epochs: bool
+    peer: Any = None
+    probe: Any = None
+
+    def step(self, loss: torch.Tensor | float) -> None:
+        """After a step of the optimizer."""
+        self.flow.step(loss)
+        for table in self.tables:
+            table.step()
+        if self.course is not None:
+            self.course.step(float(loss))
+        if self.student is not None:
+            self.student.step(loss, loss)
+        if self.peer is not None:
+            self.peer.step(float(loss))
+
+    def end_epoch(self, train_loss: float, validation_loss: float) -> None:
+        """After an epoch."""
+        if self.tells_epochs:
+            self.flow.end_epoch(train_loss, validation_loss)
+        for table in self.tables:
+            table.end_epoch()
+        if self.course is not None:
+            self.course.end_epoch(train_loss, validation_loss)
+
+    def trackers(self) -> list[Any]:
+        """All of them."""
+        further = [tracker for tracker in (self.course, self.student) if tracker is not None]
+        return [self.flow, *self.tables, *further]
+
+    def findings(self) -> list[Said]:
+        """What they say after the run."""
+        if self.student is not None:
+            self.student.observe(self.probe)
+        return said(self.trackers())
+
+
+def watch(run: Training, *, peer: bool) -> Watchers:
+    """Attach the trackers to a prepared training."""
+    flow = FlowTracker(run.model, run.optimizer, run.scheduler, name=run.host)
+    if run.inputs is not None:
+        flow.observe_inputs(run.train[run.inputs])
+    course = TrainingTracker(run.host, target_variance=run.variance) if run.course else None
+    tables = [EmbeddingTracker(table, name=name) for name, table in run.tables().items()]
+    student = None
+    if run.teacher is not None:
+        student = DistillationTracker(run.teacher, run.model, optimizer=run.optimizer, name=run.host)
+    probe = run.validation[run.inputs][:256] if run.inputs is not None else None
+    return Watchers(flow, course, tables, student, run.tells_epochs, _peer(run) if peer else None, probe)
+
+
+def _peer(run: Training) -> Any:
+    from pipelines.peer_flow import PeerFlowTracker
+
+    return PeerFlowTracker(run.model, run.optimizer, run.scheduler)
+
+
+def said(trackers: Sequence[Any]) -> list[Said]:
+    """Findings of several trackers, in the order in which the trackers are given."""
+    return [
+        Said(
+            f"{tracker.KIND}:{tracker.name}", finding.type, finding.severity, finding.fix is not None,
+            tuple(str(candidate.cause) for candidate in getattr(finding, "candidates", ()) or ()), finding.premise,
+        )
+        for tracker in trackers
+        for finding in tracker.findings()
+    ]  # fmt: skip
+
+
+def watch_booster(run: Boosting) -> BoostingTracker:
+    """The tracker of a booster, as a user makes it."""
+    directions = {}
+    if run.metric is not None and run.notes.get("direction told"):
+        name, _, higher = run.metric(run.train.y[:50], run.train.y[:50].astype(float))
+        directions = {name: higher}
+    return BoostingTracker(run.host, higher_is_better=directions or None)
+
+
+def measured(trackers: Sequence[Any]) -> dict[str, dict[str, float]]:
+    """Figures of each tracker that are known."""
+    return {
+        f"{tracker.KIND}:{tracker.name}": {
+            name: float(value) for name, value in tracker.summary().items() if not math.isnan(float(value))
+        }
+        for tracker in trackers
+    }
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What the peer library said of the same run."""
+
+    alerts: tuple[str, ...] = ()
+    error: str = ""
+    watched: bool = field(default=False)
