@@ -79,7 +79,7 @@ def watch(run: Training, *, peer: bool) -> Watchers:
     if run.inputs is not None:
         flow.observe_inputs(run.train[run.inputs])
     course = TrainingTracker(run.host, target_variance=run.variance) if run.course else None
-    tables = [EmbeddingTracker(table, name=name) for name, table in run.tables().items()]
+    tables = [EmbeddingTracker(table, name=name, optimizer=run.optimizer) for name, table in run.tables().items()]
     student = None
     if run.teacher is not None:
         student = DistillationTracker(run.teacher, run.model, optimizer=run.optimizer, name=run.host)
