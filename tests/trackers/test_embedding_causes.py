@@ -315,3 +315,26 @@ def test_a_state_goes_on_with_what_was_told():
     one, other = tracker.measurements(), again.measurements()
     assert isinstance(other, Measurements)
     assert (str(one.scalars), one.judged, one.coverage) == (str(other.scalars), other.judged, other.coverage)
+
+
+@pytest.mark.parametrize("steps_told", [True, False])
+def test_a_loss_that_stays_where_it_began_does_not_overshoot(steps_told):
+    """A loop whose steps change nothing was told to lower its learning rate: its loss was above the variance and rose by
+    the chance of its batches.
+    """
+    tracker = TrainingTracker(target_variance=1.0)
+    for epoch in range(4):
+        for _ in range(10 if steps_told else 0):
+            tracker.step(1.1 + 0.01 * epoch)
+        tracker.end_epoch(1.1 + 0.01 * epoch, 1.1)
+    (finding,) = [one for one in tracker.findings() if one.severity != "info"]
+    assert finding.type == "NO_LEARNING"
+    assert finding.fix is None
+    assert "STEPS_CHANGE_NOTHING" in [one.cause for one in finding.candidates]
+
+
+def test_a_loss_that_grows_by_epochs_does():
+    tracker = TrainingTracker(target_variance=1.0)
+    for loss in (1.1, 1.5, 2.5):
+        tracker.end_epoch(loss, loss)
+    assert [one.type for one in tracker.findings() if one.severity == "critical"] == ["DIVERGENCE"]
