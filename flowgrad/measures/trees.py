@@ -120,6 +120,13 @@ MEASURES = (
     Measure("train_r2", "r2", "R2 of the column alone, on the rows that it was fitted to.", per_row=True),
     Measure("val_r2", "r2", "R2 of that fit on the validation rows.", per_row=True),
     Measure("r2_loss", "r2", "`train_r2` less `val_r2`.", per_row=True),
+    Measure(
+        "recovered",
+        "share",
+        "Part of `r2_loss` that comes back when the column is fitted anew on half of the held-out rows and judged on "
+        "the other; 0 where they are too few. What drifts comes back, what knew the training targets does not.",
+        per_row=True,
+    ),
     Measure("twin_correlation", "correlation", "Largest correlation with an earlier column, in size.", per_row=True),
     Measure(
         "shift_z",

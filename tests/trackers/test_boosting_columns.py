@@ -240,3 +240,19 @@ def test_names_of_no_column(argument):
         looked(*autoregression(0.5), **{argument: ["lag_2"]})
     with pytest.raises(ValueError, match="'lag_1' stands in written_after and in known_in_time"):
         looked(*autoregression(0.5), written_after=["lag_1"], known_in_time="lag_1")
+
+
+def test_a_column_whose_relation_fades_is_not_called_a_leak():
+    """A coefficient that halves with time was a TRAINING_LEAK, and dropping the column nearly doubled the error."""
+    rng = np.random.default_rng(0)
+    n = 2000
+    strength = np.where(np.arange(n) < 1400, 1.5, 0.5)
+    column = rng.normal(size=n)
+    table = pd.DataFrame({"fades": column, "noise": rng.normal(size=n)})
+    target = strength * column + 0.5 * rng.normal(size=n)
+    tracker = BoostingTracker()
+    tracker.observe_data(table[:1400], target[:1400], table[1400:], target[1400:])
+    types = {finding.type: finding for finding in tracker.findings()}
+    assert "TRAINING_LEAK" not in types
+    assert types["COLUMN_DOES_NOT_CARRY_OVER"].fix is None
+    assert tracker.measurements().tables["rows"].loc["fades", "recovered"] > 0.5

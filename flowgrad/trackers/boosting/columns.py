@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.trackers.boosting.signs import copies_target, tells_by_presence
 
 PER_COLUMN = (
-    "train_r2", "val_r2", "r2_loss", "shift_z", "twin_correlation", "distinct_share", "distinct", "mode_share", "whole",
+    "train_r2", "val_r2", "r2_loss", "shift_z", "recovered", "twin_correlation", "distinct_share", "distinct",
+    "mode_share", "whole",
     "alone_p", "code_r2_loss", "code_shift_z", "part_distance", "known_in_time", "told_late", "copies_target",
     "tells_by_presence",
 )  # fmt: skip
@@ -144,10 +145,12 @@ def _alone(
     """What the column says of the target alone."""
     if not ordered:
         fit = trees.alone_by_value(column, target, new_column, new_target)
-        return _of_fit(fit) | {"alone_p": fit.p} | _by_value(column, target, new_column, new_target)
+        again = _fitted_again(trees.alone_by_value, new_column, new_target)
+        return _of_fit(fit, again) | {"alone_p": fit.p} | _by_value(column, target, new_column, new_target)
     fit = trees.alone(column, target, new_column, new_target)
     found = [p for p in (fit.p, trees.linear_p(column, target)) if not math.isnan(p)]
-    told = _of_fit(fit) | {"alone_p": min(len(found) * min(found), 1.0) if found else math.nan}  # Bonferroni
+    again = _fitted_again(trees.alone, new_column, new_target)
+    told = _of_fit(fit, again) | {"alone_p": min(len(found) * min(found), 1.0) if found else math.nan}  # Bonferroni
     codes = _codes(column, new_column)
     return told | (_NO_CODES if codes is None else _by_value(codes[0], target, codes[1], new_target))
 
@@ -171,9 +174,24 @@ def _by_value(
     return {"code_r2_loss": fit.train_r2 - fit.val_r2, "code_shift_z": fit.shift_z}
 
 
-def _of_fit(fit: trees.Fit) -> dict[str, float]:
+def _fitted_again(alone: Callable[..., trees.Fit], column: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    """R2 of the column on half of the held-out rows, fitted on their other half; the mean of both ways. NaN where there
+    are too few rows, or one target.
+    """
+    halves = (slice(0, None, 2), slice(1, None, 2))
+    if len(target) < 2 * LEAST_HELD_OUT or any(np.ptp(target[half]) == 0 for half in halves):
+        return math.nan
+    one, other = halves
+    ways = ((one, other), (other, one))
+    return float(np.mean([alone(column[a], target[a], column[b], target[b]).val_r2 for a, b in ways]))
+
+
+def _of_fit(fit: trees.Fit, again: float) -> dict[str, float]:
+    loss = fit.train_r2 - fit.val_r2
+    recovered = (again - fit.val_r2) / loss if loss > 0 and not math.isnan(again) else 0.0
     return {
-        "train_r2": fit.train_r2, "val_r2": fit.val_r2, "r2_loss": fit.train_r2 - fit.val_r2, "shift_z": fit.shift_z,
+        "train_r2": fit.train_r2, "val_r2": fit.val_r2, "r2_loss": loss, "shift_z": fit.shift_z,
+        "recovered": min(max(recovered, 0.0), 1.0),
     }  # fmt: skip
 
 
