@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from flowgrad.gate.copies import CHANCE, COPIED, OPEN, Copies, Seen, copies_among, seen

@@ -41,7 +41,7 @@ def parts(X, y):
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("table", TABLES)
 def test_things_met_often_are_never_copies(table, target):
-    """Honest rows of 400 stores were refused as "99.7 % exact copies", and a booster was accused of having seen them."""
+    """Honest rows of 400 stores were refused as "99.7 % exact copies"; a booster was accused of having seen them."""
     X = TABLES[table].astype(float)
     y = TARGETS[target](X)
     one, other = parts(X, y)
