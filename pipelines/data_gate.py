@@ -51,7 +51,7 @@ def _objections(data: Any, explains: bool) -> list[Objection | None]:
         rows = {name: data.table.parts == which for name, which in _PARTS.items()}
         constant = one_value_objection({name: target[own] for name, own in rows.items()})
         tables = {name: [*columns_of(features[own]), target[own]] for name, own in rows.items()}
-        return [constant, *_seen(tables)]
+        return [constant, *_seen(tables, data.table.groups)]
     if isinstance(data, TaughtData):
         taught = {"training": data.train, "validation": data.validation, "test": data.test}
         constant = (
@@ -63,9 +63,9 @@ def _objections(data: Any, explains: bool) -> list[Objection | None]:
     return []
 
 
-def _seen(tables: dict[str, list[Any]]) -> list[Objection | None]:
+def _seen(tables: dict[str, list[Any]], groups: Any = None) -> list[Objection | None]:
     return [
-        parts_objection(tables[before], tables[after], before=before, after=after)
+        parts_objection(tables[before], tables[after], before=before, after=after, groups=groups)
         for before, after in (("training", "validation"), ("training", "test"), ("validation", "test"))
     ]
 

@@ -9,20 +9,22 @@ from flowgrad.gate.copies import Copies, Seen, copies, seen
 from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, GateError, Objection, refuse
 from flowgrad.gate.pairs import pairs_objection
 from flowgrad.gate.rows import columns_of
-from flowgrad.gate.runs import arms_objection, seeds_objection
-from flowgrad.gate.tables import distinct_rows, parts_objection, table_objection
+from flowgrad.gate.runs import arms_objection, arms_objections, seeds_objection
+from flowgrad.gate.tables import SEEN_ROWS, distinct_rows, parts_objection, table_objection
 from flowgrad.gate.values import one_value_objection
 
 __all__ = [
     "DOWNGRADED",
     "NOTED",
     "REFUSED",
+    "SEEN_ROWS",
     "Batch",
     "Copies",
     "GateError",
     "Objection",
     "Seen",
     "arms_objection",
+    "arms_objections",
     "batches_objection",
     "columns_of",
     "copies",

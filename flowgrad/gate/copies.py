@@ -115,10 +115,15 @@ def copies_among(found: Rows) -> Copies:
         distinct=distinct,
         groups=int((times > 1).sum()),
         effective=n * n / squares if n else 0.0,
-        multiple=reduce(math.gcd, np.unique(times).tolist()) if distinct >= _MULTIPLE_OF else 1,
+        multiple=multiple_of(times),
         kind=kind,
         examples=tuple(np.flatnonzero(repeated)[:EXAMPLES].tolist()),
     )
+
+
+def multiple_of(times: NDArray[np.intp]) -> int:
+    """Whole number that the times of every distinct row are a multiple of, beyond chance; else 1."""
+    return reduce(math.gcd, np.unique(times).tolist()) if len(times) >= _MULTIPLE_OF else 1
 
 
 def seen(others: Any, table: Any) -> Seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -18,34 +19,73 @@ _COARSE = 100_000
 """A ratio of whole numbers up to this, such as an accuracy, may tie; a metric of full precision does not."""
 
 
-def arms_objection(baseline: ArrayLike, treated: ArrayLike, metric: str = "value") -> Objection | None:
-    """Pairs that are fewer than they seem: an arm has one value on every seed, to the last bit, so that the seeds (or
-    splits) did not reach it; or a pair was written down several times.
+def arms_objection(
+    baseline: ArrayLike, treated: ArrayLike, metric: str = "value", *, splits: bool = False
+) -> Objection | None:
+    """Pairs that are fewer than they seem: the treated arm, or both, has one value on every seed, to the last bit, so
+    that the seeds (or splits) did not reach it; or a pair was written down several times.
 
-    Values of one arm that tie now and then are no objection, nor is a value that ties by chance, such as an accuracy.
+    A baseline of one value against a treated arm that varies is no objection: a closed form has no seed, and the test
+    of the differences is one of the treated arm against that number. On splits it is one, since other rows give other
+    values. Values of one arm that tie now and then are no objection, nor is a value that ties by chance, such as an
+    accuracy.
 
     Args:
         baseline: one value a seed, shape (n,).
         treated: of the same seeds.
         metric: its name, for the message.
+        splits: whether the values are of several splits of the data.
     """
-    arms = {"baseline": np.asarray(baseline, dtype=float), "treated": np.asarray(treated, dtype=float)}
-    n = len(arms["baseline"])
+    return arms_objections({metric: (baseline, treated)}, splits=splits)[metric]
+
+
+def arms_objections(
+    metrics: Mapping[str, tuple[ArrayLike, ArrayLike]], *, splits: bool = False
+) -> dict[str, Objection | None]:
+    """As `arms_objection`, of each metric of the same runs. What is wrong in one is said of another only where this
+    does not speak against it: runs whose size is the same, and whose errors differ, are no one run.
+
+    Args:
+        metrics: name -> the baseline's values and the treated arm's, each of shape (n,).
+        splits: as of `arms_objection`.
+    """
+    arms = {name: tuple(np.asarray(values, dtype=float) for values in both) for name, both in metrics.items()}
+    found = {name: _fewer(np.column_stack(both), name, splits) for name, both in arms.items()}
+    worst = next((objection for objection in found.values() if objection is not None), None)
+    if worst is None or len({len(values) for both in arms.values() for values in both}) > 1:
+        return found
+    # Of all metrics side by side, the baseline's first, copies are what is equal in every one of them.
+    whole = np.column_stack([both[arm] for arm in (0, 1) for both in arms.values()])
+    shared = _fewer(whole, worst.reason.partition(":")[0], splits)
+    return {name: objection or shared for name, objection in found.items()}
+
+
+def _fewer(runs: NDArray[np.float64], metric: str, splits: bool) -> Objection | None:
+    """What is wrong with runs of both arms.
+
+    Args:
+        runs: shape (n, 2 metrics), the baseline's metrics first.
+        metric: for the message.
+        splits: as of `arms_objection`.
+    """
+    n, half = len(runs), runs.shape[1] // 2
     if n < 2:
         return None
+    arms = {"baseline": runs[:, :half], "treated": runs[:, half:]}
+    constant = {arm: bool((values == values[0]).all()) for arm, values in arms.items()}
     for arm, values in arms.items():
-        if (values == values[0]).all() and _fine(float(values[0])):
-            what = f"all {n} values of the {arm} arm are {values[0]:.6g} to the last bit"
+        fine = [value for value in map(float, values[0]) if _fine(value)]
+        if constant[arm] and fine and (arm == "treated" or constant["treated"] or splits):
+            what = f"all {n} values of the {arm} arm are {fine[0]:.6g} to the last bit"
             return _objection(ONE_RUN, f"{metric}: {what}", np.arange(1, n), n)
-    pairs = np.column_stack(list(arms.values()))
     again = np.ones(n, dtype=bool)
-    again[np.unique(pairs, axis=0, return_index=True)[1]] = False
-    again &= np.isfinite(pairs).all(axis=1)
-    copied = [place for place in np.flatnonzero(again) if any(_fine(float(value)) for value in pairs[place])]
-    if copied:
-        what = f"{len(copied)} of {n} pairs repeat another to the last bit"
-        return _objection(COPIED_RUNS, f"{metric}: {what}", np.array(copied), n)
-    return None
+    again[np.unique(runs, axis=0, return_index=True)[1]] = False
+    again &= np.isfinite(runs).all(axis=1)
+    copied = [place for place in np.flatnonzero(again) if any(_fine(float(value)) for value in runs[place])]
+    if not copied:
+        return None
+    what = f"{len(copied)} of {n} pairs repeat another to the last bit"
+    return _objection(COPIED_RUNS, f"{metric}: {what}", np.array(copied), n)
 
 
 def seeds_objection(differences: NDArray[np.float64]) -> Objection | None:

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from flowgrad.gate.copies import CHANCE, COPIED, OPEN, Copies, Seen, copies_among, seen
 from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, Objection
 from flowgrad.gate.oversampling import oversampled
+from flowgrad.gate.recurring import targets_differ, things_met_again
 from flowgrad.gate.rows import Rows, columns_of, first_of, row_codes, rows_of
 
 COPIED_ROWS, REPEATED_ROWS, SEEN_ROWS = "copied rows", "repeated rows", "seen rows"
@@ -23,10 +23,6 @@ test at 5 % then rejects in 5.5 %."""
 TOLERATED_DESIGN_EFFECT = 1.21
 """Rows over the rows that they are worth before a test is affected: 2 Phi(-1.96 / 1.1) = 7.5 %, the upper end of
 Bradley's criterion (1978, Br. J. Math. Stat. Psychol. 31:144) for a test at 5 %."""
-_FEW = 0.1
-"""Distinct targets over rows up to which equal targets are no sign of a copy."""
-_MIXED = 0.01
-"""Share of the sets of equal rows in which targets differ above which rows are one thing met again, and no copies."""
 
 
 def table_objection(X: Any, y: Any, groups: Any = None) -> Objection | None:
@@ -50,7 +46,7 @@ def table_objection(X: Any, y: Any, groups: Any = None) -> Objection | None:
     full = copies_among(rows)
     if full.multiple > 1:  # of rows without their target this may be a designed experiment
         return _copied(replace(full, kind=COPIED))
-    if full.kind != CHANCE and not _met_again(rows):
+    if full.kind != CHANCE and not targets_differ(rows):
         return _copied(full)
     if alone.kind != CHANCE:
         return _repeated(alone)
@@ -77,18 +73,34 @@ def distinct_rows(X: Any, y: Any, groups: Any) -> NDArray[np.intp] | None:
     return places if len(places) < found.rows else None
 
 
-def parts_objection(others: Any, table: Any, *, before: str = "training", after: str = "test") -> Objection | None:
+def parts_objection(
+    others: Any, table: Any, *, before: str = "training", after: str = "test", groups: Any = None
+) -> Objection | None:
     """Rows of a part that stand in another, columns and target alike.
 
+    Rows of things that are met often, such as stores, are alike where the target has few values, and are no copies:
+    they are downgraded, unless the caller says what the rows belong to.
+
     Args:
-        others: data frame, array or sequence of columns, the target among them.
+        others: data frame, array or sequence of columns, the target last.
         table: the same of the part that is tested on.
         before: what the one part is called.
         after: what the other is called.
+        groups: what the rows of both parts belong to, such as `Table.groups`; None where nobody has said. What recurs
+            is then the caller's word; copies are objected to all the same.
     """
     found = seen(others, table)
     if found.kind == CHANCE:
         return None
+    one, other = columns_of(others), columns_of(table)
+    rows = rows_of(one, other)
+    if len(one) > 1 and things_met_again(rows):
+        alone = seen(one[:-1], other[:-1])
+        if alone.kind != CHANCE:
+            return _met_in_both(alone, before, after) if groups is None else None
+        if not oversampled(rows):
+            return None
+        found = replace(found, kind=OPEN)
     return Objection(
         SEEN_ROWS,
         _level(found.kind, found.share > TOLERATED_SHARE),
@@ -102,21 +114,25 @@ def parts_objection(others: Any, table: Any, *, before: str = "training", after:
     )
 
 
+def _met_in_both(alone: Seen, before: str, after: str) -> Objection:
+    return Objection(
+        REPEATED_ROWS,
+        DOWNGRADED if alone.share > TOLERATED_SHARE else NOTED,
+        f"{alone.count:,} of {alone.rows:,} {after} rows ({alone.share:.1%}) have all columns of a {before} row to the "
+        "last bit: they look like things met again, and copies among them would look the same",
+        "give groups= what each row belongs to (a store, a user, a day), or groups=range(rows) where each is a case of "
+        "its own; where new things are predicted, keep each group in one part",
+        alone.count,
+        alone.rows,
+        float(alone.rows - alone.count),
+        alone.examples,
+    )
+
+
 def _chance_of(found: Seen) -> str:
     if found.kind == COPIED:
         return "chance does not give: a column has too many values for that"
     return "chance may give where columns follow from each other"
-
-
-def _met_again(rows: Rows) -> bool:
-    """Whether rows of equal columns have targets of their own, of so few values that these agree by chance."""
-    target = pd.factorize(rows.keys[-1])[0]
-    if int(target.max()) + 1 > _FEW * len(target):
-        return False
-    codes, whole = row_codes(rows.keys[:-1]), row_codes(rows.keys)
-    times = np.bincount(codes)
-    targets = np.bincount(codes[first_of(whole)], minlength=len(times))
-    return bool((targets[times > 1] > 1).mean() > _MIXED)
 
 
 def _level(kind: str, matters: bool) -> str:

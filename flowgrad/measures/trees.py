@@ -106,7 +106,7 @@ MEASURES = (
     Measure("val_rows", "count", "Validation rows that were observed."),
     Measure("twins", "count", "Columns that repeat an earlier one: of a correlation above .98 in size."),
     Measure("val_error", "ratio", "1 over the root of `val_rows`."),
-    Measure("seen_rows", "count", "Validation rows equal to a training row, target too; 0 where chance explains them."),
+    Measure("seen_rows", "count", "Validation rows that copy a training row, target too; 0 where this is open."),
     Measure("seen_share", "share", "The same over the validation rows; NaN where they were not observed."),
     Measure("target_values", "count", "Distinct values of the training target."),
     Measure(

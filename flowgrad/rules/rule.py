@@ -74,6 +74,9 @@ class Rule:
     plain: Mapping[str, str] = field(default_factory=dict)
     """framework (`torch`, `xgboost`, `lightgbm`, `catboost`, or `any`) -> the fix in the words of that library, a
     format string as `premise` is. Readers without a config are shown this and no config path."""
+    premises: tuple[tuple[Condition, str], ...] = ()
+    """Boolean expression over the subject's scalars -> premise that is told instead of `premise` where it holds, so
+    that a condition of several branches shows the figures of the one that fired. The first that holds is told."""
     requires: Condition | None = None
     """Boolean expression over the subject's scalars that has to hold, beside `condition`, for the cause to be claimed.
     Where it does not, or is not known, the finding names the `symptom` and its `candidates`, and has no fix."""
@@ -86,6 +89,10 @@ class Rule:
     """Paper, document or measurement that the threshold comes from."""
     source: str = ""
     """`FILE:LINE` (or `command line`) where the rule was read."""
+
+    def premise_of(self, measured: Mapping[str, float]) -> str:
+        """The premise that these figures bear out, before it is rendered."""
+        return next((text for condition, text in self.premises if condition.holds(measured)), self.premise)
 
     @property
     def sha256(self) -> str:

@@ -169,7 +169,7 @@ def _finding(rule: Rule, measurements: Measurements, measured: Mapping[str, floa
         type=rule.type if claimed or not rule.symptom else rule.symptom,
         severity=rule.severity,
         subject=measurements.subject,
-        premise=render_premise(rule.premise, measured, measurements.judged),
+        premise=render_premise(rule.premise_of(measured), measured, measurements.judged),
         implies=rule.implies if claimed or rule.requires is None else OPEN,
         action=rule.action if claimed or rule.requires is None else CHECK,
         expected_effect=rule.expected_effect if claimed or rule.requires is None else TOLD,

@@ -26,6 +26,8 @@ _KEYS = {field.name: field for field in fields(Rule) if field.name not in ("id",
 _REQUIRED = [name for name, field in _KEYS.items() if field.default is MISSING and field.default_factory is MISSING]
 FRAMEWORKS = ("torch", "xgboost", "lightgbm", "catboost", "any")
 """Libraries in whose words a fix may be told; `any` is for all others."""
+_TEXTS = {"plain": "frameworks", "candidates": "causes", "premises": "conditions"}
+"""Keys that map something to text."""
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UPPER_SNAKE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 _T = TypeVar("_T")
@@ -94,7 +96,7 @@ def _check_value(entry: Entry, key: str, value: Any, vocabulary: Vocabulary) -> 
     if key == "fix":
         if not isinstance(value, Mapping):
             raise error(f"fix: must be a mapping of set, scale, copy or rows, got {_shown(value)}")
-    elif key in ("plain", "candidates"):
+    elif key in _TEXTS:
         _check_texts(entry, key, value)
     elif not isinstance(value, str):
         raise error(f"{key}: must be text, got {_shown(value)}; put it in quotes")
@@ -109,16 +111,17 @@ def _check_value(entry: Entry, key: str, value: Any, vocabulary: Vocabulary) -> 
 
 
 def _check_texts(entry: Entry, key: str, value: Any) -> None:
-    """`plain` maps frameworks to text, `candidates` causes to checks."""
+    """`plain` maps frameworks to text, `candidates` causes to checks, `premises` conditions to premises."""
     error = partial(entry.error, key=key)
-    known = "frameworks" if key == "plain" else "causes"
     if not isinstance(value, Mapping) or not value:
-        raise error(f"{key}: must be a mapping of {known} to text, got {_shown(value)}")
+        raise error(f"{key}: must be a mapping of {_TEXTS[key]} to text, got {_shown(value)}")
     for name, text in value.items():
         if key == "plain" and name not in FRAMEWORKS:
             raise error(f"plain: unknown framework {name!r}{did_you_mean(str(name), FRAMEWORKS)}")
         if key == "candidates" and not (isinstance(name, str) and _UPPER_SNAKE.fullmatch(name)):
             raise error(f"candidates: a cause must be upper snake case such as GRADIENTS_NOT_CLEARED, got {name!r}")
+        if key == "premises" and not isinstance(name, str):
+            raise error(f"premises: a condition must be text, got {_shown(name)}; put it in quotes")
         if not isinstance(text, str) or not text.strip():
             raise error(f"{key}: {name}: must be text, got {_shown(text)}")
 
@@ -177,6 +180,7 @@ def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
     _named(entry, "premise", scope, lambda: check_premise(content["premise"], scope.figures))
     for text in content.get("plain", {}).values():
         _named(entry, "plain", scope, partial(check_premise, text, scope.figures))
+    premises = _named(entry, "premises", scope, lambda: _premises(content.get("premises", {}), scope))
     requires = None
     if "requires" in content:
         requires = _named(entry, "requires", scope, lambda: Condition.parse(content["requires"], scope.figures))
@@ -186,19 +190,26 @@ def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
     fix = None
     if "fix" in content:
         fix = _named(entry, "fix", scope, lambda: read_fix(content["fix"], scope.figures))
-    made = ("condition", "rows", "fix", "requires", "plain", "candidates")
+    made = ("condition", "rows", "fix", "requires", "plain", "candidates", "premises")
     prose = {key: value.strip() for key, value in content.items() if key not in made}
     return Rule(
         id=entry.id,
         condition=condition,
         rows=rows,
         fix=fix,
+        premises=premises,
         requires=requires,
         plain=_stripped(content.get("plain", {})),
         candidates=_stripped(content.get("candidates", {})),
         source=entry.source,
         **prose,
     )
+
+
+def _premises(texts: Mapping[str, str], scope: _Scope) -> tuple[tuple[Condition, str], ...]:
+    for text in texts.values():
+        check_premise(text, scope.figures)
+    return tuple((Condition.parse(condition, scope.figures), text.strip()) for condition, text in texts.items())
 
 
 def _stripped(texts: Mapping[str, str]) -> dict[str, str]:

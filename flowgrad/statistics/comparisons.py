@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from flowgrad.errors import StatisticsError
-from flowgrad.gate import DOWNGRADED, Objection, arms_objection
+from flowgrad.gate import DOWNGRADED, Objection, arms_objections
 from flowgrad.statistics.paired import adjust, gap_closed, paired_t, sign_test, wilcoxon
 from flowgrad.statistics.pairs import Pairs, pair
 from flowgrad.statistics.power import detectable_effect
@@ -56,8 +56,9 @@ def significance(
     in for both where a run diverged and its metric is not finite. Where seeds stand for splits that share rows, the
     corrected t-test is the one test.
 
-    Observations pass the gate first (`flowgrad.gate.arms_objection`): where runs of an arm are one run in any metric,
-    or every seed differs by the same, all its lines have no p, the verdict `inconclusive` and a `reason`.
+    Observations pass the gate first (`flowgrad.gate.arms_objections`): where the treated arm's runs are one run in a
+    metric, or every seed differs by the same, its lines have no p, the verdict `inconclusive` and a `reason`. Another
+    metric of that comparison has so too only where the same runs are one run in every metric.
 
     `detectable` is the smallest difference, in the metric's unit, that the t-test over as many pairs of that spread
     finds with probability `power` (unadjusted): what an inconclusive verdict can speak of.
@@ -78,11 +79,11 @@ def significance(
     if not planned or not metrics:
         raise StatisticsError("name at least one comparison and one metric")
     lines = []
-    objections = {c.name: _objection(observations, c, metrics, objection) for c in planned}
+    objections = {c.name: _objections(observations, c, metrics, objection, overlap is not None) for c in planned}
     for family in dict.fromkeys(comparison.family for comparison in planned):
         members = [(c, m) for c in planned if c.family == family for m in metrics]
         for test in (paired_t, wilcoxon) if overlap is None else (partial(corrected_t, overlap=overlap),):
-            results = [(c, _test(test, observations, c, m, alpha, objections[c.name])) for c, m in members]
+            results = [(c, _test(test, observations, c, m, alpha, objections[c.name][m])) for c, m in members]
             known = [(c, r) for c, r in results if r is not None]
             for (comparison, _), result in zip(known, adjust([r for _, r in known], alpha), strict=True):
                 found = _detectable(result, alpha, power, overlap)
@@ -138,19 +139,19 @@ def _untested(pairs: Pairs, metric: str, better: bool, alpha: float, objection: 
     return objected(result, objection, alpha)
 
 
-def _objection(
-    observations: pd.DataFrame, comparison: Comparison, metrics: Sequence[str], given: Objection | None
-) -> Objection | None:
-    """What the gate has against a comparison: the data, runs that are one run, or differences that do not vary."""
+def _objections(
+    observations: pd.DataFrame, comparison: Comparison, metrics: Sequence[str], given: Objection | None, splits: bool
+) -> dict[str, Objection | None]:
+    """What the gate has against each metric: the data, runs that are one run, or differences that do not vary."""
     if given is not None and given.blocks:
-        return given
-    for metric in metrics:
-        pairs = pairs_of(observations, comparison, metric)
-        found = arms_objection(pairs.baseline.tolist(), pairs.treated.tolist(), metric) or _constant(pairs, metric)
-        if found is not None:
-            _logger.warning("%s: %s; nothing is tested", comparison.name, found)
-            return found
-    return None
+        return dict.fromkeys(metrics, given)
+    pairs = {metric: pairs_of(observations, comparison, metric) for metric in metrics}
+    found = arms_objections({metric: (own.baseline, own.treated) for metric, own in pairs.items()}, splits=splits)
+    found = {metric: objection or _constant(pairs[metric], metric) for metric, objection in found.items()}
+    for metric, objection in found.items():
+        if objection is not None:
+            _logger.warning("%s: %s; %s is not tested", comparison.name, objection, metric)
+    return found
 
 
 def _constant(pairs: Pairs, metric: str) -> Objection | None:

@@ -125,7 +125,7 @@ def build_result(
         higher_is_better=higher_is_better,
         verdict="inconclusive",
     )
-    return objected(result, arms_objection(before, after, metric), alpha)
+    return objected(result, arms_objection(before, after, metric, splits=test == "corrected_t"), alpha)
 
 
 def objected(result: TestResult, objection: Objection | None, alpha: float) -> TestResult:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from flowgrad.gate import Batch, arms_objection, batches_objection, one_value_objection
 from flowgrad.statistics import OBSERVATION_COLUMNS, Comparison, paired_t, sign_test, significance, tost, wilcoxon
@@ -38,19 +39,48 @@ def test_a_value_that_ties_by_chance_is_no_objection(values):
     assert arms_objection(values, RANDOM.normal(size=6)) is None
 
 
-@pytest.mark.parametrize("arm", ["baseline", "treated"])
-def test_one_run_on_every_seed_gives_no_p(arm):
-    one = np.full(8, RANDOM.normal())
-    arms = {"baseline": BEFORE, "treated": BEFORE - 1 + 0.1 * RANDOM.normal(size=8)} | {arm: one}
-    for test in (paired_t, wilcoxon, sign_test):
-        result = test(arms["baseline"], arms["treated"], metric="loss", higher_is_better=False)
+@pytest.mark.parametrize("arms", ["treated", "baseline and treated"])
+def test_one_run_on_every_seed_gives_no_p(arms):
+    after = BEFORE - 1 + 0.1 * RANDOM.normal(size=8)
+    one = {arm: np.full(8, RANDOM.normal()) for arm in arms.split(" and ")}
+    values = {"baseline": BEFORE, "treated": after} | one
+    tests = (paired_t, wilcoxon, sign_test) if len(one) == 1 else (wilcoxon, sign_test)
+    for test in tests:
+        result = test(values["baseline"], values["treated"], metric="loss", higher_is_better=False)
         assert result.verdict == "inconclusive"
         assert np.isnan(result.p)
         assert "all 8 values" in result.reason
         assert "seed" in result.reason
-    assert tost(arms["baseline"], arms["treated"], metric="loss", higher_is_better=False, margin=9.0).verdict == (
-        "inconclusive"
+    if len(one) == 1:
+        found = tost(values["baseline"], values["treated"], metric="loss", higher_is_better=False, margin=9.0)
+        assert found.verdict == "inconclusive"
+
+
+def test_a_baseline_without_a_seed_is_a_number_to_test_against():
+    """A closed form, or the popularity of items, gives one value; a seeded arm against it was called one run."""
+    before, after = np.full(8, 0.98765432101), 0.9 + 0.004 * RANDOM.normal(size=8)
+    assert arms_objection(before, after) is None
+    expected = stats.ttest_1samp(after, before[0]).pvalue
+    found = paired_t(before, after, metric="rmse", higher_is_better=False)
+    assert (found.verdict, found.p) == ("confirmed", pytest.approx(expected))
+    table = significance(
+        observations(a={"rmse": before}, b={"rmse": after}), [Comparison("b_vs_a", "a", "b", "f")], ["rmse"]
     )
+    assert set(table["verdict"]) == {"confirmed"}
+    assert set(table["reason"]) == {""}
+
+
+def test_a_baseline_of_one_value_on_every_split_is_one_run():
+    """Other rows give a closed form other values: where they do not, the splits did not reach it."""
+    before, after = np.full(8, 0.98765432101), 0.9 + 0.004 * RANDOM.normal(size=8)
+    assert arms_objection(before, after, splits=True) is not None
+    table = significance(
+        observations(a={"rmse": before}, b={"rmse": after}),
+        [Comparison("b_vs_a", "a", "b", "f")],
+        ["rmse"],
+        overlap=0.2,
+    )
+    assert set(table["verdict"]) == {"inconclusive"}
 
 
 def test_pairs_written_down_three_times_give_no_p():
@@ -70,13 +100,42 @@ def test_a_deterministic_training_is_not_confirmed_by_its_signs(caplog):
     assert "all 6 pairs differ by -0.25" in table["reason"].iloc[0]
 
 
-def test_an_arm_of_one_run_in_one_metric_is_one_run_in_all():
-    loss, accuracy = np.full(6, 0.123456789012), [0.5] * 6
-    after = {"loss": 0.1 * RANDOM.random(6), "accuracy": [0.75, 0.8, 0.85, 0.8, 0.9, 0.75]}
-    found = observations(a={"loss": loss, "accuracy": accuracy}, b=after)
-    table = significance(found, [Comparison("b_vs_a", "a", "b", "f")], ["loss", "accuracy"])
+def test_a_treated_arm_of_one_run_in_all_metrics_is_one_run_in_each():
+    """An accuracy may tie, unless the loss says that all runs are one."""
+    before = {"loss": 0.1 * RANDOM.random(6), "accuracy": [0.75, 0.8, 0.85, 0.8, 0.9, 0.75]}
+    found = observations(a=before, b={"loss": np.full(6, 0.123456789012), "accuracy": [0.5] * 6})
+    table = significance(found, [Comparison("b_vs_a", "a", "b", "f")], ["accuracy", "loss"])
     assert set(table["verdict"]) == {"inconclusive"}
-    assert (table["reason"] != "").all()
+    assert table["reason"].str.contains("loss: all 6 values of the treated arm").all()
+
+
+def test_runs_written_down_again_are_copies_in_each_metric():
+    """Four runs, each three times: their sizes tie, and their copies are told by the errors."""
+    before, after = np.repeat(BEFORE[:4], 3), np.repeat(BEFORE[:4] - 1 - RANDOM.random(4), 3)
+    counted = np.repeat([5.0, 6.0, 7.0, 9.0], 3)
+    found = observations(a={"loss": before, "right": counted}, b={"loss": after, "right": 2 * counted})
+    table = significance(found, [Comparison("b_vs_a", "a", "b", "f")], ["right", "loss"])
+    assert set(table["verdict"]) == {"inconclusive"}
+    assert table["reason"].str.contains("8 of 12 pairs repeat another").all()
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    "sizes", [(1000.0, 250.0), (12.3456789012, 3.14159265358), (5.0, 5.0), (12.3456789012, 12.3456789012)], ids=str
+)
+def test_a_metric_that_no_seed_can_change_is_judged_alone(sizes, first):
+    """The size of a model, or its operations, made the confirmed error beside it inconclusive."""
+    after = BEFORE - 1 + 0.05 * RANDOM.normal(size=8)
+    found = observations(
+        a={"rmse": BEFORE, "size": np.full(8, sizes[0])}, b={"rmse": after, "size": np.full(8, sizes[1])}
+    )
+    metrics = ["size", "rmse"] if first else ["rmse", "size"]
+    table = significance(found, [Comparison("b_vs_a", "a", "b", "f")], metrics).set_index("metric")
+    alone = significance(found, [Comparison("b_vs_a", "a", "b", "f")], ["rmse"]).set_index("metric")
+    assert set(table.loc["rmse", "verdict"]) == {"confirmed"}
+    assert set(table.loc["rmse", "reason"]) == {""}
+    assert table.loc["rmse", "p"].tolist() == alone["p"].tolist()
+    assert set(table.loc[["size"], "verdict"]) == {"inconclusive"}
 
 
 @pytest.mark.parametrize(

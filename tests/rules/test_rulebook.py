@@ -141,6 +141,11 @@ WRONG_RULES = [
     ("fix", {"copy": {"a": "gin"}}, "fix: copy 'a': unknown name 'gin'; did you mean 'gini'?"),
     ("fix", {"copy": {"a": "exposures"}}, "'exposures' is measured per row"),
     ("fix", {"rows": ["a.b"]}, "fix: rows: lists the rows that satisfy 'rows', which is missing"),
+    ("premises", {}, "premises: must be a mapping of conditions to text, got"),
+    ("premises", {"gini > 1": ""}, "premises: gini > 1: must be text"),
+    ("premises", {"gin > 1": "x"}, "premises: unknown name 'gin' at column 1; did you mean 'gini'?"),
+    ("premises", {"gini > 1": "{gin:.2f}"}, "premises: unknown name 'gin' in field '{gin:.2f}'"),
+    ("premises", {"gini": "x"}, "premises: 'gini' at column 1 is a number"),
     ("share_weight", "exposures", "share_weight: there is no share to weigh"),
     ("fix", {"set": {"a.b": 1}, "scale": {"a.b": 2}}, "fix: scale: the path 'a.b' stands twice in this fix"),
 ]
@@ -505,3 +510,12 @@ def test_integer_and_numpy_scalars_are_fine():
     (finding,) = book(mine=PLAIN | {"condition": "gini >= 1"}).evaluate(seen(gini=np.int64(1)))
     assert finding.premise == "Gini 1.00."
     assert all(type(value) is float for value in finding.measured.values())
+
+
+def test_the_branch_that_fired_has_its_own_premise():
+    """A condition of two branches showed a figure of one of them, whichever had fired."""
+    premises = {"gini > 2": "Far above: {gini:.1f}.", "gini > 1.5": "Above: {gini:.1f}."}
+    rules = book(mine=PLAIN | {"premise": "Gini {gini:.1f}.", "premises": premises})
+    told = [rules.evaluate(seen(gini=value))[0].premise for value in (1.0, 1.8, 3.0)]
+    assert told == ["Gini 1.0.", "Above: 1.8.", "Far above: 3.0."]
+    assert rules["mine"].sha256 == book(mine=PLAIN)["mine"].sha256

@@ -359,3 +359,60 @@ def test_linear_boosters_and_cross_validation_say_why_they_have_no_trees():
         assert "trees" in tracker.measurements().coverage.unseen
     assert "rounds_as_corrections" in linear.measurements().coverage.unseen
     assert crossed.measurements().scalars["boosts"] == 1
+
+
+# --- what is said of the library -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("save_best", [True, False])
+@pytest.mark.parametrize("last", [True, False])
+def test_a_booster_that_early_stopping_cut_predicts_by_its_best_round(save_best, last):
+    """With `save_best=True`, coverage still told that `Booster.predict` takes all rounds, unless save_best is set."""
+    tracker = BoostingTracker()
+    callbacks = [xgb.callback.EarlyStopping(rounds=5, save_best=save_best), tracker.as_xgb_callback()]
+    held = xgb.DMatrix(X_NEW, Y_NEW)
+    model = xgb.train({"eta": 0.5, "nthread": 1}, xgb.DMatrix(X, Y), 80, evals=[(held, "valid")], verbose_eval=False,
+                      callbacks=callbacks if last else callbacks[::-1])  # fmt: skip
+    measured = tracker.measurements()
+    best = model.best_iteration + 1
+    assert (measured.scalars["kept_round"], measured.scalars["stopped"]) == (best, 1)
+    assert measured.scalars["trees"] == measured.scalars["rounds"] == best + 5
+    assert ("prediction" in measured.coverage.unseen) != (save_best and last)
+    if save_best and not last:  # it cannot be seen from before it
+        assert "seen where the tracker's callback stands after it" in measured.coverage.unseen["prediction"]
+
+
+def test_no_advice_names_a_parameter_that_data_in_memory_pass_by():
+    """LightGBM heeds `ignore_column` only where it reads a text file itself."""
+    for rule in RuleBook.load().values():
+        assert "ignore_column" not in "".join(rule.plain.values())
+
+
+RISING = {
+    "val_excess": 0.0,
+    "val_climb": 5.0,
+    "best_round_share": 1.0,
+    "stopped": 0.0,
+    "rounds": 40.0,
+    "best_round": 40.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("figures", "shown", "hidden"),
+    [
+        ({"late_tree_gain": 0.5, "late_train_gain": 0.01}, "gained 0.5 of", "improved by"),
+        ({"late_tree_gain": 0.5, "late_train_gain": 0.2}, "gained 0.5 of", "improved by"),
+        ({"late_tree_gain": 0.2, "late_train_gain": 0.15}, "15.0% came in the last fifth of 40 rounds", "A tree"),
+        ({"late_train_gain": 0.15}, "15.0% came in the last fifth of 40 rounds", "A tree"),
+        ({"late_tree_gain": 0.5, "val_climb": 0.1, "higher_is_better": 1.0, "generalisation_gap": 0.01,
+          "train_last": 0.812, "val_last": 0.804}, "training rows give 0.812 and held-out rows 0.804", "round 40"),
+    ],
+)  # fmt: skip
+def test_what_tells_that_training_was_cut_short_is_what_is_shown(figures, shown, hidden):
+    """By what the training rows improved, stagnation was found, and a gain of the trees of .2 stood there as why."""
+    (found,) = RuleBook.load().evaluate(Measurements("boosting", "booster", RISING | figures))
+    assert found.rule_id == "booster_stagnation"
+    assert shown in found.premise
+    assert hidden not in found.premise
+    assert "nan" not in found.premise

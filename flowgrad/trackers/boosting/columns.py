@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flowgrad.gate import columns_of, parts_objection
+from flowgrad.gate import DOWNGRADED, SEEN_ROWS, columns_of, parts_objection
 from flowgrad.measures import trees
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.trackers.boosting.signs import copies_target, tells_by_presence
@@ -128,10 +128,10 @@ class Columns:
 def _seen(
     train: pd.DataFrame, target: NDArray[np.float64], held_out: pd.DataFrame, new_target: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Held-out rows that training saw."""
+    """Held-out rows that are copies of rows that training saw. Where it is open whether they are, none is claimed."""
     before, after = ([*columns_of(part), values] for part, values in ((train, target), (held_out, new_target)))
     found = parts_objection(before, after)
-    count = 0.0 if found is None else float(found.count)
+    count = 0.0 if found is None or found.level == DOWNGRADED or found.check != SEEN_ROWS else float(found.count)
     return {"seen_rows": count, "seen_share": count / len(held_out)}
 
 

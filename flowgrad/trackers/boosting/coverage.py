@@ -97,7 +97,7 @@ def _of_evaluations(sight: Sight) -> dict[str, str]:
         found["prediction"] = (
             f"round {sight.kept} is judged, which XGBoost's estimators predict by; Booster.predict takes all "
             f"{sight.rounds} rounds unless iteration_range=(0, booster.best_iteration + 1) is given, or "
-            "EarlyStopping(save_best=True)"
+            "EarlyStopping(save_best=True) cuts the booster, which is seen where the tracker's callback stands after it"
         )
     return found
 

@@ -117,7 +117,8 @@ class BoostingTracker(Tracker):
 
     def as_xgb_callback(self) -> XGBoostCallback:
         """A callback for `xgboost.train`, `xgboost.cv` and XGBoost's scikit-learn estimators. Its place among other
-        callbacks does not matter.
+        callbacks does not matter, but for one thing: that `EarlyStopping(save_best=True)` has cut the booster is seen
+        only from behind it.
 
         Raises:
             ImportError: xgboost is not installed.
@@ -369,6 +370,12 @@ class BoostingTracker(Tracker):
         self._evaluations.end_round(evaluated, last=last)
         if self._source is not None and self._base + self._rounds - self._read >= self._window:
             self._read_trees(everything=False)
+
+    def end(self, booster: Any) -> None:
+        """The training has ended with this booster, which may be another than began: early stopping may cut it."""
+        if self._model is not None:
+            self._model = booster
+        self.detach()
 
     def _ask(self) -> None:
         """Ask the booster what it tells, while the tracker has it."""

@@ -37,10 +37,10 @@ class XGBoostCallback(TrainingCallback):
         return False
 
     def after_training(self, model: Any) -> Any:
-        """After the last round."""
+        """After the last round, with the booster as the callbacks before this left it: `save_best` cuts it."""
         while any(self._told < len(values) for metrics in self._log.values() for values in metrics.values()):
             self._tell()
-        self._tracker.detach()
+        self._tracker.end(model)
         return model
 
     def _tell(self) -> None:
