@@ -114,6 +114,16 @@ class Losses:
         """Finite losses in each window, their mean, and the sum of their squared distances from it."""
         return np.array(self._count, dtype=float), np.array(self._mean), np.array(self._square)
 
+    @property
+    def before_break(self) -> list[float]:
+        """Means of the windows of losses before the first that was not finite, and the last of these losses one by one;
+        all where none broke.
+        """
+        told = self.broken_at - 1 if self.broken_at else self.told
+        recent = list(self.recent)
+        count, mean, _ = self.windows
+        return [*mean[np.cumsum(count) <= told - len(recent)].tolist(), *recent]
+
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
         return {

@@ -150,6 +150,12 @@ def first_normalises(watched: Sequence[Watched], depth: np.ndarray) -> bool:
     return isinstance(owner, tables) or "Norm" in type(owner).__name__
 
 
+def usual_norms(watched: Sequence[Watched]) -> np.ndarray:
+    """Norm of each tensor with entries of one over the root of its fan-in, shape (tensors,); NaN without units."""
+    numel = np.array([w.parameter.numel() for w in watched], dtype=float)
+    return np.sqrt(flow.ratios(numel, np.array([_fan_in(w) for w in watched])))
+
+
 def _fan_in(watched: Watched) -> float:
     """Inputs of a unit of the layer; NaN of a tensor without units."""
     axis = unit_axis(watched)

@@ -29,7 +29,14 @@ from flowgrad.trackers.flow.losses import PendingLosses
 from flowgrad.trackers.flow.network import NetworkLook, NetworkSeen
 from flowgrad.trackers.flow.optimizers import Optimizers
 from flowgrad.trackers.flow.parameters import watched_parameters
-from flowgrad.trackers.flow.readings import InputFigures, first_normalises, network_rows, network_scalars, observe
+from flowgrad.trackers.flow.readings import (
+    InputFigures,
+    first_normalises,
+    network_rows,
+    network_scalars,
+    observe,
+    usual_norms,
+)
 
 _FIGURES = ("weight_norm", "gradient_norm", "velocity", "gradient_cosine")
 _ROUNDING = 1e-6
@@ -343,16 +350,17 @@ class FlowTracker(Tracker):
         steps = self._history.steps
         broken = int((steps < (self._course.broken_step or min(at))).sum())
         with np.errstate(all="ignore"):
-            updates = history["velocity"] / history["weight_norm"]
+            # Weights that begin far below the usual size outgrow it at once, and no step overshoots by that.
+            usual = np.nan_to_num(usual_norms(self._watched))
+            updates = history["velocity"] / np.maximum(history["weight_norm"], usual)
         # What begins at zero grows by any share at first, on purpose.
         began = np.all(history["weight_norm"][:1] > 0, axis=0).tolist()
         weights = [i for i, p in enumerate(self._parameters) if p.dim() >= 2 and began[i]]
         largest = np.fmax.reduce(updates[:, weights], axis=1, initial=math.nan)
-        middle = flow.median_of(losses.windows[1])
         total = flow.whole_norm(history["gradient_norm"])
         return {
             "nonfinite_step": float(min(at)),
-            **flow_course.before_nonfinite(list(losses.recent), middle, total, largest, broken),
+            **flow_course.before_nonfinite(losses.before_break, losses.first, total, largest, broken),
         }
 
     def _rewritten(self) -> bool:

@@ -1,0 +1,91 @@
+"""Causes that the flow rules name, and healthy runs that look like them."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from flowgrad import FlowTracker
+from flowgrad.rules import RuleBook
+from flowgrad.testing import seeded
+
+RULES = RuleBook.load()
+
+
+def net(width=10, hidden=32):
+    with seeded():
+        return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+
+def regression(optimizer, steps=60, model=None, spoil=lambda number, x: x, level=3.0):
+    """A tracker of a regression trained with `optimizer`; `spoil` may change the inputs of a step."""
+    model = net() if model is None else model
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(10, 1, generator=generator)
+    optimizer = optimizer(model.parameters())
+    tracker = FlowTracker(model, optimizer, rules=RULES)
+    for number in range(1, steps + 1):
+        x = torch.randn(64, 10, generator=generator)
+        y = x @ weight + level
+        loss = (model(spoil(number, x)) - y).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        tracker.step(loss)
+    return tracker
+
+
+def finding(tracker, rule):
+    return next((found for found in tracker.findings() if found.rule_id == rule), None)
+
+
+def claimed(tracker, rule):
+    found = finding(tracker, rule)
+    return found is not None and not found.candidates
+
+
+def small_head():
+    model = net(hidden=64)
+    nn.init.normal_(model[2].weight, std=1e-3, generator=torch.Generator().manual_seed(1))
+    return model
+
+
+def adam(lr):
+    return lambda parameters: torch.optim.Adam(parameters, lr=lr)
+
+
+def sgd(lr):
+    return lambda parameters: torch.optim.SGD(parameters, lr=lr)
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer", "at"),
+    [(small_head, adam(0.03), 16), (small_head, adam(0.03), 3), (net, adam(0.01), 15), (net, sgd(0.02), 30)],
+)
+def test_a_broken_row_while_the_loss_falls_is_no_overshoot(model, optimizer, at):
+    """One NaN row at step 16 was told as steps that overshot: the loss was far above its median, as it began there, and
+    weights drawn small had outgrown themselves.
+    """
+
+    def spoil(number, x):
+        return x if number != at else torch.cat([torch.full((1, 10), math.nan), x[1:]])
+
+    tracker = regression(optimizer, model=model(), spoil=spoil)
+    found = finding(tracker, "nonfinite_values")
+    assert found is not None and found.candidates
+    assert tracker.measurements().scalars["nonfinite_step"] == at
+
+
+@pytest.mark.parametrize("optimizer", [sgd(3.0), sgd(10.0), sgd(1e3), sgd(1e30), adam(1e30)])
+def test_steps_that_overshoot_stay_claimed(optimizer):
+    """What tells a broken row from divergence must not hide divergence."""
+    assert claimed(regression(optimizer), "nonfinite_values")
+
+
+def test_only_losses_before_the_break_tell_growth():
+    """The median was taken over windows after the break as well, where the loss may lie anywhere."""
+    tracker = FlowTracker(net(), rules=RULES, schedule=lambda step: False)
+    for loss in [*[2.0] * 40, math.nan, *[1e-6] * 400]:
+        tracker.step(loss)
+    assert tracker.measurements().scalars["loss_growth_before"] == 1
