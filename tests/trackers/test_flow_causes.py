@@ -9,6 +9,7 @@ from torch import nn
 from flowgrad import FlowTracker
 from flowgrad.rules import RuleBook
 from flowgrad.testing import seeded
+from flowgrad.trackers.flow.activations import ActivationWatch
 
 RULES = RuleBook.load()
 
@@ -89,3 +90,73 @@ def test_only_losses_before_the_break_tell_growth():
     for loss in [*[2.0] * 40, math.nan, *[1e-6] * 400]:
         tracker.step(loss)
     assert tracker.measurements().scalars["loss_growth_before"] == 1
+
+
+class Momentum(nn.Module):
+    """A student beside a teacher that follows it; the optimizer is given both."""
+
+    def __init__(self):
+        super().__init__()
+        self.teacher, self.student = (
+            nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 16)) for _ in range(2)
+        )
+
+    def forward(self, x):
+        with torch.no_grad():
+            told = self.teacher(x)
+        return self.student(x + 0.1 * torch.sign(x)), told
+
+
+class Detached(Momentum):
+    """The student is given what the teacher puts out, without its gradient."""
+
+    def forward(self, x):
+        return self.student(self.teacher(x).detach()), x
+
+
+def pair(kind, direct=False, steps=40):
+    with seeded():
+        model = kind()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    tracker = FlowTracker(model, optimizer, rules=RULES)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        x = torch.randn(64, 16, generator=generator)
+        out, told = model.forward(x) if direct else model(x)
+        loss = (out - told).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        tracker.step(loss)
+    return tracker
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_teacher_beside_the_student_is_not_called_cut_off(direct):
+    """The student's input lay where a freed output of the teacher had lain, and passed for that output: the teacher's
+    gradient was claimed to be stopped by mistake. Modules called directly shared their outputs with earlier passes.
+    """
+    tracker = pair(Momentum, direct)
+    assert tracker.measurements().scalars["cut_proven"] == 0
+    assert not claimed(tracker, "cut_off_layers")
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_detached_output_is_still_known_as_what_a_layer_put_out(direct):
+    """The healthy look-alike above must not hide a branch that is detached."""
+    tracker = pair(Detached, direct)
+    assert tracker.measurements().scalars["cut_proven"] == 1
+    assert claimed(tracker, "cut_off_layers")
+
+
+def test_what_lies_where_a_freed_output_lay_is_not_that_output():
+    """An address alone told whose output a tensor is, and memory that was freed is given out again."""
+    memory = bytearray(64)
+    layers = [nn.Linear(4, 4) for _ in range(3)]
+    watch = ActivationWatch(dict.fromkeys(layers, ""), layers)
+    for layer in layers[:2]:
+        watch.note(layer, torch.frombuffer(memory, dtype=torch.float32), (torch.frombuffer(memory, dtype=torch.float32),))
+    output = torch.ones(4)
+    watch.note(layers[0], output)
+    watch.note(layers[2], torch.ones(4), (output.detach(),))
+    assert [use.linked for use in watch.first_uses.values()] == [False, False, True]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.hooks import RemovableHandle
 
 from flowgrad.errors import FlowGradError
@@ -87,8 +88,10 @@ class ActivationWatch:
         """Of these, and of owners that were used without gradients within a pass of the whole model that has them, how
         they were used for the first time, in order.
         """
-        self._made: set[int] = set()
-        """Where the outputs of this pass lie."""
+        self._made: dict[tuple[int, int], StorageWeakRef] = {}
+        """Storage and place of the outputs of this pass. The reference keeps no memory, and lets no other storage take
+        the name of one that is gone: what is put where a freed output lay is not taken for it.
+        """
         self.spread: torch.Tensor | None = None
         """Largest spread of the model's outputs over a batch since `turn`, over the size of their mean; 0-dim."""
         self.spread_before: torch.Tensor | None = None
@@ -123,6 +126,11 @@ class ActivationWatch:
         self._handles = []
         if self._root is not None:
             vars(self._root).pop(_PREPARE, None)
+        self._made.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a copy or a pickle: it saw the outputs of no pass."""
+        return {**vars(self), "_made": {}}
 
     def turn(self) -> None:
         """Begin new blocks; those so far become the ones before."""
@@ -161,9 +169,20 @@ class ActivationWatch:
         if place is not None and (known is None or (graph and not known.graph)):
             first = next((arg for arg in args if isinstance(arg, torch.Tensor)), None)
             at, asks = (0, True) if first is None else (first.data_ptr(), first.requires_grad)
-            self.first_uses[place] = FirstUse(at, asks, at in self._made, graph)
-        if isinstance(output, torch.Tensor):
-            self._made.add(output.data_ptr())
+            self.first_uses[place] = FirstUse(at, asks, self._is_made(first), graph)
+        self._keep_made(output, args)
+
+    def _is_made(self, given: torch.Tensor | None) -> bool:
+        storage = _storage(given)
+        return given is not None and storage is not None and (storage._cdata, given.data_ptr()) in self._made
+
+    def _keep_made(self, output: Any, args: tuple[Any, ...]) -> None:
+        storage = _storage(output)
+        if storage is None:
+            return
+        given = [own._cdata for arg in args if (own := _storage(arg)) is not None]
+        if storage._cdata not in given:  # else it is what was put in
+            self._made.setdefault((storage._cdata, output.data_ptr()), StorageWeakRef(storage))
 
     def note(self, module: nn.Module, output: Any, args: tuple[Any, ...] = ()) -> None:
         """What a module put out, from what."""
@@ -303,6 +322,16 @@ def _spread(output: Any) -> torch.Tensor | None:
         rows = rows.reshape(len(rows), -1)[:, :_OUTPUTS]
         deviation, mean = torch.std_mean(rows if rows.dtype == torch.float32 else rows.float(), 0, correction=0)
         return deviation.norm() / mean.norm()
+
+
+def _storage(value: Any) -> torch.UntypedStorage | None:
+    """What the numbers of a tensor lie in; None of what is no tensor, or one without such a place."""
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+        return None
+    try:
+        return value.untyped_storage()
+    except (RuntimeError, NotImplementedError):
+        return None
 
 
 def _zeroing(module: nn.Module) -> bool:
