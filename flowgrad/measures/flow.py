@@ -150,7 +150,11 @@ MEASURES = (
     Measure(
         "output_spread",
         "ratio",
-        "Deviation of the model's outputs over a batch, over the size of their mean: largest of the recent looks.",
+        "Largest deviation of any of the model's outputs over a batch, over the root mean square of the outputs: largest "
+        "of the recent looks.",
+    ),
+    Measure(
+        "output_kept", "ratio", "That deviation over the one at the first looks, neither of them over the outputs' size."
     ),
     Measure("input_normalised", "flag", "1 where the layer used first normalises, or is a table of embeddings."),
     *flow_course.LOSSES,

@@ -160,3 +160,78 @@ def test_what_lies_where_a_freed_output_lay_is_not_that_output():
     watch.note(layers[0], output)
     watch.note(layers[2], torch.ones(4), (output.detach(),))
     assert [use.linked for use in watch.first_uses.values()] == [False, False, True]
+
+
+class Causal(nn.Module):
+    """Predicts the next token from those before it; the first token is the same in every row."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.cell, self.head = nn.Embedding(20, 32), nn.GRU(32, 32, batch_first=True), nn.Linear(32, 100)
+
+    def forward(self, x):
+        return self.head(self.cell(self.table(x))[0])
+
+
+def causal():
+    with seeded():
+        model = Causal()
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    tracker = None
+    for number in range(550):
+        if number == 350:  # as in a run that goes on: the loss is flat
+            tracker = FlowTracker(model, optimizer, rules=RULES)
+        start, by = (torch.randint(low, high, (32, 1), generator=generator) for low, high in ((1, 20), (1, 4)))
+        tokens = (start + by * torch.arange(8)) % 19 + 1
+        given = torch.cat([torch.zeros(32, 1, dtype=torch.long), tokens[:, :-1]], 1)
+        loss = nn.functional.cross_entropy(model(given).flatten(0, 1), tokens.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if tracker:
+            tracker.step(loss)
+    return tracker
+
+
+def offset(preset):
+    model = nn.Linear(10, 1)
+    nn.init.zeros_(model.weight)
+    if preset:
+        nn.init.constant_(model.bias, 2000.0)
+    else:
+        with seeded():
+            nn.init.normal_(model.weight)
+    return regression(adam(0.02 if preset else 3.0), 600, model, level=2000.0)
+
+
+@pytest.mark.parametrize("run", [causal, lambda: offset(True), lambda: offset(False)])
+def test_outputs_that_tell_rows_apart_are_not_called_constant(run):
+    """The first 64 outputs of a causal model belong to its first token, the same in every row; and outputs around 2000
+    differ by less than a thousandth of their size however well they fit.
+    """
+    tracker = run()
+    assert finding(tracker, "constant_outputs") is None
+    assert tracker.measurements().scalars["output_kept"] > 0.1
+
+
+class Collapsing(nn.Module):
+    """Its units die at some step, so that it puts out one answer from then on."""
+
+    def __init__(self, at, level):
+        super().__init__()
+        with seeded():
+            self.body, self.head = nn.Linear(10, 32), nn.Linear(32, 1)
+        self.at, self.level, self.passes = at, level, 0
+
+    def forward(self, x):
+        self.passes += 1
+        alive = 1.0 if self.passes < self.at else 0.0
+        return self.head(torch.relu(self.body(x)) * alive) + self.level
+
+
+@pytest.mark.parametrize(("at", "level"), [(1, 0.0), (1, 2000.0), (20, 0.0), (20, 2000.0)])
+def test_outputs_that_became_one_answer_are_found(at, level):
+    """What tells an offset from a collapse must not hide a collapse, be it there from the start or later."""
+    tracker = regression(adam(0.0), 800, Collapsing(at, level), level=level)
+    assert finding(tracker, "constant_outputs") is not None

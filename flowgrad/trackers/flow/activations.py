@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -93,9 +94,11 @@ class ActivationWatch:
         the name of one that is gone: what is put where a freed output lay is not taken for it.
         """
         self.spread: torch.Tensor | None = None
-        """Largest spread of the model's outputs over a batch since `turn`, over the size of their mean; 0-dim."""
+        """Largest `_spread` of the model's outputs since `turn`, shape (2,)."""
         self.spread_before: torch.Tensor | None = None
         """Of the looks before that."""
+        self.spread_first: torch.Tensor | None = None
+        """Of the looks before the first `turn`."""
         self._inside = False
         """Whether a pass of the whole model with gradients is under way."""
         self.blocks: dict[str, Block] = {}
@@ -136,12 +139,19 @@ class ActivationWatch:
         """Begin new blocks; those so far become the ones before."""
         self.before, self.blocks = self.blocks, {}
         self.spread_before, self.spread = self.spread, None
+        if self.spread_first is None:
+            self.spread_first = self.spread_before
 
-    @property
-    def output_spread(self) -> torch.Tensor | None:
-        """Largest spread in the recent looks, 0-dim; None where no output was seen."""
+    def output_spread(self) -> tuple[float, float]:
+        """Largest spread in the recent looks, over the outputs' size and over the spread at the first looks; NaN where
+        no output was seen.
+        """
         seen = [spread for spread in (self.spread, self.spread_before) if spread is not None]
-        return torch.stack([spread.to(seen[0].device) for spread in seen]).amax() if seen else None
+        if not seen:
+            return math.nan, math.nan
+        relative, spread = torch.stack([one.cpu() for one in seen]).amax(0).tolist()
+        first = spread if self.spread_first is None else float(self.spread_first[1])
+        return relative, spread / first if first else (math.inf if spread else math.nan)
 
     def enter(self) -> None:
         """A pass of the whole model begins."""
@@ -156,7 +166,7 @@ class ActivationWatch:
         spread = _spread(output)
         if spread is not None:
             known = self.spread
-            self.spread = spread if known is None or known.device != spread.device else torch.maximum(known, spread)
+            self.spread = spread if known is None else torch.maximum(known.to(spread.device), spread)
 
     def note_aside(self, module: nn.Module, output: Any, args: tuple[Any, ...]) -> None:
         """A module was used without gradients."""
@@ -230,7 +240,7 @@ class ActivationWatch:
         return {
             "order": list(self.order),
             "first_uses": {place: list(use) for place, use in self.first_uses.items()},
-            "spread": [self.spread, self.spread_before],
+            "spread": [self.spread, self.spread_before, self.spread_first],
             "blocks": {name: vars(block).copy() for name, block in self.blocks.items()},
             "before": {name: vars(block).copy() for name, block in self.before.items()},
         }
@@ -239,8 +249,8 @@ class ActivationWatch:
         """Go on from a checkpoint."""
         self.order = dict.fromkeys(state["order"])
         self.first_uses = {place: FirstUse(*use) for place, use in state.get("first_uses", {}).items()}
-        self.spread, self.spread_before = (
-            None if spread is None else spread.to(device).clone() for spread in state.get("spread", (None, None))
+        self.spread, self.spread_before, self.spread_first = (
+            None if spread is None else spread.to(device).clone() for spread in state["spread"]
         )
         self.blocks, self.before = (
             {name: _loaded(block, device) for name, block in state[key].items()} for key in ("blocks", "before")
@@ -308,8 +318,8 @@ def _looking() -> bool:
 
 
 def _spread(output: Any) -> torch.Tensor | None:
-    """Root mean square of the standard deviations over the batch, over that of the means; of a part of the batch. None
-    of what is no batch of numbers.
+    """Largest standard deviation over the batch of any of the outputs, over their root mean square and as it is, shape
+    (2,); of a part of the batch, and of outputs evenly spaced. None of what is no batch of numbers.
     """
     if isinstance(output, tuple | list):
         output = next((part for part in output if isinstance(part, torch.Tensor)), None)
@@ -319,9 +329,20 @@ def _spread(output: Any) -> torch.Tensor | None:
         return None
     with torch.no_grad():
         rows = output.detach()[:_BATCH]
-        rows = rows.reshape(len(rows), -1)[:, :_OUTPUTS]
+        rows = rows.reshape(len(rows), -1)
+        rows = rows[:, :: _stride(rows.shape[1])]
         deviation, mean = torch.std_mean(rows if rows.dtype == torch.float32 else rows.float(), 0, correction=0)
-        return deviation.norm() / mean.norm()
+        largest = deviation.amax()
+        size = (mean.square() + deviation.square()).mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+        return torch.stack([largest / size, largest])
+
+
+def _stride(count: int) -> int:
+    """Between at most `_OUTPUTS` of so many; one that shares no factor with them, else it would see a few classes."""
+    stride = -(-count // _OUTPUTS)
+    while math.gcd(stride, count) > 1:
+        stride += 1
+    return stride
 
 
 def _storage(value: Any) -> torch.UntypedStorage | None:

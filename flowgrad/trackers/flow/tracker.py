@@ -281,14 +281,15 @@ class FlowTracker(Tracker):
         coverage = coverage_of(self._sight(rows))
         rates = self._learning_rates()
         losses = self._losses.curve
-        spread = self._network.activations.output_spread
+        spread, kept = self._network.activations.output_spread()
         scalars = {
             "steps": float(self._steps),
             "looks": float(self._looks),
             "skipped_steps": float(self._skipped),
             **network_scalars(rows, self._history.steps, self._by_figure(), units),
             **self._course.scalars(losses),
-            "output_spread": math.nan if spread is None else float(spread),
+            "output_spread": spread,
+            "output_kept": kept,
             "input_normalised": float(first_normalises(self._watched, rows["depth"].to_numpy())),
             **flow.loss_trend(*losses.windows, losses.first),
             "loss_floor": self._floor,
