@@ -235,3 +235,22 @@ def test_outputs_that_became_one_answer_are_found(at, level):
     """What tells an offset from a collapse must not hide a collapse, be it there from the start or later."""
     tracker = regression(adam(0.0), 800, Collapsing(at, level), level=level)
     assert finding(tracker, "constant_outputs") is not None
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_frozen_part_made_in_inference_mode_can_be_watched(first):
+    """Making the tracker raised "Inference tensors do not track version counter"."""
+    with torch.inference_mode():
+        frozen = nn.Linear(10, 10).requires_grad_(False)
+    head = nn.Linear(10, 10)
+    model = nn.Sequential(frozen, head) if first else nn.Sequential(head, frozen)
+    optimizer = torch.optim.SGD(head.parameters(), lr=0.1)
+    tracker = FlowTracker(model, optimizer, rules=RULES)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = head(torch.ones(8, 10)).square().mean()
+        loss.backward()
+        optimizer.step()
+        tracker.step(loss)
+    scalars = tracker.measurements().scalars
+    assert (scalars["looks"], scalars["weights_rewritten"]) == (3, 0)

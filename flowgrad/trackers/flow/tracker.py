@@ -213,7 +213,10 @@ class FlowTracker(Tracker):
 
     def _note_version(self) -> None:
         """Whoever writes to the weights after the step raises it."""
-        self._version = self._parameters[0]._version + self._parameters[-1]._version
+        self._version = self._version_now()
+
+    def _version_now(self) -> int:
+        return sum(0 if p.is_inference() else p._version for p in (self._parameters[0], self._parameters[-1]))
 
     def _look(self) -> None:
         if not self._optimizers.known:
@@ -367,7 +370,7 @@ class FlowTracker(Tracker):
     def _rewritten(self) -> bool:
         if self._final is not None:
             return self._rewritten_before
-        return self._steps > 0 and self._version != self._parameters[0]._version + self._parameters[-1]._version
+        return self._steps > 0 and self._version != self._version_now()
 
     def _by_figure(self) -> dict[str, np.ndarray]:
         return {figure: self._history.of(i) for i, figure in enumerate(_FIGURES)}
