@@ -254,3 +254,44 @@ def test_a_frozen_part_made_in_inference_mode_can_be_watched(first):
         tracker.step(loss)
     scalars = tracker.measurements().scalars
     assert (scalars["looks"], scalars["weights_rewritten"]) == (3, 0)
+
+
+def test_a_state_of_tensors_on_other_devices_is_refused_and_nothing_changed():
+    """The refusal came when half of the state was loaded; of two devices here, only the state says so."""
+    state = regression(sgd(0.01), 5).state_dict()
+    (whole,) = state["network"]["looks"]
+    halves = [{**whole, "total": whole["total"][:2]}, {**whole, "total": whole["total"][2:]}]
+    tracker = regression(sgd(0.02), 3)
+    before = tracker.to_agent_xml()
+    with pytest.raises(ValueError, match=r"\[2, 2\] tensors on its devices, and this model has \[4\]"):
+        tracker.load_state_dict({**state, "network": {**state["network"], "looks": halves}})
+    assert tracker.to_agent_xml() == before
+
+
+@pytest.mark.parametrize("lacking", ["course", "fresh", "shown", "early"])
+def test_a_state_that_lacks_a_part_is_refused(lacking):
+    """States of an older version are refused by their version; one of this version is whole."""
+    state = regression(sgd(0.01), 5).state_dict()
+    del state[lacking]
+    with pytest.raises(ValueError, match=f"lacks '{lacking}'"):
+        regression(sgd(0.01), 1).load_state_dict(state)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Tanh()])
+def test_what_was_loaded_goes_where_outputs_are(activation):
+    """After a checkpoint of a model on two devices, the forward pass raised that two tensors must be on one device."""
+    layer = nn.Linear(4, 4)
+    watch = ActivationWatch({layer: "weight"}, [layer, activation])
+
+    def look(device):
+        watch.note(layer, torch.ones(8, 4, device=device))
+        watch.note(activation, torch.ones(8, 4, device=device))
+        watch.enter()
+        watch.leave(torch.ones(8, 4, device=device))
+
+    look("cpu")
+    watch.load_state_dict(watch.state_dict(), {"weight": torch.device("cpu")})
+    look("meta")
+    (block,) = watch.blocks.values()
+    kept = block.highest if isinstance(activation, nn.ReLU) else block.saturated
+    assert (kept.device.type, watch.spread.device.type) == ("meta", "meta")

@@ -216,13 +216,13 @@ class ActivationWatch:
             others = _all_but(output, self._axis(output))
             highest = output.amax(others) if others else output.clone()
             if block.highest is not None and block.highest.shape == highest.shape:
-                highest = torch.maximum(block.highest, highest)
+                highest = torch.maximum(block.highest.to(highest.device), highest)
             block.highest = highest
             return
         low, high = bounds
         middle, half = (high + low) / 2, (high - low) / 2
         share = ((output - middle).abs() >= SATURATED * half).float().mean()
-        block.saturated = share if block.saturated is None else block.saturated + share
+        block.saturated = share if block.saturated is None else block.saturated.to(share.device) + share
         block.calls += 1
 
     def _axis(self, output: torch.Tensor) -> int:
@@ -245,15 +245,15 @@ class ActivationWatch:
             "before": {name: vars(block).copy() for name, block in self.before.items()},
         }
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from a checkpoint."""
+    def load_state_dict(self, state: dict[str, Any], devices: Mapping[str, torch.device]) -> None:
+        """Go on from a checkpoint; `devices` tells where the weight of each name lies, near which its outputs do."""
         self.order = dict.fromkeys(state["order"])
-        self.first_uses = {place: FirstUse(*use) for place, use in state.get("first_uses", {}).items()}
+        self.first_uses = {place: FirstUse(*use) for place, use in state["first_uses"].items()}
         self.spread, self.spread_before, self.spread_first = (
-            None if spread is None else spread.to(device).clone() for spread in state["spread"]
+            None if spread is None else spread.clone() for spread in state["spread"]
         )
         self.blocks, self.before = (
-            {name: _loaded(block, device) for name, block in state[key].items()} for key in ("blocks", "before")
+            {name: _loaded(block, devices[name]) for name, block in state[key].items()} for key in ("blocks", "before")
         )
 
 

@@ -143,6 +143,5 @@ class Losses:
         """Go on from a checkpoint."""
         self.first, self.nonfinite, self._width = state["first"], state["nonfinite"], state["width"]
         self._count, self._mean, self._square = list(state["count"]), list(state["mean"]), list(state["square"])
-        self.told = state.get("told", sum(self._count) + self.nonfinite)
-        self.lowest, self.broken_at = state.get("lowest", math.nan), state.get("broken_at", 0)
-        self.recent = deque(state.get("recent", ()), maxlen=RECENT)
+        self.told, self.lowest, self.broken_at = state["told"], state["lowest"], state["broken_at"]
+        self.recent = deque(state["recent"], maxlen=RECENT)

@@ -61,6 +61,10 @@ _STATE = (
     "inputs",
     "lr_first",
     "lr_most",
+    "shown",
+    "early",
+    "course",
+    "fresh",
 )
 
 
@@ -228,7 +232,7 @@ class FlowTracker(Tracker):
         self._note(seen)
 
     def _note(self, seen: NetworkSeen) -> None:
-        self._course.note(self._steps, self._looks, seen)
+        self._course.note(self._steps, seen)
         self._looks += 1
         self._history.append(self._steps, np.stack([getattr(seen, figure) for figure in _FIGURES]))
         self._flags["moved"] |= seen.velocity > 0
@@ -542,6 +546,7 @@ class FlowTracker(Tracker):
                 has changed then.
         """
         states.check(state, self.name, self.KIND, _STATE, self._identity())
+        self._network.check_state(state["network"])
         self._steps, self._looks, self._skipped = state["steps"], state["looks"], state["skipped"]
         self._nonfinite_looks = state["nonfinite_looks"]
         self._history.load_state_dict(state["history"])
@@ -552,11 +557,10 @@ class FlowTracker(Tracker):
         self._train, self._validation = list(state["train"]), list(state["validation"])
         self._inputs = dict(state["inputs"])
         self._lr_first, self._lr_most = state["lr_first"], state["lr_most"]
-        self._shown, self._early = state.get("shown", 0), state.get("early", False)
-        if "course" in state:
-            self._course.load_state_dict(state["course"])
-            fresh = state["fresh"]
-            self._fresh = None if fresh is None else fresh.cpu().numpy().copy()
+        self._shown, self._early = state["shown"], state["early"]
+        self._course.load_state_dict(state["course"])
+        fresh = state["fresh"]
+        self._fresh = None if fresh is None else fresh.cpu().numpy().copy()
         self._stepped = False
         self._note_version()
         if self._attached:
