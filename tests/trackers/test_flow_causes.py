@@ -97,9 +97,7 @@ class Momentum(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.teacher, self.student = (
-            nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 16)) for _ in range(2)
-        )
+        self.teacher, self.student = (nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 16)) for _ in range(2))
 
     def forward(self, x):
         with torch.no_grad():
@@ -155,7 +153,9 @@ def test_what_lies_where_a_freed_output_lay_is_not_that_output():
     layers = [nn.Linear(4, 4) for _ in range(3)]
     watch = ActivationWatch(dict.fromkeys(layers, ""), layers)
     for layer in layers[:2]:
-        watch.note(layer, torch.frombuffer(memory, dtype=torch.float32), (torch.frombuffer(memory, dtype=torch.float32),))
+        watch.note(
+            layer, torch.frombuffer(memory, dtype=torch.float32), (torch.frombuffer(memory, dtype=torch.float32),)
+        )
     output = torch.ones(4)
     watch.note(layers[0], output)
     watch.note(layers[2], torch.ones(4), (output.detach(),))
@@ -295,3 +295,93 @@ def test_what_was_loaded_goes_where_outputs_are(activation):
     (block,) = watch.blocks.values()
     kept = block.highest if isinstance(activation, nn.ReLU) else block.saturated
     assert (kept.device.type, watch.spread.device.type) == ("meta", "meta")
+
+
+class Scaled(nn.Module):
+    """Divides the bytes that it is given."""
+
+    def __init__(self, by):
+        super().__init__()
+        with seeded():
+            self.layers = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+        self.by = by
+
+    def forward(self, x):
+        return self.layers(x.float() / self.by)
+
+
+def pictures(by, steps=150, kind=Scaled):
+    """A classifier of bytes. Unless it divides them, it is given numbers of a hundred."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2000, 64), dtype=torch.uint8, generator=generator)
+    classes = ((images.float() / 255 - 0.5) @ torch.randn(64, 10, generator=generator)).argmax(1)
+    model = kind(by)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    tracker = FlowTracker(model, optimizer, rules=RULES)
+    tracker.observe_inputs(images)
+    for _ in range(steps):
+        rows = torch.randint(0, 2000, (128,), generator=generator)
+        loss = nn.functional.cross_entropy(model(images[rows]), classes[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        tracker.step(loss)
+    return tracker
+
+
+def categories(numbers=0, steps=60):
+    """A regression on one of many categories, and on columns of large numbers beside it."""
+    generator = torch.Generator().manual_seed(0)
+    count = 500
+    value = torch.randn(count, generator=generator)
+
+    def rows(n):
+        chosen = torch.randint(0, count, (n,), generator=generator)
+        beside = 300 * torch.randn(n, numbers, generator=generator)
+        return torch.cat([nn.functional.one_hot(chosen, count).float(), beside], 1), value[chosen].unsqueeze(1)
+
+    model = net(count + numbers)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    tracker = FlowTracker(model, optimizer, rules=RULES)
+    tracker.observe_inputs(rows(1000)[0])
+    for _ in range(steps):
+        x, y = rows(128)
+        loss = (model(x) - y).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        tracker.step(loss)
+    return tracker
+
+
+@pytest.mark.parametrize("run", [lambda: pictures(255), categories])
+def test_inputs_of_a_size_that_is_meant_are_left_alone(run):
+    """Bytes that forward() divides, and the zeros and ones of a category, were critical and claimed."""
+    assert finding(run(), "unnormalised_inputs") is None
+
+
+@pytest.mark.parametrize("run", [lambda: pictures(1), lambda: categories(5)])
+def test_inputs_that_reach_the_first_layer_as_they_are_stay_claimed(run):
+    """What tells the healthy ones above must not hide inputs that nobody scales."""
+    assert claimed(run(), "unnormalised_inputs")
+
+
+class Own(nn.Module):
+    """Multiplies by weights of its own, after it has divided what it is given, or not."""
+
+    def __init__(self, by):
+        super().__init__()
+        with seeded():
+            self.weight, self.bias = (nn.Parameter(torch.randn(shape) / 8) for shape in ((10, 64), (10,)))
+        self.by = by
+
+    def forward(self, x):
+        return nn.functional.linear(x.float() / self.by, self.weight, self.bias)
+
+
+@pytest.mark.parametrize("by", [1, 255])
+def test_inputs_of_a_layer_that_was_not_seen_are_a_question(by):
+    """What a module of one's own does to its inputs before its weights is not seen."""
+    found = finding(pictures(by, kind=Own), "unnormalised_inputs")
+    assert {one.cause for one in found.candidates} == {"UNNORMALISED_INPUTS", "SCALED_WITHIN_THE_MODEL"}
+    assert found.type == "INPUTS_FAR_FROM_UNIT_SCALE"

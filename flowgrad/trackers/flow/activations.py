@@ -99,6 +99,10 @@ class ActivationWatch:
         """Of the looks before that."""
         self.spread_first: torch.Tensor | None = None
         """Of the looks before the first `turn`."""
+        self.first_given: torch.Tensor | None = None
+        """Root mean square of what the owner used first was given then, 0-dim; None where that was no tensor, or
+        the owner is no layer of torch.
+        """
         self._inside = False
         """Whether a pass of the whole model with gradients is under way."""
         self.blocks: dict[str, Block] = {}
@@ -198,6 +202,8 @@ class ActivationWatch:
         """What a module put out, from what."""
         self._note_use(module, output, args, graph=True)
         if module in self._owners:
+            if not self.order and type(module).__module__.startswith("torch.nn."):
+                self.first_given = _size(args)  # any other may scale what it is given
             self.order.setdefault(self._places[module])
             if self._owners[module]:
                 self._last = module
@@ -240,6 +246,7 @@ class ActivationWatch:
         return {
             "order": list(self.order),
             "first_uses": {place: list(use) for place, use in self.first_uses.items()},
+            "first_given": self.first_given,
             "spread": [self.spread, self.spread_before, self.spread_first],
             "blocks": {name: vars(block).copy() for name, block in self.blocks.items()},
             "before": {name: vars(block).copy() for name, block in self.before.items()},
@@ -249,6 +256,7 @@ class ActivationWatch:
         """Go on from a checkpoint; `devices` tells where the weight of each name lies, near which its outputs do."""
         self.order = dict.fromkeys(state["order"])
         self.first_uses = {place: FirstUse(*use) for place, use in state["first_uses"].items()}
+        self.first_given = None if state["first_given"] is None else state["first_given"].clone()
         self.spread, self.spread_before, self.spread_first = (
             None if spread is None else spread.clone() for spread in state["spread"]
         )
@@ -343,6 +351,14 @@ def _stride(count: int) -> int:
     while math.gcd(stride, count) > 1:
         stride += 1
     return stride
+
+
+def _size(args: tuple[Any, ...]) -> torch.Tensor | None:
+    """Root mean square of the first dense tensor, 0-dim; None where there is none, or one without numbers."""
+    given = next((arg for arg in args if isinstance(arg, torch.Tensor)), None)
+    if given is None or given.layout != torch.strided or given.is_complex() or not given.numel():
+        return None
+    return given.detach().float().square().mean().sqrt()
 
 
 def _storage(value: Any) -> torch.UntypedStorage | None:

@@ -32,6 +32,7 @@ from flowgrad.trackers.flow.parameters import watched_parameters
 from flowgrad.trackers.flow.readings import (
     InputFigures,
     first_normalises,
+    given_scalars,
     network_rows,
     network_scalars,
     observe,
@@ -298,6 +299,7 @@ class FlowTracker(Tracker):
             "output_spread": spread,
             "output_kept": kept,
             "input_normalised": float(first_normalises(self._watched, rows["depth"].to_numpy())),
+            **given_scalars(self._network.activations),
             **flow.loss_trend(*losses.windows, losses.first),
             "loss_floor": self._floor,
             "loss_floor_told": float(not math.isnan(self._floor)),
