@@ -152,8 +152,8 @@ MEASURES = (
     Measure(
         "output_spread",
         "ratio",
-        "Largest deviation of any of the model's outputs over a batch, over the root mean square of the outputs: largest "
-        "of the recent looks.",
+        "Largest deviation of any of the model's outputs over a batch, over the root mean square of the outputs: "
+        "largest of the recent looks.",
     ),
     Measure(
         "output_kept",
@@ -173,8 +173,8 @@ MEASURES = (
     Measure(
         "input_size",
         "norm",
-        "Root mean square of the input values; 1 of standardised ones. Columns of zeros and few ones are left out, as of "
-        "a category: they are meant to be small.",
+        "Root mean square of the input values; 1 of standardised ones. Columns of zeros and few ones are left out, as "
+        "of a category: they are meant to be small.",
     ),
     Measure("input_size_max", "norm", "The same of the feature in which it is largest."),
     Measure(

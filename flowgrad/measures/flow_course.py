@@ -18,8 +18,8 @@ _LEAST_WINDOWS = 8
 _BEFORE = 8
 """Looks before the first number that was not finite."""
 _LAST, _LEVEL, _OF_FIRST = 4, 5, 0.1
-"""Losses that say how high the loss stood last, losses in a row whose median is a level, and the share of the first loss
-below which no level counts: what trembles near zero has not grown."""
+"""Losses that say how high the loss stood last, losses in a row whose median is a level, and the share of the first
+loss below which no level counts: what trembles near zero has not grown."""
 
 RATES = (
     Measure("lr_peak", "rate", "Largest learning rate of any parameter group at any look."),

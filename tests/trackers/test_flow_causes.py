@@ -74,7 +74,8 @@ def test_a_broken_row_while_the_loss_falls_is_no_overshoot(model, optimizer, at)
 
     tracker = regression(optimizer, model=model(), spoil=spoil)
     found = finding(tracker, "nonfinite_values")
-    assert found is not None and found.candidates
+    assert found is not None
+    assert found.candidates
     assert tracker.measurements().scalars["nonfinite_step"] == at
 
 
