@@ -21,6 +21,8 @@ a slope of .04 there, sigmoid of .01."""
 BINS = 20
 """Parts of equal length that a run's losses are averaged over."""
 _EARLY, _RECENT, _FEWEST = 0.1, 0.2, 8
+_FEW_ONES = 0.25
+"""Share of ones below which a column of zeros and ones is one of a category."""
 _END = 4
 """The first and the last quarter of the layers are the two ends of a network."""
 
@@ -150,7 +152,13 @@ MEASURES = (
     Measure(
         "output_spread",
         "ratio",
-        "Deviation of the model's outputs over a batch, over the size of their mean: largest of the recent looks.",
+        "Largest deviation of any of the model's outputs over a batch, over the root mean square of the outputs: "
+        "largest of the recent looks.",
+    ),
+    Measure(
+        "output_kept",
+        "ratio",
+        "That deviation over the one at the first looks, neither of them over the outputs' size.",
     ),
     Measure("input_normalised", "flag", "1 where the layer used first normalises, or is a table of embeddings."),
     *flow_course.LOSSES,
@@ -162,8 +170,19 @@ MEASURES = (
     Measure("input_scale_ratio", "ratio", "Largest standard deviation of an input feature over the smallest not zero."),
     Measure("input_deviation", "norm", "Median standard deviation of the input features that are not constant."),
     Measure("input_constant_share", "share", "Share of input features that have a single value."),
-    Measure("input_size", "norm", "Root mean square of all input values; 1 of standardised ones."),
+    Measure(
+        "input_size",
+        "norm",
+        "Root mean square of the input values; 1 of standardised ones. Columns of zeros and few ones are left out, as "
+        "of a category: they are meant to be small.",
+    ),
     Measure("input_size_max", "norm", "The same of the feature in which it is largest."),
+    Measure(
+        "layer_input_size",
+        "norm",
+        "Root mean square of what the layer used first (of `torch.nn`) was given in the first pass seen.",
+    ),
+    Measure("layer_input_seen", "flag", "1 where that was seen, else 0."),
     Measure("input_nonfinite_share", "share", "Share of input values that are NaN or infinite."),
     Measure("lr", "rate", "Learning rate now: median of the tensors."),
     Measure("lr_first", "rate", "The same when tracking began."),
@@ -485,7 +504,9 @@ def _line(values: FloatArray) -> tuple[float, float]:
     return slope, float(np.sqrt(left @ left / max(len(values) - 2, 1)))
 
 
-def input_figures(count: int, mean: ArrayLike, deviation: ArrayLike, nonfinite: int = 0) -> dict[str, float]:
+def input_figures(
+    count: int, mean: ArrayLike, deviation: ArrayLike, nonfinite: int = 0, binary: ArrayLike | None = None
+) -> dict[str, float]:
     """How far the inputs are from zero mean and unit deviation.
 
     Args:
@@ -493,17 +514,22 @@ def input_figures(count: int, mean: ArrayLike, deviation: ArrayLike, nonfinite: 
         mean: of each feature, shape (features,).
         deviation: of each feature.
         nonfinite: values that are NaN or infinite, which `mean` and `deviation` leave out.
+        binary: which features are 0 or 1 in every row; none if None.
     """
     middle, spread = np.asarray(mean, dtype=float), np.asarray(deviation, dtype=float)
     # A column of equal numbers has a deviation of what rounding leaves.
     moves = spread > 1e-6 * np.abs(middle)
     known = bool(moves.any())
+    square = middle**2 + spread**2
+    if binary is not None:
+        few = np.asarray(binary, dtype=bool) & (middle < _FEW_ONES)
+        square = square[~few] if (few & (middle > 0)).any() else square
     return {
         "input_shift": float((np.abs(middle[moves]) / spread[moves]).max()) if known else float("nan"),
         "input_scale_ratio": float(spread[moves].max() / spread[moves].min()) if known else float("nan"),
         "input_deviation": median_of(spread[moves]),
         "input_constant_share": float(1 - moves.mean()),
-        "input_size": float(np.sqrt((middle**2 + spread**2).mean())),
-        "input_size_max": float(np.sqrt((middle**2 + spread**2).max())),
+        "input_size": float(np.sqrt(square.mean())) if len(square) else float("nan"),
+        "input_size_max": float(np.sqrt(square.max())) if len(square) else float("nan"),
         "input_nonfinite_share": nonfinite / (count * len(middle)),
     }

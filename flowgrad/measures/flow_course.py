@@ -17,6 +17,9 @@ _BINS = 20
 _LEAST_WINDOWS = 8
 _BEFORE = 8
 """Looks before the first number that was not finite."""
+_LAST, _LEVEL, _OF_FIRST = 4, 5, 0.1
+"""Losses that say how high the loss stood last, losses in a row whose median is a level, and the share of the first
+loss below which no level counts: what trembles near zero has not grown."""
 
 RATES = (
     Measure("lr_peak", "rate", "Largest learning rate of any parameter group at any look."),
@@ -62,15 +65,20 @@ LOSSES = (
     Measure(
         "loss_growth_before",
         "ratio",
-        "Largest of the 16 losses before the first number that was not finite, over the median of the losses before.",
+        "Mean of the last 4 losses before the first number that was not finite, over the lowest level of the losses "
+        "before these (medians of 5 in a row), or over a tenth of the first loss where that is more.",
     ),
     Measure(
         "gradient_growth_before",
         "ratio",
-        "Largest norm of the whole gradient at the 8 looks before that, over the median of the looks before.",
+        "Largest norm of the whole gradient at the 8 looks before that (the later half of them where there are less "
+        "than 16), over the median of the looks before these.",
     ),
     Measure(
-        "update_before", "ratio", "Largest update of a weight over its size at these 8 looks; infinite on overflow."
+        "update_before",
+        "ratio",
+        "Largest update of a weight at the 8 looks before that, over its size or that of entries of one over the root "
+        "of its fan-in, whichever is larger; infinite on overflow.",
     ),
 )
 VALIDATION = (
@@ -177,31 +185,51 @@ def loss_course(count: ArrayLike, mean: ArrayLike, square: ArrayLike) -> dict[st
 
 
 def before_nonfinite(
-    losses: Sequence[float], middle: float, norms: ArrayLike, updates: ArrayLike, broken: int
+    losses: Sequence[float], first: float, norms: ArrayLike, updates: ArrayLike, broken: int
 ) -> dict[str, float]:
     """How far numbers had grown before the first that was not finite.
 
+    A healthy loss that falls fast is far above its median at first, and so are its gradients: only what came last, over
+    what came before it, tells growth.
+
     Args:
-        losses: last finite ones before it.
-        middle: median of the losses before.
+        losses: finite ones before it in order, or means of stretches of them.
+        first: the first loss of the run.
         norms: of the whole gradient at each look, shape (looks,).
         updates: largest update of a weight over its size at each look, shape (looks,).
         broken: index of the first look with a number that is not finite; the number of looks if there is none.
 
     Returns:
-        `loss_growth_before`, `gradient_growth_before` and `update_before`; NaN where nothing was seen before.
+        `loss_growth_before`, `gradient_growth_before` and `update_before`; NaN where too little was seen before.
+
+    >>> found = before_nonfinite([9.0, 4.0, 2.0, 1.0, 1.0, 1.0], 9.0, [5.0, 3.0, 1.0, 1.0], [0.1, 0.2], 4)
+    >>> found["loss_growth_before"] < 1, found["gradient_growth_before"], found["update_before"]
+    (True, 0.25, 0.2)
     """
     norm, update = np.asarray(norms, float)[:broken], np.asarray(updates, float)[:broken]
     known = norm[np.isfinite(norm)]
     update = update[~np.isnan(update)][-_BEFORE:]
+    late = min(_BEFORE, len(known) // 2)
     growth = float("nan")
-    if len(known) >= 3 and np.median(known) > 0:
-        growth = float(known[-_BEFORE:].max() / np.median(known))
+    if late and (middle := float(np.median(known[:-late]))) > 0:
+        growth = float(known[-late:].max()) / middle
     return {
-        "loss_growth_before": max(losses) / abs(middle) if losses and middle else float("nan"),
+        "loss_growth_before": _loss_growth(np.asarray(losses, float), first),
         "gradient_growth_before": growth,
         "update_before": float(update.max()) if len(update) else float("nan"),
     }
+
+
+def _loss_growth(losses: FloatArray, first: float) -> float:
+    """Mean of the last losses over the lowest level before; NaN with less than two."""
+    late = min(_LAST, len(losses) // 2)
+    if not late:
+        return float("nan")
+    before, wide = losses[:-late], min(_LEVEL, len(losses) - late)
+    levels = np.median(np.lib.stride_tricks.sliding_window_view(before, wide), axis=1)
+    lowest = max(abs(float(levels.min())), _OF_FIRST * abs(first))
+    with np.errstate(over="ignore"):
+        return float(losses[-late:].mean()) / lowest if lowest > 0 else float("nan")
 
 
 def overfitting(validation: Sequence[float], train: Sequence[float]) -> dict[str, float]:

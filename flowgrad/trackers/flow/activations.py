@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.hooks import RemovableHandle
 
 from flowgrad.errors import FlowGradError
@@ -87,12 +89,20 @@ class ActivationWatch:
         """Of these, and of owners that were used without gradients within a pass of the whole model that has them, how
         they were used for the first time, in order.
         """
-        self._made: set[int] = set()
-        """Where the outputs of this pass lie."""
+        self._made: dict[tuple[int, int], StorageWeakRef] = {}
+        """Storage and place of the outputs of this pass. The reference keeps no memory, and lets no other storage take
+        the name of one that is gone: what is put where a freed output lay is not taken for it.
+        """
         self.spread: torch.Tensor | None = None
-        """Largest spread of the model's outputs over a batch since `turn`, over the size of their mean; 0-dim."""
+        """Largest `_spread` of the model's outputs since `turn`, shape (2,)."""
         self.spread_before: torch.Tensor | None = None
         """Of the looks before that."""
+        self.spread_first: torch.Tensor | None = None
+        """Of the looks before the first `turn`."""
+        self.first_given: torch.Tensor | None = None
+        """Root mean square of what the owner used first was given then, 0-dim; None where that was no tensor, or
+        the owner is no layer of torch.
+        """
         self._inside = False
         """Whether a pass of the whole model with gradients is under way."""
         self.blocks: dict[str, Block] = {}
@@ -123,17 +133,29 @@ class ActivationWatch:
         self._handles = []
         if self._root is not None:
             vars(self._root).pop(_PREPARE, None)
+        self._made.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a copy or a pickle: it saw the outputs of no pass."""
+        return {**vars(self), "_made": {}}
 
     def turn(self) -> None:
         """Begin new blocks; those so far become the ones before."""
         self.before, self.blocks = self.blocks, {}
         self.spread_before, self.spread = self.spread, None
+        if self.spread_first is None:
+            self.spread_first = self.spread_before
 
-    @property
-    def output_spread(self) -> torch.Tensor | None:
-        """Largest spread in the recent looks, 0-dim; None where no output was seen."""
+    def output_spread(self) -> tuple[float, float]:
+        """Largest spread in the recent looks, over the outputs' size and over the spread at the first looks; NaN where
+        no output was seen.
+        """
         seen = [spread for spread in (self.spread, self.spread_before) if spread is not None]
-        return torch.stack([spread.to(seen[0].device) for spread in seen]).amax() if seen else None
+        if not seen:
+            return math.nan, math.nan
+        relative, spread = torch.stack([one.cpu() for one in seen]).amax(0).tolist()
+        first = spread if self.spread_first is None else float(self.spread_first[1])
+        return relative, spread / first if first else (math.inf if spread else math.nan)
 
     def enter(self) -> None:
         """A pass of the whole model begins."""
@@ -148,7 +170,7 @@ class ActivationWatch:
         spread = _spread(output)
         if spread is not None:
             known = self.spread
-            self.spread = spread if known is None or known.device != spread.device else torch.maximum(known, spread)
+            self.spread = spread if known is None else torch.maximum(known.to(spread.device), spread)
 
     def note_aside(self, module: nn.Module, output: Any, args: tuple[Any, ...]) -> None:
         """A module was used without gradients."""
@@ -161,14 +183,27 @@ class ActivationWatch:
         if place is not None and (known is None or (graph and not known.graph)):
             first = next((arg for arg in args if isinstance(arg, torch.Tensor)), None)
             at, asks = (0, True) if first is None else (first.data_ptr(), first.requires_grad)
-            self.first_uses[place] = FirstUse(at, asks, at in self._made, graph)
-        if isinstance(output, torch.Tensor):
-            self._made.add(output.data_ptr())
+            self.first_uses[place] = FirstUse(at, asks, self._is_made(first), graph)
+        self._keep_made(output, args)
+
+    def _is_made(self, given: torch.Tensor | None) -> bool:
+        storage = _storage(given)
+        return given is not None and storage is not None and (storage._cdata, given.data_ptr()) in self._made
+
+    def _keep_made(self, output: Any, args: tuple[Any, ...]) -> None:
+        storage = _storage(output)
+        if storage is None:
+            return
+        given = [own._cdata for arg in args if (own := _storage(arg)) is not None]
+        if storage._cdata not in given:  # else it is what was put in
+            self._made.setdefault((storage._cdata, output.data_ptr()), StorageWeakRef(storage))
 
     def note(self, module: nn.Module, output: Any, args: tuple[Any, ...] = ()) -> None:
         """What a module put out, from what."""
         self._note_use(module, output, args, graph=True)
         if module in self._owners:
+            if not self.order and type(module).__module__.startswith("torch.nn."):
+                self.first_given = _size(args)  # any other may scale what it is given
             self.order.setdefault(self._places[module])
             if self._owners[module]:
                 self._last = module
@@ -187,13 +222,13 @@ class ActivationWatch:
             others = _all_but(output, self._axis(output))
             highest = output.amax(others) if others else output.clone()
             if block.highest is not None and block.highest.shape == highest.shape:
-                highest = torch.maximum(block.highest, highest)
+                highest = torch.maximum(block.highest.to(highest.device), highest)
             block.highest = highest
             return
         low, high = bounds
         middle, half = (high + low) / 2, (high - low) / 2
         share = ((output - middle).abs() >= SATURATED * half).float().mean()
-        block.saturated = share if block.saturated is None else block.saturated + share
+        block.saturated = share if block.saturated is None else block.saturated.to(share.device) + share
         block.calls += 1
 
     def _axis(self, output: torch.Tensor) -> int:
@@ -211,20 +246,22 @@ class ActivationWatch:
         return {
             "order": list(self.order),
             "first_uses": {place: list(use) for place, use in self.first_uses.items()},
-            "spread": [self.spread, self.spread_before],
+            "first_given": self.first_given,
+            "spread": [self.spread, self.spread_before, self.spread_first],
             "blocks": {name: vars(block).copy() for name, block in self.blocks.items()},
             "before": {name: vars(block).copy() for name, block in self.before.items()},
         }
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from a checkpoint."""
+    def load_state_dict(self, state: dict[str, Any], devices: Mapping[str, torch.device]) -> None:
+        """Go on from a checkpoint; `devices` tells where the weight of each name lies, near which its outputs do."""
         self.order = dict.fromkeys(state["order"])
-        self.first_uses = {place: FirstUse(*use) for place, use in state.get("first_uses", {}).items()}
-        self.spread, self.spread_before = (
-            None if spread is None else spread.to(device).clone() for spread in state.get("spread", (None, None))
+        self.first_uses = {place: FirstUse(*use) for place, use in state["first_uses"].items()}
+        self.first_given = None if state["first_given"] is None else state["first_given"].clone()
+        self.spread, self.spread_before, self.spread_first = (
+            None if spread is None else spread.clone() for spread in state["spread"]
         )
         self.blocks, self.before = (
-            {name: _loaded(block, device) for name, block in state[key].items()} for key in ("blocks", "before")
+            {name: _loaded(block, devices[name]) for name, block in state[key].items()} for key in ("blocks", "before")
         )
 
 
@@ -289,8 +326,8 @@ def _looking() -> bool:
 
 
 def _spread(output: Any) -> torch.Tensor | None:
-    """Root mean square of the standard deviations over the batch, over that of the means; of a part of the batch. None
-    of what is no batch of numbers.
+    """Largest standard deviation over the batch of any of the outputs, over their root mean square and as it is, shape
+    (2,); of a part of the batch, and of outputs evenly spaced. None of what is no batch of numbers.
     """
     if isinstance(output, tuple | list):
         output = next((part for part in output if isinstance(part, torch.Tensor)), None)
@@ -300,9 +337,38 @@ def _spread(output: Any) -> torch.Tensor | None:
         return None
     with torch.no_grad():
         rows = output.detach()[:_BATCH]
-        rows = rows.reshape(len(rows), -1)[:, :_OUTPUTS]
+        rows = rows.reshape(len(rows), -1)
+        rows = rows[:, :: _stride(rows.shape[1])]
         deviation, mean = torch.std_mean(rows if rows.dtype == torch.float32 else rows.float(), 0, correction=0)
-        return deviation.norm() / mean.norm()
+        largest = deviation.amax()
+        size = (mean.square() + deviation.square()).mean().sqrt().clamp_min(torch.finfo(torch.float32).tiny)
+        return torch.stack([largest / size, largest])
+
+
+def _stride(count: int) -> int:
+    """Between at most `_OUTPUTS` of so many; one that shares no factor with them, else it would see a few classes."""
+    stride = -(-count // _OUTPUTS)
+    while math.gcd(stride, count) > 1:
+        stride += 1
+    return stride
+
+
+def _size(args: tuple[Any, ...]) -> torch.Tensor | None:
+    """Root mean square of the first dense tensor, 0-dim; None where there is none, or one without numbers."""
+    given = next((arg for arg in args if isinstance(arg, torch.Tensor)), None)
+    if given is None or given.layout != torch.strided or given.is_complex() or not given.numel():
+        return None
+    return given.detach().float().square().mean().sqrt()
+
+
+def _storage(value: Any) -> torch.UntypedStorage | None:
+    """What the numbers of a tensor lie in; None of what is no tensor, or one without such a place."""
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+        return None
+    try:
+        return value.untyped_storage()
+    except (RuntimeError, NotImplementedError):
+        return None
 
 
 def _zeroing(module: nn.Module) -> bool:

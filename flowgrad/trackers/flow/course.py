@@ -40,14 +40,12 @@ class Course:
         """Steps of the optimizers, by their hooks."""
         self.broken_step = 0
         """Step of the first look with a gradient that is not finite; 0 without one."""
-        self.broken_look = 0
-        """Looks before that."""
         self.broken_first = np.zeros(count, dtype=bool)
         """Which tensors' gradients were not finite then."""
         self.probes = [ClearingProbe() for _ in (optimizers.all or (None,))]
 
-    def note(self, step: int, looks: int, seen: NetworkSeen) -> None:
-        """What a look saw; `looks` are those before it."""
+    def note(self, step: int, seen: NetworkSeen) -> None:
+        """What a look saw."""
         with np.errstate(invalid="ignore"):
             flows = (seen.gradient_norm > 0) | (seen.has_gradient & ~np.isfinite(seen.gradient_norm))
         self.last_gradient[flows] = step
@@ -55,7 +53,7 @@ class Course:
         self.gradient_looks += bool(flows.any())
         broken = seen.has_gradient & ~np.isfinite(seen.gradient_norm)
         if broken.any() and not self.broken_step:
-            self.broken_step, self.broken_look, self.broken_first = step, looks, broken
+            self.broken_step, self.broken_first = step, broken
         if self._optimizers.known:
             now, base = self._optimizers.top_rates()
             self._rates.append(step, np.array([[now]], dtype=np.float32))
@@ -149,4 +147,4 @@ class Course:
 
 
 _ARRAYS = ("last_gradient", "had_tensor", "broken_first")
-_NUMBERS = ("gradient_looks", "optimizer_steps", "broken_step", "broken_look")
+_NUMBERS = ("gradient_looks", "optimizer_steps", "broken_step")

@@ -114,6 +114,16 @@ class Losses:
         """Finite losses in each window, their mean, and the sum of their squared distances from it."""
         return np.array(self._count, dtype=float), np.array(self._mean), np.array(self._square)
 
+    @property
+    def before_break(self) -> list[float]:
+        """Means of the windows of losses before the first that was not finite, and the last of these losses one by one;
+        all where none broke.
+        """
+        told = self.broken_at - 1 if self.broken_at else self.told
+        recent = list(self.recent)
+        count, mean, _ = self.windows
+        return [*mean[np.cumsum(count) <= told - len(recent)].tolist(), *recent]
+
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
         return {
@@ -133,6 +143,5 @@ class Losses:
         """Go on from a checkpoint."""
         self.first, self.nonfinite, self._width = state["first"], state["nonfinite"], state["width"]
         self._count, self._mean, self._square = list(state["count"]), list(state["mean"]), list(state["square"])
-        self.told = state.get("told", sum(self._count) + self.nonfinite)
-        self.lowest, self.broken_at = state.get("lowest", math.nan), state.get("broken_at", 0)
-        self.recent = deque(state.get("recent", ()), maxlen=RECENT)
+        self.told, self.lowest, self.broken_at = state["told"], state["lowest"], state["broken_at"]
+        self.recent = deque(state["recent"], maxlen=RECENT)

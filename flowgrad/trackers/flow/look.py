@@ -177,6 +177,7 @@ class DeviceLook:
         self._take_sample(whole)
         self._note_zero_rows(whole)
         if scale is not None:
+            scale = scale.to(self._sample.device)  # one scale serves the tensors on all devices
             pieces = [(group, [v / scale for v in values]) for group, values in pieces]
             for i in whole:
                 self._sample[i].div_(scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -313,14 +314,27 @@ class NetworkLook:
             "looks": [look.state_dict() for _, look in self._made.parts] if self._made else [],
         }
 
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Refuse a state whose tensors lay on other devices than these, together or apart.
+
+        Raises:
+            ValueError: says how they lay and how they lie.
+        """
+        now = list(Counter(one.parameter.device for one in self._watched).values())
+        then = [len(saved["total"]) for saved in state["looks"]]
+        if then and then != now:
+            raise ValueError(
+                f"{self._tracker}: the state has {then} tensors on its devices, and this model has {now}; "
+                "lay the model out as it was then, or go on with a new tracker"
+            )
+
     @apart
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self._previous_step, self._in_block = state["previous_step"], state["in_block"]
         for key in _SUMS:
             setattr(self, key, state[key].cpu().numpy().copy())
-        device = self._watched[0].parameter.device
-        self.activations.load_state_dict(state["activations"], device)
+        self.activations.load_state_dict(state["activations"], {w.name: w.parameter.device for w in self._watched})
         self._made = None
         if state["looks"]:
             for (_, look), saved in zip(self._devices.parts, state["looks"], strict=True):
@@ -339,5 +353,5 @@ def _union(blocks: Sequence[Block]) -> torch.Tensor | None:
     if not alive:
         return None
     if len(alive) == 2 and alive[0].shape == alive[1].shape:
-        return alive[0] | alive[1]
+        return alive[0].to(alive[1].device) | alive[1]
     return alive[-1]

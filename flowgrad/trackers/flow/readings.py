@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from flowgrad.measures import flow
+from flowgrad.trackers.flow.activations import ActivationWatch
 from flowgrad.trackers.flow.network import NetworkLook
 from flowgrad.trackers.flow.parameters import Watched, unit_axis
 
@@ -150,6 +151,21 @@ def first_normalises(watched: Sequence[Watched], depth: np.ndarray) -> bool:
     return isinstance(owner, tables) or "Norm" in type(owner).__name__
 
 
+def given_scalars(activations: ActivationWatch) -> dict[str, float]:
+    """Size of what the module used first was given, and whether that was seen."""
+    given = activations.first_given
+    return {
+        "layer_input_size": math.nan if given is None else float(given),
+        "layer_input_seen": float(given is not None),
+    }
+
+
+def usual_norms(watched: Sequence[Watched]) -> np.ndarray:
+    """Norm of each tensor with entries of one over the root of its fan-in, shape (tensors,); NaN without units."""
+    numel = np.array([w.parameter.numel() for w in watched], dtype=float)
+    return np.sqrt(flow.ratios(numel, np.array([_fan_in(w) for w in watched])))
+
+
 def _fan_in(watched: Watched) -> float:
     """Inputs of a unit of the layer; NaN of a tensor without units."""
     axis = unit_axis(watched)
@@ -170,6 +186,7 @@ def observe(inputs: torch.Tensor | np.ndarray, tracker: str) -> InputFigures:
         raise ValueError(f"{tracker}: inputs have shape {shape}; give rows of features, shape (n, features...)")
     count = np.zeros(math.prod(shape[1:]))
     mean, square, broken = np.zeros(len(count)), np.zeros(len(count)), 0
+    binary = np.ones(len(count), dtype=bool)
     for start in range(0, shape[0], _ROWS):
         part = inputs[start : start + _ROWS]
         values = part.detach().cpu().double().numpy() if isinstance(part, torch.Tensor) else np.asarray(part, float)
@@ -177,6 +194,7 @@ def observe(inputs: torch.Tensor | np.ndarray, tracker: str) -> InputFigures:
         finite = np.isfinite(values)
         broken += int((~finite).sum())
         values = np.where(finite, values, 0.0)
+        binary &= ((values == 0) | (values == 1)).all(axis=0)
         n = finite.sum(axis=0)
         level = values.sum(axis=0) / np.maximum(n, 1)
         off = np.where(finite, values - level, 0.0)
@@ -184,4 +202,4 @@ def observe(inputs: torch.Tensor | np.ndarray, tracker: str) -> InputFigures:
         square += (off**2).sum(axis=0) + (level - mean) ** 2 * count * n / whole
         mean += (level - mean) * n / whole
         count += n
-    return flow.input_figures(shape[0], mean, np.sqrt(square / np.maximum(count, 1)), broken)
+    return flow.input_figures(shape[0], mean, np.sqrt(square / np.maximum(count, 1)), broken, binary)

@@ -29,7 +29,15 @@ from flowgrad.trackers.flow.losses import PendingLosses
 from flowgrad.trackers.flow.network import NetworkLook, NetworkSeen
 from flowgrad.trackers.flow.optimizers import Optimizers
 from flowgrad.trackers.flow.parameters import watched_parameters
-from flowgrad.trackers.flow.readings import InputFigures, first_normalises, network_rows, network_scalars, observe
+from flowgrad.trackers.flow.readings import (
+    InputFigures,
+    first_normalises,
+    given_scalars,
+    network_rows,
+    network_scalars,
+    observe,
+    usual_norms,
+)
 
 _FIGURES = ("weight_norm", "gradient_norm", "velocity", "gradient_cosine")
 _ROUNDING = 1e-6
@@ -54,6 +62,10 @@ _STATE = (
     "inputs",
     "lr_first",
     "lr_most",
+    "shown",
+    "early",
+    "course",
+    "fresh",
 )
 
 
@@ -206,7 +218,10 @@ class FlowTracker(Tracker):
 
     def _note_version(self) -> None:
         """Whoever writes to the weights after the step raises it."""
-        self._version = self._parameters[0]._version + self._parameters[-1]._version
+        self._version = self._version_now()
+
+    def _version_now(self) -> int:
+        return sum(0 if p.is_inference() else p._version for p in (self._parameters[0], self._parameters[-1]))
 
     def _look(self) -> None:
         if not self._optimizers.known:
@@ -218,7 +233,7 @@ class FlowTracker(Tracker):
         self._note(seen)
 
     def _note(self, seen: NetworkSeen) -> None:
-        self._course.note(self._steps, self._looks, seen)
+        self._course.note(self._steps, seen)
         self._looks += 1
         self._history.append(self._steps, np.stack([getattr(seen, figure) for figure in _FIGURES]))
         self._flags["moved"] |= seen.velocity > 0
@@ -274,15 +289,17 @@ class FlowTracker(Tracker):
         coverage = coverage_of(self._sight(rows))
         rates = self._learning_rates()
         losses = self._losses.curve
-        spread = self._network.activations.output_spread
+        spread, kept = self._network.activations.output_spread()
         scalars = {
             "steps": float(self._steps),
             "looks": float(self._looks),
             "skipped_steps": float(self._skipped),
             **network_scalars(rows, self._history.steps, self._by_figure(), units),
             **self._course.scalars(losses),
-            "output_spread": math.nan if spread is None else float(spread),
+            "output_spread": spread,
+            "output_kept": kept,
             "input_normalised": float(first_normalises(self._watched, rows["depth"].to_numpy())),
+            **given_scalars(self._network.activations),
             **flow.loss_trend(*losses.windows, losses.first),
             "loss_floor": self._floor,
             "loss_floor_told": float(not math.isnan(self._floor)),
@@ -343,22 +360,23 @@ class FlowTracker(Tracker):
         steps = self._history.steps
         broken = int((steps < (self._course.broken_step or min(at))).sum())
         with np.errstate(all="ignore"):
-            updates = history["velocity"] / history["weight_norm"]
+            # Weights that begin far below the usual size outgrow it at once, and no step overshoots by that.
+            usual = np.nan_to_num(usual_norms(self._watched))
+            updates = history["velocity"] / np.maximum(history["weight_norm"], usual)
         # What begins at zero grows by any share at first, on purpose.
         began = np.all(history["weight_norm"][:1] > 0, axis=0).tolist()
         weights = [i for i, p in enumerate(self._parameters) if p.dim() >= 2 and began[i]]
         largest = np.fmax.reduce(updates[:, weights], axis=1, initial=math.nan)
-        middle = flow.median_of(losses.windows[1])
         total = flow.whole_norm(history["gradient_norm"])
         return {
             "nonfinite_step": float(min(at)),
-            **flow_course.before_nonfinite(list(losses.recent), middle, total, largest, broken),
+            **flow_course.before_nonfinite(losses.before_break, losses.first, total, largest, broken),
         }
 
     def _rewritten(self) -> bool:
         if self._final is not None:
             return self._rewritten_before
-        return self._steps > 0 and self._version != self._parameters[0]._version + self._parameters[-1]._version
+        return self._steps > 0 and self._version != self._version_now()
 
     def _by_figure(self) -> dict[str, np.ndarray]:
         return {figure: self._history.of(i) for i, figure in enumerate(_FIGURES)}
@@ -530,6 +548,7 @@ class FlowTracker(Tracker):
                 has changed then.
         """
         states.check(state, self.name, self.KIND, _STATE, self._identity())
+        self._network.check_state(state["network"])
         self._steps, self._looks, self._skipped = state["steps"], state["looks"], state["skipped"]
         self._nonfinite_looks = state["nonfinite_looks"]
         self._history.load_state_dict(state["history"])
@@ -540,11 +559,10 @@ class FlowTracker(Tracker):
         self._train, self._validation = list(state["train"]), list(state["validation"])
         self._inputs = dict(state["inputs"])
         self._lr_first, self._lr_most = state["lr_first"], state["lr_most"]
-        self._shown, self._early = state.get("shown", 0), state.get("early", False)
-        if "course" in state:
-            self._course.load_state_dict(state["course"])
-            fresh = state["fresh"]
-            self._fresh = None if fresh is None else fresh.cpu().numpy().copy()
+        self._shown, self._early = state["shown"], state["early"]
+        self._course.load_state_dict(state["course"])
+        fresh = state["fresh"]
+        self._fresh = None if fresh is None else fresh.cpu().numpy().copy()
         self._stepped = False
         self._note_version()
         if self._attached:
