@@ -505,3 +505,11 @@ def test_integer_and_numpy_scalars_are_fine():
     (finding,) = book(mine=PLAIN | {"condition": "gini >= 1"}).evaluate(seen(gini=np.int64(1)))
     assert finding.premise == "Gini 1.00."
     assert all(type(value) is float for value in finding.measured.values())
+
+
+def test_no_shipped_rule_replaces_another():
+    """Three files had a rule `impossible_loss`; the last one read replaced the others, which never fired."""
+    each = [list(read_entries(path)) for path in sorted(SHIPPED.glob("*.yaml"))]
+    written = [rule_id for ids in each for rule_id in ids]
+    assert sorted(set(written)) == sorted(written)
+    assert len(RuleBook.load()) == len(written)

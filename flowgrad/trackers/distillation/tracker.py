@@ -148,9 +148,9 @@ class DistillationTracker(Tracker):
         """{student layer: teacher layer}, as given or found."""
         return dict(self._pairs)
 
-    def _before_step(self, *_: Any) -> None:
+    def _before_step(self, _: Any, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         self._optimizer_steps += 1
-        if self._motion.due(self._steps + 1):
+        if self._motion.due(self._steps + 1) and not self._motion.noted and not _has_closure(given, named):
             if self._steps == 0:  # weights may have been loaded since the tracker was made
                 self._motion.before()
                 self._begin()
@@ -531,6 +531,11 @@ class DistillationTracker(Tracker):
         for hook in (self._hook, *self._hooks):
             if hook is not None:
                 hook.remove()
+
+
+def _has_closure(given: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
+    """Whether a step, of these arguments, computes its gradients itself: those before it are of no use to it."""
+    return named.get("closure") is not None or any(callable(one) for one in given if not isinstance(one, Optimizer))
 
 
 def _given(optimizer: Optimizer) -> dict[int, float]:
