@@ -13,6 +13,8 @@ from flowgrad.evidence import posterior
 from flowgrad.ledger import Ledger, Trial
 from flowgrad.measurements import Measure, Measurements
 from flowgrad.rules import Evidence, Fix, RuleBook
+from flowgrad.rules.entries import read_entries
+from flowgrad.rules.rulebook import SHIPPED
 
 VOCABULARY = {
     "embedding": (

@@ -31,9 +31,19 @@ from flowgrad.trackers.distillation.plots import health_figure, similarity_figur
 from flowgrad.trackers.distillation.probe import Forward, Response, respond
 from flowgrad.trackers.distillation.teaching import Calls, Teaching
 
-_STATE = ("layers", "pairs", "steps", "motion", "losses", "kd_gradient", "comparison")
-_SINCE = ("teaching", "content", "sight", "gaps")
-"""Parts that older states lack; from one of those, they stay as they are when the tracker is made."""
+_STATE = (
+    "layers",
+    "pairs",
+    "steps",
+    "motion",
+    "losses",
+    "kd_gradient",
+    "comparison",
+    "teaching",
+    "content",
+    "sight",
+    "gaps",
+)
 _LOSSES = ("loss", "distillation_loss")
 _OUTPUTS = ("logit_kl", "agreement", "output_r2", "output_spread")
 _NUMBERS = ("optimizer_steps", "told", "waiting", "passed_over", "taught", "softmax", "similarity", "teacher_noise")
@@ -181,7 +191,12 @@ class DistillationTracker(Tracker):
                 a graph it is read, now and then, whether the graph leads to the teacher's weights.
             distillation_loss: the part of it that compares with the teacher: the tensor that is added into `loss`, or
                 `loss` itself.
+
+        Raises:
+            ValueError: a loss has more than one number.
         """
+        told = dict(zip(_LOSSES, (loss, distillation_loss), strict=True))
+        self._check(told)
         if not self._attached or self._waits():
             return
         if self._steps == 0 and not self._optimizer_steps:
@@ -190,7 +205,7 @@ class DistillationTracker(Tracker):
         if self._motion.due(self._steps):
             self._motion.after(self._steps)
             self._teaching.look()
-            for kind, value in zip(_LOSSES, (loss, distillation_loss), strict=True):
+            for kind, value in told.items():
                 if value is not None:
                     self._losses[kind].append(torch.as_tensor(value, dtype=torch.float32).detach().clone().reshape(()))
             looks = self._motion.looks
@@ -198,6 +213,13 @@ class DistillationTracker(Tracker):
                 self._read_graphs(node_of(loss), node_of(distillation_loss))
         if self._motion.due(self._steps + 1):  # from here on, so that whatever moves the weights is seen
             self._motion.before()
+
+    def _check(self, told: Mapping[str, float | torch.Tensor | None]) -> None:
+        for kind, value in told.items():
+            if isinstance(value, torch.Tensor) and value.numel() != 1:
+                raise ValueError(
+                    f"{self.name}: {kind} has shape {tuple(value.shape)}; give the one number that backward ran on"
+                )
 
     def _read_graphs(self, whole: Any, part: Any) -> None:
         """Note what the graph of the distillation loss is made of, and whether it alone leads to the teacher."""
@@ -516,14 +538,13 @@ class DistillationTracker(Tracker):
         self._losses = {kind: [value.clone() for value in state["losses"][kind]] for kind in _LOSSES}
         self._kd_gradient = None if state["kd_gradient"] is None else state["kd_gradient"].cpu().numpy().copy()
         self._comparison = None if state["comparison"] is None else Comparison.from_state(state["comparison"])
-        if all(key in state for key in _SINCE):
-            self._teaching.load_state_dict(state["teaching"])
-            self._content.load_state_dict(state["content"])
-            for key in _NUMBERS:
-                setattr(self, f"_{key}", state["sight"][key])
-            for key in Calls.COUNTS:
-                setattr(self._calls, key, state["sight"][key])
-            self._gaps = list(state["gaps"])
+        self._teaching.load_state_dict(state["teaching"])
+        self._content.load_state_dict(state["content"])
+        for key in _NUMBERS:
+            setattr(self, f"_{key}", state["sight"][key])
+        for key in Calls.COUNTS:
+            setattr(self._calls, key, state["sight"][key])
+        self._gaps = list(state["gaps"])
 
     def detach(self) -> None:
         """Take the hooks off the optimizer, the weights and the teacher. What was measured stays readable."""
