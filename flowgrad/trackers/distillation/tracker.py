@@ -30,6 +30,7 @@ from flowgrad.trackers.distillation.motion import LAST, Motion
 from flowgrad.trackers.distillation.plots import health_figure, similarity_figure
 from flowgrad.trackers.distillation.probe import Forward, Response, respond
 from flowgrad.trackers.distillation.teaching import Calls, Teaching
+from flowgrad.trackers.optimizers import Optimizers
 
 _STATE = (
     "layers",
@@ -81,7 +82,7 @@ class DistillationTracker(Tracker):
         pairs: Mapping[str, str] | None = None,
         *,
         probe: Any = None,
-        optimizer: Optimizer | None = None,
+        optimizer: Any = None,
         name: str = "student",
         rules: RuleBook | None = None,
         forward: Forward | None = None,
@@ -94,15 +95,16 @@ class DistillationTracker(Tracker):
             pairs: {student layer: teacher layer} by their names in `named_modules()`; found by name, kind and relative
                 depth if None.
             probe: inputs that `observe()` uses where it is given none.
-            optimizer: of the student. With it, gradients are read as it is about to use them (after clipping), and a
-                layer that it was not given is told; without it, gradients are read at `step()`.
+            optimizer: of the student: one, a wrapper of one (as Accelerate's), or several in a list. With it, gradients
+                are read as it is about to use them (after clipping), and a layer that it was not given is told; without
+                it, gradients are read at `step()`, and as the backward pass left them where they are cleared by then.
             name: `layer` of the report.
             rules: rule book to judge by; the shipped one if None.
             forward: called as `forward(model, inputs)` for both models instead of `model(inputs)`, for models that
                 take different inputs.
 
         Raises:
-            TypeError: teacher or student is no `nn.Module`.
+            TypeError: teacher or student is no `nn.Module`, or an optimizer has no step hooks and holds none.
             ValueError: one of them has no layer, `pairs` names a layer that is not there, no pair is found, or
                 the teacher is the student.
         """
@@ -132,7 +134,7 @@ class DistillationTracker(Tracker):
                 )
         else:
             self._pairs = given_pairs(pairs, self._layers, self._teacher_layers)
-        self._probe, self._forward, self._optimizer = probe, forward, optimizer
+        self._probe, self._forward, self._optimizers = probe, forward, Optimizers(optimizer, name)
         self._steps = 0
         self._optimizer_steps = self._told = self._waiting = self._passed_over = 0
         """Steps of the optimizer; those of them that `step()` was told of; its calls without one, in a row and all."""
@@ -149,9 +151,12 @@ class DistillationTracker(Tracker):
         self._kd_gradient: np.ndarray | None = None
         self._comparison: Comparison | None = None
         self._attached = True
-        self._hook = None if optimizer is None else optimizer.register_step_pre_hook(self._before_step)
         self._motion.before()
-        self._hooks = [*self._motion.listen(), self._calls.listen(self._teacher)]
+        self._hooks = [
+            *(one.register_step_pre_hook(self._before_step) for one in self._optimizers.all),
+            *self._motion.listen(),
+            self._calls.listen(self._teacher),
+        ]
 
     @property
     def pairs(self) -> dict[str, str]:
@@ -377,7 +382,7 @@ class DistillationTracker(Tracker):
 
     def _teacher_figures(self) -> dict[str, float]:
         alone = self._of_teacher_alone()
-        given = {} if self._optimizer is None else _given(self._optimizer)
+        given = self._optimizers.rate_by_identity()
         sizes = [weight.numel() for weight in self._teaching.weights]
         shared = sum(size for size, own in zip(sizes, self._teaching.shared, strict=True) if own)
         calls = self._calls
@@ -393,18 +398,18 @@ class DistillationTracker(Tracker):
     def _rate_figures(self, velocity: np.ndarray) -> dict[str, float]:
         rates = self._rates()
         known = rates[~np.isnan(rates)]
-        given = {} if self._optimizer is None else _given(self._optimizer)
+        given = self._optimizers.rate_by_identity()
         elsewhere = [
             speed > 0 and not any(id(weight) in given for weight in layer.weights)
             for layer, speed in zip(self._layers, velocity, strict=True)
         ]
         return {
             "rate_levels": float(len({f"{rate:.5g}" for rate in known})) if len(known) else math.nan,
-            "elsewhere_layers": math.nan if self._optimizer is None else float(sum(elsewhere)),
+            "elsewhere_layers": float(sum(elsewhere)) if self._optimizers.known else math.nan,
         }
 
     def _sight(self) -> Sight:
-        given = {} if self._optimizer is None else _given(self._optimizer)
+        given = self._optimizers.rate_by_identity()
         return Sight(
             steps=self._steps,
             looks=self._motion.looks,
@@ -412,7 +417,7 @@ class DistillationTracker(Tracker):
             losses=len(self._losses["loss"]),
             distillation_losses=len(self._losses["distillation_loss"]),
             teacher_calls=self._calls.calls,
-            has_optimizer=self._optimizer is not None,
+            has_optimizer=self._optimizers.known,
             optimizer_steps=self._optimizer_steps,
             held=sum(any(id(weight) in given for weight in layer.weights) for layer in self._layers),
             holds=any(id(parameter) in given for parameter in self._student.parameters()),
@@ -422,7 +427,7 @@ class DistillationTracker(Tracker):
         )
 
     def _flags(self, velocity: np.ndarray) -> dict[str, np.ndarray]:
-        given = None if self._optimizer is None else _given(self._optimizer)
+        given = self._optimizers.rate_by_identity() if self._optimizers.known else None
         frozen = np.array([not any(weight.requires_grad for weight in layer.weights) for layer in self._layers])
         left_out = np.array(
             [given is not None and not any(id(weight) in given for weight in layer.weights) for layer in self._layers]
@@ -432,9 +437,7 @@ class DistillationTracker(Tracker):
 
     def _rates(self) -> np.ndarray:
         """Learning rate of each layer; NaN where the optimizer is not known or has none for it."""
-        if self._optimizer is None:
-            return np.full(len(self._layers), math.nan)
-        rates = _given(self._optimizer)
+        rates = self._optimizers.rate_by_identity()
         return np.array(
             [
                 next((rates[id(w)] for w in layer.weights if w.requires_grad and id(w) in rates), math.nan)
@@ -549,16 +552,10 @@ class DistillationTracker(Tracker):
     def detach(self) -> None:
         """Take the hooks off the optimizer, the weights and the teacher. What was measured stays readable."""
         self._attached = False
-        for hook in (self._hook, *self._hooks):
-            if hook is not None:
-                hook.remove()
+        for hook in self._hooks:
+            hook.remove()
 
 
 def _has_closure(given: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
     """Whether a step, of these arguments, computes its gradients itself: those before it are of no use to it."""
     return named.get("closure") is not None or any(callable(one) for one in given if not isinstance(one, Optimizer))
-
-
-def _given(optimizer: Optimizer) -> dict[int, float]:
-    """Learning rate of each parameter that the optimizer was given, by identity."""
-    return {id(weight): float(group["lr"]) for group in optimizer.param_groups for weight in group["params"]}

@@ -144,7 +144,7 @@ class EmbeddingTracker(Tracker):
             frame = inspect.currentframe()
             name = default_name(frame.f_back if frame else None, layer, {tracker.name for tracker in ATTACHED})
         super().__init__(name, rules)
-        self._rate = rate_of(optimizer)
+        self._rate = rate_of(optimizer, self.name)
         self.layer = layer
         self._shape, self._dtype = tuple(layer.weight.shape), layer.weight.dtype
         count, device = layer.num_embeddings, layer.weight.device

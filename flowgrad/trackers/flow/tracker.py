@@ -27,9 +27,9 @@ from flowgrad.trackers.flow.freshness import freshness
 from flowgrad.trackers.flow.history import History
 from flowgrad.trackers.flow.losses import PendingLosses
 from flowgrad.trackers.flow.network import NetworkLook, NetworkSeen
-from flowgrad.trackers.flow.optimizers import Optimizers
 from flowgrad.trackers.flow.parameters import watched_parameters
 from flowgrad.trackers.flow.readings import InputFigures, first_normalises, network_rows, network_scalars, observe
+from flowgrad.trackers.optimizers import Optimizers
 
 _FIGURES = ("weight_norm", "gradient_norm", "velocity", "gradient_cosine")
 _ROUNDING = 1e-6
