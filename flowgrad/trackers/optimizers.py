@@ -16,6 +16,8 @@ from torch.optim import Optimizer
 
 _ADAPTIVE = ("ada", "rmsprop", "rprop", "lion", "sign", "prodigy", "muon")
 """What is in the names of optimizers that are adaptive and have no `betas`."""
+_DECOUPLED = ("adamw", "sgdw", "lion", "muon")
+"""What is in the names of optimizers whose weight decay does not go through the gradient."""
 _DEPTH = 4
 """Wrappers around wrappers that are opened."""
 
@@ -203,6 +205,12 @@ def decay_of(optimizer: Optimizer, group: dict[str, Any]) -> float:
     """
     own = type(optimizer).__module__.startswith("torch.optim")
     return number(group.get("weight_decay", 0.0 if own else None), only_at_hand=False)
+
+
+def is_decoupled(optimizer: Optimizer, group: dict[str, Any]) -> bool:
+    """Whether weight decay scales the weights themselves, past the gradient (Loshchilov & Hutter 2019)."""
+    named = type(optimizer).__name__.lower()
+    return bool(group.get("decoupled_weight_decay")) or any(part in named for part in _DECOUPLED)
 
 
 def number(value: Any, *, only_at_hand: bool = True) -> float:

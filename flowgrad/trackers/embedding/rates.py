@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from flowgrad.trackers.optimizers import Optimizers, decay_of, is_adaptive, momentum_of, number
+from flowgrad.measures import embedding as measures
+from flowgrad.trackers.optimizers import Optimizers, decay_of, is_adaptive, is_decoupled, momentum_of, number
 
 UNKNOWN = {
     "optimizer_known": 0.0,
@@ -30,7 +31,8 @@ class TableRate:
         self._optimizers = optimizers
         self._steps = 0
         """Steps whose rate was noted."""
-        self._sum = self._peak = 0.0
+        self._sum = self._peak = self._decayed = 0.0
+        """Sum of the rates of the steps noted, their highest, and the sum of rate times weight decay."""
 
     def note(self, weight: torch.Tensor, steps: int) -> None:
         """Note the rate now as that of the steps up to this one, where it has one that is read without waiting for a
@@ -38,9 +40,10 @@ class TableRate:
         """
         held = self._optimizers.group_of(weight)
         rate = math.nan if held is None else number(held[1].get("lr"))
-        if math.isnan(rate):
+        if held is None or math.isnan(rate):
             return
         self._sum += rate * (steps - self._steps)
+        self._decayed += rate * decay_of(*held) * (steps - self._steps)
         self._peak = max(self._peak, rate)
         self._steps = steps
 
@@ -62,6 +65,34 @@ class TableRate:
             "adaptive": float(is_adaptive(optimizer)),
         }
 
+    def now(self, weight: torch.Tensor) -> float:
+        """The table's rate as it stands; NaN where there is none, or reading it would wait for a device."""
+        held = self._optimizers.group_of(weight)
+        return math.nan if held is None else number(held[1].get("lr"))
+
+    def decay_share(self, weight: torch.Tensor, norm_ratio: float, square: float, pull: float) -> float:
+        """Part of the shrinking of the rows that weight decay accounts for; see the measure of that name.
+
+        Args:
+            weight: the table.
+            norm_ratio: norm of the rows now over that at the start.
+            square: `Probes.panel_square`.
+            pull: `Probes.panel_pull`.
+        """
+        held = self._optimizers.group_of(weight)
+        if held is None:
+            return math.nan
+        optimizer, group = held
+        decay = decay_of(optimizer, group)
+        if decay == 0 and not self._decayed:
+            return 0.0
+        if is_decoupled(optimizer, group):
+            return measures.decay_share(self._decayed, norm_ratio) if self._steps else math.nan
+        if is_adaptive(optimizer):
+            return measures.decay_pull(decay, square, pull) if 0 <= norm_ratio < 1 else math.nan
+        gained = 1.0 - momentum_of(group)  # each pull is added up again by the momentum
+        return measures.decay_share(self._decayed / gained, norm_ratio) if self._steps and gained > 0 else math.nan
+
     def _rising(self, rate: float) -> bool:
         if not self._steps or not self._peak:
             return False
@@ -69,11 +100,12 @@ class TableRate:
 
     def state_dict(self) -> dict[str, float]:
         """The course of the rate, as numbers."""
-        return {"steps": self._steps, "sum": self._sum, "peak": self._peak}
+        return {"steps": self._steps, "sum": self._sum, "peak": self._peak, "decayed": self._decayed}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Go on from where `state_dict` was taken."""
         self._steps, self._sum, self._peak = int(state["steps"]), state["sum"], state["peak"]
+        self._decayed = state["decayed"]
 
 
 def rate_of(optimizer: Any, tracker: str) -> TableRate | None:
