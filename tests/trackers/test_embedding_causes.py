@@ -429,3 +429,25 @@ def test_a_premise_on_rows_that_are_not_finite_has_figures_only(when):
                 layer.weight[20:] = math.nan
     (found,) = [one for one in tracker.findings() if one.rule_id == "nonfinite_rows"]
     assert "nan" not in found.premise
+
+
+@pytest.mark.parametrize(
+    ("losses", "impossible"),
+    [
+        ([0.5, 0.01, -2e-4], False),
+        ([-1e-4, -2e-4, 0.0], False),
+        ([5e3, 1.0, -1.0], False),
+        ([0.5, 0.01, -1e-3], True),
+        ([5e3, 1.0, -10.0], True),
+        ([math.nan, -0.5], True),
+    ],
+)
+def test_a_loss_that_rounds_below_its_bound_is_possible(losses, impossible):
+    """In single precision a divergence of nearly equal distributions comes out as low as -2e-4: one fixed tolerance
+    called it impossible, whatever the size of the loss.
+    """
+    for told in (lambda tracker, loss: tracker.step(loss), lambda tracker, loss: tracker.end_epoch(loss)):
+        tracker = TrainingTracker(rules=RULES, lower_bound=0.0)
+        for loss in losses:
+            told(tracker, loss)
+        assert ("IMPOSSIBLE_LOSS" in types(tracker)) == impossible

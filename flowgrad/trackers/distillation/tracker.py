@@ -374,6 +374,7 @@ class DistillationTracker(Tracker):
         return {
             **{kind: float(np.median(values[-LAST:])) if len(values) else math.nan for kind, values in told.items()},
             "least_distillation_loss": float(finite.min()) if len(finite) else math.nan,
+            "distillation_loss_size": float(abs(finite[0])) if len(finite) else math.nan,
             "nonfinite_losses": float(len(part) - len(finite)) if len(part) else math.nan,
             **measures.loss_course(trained),
             "loss_softmax": float(self._softmax),
