@@ -52,11 +52,17 @@ MEASURES = (
     Measure("nonfinite_rows", "count", "Rows that hold a NaN or an infinity now."),
     Measure("first_nonfinite", "count", "Probed step after which a row was first seen not to be finite."),
     Measure(
-        "first_step_ratio",
+        "longest_step_ratio",
         "ratio",
-        "Longest move of a row at the first probed step that moved any, over the root mean square norm at the start.",
+        "Longest move of a row at any probed step, over the root mean square norm at the start; moves that are not "
+        "finite do not count.",
     ),
-    Measure("longest_step_ratio", "ratio", "The same over all probed steps; moves that are not finite do not count."),
+    Measure(
+        "step_growth",
+        "ratio",
+        "Of the last 16 probed steps, up to the first after which a row was not finite: the longest move of a row over "
+        "the median step's, per unit of learning rate where that is known; 0 where no finite move was seen.",
+    ),
     Measure("trainable", "flag", "1 where the table asked for a gradient at any time, 0 where it is frozen."),
     Measure("optimizer_known", "flag", "1 where the tracker was given the optimizer, else 0."),
     Measure("in_optimizer", "flag", "1 where that optimizer holds the table, 0 where it does not."),
@@ -64,6 +70,13 @@ MEASURES = (
     Measure("lr_default", "rate", "Learning rate that the optimizer's class has where none is given."),
     Measure("lr_rising", "flag", "1 where the rate is at its highest and was lower for most of the run: a warm-up."),
     Measure("weight_decay", "rate", "Weight decay of the table's parameter group."),
+    Measure(
+        "decay_share",
+        "share",
+        "Part of the rows' shrinking that weight decay accounts for: the rates times the decay over the steps, over "
+        "the logarithm of `norm_ratio`; where decay goes into an adaptive optimizer's gradient, its part of the pull "
+        "on some rows, beside the loss's. NaN where that is not known, or the rows did not shrink.",
+    ),
     Measure("momentum", "share", "Momentum of the table's parameter group, or the first beta; 0 without."),
     Measure("adaptive", "flag", "1 where the optimizer divides by past gradients (Adam, Adagrad, ...), 0 for SGD."),
     Measure(
@@ -254,6 +267,51 @@ def score_noise(jitter: ArrayLike, norms: ArrayLike, dim: int) -> Floats:
     with a row of norm n scales it by n^2. Shape (rows,), in squared units of the score.
     """
     return np.asarray(jitter, dtype=float) * np.asarray(norms, dtype=float) ** 4 / dim
+
+
+def step_growth(longest: ArrayLike) -> float:
+    """The longest of some moves over their median; those that are 0 or not finite do not count. 0 where none does.
+
+    Args:
+        longest: longest move of a row at each of some steps, shape (steps,).
+
+    >>> step_growth([0.0, 1.0, 1.0, 8.0])
+    8.0
+    """
+    moves = np.asarray(longest, dtype=float)
+    moves = moves[np.isfinite(moves) & (moves > 0)]
+    return float(moves.max() / np.median(moves)) if len(moves) else 0.0
+
+
+def decay_share(decayed: float, norm_ratio: float) -> float:
+    """Part of the shrinking of rows that decay accounts for, 1 at most; NaN where they did not shrink.
+
+    Args:
+        decayed: sum over the steps of learning rate times weight decay, by which the logarithm of a row's norm falls.
+        norm_ratio: norm of the rows now over the norm at the start.
+
+    >>> decay_share(1.0, np.exp(-2.0))
+    0.5
+    """
+    if not 0 <= norm_ratio < 1:
+        return float("nan")
+    with np.errstate(divide="ignore"):
+        return float(min(1.0, decayed / -np.log(norm_ratio)))
+
+
+def decay_pull(decay: float, square: float, pull: float) -> float:
+    """Part of the pull on rows towards zero that is decay's, beside the loss's; NaN where no gradient was seen.
+
+    Args:
+        decay: weight decay.
+        square: squared lengths of rows, summed up over steps.
+        pull: inner products of the rows with their gradients, over the same steps; below 0 the loss lets them grow.
+
+    >>> decay_pull(0.5, 2.0, 1.0)
+    0.5
+    """
+    by_decay = decay * square
+    return by_decay / (by_decay + max(pull, 0.0)) if square > 0 and by_decay > 0 and np.isfinite(pull) else float("nan")
 
 
 def row_loss(residuals: ArrayLike, rows: ArrayLike, count: int) -> Floats:

@@ -26,6 +26,7 @@ MEASURES = (
     Measure("loss_nonfinite", "flag", "1 where a training loss was NaN or infinite, else 0."),
     Measure("first_nonfinite", "count", "Step whose loss was the first not to be finite, where steps were told."),
     Measure("loss_least", "loss", "Lowest finite loss told, of any batch, epoch or validation."),
+    Measure("loss_size", "loss", "Size of the first finite loss told, its sign left out."),
     Measure("loss_bound", "loss", "What the loss cannot fall below, as told: 0 for squared errors."),
     Measure("squared_error", "flag", "1 where the loss is a squared error: the targets' variance was told; else 0."),
     Measure("stopped_early", "flag", "1 where the loop said that early stopping ended it, else 0."),

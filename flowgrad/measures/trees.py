@@ -123,8 +123,9 @@ MEASURES = (
     Measure(
         "recovered",
         "share",
-        "Part of `r2_loss` that comes back when the column is fitted anew on half of the held-out rows and judged on "
-        "the other; 0 where they are too few. What drifts comes back, what knew the training targets does not.",
+        "Part of what `train_r2` has over `val_r2` (0 at least) that comes back when the column is fitted anew on half "
+        "of the held-out rows and judged on the other; 0 where they are too few. What drifts comes back, what knew the "
+        "training targets does not.",
         per_row=True,
     ),
     Measure("twin_correlation", "correlation", "Largest correlation with an earlier column, in size.", per_row=True),

@@ -161,6 +161,7 @@ class TrainingTracker(Tracker):
             course["loss_nonfinite"] = 1.0
         elif self._told and not self._train:
             course["loss_nonfinite"] = 0.0
+        told = (self._start, *self._train, *self._validation, self._least)
         scalars = {
             "epochs": float(len(self._train)),
             "steps": float(self._steps),
@@ -168,6 +169,7 @@ class TrainingTracker(Tracker):
             "loss_peak_ratio": self._peak / self._start if self._start > 0 else math.nan,
             "first_nonfinite": self._first_nonfinite,
             "loss_least": self._least,
+            "loss_size": next((abs(loss) for loss in told if math.isfinite(loss)), math.nan),
             "loss_bound": self._lower_bound,
             "squared_error": float(not math.isnan(self._target_variance)),
             "stopped_early": float(self._stopped),

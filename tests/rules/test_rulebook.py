@@ -13,6 +13,8 @@ from flowgrad.evidence import posterior
 from flowgrad.ledger import Ledger, Trial
 from flowgrad.measurements import Measure, Measurements
 from flowgrad.rules import Evidence, Fix, RuleBook
+from flowgrad.rules.entries import read_entries
+from flowgrad.rules.rulebook import SHIPPED
 
 VOCABULARY = {
     "embedding": (
@@ -519,3 +521,11 @@ def test_the_branch_that_fired_has_its_own_premise():
     told = [rules.evaluate(seen(gini=value))[0].premise for value in (1.0, 1.8, 3.0)]
     assert told == ["Gini 1.0.", "Above: 1.8.", "Far above: 3.0."]
     assert rules["mine"].sha256 == book(mine=PLAIN)["mine"].sha256
+
+
+def test_no_shipped_rule_replaces_another():
+    """Three files had a rule `impossible_loss`; the last one read replaced the others, which never fired."""
+    each = [list(read_entries(path)) for path in sorted(SHIPPED.glob("*.yaml"))]
+    written = [rule_id for ids in each for rule_id in ids]
+    assert sorted(set(written)) == sorted(written)
+    assert len(RuleBook.load()) == len(written)

@@ -187,8 +187,8 @@ def _fitted_again(alone: Callable[..., trees.Fit], column: NDArray[np.float64], 
 
 
 def _of_fit(fit: trees.Fit, again: float) -> dict[str, float]:
-    loss = fit.train_r2 - fit.val_r2
-    recovered = (again - fit.val_r2) / loss if loss > 0 and not math.isnan(again) else 0.0
+    loss, least = fit.train_r2 - fit.val_r2, max(fit.val_r2, 0.0)
+    recovered = (again - least) / (fit.train_r2 - least) if fit.train_r2 > least and not math.isnan(again) else 0.0
     return {
         "train_r2": fit.train_r2, "val_r2": fit.val_r2, "r2_loss": loss, "shift_z": fit.shift_z,
         "recovered": min(max(recovered, 0.0), 1.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ class Motion:
     def after(self, step: int) -> None:
         """The step that was due is taken."""
         if self._gradient is None:
-            self.note_gradients()
+            self.note_gradients(cleared=True)
         assert self._gradient is not None
         if self._before is not None:
             weights = [weight.detach() for weight in self._weights]
@@ -108,12 +108,20 @@ class Motion:
         return [self._weights[place].register_post_accumulate_grad_hook(partial(self._hear, place)) for place in places]
 
     def _hear(self, place: int, weight: torch.Tensor) -> None:
-        if self._before is not None and weight.grad is not None:
+        if self._before is not None and self._gradient is None and weight.grad is not None:
             self._computed[place] = weight.grad.detach().clone()
 
-    def note_gradients(self) -> None:
+    @property
+    def noted(self) -> bool:
+        """Whether the gradients of the step that is due are noted already."""
+        return self._gradient is not None
+
+    def note_gradients(self, *, cleared: bool = False) -> None:
         """Note the gradients of the step that is due, as they stand, and how far they are from what was computed: 1
-        less the squared cosine, which clipping and loss scaling leave at 0.
+        less the squared cosine, which clipping by norm and loss scaling leave at 0.
+
+        Args:
+            cleared: whether the loop may have cleared them since; where all are 0 now, those computed count.
         """
         found = [_dense(weight) for weight in self._weights]
         self._heard = self._heard or bool(self._computed) or any(weight.grad is not None for weight in self._weights)
@@ -123,15 +131,26 @@ class Motion:
                 self._computed[place].to_dense() if place in self._computed else torch.zeros_like(gradient)
                 for place, gradient in enumerate(found)
             ]
-            products = torch.stack([(a * b).sum().float() for a, b in zip(computed, found, strict=True)])
-            both = self._gradient.new_zeros(len(self._counts)).index_add_(0, self._owner, products.to(self._device))
-            self._alterations.append(1 - both.square() / (self._by_layer(computed) * self._gradient))
+            lengths = self._by_layer(computed)
+            self._alterations.append(1 - self._products(computed, found).square() / (lengths * self._gradient))
+            if cleared:
+                empty = (self._gradient == 0).all()
+                found = [torch.where(empty.to(a.device), a, b) for a, b in zip(computed, found, strict=True)]
+                self._gradient = torch.where(empty, lengths, self._gradient)
             self._computed = {}
         self._inside += 1
         if self._sum is None:
             self._sum = [gradient.clone() for gradient in found]
         else:
             torch._foreach_add_(self._sum, found)
+
+    def _products(self, ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Inner product of each layer's tensors, shape (layers,), in single precision at least: in half precision the
+        products of small gradients are 0.
+        """
+        each = [(_single(a) * _single(b)).sum().float() for a, b in zip(ours, theirs, strict=True)]
+        products = torch.stack([product.to(self._device) for product in each])
+        return products.new_zeros(len(self._counts)).index_add_(0, self._owner, products)
 
     def _close(self, weights: list[torch.Tensor], step: int) -> None:
         """End the window, if one is open: mean squared length and squared length of the mean of the gradients, way
@@ -150,7 +169,9 @@ class Motion:
 
     def _by_layer(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         """Squared length of each layer's tensors, shape (layers,), in single precision at least."""
-        norms = torch.stack([norm.float().to(self._device) for norm in torch._foreach_norm(list(tensors))])
+        dtype = reduce(torch.promote_types, {tensor.dtype for tensor in tensors}, torch.float32)
+        each = torch._foreach_norm(list(tensors), 2, dtype=dtype)
+        norms = torch.stack([norm.float().to(self._device) for norm in each])
         return norms.new_zeros(len(self._counts)).index_add_(0, self._owner, norms.square())
 
     def gradient_lengths(self, gradients: Sequence[torch.Tensor]) -> FloatArray:
@@ -202,9 +223,10 @@ class Motion:
         if not self._figures:
             return dict.fromkeys(("moving_layers", "live_layers", "nonfinite_layers"), math.nan)
         recent = _array(self._figures[-LAST:])
+        moving, live = (float((recent[:, row] > 0).any(axis=0).sum()) for row in (1, 2))
         return {
-            "moving_layers": float((recent[:, 1] > 0).any(axis=0).sum()),
-            "live_layers": float((recent[:, 2] > 0).any(axis=0).sum()),
+            "moving_layers": moving,
+            "live_layers": math.nan if moving and not live and not self._heard else live,  # moved by what nobody saw
             "nonfinite_layers": float((~np.isfinite(recent)).any(axis=(0, 1)).sum()),
         }
 
@@ -237,7 +259,7 @@ class Motion:
             kept = state[key]
             setattr(self, f"_{key}", None if kept is None else [tensor.to(self._device).clone() for tensor in kept])
         for key in _NUMBERS:
-            setattr(self, f"_{key}", state.get(key, True))  # older states lack `heard`
+            setattr(self, f"_{key}", state[key])
         self._gradient = None
 
 
@@ -246,6 +268,11 @@ def _dense(weight: nn.Parameter) -> torch.Tensor:
     if weight.grad is None:
         return torch.zeros_like(weight, requires_grad=False)
     return weight.grad.detach().to_dense() if weight.grad.is_sparse else weight.grad.detach()
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in single precision or better."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _array(tensors: Sequence[torch.Tensor]) -> FloatArray:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-ENTRIES = 256
-"""Entries of each tensor of the teacher that are looked at, at most, evenly spread over it."""
+from flowgrad.trackers.flow.look import sampled
+
 _RUNNING = ("running_mean", "running_var")
 _LISTS = ("moves",)
 _TENSORS = ("start", "last", "statistics")
@@ -24,7 +24,7 @@ class Teaching:
         own = {id(weight) for weight in student.parameters()}
         named = [(name, weight) for name, weight in teacher.named_parameters() if _is_sampled(weight)]
         self._weights = [weight for _, weight in named]
-        self._counts = [math.ceil(weight.numel() / _stride(weight.numel())) for weight in self._weights]
+        self._counts = [len(sampled(weight.detach())) for weight in self._weights]
         self._sizes = [weight.numel() for weight in self._weights]
         self.shared = [id(weight) in own for weight in self._weights]
         """Of each weight, whether it is the student's too."""
@@ -187,29 +187,14 @@ class _Sample:
 
     def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
         self._tensors = tensors
-        self._views: list[torch.Tensor] = []
-        """Into the tensors' storage; made anew where it is another."""
-        self._at: list[int] = []
 
     def read(self) -> torch.Tensor | None:
         """A copy in single precision, on the first one's device; None of no tensors."""
         if not self._tensors:
             return None
-        at = [tensor.data_ptr() for tensor in self._tensors]
-        if at != self._at:
-            self._views, self._at = [_thin(tensor) for tensor in self._tensors], at
         device = self._tensors[0].device
-        return torch.cat([view.to(device, torch.float32) for view in self._views])
-
-
-def _thin(tensor: torch.Tensor) -> torch.Tensor:
-    flat = tensor.detach().reshape(-1)
-    return flat[:: _stride(len(flat))]
-
-
-def _stride(size: int) -> int:
-    """Odd, so that columns of every number are met."""
-    return math.ceil(size / ENTRIES) | 1 if size > ENTRIES else 1
+        # Taken anew each time: of a tensor that is not contiguous, the entries are a copy.
+        return torch.cat([sampled(tensor.detach()).to(device, torch.float32) for tensor in self._tensors])
 
 
 def _partners(named: Sequence[tuple[str, nn.Parameter]], student: nn.Module) -> list[nn.Parameter | None]:

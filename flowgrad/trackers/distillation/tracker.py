@@ -30,10 +30,21 @@ from flowgrad.trackers.distillation.motion import LAST, Motion
 from flowgrad.trackers.distillation.plots import health_figure, similarity_figure
 from flowgrad.trackers.distillation.probe import Forward, Response, respond
 from flowgrad.trackers.distillation.teaching import Calls, Teaching
+from flowgrad.trackers.optimizers import Optimizers
 
-_STATE = ("layers", "pairs", "steps", "motion", "losses", "kd_gradient", "comparison")
-_SINCE = ("teaching", "content", "sight", "gaps")
-"""Parts that older states lack; from one of those, they stay as they are when the tracker is made."""
+_STATE = (
+    "layers",
+    "pairs",
+    "steps",
+    "motion",
+    "losses",
+    "kd_gradient",
+    "comparison",
+    "teaching",
+    "content",
+    "sight",
+    "gaps",
+)
 _LOSSES = ("loss", "distillation_loss")
 _OUTPUTS = ("logit_kl", "agreement", "output_r2", "output_spread")
 _NUMBERS = ("optimizer_steps", "told", "waiting", "passed_over", "taught", "softmax", "similarity", "teacher_noise")
@@ -71,7 +82,7 @@ class DistillationTracker(Tracker):
         pairs: Mapping[str, str] | None = None,
         *,
         probe: Any = None,
-        optimizer: Optimizer | None = None,
+        optimizer: Any = None,
         name: str = "student",
         rules: RuleBook | None = None,
         forward: Forward | None = None,
@@ -84,15 +95,16 @@ class DistillationTracker(Tracker):
             pairs: {student layer: teacher layer} by their names in `named_modules()`; found by name, kind and relative
                 depth if None.
             probe: inputs that `observe()` uses where it is given none.
-            optimizer: of the student. With it, gradients are read as it is about to use them (after clipping), and a
-                layer that it was not given is told; without it, gradients are read at `step()`.
+            optimizer: of the student: one, a wrapper of one (as Accelerate's), or several in a list. With it, gradients
+                are read as it is about to use them (after clipping), and a layer that it was not given is told; without
+                it, gradients are read at `step()`, and as the backward pass left them where they are cleared by then.
             name: `layer` of the report.
             rules: rule book to judge by; the shipped one if None.
             forward: called as `forward(model, inputs)` for both models instead of `model(inputs)`, for models that
                 take different inputs.
 
         Raises:
-            TypeError: teacher or student is no `nn.Module`.
+            TypeError: teacher or student is no `nn.Module`, or an optimizer has no step hooks and holds none.
             ValueError: one of them has no layer, `pairs` names a layer that is not there, no pair is found, or
                 the teacher is the student.
         """
@@ -122,7 +134,7 @@ class DistillationTracker(Tracker):
                 )
         else:
             self._pairs = given_pairs(pairs, self._layers, self._teacher_layers)
-        self._probe, self._forward, self._optimizer = probe, forward, optimizer
+        self._probe, self._forward, self._optimizers = probe, forward, Optimizers(optimizer, name)
         self._steps = 0
         self._optimizer_steps = self._told = self._waiting = self._passed_over = 0
         """Steps of the optimizer; those of them that `step()` was told of; its calls without one, in a row and all."""
@@ -139,18 +151,21 @@ class DistillationTracker(Tracker):
         self._kd_gradient: np.ndarray | None = None
         self._comparison: Comparison | None = None
         self._attached = True
-        self._hook = None if optimizer is None else optimizer.register_step_pre_hook(self._before_step)
         self._motion.before()
-        self._hooks = [*self._motion.listen(), self._calls.listen(self._teacher)]
+        self._hooks = [
+            *(one.register_step_pre_hook(self._before_step) for one in self._optimizers.all),
+            *self._motion.listen(),
+            self._calls.listen(self._teacher),
+        ]
 
     @property
     def pairs(self) -> dict[str, str]:
         """{student layer: teacher layer}, as given or found."""
         return dict(self._pairs)
 
-    def _before_step(self, *_: Any) -> None:
+    def _before_step(self, _: Any, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         self._optimizer_steps += 1
-        if self._motion.due(self._steps + 1):
+        if self._motion.due(self._steps + 1) and not self._motion.noted and not _has_closure(given, named):
             if self._steps == 0:  # weights may have been loaded since the tracker was made
                 self._motion.before()
                 self._begin()
@@ -181,7 +196,12 @@ class DistillationTracker(Tracker):
                 a graph it is read, now and then, whether the graph leads to the teacher's weights.
             distillation_loss: the part of it that compares with the teacher: the tensor that is added into `loss`, or
                 `loss` itself.
+
+        Raises:
+            ValueError: a loss has more than one number.
         """
+        told = dict(zip(_LOSSES, (loss, distillation_loss), strict=True))
+        self._check(told)
         if not self._attached or self._waits():
             return
         if self._steps == 0 and not self._optimizer_steps:
@@ -190,7 +210,7 @@ class DistillationTracker(Tracker):
         if self._motion.due(self._steps):
             self._motion.after(self._steps)
             self._teaching.look()
-            for kind, value in zip(_LOSSES, (loss, distillation_loss), strict=True):
+            for kind, value in told.items():
                 if value is not None:
                     self._losses[kind].append(torch.as_tensor(value, dtype=torch.float32).detach().clone().reshape(()))
             looks = self._motion.looks
@@ -198,6 +218,13 @@ class DistillationTracker(Tracker):
                 self._read_graphs(node_of(loss), node_of(distillation_loss))
         if self._motion.due(self._steps + 1):  # from here on, so that whatever moves the weights is seen
             self._motion.before()
+
+    def _check(self, told: Mapping[str, float | torch.Tensor | None]) -> None:
+        for kind, value in told.items():
+            if isinstance(value, torch.Tensor) and value.numel() != 1:
+                raise ValueError(
+                    f"{self.name}: {kind} has shape {tuple(value.shape)}; give the one number that backward ran on"
+                )
 
     def _read_graphs(self, whole: Any, part: Any) -> None:
         """Note what the graph of the distillation loss is made of, and whether it alone leads to the teacher."""
@@ -347,6 +374,7 @@ class DistillationTracker(Tracker):
         return {
             **{kind: float(np.median(values[-LAST:])) if len(values) else math.nan for kind, values in told.items()},
             "least_distillation_loss": float(finite.min()) if len(finite) else math.nan,
+            "distillation_loss_size": float(abs(finite[0])) if len(finite) else math.nan,
             "nonfinite_losses": float(len(part) - len(finite)) if len(part) else math.nan,
             **measures.loss_course(trained),
             "loss_softmax": float(self._softmax),
@@ -355,7 +383,7 @@ class DistillationTracker(Tracker):
 
     def _teacher_figures(self) -> dict[str, float]:
         alone = self._of_teacher_alone()
-        given = {} if self._optimizer is None else _given(self._optimizer)
+        given = self._optimizers.rate_by_identity()
         sizes = [weight.numel() for weight in self._teaching.weights]
         shared = sum(size for size, own in zip(sizes, self._teaching.shared, strict=True) if own)
         calls = self._calls
@@ -371,18 +399,18 @@ class DistillationTracker(Tracker):
     def _rate_figures(self, velocity: np.ndarray) -> dict[str, float]:
         rates = self._rates()
         known = rates[~np.isnan(rates)]
-        given = {} if self._optimizer is None else _given(self._optimizer)
+        given = self._optimizers.rate_by_identity()
         elsewhere = [
             speed > 0 and not any(id(weight) in given for weight in layer.weights)
             for layer, speed in zip(self._layers, velocity, strict=True)
         ]
         return {
             "rate_levels": float(len({f"{rate:.5g}" for rate in known})) if len(known) else math.nan,
-            "elsewhere_layers": math.nan if self._optimizer is None else float(sum(elsewhere)),
+            "elsewhere_layers": float(sum(elsewhere)) if self._optimizers.known else math.nan,
         }
 
     def _sight(self) -> Sight:
-        given = {} if self._optimizer is None else _given(self._optimizer)
+        given = self._optimizers.rate_by_identity()
         return Sight(
             steps=self._steps,
             looks=self._motion.looks,
@@ -390,7 +418,7 @@ class DistillationTracker(Tracker):
             losses=len(self._losses["loss"]),
             distillation_losses=len(self._losses["distillation_loss"]),
             teacher_calls=self._calls.calls,
-            has_optimizer=self._optimizer is not None,
+            has_optimizer=self._optimizers.known,
             optimizer_steps=self._optimizer_steps,
             held=sum(any(id(weight) in given for weight in layer.weights) for layer in self._layers),
             holds=any(id(parameter) in given for parameter in self._student.parameters()),
@@ -400,7 +428,7 @@ class DistillationTracker(Tracker):
         )
 
     def _flags(self, velocity: np.ndarray) -> dict[str, np.ndarray]:
-        given = None if self._optimizer is None else _given(self._optimizer)
+        given = self._optimizers.rate_by_identity() if self._optimizers.known else None
         frozen = np.array([not any(weight.requires_grad for weight in layer.weights) for layer in self._layers])
         left_out = np.array(
             [given is not None and not any(id(weight) in given for weight in layer.weights) for layer in self._layers]
@@ -410,9 +438,7 @@ class DistillationTracker(Tracker):
 
     def _rates(self) -> np.ndarray:
         """Learning rate of each layer; NaN where the optimizer is not known or has none for it."""
-        if self._optimizer is None:
-            return np.full(len(self._layers), math.nan)
-        rates = _given(self._optimizer)
+        rates = self._optimizers.rate_by_identity()
         return np.array(
             [
                 next((rates[id(w)] for w in layer.weights if w.requires_grad and id(w) in rates), math.nan)
@@ -516,23 +542,21 @@ class DistillationTracker(Tracker):
         self._losses = {kind: [value.clone() for value in state["losses"][kind]] for kind in _LOSSES}
         self._kd_gradient = None if state["kd_gradient"] is None else state["kd_gradient"].cpu().numpy().copy()
         self._comparison = None if state["comparison"] is None else Comparison.from_state(state["comparison"])
-        if all(key in state for key in _SINCE):
-            self._teaching.load_state_dict(state["teaching"])
-            self._content.load_state_dict(state["content"])
-            for key in _NUMBERS:
-                setattr(self, f"_{key}", state["sight"][key])
-            for key in Calls.COUNTS:
-                setattr(self._calls, key, state["sight"][key])
-            self._gaps = list(state["gaps"])
+        self._teaching.load_state_dict(state["teaching"])
+        self._content.load_state_dict(state["content"])
+        for key in _NUMBERS:
+            setattr(self, f"_{key}", state["sight"][key])
+        for key in Calls.COUNTS:
+            setattr(self._calls, key, state["sight"][key])
+        self._gaps = list(state["gaps"])
 
     def detach(self) -> None:
         """Take the hooks off the optimizer, the weights and the teacher. What was measured stays readable."""
         self._attached = False
-        for hook in (self._hook, *self._hooks):
-            if hook is not None:
-                hook.remove()
+        for hook in self._hooks:
+            hook.remove()
 
 
-def _given(optimizer: Optimizer) -> dict[int, float]:
-    """Learning rate of each parameter that the optimizer was given, by identity."""
-    return {id(weight): float(group["lr"]) for group in optimizer.param_groups for weight in group["params"]}
+def _has_closure(given: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
+    """Whether a step, of these arguments, computes its gradients itself: those before it are of no use to it."""
+    return named.get("closure") is not None or any(callable(one) for one in given if not isinstance(one, Optimizer))

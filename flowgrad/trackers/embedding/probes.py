@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +29,8 @@ SUSPECT_STRIDE = 16
 LOOKS_ENOUGH = 8
 """Probed lookups after which a row without a gradient needs no more of them."""
 
+RECENT = 16
+"""Probed steps whose longest move is kept."""
 MOST_PASSES = 8
 """Forward passes of one step that are probed: of gradients that are accumulated over many, the first ones."""
 
@@ -38,8 +41,10 @@ _TENSORS = (
     "panel_path",
     "panel_idle_path",
     "first_nonfinite",
-    "first_step",
     "longest_step",
+    "recent_steps",
+    "panel_pull",
+    "panel_square",
     "elsewhere",
     "_left",
     "_any_left",
@@ -77,10 +82,16 @@ class Probes:
         """The part of it at steps that did not look the row up."""
         self.first_nonfinite = torch.full((), -1, dtype=torch.int64, device=device)
         """Number of the probed step (from 1) after which a row looked at was first not finite; -1: none was."""
-        self.first_step = torch.zeros((), dtype=torch.float64, device=device)
-        """Length of the longest move at the first probed step at which anything moved."""
-        self.longest_step = torch.zeros_like(self.first_step)
-        """The same over all probed steps. Moves that are not finite do not count."""
+        self.longest_step = torch.zeros((), dtype=torch.float64, device=device)
+        """Length of the longest move at any probed step. Moves that are not finite do not count."""
+        self.recent_steps = torch.zeros(RECENT, dtype=torch.float64, device=device)
+        """The longest move of each of the last probed steps, up to the first that left the range of numbers, per unit
+        of learning rate where that is known; 0 where there was none."""
+        self.panel_pull = torch.zeros_like(self.longest_step)
+        """Sum over probed steps of the inner product of the panel's rows with their gradients: above 0 where the loss
+        shrinks them."""
+        self.panel_square = torch.zeros_like(self.longest_step)
+        """Sum over the same steps of their squared lengths: what decay shrinks, per unit of it."""
         self.elsewhere = torch.zeros((), dtype=torch.bool, device=device)
         """Whether a row of the panel that was never looked up had a gradient."""
         self.probed = 0
@@ -109,6 +120,8 @@ class Probes:
         self._pending: list[_Probe] = []
         self._early_gradient: torch.Tensor | None = None
         """Of the lookups pending when a gradient last came: whether it, or one before, was other than zero there."""
+        self._early_pull: torch.Tensor | None = None
+        """`panel_pull` of the step that is waited for."""
         self._gradient_hook: RemovableHandle | None = None
         self._marks = torch.empty(0, dtype=torch.uint8, device=device)
         """A flag for each row, all 0 between calls; none before a sparse gradient was seen."""
@@ -173,10 +186,14 @@ class Probes:
         if before is not None:
             now[: len(before)] |= before
         self._early_gradient = now
+        if not weight.grad.is_sparse:  # no optimizer decays a table with sparse gradients by its own gradient
+            panel = len(self._panel)
+            rows, gradient = self._pending[0].before[:panel], weight.grad.detach().index_select(0, self._panel)
+            self._early_pull = (rows.double() * gradient.double()).sum()
 
-    def close(self, weight: torch.Tensor, counts: torch.Tensor, step: int) -> None:
+    def close(self, weight: torch.Tensor, counts: torch.Tensor, step: int, rate: float = math.nan) -> None:
         """Note what step number `step` (from 1), just taken, did to the rows of the lookups pending; `counts` now, as
-        for `open`.
+        for `open`; `rate` the table's learning rate now, NaN where it is not known.
         """
         ids = self._ids()
         self.probed += 1
@@ -185,7 +202,7 @@ class Probes:
         before = first if len(self._pending) == 1 else torch.cat([probe.before for probe in self._pending])
         now = weight.detach().index_select(0, ids)
         path = torch.linalg.vector_norm(now - before, dim=1, dtype=torch.float64)
-        self._note_course(path, step)
+        self._note_course(path, step, rate)
         if not self.moved_within:
             self.moved_within = bool(path.any())
             self._last = None if self.moved_within else _Probe(ids, now)
@@ -194,6 +211,9 @@ class Probes:
             has_gradient = self._has_gradient(weight.grad, ids)
         panel = len(self._panel)
         self._close_panel(path, has_gradient, counts)
+        if self._early_pull is not None:
+            self.panel_pull += self._early_pull
+            self.panel_square += first[:panel].double().square().sum()
         ids, path = ids[panel:], path[panel:]
         self.looks.scatter_add_(0, ids, torch.ones_like(ids, dtype=torch.int32))
         self.moves.scatter_add_(0, ids, (path != 0).int())
@@ -207,11 +227,13 @@ class Probes:
             self._early.scatter_add_(0, ids[: len(early)], early.int())
         self.drop()
 
-    def _note_course(self, path: torch.Tensor, step: int) -> None:
+    def _note_course(self, path: torch.Tensor, step: int, rate: float) -> None:
         """Note how long the moves of a step were, and whether numbers went out of range."""
         finite = path.isfinite()
         longest = path.masked_fill(~finite, 0).amax()
-        self.first_step = torch.where(self.first_step == 0, longest, self.first_step)
+        place = (self.probed - 1) % RECENT
+        kept = torch.where(self.first_nonfinite < 0, longest / (rate if rate > 0 else 1.0), self.recent_steps[place])
+        self.recent_steps[place] = kept
         self.longest_step = torch.maximum(self.longest_step, longest)
         first = (self.first_nonfinite < 0) & ~finite.all()
         self.first_nonfinite = self.first_nonfinite.masked_fill(first, step)
@@ -242,7 +264,7 @@ class Probes:
     def drop(self) -> None:
         """Forget the lookups that wait for their step."""
         self._pending.clear()
-        self._early_gradient = None
+        self._early_gradient = self._early_pull = None
         self._panel_counts = None
         if self._gradient_hook is not None:
             self._gradient_hook.remove()

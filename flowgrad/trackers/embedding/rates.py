@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
+
+from flowgrad.measures import embedding as measures
+from flowgrad.trackers.optimizers import Optimizers, decay_of, is_adaptive, is_decoupled, momentum_of, number
 
 UNKNOWN = {
     "optimizer_known": 0.0,
@@ -24,80 +27,94 @@ AT_PEAK, BELOW_PEAK = 0.999, 0.75
 class TableRate:
     """Reads the parameter group that holds one table. Nothing is written to the optimizer, and it is not wrapped."""
 
-    def __init__(self, optimizers: Iterable[Optimizer]) -> None:
-        self._optimizers = tuple(optimizers)
+    def __init__(self, optimizers: Optimizers) -> None:
+        self._optimizers = optimizers
         self._steps = 0
         """Steps whose rate was noted."""
-        self._sum = self._peak = 0.0
+        self._sum = self._peak = self._decayed = 0.0
+        """Sum of the rates of the steps noted, their highest, and the sum of rate times weight decay."""
 
     def note(self, weight: torch.Tensor, steps: int) -> None:
-        """Note the rate now as that of the steps up to this one, unless reading it would wait for a device."""
-        held = self._held(weight)
-        rate = None if held is None else held[1]["lr"]
-        if rate is None or (isinstance(rate, torch.Tensor) and rate.is_cuda):
+        """Note the rate now as that of the steps up to this one, where it has one that is read without waiting for a
+        device.
+        """
+        held = self._optimizers.group_of(weight)
+        rate = math.nan if held is None else number(held[1].get("lr"))
+        if held is None or math.isnan(rate):
             return
-        self._sum += float(rate) * (steps - self._steps)
-        self._peak = max(self._peak, float(rate))
+        self._sum += rate * (steps - self._steps)
+        self._decayed += rate * decay_of(*held) * (steps - self._steps)
+        self._peak = max(self._peak, rate)
         self._steps = steps
 
     def figures(self, weight: torch.Tensor) -> dict[str, float]:
         """The scalars of `UNKNOWN`, as far as they are known."""
-        held = self._held(weight)
+        held = self._optimizers.group_of(weight)
         if held is None:
             return UNKNOWN | {"optimizer_known": 1.0, "in_optimizer": 0.0}
         optimizer, group = held
-        rate = float(group["lr"])
+        rate = number(group.get("lr"), only_at_hand=False)
         return {
             "optimizer_known": 1.0,
             "in_optimizer": 1.0,
             "lr": rate,
             "lr_default": _default_rate(optimizer),
-            "lr_rising": float(self._rising(rate)),
-            "weight_decay": float(group.get("weight_decay", 0.0)),
-            "momentum": float(group.get("momentum", group.get("betas", (0.0,))[0])),
-            "adaptive": float("eps" in group),  # what divides by a mean of squared gradients has one
+            "lr_rising": math.nan if math.isnan(rate) else float(self._rising(rate)),
+            "weight_decay": decay_of(optimizer, group),
+            "momentum": momentum_of(group),
+            "adaptive": float(is_adaptive(optimizer)),
         }
+
+    def now(self, weight: torch.Tensor) -> float:
+        """The table's rate as it stands; NaN where there is none, or reading it would wait for a device."""
+        held = self._optimizers.group_of(weight)
+        return math.nan if held is None else number(held[1].get("lr"))
+
+    def decay_share(self, weight: torch.Tensor, norm_ratio: float, square: float, pull: float) -> float:
+        """Part of the shrinking of the rows that weight decay accounts for; see the measure of that name.
+
+        Args:
+            weight: the table.
+            norm_ratio: norm of the rows now over that at the start.
+            square: `Probes.panel_square`.
+            pull: `Probes.panel_pull`.
+        """
+        held = self._optimizers.group_of(weight)
+        if held is None:
+            return math.nan
+        optimizer, group = held
+        decay = decay_of(optimizer, group)
+        if decay == 0 and not self._decayed:
+            return 0.0
+        if is_decoupled(optimizer, group):
+            return measures.decay_share(self._decayed, norm_ratio) if self._steps else math.nan
+        if is_adaptive(optimizer):
+            return measures.decay_pull(decay, square, pull) if 0 <= norm_ratio < 1 else math.nan
+        gained = 1.0 - momentum_of(group)  # each pull is added up again by the momentum
+        return measures.decay_share(self._decayed / gained, norm_ratio) if self._steps and gained > 0 else math.nan
 
     def _rising(self, rate: float) -> bool:
         if not self._steps or not self._peak:
             return False
         return rate >= AT_PEAK * self._peak and self._sum / self._steps < BELOW_PEAK * self._peak
 
-    def _held(self, weight: torch.Tensor) -> tuple[Optimizer, dict[str, Any]] | None:
-        # Looked for anew each time: `load_state_dict` and `add_param_group` put other groups in place.
-        for optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                if any(held is weight for held in group["params"]):
-                    return optimizer, group
-        return None
-
     def state_dict(self) -> dict[str, float]:
         """The course of the rate, as numbers."""
-        return {"steps": self._steps, "sum": self._sum, "peak": self._peak}
+        return {"steps": self._steps, "sum": self._sum, "peak": self._peak, "decayed": self._decayed}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Go on from where `state_dict` was taken."""
         self._steps, self._sum, self._peak = int(state["steps"]), state["sum"], state["peak"]
+        self._decayed = state["decayed"]
 
 
-def rate_of(optimizer: Optimizer | Iterable[Optimizer] | None) -> TableRate | None:
-    """The reader of one optimizer, or of several; None where none is told.
+def rate_of(optimizer: Any, tracker: str) -> TableRate | None:
+    """The reader of one optimizer, of a wrapper of one, or of several; None where none is told.
 
     Raises:
         TypeError: something that holds no parameter groups.
     """
-    if optimizer is None:
-        return None
-    told: tuple[Any, ...] = (optimizer,)
-    if isinstance(optimizer, Iterable) and not hasattr(optimizer, "param_groups"):
-        told = tuple(optimizer)
-    for one in told:
-        if not hasattr(one, "param_groups"):
-            raise TypeError(
-                f"optimizer={type(one).__name__} holds no param_groups; give the torch.optim.Optimizer that holds the "
-                "table, or several of them"
-            )
-    return TableRate(told)
+    return None if optimizer is None else TableRate(Optimizers(optimizer, tracker, hooked=False))
 
 
 def _default_rate(optimizer: Optimizer) -> float:

@@ -144,7 +144,7 @@ def scalars_of(
         "effective_rank_share": _effective_rank_share(weight, seen.index.to_numpy()),
         "nonfinite_rows": float((~np.isfinite(rows["norm"].to_numpy())).sum()),
         "first_nonfinite": float(probed.first_nonfinite) if float(probed.first_nonfinite) >= 0 else math.nan,
-        "first_step_ratio": _over(probed.first_step, initial_norm),
+        "step_growth": measures.step_growth(as_array(probed.recent_steps)),
         "longest_step_ratio": _over(probed.longest_step, initial_norm),
         "idle_path_share": _ratio(counted.panel_idle_path, counted.panel_path),
     }

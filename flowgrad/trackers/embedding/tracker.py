@@ -144,7 +144,7 @@ class EmbeddingTracker(Tracker):
             frame = inspect.currentframe()
             name = default_name(frame.f_back if frame else None, layer, {tracker.name for tracker in ATTACHED})
         super().__init__(name, rules)
-        self._rate = rate_of(optimizer)
+        self._rate = rate_of(optimizer, self.name)
         self.layer = layer
         self._shape, self._dtype = tuple(layer.weight.shape), layer.weight.dtype
         count, device = layer.num_embeddings, layer.weight.device
@@ -270,7 +270,8 @@ class EmbeddingTracker(Tracker):
         self._pass_over(self._steps - 1)
         lookups = self._lookups.total - (self._expected - self._usual)
         if self._probes.pending:
-            self._probes.close(self.layer.weight, self._lookups.counts, self._steps)
+            rate = math.nan if self._rate is None else self._rate.now(self.layer.weight)
+            self._probes.close(self.layer.weight, self._lookups.counts, self._steps, rate)
         ended = self._epoch_ends(lookups)
         if self._followed is not None:
             self._observe_rows(self._followed, weight, lookups, ended)
@@ -515,9 +516,15 @@ class EmbeddingTracker(Tracker):
             **scalars_of(rows, weight, counted, self._followed, self._probes),
             "trainable": float(self._trainable),
             **self._optimizer_figures(),
+            "decay_share": math.nan,
             **dict.fromkeys(_TOLD, math.nan),
             **self._facts,
         }
+        if self._rate is not None:
+            pulls = float(self._probes.panel_square), float(self._probes.panel_pull)
+            scalars["decay_share"] = self._rate.decay_share(self.layer.weight, scalars["norm_ratio"], *pulls)
+        if scalars["nonfinite_rows"] and math.isnan(scalars["first_nonfinite"]):
+            scalars["first_nonfinite"] = float(self._steps)  # no probe saw them; this reading is the first that does
         return Measurements(
             self.KIND,
             self.name,

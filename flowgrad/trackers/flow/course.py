@@ -13,7 +13,7 @@ from flowgrad.measures import flow_course
 from flowgrad.trackers.flow.clearing import ClearingProbe
 from flowgrad.trackers.flow.history import History, Losses
 from flowgrad.trackers.flow.network import NetworkSeen
-from flowgrad.trackers.flow.optimizers import Optimizers
+from flowgrad.trackers.optimizers import Optimizers
 
 PROBED = 8
 """First steps at which it is looked whether gradients are cleared, whatever the schedule."""

@@ -27,7 +27,6 @@ from flowgrad.trackers.flow.freshness import freshness
 from flowgrad.trackers.flow.history import History
 from flowgrad.trackers.flow.losses import PendingLosses
 from flowgrad.trackers.flow.network import NetworkLook, NetworkSeen
-from flowgrad.trackers.flow.optimizers import Optimizers
 from flowgrad.trackers.flow.parameters import watched_parameters
 from flowgrad.trackers.flow.readings import (
     InputFigures,
@@ -38,6 +37,7 @@ from flowgrad.trackers.flow.readings import (
     observe,
     usual_norms,
 )
+from flowgrad.trackers.optimizers import Optimizers
 
 _FIGURES = ("weight_norm", "gradient_norm", "velocity", "gradient_cosine")
 _ROUNDING = 1e-6

@@ -1,9 +1,13 @@
-"""The optimizers of a loop: the ones that really step, what they hold, and at which rates."""
+"""The optimizers of a loop, as every tracker reads them: the ones that really step, what they hold, and at which rates.
+
+Whatever a group does not say, or says in other terms than a number, is NaN: optimizers of other people need not have a
+learning rate, or may set it themselves.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,8 @@ from torch.optim import Optimizer
 
 _ADAPTIVE = ("ada", "rmsprop", "rprop", "lion", "sign", "prodigy", "muon")
 """What is in the names of optimizers that are adaptive and have no `betas`."""
+_DECOUPLED = ("adamw", "sgdw", "lion", "muon")
+"""What is in the names of optimizers whose weight decay does not go through the gradient."""
 _DEPTH = 4
 """Wrappers around wrappers that are opened."""
 
@@ -19,18 +25,21 @@ _DEPTH = 4
 class Optimizers:
     """The optimizers that train a model, with wrappers opened: hooks stand on the ones that step."""
 
-    def __init__(self, given: Any, tracker: str) -> None:
+    def __init__(self, given: Any, tracker: str, *, hooked: bool = True) -> None:
         """Find the optimizers in what was given.
 
         Args:
             given: an optimizer, a wrapper that steps one (as Accelerate's, Lightning's and SAM's), a sequence or a
                 mapping of them, or None.
             tracker: its name, for messages.
+            hooked: whether hooks are to stand on them; else it is enough that they have parameter groups.
 
         Raises:
-            TypeError: something in it has no step hooks and holds no optimizer.
+            TypeError: something in it has no step hooks (no parameter groups) and holds no optimizer.
         """
-        self.all: tuple[Optimizer, ...] = tuple(_opened(given, tracker)) if given is not None else ()
+        self.all: tuple[Optimizer, ...] = tuple(_opened(given, tracker, hooked)) if given is not None else ()
+        self._shares: dict[int, tuple[tuple[int, int], list[int]]] = {}
+        """Identity of an optimizer -> how many tensors were asked for and it held, and `share_of` it."""
 
     @property
     def known(self) -> bool:
@@ -62,6 +71,15 @@ class Optimizers:
         """
         if len(self.all) == 1:
             return None
+        size = len(parameters), sum(len(group["params"]) for group in optimizer.param_groups)
+        known = self._shares.get(id(optimizer))
+        if known is None or known[0] != size:
+            if known is not None:  # a group was added, so that what nobody held may be held now
+                self._shares.clear()
+            known = self._shares[id(optimizer)] = size, self._share_of(optimizer, parameters)
+        return known[1]
+
+    def _share_of(self, optimizer: Optimizer, parameters: Sequence[torch.Tensor]) -> list[int]:
         own = {id(p) for group in optimizer.param_groups for p in group["params"]}
         others = {id(p) for one in self.all if one is not optimizer for g in one.param_groups for p in g["params"]}
         first = optimizer is self.all[0]
@@ -71,9 +89,27 @@ class Optimizers:
         """Of each tensor; NaN where it is in no group. Only those at hand: without a transfer from an accelerator."""
         rates = {}
         for group in self.groups():
-            value = _number(group.get("lr"), only_at_hand=only_at_hand)
+            value = number(group.get("lr"), only_at_hand=only_at_hand)
             rates.update({id(p): value for p in group["params"]})
         return np.array([rates.get(id(p), math.nan) for p in parameters])
+
+    def rate_by_identity(self) -> dict[int, float]:
+        """Identity of each parameter that they hold -> its learning rate; NaN where its group has none."""
+        rates = {}
+        for group in self.groups():
+            value = number(group.get("lr"), only_at_hand=False)
+            rates.update({id(p): value for p in group["params"]})
+        return rates
+
+    def group_of(self, weight: torch.Tensor) -> tuple[Optimizer, dict[str, Any]] | None:
+        """The optimizer and the group that hold a tensor; None where none does. Looked for anew each time:
+        `load_state_dict` and `add_param_group` put other groups in place.
+        """
+        for one in self.all:
+            for group in one.param_groups:
+                if any(held is weight for held in group["params"]):
+                    return one, group
+        return None
 
     def raw_rates(self) -> list[Any]:
         """Learning rate of each group as it stands there."""
@@ -83,9 +119,9 @@ class Optimizers:
         """Largest rate of a group, and the largest that a scheduler works towards or from (`initial_lr`, `max_lr`);
         the rate itself where no scheduler wrote one. Of what is at hand without a transfer.
         """
-        now = [_number(group.get("lr"), only_at_hand=True) for group in self.groups()]
+        now = [number(group.get("lr"), only_at_hand=True) for group in self.groups()]
         base = [
-            max((v for key in ("initial_lr", "max_lr") if not math.isnan(v := _number(group.get(key)))), default=rate)
+            max((v for key in ("initial_lr", "max_lr") if not math.isnan(v := number(group.get(key)))), default=rate)
             for group, rate in zip(self.groups(), now, strict=True)
         ]
         return _largest(now), _largest(base)
@@ -95,9 +131,9 @@ class Optimizers:
         quasi = {"quasi_newton": float(sum("lbfgs" in type(one).__name__.lower() for one in self.all))}
         if not self.all:
             return quasi | dict.fromkeys(("optimizer_adaptive", "momentum", "weight_decay"), math.nan)
-        adaptive = {float(_is_adaptive(one)) for one in self.all}
-        momenta = {_momentum(group) for group in self.groups()}
-        decays = [_number(group.get("weight_decay")) for group in self.groups()]
+        adaptive = {float(is_adaptive(one)) for one in self.all}
+        momenta = {momentum_of(group) for group in self.groups()}
+        decays = [number(group.get("weight_decay")) for group in self.groups()]
         return quasi | {
             "optimizer_adaptive": adaptive.pop() if len(adaptive) == 1 else math.nan,
             "momentum": momenta.pop() if len(momenta) == 1 else math.nan,
@@ -105,10 +141,16 @@ class Optimizers:
         }
 
 
-def _opened(given: Any, tracker: str) -> Iterator[Optimizer]:
+def _opened(given: Any, tracker: str, hooked: bool) -> Iterator[Optimizer]:
     found: dict[int, Optimizer] = {}
-    for one in _listed(given):
-        inner = _inner(one, _DEPTH)
+    many = isinstance(given, Iterable) and not isinstance(given, dict | str) and not hasattr(given, "param_groups")
+    for one in list(given) if many else _listed(given):
+        inner = _inner(one, _DEPTH, hooked)
+        if inner is None and not hooked:
+            raise TypeError(
+                f"{tracker}: optimizer={type(one).__name__} holds no param_groups; give the torch.optim.Optimizer that "
+                "holds the parameters, or several of them"
+            )
         if inner is None:
             raise TypeError(
                 f"{tracker}: optimizer is {type(one).__name__}, which has no step hooks as torch.optim.Optimizer has; "
@@ -124,19 +166,19 @@ def _listed(given: Any) -> list[Any]:
     return list(given.values()) if isinstance(given, dict) else [given]
 
 
-def _inner(given: Any, depth: int) -> list[Optimizer] | None:
+def _inner(given: Any, depth: int, hooked: bool) -> list[Optimizer] | None:
     """The optimizers that step when `given` does: those that it wraps, else itself; None where it is none."""
     held: list[Optimizer] = []
     for value in vars(given).values() if depth and hasattr(given, "__dict__") else ():
         for each in _listed(value):
             if each is not given and (isinstance(each, Optimizer) or _steps(each)):
-                held += _inner(each, depth - 1) or []
+                held += _inner(each, depth - 1, hooked) or []
     if held:
         return held
     named = getattr(given, "optimizer", None)  # behind a property
     if isinstance(named, Optimizer) and named is not given and depth:
-        return _inner(named, depth - 1)
-    return [given] if hasattr(given, "register_step_pre_hook") else None
+        return _inner(named, depth - 1, hooked)
+    return [given] if hasattr(given, "register_step_pre_hook" if hooked else "param_groups") else None
 
 
 def _steps(given: Any) -> bool:
@@ -144,19 +186,35 @@ def _steps(given: Any) -> bool:
     return not isinstance(given, torch.Tensor | type) and all(hasattr(given, name) for name in ("step", "zero_grad"))
 
 
-def _is_adaptive(optimizer: Optimizer) -> bool:
+def is_adaptive(optimizer: Optimizer) -> bool:
     """Whether each weight's step is divided by the size of its gradients: Adam and its like, RMSprop, Adagrad, Lion."""
     keys = {key for group in optimizer.param_groups for key in group}
     named = type(optimizer).__name__.lower()
     return "betas" in keys or any(part in named for part in _ADAPTIVE)
 
 
-def _momentum(group: dict[str, Any]) -> float:
+def momentum_of(group: dict[str, Any]) -> float:
+    """Momentum of a group, or its first beta; 0 without, NaN where it is no number."""
     betas = group.get("betas")
-    return _number(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))
+    return number(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))
 
 
-def _number(value: Any, *, only_at_hand: bool = True) -> float:
+def decay_of(optimizer: Optimizer, group: dict[str, Any]) -> float:
+    """Weight decay of a group; without one 0 for PyTorch's own optimizers, and NaN for others, which may name it
+    otherwise.
+    """
+    own = type(optimizer).__module__.startswith("torch.optim")
+    return number(group.get("weight_decay", 0.0 if own else None), only_at_hand=False)
+
+
+def is_decoupled(optimizer: Optimizer, group: dict[str, Any]) -> bool:
+    """Whether weight decay scales the weights themselves, past the gradient (Loshchilov & Hutter 2019)."""
+    named = type(optimizer).__name__.lower()
+    return bool(group.get("decoupled_weight_decay")) or any(part in named for part in _DECOUPLED)
+
+
+def number(value: Any, *, only_at_hand: bool = True) -> float:
+    """A setting of a group; NaN where it is no number, or, where only what is at hand counts, on an accelerator."""
     if isinstance(value, torch.Tensor):
         return math.nan if only_at_hand and value.device.type != "cpu" else float(value)
     return float(value) if isinstance(value, int | float) else math.nan
