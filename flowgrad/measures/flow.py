@@ -74,6 +74,12 @@ MEASURES = (
     ),
     Measure("gradient_depth_first", "log10", "The same of the early looks."),
     Measure(
+        "gradient_depth_inner",
+        "log10",
+        "The same of the early looks, but of the weight layers behind the first, whose gradient is as small as the "
+        "inputs are.",
+    ),
+    Measure(
         "gradient_excess", "log10", "Largest gradient of a weight layer (root mean square) over the median layer's."
     ),
     Measure("gradient_deficit", "log10", "Median gradient of the weight layers (root mean square) over the smallest."),
@@ -135,6 +141,11 @@ MEASURES = (
     Measure("stopped_tensors", "count", "Tensors that took gradients before the recent looks and at none of them."),
     Measure("stopped_share", "share", "The same, as a share of the tensors that ask and are not left out."),
     Measure(
+        "frozen_midway",
+        "count",
+        "Tensors that took gradients before the recent looks, and that ask for none now.",
+    ),
+    Measure(
         "trained_before",
         "share",
         "Tensors that did not look as initialisers leave them at the first look, among those of which it can be told.",
@@ -144,6 +155,12 @@ MEASURES = (
     Measure("quasi_newton", "count", "Optimizers given that are LBFGS, whose steps are long on purpose."),
     Measure("momentum", "ratio", "Momentum of the optimizer, or its first beta."),
     Measure("weight_decay", "rate", "Largest weight decay of a parameter group."),
+    Measure("gradient_looks", "count", "Looks at which some tensor had a gradient other than zero."),
+    Measure(
+        "gradients_arrived",
+        "count",
+        "Backward passes that were seen to bring a gradient other than zero, as long as no look had found one.",
+    ),
     Measure("clearing_checks", "count", "Steps of which it is known whether gradients were cleared before them."),
     Measure("uncleared_steps", "count", "Steps seen whose gradient still held the one of the step before."),
     Measure("uncleared_share", "share", "The same, as a share of `clearing_checks`."),
@@ -502,7 +519,7 @@ def input_figures(count: int, mean: ArrayLike, deviation: ArrayLike, nonfinite: 
         "input_shift": float((np.abs(middle[moves]) / spread[moves]).max()) if known else float("nan"),
         "input_scale_ratio": float(spread[moves].max() / spread[moves].min()) if known else float("nan"),
         "input_deviation": median_of(spread[moves]),
-        "input_constant_share": float(1 - moves.mean()),
+        "input_constant_share": float(1 - moves.mean()) if count > 1 else float("nan"),
         "input_size": float(np.sqrt((middle**2 + spread**2).mean())),
         "input_size_max": float(np.sqrt((middle**2 + spread**2).max())),
         "input_nonfinite_share": nonfinite / (count * len(middle)),
