@@ -1,6 +1,4 @@
-"""Runs in which nothing can be learned: no gradient at any step, gradients that are tiny everywhere, inputs that are all
-alike; and the healthy loops next to them.
-"""
+"""Runs in which nothing can be learned, and the healthy loops next to them."""
 
 import pytest
 import torch

@@ -102,6 +102,7 @@ def network_scalars(
     known = rows["in_optimizer"].notna().all()
     without = trained & (rows["had_gradient"] == 0)
     stopped = trained & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)
+    frozen = ~asks & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)
     judged = rows["fresh"].notna() & asks
     seen = len(steps) >= _FEWEST_LOOKS
     return {
@@ -140,7 +141,9 @@ def network_scalars(
         "cut_proven": rows.attrs["cut_proven"] if seen else math.nan,
         "stopped_tensors": float(stopped.sum()) if seen else math.nan,
         "stopped_share": flow.ratio(float(stopped.sum()), float(trained.sum())) if seen else math.nan,
-        "frozen_midway": float((~asks & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)).sum()) if seen else math.nan,
+        "frozen_midway": float((~asks & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)).sum())
+        if seen
+        else math.nan,
         "trained_before": float((rows["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
         "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
     }
