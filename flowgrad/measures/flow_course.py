@@ -88,6 +88,12 @@ REWRITES = (
         "Mean rise of the loss over these places, from the 8 windows before to the 4 behind, over the level before.",
     ),
     Measure("rewrite_sure_rise", "ratio", "The same, less three of its standard errors."),
+    Measure("between_checks", "count", "Pairs of steps in a row between which entries of the weights were compared."),
+    Measure(
+        "moved_between_share",
+        "share",
+        "Of these, those between which they moved by more than a twentieth of the step that followed.",
+    ),
 )
 VALIDATION = (
     Measure(

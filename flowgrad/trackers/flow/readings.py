@@ -141,9 +141,7 @@ def network_scalars(
         "cut_proven": rows.attrs["cut_proven"] if seen else math.nan,
         "stopped_tensors": float(stopped.sum()) if seen else math.nan,
         "stopped_share": flow.ratio(float(stopped.sum()), float(trained.sum())) if seen else math.nan,
-        "frozen_midway": float((~asks & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)).sum())
-        if seen
-        else math.nan,
+        "frozen_midway": float(frozen.sum()) if seen else math.nan,
         "trained_before": float((rows["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
         "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
     }

@@ -4,42 +4,57 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
+from flowgrad.trackers.flow.look import apart
 from flowgrad.trackers.flow.optimizers import Optimizers
 from flowgrad.trackers.flow.parameters import Watched
 
 _TENSORS = 8
 """Tensors of each optimizer whose counters of writes are read at every step."""
+_ENTRIES = 16
+"""Entries of each that are compared at steps that are looked at."""
+_DRIFT = 0.05
+"""Of the length of a step: what weights must move between two to count as moved."""
 KEPT = 64
 """Steps before which weights were written to that are remembered."""
 
 
 class Rewrites:
-    """Compares PyTorch's counters of writes (`Tensor._version`) after a step of an optimizer and before its next.
+    """Compares some weights after a step of an optimizer and before its next.
 
-    Writes through `.data` do not show. Nothing is read from an accelerator.
+    At every step these are PyTorch's counters of writes (`Tensor._version`), in which writes through `.data` do not
+    show, and which rise where weights are put back as they were. At two steps in a row that are looked at, these are
+    entries of the weights. Nothing is fetched from an accelerator before `scalars`.
     """
 
-    def __init__(self, watched: list[Watched], optimizers: Optimizers) -> None:
+    def __init__(self, watched: Sequence[Watched], optimizers: Optimizers) -> None:
         """Start with no step."""
         self._chosen = {id(one): _spread(watched, optimizers, one) for one in optimizers.all}
         self._noted: dict[int, list[int]] = {}
+        self._entries: dict[int, tuple[int, torch.Tensor]] = {}
+        """Of an optimizer: number of its last step that was looked at, and entries of the weights after it."""
+        self._drift: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        """Of an optimizer about to step: entries before, and how far they went since its last step."""
+        self._waiting: list[torch.Tensor] = []
+        """Whether weights moved between steps, 0-dim each."""
         self.checks = 0
-        """Pairs of successive steps of an optimizer that were compared."""
+        """Pairs of successive steps of an optimizer whose counters were compared."""
         self.count = 0
         """Of these, those between which weights were written to."""
         self.at: deque[int] = deque(maxlen=KEPT)
         """Numbers of the steps before which that was, the last ones."""
+        self.compared = 0
+        """Pairs whose weights were compared."""
+        self.moved = 0
+        """Of these, those between which they moved."""
 
-    def stepped(self, optimizer: Any) -> None:
-        """An optimizer has stepped."""
-        self._noted[id(optimizer)] = [p._version for p in self._chosen.get(id(optimizer), ())]
-
-    def before(self, optimizer: Any, step: int) -> None:
-        """An optimizer is about to take this step."""
+    def before(self, optimizer: Any, step: int, *, due: bool) -> None:
+        """An optimizer is about to take this step, which is looked at where it is `due`."""
         noted = self._noted.pop(id(optimizer), None)
         if not noted:
             return
@@ -47,24 +62,81 @@ class Rewrites:
         if noted != [p._version for p in self._chosen[id(optimizer)]]:
             self.count += 1
             self.at.append(step)
+        last = self._entries.pop(id(optimizer), None)
+        if due and last is not None and step - last[0] <= 1:
+            self._compare(id(optimizer), last[1])
+
+    @apart
+    def _compare(self, optimizer: int, after: torch.Tensor) -> None:
+        now = _sample(self._chosen[optimizer])
+        self._drift[optimizer] = now, torch.linalg.vector_norm(now - after)
+
+    def stepped(self, optimizer: Any, step: int, *, due: bool) -> None:
+        """An optimizer has taken this step."""
+        chosen = self._chosen.get(id(optimizer))
+        if not chosen:
+            return
+        self._noted[id(optimizer)] = [p._version for p in chosen]
+        if due:
+            self._settle(id(optimizer), step)
+
+    @apart
+    def _settle(self, optimizer: int, step: int) -> None:
+        after = _sample(self._chosen[optimizer])
+        self._entries[optimizer] = step, after
+        before = self._drift.pop(optimizer, None)
+        if before is None:
+            return
+        self._waiting.append(before[1] > _DRIFT * torch.linalg.vector_norm(after - before[0]))
+        if after.device.type == "cpu" or len(self._waiting) >= KEPT:
+            self._count()
+
+    def _count(self) -> None:
+        self.compared += len(self._waiting)
+        self.moved += sum(bool(moved) for moved in self._waiting)
+        self._waiting = []
 
     def scalars(self) -> dict[str, float]:
         """How often; NaN where no two steps were compared."""
-        share = self.count / self.checks if self.checks else math.nan
-        return {"rewrites": float(self.count) if self.checks else math.nan, "rewrite_share": share}
+        self._count()
+        return {
+            "rewrites": float(self.count) if self.checks else math.nan,
+            "rewrite_share": self.count / self.checks if self.checks else math.nan,
+            "between_checks": float(self.compared),
+            "moved_between_share": self.moved / self.compared if self.compared else math.nan,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint; what is loaded after it counts as no write."""
-        return {"checks": self.checks, "count": self.count, "at": list(self.at)}
+        self._count()
+        return {"at": list(self.at), **{key: getattr(self, key) for key in _NUMBERS}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.checks, self.count = state["checks"], state["count"]
+        for key in _NUMBERS:
+            setattr(self, key, state[key])
         self.at = deque(state["at"], maxlen=KEPT)
-        self._noted = {}
+        self._noted, self._entries, self._drift, self._waiting = {}, {}, {}, []
 
 
-def _spread(watched: list[Watched], optimizers: Optimizers, one: Any) -> list[nn.Parameter]:
+_NUMBERS = ("checks", "count", "compared", "moved")
+
+
+def _sample(parameters: Sequence[nn.Parameter]) -> torch.Tensor:
+    """Some entries of each, of those on the first one's device, as a copy."""
+    device = parameters[0].device
+    parts = []
+    for parameter in parameters:
+        values = parameter.detach()
+        if values.device == device and values.is_contiguous() and not values.is_complex() and values.numel():
+            stride = max(1, values.numel() // _ENTRIES)
+            while stride > 1 and math.gcd(stride, values.numel()) > 1:  # else it would see one column only
+                stride += 1
+            parts.append(values.view(-1)[::stride][:_ENTRIES].float())
+    return torch.cat(parts) if parts else torch.zeros(0, device=device)
+
+
+def _spread(watched: Sequence[Watched], optimizers: Optimizers, one: Any) -> list[nn.Parameter]:
     """Some tensors that this optimizer alone holds, from the first to the last; no tables that are bounded in use."""
     own = {id(p) for group in one.param_groups for p in group["params"]}
     others = {id(p) for each in optimizers.all if each is not one for g in each.param_groups for p in g["params"]}

@@ -159,7 +159,7 @@ class FlowTracker(Tracker):
         return self._optimizers.all[0] if self._optimizers.known else None
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._rewrites.before(optimizer, self._steps + 1)
+        self._rewrites.before(optimizer, self._steps + 1, due=self._due)
         if not self._due:
             return
         self._begin(self._optimizers.share_of(optimizer, self._parameters))
@@ -175,7 +175,7 @@ class FlowTracker(Tracker):
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._stepped = True
-        self._rewrites.stepped(optimizer)
+        self._rewrites.stepped(optimizer, self._steps + 1, due=self._due)
         self._course.stepped(optimizer)
         if self._due and not self._read:
             self._network.gradients(_scale(optimizer))
