@@ -79,9 +79,15 @@ REWRITES = (
     Measure(
         "rewrites",
         "count",
-        "Steps of the optimizers given before which something else wrote to the weights, as PyTorch counts writes.",
+        "Steps seen of the optimizers given before which something else wrote to the weights, as PyTorch counts writes.",
     ),
     Measure("rewrite_share", "share", "The same, as a share of the steps of which it is known."),
+    Measure(
+        "rewrites_alike",
+        "count",
+        "Of these, those that put the very values there that the one before had, among the first 64 and where they are "
+        "seldom.",
+    ),
     Measure(
         "rewrite_rise",
         "ratio",
@@ -226,7 +232,9 @@ def rise_at(count: ArrayLike, mean: ArrayLike, places: Sequence[int]) -> dict[st
             continue
         rises.append(float(after.mean() - before.mean()))
         levels.append(float(before.mean()))
-        errors.append(float(before.var(ddof=1) * (1 / len(before) + 1 / len(after))))
+        # Differences of neighbours leave out what the loss falls by on its way.
+        noise = float(np.square(np.diff(before)).mean()) / 2
+        errors.append(noise * (1 / len(before) + 1 / len(after)))
     size = abs(float(np.mean(levels))) if levels else 0.0
     if len(rises) < 2 or not size > 0:
         return {"rewrite_rise": float("nan"), "rewrite_sure_rise": float("nan")}

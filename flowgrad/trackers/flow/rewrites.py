@@ -20,6 +20,8 @@ _ENTRIES = 16
 """Entries of each that are compared at steps that are looked at."""
 _DRIFT = 0.05
 """Of the length of a step: what weights must move between two to count as moved."""
+_FEW, _SELDOM = 8, 0.2
+"""Writes that are compared with one another: the first ones, and more as long as they are this share of the steps."""
 KEPT = 64
 """Steps before which weights were written to that are remembered."""
 
@@ -42,12 +44,18 @@ class Rewrites:
         """Of an optimizer about to step: entries before, and how far they went since its last step."""
         self._waiting: list[torch.Tensor] = []
         """Whether weights moved between steps, 0-dim each."""
+        self._written: dict[int, torch.Tensor] = {}
+        """Of an optimizer: entries of the weights when they had last been written to."""
+        self._alike: list[torch.Tensor] = []
+        """Whether they were the same the time before, 0-dim each."""
         self.checks = 0
         """Pairs of successive steps of an optimizer whose counters were compared."""
         self.count = 0
         """Of these, those between which weights were written to."""
         self.at: deque[int] = deque(maxlen=KEPT)
         """Numbers of the steps before which that was, the last ones."""
+        self.alike = 0
+        """Writes that put the very entries there that the write before had."""
         self.compared = 0
         """Pairs whose weights were compared."""
         self.moved = 0
@@ -62,9 +70,18 @@ class Rewrites:
         if noted != [p._version for p in self._chosen[id(optimizer)]]:
             self.count += 1
             self.at.append(step)
+            if self.count <= KEPT and self.count < max(_FEW, _SELDOM * self.checks):
+                self._note_written(id(optimizer))
         last = self._entries.pop(id(optimizer), None)
         if due and last is not None and step - last[0] <= 1:
             self._compare(id(optimizer), last[1])
+
+    @apart
+    def _note_written(self, optimizer: int) -> None:
+        now, last = _sample(self._chosen[optimizer]), self._written.get(optimizer)
+        self._written[optimizer] = now
+        if last is not None and now.numel():
+            self._alike.append((now == last).all())
 
     @apart
     def _compare(self, optimizer: int, after: torch.Tensor) -> None:
@@ -95,13 +112,16 @@ class Rewrites:
         self.compared += len(self._waiting)
         self.moved += sum(bool(moved) for moved in self._waiting)
         self._waiting = []
+        self.alike += sum(bool(same) for same in self._alike)
+        self._alike = []
 
     def scalars(self) -> dict[str, float]:
-        """How often; NaN where no two steps were compared."""
+        """How often it was seen; shares are NaN where no two steps were compared."""
         self._count()
         return {
-            "rewrites": float(self.count) if self.checks else math.nan,
+            "rewrites": float(self.count),
             "rewrite_share": self.count / self.checks if self.checks else math.nan,
+            "rewrites_alike": float(self.alike),
             "between_checks": float(self.compared),
             "moved_between_share": self.moved / self.compared if self.compared else math.nan,
         }
@@ -117,9 +137,10 @@ class Rewrites:
             setattr(self, key, state[key])
         self.at = deque(state["at"], maxlen=KEPT)
         self._noted, self._entries, self._drift, self._waiting = {}, {}, {}, []
+        self._written, self._alike = {}, []
 
 
-_NUMBERS = ("checks", "count", "compared", "moved")
+_NUMBERS = ("checks", "count", "alike", "compared", "moved")
 
 
 def _sample(parameters: Sequence[nn.Parameter]) -> torch.Tensor:
