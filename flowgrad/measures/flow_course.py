@@ -79,7 +79,7 @@ REWRITES = (
     Measure(
         "rewrites",
         "count",
-        "Steps seen of the optimizers given before which something else wrote to the weights, as PyTorch counts writes.",
+        "Steps seen of the optimizers given before which something else wrote to the weights, by PyTorch's count.",
     ),
     Measure("rewrite_share", "share", "The same, as a share of the steps of which it is known."),
     Measure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ _DRIFT = 0.05
 """Of the length of a step: what weights must move between two to count as moved."""
 _FEW, _SELDOM = 8, 0.2
 """Writes that are compared with one another: the first ones, and more as long as they are this share of the steps."""
+_PAIRS = 32
+"""Pairs of steps whose weights are compared in any case."""
 KEPT = 64
 """Steps before which weights were written to that are remembered."""
 
@@ -94,8 +97,13 @@ class Rewrites:
         if not chosen:
             return
         self._noted[id(optimizer)] = [p._version for p in chosen]
-        if due:
+        if due and self._compares:
             self._settle(id(optimizer), step)
+
+    @property
+    def _compares(self) -> bool:
+        """Whether entries are compared still: not where nothing was seen to move in the first pairs of steps."""
+        return self.compared < _PAIRS or self.count > _SELDOM * self.checks or self.moved > 0
 
     @apart
     def _settle(self, optimizer: int, step: int) -> None:
@@ -147,14 +155,21 @@ def _sample(parameters: Sequence[nn.Parameter]) -> torch.Tensor:
     """Some entries of each, of those on the first one's device, as a copy."""
     device = parameters[0].device
     parts = []
-    for parameter in parameters:
+    for parameter in parameters[:: 2 if len(parameters) > _TENSORS // 2 else 1]:
         values = parameter.detach()
         if values.device == device and values.is_contiguous() and not values.is_complex() and values.numel():
-            stride = max(1, values.numel() // _ENTRIES)
-            while stride > 1 and math.gcd(stride, values.numel()) > 1:  # else it would see one column only
-                stride += 1
-            parts.append(values.view(-1)[::stride][:_ENTRIES].float())
+            part = values.view(-1)[:: _stride(values.numel())]
+            parts.append(part if part.dtype == torch.float32 else part.float())
     return torch.cat(parts) if parts else torch.zeros(0, device=device)
+
+
+@functools.cache
+def _stride(count: int) -> int:
+    """Between the entries taken of so many."""
+    stride = max(1, -(-count // _ENTRIES))
+    while stride > 1 and math.gcd(stride, count) > 1:  # else it would see one column only
+        stride += 1
+    return stride
 
 
 def _spread(watched: Sequence[Watched], optimizers: Optimizers, one: Any) -> list[nn.Parameter]:
