@@ -71,7 +71,7 @@ TORCH = {
     ),
     *(f"trackers/distillation/{name}.py" for name in ("comparison", "content", "graph", "layers", "motion")),
     *(f"trackers/distillation/{name}.py" for name in ("probe", "teaching", "tracker")),
-    *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness", "optimizers")),
+    *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness", "optimizers", "rewrites")),
     *(f"analyzers/{name}.py" for name in ("calibration", "compensation", "layer_inputs", "pruning_units")),
     *(f"analyzers/{name}.py" for name in ("reading", "saliency", "second_moment")),
     *(f"compression/{name}.py" for name in ("applying", "measuring", "storage", "torchao_layers", "weights")),
