@@ -73,7 +73,7 @@ TORCH = {
     ),
     *(f"trackers/distillation/{name}.py" for name in ("comparison", "content", "graph", "layers", "motion")),
     *(f"trackers/distillation/{name}.py" for name in ("probe", "teaching", "tracker")),
-    *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness")),
+    *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness", "rewrites")),
     "trackers/optimizers.py",
     *(f"analyzers/{name}.py" for name in ("calibration", "compensation", "layer_inputs", "pruning_units")),
     *(f"analyzers/{name}.py" for name in ("reading", "saliency", "second_moment")),

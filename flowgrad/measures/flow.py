@@ -76,6 +76,12 @@ MEASURES = (
     ),
     Measure("gradient_depth_first", "log10", "The same of the early looks."),
     Measure(
+        "gradient_depth_inner",
+        "log10",
+        "The same of the early looks, but of the weight layers behind the first, whose gradient is as small as the "
+        "inputs are.",
+    ),
+    Measure(
         "gradient_excess", "log10", "Largest gradient of a weight layer (root mean square) over the median layer's."
     ),
     Measure("gradient_deficit", "log10", "Median gradient of the weight layers (root mean square) over the smallest."),
@@ -137,6 +143,11 @@ MEASURES = (
     Measure("stopped_tensors", "count", "Tensors that took gradients before the recent looks and at none of them."),
     Measure("stopped_share", "share", "The same, as a share of the tensors that ask and are not left out."),
     Measure(
+        "frozen_midway",
+        "count",
+        "Tensors that took gradients before the recent looks, and that ask for none now.",
+    ),
+    Measure(
         "trained_before",
         "share",
         "Tensors that did not look as initialisers leave them at the first look, among those of which it can be told.",
@@ -146,6 +157,12 @@ MEASURES = (
     Measure("quasi_newton", "count", "Optimizers given that are LBFGS, whose steps are long on purpose."),
     Measure("momentum", "ratio", "Momentum of the optimizer, or its first beta."),
     Measure("weight_decay", "rate", "Largest weight decay of a parameter group."),
+    Measure("gradient_looks", "count", "Looks at which some tensor had a gradient other than zero."),
+    Measure(
+        "gradients_arrived",
+        "count",
+        "Backward passes that were seen to bring a gradient other than zero, as long as no look had found one.",
+    ),
     Measure("clearing_checks", "count", "Steps of which it is known whether gradients were cleared before them."),
     Measure("uncleared_steps", "count", "Steps seen whose gradient still held the one of the step before."),
     Measure("uncleared_share", "share", "The same, as a share of `clearing_checks`."),
@@ -189,6 +206,7 @@ MEASURES = (
     Measure("lr_ratio", "ratio", "`lr` over the largest seen: 1 where no scheduler lowered it."),
     Measure("lr_share_least", "ratio", "Least learning rate of a weight layer's group over that of the fastest group."),
     *flow_course.RATES,
+    *flow_course.REWRITES,
     *(measure for measure in training.MEASURES if measure.name in _COURSE),
     *flow_course.VALIDATION,
     Measure("train_last", "loss", "Mean training loss of the last epoch, as told to `end_epoch`."),
@@ -528,7 +546,7 @@ def input_figures(
         "input_shift": float((np.abs(middle[moves]) / spread[moves]).max()) if known else float("nan"),
         "input_scale_ratio": float(spread[moves].max() / spread[moves].min()) if known else float("nan"),
         "input_deviation": median_of(spread[moves]),
-        "input_constant_share": float(1 - moves.mean()),
+        "input_constant_share": float(1 - moves.mean()) if count > 1 else float("nan"),
         "input_size": float(np.sqrt(square.mean())) if len(square) else float("nan"),
         "input_size_max": float(np.sqrt(square.max())) if len(square) else float("nan"),
         "input_nonfinite_share": nonfinite / (count * len(middle)),

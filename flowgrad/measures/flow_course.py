@@ -15,6 +15,8 @@ DEAD, STRONG = 1e-3, 0.5
 """A rate is as good as none from this share of its peak down, and at work from that share up."""
 _BINS = 20
 _LEAST_WINDOWS = 8
+_SIDE = (8, 4)
+"""Windows of losses before and behind a place."""
 _BEFORE = 8
 """Looks before the first number that was not finite."""
 _LAST, _LEVEL, _OF_FIRST = 4, 5, 0.1
@@ -79,6 +81,32 @@ LOSSES = (
         "ratio",
         "Largest update of a weight at the 8 looks before that, over its size or that of entries of one over the root "
         "of its fan-in, whichever is larger; infinite on overflow.",
+    ),
+)
+REWRITES = (
+    Measure(
+        "rewrites",
+        "count",
+        "Steps seen of the optimizers given before which something else wrote to the weights, by PyTorch's count.",
+    ),
+    Measure("rewrite_share", "share", "The same, as a share of the steps of which it is known."),
+    Measure(
+        "rewrites_alike",
+        "count",
+        "Of these, those that put the very values there that the one before had, among the first 64 and where they are "
+        "seldom.",
+    ),
+    Measure(
+        "rewrite_rise",
+        "ratio",
+        "Mean rise of the loss over these places, from the 8 windows before to the 4 behind, over the level before.",
+    ),
+    Measure("rewrite_sure_rise", "ratio", "The same, less three of its standard errors."),
+    Measure("between_checks", "count", "Pairs of steps in a row between which entries of the weights were compared."),
+    Measure(
+        "moved_between_share",
+        "share",
+        "Of these, those between which they moved by more than a twentieth of the step that followed.",
     ),
 )
 VALIDATION = (
@@ -182,6 +210,44 @@ def loss_course(count: ArrayLike, mean: ArrayLike, square: ArrayLike) -> dict[st
         "loss_flatness": between / within if within > 0 else (float("inf") if between > 0 else 1.0),
         "loss_even_fall": (start - end) / abs(start) if start else float("nan"),
     }
+
+
+def rise_at(count: ArrayLike, mean: ArrayLike, places: Sequence[int]) -> dict[str, float]:
+    """How the loss rises at some places, on the average of them.
+
+    Args:
+        count: losses in each window, in order, shape (windows,).
+        mean: their mean.
+        places: numbers of losses, from 1, with which something new begins.
+
+    Returns:
+        `rewrite_rise` and `rewrite_sure_rise`; NaN where less than 2 places have windows on both sides.
+
+    >>> found = rise_at([1] * 40, [2.0, 1.9, 2.1, 2.0, 1.9] * 2 + [4.0, 3.9, 4.1, 4.0, 3.9] * 6, [11, 200])
+    >>> found["rewrite_rise"]
+    nan
+    """
+    n, level = np.asarray(count, float), np.asarray(mean, float)
+    ends = np.cumsum(n)
+    rises, levels, errors = [], [], []
+    for place in places:
+        start = int(np.searchsorted(ends, place))
+        before = level[max(start - _SIDE[0], 0) : start]
+        # A window that holds losses of both sides says little of either.
+        start += start < len(ends) and ends[start] - n[start] + 1 < place
+        after = level[start : start + _SIDE[1]]
+        if len(before) < _SIDE[0] or len(after) < _SIDE[1]:
+            continue
+        rises.append(float(after.mean() - before.mean()))
+        levels.append(float(before.mean()))
+        # Differences of neighbours leave out what the loss falls by on its way.
+        noise = float(np.square(np.diff(before)).mean()) / 2
+        errors.append(noise * (1 / len(before) + 1 / len(after)))
+    size = abs(float(np.mean(levels))) if levels else 0.0
+    if len(rises) < 2 or not size > 0:
+        return {"rewrite_rise": float("nan"), "rewrite_sure_rise": float("nan")}
+    rise, error = float(np.mean(rises)), float(np.sqrt(np.sum(errors)) / len(rises))
+    return {"rewrite_rise": rise / size, "rewrite_sure_rise": (rise - 3 * error) / size}
 
 
 def before_nonfinite(

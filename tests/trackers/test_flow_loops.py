@@ -308,7 +308,7 @@ def test_a_copy_in_no_optimizer_that_takes_no_gradient_is_left_alone():
     assert types(Loop(model, optimizer=lambda _: adam(trained)).run()) == set()
 
 
-def test_a_gradient_that_stops_midway_is_a_question_and_frozen_layers_are_not():
+def test_a_gradient_that_stops_midway_is_a_question_and_so_are_layers_frozen_midway():
     class Midway(Loop):
         frozen = False
 
@@ -329,7 +329,12 @@ def test_a_gradient_that_stops_midway_is_a_question_and_frozen_layers_are_not():
     assert set(found.rows["last_gradient"]) == {99}
     assert found.candidates
     Midway.frozen = True
-    assert types(Midway(schedule=every(2), steps=200).run()) == set()
+    tracker = Midway(schedule=every(2), steps=200).run()
+    assert types(tracker) == {"FROZEN_MIDWAY"}
+    found = finding(tracker, "FROZEN_MIDWAY")
+    assert set(found.rows.index) == {"0.weight", "0.bias"}
+    assert found.severity == "low"
+    assert {one.cause for one in found.candidates} == {"FROZEN_ON_PURPOSE", "FROZEN_BY_MISTAKE"}
 
 
 # --- the optimizer's tensors -----------------------------------------------------------------------------------------

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+_MOST = 64
+"""Arrivals that wait to be counted on an accelerator; more of them tell nothing new."""
+
 
 class ClearingProbe:
     """Watches the gradient of one tensor between the steps of its optimizer, at the steps that are looked at.
@@ -36,6 +39,12 @@ class ClearingProbe:
         """Steps of which it is known."""
         self.uncleared = 0
         """Of these, those whose gradient still held the one of the step before."""
+        self.seeking = False
+        """Whether it is noted that backward passes reach the tensor: as long as no look found a gradient."""
+        self.arrived = 0
+        """Passes that brought a gradient other than zero while `seeking`."""
+        self._brought: list[torch.Tensor] = []
+        """Largest entry of what passes brought, on an accelerator, 0-dim each."""
 
     def arm(self, parameter: nn.Parameter) -> None:
         """Watch this tensor until `disarm`."""
@@ -61,6 +70,8 @@ class ClearingProbe:
         """Before it is added: what is there already?"""
         there = None if self._parameter is None else self._parameter.grad
         self._passes += 1
+        if self.seeking:
+            self._note_arrival(gradient)
         if there is None or self._cleared:
             self._cleared = True
             return
@@ -70,6 +81,22 @@ class ClearingProbe:
         with torch.no_grad():
             largest = there.detach().abs().amax().float()
             self._least = largest if self._least is None else torch.minimum(self._least, largest)
+
+    def _note_arrival(self, gradient: torch.Tensor) -> None:
+        if gradient.layout != torch.strided or not gradient.numel() or len(self._brought) >= _MOST:
+            return
+        with torch.no_grad():
+            largest = gradient.detach().abs().amax()
+        if largest.device.type == "cpu":
+            self.arrived += bool(largest > 0)
+        else:
+            self._brought.append(largest)
+
+    def count_arrivals(self) -> int:
+        """Passes that brought a gradient while `seeking`; waits for the accelerator where some are not counted yet."""
+        self.arrived += sum(bool(largest > 0) for largest in self._brought)
+        self._brought = []
+        return self.arrived
 
     def stepped(self) -> None:
         """The optimizer has stepped."""
@@ -96,10 +123,16 @@ class ClearingProbe:
 
     def state_dict(self) -> dict[str, int]:
         """For a checkpoint."""
-        return {"checks": self.checks, "uncleared": self.uncleared, "whole": self._whole}
+        return {
+            "checks": self.checks,
+            "uncleared": self.uncleared,
+            "whole": self._whole,
+            "arrived": self.count_arrivals(),
+        }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from a checkpoint."""
         self.checks, self.uncleared = state["checks"], state["uncleared"]
+        self.arrived, self._brought = state.get("arrived", 0), []
         self.disarm()
         self._resumed = bool(state["whole"])

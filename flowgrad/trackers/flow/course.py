@@ -62,6 +62,7 @@ class Course:
     def arm(self, steps: int, due: bool) -> None:
         """Watch whether gradients are cleared before the next step, where it is looked at or one of the first."""
         for k, probe in enumerate(self.probes):
+            probe.seeking = not self.gradient_looks
             chosen = self._probed(k) if due or steps < PROBED else None
             if chosen is None:
                 probe.disarm()
@@ -99,6 +100,10 @@ class Course:
                 probe.settle(fetched[:count])
                 fetched = fetched[count:]
 
+    def arrivals(self) -> int:
+        """Backward passes that brought a gradient before any look found one."""
+        return sum(probe.count_arrivals() for probe in self.probes)
+
     def scalars(self, losses: Losses) -> dict[str, float]:
         """Figures of the course so far."""
         self.settle([float(value) for value in self.waiting()])
@@ -113,6 +118,8 @@ class Course:
             **flow_course.loss_course(count, mean, square),
             "losses": float(losses.told),
             "loss_lowest": losses.lowest,
+            "gradient_looks": float(self.gradient_looks),
+            "gradients_arrived": float(self.arrivals()),
             "clearing_checks": float(checks),
             "uncleared_steps": float(sum(probe.uncleared for probe in self.probes)),
             "uncleared_share": uncleared,

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from flowgrad.measurements import Coverage
 
+HALTED = 8
+"""Looks without any gradient from which on an optimizer that holds tensors watched is known to step with none."""
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -81,7 +84,8 @@ def _blind(sight: Sight) -> str:
         return f"none of {sight.steps} steps was looked at; give a schedule that names some"
     if not sight.asked and not sight.moved:
         return "no tensor watched asks for a gradient or moves"
-    if not sight.gradients and not sight.moved:
+    halted = sight.optimizer and sight.held and sight.looks >= HALTED
+    if not sight.gradients and not sight.moved and not halted:
         return (
             f"at none of {sight.looks} looks a tensor watched had a gradient or moved; watch the very model that is "
             "trained, and call step() after optimizer.step() and before gradients are cleared"

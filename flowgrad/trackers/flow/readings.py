@@ -94,6 +94,7 @@ def network_scalars(
     root = np.sqrt(rows["entries"].to_numpy()[layers])
     depth, excess, deficit = flow.depth_profile(flow.mean_of(gradient[now])[layers] / root)
     depth_first = flow.depth_profile(flow.mean_of(gradient[then])[layers] / root)[0]
+    inner = flow.depth_profile((flow.mean_of(gradient[then])[layers] / root)[1:])[0]
     of_layers = rows.iloc[layers]
     entries = rows["entries"]
     asks = rows["requires_grad"] == 1
@@ -102,6 +103,7 @@ def network_scalars(
     known = rows["in_optimizer"].notna().all()
     without = trained & (rows["had_gradient"] == 0)
     stopped = trained & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)
+    frozen = ~asks & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)
     judged = rows["fresh"].notna() & asks
     seen = len(steps) >= _FEWEST_LOOKS
     return {
@@ -113,6 +115,7 @@ def network_scalars(
         "gradient_spike": spike,
         "gradient_depth": depth,
         "gradient_depth_first": depth_first,
+        "gradient_depth_inner": inner,
         "gradient_excess": excess,
         "gradient_deficit": deficit,
         "median_update_ratio": flow.median_of(of_layers["update_ratio"]),
@@ -139,6 +142,7 @@ def network_scalars(
         "cut_proven": rows.attrs["cut_proven"] if seen else math.nan,
         "stopped_tensors": float(stopped.sum()) if seen else math.nan,
         "stopped_share": flow.ratio(float(stopped.sum()), float(trained.sum())) if seen else math.nan,
+        "frozen_midway": float(frozen.sum()) if seen else math.nan,
         "trained_before": float((rows["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
         "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
     }

@@ -37,6 +37,7 @@ from flowgrad.trackers.flow.readings import (
     observe,
     usual_norms,
 )
+from flowgrad.trackers.flow.rewrites import Rewrites
 from flowgrad.trackers.optimizers import Optimizers
 
 _FIGURES = ("weight_norm", "gradient_norm", "velocity", "gradient_cosine")
@@ -66,6 +67,7 @@ _STATE = (
     "early",
     "course",
     "fresh",
+    "rewrites",
 )
 
 
@@ -131,6 +133,7 @@ class FlowTracker(Tracker):
         given = optimizer if optimizer is not None else getattr(scheduler, "optimizer", None)
         self._optimizers = Optimizers(given, name)
         self._course = Course(self._parameters, self._optimizers)
+        self._rewrites = Rewrites(self._watched, self._optimizers)
         self._floor = math.nan if loss_at_least is None else float(loss_at_least)
         self._fresh: np.ndarray | None = None
         """Which tensors looked as initialisers leave them, before the first step that was looked at."""
@@ -169,6 +172,7 @@ class FlowTracker(Tracker):
         return self._optimizers.all[0] if self._optimizers.known else None
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._rewrites.before(optimizer, self._steps + 1, due=self._due)
         if not self._due:
             return
         self._begin(self._optimizers.share_of(optimizer, self._parameters))
@@ -184,6 +188,7 @@ class FlowTracker(Tracker):
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._stepped = True
+        self._rewrites.stepped(optimizer, self._steps + 1, due=self._due)
         self._course.stepped(optimizer)
         if self._due and not self._read:
             self._network.gradients(_scale(optimizer))
@@ -305,6 +310,8 @@ class FlowTracker(Tracker):
             "loss_floor_told": float(not math.isnan(self._floor)),
             "loss_nonfinite": float(losses.nonfinite > 0),
             **self._before_nonfinite(),
+            **self._rewrites.scalars(),
+            **flow_course.rise_at(*losses.windows[:2], self._rewrites.at),
             "nonfinite_looks": self._nonfinite_looks / self._looks if self._looks else math.nan,
             **dict.fromkeys(flow.INPUTS, math.nan),
             **self._inputs,
@@ -530,6 +537,7 @@ class FlowTracker(Tracker):
                 "shown": self._shown,
                 "early": self._early,
                 "course": self._course.state_dict(),
+                "rewrites": self._rewrites.state_dict(),
                 "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
             },
         )
@@ -563,6 +571,7 @@ class FlowTracker(Tracker):
         self._course.load_state_dict(state["course"])
         fresh = state["fresh"]
         self._fresh = None if fresh is None else fresh.cpu().numpy().copy()
+        self._rewrites.load_state_dict(state["rewrites"])
         self._stepped = False
         self._note_version()
         if self._attached:
