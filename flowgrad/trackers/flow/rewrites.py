@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from flowgrad.trackers.flow.look import apart
-from flowgrad.trackers.flow.optimizers import Optimizers
 from flowgrad.trackers.flow.parameters import Watched
+from flowgrad.trackers.optimizers import Optimizers
 
 _TENSORS = 8
 """Tensors of each optimizer whose counters of writes are read at every step."""
