@@ -23,6 +23,7 @@ MEASURES = (
         "Highest mean loss of 8 batches in a row, all finite, over the loss of the first batch, which no step had "
         "touched. Where a loss that is not finite came sooner, the mean of those before it.",
     ),
+    Measure("loss_end_ratio", "ratio", "Mean loss of the last 8 batches told, over the loss of the first batch."),
     Measure("loss_nonfinite", "flag", "1 where a training loss was NaN or infinite, else 0."),
     Measure("first_nonfinite", "count", "Step whose loss was the first not to be finite, where steps were told."),
     Measure("loss_least", "loss", "Lowest finite loss told, of any batch, epoch or validation."),

@@ -154,6 +154,12 @@ class TrainingTracker(Tracker):
         """Validation loss after each epoch that was validated."""
         return tuple(loss for loss in self._validation if not math.isnan(loss))
 
+    def _end(self) -> float:
+        """Mean loss of the last batches told; NaN where they are too few or not finite."""
+        if len(self._recent) < training.PEAK_STEPS or not all(map(math.isfinite, self._recent)):
+            return math.nan
+        return sum(self._recent) / len(self._recent)
+
     def measurements(self) -> Measurements:
         """Losses by epoch against their best and against the target's variance."""
         course = training.loss_course(self._train)
@@ -167,6 +173,7 @@ class TrainingTracker(Tracker):
             "steps": float(self._steps),
             **course,
             "loss_peak_ratio": self._peak / self._start if self._start > 0 else math.nan,
+            "loss_end_ratio": self._end() / self._start if self._start > 0 else math.nan,
             "first_nonfinite": self._first_nonfinite,
             "loss_least": self._least,
             "loss_size": next((abs(loss) for loss in told if math.isfinite(loss)), math.nan),

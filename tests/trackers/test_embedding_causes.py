@@ -280,14 +280,17 @@ def test_one_fall_after_a_rise_is_not_yet_a_run_cut_short():
         ([1.0] * 10 + [math.nan], "NONFINITE_LOSS", "CHECK_CANDIDATES"),
         ([1.0, 3.0, 50.0, 1e9, math.inf], "DIVERGENCE", "DECREASE_LEARNING_RATE"),
         ([1.0] * 5 + [4.0] * 20, "DIVERGENCE", "DECREASE_LEARNING_RATE"),
+        # A bump that training outgrows, or a weight of the loss that was changed.
+        ([1.0] * 5 + [3.0] * 20 + [0.1] * 20, "LOSS_PEAK", "CHECK_CANDIDATES"),
     ],
 )
 def test_steps_are_said_to_overshoot_where_the_loss_grew(losses, found, action):
     tracker = TrainingTracker(rules=RULES)
     for loss in losses:
         tracker.step(loss)
-    (one,) = tracker.findings()
-    assert (one.type, one.action) == (found, action)
+    told = {one.type: one.action for one in tracker.findings()}
+    assert told[found] == action
+    assert set(told) - {found} <= {"NONFINITE_LOSS"}
 
 
 @pytest.mark.parametrize(

@@ -172,8 +172,14 @@ def test_gradients_that_are_cleared_are_left_alone(loop):
 def test_gradients_that_are_never_cleared_are_named_and_nothing_else(optimizer, options):
     """IBM/aihwkit #446: it was called OSCILLATING_LOSS, EXPLODING_GRADIENTS, or nothing."""
     tracker = Never(optimizer=optimizer, **options).run()
-    assert types(tracker) - {"NONFINITE_VALUES"} == {"GRADIENTS_NOT_CLEARED"}
     assert all(found.candidates for found in tracker.findings() if found.type == "NONFINITE_VALUES")
+    if options.get("watched") is False:
+        # Without the optimizer nobody knows whether its steps sum several passes up.
+        assert types(tracker) - {"NONFINITE_VALUES"} == {"GRADIENTS_ADD_UP"}
+        causes = [one.cause for one in finding(tracker, "GRADIENTS_ADD_UP").candidates]
+        assert causes == ["ACCUMULATION", "GRADIENTS_NOT_CLEARED"]
+        return
+    assert types(tracker) - {"NONFINITE_VALUES"} == {"GRADIENTS_NOT_CLEARED"}
     assert "zero_grad" in finding(tracker, "GRADIENTS_NOT_CLEARED").plain["torch"]
 
 
@@ -422,7 +428,12 @@ def test_rates_that_fall_and_rise_on_purpose_are_left_alone(make, every_so_many)
 
 
 def test_a_warm_up_that_is_never_stepped_is_named():
-    tracker = Scheduled(lambda o: lr_scheduler.LinearLR(o, 1e-3, 1, 100), 10**6).run()
+    loop = Scheduled(lambda o: lr_scheduler.LinearLR(o, 1e-3, 1, 100), 10**6)
+    loop.run()
+    assert "RATE_BELOW_ITS_BASE" in types(loop.tracker)  # an epoch may not have ended yet
+    for loss in (1.0, 0.99):
+        loop.tracker.end_epoch(loss, loss)
+    tracker = loop.tracker
     assert "RATE_NEVER_ROSE" in types(tracker)
     assert "LEARNING_RATE_VANISHED" not in types(tracker)
     assert finding(tracker, "RATE_NEVER_ROSE").plain
@@ -430,7 +441,7 @@ def test_a_warm_up_that_is_never_stepped_is_named():
 
 def test_a_warm_up_that_is_still_on_is_a_question():
     tracker = Scheduled(lambda o: lr_scheduler.LinearLR(o, 1e-3, 1, 2000)).run()
-    assert finding(tracker, "RATE_NEVER_ROSE").candidates
+    assert finding(tracker, "RATE_BELOW_ITS_BASE").candidates
 
 
 def test_a_rate_that_is_the_usual_one_is_not_called_too_low():
