@@ -44,6 +44,8 @@ class Sight:
     """Round that is kept; None where nobody told."""
     of_columns: Mapping[str, str]
     """What the look at the columns could not tell."""
+    others: int = 0
+    """Trainings that were passed over, because one had been watched."""
 
 
 def coverage(sight: Sight) -> Coverage:
@@ -58,7 +60,7 @@ def coverage(sight: Sight) -> Coverage:
     }
     if not sight.rounds:
         return Coverage(seen, dict(sight.of_columns), NOT_WATCHED)
-    unseen = {**_of_evaluations(sight), **_of_trees(sight), **_of_data(sight)}
+    unseen = {**_of_evaluations(sight), **_of_trees(sight), **_of_data(sight), **_of_others(sight)}
     return Coverage(seen, unseen, "" if _judges(sight) else f"{_WITHOUT}: {_why_not(unseen)}")
 
 
@@ -73,6 +75,15 @@ def _judges(sight: Sight) -> bool:
 
 def _why_not(unseen: Mapping[str, str]) -> str:
     return "; ".join(unseen[name] for name in ("metric_direction", "rounds_as_corrections", "data") if name in unseen)
+
+
+def _of_others(sight: Sight) -> dict[str, str]:
+    if not sight.others:
+        return {}
+    return {
+        "other_trainings": f"{sight.others} more were given to this tracker, which tells of the first alone; take a "
+        "new one for each, or give best_estimator_ of a search to from_model"
+    }
 
 
 def _of_evaluations(sight: Sight) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from flowgrad.trackers.boosting.catboost_callback import CatBoostCallback
     from flowgrad.trackers.boosting.lightgbm_callback import LightGBMCallback
     from flowgrad.trackers.boosting.xgboost_callback import XGBoostCallback
+
+_logger = logging.getLogger(__name__)
 
 
 class BoostingTracker(Tracker):
@@ -105,6 +108,9 @@ class BoostingTracker(Tracker):
         self._model: Any = None
         """Booster that is asked what it tells, until the tracker lets go of it."""
         self._told = Told()
+        self._others = 0
+        """Trainings that were passed over, because one had been watched."""
+        self._passed_over = False
         self._names: tuple[str, ...] = ()
         self._read = 0
         self._trees: list[np.ndarray] = []
@@ -254,6 +260,7 @@ class BoostingTracker(Tracker):
             told,
             kept,
             self._columns.unseen,
+            self._others,
         )
         return Measurements(
             self.KIND,
@@ -349,15 +356,25 @@ class BoostingTracker(Tracker):
 
     def begin(self, booster: Any, round_before: int, framework: str = "") -> None:
         """A training begins, of a booster that has so many rounds; None where the library does not show it."""
-        if self._rounds and round_before != self._base + self._rounds:
-            raise ValueError(
-                f"tracker {self.name!r} has watched a training of {self._rounds} rounds; take a new one for another"
-            )
+        self._passed_over = self._rounds > 0 and round_before != self._base + self._rounds
+        if self._passed_over:
+            self._pass_over()
+            return
         if not self._rounds:
             self._base = self._read = round_before
         self._began = self._rounds
         self._model, self._told = booster, Told(framework)
         self._source = None if is_catboost(booster) else trees_of(booster)
+
+    def _pass_over(self) -> None:
+        """Another training begins: it is not watched, and goes on undisturbed."""
+        self.detach()
+        self._others += 1
+        if self._others == 1:
+            _logger.warning(
+                "tracker %r has watched a training of %d rounds and passes over others; take a new one for each",
+                self.name, self._rounds,
+            )  # fmt: skip
 
     def end_round(self, evaluated: Sequence[tuple[str, str, float, bool | None]], *, last: bool) -> None:
         """A round has ended, with these evaluations: set, metric, value and direction (None: not told).
@@ -366,6 +383,8 @@ class BoostingTracker(Tracker):
             evaluated: of this round.
             last: early stopping goes by the last of the metrics (XGBoost), not the first.
         """
+        if self._passed_over:
+            return
         self._rounds += 1
         self._evaluations.end_round(evaluated, last=last)
         if self._source is not None and self._base + self._rounds - self._read >= self._window:
@@ -373,6 +392,8 @@ class BoostingTracker(Tracker):
 
     def end(self, booster: Any) -> None:
         """The training has ended with this booster, which may be another than began: early stopping may cut it."""
+        if self._passed_over:
+            return
         if self._model is not None:
             self._model = booster
         self.detach()
