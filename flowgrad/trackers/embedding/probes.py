@@ -62,6 +62,17 @@ class _Probe(NamedTuple):
     """Their weights, shape (n, dim)."""
 
 
+class StepCourse(NamedTuple):
+    """How long the longest moves of the probed steps were."""
+
+    longest: torch.Tensor
+    """Longest move of a row at any probed step, 0-dim."""
+    recent: torch.Tensor
+    """Longest move at each of the last probed steps, over the learning rate where it is known; 0 without a probe."""
+    first_nonfinite: torch.Tensor
+    """Step at which a probe first saw a move that was not finite, 0-dim; below 0 where none did."""
+
+
 class Probes:
     """Counts by row, over probed lookups: how many, with a gradient, with a move; and the path travelled.
 
@@ -125,6 +136,11 @@ class Probes:
         self._gradient_hook: RemovableHandle | None = None
         self._marks = torch.empty(0, dtype=torch.uint8, device=device)
         """A flag for each row, all 0 between calls; none before a sparse gradient was seen."""
+
+    @property
+    def course(self) -> StepCourse:
+        """The probed steps' longest moves."""
+        return StepCourse(self.longest_step, self.recent_steps, self.first_nonfinite)
 
     @property
     def pending(self) -> bool:

@@ -22,9 +22,15 @@ def total(tensor: torch.Tensor, group: distributed.ProcessGroup | None = None) -
     return summed
 
 
+def highest(tensor: torch.Tensor, group: distributed.ProcessGroup | None = None) -> torch.Tensor:
+    """Largest of the ranks' entries at each place, all of one shape. A new tensor on every rank."""
+    found = tensor.clone()
+    distributed.all_reduce(found, op=distributed.ReduceOp.MAX, group=group)
+    return found
+
+
 def agree(numbers: Sequence[int], device: torch.device, group: distributed.ProcessGroup | None = None) -> bool:
     """Whether all ranks hold the same numbers, as many on each. The same answer everywhere."""
     own = torch.tensor([*numbers, *(-number for number in numbers)], device=device)
-    highest = own.clone()
-    distributed.all_reduce(highest, op=distributed.ReduceOp.MAX, group=group)
-    return bool((highest[: len(numbers)] == -highest[len(numbers) :]).all())
+    most = highest(own, group)
+    return bool((most[: len(numbers)] == -most[len(numbers) :]).all())

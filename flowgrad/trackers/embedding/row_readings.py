@@ -12,7 +12,7 @@ import torch
 
 from flowgrad.measures import embedding as measures
 from flowgrad.trackers.embedding.followed import FollowedRows, as_array
-from flowgrad.trackers.embedding.probes import Probes
+from flowgrad.trackers.embedding.probes import StepCourse
 
 LEAST_LOOKS = 4
 """Probed lookups from which a row's velocity is compared with that of others."""
@@ -100,7 +100,7 @@ def read_rows(
 
 
 def scalars_of(
-    rows: pd.DataFrame, weight: torch.Tensor, counted: Counted, followed: FollowedRows | None, probed: Probes
+    rows: pd.DataFrame, weight: torch.Tensor, counted: Counted, followed: FollowedRows | None, probed: StepCourse
 ) -> dict[str, float]:
     """What the rows say together: medians are over the exposed ones. Figures that are counted are NaN where `rows` do
     not know them.
@@ -110,7 +110,7 @@ def scalars_of(
         weight: the table, shape (rows, dim).
         counted: what was counted.
         followed: the rows followed, if any are yet.
-        probed: the probes, for the course of the steps.
+        probed: how long the probed steps were.
     """
     exposures, seen = rows["exposures"], rows[rows["exposures"] > 0]
 
@@ -144,8 +144,8 @@ def scalars_of(
         "effective_rank_share": _effective_rank_share(weight, seen.index.to_numpy()),
         "nonfinite_rows": float((~np.isfinite(rows["norm"].to_numpy())).sum()),
         "first_nonfinite": float(probed.first_nonfinite) if float(probed.first_nonfinite) >= 0 else math.nan,
-        "step_growth": measures.step_growth(as_array(probed.recent_steps)),
-        "longest_step_ratio": _over(probed.longest_step, initial_norm),
+        "step_growth": measures.step_growth(as_array(probed.recent)),
+        "longest_step_ratio": _over(probed.longest, initial_norm),
         "idle_path_share": _ratio(counted.panel_idle_path, counted.panel_path),
     }
 

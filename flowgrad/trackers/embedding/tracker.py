@@ -28,7 +28,7 @@ from flowgrad.trackers.embedding.followed import FollowedRows
 from flowgrad.trackers.embedding.guard import GradientGuard, Intervention
 from flowgrad.trackers.embedding.lookups import LookupCounter
 from flowgrad.trackers.embedding.naming import default_name
-from flowgrad.trackers.embedding.probes import FIRST_PROBES, Probes
+from flowgrad.trackers.embedding.probes import FIRST_PROBES, Probes, StepCourse
 from flowgrad.trackers.embedding.rates import UNKNOWN, rate_of
 from flowgrad.trackers.embedding.row_readings import ROW_MEASURES, Counted, read_rows, scalars_of
 from flowgrad.trackers.embedding.sampling import stratified_rows
@@ -156,6 +156,7 @@ class EmbeddingTracker(Tracker):
         self._facts: dict[str, float] = {}
         self._told: dict[str, np.ndarray] = {}
         self._merged: Counted | None = None
+        self._merged_course: StepCourse | None = None
         self._probing = True
         self._steps = 0
         # Most steps are like the last one and are only counted: see `step`.
@@ -492,6 +493,10 @@ class EmbeddingTracker(Tracker):
         if blind:
             raise FlowGradError(f"{self.name}: {what} cannot be told: {blind}")
 
+    def _course(self) -> StepCourse:
+        """How long the probed steps were: of all ranks where they have been put together, else of this one."""
+        return self._probes.course if self._merged is None or self._merged_course is None else self._merged_course
+
     def _counted(self) -> Counted:
         """What was counted: by all ranks where they have been put together since the last step, else by this one."""
         if self._merged is not None:
@@ -513,7 +518,7 @@ class EmbeddingTracker(Tracker):
         rows = self._read(weight, counted)
         scalars = {
             "steps": float(self._steps),
-            **scalars_of(rows, weight, counted, self._followed, self._probes),
+            **scalars_of(rows, weight, counted, self._followed, self._course()),
             "trainable": float(self._trainable),
             **self._optimizer_figures(),
             "decay_share": math.nan,
@@ -619,6 +624,14 @@ class EmbeddingTracker(Tracker):
         counted = torch.int32 if int(lookups) <= torch.iinfo(torch.int32).max else torch.int64
         self._merged = Counted(
             *(ranks.total(t.double() if t.is_floating_point() else t.to(counted), group) for t in self._counted())
+        )
+        own = self._probes.course
+        never = torch.iinfo(torch.int64).max
+        first = -ranks.highest(-torch.where(own.first_nonfinite < 0, never, own.first_nonfinite), group)
+        self._merged_course = StepCourse(
+            ranks.highest(own.longest, group),
+            ranks.highest(own.recent, group),
+            torch.where(first == never, -1, first),
         )
 
     def state_dict(self) -> dict[str, Any]:
