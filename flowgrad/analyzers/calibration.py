@@ -19,6 +19,7 @@ from flowgrad.analyzers.layer_inputs import input_moments
 from flowgrad.compression.applying import set_values
 from flowgrad.errors import FlowGradError
 from flowgrad.gate import Batch, batches_objection, refuse
+from flowgrad.measurements import Coverage
 from flowgrad.trackers.flow.parameters import plain_name
 
 Outputs = Callable[[nn.Module, Any], torch.Tensor]
@@ -252,6 +253,19 @@ def doubt_of(calibration: Calibration | None) -> str:
 def unsound(calibration: Calibration | None) -> float:
     """1 where the gate objects to the batches, else 0."""
     return float(calibration is not None and calibration.objection is not None and calibration.objection.blocks)
+
+
+def coverage_of(calibration: Calibration | None, steps: int) -> Coverage:
+    """What plans of compression rest on.
+
+    Args:
+        calibration: batches that the loss is computed on, if any were given.
+        steps: optimizer steps that the tracker saw; 0 without one.
+    """
+    seen = {"steps": float(steps)}
+    if calibration is None:
+        return Coverage(seen, {"calibration": "never given; without it no loss is measured: give calibration="})
+    return Coverage(seen | {"calibration_batches": float(len(calibration.batches))})
 
 
 def relative_rise(after: np.ndarray, before: np.ndarray) -> float:

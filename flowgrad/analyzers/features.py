@@ -19,7 +19,7 @@ from flowgrad.analyzers.terms import INTERACTIONS, KINDS, Term
 from flowgrad.drawing import picture_path
 from flowgrad.errors import FlowGradError
 from flowgrad.gate import GateError, refuse
-from flowgrad.measurements import Measurements
+from flowgrad.measurements import Coverage, Measurements
 from flowgrad.measures import features
 from flowgrad.measures.interactions import BUDGET, leading, partial_f
 from flowgrad.rules import RuleBook
@@ -308,7 +308,13 @@ class FeatureAnalyzer(Subject):
         columns = pd.DataFrame({"twin_correlation": np.abs(r), "cluster_size": sizes.to_numpy()}, index=sizes.index)
         names = [measure.name for measure in self.MEASURES if measure.per_row]
         table = pd.concat([told.reindex(columns=names), columns.reindex(columns=names)]).astype(float)
-        return Measurements(self.KIND, self.name, scalars, {"rows": table})
+        return Measurements(self.KIND, self.name, scalars, {"rows": table}, coverage=self._coverage())
+
+    def _coverage(self) -> Coverage:
+        seen = {"rows": float(len(self._table.y)), "columns": float(len(self._table.names))}
+        if self._table.groups is None:
+            return Coverage(seen, {"groups": "never told; where rows belong together (a user, a day), give groups="})
+        return Coverage(seen | {"groups": float(len(np.unique(self._table.groups)))})
 
     def _check_pairs(self) -> None:
         if len(self._table.names) < 2:

@@ -12,7 +12,15 @@ import numpy as np
 import pandas as pd
 
 from flowgrad.analyzers.allocation import BitAllocation
-from flowgrad.analyzers.calibration import Bench, Calibration, doubt_of, highest_rise, relative_rise, unsound
+from flowgrad.analyzers.calibration import (
+    Bench,
+    Calibration,
+    coverage_of,
+    doubt_of,
+    highest_rise,
+    relative_rise,
+    unsound,
+)
 from flowgrad.analyzers.compensation import Compensation
 from flowgrad.analyzers.reading import Layer, model_of, name_of, read_model
 from flowgrad.analyzers.rounding import Rounding
@@ -342,7 +350,8 @@ class QuantizationAdvisor(Subject):
             found = self.agreement()
             scalars |= {f"{score}_agreement": float(found[score]) for score in measures.AGREEMENTS if score in found}
         rows = self._rows(finite, calibrated, asked)
-        return Measurements(self.KIND, self.name, scalars, {"rows": rows}, self._reading.steps)
+        seen = coverage_of(self._calibration, self._reading.steps)
+        return Measurements(self.KIND, self.name, scalars, {"rows": rows}, self._reading.steps, seen)
 
     @cached_property
     def _mixed(self) -> dict[int, QuantizationPlan]:

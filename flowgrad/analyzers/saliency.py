@@ -18,6 +18,7 @@ from flowgrad.analyzers.calibration import (
     Bench,
     Calibration,
     clearly_lower,
+    coverage_of,
     doubt_of,
     highest_rise,
     relative_rise,
@@ -431,7 +432,8 @@ class SaliencyAnalyzer(Subject):
                     share / 100, score="magnitude", least_kept=0
                 ).calibration_rise
         table = rows[measures.ROW_MEASURES]
-        return Measurements(self.KIND, self.name, scalars, {"rows": table}, self._reading.steps)
+        seen = coverage_of(self._calibration, self._reading.steps)
+        return Measurements(self.KIND, self.name, scalars, {"rows": table}, self._reading.steps, seen)
 
     def _whole(self, rows: pd.DataFrame) -> dict[str, float]:
         whole = _joined(self._counted_scores)
