@@ -80,9 +80,9 @@ MISTAKES = {
 
 
 UNREADABLE = {
-    "equals sign": "dataset.path=/tmp/epoch=3.csv",
-    "space and brackets": "dataset.path=/tmp/my ratings (1).csv",
-    "comma": "dataset.path=/tmp/a,b.csv",
+    "equals sign": "dataset.path=data/epoch=3.csv",
+    "space and brackets": "dataset.path=data/my ratings (1).csv",
+    "comma": "dataset.path=data/a,b.csv",
     "a call": "dataset.path=backup(2).csv",
     "square brackets": "dataset.path=[old] ratings.csv",
     "braces": "dataset.path={old}.csv",
@@ -94,7 +94,7 @@ UNREADABLE = {
     "shell characters": "dataset.path=a#b&c;d.csv",
     "semicolon": "dataset.separator=;",
     "comma alone": "dataset.decimal=,",
-    "run folder": "hydra.run.dir=/tmp/x=(1)",
+    "run folder": "hydra.run.dir=data/x=(1)",
 }
 
 
@@ -115,14 +115,14 @@ def test_an_argument_that_hydra_does_not_read_is_shown_quoted_for_the_shell(caps
 
 def test_the_way_out_in_the_words_of_the_shell(capsys):
     GlobalHydra.instance().clear()
-    application.main(["dataset=ratings_csv", "dataset.path=/tmp/epoch=3.csv"])
-    assert """'dataset.path="/tmp/epoch=3.csv"'""" in capsys.readouterr().err
+    application.main(["dataset=ratings_csv", "dataset.path=data/epoch=3.csv"])
+    assert """'dataset.path="data/epoch=3.csv"'""" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["dataset.path=/tmp/my", "ratings.csv"], """quote both: 'dataset.path="/tmp/my ratings.csv"'"""),
+        (["dataset.path=data/my", "ratings.csv"], """quote both: 'dataset.path="data/my ratings.csv"'"""),
         (["trial=[optimizer.lr=0.1]"], """'trial=["optimizer.lr=0.1"]'"""),
         (["seeds.test=[1,2"], "'seeds.test=[1, 2]'"),
         (["seeds.test=1,2,3"], "for a list: 'seeds.test=[1,2,3]'"),
@@ -146,7 +146,7 @@ def test_a_sweep_does_not_take_the_name_of_a_file_apart(capsys, tmp_path):
     assert f"""'dataset.path="{tmp_path}/a,b.csv"'""" in line
 
 
-@pytest.mark.parametrize("argument", ["folder=/tmp/a=b", "folder=/tmp/a,b", "folder=/tmp/a (1)"])
+@pytest.mark.parametrize("argument", ["folder=data/a=b", "folder=data/a,b", "folder=data/a (1)"])
 def test_a_reproduction_shows_such_an_argument_quoted_too(capsys, argument):
     code = reproduce.main([argument])
     (line,) = capsys.readouterr().err.splitlines()
