@@ -30,7 +30,7 @@ class _Row:
     item: str
     rating: float
     time: str | int | float
-    """As it stands in the file until it is read; empty where there is no timestamp column."""
+    """Timestamps as they stand in the file, until they are read; empty where there is no timestamp column."""
 
 
 def load_ratings_csv(

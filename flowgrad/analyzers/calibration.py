@@ -256,7 +256,7 @@ def unsound(calibration: Calibration | None) -> float:
 
 
 def coverage_of(calibration: Calibration | None, steps: int) -> Coverage:
-    """What plans of compression rest on.
+    """The coverage of a report on compression.
 
     Args:
         calibration: batches that the loss is computed on, if any were given.

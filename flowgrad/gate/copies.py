@@ -73,14 +73,14 @@ class Seen:
     """Rows of one part that stand in another."""
 
     rows: int
-    """Of the part looked at."""
+    """Rows of the part looked at."""
     count: int
-    """Of these, rows that stand in the other part."""
+    """How many of these stand in the other part."""
     by_chance: float
     """Count that the values of a single column, or of half of the columns, allow among independent rows: an upper
     bound."""
     kind: str
-    """As of `Copies`."""
+    """What explains the equal rows, as in `Copies`."""
     examples: tuple[int, ...]
     """Places of the first of them."""
 
@@ -100,7 +100,7 @@ def copies(table: Any) -> Copies:
 
 
 def copies_among(found: Rows) -> Copies:
-    """As `copies`, of rows that are numbers already."""
+    """`copies` gives the same of a table; here rows are numbers already."""
     codes = row_codes(found.keys)
     times = np.bincount(codes)
     n, distinct = len(codes), len(times)

@@ -26,7 +26,7 @@ class Objection:
     count: int
     """Rows, pairs or batches that are wrong."""
     of: int
-    """Of so many."""
+    """Rows, pairs or batches that were looked at."""
     effective: float = float("nan")
     """Independent units that the evidence amounts to; NaN where that is not the question."""
     examples: tuple[int, ...] = ()

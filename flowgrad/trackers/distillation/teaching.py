@@ -27,7 +27,7 @@ class Teaching:
         self._counts = [len(sampled(weight.detach())) for weight in self._weights]
         self._sizes = [weight.numel() for weight in self._weights]
         self.shared = [id(weight) in own for weight in self._weights]
-        """Of each weight, whether it is the student's too."""
+        """One flag a weight: whether it is the student's too."""
         self._partners = [
             None if shared else partner for shared, partner in zip(self.shared, _partners(named, student), strict=True)
         ]

@@ -28,7 +28,7 @@ class ClearingProbe:
         self._whole = False
         """Whether the hook has been there since the optimizer's last step."""
         self._resumed = False
-        """The same, when a checkpoint was taken."""
+        """That count, as it was when a checkpoint was taken."""
         self._passes = 0
         self._cleared = False
         self._least: torch.Tensor | None = None
