@@ -367,7 +367,7 @@ def _storage(value: Any) -> torch.UntypedStorage | None:
         return None
     try:
         return value.untyped_storage()
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, NotImplementedError):  # meta and functional tensors lie nowhere
         return None
 
 
