@@ -163,6 +163,8 @@ def answers(tmp_path_factory):
     for process in hung:
         process.kill()
     assert not hung, f"ranks hung for {DEADLINE} s"
+    codes = [process.exitcode for process in processes]
+    assert codes == [0] * WORLD, f"ranks died without a word: exit codes {codes}"
     found = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD)]
     for rank, answer in enumerate(found):
         assert not isinstance(answer, str), f"rank {rank}: {answer}"

@@ -194,6 +194,7 @@ def test_sums_over_ranks_last_until_the_next_step_also_after_an_epoch(monkeypatc
     monkeypatch.setattr("flowgrad.trackers.embedding.ranks.world_size", lambda group=None: 2)
     monkeypatch.setattr("flowgrad.trackers.embedding.ranks.agree", lambda *arguments: True)
     monkeypatch.setattr("flowgrad.trackers.embedding.ranks.total", lambda tensor, group: 2 * tensor)
+    monkeypatch.setattr("flowgrad.trackers.embedding.ranks.highest", lambda tensor, group: tensor)
     tracker.all_reduce()
     tracker.end_epoch()
     assert tracker.summary()["total_exposures"] == 2 * 8 * 130
