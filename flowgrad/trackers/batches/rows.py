@@ -1,9 +1,9 @@
 """A uniform sample of the distinct rows that went through a loop, with how often each came.
 
 Rows are hashed bit by bit, and those with the smallest hashes are kept: a sample of the distinct rows, whatever the
-order and however often each is repeated, that two loops over the same rows draw alike (bottom-k sampling; Cohen & Kaplan
-2007, PODC; the estimate of distinct rows is that of Bar-Yossef et al. 2002, RANDOM). So a row of the validation set that
-training saw is in both samples or in neither.
+order and however often each is repeated, that two loops over the same rows draw alike (bottom-k sampling; Cohen &
+Kaplan 2007, PODC; the estimate of distinct rows is that of Bar-Yossef et al. 2002, RANDOM). So a row of the validation
+set that training saw is in both samples or in neither.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from torch import Tensor
 
 SAMPLE = 2048
 """Distinct rows that are kept, unless told otherwise."""
-WIDEST = 1024
-"""Numbers of a row that are kept with it, evenly spaced; the hash is of all."""
+HASHED, WIDEST = 4096, 1024
+"""Numbers of each input that a row's hash is made of, and numbers that are kept of a row; evenly spaced."""
 _TOP = 2**62
 _SEED = 20240229
 
 
 class Hash:
-    """Hashes of rows: equal where rows are equal bit by bit, else alike with a probability of 1 in 2^62."""
+    """Hashes of rows: equal where rows are equal bit by bit, else alike by a chance of 1 in 2^62 where they differ in a
+    number that is looked at.
+    """
 
     def __init__(self) -> None:
         self._weights: dict[int, Tensor] = {}
@@ -32,8 +34,8 @@ class Hash:
         """Hashes below 2^62, int64 of shape (rows,), on the CPU. NaN hash alike where their bits are."""
         found: Tensor | int = 0
         for place, values in enumerate(columns.values()):
-            bits = _bits(values.detach()).flatten(1)
-            found = found + (bits * self._of(bits.shape[1], place, bits.device)).sum(1) * (2 * place + 1)
+            bits = _bits(values.detach())
+            found = found + (_mixed(bits) * self._of(bits.shape[1], place, bits.device)).sum(1)
         assert isinstance(found, Tensor)
         return _mixed(found).cpu()
 
@@ -47,10 +49,11 @@ class Hash:
 
 
 def _bits(values: Tensor) -> Tensor:
-    """Numbers as int64 of the same shape, at least two-dimensional; 0 and -0 are one number."""
+    """Evenly spaced numbers of each row as int64, shape (rows, numbers); 0 and -0 are one number."""
     values = values.reshape(len(values), -1)
     if values.is_complex():
         values = torch.view_as_real(values).flatten(1)
+    values = _spaced(values, HASHED)
     if values.is_floating_point():
         return (values.double() + 0.0).view(torch.int64)
     return values.long()
@@ -76,12 +79,12 @@ class RowSample:
         """How often each came."""
         self.lately = torch.empty(0, dtype=torch.int64)
         """How often each came since `turn`."""
-        self.values: Tensor | None = None
-        """Rows kept, float64 of shape (kept, width)."""
-        self.targets: Tensor | None = None
-        """Their targets, float64 of shape (kept, width)."""
+        self.places = torch.empty(0, dtype=torch.int64)
+        """Line of each in what is kept of its values."""
         self.full = False
         """Whether rows were let go."""
+        self.kept: dict[str, Tensor | None] = {}
+        """`values` and `targets`: float64 of shape (size, width), or None where rows differ in width or have none."""
 
     @property
     def below(self) -> int:
@@ -93,6 +96,11 @@ class RowSample:
         """Distinct rows that came; an estimate, within some 5 % at 2,048 rows kept, where more came than are kept."""
         return (len(self.keys) - 1) / max(self.below / _TOP, 1e-12) if self.full else float(len(self.keys))
 
+    def rows(self, name: str) -> Tensor | None:
+        """`values` or `targets` of the rows kept, in the order of `keys`, shape (rows, width); None: not known."""
+        whole = self.kept.get(name)
+        return None if whole is None else whole[self.places]
+
     def see(self, keys: Tensor, columns: Mapping[str, Tensor], targets: Tensor | None) -> None:
         """Take a batch.
 
@@ -103,58 +111,84 @@ class RowSample:
         """
         self.seen += len(keys)
         chosen = torch.nonzero(keys < self.below).flatten() if self.full else torch.arange(len(keys))
-        if len(chosen):
-            self._take(keys, chosen, columns, targets)
-
-    def _take(self, keys: Tensor, chosen: Tensor, columns: Mapping[str, Tensor], targets: Tensor | None) -> None:
-        own, codes, counts = torch.unique(keys[chosen], return_inverse=True, return_counts=True)
-        first = torch.full((len(own),), len(chosen), dtype=torch.int64)
-        first = first.scatter_reduce(0, codes, torch.arange(len(chosen)), "amin")
-        places = torch.searchsorted(self.keys, own)
-        known = torch.zeros(len(own), dtype=torch.bool)
-        inside = places < len(self.keys)
-        known[inside] = self.keys[places[inside]] == own[inside]
-        self.times[places[known]] += counts[known]
-        self.lately[places[known]] += counts[known]
-        new = ~known
-        if not bool(new.any()):
+        if not len(chosen):
             return
-        rows = chosen[first[new]]
-        order = torch.argsort(torch.cat([self.keys, own[new]]))
+        own, codes, counts = torch.unique(keys[chosen], return_inverse=True, return_counts=True)
+        known = _member(own, self.keys)
+        at = torch.searchsorted(self.keys, own[known])
+        self.times[at] += counts[known]
+        self.lately[at] += counts[known]
+        if not bool(known.all()):
+            first = torch.full((len(own),), len(chosen)).scatter_reduce(0, codes, torch.arange(len(chosen)), "amin")
+            self._add(own[~known], counts[~known], chosen[first[~known]], columns, targets)
+
+    def _add(
+        self, keys: Tensor, counts: Tensor, rows: Tensor, columns: Mapping[str, Tensor], targets: Tensor | None
+    ) -> None:
+        """Take new rows, and let go of those with the largest hashes."""
+        before = len(self.keys)
+        whole = torch.cat([self.keys, keys])
+        order = torch.argsort(whole)
         self.full = self.full or len(order) > self.size
-        order = order[: self.size]
-        kept = len(self.keys)
-        self.values = _joined(self.values, kept, _numbers(columns, rows), order)
-        self.targets = _joined(self.targets, kept, None if targets is None else _numbers({"": targets}, rows), order)
-        self.keys = torch.cat([self.keys, own[new]])[order]
-        self.times = torch.cat([self.times, counts[new]])[order]
-        self.lately = torch.cat([self.lately, counts[new]])[order]
+        order, gone = order[: self.size], order[self.size :]
+        free = torch.cat([self.places[gone[gone < before]], torch.arange(before, min(self.size, len(whole)))])
+        new = order[order >= before] - before
+        places = torch.cat([self.places, torch.zeros_like(keys)])
+        places[new + before] = free[: len(new)]
+        for name, given in (("values", columns), ("targets", None if targets is None else {"": targets})):
+            numbers = None if given is None else _numbers(given, rows[new])
+            self._keep(name, numbers, places[new + before], before)
+        self.keys, self.places = whole[order], places[order]
+        self.times, self.lately = (torch.cat([old, counts])[order] for old in (self.times, self.lately))
+
+    def _keep(self, name: str, numbers: Tensor | None, places: Tensor, before: int) -> None:
+        store = self.kept.get(name)
+        if numbers is None or (before and (store is None or store.shape[1] != numbers.shape[1])):
+            self.kept[name] = None
+            return
+        if store is None:
+            store = self.kept[name] = torch.zeros(self.size, numbers.shape[1], dtype=torch.float64)
+        store[places] = numbers
+
     def turn(self) -> None:
         """Begin to count anew how often each row comes."""
         self.lately = torch.zeros_like(self.lately)
 
     def state(self) -> dict[str, Any]:
-        """All of it, as plain numbers and tensors."""
-        return dict(vars(self))
+        """All of it, as plain numbers and tensors of its own."""
+        return {name: _copied(value) for name, value in vars(self).items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
         for name in vars(self):
-            value = state[name]
-            setattr(self, name, value.clone() if isinstance(value, Tensor) else value)
+            setattr(self, name, _copied(state[name]))
 
 
-def _joined(old: Tensor | None, kept: int, new: Tensor | None, order: Tensor) -> Tensor | None:
-    """What is known of the rows kept, with that of new ones; None where some are of another width or unknown."""
-    if new is None or (kept and (old is None or old.shape[1] != new.shape[1])):
-        return None
-    return (new if old is None else torch.cat([old, new]))[order]
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _copied(one) for name, one in value.items()}
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _member(some: Tensor, ordered: Tensor) -> Tensor:
+    """Which numbers stand among those in order, shape of `some`."""
+    if not len(ordered):
+        return torch.zeros(len(some), dtype=torch.bool)
+    return ordered[torch.searchsorted(ordered, some).clamp(max=len(ordered) - 1)] == some
 
 
 def _numbers(columns: Mapping[str, Tensor], rows: Tensor) -> Tensor:
     """Some rows as float64, evenly spaced columns of at most `WIDEST`."""
-    parts = [values.detach()[rows.to(values.device)].reshape(len(rows), -1).double().cpu() for values in columns.values()]
-    whole = torch.cat(parts, 1)
-    if whole.shape[1] > WIDEST:
-        whole = whole[:, torch.linspace(0, whole.shape[1] - 1, WIDEST).round().long()]
-    return whole
+    parts = []
+    for values in columns.values():
+        own = values.detach()[rows.to(values.device)]
+        parts.append(_spaced(own.flatten(1) if own.ndim > 1 else own[:, None], WIDEST).double().cpu())
+    return _spaced(torch.cat(parts, 1), WIDEST)
+
+
+def _spaced(values: Tensor, most: int) -> Tensor:
+    """At most so many columns, evenly spaced."""
+    width = values.shape[1]
+    if width <= most:
+        return values
+    return values[:, torch.linspace(0, width - 1, most, device=values.device).round().long()]

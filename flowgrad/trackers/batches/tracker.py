@@ -199,11 +199,11 @@ class BatchTracker(Tracker):
         """Validation rows that training saw, among those whose hash is in reach of both samples."""
         unknown = {"validation_seen": math.nan, "validation_copied": math.nan, "validation_copies_open": math.nan}
         one, other = self._train, self._validation
-        if not self._batches or not self._validations or not same or one.values is None or other.values is None:
+        if not self._batches or not self._validations or not same:
             return unknown
         below = min(one.below, other.below)
         parts = [_table(part, part.keys < below) for part in (one, other)]
-        if len(parts[0]) != len(parts[1]) or not len(parts[1][0]) or not len(parts[0][0]):
+        if not all(parts) or len(parts[0]) != len(parts[1]) or not all(len(part[0]) for part in parts):
             return unknown
         found = parts_objection(*parts, before="training", after="validation")
         share = float(torch.isin(other.keys[other.keys < below], one.keys).double().mean())
@@ -278,7 +278,9 @@ def columns_of(inputs: Any) -> dict[str, Tensor]:
 
 
 def _table(part: RowSample, chosen: Tensor) -> list[np.ndarray]:
-    """Columns of rows that are kept, the targets last where they are known."""
-    assert part.values is not None
-    columns = part.values[chosen] if part.targets is None else torch.cat([part.values, part.targets], 1)[chosen]
-    return list(columns.T.numpy())
+    """Columns of some of the rows kept, the targets last where they are known; none where rows differ in width."""
+    values, targets = part.rows("values"), part.rows("targets")
+    if values is None:
+        return []
+    whole = values if targets is None else torch.cat([values, targets], 1)
+    return list(whole[chosen].T.numpy())
