@@ -98,6 +98,8 @@ def _array(value: Any) -> Any:
         raise UnreadableError(f"{type(value).__name__} is no tensor")
     if math.prod(shape) > MOST:
         raise UnreadableError(f"{math.prod(shape)} numbers are more than {MOST}")
+    if "complex" in str(getattr(value, "dtype", "")):
+        raise UnreadableError("complex numbers are not read")
     if hasattr(value, "detach"):
         value = value.detach()
         value = value.double() if value.is_floating_point() else value.long()
@@ -279,7 +281,8 @@ def _by_class(values: Values, facts: dict[str, float], batch: Batch) -> None:
         if inputs is not None and inputs.size == t.size:
             inputs = inputs.reshape(t.shape)
         pad = padding(t, inputs)
-        facts["classes"] = float(x.shape[1])
+        if t.ndim == 1 and batch.x.ndim == 2:
+            facts["classes"] = float(x.shape[1])
         if pad is not None:
             facts |= {"pad": float(pad.number), "pad_share": pad.share, "pad_inputs": pad.in_inputs}
         facts["given"] = given(t, inputs, None if pad is None else pad.number)
