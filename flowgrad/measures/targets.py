@@ -1,7 +1,7 @@
 """Whether targets belong to their rows: agreement of each row's target with what like rows say of it.
 
-Two probes look at the standardised columns: the mean target of the ten nearest rows, and ridge regression. Each row is
-predicted by the other rows of its part (leave one out), and validation rows by the training rows. Where rows were
+Three probes look at the columns: the mean target of the ten nearest rows, ridge regression, and, for columns of codes,
+the mean target of each code. Each row is predicted by the other rows of its part (leave one out), and validation rows by the training rows. Where rows were
 sorted and targets were not, both probes are at chance in both parts; where a join went wrong in training alone, the
 training rows agree less with each other than validation rows agree with them; where a class has another number in
 validation, each part agrees within itself, and one map of classes to classes makes them agree with each other.
@@ -10,6 +10,7 @@ validation, each part agrees within itself, and one map of classes to classes ma
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,6 +33,10 @@ SHOWN = 5.0
 """Standard errors at which a relation counts as shown."""
 _SAME = 1e-9
 """Squared distance over the number of columns up to which two rows count as copies."""
+MOST_CODES = 8
+"""Columns of codes whose values are looked at."""
+SHRINKAGE = 5.0
+"""Rows' worth of doubt about the mean of a code."""
 MOST_NEIGHBOURS = 2000
 """Rows of a part whose neighbours are looked for."""
 _DENSE = 1000
@@ -130,17 +135,26 @@ def coded(train: ArrayLike, validation: ArrayLike, *, classes: bool) -> tuple[Fl
 
 
 def agreements(x: Floats, y: Floats, new_x: Floats, new_y: Floats) -> dict[str, Agreements]:
-    """Agreements by each probe: `neighbours`, on 2,000 rows of each part at most, and `ridge`.
+    """Agreements by each probe: `neighbours` and `values`, on 2,000 rows of each part at most, and `ridge`. None where
+    a part has fewer than 40 rows or no column varies.
 
     Args:
-        x: training rows, standardised, shape (rows, columns).
+        x: training rows, shape (rows, columns); NaN where missing.
         y: their targets as columns, shape (rows, targets).
         new_x: validation rows.
         new_y: their targets.
     """
-    if not x.shape[1] or len(x) < LEAST_ROWS or len(new_x) < LEAST_ROWS:
-        return {"neighbours": Agreements(), "ridge": Agreements()}
-    return {"neighbours": _by_neighbours(x, y, new_x, new_y), "ridge": _by_ridge(x, y, new_x, new_y)}
+    if min(len(x), len(new_x)) < LEAST_ROWS:
+        return {}
+    scaled, new_scaled = standardised(x, new_x)
+    if not scaled.shape[1]:
+        return {}
+    found = {
+        "neighbours": _by_neighbours(scaled, y, new_scaled, new_y),
+        "ridge": _by_ridge(scaled, y, new_scaled, new_y),
+    }
+    codes = codes_of(x)
+    return found | ({"values": _by_values(x[:, codes], y, new_x[:, codes], new_y)} if len(codes) else {})
 
 
 def _thinned(x: Floats, y: Floats, most: int) -> tuple[Floats, Floats]:
@@ -228,6 +242,54 @@ def _by_ridge(x: Floats, y: Floats, new_x: Floats, new_y: Floats) -> Agreements:
         fit.agreement(), _Ridge(_recentred(new_x), new_y).agreement(), _against(predicted[fresh], new_y[fresh]),
         predicted, new_y, fresh,
     )  # fmt: skip
+
+
+def codes_of(x: Floats) -> NDArray[np.intp]:
+    """Columns of whole numbers that recur and of which there are more than two: codes, perhaps. Those of most values
+    first; 8 at most.
+
+    >>> codes_of(np.column_stack([np.arange(60) % 7, np.arange(60) / 7, np.arange(60)])).tolist()
+    [0]
+    """
+    counts = np.zeros(x.shape[1])
+    for place, column in enumerate(x.T):
+        known = column[np.isfinite(column)]
+        if not len(known) or (known[:50] != np.round(known[:50])).any() or (known != np.round(known)).any():
+            continue
+        distinct = len(np.unique(known))
+        counts[place] = distinct if 2 < distinct <= len(known) / 2 else 0
+    found = np.argsort(-counts, kind="stable")[:MOST_CODES]
+    return np.asarray(found[counts[found] > 0])
+
+
+def _by_values(x: Floats, y: Floats, new_x: Floats, new_y: Floats) -> Agreements:
+    x, y = _thinned(x, y, MOST_NEIGHBOURS)
+    new_x, new_y = _thinned(new_x, new_y, MOST_NEIGHBOURS)
+    fresh = _uncopied(new_x, x)
+    predicted = _alike(new_x, x) @ (y - y.mean(axis=0))
+    found = _against(predicted[fresh], new_y[fresh])
+    return Agreements(_of_values(x, y), _of_values(new_x, new_y), found, predicted, new_y, fresh)
+
+
+def _alike(rows: Floats, others: Floats, *, own: bool = False) -> Floats:
+    """Weights by which each row is told by the others of the same value, summed over the columns; means are drawn to
+    that of all by as much as 5 rows.
+    """
+    weights = np.zeros((len(rows), len(others)))
+    for column, other in zip(rows.T, others.T, strict=True):
+        same = column[:, None] == other
+        if own:
+            np.fill_diagonal(same, False)
+        weights += same / (same.sum(axis=1) + SHRINKAGE)[:, None]
+    return weights
+
+
+def _of_values(x: Floats, y: Floats) -> Agreement:
+    weights = _alike(x, x, own=True)
+    total, rows = float(weights.sum()), len(y)
+    half = (weights + weights.T) / 2
+    squares = float((half**2).sum()) - 2 * float((half.sum(axis=1) ** 2).sum()) / rows + (total / rows) ** 2
+    return replace(_within(weights @ (y - y.mean(axis=0)), y, total, squares), least=math.nan)
 
 
 def _uncopied(rows: Floats, others: Floats) -> NDArray[np.bool_]:
@@ -399,11 +461,6 @@ def _assigned(predicted: Floats, new_y: Floats) -> NDArray[np.intp]:
     return np.asarray(linear_sum_assignment(-(told + 1e-6 * scale * np.eye(len(told))))[1])
 
 
-def better_probe(found: dict[str, Agreements]) -> Agreements:
-    """The probe that sees more: the one of the largest `z`."""
+def better_probe(found: Mapping[str, Agreements]) -> Agreements:
+    """The probe that sees more: the one of the largest `strongest`."""
     return max(found.values(), key=lambda one: one.strongest, default=Agreements())
-
-
-def without_predictions(found: Agreements) -> Agreements:
-    """The figures alone, without the arrays."""
-    return replace(found, predicted=None, targets=None, fresh=None)
