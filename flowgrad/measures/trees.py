@@ -51,6 +51,13 @@ MEASURES = (
         "is 0.",
         on_evaluation=True,
     ),
+    Measure(
+        "val_improved",
+        "ratio",
+        "By how much `val_best` is better than the value of the first round, over the size of that; of squared errors, "
+        "their roots.",
+        on_evaluation=True,
+    ),
     Measure("val_nonfinite", "flag", "1 where the validated metric was NaN or infinite in some round, else 0."),
     Measure("best_round", "count", "Round of `val_best`, from 1; the first of several.", on_evaluation=True),
     Measure(
@@ -78,6 +85,11 @@ MEASURES = (
         "How much worse `val_last` is than `train_last`, over the former in size. Of absolute errors, roots of squared "
         "errors and the area under the ROC curve; not known of other metrics, of forests and of linear boosters.",
         on_evaluation=True,
+    ),
+    Measure(
+        "learning_rate",
+        "ratio",
+        "What each tree's values are multiplied by, as the library tells; not known of forests and linear boosters.",
     ),
     Measure("trees", "count", "Trees read."),
     Measure(
@@ -178,7 +190,7 @@ def course(
     values: Sequence[float], higher_is_better: bool, kept: int | None = None, *, squared: bool = False
 ) -> dict[str, float]:
     """Where an evaluation stands against its best: `best`, `last`, `excess`, `lost`, `best_round`, `drift`, `climb`,
-    `late_gain`, `nonfinite`.
+    `late_gain`, `improved`, `nonfinite`.
 
     Rounds that are not finite are never the best. `late_gain` is NaN where the best is no better than the first round.
 
@@ -194,7 +206,7 @@ def course(
     0.0
     """
     seen = np.asarray(values, dtype=float)
-    names = ("best", "last", "excess", "lost", "best_round", "drift", "climb", "late_gain")
+    names = ("best", "last", "excess", "lost", "best_round", "drift", "climb", "late_gain", "improved")
     nonfinite = float(not np.isfinite(seen).all())
     all_loss = np.where(np.isfinite(seen), -seen if higher_is_better else seen, np.inf)
     seen, loss = seen[:kept], all_loss[:kept]
@@ -211,6 +223,7 @@ def course(
         "drift": drift(loss[place:]),
         "climb": steadiness(-all_loss[len(all_loss) // 2 :]),
         "late_gain": late_gain(all_loss),
+        "improved": _improved(float(seen[0]), best, squared),
         "nonfinite": nonfinite,
     }
 
@@ -220,6 +233,12 @@ def _excess(best: float, last: float, higher_is_better: bool, squared: bool) -> 
         best, last = math.sqrt(best), math.sqrt(last)
     worse = (best - last) if higher_is_better else (last - best)
     return worse / abs(best) if best else float("nan")
+
+
+def _improved(first: float, best: float, squared: bool) -> float:
+    if squared and min(best, first) >= 0:
+        best, first = math.sqrt(best), math.sqrt(first)
+    return abs(first - best) / abs(first) if first and math.isfinite(first) else float("nan")
 
 
 BLOCKS, LEAST_BLOCKS, MOST = 12, 4, 1000.0
@@ -358,8 +377,8 @@ def alone(column: ArrayLike, target: ArrayLike, column_held_out: ArrayLike, targ
     if not len(x) or not len(x_new):
         raise ValueError("no row to fit to, or none to hold out")
     known = x[~np.isnan(x)]
-    edges = _edges(known, min(max(len(known) // LEAST_ROWS, 2), BINS))
-    place, new_place = _bins(x, edges), _bins(x_new, edges)
+    edges = bin_edges(known, min(max(len(known) // LEAST_ROWS, 2), BINS))
+    place, new_place = bins_of(x, edges), bins_of(x_new, edges)
     means, count = _means(place, y, len(edges) + 2)
     by_bin = _Predicted(means[place], means[new_place], int(np.count_nonzero(count)))
     p = _f_p(_r2(y, by_bin.rows)[0], by_bin.means, len(y))
@@ -497,7 +516,7 @@ def linear_p(column: ArrayLike, target: ArrayLike) -> float:
     return float(stats.pearsonr(x[known], y[known]).pvalue)
 
 
-def _edges(known: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
+def bin_edges(known: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
     """Where bins begin, but for the first."""
     distinct = np.unique(known)
     if len(distinct) <= bins:
@@ -505,7 +524,7 @@ def _edges(known: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
     return np.unique(np.quantile(known, np.arange(1, bins) / bins, method="higher"))
 
 
-def _bins(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.intp]:
+def bins_of(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.intp]:
     """Bin of each value; those that are missing have the last one to themselves."""
     return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from flowgrad.gate import DOWNGRADED, SEEN_ROWS, columns_of, parts_objection
 from flowgrad.measures import trees
+from flowgrad.measures.row_figures import BELONGING_MEASURES, belonging_figures
 from flowgrad.rules.suggestion import did_you_mean
-from flowgrad.trackers.boosting.signs import copies_target, tells_by_presence
+from flowgrad.trackers.boosting.signs import MOST_CLASSES, copies_target, tells_by_presence
 
 PER_COLUMN = (
     "train_r2", "val_r2", "r2_loss", "shift_z", "recovered", "twin_correlation", "distinct_share", "distinct",
@@ -29,6 +30,7 @@ SIGNS = ("told_late", "copies_target", "tells_by_presence")
 _SCALARS = (
     "leak_r2", "leak_ratio", "leak_rest", "told_after", "target_copies", "target_presence", "twins", "val_rows",
     "val_error", "target_values", "target_distance", "seen_rows", "seen_share",
+    *(measure.name for measure in BELONGING_MEASURES),
 )  # fmt: skip
 
 
@@ -40,6 +42,8 @@ class Columns:
         self._scalars: dict[str, float] = {}
         self.unseen: dict[str, str] = {}
         """What could not be told of the data that were given, and why."""
+        self.class_map = ""
+        """Classes of validation that match others of training, in words."""
 
     def observe(
         self,
@@ -64,10 +68,12 @@ class Columns:
             raise ValueError(f"{min(late & known)!r} stands in written_after and in known_in_time; it is one of them")
         lines = {}
         numbers = np.full(train.shape, math.nan)
+        rows, new_rows = (np.empty(part.shape) for part in (train, held_out))
         for place, name in enumerate(train.columns):
             column, new_column, ordered = _numbers(train.iloc[:, place], held_out.iloc[:, place])
             if ordered:
                 numbers[:, place] = column
+            rows[:, place], new_rows[:, place] = column, new_column
             parts = (column, target, new_column, new_target)
             stated = str(name) in late | known
             lines[str(name)] = {
@@ -86,12 +92,15 @@ class Columns:
             table[list(HELD_OUT)] = math.nan
             self.unseen["columns_on_validation_rows"] = why
         self._table = table[list(PER_COLUMN)]
+        figures = belonging_figures(rows, target, new_rows, new_target, _names_classes(target))
+        self.class_map = str(figures.pop("class_map"))
         self._scalars = {
             "val_rows": float(len(held_out)),
             "val_error": 1 / math.sqrt(len(held_out)),
             "target_values": float(len(np.unique(target))),
             **_seen(train, target, held_out, new_target),
             "target_distance": trees.part_distance(target, new_target),
+            **{name: float(value) for name, value in figures.items()},
         }
 
     def table(self) -> pd.DataFrame:
@@ -123,6 +132,12 @@ class Columns:
     def observed(self) -> bool:
         """Whether the data were given."""
         return not self._table.empty
+
+
+def _names_classes(target: NDArray[np.float64]) -> bool:
+    """Whether targets are numbers of classes, as the libraries want them: 0, 1 and so on, none left out."""
+    values = np.unique(target)
+    return len(values) == 2 or len(values) <= MOST_CLASSES and bool((values == np.arange(len(values))).all())
 
 
 def _seen(

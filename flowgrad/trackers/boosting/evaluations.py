@@ -179,6 +179,7 @@ class Evaluations:
             "best_round": seen["best_round"],
             "best_round_share": seen["best_round"] / len(values),
             "late_val_gain": seen["late_gain"],
+            "val_improved": seen["improved"],
             "train_last": fitted["last"] if fitted else math.nan,
             "late_train_gain": fitted["late_gain"] if fitted else math.nan,
             "generalisation_gap": trees.gap(fitted["last"], seen["last"], better, squared=squared)
@@ -275,7 +276,7 @@ def _family(metric: str) -> str:
 
 _NAMES = (
     "higher_is_better", "val_best", "val_last", "val_excess", "val_drift", "val_climb", "val_lost", "val_nonfinite",
-    "best_round", "best_round_share", "late_val_gain", "train_last", "late_train_gain", "generalisation_gap",
+    "best_round", "best_round_share", "late_val_gain", "val_improved", "train_last", "late_train_gain", "generalisation_gap",
 )  # fmt: skip
 _OF_LAST = ("val_last", "val_excess", "val_drift", "val_lost", "train_last", "generalisation_gap")
 """What is not known where nobody tells which model is kept."""

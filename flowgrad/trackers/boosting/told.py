@@ -27,7 +27,7 @@ _CATBOOST_RANKS = (
     "StochasticRank",
     "LambdaMart",
 )
-_LIGHTGBM_LINES = re.compile(r"^\[(boosting|objective): (\S+)\]$", re.MULTILINE)
+_LIGHTGBM_LINES = re.compile(r"^\[(boosting|objective|learning_rate): (\S+)\]$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Told:
     where that is not known."""
     score: float = math.nan
     """Value of the metric of early stopping in that round, where the library tells (XGBoost)."""
+    rate: float = math.nan
+    """Learning rate that the library trains at."""
     cuts: bool = True
     """Whether every way to predict stops at that round. XGBoost's `Booster.predict` takes all trees."""
 
@@ -72,6 +74,7 @@ def _told_by_xgboost(model: Any) -> Told:
         framework="xgboost",
         mode=mode,
         ranks=learner["objective"]["name"].startswith("rank:"),
+        rate=float(booster.get("tree_train_param", {}).get("eta", math.nan)),
         best=0 if best is None else int(best) + 1,
         score=math.nan if score is None else float(score),
         cuts=best is None or rounds <= int(best) + 1,  # `save_best` has cut it
@@ -83,11 +86,13 @@ def _told_by_lightgbm(model: Any) -> Told:
     said = dict(_LIGHTGBM_LINES.findall(one.model_to_string(num_iteration=1)))
     mode = {"rf": FOREST, "dart": DART}.get(said.get("boosting", ""), BOOSTED)
     ranks = said.get("objective") in ("lambdarank", "rank_xendcg")
-    return Told("lightgbm", mode, ranks, max(int(model.best_iteration), 0))
+    rate = float(said.get("learning_rate", math.nan))
+    return Told("lightgbm", mode, ranks, max(int(model.best_iteration), 0), rate=rate)
 
 
 def _told_by_catboost(model: Any) -> Told:
     """CatBoost lets go of the trees after the best round, unless `use_best_model=False`."""
     settings = model.get_all_params()
     ranks = str(settings.get("loss_function", "")).startswith(_CATBOOST_RANKS)
-    return Told("catboost", BOOSTED, ranks, int(model.tree_count_))
+    rate = float(settings.get("learning_rate", math.nan))
+    return Told("catboost", BOOSTED, ranks, int(model.tree_count_), rate=rate)

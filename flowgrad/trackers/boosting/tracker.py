@@ -16,6 +16,7 @@ from flowgrad.drawing import picture_path, save
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
 from flowgrad.measures import trees
+from flowgrad.measures.row_figures import BELONGING_MEASURES
 from flowgrad.rules import RuleBook
 from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.boosting.boosted_trees import BoostedTrees, is_catboost, is_lightgbm, trees_of
@@ -25,7 +26,7 @@ from flowgrad.trackers.boosting.evaluations import Evaluations
 from flowgrad.trackers.boosting.fitted import Recorded, booster_of, check_recorded, recorded, rounds_of
 from flowgrad.trackers.boosting.forest import Forest
 from flowgrad.trackers.boosting.plots import Best, evaluation_figure, gain_figure
-from flowgrad.trackers.boosting.told import BOOSTED, Told, told_by
+from flowgrad.trackers.boosting.told import BOOSTED, DART, Told, told_by
 
 if TYPE_CHECKING:
     from flowgrad.trackers.boosting.catboost_callback import CatBoostCallback
@@ -61,7 +62,7 @@ class BoostingTracker(Tracker):
     """
 
     KIND = "boosting"
-    MEASURES = trees.MEASURES
+    MEASURES = trees.MEASURES + BELONGING_MEASURES
 
     def __init__(
         self,
@@ -202,7 +203,8 @@ class BoostingTracker(Tracker):
         known_in_time: Iterable[str] = (),
     ) -> None:
         """Look at the columns themselves: what each says of the target alone, and which repeat each other, and how many
-        validation rows are exact copies of training rows.
+        validation rows are exact copies of training rows; whether like rows have like targets, within each part and
+        from one to the other; and whether the columns of both parts are in one order and on one scale.
 
         That a column predicts well does not say whether it leaks: when it is written down does, which the data rarely
         show. So a strong column is a question, and these two arguments are its answer.
@@ -235,6 +237,7 @@ class BoostingTracker(Tracker):
             "stopped": math.nan if kept is None else float(self._stopped),
             "kept_round": math.nan if kept is None else float(kept),
             **self._evaluations.course(kept, told.mode),
+            "learning_rate": told.rate if additive or told.mode == DART else math.nan,
             "trees": float(len(frame)) if self._names else math.nan,
             "late_tree_gain": trees.late_tree_gain(
                 frame["gain"].to_numpy(), frame["round"].to_numpy(), self._rounds if len(frame) and additive else 0
