@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flowgrad.measures.ids import SURE, Agreement, OneWay, one_way
+from flowgrad.measures.ids import SURE, Agreement, OneWay, agreement, one_way
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -103,7 +103,8 @@ def pair_agreement(
     other, rows = _along(found, met, *validated)
     if min(rows, own_rows) < LEAST_ROWS or not own > 2 * SURE / math.sqrt(own_rows):
         return Agreement()
-    return Agreement(other / own, (other + SURE / math.sqrt(rows)) / (own - SURE / math.sqrt(own_rows)))
+    high = (other + SURE / math.sqrt(rows)) / (own - SURE / math.sqrt(own_rows))
+    return agreement(other / own, high - other / own)
 
 
 def _along(found: Scores, met: tuple[NDArray, NDArray], first: Codes, second: Codes) -> tuple[float, int]:

@@ -25,6 +25,8 @@ LEAST_EXPECTED = 8.0
 """Distinct ids expected in a batch from which it can be said to hold few."""
 LEAST_SIGNAL = 0.3
 """Reliability of counts in validation from which they can disagree with those of training."""
+WIDE = 0.25
+"""Three standard errors of an agreement above which it is not told."""
 LEAST_IDS = 20.0
 """Ids, by their weight, from which an agreement is told."""
 
@@ -195,6 +197,11 @@ class Agreement:
     """Three standard errors higher."""
 
 
+def agreement(value: float, wide: float) -> Agreement:
+    """An agreement within so much; unknown where that is too much to say anything."""
+    return Agreement(value, value + wide) if wide <= WIDE else Agreement()
+
+
 def mean_agreement(
     first: tuple[Floats, Floats, OneWay], second: tuple[Floats, Floats, OneWay], repeats: tuple[float, float]
 ) -> Agreement:
@@ -221,7 +228,7 @@ def mean_agreement(
     scale = math.sqrt(one.between * other.between)
     value = float((weights * x * y).sum()) / scale
     error = math.sqrt(float((weights * x**2).sum() * (weights * y**2).sum()) / ids) / scale
-    return Agreement(value, value + SURE * error)
+    return agreement(value, SURE * error)
 
 
 def count_agreement(first: Floats, second: Floats, repeats: tuple[float, float]) -> Agreement:
@@ -246,7 +253,7 @@ def count_agreement(first: Floats, second: Floats, repeats: tuple[float, float])
     if not x.std() > 0 or not y.std() > 0:
         return Agreement()
     value = float(np.corrcoef(x, y)[0, 1])
-    return Agreement(value, min(1.0, value + SURE / math.sqrt(len(n))))
+    return agreement(value, SURE / math.sqrt(len(n)))
 
 
 def same_numbers(first: Floats, second: Floats) -> float:
