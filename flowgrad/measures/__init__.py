@@ -2,11 +2,12 @@
 
 from flowgrad.measurements import Measure
 from flowgrad.measures import batches, distillation, embedding, features, flow, quantization, saliency, training, trees
+from flowgrad.measures.row_figures import BELONGING_MEASURES
 
 VOCABULARY: dict[str, tuple[Measure, ...]] = {
     "embedding": embedding.MEASURES,
     "training": training.MEASURES,
-    "boosting": trees.MEASURES,
+    "boosting": trees.MEASURES + BELONGING_MEASURES,
     "feature": features.MEASURES,
     "flow": flow.MEASURES,
     "distillation": distillation.MEASURES,

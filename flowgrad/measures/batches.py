@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from flowgrad.measurements import Measure
+from flowgrad.measures.ids import ID_MEASURES
+from flowgrad.measures.loss_figures import LOSS_MEASURES
+from flowgrad.measures.row_figures import TARGET_MEASURES
 
-MEASURES = (
+ROW_MEASURES = (
     Measure("batches", "count", "Training batches told."),
     Measure("epochs", "epochs", "Epochs told."),
     Measure("distinct_rows", "count", "Distinct rows in training; estimated where they are more than are kept."),
@@ -50,3 +53,6 @@ MEASURES = (
         "1953, Biometrika), or chance may give them, or things were met again; else 0.",
     ),
 )
+
+MEASURES = (*ROW_MEASURES, *TARGET_MEASURES, *ID_MEASURES, *LOSS_MEASURES)
+"""Everything that is told of batches."""

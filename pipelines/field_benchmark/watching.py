@@ -48,7 +48,8 @@ class Watchers:
 
     def batch(self, rows: Rows) -> None:
         """After a batch that was trained on."""
-        self.batches.step(*_told(rows))
+        outputs, loss = self.run.last or (None, None)
+        self.batches.step(*_told(rows), outputs=outputs, loss=loss)
 
     def validated(self, rows: Rows) -> None:
         """After a batch that was validated on."""

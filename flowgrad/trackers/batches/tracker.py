@@ -5,7 +5,7 @@ them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,22 +17,29 @@ from flowgrad.gate.copies import multiple_of
 from flowgrad.gate.tables import TOLERATED_SHARE
 from flowgrad.measurements import Coverage, Measurements
 from flowgrad.measures import batches
+from flowgrad.measures.loss_audit import LossAudit
+from flowgrad.measures.row_figures import TARGET_MEASURES, row_figures
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
+from flowgrad.trackers.batches.columns import are_classes, checked, ids_of, ids_only, numbers_of, numbers_only
 from flowgrad.trackers.batches.course import Modes, Order, Steps, load_into, state_of
+from flowgrad.trackers.batches.ids import Ids
 from flowgrad.trackers.batches.rows import SAMPLE, Hash, RowSample
 from flowgrad.trackers.optimizers import Optimizers
 
-_PARTS = ("train", "validation", "order", "modes", "steps")
-_COUNTS = ("epochs", "batches", "validations", "targets_told", "seen_again", "multiple", "met_again")
+_PARTS = ("train", "validation", "order", "modes", "steps", "ids", "audit")
+_COUNTS = ("ids_only", "numbers_only", "classes", "losses_told", "epochs", "batches", "validations", "targets_told", "seen_again", "multiple", "met_again")
 _UNSEEN = {
     "targets": "never told; call step(inputs, targets) with what the loss compares the outputs with",
+    "losses": "never told; call step(inputs, targets, outputs=outputs, loss=loss), and the loss is recomputed",
     "validation": "never told; call validate(inputs, targets) at every batch of the validation",
     "epochs": "never told; call end_epoch() after each",
     "model": "not given; give BatchTracker(model), and its mode is seen",
     "optimizer": "not given; give optimizer=, and steps that are taken beside the batches told are seen",
 }
+_FIRST_LOOKS, _LOOK = 8, 25
+"""Steps from the first on whose loss is recomputed, and every how many after them."""
 _SLACK = 2.0
 """How many times as often as training rows meet each other validation rows must meet them to be copies."""
 _OFTEN = 0.5
@@ -46,10 +53,11 @@ class BatchTracker(Tracker):
 
         batches = BatchTracker(model, optimizer=optimizer)
         for x, y in loader:
-            loss = criterion(model(x), y)
+            outputs = model(x)
+            loss = criterion(outputs, y)
             ...
             optimizer.step()
-            batches.step(x, y)
+            batches.step(x, y, outputs=outputs, loss=loss)
         for x, y in validation_loader:
             batches.validate(x, y)
         batches.end_epoch()
@@ -66,6 +74,7 @@ class BatchTracker(Tracker):
         rules: RuleBook | None = None,
         *,
         optimizer: Any = None,
+        sizes: Mapping[str, int] | None = None,
         sample: int = SAMPLE,
     ) -> None:
         """Start with no batch seen.
@@ -75,6 +84,8 @@ class BatchTracker(Tracker):
             name: what is trained; `layer` of the report.
             rules: rule book to judge by; the shipped one if None.
             optimizer: what steps; its steps are counted by a hook. None: they are not known.
+            sizes: rows of the table that a column of ids is looked up in, by the column's name: that of the input, with
+                `[k]` for the k-th of several columns. None: not known.
             sample: distinct rows that are kept of training and of validation each.
 
         Raises:
@@ -87,6 +98,9 @@ class BatchTracker(Tracker):
         self._model = model
         self._hash = Hash()
         self._train, self._validation = RowSample(sample), RowSample(sample)
+        self._audit, self._ids = LossAudit(maximised=_maximised(optimizer)), Ids(sizes)
+        self._ids_only = self._numbers_only = self._classes = True
+        self._losses_told = 0
         self._order, self._modes, self._steps = Order(), Modes(), Steps()
         self._epochs = self._batches = self._validations = self._targets_told = 0
         self._seen_again = math.nan
@@ -100,32 +114,45 @@ class BatchTracker(Tracker):
         self._steps.taken += 1
         self._steps.since += 1
 
-    def step(self, inputs: Any, targets: Tensor | None = None) -> None:
+    def step(
+        self, inputs: Any, targets: Tensor | None = None, *, outputs: Tensor | None = None, loss: Any = None
+    ) -> None:
         """Note a batch that was trained on, in the mode in which the model is now.
 
         Args:
             inputs: what the model was given: a tensor of shape (rows, ...), or a mapping or a sequence of such.
             targets: what its outputs are compared with, shape (rows, ...); None where there are none.
+            outputs: as they were given to the loss; None: the loss is not recomputed.
+            loss: what came out of it: a number, or a tensor of one.
 
         Raises:
             ValueError: no tensor in `inputs`, or tensors of different numbers of rows.
         """
-        columns, targets = self._checked(inputs, targets)
+        columns, targets = checked(self.name, inputs, targets)
         keys = self._hash(columns)
         self._batches += 1
+        self._ids_only = self._ids_only and ids_only(columns, targets)
         self._targets_told += targets is not None
+        self._numbers_only = self._numbers_only and numbers_only(columns)
+        self._classes = self._classes and targets is not None and are_classes(targets)
         self._train.see(keys, columns, targets)
         self._order.see(keys, targets)
         self._steps.told += 1
         self._steps.since = 0
+        self._see_ids(columns, targets, training=True)
+        if outputs is not None and loss is not None:
+            self._losses_told += 1
+            if self._losses_told <= _FIRST_LOOKS or self._losses_told % _LOOK == 0:
+                self._audit.see(outputs, targets, loss, *_read_by_audit(columns))
         if self._model is not None:
             self._modes.see(self._model, training=True)
 
     def validate(self, inputs: Any, targets: Tensor | None = None) -> None:
         """Note a batch that was validated on; arguments and errors are those of `step`."""
-        columns, targets = self._checked(inputs, targets)
+        columns, targets = checked(self.name, inputs, targets)
         self._validations += 1
         self._validation.see(self._hash(columns), columns, targets)
+        self._see_ids(columns, targets, training=False)
         if self._model is not None:
             self._modes.see(self._model, training=False)
 
@@ -143,21 +170,14 @@ class BatchTracker(Tracker):
         self._epochs += 1
         self._train.turn()
         self._order.end_epoch()
+        self._ids.end_epoch()
         self._steps.end_epoch()
 
-    def _checked(self, inputs: Any, targets: Tensor | None) -> tuple[dict[str, Tensor], Tensor | None]:
-        columns = columns_of(inputs)
-        lengths = {name: len(values) for name, values in columns.items() if values.ndim}
-        if not lengths:
-            raise ValueError(f"{self.name}: inputs hold no tensor with rows; give what the model was given")
-        if len(set(lengths.values())) > 1:
-            shown = ", ".join(f"{name} {count}" for name, count in lengths.items())
-            raise ValueError(f"{self.name}: inputs have different numbers of rows ({shown}); give one entry a row")
-        rows = next(iter(lengths.values()))
-        if targets is not None and (not isinstance(targets, Tensor) or not targets.ndim or len(targets) != rows):
-            shape = tuple(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__
-            raise ValueError(f"{self.name}: targets {shape} do not belong to {rows} rows; give one a row, or None")
-        return {name: values for name, values in columns.items() if values.ndim}, targets
+    def _see_ids(self, columns: Mapping[str, Tensor], targets: Tensor | None, *, training: bool) -> None:
+        found = ids_of(columns, targets)
+        if found:
+            of_rows = targets if targets is not None and targets.ndim == 1 else None
+            self._ids.see(found, of_rows, training=training)
 
     def measurements(self) -> Measurements:
         """Rows, order, modes and what the samples of training and validation say of each other."""
@@ -168,6 +188,7 @@ class BatchTracker(Tracker):
             self.KIND,
             self.name,
             self._figures[1],
+            {"rows": self._ids.table()},
             step=self._batches,
             coverage=self._coverage(),
             framework="torch",
@@ -193,13 +214,28 @@ class BatchTracker(Tracker):
             **self._modes.figures(),
             **(self._steps.figures() if self._counts_steps else Steps().figures()),
             **self._seen_rows(same),
+            **self._row_figures(),
+            **self._ids.figures(),
+            **self._audit.figures(),
         }
 
+    def _row_figures(self) -> dict[str, float]:
+        """Whether targets belong to their rows, where rows are numbers and targets are one a row."""
+        unknown = {measure.name: math.nan for measure in TARGET_MEASURES}
+        parts = [numbers_of(part) for part in (self._train, self._validation)]
+        if not self._numbers_only or any(part is None for part in parts):
+            return unknown
+        (x, y), (new_x, new_y) = parts  # type: ignore[misc]
+        found = row_figures(x, y, new_x, new_y, self._classes)
+        return {name: float(found[name]) for name in unknown}
+
     def _seen_rows(self, same: bool) -> dict[str, float]:
-        """Validation rows that training saw, among those whose hash is in reach of both samples."""
+        """Validation rows that training saw, among those whose hash is in reach of both samples. Rows of ids alone are
+        judged by the ids' own figures.
+        """
         unknown = {"validation_seen": math.nan, "validation_copied": math.nan, "validation_copies_open": math.nan}
         one, other = self._train, self._validation
-        if not self._batches or not self._validations or not same:
+        if not self._batches or not self._validations or not same or self._ids_only:
             return unknown
         below = min(one.below, other.below)
         parts = [_table(part, part.keys < below) for part in (one, other)]
@@ -221,6 +257,7 @@ class BatchTracker(Tracker):
         seen = {"batches": float(self._batches), "epochs": float(self._epochs), "rows": float(self._train.seen)}
         told = {
             "targets": self._targets_told,
+            "losses": self._losses_told,
             "validation": self._validations,
             "epochs": self._epochs,
             "model": self._model is not None,
@@ -247,6 +284,8 @@ class BatchTracker(Tracker):
             "train": self._train.state(),
             "validation": self._validation.state(),
             **{name: state_of(getattr(self, f"_{name}")) for name in ("order", "modes", "steps")},
+            "ids": self._ids.state(),
+            "audit": self._audit.state_dict(),
         }
         return states.headed(self.KIND, {**parts, **{name: getattr(self, f"_{name}") for name in _COUNTS}})
 
@@ -263,18 +302,20 @@ class BatchTracker(Tracker):
             load_into(getattr(self, f"_{name}"), state[name])
         for name in _COUNTS:
             setattr(self, f"_{name}", state[name])
+        self._ids.load(state["ids"])
+        self._audit.load_state_dict(state["audit"])
         self._figures = None
 
 
-def columns_of(inputs: Any) -> dict[str, Tensor]:
-    """Tensors in what a model is given, by name or by place."""
-    if isinstance(inputs, Tensor):
-        return {"inputs": inputs}
-    if isinstance(inputs, Mapping):
-        return {str(name): values for name, values in inputs.items() if isinstance(values, Tensor)}
-    if isinstance(inputs, Sequence) and not isinstance(inputs, str):
-        return {str(place): values for place, values in enumerate(inputs) if isinstance(values, Tensor)}
-    return {}
+def _read_by_audit(columns: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    """The only input, and the ids of the items that rows are compared by: the last column of ids of one a row."""
+    ids = [values for values in columns.values() if values.ndim == 1 and not values.is_floating_point()]
+    return next(iter(columns.values())) if len(columns) == 1 else None, ids[-1] if ids else None
+
+
+def _maximised(optimizer: Any) -> bool:
+    """Whether what is optimised is to rise."""
+    return any(group.get("maximize") for group in getattr(optimizer, "param_groups", ()))
 
 
 def _table(part: RowSample, chosen: Tensor) -> list[np.ndarray]:
