@@ -6,6 +6,7 @@ from flowgrad.measurements import Measure
 from flowgrad.measures.ids import ID_MEASURES
 from flowgrad.measures.loss_figures import LOSS_MEASURES
 from flowgrad.measures.row_figures import TARGET_MEASURES
+from flowgrad.measures.sequences import SEQUENCE_MEASURES
 
 ROW_MEASURES = (
     Measure("batches", "count", "Training batches told."),
@@ -54,5 +55,5 @@ ROW_MEASURES = (
     ),
 )
 
-MEASURES = (*ROW_MEASURES, *TARGET_MEASURES, *ID_MEASURES, *LOSS_MEASURES)
+MEASURES = (*ROW_MEASURES, *TARGET_MEASURES, *SEQUENCE_MEASURES, *ID_MEASURES, *LOSS_MEASURES)
 """Everything that is told of batches."""

@@ -69,6 +69,12 @@ def numbers_only(columns: Mapping[str, Tensor]) -> bool:
     return all(values.is_floating_point() for values in columns.values())
 
 
+def are_sequences(columns: Mapping[str, Tensor], targets: Tensor | None) -> bool:
+    """Whether tokens are to be predicted from tokens: whole numbers of two dimensions, both."""
+    both = [*columns.values(), *([] if targets is None else [targets])]
+    return len(both) == 2 and all(part.ndim == 2 and not part.is_floating_point() for part in both)
+
+
 def are_classes(targets: Tensor) -> bool:
     """Whether targets are classes: whole numbers, one a row."""
     return targets.ndim == 1 and not targets.is_floating_point() and not targets.is_complex()

@@ -19,17 +19,18 @@ from flowgrad.measurements import Coverage, Measurements
 from flowgrad.measures import batches
 from flowgrad.measures.loss_audit import LossAudit
 from flowgrad.measures.row_figures import TARGET_MEASURES, row_figures
+from flowgrad.measures.sequences import SEQUENCE_MEASURES, sequence_figures
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
-from flowgrad.trackers.batches.columns import are_classes, checked, ids_of, ids_only, numbers_of, numbers_only
+from flowgrad.trackers.batches.columns import are_classes, are_sequences, checked, ids_of, ids_only, numbers_of, numbers_only
 from flowgrad.trackers.batches.course import Modes, Order, Steps, load_into, state_of
 from flowgrad.trackers.batches.ids import Ids
 from flowgrad.trackers.batches.rows import SAMPLE, Hash, RowSample
 from flowgrad.trackers.optimizers import Optimizers
 
 _PARTS = ("train", "validation", "order", "modes", "steps", "ids", "audit")
-_COUNTS = ("ids_only", "numbers_only", "classes", "losses_told", "epochs", "batches", "validations", "targets_told", "seen_again", "multiple", "met_again")
+_COUNTS = ("sequences", "ids_only", "numbers_only", "classes", "losses_told", "epochs", "batches", "validations", "targets_told", "seen_again", "multiple", "met_again")
 _UNSEEN = {
     "targets": "never told; call step(inputs, targets) with what the loss compares the outputs with",
     "losses": "never told; call step(inputs, targets, outputs=outputs, loss=loss), and the loss is recomputed",
@@ -99,7 +100,7 @@ class BatchTracker(Tracker):
         self._hash = Hash()
         self._train, self._validation = RowSample(sample), RowSample(sample)
         self._audit, self._ids = LossAudit(maximised=_maximised(optimizer)), Ids(sizes)
-        self._ids_only = self._numbers_only = self._classes = True
+        self._ids_only = self._numbers_only = self._classes = self._sequences = True
         self._losses_told = 0
         self._order, self._modes, self._steps = Order(), Modes(), Steps()
         self._epochs = self._batches = self._validations = self._targets_told = 0
@@ -131,6 +132,7 @@ class BatchTracker(Tracker):
         columns, targets = checked(self.name, inputs, targets)
         keys = self._hash(columns)
         self._batches += 1
+        self._sequences = self._sequences and are_sequences(columns, targets)
         self._ids_only = self._ids_only and ids_only(columns, targets)
         self._targets_told += targets is not None
         self._numbers_only = self._numbers_only and numbers_only(columns)
@@ -215,6 +217,7 @@ class BatchTracker(Tracker):
             **(self._steps.figures() if self._counts_steps else Steps().figures()),
             **self._seen_rows(same),
             **self._row_figures(),
+            **self._sequence_figures(),
             **self._ids.figures(),
             **self._audit.figures(),
         }
@@ -251,6 +254,13 @@ class BatchTracker(Tracker):
             "validation_copied": float(copied),
             "validation_copies_open": float(not copied and (objected or beyond)),
         }
+
+    def _sequence_figures(self) -> dict[str, float]:
+        """Whether sequences have to do with their targets."""
+        values, targets = self._train.rows("values"), self._train.rows("targets")
+        if not self._batches or not self._sequences or values is None or targets is None:
+            return {measure.name: math.nan for measure in SEQUENCE_MEASURES}
+        return sequence_figures(values.numpy(), targets.numpy())
 
     def _coverage(self) -> Coverage:
         """What was told, and what was not."""
