@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flowgrad.analyzers.quantization import QuantizationAdvisor
     from flowgrad.analyzers.saliency import SaliencyAnalyzer
     from flowgrad.compression import apply_recipe
+    from flowgrad.trackers.batches import BatchTracker
     from flowgrad.trackers.distillation import DistillationTracker
     from flowgrad.trackers.embedding import EmbeddingTracker
     from flowgrad.trackers.flow import FlowTracker
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchTracker",
     "BoostingTracker",
     "Calibration",
     "DistillationTracker",
@@ -57,6 +59,7 @@ __all__ = [
 
 
 _OF_TORCH = {
+    "BatchTracker": "flowgrad.trackers.batches",
     "DistillationTracker": "flowgrad.trackers.distillation",
     "EmbeddingTracker": "flowgrad.trackers.embedding",
     "FlowTracker": "flowgrad.trackers.flow",

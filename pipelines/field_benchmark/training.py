@@ -81,6 +81,10 @@ class Training:
     optimizer: Optimizer = field(init=False)
     scheduler: Any = field(init=False, default=None)
     generator: torch.Generator = field(init=False)
+    last: tuple[Tensor, Tensor] | None = field(init=False, default=None)
+    """Outputs and loss of the batch whose loss was computed last."""
+    validated: Callable[[Rows], None] = field(init=False, default=lambda rows: None)
+    """Is told each batch of the author's validation."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What faults and habits remember between steps."""
 
@@ -106,7 +110,10 @@ class Training:
 
     def loss(self, rows: Rows) -> Tensor:
         """Loss of a batch."""
-        return self.criterion(self, self.forward(self, rows), rows)
+        output = self.forward(self, rows)
+        loss = self.criterion(self, output, rows)
+        self.last = (output.detach(), loss.detach())
+        return loss
 
 
 def plain_step(run: Training, rows: Rows) -> Tensor:
@@ -131,8 +138,10 @@ def mean_loss(run: Training, rows: Rows) -> float:
     total, count = 0.0, 0
     with torch.no_grad():
         for index in torch.arange(length(rows)).split(max(run.batch, 256)):
-            total += float(run.loss(take(rows, index))) * len(index)
+            batch = take(rows, index)
+            total += float(run.loss(batch)) * len(index)
             count += len(index)
+            run.validated(batch)
     return total / count
 
 
@@ -156,7 +165,9 @@ def prepare(run: Training) -> None:
 
 
 def fit(run: Training, watchers: Any) -> Fitted:
-    """Train, with `watchers.step(loss)` after each step and `watchers.end_epoch(...)` after each epoch."""
+    """Train, with `watchers.batch(rows)` after each batch, `watchers.step(loss)` after each step, and
+    `watchers.end_epoch(...)` after each epoch.
+    """
     trained: list[float] = []
     validated: list[float] = []
     steps, best, kept = 0, math.inf, None
@@ -166,7 +177,10 @@ def fit(run: Training, watchers: Any) -> Fitted:
         run.mode(run, epoch)
         total, count = 0.0, 0
         for index in run.batches(run, epoch):
-            loss = run.step(run, take(run.train, index))
+            rows = take(run.train, index)
+            run.last = None
+            loss = run.step(run, rows)
+            watchers.batch(rows)
             if loss is None:
                 continue
             if run.scheduler is not None and run.schedule == "batch":

@@ -9,9 +9,13 @@ from typing import Any
 
 import torch
 
-from flowgrad import BoostingTracker, DistillationTracker, EmbeddingTracker, FlowTracker, TrainingTracker
+from flowgrad import BatchTracker, BoostingTracker, DistillationTracker, EmbeddingTracker, FlowTracker, TrainingTracker
 from pipelines.field_benchmark.boosting import Boosting
+from pipelines.field_benchmark.data import Rows
 from pipelines.field_benchmark.training import Training
+
+TARGETS = ("y", "rating", "next")
+"""Columns that a loss compares outputs with; the others are inputs."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,24 @@ class Said:
 class Watchers:
     """Every tracker that a careful user would attach."""
 
+    run: Training
     flow: FlowTracker
+    batches: BatchTracker
     course: TrainingTracker | None
     tables: list[EmbeddingTracker]
     student: DistillationTracker | None
     tells_epochs: bool
     peer: Any = None
     probe: Any = None
+
+    def batch(self, rows: Rows) -> None:
+        """After a batch that was trained on."""
+        outputs, loss = self.run.last or (None, None)
+        self.batches.step(*_told(rows), outputs=outputs, loss=loss)
+
+    def validated(self, rows: Rows) -> None:
+        """After a batch that was validated on."""
+        self.batches.validate(*_told(rows))
 
     def step(self, loss: torch.Tensor | float) -> None:
         """After a step of the optimizer."""
@@ -60,11 +75,12 @@ class Watchers:
             table.end_epoch()
         if self.course is not None:
             self.course.end_epoch(train_loss, validation_loss)
+        self.batches.end_epoch()
 
     def trackers(self) -> list[Any]:
         """All of them."""
         further = [tracker for tracker in (self.course, self.student) if tracker is not None]
-        return [self.flow, *self.tables, *further]
+        return [self.flow, self.batches, *self.tables, *further]
 
     def findings(self) -> list[Said]:
         """What they say after the run."""
@@ -84,7 +100,18 @@ def watch(run: Training, *, peer: bool) -> Watchers:
     if run.teacher is not None:
         student = DistillationTracker(run.teacher, run.model, optimizer=run.optimizer, name=run.host)
     probe = run.validation[run.inputs][:256] if run.inputs is not None else None
-    return Watchers(flow, course, tables, student, run.tells_epochs, _peer(run) if peer else None, probe)
+    batches = BatchTracker(run.model, run.host, optimizer=run.optimizer)
+    watchers = Watchers(
+        run, flow, batches, course, tables, student, run.tells_epochs, _peer(run) if peer else None, probe
+    )
+    run.validated = watchers.validated
+    return watchers
+
+
+def _told(rows: Rows) -> tuple[Rows, torch.Tensor | None]:
+    """Inputs and targets of a batch."""
+    inputs = {name: column for name, column in rows.items() if name not in TARGETS}
+    return inputs, next((rows[name] for name in TARGETS if name in rows), None)
 
 
 def _peer(run: Training) -> Any:

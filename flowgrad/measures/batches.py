@@ -1,0 +1,58 @@
+"""What the batches of a loop say: rows, their order, the mode of the model, validation rows that training saw."""
+
+from __future__ import annotations
+
+from flowgrad.measurements import Measure
+from flowgrad.measures.ids import ID_MEASURES
+from flowgrad.measures.loss_figures import LOSS_MEASURES
+from flowgrad.measures.row_figures import TARGET_MEASURES
+
+ROW_MEASURES = (
+    Measure("batches", "count", "Training batches told."),
+    Measure("epochs", "epochs", "Epochs told."),
+    Measure("distinct_rows", "count", "Distinct rows in training; estimated where they are more than are kept."),
+    Measure("validation_rows", "count", "Distinct rows in validation; estimated where they are more than are kept."),
+    Measure("rows_ratio", "ratio", "Distinct training rows over distinct validation rows."),
+    Measure("parameters", "count", "Trained numbers of the model."),
+    Measure("rows_again", "share", "Of the rows of an epoch, those of epochs before; lowest of all but the first."),
+    Measure(
+        "times_an_epoch",
+        "count",
+        "Median over distinct training rows of how often each came, by epoch. Not known where rows differ from epoch "
+        "to epoch.",
+    ),
+    Measure("same_batch_share", "share", "Training batches that hold the rows of the batch before."),
+    Measure("order_repeats", "share", "Training batches that hold the rows of the epoch before at the same place."),
+    Measure(
+        "targets_between_batches",
+        "share",
+        "Of the variance of the targets, what lies between batches beyond chance; lowest of the epochs.",
+    ),
+    Measure(
+        "steps_in_eval_share", "share", "Training batches with all dropout and batch statistics in evaluation mode."
+    ),
+    Measure(
+        "validations_in_train_share",
+        "share",
+        "Validation batches with all dropout and batch statistics in training mode.",
+    ),
+    Measure("late_steps", "count", "Optimizer steps between the last training batch told and the epoch's end."),
+    Measure("late_epochs", "share", "Epochs with more than one of them."),
+    Measure("batches_by_step", "ratio", "Training batches told by optimizer step."),
+    Measure("validation_seen", "share", "Distinct validation rows that training saw, equal to the last bit."),
+    Measure(
+        "validation_copied",
+        "flag",
+        "1 where these are more than a few, and a column has too many values for chance to give them, or every row of "
+        "training stands there a whole number of times; else 0.",
+    ),
+    Measure(
+        "validation_copies_open",
+        "flag",
+        "1 where they are more than a few and more than twice what rows of the first epoch met among themselves (Good "
+        "1953, Biometrika), or chance may give them, or things were met again; else 0.",
+    ),
+)
+
+MEASURES = (*ROW_MEASURES, *TARGET_MEASURES, *ID_MEASURES, *LOSS_MEASURES)
+"""Everything that is told of batches."""

@@ -1,0 +1,116 @@
+"""Whether two columns of ids have to do with each other, told without a target.
+
+One half of the rows gives each id of one column a score: how often it is met, and its place on the first axis of a
+correspondence analysis (Hill 1974, Applied Statistics 23, 340). Over the other half, scores are compared by the ids of
+the other column. Where rows had the ids of other rows, these scores would not depend on them: F is 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowgrad.measures.ids import SURE, Agreement, OneWay, agreement, one_way
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+ROUNDS = 8
+"""Alternations between the two columns; the first axis of tastes is found in a few."""
+SHRINKAGE = 5.0
+"""Rows' worth of doubt about an id's score."""
+LEAST_ROWS = 200
+"""Rows of validation from which pairs are compared."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Scores of the ids of two columns; each has mean 0 and variance 1 over the rows they come from."""
+
+    first: Floats
+    second: Floats
+
+
+def scores(first: Codes, second: Codes, sizes: tuple[int, int]) -> tuple[Scores, Scores]:
+    """Scores by frequency, and scores of the first axis.
+
+    Args:
+        first: ids of the one column, in 0 to `sizes[0]` - 1, shape (n,).
+        second: those of the other.
+        sizes: ids of each.
+    """
+    counts = np.bincount(first, minlength=sizes[0]).astype(float), np.bincount(second, minlength=sizes[1]).astype(float)
+    frequent = Scores(*(_standard(np.log1p(count), count) for count in counts))
+    score = frequent.second
+    if not score.any():  # every id is met as often: any start will do
+        score = _standard(np.sin(np.arange(sizes[1]) + 1.0), counts[1])
+    other = np.zeros(sizes[0])
+    for _ in range(ROUNDS):
+        other = _standard(_means(first, score[second], counts[0]), counts[0])
+        score = _standard(_means(second, other[first], counts[1]), counts[1])
+    return frequent, Scores(other, score)
+
+
+def _means(ids: Codes, values: Floats, counts: Floats) -> Floats:
+    return np.bincount(ids, weights=values, minlength=len(counts)) / (counts + SHRINKAGE)
+
+
+def _standard(values: Floats, counts: Floats) -> Floats:
+    """Mean 0 and variance 1 over rows; 0 for ids that were not met, and throughout where nothing varies."""
+    weights = counts / max(float(counts.sum()), 1.0)
+    centred = np.where(counts > 0, values - float((weights * values).sum()), 0.0)
+    spread = math.sqrt(float((weights * centred**2).sum()))
+    return centred / spread if spread > 1e-9 else np.zeros_like(centred)
+
+
+def ties(first: Codes, second: Codes, half: NDArray[np.bool_], sizes: tuple[int, int]) -> tuple[OneWay, ...]:
+    """Analyses of variance of the second column's scores over the ids of the first, on the half that they were not
+    made of.
+
+    Args:
+        first: ids whose rows are in question, shape (n,).
+        second: ids of another column.
+        half: rows that scores are made of; copies of a row belong in one half.
+        sizes: ids of each column.
+    """
+    found = []
+    for score in scores(first[half], second[half], sizes):
+        values, groups = score.second[second[~half]], first[~half]
+        counts = np.bincount(groups, minlength=sizes[0]).astype(float)
+        sums = np.bincount(groups, weights=values, minlength=sizes[0])
+        found.append(one_way(counts, sums, float((values**2).sum())))
+    return tuple(found)
+
+
+def pair_agreement(
+    trained: tuple[Codes, Codes], half: NDArray[np.bool_], validated: tuple[Codes, Codes], sizes: tuple[int, int]
+) -> Agreement:
+    """What pairs of validation agree with the axis of training, over what the other half of training does.
+
+    Args:
+        trained: ids of two columns in training, each of shape (n,).
+        half: rows of training that scores are made of.
+        validated: ids of the same columns in validation, each of shape (m,).
+        sizes: ids of each column.
+    """
+    first, second = trained
+    found = scores(first[half], second[half], sizes)[1]
+    met = np.bincount(first[half], minlength=sizes[0]) > 0, np.bincount(second[half], minlength=sizes[1]) > 0
+    own, own_rows = _along(found, met, first[~half], second[~half])
+    other, rows = _along(found, met, *validated)
+    if min(rows, own_rows) < LEAST_ROWS or not own > 2 * SURE / math.sqrt(own_rows):
+        return Agreement()
+    high = (other + SURE / math.sqrt(rows)) / (own - SURE / math.sqrt(own_rows))
+    return agreement(other / own, high - other / own)
+
+
+def _along(found: Scores, met: tuple[NDArray, NDArray], first: Codes, second: Codes) -> tuple[float, int]:
+    """Correlation of both scores over rows of ids that have some, and those rows."""
+    known = met[0][first] & met[1][second]
+    x, y = found.first[first[known]], found.second[second[known]]
+    if len(x) < 2 or not x.std() > 0 or not y.std() > 0:
+        return 0.0, 0
+    return float(np.corrcoef(x, y)[0, 1]), len(x)

@@ -1,0 +1,304 @@
+"""Audit of a loss: which of the losses that outputs and targets allow is the one that was told, right or wrong.
+
+At some steps the loss is recomputed in double precision under every hypothesis at hand. One that is told to rounding,
+look for look, where no sound one is, names what the loss does. A loss that matches none is not judged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from flowgrad.measures.loss_batch import KINDS, read, recompute
+from flowgrad.measures.loss_figures import LOSS_MEASURES
+from flowgrad.measures.loss_values import RELATIVE
+
+__all__ = ["LOSS_MEASURES", "LossAudit"]
+
+LEAST_LOOKS = 3
+"""Looks that decide about a hypothesis before its share is known."""
+FACTOR_LOOKS = 5
+"""Looks that a constant factor of the told loss rests on."""
+VARIED = 1e-3
+"""Least relative deviation of a recomputed loss over the looks: a constant one has a constant factor to any other."""
+MOST_LOOKS = 64
+"""Looks that are kept; beyond, every other one is dropped but for the first."""
+WIDE = 20.0
+"""Roundings within which a sound loss still counts as the one that was told, so that no other is named."""
+MOST_ITEMS = 200_000
+"""Items of rows that are counted."""
+MISTAKES = ("pairs", "twice", "logs", "raw", "axis", "one", "outside")
+"""Kinds that exclude each other; see `loss_values`."""
+FLIPPABLE = ("sound", "counted", "pairs")
+"""Kinds whose negative is a sign that is wrong."""
+
+Look = dict[str, Any]
+"""`told`: the loss; `values`: key -> [loss, rounding]; `facts`: what else the batch said."""
+
+
+class LossAudit:
+    """Looks at outputs, targets and loss of some steps, and what they come to. State is plain numbers and lists."""
+
+    def __init__(self, *, maximised: bool = False) -> None:
+        """Start an audit; `maximised` says that the optimizer maximises (`maximize=True`), so that minus is right."""
+        self.maximised = maximised
+        self.unread = 0
+        self.looks: list[Look] = []
+        self._items: Counter[int] = Counter()
+        self._kinds: Counter[int] = Counter()
+        self._targets = 0
+
+    def see(self, outputs: Any, targets: Any, loss: Any, inputs: Any = None, items: Any = None) -> bool:
+        """Look at one step.
+
+        Args:
+            outputs: as they were given to the loss.
+            targets: as they were given to it; None: there are none.
+            loss: what came out: a tensor of one number, or a number.
+            inputs: what the model was given, where it is known; used where they are integers.
+            items: item of each row of a batch whose negatives are the other rows.
+
+        Returns:
+            Whether the loss could be recomputed. Nothing is raised, whatever is given: a loss that cannot be read is
+            counted, and training goes on.
+        """
+        try:
+            batch = read(outputs, targets, loss, inputs, items)
+            values, facts = recompute(batch)
+        except Exception:
+            # What is given is the user's, of any type: no error of the audit may end a training.
+            self.unread += 1
+            return False
+        if not values:
+            self.unread += 1
+        self._count(batch.t, batch.items)
+        self.looks.append({
+            "told": batch.told,
+            "values": {key: [value, rounding] for key, (value, rounding) in values.items()},
+            "facts": dict(facts),
+        })  # fmt: skip
+        if len(self.looks) > MOST_LOOKS:
+            self.looks = self.looks[:1] + self.looks[1:-1:2] + self.looks[-1:]
+        return bool(values)
+
+    def figures(self) -> dict[str, float]:
+        """Figures of `LOSS_MEASURES` by name; NaN where they are not known."""
+        found = dict.fromkeys((measure.name for measure in LOSS_MEASURES), math.nan)
+        found |= {"loss_looks": float(sum(bool(look["values"]) for look in self.looks)), "loss_unread": self.unread}
+        if self.looks:
+            found |= _facts(self.looks) | _matches(self.looks, self.maximised) | self._counted()
+        return {name: float(value) for name, value in found.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was seen, as plain values."""
+        return {
+            "unread": self.unread, "looks": [dict(look) for look in self.looks], "items": dict(self._items),
+            "kinds": dict(self._kinds), "targets": self._targets,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.unread, self._targets = int(state["unread"]), int(state["targets"])
+        self.looks = [dict(look) for look in state["looks"]]
+        self._items = Counter({int(key): int(count) for key, count in state["items"].items()})
+        self._kinds = Counter({int(key): int(count) for key, count in state["kinds"].items()})
+
+    def _count(self, t: np.ndarray | None, items: np.ndarray | None) -> None:
+        if items is not None and self._items.total() < MOST_ITEMS:
+            numbers, counts = np.unique(items, return_counts=True)
+            self._items.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
+        if t is None:
+            return
+        self._targets += t.size
+        if len(self._kinds) < KINDS and (t.dtype.kind == "i" or np.isin(t, (0.0, 1.0)).all()):
+            numbers, counts = np.unique(t[t >= 0], return_counts=True)
+            self._kinds.update(dict(zip((int(n) for n in numbers[:KINDS]), counts.tolist()[:KINDS], strict=True)))
+
+    def _counted(self) -> dict[str, float]:
+        found = {"targets_count": float(self._targets)}
+        total = self._items.total()
+        if total > 1:
+            pairs = sum(count * (count - 1) for count in self._items.values())
+            found["items_pairs"] = pairs / 2
+            found["items_skew"] = len(self._items) * pairs / (total * (total - 1))
+        if self._kinds:
+            found["targets_kinds"] = float(len(self._kinds))
+        classes = _values(self.looks, "classes")
+        if self._kinds and classes and len(self._kinds) < KINDS:
+            wanted = set(range(1, int(classes[0])))
+            found["labels_from_one"] = float(len(wanted) > 1 and set(self._kinds) == wanted)
+        return found
+
+
+def _values(looks: Iterable[Look], name: str) -> list[float]:
+    return [look["facts"][name] for look in looks if not math.isnan(look["facts"].get(name, math.nan))]
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
+
+
+def _facts(looks: list[Look]) -> dict[str, float]:
+    least, most = _values(looks, "target_least"), _values(looks, "target_most")
+    pads = _values(looks, "pad")
+    return {
+        "loss_rows": float(np.median(_values(looks, "rows"))),
+        "outputs_history": float(bool(_values(looks, "activation"))),
+        "outputs_activation": _mean(_values(looks, "activation")),
+        "outputs_probable": _mean(_values(looks, "probable")),
+        "outputs_least": min(_values(looks, "least")),
+        "outputs_most": max(_values(looks, "most")),
+        "outputs_constant": _mean(_values(looks, "constant")),
+        "loss_outputs_column": _mean(_values(looks, "column")),
+        "padding_id": float(np.median(pads)) if pads else math.nan,
+        "padding_share": _mean(_values(looks, "pad_share")),
+        "padding_in_inputs": _mean(_values(looks, "pad_inputs")),
+        "items_repeated": _mean(_values(looks, "repeated")),
+        "targets_least": min(least) if least else math.nan,
+        "targets_most": max(most) if most else math.nan,
+    }
+
+
+def _kind(key: str) -> str:
+    return key.split("/", 1)[0]
+
+
+def _matches(looks: list[Look], maximised: bool) -> dict[str, float]:
+    """Shares of the looks by what the told loss is."""
+    looks = [look for look in looks if look["values"]]
+    if len(looks) < LEAST_LOOKS:
+        return {}
+    sign = -1.0 if maximised else 1.0
+    factor = 1.0
+    told = [_told(look, sign) for look in looks]
+    flipped = [_told(look, -sign) for look in looks]
+    if 2 * sum(map(bool, told)) < len(looks) and 2 * sum(map(bool, flipped)) < len(looks):
+        factor = _factor(looks, sign)
+        told = [_told(look, sign * factor) for look in looks] if factor > 0 else told
+        flipped = [_told(look, sign * factor) for look in looks] if factor < 0 else flipped
+    return (
+        {"loss_known": _mean([float(bool(one or other)) for one, other in zip(told, flipped, strict=True)])}
+        | ({} if math.isnan(factor) else {"loss_factor": abs(factor)})
+        | _mistakes(looks, told, sign * (1.0 if math.isnan(factor) else abs(factor)))
+        | _signs(looks, told, flipped)
+        | _sums(looks, told)
+        | _tokens(looks, told)
+    )
+
+
+def _told(look: Look, factor: float, roundings: float = 1.0) -> frozenset[str]:
+    """Keys whose loss times a factor is the told one, up to so many roundings."""
+    return frozenset(
+        key
+        for key, (value, rounding) in look["values"].items()
+        if abs(look["told"] - factor * value) <= abs(factor) * rounding * roundings
+    )
+
+
+def _factor(looks: list[Look], sign: float) -> float:
+    """The one constant that some recomputed loss is told times, at nine of ten looks; NaN where there is none."""
+    for key in dict.fromkeys(key for look in looks for key in look["values"]):
+        at = [look for look in looks if key in look["values"]]
+        values = np.array([look["values"][key] for look in at])
+        told = np.array([look["told"] for look in at])
+        if len(at) < max(FACTOR_LOOKS, 0.9 * len(looks)) or not values[:, 0].all():
+            continue
+        if np.std(values[:, 0]) < VARIED * np.abs(values[:, 0]).mean():
+            continue
+        factor = float(np.median(told / values[:, 0]))
+        close = np.abs(told - factor * values[:, 0]) <= 2 * abs(factor) * values[:, 1]
+        if 1e-6 < abs(factor) < 1e6 and close.mean() >= 0.9 and (factor * sign > 0 or _kind(key) in FLIPPABLE):
+            return factor * sign
+    return math.nan
+
+
+def _mistakes(looks: list[Look], told: list[frozenset[str]], factor: float) -> dict[str, float]:
+    """Share of each kind of mistake among the looks that decide on it."""
+    names = {
+        "pairs": "loss_of_pairs", "twice": "softmax_twice", "logs": "loss_of_probabilities", "raw": "loss_of_logits",
+        "axis": "loss_over_rows", "one": "loss_of_one_column", "outside": "targets_outside",
+    }  # fmt: skip
+    decided: dict[str, list[float]] = {name: [] for name in (*names.values(), "sigmoid_twice")}
+    unit = all(look["facts"]["least"] >= 0 and look["facts"]["most"] <= 1 for look in looks)
+    for look, keys in zip(looks, told, strict=True):
+        near = {_kind(key) for key in _told(look, factor, WIDE)} & {"sound", "counted"}
+        kinds = {_kind(key) for key in keys} & {*MISTAKES}
+        for kind, name in names.items():
+            possible = any(_kind(key) == kind for key in look["values"])
+            # Where a sound loss is the same number, or two mistakes are, this look does not tell.
+            if possible and not (kind in kinds and (near or len(kinds) > 1)):
+                decided[name].append(float(kind in kinds and not _binary(keys, kind)))
+        if any(key.startswith(("sound/binary/", "twice/binary/")) for key in look["values"]):
+            inside = bool(kinds == {"twice"} and _binary(keys, "twice") and not near)
+            outside = unit and _constant_only(keys)
+            decided["sigmoid_twice"].append(float(inside or outside))
+    return {name: _mean(values) if len(values) >= LEAST_LOOKS else math.nan for name, values in decided.items()}
+
+
+def _binary(keys: frozenset[str], kind: str) -> bool:
+    """Whether the only family of a kind is the binary cross-entropy."""
+    families = {key.split("/")[1] for key in keys if _kind(key) == kind}
+    return kind == "twice" and families == {"binary"}
+
+
+def _constant_only(keys: frozenset[str]) -> bool:
+    """Whether binary cross-entropy of logits is told, and no other loss."""
+    return bool(keys) and {key.split("/")[1] for key in keys} == {"binary"} and {_kind(k) for k in keys} == {"sound"}
+
+
+def _signs(looks: list[Look], told: list[frozenset[str]], flipped: list[frozenset[str]]) -> dict[str, float]:
+    decided, sizes = [], []
+    for look, keys, others in zip(looks, told, flipped, strict=True):
+        usual = [key for key in look["values"] if _kind(key) in FLIPPABLE]
+        # A loss against one constant target may be maximised on purpose, as an adversary's.
+        if not usual or look["facts"].get("target_constant", 0.0) == 1 or abs(look["told"]) <= RELATIVE:
+            continue
+        match = any(_kind(key) in FLIPPABLE for key in others)
+        if match and keys:
+            continue
+        decided.append(float(match))
+        sizes += [abs(look["told"])] if match else []
+    if len(decided) < LEAST_LOOKS:
+        return {}
+    growth = {"flipped_growth": sizes[-1] / sizes[0]} if len(sizes) >= LEAST_LOOKS else {}
+    return {"loss_flipped": _mean(decided), **growth}
+
+
+def _sums(looks: list[Look], told: list[frozenset[str]]) -> dict[str, float]:
+    decided, terms = [], []
+    for look, keys in zip(looks, told, strict=True):
+        ways = {key.rsplit("/", 1)[-1] for key in keys}
+        if look["facts"]["rows"] < 2 or not keys or (ways & {"sum", "rows"} and ways - {"sum", "rows"}):
+            continue
+        decided.append(float(bool(ways & {"sum", "rows"})))
+        terms += [_terms(look, keys)] if decided[-1] else []
+    if len(decided) < LEAST_LOOKS or 2 * len(decided) < len(looks):
+        return {}
+    return {"loss_summed": _mean(decided)} | ({"loss_terms": float(np.median(terms))} if terms else {})
+
+
+def _terms(look: Look, keys: frozenset[str]) -> float:
+    """How many means the told sum is."""
+    key = next(key for key in sorted(keys) if key.rsplit("/", 1)[-1] in ("sum", "rows"))
+    mean = look["values"].get(key.rsplit("/", 1)[0] + "/mean", (0.0, 0.0))[0]
+    return abs(round(look["values"][key][0] / mean)) if mean else math.nan
+
+
+def _tokens(looks: list[Look], told: list[frozenset[str]]) -> dict[str, float]:
+    """Padding that is counted, targets that are the inputs, negatives of the batch."""
+    padded, given, batched = [], [], []
+    for look, keys in zip(looks, told, strict=True):
+        facts, kinds = look["facts"], {_kind(key) for key in keys}
+        if "pad" in facts and keys and not {"counted", "sound"} <= kinds:
+            padded.append(float("counted" in kinds))
+        if not math.isnan(facts.get("given", math.nan)) and keys:
+            placed = any("/shifted" not in key for key in keys)
+            given.append(float(facts["given"] == 1 and placed))
+        if any("/in_batch" in key for key in look["values"]):
+            batched.append(float(any("/in_batch" in key for key in keys)))
+    shares = {"padding_counted": padded, "targets_given": given, "in_batch_softmax": batched}
+    return {name: _mean(values) for name, values in shares.items() if len(values) >= LEAST_LOOKS}

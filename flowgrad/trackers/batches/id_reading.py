@@ -1,0 +1,329 @@
+"""From what was counted of ids to the figures that are told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from flowgrad.measures import id_pairs, id_ties, ids
+from flowgrad.measures.ids import Agreement, OneWay
+from flowgrad.trackers.batches.id_rows import RowSample, half_of
+from flowgrad.trackers.batches.id_sums import IdSums
+
+Numbers = NDArray[np.float64]
+
+TIED_TO = 6
+"""Other columns, those of the most ids, that a column is compared with."""
+LEAST_IDS = 50
+"""Ids from which a column can be said to have nothing to do with its rows."""
+PLAIN = 0.02
+"""What a column's ids have of a variance, at the least, from which nothing else about the column is asked."""
+PLAIN_AGREEMENT = 0.3
+"""Upper end of an agreement from which no further one is computed: ids are numbered alike."""
+LEAST_EQUAL = 100
+"""Rows from which columns may be said to be equal."""
+PER_ROW = tuple(measure.name for measure in ids.ID_MEASURES if measure.per_row)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was counted of training or of validation."""
+
+    rows: int
+    squares: float
+    """Sum of the squares of the targets."""
+    target: bool
+    """Whether a target was told with every row, and varies in training."""
+    whole: bool = False
+    """Whether these rows are those of one epoch: equal ones are no second look at one row then."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Make-up of training batches, in the order in which they came; one entry a batch."""
+
+    sizes: NDArray[np.int64]
+    distinct: NDArray[np.int64]
+    """Shape (batches, columns)."""
+    sums: Numbers
+    lows: Numbers
+    highs: Numbers
+
+
+def read(
+    columns: Mapping[str, IdSums],
+    sample: RowSample,
+    trained: Part,
+    validated: Part,
+    equal: Collection[tuple[str, str]],
+    sizes: Mapping[str, int],
+    batches: Batches,
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """Scalars and per-row measures of `flowgrad.measures.ids.ID_MEASURES`, each NaN where it is not known."""
+    scalars = dict.fromkeys((m.name for m in ids.ID_MEASURES if not m.per_row), math.nan)
+    scalars |= {
+        "ids_columns": float(len(columns)),
+        "ids_rows": float(trained.rows),
+        "ids_validation_rows": float(validated.rows),
+        "ids_batches": float(len(batches.sizes)),
+    }
+    table = pd.DataFrame(math.nan, index=pd.Index(list(columns), name="column"), columns=list(PER_ROW))
+    if not trained.rows:
+        return scalars, table
+    for part in (sample.training, sample.validation):
+        part.merge()
+    reading = _Reading(columns, sample, trained, validated)
+    scalars["ids_with_target"] = float(trained.target)
+    scalars["ids_repeats"] = reading.repeats[0]
+    for place, name in enumerate(columns):
+        figures = reading.column(name, sizes.get(name))
+        figures |= reading.make_up(name, batches.sizes, batches.distinct[:, place])
+        figures["id_equal"] = float(any(name in pair for pair in equal)) if trained.rows >= LEAST_EQUAL else math.nan
+        for key, value in figures.items():
+            table.loc[name, key] = value
+    scalars |= reading.pairs()
+    if trained.target:
+        found = ids.target_order(
+            batches.sizes.astype(float), batches.sums, trained.squares * _share(batches, trained), batches.lows,
+            batches.highs,
+        )  # fmt: skip
+        scalars["ids_target_eta"], scalars["ids_target_sorted"] = found
+    return scalars | _worst(table), table
+
+
+def _share(batches: Batches, trained: Part) -> float:
+    """Share of the training rows whose batches were noted."""
+    return float(batches.sizes.sum()) / trained.rows
+
+
+def _worst(table: pd.DataFrame) -> dict[str, float]:
+    """Figures of the column that is worst of its kind."""
+
+    def at(column: str, *others: str, most: bool = False) -> list[float]:
+        known = table[column].dropna()
+        if known.empty:
+            return [math.nan] * (1 + len(others))
+        name = known.idxmax() if most else known.idxmin()
+        return [float(table.loc[name, key]) for key in (column, *others)]
+
+    names = {
+        ("ids_unrelated", "ids_unrelated_f", "ids_related_other"): at("id_related_high", "id_f", "id_related_other"),
+        ("ids_agreement", "ids_agreement_shared"): at("id_agreement_high", "id_shared"),
+        ("ids_new_share",): at("id_new_share", most=True),
+        ("ids_alike_share",): at("id_top_share", most=True),
+        ("ids_used", "ids_used_count", "ids_used_size"): at("id_used", "id_count", "id_size"),
+        ("ids_explained", "ids_explained_count"): at("id_explained", "id_count", most=True),
+        ("ids_distinct_ratio",): at("id_distinct_ratio"),
+    }
+    return {key: value for keys, values in names.items() for key, value in zip(keys, values, strict=True)}
+
+
+class _Reading:
+    """Figures of columns, with what several of them rest on computed once."""
+
+    def __init__(self, columns: Mapping[str, IdSums], sample: RowSample, trained: Part, validated: Part) -> None:
+        self.columns, self.sample, self.trained, self.validated = columns, sample, trained, validated
+        self.names = list(columns)
+        self.repeats = _kish(sample.training.times), _kish(sample.validation.times)
+        self.counts = {name: column.counts.sum(axis=0) for name, column in columns.items()}
+        self.met = {name: int((counts > 0).sum()) for name, counts in self.counts.items()}
+        self.target = {name: self._target(column) for name, column in columns.items()}
+        self.target_in_use = {name: self._target_in_use(column) for name, column in columns.items()}
+        self._coded: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        self._tied: dict[tuple[str, str], tuple[OneWay, ...]] = {}
+        self.half = half_of(sample.training.keys) == 0
+
+    def _target(self, column: IdSums, *, whole: bool = False) -> OneWay:
+        """Analysis of the target in training; where `whole`, each row counts as one although others equal it."""
+        if not self.trained.target:
+            return OneWay()
+        met = 1.0 if whole else self.repeats[0]
+        return ids.one_way(column.counts.sum(axis=0), column.sums.sum(axis=0), self.trained.squares, met)
+
+    def _target_in_use(self, column: IdSums) -> OneWay:
+        if not self.validated.target or not self.trained.target or not self.validated.rows:
+            return OneWay()
+        return ids.one_way(column.valid_counts, column.valid_sums, self.validated.squares, self.repeats[1])
+
+    def column(self, name: str, size: int | None) -> dict[str, float]:
+        """Per-row measures of one column, but for its batches."""
+        target = self.target[name]
+        return {
+            **self._numbers(name, size),
+            "id_f": target.f,
+            "id_icc": target.icc,
+            "id_icc_low": target.low,
+            "id_icc_high": target.high,
+            "id_explained": target.explained,
+            **self._related(name),
+            **self._agreement(name),
+        }
+
+    def _numbers(self, name: str, size: int | None) -> dict[str, float]:
+        counts = self.counts[name]
+        found = np.flatnonzero(counts)
+        rows = counts[found] / self.repeats[0]
+        order = np.sort(counts[found])[::-1]
+        figures = {
+            "id_rows_per_id": float(rows.mean()),
+            "id_top_share": float(order[0] / order.sum()),
+            "id_top_ratio": float(order[0] / order[1]) if len(order) > 1 else math.inf,
+            "id_spread": float(rows.var() / rows.mean()),
+        }
+        if self.columns[name].folded:
+            return figures
+        figures["id_count"] = float(len(found))
+        step = int(np.gcd.reduce(np.diff(found))) if len(found) > 1 else 1
+        figures["id_used_bound"] = ((found[-1] - found[0]) / step + 1) / len(found)
+        if size:
+            figures["id_size"] = float(size)
+            figures["id_used"] = len(found) / size
+            figures["id_rows_per_size"] = float(rows.sum()) / size
+        return figures
+
+    def _codes(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids of a column in the sample of training, and the number of each row's."""
+        if name not in self._coded:
+            found = np.unique(self.sample.training.ids[self.names.index(name)], return_inverse=True)
+            self._coded[name] = found[0], found[1].astype(np.int64)
+        return self._coded[name]
+
+    def _ties(self, first: str, second: str) -> tuple[OneWay, ...]:
+        if (first, second) not in self._tied:
+            (some, one), (others, other) = self._codes(first), self._codes(second)
+            self._tied[first, second] = id_ties.ties(one, other, self.half, (len(some), len(others)))
+        return self._tied[first, second]
+
+    def _others(self, *names: str) -> list[str]:
+        """Columns beside these, those of the most ids first."""
+        left = [name for name in self.names if name not in names and self.met[name] > 1]
+        return sorted(left, key=lambda name: -self.met[name])[:TIED_TO]
+
+    def _related(self, name: str) -> dict[str, float]:
+        """Whether the column's ids have to do with the target or with any other column."""
+        if self.met[name] < LEAST_IDS:
+            return {}
+        others = self._others(name)
+        found = [self._target(self.columns[name], whole=self.trained.whole)] if self.trained.target else []
+        for other in others:
+            if any(one.low > PLAIN for one in found):
+                break
+            found += self._ties(name, other)
+        known = [one for one in found if not math.isnan(one.icc)]
+        if not known:
+            return {}
+        figures = {
+            "id_related_high": max(one.high for one in known),
+            "id_related_z": max(abs(one.z) for one in known),
+        }
+        if figures["id_related_high"] > PLAIN:
+            return figures
+        elsewhere = [self.target[other].low for other in others]
+        for one, other in combinations(others, 2):
+            if not any(low > PLAIN for low in elsewhere):
+                elsewhere += [tie.low for tie in self._ties(one, other)]
+        elsewhere = [low for low in elsewhere if not math.isnan(low)]
+        figures["id_related_other"] = max(elsewhere, default=math.nan)
+        figures["id_same_numbers"] = max(
+            (ids.same_numbers(self.counts[name], self.counts[other]) for other in others), default=math.nan
+        )
+        return figures
+
+    def _agreement(self, name: str) -> dict[str, float]:
+        """Whether validation numbers the ids as training does."""
+        column, counts = self.columns[name], self.counts[name]
+        if not self.validated.rows:
+            return {}
+        valid = column.valid_counts
+        figures = {
+            "id_shared": float(((counts > 0) & (valid > 0)).sum()),
+            "id_new_share": float(valid[counts == 0].sum() / valid.sum()),
+        }
+        if column.folded:
+            figures.pop("id_shared")
+        by_mean = ids.mean_agreement(
+            (counts, column.sums.sum(axis=0), self.target[name]),
+            (valid, column.valid_sums, self.target_in_use[name]),
+            self.repeats,
+        )
+        by_count = ids.count_agreement(counts, valid, self.repeats)
+        known = [one for one in (by_mean, by_count) if not math.isnan(one.high)]
+        by_pair = Agreement()
+        if known and max(one.high for one in known) < PLAIN_AGREEMENT:
+            by_pair = self._pair_agreement(name)
+            known += [by_pair] if not math.isnan(by_pair.high) else []
+        figures["id_mean_agreement"] = by_mean.value
+        figures["id_count_agreement"] = by_count.value
+        figures["id_pair_agreement"] = by_pair.value
+        figures["id_agreement_high"] = max((one.high for one in known), default=math.nan)
+        figures["id_agreement_kinds"] = float(len(known))
+        return figures
+
+    def _pair_agreement(self, name: str) -> Agreement:
+        """The best agreement of the column's pairs with another one's."""
+        best = Agreement()
+        for other in self._others(name):
+            (some, one), (others, two) = self._codes(name), self._codes(other)
+            own, own_known = _numbered(self.sample.validation.ids[self.names.index(name)], some)
+            its, its_known = _numbered(self.sample.validation.ids[self.names.index(other)], others)
+            both = own_known & its_known
+            found = id_ties.pair_agreement(
+                (one, two), self.half, (own[both], its[both]), (len(some), len(others))
+            )
+            if math.isnan(best.high) or found.high > best.high:
+                best = found
+        return best
+
+    def make_up(self, name: str, sizes: NDArray[np.int64], distinct: NDArray[np.int64]) -> dict[str, float]:
+        """Distinct ids of batches against those of rows in random order."""
+        if self.columns[name].folded or not len(sizes):
+            return {}
+        met = max(float(self.sample.training.times.mean()), 1.0) if len(self.sample.training.times) else 1.0
+        ratio, few, batches = ids.make_up(self.counts[name] / met, sizes, distinct)
+        return {"id_distinct_ratio": ratio, "id_few_share": few, "id_batches": batches}
+
+    def pairs(self) -> dict[str, float]:
+        """Rows whose ids, all columns together, are met again."""
+        part, other = self.sample.training, self.sample.validation
+        if len(self.names) < 2 or not len(part.keys):
+            return {}
+        found = {
+            "ids_repeated_share": id_pairs.repeated(part.keys, part.times),
+            "ids_repeat_chance": id_pairs.met_by_chance(self._shares(part.ids), self.trained.rows, part.times),
+        }
+        if self.trained.target:
+            found |= id_pairs.conflicts(part.keys, part.targets, part.times)
+        if len(other.keys):
+            both = self.trained.target and self.validated.target
+            found |= id_pairs.seen(
+                (part.keys, part.targets, part.times), (other.keys, other.targets, other.times), target=both
+            )
+            chance = id_pairs.met_by_chance(self._shares(other.ids), self.trained.rows, other.times)
+            found["ids_seen_chance"] = chance
+        return found
+
+    def _shares(self, rows: NDArray[np.int64]) -> Numbers:
+        """Product over columns of the share that each row's id has in training."""
+        product = np.ones(rows.shape[1])
+        for name, ids_of in zip(self.names, rows, strict=True):
+            column, counts = self.columns[name], self.counts[name]
+            place = column.places(ids_of)
+            product *= np.where(place < len(counts), counts[np.minimum(place, len(counts) - 1)], 0.0) / counts.sum()
+        return product
+
+
+def _kish(times: Numbers) -> float:
+    """Design effect of rows that were met so many times."""
+    return float((times**2).sum() / times.sum()) if len(times) else 1.0
+
+
+def _numbered(values: NDArray[np.int64], known: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The number of each value among those known, and whether it is known."""
+    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return place, known[place] == values

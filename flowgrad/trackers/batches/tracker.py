@@ -1,0 +1,327 @@
+"""What a loop feeds its model: which rows, with which targets, in which order, in which mode, and what the loss made of
+them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flowgrad.gate import REFUSED, parts_objection
+from flowgrad.gate.copies import multiple_of
+from flowgrad.gate.tables import TOLERATED_SHARE
+from flowgrad.measurements import Coverage, Measurements
+from flowgrad.measures import batches
+from flowgrad.measures.loss_audit import LossAudit
+from flowgrad.measures.row_figures import TARGET_MEASURES, row_figures
+from flowgrad.rules import RuleBook
+from flowgrad.trackers import states
+from flowgrad.trackers.base import Tracker
+from flowgrad.trackers.batches.columns import are_classes, checked, ids_of, ids_only, numbers_of, numbers_only
+from flowgrad.trackers.batches.course import Modes, Order, Steps, load_into, state_of
+from flowgrad.trackers.batches.ids import Ids
+from flowgrad.trackers.batches.rows import SAMPLE, Hash, RowSample
+from flowgrad.trackers.optimizers import Optimizers
+
+_PARTS = ("train", "validation", "order", "modes", "steps", "ids", "audit")
+_COUNTS = ("ids_only", "numbers_only", "classes", "losses_told", "epochs", "batches", "validations", "targets_told", "seen_again", "multiple", "met_again")
+_UNSEEN = {
+    "targets": "never told; call step(inputs, targets) with what the loss compares the outputs with",
+    "losses": "never told; call step(inputs, targets, outputs=outputs, loss=loss), and the loss is recomputed",
+    "validation": "never told; call validate(inputs, targets) at every batch of the validation",
+    "epochs": "never told; call end_epoch() after each",
+    "model": "not given; give BatchTracker(model), and its mode is seen",
+    "optimizer": "not given; give optimizer=, and steps that are taken beside the batches told are seen",
+}
+_FIRST_LOOKS, _LOOK = 8, 25
+"""Steps from the first on whose loss is recomputed, and every how many after them."""
+_SLACK = 2.0
+"""How many times as often as training rows meet each other validation rows must meet them to be copies."""
+_OFTEN = 0.5
+"""Share of the rows of earlier epochs that must come again for the rows to be the same in each epoch."""
+
+
+class BatchTracker(Tracker):
+    """Follows the batches of a loop, whatever the model.
+
+    Example::
+
+        batches = BatchTracker(model, optimizer=optimizer)
+        for x, y in loader:
+            outputs = model(x)
+            loss = criterion(outputs, y)
+            ...
+            optimizer.step()
+            batches.step(x, y, outputs=outputs, loss=loss)
+        for x, y in validation_loader:
+            batches.validate(x, y)
+        batches.end_epoch()
+        print(batches.report())
+    """
+
+    KIND = "batches"
+    MEASURES = batches.MEASURES
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        name: str = "batches",
+        rules: RuleBook | None = None,
+        *,
+        optimizer: Any = None,
+        sizes: Mapping[str, int] | None = None,
+        sample: int = SAMPLE,
+    ) -> None:
+        """Start with no batch seen.
+
+        Args:
+            model: what is trained; its mode is read, and its parameters are counted. None: neither is known.
+            name: what is trained; `layer` of the report.
+            rules: rule book to judge by; the shipped one if None.
+            optimizer: what steps; its steps are counted by a hook. None: they are not known.
+            sizes: rows of the table that a column of ids is looked up in, by the column's name: that of the input, with
+                `[k]` for the k-th of several columns. None: not known.
+            sample: distinct rows that are kept of training and of validation each.
+
+        Raises:
+            TypeError: `optimizer` is none that can be watched.
+            ValueError: `sample` is below 2.
+        """
+        if sample < 2:
+            raise ValueError(f"sample={sample}: at least two rows have to be kept; give sample={SAMPLE}")
+        super().__init__(name, rules)
+        self._model = model
+        self._hash = Hash()
+        self._train, self._validation = RowSample(sample), RowSample(sample)
+        self._audit, self._ids = LossAudit(maximised=_maximised(optimizer)), Ids(sizes)
+        self._ids_only = self._numbers_only = self._classes = True
+        self._losses_told = 0
+        self._order, self._modes, self._steps = Order(), Modes(), Steps()
+        self._epochs = self._batches = self._validations = self._targets_told = 0
+        self._seen_again = math.nan
+        self._multiple, self._met_again = 1, math.nan
+        self._figures: tuple[tuple[int, ...], dict[str, float]] | None = None
+        optimizers = Optimizers(optimizer, name)
+        self._handles = optimizers.hook(lambda *_: None, self._stepped) if optimizers.known else []
+        self._counts_steps = optimizers.known
+
+    def _stepped(self, *_: Any) -> None:
+        self._steps.taken += 1
+        self._steps.since += 1
+
+    def step(
+        self, inputs: Any, targets: Tensor | None = None, *, outputs: Tensor | None = None, loss: Any = None
+    ) -> None:
+        """Note a batch that was trained on, in the mode in which the model is now.
+
+        Args:
+            inputs: what the model was given: a tensor of shape (rows, ...), or a mapping or a sequence of such.
+            targets: what its outputs are compared with, shape (rows, ...); None where there are none.
+            outputs: as they were given to the loss; None: the loss is not recomputed.
+            loss: what came out of it: a number, or a tensor of one.
+
+        Raises:
+            ValueError: no tensor in `inputs`, or tensors of different numbers of rows.
+        """
+        columns, targets = checked(self.name, inputs, targets)
+        keys = self._hash(columns)
+        self._batches += 1
+        self._ids_only = self._ids_only and ids_only(columns, targets)
+        self._targets_told += targets is not None
+        self._numbers_only = self._numbers_only and numbers_only(columns)
+        self._classes = self._classes and targets is not None and are_classes(targets)
+        self._train.see(keys, columns, targets)
+        self._order.see(keys, targets)
+        self._steps.told += 1
+        self._steps.since = 0
+        self._see_ids(columns, targets, training=True)
+        if outputs is not None and loss is not None:
+            self._losses_told += 1
+            if self._losses_told <= _FIRST_LOOKS or self._losses_told % _LOOK == 0:
+                self._audit.see(outputs, targets, loss, *_read_by_audit(columns))
+        if self._model is not None:
+            self._modes.see(self._model, training=True)
+
+    def validate(self, inputs: Any, targets: Tensor | None = None) -> None:
+        """Note a batch that was validated on; arguments and errors are those of `step`."""
+        columns, targets = checked(self.name, inputs, targets)
+        self._validations += 1
+        self._validation.see(self._hash(columns), columns, targets)
+        self._see_ids(columns, targets, training=False)
+        if self._model is not None:
+            self._modes.see(self._model, training=False)
+
+    def end_epoch(self) -> None:
+        """Note that an epoch, its validation included, is over."""
+        if self._epochs and self._train.seen:
+            known = self._train.times > self._train.lately
+            again = self._train.lately > 0
+            share = float((known & again).sum() / max(int(again.sum()), 1))
+            self._seen_again = share if math.isnan(self._seen_again) else min(share, self._seen_again)
+        if not self._epochs and self._train.seen:
+            times = self._train.lately.numpy()
+            self._multiple = multiple_of(times)
+            self._met_again = 1.0 - float((times == 1).sum() / times.sum())
+        self._epochs += 1
+        self._train.turn()
+        self._order.end_epoch()
+        self._ids.end_epoch()
+        self._steps.end_epoch()
+
+    def _see_ids(self, columns: Mapping[str, Tensor], targets: Tensor | None, *, training: bool) -> None:
+        found = ids_of(columns, targets)
+        if found:
+            of_rows = targets if targets is not None and targets.ndim == 1 else None
+            self._ids.see(found, of_rows, training=training)
+
+    def measurements(self) -> Measurements:
+        """Rows, order, modes and what the samples of training and validation say of each other."""
+        stamp = (self._batches, self._validations, self._epochs)
+        if self._figures is None or self._figures[0] != stamp:
+            self._figures = (stamp, self._measured())
+        return Measurements(
+            self.KIND,
+            self.name,
+            self._figures[1],
+            {"rows": self._ids.table()},
+            step=self._batches,
+            coverage=self._coverage(),
+            framework="torch",
+        )
+
+    def _measured(self) -> dict[str, float]:
+        nan = math.nan
+        same = not self._seen_again < _OFTEN
+        times = self._train.times.double() / max(self._epochs, 1)
+        parameters = sum(p.numel() for p in self._model.parameters() if p.requires_grad) if self._model else nan
+        distinct = self._train.distinct if self._batches else nan
+        validated = self._validation.distinct if self._validations else nan
+        return {
+            "batches": float(self._batches),
+            "epochs": float(self._epochs),
+            "distinct_rows": distinct,
+            "validation_rows": validated,
+            "rows_ratio": distinct / validated if validated else nan,
+            "parameters": float(parameters),
+            "rows_again": self._seen_again,
+            "times_an_epoch": float(times.median()) if self._epochs and len(times) and same else nan,
+            **self._order.figures(),
+            **self._modes.figures(),
+            **(self._steps.figures() if self._counts_steps else Steps().figures()),
+            **self._seen_rows(same),
+            **self._row_figures(),
+            **self._ids.figures(),
+            **self._audit.figures(),
+        }
+
+    def _row_figures(self) -> dict[str, float]:
+        """Whether targets belong to their rows, where rows are numbers and targets are one a row."""
+        unknown = {measure.name: math.nan for measure in TARGET_MEASURES}
+        parts = [numbers_of(part) for part in (self._train, self._validation)]
+        if not self._numbers_only or any(part is None for part in parts):
+            return unknown
+        (x, y), (new_x, new_y) = parts  # type: ignore[misc]
+        found = row_figures(x, y, new_x, new_y, self._classes)
+        return {name: float(found[name]) for name in unknown}
+
+    def _seen_rows(self, same: bool) -> dict[str, float]:
+        """Validation rows that training saw, among those whose hash is in reach of both samples. Rows of ids alone are
+        judged by the ids' own figures.
+        """
+        unknown = {"validation_seen": math.nan, "validation_copied": math.nan, "validation_copies_open": math.nan}
+        one, other = self._train, self._validation
+        if not self._batches or not self._validations or not same or self._ids_only:
+            return unknown
+        below = min(one.below, other.below)
+        parts = [_table(part, part.keys < below) for part in (one, other)]
+        if not all(parts) or len(parts[0]) != len(parts[1]) or not all(len(part[0]) for part in parts):
+            return unknown
+        found = parts_objection(*parts, before="training", after="validation")
+        share = float(torch.isin(other.keys[other.keys < below], one.keys).double().mean())
+        objected = found is not None and share > TOLERATED_SHARE
+        copied = share > TOLERATED_SHARE and (self._multiple > 1 or (objected and found.level == REFUSED))
+        beyond = share > TOLERATED_SHARE + _SLACK * self._met_again
+        return {
+            "validation_seen": share,
+            "validation_copied": float(copied),
+            "validation_copies_open": float(not copied and (objected or beyond)),
+        }
+
+    def _coverage(self) -> Coverage:
+        """What was told, and what was not."""
+        seen = {"batches": float(self._batches), "epochs": float(self._epochs), "rows": float(self._train.seen)}
+        told = {
+            "targets": self._targets_told,
+            "losses": self._losses_told,
+            "validation": self._validations,
+            "epochs": self._epochs,
+            "model": self._model is not None,
+            "optimizer": self._counts_steps,
+        }
+        unseen = {name: _UNSEEN[name] for name, count in told.items() if not count}
+        if self._seen_again < _OFTEN:
+            unseen["repeated_rows"] = (
+                "rows differ from epoch to epoch, as augmented ones do; tell step() and validate() the rows as they "
+                "are before that"
+            )
+        blind = "" if self._batches else "no batch was told; call step(inputs, targets) at every one"
+        return Coverage(seen, unseen, blind)
+
+    def detach(self) -> None:
+        """Take the hooks off the optimizer. What was measured stays readable."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything noted so far, for a checkpoint: numbers, lists of numbers and tensors."""
+        parts = {
+            "train": self._train.state(),
+            "validation": self._validation.state(),
+            **{name: state_of(getattr(self, f"_{name}")) for name in ("order", "modes", "steps")},
+            "ids": self._ids.state(),
+            "audit": self._audit.state_dict(),
+        }
+        return states.headed(self.KIND, {**parts, **{name: getattr(self, f"_{name}") for name in _COUNTS}})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken. Name, rule book, model and optimizer stay this tracker's own.
+
+        Raises:
+            ValueError: `state` is no state of such a tracker, or one of another version. Nothing has changed then.
+        """
+        states.check(state, self.name, self.KIND, (*_PARTS, *_COUNTS))
+        self._train.load(state["train"])
+        self._validation.load(state["validation"])
+        for name in ("order", "modes", "steps"):
+            load_into(getattr(self, f"_{name}"), state[name])
+        for name in _COUNTS:
+            setattr(self, f"_{name}", state[name])
+        self._ids.load(state["ids"])
+        self._audit.load_state_dict(state["audit"])
+        self._figures = None
+
+
+def _read_by_audit(columns: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    """The only input, and the ids of the items that rows are compared by: the last column of ids of one a row."""
+    ids = [values for values in columns.values() if values.ndim == 1 and not values.is_floating_point()]
+    return next(iter(columns.values())) if len(columns) == 1 else None, ids[-1] if ids else None
+
+
+def _maximised(optimizer: Any) -> bool:
+    """Whether what is optimised is to rise."""
+    return any(group.get("maximize") for group in getattr(optimizer, "param_groups", ()))
+
+
+def _table(part: RowSample, chosen: Tensor) -> list[np.ndarray]:
+    """Columns of some of the rows kept, the targets last where they are known; none where rows differ in width."""
+    values, targets = part.rows("values"), part.rows("targets")
+    if values is None:
+        return []
+    whole = values if targets is None else torch.cat([values, targets], 1)
+    return list(whole[chosen].T.numpy())
