@@ -12,8 +12,8 @@ from flowgrad.measures.trees import bin_edges, bins_of
 
 Floats = NDArray[np.float64]
 
-MOST_LOOKED_AT = 32
-"""Columns whose bins are fitted: those that vary most with the target."""
+MOST_FITTED = 20_000
+"""Columns times classes whose means are fitted."""
 BINS, LEAST_ROWS = 32, 20
 """Bins of equally many rows, fewer where they would hold fewer rows; each value is one where there are no more."""
 LEAST_HELD_OUT = 30
@@ -59,27 +59,33 @@ def strongest(x: Floats, y: Floats, new_x: Floats, new_y: Floats) -> Strong:
 
 
 def _candidates(x: Floats, y: Floats) -> NDArray[np.intp]:
-    """Columns that vary most with the target, or whose distance from their mean does."""
-    if x.shape[1] <= MOST_LOOKED_AT:
-        return np.flatnonzero(np.nanmax(x, axis=0, initial=-np.inf) > np.nanmin(x, axis=0, initial=np.inf))
+    """Columns that vary; where they are many, those that vary most with the target, or whose distance from their mean
+    does.
+    """
     known = np.isfinite(x)
     values = np.where(known, x, 0.0)
     centred = np.where(known, values - values.sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.0)
+    varies = np.flatnonzero(np.ptp(centred, axis=0) > 0)
+    most = max(MOST_FITTED // y.shape[1], 32)
+    if len(varies) <= most:
+        return varies
     t = y - y.mean(axis=0)
     told = np.zeros(x.shape[1])
     for part in (centred, np.abs(centred)):
         part = part - part.mean(axis=0)
         size = (part**2).sum(axis=0)
-        told = np.maximum(told, np.divide(((part.T @ t) ** 2).sum(axis=1), size, out=np.zeros_like(size), where=size > 0))
-    found = np.argsort(-told, kind="stable")[:MOST_LOOKED_AT]
-    return np.asarray(found[told[found] > 0])
+        found = ((part.T @ t) ** 2).sum(axis=1)
+        told = np.maximum(told, np.divide(found, size, out=np.zeros_like(size), where=size > 0))
+    return np.argsort(-told, kind="stable")[:most]
 
 
 def _explained(column: Floats, y: Floats, new_column: Floats, new_y: Floats) -> float:
     known = column[np.isfinite(column)]
     if not len(known):
         return 0.0
-    edges = bin_edges(known, min(max(len(known) // LEAST_ROWS, 2), BINS))
+    distinct, bins = np.unique(known), min(max(len(known) // LEAST_ROWS, 2), BINS)
+    few = len(distinct) <= bins
+    edges = (distinct[1:] + distinct[:-1]) / 2 if few else bin_edges(known, bins)
     place, new_place = bins_of(column, edges), bins_of(new_column, edges)
     bins = len(edges) + 2
     count = np.bincount(place, minlength=bins)

@@ -220,7 +220,7 @@ def _of_weights(places: NDArray[np.intp], y: Floats) -> Agreement:
     ones = np.bincount(places.ravel(), minlength=rows) / k
     sums = (ones + 1) / 2
     squares = (rows / k + mutual / k**2) / 2 - 2 * float((sums**2).sum()) / rows + 1
-    return _within(_said(places, y), y, float(rows), squares)
+    return _within(_said(places, y), y, np.ones(rows), squares)
 
 
 def _mutual(places: NDArray[np.intp]) -> int:
@@ -271,25 +271,26 @@ def _by_values(x: Floats, y: Floats, new_x: Floats, new_y: Floats) -> Agreements
     return Agreements(_of_values(x, y), _of_values(new_x, new_y), found, predicted, new_y, fresh)
 
 
-def _alike(rows: Floats, others: Floats, *, own: bool = False) -> Floats:
+def _alike(rows: Floats, others: Floats, *, own: bool = False) -> NDArray[np.float32]:
     """Weights by which each row is told by the others of the same value, summed over the columns; means are drawn to
     that of all by as much as 5 rows.
     """
-    weights = np.zeros((len(rows), len(others)))
-    for column, other in zip(rows.T, others.T, strict=True):
-        same = column[:, None] == other
+    weights = np.zeros((len(rows), len(others)), dtype=np.float32)
+    for column, other in zip(rows.astype(np.float32).T, others.astype(np.float32).T, strict=True):
+        same = (column[:, None] == other).astype(np.float32)
         if own:
-            np.fill_diagonal(same, False)
-        weights += same / (same.sum(axis=1) + SHRINKAGE)[:, None]
+            np.fill_diagonal(same, 0.0)
+        same /= (same.sum(axis=1) + np.float32(SHRINKAGE))[:, None]
+        weights += same
     return weights
 
 
 def _of_values(x: Floats, y: Floats) -> Agreement:
     weights = _alike(x, x, own=True)
-    total, rows = float(weights.sum()), len(y)
-    half = (weights + weights.T) / 2
-    squares = float((half**2).sum()) - 2 * float((half.sum(axis=1) ** 2).sum()) / rows + (total / rows) ** 2
-    return replace(_within(weights @ (y - y.mean(axis=0)), y, total, squares), least=math.nan)
+    out, back, rows = weights.sum(axis=1, dtype=float), weights.sum(axis=0, dtype=float), len(y)
+    half = (float((weights**2).sum(dtype=float)) + float((weights * weights.T).sum(dtype=float))) / 2
+    squares = half - 2 * float((((out + back) / 2) ** 2).sum()) / rows + (float(out.sum()) / rows) ** 2
+    return replace(_within(weights @ (y - y.mean(axis=0)), y, out, squares), least=math.nan)
 
 
 def _uncopied(rows: Floats, others: Floats) -> NDArray[np.bool_]:
@@ -341,19 +342,19 @@ class _Ridge:
         sums = (out + back) / 2
         total = float(out.sum())
         size = (squares + mixed) / 2 - 2 * float((sums**2).sum()) / rows + (total / rows) ** 2
-        told = _within(self._held_out(shrunk), self._y, total, size)
+        told = _within(self._held_out(shrunk), self._y, out, size)
         varying = int((self._sizes > 1e-9 * max(float(self._sizes.max(initial=0.0)), 1e-30)).sum())
         return replace(told, least=SHOWN * math.sqrt(2 * varying) / rows)
 
 
-def _within(said: Floats, y: Floats, total: float, squares: float) -> Agreement:
+def _within(said: Floats, y: Floats, sums: Floats, squares: float) -> Agreement:
     """Agreement of targets with weighted sums of the others': a quadratic form, whose mean and variance over all orders
     of the targets are known (Cliff and Ord 1981, for Moran's I; targets taken as normal).
 
     Args:
         said: the sums, shape (rows, targets).
         y: the targets.
-        total: sum of all weights.
+        sums: of the weights of each row.
         squares: sum of the squares of the weights, made symmetric and centred in rows and columns.
     """
     rows = len(y)
@@ -361,9 +362,10 @@ def _within(said: Floats, y: Floats, total: float, squares: float) -> Agreement:
     size = float((t**2).sum())
     if not size:
         return Agreement()
-    expected = -total * size / (rows * (rows - 1))
+    expected = -float(sums.sum()) * size / (rows * (rows - 1))
     spread = math.sqrt(2 * max(squares, 0.0) * float(((t.T @ t / rows) ** 2).sum()))
-    r, error = _correlation(said, t)
+    # The mean that was taken off holds the row's own target; that of the others does not.
+    r, error = _correlation(said + sums[:, None] * t / (rows - 1), t)
     z = (float((t * said).sum()) - expected) / spread if spread else math.nan
     return Agreement(r, z, error, SHOWN * spread / size)
 
