@@ -31,6 +31,14 @@ WIDE = 20.0
 """Roundings within which a sound loss still counts as the one that was told, so that no other is named."""
 MOST_ITEMS = 200_000
 """Items of rows that are counted."""
+USUAL = tuple(
+    f"{family}/mean"
+    for family in ("sound/cross_entropy", "counted/cross_entropy", "sound/in_batch_rows", "sound/binary",
+                   "sound/squared")
+)  # fmt: skip
+"""Losses that others go with, the first that can be recomputed."""
+USUAL_LOOKS = 8
+"""Looks that such a course rests on."""
 MISTAKES = ("pairs", "twice", "logs", "raw", "axis", "one", "outside")
 """Kinds that exclude each other; see `loss_values`."""
 FLIPPABLE = ("sound", "counted", "pairs")
@@ -52,7 +60,9 @@ class LossAudit:
         self._kinds: Counter[int] = Counter()
         self._targets = 0
 
-    def see(self, outputs: Any, targets: Any, loss: Any, inputs: Any = None, items: Any = None) -> bool:
+    def see(
+        self, outputs: Any, targets: Any, loss: Any, inputs: Any = None, items: Any = None, teacher: Any = None
+    ) -> bool:
         """Look at one step.
 
         Args:
@@ -61,13 +71,14 @@ class LossAudit:
             loss: what came out: a tensor of one number, or a number.
             inputs: what the model was given, where it is known; used where they are integers.
             items: item of each row of a batch whose negatives are the other rows.
+            teacher: outputs of a teacher for the same rows, as they come, where the loss compares with them.
 
         Returns:
             Whether the loss could be recomputed. Nothing is raised, whatever is given: a loss that cannot be read is
             counted, and training goes on.
         """
         try:
-            batch = read(outputs, targets, loss, inputs, items)
+            batch = read(outputs, targets, loss, inputs, items, teacher)
             values, facts = recompute(batch)
         except Exception:
             # What is given is the user's, of any type: no error of the audit may end a training.
@@ -187,6 +198,7 @@ def _matches(looks: list[Look], maximised: bool) -> dict[str, float]:
         | _signs(looks, told, flipped)
         | _sums(looks, told)
         | _tokens(looks, told)
+        | _usual(looks, [bool(one or other) for one, other in zip(told, flipped, strict=True)])
     )
 
 
@@ -266,6 +278,18 @@ def _signs(looks: list[Look], told: list[frozenset[str]], flipped: list[frozense
         return {}
     growth = {"flipped_growth": sizes[-1] / sizes[0]} if len(sizes) >= LEAST_LOOKS else {}
     return {"loss_flipped": _mean(decided), **growth}
+
+
+def _usual(looks: list[Look], known: list[bool]) -> dict[str, float]:
+    """How a loss that is not known goes with the usual one for such outputs and targets; nothing of one that is."""
+    key = next((key for key in USUAL if all(key in look["values"] for look in looks)), None)
+    if key is None or len(looks) < USUAL_LOOKS or any(known):
+        return {}
+    usual, told = np.array([look["values"][key][0] for look in looks]), np.array([look["told"] for look in looks])
+    found = {"told_most": float(told.max()), "usual_growth": float(usual[-1] / max(usual[0], 1e-12))}
+    if usual.std() > VARIED * np.abs(usual).mean() and told.std() > VARIED * np.abs(told).mean():
+        found["usual_cosine"] = float(np.corrcoef(usual, told)[0, 1])
+    return found
 
 
 def _sums(looks: list[Look], told: list[frozenset[str]]) -> dict[str, float]:

@@ -56,6 +56,8 @@ class Batch:
     """Inputs, where they are integers of at most two axes."""
     items: Ids | None
     """Item of each row, shape (rows,)."""
+    teacher: Floats | None
+    """A teacher's outputs, in the shape of the outputs."""
     activation: float
     """1 where the outputs come from a sigmoid or a softmax, 0 where they do not, NaN where it is not known."""
 
@@ -71,7 +73,7 @@ class Padding:
     """Share of these positions whose input is the same number; NaN where inputs of that shape are not known."""
 
 
-def read(outputs: Any, targets: Any, loss: Any, inputs: Any = None, items: Any = None) -> Batch:
+def read(outputs: Any, targets: Any, loss: Any, inputs: Any = None, items: Any = None, teacher: Any = None) -> Batch:
     """Tensors as arrays in double precision.
 
     Raises:
@@ -88,7 +90,7 @@ def read(outputs: Any, targets: Any, loss: Any, inputs: Any = None, items: Any =
         raise UnreadableError("outputs or targets are not finite")
     if x.dtype.kind != "f":
         raise UnreadableError("outputs are no floating-point numbers")
-    return Batch(x, t, told, _ids(inputs), _ids(items), _activation(outputs))
+    return Batch(x, t, told, _ids(inputs), _ids(items), _like(teacher, x), _activation(outputs))
 
 
 def _array(value: Any) -> Any:
@@ -117,6 +119,15 @@ def _ids(value: Any) -> Ids | None:
     except (UnreadableError, RuntimeError, TypeError, ValueError):
         return None
     return array if array.dtype.kind == "i" and 1 <= array.ndim <= 2 else None
+
+
+def _like(value: Any, x: Floats) -> Floats | None:
+    """Floating-point numbers in the shape of the outputs, all finite; None for all else."""
+    try:
+        array = _array(value)
+    except (UnreadableError, RuntimeError, TypeError, ValueError):
+        return None
+    return array if array.dtype.kind == "f" and array.shape == x.shape and np.isfinite(array).all() else None
 
 
 def _activation(outputs: Any) -> float:
@@ -229,6 +240,9 @@ def recompute(batch: Batch) -> tuple[dict[str, tuple[float, float]], dict[str, f
             _by_class(values, facts, batch)
             if t.dtype.kind == "f" and t.shape == x.shape and x.ndim >= 2:
                 distributions(values, x.reshape(-1, x.shape[-1]), t.reshape(-1, x.shape[-1]))
+        if batch.teacher is not None and x.ndim >= 2 and x.shape[-1] > 1:
+            columns = x.shape[-1]
+            distributions(values, x.reshape(-1, columns), batch.teacher.reshape(-1, columns), "teachers_")
     return values.found, facts
 
 
@@ -270,7 +284,8 @@ def _by_element(values: Values, facts: dict[str, float], x: Floats, t: Floats | 
         shape = np.broadcast_shapes(x.shape, target.shape)
     except ValueError:
         return
-    if math.prod(shape) > x.size:
+    # Axes that were added to both are there to compare all with all.
+    if math.prod(shape) > x.size and x.ndim != t.ndim:
         facts["column"] = float(x.ndim > t.ndim)
         pairs(values, x, target, shape)
 

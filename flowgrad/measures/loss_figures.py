@@ -66,6 +66,14 @@ LOSS_MEASURES = (
     ),
     Measure("loss_flipped", "share", "Share of the looks at which the loss is minus one that is to be minimised."),
     Measure("flipped_growth", "ratio", "Size of the flipped loss at the last look over that at the first."),
+    Measure(
+        "usual_cosine",
+        "cosine",
+        "Of a loss that is none of the recomputed ones: correlation, over the looks, with the usual loss of such "
+        "outputs and targets (cross-entropy, or squared error).",
+    ),
+    Measure("usual_growth", "ratio", "This usual loss at the last look over that at the first."),
+    Measure("told_most", "loss", "The largest loss told, where it is none of the recomputed ones."),
     Measure("loss_summed", "share", "Share of the looks at which the loss is a sum over the batch, not a mean."),
     Measure("loss_terms", "count", "Terms that are summed, the median of the looks; not known where none are."),
     Measure(

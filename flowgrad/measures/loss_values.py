@@ -298,14 +298,17 @@ def _shifted(values: Values, given: Classes, logs: Floats) -> None:
         _reduced(values, ("sound", "sound"), "shifted", -logs[at, t], t, given, noise)
 
 
-def distributions(values: Values, x: Floats, t: Floats) -> None:
-    """Losses between outputs and targets over classes, both of shape (rows, classes): soft labels, or a teacher's."""
+def distributions(values: Values, x: Floats, t: Floats, name: str = "") -> None:
+    """Losses between outputs and targets over classes, both of shape (rows, classes): soft labels, or a teacher's.
+
+    `name` is put before the families.
+    """
     if x.shape[1] < 2:
         values.add("one/cross_entropy/mean", 0.0, 1e-6)
         return
     noise = PER_LOGIT * float(np.abs(x).max())
     if t.min() >= 0:
-        _soft_labels(values, x, t, noise)
+        _soft_labels(values, x, t, noise, name)
         return
     if x.size > MOST_TEMPERED:
         return
@@ -318,8 +321,10 @@ def distributions(values: Values, x: Floats, t: Floats) -> None:
             "raw": (x / heat, target),
         }
         for kind, (log_p, q) in compared.items():
-            _divergence(values, f"{kind}/divergence_{heat:g}", entropy - (q * log_p).sum(1), x.shape[1], noise, heat)
-        _divergence(values, f"sound/soft_{heat:g}", -(target * logs).sum(1), x.shape[1], noise, heat)
+            _divergence(
+                values, f"{kind}/{name}divergence_{heat:g}", entropy - (q * log_p).sum(1), x.shape[1], noise, heat
+            )
+        _divergence(values, f"sound/{name}soft_{heat:g}", -(target * logs).sum(1), x.shape[1], noise, heat)
 
 
 def _divergence(values: Values, key: str, terms: Floats, columns: int, noise: float, heat: float) -> None:
@@ -333,7 +338,7 @@ def _divergence(values: Values, key: str, terms: Floats, columns: int, noise: fl
                    noise * factor / columns)  # fmt: skip
 
 
-def _soft_labels(values: Values, x: Floats, t: Floats, noise: float) -> None:
+def _soft_labels(values: Values, x: Floats, t: Floats, noise: float, before: str) -> None:
     logs, entropy, columns = log_softmax(x), _xlogx(t).sum(1), x.shape[1]
     probable = sums_to_one(x)
     once = "twice" if probable else "sound"
@@ -349,9 +354,9 @@ def _soft_labels(values: Values, x: Floats, t: Floats, noise: float) -> None:
     distribution = sums_to_one(t)
     for kind, name, log_p in compared[: None if distribution else 1]:
         own = -(t * log_p).sum(1)
-        _divergence(values, f"{kind}/cross_entropy{name}", own, columns, noise, 1.0)
+        _divergence(values, f"{kind}/{before}cross_entropy{name}", own, columns, noise, 1.0)
         if distribution:
-            _divergence(values, f"{kind}/divergence{name}", entropy + own, columns, noise, 1.0)
+            _divergence(values, f"{kind}/{before}divergence{name}", entropy + own, columns, noise, 1.0)
 
 
 def in_batch(values: Values, x: Floats) -> None:

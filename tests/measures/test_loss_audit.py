@@ -310,6 +310,36 @@ def test_divergence_of_probabilities(reduction, heat):
     assert said(audit(loss_of, logits(), logits())) == ["PROBABILITIES_AS_LOG_PROBABILITIES"]
 
 
+@pytest.mark.parametrize("given", ["logits", "probabilities"])
+def test_a_teachers_outputs_may_be_told_beside_labels(given):
+    def seen_of(loss_of):
+        seen = LossAudit()
+        for look in range(6):
+            g = drawn(look)
+            x, teacher, t = logits()(g), logits()(g), labels()(g)
+            if given == "probabilities":
+                teacher = torch.softmax(teacher, 1)
+            seen.see(x, t, loss_of(x, teacher), teacher=teacher)
+        return seen
+
+    def target(teacher):
+        return teacher if given == "probabilities" else torch.softmax(teacher / 2, 1)
+
+    heat = 1 if given == "probabilities" else 2
+    wrong = seen_of(lambda x, t: F.kl_div(torch.softmax(x / heat, 1), target(t), reduction="batchmean") * heat**2)
+    assert said(wrong) == ["PROBABILITIES_AS_LOG_PROBABILITIES"]
+    right = seen_of(lambda x, t: F.kl_div(F.log_softmax(x / heat, 1), target(t), reduction="batchmean"))
+    assert right.figures()["loss_known"] == 1
+    assert said(right) == []
+
+
+def test_axes_that_both_were_given_are_meant():
+    """Who adds an axis to outputs and to targets compares all with all on purpose."""
+    pairwise = lambda x, t: (x - t).abs().mean()  # noqa: E731
+    assert said(audit(pairwise, numbers(20, 1), numbers(1, 20))) == []
+    assert said(audit(pairwise, numbers(6, 5, 1), numbers(6, 1, 5))) == []
+
+
 def test_likelihood_of_logits():
     assert said(audit(F.nll_loss, logits(), labels())) == ["LOGITS_AS_LOG_PROBABILITIES"]
 
@@ -321,9 +351,10 @@ def test_softmax_over_the_rows():
 
 def test_softmax_over_one_column():
     seen = audit(F.cross_entropy, numbers(32, 1), bits(32, 1))
-    assert said(seen) == ["SOFTMAX_OVER_ONE_COLUMN"]
+    (found,) = findings(seen)
+    assert (found.type, found.candidates[0].cause) == ("LOSS_OF_ZERO", "SOFTMAX_OVER_ONE_COLUMN")
     seen = audit(F.cross_entropy, numbers(32, 1), lambda g: torch.zeros(32, dtype=torch.int64))
-    assert "SOFTMAX_OVER_ONE_COLUMN" in said(seen)
+    assert "LOSS_OF_ZERO" in said(seen)
 
 
 @pytest.mark.parametrize("targets_of", [lambda g: 2 * bits(64)(g) - 1, lambda g: bits(64)(g) + 1])
@@ -333,15 +364,6 @@ def test_targets_outside_of_a_binary_loss(targets_of):
 
 
 # --- signs and sums ---------------------------------------------------------------------------------------------------
-
-
-def growing(loss_of):
-    """The same loss, whose outputs move away from the targets from look to look."""
-
-    def outputs_of(columns_of):
-        return lambda g: columns_of(g) * (1 + g.initial_seed())
-
-    return loss_of, outputs_of
 
 
 @pytest.mark.parametrize(
@@ -369,6 +391,19 @@ def test_minus_a_loss_that_hovers_is_a_question():
     (found,) = findings(audit(lambda x, t: -F.cross_entropy(x, t), logits(rows=400), labels(rows=400)))
     assert found.type == "LOSS_IS_MINUS_ANOTHER"
     assert [candidate.cause for candidate in found.candidates] == ["LOSS_SIGN_FLIPPED", "MAXIMISED_ON_PURPOSE"]
+
+
+def test_minus_a_loss_that_is_not_known_is_a_question():
+    """Weights are not known to the audit; that errors grow as the loss falls is."""
+    weight = torch.tensor([1.0, 2, 3, 1, 5])
+    worse = lambda g: logits()(g) * (1 + g.initial_seed())  # noqa: E731
+    better = lambda g: logits()(g) / (1 + g.initial_seed())  # noqa: E731
+    flipped = lambda x, t: -F.cross_entropy(x, t, weight=weight)  # noqa: E731
+    (found,) = findings(audit(flipped, worse, labels(), looks=12))
+    assert (found.type, found.candidates[0].cause) == ("LOSS_FALLS_AS_ERRORS_GROW", "LOSS_SIGN_FLIPPED")
+    assert findings(audit(flipped, better, labels(), looks=12)) == ()
+    lowered = lambda x, t: F.cross_entropy(x, t, weight=weight) - 100  # noqa: E731
+    assert findings(audit(lowered, worse, labels(), looks=12)) == ()
 
 
 def test_an_adversary_of_one_label_is_sound():
