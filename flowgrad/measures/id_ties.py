@@ -88,6 +88,43 @@ def ties(first: Codes, second: Codes, halves: Floats, sizes: tuple[int, int]) ->
     return tuple(found)
 
 
+def interplay(first: Codes, second: Codes, targets: Floats, halves: Floats, sizes: tuple[int, int]) -> float:
+    """Whether the target depends on pairs of ids beyond what each has of its own: z of the correlation, in one half of
+    the rows, with a product of scores (one factor of a factorisation) that was fitted to the other; NaN where it cannot
+    be made. It is about N(0, 1) where the ids of a column are those of other rows.
+
+    Args:
+        first: ids of a column, shape (n,).
+        second: ids of another.
+        targets: shape (n,).
+        halves: how often each row was met in the half that is fitted, and in the other; shape (2, n).
+        sizes: ids of each column.
+    """
+    fitted, held = halves[0], halves[1] > 0
+    counts = np.bincount(first, fitted, sizes[0]), np.bincount(second, fitted, sizes[1])
+    left = targets - float((fitted * targets).sum() / max(fitted.sum(), 1.0))
+    for ids_of, count in ((second, counts[1]), (first, counts[0])):
+        left = left - _means(ids_of, fitted * left, count)[ids_of]
+    weighted = fitted * left
+    score, other = _standard(np.sin(np.arange(sizes[1]) + 1.0), counts[1]), np.zeros(sizes[0])
+    for _ in range(2 * ROUNDS):
+        other = _unit(_means(first, weighted * score[second], counts[0]), counts[0])
+        score = _unit(_means(second, weighted * other[first], counts[1]), counts[1])
+    x, y, times = (other[first] * score[second])[held], left[held], halves[1][held]
+    rows = float(times.sum())
+    if rows < LEAST_ROWS:
+        return math.nan
+    x, y = x - (times * x).sum() / rows, y - (times * y).sum() / rows
+    scale = math.sqrt(float((times * x**2).sum() * (times * y**2).sum()))
+    return float((times * x * y).sum()) / scale * math.sqrt(rows) if scale > 0 else math.nan
+
+
+def _unit(values: Floats, counts: Floats) -> Floats:
+    """Mean square 1 over rows; not centred."""
+    size = math.sqrt(float((counts * values**2).sum()) / max(float(counts.sum()), 1.0))
+    return values / size if size > 0 else values
+
+
 def pair_agreement(
     trained: tuple[Codes, Codes], halves: Floats, validated: tuple[Codes, Codes], sizes: tuple[int, int]
 ) -> Agreement:

@@ -228,6 +228,7 @@ class _Reading:
         }
         if figures["id_related_high"] > PLAIN:
             return figures
+        figures["id_related_z"] = max([figures["id_related_z"], *self._interplay(name, others)])
         elsewhere = [self.target[other].low for other in others]
         for one, other in combinations(others, 2):
             if not any(low > PLAIN for low in elsewhere):
@@ -238,6 +239,17 @@ class _Reading:
             (ids.same_numbers(self.counts[name], self.counts[other]) for other in others), default=math.nan
         )
         return figures
+
+    def _interplay(self, name: str, others: list[str]) -> list[float]:
+        """Whether the target depends on the column's ids in company of another column's; each known z."""
+        if not self.trained.target:
+            return []
+        found = []
+        for other in others:
+            (some, one), (rest, two) = self._codes(name), self._codes(other)
+            targets = self.sample.training.targets
+            found.append(id_ties.interplay(one, two, targets, self.halves, (len(some), len(rest))))
+        return [z for z in found if not math.isnan(z)]
 
     def _agreement(self, name: str) -> dict[str, float]:
         """Whether validation numbers the ids as training does."""
