@@ -289,9 +289,7 @@ class _Reading:
             own, own_known = _numbered(self.sample.validation.ids[self.names.index(name)], some)
             its, its_known = _numbered(self.sample.validation.ids[self.names.index(other)], others)
             both = own_known & its_known
-            found = id_ties.pair_agreement(
-                (one, two), self.halves, (own[both], its[both]), (len(some), len(others))
-            )
+            found = id_ties.pair_agreement((one, two), self.halves, (own[both], its[both]), (len(some), len(others)))
             if math.isnan(best.high) or found.high > best.high:
                 best = found
         return best

@@ -49,8 +49,8 @@ def half_of(keys: Keys) -> NDArray[np.int64]:
 class Part:
     """Distinct rows of one part (ids and target), each with how often it was met.
 
-    Rows fall into halves in two ways. By their place among all rows, equal rows are spread over both as others are: right
-    where each is a case of its own. By `half_of` their key, they are together: right where they may be copies.
+    Rows fall into halves in two ways. By their place among all rows, equal rows are spread over both as others are,
+    which is right where each is a case of its own. By `half_of` their key, they are together, as copies should be.
     """
 
     def __init__(self, columns: int) -> None:
