@@ -36,9 +36,9 @@ def conflicts(keys: Keys, targets: Floats, times: Floats) -> dict[str, float]:
         return found | {"ids_discord": math.nan, "ids_discord_chance": math.nan, "ids_discord_z": math.nan}
     values, shares = value_shares(targets, times)
     sizes, count = np.unique(rows[again], return_counts=True)
-    pure = np.array([float((shares**size).sum()) for size in sizes])
-    if len(values) > MOST_VALUES:
-        pure[:] = 0.0
+    pure = np.zeros(len(sizes))
+    if len(values) <= MOST_VALUES:
+        pure = np.array([float((shares**size).sum()) for size in sizes])
     expected = float((count * (1 - pure)).sum())
     deviation = math.sqrt(float((count * pure * (1 - pure)).sum()))
     met = float((kinds[again] > 1).sum())
@@ -97,12 +97,11 @@ def seen(
     reach = np.r_[0.0, np.cumsum(shares[place])]
     chance = reach[right] - reach[left]
     at = np.minimum(np.searchsorted(values, own_targets), len(values) - 1)
-    code = np.where(values[at] == own_targets, at, -1)
-    same = np.array(
-        [code[i] in place[left[i] : right[i]] for i in np.flatnonzero(met)]
-        if (right - left).max() > 1
-        else code[met] == place[left[met]]
-    )
+    known = met & (values[at] == own_targets)
+    codes = np.searchsorted(keys, keys) * len(values) + place  # rising, as keys and targets are
+    wanted = left * len(values) + at
+    found_at = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
+    same = (known & (codes[found_at] == wanted))[met]
     weight = own_times[met]
     found["ids_seen_same"] = float((weight * same).sum() / weight.sum())
     found["ids_seen_same_chance"] = float((weight * np.minimum(chance[met], 1.0)).sum() / weight.sum())

@@ -34,23 +34,26 @@ class Scores:
     second: Floats
 
 
-def scores(first: Codes, second: Codes, sizes: tuple[int, int]) -> tuple[Scores, Scores]:
+def scores(first: Codes, second: Codes, weights: Floats, sizes: tuple[int, int]) -> tuple[Scores, Scores]:
     """Scores by frequency, and scores of the first axis.
 
     Args:
         first: ids of the one column, in 0 to `sizes[0]` - 1, shape (n,).
         second: those of the other.
+        weights: how often each row was met; 0 for rows that are left out.
         sizes: ids of each.
     """
-    counts = np.bincount(first, minlength=sizes[0]).astype(float), np.bincount(second, minlength=sizes[1]).astype(float)
+    used = weights > 0
+    first, second, weights = first[used], second[used], weights[used]
+    counts = np.bincount(first, weights, sizes[0]), np.bincount(second, weights, sizes[1])
     frequent = Scores(*(_standard(np.log1p(count), count) for count in counts))
     score = frequent.second
     if not score.any():  # every id is met as often: any start will do
         score = _standard(np.sin(np.arange(sizes[1]) + 1.0), counts[1])
     other = np.zeros(sizes[0])
     for _ in range(ROUNDS):
-        other = _standard(_means(first, score[second], counts[0]), counts[0])
-        score = _standard(_means(second, other[first], counts[1]), counts[1])
+        other = _standard(_means(first, weights * score[second], counts[0]), counts[0])
+        score = _standard(_means(second, weights * other[first], counts[1]), counts[1])
     return frequent, Scores(other, score)
 
 
@@ -66,40 +69,78 @@ def _standard(values: Floats, counts: Floats) -> Floats:
     return centred / spread if spread > 1e-9 else np.zeros_like(centred)
 
 
-def ties(first: Codes, second: Codes, half: NDArray[np.bool_], sizes: tuple[int, int]) -> tuple[OneWay, ...]:
+def ties(first: Codes, second: Codes, halves: Floats, sizes: tuple[int, int]) -> tuple[OneWay, ...]:
     """Analyses of variance of the second column's scores over the ids of the first, on the half that they were not
     made of.
 
     Args:
         first: ids whose rows are in question, shape (n,).
         second: ids of another column.
-        half: rows that scores are made of; copies of a row belong in one half.
+        halves: how often each row was met in the half that scores are made of, and in the other; shape (2, n).
         sizes: ids of each column.
     """
     found = []
-    for score in scores(first[half], second[half], sizes):
-        values, groups = score.second[second[~half]], first[~half]
-        counts = np.bincount(groups, minlength=sizes[0]).astype(float)
-        sums = np.bincount(groups, weights=values, minlength=sizes[0])
-        found.append(one_way(counts, sums, float((values**2).sum())))
+    counts = np.bincount(first, halves[1], sizes[0])
+    for score in scores(first, second, halves[0], sizes):
+        values = score.second[second]
+        sums = np.bincount(first, halves[1] * values, sizes[0])
+        found.append(one_way(counts, sums, float((halves[1] * values**2).sum())))
     return tuple(found)
 
 
+def interplay(first: Codes, second: Codes, targets: Floats, halves: Floats, sizes: tuple[int, int]) -> float:
+    """Whether the target depends on pairs of ids beyond what each has of its own: z of the correlation, in one half of
+    the rows, with a product of scores (one factor of a factorisation) that was fitted to the other; NaN where it cannot
+    be made. It is about N(0, 1) where the ids of a column are those of other rows.
+
+    Args:
+        first: ids of a column, shape (n,).
+        second: ids of another.
+        targets: shape (n,).
+        halves: how often each row was met in the half that is fitted, and in the other; shape (2, n).
+        sizes: ids of each column.
+    """
+    fitted, held = halves[0], halves[1] > 0
+    counts = np.bincount(first, fitted, sizes[0]), np.bincount(second, fitted, sizes[1])
+    left = targets - float((fitted * targets).sum() / max(fitted.sum(), 1.0))
+    for ids_of, count in ((second, counts[1]), (first, counts[0])):
+        left = left - _means(ids_of, fitted * left, count)[ids_of]
+    weighted = fitted * left
+    score, other = _standard(np.sin(np.arange(sizes[1]) + 1.0), counts[1]), np.zeros(sizes[0])
+    for _ in range(2 * ROUNDS):
+        other = _unit(_means(first, weighted * score[second], counts[0]), counts[0])
+        score = _unit(_means(second, weighted * other[first], counts[1]), counts[1])
+    x, y, times = (other[first] * score[second])[held], left[held], halves[1][held]
+    rows = float(times.sum())
+    if rows < LEAST_ROWS:
+        return math.nan
+    x, y = x - (times * x).sum() / rows, y - (times * y).sum() / rows
+    scale = math.sqrt(float((times * x**2).sum() * (times * y**2).sum()))
+    return float((times * x * y).sum()) / scale * math.sqrt(rows) if scale > 0 else math.nan
+
+
+def _unit(values: Floats, counts: Floats) -> Floats:
+    """Mean square 1 over rows; not centred."""
+    size = math.sqrt(float((counts * values**2).sum()) / max(float(counts.sum()), 1.0))
+    return values / size if size > 0 else values
+
+
 def pair_agreement(
-    trained: tuple[Codes, Codes], half: NDArray[np.bool_], validated: tuple[Codes, Codes], sizes: tuple[int, int]
+    trained: tuple[Codes, Codes], halves: Floats, validated: tuple[Codes, Codes], sizes: tuple[int, int]
 ) -> Agreement:
     """What pairs of validation agree with the axis of training, over what the other half of training does.
 
     Args:
         trained: ids of two columns in training, each of shape (n,).
-        half: rows of training that scores are made of.
+        halves: how often each row was met in the half that scores are made of, and in the other; shape (2, n).
         validated: ids of the same columns in validation, each of shape (m,).
         sizes: ids of each column.
     """
     first, second = trained
-    found = scores(first[half], second[half], sizes)[1]
-    met = np.bincount(first[half], minlength=sizes[0]) > 0, np.bincount(second[half], minlength=sizes[1]) > 0
-    own, own_rows = _along(found, met, first[~half], second[~half])
+    found = scores(first, second, halves[0], sizes)[1]
+    met = np.bincount(first, halves[0], sizes[0]) > 0, np.bincount(second, halves[0], sizes[1]) > 0
+    held = halves[1] > 0
+    own, own_rows = _along(found, met, first[held], second[held])
     other, rows = _along(found, met, *validated)
     if min(rows, own_rows) < LEAST_ROWS or not own > 2 * SURE / math.sqrt(own_rows):
         return Agreement()

@@ -130,21 +130,25 @@ class _Reading:
     def __init__(self, columns: Mapping[str, IdSums], sample: RowSample, trained: Part, validated: Part) -> None:
         self.columns, self.sample, self.trained, self.validated = columns, sample, trained, validated
         self.names = list(columns)
-        self.repeats = _kish(sample.training.times), _kish(sample.validation.times)
-        self.counts = {name: column.counts.sum(axis=0) for name, column in columns.items()}
+        self.repeats = _kish(sample.training.times.sum(axis=0)), _kish(sample.validation.times.sum(axis=0))
+        self.counts = {name: column.counts for name, column in columns.items()}
         self.met = {name: int((counts > 0).sum()) for name, counts in self.counts.items()}
         self.target = {name: self._target(column) for name, column in columns.items()}
         self.target_in_use = {name: self._target_in_use(column) for name, column in columns.items()}
         self._coded: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         self._tied: dict[tuple[str, str], tuple[OneWay, ...]] = {}
-        self.half = half_of(sample.training.keys) == 0
+        self.times = sample.training.times.sum(axis=0), sample.validation.times.sum(axis=0)
+        self.halves = sample.training.times
+        if not trained.whole:
+            half = half_of(sample.training.keys)
+            self.halves = np.stack([half == 0, half == 1]).astype(float)
 
     def _target(self, column: IdSums, *, whole: bool = False) -> OneWay:
         """Analysis of the target in training; where `whole`, each row counts as one although others equal it."""
         if not self.trained.target:
             return OneWay()
         met = 1.0 if whole else self.repeats[0]
-        return ids.one_way(column.counts.sum(axis=0), column.sums.sum(axis=0), self.trained.squares, met)
+        return ids.one_way(column.counts, column.sums, self.trained.squares, met)
 
     def _target_in_use(self, column: IdSums) -> OneWay:
         if not self.validated.target or not self.trained.target or not self.validated.rows:
@@ -197,7 +201,7 @@ class _Reading:
     def _ties(self, first: str, second: str) -> tuple[OneWay, ...]:
         if (first, second) not in self._tied:
             (some, one), (others, other) = self._codes(first), self._codes(second)
-            self._tied[first, second] = id_ties.ties(one, other, self.half, (len(some), len(others)))
+            self._tied[first, second] = id_ties.ties(one, other, self.halves, (len(some), len(others)))
         return self._tied[first, second]
 
     def _others(self, *names: str) -> list[str]:
@@ -214,7 +218,7 @@ class _Reading:
         for other in others:
             if any(one.low > PLAIN for one in found):
                 break
-            found += self._ties(name, other)
+            found += self._ties(name, other) + self._ties(other, name)
         known = [one for one in found if not math.isnan(one.icc)]
         if not known:
             return {}
@@ -224,16 +228,28 @@ class _Reading:
         }
         if figures["id_related_high"] > PLAIN:
             return figures
+        figures["id_related_z"] = max([figures["id_related_z"], *self._interplay(name, others)])
         elsewhere = [self.target[other].low for other in others]
         for one, other in combinations(others, 2):
             if not any(low > PLAIN for low in elsewhere):
-                elsewhere += [tie.low for tie in self._ties(one, other)]
+                elsewhere += [tie.low for tie in self._ties(one, other) + self._ties(other, one)]
         elsewhere = [low for low in elsewhere if not math.isnan(low)]
         figures["id_related_other"] = max(elsewhere, default=math.nan)
         figures["id_same_numbers"] = max(
             (ids.same_numbers(self.counts[name], self.counts[other]) for other in others), default=math.nan
         )
         return figures
+
+    def _interplay(self, name: str, others: list[str]) -> list[float]:
+        """Whether the target depends on the column's ids in company of another column's; each known z."""
+        if not self.trained.target:
+            return []
+        found = []
+        for other in others:
+            (some, one), (rest, two) = self._codes(name), self._codes(other)
+            targets = self.sample.training.targets
+            found.append(id_ties.interplay(one, two, targets, self.halves, (len(some), len(rest))))
+        return [z for z in found if not math.isnan(z)]
 
     def _agreement(self, name: str) -> dict[str, float]:
         """Whether validation numbers the ids as training does."""
@@ -248,7 +264,7 @@ class _Reading:
         if column.folded:
             figures.pop("id_shared")
         by_mean = ids.mean_agreement(
-            (counts, column.sums.sum(axis=0), self.target[name]),
+            (counts, column.sums, self.target[name]),
             (valid, column.valid_sums, self.target_in_use[name]),
             self.repeats,
         )
@@ -273,9 +289,7 @@ class _Reading:
             own, own_known = _numbered(self.sample.validation.ids[self.names.index(name)], some)
             its, its_known = _numbered(self.sample.validation.ids[self.names.index(other)], others)
             both = own_known & its_known
-            found = id_ties.pair_agreement(
-                (one, two), self.half, (own[both], its[both]), (len(some), len(others))
-            )
+            found = id_ties.pair_agreement((one, two), self.halves, (own[both], its[both]), (len(some), len(others)))
             if math.isnan(best.high) or found.high > best.high:
                 best = found
         return best
@@ -284,28 +298,28 @@ class _Reading:
         """Distinct ids of batches against those of rows in random order."""
         if self.columns[name].folded or not len(sizes):
             return {}
-        met = max(float(self.sample.training.times.mean()), 1.0) if len(self.sample.training.times) else 1.0
+        met = 1.0 if self.trained.whole else float(self.times[0].mean())
         ratio, few, batches = ids.make_up(self.counts[name] / met, sizes, distinct)
         return {"id_distinct_ratio": ratio, "id_few_share": few, "id_batches": batches}
 
     def pairs(self) -> dict[str, float]:
         """Rows whose ids, all columns together, are met again."""
         part, other = self.sample.training, self.sample.validation
+        times, other_times = self.times
         if len(self.names) < 2 or not len(part.keys):
             return {}
         found = {
-            "ids_repeated_share": id_pairs.repeated(part.keys, part.times),
-            "ids_repeat_chance": id_pairs.met_by_chance(self._shares(part.ids), self.trained.rows, part.times),
+            "ids_repeated_share": id_pairs.repeated(part.keys, times),
+            "ids_repeat_chance": id_pairs.met_by_chance(self._shares(part.ids), self.trained.rows, times),
         }
         if self.trained.target:
-            found |= id_pairs.conflicts(part.keys, part.targets, part.times)
+            found |= id_pairs.conflicts(part.keys, part.targets, times)
         if len(other.keys):
             both = self.trained.target and self.validated.target
-            found |= id_pairs.seen(
-                (part.keys, part.targets, part.times), (other.keys, other.targets, other.times), target=both
-            )
-            chance = id_pairs.met_by_chance(self._shares(other.ids), self.trained.rows, other.times)
-            found["ids_seen_chance"] = chance
+            trained, validated = (part.keys, part.targets, times), (other.keys, other.targets, other_times)
+            found |= id_pairs.seen(trained, validated, target=both)
+            shares = self._shares(other.ids)
+            found["ids_seen_chance"] = id_pairs.met_by_chance(shares, self.trained.rows, other_times)
         return found
 
     def _shares(self, rows: NDArray[np.int64]) -> Numbers:

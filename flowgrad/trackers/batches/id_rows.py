@@ -47,13 +47,19 @@ def half_of(keys: Keys) -> NDArray[np.int64]:
 
 
 class Part:
-    """Distinct rows of one part (ids and target), each with how often it was met."""
+    """Distinct rows of one part (ids and target), each with how often it was met.
+
+    Rows fall into halves in two ways. By their place among all rows, equal rows are spread over both as others are,
+    which is right where each is a case of its own. By `half_of` their key, they are together, as copies should be.
+    """
 
     def __init__(self, columns: int) -> None:
         self.ids: Ids = np.zeros((columns, 0), dtype=np.int64)
         self.keys: Keys = np.zeros(0, dtype=np.uint64)
         self.targets: Floats = np.zeros(0)
-        self.times: Floats = np.zeros(0)
+        self.times: Floats = np.zeros((2, 0))
+        """How often each was met among two halves of the rows, drawn by the order in which they came."""
+        self.offered = 0
         self.merged = 0
         """Rows of these that are distinct for sure: those in front."""
 
@@ -62,7 +68,10 @@ class Part:
         self.ids = np.concatenate([self.ids, ids], axis=1)
         self.keys = np.concatenate([self.keys, keys])
         self.targets = np.concatenate([self.targets, targets])
-        self.times = np.concatenate([self.times, np.ones(len(keys))])
+        places = np.arange(self.offered, self.offered + len(keys), dtype=np.uint64)
+        half = half_of(places)
+        self.offered += len(keys)
+        self.times = np.concatenate([self.times, np.stack([half == 0, half == 1]).astype(float)], axis=1)
 
     def merge(self) -> None:
         """Make one of equal rows."""
@@ -72,7 +81,8 @@ class Part:
         keys, targets = self.keys[order], self.targets[order]
         new = np.ones(len(keys), dtype=bool)
         new[1:] = (keys[1:] != keys[:-1]) | (targets[1:] != targets[:-1])
-        self.times = np.add.reduceat(self.times[order], np.flatnonzero(new)) if len(keys) else self.times
+        if len(keys):
+            self.times = np.add.reduceat(self.times[:, order], np.flatnonzero(new), axis=1)
         self.ids, self.keys, self.targets = self.ids[:, order[new]], keys[new], targets[new]
         self.merged = len(self.keys)
 
@@ -80,7 +90,7 @@ class Part:
         """Leave out rows of larger keys."""
         kept = self.keys <= np.uint64(threshold)
         self.ids, self.keys = self.ids[:, kept], self.keys[kept]
-        self.targets, self.times = self.targets[kept], self.times[kept]
+        self.targets, self.times = self.targets[kept], self.times[:, kept]
         self.merged = len(self.keys)
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -91,6 +101,7 @@ class Part:
             "keys": torch.from_numpy(self.keys.view(np.int64).copy()),
             "targets": torch.from_numpy(self.targets.copy()),
             "times": torch.from_numpy(self.times.copy()),
+            "offered": torch.tensor(self.offered),
         }
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
@@ -98,7 +109,7 @@ class Part:
         self.ids = state["ids"].numpy().copy()
         self.keys = state["keys"].numpy().copy().view(np.uint64)
         self.targets, self.times = state["targets"].numpy().copy(), state["times"].numpy().copy()
-        self.merged = len(self.keys)
+        self.offered, self.merged = int(state["offered"]), len(self.keys)
 
 
 class RowSample:

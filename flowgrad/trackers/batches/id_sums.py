@@ -20,15 +20,15 @@ _ARRAYS = ("counts", "sums", "valid_counts", "valid_sums")
 
 
 class IdSums:
-    """Rows and sums of targets by id: of two halves of training, and of validation.
+    """Rows and sums of targets by id, of training and of validation.
 
     Ids from 0 up to `MOST_IDS` have a place of their own; others, negative ones too, are folded onto these places by a
     hash, in training and validation alike. Folding mixes ids that are met; a column that folds says so.
     """
 
     def __init__(self) -> None:
-        self.counts: Floats = np.zeros((2, FIRST_IDS))
-        self.sums: Floats = np.zeros((2, FIRST_IDS))
+        self.counts: Floats = np.zeros(FIRST_IDS)
+        self.sums: Floats = np.zeros(FIRST_IDS)
         self.valid_counts: Floats = np.zeros(FIRST_IDS)
         self.valid_sums: Floats = np.zeros(FIRST_IDS)
         self.folded = False
@@ -53,23 +53,19 @@ class IdSums:
         more = min(max(2 * now, 1 << (size - 1).bit_length()), self.room) - now
         for name in _ARRAYS:
             held = getattr(self, name)
-            setattr(self, name, np.pad(held, [(0, 0)] * (held.ndim - 1) + [(0, more)]))
+            setattr(self, name, np.pad(held, (0, more)))
 
-    def add(self, places: Ids, targets: Floats, half: NDArray[np.int64], *, training: bool) -> None:
+    def add(self, places: Ids, targets: Floats, *, training: bool) -> None:
         """Count rows.
 
         Args:
             places: what `places` gave, shape (n,).
             targets: one a row.
-            half: 0 or 1, one a row; which half of training it belongs to.
             training: whether it is training or validation.
         """
-        if training:
-            np.add.at(self.counts, (half, places), 1.0)
-            np.add.at(self.sums, (half, places), targets)
-        else:
-            np.add.at(self.valid_counts, places, 1.0)
-            np.add.at(self.valid_sums, places, targets)
+        counts, sums = (self.counts, self.sums) if training else (self.valid_counts, self.valid_sums)
+        np.add.at(counts, places, 1.0)
+        np.add.at(sums, places, targets)
 
     def state(self) -> dict[str, Any]:
         """Everything summed, as tensors and numbers."""

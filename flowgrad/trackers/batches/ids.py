@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowgrad.trackers.batches.id_reading import Batches, Part, read
-from flowgrad.trackers.batches.id_rows import RowSample, half_of, keys_of
+from flowgrad.trackers.batches.id_rows import RowSample, keys_of
 from flowgrad.trackers.batches.id_sums import MOST_IDS, IdSums
 
 TOTAL_IDS = 2**22
@@ -161,7 +161,6 @@ class Ids:
             self._shift = float(values.mean())
         shifted = values - self._shift
         keys = keys_of(rows)
-        half = half_of(keys)
         sizes = [ids_of.shape[1] for ids_of, _ in batches]
         distinct = []
         for name, ids_of in zip(self._names, rows, strict=True):
@@ -170,7 +169,7 @@ class Ids:
                 others = sum(len(one.valid_counts) for one in self._columns.values()) - len(column.valid_counts)
                 column.room = max(len(column.valid_counts), min(MOST_IDS, TOTAL_IDS - others))
             places = column.places(ids_of)
-            column.add(places, shifted, half, training=training)
+            column.add(places, shifted, training=training)
             distinct.append(_distinct(places, sizes) if training else [])
         self._sample.add(rows, keys, values, training=training)
         self._compare(rows)
@@ -275,5 +274,7 @@ def _distinct(places: NDArray[np.int64], sizes: list[int]) -> list[int]:
     """Distinct ids of each of some batches that stand one after the other."""
     batch = np.repeat(np.arange(len(sizes)), sizes)
     width = int(places.max(initial=0)) + 1
-    met = np.unique(batch * width + places) // width
-    return np.bincount(met, minlength=len(sizes)).tolist()
+    met = np.sort(batch * width + places)
+    first = np.ones(len(met), dtype=bool)
+    first[1:] = met[1:] != met[:-1]
+    return np.bincount(met[first] // width, minlength=len(sizes)).tolist()
