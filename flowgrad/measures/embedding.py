@@ -129,6 +129,7 @@ MEASURES = (
         "the logarithm of `norm_ratio`; where decay goes into an adaptive optimizer's gradient, its part of the pull "
         "on some rows, beside the loss's. NaN where that is not known, or the rows did not shrink.",
     ),
+    Measure("decay_known", "flag", "1 where `decay_share` is known, else 0."),
     Measure("momentum", "share", "Momentum of the table's parameter group, or the first beta; 0 without."),
     Measure("adaptive", "flag", "1 where the optimizer divides by past gradients (Adam, Adagrad, ...), 0 for SGD."),
     Measure(

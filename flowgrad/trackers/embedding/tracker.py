@@ -541,6 +541,7 @@ class EmbeddingTracker(Tracker):
         if self._rate is not None:
             pulls = float(self._probes.panel_square), float(self._probes.panel_pull)
             scalars["decay_share"] = self._rate.decay_share(self.layer.weight, scalars["norm_ratio"], *pulls)
+        scalars["decay_known"] = float(math.isfinite(scalars["decay_share"]))
         if scalars["nonfinite_rows"] and math.isnan(scalars["first_nonfinite"]):
             scalars["first_nonfinite"] = float(self._steps)  # no probe saw them; this reading is the first that does
         return Measurements(
