@@ -56,14 +56,17 @@ class EpochStarts:
         self._began = now
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as numbers and tensors. What waits for the next lookup is no part of it."""
-        began = None if self._began is None else self._began.clone()
-        return {name: getattr(self, name) for name in _NUMBERS} | {"_began": began}
+        """Everything, as numbers and tensors (copies)."""
+        rows, weights = self._ended or (None, None)
+        tensors = {"rows": rows, "weights": weights, "began": self._began}
+        copied = {name: None if tensor is None else tensor.clone() for name, tensor in tensors.items()}
+        return copied | {name: getattr(self, name) for name in _NUMBERS}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Go on from where `state_dict` was taken."""
         for name in _NUMBERS:
             setattr(self, name, state[name])
-        began = state["_began"]
-        self._began = None if began is None else began.to(device, copy=True)
-        self._ended = None
+        rows, weights, self._began = (
+            None if state[name] is None else state[name].to(device, copy=True) for name in ("rows", "weights", "began")
+        )
+        self._ended = None if rows is None or weights is None else (rows, weights)
