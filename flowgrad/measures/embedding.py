@@ -19,6 +19,38 @@ MEASURES = (
     Measure("steps", "count", "Optimizer steps seen."),
     Measure("windows", "count", "Windows (epochs, where the loop announces them) closed so far."),
     Measure("total_exposures", "count", "Lookups of any row while training, repeats within a batch counted."),
+    Measure("epochs", "count", "Epochs told or recognised that have ended; 0 where none are known."),
+    Measure("seen_rows", "count", "Rows ever looked up."),
+    Measure("seen_share", "share", "Share of the rows ever looked up."),
+    Measure("bound_share", "share", "The highest id looked up, counted from 1, over all rows."),
+    Measure("filled_share", "share", "Share of the rows up to the highest id looked up that were looked up."),
+    Measure(
+        "edge_exposures",
+        "ratio",
+        "Mean exposures of the tenth of the rows seen with the highest ids, over the mean of all rows seen.",
+    ),
+    Measure(
+        "least_exposures",
+        "count",
+        "Lookups in an epoch of the row at the lowest twentieth of those seen; NaN where epochs are not known.",
+    ),
+    Measure("by_place", "flag", "1 where exposures do not rise with the id, as of places in a sequence, else 0."),
+    Measure(
+        "spread_over_batches",
+        "ratio",
+        "Distinct rows of a batch in the first steps, over what batches have that are shuffled: 1 where they are.",
+    ),
+    Measure(
+        "lost_gradient_share",
+        "share",
+        "Of steps with four forward passes or more: share of the lookups with a gradient whose gradient was cleared "
+        "before the step. NaN where there was no such step.",
+    ),
+    Measure("compared_starts", "count", "Epochs whose first lookup was compared with the end of the epoch before."),
+    Measure("rewritten_starts", "count", "Of these, those that began with other weights."),
+    Measure("repeated_starts", "count", "Of those, epochs that began with the weights that one before had begun with."),
+    Measure("rewrite_cosine", "cosine", "Mean cosine of rows written to between epochs with what they were."),
+    Measure("steps_since_lookup", "count", "Steps at the end of the run without a lookup."),
     Measure("exposure_gini", "share", "Gini coefficient of exposures over all rows; 0 is equal exposure."),
     Measure("head_share", "share", "Share of all exposures that went to the most exposed tenth of the rows."),
     Measure("mean_exposures", "count", "Mean of `exposures` over all rows."),
@@ -41,6 +73,24 @@ MEASURES = (
         "Largest second moment of the rows at the start along one direction, over the largest that independent entries "
         "give (Marchenko & Pastur 1967): near 1 for a table that was drawn, more for one that was trained before.",
     ),
+    Measure(
+        "initial_drawn",
+        "flag",
+        "1 where the rows at the start could be independent entries of one distribution around 0, by their lengths and "
+        "directions (`measures.table_starts.looks_drawn`); 0 where they could not, or are fewer than 30.",
+    ),
+    Measure(
+        "initial_column_spread",
+        "ratio",
+        "How far the entries of a row differed at the start, over the root mean square entry: 0 where each row held "
+        "one value.",
+    ),
+    Measure(
+        "initial_row_spread",
+        "ratio",
+        "How far rows differed at the start, over the root mean square entry: 0 where all were one.",
+    ),
+    Measure("column_spread", "ratio", "As `initial_column_spread`, of the rows that moved, now."),
     Measure("norm_ratio", "ratio", "Median over exposed rows of the norm now over the norm at the start."),
     Measure("init_alignment", "cosine", "Median over exposed rows of `init_cosine`."),
     Measure("initial_rank_share", "share", "`effective_rank_share` of the rows when tracking began."),
@@ -67,6 +117,8 @@ MEASURES = (
     Measure("optimizer_known", "flag", "1 where the tracker was given the optimizer, else 0."),
     Measure("in_optimizer", "flag", "1 where that optimizer holds the table, 0 where it does not."),
     Measure("lr", "rate", "Learning rate of the table's parameter group now."),
+    Measure("lr_peak", "rate", "Highest learning rate that the table had."),
+    Measure("lr_over_others", "ratio", "The table's rate over the highest of all parameter groups told."),
     Measure("lr_default", "rate", "Learning rate that the optimizer's class has where none is given."),
     Measure("lr_rising", "flag", "1 where the rate is at its highest and was lower for most of the run: a warm-up."),
     Measure("weight_decay", "rate", "Weight decay of the table's parameter group."),
@@ -77,8 +129,15 @@ MEASURES = (
         "the logarithm of `norm_ratio`; where decay goes into an adaptive optimizer's gradient, its part of the pull "
         "on some rows, beside the loss's. NaN where that is not known, or the rows did not shrink.",
     ),
+    Measure("decay_known", "flag", "1 where `decay_share` is known, else 0."),
     Measure("momentum", "share", "Momentum of the table's parameter group, or the first beta; 0 without."),
     Measure("adaptive", "flag", "1 where the optimizer divides by past gradients (Adam, Adagrad, ...), 0 for SGD."),
+    Measure(
+        "optimizer_unused",
+        "flag",
+        "1 where the optimizer told keeps something of each tensor that it steps, and nothing of this table: it never "
+        "stepped it. Else 0.",
+    ),
     Measure(
         "idle_path_share",
         "share",

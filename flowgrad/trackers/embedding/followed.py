@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from flowgrad.measures import embedding as measures
+from flowgrad.measures import table_starts
 from flowgrad.trackers.embedding.windows import RowWindows
 
 
@@ -29,6 +30,7 @@ class FollowedRows:
         self._scale = self.initial.double().square().mean().sqrt()  # read when asked for: no synchronisation here
         self.windows = RowWindows(self.initial)
         self._spectrum: tuple[float, float] | None = None
+        self._begun: dict[str, float] | None = None
 
     @property
     def at(self) -> torch.Tensor | slice:
@@ -51,6 +53,24 @@ class FollowedRows:
             most = max(1, min(gram.shape[0], count))
             self._spectrum = (measures.structure_of_gram(gram, count), measures.effective_rank_of_gram(gram) / most)
         return self._spectrum
+
+    def beginning(self) -> dict[str, float]:
+        """What the rows looked like at the start: `initial_drawn`, `initial_column_spread`, `initial_row_spread`.
+        Computed when first asked for.
+        """
+        if self._begun is None:
+            rows = as_array(self.initial)
+            self._begun = {
+                "initial_drawn": float(table_starts.looks_drawn(rows)),
+                "initial_column_spread": table_starts.column_spread(rows),
+                "initial_row_spread": table_starts.row_spread(rows),
+            }
+        return self._begun
+
+    def column_spread(self, weight: torch.Tensor) -> float:
+        """How far the entries of a row differ now, over the rows followed that have moved; NaN where none has."""
+        now = self.of(weight)
+        return table_starts.column_spread(as_array(now[(now != self.initial).any(dim=1)]))
 
     def of(self, weight: torch.Tensor) -> torch.Tensor:
         """Weights of the rows followed, shape (followed, dim). Of a table followed whole, not a copy."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.hooks import RemovableHandle
 
+from flowgrad.measures.lookups import spread_over_batches
 from flowgrad.trackers.embedding.ranks import world_size
 from flowgrad.trackers.embedding.sampling import even_rows
 
@@ -33,6 +35,8 @@ RECENT = 16
 """Probed steps whose longest move is kept."""
 MOST_PASSES = 8
 """Forward passes of one step that are probed: of gradients that are accumulated over many, the first ones."""
+MANY_PASSES = 4
+"""Forward passes of one step from which it is asked whether the gradients of all of them reach the step."""
 
 _TENSORS = (
     "looks",
@@ -51,6 +55,9 @@ _TENSORS = (
     "_early",
 )
 _NUMBERS = ("probed", "asked", "moved_within", "moved_outside", "suspicious", "_suspect_probes")
+_LATER_TENSORS = ("_distinct", "_lost")
+_LATER_NUMBERS = ("_counted_lookups", "_counted_batches")
+"""What states of before these were noted lack."""
 
 
 class _Probe(NamedTuple):
@@ -124,6 +131,12 @@ class Probes:
         """Lookups that had a gradient as soon as it came."""
         self._panel = even_rows(rows, min(rows, PANEL), device)
         self._panel_counts: torch.Tensor | None = None
+        self._distinct = torch.zeros_like(self.longest_step)
+        """Distinct rows of each of the first batches, summed up."""
+        self._counted_lookups = self._counted_batches = 0
+        """Lookups of these batches, and how many they are."""
+        self._lost = torch.zeros(2, dtype=torch.float64, device=device)
+        """Of steps with many forward passes: lookups that had a gradient once, and those that had none at the step."""
         self.suspicious = False
         """Whether there are rows that do not move, nobody knows why."""
         self._suspect_probes = 0
@@ -141,6 +154,23 @@ class Probes:
     def course(self) -> StepCourse:
         """The probed steps' longest moves."""
         return StepCourse(self.longest_step, self.recent_steps, self.first_nonfinite)
+
+    @property
+    def panel(self) -> torch.Tensor:
+        """Ids of the rows that every probe looks at."""
+        return self._panel
+
+    @property
+    def lost_gradient_share(self) -> float:
+        """Of steps with `MANY_PASSES` forward passes or more: share of the lookups with a gradient whose gradient was
+        cleared before the step. NaN where there was no such step.
+        """
+        once, lost = self._lost.tolist()
+        return lost / once if once else math.nan
+
+    def spread_over_batches(self, exposures: np.ndarray) -> float:
+        """Distinct rows of a batch over what shuffled batches have; see `measures.lookups`."""
+        return spread_over_batches(float(self._distinct), self._counted_lookups, self._counted_batches, exposures)
 
     @property
     def pending(self) -> bool:
@@ -181,6 +211,8 @@ class Probes:
             stride = -(-len(ids) // most)
             # Starting elsewhere each time: a batch of sequences may hold the same token at every stride-th place.
             ids = ids[(step if step < FIRST_PROBES else step // STRIDE) % stride :: stride]
+        if step < FIRST_PROBES:
+            self._count_distinct(ids)
         if not self._pending:
             ids = torch.cat([self._panel, ids])
             self._panel_counts = counts.index_select(0, self._panel)
@@ -193,6 +225,13 @@ class Probes:
         else:
             ids = ids.clone()  # a loop may write its next batch into the same tensor
         self._pending.append(_Probe(ids, weight.detach().index_select(0, ids)))
+
+    def _count_distinct(self, ids: torch.Tensor) -> None:
+        """Note how many distinct rows a batch looks up. In the first steps only: to sort is dear."""
+        ordered = ids.sort().values
+        self._distinct += 1 + (ordered[1:] != ordered[:-1]).sum()
+        self._counted_lookups += len(ids)
+        self._counted_batches += 1
 
     def _note_gradient(self, weight: torch.Tensor) -> None:
         """Look at the gradient as soon as it is there: some loops clear it before `close`."""
@@ -226,6 +265,10 @@ class Probes:
         if weight.is_leaf and weight.grad is not None:
             has_gradient = self._has_gradient(weight.grad, ids)
         panel = len(self._panel)
+        if len(self._pending) >= MANY_PASSES and has_gradient is not None and self._early_gradient is not None:
+            early, last = self._early_gradient[panel:], has_gradient[panel:]
+            once = early & last[: len(early)].logical_not()
+            self._lost += torch.stack([early.sum(), once.sum()])
         self._close_panel(path, has_gradient, counts)
         if self._early_pull is not None:
             self.panel_pull += self._early_pull
@@ -293,14 +336,14 @@ class Probes:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as tensors (copies) and numbers. Lookups that wait for their step are not part of it."""
-        numbers = {name: getattr(self, name) for name in _NUMBERS}
-        return {name: getattr(self, name).clone() for name in _TENSORS} | numbers
+        numbers = {name: getattr(self, name) for name in (*_NUMBERS, *_LATER_NUMBERS)}
+        return {name: getattr(self, name).clone() for name in (*_TENSORS, *_LATER_TENSORS)} | numbers
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
-        for name in _TENSORS:
+        for name in (*_TENSORS, *(name for name in _LATER_TENSORS if name in state)):
             setattr(self, name, state[name].to(self.looks.device, copy=True))
-        for name in _NUMBERS:
+        for name in (*_NUMBERS, *(name for name in _LATER_NUMBERS if name in state)):
             setattr(self, name, state[name])
         self._last = None
         self.drop()

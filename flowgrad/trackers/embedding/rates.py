@@ -16,7 +16,19 @@ from flowgrad.trackers.optimizers import Optimizers, decay_of, is_adaptive, is_d
 UNKNOWN = {
     "optimizer_known": 0.0,
     **dict.fromkeys(
-        ("in_optimizer", "lr", "lr_default", "lr_rising", "weight_decay", "momentum", "adaptive"), math.nan
+        (
+            "in_optimizer",
+            "lr",
+            "lr_peak",
+            "lr_over_others",
+            "lr_default",
+            "lr_rising",
+            "weight_decay",
+            "momentum",
+            "adaptive",
+            "optimizer_unused",
+        ),
+        math.nan,
     ),
 }
 """The figures where no optimizer was told."""
@@ -58,12 +70,21 @@ class TableRate:
             "optimizer_known": 1.0,
             "in_optimizer": 1.0,
             "lr": rate,
+            "lr_peak": max(self._peak, rate),
+            "lr_over_others": self._over_others(rate),
             "lr_default": _default_rate(optimizer),
             "lr_rising": math.nan if math.isnan(rate) else float(self._rising(rate)),
             "weight_decay": decay_of(optimizer, group),
             "momentum": momentum_of(group),
             "adaptive": float(is_adaptive(optimizer)),
+            "optimizer_unused": float(_unused(optimizer, group, weight)),
         }
+
+    def _over_others(self, rate: float) -> float:
+        """The table's rate over the highest of all groups told; NaN where there is none."""
+        rates = [number(group.get("lr"), only_at_hand=False) for group in self._optimizers.groups()]
+        highest = max((one for one in rates if one > 0), default=math.nan)
+        return rate / highest
 
     def now(self, weight: torch.Tensor) -> float:
         """The table's rate as it stands; NaN where there is none, or reading it would wait for a device."""
@@ -106,6 +127,16 @@ class TableRate:
         """Go on from where `state_dict` was taken."""
         self._steps, self._sum, self._peak = int(state["steps"]), state["sum"], state["peak"]
         self._decayed = state["decayed"]
+
+
+def _unused(optimizer: Optimizer, group: Mapping[str, Any], weight: torch.Tensor) -> bool:
+    """Whether an optimizer that keeps something of each tensor that it steps keeps nothing of this one."""
+    state = getattr(optimizer, "state", None)
+    keeps = type(optimizer).__module__.startswith("torch.optim") and (is_adaptive(optimizer) or momentum_of(group) > 0)
+    if not keeps or not isinstance(state, Mapping):
+        return False
+    # Adagrad makes what it keeps beforehand.
+    return weight not in state or number(state[weight].get("step"), only_at_hand=True) == 0
 
 
 def rate_of(optimizer: Any, tracker: str) -> TableRate | None:

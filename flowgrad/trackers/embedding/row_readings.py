@@ -20,6 +20,7 @@ _PIECE = 65_536
 """Rows that are read at once."""
 _WEIGHTS_ALONE = ("norm", "init_cosine", "row_loss", "label_conflict", "moved", "growth")
 """Columns that stand without anything counted."""
+_BEGINNING = ("initial_drawn", "initial_column_spread", "initial_row_spread")
 ROW_MEASURES = [measure.name for measure in measures.MEASURES if measure.per_row]
 
 
@@ -138,6 +139,8 @@ def scalars_of(
         "median_norm": middle("norm"),
         "initial_scale": followed.initial_scale if followed else math.nan,
         "initial_structure": structure,
+        **(followed.beginning() if followed else dict.fromkeys(_BEGINNING, math.nan)),
+        "column_spread": followed.column_spread(weight) if followed else math.nan,
         "norm_ratio": middle("growth"),
         "init_alignment": middle("init_cosine"),
         "initial_rank_share": rank_share,

@@ -18,6 +18,7 @@ from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Coverage, Measurements
 from flowgrad.measures import embedding as measures
 from flowgrad.measures.labels import label_conflict
+from flowgrad.measures.lookups import lookup_figures
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
@@ -32,6 +33,7 @@ from flowgrad.trackers.embedding.probes import FIRST_PROBES, Probes, StepCourse
 from flowgrad.trackers.embedding.rates import UNKNOWN, rate_of
 from flowgrad.trackers.embedding.row_readings import ROW_MEASURES, Counted, read_rows, scalars_of
 from flowgrad.trackers.embedding.sampling import stratified_rows
+from flowgrad.trackers.embedding.starts import EpochStarts
 
 _is_compiling = torch.compiler.is_compiling
 _is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
@@ -153,6 +155,7 @@ class EmbeddingTracker(Tracker):
         self._sample = sample
         self._followed = FollowedRows(self._weight(), self._lookups.counts) if count <= sample else None
         self._epochs: EpochSense | None = EpochSense()
+        self._starts = EpochStarts()
         self._facts: dict[str, float] = {}
         self._told: dict[str, np.ndarray] = {}
         self._merged: Counted | None = None
@@ -176,6 +179,8 @@ class EmbeddingTracker(Tracker):
         """Number of the last step with a forward pass in eval mode and gradients enabled; how many had one."""
         self._busy = 0
         """Steps with lookups."""
+        self._last_busy = 0
+        """Number of the last of them that was looked at."""
         self._epochs_told = 0
         """Epochs that the loop announced."""
         self._attached = True
@@ -225,7 +230,10 @@ class EmbeddingTracker(Tracker):
         if ids.dtype != torch.int64:
             ids = ids.long()
         if self._probing:
-            self._probes.open(ids, weight, self._lookups.counts, self._steps)
+            if self._starts.waiting:
+                self._starts.begins(weight)
+            if self._probes.due(self._steps):
+                self._probes.open(ids, weight, self._lookups.counts, self._steps)
         self._lookups.add(ids)
 
     def _pass_by(self, layer: nn.Module) -> None:
@@ -283,6 +291,7 @@ class EmbeddingTracker(Tracker):
         if self._rate is not None:
             self._rate.note(self.layer.weight, self._steps)
         self._busy += lookups > 0
+        self._last_busy = self._steps if lookups else self._last_busy
         self._looked, self._usual = self._steps, lookups
         self._expected = self._lookups.total + lookups
         self._plan()
@@ -297,11 +306,12 @@ class EmbeddingTracker(Tracker):
         if self._followed is not None:
             self._followed.windows.pass_over(passed, self._usual)
         self._busy += passed if self._usual else 0
+        self._last_busy = step if self._usual else self._last_busy
         self._looked = step
 
     def _plan(self) -> None:
         """Say which step is to be looked at next. All up to now are looked at or passed over."""
-        self._probing = self._probes.due(self._steps)
+        self._probing = self._probes.due(self._steps) or self._starts.waiting
         if self._probing or self._followed is None or self._merged is not None:
             self._next_look = self._steps + 1
             return
@@ -372,6 +382,8 @@ class EmbeddingTracker(Tracker):
             self._follow_sample(weight)
         assert self._followed is not None
         self._followed.end_epoch(weight)
+        if not self._renormed:  # such a layer writes to its rows at every lookup
+            self._starts.ended(weight, self._probes.panel)
         self._window_closed(weight)
 
     def observe(self, **facts: float) -> None:
@@ -519,6 +531,7 @@ class EmbeddingTracker(Tracker):
         scalars = {
             "steps": float(self._steps),
             **scalars_of(rows, weight, counted, self._followed, self._course()),
+            **self._course_of_lookups(rows),
             "trainable": float(self._trainable),
             **self._optimizer_figures(),
             "decay_share": math.nan,
@@ -528,6 +541,7 @@ class EmbeddingTracker(Tracker):
         if self._rate is not None:
             pulls = float(self._probes.panel_square), float(self._probes.panel_pull)
             scalars["decay_share"] = self._rate.decay_share(self.layer.weight, scalars["norm_ratio"], *pulls)
+        scalars["decay_known"] = float(math.isfinite(scalars["decay_share"]))
         if scalars["nonfinite_rows"] and math.isnan(scalars["first_nonfinite"]):
             scalars["first_nonfinite"] = float(self._steps)  # no probe saw them; this reading is the first that does
         return Measurements(
@@ -539,6 +553,30 @@ class EmbeddingTracker(Tracker):
             self._coverage(self._sight(weight, counted), rows),
             framework="torch",
         )
+
+    def _course_of_lookups(self, rows: pd.DataFrame) -> dict[str, float]:
+        """What was seen of batches and epochs as such."""
+        windows = self._followed.windows if self._followed else None
+        epochs = float(windows.epochs) if windows else 0.0
+        exposures = rows["exposures"].to_numpy()
+        known = bool(np.isfinite(exposures).all())
+        starts = self._starts
+        return {
+            "epochs": epochs,
+            **lookup_figures(exposures if known else np.zeros(0), epochs),
+            "spread_over_batches": self._probes.spread_over_batches(exposures) if known else math.nan,
+            "lost_gradient_share": self._probes.lost_gradient_share,
+            "compared_starts": float(starts.compared),
+            "rewritten_starts": float(starts.rewritten),
+            "repeated_starts": float(starts.repeated),
+            "rewrite_cosine": starts.cosine,
+            "steps_since_lookup": float(self._since_lookup()),
+        }
+
+    def _since_lookup(self) -> int:
+        """Steps at the end of the run that had no lookup."""
+        last = self._steps if self._usual and self._steps > self._looked else self._last_busy
+        return self._steps - last
 
     def zombie_embeddings(self) -> list[int]:
         """Ids of the rows that the rule `zombie_rows` names: they move much and get nowhere.
@@ -661,6 +699,8 @@ class EmbeddingTracker(Tracker):
                 "uncounted": dict(self._uncounted),
                 "eval_steps": self._eval_steps,
                 "busy": self._busy,
+                "last_busy": self._last_busy,
+                "starts": self._starts.state_dict(),
                 "epochs_told": self._epochs_told,
                 "rate": None if self._rate is None else self._rate.state_dict(),
             },
@@ -704,6 +744,11 @@ class EmbeddingTracker(Tracker):
         self._forward_step = self._eval_step = -1
         self._uncounted, self._eval_steps = dict(state["uncounted"]), state["eval_steps"]
         self._busy, self._epochs_told = state["busy"], state["epochs_told"]
+        # States of before these were noted lack them.
+        self._last_busy = state.get("last_busy", self._steps)
+        self._starts = EpochStarts()
+        if "starts" in state:
+            self._starts.load_state_dict(state["starts"], device)
         if self._rate is not None and state["rate"] is not None:
             self._rate.load_state_dict(state["rate"])
         self._usual, self._expected = state["usual"], state["expected"]

@@ -77,6 +77,11 @@ class RowWindows:
         self.closed = 0
         """Windows closed so far."""
 
+    @property
+    def epochs(self) -> int:
+        """Epochs closed so far, told or recognised; 0 where windows are none."""
+        return self.closed if self._by_epoch else 0
+
     def step(self, lookups: int) -> bool:
         """Count a step with so many lookups in it; true where it calls for `snapshot`."""
         self.pass_over(1, lookups)
