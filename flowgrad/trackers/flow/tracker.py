@@ -26,6 +26,7 @@ from flowgrad.trackers.flow.coverage import Sight, coverage_of
 from flowgrad.trackers.flow.freshness import freshness
 from flowgrad.trackers.flow.history import History
 from flowgrad.trackers.flow.losses import PendingLosses
+from flowgrad.trackers.flow.modes import Modes
 from flowgrad.trackers.flow.network import NetworkLook, NetworkSeen
 from flowgrad.trackers.flow.parameters import watched_parameters
 from flowgrad.trackers.flow.readings import (
@@ -68,6 +69,7 @@ _STATE = (
     "course",
     "fresh",
     "rewrites",
+    "modes",
 )
 
 
@@ -141,6 +143,9 @@ class FlowTracker(Tracker):
         """Of the weights, at the last step."""
         self._schedule = schedules.default() if schedule is None else schedule
         self._network = NetworkLook(model, self._watched, name)
+        self._modes = self._network.activations.modes = Modes(model)
+        self._epoch_start = self._epoch_steps = 0
+        """Step at which the last epoch ended, and how many it had."""
         count = len(self._watched)
         self._history = History(len(_FIGURES), count)
         self._losses = PendingLosses()
@@ -173,6 +178,7 @@ class FlowTracker(Tracker):
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._rewrites.before(optimizer, self._steps + 1, due=self._due)
+        self._course.stepping(optimizer)
         if not self._due:
             return
         self._begin(self._optimizers.share_of(optimizer, self._parameters))
@@ -239,6 +245,7 @@ class FlowTracker(Tracker):
 
     def _note(self, seen: NetworkSeen) -> None:
         self._course.note(self._steps, seen)
+        self._modes.look(self._steps)
         self._looks += 1
         self._history.append(self._steps, np.stack([getattr(seen, figure) for figure in _FIGURES]))
         self._flags["moved"] |= seen.velocity > 0
@@ -260,8 +267,10 @@ class FlowTracker(Tracker):
         """Get ready for the next step, if it is to be looked at."""
         self._due = bool(self._schedule(self._steps + 1))
         self._course.arm(self._steps, self._due)
+        # An epoch is as long as the one before: behind its last step, passes without gradients are a validation.
+        self._modes.expecting = 0 < self._epoch_steps == self._steps - self._epoch_start
         if not self._due:
-            self._network.rest()
+            self._network.rest(root=self._modes.expecting)
             return
         self._network.arm()
         if not self._optimizers.known:
@@ -271,6 +280,7 @@ class FlowTracker(Tracker):
         """Note one finished epoch: mean training loss and validation loss (lower is better), where they are known."""
         if not self._attached:
             return
+        self._epoch_start, self._epoch_steps = self._steps, self._steps - self._epoch_start
         self._train.append(math.nan if train_loss is None else float(train_loss))
         if validation_loss is not None:
             self._validation.append(float(validation_loss))
@@ -305,6 +315,7 @@ class FlowTracker(Tracker):
             "output_kept": kept,
             "input_normalised": float(first_normalises(self._watched, rows["depth"].to_numpy())),
             **given_scalars(self._network.activations),
+            **self._modes.scalars(self._steps),
             **flow.loss_trend(*losses.windows, losses.first),
             "loss_floor": self._floor,
             "loss_floor_told": float(not math.isnan(self._floor)),
@@ -538,6 +549,7 @@ class FlowTracker(Tracker):
                 "early": self._early,
                 "course": self._course.state_dict(),
                 "rewrites": self._rewrites.state_dict(),
+                "modes": self._modes.state_dict(),
                 "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
             },
         )
@@ -572,6 +584,8 @@ class FlowTracker(Tracker):
         fresh = state["fresh"]
         self._fresh = None if fresh is None else fresh.cpu().numpy().copy()
         self._rewrites.load_state_dict(state["rewrites"])
+        self._modes.load_state_dict(state["modes"])
+        self._epoch_start, self._epoch_steps = self._steps, 0
         self._stepped = False
         self._note_version()
         if self._attached:
