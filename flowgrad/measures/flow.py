@@ -209,6 +209,7 @@ MEASURES = (
     Measure("lr_share_least", "ratio", "Least learning rate of a weight layer's group over that of the fastest group."),
     *flow_course.RATES,
     *flow_course.REWRITES,
+    *flow_course.PLACES,
     *(measure for measure in training.MEASURES if measure.name in _COURSE),
     *flow_course.VALIDATION,
     Measure("train_last", "loss", "Mean training loss of the last epoch, as told to `end_epoch`."),

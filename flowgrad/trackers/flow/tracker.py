@@ -69,7 +69,6 @@ _STATE = (
     "course",
     "fresh",
     "rewrites",
-    "modes",
 )
 
 
@@ -281,6 +280,7 @@ class FlowTracker(Tracker):
         if not self._attached:
             return
         self._epoch_start, self._epoch_steps = self._steps, self._steps - self._epoch_start
+        self._losses.end_epoch()
         self._train.append(math.nan if train_loss is None else float(train_loss))
         if validation_loss is not None:
             self._validation.append(float(validation_loss))
@@ -316,6 +316,7 @@ class FlowTracker(Tracker):
             "input_normalised": float(first_normalises(self._watched, rows["depth"].to_numpy())),
             **given_scalars(self._network.activations),
             **self._modes.scalars(self._steps),
+            **self._losses.places.scalars(),
             **flow.loss_trend(*losses.windows, losses.first),
             "loss_floor": self._floor,
             "loss_floor_told": float(not math.isnan(self._floor)),
@@ -422,7 +423,7 @@ class FlowTracker(Tracker):
             "nonfinite_first": self._course.broken_first.astype(float),
             "dead_seen": self._network.dead_seen().astype(float),
             "lr_multiplier": flow.ratios(rates, np.full(len(rates), middle)),
-            "lr_share": flow.ratios(rates, np.full(len(rates), np.fmax.reduce(rates, initial=math.nan))),
+            "lr_share": _of_fastest(rates),
         }
         rows = network_rows(
             self._watched,
@@ -549,7 +550,8 @@ class FlowTracker(Tracker):
                 "early": self._early,
                 "course": self._course.state_dict(),
                 "rewrites": self._rewrites.state_dict(),
-                "modes": self._modes.state_dict(),
+                "modes": {**self._modes.state_dict(), "epoch": [self._epoch_start, self._epoch_steps]},
+                "places": self._losses.places.state_dict(),
                 "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
             },
         )
@@ -574,6 +576,10 @@ class FlowTracker(Tracker):
         self._history.load_state_dict(state["history"])
         self._losses = PendingLosses()
         self._losses.curve.load_state_dict(state["losses"])
+        if "modes" in state:  # else of a version that did not look at them
+            self._losses.places.load_state_dict(state["places"])
+            self._modes.load_state_dict(state["modes"])
+            self._epoch_start, self._epoch_steps = state["modes"]["epoch"]
         self._network.load_state_dict(state["network"])
         self._flags = {flag: state[flag].cpu().numpy().copy() for flag in _FLAGS}
         self._train, self._validation = list(state["train"]), list(state["validation"])
@@ -584,8 +590,6 @@ class FlowTracker(Tracker):
         fresh = state["fresh"]
         self._fresh = None if fresh is None else fresh.cpu().numpy().copy()
         self._rewrites.load_state_dict(state["rewrites"])
-        self._modes.load_state_dict(state["modes"])
-        self._epoch_start, self._epoch_steps = self._steps, 0
         self._stepped = False
         self._note_version()
         if self._attached:
@@ -610,6 +614,12 @@ class FlowTracker(Tracker):
         self._final = self._network.weights()
         self._network.detach()
         self._course.detach()
+
+
+def _of_fastest(rates: np.ndarray) -> np.ndarray:
+    """Each rate over the largest; 1 of all where a schedule has taken all of them to 0."""
+    fastest = np.fmax.reduce(rates, initial=math.nan)
+    return np.where(np.isnan(rates), math.nan, 1.0) if fastest == 0 else flow.ratios(rates, np.full(len(rates), fastest))
 
 
 def _scale(optimizer: Optimizer) -> torch.Tensor | None:
