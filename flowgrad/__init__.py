@@ -13,7 +13,7 @@ from flowgrad.errors import FlowGradError, ReportError, RuleError, StatisticsErr
 from flowgrad.prescription import Prescription, prescribe
 from flowgrad.report import Report, RunIdentity, RunReport
 from flowgrad.rules import Finding, Rule, RuleBook
-from flowgrad.trackers import BoostingTracker, TrainingTracker, run_report, to_agent_xml
+from flowgrad.trackers import BoostingTracker, TrainingTracker, joined, run_report, to_agent_xml
 
 if TYPE_CHECKING:
     from flowgrad.analyzers import FeatureAnalyzer
@@ -52,6 +52,7 @@ __all__ = [
     "TrainingTracker",
     "__version__",
     "apply_recipe",
+    "joined",
     "prescribe",
     "run_report",
     "to_agent_xml",

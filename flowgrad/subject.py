@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -49,7 +50,11 @@ class Subject(ABC):
         a rule tells by config paths alone names them, and has no former values.
         """
         measured = self.measurements()
-        models = [causal_model(f, fix_without_config(f)) for f in self.rule_book.evaluate(measured)]
+        return self.report_of(measured, self.rule_book.evaluate(measured))
+
+    def report_of(self, measured: Measurements, findings: Sequence[Finding]) -> Report:
+        """`to_report` of measurements and findings that are at hand."""
+        models = [causal_model(f, fix_without_config(f)) for f in findings]
         return build_report(measured, models, book=self.rule_book)
 
     def report(self) -> str:

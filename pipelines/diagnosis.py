@@ -15,6 +15,7 @@ from flowgrad.measurements import Measurements
 from flowgrad.prescription import Prescription, prescribe
 from flowgrad.report import RunIdentity, RunReport, Validation, build_report, causal_model, with_validations
 from flowgrad.rules import Finding, RuleBook
+from flowgrad.trackers import joined
 from pipelines.composition import config_sha256
 from pipelines.program import Dataset, Trained, program_of
 
@@ -50,7 +51,8 @@ def diagnose(
 ) -> Diagnosis:
     """Train on the diagnosis seed with trackers, and say what the rule book makes of it."""
     trained = program_of(config).train(config, data, config.seeds.diagnosis, watched=True, observers=observers)
-    findings = tuple((seen, book.evaluate(seen)) for seen in trained.measurements)
+    found = joined([book.evaluate(seen) for seen in trained.measurements])
+    findings = tuple(zip(trained.measurements, found, strict=True))
     prescription = prescribe(
         [finding for _, found in findings for finding in found], config, refuted=config.evidence.prescribe_refuted
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flowgrad.measurements import Measure
-from flowgrad.measures import flow_course, training
+from flowgrad.measures import flow_course, flow_passes, training
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -166,6 +166,8 @@ MEASURES = (
     Measure("clearing_checks", "count", "Steps of which it is known whether gradients were cleared before them."),
     Measure("uncleared_steps", "count", "Steps seen whose gradient still held the one of the step before."),
     Measure("uncleared_share", "share", "The same, as a share of `clearing_checks`."),
+    *flow_passes.PASSES,
+    *flow_passes.MODES,
     Measure(
         "output_spread",
         "ratio",
@@ -207,6 +209,7 @@ MEASURES = (
     Measure("lr_share_least", "ratio", "Least learning rate of a weight layer's group over that of the fastest group."),
     *flow_course.RATES,
     *flow_course.REWRITES,
+    *flow_course.PLACES,
     *(measure for measure in training.MEASURES if measure.name in _COURSE),
     *flow_course.VALIDATION,
     Measure("train_last", "loss", "Mean training loss of the last epoch, as told to `end_epoch`."),

@@ -109,6 +109,18 @@ REWRITES = (
         "Of these, those between which they moved by more than a twentieth of the step that followed.",
     ),
 )
+PLACES = (
+    Measure("place_epochs", "epochs", "Epochs of one length whose losses were put side by side, in ten parts each."),
+    Measure(
+        "place_share",
+        "share",
+        "Share of the losses' variation within these epochs, less the line through each, that is alike in all of them: "
+        "near 0 where every epoch has an order of its own. Corrected for what chance gives.",
+    ),
+    Measure(
+        "place_size", "ratio", "Standard deviation of what is alike in them over the ten parts, over the level of the loss."
+    ),
+)
 VALIDATION = (
     Measure(
         "val_climb",
@@ -122,6 +134,28 @@ VALIDATION = (
         "Fall of the training loss since the epoch of the best validation loss, over its size then.",
         on_evaluation=True,
     ),
+    Measure(
+        "val_gain",
+        "ratio",
+        "Fall of the validation loss from the first epoch to the best one, over its size in the first.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "val_lost",
+        "ratio",
+        "Rise behind `val_climb` over what the validation loss had fallen from the first epoch to that lowest median; "
+        "infinite where it had not fallen.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "val_gap_first",
+        "ratio",
+        "Validation loss of the first epoch over the training loss of it: below 1 where the two are alike, as training "
+        "losses are taken before the epoch is learned.",
+        on_evaluation=True,
+    ),
+    Measure("train_whole_fall", "ratio", "Fall of the training loss from the first epoch to the last, over the former."),
+    Measure("train_ups", "share", "Share of epochs whose training loss is above that of the one before."),
     Measure(
         "weights_rewritten",
         "flag",
@@ -298,6 +332,36 @@ def _loss_growth(losses: FloatArray, first: float) -> float:
         return float(losses[-late:].mean()) / lowest if lowest > 0 else float("nan")
 
 
+def places_of(epochs: int, total: ArrayLike, square: ArrayLike) -> dict[str, float]:
+    """Whether epochs have one course.
+
+    Args:
+        epochs: how many there are.
+        total: sums over them of the loss of each part of an epoch, less the line through its parts, over its level,
+            shape (parts,).
+        square: sums of the squares of the same.
+
+    Returns:
+        `PLACES`; NaN with less than 4 epochs.
+
+    >>> alike = places_of(5, [5.0, -5.0] * 5, [5.0] * 10)
+    >>> alike["place_share"], alike["place_size"]
+    (1.0, 1.0)
+    >>> places_of(5, [0.0] * 10, [5.0] * 10)["place_share"]
+    0.0
+    """
+    found = {"place_epochs": float(epochs), "place_share": float("nan"), "place_size": float("nan")}
+    if epochs < 4:
+        return found
+    mean, whole = np.asarray(total, float) / epochs, np.asarray(square, float)
+    alike, everything = float(mean @ mean) * epochs, float(whole.sum())
+    if not everything > 0:
+        return found | {"place_share": 0.0, "place_size": 0.0}
+    # Of profiles without anything in common, one in `epochs` parts of the variation looks alike by chance.
+    share = (alike / everything - 1 / epochs) / (1 - 1 / epochs)
+    return found | {"place_share": max(share, 0.0), "place_size": float(np.sqrt((mean**2).mean()))}
+
+
 def overfitting(validation: Sequence[float], train: Sequence[float]) -> dict[str, float]:
     """Whether the validation loss climbs while the training loss falls; NaN with less than 6 epochs of both.
 
@@ -305,7 +369,7 @@ def overfitting(validation: Sequence[float], train: Sequence[float]) -> dict[str
     >>> found["val_climb"], found["train_fall_since_best"]
     (1.0, 0.5)
     """
-    found = {"val_climb": float("nan"), "train_fall_since_best": float("nan")}
+    found = dict.fromkeys((measure.name for measure in VALIDATION if measure.name != "weights_rewritten"), float("nan"))
     val, own = np.asarray(validation, float), np.asarray(train, float)
     if len(val) < 6 or len(own) != len(val) or not np.isfinite(val).all():
         return found
@@ -315,4 +379,12 @@ def overfitting(validation: Sequence[float], train: Sequence[float]) -> dict[str
     then = float(own[int(val.argmin())])
     if np.isfinite(own[-1]) and then:
         found["train_fall_since_best"] = float((then - own[-1]) / abs(then))
+    known = own[np.isfinite(own)]
+    if len(known) > 1 and known[0]:
+        found["train_whole_fall"] = float((known[0] - known[-1]) / abs(known[0]))
+        found["train_ups"] = float((np.diff(known) > 0).mean())
+    gained = float(val[0]) - best
+    found["val_gain"] = max(float(val[0] - val.min()), 0.0) / abs(float(val[0])) if val[0] else float("nan")
+    found["val_lost"] = (float(middles[-1]) - best) / gained if gained > 0 else float("inf")
+    found["val_gap_first"] = float(val[0] / own[0]) if own[0] > 0 else float("nan")
     return found

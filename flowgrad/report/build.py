@@ -69,6 +69,7 @@ def causal_model(
         judged=None if finding.judged is None else Evaluation(**asdict(finding.judged)),
         deferred=deferred,
         rule_sha256=finding.rule_sha256,
+        follows=finding.follows,
     )
 
 

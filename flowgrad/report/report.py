@@ -224,6 +224,8 @@ class CausalModel(Canonical):
     """Causes that fit, where the cause is open; there is no fix then."""
     judged: Evaluation | None = None
     """The evaluation that the finding rests on."""
+    follows: str = ""
+    """Type of the finding of the same run that explains this one; empty where it stands by itself."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,6 +88,7 @@ def _badness(finding: CausalModel) -> tuple[int, float]:
 def _finding(finding: CausalModel) -> list[str]:
     parts = [
         ("Premise", finding.premise),
+        ("Follows from", finding.follows),
         ("Implies", finding.implies),
         ("Action", finding.action),
         ("Expected effect", finding.expected_effect),

@@ -2,7 +2,19 @@
 
 from flowgrad.rules.condition import Condition
 from flowgrad.rules.expression import UnknownNameError
+from flowgrad.rules.following import settled
 from flowgrad.rules.rule import SEVERITIES, Candidate, Evidence, Finding, Fix, Rule
 from flowgrad.rules.rulebook import RuleBook
 
-__all__ = ["SEVERITIES", "Candidate", "Condition", "Evidence", "Finding", "Fix", "Rule", "RuleBook", "UnknownNameError"]
+__all__ = [
+    "SEVERITIES",
+    "Candidate",
+    "Condition",
+    "Evidence",
+    "Finding",
+    "Fix",
+    "Rule",
+    "RuleBook",
+    "UnknownNameError",
+    "settled",
+]

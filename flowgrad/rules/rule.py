@@ -85,6 +85,9 @@ class Rule:
     candidates: Mapping[str, str] = field(default_factory=dict)
     """Cause, upper snake case -> the check that would tell. A rule with candidates and without `requires` never claims
     a cause."""
+    follows: tuple[str, ...] = ()
+    """Types of findings, by any rule on any subject, that explain this one: while one of them stands at `medium` or
+    above in the same run, this finding is told at `low` and prescribes nothing."""
     reference: str = ""
     """Paper, document or measurement that the threshold comes from."""
     source: str = ""
@@ -160,3 +163,7 @@ class Finding:
     """Causes that fit; not empty where the cause is open, and then there is no fix."""
     judged: Judged | None = None
     """The evaluation that the finding rests on; None where it rests on none."""
+    may_follow: tuple[str, ...] = ()
+    """`Rule.follows`."""
+    follows: str = ""
+    """Type of the finding of the same run that explains this one; empty where there is none."""

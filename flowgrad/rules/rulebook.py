@@ -18,8 +18,9 @@ from flowgrad.measurements import Measurements
 from flowgrad.measures import VOCABULARY
 from flowgrad.rules.condition import BoolArray, Condition
 from flowgrad.rules.entries import Entry, read_entries
+from flowgrad.rules.following import by_severity, settled
 from flowgrad.rules.premise import render_premise
-from flowgrad.rules.rule import SEVERITIES, Candidate, Evidence, Finding, Rule
+from flowgrad.rules.rule import Candidate, Evidence, Finding, Rule
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.rules.validation import Vocabulary, validate
 
@@ -131,11 +132,14 @@ class RuleBook(Mapping[str, Rule]):
         return table.iloc[:0] if rule.rows is None else _named_rows(rule.rows, measurements)
 
     def evaluate(self, measurements: Measurements) -> tuple[Finding, ...]:
-        """Findings of all rules on this kind of subject whose condition holds, most severe first, then book order."""
+        """Findings of all rules on this kind of subject whose condition holds, most severe first, then book order.
+
+        Those that follow from another are marked so; where several trackers watch one run, `settled` tells of all of
+        their findings together.
+        """
         measured = {name: float(value) for name, value in measurements.scalars.items()} | self.shares(measurements)
         fired = [rule for rule in self._on(measurements) if rule.condition.holds(measured)]
-        fired.sort(key=lambda rule: -SEVERITIES.index(rule.severity))
-        return tuple(_finding(rule, measurements, measured, self.ledger) for rule in fired)
+        return by_severity(settled([_finding(rule, measurements, measured, self.ledger) for rule in fired]))
 
     def unjudged(self, measurements: Measurements) -> dict[str, str]:
         """Rule id -> why the rule neither fired nor was found not to: the figures that are not known."""
@@ -187,6 +191,7 @@ def _finding(rule: Rule, measurements: Measurements, measured: Mapping[str, floa
         plain=_plain(rule, measurements, measured) if claimed else {},
         candidates=() if claimed else tuple(Candidate(cause, check) for cause, check in rule.candidates.items()),
         judged=measurements.judged if _on_evaluation(names, measurements.kind) else None,
+        may_follow=rule.follows,
     )
 
 

@@ -15,6 +15,7 @@ from flowgrad.rules.condition import Condition
 from flowgrad.rules.entries import Entry
 from flowgrad.rules.expression import UnknownNameError
 from flowgrad.rules.fix import read_fix
+from flowgrad.rules.following import circle
 from flowgrad.rules.premise import check_premise
 from flowgrad.rules.rule import SEVERITIES, Rule
 from flowgrad.rules.suggestion import did_you_mean
@@ -70,7 +71,22 @@ def validate(entries: Iterable[Entry], vocabulary: Vocabulary) -> dict[str, Rule
     """
     contents = [(entry, _checked_content(entry, vocabulary)) for entry in entries]
     scopes = {subject: _scope(subject, measures, contents) for subject, measures in vocabulary.items()}
-    return {entry.id: _rule(entry, content, scopes[content["subject"]]) for entry, content in contents}
+    rules = {entry.id: _rule(entry, content, scopes[content["subject"]]) for entry, content in contents}
+    _check_circle(rules.values(), {entry.id: entry for entry, _ in contents})
+    return rules
+
+
+def _check_circle(rules: Iterable[Rule], entries: Mapping[Any, Entry]) -> None:
+    """Of findings that follow from each other, none would stand."""
+    follows: dict[str, dict[str, None]] = {}
+    owners: dict[str, Any] = {}
+    for rule in rules:
+        for name in {rule.type, rule.symptom} - {""} if rule.follows else ():
+            follows.setdefault(name, {}).update(dict.fromkeys(kind for kind in rule.follows if kind != name))
+            owners.setdefault(name, rule.id)
+    if found := circle(follows):
+        told = " from ".join([*found, found[0]])
+        raise entries[owners[found[0]]].error(f"follows: {told}: findings cannot follow in a circle", "follows")
 
 
 def _checked_content(entry: Entry, vocabulary: Vocabulary) -> dict[str, Any]:
@@ -98,6 +114,8 @@ def _check_value(entry: Entry, key: str, value: Any, vocabulary: Vocabulary) -> 
             raise error(f"fix: must be a mapping of set, scale, copy or rows, got {_shown(value)}")
     elif key in _TEXTS:
         _check_texts(entry, key, value)
+    elif key == "follows":
+        _check_follows(entry, value)
     elif not isinstance(value, str):
         raise error(f"{key}: must be text, got {_shown(value)}; put it in quotes")
     elif key in _REQUIRED and not value.strip():
@@ -124,6 +142,15 @@ def _check_texts(entry: Entry, key: str, value: Any) -> None:
             raise error(f"premises: a condition must be text, got {_shown(name)}; put it in quotes")
         if not isinstance(text, str) or not text.strip():
             raise error(f"{key}: {name}: must be text, got {_shown(text)}")
+
+
+def _check_follows(entry: Entry, value: Any) -> None:
+    right = "must be a list of types of findings such as [GRADIENTS_NOT_CLEARED]"
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise entry.error(f"follows: {right}, got {_shown(value)}", "follows")
+    for kind in value:
+        if not (isinstance(kind, str) and _UPPER_SNAKE.fullmatch(kind)):
+            raise entry.error(f"follows: {right}, got {kind!r} in it", "follows")
 
 
 def _check_open(entry: Entry, content: Mapping[str, Any]) -> None:
@@ -190,7 +217,7 @@ def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
     fix = None
     if "fix" in content:
         fix = _named(entry, "fix", scope, lambda: read_fix(content["fix"], scope.figures))
-    made = ("condition", "rows", "fix", "requires", "plain", "candidates", "premises")
+    made = ("condition", "rows", "fix", "requires", "plain", "candidates", "premises", "follows")
     prose = {key: value.strip() for key, value in content.items() if key not in made}
     return Rule(
         id=entry.id,
@@ -201,6 +228,7 @@ def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
         requires=requires,
         plain=_stripped(content.get("plain", {})),
         candidates=_stripped(content.get("candidates", {})),
+        follows=tuple(content.get("follows", ())),
         source=entry.source,
         **prose,
     )

@@ -2,7 +2,7 @@
 
 from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.boosting import BoostingTracker
-from flowgrad.trackers.documents import run_report, to_agent_xml
+from flowgrad.trackers.documents import joined, run_report, to_agent_xml
 from flowgrad.trackers.training import TrainingTracker
 
-__all__ = ["BoostingTracker", "Tracker", "TrainingTracker", "run_report", "to_agent_xml"]
+__all__ = ["BoostingTracker", "Tracker", "TrainingTracker", "joined", "run_report", "to_agent_xml"]

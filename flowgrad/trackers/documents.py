@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from flowgrad.report import RunIdentity, RunReport
+from flowgrad.rules import Finding, settled
+from flowgrad.rules.following import by_severity
 from flowgrad.subject import as_agent_xml
 from flowgrad.trackers.base import Tracker
 
 
 def run_report(trackers: Iterable[Tracker], run: RunIdentity | None = None) -> RunReport:
     """The reports of several trackers of one run, in the order given: the towers of a model, the course of its loss.
+
+    Their findings are told together, as `joined` says.
 
     Example::
 
@@ -30,7 +34,26 @@ def run_report(trackers: Iterable[Tracker], run: RunIdentity | None = None) -> R
     (kind, name), times = Counter((tracker.KIND, tracker.name) for tracker in trackers).most_common(1)[0]
     if times > 1:
         raise ValueError(f"{times} {kind} trackers are named {name!r}; give each a `name` of its own when it is made")
-    return RunReport(tuple(tracker.to_report() for tracker in trackers), run)
+    measured = [tracker.measurements() for tracker in trackers]
+    found = joined([tracker.rule_book.evaluate(seen) for tracker, seen in zip(trackers, measured, strict=True)])
+    reports = (tracker.report_of(*said) for tracker, *said in zip(trackers, measured, found, strict=True))
+    return RunReport(tuple(reports), run)
+
+
+def joined(findings: Iterable[Sequence[Finding]]) -> list[tuple[Finding, ...]]:
+    """The findings of several trackers of one run, as `Tracker.findings` gives them, told together.
+
+    One that another tracker's finding explains is marked so (`Finding.follows`): it stands at `low`, without a fix.
+
+    Args:
+        findings: those of each tracker.
+
+    Returns:
+        The same for each tracker, most severe first.
+    """
+    each = [tuple(own) for own in findings]
+    settling = iter(settled([finding for own in each for finding in own]))
+    return [by_severity([next(settling) for _ in own]) for own in each]
 
 
 def to_agent_xml(trackers: Iterable[Tracker], run: RunIdentity | None = None) -> str:

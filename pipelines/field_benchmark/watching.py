@@ -9,7 +9,15 @@ from typing import Any
 
 import torch
 
-from flowgrad import BatchTracker, BoostingTracker, DistillationTracker, EmbeddingTracker, FlowTracker, TrainingTracker
+from flowgrad import (
+    BatchTracker,
+    BoostingTracker,
+    DistillationTracker,
+    EmbeddingTracker,
+    FlowTracker,
+    TrainingTracker,
+    joined,
+)
 from pipelines.field_benchmark.boosting import Boosting
 from pipelines.field_benchmark.data import Rows
 from pipelines.field_benchmark.training import Training
@@ -127,8 +135,8 @@ def said(trackers: Sequence[Any]) -> list[Said]:
             f"{tracker.KIND}:{tracker.name}", finding.type, finding.severity, finding.fix is not None,
             tuple(str(candidate.cause) for candidate in getattr(finding, "candidates", ()) or ()), finding.premise,
         )
-        for tracker in trackers
-        for finding in tracker.findings()
+        for tracker, findings in zip(trackers, joined([tracker.findings() for tracker in trackers]), strict=True)
+        for finding in findings
     ]  # fmt: skip
 
 

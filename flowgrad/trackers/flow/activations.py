@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from flowgrad.errors import FlowGradError
 from flowgrad.measures.flow import SATURATED
+from flowgrad.trackers.flow.modes import Modes
 
 _ZEROING = (nn.ReLU, nn.ReLU6)
 _BOUNDS: dict[type[nn.Module], tuple[float, float]] = {
@@ -81,6 +82,10 @@ class ActivationWatch:
             module for module in modules if module in owners or isinstance(module, (*_ZEROING, *_BOUNDS, nn.RNN))
         ]
         self._handles: list[RemovableHandle] = []
+        self.modes: Modes | None = None
+        """Told of passes of the whole model without gradients."""
+        self._at_root = False
+        """Whether the hooks are those of `arm_root` alone."""
         self._last: nn.Module | None = None
         """Module of the weight used last."""
         self.order: dict[int, None] = {}
@@ -112,6 +117,8 @@ class ActivationWatch:
 
     def arm(self) -> None:
         """Watch the next forward passes."""
+        if self._at_root:
+            self.disarm()
         if not self._handles:
             hook = _ActivationHook(self)
             self._handles = [module.register_forward_hook(hook) for module in self._modules]
@@ -126,8 +133,17 @@ class ActivationWatch:
         self._inside = False
         self._made.clear()
 
+    def arm_root(self) -> None:
+        """Watch when passes of the whole model begin, and nothing else."""
+        if self._root is None or self._handles:
+            return
+        vars(self._root)[_PREPARE] = _Unhooked(self)
+        self._handles = [self._root.register_forward_pre_hook(_EndHook(self).enter)]
+        self._at_root = True
+
     def disarm(self) -> None:
         """Take the hooks off."""
+        self._at_root = False
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -160,6 +176,8 @@ class ActivationWatch:
     def enter(self) -> None:
         """A pass of the whole model begins."""
         self._inside = torch.is_grad_enabled()
+        if self.modes is not None and not self._inside:
+            self.modes.aside()
         self._made.clear()
 
     def leave(self, output: Any) -> None:

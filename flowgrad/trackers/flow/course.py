@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from flowgrad.measures import flow_course
+from flowgrad.measures import flow_course, flow_passes
 from flowgrad.trackers.flow.clearing import ClearingProbe
 from flowgrad.trackers.flow.history import History, Losses
 from flowgrad.trackers.flow.network import NetworkSeen
@@ -81,6 +81,12 @@ class Course:
         mine = [i for i in mine if not math.isnan(self.last_gradient[i])] or mine[::-1]
         return self._parameters[min(mine, key=lambda i: self._parameters[i].numel())] if mine else None
 
+    def stepping(self, optimizer: Any) -> None:
+        """An optimizer is about to step."""
+        for k, probe in enumerate(self.probes):
+            if self._optimizers.all[k] is optimizer:
+                probe.stepping()
+
     def stepped(self, optimizer: Any = None) -> None:
         """An optimizer has stepped."""
         self.optimizer_steps += optimizer is not None
@@ -123,6 +129,12 @@ class Course:
             "clearing_checks": float(checks),
             "uncleared_steps": float(sum(probe.uncleared for probe in self.probes)),
             "uncleared_share": uncleared,
+            **flow_passes.thrown_away(
+                sum(probe.passes for probe in self.probes),
+                sum(probe.lost for probe in self.probes),
+                max((probe.windows for probe in self.probes), default=0),
+                max((probe.wasteful for probe in self.probes), default=0),
+            ),
         }
 
     def state_dict(self) -> dict[str, Any]:

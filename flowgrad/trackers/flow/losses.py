@@ -7,6 +7,7 @@ import math
 import torch
 
 from flowgrad.trackers.flow.history import Losses
+from flowgrad.trackers.flow.places import Places
 
 _MOST = 256
 """Losses that wait on a device before they are fetched anyway."""
@@ -18,8 +19,9 @@ class PendingLosses:
     def __init__(self) -> None:
         """Start without a loss."""
         self.curve = Losses()
-        self._waiting: list[tuple[float | torch.Tensor, bool]] = []
-        """Losses, and whether the step was skipped."""
+        self.places = Places()
+        self._waiting: list[tuple[float | torch.Tensor | None, bool]] = []
+        """Losses, and whether the step was skipped; None where an epoch ended."""
         self._far = 0
 
     def add(self, loss: float | torch.Tensor, tracker: str, *, skipped: bool = False) -> None:
@@ -47,6 +49,14 @@ class PendingLosses:
             self._waiting.append((loss, skipped))
         elif not skipped or math.isfinite(loss):
             self.curve.add(loss)
+            self.places.add(loss)
+
+    def end_epoch(self) -> None:
+        """An epoch ends behind the losses told so far."""
+        if self._far:
+            self._waiting.append((None, False))
+        else:
+            self.places.end_epoch()
 
     def on_device(self) -> list[torch.Tensor]:
         """Losses that are still to be fetched, in order."""
@@ -59,4 +69,7 @@ class PendingLosses:
         found = iter(fetched)
         waiting, self._waiting, self._far = self._waiting, [], 0
         for value, skipped in waiting:
-            self._note(next(found) if isinstance(value, torch.Tensor) else value, skipped)
+            if value is None:
+                self.places.end_epoch()
+            else:
+                self._note(next(found) if isinstance(value, torch.Tensor) else value, skipped)

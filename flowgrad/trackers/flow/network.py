@@ -130,9 +130,11 @@ class NetworkLook:
         """Watch the activations of the next forward passes."""
         self.activations.arm()
 
-    def rest(self) -> None:
-        """Watch no activations."""
+    def rest(self, *, root: bool = False) -> None:
+        """Watch no activations; with `root`, when passes of the whole model begin."""
         self.activations.disarm()
+        if root:
+            self.activations.arm_root()
 
     @apart
     def before(self, chosen: Sequence[int] | None = None) -> None:

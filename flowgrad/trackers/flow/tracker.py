@@ -26,6 +26,7 @@ from flowgrad.trackers.flow.coverage import Sight, coverage_of
 from flowgrad.trackers.flow.freshness import freshness
 from flowgrad.trackers.flow.history import History
 from flowgrad.trackers.flow.losses import PendingLosses
+from flowgrad.trackers.flow.modes import Modes
 from flowgrad.trackers.flow.network import NetworkLook, NetworkSeen
 from flowgrad.trackers.flow.parameters import watched_parameters
 from flowgrad.trackers.flow.readings import (
@@ -141,6 +142,9 @@ class FlowTracker(Tracker):
         """Of the weights, at the last step."""
         self._schedule = schedules.default() if schedule is None else schedule
         self._network = NetworkLook(model, self._watched, name)
+        self._modes = self._network.activations.modes = Modes(model)
+        self._epoch_start = self._epoch_steps = 0
+        """Step at which the last epoch ended, and how many it had."""
         count = len(self._watched)
         self._history = History(len(_FIGURES), count)
         self._losses = PendingLosses()
@@ -173,6 +177,7 @@ class FlowTracker(Tracker):
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._rewrites.before(optimizer, self._steps + 1, due=self._due)
+        self._course.stepping(optimizer)
         if not self._due:
             return
         self._begin(self._optimizers.share_of(optimizer, self._parameters))
@@ -239,6 +244,7 @@ class FlowTracker(Tracker):
 
     def _note(self, seen: NetworkSeen) -> None:
         self._course.note(self._steps, seen)
+        self._modes.look(self._steps)
         self._looks += 1
         self._history.append(self._steps, np.stack([getattr(seen, figure) for figure in _FIGURES]))
         self._flags["moved"] |= seen.velocity > 0
@@ -260,8 +266,10 @@ class FlowTracker(Tracker):
         """Get ready for the next step, if it is to be looked at."""
         self._due = bool(self._schedule(self._steps + 1))
         self._course.arm(self._steps, self._due)
+        # An epoch is as long as the one before: behind its last step, passes without gradients are a validation.
+        self._modes.expecting = 0 < self._epoch_steps == self._steps - self._epoch_start
         if not self._due:
-            self._network.rest()
+            self._network.rest(root=self._modes.expecting)
             return
         self._network.arm()
         if not self._optimizers.known:
@@ -271,6 +279,8 @@ class FlowTracker(Tracker):
         """Note one finished epoch: mean training loss and validation loss (lower is better), where they are known."""
         if not self._attached:
             return
+        self._epoch_start, self._epoch_steps = self._steps, self._steps - self._epoch_start
+        self._losses.end_epoch()
         self._train.append(math.nan if train_loss is None else float(train_loss))
         if validation_loss is not None:
             self._validation.append(float(validation_loss))
@@ -305,6 +315,8 @@ class FlowTracker(Tracker):
             "output_kept": kept,
             "input_normalised": float(first_normalises(self._watched, rows["depth"].to_numpy())),
             **given_scalars(self._network.activations),
+            **self._modes.scalars(self._steps),
+            **self._losses.places.scalars(),
             **flow.loss_trend(*losses.windows, losses.first),
             "loss_floor": self._floor,
             "loss_floor_told": float(not math.isnan(self._floor)),
@@ -411,7 +423,7 @@ class FlowTracker(Tracker):
             "nonfinite_first": self._course.broken_first.astype(float),
             "dead_seen": self._network.dead_seen().astype(float),
             "lr_multiplier": flow.ratios(rates, np.full(len(rates), middle)),
-            "lr_share": flow.ratios(rates, np.full(len(rates), np.fmax.reduce(rates, initial=math.nan))),
+            "lr_share": _of_fastest(rates),
         }
         rows = network_rows(
             self._watched,
@@ -538,6 +550,8 @@ class FlowTracker(Tracker):
                 "early": self._early,
                 "course": self._course.state_dict(),
                 "rewrites": self._rewrites.state_dict(),
+                "modes": {**self._modes.state_dict(), "epoch": [self._epoch_start, self._epoch_steps]},
+                "places": self._losses.places.state_dict(),
                 "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
             },
         )
@@ -562,6 +576,10 @@ class FlowTracker(Tracker):
         self._history.load_state_dict(state["history"])
         self._losses = PendingLosses()
         self._losses.curve.load_state_dict(state["losses"])
+        if "modes" in state:  # else of a version that did not look at them
+            self._losses.places.load_state_dict(state["places"])
+            self._modes.load_state_dict(state["modes"])
+            self._epoch_start, self._epoch_steps = state["modes"]["epoch"]
         self._network.load_state_dict(state["network"])
         self._flags = {flag: state[flag].cpu().numpy().copy() for flag in _FLAGS}
         self._train, self._validation = list(state["train"]), list(state["validation"])
@@ -596,6 +614,12 @@ class FlowTracker(Tracker):
         self._final = self._network.weights()
         self._network.detach()
         self._course.detach()
+
+
+def _of_fastest(rates: np.ndarray) -> np.ndarray:
+    """Each rate over the largest; 1 of all where a schedule has taken all of them to 0."""
+    fastest = np.fmax.reduce(rates, initial=math.nan)
+    return np.where(np.isnan(rates), math.nan, 1.0) if fastest == 0 else flow.ratios(rates, np.full(len(rates), fastest))
 
 
 def _scale(optimizer: Optimizer) -> torch.Tensor | None:

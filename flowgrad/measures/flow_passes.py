@@ -1,0 +1,54 @@
+"""What a network's passes say: backward passes that were for nothing, the mode that modules were in, shared modules."""
+
+from __future__ import annotations
+
+from flowgrad.measurements import Measure
+
+PASSES = (
+    Measure("backward_passes", "count", "Backward passes before the steps at which it was looked whether they count."),
+    Measure("lost_passes", "count", "Of these, passes whose gradient was cleared before any step had used it."),
+    Measure("lost_share", "share", "The same, as a share of `backward_passes`."),
+    Measure("pass_checks", "count", "Steps of an optimizer before which there were 8 such passes or more."),
+    Measure(
+        "wasteful_share", "share", "Share of these steps before which nine tenths of the passes or more were lost so."
+    ),
+)
+MODES = (
+    Measure(
+        "mode_modules",
+        "count",
+        "Modules that do another thing in training than in evaluation: dropout, and normalisation by the batch.",
+    ),
+    Measure("mode_dropouts", "count", "Of these, dropout modules that drop something."),
+    Measure(
+        "eval_looks", "count", "Last steps looked at in a row that were taken with all of these in evaluation mode."
+    ),
+    Measure("eval_share", "share", "Steps since the look before these, over all steps; 0 where there are none."),
+    Measure("train_looks", "count", "Steps looked at that were taken with all of these in training mode."),
+    Measure(
+        "held_out_passes",
+        "count",
+        "Passes of the model without gradients between the last step of an epoch and the next, from the second epoch on.",
+    ),
+    Measure("held_out_in_training", "share", "Share of these with all of those modules in training mode."),
+    Measure(
+        "shared_modules",
+        "count",
+        "Modules with weights that stand in several places of the model, the parts of such a module not counted.",
+    ),
+)
+
+
+def thrown_away(passes: int, lost: int, windows: int, wasteful: int) -> dict[str, float]:
+    """Figures of `PASSES`.
+
+    >>> thrown_away(40, 38, 2, 2)["lost_share"]
+    0.95
+    """
+    return {
+        "backward_passes": float(passes),
+        "lost_passes": float(lost),
+        "lost_share": lost / passes if passes else float("nan"),
+        "pass_checks": float(windows),
+        "wasteful_share": wasteful / windows if windows else 0.0,
+    }

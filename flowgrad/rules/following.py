@@ -1,0 +1,75 @@
+"""Findings that follow from another: while that one stands, they are no cause of their own and prescribe nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from flowgrad.rules.rule import SEVERITIES, Finding
+
+LEAST = "medium"
+"""Severity from which on a finding explains others."""
+MEND, GOES = "MEND_WHAT_IT_FOLLOWS_FROM", "It goes with what it follows from, or it can be judged by itself then."
+"""Action of a finding that follows, and what that brings."""
+
+
+def settled(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings of one run with those that follow from another marked so: low, without a fix.
+
+    Give the findings of all trackers of a run together: what one tracker found may explain what another did. Nothing
+    is settled twice: to settle what was settled changes nothing.
+
+    Args:
+        findings: in any order.
+
+    Returns:
+        As many, in the same order. One that follows has the type that it follows from in `follows`.
+    """
+    standing = {f.type for f in findings if not f.follows and _rank(f) >= SEVERITIES.index(LEAST)}
+    return tuple(_settled(finding, standing) for finding in findings)
+
+
+def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Most severe first; equals keep their order."""
+    return tuple(sorted(findings, key=lambda finding: -_rank(finding)))
+
+
+def _settled(finding: Finding, standing: Collection[str]) -> Finding:
+    cause = next((kind for kind in finding.may_follow if kind in standing and kind != finding.type), "")
+    if not cause or finding.follows:
+        return finding
+    return replace(
+        finding,
+        severity=min(finding.severity, "low", key=SEVERITIES.index),
+        implies=f"It follows from {cause}, which was found in the same run, or cannot be told apart from it.",
+        action=MEND,
+        expected_effect=GOES,
+        risk="",
+        fix=None,
+        plain={},
+        follows=cause,
+    )
+
+
+def circle(follows: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """Types each of which follows from the next and the last from the first; empty where there are none.
+
+    >>> circle({"A": ["B"], "B": ["C"], "C": ["A"]})
+    ('A', 'B', 'C')
+    """
+
+    def walk(path: tuple[str, ...]) -> tuple[str, ...]:
+        for kind in follows.get(path[-1], ()):
+            if kind in path:
+                return path[path.index(kind) :]
+            if kind not in done and (found := walk((*path, kind))):
+                return found
+        done.add(path[-1])
+        return ()
+
+    done: set[str] = set()
+    return next((found for start in follows if start not in done and (found := walk((start,)))), ())
+
+
+def _rank(finding: Finding) -> int:
+    return SEVERITIES.index(finding.severity)

@@ -1,0 +1,109 @@
+"""Which mode modules are in when they are trained and when they are evaluated, and which stand in several places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+_MOST = 64
+"""Modules that are looked at."""
+_COUNTS = ("eval_looks", "other_step", "train_looks", "held_out", "in_training")
+
+
+class Modes:
+    """Reads `training` of the modules that it matters to: at the steps looked at, and in passes without gradients that
+    come behind the last step of an epoch. A read of a flag each; no hook of its own.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Find the modules."""
+        found = [module for module in model.modules() if _drops(module) or _uses_batch(module)]
+        self._all = found[:: -(-len(found) // _MOST)] if found else []
+        self.count = len(found)
+        self.dropouts = sum(_drops(module) for module in found)
+        self.shared = shared_modules(model)
+        self.eval_looks = 0
+        """Last looks in a row at which all were in evaluation mode."""
+        self.train_looks = 0
+        """Looks at which all were in training mode."""
+        self.other_step = 0
+        """Step of the last look at which some was not in evaluation mode."""
+        self.expecting = False
+        """Whether passes without gradients are taken to be held out now."""
+        self.held_out = 0
+        self.in_training = 0
+
+    def look(self, step: int) -> None:
+        """A step that is looked at has been taken."""
+        if not self._all:
+            return
+        modes = {module.training for module in self._all}
+        self.train_looks += modes == {True}
+        if modes == {False}:
+            self.eval_looks += 1
+        else:
+            self.eval_looks, self.other_step = 0, step
+
+    def aside(self) -> None:
+        """A pass of the whole model without gradients begins."""
+        if self.expecting and self._all:
+            self.held_out += 1
+            self.in_training += all(module.training for module in self._all)
+
+    def scalars(self, steps: int) -> dict[str, float]:
+        """Figures of `flowgrad.measures.flow_passes.MODES`."""
+        nan = float("nan")
+        return {
+            "mode_modules": float(self.count),
+            "mode_dropouts": float(self.dropouts),
+            "eval_looks": float(self.eval_looks) if self._all else nan,
+            "eval_share": 1 - self.other_step / steps if self.eval_looks else 0.0,
+            "train_looks": float(self.train_looks),
+            "held_out_passes": float(self.held_out),
+            "held_out_in_training": self.in_training / self.held_out if self.held_out else nan,
+            "shared_modules": float(self.shared),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {key: getattr(self, key) for key in _COUNTS}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        for key in _COUNTS:
+            setattr(self, key, state[key])
+
+
+def shared_modules(model: nn.Module) -> int:
+    """Modules with parameters that one module holds under several names, as `[layer] * 2` does.
+
+    A second name somewhere else, as of a part that stands in a `Sequential` too, is an alias and is not counted.
+    """
+    return len({id(child) for parent in model.modules() for child in _repeated(parent)})
+
+
+def _repeated(parent: nn.Module) -> Iterator[nn.Module]:
+    seen: set[int] = set()
+    for child in parent._modules.values():
+        if child is None:
+            continue
+        if id(child) in seen and next(child.parameters(), None) is not None:
+            yield child
+        seen.add(id(child))
+
+
+def _drops(module: nn.Module) -> bool:
+    if isinstance(module, _DropoutNd):
+        return module.p > 0
+    if isinstance(module, nn.RNNBase):
+        return module.dropout > 0 and module.num_layers > 1
+    return isinstance(module, nn.MultiheadAttention) and module.dropout > 0
+
+
+def _uses_batch(module: nn.Module) -> bool:
+    """Whether it normalises by the batch in training, and by what it has kept in evaluation."""
+    return isinstance(module, _NormBase) and bool(module.track_running_stats)
