@@ -16,12 +16,6 @@ TEMPERATURES = (1.0, 2.0, 4.0, 3.0, 5.0, 1.5, 2.5, 6.0, 7.0, 8.0, 10.0, 12.0, 15
 """Temperatures that are tried, common ones first."""
 DIVERGENCE, PROBABILITIES, LOGITS, SQUARED = "divergence", "probabilities", "logits", "squared"
 OTHER_ROWS = "other rows"
-    "divergence",
-    "probabilities",
-    "logits",
-    "squared",
-    "other rows",
-)
 EXACT = 1e-4
 """Part of the gradient that may be left unexplained; single precision leaves about 1e-6."""
 _ALIKE = 0.01
