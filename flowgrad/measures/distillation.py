@@ -93,6 +93,101 @@ MEASURES = (
         "Variance of the teacher's outputs on the probe that two passes do not have in common, in the mode in which it "
         "was last called.",
     ),
+    Measure(
+        "teacher_drawn",
+        "share",
+        "The teacher's weights in tensors that looked as initialisers leave them as it began to teach; without biases.",
+    ),
+    Measure("teacher_drawn_last", "flag", "1 where those of its last layer do, else 0."),
+    Measure("teacher_structure", "ratio", "`structure` of the teacher, where `teacher_drawn` is 1."),
+    Measure(
+        "teacher_statistics_drawn",
+        "share",
+        "Its running statistics that were those of a module never trained as it began to teach; NaN without any.",
+    ),
+    Measure(
+        "formulas",
+        "count",
+        "Steps of which the student's outputs, the gradient at them and the teacher's answers were seen.",
+    ),
+    Measure(
+        "formulas_found",
+        "count",
+        "Those of them whose gradient is, to a ten-thousandth, that of a loss tried: divergences at usual "
+        "temperatures, squared errors, and mistaken forms of them, with or without a cross-entropy with labels.",
+    ),
+    Measure(
+        "formula_asked",
+        "flag",
+        "1 where the teacher was not heard, and was asked anew at `observe` for its answers; else 0.",
+    ),
+    Measure("formula_divergence", "share", "Of those found: divergences of softened distributions."),
+    Measure(
+        "formula_probabilities",
+        "share",
+        "Of those found: `kl_div` whose first argument is no logarithm of a probability, but a probability or a logit.",
+    ),
+    Measure(
+        "formula_other_rows",
+        "share",
+        "Of those found: divergences from the teacher's answers on other rows than the student's; two halves of a "
+        "batch that are swapped, as two views of the same are, left out.",
+    ),
+    Measure("formula_temperature", "ratio", "Temperature of those found, median."),
+    Measure("formula_hard", "ratio", "Weight of the cross-entropy with labels in the loss, median of those found."),
+    Measure(
+        "formula_soft",
+        "ratio",
+        "Weight of the teacher's part, not multiplied by the square of the temperature, median.",
+    ),
+    Measure("formula_share", "share", "Length of the teacher's part of the gradient over that of both parts, median."),
+    Measure(
+        "formula_unsquared",
+        "flag",
+        "1 where both weights add up to 1, or are equal, only if the teacher's part lacks the square of the "
+        "temperature; 0 where they do with it; NaN where that is not known.",
+    ),
+    Measure(
+        "formula_over_classes",
+        "flag",
+        "1 where the weights come out only if the divergence was averaged over the classes too, else 0.",
+    ),
+    Measure(
+        "labels_kappa",
+        "kappa",
+        "Agreement of the labels, as the gradient tells them, with the teacher's answers, over chance (Cohen 1960): 1 "
+        "for the same, 0 for chance. NaN of fewer than 64.",
+    ),
+    Measure(
+        "labels_mapped",
+        "share",
+        "Rows whose label is the most frequent one for the teacher's answer, where for most answers that is another "
+        "class, and seldom the same; else 0.",
+    ),
+    Measure(
+        "shown_same", "flag", "1 where teacher and student were given equal inputs in the steps looked at, else 0."
+    ),
+    Measure(
+        "shown_scale",
+        "ratio",
+        "Deviation of the teacher's inputs over that of the student's, where each feature is the other's but for scale "
+        "and shift; NaN where it is not.",
+    ),
+    Measure("shown_shift", "ratio", "Distance of their means over the deviation of the student's, there."),
+    Measure("shown_other_rows", "share", "Rows of the teacher's inputs that are another row of the student's."),
+    Measure("shown_unrelated", "flag", "1 where its rows are no nearer to the student's same rows than to others."),
+    Measure(
+        "shown_unlike",
+        "log ratio",
+        "How far the inputs that the teacher was given are from what its first running statistics hold: the larger of "
+        "the logarithm of the variance over theirs and that of 1 plus the distance of the means in deviations, medians "
+        "over units. NaN without running statistics, or in training mode.",
+    ),
+    Measure("shown_unlike_students", "log ratio", "The same of the student's inputs."),
+    Measure(
+        "shown_gap", "logit", "Distance of the teacher's two highest outputs on the inputs that it was given, median."
+    ),
+    Measure("shown_gap_students", "logit", "The same on the student's inputs, where the teacher takes them."),
     Measure("least_speed", "ratio", "Lowest `speed_ratio` of a layer that is neither frozen nor left out."),
     Measure("most_overspeed", "ratio", "Highest `overspeed` of a layer."),
     Measure("least_velocity", "ratio", "Lowest `velocity_ratio` of such a layer."),

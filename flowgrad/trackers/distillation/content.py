@@ -37,8 +37,8 @@ class Content:
         """Keep the weights as they are now; of the teacher's layers those of which the student has the shape."""
         shapes = {layer.weights[0].shape for layer in self._layers}
         self._found = None
-        self._parts = [_part(layer) for layer in self._layers]
-        self._others = [_part(layer) for layer in self._teacher if layer.weights[0].shape in shapes]
+        self._parts = [part_of(layer) for layer in self._layers]
+        self._others = [part_of(layer) for layer in self._teacher if layer.weights[0].shape in shapes]
 
     def structure(self) -> float:
         """Highest `measures.structure` of a layer; NaN where none is known."""
@@ -67,7 +67,8 @@ class Content:
 
 
 @torch.no_grad()
-def _part(layer: Layer) -> torch.Tensor:
+def part_of(layer: Layer) -> torch.Tensor:
+    """Evenly spread rows and columns of a layer's first weights, in single precision."""
     weight = layer.weights[0].detach()
     flat = weight.reshape(len(weight), -1)
     rows, columns = (_evenly(size, flat.device) for size in flat.shape)

@@ -21,12 +21,16 @@ from flowgrad.measures import representation
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
+from flowgrad.trackers.distillation.audit import Audit
 from flowgrad.trackers.distillation.comparison import Comparison, compare
 from flowgrad.trackers.distillation.content import Content
 from flowgrad.trackers.distillation.coverage import Sight, coverage
-from flowgrad.trackers.distillation.graph import made_of, node_of, reaches
+from flowgrad.trackers.distillation.exchange import Exchanges
+from flowgrad.trackers.distillation.graph import node_of
 from flowgrad.trackers.distillation.layers import find_pairs, given_pairs, layers_of, unwrapped
-from flowgrad.trackers.distillation.motion import LAST, Motion
+from flowgrad.trackers.distillation.losses import FACTS, LOSSES, Losses
+from flowgrad.trackers.distillation.motion import Motion
+from flowgrad.trackers.distillation.origin import Origin
 from flowgrad.trackers.distillation.plots import health_figure, similarity_figure
 from flowgrad.trackers.distillation.probe import Forward, Response, respond
 from flowgrad.trackers.distillation.teaching import Calls, Teaching
@@ -44,10 +48,11 @@ _STATE = (
     "content",
     "sight",
     "gaps",
+    "audit",
+    "origin",
 )
-_LOSSES = ("loss", "distillation_loss")
 _OUTPUTS = ("logit_kl", "agreement", "output_r2", "output_spread")
-_NUMBERS = ("optimizer_steps", "told", "waiting", "passed_over", "taught", "softmax", "similarity", "teacher_noise")
+_NUMBERS = ("optimizer_steps", "told", "waiting", "passed_over", "teacher_noise")
 _OF_MOTION = ("velocity", "update", "gradient_length", "gradient", "snr", "drift", "altered")
 PATIENCE = 64
 """Calls of `step()` in a row that are passed over because the optimizer has not stepped; after so many it is taken to
@@ -138,8 +143,6 @@ class DistillationTracker(Tracker):
         self._steps = 0
         self._optimizer_steps = self._told = self._waiting = self._passed_over = 0
         """Steps of the optimizer; those of them that `step()` was told of; its calls without one, in a row and all."""
-        self._taught = self._softmax = self._similarity = False
-        """What the graphs of losses have shown: see `teacher_taught`, `loss_softmax`, `loss_similarity`."""
         self._teacher_noise = math.nan
         self._gaps: list[float] = []
         """One a comparison."""
@@ -147,15 +150,20 @@ class DistillationTracker(Tracker):
         self._teaching = Teaching(self._teacher, self._student)
         self._content = Content(self._layers, self._teacher_layers)
         self._calls = Calls(self._teacher)
-        self._losses: dict[str, list[torch.Tensor]] = {kind: [] for kind in _LOSSES}
+        self._losses = Losses()
+        self._exchanges = Exchanges()
+        self._audit = Audit(self._exchanges)
+        self._origin = Origin(self._teacher, self._teacher_layers)
         self._kd_gradient: np.ndarray | None = None
         self._comparison: Comparison | None = None
         self._attached = True
         self._motion.before()
+        self._exchanges.arm()
         self._hooks = [
             *(one.register_step_pre_hook(self._before_step) for one in self._optimizers.all),
             *self._motion.listen(),
             self._calls.listen(self._teacher),
+            *self._exchanges.listen(self._teacher, self._student),
         ]
 
     @property
@@ -174,6 +182,7 @@ class DistillationTracker(Tracker):
     def _begin(self) -> None:
         self._teaching.begin()
         self._content.keep()
+        self._origin.read()
 
     def _waits(self) -> bool:
         """Whether the optimizer has not stepped since the last call of `step()`, as where gradients are accumulated."""
@@ -200,7 +209,7 @@ class DistillationTracker(Tracker):
         Raises:
             ValueError: a loss has more than one number.
         """
-        told = dict(zip(_LOSSES, (loss, distillation_loss), strict=True))
+        told = dict(zip(LOSSES, (loss, distillation_loss), strict=True))
         self._check(told)
         if not self._attached or self._waits():
             return
@@ -210,14 +219,16 @@ class DistillationTracker(Tracker):
         if self._motion.due(self._steps):
             self._motion.after(self._steps)
             self._teaching.look()
-            for kind, value in told.items():
-                if value is not None:
-                    self._losses[kind].append(torch.as_tensor(value, dtype=torch.float32).detach().clone().reshape(()))
-            looks = self._motion.looks
-            if looks & (looks - 1) == 0:  # at looks 1, 2, 4, 8, ...: a graph may have thousands of nodes
-                self._read_graphs(node_of(loss), node_of(distillation_loss))
+            self._losses.note(told)
+            self._exchanges.close()
+            if _is_marked(self._motion.looks):  # a graph may have thousands of nodes
+                asking = {id(weight) for weight in self._of_teacher_alone() if weight.requires_grad}
+                self._losses.read_graphs(node_of(loss), node_of(distillation_loss), asking)
         if self._motion.due(self._steps + 1):  # from here on, so that whatever moves the weights is seen
             self._motion.before()
+            looks = self._motion.looks + 1
+            if _is_marked(looks) or (looks % 3 == 0 and _is_marked(looks // 3)):
+                self._exchanges.arm()
 
     def _check(self, told: Mapping[str, float | torch.Tensor | None]) -> None:
         for kind, value in told.items():
@@ -225,14 +236,6 @@ class DistillationTracker(Tracker):
                 raise ValueError(
                     f"{self.name}: {kind} has shape {tuple(value.shape)}; give the one number that backward ran on"
                 )
-
-    def _read_graphs(self, whole: Any, part: Any) -> None:
-        """Note what the graph of the distillation loss is made of, and whether it alone leads to the teacher."""
-        if part is None:
-            return
-        self._softmax, self._similarity = made_of(part)
-        asking = {id(weight) for weight in self._of_teacher_alone() if weight.requires_grad}
-        self._taught = bool(asking) and whole is not None and reaches(part, asking) and not reaches(whole, asking, part)
 
     def _of_teacher_alone(self) -> list[nn.Parameter]:
         return [
@@ -250,13 +253,12 @@ class DistillationTracker(Tracker):
             retain_graph: whether `loss` is to be used after this.
         """
         trained = [weight for weight in self._motion.weights if weight.requires_grad]
-        found = dict(
-            zip(
-                map(id, trained),
-                torch.autograd.grad(loss, trained, retain_graph=retain_graph, allow_unused=True),
-                strict=True,
-            )
-        )
+        self._exchanges.deaf = True
+        try:
+            gradients = torch.autograd.grad(loss, trained, retain_graph=retain_graph, allow_unused=True)
+        finally:
+            self._exchanges.deaf = False
+        found = dict(zip(map(id, trained), gradients, strict=True))
         dense = []
         for weight in self._motion.weights:
             gradient = found.get(id(weight))
@@ -295,7 +297,7 @@ class DistillationTracker(Tracker):
 
     def _asked(self, inputs: Any) -> Response:
         """The teacher's response in evaluation mode; notes how two in the mode in which it teaches differ."""
-        self._calls.deaf = True
+        self._calls.deaf = self._exchanges.deaf = True
         try:
             known, training = self._calls.calls > 0, self._calls.in_training
             passes = 2 if known and not training else 1
@@ -303,8 +305,9 @@ class DistillationTracker(Tracker):
             both = found
             if known and training:
                 both = respond(self._teacher, self._teacher_layers, inputs, self._forward, "teacher", 2, training=True)
+            self._audit.ask(self._teacher, self._forward)
         finally:
-            self._calls.deaf = False
+            self._calls.deaf = self._exchanges.deaf = False
         if len(both) == 2:
             self._teacher_noise = representation.noise_share(both[0].output, both[1].output)
         return found[0]
@@ -348,7 +351,7 @@ class DistillationTracker(Tracker):
             "looks": float(self._motion.looks),
             "layers": float(len(self._layers)),
             "paired_layers": float(len(self._pairs)),
-            **self._losses_told(),
+            **self._losses.figures(),
             "comparisons": float(len(self._gaps)),
             "gap": self._gaps[-1] if self._gaps else math.nan,
             "gap_rise": measures.gap_rise(np.array(self._gaps)),
@@ -363,24 +366,6 @@ class DistillationTracker(Tracker):
             self.KIND, self.name, scalars, {"rows": rows}, self._steps, coverage=seen, framework="torch"
         )
 
-    def _losses_told(self) -> dict[str, float]:
-        told = {
-            kind: torch.stack([value.cpu() for value in values]).double().numpy() if values else np.empty(0)
-            for kind, values in self._losses.items()
-        }
-        part = told["distillation_loss"]
-        finite = part[np.isfinite(part)]
-        trained = told["loss"] if len(told["loss"]) else part
-        return {
-            **{kind: float(np.median(values[-LAST:])) if len(values) else math.nan for kind, values in told.items()},
-            "least_distillation_loss": float(finite.min()) if len(finite) else math.nan,
-            "distillation_loss_size": float(abs(finite[0])) if len(finite) else math.nan,
-            "nonfinite_losses": float(len(part) - len(finite)) if len(part) else math.nan,
-            **measures.loss_course(trained),
-            "loss_softmax": float(self._softmax),
-            "loss_similarity": float(self._similarity),
-        }
-
     def _teacher_figures(self) -> dict[str, float]:
         alone = self._of_teacher_alone()
         given = self._optimizers.rate_by_identity()
@@ -390,10 +375,12 @@ class DistillationTracker(Tracker):
         return {
             **self._teaching.figures(),
             "teacher_given": float(any(id(weight) in given and weight.requires_grad for weight in alone)),
-            "teacher_taught": float(self._taught),
+            "teacher_taught": float(self._losses.taught),
             "teacher_shared": shared / sum(sizes) if sizes else 0.0,
             "teacher_training": calls.training / calls.calls if calls.calls else math.nan,
             "teacher_noise": self._teacher_noise,
+            **self._origin.figures(),
+            **self._audit.figures(),
         }
 
     def _rate_figures(self, velocity: np.ndarray) -> dict[str, float]:
@@ -415,8 +402,8 @@ class DistillationTracker(Tracker):
             steps=self._steps,
             looks=self._motion.looks,
             comparisons=len(self._gaps),
-            losses=len(self._losses["loss"]),
-            distillation_losses=len(self._losses["distillation_loss"]),
+            losses=len(self._losses.told["loss"]),
+            distillation_losses=len(self._losses.told["distillation_loss"]),
             teacher_calls=self._calls.calls,
             has_optimizer=self._optimizers.known,
             optimizer_steps=self._optimizer_steps,
@@ -510,7 +497,7 @@ class DistillationTracker(Tracker):
                 "pairs": dict(self._pairs),
                 "steps": self._steps,
                 "motion": self._motion.state_dict(),
-                "losses": {kind: [value.clone() for value in values] for kind, values in self._losses.items()},
+                "losses": self._losses.state_dict(),
                 "kd_gradient": None if self._kd_gradient is None else torch.from_numpy(self._kd_gradient.copy()),
                 "comparison": None if self._comparison is None else self._comparison.state_dict(),
                 "teaching": self._teaching.state_dict(),
@@ -518,8 +505,11 @@ class DistillationTracker(Tracker):
                 "sight": {
                     **{key: getattr(self, f"_{key}") for key in _NUMBERS},
                     **{key: getattr(self._calls, key) for key in Calls.COUNTS},
+                    **{key: getattr(self._losses, key) for key in FACTS},
                 },
                 "gaps": list(self._gaps),
+                "audit": self._audit.state_dict(),
+                "origin": self._origin.state_dict(),
             },
         )
 
@@ -539,7 +529,7 @@ class DistillationTracker(Tracker):
         )
         self._steps = state["steps"]
         self._motion.load_state_dict(state["motion"])
-        self._losses = {kind: [value.clone() for value in state["losses"][kind]] for kind in _LOSSES}
+        self._losses.load_state_dict(state["losses"])
         self._kd_gradient = None if state["kd_gradient"] is None else state["kd_gradient"].cpu().numpy().copy()
         self._comparison = None if state["comparison"] is None else Comparison.from_state(state["comparison"])
         self._teaching.load_state_dict(state["teaching"])
@@ -548,7 +538,11 @@ class DistillationTracker(Tracker):
             setattr(self, f"_{key}", state["sight"][key])
         for key in Calls.COUNTS:
             setattr(self._calls, key, state["sight"][key])
+        for key in FACTS:
+            setattr(self._losses, key, state["sight"][key])
         self._gaps = list(state["gaps"])
+        self._audit.load_state_dict(state["audit"])
+        self._origin.load_state_dict(state["origin"])
 
     def detach(self) -> None:
         """Take the hooks off the optimizer, the weights and the teacher. What was measured stays readable."""
@@ -560,3 +554,8 @@ class DistillationTracker(Tracker):
 def _has_closure(given: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
     """Whether a step, of these arguments, computes its gradients itself: those before it are of no use to it."""
     return named.get("closure") is not None or any(callable(one) for one in given if not isinstance(one, Optimizer))
+
+
+def _is_marked(looks: int) -> bool:
+    """Whether this is one of looks 1, 2, 4, 8, ..."""
+    return looks & (looks - 1) == 0
