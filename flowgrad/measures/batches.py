@@ -1,4 +1,4 @@
-"""What the batches of a loop say: rows, their order, the mode of the model, validation rows that training saw."""
+"""What the batches of a loop say: rows, their order, steps beside them, validation rows that training saw."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ ROW_MEASURES = (
     Measure("distinct_rows", "count", "Distinct rows in training; estimated where they are more than are kept."),
     Measure("validation_rows", "count", "Distinct rows in validation; estimated where they are more than are kept."),
     Measure("rows_ratio", "ratio", "Distinct training rows over distinct validation rows."),
-    Measure("parameters", "count", "Trained numbers of the model."),
     Measure("rows_again", "share", "Of the rows of an epoch, those of epochs before; lowest of all but the first."),
     Measure(
         "times_an_epoch",
@@ -28,14 +27,6 @@ ROW_MEASURES = (
         "targets_between_batches",
         "share",
         "Of the variance of the targets, what lies between batches beyond chance; lowest of the epochs.",
-    ),
-    Measure(
-        "steps_in_eval_share", "share", "Training batches with all dropout and batch statistics in evaluation mode."
-    ),
-    Measure(
-        "validations_in_train_share",
-        "share",
-        "Validation batches with all dropout and batch statistics in training mode.",
     ),
     Measure("late_steps", "count", "Optimizer steps between the last training batch told and the epoch's end."),
     Measure("late_epochs", "share", "Epochs with more than one of them."),

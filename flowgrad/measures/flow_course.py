@@ -118,7 +118,9 @@ PLACES = (
         "near 0 where every epoch has an order of its own. Corrected for what chance gives.",
     ),
     Measure(
-        "place_size", "ratio", "Standard deviation of what is alike in them over the ten parts, over the level of the loss."
+        "place_size",
+        "ratio",
+        "Standard deviation of what is alike in them over the ten parts, over the level of the loss.",
     ),
 )
 VALIDATION = (
@@ -154,7 +156,9 @@ VALIDATION = (
         "losses are taken before the epoch is learned.",
         on_evaluation=True,
     ),
-    Measure("train_whole_fall", "ratio", "Fall of the training loss from the first epoch to the last, over the former."),
+    Measure(
+        "train_whole_fall", "ratio", "Fall of the training loss from the first epoch to the last, over the former."
+    ),
     Measure("train_ups", "share", "Share of epochs whose training loss is above that of the one before."),
     Measure(
         "weights_rewritten",

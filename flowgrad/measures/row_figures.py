@@ -61,8 +61,16 @@ BELONGING_MEASURES = (
         "correlation",
         "`across_agreement` under the best one-to-one map of classes, on rows that it was not found on; NaN for amounts.",
     ),
-    Measure("map_gain_z", "ratio", "Standard errors by which `mapped_agreement` is above that of classes as named; 0 for amounts."),
-    Measure("renamed_classes", "count", "Classes of validation whose best match is another class of training; 0 for amounts."),
+    Measure(
+        "map_gain_z",
+        "ratio",
+        "Standard errors by which `mapped_agreement` is above that of classes as named; 0 for amounts.",
+    ),
+    Measure(
+        "renamed_classes",
+        "count",
+        "Classes of validation whose best match is another class of training; 0 for amounts.",
+    ),
     Measure("renamed_from", "class", "The class of validation of which that is clearest; NaN where there is none."),
     Measure("renamed_to", "class", "The class of training that it matches."),
     Measure("columns_compared", "count", "Columns whose values in validation were compared with those in training."),

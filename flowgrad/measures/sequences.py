@@ -20,11 +20,9 @@ SEQUENCE_MEASURES = (
     Measure(
         "sequence_agreement",
         "correlation",
-        "Mantel correlation of two likenesses of the training sequences: of their tokens, and of their targets' tokens.",
+        "Mantel correlation of two likenesses of training sequences: of their tokens, and of their targets' tokens.",
     ),
-    Measure(
-        "sequence_agreement_z", "ratio", "The same, in standard deviations of what targets in random order give."
-    ),
+    Measure("sequence_agreement_z", "ratio", "The same, in standard deviations of what targets in random order give."),
 )
 
 

@@ -1,4 +1,4 @@
-"""Batches of loops that a user writes, sound and not: what is said of their rows, their order and the model's mode."""
+"""Batches of loops that a user writes, sound and not: what is said of their rows and their order."""
 
 import math
 
@@ -16,22 +16,20 @@ ROWS, COLUMNS = 400, 12
 
 
 def data(rows=ROWS, seed=0, classes=4):
+    """Rows about the centre of their class."""
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(rows, COLUMNS, generator=generator)
-    return x, torch.randint(0, classes, (rows,), generator=generator)
+    y = torch.randint(0, classes, (rows,), generator=generator)
+    centres = torch.randn(classes, COLUMNS, generator=torch.Generator().manual_seed(99))
+    return centres[y] + torch.randn(rows, COLUMNS, generator=generator), y
 
 
-def told(tracker, train, validation, *, epochs=3, batch=32, order=None, model=None, modes=(True, False)):
+def told(tracker, train, validation, *, epochs=3, batch=32, order=None):
     """Batches of some epochs, shuffled anew in each unless an order is given."""
     generator = torch.Generator().manual_seed(1)
     for _ in range(epochs):
         places = order if order is not None else torch.randperm(len(train[0]), generator=generator)
-        if model is not None:
-            model.train(modes[0])
         for index in places.split(batch):
             tracker.step(train[0][index], train[1][index])
-        if model is not None:
-            model.train(modes[1])
         for index in torch.arange(len(validation[0])).split(batch):
             tracker.validate(validation[0][index], validation[1][index])
         tracker.end_epoch()
@@ -58,7 +56,7 @@ def model():
 class TestSound:
     @pytest.mark.parametrize("batch", [8, 32, 100, ROWS])
     def test_shuffled_batches_of_a_split_are_no_finding(self, model, batch):
-        tracker = told(BatchTracker(model), data(), data(100, seed=5), batch=batch, model=model)
+        tracker = told(BatchTracker(), data(), data(100, seed=5), batch=batch)
         assert types(tracker) == []
         assert tracker.to_report().status == "HEALTHY"
 
@@ -70,7 +68,7 @@ class TestSound:
     def test_minority_classes_drawn_more_often_are_no_finding(self, model):
         x, y = data()
         often = torch.cat([torch.arange(ROWS), torch.nonzero(y == 0).flatten().repeat(4)])
-        assert types(told(BatchTracker(model), (x[often], y[often]), data(100, seed=5), model=model)) == []
+        assert types(told(BatchTracker(), (x[often], y[often]), data(100, seed=5))) == []
 
     def test_columns_of_few_values_meet_by_chance(self):
         """Rows of three binary columns are all met in training, and copies could not be told from them."""
@@ -78,14 +76,6 @@ class TestSound:
         target = torch.randint(0, 2, (600,), generator=torch.Generator().manual_seed(1))
         tracker = told(BatchTracker(), (rows[:400], target[:400]), (rows[400:], target[400:]))
         assert "VALIDATION_ROWS_SEEN" not in types(tracker)
-
-    def test_statistics_frozen_on_purpose_beside_dropout_that_is_on(self, model):
-        tracker = BatchTracker(model)
-        model.train()
-        model[1].eval()
-        for index in torch.arange(ROWS).split(16):
-            tracker.step(data()[0][index], data()[1][index])
-        assert tracker.summary()["steps_in_eval_share"] == 0
 
 
 class TestRows:
@@ -155,28 +145,10 @@ class TestOrder:
         assert types(told(BatchTracker(), data(), data(100, seed=5), order=torch.arange(ROWS))) == []
 
 
-class TestModes:
-    def test_left_in_evaluation_mode(self, model):
-        tracker = told(BatchTracker(model), data(), data(100, seed=5), model=model, modes=(False, False))
-        found = tracker.findings()
-        assert [finding.type for finding in found] == ["TRAINED_IN_EVAL_MODE"]
-        assert found[0].candidates
-        assert found[0].fix is None
-
-    def test_validated_in_training_mode(self, model):
-        tracker = told(BatchTracker(model), data(), data(100, seed=5), model=model, modes=(True, True))
-        assert types(tracker) == ["VALIDATED_IN_TRAIN_MODE"]
-
-    def test_a_model_without_such_modules_has_no_mode_to_speak_of(self):
-        plain = nn.Linear(COLUMNS, 4)
-        tracker = told(BatchTracker(plain), data(), data(100, seed=5), model=plain, modes=(False, True))
-        assert types(tracker) == []
-
-
 def test_steps_beside_the_batches_told_are_a_question(model):
     """The loop over validation batches trains: its steps are counted by the optimizer's hook."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    tracker = BatchTracker(model, optimizer=optimizer)
+    tracker = BatchTracker(optimizer=optimizer)
     x, y = data()
     for _ in range(3):
         for index in torch.arange(ROWS).split(64):
@@ -193,11 +165,11 @@ def test_steps_beside_the_batches_told_are_a_question(model):
 
 def test_a_state_goes_on_as_the_whole_run(model):
     train, validation = data(300), data(80, seed=4)
-    whole = told(BatchTracker(model, sample=64), train, validation, epochs=2, order=torch.arange(300))
-    first = told(BatchTracker(model, sample=64), train, validation, epochs=1, order=torch.arange(300))
+    whole = told(BatchTracker(sample=64), train, validation, epochs=2, order=torch.arange(300))
+    first = told(BatchTracker(sample=64), train, validation, epochs=1, order=torch.arange(300))
     state = first.state_dict()
     told(first, train, validation, epochs=1)
-    second = BatchTracker(model, sample=64)
+    second = BatchTracker(sample=64)
     second.load_state_dict(state)
     told(second, train, validation, epochs=1, order=torch.arange(300))
     assert second.summary() == pytest.approx(whole.summary(), nan_ok=True)
@@ -223,7 +195,7 @@ def test_what_cannot_be_read_is_an_error(inputs, targets, said):
 def test_no_random_number_is_drawn_and_nothing_is_written(model):
     x, y = data()
     before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
-    told(BatchTracker(model), (x, y), data(100, seed=5), order=torch.arange(ROWS))
+    told(BatchTracker(), (x, y), data(100, seed=5), order=torch.arange(ROWS))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 

@@ -1,4 +1,4 @@
-"""In which order batches come, and in which mode the model is while they do."""
+"""In which order batches come, and which optimizer steps are taken beside them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 _REMEMBERED = 64
 """Batches of an epoch whose rows are compared with those of the next."""
@@ -83,45 +83,6 @@ class Order:
             "order_repeats": self.again / self.compared if self.compared else math.nan,
             "targets_between_batches": self.share,
         }
-
-
-@dataclass
-class Modes:
-    """How many batches met the model in which mode. Counts stay 0 where no module depends on it."""
-
-    steps: int = 0
-    steps_in_eval: int = 0
-    validations: int = 0
-    validations_in_train: int = 0
-
-    def see(self, model: nn.Module, *, training: bool) -> None:
-        """Look at the modules that work otherwise in training: dropout and batch statistics."""
-        modes = [module.training for module in model.modules() if _depends(module)]
-        if not modes:
-            return
-        if training:
-            self.steps += 1
-            self.steps_in_eval += not any(modes)
-        else:
-            self.validations += 1
-            self.validations_in_train += all(modes)
-
-    def figures(self) -> dict[str, float]:
-        """Shares, NaN where nothing was seen."""
-        return {
-            "steps_in_eval_share": self.steps_in_eval / self.steps if self.steps else math.nan,
-            "validations_in_train_share": self.validations_in_train / self.validations
-            if self.validations
-            else math.nan,
-        }
-
-
-def _depends(module: nn.Module) -> bool:
-    if isinstance(module, nn.modules.dropout._DropoutNd):
-        return module.p > 0
-    if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
-        return module.dropout > 0
-    return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
 
 
 @dataclass

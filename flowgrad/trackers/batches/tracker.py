@@ -1,6 +1,4 @@
-"""What a loop feeds its model: which rows, with which targets, in which order, in which mode, and what the loss made of
-them.
-"""
+"""What a loop feeds its model: which rows, with which targets, in which order, and what the loss made of them."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowgrad.gate import REFUSED, parts_objection
 from flowgrad.gate.copies import multiple_of
@@ -23,20 +21,40 @@ from flowgrad.measures.sequences import SEQUENCE_MEASURES, sequence_figures
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
-from flowgrad.trackers.batches.columns import are_classes, are_sequences, checked, ids_of, ids_only, numbers_of, numbers_only
-from flowgrad.trackers.batches.course import Modes, Order, Steps, load_into, state_of
+from flowgrad.trackers.batches.columns import (
+    are_classes,
+    are_sequences,
+    checked,
+    ids_of,
+    ids_only,
+    numbers_of,
+    numbers_only,
+)
+from flowgrad.trackers.batches.course import Order, Steps, load_into, state_of
 from flowgrad.trackers.batches.ids import Ids
 from flowgrad.trackers.batches.rows import SAMPLE, Hash, RowSample
 from flowgrad.trackers.optimizers import Optimizers
 
-_PARTS = ("train", "validation", "order", "modes", "steps", "ids", "audit")
-_COUNTS = ("sequences", "ids_only", "numbers_only", "classes", "losses_told", "epochs", "batches", "validations", "targets_told", "seen_again", "multiple", "met_again")
+_PARTS = ("train", "validation", "order", "steps", "ids", "audit")
+_COUNTS = (
+    "sequences",
+    "ids_only",
+    "numbers_only",
+    "classes",
+    "losses_told",
+    "epochs",
+    "batches",
+    "validations",
+    "targets_told",
+    "seen_again",
+    "multiple",
+    "met_again",
+)
 _UNSEEN = {
     "targets": "never told; call step(inputs, targets) with what the loss compares the outputs with",
     "losses": "never told; call step(inputs, targets, outputs=outputs, loss=loss), and the loss is recomputed",
     "validation": "never told; call validate(inputs, targets) at every batch of the validation",
     "epochs": "never told; call end_epoch() after each",
-    "model": "not given; give BatchTracker(model), and its mode is seen",
     "optimizer": "not given; give optimizer=, and steps that are taken beside the batches told are seen",
 }
 _FIRST_LOOKS, _LOOK = 8, 25
@@ -52,7 +70,7 @@ class BatchTracker(Tracker):
 
     Example::
 
-        batches = BatchTracker(model, optimizer=optimizer)
+        batches = BatchTracker(optimizer=optimizer)
         for x, y in loader:
             outputs = model(x)
             loss = criterion(outputs, y)
@@ -70,7 +88,6 @@ class BatchTracker(Tracker):
 
     def __init__(
         self,
-        model: nn.Module | None = None,
         name: str = "batches",
         rules: RuleBook | None = None,
         *,
@@ -81,7 +98,6 @@ class BatchTracker(Tracker):
         """Start with no batch seen.
 
         Args:
-            model: what is trained; its mode is read, and its parameters are counted. None: neither is known.
             name: what is trained; `layer` of the report.
             rules: rule book to judge by; the shipped one if None.
             optimizer: what steps; its steps are counted by a hook. None: they are not known.
@@ -96,13 +112,12 @@ class BatchTracker(Tracker):
         if sample < 2:
             raise ValueError(f"sample={sample}: at least two rows have to be kept; give sample={SAMPLE}")
         super().__init__(name, rules)
-        self._model = model
         self._hash = Hash()
         self._train, self._validation = RowSample(sample), RowSample(sample)
         self._audit, self._ids = LossAudit(maximised=_maximised(optimizer)), Ids(sizes)
         self._ids_only = self._numbers_only = self._classes = self._sequences = True
         self._losses_told = 0
-        self._order, self._modes, self._steps = Order(), Modes(), Steps()
+        self._order, self._steps = Order(), Steps()
         self._epochs = self._batches = self._validations = self._targets_told = 0
         self._seen_again = math.nan
         self._multiple, self._met_again = 1, math.nan
@@ -118,7 +133,7 @@ class BatchTracker(Tracker):
     def step(
         self, inputs: Any, targets: Tensor | None = None, *, outputs: Tensor | None = None, loss: Any = None
     ) -> None:
-        """Note a batch that was trained on, in the mode in which the model is now.
+        """Note a batch that was trained on.
 
         Args:
             inputs: what the model was given: a tensor of shape (rows, ...), or a mapping or a sequence of such.
@@ -146,8 +161,6 @@ class BatchTracker(Tracker):
             self._losses_told += 1
             if self._losses_told <= _FIRST_LOOKS or self._losses_told % _LOOK == 0:
                 self._audit.see(outputs, targets, loss, *_read_by_audit(columns))
-        if self._model is not None:
-            self._modes.see(self._model, training=True)
 
     def validate(self, inputs: Any, targets: Tensor | None = None) -> None:
         """Note a batch that was validated on; arguments and errors are those of `step`."""
@@ -155,8 +168,6 @@ class BatchTracker(Tracker):
         self._validations += 1
         self._validation.see(self._hash(columns), columns, targets)
         self._see_ids(columns, targets, training=False)
-        if self._model is not None:
-            self._modes.see(self._model, training=False)
 
     def end_epoch(self) -> None:
         """Note that an epoch, its validation included, is over."""
@@ -200,7 +211,6 @@ class BatchTracker(Tracker):
         nan = math.nan
         same = not self._seen_again < _OFTEN
         times = self._train.times.double() / max(self._epochs, 1)
-        parameters = sum(p.numel() for p in self._model.parameters() if p.requires_grad) if self._model else nan
         distinct = self._train.distinct if self._batches else nan
         validated = self._validation.distinct if self._validations else nan
         return {
@@ -209,11 +219,9 @@ class BatchTracker(Tracker):
             "distinct_rows": distinct,
             "validation_rows": validated,
             "rows_ratio": distinct / validated if validated else nan,
-            "parameters": float(parameters),
             "rows_again": self._seen_again,
             "times_an_epoch": float(times.median()) if self._epochs and len(times) and same else nan,
             **self._order.figures(),
-            **self._modes.figures(),
             **(self._steps.figures() if self._counts_steps else Steps().figures()),
             **self._seen_rows(same),
             **self._row_figures(),
@@ -270,7 +278,6 @@ class BatchTracker(Tracker):
             "losses": self._losses_told,
             "validation": self._validations,
             "epochs": self._epochs,
-            "model": self._model is not None,
             "optimizer": self._counts_steps,
         }
         unseen = {name: _UNSEEN[name] for name, count in told.items() if not count}
@@ -293,14 +300,14 @@ class BatchTracker(Tracker):
         parts = {
             "train": self._train.state(),
             "validation": self._validation.state(),
-            **{name: state_of(getattr(self, f"_{name}")) for name in ("order", "modes", "steps")},
+            **{name: state_of(getattr(self, f"_{name}")) for name in ("order", "steps")},
             "ids": self._ids.state(),
             "audit": self._audit.state_dict(),
         }
         return states.headed(self.KIND, {**parts, **{name: getattr(self, f"_{name}") for name in _COUNTS}})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where `state_dict` was taken. Name, rule book, model and optimizer stay this tracker's own.
+        """Go on from where `state_dict` was taken. Name, rule book and optimizer stay this tracker's own.
 
         Raises:
             ValueError: `state` is no state of such a tracker, or one of another version. Nothing has changed then.
@@ -308,7 +315,7 @@ class BatchTracker(Tracker):
         states.check(state, self.name, self.KIND, (*_PARTS, *_COUNTS))
         self._train.load(state["train"])
         self._validation.load(state["validation"])
-        for name in ("order", "modes", "steps"):
+        for name in ("order", "steps"):
             load_into(getattr(self, f"_{name}"), state[name])
         for name in _COUNTS:
             setattr(self, f"_{name}", state[name])
