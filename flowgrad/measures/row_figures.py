@@ -53,16 +53,25 @@ BELONGING_MEASURES = (
     Measure(
         "agreement_ratio",
         "ratio",
-        "`train_agreement` over `across_agreement`: of targets that are wrong in a share s of the training rows, 1 - s.",
+        "`train_agreement` over `across_agreement`: 1 - s where the targets of a share s of the training rows are wrong.",
     ),
     Measure("wrong_share", "share", "1 less `agreement_ratio`, 0 at least."),
     Measure(
         "mapped_agreement",
         "correlation",
-        "`across_agreement` under the best one-to-one map of classes, on rows that it was not found on; NaN for amounts.",
+        "`across_agreement` under the best one-to-one map of classes, on rows that it was not found on; NaN where "
+        "targets are amounts.",
     ),
-    Measure("map_gain_z", "ratio", "Standard errors by which `mapped_agreement` is above that of classes as named; 0 for amounts."),
-    Measure("renamed_classes", "count", "Classes of validation whose best match is another class of training; 0 for amounts."),
+    Measure(
+        "map_gain_z",
+        "ratio",
+        "Standard errors by which `mapped_agreement` is above that of classes as named; 0 for amounts.",
+    ),
+    Measure(
+        "renamed_classes",
+        "count",
+        "Classes of validation whose best match is another class of training; 0 for amounts.",
+    ),
     Measure("renamed_from", "class", "The class of validation of which that is clearest; NaN where there is none."),
     Measure("renamed_to", "class", "The class of training that it matches."),
     Measure("columns_compared", "count", "Columns whose values in validation were compared with those in training."),

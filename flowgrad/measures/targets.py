@@ -1,10 +1,11 @@
 """Whether targets belong to their rows: agreement of each row's target with what like rows say of it.
 
 Three probes look at the columns: the mean target of the ten nearest rows, ridge regression, and, for columns of codes,
-the mean target of each code. Each row is predicted by the other rows of its part (leave one out), and validation rows by the training rows. Where rows were
-sorted and targets were not, both probes are at chance in both parts; where a join went wrong in training alone, the
-training rows agree less with each other than validation rows agree with them; where a class has another number in
-validation, each part agrees within itself, and one map of classes to classes makes them agree with each other.
+the mean target of each code. Each row is predicted by the other rows of its part (leave one out), and validation rows
+by the training rows. Where rows were sorted and targets were not, all probes are at chance in both parts; where a join
+went wrong in training alone, the training rows agree less with each other than validation rows agree with them; where
+a class has another number in validation, each part agrees within itself, and one map of classes to classes makes them
+agree with each other.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class Columns:
 def _names_classes(target: NDArray[np.float64]) -> bool:
     """Whether targets are numbers of classes, as the libraries want them: 0, 1 and so on, none left out."""
     values = np.unique(target)
-    return len(values) == 2 or len(values) <= MOST_CLASSES and bool((values == np.arange(len(values))).all())
+    return len(values) == 2 or (len(values) <= MOST_CLASSES and bool((values == np.arange(len(values))).all()))
 
 
 def _seen(
