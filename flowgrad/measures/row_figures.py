@@ -53,7 +53,8 @@ BELONGING_MEASURES = (
     Measure(
         "agreement_ratio",
         "ratio",
-        "`train_agreement` over `across_agreement`: 1 - s where the targets of a share s of the training rows are wrong.",
+        "`train_agreement` over `across_agreement`: 1 - s where the targets of a share s of the training rows are "
+        "wrong.",
     ),
     Measure("wrong_share", "share", "1 less `agreement_ratio`, 0 at least."),
     Measure(
