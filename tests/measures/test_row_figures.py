@@ -187,6 +187,18 @@ def test_a_column_that_holds_the_class_is_the_strongest(jitter):
     assert found.rest < 0.05
 
 
+def test_a_class_that_is_rarer_in_training_is_another_distribution_of_targets():
+    """Targets of a rare class agree less with each other; nothing is wrong with them."""
+    rng = np.random.default_rng(12)
+    x = rng.normal(size=(6000, 5))
+    y = (x[:, 0] + rng.normal(size=6000) > 0).astype(int)
+    rare_rows = np.flatnonzero((y == 0) | (rng.random(6000) < 0.05))[:2000]
+    found = belonging_figures(x[rare_rows], y[rare_rows], x[4000:], y[4000:], True)
+    assert found["targets_apart"] > 0.2
+    parts = split(x, y, 12)
+    assert belonging_figures(*parts, True)["targets_apart"] == 0
+
+
 def test_too_few_rows_and_constant_columns_are_not_known():
     found = row_figures(np.zeros((500, 3)), np.arange(500) % 2, np.zeros((500, 3)), np.arange(500) % 2, True)
     assert math.isnan(found["train_agreement_z"])
