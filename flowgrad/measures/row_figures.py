@@ -60,7 +60,7 @@ BELONGING_MEASURES = (
     Measure(
         "targets_apart",
         "share",
-        "Kolmogorov distance of the targets of both parts, of classes the largest difference between their shares, beyond "
+        "Kolmogorov distance of the targets of both parts (of classes: largest difference of their shares), beyond "
         "what chance gives at p = .001.",
     ),
     Measure("wrong_share", "share", "1 less `agreement_ratio`, 0 at least."),
