@@ -167,7 +167,8 @@ def _moved(
 def _stretched(x: Floats, new: Floats, differs: NDArray[np.bool_]) -> tuple[int, float]:
     """Differing columns of the same shape but another level or spread, and the median factor between the spreads."""
     deviation, new_deviation = x.std(axis=0), new.std(axis=0)
-    chosen = np.flatnonzero(differs & (deviation > 0) & (new_deviation > 0))
+    moves = [s > 1e-9 * np.abs(part).max(axis=0) for s, part in ((deviation, x), (new_deviation, new))]
+    chosen = np.flatnonzero(differs & moves[0] & moves[1])
     if not len(chosen):
         return 0, math.nan
     level = np.abs(new[:, chosen].mean(axis=0) - x[:, chosen].mean(axis=0)) / deviation[chosen]

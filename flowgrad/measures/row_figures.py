@@ -13,6 +13,7 @@ from flowgrad.measurements import Measure
 from flowgrad.measures.drift import drift
 from flowgrad.measures.strong import strongest
 from flowgrad.measures.targets import Agreement, Agreements, agreements, better_probe, class_map, coded
+from flowgrad.measures.trees import part_distance
 
 BELONGING_MEASURES = (
     Measure("rows_looked_at", "count", "Training rows whose targets were compared with those of like rows."),
@@ -53,13 +54,21 @@ BELONGING_MEASURES = (
     Measure(
         "agreement_ratio",
         "ratio",
-        "`train_agreement` over `across_agreement`: of targets that are wrong in a share s of the training rows, 1 - s.",
+        "`train_agreement` over `across_agreement`: 1 - s where the targets of a share s of the training rows are "
+        "wrong.",
+    ),
+    Measure(
+        "targets_apart",
+        "share",
+        "Kolmogorov distance of the targets of both parts (of classes: largest difference of their shares), beyond "
+        "what chance gives at p = .001.",
     ),
     Measure("wrong_share", "share", "1 less `agreement_ratio`, 0 at least."),
     Measure(
         "mapped_agreement",
         "correlation",
-        "`across_agreement` under the best one-to-one map of classes, on rows that it was not found on; NaN for amounts.",
+        "`across_agreement` under the best one-to-one map of classes, on rows that it was not found on; NaN where "
+        "targets are amounts.",
     ),
     Measure(
         "map_gain_z",
@@ -173,10 +182,17 @@ def belonging(
     return {
         "rows_looked_at": float(len(x)),
         "new_rows_looked_at": float(len(new_x)),
+        "targets_apart": _apart(y, new_y),
         **_agreement_figures(probes, best),
         **_map_figures(best, names),
         **_column_figures(x, new_x),
     }
+
+
+def _apart(y: NDArray[np.float64], new_y: NDArray[np.float64]) -> float:
+    """How far apart the targets are; each class is a column of 0 and 1, whose Kolmogorov distance is that of shares."""
+    found = [part_distance(one, other) for one, other in zip(y.T, new_y.T, strict=True)]
+    return max(found, default=math.nan)
 
 
 def _agreement_figures(probes: dict[str, Agreements], best: Agreements) -> dict[str, float | str]:

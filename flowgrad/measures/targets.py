@@ -1,10 +1,11 @@
 """Whether targets belong to their rows: agreement of each row's target with what like rows say of it.
 
 Three probes look at the columns: the mean target of the ten nearest rows, ridge regression, and, for columns of codes,
-the mean target of each code. Each row is predicted by the other rows of its part (leave one out), and validation rows by the training rows. Where rows were
-sorted and targets were not, both probes are at chance in both parts; where a join went wrong in training alone, the
-training rows agree less with each other than validation rows agree with them; where a class has another number in
-validation, each part agrees within itself, and one map of classes to classes makes them agree with each other.
+the mean target of each code. Each row is predicted by the other rows of its part (leave one out), and validation rows
+by the training rows. Where rows were sorted and targets were not, all probes are at chance in both parts; where a join
+went wrong in training alone, the training rows agree less with each other than validation rows agree with them; where
+a class has another number in validation, each part agrees within itself, and one map of classes to classes makes them
+agree with each other.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ LEAST_ROWS = 40
 """Rows of a part below which nothing is said of it."""
 SHOWN = 5.0
 """Standard errors at which a relation counts as shown."""
-_SAME = 1e-9
-"""Squared distance over the number of columns up to which two rows count as copies."""
+_SAME = 1e-12
+"""Squared distance up to which two rows count as copies, over the sum of their squared lengths."""
 MOST_CODES = 8
 """Columns of codes whose values are looked at."""
 SHRINKAGE = 5.0
@@ -193,10 +194,9 @@ def _nearest(rows: Floats, others: Floats, *, own: bool = False) -> tuple[NDArra
         others: shape (m, columns).
         own: whether both are the same rows.
     """
-    columns = rows.shape[1]
-    one, other = rows.astype(np.float32), others.astype(np.float32)
-    apart = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * (one @ other.T)
-    near = apart <= _SAME * columns * (1 + (one**2).mean(axis=1))[:, None]
+    size = (rows**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)
+    apart = size - 2 * (rows @ others.T)
+    near = apart <= _SAME * size
     if own:
         np.fill_diagonal(near, False)
     fresh = ~near.any(axis=1)

@@ -276,7 +276,8 @@ def _family(metric: str) -> str:
 
 _NAMES = (
     "higher_is_better", "val_best", "val_last", "val_excess", "val_drift", "val_climb", "val_lost", "val_nonfinite",
-    "best_round", "best_round_share", "late_val_gain", "val_improved", "train_last", "late_train_gain", "generalisation_gap",
+    "best_round", "best_round_share", "late_val_gain", "val_improved", "train_last", "late_train_gain",
+    "generalisation_gap",
 )  # fmt: skip
 _OF_LAST = ("val_last", "val_excess", "val_drift", "val_lost", "train_last", "generalisation_gap")
 """What is not known where nobody tells which model is kept."""
