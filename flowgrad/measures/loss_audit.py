@@ -15,7 +15,6 @@ import numpy as np
 
 from flowgrad.measures.loss_batch import KINDS, read, recompute
 from flowgrad.measures.loss_figures import LOSS_MEASURES
-from flowgrad.measures.loss_mixture import heat, mixture
 from flowgrad.measures.loss_values import RELATIVE
 
 __all__ = ["LOSS_MEASURES", "LossAudit"]
@@ -192,9 +191,6 @@ def _matches(looks: list[Look], maximised: bool) -> dict[str, float]:
         factor = _factor(looks, sign)
         told = [_told(look, sign * factor) for look in looks] if factor > 0 else told
         flipped = [_told(look, sign * factor) for look in looks] if factor < 0 else flipped
-    mixed = None if any(told) or any(flipped) else mixture(looks)
-    if mixed is not None:
-        told = [frozenset([mixed[0]])] * len(looks)
     return (
         {"loss_known": _mean([float(bool(one or other)) for one, other in zip(told, flipped, strict=True)])}
         | ({} if math.isnan(factor) else {"loss_factor": abs(factor)})
@@ -202,7 +198,6 @@ def _matches(looks: list[Look], maximised: bool) -> dict[str, float]:
         | _signs(looks, told, flipped)
         | _sums(looks, told)
         | _tokens(looks, told)
-        | _mixed(mixed)
         | _usual(looks, [bool(one or other) for one, other in zip(told, flipped, strict=True)])
     )
 
@@ -283,12 +278,6 @@ def _signs(looks: list[Look], told: list[frozenset[str]], flipped: list[frozense
         return {}
     growth = {"flipped_growth": sizes[-1] / sizes[0]} if len(sizes) >= LEAST_LOOKS else {}
     return {"loss_flipped": _mean(decided), **growth}
-
-
-def _mixed(mixed: tuple[str, float, float] | None) -> dict[str, float]:
-    if mixed is None:
-        return {}
-    return {"teacher_weight": mixed[1], "labels_weight": mixed[2], "teacher_heat": heat(mixed[0])}
 
 
 def _usual(looks: list[Look], known: list[bool]) -> dict[str, float]:

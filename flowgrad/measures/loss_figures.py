@@ -74,14 +74,6 @@ LOSS_MEASURES = (
     ),
     Measure("usual_growth", "ratio", "This usual loss at the last look over that at the first."),
     Measure("told_most", "loss", "The largest loss told, where it is none of the recomputed ones."),
-    Measure(
-        "teacher_weight",
-        "ratio",
-        "Weight of what a teacher says, without the square of a temperature, in a loss that is a sum of it and the "
-        "cross-entropy of labels. Not known of other losses.",
-    ),
-    Measure("labels_weight", "ratio", "Weight of the labels in it."),
-    Measure("teacher_heat", "ratio", "Temperature that outputs and the teacher's are divided by in it."),
     Measure("loss_summed", "share", "Share of the looks at which the loss is a sum over the batch, not a mean."),
     Measure("loss_terms", "count", "Terms that are summed, the median of the looks; not known where none are."),
     Measure(

@@ -356,27 +356,6 @@ def test_a_teachers_outputs_may_be_told_beside_labels(given):
     assert said(right) == []
 
 
-@pytest.mark.parametrize("shares", [(0.9, 0.1), (0.5, 0.5), (2.0, 1.0)])
-@pytest.mark.parametrize("heat", [2.0, 4.0])
-def test_a_teacher_and_labels_together(heat, shares):
-    def seen_of(softmax, factor):
-        seen = LossAudit()
-        for look in range(8):
-            g = drawn(look)
-            x, teacher, t = logits()(g), logits()(g), labels()(g)
-            soft = F.kl_div(softmax(x / heat, 1), torch.softmax(teacher / heat, 1), reduction="batchmean") * factor
-            seen.see(x, t, shares[0] * soft + shares[1] * F.cross_entropy(x, t), teacher=teacher)
-        return seen
-
-    squared = seen_of(F.log_softmax, heat**2)
-    assert squared.figures()["loss_known"] == 1
-    assert squared.figures()["teacher_heat"] == heat
-    assert findings(squared) == ()
-    assert said(seen_of(torch.softmax, heat**2)) == ["PROBABILITIES_AS_LOG_PROBABILITIES"]
-    plain = [] if sum(shares) != 1 else ["TEMPERATURE_NOT_SQUARED"]
-    assert said(seen_of(F.log_softmax, 1.0)) == plain
-
-
 def test_axes_that_both_were_given_are_meant():
     """Who adds an axis to outputs and to targets compares all with all on purpose."""
     pairwise = lambda x, t: (x - t).abs().mean()  # noqa: E731
