@@ -29,7 +29,7 @@ MOST_LOOKS = 64
 """Looks that are kept; beyond, every other one is dropped but for the first."""
 WIDE = 20.0
 """Roundings within which a sound loss still counts as the one that was told, so that no other is named."""
-MOST_ITEMS = 200_000
+MOST_ITEMS = 50_000
 """Items of rows that are counted."""
 USUAL = tuple(
     f"{family}/mean"

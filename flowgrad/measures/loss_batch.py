@@ -154,6 +154,8 @@ def readings(batch: Batch) -> list[tuple[Floats, Ids]]:
     Class numbers keep two axes where rows of them are known.
     """
     x, t = batch.x, batch.t
+    if t is not None and t.dtype.kind == "f" and t.size != x.size and np.array_equal(t, np.rint(t)):
+        t = t.astype(np.int64)  # the loss casts them
     if t is None or t.dtype.kind != "i" or x.ndim < 2:
         return []
     if t.ndim == x.ndim and t.shape[-1] == 1 and t.shape[:-1] == x.shape[:-1]:
@@ -238,8 +240,8 @@ def recompute(batch: Batch) -> tuple[dict[str, tuple[float, float]], dict[str, f
             facts |= _of_targets(t)
             _by_element(values, facts, x, t)
             _by_class(values, facts, batch)
-            if t.dtype.kind == "f" and t.shape == x.shape and x.ndim >= 2:
-                distributions(values, x.reshape(-1, x.shape[-1]), t.reshape(-1, x.shape[-1]))
+            if t.shape == x.shape and x.ndim >= 2:
+                distributions(values, x.reshape(-1, x.shape[-1]), t.reshape(-1, x.shape[-1]).astype(np.float64))
         if batch.teacher is not None and x.ndim >= 2 and x.shape[-1] > 1:
             columns = x.shape[-1]
             distributions(values, x.reshape(-1, columns), batch.teacher.reshape(-1, columns), "teachers_")

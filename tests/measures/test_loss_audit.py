@@ -291,6 +291,29 @@ def test_logits_that_happen_to_lie_within_the_unit_are_sound():
     assert said(seen) == []
 
 
+@pytest.mark.parametrize("cast", [torch.float32, torch.float64, torch.int32, torch.uint8])
+def test_labels_that_the_loss_casts(cast):
+    sound = audit(lambda x, t: F.cross_entropy(x, t.long()), logits(), lambda g: labels()(g).to(cast))
+    assert sound.figures()["loss_known"] == 1
+    assert said(sound) == []
+    twice = audit(
+        lambda x, t: F.cross_entropy(x, t.long()), lambda g: torch.softmax(logits()(g), 1),
+        lambda g: labels()(g).to(cast),
+    )  # fmt: skip
+    assert said(twice) == ["PROBABILITIES_AS_LOGITS"]
+
+
+def test_labels_of_one_and_zeros():
+    """One-hot labels may be of any type."""
+    for cast in (torch.float32, torch.int64, torch.bool):
+        hot = lambda g: F.one_hot(labels()(g), 5).to(cast)  # noqa: B023, E731
+        for outputs_of, expected in (
+            (logits(), []),
+            (lambda g: torch.softmax(logits()(g), 1), ["PROBABILITIES_AS_LOGITS"]),
+        ):
+            assert said(audit(lambda x, t: F.cross_entropy(x, t.float()), outputs_of, hot)) == expected
+
+
 # --- logarithms, axes, columns ----------------------------------------------------------------------------------------
 
 
