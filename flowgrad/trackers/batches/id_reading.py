@@ -24,7 +24,7 @@ LEAST_IDS = 50
 """Ids from which a column can be said to have nothing to do with its rows."""
 PLAIN = 0.02
 """What a column's ids have of a variance, at the least, from which nothing else about the column is asked."""
-PLAIN_AGREEMENT = 0.3
+PLAIN_AGREEMENT = 0.4
 """Upper end of an agreement from which no further one is computed: ids are numbered alike."""
 LEAST_EQUAL = 100
 """Rows from which columns may be said to be equal."""
