@@ -26,6 +26,8 @@ LEAST_SIGNAL = 0.3
 """Reliability of counts in validation from which they can disagree with those of training."""
 WIDE = 0.25
 """Three standard errors of an agreement above which it is not told."""
+EVEN = 1.2
+"""Variance over mean of rows by id up to which they may be chosen to be even, as the last row of each user is."""
 LEAST_IDS = 20.0
 """Ids, by their weight, from which an agreement is told."""
 
@@ -360,7 +362,7 @@ def mean_agreement(
 def count_agreement(first: Floats, second: Floats, repeats: tuple[float, float]) -> Agreement:
     """Correlation of log(1 + rows) over the ids that the first part met.
 
-    Unknown where the counts of the first vary no more than chance has them, or the second has too few rows to show it.
+    Unknown where the counts of either vary no more than chance has them, or the second has too few rows to show it.
 
     Args:
         first: rows by id, shape (ids,).
@@ -375,9 +377,9 @@ def count_agreement(first: Floats, second: Floats, repeats: tuple[float, float])
     signal = spread * float(m.mean())
     if not signal / (1 + signal) > LEAST_SIGNAL or not spread * float(n.mean()) > 1:
         return Agreement()
-    x, y = np.log1p(n), np.log1p(m)
-    if not x.std() > 0 or not y.std() > 0:
+    if not float(m.var()) > EVEN * float(m.mean()):  # as many rows of each on purpose
         return Agreement()
+    x, y = np.log1p(n), np.log1p(m)
     value = float(np.corrcoef(x, y)[0, 1])
     return agreement(value, SURE / math.sqrt(len(n)))
 
