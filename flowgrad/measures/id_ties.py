@@ -45,7 +45,7 @@ def scores(first: Codes, second: Codes, weights: Floats, sizes: tuple[int, int])
     """
     used = weights > 0
     first, second, weights = first[used], second[used], weights[used]
-    counts = np.bincount(first, weights, sizes[0]), np.bincount(second, weights, sizes[1])
+    counts = _sums(first, weights, sizes[0]), _sums(second, weights, sizes[1])
     frequent = Scores(*(_standard(np.log1p(count), count) for count in counts))
     score = frequent.second
     if not score.any():  # every id is met as often: any start will do
@@ -57,8 +57,12 @@ def scores(first: Codes, second: Codes, weights: Floats, sizes: tuple[int, int])
     return frequent, Scores(other, score)
 
 
+def _sums(ids: Codes, values: Floats, size: int) -> Floats:
+    return np.bincount(ids, values, size).astype(np.float64, copy=False)
+
+
 def _means(ids: Codes, values: Floats, counts: Floats) -> Floats:
-    return np.bincount(ids, weights=values, minlength=len(counts)) / (counts + SHRINKAGE)
+    return _sums(ids, values, len(counts)) / (counts + SHRINKAGE)
 
 
 def _standard(values: Floats, counts: Floats) -> Floats:
@@ -80,10 +84,10 @@ def ties(first: Codes, second: Codes, halves: Floats, sizes: tuple[int, int]) ->
         sizes: ids of each column.
     """
     found = []
-    counts = np.bincount(first, halves[1], sizes[0])
+    counts = _sums(first, halves[1], sizes[0])
     for score in scores(first, second, halves[0], sizes):
         values = score.second[second]
-        sums = np.bincount(first, halves[1] * values, sizes[0])
+        sums = _sums(first, halves[1] * values, sizes[0])
         found.append(one_way(counts, sums, float((halves[1] * values**2).sum())))
     return tuple(found)
 
@@ -101,7 +105,7 @@ def interplay(first: Codes, second: Codes, targets: Floats, halves: Floats, size
         sizes: ids of each column.
     """
     fitted, held = halves[0], halves[1] > 0
-    counts = np.bincount(first, fitted, sizes[0]), np.bincount(second, fitted, sizes[1])
+    counts = _sums(first, fitted, sizes[0]), _sums(second, fitted, sizes[1])
     left = targets - float((fitted * targets).sum() / max(fitted.sum(), 1.0))
     for ids_of, count in ((second, counts[1]), (first, counts[0])):
         left = left - _means(ids_of, fitted * left, count)[ids_of]
@@ -138,7 +142,7 @@ def pair_agreement(
     """
     first, second = trained
     found = scores(first, second, halves[0], sizes)[1]
-    met = np.bincount(first, halves[0], sizes[0]) > 0, np.bincount(second, halves[0], sizes[1]) > 0
+    met = _sums(first, halves[0], sizes[0]) > 0, _sums(second, halves[0], sizes[1]) > 0
     held = halves[1] > 0
     own, own_rows = _along(found, met, first[held], second[held])
     other, rows = _along(found, met, *validated)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 from scipy.special import gammaln
 
 from flowgrad.measurements import Measure
@@ -27,6 +26,8 @@ LEAST_SIGNAL = 0.3
 """Reliability of counts in validation from which they can disagree with those of training."""
 WIDE = 0.25
 """Three standard errors of an agreement above which it is not told."""
+EVEN = 1.2
+"""Variance over mean of rows by id up to which they may be chosen to be even, as the last row of each user is."""
 LEAST_IDS = 20.0
 """Ids, by their weight, from which an agreement is told."""
 
@@ -173,8 +174,8 @@ ID_MEASURES = (
     Measure(
         "id_same_numbers",
         "ratio",
-        "Largest rank correlation of the rows by id with those of another column, over the ids of both; near "
-        "1 where both hold the same things, such as items and sampled items.",
+        "Largest correlation with another column of how much more frequent an id is than the next; high where both "
+        "hold the same things, such as items and sampled items.",
         per_row=True,
     ),
     Measure(
@@ -361,7 +362,7 @@ def mean_agreement(
 def count_agreement(first: Floats, second: Floats, repeats: tuple[float, float]) -> Agreement:
     """Correlation of log(1 + rows) over the ids that the first part met.
 
-    Unknown where the counts of the first vary no more than chance has them, or the second has too few rows to show it.
+    Unknown where the counts of either vary no more than chance has them, or the second has too few rows to show it.
 
     Args:
         first: rows by id, shape (ids,).
@@ -376,25 +377,24 @@ def count_agreement(first: Floats, second: Floats, repeats: tuple[float, float])
     signal = spread * float(m.mean())
     if not signal / (1 + signal) > LEAST_SIGNAL or not spread * float(n.mean()) > 1:
         return Agreement()
-    x, y = np.log1p(n), np.log1p(m)
-    if not x.std() > 0 or not y.std() > 0:
+    if not float(m.var()) > EVEN * float(m.mean()):  # as many rows of each on purpose
         return Agreement()
+    x, y = np.log1p(n), np.log1p(m)
     value = float(np.corrcoef(x, y)[0, 1])
     return agreement(value, SURE / math.sqrt(len(n)))
 
 
 def same_numbers(first: Floats, second: Floats) -> float:
-    """Rank correlation of the rows by id of two columns over the ids that both met; 0 where those are few.
+    """Correlation, between two columns, of how much more frequent an id is than the next one; 0 where they share few.
 
     Columns of the same things have about the same ids, and the frequent ones of one are frequent in the other. That
-    both are numbered from 0 says nothing: 943 users and 1,682 items share 943 ids.
+    both are numbered from 0 says nothing, nor that both are numbered by frequency: hence the differences.
     """
     size = min(len(first), len(second))
-    n, m = first[:size], second[:size]
-    both = (n > 0) & (m > 0)
+    both = (first[:size] > 0) & (second[:size] > 0)
     if both.sum() < max(LEAST_IDS, 0.5 * min((first > 0).sum(), (second > 0).sum())):
         return 0.0
-    x, y = stats.rankdata(n[both]), stats.rankdata(m[both])
+    x, y = (np.diff(np.log1p(counts[:size][both])) for counts in (first, second))
     return float(np.corrcoef(x, y)[0, 1]) if x.std() > 0 and y.std() > 0 else 0.0
 
 

@@ -24,7 +24,7 @@ LEAST_IDS = 50
 """Ids from which a column can be said to have nothing to do with its rows."""
 PLAIN = 0.02
 """What a column's ids have of a variance, at the least, from which nothing else about the column is asked."""
-PLAIN_AGREEMENT = 0.3
+PLAIN_AGREEMENT = 0.4
 """Upper end of an agreement from which no further one is computed: ids are numbered alike."""
 LEAST_EQUAL = 100
 """Rows from which columns may be said to be equal."""
@@ -106,11 +106,10 @@ def _worst(table: pd.DataFrame) -> dict[str, float]:
     """Figures of the column that is worst of its kind."""
 
     def at(column: str, *others: str, most: bool = False) -> list[float]:
-        known = table[column].dropna()
-        if known.empty:
+        if table[column].isna().all():
             return [math.nan] * (1 + len(others))
-        name = known.idxmax() if most else known.idxmin()
-        return [float(table.loc[name, key]) for key in (column, *others)]
+        place = int(np.nanargmax(table[column]) if most else np.nanargmin(table[column]))
+        return [float(table[key].to_numpy()[place]) for key in (column, *others)]
 
     names = {
         ("ids_unrelated", "ids_unrelated_f", "ids_related_other"): at("id_related_high", "id_f", "id_related_other"),
@@ -157,14 +156,14 @@ class _Reading:
 
     def column(self, name: str, size: int | None) -> dict[str, float]:
         """Per-row measures of one column, but for its batches."""
-        target = self.target[name]
+        target = self._target(self.columns[name], whole=self.trained.whole)
         return {
             **self._numbers(name, size),
             "id_f": target.f,
             "id_icc": target.icc,
             "id_icc_low": target.low,
             "id_icc_high": target.high,
-            "id_explained": target.explained,
+            "id_explained": self.target[name].explained,
             **self._related(name),
             **self._agreement(name),
         }

@@ -24,8 +24,22 @@ MOST_BATCHES = 2**13
 """Training batches whose make-up is noted."""
 HELD_ROWS, HELD_BATCHES = 2**14, 64
 """Rows and batches that are held until they are counted together."""
-_NUMBERS = ("_rows", "_valid_rows", "_squares", "_valid_squares", "_shift", "_told", "_target", "_valid_target")
-_NUMBERS += ("_low", "_high", "_closed", "_valid_closed", "_skipped")
+_DENSE = 16
+"""Places a row up to which batches by ids are counted in one array, which is faster than sorting."""
+_NUMBERS: tuple[str, ...] = (
+    "_rows",
+    "_valid_rows",
+    "_squares",
+    "_valid_squares",
+    "_shift",
+    "_target",
+    "_valid_target",
+    "_low",
+    "_high",
+    "_closed",
+    "_valid_closed",
+    "_skipped",
+)
 _BATCHES = ("_sizes", "_distinct", "_batch_sums", "_batch_lows", "_batch_highs")
 
 Numbers = NDArray[np.float64]
@@ -59,7 +73,7 @@ class Ids:
         self._sample = RowSample(0)
         self._held: dict[bool, list[tuple[NDArray[np.int64], Numbers | None]]] = {True: [], False: []}
         self._held_rows = 0
-        self._rows = self._valid_rows = self._told = self._skipped = 0
+        self._rows = self._valid_rows = self._skipped = 0
         self._squares = self._valid_squares = 0.0
         self._shift = math.nan
         """A value near the targets, which is taken off them: variances of large numbers are else lost."""
@@ -100,7 +114,7 @@ class Ids:
         if any(name not in columns for name in self._names):
             self._skipped += 1
             return
-        ids_of = np.stack([_whole(name, columns[name]) for name in self._names])
+        ids_of = np.stack([_whole(name, columns[name]) for name in self._names])  # a copy
         values = None if targets is None else _values(targets, ids_of.shape[1])
         if ids_of.shape[1] == 0:
             return
@@ -254,7 +268,7 @@ def _whole(name: str, column: Tensor) -> NDArray[np.int64]:
         raise ValueError(
             f"column {name!r} is {column.dtype} of shape {tuple(column.shape)}; ids are whole numbers of shape (n,)"
         )
-    return column.detach().to("cpu", torch.int64, copy=True).numpy()
+    return column.detach().to("cpu", torch.int64).numpy()
 
 
 def _values(targets: Tensor, rows: int) -> Numbers:
@@ -274,7 +288,10 @@ def _distinct(places: NDArray[np.int64], sizes: list[int]) -> list[int]:
     """Distinct ids of each of some batches that stand one after the other."""
     batch = np.repeat(np.arange(len(sizes)), sizes)
     width = int(places.max(initial=0)) + 1
-    met = np.sort(batch * width + places)
+    both = batch * width + places
+    if len(sizes) * width <= _DENSE * len(places):
+        return (np.bincount(both, minlength=len(sizes) * width).reshape(len(sizes), width) > 0).sum(axis=1).tolist()
+    met = np.sort(both)
     first = np.ones(len(met), dtype=bool)
     first[1:] = met[1:] != met[:-1]
     return np.bincount(met[first] // width, minlength=len(sizes)).tolist()
