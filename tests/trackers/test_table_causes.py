@@ -1,4 +1,4 @@
-"""Causes of embedding tables: resets, alike starts, few rows, low rates; each beside sound trainings that look like it."""
+"""Causes of embedding tables: resets, alike starts, few rows, low rates; each beside sound runs that look like it."""
 
 import math
 from dataclasses import replace
@@ -335,7 +335,7 @@ def judged(rule, **scalars):
 
 
 def test_a_usual_decay_is_no_cause_of_a_collapse():
-    """A decay of 3e-4 was to be made a hundredth of that, where ids of another column gave the rows nothing to learn."""
+    """A decay of 3e-4 was to be made a hundredth of that, where ids of another column left nothing to learn."""
     figures = {
         "dim": 16, "rows": 100, "trainable": 1, "initial_scale": 0.05, "norm_ratio": 0.02, "decay_share": 0.99,
         "optimizer_unused": 0, "decay_known": 1, "effective_rank_share": 0.3, "initial_rank_share": 0.9,

@@ -35,8 +35,8 @@ def network_rows(
     flags: Mapping[str, np.ndarray],
     loss_first: float = math.nan,
 ) -> pd.DataFrame:
-    """A line a tensor, with the number of units of its layer in `attrs["units"]`; `attrs["tables"]` says which are tables
-    of embeddings.
+    """A line a tensor, with the number of units of its layer in `attrs["units"]`; `attrs["tables"]` says which of them
+    are tables of embeddings.
     """
     now, then = flow.recent(steps), flow.early(steps)
     entries = np.array([w.parameter.numel() for w in watched], dtype=float)
