@@ -90,8 +90,13 @@ MEASURES = (
         "ratio",
         "Length of an update over the norm of what it updates: median weight layer, recent.",
     ),
-    Measure("median_update_ratio_first", "ratio", "The same of the early looks."),
+    Measure("median_update_ratio_first", "ratio", "The same of the early looks, without tables beside other layers."),
     Measure("fastest_update_ratio_first", "ratio", "The same of the weight layer in which it is largest."),
+    Measure(
+        "table_update_ratio_first",
+        "ratio",
+        "`update_ratio` of the early looks in the table of embeddings in which it is largest; 0 where there is none.",
+    ),
     Measure(
         "gain_first",
         "ratio",
@@ -154,6 +159,7 @@ MEASURES = (
     ),
     Measure("optimizer_steps", "count", "Steps of the optimizers given, whether or not `step()` was called."),
     Measure("optimizer_adaptive", "flag", "1 where the optimizer divides each step by the size of past gradients."),
+    Measure("optimizer_anneals", "flag", "1 where the optimizer's steps shrink by themselves (Adagrad), else 0."),
     Measure("quasi_newton", "count", "Optimizers given that are LBFGS, whose steps are long on purpose."),
     Measure("momentum", "ratio", "Momentum of the optimizer, or its first beta."),
     Measure("weight_decay", "rate", "Largest weight decay of a parameter group."),

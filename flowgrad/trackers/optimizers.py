@@ -128,7 +128,11 @@ class Optimizers:
 
     def facts(self) -> dict[str, float]:
         """What the optimizers are: adaptive or not, momentum and weight decay; NaN where they differ or say nothing."""
-        quasi = {"quasi_newton": float(sum("lbfgs" in type(one).__name__.lower() for one in self.all))}
+        names = [type(one).__name__.lower() for one in self.all]
+        quasi = {
+            "quasi_newton": float(sum("lbfgs" in name for name in names)),
+            "optimizer_anneals": float(any("adagrad" in name for name in names)),
+        }
         if not self.all:
             return quasi | dict.fromkeys(("optimizer_adaptive", "momentum", "weight_decay"), math.nan)
         adaptive = {float(is_adaptive(one)) for one in self.all}

@@ -18,6 +18,8 @@ from flowgrad.trackers.flow.parameters import Watched, unit_axis
 InputFigures = dict[str, float]
 _FEWEST_LOOKS = 5
 """Looks from which on it says something that a tensor had no gradient at any."""
+_FEWEST_LAYERS = 2
+"""Layers from which on tables beside them are not asked how long the first updates are."""
 _MANY_DEAD = 0.5
 _IDS = (torch.int16, torch.int32, torch.int64)
 _ROWS = 4096
@@ -33,7 +35,9 @@ def network_rows(
     flags: Mapping[str, np.ndarray],
     loss_first: float = math.nan,
 ) -> pd.DataFrame:
-    """A line a tensor, with the number of units of its layer in `attrs["units"]`."""
+    """A line a tensor, with the number of units of its layer in `attrs["units"]`; `attrs["tables"]` says which of them
+    are tables of embeddings.
+    """
     now, then = flow.recent(steps), flow.early(steps)
     entries = np.array([w.parameter.numel() for w in watched], dtype=float)
     began = history["weight_norm"][0] if len(steps) else np.full(len(watched), math.nan)
@@ -76,13 +80,14 @@ def network_rows(
     columns["cut_off"] = columns["cut_off"] * (columns["requires_grad"] == 1) * (columns["in_optimizer"] != 0)
     table = pd.DataFrame(columns, index=pd.Index([w.name for w in watched]), dtype=float)
     table.attrs["units"] = units
+    table.attrs["tables"] = np.array([isinstance(w.owner, nn.Embedding | nn.EmbeddingBag) for w in watched])
     return table
 
 
 def network_scalars(
-    rows: pd.DataFrame, steps: np.ndarray, history: Mapping[str, np.ndarray], units: np.ndarray
+    rows: pd.DataFrame, steps: np.ndarray, history: Mapping[str, np.ndarray], units: np.ndarray, tables: np.ndarray
 ) -> dict[str, float]:
-    """Figures of all tensors together."""
+    """Figures of all tensors together; `tables` says which of them are tables of embeddings."""
     now, then = flow.recent(steps), flow.early(steps)
     gradient = history["gradient_norm"]
     total = flow.whole_norm(gradient)
@@ -96,6 +101,8 @@ def network_scalars(
     depth_first = flow.depth_profile(flow.mean_of(gradient[then])[layers] / root)[0]
     inner = flow.depth_profile((flow.mean_of(gradient[then])[layers] / root)[1:])[0]
     of_layers = rows.iloc[layers]
+    early_updates = _early_updates(rows, layers, tables)
+    of_tables = rows.iloc[layers[tables[layers]]]["update_ratio_first"]
     entries = rows["entries"]
     asks = rows["requires_grad"] == 1
     left_out = asks & (rows["in_optimizer"] == 0)
@@ -119,8 +126,9 @@ def network_scalars(
         "gradient_excess": excess,
         "gradient_deficit": deficit,
         "median_update_ratio": flow.median_of(of_layers["update_ratio"]),
-        "median_update_ratio_first": flow.median_of(of_layers["update_ratio_first"]),
-        "fastest_update_ratio_first": float(of_layers["update_ratio_first"].max()),
+        "median_update_ratio_first": flow.median_of(early_updates),
+        "fastest_update_ratio_first": float(early_updates.max()),
+        "table_update_ratio_first": float(np.nan_to_num(of_tables.max())),
         "gain_first": _geometric_mean(of_layers["gain"].to_numpy()),
         "least_sensitivity": flow.log_ratio(float(of_layers["sensitivity"].min()), 1.0),
         "median_snr": flow.median_of(of_layers["snr"]),
@@ -146,6 +154,14 @@ def network_scalars(
         "trained_before": float((rows["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
         "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
     }
+
+
+def _early_updates(rows: pd.DataFrame, layers: np.ndarray, tables: np.ndarray) -> pd.Series:
+    """Early `update_ratio_first` of the layers. Tables are drawn small so that they grow at once: where there are other
+    layers, those are asked.
+    """
+    others = layers[~tables[layers]]
+    return rows.iloc[others if len(others) >= _FEWEST_LAYERS else layers]["update_ratio_first"]
 
 
 def first_normalises(watched: Sequence[Watched], depth: np.ndarray) -> bool:

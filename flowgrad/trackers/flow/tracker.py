@@ -300,7 +300,7 @@ class FlowTracker(Tracker):
         if pending:
             self._losses.settle([float(value) for value in torch.stack([p.float() for p in pending]).tolist()])
         rows = self._rows()
-        units = rows.attrs.pop("units")
+        units, tables = rows.attrs.pop("units"), rows.attrs.pop("tables")
         coverage = coverage_of(self._sight(rows))
         rates = self._learning_rates()
         losses = self._losses.curve
@@ -309,7 +309,7 @@ class FlowTracker(Tracker):
             "steps": float(self._steps),
             "looks": float(self._looks),
             "skipped_steps": float(self._skipped),
-            **network_scalars(rows, self._history.steps, self._by_figure(), units),
+            **network_scalars(rows, self._history.steps, self._by_figure(), units, tables),
             **self._course.scalars(losses),
             "output_spread": spread,
             "output_kept": kept,
