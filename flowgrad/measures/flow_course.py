@@ -118,7 +118,7 @@ PLACES = (
         "near 0 where every epoch has an order of its own. Corrected for what chance gives.",
     ),
     Measure(
-        "place_size", "ratio", "Standard deviation of what is alike in them over the ten parts, over the level of the loss."
+        "place_size", "ratio", "Standard deviation of what is alike in them over the ten parts, over the loss's level."
     ),
 )
 VALIDATION = (
@@ -160,8 +160,8 @@ VALIDATION = (
         "Validation loss of the first epoch over the mean of the last 16 losses of its steps.",
         on_evaluation=True,
     ),
-    Measure("val_gap_last", "ratio", "Validation loss of the last epoch over the training loss of it.", on_evaluation=True),
-    Measure("train_whole_fall", "ratio", "Fall of the training loss from the first epoch to the last, over the former."),
+    Measure("val_gap_last", "ratio", "Validation loss of the last epoch over its training loss.", on_evaluation=True),
+    Measure("train_whole_fall", "ratio", "Fall of the training loss from the first epoch to the last, over its size."),
     Measure("train_ups", "share", "Share of epochs whose training loss is above that of the one before."),
     Measure(
         "weights_rewritten",

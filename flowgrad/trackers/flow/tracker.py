@@ -626,7 +626,9 @@ class FlowTracker(Tracker):
 def _of_fastest(rates: np.ndarray) -> np.ndarray:
     """Each rate over the largest; 1 of all where a schedule has taken all of them to 0."""
     fastest = np.fmax.reduce(rates, initial=math.nan)
-    return np.where(np.isnan(rates), math.nan, 1.0) if fastest == 0 else flow.ratios(rates, np.full(len(rates), fastest))
+    if fastest == 0:
+        return np.where(np.isnan(rates), math.nan, 1.0)
+    return flow.ratios(rates, np.full(len(rates), fastest))
 
 
 def _scale(optimizer: Optimizer) -> torch.Tensor | None:
