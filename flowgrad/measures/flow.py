@@ -153,6 +153,9 @@ MEASURES = (
         "Tensors that took gradients before the recent looks, and that ask for none now.",
     ),
     Measure(
+        "frozen_for", "share", "Steps since the last gradient of the median one of these, over all steps; 0 without."
+    ),
+    Measure(
         "trained_before",
         "share",
         "Tensors that did not look as initialisers leave them at the first look, among those of which it can be told.",
@@ -163,6 +166,16 @@ MEASURES = (
     Measure("quasi_newton", "count", "Optimizers given that are LBFGS, whose steps are long on purpose."),
     Measure("momentum", "ratio", "Momentum of the optimizer, or its first beta."),
     Measure("weight_decay", "rate", "Largest weight decay of a parameter group."),
+    Measure(
+        "decay_pull",
+        "share",
+        "Part of weight decay in what moves a weight: of a decoupled decay its share of an update, else decay times "
+        "weight over that plus the gradient. Median weight layer, recent looks.",
+    ),
+    Measure("decay_pull_first", "share", "The same of the early looks."),
+    Measure(
+        "moved_unseen", "flag", "1 where weights were written to since tracking began, and no optimizer given stepped."
+    ),
     Measure("gradient_looks", "count", "Looks at which some tensor had a gradient other than zero."),
     Measure(
         "gradients_arrived",
@@ -306,7 +319,8 @@ INPUTS = tuple(
     measure.name for measure in MEASURES if measure.name.startswith("input_") and measure.name != "input_normalised"
 )
 TOLD = (
-    *("steps", "looks", "skipped_steps", "tensors", "weight_layers", "optimizer_steps", "epochs", "losses"),
+    *("steps", "looks", "skipped_steps", "tensors", "weight_layers", "optimizer_steps"),
+    *("epochs", "losses", "moved_unseen"),
     *(measure.name for measure in MEASURES if measure.name.startswith(("loss_", "val_", "train_", "input_"))),
 )
 """What does not rest on looks."""

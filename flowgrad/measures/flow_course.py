@@ -118,9 +118,7 @@ PLACES = (
         "near 0 where every epoch has an order of its own. Corrected for what chance gives.",
     ),
     Measure(
-        "place_size",
-        "ratio",
-        "Standard deviation of what is alike in them over the ten parts, over the level of the loss.",
+        "place_size", "ratio", "Standard deviation of what is alike in them over the ten parts, over the loss's level."
     ),
 )
 VALIDATION = (
@@ -157,8 +155,13 @@ VALIDATION = (
         on_evaluation=True,
     ),
     Measure(
-        "train_whole_fall", "ratio", "Fall of the training loss from the first epoch to the last, over the former."
+        "val_gap_tail",
+        "ratio",
+        "Validation loss of the first epoch over the mean of the last 16 losses of its steps.",
+        on_evaluation=True,
     ),
+    Measure("val_gap_last", "ratio", "Validation loss of the last epoch over its training loss.", on_evaluation=True),
+    Measure("train_whole_fall", "ratio", "Fall of the training loss from the first epoch to the last, over its size."),
     Measure("train_ups", "share", "Share of epochs whose training loss is above that of the one before."),
     Measure(
         "weights_rewritten",
@@ -366,8 +369,15 @@ def places_of(epochs: int, total: ArrayLike, square: ArrayLike) -> dict[str, flo
     return found | {"place_share": max(share, 0.0), "place_size": float(np.sqrt((mean**2).mean()))}
 
 
-def overfitting(validation: Sequence[float], train: Sequence[float]) -> dict[str, float]:
+def overfitting(
+    validation: Sequence[float], train: Sequence[float], first_tail: float = float("nan")
+) -> dict[str, float]:
     """Whether the validation loss climbs while the training loss falls; NaN with less than 6 epochs of both.
+
+    Args:
+        validation: loss after each epoch.
+        train: mean loss of each epoch.
+        first_tail: mean of the last losses of the first epoch's steps; NaN where it is not known.
 
     >>> found = overfitting([3, 2, 2, 2, 3, 4, 4], [3.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0])
     >>> found["val_climb"], found["train_fall_since_best"]
@@ -391,4 +401,6 @@ def overfitting(validation: Sequence[float], train: Sequence[float]) -> dict[str
     found["val_gain"] = max(float(val[0] - val.min()), 0.0) / abs(float(val[0])) if val[0] else float("nan")
     found["val_lost"] = (float(middles[-1]) - best) / gained if gained > 0 else float("inf")
     found["val_gap_first"] = float(val[0] / own[0]) if own[0] > 0 else float("nan")
+    found["val_gap_tail"] = float(val[0] / first_tail) if first_tail > 0 else float("nan")
+    found["val_gap_last"] = float(val[-1] / own[-1]) if own[-1] > 0 else float("nan")
     return found

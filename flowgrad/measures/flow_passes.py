@@ -28,7 +28,7 @@ MODES = (
     Measure(
         "held_out_passes",
         "count",
-        "Passes of the model without gradients between the last step of an epoch and the next, from the second epoch on.",
+        "Passes without gradients between the last step of an epoch and the next, from the second epoch on.",
     ),
     Measure("held_out_in_training", "share", "Share of these with all of those modules in training mode."),
     Measure(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from flowgrad.measures import flow_course, flow_passes
+from flowgrad.measures import flow, flow_course, flow_passes
 from flowgrad.trackers.flow.clearing import ClearingProbe
 from flowgrad.trackers.flow.history import History, Losses
 from flowgrad.trackers.flow.network import NetworkSeen
@@ -136,6 +136,14 @@ class Course:
                 max((probe.wasteful for probe in self.probes), default=0),
             ),
         }
+
+    def mean_rates(self) -> tuple[float, float]:
+        """Mean of the largest learning rate at the early looks, and at the recent ones; NaN without."""
+        steps = self._rates.steps
+        if not len(steps):
+            return math.nan, math.nan
+        rates = self._rates.of(0)[:, 0]
+        return float(np.mean(rates[flow.early(steps)])), float(np.mean(rates[flow.recent(steps)]))
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""

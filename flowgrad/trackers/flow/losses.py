@@ -20,6 +20,8 @@ class PendingLosses:
         """Start without a loss."""
         self.curve = Losses()
         self.places = Places()
+        self.first_tail = math.nan
+        """Mean of the last losses of the first epoch."""
         self._waiting: list[tuple[float | torch.Tensor | None, bool]] = []
         """Losses, and whether the step was skipped; None where an epoch ended."""
         self._far = 0
@@ -56,7 +58,13 @@ class PendingLosses:
         if self._far:
             self._waiting.append((None, False))
         else:
-            self.places.end_epoch()
+            self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        self.places.end_epoch()
+        recent = self.curve.recent
+        if math.isnan(self.first_tail) and recent and not self.curve.broken_at:
+            self.first_tail = sum(recent) / len(recent)
 
     def on_device(self) -> list[torch.Tensor]:
         """Losses that are still to be fetched, in order."""
@@ -70,6 +78,6 @@ class PendingLosses:
         waiting, self._waiting, self._far = self._waiting, [], 0
         for value, skipped in waiting:
             if value is None:
-                self.places.end_epoch()
+                self._end_epoch()
             else:
                 self._note(next(found) if isinstance(value, torch.Tensor) else value, skipped)

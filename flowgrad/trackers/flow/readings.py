@@ -14,6 +14,7 @@ from flowgrad.measures import flow
 from flowgrad.trackers.flow.activations import ActivationWatch
 from flowgrad.trackers.flow.network import NetworkLook
 from flowgrad.trackers.flow.parameters import Watched, unit_axis
+from flowgrad.trackers.optimizers import Optimizers, decay_of, is_decoupled
 
 InputFigures = dict[str, float]
 _FEWEST_LOOKS = 5
@@ -162,6 +163,41 @@ def _early_updates(rows: pd.DataFrame, layers: np.ndarray, tables: np.ndarray) -
     """
     others = layers[~tables[layers]]
     return rows.iloc[others if len(others) >= _FEWEST_LAYERS else layers]["update_ratio_first"]
+
+
+def frozen_for(rows: pd.DataFrame, steps: int) -> float:
+    """Steps since the last gradient of the tensors that ask for none any more, of the median one over all steps."""
+    frozen = (rows["requires_grad"] == 0) & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)
+    last = flow.median_of(rows["last_gradient"][frozen])
+    return 1 - last / steps if steps and not math.isnan(last) else 0.0
+
+
+def decay_scalars(rows: pd.DataFrame, optimizers: Optimizers, early: float, recent: float) -> dict[str, float]:
+    """Part of weight decay in what moves the median weight layer; NaN where optimizers differ in how they decay.
+
+    Args:
+        rows: `network_rows`.
+        optimizers: that were given.
+        early: mean of the largest learning rate at the early looks.
+        recent: the same at the recent looks.
+    """
+    settings = {
+        (is_decoupled(one, group), decay_of(one, group)) for one in optimizers.all for group in one.param_groups
+    }
+    settings = {setting for setting in settings if setting[1] != 0}
+    if len(settings) != 1:
+        return dict.fromkeys(("decay_pull", "decay_pull_first"), math.nan if settings else 0.0)
+    decoupled, decay = settings.pop()
+    layers = rows[(rows["is_weight"] == 1) & (rows["requires_grad"] == 1) & (rows["in_optimizer"] == 1)]
+    found = {}
+    for name, end, rate in (("decay_pull", "", recent), ("decay_pull_first", "_first", early)):
+        if decoupled:
+            pull = flow.ratios(np.full(len(layers), rate * decay), layers[f"update_ratio{end}"].to_numpy())
+        else:
+            own = decay * layers["weight_norm"].to_numpy()
+            pull = flow.ratios(own, own + layers[f"gradient_norm{end}"].to_numpy())
+        found[name] = min(flow.median_of(pull), 1.0)
+    return found
 
 
 def first_normalises(watched: Sequence[Watched], depth: np.ndarray) -> bool:

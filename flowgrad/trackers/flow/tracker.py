@@ -31,7 +31,9 @@ from flowgrad.trackers.flow.network import NetworkLook, NetworkSeen
 from flowgrad.trackers.flow.parameters import watched_parameters
 from flowgrad.trackers.flow.readings import (
     InputFigures,
+    decay_scalars,
     first_normalises,
+    frozen_for,
     given_scalars,
     network_rows,
     network_scalars,
@@ -168,6 +170,7 @@ class FlowTracker(Tracker):
         """Figures of the weights when the tracker was detached."""
         self._handles = self._optimizers.hook(self._before_step, self._after_step)
         self._note_version()
+        self._version_at_start = self._version
         self._plan()
 
     @property
@@ -332,7 +335,10 @@ class FlowTracker(Tracker):
             "lr_ratio": flow.ratio(flow.median_of(rates), float(np.fmax(self._lr_most, flow.median_of(rates)))),
             "epochs": float(len(self._train)),
             **training.validation_course(self._validation),
-            **flow_course.overfitting(self._validation, self._train),
+            **flow_course.overfitting(self._validation, self._train, self._losses.first_tail),
+            "moved_unseen": float(not self._steps and self._version_at_start != self._version_now()),
+            "frozen_for": frozen_for(rows, self._steps),
+            **decay_scalars(rows, self._optimizers, *self._course.mean_rates()),
             "weights_rewritten": float(self._rewritten()),
             "train_last": self._train[-1] if self._train else math.nan,
             "train_fall": training.loss_course(self._train)["loss_fall"],
@@ -551,7 +557,7 @@ class FlowTracker(Tracker):
                 "course": self._course.state_dict(),
                 "rewrites": self._rewrites.state_dict(),
                 "modes": {**self._modes.state_dict(), "epoch": [self._epoch_start, self._epoch_steps]},
-                "places": self._losses.places.state_dict(),
+                "places": {**self._losses.places.state_dict(), "first_tail": self._losses.first_tail},
                 "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
             },
         )
@@ -578,6 +584,7 @@ class FlowTracker(Tracker):
         self._losses.curve.load_state_dict(state["losses"])
         if "modes" in state:  # else of a version that did not look at them
             self._losses.places.load_state_dict(state["places"])
+            self._losses.first_tail = state["places"]["first_tail"]
             self._modes.load_state_dict(state["modes"])
             self._epoch_start, self._epoch_steps = state["modes"]["epoch"]
         self._network.load_state_dict(state["network"])
@@ -619,9 +626,9 @@ class FlowTracker(Tracker):
 def _of_fastest(rates: np.ndarray) -> np.ndarray:
     """Each rate over the largest; 1 of all where a schedule has taken all of them to 0."""
     fastest = np.fmax.reduce(rates, initial=math.nan)
-    return (
-        np.where(np.isnan(rates), math.nan, 1.0) if fastest == 0 else flow.ratios(rates, np.full(len(rates), fastest))
-    )
+    if fastest == 0:
+        return np.where(np.isnan(rates), math.nan, 1.0)
+    return flow.ratios(rates, np.full(len(rates), fastest))
 
 
 def _scale(optimizer: Optimizer) -> torch.Tensor | None:
