@@ -140,7 +140,7 @@ class Audit:
             "shown_same": _middle([one.same for one in inputs]),
             "shown_scale": _middle([one.scale for one in inputs]),
             "shown_shift": _middle([one.shift for one in inputs]),
-            "shown_other_rows": _least([one.moved for one in inputs]),
+            "shown_other_rows": max((one.moved for one in inputs if not math.isnan(one.moved)), default=math.nan),
             "shown_unrelated": _least([one.unrelated for one in inputs]),
             "shown_unlike": self.own.unlike,
             "shown_unlike_students": self.other.unlike,
