@@ -86,7 +86,7 @@ def formula(
     ('divergence', 4.0, 1.0)
     """
     asked = (np.abs(gradient) > 0).any(axis=1)
-    known = asked & np.isfinite(student).all(axis=1) & np.isfinite(teacher).all(axis=1)
+    known = np.asarray(asked & np.isfinite(student).all(axis=1) & np.isfinite(teacher).all(axis=1))
     if known.sum() < _FEWEST or student.shape[1] < 3 or not np.isfinite(gradient[known]).all():
         return Formula()
     s, t, g = student[known], teacher[known], gradient[known]
