@@ -174,7 +174,11 @@ MEASURES = (
         "and shift; NaN where it is not.",
     ),
     Measure("shown_shift", "ratio", "Distance of their means over the deviation of the student's, there."),
-    Measure("shown_other_rows", "share", "Rows of the teacher's inputs that are another row of the student's."),
+    Measure(
+        "shown_other_rows",
+        "share",
+        "Rows of the teacher's inputs that are another row of the student's, at most in a step.",
+    ),
     Measure("shown_unrelated", "flag", "1 where its rows are no nearer to the student's same rows than to others."),
     Measure(
         "shown_unlike",

@@ -20,6 +20,9 @@ EXACT = 1e-4
 """Part of the gradient that may be left unexplained; single precision leaves about 1e-6."""
 _ALIKE = 0.01
 """By how much the weight of a part may differ from row to row where it is one."""
+_CERTAIN = 0.95
+"""Probability above which an answer cannot be told from a label."""
+_UNTOLD = -2
 _MOST_ROWS = 24
 """Rows that are sought among the others."""
 _FEWEST = 8
@@ -83,7 +86,7 @@ def formula(
     ('divergence', 4.0, 1.0)
     """
     asked = (np.abs(gradient) > 0).any(axis=1)
-    known = asked & np.isfinite(student).all(axis=1) & np.isfinite(teacher).all(axis=1)
+    known = np.asarray(asked & np.isfinite(student).all(axis=1) & np.isfinite(teacher).all(axis=1))
     if known.sum() < _FEWEST or student.shape[1] < 3 or not np.isfinite(gradient[known]).all():
         return Formula()
     s, t, g = student[known], teacher[known], gradient[known]
@@ -210,11 +213,12 @@ def _elsewhere(s: FloatArray, t: FloatArray, g: FloatArray, temperatures: Sequen
             continue
         for temperature in temperatures:
             soft, hard, places, labels = _matched(s, t, g, temperature, labelled)
-            share = float((places >= 0).mean())
-            if share <= most:
+            told = places != _UNTOLD
+            share = float((places >= 0).sum() / max(told.sum(), 1))
+            if share <= most or (places >= 0).sum() < _FEWEST:
                 continue
             own = (t[np.maximum(places, 0)] == t[: len(places)]).all(axis=1)
-            if (~own & (places >= 0)).mean() <= 0.5:
+            if (~own & (places >= 0)).sum() <= 0.5 * told.sum():
                 continue
             most = share
             offsets = np.where(own | (places < 0), 0, places - np.arange(len(places)))
@@ -231,7 +235,9 @@ def _elsewhere(s: FloatArray, t: FloatArray, g: FloatArray, temperatures: Sequen
 def _matched(
     s: FloatArray, t: FloatArray, g: FloatArray, temperature: float, labelled: bool
 ) -> tuple[float, float, IntArray, IntArray]:
-    """Weights of both parts, the place of the answer that each row was taught (-1: none), and the labels."""
+    """Weights of both parts, the place of the answer that each row was taught (-1: none, `_UNTOLD`: one that cannot be
+    told from a label), and the labels.
+    """
     p, q, y = softmax(s / temperature), softmax(t / temperature), softmax(s)
     way = p[:, None] - q[None]
     gg, gd, dd = (g * g).sum(axis=1), np.einsum("ic,ijc->ij", g, way), (way * way).sum(axis=2)
@@ -253,12 +259,14 @@ def _matched(
     places, labels = np.unravel_index(chosen, a.shape[1:])
     at = np.arange(len(s))
     own_a, own_b = a[at, places, labels], b[at, places, labels]
-    fits = left[at, chosen] < (10 * EXACT) ** 2
+    exact = left[at, chosen] < EXACT**2
+    certain = exact & (q.max(axis=1)[places] >= _CERTAIN)
+    fits = exact & ~certain
     if fits.sum() < _FEWEST:
         return 0.0, 0.0, np.full(len(s), -1), labels
     soft, hard = float(np.median(own_a[fits])), float(np.median(own_b[fits]))
     fits &= (np.abs(own_a - soft) <= _ALIKE * soft) & (np.abs(own_b - hard) <= _ALIKE * max(hard, soft))
-    return soft, hard, np.where(fits, places, -1), labels
+    return soft, hard, np.where(certain, _UNTOLD, np.where(fits, places, -1)), labels
 
 
 def _spread_out(found: Formula, known: NDArray[np.bool_]) -> Formula:

@@ -32,6 +32,8 @@ class Verdict:
     answers: np.ndarray | None
     """The teacher's most likely class for each row."""
     inputs: Beside
+    seen: bool = False
+    """Whether outputs of one shape and a gradient were seen, precise enough for a formula to be found."""
     swapped: bool = False
     """Whether answers and rows are two halves of the batch, swapped: two views of the same."""
 
@@ -64,6 +66,10 @@ class Audit:
             self._verdicts.append(self._judge(exchange))
         return [*self._verdicts, *([] if self._asked is None else [self._asked])]
 
+    def seen(self) -> int:
+        """Exchanges of which outputs of one shape and a gradient in single precision were seen."""
+        return sum(one.seen for one in self.verdicts())
+
     def _judge(self, exchange: Exchange) -> Verdict:
         ours, theirs = exchange.student, exchange.teacher
         if theirs is None or theirs.logits.shape != ours.logits.shape or ours.gradient is None:
@@ -85,7 +91,7 @@ class Audit:
             )
             self._missed += not found.kind
         swapped = found.offsets is not None and bool((2 * np.abs(found.offsets) == len(answers)).all())
-        return Verdict(found, ours.logits.shape[1], answers.argmax(axis=1), inputs, swapped)
+        return Verdict(found, ours.logits.shape[1], answers.argmax(axis=1), inputs, exact, swapped)
 
     @torch.no_grad()
     def ask(self, teacher: nn.Module, forward: Forward | None) -> None:
@@ -107,7 +113,7 @@ class Audit:
     def figures(self) -> dict[str, float]:
         """Scalars of `MEASURES` that begin with `formula`, `kd` and `shown`."""
         verdicts = self.verdicts()
-        known = [one for one in verdicts if one.answers is not None]
+        known = [one for one in verdicts if one.seen]
         found = [one for one in known if one.formula.kind]
         rows = [one for one in found if one.formula.kind == formulas.OTHER_ROWS and not one.swapped]
         kinds = [one.formula.kind for one in found]
@@ -140,7 +146,7 @@ class Audit:
             "shown_same": _middle([one.same for one in inputs]),
             "shown_scale": _middle([one.scale for one in inputs]),
             "shown_shift": _middle([one.shift for one in inputs]),
-            "shown_other_rows": _least([one.moved for one in inputs]),
+            "shown_other_rows": max((one.moved for one in inputs if not math.isnan(one.moved)), default=math.nan),
             "shown_unrelated": _least([one.unrelated for one in inputs]),
             "shown_unlike": self.own.unlike,
             "shown_unlike_students": self.other.unlike,
@@ -245,5 +251,5 @@ def _unpacked(state: dict[str, Any]) -> Verdict:
         for key, value in state["formula"].items()
     }
     answers = state["answers"]
-    whole = Verdict(Formula(**kept), state["classes"], None, Beside(**state["inputs"]), state["swapped"])
+    whole = Verdict(Formula(**kept), state["classes"], None, Beside(**state["inputs"]), state["seen"], state["swapped"])
     return whole if answers is None else replace(whole, answers=answers.cpu().numpy())

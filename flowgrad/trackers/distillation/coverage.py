@@ -30,6 +30,8 @@ class Sight:
     """Whether any layer moved at a look."""
     heard: bool
     """Whether any layer had a gradient at a look, be it 0."""
+    formulas: int
+    """Steps of which both models' outputs and the gradient at the student's were seen."""
     passed_over: int
     """Calls of `step()` without a step of the optimizer."""
 
@@ -72,6 +74,12 @@ def _unseen(sight: Sight) -> dict[str, str]:
         unseen["teacher_mode"] = (
             "the teacher was not seen to be called (outputs kept, parts of it called, or compiled): in which mode it "
             "teaches is not known; print(teacher.training) where it is called"
+        )
+    if sight.looks and sight.distillation_losses and not sight.formulas:
+        unseen["formula"] = (
+            "the student's outputs, the gradient at them and the teacher's answers were not seen together (outputs of "
+            "other shapes, half precision, models called by their parts, or compiled): by which loss it is taught is "
+            "not known"
         )
     if sight.passed_over:
         unseen["batches"] = (

@@ -73,9 +73,9 @@ class Exchanges:
             student.register_forward_hook(_Hook(self, student=True), with_kwargs=True),
         ]
 
-    def arm(self) -> None:
-        """Hear of the calls from here on."""
-        self._armed = self.earlier + len(self.found) < MOST
+    def arm(self, wanted: bool = True) -> None:
+        """Hear of the calls from here on, if that is wanted."""
+        self._armed = wanted and self.earlier + len(self.found) < MOST
         self._clear()
 
     def close(self) -> None:

@@ -67,7 +67,8 @@ class DistillationTracker(Tracker):
     run grows, and needs no synchronisation; a look costs one pass of both models and some linear algebra.
 
     A layer is a module with weights of two or more dimensions of its own; embeddings are layers. Of the teacher, some
-    entries of each tensor are looked at, and a hook that returns nothing counts its calls and their mode.
+    entries of each tensor are looked at, and a hook that returns nothing counts its calls and their mode. In at most 20
+    steps hooks that return nothing keep some rows of both models' inputs and outputs, and of the student's gradient.
 
     Example::
 
@@ -226,9 +227,13 @@ class DistillationTracker(Tracker):
                 self._losses.read_graphs(node_of(loss), node_of(distillation_loss), asking)
         if self._motion.due(self._steps + 1):  # from here on, so that whatever moves the weights is seen
             self._motion.before()
-            looks = self._motion.looks + 1
-            if _is_marked(looks) or (looks % 3 == 0 and _is_marked(looks // 3)):
-                self._exchanges.arm()
+            self._exchanges.arm(self._is_heard())
+
+    def _is_heard(self) -> bool:
+        """Whether the next step is one of looks 1, 2, 3, 4, 6, 8, 12, ..."""
+        looks = self._motion.looks + 1
+        marked = _is_marked(looks) or (looks % 3 == 0 and _is_marked(looks // 3))
+        return marked and self._motion.due(self._steps + 1)
 
     def _check(self, told: Mapping[str, float | torch.Tensor | None]) -> None:
         for kind, value in told.items():
@@ -411,6 +416,7 @@ class DistillationTracker(Tracker):
             holds=any(id(parameter) in given for parameter in self._student.parameters()),
             moved=self._motion.moved,
             heard=self._motion.heard,
+            formulas=self._audit.seen(),
             passed_over=self._passed_over,
         )
 
@@ -542,6 +548,7 @@ class DistillationTracker(Tracker):
             setattr(self._losses, key, state["sight"][key])
         self._gaps = list(state["gaps"])
         self._audit.load_state_dict(state["audit"])
+        self._exchanges.arm(self._is_heard())
         self._origin.load_state_dict(state["origin"])
 
     def detach(self) -> None:
