@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import ClassVar
 
 from flowgrad.measurements import Measure, Measurements
 from flowgrad.report import Report, RunReport, build_report, causal_model, fix_without_config, to_text, to_xml
 from flowgrad.rules import Finding, RuleBook
+
+
+@cache
+def _shipped() -> RuleBook:
+    """The shipped book, read once for all subjects of a process: nothing of it can be changed."""
+    return RuleBook.load()
 
 
 class Subject(ABC):
@@ -34,7 +40,7 @@ class Subject(ABC):
     @cached_property
     def rule_book(self) -> RuleBook:
         """The rules that judge the measurements: those given, else the shipped book (read when first needed)."""
-        return self._rules if self._rules is not None else RuleBook.load()
+        return self._rules if self._rules is not None else _shipped()
 
     def findings(self) -> tuple[Finding, ...]:
         """Every rule that fires on the measurements so far, most severe first."""

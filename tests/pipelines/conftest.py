@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 from pipelines import run as application
@@ -15,19 +17,35 @@ SMALL = ["dataset=synthetic", "seeds.test=[1,2,3]", "workers=1"]
 """Overrides for a run of a few seconds without a network."""
 
 
+@pytest.fixture(scope="session")
+def compositions():
+    """Configs composed so far, pickled, by their overrides: composing one takes half a second."""
+    return {}
+
+
 @pytest.fixture
-def composed(monkeypatch):
+def composed(monkeypatch, compositions):
     """Compose a config of the repository from overrides."""
+
+    def config(*overrides):
+        if overrides not in compositions:
+            compositions[overrides] = pickle.dumps(compose("config", overrides=list(overrides)))
+        return pickle.loads(compositions[overrides])
+
     monkeypatch.setenv("FLOWGRAD_RUN_ID", "test")
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        yield lambda *overrides: compose("config", overrides=list(overrides))
+        yield config
 
 
 @pytest.fixture
 def command(monkeypatch, tmp_path, capsys):
-    """Run the command line in this process, into a folder of its own: (exit code, folder, standard error)."""
+    """Run the command line in this process, into a folder of its own: (exit code, folder, standard error).
+
+    Hydra composes each config twice, the first time for `hydra.mode` alone. No config here sets it, so it is None.
+    """
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setenv("FLOWGRAD_RUN_ID", "test")
     monkeypatch.setattr(sys, "argv", ["test"])

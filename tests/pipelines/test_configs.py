@@ -25,7 +25,8 @@ CHOICES = [
     for path in sorted((CONF / group).glob("*.yaml"))
 ]
 PRESCRIBING = ("pipelines.closed_loop.run", "pipelines.compression.job.run", "pipelines.feature_synergy.job.run")
-FIXES = [rule for rule in RuleBook.load().values() if rule.fix]
+BOOK = RuleBook.load()
+FIXES = [rule for rule in BOOK.values() if rule.fix]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -33,7 +34,7 @@ def test_every_overlay_is_whole(composed, experiment):
     config = composed(f"experiment={experiment}")
     assert config.name == experiment
     check_settings(config)
-    assert set(RuleBook.load()) <= set(rule_book(config, [], []))
+    assert set(BOOK) <= set(rule_book(config, [], []))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -149,9 +149,15 @@ def test_a_healthy_run_prescribes_nothing(command):
     assert set(pd.read_csv(folder / "significance.csv")["comparison"]) == {"aa"}
 
 
-def test_no_rounds_diagnose_only(command):
+def test_no_rounds_diagnose_only_and_an_older_run_in_the_same_folder_does_not_show_through(command, tmp_path):
+    """`report_treated.xml` of an earlier run stood beside the files of one that prescribed nothing."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "report_treated.xml").write_text("<old/>")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
     code, folder, _ = command(*SMALL, "rounds=0")
     assert code == 0
+    assert not (folder / "report_treated.xml").exists()
+    assert (folder / "notes.txt").read_text() == "mine"
     assert yaml.safe_load((folder / "prescription.yaml").read_text())["rounds"] == []
     assert list(etree.parse(folder / "report.xml").getroot().iter("fix"))
 
@@ -219,14 +225,3 @@ def test_the_tuned_configuration_gets_no_fix(composed, change):
     diagnosis = diagnose(config, overrides, load(config), rule_book(config, overrides, []), 1)
     assert not diagnosis.prescription
     assert not [finding.type for finding in diagnosis.all_findings if finding.fix]
-
-
-def test_an_older_run_in_the_same_folder_does_not_show_through(command, tmp_path):
-    """`report_treated.xml` of an earlier run stood beside the files of one that prescribed nothing."""
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "report_treated.xml").write_text("<old/>")
-    (tmp_path / "run" / "notes.txt").write_text("mine")
-    code, folder, _ = command(*SMALL, "rounds=0")
-    assert code == 0
-    assert not (folder / "report_treated.xml").exists()
-    assert (folder / "notes.txt").read_text() == "mine"

@@ -1,9 +1,15 @@
 """Two gloo processes that train one model, each on its half of every batch, against one process on whole batches."""
 
+import contextlib
 import datetime
-import multiprocessing
+import faulthandler
+import os
+import socket
+import subprocess
+import sys
 import time
 import traceback
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,9 +23,11 @@ from flowgrad.rules import RuleBook
 from flowgrad.testing import MatrixFactorization, seeded
 from flowgrad.trackers.embedding import ranks
 
+ROOT = Path(__file__).parents[2]
 WORLD = 2
-PATIENCE, DEADLINE = 60, 120
-"""Seconds that a rank waits for the other, and that the test waits for both."""
+PATIENCE, DEADLINE = 240, 300
+"""Seconds that a rank waits for the other, and that it may take: on a busy machine one starts a minute later. A rank
+that takes longer says where it stands and ends itself; the test waits for 20 s more."""
 USERS, ITEMS, DIM = 60, 150, 4
 BATCHES, BATCH, LAST, STEPS = 10, 64, 32, 65
 """An epoch's batches, the sizes of all but the last and of the last, and the steps of a run."""
@@ -99,7 +107,10 @@ def figures(tracker):
 
 
 def run_rank(rank, folder):
-    """What one process does. Its answers stand in a file of its own; an error's text in their place."""
+    """What one process does. Its answers stand in a file of its own; an error's text in their place. They are written
+    before the ranks part, so that nothing that goes wrong then can lose them.
+    """
+    faulthandler.dump_traceback_later(DEADLINE, exit=True)
     torch.set_num_threads(1)
     try:
         distributed.init_process_group(
@@ -108,10 +119,18 @@ def run_rank(rank, folder):
         answers = {case: answer(rank, **settings) for case, settings in CASES.items()}
         answers["disagreement"] = disagreement(rank)
         answers["agree"] = [ranks.agree([3, 4], torch.device("cpu")), ranks.agree([3, rank], torch.device("cpu"))]
-        distributed.destroy_process_group()
     except BaseException:
         answers = traceback.format_exc()
-    torch.save(answers, folder / f"rank{rank}.pt")
+    unfinished = folder / f"rank{rank}.part"
+    torch.save(answers, unfinished)
+    unfinished.replace(answers_of(rank, folder))
+    if not isinstance(answers, str):
+        distributed.barrier()  # nobody leaves while the other still exchanges
+        distributed.destroy_process_group()
+
+
+def answers_of(rank, folder):
+    return folder / f"rank{rank}.pt"
 
 
 def answer(rank, tracked=(0, 1), **settings):
@@ -148,26 +167,53 @@ def disagreement(rank):
     return ""
 
 
+def start(rank, folder):
+    """A rank in a Python of its own. What it says last, of a crash too, stands in a file.
+
+    The file is started by its path: `tests` may be the name of an installed package. Gloo is told to use the loopback
+    interface: the address that the host's name stands for need not be one that a sandbox can reach.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for loopback in {"lo", "lo0"} & {name for _, name in socket.if_nameindex()}:
+        environment["GLOO_SOCKET_IFNAME"] = loopback
+    with words_of(rank, folder).open("wb") as words:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-X", "faulthandler", __file__, str(rank), str(folder)],
+            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+
+def words_of(rank, folder):
+    return folder / f"rank{rank}.txt"
+
+
+def told(rank, folder, code):
+    """A rank's answers, or a text that says how it failed: the error of one that could write it, and of any its exit
+    code and its last words.
+    """
+    path = answers_of(rank, folder)
+    found = torch.load(path, weights_only=True) if path.exists() else "no answer"
+    if isinstance(found, str):
+        words = words_of(rank, folder).read_text(errors="replace")
+        return f"rank {rank} ended with exit code {code}: {found}\n{words[-4000:]}"
+    return found
+
+
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
-    """What each rank answered, by rank. A rank that hangs is ended, and the test fails."""
+    """What each rank answered, by rank. A rank that hangs is ended, and the test fails and shows what it said."""
     folder = tmp_path_factory.mktemp("ranks")
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=run_rank, args=(rank, folder), daemon=True) for rank in range(WORLD)]
+    processes = [start(rank, folder) for rank in range(WORLD)]
+    deadline = time.monotonic() + DEADLINE + 20
     for process in processes:
-        process.start()
-    deadline = time.monotonic() + DEADLINE
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
     for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
-    hung = [process for process in processes if process.is_alive()]
-    for process in hung:
         process.kill()
-    assert not hung, f"ranks hung for {DEADLINE} s"
-    codes = [process.exitcode for process in processes]
-    assert codes == [0] * WORLD, f"ranks died without a word: exit codes {codes}"
-    found = [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD)]
-    for rank, answer in enumerate(found):
-        assert not isinstance(answer, str), f"rank {rank}: {answer}"
+        process.wait()
+    found = [told(rank, folder, process.returncode) for rank, process in enumerate(processes)]
+    wrong = [answer for answer in found if isinstance(answer, str)]
+    assert not wrong, "\n".join(wrong)
     return found
 
 
@@ -273,3 +319,15 @@ def test_without_a_distributed_run_nothing_happens(alone):
     tracker.all_reduce()
     assert ranks.world_size() == 1
     assert repr(figures(tracker)) == repr(before) == repr(alone["dense"])
+
+
+def test_a_rank_that_dies_says_why(tmp_path):
+    """There was an error of the file that it had not written, and nothing about the rank."""
+    words_of(0, tmp_path).write_text("Fatal Python error: Aborted")
+    assert told(0, tmp_path, -6) == "rank 0 ended with exit code -6: no answer\nFatal Python error: Aborted"
+    torch.save("ValueError: x", answers_of(0, tmp_path))
+    assert "exit code 0: ValueError: x\nFatal" in told(0, tmp_path, 0)
+
+
+if __name__ == "__main__":
+    run_rank(int(sys.argv[1]), Path(sys.argv[2]))
