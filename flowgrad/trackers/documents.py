@@ -36,7 +36,8 @@ def run_report(trackers: Iterable[Tracker], run: RunIdentity | None = None) -> R
         raise ValueError(f"{times} {kind} trackers are named {name!r}; give each a `name` of its own when it is made")
     measured = [tracker.measurements() for tracker in trackers]
     found = joined([tracker.rule_book.evaluate(seen) for tracker, seen in zip(trackers, measured, strict=True)])
-    reports = (tracker.report_of(*said) for tracker, *said in zip(trackers, measured, found, strict=True))
+    told = zip(trackers, measured, found, strict=True)
+    reports = (tracker.report_of(seen, own) for tracker, seen, own in told)
     return RunReport(tuple(reports), run)
 
 

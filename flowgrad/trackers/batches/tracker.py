@@ -254,13 +254,13 @@ class BatchTracker(Tracker):
             return unknown
         found = parts_objection(*parts, before="training", after="validation")
         share = float(torch.isin(other.keys[other.keys < below], one.keys).double().mean())
-        objected = found is not None and share > TOLERATED_SHARE
-        copied = share > TOLERATED_SHARE and (self._multiple > 1 or (objected and found.level == REFUSED))
+        level = "" if found is None or share <= TOLERATED_SHARE else found.level
+        copied = share > TOLERATED_SHARE and (self._multiple > 1 or level == REFUSED)
         beyond = share > TOLERATED_SHARE + _SLACK * self._met_again
         return {
             "validation_seen": share,
             "validation_copied": float(copied),
-            "validation_copies_open": float(not copied and (objected or beyond)),
+            "validation_copies_open": float(not copied and (level != "" or beyond)),
         }
 
     def _sequence_figures(self) -> dict[str, float]:
