@@ -65,6 +65,8 @@ class Training:
     tells_epochs: bool = True
     variance: float | None = None
     """Variance of the targets, where the loss is a squared error."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Rows of the table that a column of ids is looked up in, by the column."""
     course: bool = False
     """Whether a `TrainingTracker` is told of the epochs too."""
     encoder: str = ""

@@ -108,7 +108,7 @@ def watch(run: Training, *, peer: bool) -> Watchers:
     if run.teacher is not None:
         student = DistillationTracker(run.teacher, run.model, optimizer=run.optimizer, name=run.host)
     probe = run.validation[run.inputs][:256] if run.inputs is not None else None
-    batches = BatchTracker(run.host, optimizer=run.optimizer)
+    batches = BatchTracker(run.host, optimizer=run.optimizer, sizes=run.sizes)
     watchers = Watchers(
         run, flow, batches, course, tables, student, run.tells_epochs, _peer(run) if peer else None, probe
     )

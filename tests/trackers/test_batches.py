@@ -225,3 +225,9 @@ def test_hashes_are_of_the_numbers_and_not_of_the_batch():
     assert torch.equal(torch.cat([Hash()({"x": part}) for part in x.split(3)]), whole)
     assert torch.equal(Hash()({"x": x + 0.0}), whole)
     assert len(torch.unique(whole)) == 50
+
+
+def test_the_report_is_xml_that_the_schema_holds_for():
+    tracker = told(BatchTracker("cnn"), data(), data(100, seed=5), order=torch.argsort(data()[1], stable=True))
+    report = tracker.to_report()
+    assert parse(to_xml(report)).findings[0].type == "NOT_SHUFFLED"

@@ -47,7 +47,7 @@ def factorisation(data: FieldData, seed: int) -> Training:
         criterion=lambda run, output, rows: F.mse_loss(output, rows["rating"]), cost=cost,
         optimizer_of=lambda run: torch.optim.Adam(run.model.parameters(), lr=5e-3, weight_decay=3e-4),
         null=variance, sgd=2.0, epochs=8, batch=1024, variance=variance, course=True,
-        encoder="user_emb", head="item_bias",
+        sizes={"user": USERS, "item": ITEMS}, encoder="user_emb", head="item_bias",
     )  # fmt: skip
 
 
@@ -99,7 +99,8 @@ def two_tower(data: FieldData, seed: int) -> Training:
         "two_tower", seed, TwoTower(USERS, ITEMS), train, validation, test,
         forward=lambda run, rows: run.model(rows["user"], rows["item"]), criterion=criterion, cost=cost,
         optimizer_of=lambda run: torch.optim.Adam(run.model.parameters(), lr=2e-3, weight_decay=1e-5),
-        null=0.5, sgd=1.0, epochs=6, batch=256, encoder="user_emb", head="item_mlp.2", twins=("user_mlp", "item_mlp"),
+        null=0.5, sgd=1.0, epochs=6, batch=256, sizes={"user": USERS, "item": ITEMS},
+        encoder="user_emb", head="item_mlp.2", twins=("user_mlp", "item_mlp"),
     )  # fmt: skip
     run.notes["log_q"] = log_q
     return run
@@ -152,5 +153,6 @@ def deepfm(data: FieldData, seed: int) -> Training:
         criterion=lambda run, output, rows: F.binary_cross_entropy_with_logits(output, rows["y"]), cost=cost,
         optimizer_of=lambda run: torch.optim.Adam(run.model.parameters(), lr=2e-3, weight_decay=1e-5),
         null=0.687, sgd=0.3, epochs=4, batch=256, course=True, told="number",
+        sizes={f"fields[{place}]": size for place, size in enumerate(FIELDS.values())},
         encoder="fc1", head="out", twins=("fc2", "fc3"),
     )  # fmt: skip
