@@ -116,7 +116,7 @@ coverages = st.builds(
 reports = st.builds(
     Report,
     st.sampled_from(
-        ["embedding", "training", "flow", "boosting", "feature", "distillation", "saliency", "quantization"]
+        ["embedding", "training", "flow", "batches", "boosting", "feature", "distillation", "saliency", "quantization"]
     ),
     texts,
     st.none() | runs,
