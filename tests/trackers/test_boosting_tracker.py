@@ -289,7 +289,7 @@ def leaking(parts):
     return [frame.assign(leak=target + 0.01 * frame["f"]) for frame, target in parts]
 
 
-@pytest.mark.parametrize(("said", "rule"), [({}, "strong_column"), ({"written_after": ["leak"]}, "target_leak")])
+@pytest.mark.parametrize(("said", "rule"), [({}, "column_that_suffices"), ({"written_after": ["leak"]}, "target_leak")])
 def test_a_leak_is_named(said, rule):
     """As a question; or as one, where the user knows that it is written down after the target."""
     train_x, new_x = leaking([(X, Y), (X_NEW, Y_NEW)])
