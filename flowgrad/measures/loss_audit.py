@@ -27,7 +27,7 @@ VARIED = 1e-3
 """Least relative deviation of a recomputed loss over the looks: a constant one has a constant factor to any other."""
 MOST_LOOKS = 64
 """Looks that are kept; beyond, every other one is dropped but for the first."""
-WIDE = 20.0
+WIDE = 10.0
 """Roundings within which a sound loss still counts as the one that was told, so that no other is named."""
 MOST_ITEMS = 50_000
 """Items of rows that are counted."""
@@ -59,6 +59,7 @@ class LossAudit:
         self._items: Counter[int] = Counter()
         self._kinds: Counter[int] = Counter()
         self._targets = 0
+        self._labels = True
 
     def see(
         self, outputs: Any, targets: Any, loss: Any, inputs: Any = None, items: Any = None, teacher: Any = None
@@ -108,13 +109,13 @@ class LossAudit:
         """All that was seen, as plain values."""
         return {
             "unread": self.unread, "looks": [dict(look) for look in self.looks], "items": dict(self._items),
-            "kinds": dict(self._kinds), "targets": self._targets,
+            "kinds": dict(self._kinds), "targets": self._targets, "labels": self._labels,
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         self.unread, self._targets = int(state["unread"]), int(state["targets"])
-        self.looks = [dict(look) for look in state["looks"]]
+        self.looks, self._labels = [dict(look) for look in state["looks"]], bool(state["labels"])
         self._items = Counter({int(key): int(count) for key, count in state["items"].items()})
         self._kinds = Counter({int(key): int(count) for key, count in state["kinds"].items()})
 
@@ -125,7 +126,8 @@ class LossAudit:
         if t is None:
             return
         self._targets += t.size
-        if len(self._kinds) < KINDS and (t.dtype.kind == "i" or np.isin(t, (0.0, 1.0)).all()):
+        self._labels = self._labels and (t.dtype.kind == "i" or bool(np.isin(t, (0.0, 1.0)).all()))
+        if self._labels and len(self._kinds) < KINDS:
             numbers, counts = np.unique(t[t >= 0], return_counts=True)
             self._kinds.update(dict(zip((int(n) for n in numbers[:KINDS]), counts.tolist()[:KINDS], strict=True)))
 
@@ -136,10 +138,10 @@ class LossAudit:
             pairs = sum(count * (count - 1) for count in self._items.values())
             found["items_pairs"] = pairs / 2
             found["items_skew"] = len(self._items) * pairs / (total * (total - 1))
-        if self._kinds:
+        if self._kinds and self._labels:
             found["targets_kinds"] = float(len(self._kinds))
         classes = _values(self.looks, "classes")
-        if self._kinds and classes and len(self._kinds) < KINDS:
+        if self._kinds and self._labels and classes and len(self._kinds) < KINDS:
             wanted = set(range(1, int(classes[0])))
             found["labels_from_one"] = float(len(wanted) > 1 and set(self._kinds) == wanted)
         return found

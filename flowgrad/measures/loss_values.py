@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
-RELATIVE = 5e-6
+RELATIVE = 3e-6
 """Rounding of a mean in single precision, over the mean size of its terms."""
 PER_LOGIT = 2.5e-7
 """Rounding of a log-sum-exp in single precision, over the largest logit: two units in the last place."""
@@ -295,7 +295,8 @@ def _shifted(values: Values, given: Classes, logs: Floats) -> None:
     t = given.t[at + 1]
     if len(t):
         noise = PER_LOGIT * float(np.abs(given.x).max())
-        _reduced(values, ("sound", "sound"), "shifted", -logs[at, t], t, given, noise)
+        kind = "twice" if sums_to_one(given.x) else "sound"
+        _reduced(values, (kind, kind), "shifted", -logs[at, t], t, given, noise)
 
 
 def distributions(values: Values, x: Floats, t: Floats, name: str = "") -> None:

@@ -265,6 +265,15 @@ def test_softmax_twice_on_soft_labels_and_sequences():
     assert said(seen) == ["PROBABILITIES_AS_LOGITS"]
 
 
+def test_softmax_twice_of_rows_that_are_nearly_even():
+    """Shifted targets have almost the same loss then, and were taken for a sound loss that stood near."""
+    seen = audit(
+        lambda x, t: F.cross_entropy(x.flatten(0, 1), t.flatten(), ignore_index=0),
+        lambda g: torch.softmax(0.01 * torch.randn(16, 12, 9, generator=g), -1), padded(), inputs_of=next_inputs,
+    )  # fmt: skip
+    assert said(seen) == ["PROBABILITIES_AS_LOGITS"]
+
+
 @pytest.mark.parametrize("shape", [(64,), (64, 1), (32, 6)])
 def test_sigmoid_twice(shape):
     loss_of = F.binary_cross_entropy_with_logits
@@ -591,6 +600,16 @@ def test_popularity_that_is_not_corrected(targets_of):
 def test_labels_that_are_all_one_are_a_question():
     (found,) = findings(audit(F.cross_entropy, logits(rows=100), lambda g: torch.full((100,), 3)))
     assert (found.type, found.severity) == ("LABELS_ALL_ALIKE", "low")
+
+
+def test_amounts_are_no_labels():
+    """Amounts in order begin with batches of ones alone."""
+    seen = LossAudit()
+    for look in range(12):
+        x, t = numbers(64)(drawn(look)), torch.full((64,), 1.0 + look // 8)
+        seen.see(x, t, F.mse_loss(x, t))
+    assert math.isnan(seen.figures()["targets_kinds"])
+    assert findings(seen) == ()
 
 
 def test_labels_that_count_from_one():
