@@ -36,7 +36,7 @@ def run_report(trackers: Iterable[Tracker], run: RunIdentity | None = None) -> R
         raise ValueError(f"{times} {kind} trackers are named {name!r}; give each a `name` of its own when it is made")
     measured = [tracker.measurements() for tracker in trackers]
     found = joined([tracker.rule_book.evaluate(seen) for tracker, seen in zip(trackers, measured, strict=True)])
-    reports = (tracker.report_of(*said) for tracker, *said in zip(trackers, measured, found, strict=True))
+    reports = (one.report_of(seen, said) for one, seen, said in zip(trackers, measured, found, strict=True))
     return RunReport(tuple(reports), run)
 
 
