@@ -339,8 +339,25 @@ def test_a_gradient_that_stops_midway_is_a_question_and_so_are_layers_frozen_mid
     assert types(tracker) == {"FROZEN_MIDWAY"}
     found = finding(tracker, "FROZEN_MIDWAY")
     assert set(found.rows.index) == {"0.weight", "0.bias"}
-    assert found.severity == "low"
+    assert found.severity == "medium"  # a half of the network, for a half of the run
     assert {one.cause for one in found.candidates} == {"FROZEN_ON_PURPOSE", "FROZEN_BY_MISTAKE"}
+
+
+@pytest.mark.parametrize("kind", ["late", "trained before"])
+def test_layers_frozen_near_the_end_or_trained_before_are_a_low_question(kind):
+    class Late(Loop):
+        def step(self, batch, number):
+            if number == (160 if kind == "late" else 100):
+                self.model[0].requires_grad_(False)
+            super().step(batch, number)
+
+    loop = Late(schedule=every(2), steps=200)
+    if kind == "trained before":
+        with torch.no_grad():
+            for parameter in loop.model.parameters():
+                parameter.copy_(parameter.sign() * parameter.abs().sqrt() + 0.3)
+    found = finding(loop.run(), "FROZEN_MIDWAY")
+    assert found.severity == "low"
 
 
 # --- the optimizer's tensors -----------------------------------------------------------------------------------------
@@ -659,7 +676,11 @@ def test_an_optimizer_that_never_steps_is_said():
             self.real.step()
             self.tracker.step(loss)
 
-    assert "stepped at none of them" in blind(Other().run())
+    tracker = Other().run()
+    assert "stepped at none of them" in tracker.to_report().coverage.blind
+    (found,) = tracker.findings()
+    assert (found.type, found.severity, found.fix) == ("OPTIMIZER_REPLACED", "medium", None)
+    assert found.candidates[0].cause == "OPTIMIZER_MADE_ANEW"
 
 
 def test_a_step_that_is_never_told_is_said():

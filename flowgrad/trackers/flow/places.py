@@ -28,7 +28,7 @@ class Places:
         """Epochs that have ended."""
         self._length = self._at = 0
         """Losses of the last epoch, and of this one so far."""
-        self._count, self._sum = np.zeros(BINS), np.zeros(BINS)
+        self._count, self._sum = [0] * BINS, [0.0] * BINS
         self.epochs = 0
         """Epochs that are in the sums."""
         self.total, self.square = np.zeros(BINS), np.zeros(BINS)
@@ -46,8 +46,8 @@ class Places:
     def end_epoch(self) -> None:
         """The epoch has ended."""
         self._ended += 1
-        if self._at == self._length and self._ended > SKIPPED and self._count.all():
-            means = self._sum / self._count
+        if self._at == self._length and self._ended > SKIPPED and all(self._count):
+            means = np.array(self._sum) / self._count
             at = np.arange(BINS) - (BINS - 1) / 2
             level = float(means.mean())
             profile = (means - level - at * (at @ means) / (at @ at)) / abs(level) if level else means * np.nan
@@ -56,7 +56,7 @@ class Places:
                 self.total += profile
                 self.square += profile**2
         self._length, self._at = self._at, 0
-        self._count[:], self._sum[:] = 0, 0
+        self._count, self._sum = [0] * BINS, [0.0] * BINS
 
     def scalars(self) -> dict[str, float]:
         """Figures of `flowgrad.measures.flow_course.PLACES`."""
@@ -66,6 +66,7 @@ class Places:
         """For a checkpoint."""
         return {
             **{key: getattr(self, key) for key in _NUMBERS},
+            **{key: list(getattr(self, key)) for key in _LISTS},
             **{key: getattr(self, key).tolist() for key in _ARRAYS},
         }
 
@@ -73,9 +74,12 @@ class Places:
         """Go on from a checkpoint."""
         for key in _NUMBERS:
             setattr(self, key, state[key])
+        for key in _LISTS:
+            setattr(self, key, list(state[key]))
         for key in _ARRAYS:
             setattr(self, key, np.array(state[key], dtype=float))
 
 
 _NUMBERS = ("epochs", "_ended", "_length", "_at")
-_ARRAYS = ("_count", "_sum", "total", "square")
+_LISTS = ("_count", "_sum")
+_ARRAYS = ("total", "square")
