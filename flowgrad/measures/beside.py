@@ -43,7 +43,7 @@ def beside(ours: FloatArray, theirs: FloatArray) -> Beside:
         theirs: of the other model in the same order, same shape.
 
     >>> x = np.random.default_rng(0).normal(size=(32, 6))
-    >>> beside(x, x).same, beside(x, 96 * x + 78).scale.round(3), beside(x, np.roll(x, 1, axis=0)).moved
+    >>> beside(x, x).same, round(beside(x, 96 * x + 78).scale, 3), beside(x, np.roll(x, 1, axis=0)).moved
     (1.0, 96.0, 1.0)
     """
     if ours.shape != theirs.shape or len(ours) < _FEWEST or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):

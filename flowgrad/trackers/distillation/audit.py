@@ -246,7 +246,7 @@ def _packed(verdict: Verdict) -> dict[str, Any]:
 
 
 def _unpacked(state: dict[str, Any]) -> Verdict:
-    kept = {
+    kept: dict[str, Any] = {
         key: value.cpu().numpy() if isinstance(value, torch.Tensor) else value
         for key, value in state["formula"].items()
     }

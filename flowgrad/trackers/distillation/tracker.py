@@ -33,6 +33,7 @@ from flowgrad.trackers.distillation.motion import Motion
 from flowgrad.trackers.distillation.origin import Origin
 from flowgrad.trackers.distillation.plots import health_figure, similarity_figure
 from flowgrad.trackers.distillation.probe import Forward, Response, respond
+from flowgrad.trackers.distillation.rates import flags, rate_figures, rates
 from flowgrad.trackers.distillation.teaching import Calls, Teaching
 from flowgrad.trackers.optimizers import Optimizers
 
@@ -325,7 +326,8 @@ class DistillationTracker(Tracker):
         else:
             compared = self._comparison
         gradient = self._kd_gradient if self._kd_gradient is not None else motion["gradient"]
-        found = {**self._flags(motion["velocity"]), **motion, **compared.columns, "rate": self._rates()}
+        held = flags(self._layers, self._optimizers, motion["velocity"])
+        found = {**held, **motion, **compared.columns, "rate": rates(self._layers, self._optimizers)}
         called = ~np.isnan(found["width"]) | (self._comparison is None)
         found["unused"] = (~called & (found["gradient"] == 0) & (found["frozen"] == 0)).astype(float)
         found["copied"] = self._content.copied()
@@ -364,7 +366,7 @@ class DistillationTracker(Tracker):
             **motion,
             "structure": self._content.structure(),
             **self._teacher_figures(),
-            **self._rate_figures(columns["velocity"]),
+            **rate_figures(self._layers, self._optimizers, columns["velocity"]),
             **measures.extremes(columns),
         }
         return Measurements(
@@ -388,19 +390,6 @@ class DistillationTracker(Tracker):
             **self._audit.figures(),
         }
 
-    def _rate_figures(self, velocity: np.ndarray) -> dict[str, float]:
-        rates = self._rates()
-        known = rates[~np.isnan(rates)]
-        given = self._optimizers.rate_by_identity()
-        elsewhere = [
-            speed > 0 and not any(id(weight) in given for weight in layer.weights)
-            for layer, speed in zip(self._layers, velocity, strict=True)
-        ]
-        return {
-            "rate_levels": float(len({f"{rate:.5g}" for rate in known})) if len(known) else math.nan,
-            "elsewhere_layers": float(sum(elsewhere)) if self._optimizers.known else math.nan,
-        }
-
     def _sight(self) -> Sight:
         given = self._optimizers.rate_by_identity()
         return Sight(
@@ -418,25 +407,6 @@ class DistillationTracker(Tracker):
             heard=self._motion.heard,
             formulas=self._audit.seen(),
             passed_over=self._passed_over,
-        )
-
-    def _flags(self, velocity: np.ndarray) -> dict[str, np.ndarray]:
-        given = self._optimizers.rate_by_identity() if self._optimizers.known else None
-        frozen = np.array([not any(weight.requires_grad for weight in layer.weights) for layer in self._layers])
-        left_out = np.array(
-            [given is not None and not any(id(weight) in given for weight in layer.weights) for layer in self._layers]
-        )
-        still = ~(velocity > 0)  # what moves without this optimizer is moved by another
-        return {"frozen": frozen.astype(float), "left_out": (left_out & ~frozen & still).astype(float)}
-
-    def _rates(self) -> np.ndarray:
-        """Learning rate of each layer; NaN where the optimizer is not known or has none for it."""
-        rates = self._optimizers.rate_by_identity()
-        return np.array(
-            [
-                next((rates[id(w)] for w in layer.weights if w.requires_grad and id(w) in rates), math.nan)
-                for layer in self._layers
-            ]
         )
 
     def struggling(self) -> dict[str, list[str]]:
