@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import pandas as pd
@@ -21,6 +22,12 @@ from pipelines.field_benchmark.watching import Said
 @pytest.fixture(scope="module")
 def data():
     return load(movielens=False)
+
+
+@pytest.fixture(scope="module")
+def seen(data):
+    """The watched run of a task; each is trained once."""
+    return functools.cache(lambda task: watched(task, data))
 
 
 @pytest.fixture
@@ -151,9 +158,9 @@ def test_parts_do_not_overlap():
     assert sorted(torch.cat([part["row"] for part in parts]).tolist()) == list(range(100))
 
 
-def test_a_watched_training_is_the_same_training(data):
+def test_a_watched_training_is_the_same_training(data, seen):
     task = Task("cnn", 1, "sound")
-    watched_one = watched(task, data)
+    watched_one = seen(task)
     alone = made(task, data)
     assert isinstance(alone, Training)
     torch.set_num_threads(1)
@@ -164,8 +171,8 @@ def test_a_watched_training_is_the_same_training(data):
 
 
 @pytest.mark.parametrize("host", ["cnn", "student", "xgboost_progression"])
-def test_hosts_are_sound(data, host):
-    found = watched(Task(host, 1, "sound"), data)
+def test_hosts_are_sound(seen, host):
+    found = seen(Task(host, 1, "sound"))
     assert found.error == ""
     assert found.cost < 0.8 * found.null
 
@@ -175,8 +182,8 @@ def test_hosts_are_sound(data, host):
     [("cleared_before_step", "cnn"), ("optimizer_of_another_model", "cnn"), ("inputs_constant", "cnn"),
      ("teacher_not_loaded", "student"), ("rate_too_high", "xgboost_progression")],
 )  # fmt: skip
-def test_faults_do_harm(data, fault, host):
-    sound, faulted = (watched(Task(host, 1, kind, name), data) for kind, name in (("sound", ""), ("fault", fault)))
+def test_faults_do_harm(seen, fault, host):
+    sound, faulted = seen(Task(host, 1, "sound")), seen(Task(host, 1, "fault", fault))
     assert faulted.error == ""
     assert scoring.harm(faulted, sound).most > 0.2
 
