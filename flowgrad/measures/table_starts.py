@@ -30,14 +30,14 @@ def looks_drawn(rows: ArrayLike) -> bool:
     >>> looks_drawn(np.eye(40))
     False
     """
-    rows = np.asarray(rows, dtype=float)
-    lengths = (rows**2).sum(axis=1)
-    rows, lengths = rows[lengths > 0], lengths[lengths > 0]
-    if len(rows) < LEAST_ROWS or rows.shape[1] < 2 or not np.isfinite(rows).all():
+    every = np.asarray(rows, dtype=float)
+    lengths = (every**2).sum(axis=1)
+    drawn, lengths = every[lengths > 0], lengths[lengths > 0]
+    if len(drawn) < LEAST_ROWS or drawn.shape[1] < 2 or not np.isfinite(drawn).all():
         return False
-    count, dim = rows.shape
+    count, dim = drawn.shape
     spread = dim * lengths.var() / lengths.mean() ** 2
-    moments = rows.T @ rows / lengths.sum() * dim  # the identity, but for chance
+    moments = drawn.T @ drawn / lengths.sum() * dim  # the identity, but for chance
     directions = ((moments - np.eye(dim)) ** 2).sum() / dim * count / dim
     allowed = max(0.1, DEVIATIONS * np.sqrt(4 / (dim * (dim + 1))))
     return bool(LENGTHS[0] < spread < LENGTHS[1] and max(0.1, 1 - allowed) < directions < 1 + allowed)
