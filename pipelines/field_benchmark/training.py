@@ -114,7 +114,7 @@ class Training:
         """Loss of a batch."""
         output = self.forward(self, rows)
         loss = self.criterion(self, output, rows)
-        self.last = (output.detach(), loss.detach())
+        self.last = (output, loss.detach())
         return loss
 
 
