@@ -129,7 +129,7 @@ class TableRate:
         self._decayed = state["decayed"]
 
 
-def _unused(optimizer: Optimizer, group: Mapping[str, Any], weight: torch.Tensor) -> bool:
+def _unused(optimizer: Optimizer, group: dict[str, Any], weight: torch.Tensor) -> bool:
     """Whether an optimizer that keeps something of each tensor that it steps keeps nothing of this one."""
     state = getattr(optimizer, "state", None)
     keeps = type(optimizer).__module__.startswith("torch.optim") and (is_adaptive(optimizer) or momentum_of(group) > 0)
