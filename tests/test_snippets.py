@@ -47,7 +47,8 @@ def names(page):
     return {
         "model": model, "teacher": Network(), "student": model, "optimizer": optimizer, "criterion": criterion,
         "scheduler": torch.optim.lr_scheduler.ConstantLR(optimizer), "x_train": x, "probe": x,
-        "batches": list(zip(x.split(64), y.split(64), strict=True)), "loss": known_loss,
+        "batches": list(zip(x.split(64), y.split(64), strict=True)), "loss": known_loss, "outputs": model(x[:64]),
+        "validation_batches": list(zip(x.split(64), y.split(64), strict=True)),
         "distillation_loss": nn.MSELoss(), "X": X, "y": X["a"] * X["b"] + random.normal(size=300),
         "X_valid": X[:100] + 0.1, "y_valid": X["a"][:100], "params": {"nthread": 1, "max_depth": 2},
     }  # fmt: skip
