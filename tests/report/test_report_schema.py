@@ -114,7 +114,8 @@ def test_figures_accepted(figure, place):
 
 
 @pytest.mark.parametrize(
-    "kind", ["embedding", "training", "flow", "batches", "boosting", "feature", "distillation", "saliency", "quantization"]
+    "kind",
+    ["embedding", "training", "flow", "batches", "boosting", "feature", "distillation", "saliency", "quantization"],
 )
 def test_every_kind(kind):
     data = f'<flowgrad_{kind}_report layer="l" schema_version="1.0"><status>HEALTHY</status></flowgrad_{kind}_report>'
