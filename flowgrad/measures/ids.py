@@ -69,16 +69,6 @@ ID_MEASURES = (
     Measure("ids_seen_same", "share", "Of those, the rows whose target stands there too."),
     Measure("ids_seen_same_chance", "share", "What that would be if targets were drawn at random."),
     Measure("ids_seen_rows", "count", "Validation rows that were compared with training and found there: a sample."),
-    Measure(
-        "ids_target_eta",
-        "share",
-        "Part of the target's variance that lies between batches, less what chance gives.",
-    ),
-    Measure(
-        "ids_target_sorted",
-        "share",
-        "Consecutive batches of which one holds no target below (or above) the other's.",
-    ),
     Measure("ids_batches", "count", "Training batches whose make-up was noted."),
     Measure(
         "ids_unrelated",
@@ -417,23 +407,3 @@ def make_up(counts: Floats, sizes: NDArray[np.int64], distinct: NDArray[np.int64
         return math.nan, math.nan, 0.0
     ratio = distinct[enough] / expected[enough]
     return float(np.median(ratio)), float((ratio < FEW).mean()), float(enough.sum())
-
-
-def target_order(sizes: Floats, sums: Floats, squares: float, lows: Floats, highs: Floats) -> tuple[float, float]:
-    """Adjusted share of the target's variance between batches, and the share of consecutive batches in ascending (or
-    descending) order of all their targets; NaN for fewer than three batches.
-
-    Args:
-        sizes: rows of each batch, in the order in which they came.
-        sums: of their targets.
-        squares: sum of the squares of all targets.
-        lows: least target of each.
-        highs: largest of each.
-    """
-    if len(sizes) < 3:
-        return math.nan, math.nan
-    explained = one_way(sizes, sums, squares).explained
-    if math.isnan(explained):
-        return math.nan, math.nan
-    rising, falling = (highs[:-1] <= lows[1:]).mean(), (lows[:-1] >= highs[1:]).mean()
-    return explained, float(max(rising, falling))

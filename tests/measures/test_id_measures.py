@@ -194,14 +194,3 @@ def test_seen_by_hand():
     assert found["ids_seen_same"] == pytest.approx(2 / 3)
     assert found["ids_seen_same_chance"] == pytest.approx((1.0 + 0.5 + 0.5) / 3)
     assert math.isnan(id_pairs.seen(trained, validated, target=False)["ids_seen_same"])
-
-
-def test_order_of_targets():
-    values = np.sort(drawn(9).normal(size=800))
-    for kept, share in ((values, 1.0), (values[::-1], 1.0), (drawn(9).permutation(values), 0.0)):
-        parts = kept.reshape(20, 40)
-        explained, rising = ids.target_order(
-            np.full(20, 40.0), parts.sum(1), float((kept**2).sum()), parts.min(1), parts.max(1)
-        )
-        assert rising == pytest.approx(share, abs=0.06)
-        assert (explained > 0.9) == (share == 1.0)

@@ -102,6 +102,15 @@ class TestRows:
         assert found[0].type == "ROWS_MET_AGAIN"
         assert found[0].candidates[0].cause == "VALIDATION_ROWS_SEEN"
 
+    def test_short_sequences_meet_by_nature(self):
+        """Sequences cut to a few tokens are often equal, in training as in validation, and no copies for that."""
+        generator = torch.Generator().manual_seed(0)
+        tokens = torch.randint(1, 4, (1000, 5), generator=generator).cumsum(1)
+        targets = torch.cat([tokens[:, 1:], tokens[:, -1:] + 1], 1)
+        tracker = told(BatchTracker(), (tokens[:700], targets[:700]), (tokens[700:], targets[700:]))
+        assert tracker.summary()["validation_seen"] > 0.3
+        assert types(tracker) == []
+
     def test_pairs_of_ids_with_their_targets(self):
         pairs, rating = rated_pairs()
         assert "VALIDATION_ROWS_SEEN" in types(told(BatchTracker(), (pairs, rating), (pairs[::3], rating[::3])))
@@ -128,10 +137,13 @@ class TestRows:
 
 
 class TestOrder:
-    def test_rows_sorted_by_target(self):
+    @pytest.mark.parametrize("kind", ["classes", "descending", "clicks", "amounts"])
+    def test_rows_sorted_by_target(self, kind):
         x, y = data()
-        tracker = told(BatchTracker(), (x, y), data(100, seed=5), order=torch.argsort(y, stable=True))
-        assert types(tracker) == ["NOT_SHUFFLED"]
+        y = {"clicks": (y > 1).float(), "amounts": x[:, 0]}.get(kind, y)
+        order = torch.argsort(y, stable=True, descending=kind == "descending")
+        tracker = told(BatchTracker(), (x, y), (x[:100], y[:100]), order=order)
+        assert "NOT_SHUFFLED" in types(tracker)
 
     def test_batches_of_one_class_drawn_anew_are_a_question(self):
         x, y = data()

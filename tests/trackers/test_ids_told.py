@@ -343,14 +343,6 @@ def test_batches_of_few_users(book, blocks):
     assert list(found["BATCHES_OF_FEW_IDS"].rows.index) == ["user"]
 
 
-@pytest.mark.parametrize("kind", ["stars", "clicks", "descending"])
-def test_batches_in_order_of_the_target(book, kind):
-    columns, rating, _ = log(11)
-    targets = (rating > 3).astype(float) if kind == "clicks" else rating
-    order = np.argsort(-targets if kind == "descending" else targets, kind="stable")
-    assert set(said(book, told(columns, targets, order=order))) == {"NOT_SHUFFLED"}
-
-
 def test_negatives_that_were_liked(book):
     columns, rating, _ = log(12)
     clicked = (rating > 3).astype(float)

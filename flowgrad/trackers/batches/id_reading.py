@@ -51,9 +51,6 @@ class Batches:
     sizes: NDArray[np.int64]
     distinct: NDArray[np.int64]
     """Shape (batches, columns)."""
-    sums: Numbers
-    lows: Numbers
-    highs: Numbers
 
 
 def read(
@@ -88,18 +85,7 @@ def read(
         for key, value in figures.items():
             table.loc[name, key] = value
     scalars |= reading.pairs()
-    if trained.target:
-        found = ids.target_order(
-            batches.sizes.astype(float), batches.sums, trained.squares * _share(batches, trained), batches.lows,
-            batches.highs,
-        )  # fmt: skip
-        scalars["ids_target_eta"], scalars["ids_target_sorted"] = found
     return scalars | _worst(table), table
-
-
-def _share(batches: Batches, trained: Part) -> float:
-    """Share of the training rows whose batches were noted."""
-    return float(batches.sizes.sum()) / trained.rows
 
 
 def _worst(table: pd.DataFrame) -> dict[str, float]:

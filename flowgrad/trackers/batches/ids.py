@@ -40,7 +40,7 @@ _NUMBERS: tuple[str, ...] = (
     "_valid_closed",
     "_skipped",
 )
-_BATCHES = ("_sizes", "_distinct", "_batch_sums", "_batch_lows", "_batch_highs")
+_BATCHES = ("_sizes", "_distinct")
 
 Numbers = NDArray[np.float64]
 
@@ -83,9 +83,6 @@ class Ids:
         self._equal: set[tuple[str, str]] = set()
         self._sizes: list[int] = []
         self._distinct: list[list[int]] = []
-        self._batch_sums: list[float] = []
-        self._batch_lows: list[float] = []
-        self._batch_highs: list[float] = []
         self._known: tuple[dict[str, float], pd.DataFrame] | None = None
 
     def sizes(self, sizes: Mapping[str, int]) -> None:
@@ -191,7 +188,7 @@ class Ids:
             self._rows += len(values)
             self._squares += float((shifted**2).sum())
             self._low, self._high = min(self._low, float(values.min())), max(self._high, float(values.max()))
-            self._note(sizes, distinct, shifted)
+            self._note(sizes, distinct)
         else:
             self._valid_rows += len(values)
             self._valid_squares += float((shifted**2).sum())
@@ -201,16 +198,11 @@ class Ids:
         at = {name: place for place, name in enumerate(self._names)}
         self._equal = {(a, b) for a, b in self._equal if np.array_equal(rows[at[a]], rows[at[b]])}
 
-    def _note(self, sizes: list[int], distinct: list[list[int]], shifted: Numbers) -> None:
-        ends = np.cumsum(sizes)
-        for place, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+    def _note(self, sizes: list[int], distinct: list[list[int]]) -> None:
+        for place, size in enumerate(sizes):
             if size and len(self._sizes) < MOST_BATCHES:
-                part = shifted[end - size : end]
                 self._sizes.append(size)
                 self._distinct.append([column[place] for column in distinct])
-                self._batch_sums.append(float(part.sum()))
-                self._batch_lows.append(float(part.min()))
-                self._batch_highs.append(float(part.max()))
 
     def figures(self) -> dict[str, float]:
         """Every scalar of `ID_MEASURES`; NaN where it is not known."""

@@ -254,7 +254,8 @@ class BatchTracker(Tracker):
             return unknown
         found = parts_objection(*parts, before="training", after="validation")
         share = float(torch.isin(other.keys[other.keys < below], one.keys).double().mean())
-        level = "" if found is None or share <= TOLERATED_SHARE else found.level
+        # Tokens of a sequence follow from each other: that few rows agree in half of them only is no sign of copies.
+        level = "" if found is None or share <= TOLERATED_SHARE or self._sequences else found.level
         copied = share > TOLERATED_SHARE and (self._multiple > 1 or level == REFUSED)
         beyond = share > TOLERATED_SHARE + _SLACK * self._met_again
         return {
