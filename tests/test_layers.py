@@ -63,6 +63,7 @@ TORCH = {
             "rates",
             "row_readings",
             "sampling",
+            "starts",
             "tracker",
             "windows",
         )
@@ -73,7 +74,9 @@ TORCH = {
     ),
     *(f"trackers/distillation/{name}.py" for name in ("comparison", "content", "graph", "layers", "motion")),
     *(f"trackers/distillation/{name}.py" for name in ("probe", "teaching", "tracker")),
-    *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness", "rewrites")),
+    *(f"trackers/distillation/{name}.py" for name in ("audit", "exchange", "losses", "origin")),
+    *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness", "modes", "rewrites")),
+    *(f"trackers/batches/{name}.py" for name in ("columns", "course", "id_rows", "id_sums", "ids", "rows", "tracker")),
     "trackers/optimizers.py",
     *(f"analyzers/{name}.py" for name in ("calibration", "compensation", "layer_inputs", "pruning_units")),
     *(f"analyzers/{name}.py" for name in ("reading", "saliency", "second_moment")),

@@ -695,7 +695,7 @@ def test_examples_are_what_they_say(make, by_epoch):
     told = None if example.finding == "STUCK_EMBEDDINGS" else example.optimizer  # told, it is known why they are stuck
     tracker = EmbeddingTracker(example.run.model.item_emb, rules=RULES, optimizer=told)
     example.train(200, tracker, by_epoch=by_epoch)
-    found = [finding.type for finding in tracker.findings()]
+    found = [finding.type for finding in tracker.findings() if finding.type != "FEW_ROWS_LOOKED_UP"]
     assert found[:1] == ([] if example.finding is None else [example.finding])
 
 

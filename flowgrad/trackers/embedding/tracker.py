@@ -561,10 +561,11 @@ class EmbeddingTracker(Tracker):
         exposures = rows["exposures"].to_numpy()
         known = bool(np.isfinite(exposures).all())
         starts = self._starts
+        whole = known and self._merged is None  # batches are those of a rank, and exposures may be those of all
         return {
             "epochs": epochs,
             **lookup_figures(exposures if known else np.zeros(0), epochs),
-            "spread_over_batches": self._probes.spread_over_batches(exposures) if known else math.nan,
+            "spread_over_batches": self._probes.spread_over_batches(exposures) if whole else math.nan,
             "lost_gradient_share": self._probes.lost_gradient_share,
             "compared_starts": float(starts.compared),
             "rewritten_starts": float(starts.rewritten),
