@@ -85,7 +85,7 @@ class Training:
     generator: torch.Generator = field(init=False)
     last: tuple[Tensor, Tensor] | None = field(init=False, default=None)
     """Outputs and loss of the batch whose loss was computed last."""
-    validated: Callable[[Rows], None] = field(init=False, default=lambda rows: None)
+    validated: Callable[[Rows], None] = field(init=False, default_factory=lambda: lambda rows: None)
     """Is told each batch of the author's validation."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What faults and habits remember between steps."""
