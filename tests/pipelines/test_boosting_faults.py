@@ -131,13 +131,16 @@ def test_a_small_benchmark_from_end_to_end(command):
 
 
 @pytest.mark.movielens
-@pytest.mark.parametrize("setting", ["xgboost_rating", "lightgbm_liked"])
-def test_on_real_ratings_columns_and_runs_are_told_right(command, setting):
+@pytest.mark.parametrize(
+    ("setting", "faults"),
+    [("xgboost_rating", "leak,target_encoding,batch_codes,too_few_rounds"),
+     ("lightgbm_liked", "leak,noise_columns,copied_columns,overfitting_mild")],
+)  # fmt: skip
+def test_on_real_ratings_columns_and_runs_are_told_right(command, setting, faults):
     """A small version of the benchmark, on a seed that no threshold was chosen on."""
     code, folder, err = command(
         "experiment=faults_boosting", f"job.only=[{setting}]", "job.seeds=[21]", "job.peer=false", "job.repair=false",
-        "job.only_controls=[as_is]", "workers=1",
-        "job.only_faults=[leak,target_encoding,batch_codes,noise_columns,copied_columns,overfitting_mild,too_few_rounds]",
+        "job.only_controls=[as_is]", "workers=1", f"job.only_faults=[{faults}]",
     )  # fmt: skip
     assert code == 0, err
     scores = pd.read_csv(folder / "scores.csv").set_index("fault")
