@@ -144,8 +144,10 @@ def _added(layer: Layer, seen: Seen | None, again: Seen | None) -> float:
 
 
 def _rank(observed: FloatArray) -> float:
+    """Effective rank of outputs of shape (examples, units), from the smaller one of their two Gram matrices."""
     centred = observed - observed.mean(axis=0)
-    return effective_rank_of_gram(centred.T @ centred)
+    few = len(centred) < centred.shape[1]
+    return effective_rank_of_gram(centred @ centred.T if few else centred.T @ centred)
 
 
 def _beside(layer: Layer, seen: Seen, own: Mapping[str, float], partner: Layer, theirs: Seen) -> dict[str, float]:
