@@ -94,7 +94,7 @@ def row_codes(keys: Keys) -> Codes:
 
     Rows are told apart by a hash of 64 bits, and those that have one are compared value by value.
     """
-    codes = pd.factorize(_hashes(keys))[0].astype(np.intp)
+    codes = pd.factorize(hashes(keys))[0].astype(np.intp)
     first = first_of(codes)[codes]
     again = np.flatnonzero(first != np.arange(len(codes)))
     if all(np.array_equal(column[again], column[first[again]]) for column in keys):
@@ -112,14 +112,15 @@ def first_of(codes: Codes) -> Codes:
     return first
 
 
-def _hashes(keys: Keys) -> Keys:
+def hashes(keys: Keys) -> Keys:
+    """One number of 64 bits for each row of keys of shape (columns, rows); equal rows have equal numbers."""
     total = np.zeros(keys.shape[1], dtype=np.uint64)
     for column in keys:
-        total = _mixed((total + np.uint64(_ODD[0])) ^ column)
+        total = mixed((total + np.uint64(_ODD[0])) ^ column)
     return total
 
 
-def _mixed(z: Keys) -> Keys:
+def mixed(z: Keys) -> Keys:
     """SplitMix64's finaliser, a bijection of 64 bits."""
     z ^= z >> np.uint64(30)
     z *= np.uint64(_ODD[1])

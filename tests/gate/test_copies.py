@@ -180,7 +180,7 @@ def test_what_counts_as_equal():
 
 
 def test_rows_that_share_a_hash_are_told_apart(monkeypatch):
-    monkeypatch.setattr("flowgrad.gate.rows._hashes", lambda keys: np.zeros(keys.shape[1], dtype=np.uint64))
+    monkeypatch.setattr("flowgrad.gate.rows.hashes", lambda keys: np.zeros(keys.shape[1], dtype=np.uint64))
     X = np.random.default_rng(0).integers(0, 3, (50, 3))
     codes = row_codes(rows_of(list(X.T)).keys)
     assert len(np.unique(codes)) == len(np.unique(X, axis=0))

@@ -176,6 +176,32 @@ def test_steps_beside_the_batches_told_are_a_question(model):
     assert tracker.summary()["late_steps"] == 4
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_optimizers_that_take_turns_are_no_steps_beside_the_batches(model, before):
+    """A loop that tells its batch before both optimizers step ends each epoch with two steps that follow a batch."""
+    optimizers = [torch.optim.SGD(model.parameters(), lr=0.1) for _ in range(2)]
+    tracker = BatchTracker(optimizer=optimizers)
+    x, y = data()
+    for _ in range(3):
+        for index in torch.arange(ROWS).split(64):
+            if before:
+                tracker.step(x[index], y[index])
+            for optimizer in optimizers:
+                optimizer.step()
+            if not before:
+                tracker.step(x[index], y[index])
+        tracker.end_epoch()
+    assert types(tracker) == []
+
+
+def test_a_loss_that_is_none_that_is_known_is_said_to_be_so():
+    x, y = data()
+    tracker = BatchTracker()
+    for index in torch.arange(ROWS).split(64):
+        tracker.step(x[index], y[index], outputs=torch.zeros(0), loss="high")
+    assert "loss" in tracker.measurements().coverage.unseen
+
+
 def test_a_state_goes_on_as_the_whole_run(model):
     train, validation = data(300), data(80, seed=4)
     whole = told(BatchTracker(sample=64), train, validation, epochs=2, order=torch.arange(300))

@@ -98,12 +98,20 @@ class Steps:
     epochs: int = 0
     since: int = 0
     """Steps taken since a batch was told."""
+    between: int = 1
+    """Most steps taken between two batches told: more than one where several optimizers take turns."""
+
+    def batch(self) -> None:
+        """A batch was told."""
+        self.between = max(self.between, self.since if self.told else 1)
+        self.told += 1
+        self.since = 0
 
     def end_epoch(self) -> None:
         """An epoch is over."""
         self.epochs += 1
         self.late += self.since
-        self.late_epochs += self.since > 1
+        self.late_epochs += self.since > self.between
         self.since = 0
 
     def figures(self) -> dict[str, float]:

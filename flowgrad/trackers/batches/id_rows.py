@@ -8,14 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flowgrad.gate.rows import hashes, mixed
+
 Keys = NDArray[np.uint64]
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 MOST_ROWS = 2**16
 """Distinct rows of each part that are kept."""
-_ODD = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-"""Constants of SplitMix64 (Steele, Lea & Flood 2014, OOPSLA)."""
+_APART = np.uint64(0x9E3779B97F4A7C15)
+"""What parts the hash that halves rows from the one that tells them apart."""
 _TOP = 2**64 - 1
 
 
@@ -25,25 +27,12 @@ def keys_of(columns: Ids) -> Keys:
     Args:
         columns: shape (columns, rows).
     """
-    total = np.zeros(columns.shape[1], dtype=np.uint64)
-    for column in columns:
-        total = _mixed((total + np.uint64(_ODD[0])) ^ column.astype(np.uint64))
-    return total
-
-
-def _mixed(z: Keys) -> Keys:
-    """SplitMix64's finaliser, a bijection of 64 bits."""
-    z ^= z >> np.uint64(30)
-    z *= np.uint64(_ODD[1])
-    z ^= z >> np.uint64(27)
-    z *= np.uint64(_ODD[2])
-    z ^= z >> np.uint64(31)
-    return z
+    return hashes(columns.astype(np.uint64))
 
 
 def half_of(keys: Keys) -> NDArray[np.int64]:
     """0 or 1 for each row, the same for equal rows."""
-    return (_mixed(keys + np.uint64(_ODD[0])) & np.uint64(1)).astype(np.int64)
+    return (mixed(keys + _APART) & np.uint64(1)).astype(np.int64)
 
 
 class Part:

@@ -114,7 +114,9 @@ class BatchTracker(Tracker):
         super().__init__(name, rules)
         self._hash = Hash()
         self._train, self._validation = RowSample(sample), RowSample(sample)
-        self._audit, self._ids = LossAudit(maximised=_maximised(optimizer)), Ids(sizes)
+        optimizers = Optimizers(optimizer, name)
+        maximised = any(group.get("maximize") for group in optimizers.groups())
+        self._audit, self._ids = LossAudit(maximised=maximised), Ids(sizes)
         self._ids_only = self._numbers_only = self._classes = self._sequences = True
         self._losses_told = 0
         self._order, self._steps = Order(), Steps()
@@ -122,7 +124,6 @@ class BatchTracker(Tracker):
         self._seen_again = math.nan
         self._multiple, self._met_again = 1, math.nan
         self._figures: tuple[tuple[int, ...], dict[str, float]] | None = None
-        optimizers = Optimizers(optimizer, name)
         self._handles = optimizers.hook(lambda *_: None, self._stepped) if optimizers.known else []
         self._counts_steps = optimizers.known
 
@@ -154,8 +155,7 @@ class BatchTracker(Tracker):
         self._classes = self._classes and targets is not None and are_classes(targets)
         self._train.see(keys, columns, targets)
         self._order.see(keys, targets)
-        self._steps.told += 1
-        self._steps.since = 0
+        self._steps.batch()
         self._see_ids(columns, targets, training=True)
         if outputs is not None and loss is not None:
             self._losses_told += 1
@@ -193,7 +193,7 @@ class BatchTracker(Tracker):
             self._ids.see(found, of_rows, training=training)
 
     def measurements(self) -> Measurements:
-        """Rows, order, modes and what the samples of training and validation say of each other."""
+        """Rows, order and what the samples of training and validation say of each other."""
         stamp = (self._batches, self._validations, self._epochs)
         if self._figures is None or self._figures[0] != stamp:
             self._figures = (stamp, self._measured())
@@ -287,6 +287,8 @@ class BatchTracker(Tracker):
                 "rows differ from epoch to epoch, as augmented ones do; tell step() and validate() the rows as they "
                 "are before that"
             )
+        if self._losses_told and not self._audit.figures()["loss_looks"]:
+            unseen["loss"] = "what was told as outputs and loss could not be recomputed as any loss that is known"
         blind = "" if self._batches else "no batch was told; call step(inputs, targets) at every one"
         return Coverage(seen, unseen, blind)
 
@@ -329,11 +331,6 @@ def _read_by_audit(columns: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor
     """The only input, and the ids of the items that rows are compared by: the last column of ids of one a row."""
     ids = [values for values in columns.values() if values.ndim == 1 and not values.is_floating_point()]
     return next(iter(columns.values())) if len(columns) == 1 else None, ids[-1] if ids else None
-
-
-def _maximised(optimizer: Any) -> bool:
-    """Whether what is optimised is to rise."""
-    return any(group.get("maximize") for group in getattr(optimizer, "param_groups", ()))
 
 
 def _table(part: RowSample, chosen: Tensor) -> list[np.ndarray]:
