@@ -80,7 +80,7 @@ class Seen:
     """Count that the values of a single column, or of half of the columns, allow among independent rows: an upper
     bound."""
     kind: str
-    """What explains the equal rows, as in `Copies`."""
+    """The explanation of the equal rows: one of those that `Copies.kind` has."""
     examples: tuple[int, ...]
     """Places of the first of them."""
 

@@ -12,12 +12,12 @@ from flowgrad.gate.rows import Codes, Rows, first_of, row_codes
 _FEW = 0.1
 """Distinct targets over rows up to which equal targets are no sign of a copy."""
 _ALIKE = 10.0
-"""The same of a target of more values: how many times as often as two rows of the table, rows of equal columns have
+"""For a target of more values: how many times as often as two rows of the table, rows of equal columns have
 equal targets. Those of one store are alike, and copies always are."""
 _MIXED = 0.01
 """Share of the sets of equal rows in which targets differ above which rows are one thing met again, and no copies."""
 _OF_EXPECTED = 0.5
-"""The same over the share that is expected where the target has nothing to do with the columns: of a rare class, few
+"""The share over the one that is expected where the target has nothing to do with the columns: of a rare class, few
 sets have both."""
 _OFTEN = 5.0
 """Rows a distinct row, in each class, from which these may be things of one target each that are met often.

@@ -42,7 +42,7 @@ def arms_objection(
 def arms_objections(
     metrics: Mapping[str, tuple[ArrayLike, ArrayLike]], *, splits: bool = False
 ) -> dict[str, Objection | None]:
-    """As `arms_objection`, of each metric of the same runs. What is wrong in one is said of another only where this
+    """`arms_objection` for each metric of the same runs. What is wrong in one is said of another only where this
     does not speak against it: runs whose size is the same, and whose errors differ, are no one run.
 
     Args:

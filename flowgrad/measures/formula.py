@@ -1,4 +1,4 @@
-"""By which formula the gradient at a student's outputs came about: read from it and from both models' outputs."""
+"""The formula of a distillation loss, read from the gradient at the student's outputs and from both models' outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHER_ROWS = "other rows"
 EXACT = 1e-4
 """Part of the gradient that may be left unexplained; single precision leaves about 1e-6."""
 _ALIKE = 0.01
-"""By how much the weight of a part may differ from row to row where it is one."""
+"""Largest difference of a part's weight from row to row where it is one weight."""
 _CERTAIN = 0.95
 """Probability above which an answer cannot be told from a label."""
 _UNTOLD = -2
@@ -35,7 +35,7 @@ _NUMBERS, _PRODUCTS = 8192, 200_000
 
 @dataclass(frozen=True)
 class Formula:
-    """What a gradient is made of."""
+    """A formula of the loss that a gradient fits, with the numbers in it."""
 
     kind: str = ""
     """`DIVERGENCE`: of softened distributions (cross-entropy with the teacher's has the same gradient);

@@ -14,7 +14,7 @@ STEADY = 0.98
 
 
 def lookup_figures(exposures: ArrayLike, epochs: float) -> dict[str, float]:
-    """Of which rows the lookups were.
+    """Figures on which rows were looked up, and how often.
 
     Args:
         exposures: lookups of each row, shape (rows,).

@@ -69,7 +69,7 @@ class Agreements:
     validation: Agreement = Agreement()
     """Within the validation rows."""
     across: Agreement = Agreement()
-    """Of validation rows with what training rows say; those that copy a training row are left out."""
+    """Agreement of validation rows with what training rows say; those that copy a training row are left out."""
     predicted: Floats | None = None
     """What training rows say of each validation row that was looked at, shape (rows, targets)."""
     targets: Floats | None = None
@@ -403,7 +403,7 @@ class ClassMap:
     identity: float = math.nan
     """Agreement of validation rows with training rows, classes as they are."""
     mapped: float = math.nan
-    """The same under the map, on rows that it was not found on."""
+    """Agreement under the map, on rows that it was not found on."""
     gain_z: float = math.nan
     """Standard errors between the two."""
     renamed: tuple[tuple[float, float], ...] = ()

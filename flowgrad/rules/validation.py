@@ -77,7 +77,7 @@ def validate(entries: Iterable[Entry], vocabulary: Vocabulary) -> dict[str, Rule
 
 
 def _check_circle(rules: Iterable[Rule], entries: Mapping[Any, Entry]) -> None:
-    """Of findings that follow from each other, none would stand."""
+    """No finding would stand of those that follow from each other."""
     follows: dict[str, dict[str, None]] = {}
     owners: dict[str, Any] = {}
     for rule in rules:

@@ -55,7 +55,7 @@ class Audit:
         self._exchanges = exchanges
         self._verdicts: list[Verdict] = []
         self._asked: Verdict | None = None
-        """Of the last exchange, where the teacher's answers were asked for anew."""
+        """The last exchange, where the teacher's answers were asked for anew."""
         self.own, self.other = Trial(), Trial()
         """On the teacher's inputs of the last exchange and on the student's."""
         self._missed = 0

@@ -41,7 +41,7 @@ class Call:
     """Whether that tensor was its only argument."""
     training: bool
     gradient: torch.Tensor | None = field(default=None)
-    """Of the loss, by `logits`."""
+    """Gradient of the loss by `logits`."""
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ class Probes:
         self._counted_lookups = self._counted_batches = 0
         """Lookups of these batches, and how many they are."""
         self._lost = torch.zeros(2, dtype=torch.float64, device=device)
-        """Of steps with many forward passes: lookups that had a gradient once, and those that had none at the step."""
+        """Lookups that had a gradient once, and those with none at the step; over steps with many forward passes."""
         self.suspicious = False
         """Whether there are rows that do not move, nobody knows why."""
         self._suspect_probes = 0
@@ -162,8 +162,8 @@ class Probes:
 
     @property
     def lost_gradient_share(self) -> float:
-        """Of steps with `MANY_PASSES` forward passes or more: share of the lookups with a gradient whose gradient was
-        cleared before the step. NaN where there was no such step.
+        """Share of the lookups with a gradient, in steps with `MANY_PASSES` forward passes or more, whose gradient
+        was cleared before the step. NaN where there was no such step.
         """
         once, lost = self._lost.tolist()
         return lost / once if once else math.nan

@@ -18,9 +18,9 @@ class EpochStarts:
         self.compared = 0
         """Epochs whose start was compared with the end of the one before."""
         self.rewritten = 0
-        """Of these, how many began with other weights."""
+        """Epochs among these that began with other weights."""
         self.repeated = 0
-        """Of those, how many began with the very weights that an epoch before began with."""
+        """Epochs among those that began with the very weights that an epoch before began with."""
         self._cosines = 0.0
         self._ended: tuple[torch.Tensor, torch.Tensor] | None = None
         """Ids and weights of some rows at the end of the last epoch, until the next lookup."""

@@ -103,7 +103,7 @@ class ActivationWatch:
         self.spread_before: torch.Tensor | None = None
         """Of the looks before that."""
         self.spread_first: torch.Tensor | None = None
-        """Of the looks before the first `turn`."""
+        """The looks before the first `turn`."""
         self.first_given: torch.Tensor | None = None
         """Root mean square of what the owner used first was given then, 0-dim; None where that was no tensor, or
         the owner is no layer of torch.
@@ -152,7 +152,7 @@ class ActivationWatch:
         self._made.clear()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Of a copy or a pickle: it saw the outputs of no pass."""
+        """A copy or a pickle saw the outputs of no pass."""
         return {**vars(self), "_made": {}}
 
     def turn(self) -> None:

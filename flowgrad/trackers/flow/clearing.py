@@ -35,7 +35,7 @@ class ClearingProbe:
         self._whole = False
         """Whether the hook has been there since the optimizer's last step."""
         self._resumed = False
-        """That count, as it was when a checkpoint was taken."""
+        """Whether it had been there when a checkpoint was taken."""
         self._passes = 0
         self._cleared = False
         self._least: torch.Tensor | None = None
@@ -59,17 +59,17 @@ class ClearingProbe:
         self._unused = self._gone = False
         """Whether the gradient holds what no step has used yet, and whether the pass under way found it gone."""
         self._version = 0
-        """Of the gradient, when the last pass had added to it."""
+        """Version of the gradient when the last pass had added to it."""
         self._added = self._lost = 0
         """Passes since the optimizer's last step, and those of them whose gradient was cleared before any step."""
         self.windows = 0
         """Steps before which there were `MANY` passes or more."""
         self.wasteful = 0
-        """Of these, steps before which at least `NEARLY_ALL` of the passes were for nothing."""
+        """Steps among these before which at least `NEARLY_ALL` of the passes were for nothing."""
         self.passes = 0
         """Passes before all steps that were watched."""
         self.lost = 0
-        """Of these, passes that were for nothing."""
+        """Passes among these that were for nothing."""
 
     def arm(self, parameter: nn.Parameter) -> None:
         """Watch this tensor until `disarm`."""
