@@ -36,7 +36,7 @@ ROW_MEASURES = (
         "validation_copied",
         "flag",
         "1 where these are more than a few, and a column has too many values for chance to give them, or every row of "
-        "training stands there a whole number of times; else 0.",
+        "training stands there a whole number of times and rows met each other by chance far less often; else 0.",
     ),
     Measure(
         "validation_copies_open",

@@ -95,6 +95,15 @@ class TestRows:
         found = told(BatchTracker(), doubled, (pairs[::3].float(), rating[::3])).findings()
         assert [(one.type, len(one.candidates)) for one in found if "SEEN" in one.type] == [("VALIDATION_ROWS_SEEN", 0)]
 
+    def test_rows_of_few_values_that_are_repeated_as_a_whole_are_no_copies(self):
+        """A training set gone through twice an epoch: its rows meet by chance, and so do those of validation."""
+        generator = torch.Generator().manual_seed(0)
+        rows = torch.randint(0, 3, (900, 4), generator=generator).float()
+        target = rows.sum(1) + torch.randint(0, 2, (900,), generator=generator)
+        tracker = told(BatchTracker(), (rows[:600].repeat(2, 1), target[:600].repeat(2)), (rows[600:], target[600:]))
+        assert tracker.summary()["validation_seen"] > 0.9
+        assert "VALIDATION_ROWS_SEEN" not in types(tracker)
+
     def test_rows_met_again_are_a_question(self):
         """Validation rows stand in training, and those of training never do twice: a copy, or a thing met again."""
         pairs, rating = rated_pairs()

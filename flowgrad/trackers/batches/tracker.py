@@ -179,7 +179,7 @@ class BatchTracker(Tracker):
         if not self._epochs and self._train.seen:
             times = self._train.lately.numpy()
             self._multiple = multiple_of(times)
-            self._met_again = 1.0 - float((times == 1).sum() / times.sum())
+            self._met_again = 1.0 - float((times == self._multiple).sum() * self._multiple / times.sum())
         self._epochs += 1
         self._train.turn()
         self._order.end_epoch()
@@ -256,8 +256,8 @@ class BatchTracker(Tracker):
         share = float(torch.isin(other.keys[other.keys < below], one.keys).double().mean())
         # Tokens of a sequence follow from each other: that few rows agree in half of them only is no sign of copies.
         level = "" if found is None or share <= TOLERATED_SHARE or self._sequences else found.level
-        copied = share > TOLERATED_SHARE and (self._multiple > 1 or level == REFUSED)
         beyond = share > TOLERATED_SHARE + _SLACK * self._met_again
+        copied = level == REFUSED or (beyond and self._multiple > 1)
         return {
             "validation_seen": share,
             "validation_copied": float(copied),
