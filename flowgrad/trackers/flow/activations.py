@@ -110,13 +110,17 @@ class ActivationWatch:
         """
         self._inside = False
         """Whether a pass of the whole model with gradients is under way."""
+        self._reads_output = True
+        self._uses_known = False
+        """Whether every owner was used in a pass with gradients: no later pass tells of a first use."""
         self.blocks: dict[str, Block] = {}
         """By name of the weight, of the looks since `turn`."""
         self.before: dict[str, Block] = {}
         """Of the looks before that."""
 
-    def arm(self) -> None:
-        """Watch the next forward passes."""
+    def arm(self, *, output: bool = True) -> None:
+        """Watch the next forward passes; what the whole model puts out, only with `output` once a block was seen."""
+        self._reads_output = output or self.spread_before is None
         if self._at_root:
             self.disarm()
         if not self._handles:
@@ -185,7 +189,7 @@ class ActivationWatch:
         if not self._inside:
             return
         self._inside = False
-        spread = _spread(output)
+        spread = _spread(output) if self._reads_output else None
         if spread is not None:
             known = self.spread
             self.spread = spread if known is None else torch.maximum(known.to(spread.device), spread)
@@ -196,13 +200,20 @@ class ActivationWatch:
             self._note_use(module, output, args, graph=False)
 
     def _note_use(self, module: nn.Module, output: Any, args: tuple[Any, ...], *, graph: bool) -> None:
+        if self._uses_known:
+            return
         place = self._places.get(module)
         known = None if place is None else self.first_uses.get(place)
         if place is not None and (known is None or (graph and not known.graph)):
             first = next((arg for arg in args if isinstance(arg, torch.Tensor)), None)
             at, asks = (0, True) if first is None else (first.data_ptr(), first.requires_grad)
             self.first_uses[place] = FirstUse(at, asks, self._is_made(first), graph)
+            self._settle_uses()
         self._keep_made(output, args)
+
+    def _settle_uses(self) -> None:
+        uses = self.first_uses
+        self._uses_known = len(uses) == len(self._owners) and all(use.graph for use in uses.values())
 
     def _is_made(self, given: torch.Tensor | None) -> bool:
         storage = _storage(given)
@@ -274,6 +285,7 @@ class ActivationWatch:
         """Go on from a checkpoint; `devices` tells where the weight of each name lies, near which its outputs do."""
         self.order = dict.fromkeys(state["order"])
         self.first_uses = {place: FirstUse(*use) for place, use in state["first_uses"].items()}
+        self._settle_uses()
         self.first_given = None if state["first_given"] is None else state["first_given"].clone()
         self.spread, self.spread_before, self.spread_first = (
             None if spread is None else spread.clone() for spread in state["spread"]

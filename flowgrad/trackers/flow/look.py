@@ -57,7 +57,7 @@ class Seen(NamedTuple):
     @classmethod
     def nothing(cls, count: int) -> Seen:
         """All NaN."""
-        return cls(*(np.full(count, math.nan) for _ in cls._fields))
+        return cls(*np.full((len(cls._fields), count), math.nan))
 
 
 def fetch(values: torch.Tensor) -> np.ndarray:
@@ -91,6 +91,10 @@ class DeviceLook:
         """Tensors that had a gradient."""
         self._sampled: list[int] = []
         self._pieces: list[tuple[str, list[int], list[torch.Tensor]]] = []
+        self._views: dict[int, tuple[int, torch.Tensor]] = {}
+        """Of a tensor, in this look: where its memory lay, and what is copied and compared of it."""
+        self._products: torch.Tensor | None = None
+        """Of the sampled gradients with those of the look before, and with themselves, shape (2 * tensors,)."""
         shape = (count, SAMPLE)
         device = self._all[0].device
         self._sample = torch.zeros(shape, device=device)
@@ -146,13 +150,18 @@ class DeviceLook:
 
     def _begin(self) -> None:
         self._open, self._pieces, self._rows = True, [], {}
+        self._views = {}
         self._live, self._dense, self._found, self._sampled = [], [], [], []
         self._sample.zero_()
 
     def _part(self, i: int) -> torch.Tensor:
         """What is copied and compared of a weight, as a view."""
-        weight = self._all[i].detach()
-        return weight if self._whole[i] else part(weight)
+        weight = self._all[i]
+        lies, view = self._views.get(i, (0, None))
+        if view is None or lies != weight.data_ptr():  # a step may put other memory under the tensor
+            view = weight.detach() if self._whole[i] else part(weight.detach())
+            self._views[i] = weight.data_ptr(), view
+        return view
 
     def _keep_rows(self, i: int, gradient: torch.Tensor) -> None:
         if gradient.layout == torch.sparse_coo and gradient.sparse_dim() == 1:
@@ -186,9 +195,7 @@ class DeviceLook:
     def _sum_gradients(self) -> None:
         """What the samples of this look say with those of the looks before."""
         self.total.add_(self._sample)
-        everyone = list(range(len(self._all)))
-        self._pieces.append(("product", everyone, list((self._sample * self._last).sum(1))))
-        self._pieces.append(("square", everyone, list((self._sample * self._sample).sum(1))))
+        self._products = torch.cat([(self._sample * self._last).sum(1), (self._sample * self._sample).sum(1)])
         self._last, self._sample = self._sample, self._last
 
     def _take_sample(self, whole: dict[int, torch.Tensor]) -> None:
@@ -223,11 +230,18 @@ class DeviceLook:
         """All figures of the look, with other 0-dim tensors of this device, by one transfer."""
         values = [v for _, _, vs in self._pieces for v in vs]
         seen = Seen.nothing(len(self._all))
-        if not values and not extra:
-            return seen, []
         # Most are float32 already; a call a number would be half of what a look of a small network costs.
-        numbers = fetch(torch.stack([v if v.dtype == torch.float32 else v.float() for v in (*values, *extra)]))
+        apart = [v if v.dtype == torch.float32 else v.float() for v in (*values, *extra)]
+        together = [torch.stack(apart)] if apart else []
+        if self._products is not None:
+            together.insert(0, self._products)
+        if not together:
+            return seen, []
+        numbers = fetch(torch.cat(together))
         at = 0
+        if self._products is not None:
+            at = 2 * len(self._all)
+            seen.product[:], seen.square[:] = numbers[:at].reshape(2, -1)
         for name, group, _ in self._pieces:
             getattr(seen, name)[group] = numbers[at : at + len(group)]
             at += len(group)
@@ -239,7 +253,7 @@ class DeviceLook:
             seen.seen_gradient[i] = 1
         for i in self._sampled:
             seen.sampled[i] = 1
-        self._pieces, self._open = [], False
+        self._pieces, self._views, self._products, self._open = [], {}, None, False
         return seen, [float(x) for x in numbers[at:]]
 
     def _groups(self, chosen: Sequence[int]) -> list[list[int]]:

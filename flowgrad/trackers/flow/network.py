@@ -18,6 +18,8 @@ from flowgrad.trackers.flow.parameters import Watched, is_compiled, unit_axis
 
 BLOCK = 16
 """Looks that signal, noise and dead units are taken over, at least (twice as many at most)."""
+OUTPUTS_EVERY = 3
+"""Looks of a block from one whose outputs are read to the next, once there was a block; it costs as much as a layer."""
 
 
 class NetworkSeen(NamedTuple):
@@ -128,7 +130,7 @@ class NetworkLook:
 
     def arm(self) -> None:
         """Watch the activations of the next forward passes."""
-        self.activations.arm()
+        self.activations.arm(output=self._in_block % OUTPUTS_EVERY == 0)
 
     def rest(self, *, root: bool = False) -> None:
         """Watch no activations; with `root`, when passes of the whole model begin."""
