@@ -1,33 +1,105 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and folders that one process writes at a time."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+_fcntl: Any
+try:
+    import fcntl as _fcntl
+except ImportError:  # Windows: nothing is locked there, and leftovers stay
+    _fcntl = None
+
+_PART = ".part"
+_FRESH = 5.0
+"""Seconds for which a temporary file without a lock may be one that is just being made."""
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write `data` to `path` so that a killed run leaves the old file or the new one, never a part.
 
-    The temporary file stands in the same folder, for a rename is atomic only within a file system.
+    The temporary file stands in the same folder, for a rename is atomic only within a file system; one that a killed
+    process left there is removed. A link stays a link, and a file that is there keeps its mode.
+
+    Raises:
+        OSError: nothing can be written there.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():  # a device, or a pipe
+        with open(path, "wb") as file:
+            file.write(data)
+        return
+    clear_leftovers(path.parent)
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}{_PART}")
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
+            _lock(file.fileno(), wait=True)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+            with suppress(FileNotFoundError):
+                os.chmod(temporary, path.stat().st_mode & 0o7777)
+            os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def clear_leftovers(folder: Path) -> None:
+    """Remove what `write_atomically` left half-written in a folder when its process was killed."""
+    if _fcntl is None:
+        return
+    with suppress(OSError):
+        found = [entry.path for entry in os.scandir(folder) if entry.name[0] == "." and entry.name.endswith(_PART)]
+        for name in found:
+            with suppress(OSError):
+                if time.time() - os.stat(name).st_mtime > _FRESH and _is_free(name):
+                    os.unlink(name)
+
+
+def _is_free(name: str) -> bool:
+    handle = os.open(name, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        return _lock(handle, wait=False)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked(folder: str | os.PathLike[str], *, wait: bool = False) -> Iterator[int | None]:
+    """Hold a folder as long as this lasts, or until the process ends, however that happens.
+
+    Only others that lock it are kept out. No file is left behind.
+
+    Args:
+        folder: it is there.
+        wait: for another one to let go.
+
+    Yields:
+        The lock's descriptor, for a child that is to hold it too; None where somebody else holds the folder.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield handle if _lock(handle, wait=wait) else None
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, *, wait: bool) -> bool:
+    """Whether the lock was taken; true as well on file systems that have none."""
+    if _fcntl is None:
+        return True
+    try:
+        _fcntl.flock(handle, _fcntl.LOCK_EX | (0 if wait else _fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

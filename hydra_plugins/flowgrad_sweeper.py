@@ -62,7 +62,20 @@ class GridSweeper(BasicSweeper):
             refuse(folder, given, one_line(fault))
         folder = Path(self.config.hydra.sweep.dir)  # type: ignore[union-attr]
         write_atomically(folder / JOBS, json.dumps(self._folders, indent=1).encode())
+        self._start_no_idle_workers(len(launched))
         return launched
+
+    def _start_no_idle_workers(self, jobs: int) -> None:
+        """Workers of joblib end with the sweep from their first job on; one that never gets a job would stay when the
+        sweep is killed.
+        """
+        given = getattr(self.launcher, "joblib", None)
+        if given is not None:
+            from pipelines.workers import cores  # which imports torch
+
+            wanted = int(given.get("n_jobs", -1))
+            most = wanted if wanted > 0 else max(1, cores() + 1 + wanted)
+            given["n_jobs"] = max(1, min(most, jobs))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """They were composed already."""

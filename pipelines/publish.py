@@ -7,6 +7,11 @@ where there is none, unless they are named.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # the imports take a second
+    from pipelines import interrupts
+
+    interrupts.leave_quietly()
+
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +22,8 @@ from omegaconf import OmegaConf
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
-from pipelines import console, readme
-from pipelines.claims.runs import command, done, locked, perform
+from pipelines import console, interrupts, readme
+from pipelines.claims.runs import command, done, perform, writing
 from pipelines.run import CONF
 from pipelines.source import ROOT
 
@@ -64,7 +69,7 @@ def publish(runs: Mapping[str, Sequence[str]], tables: Mapping[str, str], chosen
         FlowGradError: somebody else writes there, or a run left no such table.
     """
     folder = root / RUNS
-    with locked(folder) as lock, console.progress() as bar:
+    with writing(folder) as lock, console.progress() as bar:
         doing = bar.add_task("results", total=len(chosen))
         for run in chosen:
             bar.update(doing, description=f"results: {run}")
@@ -95,4 +100,4 @@ def copy_table(source: Path, target: Path, written_by: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interrupts.answered(main))

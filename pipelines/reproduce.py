@@ -9,6 +9,11 @@ A reproduction that was cut off goes on where it stopped; runs whose code or com
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # the imports take a second
+    from pipelines import interrupts
+
+    interrupts.leave_quietly()
+
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,9 +30,9 @@ from flowgrad.ledger import Ledger
 from flowgrad.report import Claim
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import holm
-from pipelines import console
+from pipelines import console, interrupts
 from pipelines.claims.readings import NAN, Reading
-from pipelines.claims.runs import Done, done, locked, perform
+from pipelines.claims.runs import Done, done, perform, writing
 from pipelines.claims.settings import register, typed
 from pipelines.claims.table import print_claims, write_claims
 from pipelines.command_line import one_line
@@ -85,7 +90,7 @@ def _reproduce(config: DictConfig) -> int:
     chosen = {str(name): c for name, c in config.claims.claims.items() if config.only is None or name in config.only}
     evidence = list(config.claims.evidence) if config.only is None else []
     runs = list(dict.fromkeys([*(str(run) for claim in chosen.values() for run in claim.runs), *evidence]))
-    with locked(folder) as lock:
+    with writing(folder) as lock:
         with console.progress() as bar:
             doing = bar.add_task("claims", total=len(runs))
             finished: dict[str, Done] = {}
@@ -144,4 +149,4 @@ def _adjusted(claims: Sequence[Claim], alpha: float) -> list[Claim]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interrupts.answered(main))

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # the imports take a second
+    from pipelines import interrupts
+
+    interrupts.leave_quietly()
+
 import hashlib
 import logging
 import os
@@ -21,6 +26,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from flowgrad.errors import FlowGradError
+from pipelines import interrupts
 from pipelines.command_line import flags_first, one_line
 from pipelines.override_errors import file_swept_over
 from pipelines.settings import register
@@ -39,6 +45,7 @@ _state = {"composed": False}
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def job(config: DictConfig) -> Any:
     """One job: a run, or one of a sweep. Gives what a search minimises; None for other jobs."""
+    interrupts.end_with_sweep()
     from pipelines.targets import target  # after Hydra has checked the command line: torch is slow to import
 
     _state["composed"] = True
@@ -81,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands us the exception; Hydra's own way is several lines and exit code 1
     given = sys.argv[1:] if arguments is None else list(arguments)
     os.environ["FLOWGRAD_RUN_ID"] = _run_id(given)  # the environment reaches the workers of a sweep too
+    os.environ[interrupts.SWEEP] = str(os.getpid())
     os.environ["FLOWGRAD_COMMAND"] = shlex.join(["python", "-m", "pipelines.run", *given])
     sys.argv = ["python -m pipelines.run", *flags_first(given)]
     if complaint := file_swept_over(given):
@@ -147,4 +155,5 @@ def _logging_to(path: Path, mode: str = "w") -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.end_with_lifeline()
+    sys.exit(interrupts.answered(main))

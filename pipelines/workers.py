@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
+import pickle
+import traceback
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers.embedding.guard import Intervention
+from pipelines import interrupts
 from pipelines.program import Dataset, program_of
 
 Given = TypeVar("Given")
@@ -48,21 +51,18 @@ def each(
 ) -> Iterator[Result]:
     """`work(run, data)` of each run, in the order given, on several processes; their number changes no result.
 
-    Processes are spawned: a forked child of a process that has used OpenMP hangs when it trains.
+    Raises:
+        FlowGradError: a process was killed, as a system short of memory does.
+        Exception: whatever the first run that failed raised.
     """
     workers = min(workers, len(runs))
     if workers <= 1:
         yield from (work(run, data) for run in runs)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(data,)) as pool:
-        try:
-            with _interrupts_ignored():
-                results = pool.map(_run, [work] * len(runs), runs)
-            yield from results
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with _started(workers, work) as pool:
+        for worker in pool:
+            worker.send((data,))
+        yield from _in_order(pool, work, runs)
 
 
 def alone(function: Callable[[Given], Result], argument: Given) -> Result:
@@ -72,26 +72,10 @@ def alone(function: Callable[[Given], Result], argument: Given) -> Result:
         FlowGradError: the process was killed, as a system short of memory does.
         Exception: whatever the function raised.
     """
-    context = multiprocessing.get_context("spawn")
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sending, function, argument), daemon=True)
-    with _interrupts_ignored():
-        process.start()
-    sending.close()  # so that the end of the process ends the waiting
-    try:
-        result, error = receiving.recv()
-    except EOFError:
-        process.join()
-        raise FlowGradError(
-            f"{function.__name__} ended without a result (exit code {process.exitcode}); was memory short?"
-        ) from None
-    finally:
-        process.terminate()
-        process.join()
-        receiving.close()
-    if error is not None:
-        raise error
-    return result
+    with _started(1, function) as (worker,):
+        worker.send(())
+        worker.send((0, function, argument))
+        return worker.answer()[1]
 
 
 def cores() -> int:
@@ -108,47 +92,124 @@ def outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
     return Outcome(found.metrics, found.by_user, trained.validation_losses, trained.interventions)
 
 
-_data: Dataset | None = None
-"""The worker's copy, sent once and not with every run."""
+class _Worker:
+    """A process that does what it is sent, one thing after another.
+
+    It is spawned: a forked child of a process that has used OpenMP hangs when it trains. What it needs comes by a pipe
+    of its own and not as arguments of the process: to those it listens only when it has imported torch, and who writes
+    more than a pipe holds to one that died before waits for ever, as the writer holds the other end open too.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs,))
+        with theirs:  # closed here, so that the end of the process ends the waiting
+            self.process.start()
+        self.end = weakref.finalize(self, _end, self.process, self.connection)
+        """Ends it, whatever it does; so does the end of this process, or of the last who knows the worker."""
+
+    def send(self, message: Any) -> None:
+        """Send what can be pickled.
+
+        Raises:
+            FlowGradError: the process is gone.
+        """
+        try:
+            self.connection.send(message)
+        except OSError:
+            raise self._gone() from None
+
+    def answer(self) -> tuple[int, Any]:
+        """The place of what was done, and what came of it; waits for it.
+
+        Raises:
+            FlowGradError: the process is gone.
+            Exception: whatever the function raised.
+        """
+        try:
+            place, result, error = self.connection.recv()
+        except (EOFError, OSError):
+            raise self._gone() from None
+        if error is not None:
+            raise error
+        return place, result
+
+    def _gone(self) -> FlowGradError:
+        self.process.join()
+        code = self.process.exitcode
+        return FlowGradError(f"{self._name} ended without a result (exit code {code}); was memory short?")
 
 
-def _answer(sending: Connection, function: Callable[[Any], Any], argument: Any) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    result, failure = None, None
-    try:
-        result = function(argument)
-    except Exception as error:
-        failure = error
-    sending.send((result, failure))
-
-
-def _start(data: Dataset) -> None:
-    global _data
-    _data = data
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot end its workers; they would wait for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _end(process: BaseProcess, connection: Connection) -> None:
+    process.terminate()
+    process.join()
+    connection.close()
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C reaches every process of the group. Workers started here inherit that it is not theirs to answer."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _started(count: int, function: Callable[..., Any]) -> Iterator[list[_Worker]]:
+    """So many workers, which are gone at the end."""
+    pool: list[_Worker] = []
     try:
-        yield
+        with interrupts.deferred():
+            pool += [_Worker(function.__name__) for _ in range(count)]
+        yield pool
     finally:
-        signal.signal(signal.SIGINT, before)
+        for worker in pool:
+            worker.end()
 
 
-def _run(work: Callable[[Given, Dataset], Result], run: Given) -> Result:
-    assert _data is not None
-    return work(run, _data)
+def _in_order(
+    pool: Sequence[_Worker], work: Callable[[Given, Loaded], Result], runs: Sequence[Given]
+) -> Iterator[Result]:
+    waiting = iter(enumerate(runs))
+    busy = list(pool)
+    for worker in pool:
+        place, run = next(waiting)
+        worker.send((place, work, run))
+    done: dict[int, Result] = {}
+    for place in range(len(runs)):
+        while place not in done:
+            answering = wait([worker.connection for worker in busy])
+            for worker in [worker for worker in busy if worker.connection in answering]:
+                at, result = worker.answer()
+                done[at] = result
+                given = next(waiting, None)
+                if given is None:
+                    busy.remove(worker)
+                else:
+                    worker.send((given[0], work, given[1]))
+        yield done.pop(place)
+
+
+def _serve(connection: Connection) -> None:
+    """What a worker does until it is ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    interrupts.end_after(parent.join)  # a parent that is killed cannot end its workers; they would wait for ever
+    shared = connection.recv()  # data of all runs, or nothing
+    while True:
+        try:
+            place, function, given = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer = place, function(given, *shared), None
+            sent = ForkingPickler.dumps(answer)
+        except Exception as error:
+            sent = ForkingPickler.dumps((place, None, _that_travels(error)))
+        connection.send_bytes(sent)
+
+
+def _that_travels(error: Exception) -> Exception:
+    """The error with its traceback as a note; another one in its place where it cannot be pickled."""
+    error.add_note("".join(traceback.format_exception(error)).rstrip())
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        other = RuntimeError(f"{type(error).__name__}: {error}")
+        other.__notes__ = error.__notes__
+        return other
+    return error

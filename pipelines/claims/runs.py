@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
@@ -15,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowgrad.errors import FlowGradError
-from flowgrad.files import write_atomically
+from flowgrad.files import locked, write_atomically
+from pipelines import interrupts
+from pipelines.run_folder import in_use
 from pipelines.source import ROOT, source_sha256
 
 
@@ -58,8 +59,15 @@ def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> Done
     began = time.monotonic()
     (folder / f"{run}.json").unlink(missing_ok=True)
     words = [sys.executable, "-m", "pipelines.run", *overrides, f"hydra.run.dir={folder / run}"]
-    with open(folder / f"{run}.log", "wb") as log:
-        code = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, pass_fds=(lock,)).returncode
+    with open(folder / f"{run}.log", "wb") as log, interrupts.lifeline() as (line, added):
+        code = subprocess.run(
+            words,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            pass_fds=(lock, line),
+            env={**os.environ, **added},
+        ).returncode
     seconds = time.monotonic() - began
     if code:
         return Done(folder / run, command(overrides), seconds, f"exit code {code}: {_last_line(folder / f'{run}.log')}")
@@ -69,25 +77,17 @@ def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> Done
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[int]:
+def writing(folder: Path) -> Iterator[int]:
     """Nobody else writes into the folder meanwhile. Gives the lock's descriptor.
 
     Raises:
         FlowGradError: somebody does: another reproduction, or a run that outlived one that was killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise FlowGradError(
-                f"another reproduction writes into {folder}, or a run of one that was killed; wait for it, or name "
-                "another folder=..."
-            ) from None
-        yield handle
-    finally:
-        os.close(handle)
+    with locked(folder) as lock:
+        if lock is None:
+            raise FlowGradError(in_use(folder))
+        yield lock
 
 
 def _last_line(log: Path) -> str:

@@ -151,9 +151,9 @@ def test_a_changed_command_or_source_is_run_again(tmp_path, monkeypatch):
 
 
 def test_two_reproductions_do_not_share_a_folder(tmp_path, capsys):
-    with runs.locked(tmp_path):
+    with runs.writing(tmp_path):
         assert reproduce.main(small(tmp_path)) == 2
-    assert "another reproduction" in capsys.readouterr().err
+    assert "another run writes into" in capsys.readouterr().err
 
 
 def test_the_sets_of_claims_compose():

@@ -1,0 +1,62 @@
+"""A run's folder belongs to one run at a time."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from flowgrad.files import locked
+
+_HELD = ExitStack()
+"""The lock of this process; not the callback's own, which is sent to the workers of a sweep."""
+
+
+class FolderLock(Callback):
+    """Locks the folder of a run, or of a sweep, until it ends, before Hydra writes anything into it."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """A single run begins."""
+        _hold(config, "hydra.run.dir")
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """It has ended; another one of this process may follow."""
+        _HELD.close()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """A sweep begins."""
+        _hold(config, "hydra.sweep.dir")
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """It has ended."""
+        _HELD.close()
+
+
+def _hold(config: DictConfig, key: str) -> None:
+    _HELD.close()  # of a run of this process that failed
+    try:
+        folder = str(OmegaConf.select(config, key, default=""))
+    except OmegaConfBaseException:
+        return  # Hydra says what is wrong with it
+    if not folder.strip():
+        _refuse(f"{key} is empty; name a folder, or leave it out for one under outputs/")
+    with suppress(OSError):  # Hydra meets the same and says it
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        if _HELD.enter_context(locked(folder)) is None:
+            _refuse(in_use(folder))
+
+
+def in_use(folder: str | Path) -> str:
+    """What to say of a folder that somebody else has locked."""
+    return f"another run writes into {folder}, or one that was just killed; wait for it, or name another folder"
+
+
+def _refuse(reason: str) -> None:
+    """End the process; Hydra would turn an exception of a callback into a warning."""
+    print(f"error: {reason}", file=sys.stderr)
+    raise SystemExit(2)
