@@ -34,6 +34,8 @@ class Coverage:
     """Name -> why it was not seen, and how it can be: `validation_loss`, `sampling_correction`, ..."""
     blind: str = ""
     """Why no verdict can rest on what was seen; empty where the tracker could have seen a fault."""
+    stopped: bool = False
+    """Whether the tracker stopped watching within the run: figures are of its first steps, and no rule judges them."""
 
 
 @dataclass(frozen=True)

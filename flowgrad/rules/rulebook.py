@@ -135,8 +135,11 @@ class RuleBook(Mapping[str, Rule]):
         """Findings of all rules on this kind of subject whose condition holds, most severe first, then book order.
 
         Those that follow from another are marked so; where several trackers watch one run, `settled` tells of all of
-        their findings together.
+        their findings together. Of a tracker that stopped watching, whose figures are of a part of the run, there are
+        none.
         """
+        if measurements.coverage.stopped:
+            return ()
         measured = {name: float(value) for name, value in measurements.scalars.items()} | self.shares(measurements)
         fired = [rule for rule in self._on(measurements) if rule.condition.holds(measured)]
         return by_severity(settled([_finding(rule, measurements, measured, self.ledger) for rule in fired]))

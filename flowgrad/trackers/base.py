@@ -2,14 +2,76 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import pandas as pd
+
+from flowgrad.measurements import Measurements
 from flowgrad.subject import Subject
+from flowgrad.trackers import states
+from flowgrad.trackers.watching import Halt, TrackingStopped, Watching
 
 
-class Tracker(Subject):
-    """Observes a training run and never disturbs it: no random numbers, no writes, no wrapping."""
+class Tracker(Watching, Subject):
+    """Observes a training run and never disturbs it: no random numbers, no writes, no wrapping.
+
+    What goes wrong within the loop (in a hook, `step`, `end_epoch` and the like) never ends the training: a tracker
+    that cannot go on warns once (`TrackingStopped`), takes its hooks off, and its report is `NOT_OBSERVED`, with the
+    figures of the steps before. Arguments of the first call that are none are an error, as is all that goes wrong
+    where a tracker is made or read.
+    """
+
+    _last: Measurements | None = None
+    """What was measured when it stopped."""
+
+    def measurements(self) -> Measurements:
+        """All that was measured so far. Reading it changes nothing; it may be read as often as wanted."""
+        if self._halt is None:
+            return self._measure()
+        known = self._nothing() if self._last is None else self._last
+        return replace(known, coverage=replace(known.coverage, blind=self.stopped, stopped=True))
+
+    @abstractmethod
+    def _measure(self) -> Measurements:
+        """All that was measured so far."""
+
+    def _keep(self) -> None:
+        self._last = self._measure()
+
+    def _nothing(self) -> Measurements:
+        """Measurements of nothing."""
+        steps = 0 if self._halt is None else self._halt.steps
+        scalars = {measure.name: math.nan for measure in self.MEASURES if not measure.per_row}
+        rows = pd.DataFrame(columns=[measure.name for measure in self.MEASURES if measure.per_row], dtype=float)
+        known = {self.UNIT: float(steps)}
+        return Measurements(self.KIND, self.name, scalars | (known if self.UNIT in scalars else {}), {"rows": rows}, steps)
+
+    def _state_of_halt(self, halt: Halt) -> dict[str, Any]:
+        """State of a tracker that has stopped."""
+        return states.headed(self.KIND, {states.STOPPED: halt._asdict()})
+
+    def _takes(self, state: Any) -> bool:
+        """Whether a state is to be loaded. One of a tracker that had stopped is taken here: this one stops too.
+
+        Raises:
+            ValueError: this tracker has stopped, or the state of one that had is none.
+        """
+        if self._halt is not None:
+            raise ValueError(f"{self.name}: {self.stopped}; load the state into a new tracker")
+        if not states.is_stopped(state, self.name, self.KIND):
+            return True
+        found: Mapping[str, Any] = state[states.STOPPED]
+        self._halt = Halt(found["steps"], found["place"], found["reason"])
+        self.detach()
+        self._last = None
+        warnings.warn(f"{self.name}: before the checkpoint, {self.stopped}", TrackingStopped, stacklevel=3)
+        return False
 
     def detach(self) -> None:
         """Take the hooks off. What was measured stays readable."""

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from numbers import Integral
+from threading import get_ident
 from typing import Any
 
 from flowgrad.measurements import Coverage, Judged, Measurements
 from flowgrad.measures import training
 from flowgrad.rules import RuleBook
-from flowgrad.trackers import states
+from flowgrad.trackers import schema, states
 from flowgrad.trackers.base import Tracker
+from flowgrad.trackers.watching import ArgumentError, entry, loss_of, told_value
 
 _LISTS = ("train", "validation", "metrics", "recent")
-_STATE = (
-    *_LISTS,
-    "target_variance",
-    "l2_penalty",
-    "lower_bound",
-    "loss",
-    "steps",
-    "told",
-    "start",
-    "peak",
-    "least",
-    "first_nonfinite",
-    "stopped",
+_SCHEMA: dict[str, schema.Check] = {
+    **{name: schema.listed(schema.number()) for name in ("train", "validation", "metrics")},
+    "recent": schema.listed(schema.number(finite=True), most=training.PEAK_STEPS),
+    "target_variance": schema.number(),
+    "l2_penalty": schema.number(),
+    "lower_bound": schema.number(),
+    "loss": schema.text(),
+    "steps": schema.count(),
+    "told": schema.count(),
+    "start": schema.number(),
+    "peak": schema.number(),
+    "least": schema.number(),
+    "first_nonfinite": schema.number(least=0.0),
+    "stopped": schema.flag,
+}
+_fits = schema.together(
+    (
+        lambda state: len(state["train"]) == len(state["validation"]) == len(state["metrics"]),
+        ": train, validation and metrics must be of one length",
+    ),
+    (lambda state: state["told"] <= state["steps"], "['told'] is above state['steps']"),
 )
 _UNSEEN = {
     "epochs": "no epoch was told; call end_epoch(train_loss, validation_loss) after each",
@@ -91,10 +102,24 @@ class TrainingTracker(Tracker):
         self._recent: deque[float] = deque(maxlen=training.PEAK_STEPS)
 
     def step(self, loss: float) -> None:
-        """Note the training loss of one batch, as it was before the optimizer stepped. Counts the step."""
+        """Note the training loss of one batch, as it was before the optimizer stepped. Counts the step.
+
+        Raises:
+            ValueError: the first loss told is not one number. One that comes later ends the watching (see `Tracker`).
+        """
+        if self._halt is not None:
+            return
+        try:
+            self._note(loss)
+        except Exception as error:
+            self._failed("step()", self._refusal(error))
+
+    def _note(self, loss: float) -> None:
+        if (thread := get_ident()) != self._thread:
+            self._turn(thread)
+        value = loss_of(loss, self.name)
         self._steps += 1
         self._told += 1
-        value = float(loss)
         if self._told == 1:
             self._start = value
         if not math.isfinite(value):
@@ -107,6 +132,12 @@ class TrainingTracker(Tracker):
         if len(self._recent) == training.PEAK_STEPS and math.isnan(self._first_nonfinite):
             self._note_peak()
 
+    def _count(self) -> int:
+        return self._steps
+
+    def _begun(self) -> bool:
+        return self._steps > 0 or bool(self._train)
+
     def _note_peak(self) -> None:
         if self._recent:
             recent = sum(self._recent) / len(self._recent)
@@ -117,6 +148,7 @@ class TrainingTracker(Tracker):
             if math.isfinite(loss) and not loss >= self._least:
                 self._least = loss
 
+    @entry("end_epoch()")
     def end_epoch(
         self,
         train_loss: float,
@@ -134,11 +166,16 @@ class TrainingTracker(Tracker):
             metric: a validated figure that is better when higher, such as an accuracy or an NDCG. While it gains, a
                 rising validation loss is not called overfitting.
         """
-        self._train.append(float(train_loss))
-        self._validation.append(math.nan if validation_loss is None else float(validation_loss))
-        self._metrics.append(math.nan if metric is None else float(metric))
+        train = loss_of(train_loss, self.name, "train_loss")
+        validation = math.nan if validation_loss is None else loss_of(validation_loss, self.name, "validation_loss")
+        told = math.nan if metric is None else loss_of(metric, self.name, "metric")
+        if not isinstance(steps, Integral | float) or not 0 <= steps < schema.MOST or steps != int(steps):
+            raise ArgumentError(f"{self.name}: steps={told_value(steps)} must be a whole number, 0 or more")
+        self._train.append(train)
+        self._validation.append(validation)
+        self._metrics.append(told)
         self._note_least(self._train[-1], self._validation[-1])
-        self._steps += steps
+        self._steps += int(steps)
 
     def stop_early(self) -> None:
         """Note that early stopping ended the training and the best weights are kept: nothing is cut short then."""
@@ -160,7 +197,7 @@ class TrainingTracker(Tracker):
             return math.nan
         return sum(self._recent) / len(self._recent)
 
-    def measurements(self) -> Measurements:
+    def _measure(self) -> Measurements:
         """Losses by epoch against their best and against the target's variance."""
         course = training.loss_course(self._train)
         if not math.isnan(self._first_nonfinite):
@@ -222,7 +259,9 @@ class TrainingTracker(Tracker):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything noted so far, for a checkpoint: numbers and lists of numbers."""
-        content = {key: getattr(self, f"_{key}") for key in _STATE}
+        if self._halt is not None:
+            return self._state_of_halt(self._halt)
+        content = {key: getattr(self, f"_{key}") for key in _SCHEMA}
         return states.headed(
             self.KIND, {key: list(value) if key in _LISTS else value for key, value in content.items()}
         )
@@ -232,9 +271,12 @@ class TrainingTracker(Tracker):
         and the penalty included, comes from the state.
 
         Raises:
-            ValueError: `state` is no state of such a tracker, or one of another version. Nothing has changed then.
+            ValueError: `state` is no state of such a tracker, one of another version, or damaged: then the message
+                names where. Nothing has changed.
         """
-        states.check(state, self.name, self.KIND, _STATE)
-        for key in _STATE:
+        if not self._takes(state):
+            return
+        states.check(state, self.name, self.KIND, _SCHEMA, also=_fits)
+        for key in _SCHEMA:
             setattr(self, f"_{key}", list(state[key]) if key in _LISTS else state[key])
         self._recent = deque(state["recent"], maxlen=training.PEAK_STEPS)

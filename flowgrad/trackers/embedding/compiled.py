@@ -21,8 +21,9 @@ ATTACHED: WeakSet[EmbeddingTracker] = WeakSet()
 def _note_lookup(marker: torch.Tensor, ids: torch.Tensor, weight: torch.Tensor, place: int) -> None:
     # A graph that was compiled for one model serves the next one of its class as well, so the tracker is found by the
     # table that is looked up and not by the hook that was there when the graph was made.
-    for tracker in ATTACHED:
-        if tracker.place == place and tracker.layer.weight.data_ptr() == weight.data_ptr():
+    for tracker in tuple(ATTACHED):
+        own = tracker.layer._parameters.get("weight")
+        if tracker.place == place and own is not None and own.data_ptr() == weight.data_ptr():
             tracker.note_compiled(ids)
             return
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from flowgrad.trackers.watching import Failed, raising
+
 COLUMNS = ("step", "factor", "count", "rows")
 
 
@@ -31,13 +33,20 @@ class GradientGuard:
     estimate of that size has followed.
     """
 
-    def __init__(self, layer: nn.Embedding | nn.EmbeddingBag, factor: float, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        layer: nn.Embedding | nn.EmbeddingBag,
+        factor: float,
+        log: Path | None = None,
+        failed: Failed = raising,
+    ) -> None:
         """Put the hook on the table's gradient; nothing is damped yet.
 
         Args:
             layer: the table.
             factor: of damped rows, 0 <= factor < 1.
             log: CSV file that every intervention is appended to as it is made; its folder must exist.
+            failed: told of what goes wrong in the backward pass; the gradient then is left as it is.
 
         Raises:
             ValueError: `factor` is out of range, the table takes no gradient, or `log` stands in no folder.
@@ -50,7 +59,7 @@ class GradientGuard:
             raise ValueError(f"log={log}: there is no folder {log.absolute().parent}; make it first")
         self.interventions: list[Intervention] = []
         """Everything done so far, in order."""
-        self._factor, self._log = factor, log
+        self._factor, self._log, self._failed = factor, log, failed
         self._damped: frozenset[int] = frozenset()
         self._scale = torch.ones(len(layer.weight), dtype=layer.weight.dtype, device=layer.weight.device)
         self._hook = layer.weight.register_hook(self._scaled)
@@ -84,6 +93,13 @@ class GradientGuard:
     def _scaled(self, gradient: torch.Tensor) -> torch.Tensor | None:
         if not self._damped:
             return None  # the gradient as it is
+        try:
+            return self._scaling(gradient)
+        except Exception as error:
+            self._failed("a backward pass", error)
+            return None
+
+    def _scaling(self, gradient: torch.Tensor) -> torch.Tensor:
         if not gradient.is_sparse:
             return gradient * self._scale.to(gradient.dtype)[:, None]
         ids, values = gradient._indices(), gradient._values()

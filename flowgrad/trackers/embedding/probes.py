@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from flowgrad.measures.lookups import spread_over_batches
 from flowgrad.trackers.embedding.ranks import world_size
 from flowgrad.trackers.embedding.sampling import even_rows
+from flowgrad.trackers.watching import Failed, raising
 
 FIRST_PROBES = 16
 """Steps at the start of a run that are all probed."""
@@ -89,7 +90,9 @@ class Probes:
 
     # What a probe costs is its number of operations, not their size: hence lookups and panel in one tensor.
 
-    def __init__(self, rows: int, device: torch.device) -> None:
+    def __init__(self, rows: int, device: torch.device, failed: Failed = raising) -> None:
+        self._failed = failed
+        """Told of what goes wrong in a backward pass."""
         # Written to here, so that the system hands out the memory now and not page by page while training runs.
         self.looks = torch.empty(rows, dtype=torch.int32, device=device).zero_()
         self.moves = torch.empty_like(self.looks).zero_()
@@ -235,7 +238,13 @@ class Probes:
 
     def _note_gradient(self, weight: torch.Tensor) -> None:
         """Look at the gradient as soon as it is there: some loops clear it before `close`."""
-        if weight.grad is None:
+        try:
+            self._note_early(weight)
+        except Exception as error:
+            self._failed("a backward pass", error)
+
+    def _note_early(self, weight: torch.Tensor) -> None:
+        if weight.grad is None or not self._pending:
             return
         before, now = self._early_gradient, self._has_gradient(weight.grad, self._ids())
         if before is not None:

@@ -7,6 +7,7 @@ import math
 import operator
 from collections.abc import Iterable
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from flowgrad.measures.lookups import lookup_figures
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
-from flowgrad.trackers.embedding import ranks, sight
+from flowgrad.trackers.embedding import form, ranks, sight
 from flowgrad.trackers.embedding.compiled import ATTACHED, note_lookup
 from flowgrad.trackers.embedding.epochs import EpochSense
 from flowgrad.trackers.embedding.followed import FollowedRows
@@ -34,6 +35,8 @@ from flowgrad.trackers.embedding.rates import UNKNOWN, rate_of
 from flowgrad.trackers.embedding.row_readings import ROW_MEASURES, Counted, read_rows, scalars_of
 from flowgrad.trackers.embedding.sampling import stratified_rows
 from flowgrad.trackers.embedding.starts import EpochStarts
+from flowgrad.trackers.embedding.table import check_size, gone, parameter_of
+from flowgrad.trackers.watching import ArgumentError, ChangedError, entry
 
 _is_compiling = torch.compiler.is_compiling
 _is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
@@ -46,27 +49,6 @@ DAMPING = 0.1
 """What `auto_fix` multiplies gradients by."""
 
 
-_STATE = (
-    "shape",
-    "dtype",
-    "sample",
-    "steps",
-    "lookups",
-    "total_lookups",
-    "probes",
-    "followed",
-    "epochs",
-    "usual",
-    "expected",
-    "facts",
-    "told",
-    "interventions",
-    "uncounted",
-    "eval_steps",
-    "busy",
-    "epochs_told",
-    "rate",
-)
 _TOLD = ("row_effect_f", "row_biases", "in_batch_negatives", "sampling_correction")
 """Scalars that the table cannot show."""
 
@@ -146,12 +128,13 @@ class EmbeddingTracker(Tracker):
             frame = inspect.currentframe()
             name = default_name(frame.f_back if frame else None, layer, {tracker.name for tracker in ATTACHED})
         super().__init__(name, rules)
+        check_size(layer, self.name)
         self._rate = rate_of(optimizer, self.name)
         self.layer = layer
         self._shape, self._dtype = tuple(layer.weight.shape), layer.weight.dtype
         count, device = layer.num_embeddings, layer.weight.device
         self._lookups = LookupCounter(count, device)
-        self._probes = Probes(count, device)
+        self._probes = Probes(count, device, self._failed)
         self._sample = sample
         self._followed = FollowedRows(self._weight(), self._lookups.counts) if count <= sample else None
         self._epochs: EpochSense | None = EpochSense()
@@ -191,7 +174,7 @@ class EmbeddingTracker(Tracker):
         self._guard: GradientGuard | None = None
         if auto_fix:
             self.rule_book.select("zombie_rows", self.measurements())  # a mistake in the rules is to show now
-            self._guard = GradientGuard(layer, DAMPING, Path(log) if log is not None else None)
+            self._guard = GradientGuard(layer, DAMPING, Path(log) if log is not None else None, self._failed)
 
     @property
     def interventions(self) -> tuple[Intervention, ...]:
@@ -199,16 +182,28 @@ class EmbeddingTracker(Tracker):
         return tuple(self._guard.interventions) if self._guard else ()
 
     def _weight(self) -> torch.Tensor:
-        """Weights of the table, shape (rows, dim). Not a copy."""
-        weight = self.layer.weight.detach()
+        """Weights of the table, shape (rows, dim). Not a copy.
+
+        Raises:
+            ChangedError: the table was resized, converted or moved since tracking began.
+        """
+        weight = self._parameter.detach()
         began = (self._shape, self._dtype, self._lookups.device)
         now = (tuple(weight.shape), weight.dtype, weight.device)
         if now != began:
             was, is_now = (f"{shape} of {dtype} on {device}" for shape, dtype, device in (began, now))
-            raise ValueError(
+            raise ChangedError(
                 f"{self.name}: the table was {was} when tracking began and is {is_now} now; attach a new tracker to it"
             )
         return weight
+
+    @property
+    def _parameter(self) -> torch.Tensor:
+        """The tensor that is trained."""
+        return parameter_of(self.layer, self.name)
+
+    def _count(self) -> int:
+        return self._steps
 
     def _note_lookup(self, layer: nn.Module, ids: torch.Tensor) -> None:
         # In one piece, and functions by their own names: each call and each look-up is a part of what watching costs.
@@ -221,8 +216,12 @@ class EmbeddingTracker(Tracker):
         elif self._forward_step == self._steps:
             return
         # Looked up where it lies, which is a third of the cost; the layer may have been given another one.
-        weight = layer._parameters["weight"]
-        assert weight is not None
+        try:
+            weight = layer._parameters["weight"]
+        except KeyError:
+            raise gone(self.name) from None
+        if weight is None:
+            raise gone(self.name)
         if weight.size(0) != self._shape[0] or ids.device != self._lookups.device:
             return  # `step` complains
         if ids.dim() != 1:
@@ -255,32 +254,43 @@ class EmbeddingTracker(Tracker):
 
     def note_compiled(self, ids: torch.Tensor) -> None:
         """Count lookups of `ids` in a graph that is running, compiled in training mode with gradients enabled."""
-        with torch.enable_grad():
-            self._note_lookup(self.layer, ids)
+        try:
+            with torch.enable_grad():
+                self._note_lookup(self.layer, ids)
+        except Exception as error:
+            self._failed("a compiled forward pass", error)
 
     def step(self) -> None:
         """Note what the optimizer step just taken did to the rows looked up since the last one.
 
-        Raises:
-            ValueError: the table was resized, converted or moved since tracking began; raised within 64 steps of that.
+        Where the table was resized, converted, moved, pruned or parametrised since tracking began, the tracker warns
+        and stops (see `Tracker`), within 64 steps of that.
         """
         if not self._attached:
             return
-        self._steps += 1
-        if self._steps < self._next_look and self._lookups.total == self._expected:
-            self._expected += self._usual
-        else:
-            self._look()
+        try:
+            if (thread := get_ident()) != self._thread:
+                self._turn(thread)
+            self._steps += 1
+            if self._steps < self._next_look and self._lookups.total == self._expected:
+                self._expected += self._usual
+            else:
+                self._look()
+        except Exception as error:
+            self._failed("step()", error)
 
     def _look(self) -> None:
         """Look at the step just taken."""
+        if not isinstance(self.layer._parameters.get("weight"), nn.Parameter):
+            raise gone(self.name)
         weight = self._weight()
         self._merged = None
         self._pass_over(self._steps - 1)
         lookups = self._lookups.total - (self._expected - self._usual)
         if self._probes.pending:
-            rate = math.nan if self._rate is None else self._rate.now(self.layer.weight)
-            self._probes.close(self.layer.weight, self._lookups.counts, self._steps, rate)
+            table = self._parameter
+            rate = math.nan if self._rate is None else self._rate.now(table)
+            self._probes.close(table, self._lookups.counts, self._steps, rate)
         ended = self._epoch_ends(lookups)
         if self._followed is not None:
             self._observe_rows(self._followed, weight, lookups, ended)
@@ -289,7 +299,7 @@ class EmbeddingTracker(Tracker):
         if ended:
             self._close_epoch()
         if self._rate is not None:
-            self._rate.note(self.layer.weight, self._steps)
+            self._rate.note(self._parameter, self._steps)
         self._busy += lookups > 0
         self._last_busy = self._steps if lookups else self._last_busy
         self._looked, self._usual = self._steps, lookups
@@ -354,7 +364,7 @@ class EmbeddingTracker(Tracker):
     def _look_for_suspects(self, weight: torch.Tensor) -> None:
         assert self._followed is not None
         at, padding = self._followed.at, self.layer.padding_idx
-        if not self.layer.weight.requires_grad:
+        if not self._parameter.requires_grad:
             self._probes.suspicious = False  # rows of a frozen table stand still for a good reason
             return
         unmoved = self._followed.unmoved(weight, self._lookups.counts, self._renormed)
@@ -366,6 +376,7 @@ class EmbeddingTracker(Tracker):
     def _renormed(self) -> bool:
         return self.layer.max_norm is not None
 
+    @entry("end_epoch()")
     def end_epoch(self) -> None:
         """Close the window: an epoch ended here. From the first call on, windows are exactly the epochs announced."""
         if not self._attached:
@@ -386,6 +397,7 @@ class EmbeddingTracker(Tracker):
             self._starts.ended(weight, self._probes.panel)
         self._window_closed(weight)
 
+    @entry("observe()", argued=True)
     def observe(self, **facts: float) -> None:
         """Note facts that the table cannot show: `in_batch_negatives` (0 or 1), `sampling_correction` (0..1).
 
@@ -394,9 +406,11 @@ class EmbeddingTracker(Tracker):
         """
         known = {"in_batch_negatives", "sampling_correction"}
         if unknown := set(facts) - known:
-            raise ValueError(f"unknown fact {sorted(unknown)[0]!r}; known are {sorted(known)}")
-        self._facts.update({name: float(value) for name, value in facts.items()})
+            raise ArgumentError(f"unknown fact {sorted(unknown)[0]!r}; known are {sorted(known)}")
+        found = {name: fact_of(name, value, self.name) for name, value in facts.items()}
+        self._facts.update(found)
 
+    @entry("observe_residuals()", argued=True)
     def observe_residuals(self, rows: np.ndarray, residuals: np.ndarray, *, biases: bool) -> None:
         """Note the training residuals (target minus prediction), shape (n,), with the row of each, and whether the
         model has a bias for each row.
@@ -409,6 +423,7 @@ class EmbeddingTracker(Tracker):
         self._facts["row_biases"] = float(biases)
         self._told["row_loss"] = measures.row_loss(residuals, rows, self.layer.num_embeddings)
 
+    @entry("observe_labels()", argued=True)
     def observe_labels(self, rows: np.ndarray, others: np.ndarray, labels: np.ndarray) -> None:
         """Note the training labels, shape (n,), with the row of each, and of its counterpart in the other table (the
         item where this one holds users). Rows whose labels agree with nobody can be told then.
@@ -423,10 +438,10 @@ class EmbeddingTracker(Tracker):
     def _check_rows(self, rows: np.ndarray, values: np.ndarray, what: str) -> None:
         rows = np.asarray(rows)
         if len(rows) != len(values):
-            raise ValueError(f"{self.name}: {len(rows)} rows and {len(values)} {what}; give one of each an example")
+            raise ArgumentError(f"{self.name}: {len(rows)} rows and {len(values)} {what}; give one of each an example")
         wrong = rows[(rows < 0) | (rows >= self._shape[0])]
         if len(wrong):
-            raise ValueError(f"{self.name}: there is no row {wrong[0]}; the table has rows 0 to {self._shape[0] - 1}")
+            raise ArgumentError(f"{self.name}: there is no row {wrong[0]}; the table has rows 0 to {self._shape[0] - 1}")
 
     def row_table(self) -> pd.DataFrame:
         """Per-row measures, one line a row of the table (without `padding_idx`), indexed by row id.
@@ -436,6 +451,8 @@ class EmbeddingTracker(Tracker):
         Raises:
             ValueError: the table was resized, converted or moved since tracking began.
         """
+        if self._halt is not None:
+            return self.measurements().tables["rows"]
         return self._read(self._weight(), self._counted())[ROW_MEASURES]
 
     def _read(self, weight: torch.Tensor, counted: Counted) -> pd.DataFrame:
@@ -466,7 +483,7 @@ class EmbeddingTracker(Tracker):
 
     @property
     def _trainable(self) -> bool:
-        return self._probes.asked or self.layer.weight.requires_grad
+        return self._probes.asked or self._parameter.requires_grad
 
     def _coverage(self, seen: sight.Seen, rows: pd.DataFrame) -> Coverage:
         """What was seen, and what could not be."""
@@ -497,10 +514,12 @@ class EmbeddingTracker(Tracker):
         return Coverage({name: float(count) for name, count in counts.items()}, unseen, blind)
 
     def _optimizer_figures(self) -> dict[str, float]:
-        return UNKNOWN if self._rate is None else self._rate.figures(self.layer.weight)
+        return UNKNOWN if self._rate is None else self._rate.figures(self._parameter)
 
     def _refuse_if_blind(self, what: str) -> None:
         """A count that was not made is not a zero."""
+        if self._halt is not None:
+            raise FlowGradError(f"{self.name}: {what} cannot be told: {self.stopped}")
         blind = sight.blindness(self._sight(self._weight(), self._counted()))
         if blind:
             raise FlowGradError(f"{self.name}: {what} cannot be told: {blind}")
@@ -524,7 +543,7 @@ class EmbeddingTracker(Tracker):
             probes.panel_idle_path,
         )
 
-    def measurements(self) -> Measurements:
+    def _measure(self) -> Measurements:
         """Scalars over the exposed rows, and the row table."""
         weight, counted = self._weight(), self._counted()
         rows = self._read(weight, counted)
@@ -540,7 +559,7 @@ class EmbeddingTracker(Tracker):
         }
         if self._rate is not None:
             pulls = float(self._probes.panel_square), float(self._probes.panel_pull)
-            scalars["decay_share"] = self._rate.decay_share(self.layer.weight, scalars["norm_ratio"], *pulls)
+            scalars["decay_share"] = self._rate.decay_share(self._parameter, scalars["norm_ratio"], *pulls)
         scalars["decay_known"] = float(math.isfinite(scalars["decay_share"]))
         if scalars["nonfinite_rows"] and math.isnan(scalars["first_nonfinite"]):
             scalars["first_nonfinite"] = float(self._steps)  # no probe saw them; this reading is the first that does
@@ -651,7 +670,7 @@ class EmbeddingTracker(Tracker):
         """
         if ranks.world_size(group) == 1:
             return
-        device = self.layer.weight.device
+        device = self._lookups.device
         if not ranks.agree(self._shape, device, group):
             raise ValueError(
                 f"{self.name}: the table is {self._shape} here and has another shape on another rank; "
@@ -680,6 +699,8 @@ class EmbeddingTracker(Tracker):
         Take it between a `step()` and the next forward pass. Every rank of a distributed run has a state of its own;
         `all_reduce` leaves no trace in it.
         """
+        if self._halt is not None:
+            return self._state_of_halt(self._halt)
         self._pass_over(self._steps)
         return states.headed(
             self.KIND,
@@ -709,7 +730,7 @@ class EmbeddingTracker(Tracker):
 
     def _table(self) -> dict[str, Any]:
         """What a state must have in common with the tracker that loads it."""
-        return {"shape": list(self._shape), "dtype": str(self.layer.weight.dtype).removeprefix("torch.")}
+        return {"shape": list(self._shape), "dtype": str(self._dtype).removeprefix("torch.")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken, whatever was seen since this tracker was attached.
@@ -719,15 +740,19 @@ class EmbeddingTracker(Tracker):
         from the state.
 
         Raises:
-            ValueError: `state` is no state of such a tracker, one of another version, or of a table with another
-                shape or dtype. Nothing has changed then.
+            ValueError: `state` is no state of such a tracker, one of another version, of a table with another shape
+                or dtype, or damaged: then the message names where. Nothing has changed.
         """
-        states.check(state, self.name, self.KIND, _STATE, self._table())
+        if not self._takes(state):
+            return
+        own = self._table()
+        like = self._shape, own["dtype"]
+        states.check(state, self.name, self.KIND, form.parts(*like), own, form.later(*like), form.fits)
         with torch.inference_mode(False):  # tensors made in that mode could not be written to later
             self._load(state)
 
     def _load(self, state: dict[str, Any]) -> None:
-        device = self.layer.weight.device
+        device = self._lookups.device
         self._merged = None
         self._sample = state["sample"]
         self._lookups.load(state["lookups"], state["total_lookups"])
@@ -757,8 +782,8 @@ class EmbeddingTracker(Tracker):
 
     def detach(self) -> None:
         """Take the hooks off the layer. What was measured stays readable."""
-        self._hook.remove()
         self._attached = False
+        self._hook.remove()
         ATTACHED.discard(self)
         self._probes.drop()
         if self._guard is not None:
@@ -777,15 +802,19 @@ class _ForwardHook:
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if self._tracker is None:
             return
-        ids = args[0] if args else kwargs["input"]
         if _is_compiling():
             # What is exported is to run without the tracker.
             if layer.training and _grad_enabled() and not _is_exporting():
-                weight = layer._parameters["weight"]
-                assert weight is not None
-                note_lookup(self._marker, ids, weight.detach(), self._place)
-        elif not _is_tracing():
-            self._tracker._note_lookup(layer, ids)
+                weight = layer._parameters.get("weight")
+                if weight is not None:
+                    note_lookup(self._marker, args[0] if args else kwargs["input"], weight.detach(), self._place)
+            return
+        if _is_tracing():
+            return
+        try:
+            self._tracker._note_lookup(layer, args[0] if args else kwargs["input"])
+        except Exception as error:
+            self._tracker._failed("a forward pass", error)
 
     @property
     def __name__(self) -> str:
@@ -797,6 +826,18 @@ class _ForwardHook:
 
     def __reduce__(self) -> tuple[type[_ForwardHook], tuple[()]]:
         return _ForwardHook, ()
+
+
+def fact_of(name: str, value: float, tracker: str) -> float:
+    """A fact as a number.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ArgumentError(f"{tracker}: {name} is {type(value).__name__}; give a number") from error
 
 
 def _way_out(given: Any) -> str:

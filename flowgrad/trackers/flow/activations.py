@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from flowgrad.errors import FlowGradError
 from flowgrad.measures.flow import SATURATED
 from flowgrad.trackers.flow.modes import Modes
+from flowgrad.trackers.watching import Failed, raising
 
 _ZEROING = (nn.ReLU, nn.ReLU6)
 _BOUNDS: dict[type[nn.Module], tuple[float, float]] = {
@@ -66,7 +67,11 @@ class ActivationWatch:
     """
 
     def __init__(
-        self, owners: Mapping[nn.Module, str], modules: Iterable[nn.Module], root: nn.Module | None = None
+        self,
+        owners: Mapping[nn.Module, str],
+        modules: Iterable[nn.Module],
+        root: nn.Module | None = None,
+        failed: Failed = raising,
     ) -> None:
         """Put no hook on yet.
 
@@ -74,7 +79,9 @@ class ActivationWatch:
             owners: modules that hold parameters, with the name of the weight that has units; empty where none has.
             modules: that may be looked at.
             root: the whole model, whose output is looked at; None where it must not be.
+            failed: told of what goes wrong in a forward pass.
         """
+        self.failed = failed
         self._root = root
         self._owners = owners
         self._places = {owner: place for place, owner in enumerate(owners)}
@@ -238,8 +245,8 @@ class ActivationWatch:
                 self._last = module
         if isinstance(module, nn.RNN):
             output = output[0]
-        if self._last is None or not isinstance(output, torch.Tensor) or not output.dim():
-            return
+        if self._last is None or not isinstance(output, torch.Tensor) or not output.dim() or not output.numel():
+            return  # an empty batch shows no unit
         zeroing = _zeroing(module)
         bounds = None if zeroing else _bounds(module)
         if zeroing or bounds:
@@ -304,10 +311,13 @@ class _ActivationHook:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._watch is None or not _looking():
             return
-        if torch.is_grad_enabled():
-            self._watch.note(module, output, args)
-        else:
-            self._watch.note_aside(module, output, args)
+        try:
+            if torch.is_grad_enabled():
+                self._watch.note(module, output, args)
+            else:
+                self._watch.note_aside(module, output, args)
+        except Exception as error:
+            self._watch.failed("a forward pass", error)
 
     def __reduce__(self) -> tuple[type[_ActivationHook], tuple[()]]:
         return _ActivationHook, ()
@@ -322,11 +332,17 @@ class _EndHook:
     def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Before the pass."""
         if self._watch is not None and _looking():
-            self._watch.enter()
+            try:
+                self._watch.enter()
+            except Exception as error:
+                self._watch.failed("a forward pass", error)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._watch is not None and _looking():
-            self._watch.leave(output)
+            try:
+                self._watch.leave(output)
+            except Exception as error:
+                self._watch.failed("a forward pass", error)
 
     def __reduce__(self) -> tuple[type[_EndHook], tuple[()]]:
         return _EndHook, ()

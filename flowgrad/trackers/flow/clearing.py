@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from flowgrad.trackers.watching import Failed, raising
+
 MANY = 8
 """Backward passes before one step from which on it tells whether they were for nothing."""
 NEARLY_ALL = 0.9
@@ -28,8 +30,9 @@ class ClearingProbe:
     shows that the earlier one was for nothing. Passes within a step (closures) are not counted.
     """
 
-    def __init__(self) -> None:
-        """Watch nothing yet."""
+    def __init__(self, failed: Failed = raising) -> None:
+        """Watch nothing yet; `failed` is told of what goes wrong in a backward pass."""
+        self._failed = failed
         self._handle: Any = None
         self._parameter: nn.Parameter | None = None
         self._whole = False
@@ -96,6 +99,12 @@ class ClearingProbe:
 
     def _on_gradient(self, gradient: torch.Tensor) -> None:
         """Before it is added: what is there already?"""
+        try:
+            self._find(gradient)
+        except Exception as error:
+            self._failed("a backward pass", error)
+
+    def _find(self, gradient: torch.Tensor) -> None:
         there = None if self._parameter is None else self._parameter.grad
         self._passes += 1
         self._gone = there is None or self._is_zeroed(there)
@@ -115,11 +124,14 @@ class ClearingProbe:
         """The pass has added its gradient. `torch.autograd.grad` adds none, and does not come here."""
         if self._within:
             return
-        self._added += 1
-        self._lost += self._unused and self._gone
-        self._unused = True
-        if parameter.grad is not None:
-            self._version = parameter.grad._version
+        try:
+            self._added += 1
+            self._lost += self._unused and self._gone
+            self._unused = True
+            if parameter.grad is not None:
+                self._version = parameter.grad._version
+        except Exception as error:
+            self._failed("a backward pass", error)
 
     def _is_zeroed(self, there: torch.Tensor) -> bool:
         """Whether somebody has set the gradient to zero since a pass added to it. An accelerator is not waited for:

@@ -14,6 +14,7 @@ from flowgrad.trackers.flow.clearing import ClearingProbe
 from flowgrad.trackers.flow.history import History, Losses
 from flowgrad.trackers.flow.network import NetworkSeen
 from flowgrad.trackers.optimizers import Optimizers
+from flowgrad.trackers.watching import Failed, raising
 
 PROBED = 8
 """First steps at which it is looked whether gradients are cleared, whatever the schedule."""
@@ -22,8 +23,8 @@ PROBED = 8
 class Course:
     """Figures over time that rules judge by windows."""
 
-    def __init__(self, parameters: list[nn.Parameter], optimizers: Optimizers) -> None:
-        """Start with no look."""
+    def __init__(self, parameters: list[nn.Parameter], optimizers: Optimizers, failed: Failed = raising) -> None:
+        """Start with no look; `failed` is told of what goes wrong in a backward pass."""
         count = len(parameters)
         self._parameters = parameters
         self._optimizers = optimizers
@@ -42,7 +43,7 @@ class Course:
         """Step of the first look with a gradient that is not finite; 0 without one."""
         self.broken_first = np.zeros(count, dtype=bool)
         """Which tensors' gradients were not finite then."""
-        self.probes = [ClearingProbe() for _ in (optimizers.all or (None,))]
+        self.probes = [ClearingProbe(failed) for _ in (optimizers.all or (None,))]
 
     def note(self, step: int, seen: NetworkSeen) -> None:
         """What a look saw."""

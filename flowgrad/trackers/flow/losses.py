@@ -8,6 +8,7 @@ import torch
 
 from flowgrad.trackers.flow.history import Losses
 from flowgrad.trackers.flow.places import Places
+from flowgrad.trackers.watching import ArgumentError, loss_of
 
 _MOST = 256
 """Losses that wait on a device before they are fetched anyway."""
@@ -30,16 +31,15 @@ class PendingLosses:
         """Note a loss; one that is not finite is passed over where the step was skipped, as a scaler does then.
 
         Raises:
-            ValueError: it has more than one number.
+            ArgumentError: it is not one number.
         """
-        if not isinstance(loss, torch.Tensor):
-            self._note(float(loss), skipped)
+        if not isinstance(loss, torch.Tensor) or loss.device.type == "cpu":
+            self._note(loss_of(loss, tracker), skipped)
             return
         if loss.numel() != 1:
-            raise ValueError(f"{tracker}: loss has shape {tuple(loss.shape)}; give the one number that backward ran on")
-        if loss.device.type == "cpu":
-            self._note(loss.item(), skipped)
-            return
+            raise ArgumentError(
+                f"{tracker}: loss has shape {tuple(loss.shape)}; give the one number that backward ran on"
+            )
         # A copy: a loop that replays a CUDA graph writes each loss to the same place.
         self._waiting.append((loss.detach().reshape(()).clone(), skipped))
         self._far += 1

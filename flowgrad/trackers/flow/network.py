@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from flowgrad.measures import flow
 from flowgrad.trackers.flow.activations import ActivationWatch, Block
 from flowgrad.trackers.flow.look import DeviceLook, Seen, apart, fetch, weight_figures
 from flowgrad.trackers.flow.parameters import Watched, is_compiled, unit_axis
+from flowgrad.trackers.watching import ChangedError, Failed, raising
 
 BLOCK = 16
 """Looks that signal, noise and dead units are taken over, at least (twice as many at most)."""
@@ -56,8 +56,10 @@ class _Devices:
 class NetworkLook:
     """What the looks see, and what is summed over blocks of them."""
 
-    def __init__(self, model: nn.Module, watched: Sequence[Watched], tracker: str) -> None:
-        """Allocate nothing yet."""
+    def __init__(
+        self, model: nn.Module, watched: Sequence[Watched], tracker: str, failed: Failed = raising
+    ) -> None:
+        """Allocate nothing yet; `failed` is told of what goes wrong in a forward pass."""
         self._watched = watched
         self._tracker = tracker
         self._made: _Devices | None = None
@@ -72,7 +74,7 @@ class NetworkLook:
         self.compiled = is_compiled(model)
         """Whether the forward pass, or a part of it, does not see hooks put on later."""
         self.activations = (
-            ActivationWatch(owners, ()) if self.compiled else ActivationWatch(owners, model.modules(), model)
+            ActivationWatch(owners, ()) if self.compiled else ActivationWatch(owners, model.modules(), model, failed)
         )
         self._previous_step = 0
         self._previous_square = np.full(count, math.nan)
@@ -97,12 +99,12 @@ class NetworkLook:
         for one, was, is_now in zip(self._watched, self._began, now, strict=True):
             own = one.name.rpartition(".")[2]
             if one.owner._parameters.get(own) is not one.parameter:
-                raise ValueError(
+                raise ChangedError(
                     f"{self._tracker}: {one.name} was replaced since tracking began; attach a new tracker to the model"
                 )
             if was != is_now:
                 then, here = (f"{list(shape)} of {dtype} on {device}" for shape, dtype, device in (was, is_now))
-                raise ValueError(
+                raise ChangedError(
                     f"{self._tracker}: {one.name} was {then} when tracking began and is {here} now; "
                     "attach a new tracker to the model"
                 )
@@ -318,19 +320,10 @@ class NetworkLook:
             "looks": [look.state_dict() for _, look in self._made.parts] if self._made else [],
         }
 
-    def check_state(self, state: dict[str, Any]) -> None:
-        """Refuse a state whose tensors lay on other devices than these, together or apart.
-
-        Raises:
-            ValueError: says how they lay and how they lie.
-        """
-        now = list(Counter(one.parameter.device for one in self._watched).values())
-        then = [len(saved["total"]) for saved in state["looks"]]
-        if then and then != now:
-            raise ValueError(
-                f"{self._tracker}: the state has {then} tensors on its devices, and this model has {now}; "
-                "lay the model out as it was then, or go on with a new tracker"
-            )
+    @property
+    def owners(self) -> int:
+        """Modules that hold the tensors."""
+        return len(self._owners)
 
     @apart
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from flowgrad.trackers.flow.activations import ActivationWatch
 from flowgrad.trackers.flow.network import NetworkLook
 from flowgrad.trackers.flow.parameters import Watched, unit_axis
 from flowgrad.trackers.optimizers import Optimizers, decay_of, is_decoupled
+from flowgrad.trackers.watching import ArgumentError, ArgumentTypeError
 
 InputFigures = dict[str, float]
 _FEWEST_LOOKS = 5
@@ -237,9 +238,11 @@ def observe(inputs: torch.Tensor | np.ndarray, tracker: str) -> InputFigures:
     """Figures of a network's inputs, shape (n, features...)."""
     if isinstance(inputs, torch.Tensor) and inputs.dtype in _IDS:
         return {}  # rows of tables, whose numbers have no size
+    if not hasattr(inputs, "shape"):
+        raise ArgumentTypeError(f"{tracker}: inputs are {type(inputs).__name__}; give a tensor or an array of rows")
     shape = tuple(inputs.shape)
     if not shape or shape[0] < 1 or math.prod(shape[1:]) < 1:
-        raise ValueError(f"{tracker}: inputs have shape {shape}; give rows of features, shape (n, features...)")
+        raise ArgumentError(f"{tracker}: inputs have shape {shape}; give rows of features, shape (n, features...)")
     count = np.zeros(math.prod(shape[1:]))
     mean, square, broken = np.zeros(len(count)), np.zeros(len(count)), 0
     binary = np.ones(len(count), dtype=bool)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from flowgrad.measures import flow, flow_course, training
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import schedules, states
 from flowgrad.trackers.base import Tracker
-from flowgrad.trackers.flow import plots
+from flowgrad.trackers.flow import form, plots
 from flowgrad.trackers.flow.course import Course
 from flowgrad.trackers.flow.coverage import Sight, coverage_of
 from flowgrad.trackers.flow.freshness import freshness
@@ -42,36 +43,13 @@ from flowgrad.trackers.flow.readings import (
 )
 from flowgrad.trackers.flow.rewrites import Rewrites
 from flowgrad.trackers.optimizers import Optimizers
+from flowgrad.trackers.watching import entry, loss_of
 
 _FIGURES = ("weight_norm", "gradient_norm", "velocity", "gradient_cosine")
 _ROUNDING = 1e-6
 """Share of a norm that two readings of the same weights may differ by."""
 _FEWEST_RECENT = 8
 _FLAGS = ("moved", "had_gradient", "nonfinite")
-_STATE = (
-    "names",
-    "shapes",
-    "steps",
-    "looks",
-    "skipped",
-    "nonfinite_looks",
-    "history",
-    "losses",
-    "network",
-    "moved",
-    "had_gradient",
-    "nonfinite",
-    "train",
-    "validation",
-    "inputs",
-    "lr_first",
-    "lr_most",
-    "shown",
-    "early",
-    "course",
-    "fresh",
-    "rewrites",
-)
 
 
 class FlowTracker(Tracker):
@@ -135,7 +113,7 @@ class FlowTracker(Tracker):
         self._parameters = [one.parameter for one in self._watched]
         given = optimizer if optimizer is not None else getattr(scheduler, "optimizer", None)
         self._optimizers = Optimizers(given, name)
-        self._course = Course(self._parameters, self._optimizers)
+        self._course = Course(self._parameters, self._optimizers, self._failed)
         self._rewrites = Rewrites(self._watched, self._optimizers)
         self._floor = math.nan if loss_at_least is None else float(loss_at_least)
         self._fresh: np.ndarray | None = None
@@ -143,7 +121,7 @@ class FlowTracker(Tracker):
         self._version = 0
         """Of the weights, at the last step."""
         self._schedule = schedules.default() if schedule is None else schedule
-        self._network = NetworkLook(model, self._watched, name)
+        self._network = NetworkLook(model, self._watched, name, self._failed)
         self._modes = self._network.activations.modes = Modes(model)
         self._epoch_start = self._epoch_steps = 0
         """Step at which the last epoch ended, and how many it had."""
@@ -178,16 +156,25 @@ class FlowTracker(Tracker):
         """That trains the watched tensors, where it was given, without what wraps it; the first of several."""
         return self._optimizers.all[0] if self._optimizers.known else None
 
+    def _count(self) -> int:
+        return self._steps
+
+    def _begun(self) -> bool:
+        return self._steps + self._skipped > 0
+
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._rewrites.before(optimizer, self._steps + 1, due=self._due)
-        self._course.stepping(optimizer)
-        if not self._due:
-            return
-        self._begin(self._optimizers.share_of(optimizer, self._parameters))
-        # A closure computes the gradients within the step.
-        self._read = kwargs.get("closure") is None and not any(callable(argument) for argument in args[1:])
-        if self._read:
-            self._network.gradients(_scale(optimizer))
+        try:
+            self._rewrites.before(optimizer, self._steps + 1, due=self._due)
+            self._course.stepping(optimizer)
+            if not self._due:
+                return
+            self._begin(self._optimizers.share_of(optimizer, self._parameters))
+            # A closure computes the gradients within the step.
+            self._read = kwargs.get("closure") is None and not any(callable(argument) for argument in args[1:])
+            if self._read:
+                self._network.gradients(_scale(optimizer))
+        except Exception as error:
+            self._failed("a step of the optimizer", error)
 
     def _begin(self, chosen: list[int] | None = None) -> None:
         if self._fresh is None:
@@ -195,11 +182,14 @@ class FlowTracker(Tracker):
         self._network.before(chosen)
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._stepped = True
-        self._rewrites.stepped(optimizer, self._steps + 1, due=self._due)
-        self._course.stepped(optimizer)
-        if self._due and not self._read:
-            self._network.gradients(_scale(optimizer))
+        try:
+            self._stepped = True
+            self._rewrites.stepped(optimizer, self._steps + 1, due=self._due)
+            self._course.stepped(optimizer)
+            if self._due and not self._read:
+                self._network.gradients(_scale(optimizer))
+        except Exception as error:
+            self._failed("a step of the optimizer", error)
 
     def step(self, loss: float | torch.Tensor | None = None) -> None:
         """Note the optimizer step just taken, and the loss of its batch as it was before.
@@ -207,27 +197,34 @@ class FlowTracker(Tracker):
         Args:
             loss: a number or a tensor of one number, on any device; it stays there until the next look.
 
+        Where a watched tensor was replaced, resized, converted or moved since tracking began, the tracker warns and
+        stops (see `Tracker`).
+
         Raises:
-            ValueError: `loss` has more than one number, or a watched tensor was replaced, resized, converted or moved
-                since tracking began.
+            ValueError: `loss` is not one number, at the first call. Later on, that ends the watching.
         """
         if not self._attached:
             return
-        skipped = self._optimizers.known and not self._stepped
-        if loss is not None:
-            self._losses.add(loss, self.name, skipped=skipped)
-        if skipped:
-            self._skipped += 1
-            self._early |= not self._steps
-            return
-        self._stepped = False
-        self._steps += 1
-        if not self._optimizers.known:
-            self._course.stepped()
-        if self._due:
-            self._look()
-        self._note_version()
-        self._plan()
+        try:
+            if (thread := get_ident()) != self._thread:
+                self._turn(thread)
+            skipped = self._optimizers.known and not self._stepped
+            if loss is not None:
+                self._losses.add(loss, self.name, skipped=skipped)
+            if skipped:
+                self._skipped += 1
+                self._early |= not self._steps
+                return
+            self._stepped = False
+            self._steps += 1
+            if not self._optimizers.known:
+                self._course.stepped()
+            if self._due:
+                self._look()
+            self._note_version()
+            self._plan()
+        except Exception as error:
+            self._failed("step()", self._refusal(error))
 
     def _note_version(self) -> None:
         """Whoever writes to the weights after the step raises it."""
@@ -278,16 +275,20 @@ class FlowTracker(Tracker):
         if not self._optimizers.known:
             self._begin()
 
+    @entry("end_epoch()")
     def end_epoch(self, train_loss: float | None = None, validation_loss: float | None = None) -> None:
         """Note one finished epoch: mean training loss and validation loss (lower is better), where they are known."""
         if not self._attached:
             return
+        train = math.nan if train_loss is None else loss_of(train_loss, self.name, "train_loss")
+        validation = None if validation_loss is None else loss_of(validation_loss, self.name, "validation_loss")
         self._epoch_start, self._epoch_steps = self._steps, self._steps - self._epoch_start
         self._losses.end_epoch()
-        self._train.append(math.nan if train_loss is None else float(train_loss))
-        if validation_loss is not None:
-            self._validation.append(float(validation_loss))
+        self._train.append(train)
+        if validation is not None:
+            self._validation.append(validation)
 
+    @entry("observe_inputs()", argued=True)
     def observe_inputs(self, inputs: torch.Tensor | np.ndarray) -> None:
         """Note the inputs that the network is trained on, as it is given them, shape (n, features...).
 
@@ -297,7 +298,7 @@ class FlowTracker(Tracker):
         self._inputs = observe(inputs, self.name)
         self._shown = len(inputs)
 
-    def measurements(self) -> Measurements:
+    def _measure(self) -> Measurements:
         """Scalars of the whole network, and a line a tensor in order of depth."""
         pending = self._losses.on_device()
         if pending:
@@ -533,6 +534,8 @@ class FlowTracker(Tracker):
         """Everything seen so far, for a checkpoint: tensors, numbers, text, lists and dicts, which `torch.save` writes
         and `torch.load(..., weights_only=True)` reads. Take it between a `step()` and the next forward pass.
         """
+        if self._halt is not None:
+            return self._state_of_halt(self._halt)
         pending = self._losses.on_device()
         self._losses.settle([float(value) for value in pending])
         return states.headed(
@@ -572,11 +575,13 @@ class FlowTracker(Tracker):
         was never interrupted. Name, rule book and schedule stay this tracker's own; all else comes from the state.
 
         Raises:
-            ValueError: `state` is no state of such a tracker, one of another version, or of another network. Nothing
-                has changed then.
+            ValueError: `state` is no state of such a tracker, one of another version, of another network, or damaged:
+                then the message names where. Nothing has changed.
         """
-        states.check(state, self.name, self.KIND, _STATE, self._identity())
-        self._network.check_state(state["network"])
+        if not self._takes(state):
+            return
+        parts = form.parts(self._watched, self._network.owners, len(_FIGURES))
+        states.check(state, self.name, self.KIND, parts, self._identity(), form.LATER, form.fits)
         self._steps, self._looks, self._skipped = state["steps"], state["looks"], state["skipped"]
         self._nonfinite_looks = state["nonfinite_looks"]
         self._history.load_state_dict(state["history"])
@@ -617,10 +622,13 @@ class FlowTracker(Tracker):
         self._attached = self._due = False
         for handle in self._handles:
             handle.remove()
-        self._rewritten_before = self._rewritten()
-        self._final = self._network.weights()
         self._network.detach()
         self._course.detach()
+        try:
+            self._rewritten_before = self._rewritten()
+            self._final = self._network.weights()
+        except Exception:  # of weights that have no numbers any more
+            self._final = np.full((len(self._watched), 5), math.nan)
 
 
 def _of_fastest(rates: np.ndarray) -> np.ndarray:

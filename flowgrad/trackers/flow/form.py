@@ -1,0 +1,249 @@
+"""What the state of a tracker of a network looks like."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from flowgrad.measures import flow
+from flowgrad.trackers.flow.history import LOOKS, RECENT, WINDOWS
+from flowgrad.trackers.flow.look import SAMPLE
+from flowgrad.trackers.flow.network import BLOCK
+from flowgrad.trackers.flow.parameters import Watched, unit_axis
+from flowgrad.trackers.flow.places import BINS
+from flowgrad.trackers.flow.rewrites import KEPT
+from flowgrad.trackers.schema import (
+    FLOATS,
+    INTS,
+    Check,
+    Refused,
+    count,
+    flag,
+    listed,
+    mapped,
+    maybe,
+    number,
+    record,
+    row,
+    tensor,
+    text,
+    together,
+)
+
+_OUTPUTS = (*FLOATS, *INTS, "int8", "int16", "uint8")
+_MOST_OPTIMIZERS = 10_000
+_COUNTS = ("arrived", "windows", "wasteful", "passes", "lost")
+_PROBE = record(
+    {"checks": count(), "uncleared": count(), "whole": flag},
+    dict.fromkeys(_COUNTS, count()),
+    also=together((lambda state: state["uncleared"] <= state["checks"], "['uncleared'] is above its ['checks']")),
+)
+_LOSSES = record(
+    {
+        **dict.fromkeys(("first", "lowest"), number()),
+        **dict.fromkeys(("nonfinite", "told", "broken_at"), count()),
+        "width": count(1),
+        "count": listed(count(1), most=WINDOWS),
+        "mean": listed(number(), most=WINDOWS),
+        "square": listed(number(), most=WINDOWS),
+        "recent": listed(number(finite=True), most=RECENT),
+    },
+    also=together(
+        (
+            lambda state: len(state["count"]) == len(state["mean"]) == len(state["square"]),
+            ": count, mean and square must be of one length",
+        ),
+        (
+            lambda state: sum(state["count"]) == state["told"] - state["nonfinite"],
+            "['count'] does not add up to the finite losses told",
+        ),
+        (lambda state: max(state["count"], default=0) <= state["width"], "['count'] is above its ['width']"),
+        (lambda state: state["broken_at"] <= state["told"], "['broken_at'] is above its ['told']"),
+    ),
+)
+_MODES = record(
+    {
+        **dict.fromkeys(("eval_looks", "other_step", "train_looks", "held_out", "in_training"), count()),
+        "epoch": row(count(), count()),
+    },
+    also=together((lambda state: state["in_training"] <= state["held_out"], "['in_training'] is above ['held_out']")),
+)
+_PLACES = record(
+    {
+        **dict.fromkeys(("epochs", "_ended", "_length", "_at"), count()),
+        "_count": listed(count(), length=BINS),
+        **dict.fromkeys(("_sum", "total", "square"), listed(number(), length=BINS)),
+        "first_tail": number(),
+    }
+)
+_REWRITES = record(
+    {"at": listed(count(), most=KEPT), **dict.fromkeys(("checks", "count", "alike", "compared", "moved"), count())},
+    also=together(
+        (lambda state: state["count"] <= state["checks"], "['count'] is above its ['checks']"),
+        (lambda state: state["moved"] <= state["compared"], "['moved'] is above its ['compared']"),
+    ),
+)
+
+LATER: dict[str, Check] = {"modes": _MODES, "places": _PLACES}
+"""Parts that states of earlier releases lack."""
+
+
+def parts(watched: Sequence[Watched], owners: int, figures: int) -> dict[str, Check]:
+    """Each part of the state of a tracker of these tensors, by its key.
+
+    Args:
+        watched: the tensors.
+        owners: modules that hold them.
+        figures: kept of each look.
+    """
+    size = len(watched)
+    flags = tensor("int64", (size,), least=0)
+    return {
+        **dict.fromkeys(("steps", "looks", "skipped", "nonfinite_looks", "shown"), count()),
+        "history": _history(figures, size),
+        "losses": _LOSSES,
+        "network": _network(watched, owners),
+        **dict.fromkeys(("moved", "had_gradient", "nonfinite"), flags),
+        **dict.fromkeys(("train", "validation"), listed(number())),
+        "inputs": mapped(text(flow.INPUTS), number()),
+        **dict.fromkeys(("lr_first", "lr_most"), number()),
+        "early": flag,
+        "course": record(
+            {
+                "rates": _history(1, 1),
+                "base": number(),
+                "last_gradient": tensor("float64", (size,), least=0),
+                "had_tensor": tensor("bool", (size,)),
+                "broken_first": tensor("bool", (size,)),
+                **dict.fromkeys(("gradient_looks", "optimizer_steps", "broken_step"), count()),
+                "probes": listed(_PROBE, most=_MOST_OPTIMIZERS),
+            }
+        ),
+        "rewrites": _REWRITES,
+        "fresh": maybe(tensor("float64", (size,), least=0, most=1)),
+    }
+
+
+fits = together(
+    (lambda state: state["looks"] <= state["steps"], "['looks'] is above state['steps']"),
+    (lambda state: len(state["history"]["steps"]) <= state["looks"], "['history'] holds more than state['looks']"),
+    (
+        lambda state: all(last <= state["steps"] for last in state["history"]["steps"][-1:]),
+        "['history'] ends behind state['steps']",
+    ),
+    (
+        lambda state: all(last <= state["steps"] for last in state["course"]["rates"]["steps"][-1:]),
+        "['course']['rates'] ends behind state['steps']",
+    ),
+    (lambda state: state["nonfinite_looks"] <= state["looks"], "['nonfinite_looks'] is above state['looks']"),
+    (lambda state: state["course"]["broken_step"] <= state["steps"], "['course']['broken_step'] is above its steps"),
+    (lambda state: state["course"]["gradient_looks"] <= state["looks"], "['course']['gradient_looks'] is above looks"),
+    (lambda state: state["network"]["previous_step"] <= state["steps"], "['network']['previous_step'] is above steps"),
+    (lambda state: ("modes" in state) == ("places" in state), " has modes or places, not both"),
+    (lambda state: "modes" not in state or state["modes"]["eval_looks"] <= state["looks"], "['modes']['eval_looks']"),
+    (lambda state: "modes" not in state or state["modes"]["other_step"] <= state["steps"], "['modes']['other_step']"),
+    (lambda state: "modes" not in state or state["modes"]["epoch"][0] <= state["steps"], "['modes']['epoch']"),
+)
+
+
+def _history(figures: int, size: int) -> Check:
+    def rising(state: Any) -> bool:
+        return all(one < other for one, other in pairwise(state["steps"]))
+
+    return record(
+        {"steps": listed(count(), most=LOOKS), "values": tensor("float32", (None, figures, size))},
+        also=together(
+            (lambda state: len(state["steps"]) == len(state["values"]), ": steps and values must be of one length"),
+            (rising, "['steps'] do not rise"),
+        ),
+    )
+
+
+def _network(watched: Sequence[Watched], owners: int) -> Check:
+    size, place = len(watched), count(most=owners - 1)
+    names = text([one.name for one in watched])
+    block = record(
+        {
+            "highest": maybe(tensor(_OUTPUTS, (None,))),
+            "saturated": maybe(tensor(FLOATS, ())),
+            "calls": count(),
+        },
+        also=together((lambda state: (state["calls"] > 0) == (state["saturated"] is not None), ": calls and saturated")),
+    )
+    floats, counts = tensor("float64", (size,)), tensor("int64", (size,), least=0)
+    return record(
+        {
+            "previous_step": count(),
+            "in_block": count(most=BLOCK - 1),
+            **dict.fromkeys(("_previous_square", "square", "square_before"), floats),
+            **dict.fromkeys(("count", "count_before"), counts),
+            "activations": record(
+                {
+                    "order": listed(place, most=owners),
+                    "first_uses": mapped(place, row(count(most=2**64), flag, flag, flag)),
+                    "first_given": maybe(tensor(FLOATS, ())),
+                    "spread": listed(maybe(tensor(FLOATS, (2,))), length=3),
+                    "blocks": mapped(names, block),
+                    "before": mapped(names, block),
+                }
+            ),
+            "looks": _looks(watched),
+        }
+    )
+
+
+def _looks(watched: Sequence[Watched]) -> Check:
+    """Of each device, and of tensors that lay together as they do now."""
+    by_device: dict[torch.device, list[Watched]] = {}
+    for one in watched:
+        by_device.setdefault(one.parameter.device, []).append(one)
+    now = list(Counter(one.parameter.device for one in watched).values())
+    each = [_look(own) for own in by_device.values()]
+
+    def check(value: Any, where: str) -> None:
+        listed(record(dict.fromkeys(("last", "total", "total_before", "zero_rows", "zero_rows_before"), _anything)))(
+            value, where
+        )
+        for place, saved in enumerate(value):
+            tensor("float32", (None, SAMPLE))(saved["total"], f"{where}[{place}]['total']")
+        then = [len(saved["total"]) for saved in value]
+        if then and then != now:
+            raise Refused(
+                f"{where}: the state has {then} tensors on its devices, and this model has {now}; lay the model out as "
+                "it was then"
+            )
+        for place, (saved, own) in enumerate(zip(value, each, strict=False)):
+            own(saved, f"{where}[{place}]")
+
+    return check
+
+
+def _anything(value: Any, where: str) -> None:
+    """Is checked later on."""
+
+
+def _look(watched: Sequence[Watched]) -> Check:
+    sums = tensor("float32", (len(watched), SAMPLE))
+    units = {
+        place: tensor("bool", (one.parameter.shape[axis],))
+        for place, one in enumerate(watched)
+        if (axis := unit_axis(one)) is not None
+    }
+
+    def zero_rows(value: Any, where: str) -> None:
+        mapped(count(most=len(watched) - 1), _anything)(value, where)
+        for place, rows in value.items():
+            if place not in units:
+                raise Refused(f"{where} holds {place}, a tensor without units")
+            units[place](rows, f"{where}[{place}]")
+
+    return record(
+        {
+            **dict.fromkeys(("last", "total", "total_before"), sums),
+            **dict.fromkeys(("zero_rows", "zero_rows_before"), zero_rows),
+        }
+    )
