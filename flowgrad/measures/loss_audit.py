@@ -151,6 +151,10 @@ def _values(looks: Iterable[Look], name: str) -> list[float]:
     return [look["facts"][name] for look in looks if not math.isnan(look["facts"].get(name, math.nan))]
 
 
+def _median(values: list[float]) -> float:
+    return float(np.median(values)) if values else math.nan
+
+
 def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else math.nan
 
@@ -159,12 +163,12 @@ def _facts(looks: list[Look]) -> dict[str, float]:
     least, most = _values(looks, "target_least"), _values(looks, "target_most")
     pads = _values(looks, "pad")
     return {
-        "loss_rows": float(np.median(_values(looks, "rows"))),
+        "loss_rows": _median(_values(looks, "rows")),
         "outputs_history": float(bool(_values(looks, "activation"))),
         "outputs_activation": _mean(_values(looks, "activation")),
         "outputs_probable": _mean(_values(looks, "probable")),
-        "outputs_least": min(_values(looks, "least")),
-        "outputs_most": max(_values(looks, "most")),
+        "outputs_least": min(_values(looks, "least"), default=math.nan),
+        "outputs_most": max(_values(looks, "most"), default=math.nan),
         "outputs_constant": _mean(_values(looks, "constant")),
         "loss_outputs_column": _mean(_values(looks, "column")),
         "padding_id": float(np.median(pads)) if pads else math.nan,

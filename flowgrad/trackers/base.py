@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +15,7 @@ import pandas as pd
 from flowgrad.measurements import Measurements
 from flowgrad.subject import Subject
 from flowgrad.trackers import states
-from flowgrad.trackers.watching import Halt, TrackingStopped, Watching
+from flowgrad.trackers.watching import Halt, TrackingStopped, Watching, told
 
 
 class Tracker(Watching, Subject):
@@ -72,6 +72,27 @@ class Tracker(Watching, Subject):
         self._last = None
         warnings.warn(f"{self.name}: before the checkpoint, {self.stopped}", TrackingStopped, stacklevel=3)
         return False
+
+    def _load_whole(self, state: dict[str, Any], load: Callable[[dict[str, Any]], None]) -> None:
+        """Load a state whose parts are right, and read it once; go back where the parts do not fit together.
+
+        Raises:
+            ValueError: they do not. All is as it was before.
+        """
+        before = self.state_dict()
+        try:
+            load(state)
+            self._measure()
+        except Exception as error:
+            load(before)
+            raise ValueError(
+                f"{self.name}: the parts of the state do not fit together ({told(error)}); load another checkpoint, or "
+                "go on with a new tracker"
+            ) from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything seen so far, for a checkpoint. Trackers of boosters have none."""
+        raise NotImplementedError(f"{type(self).__name__} has no state")
 
     def detach(self) -> None:
         """Take the hooks off. What was measured stays readable."""

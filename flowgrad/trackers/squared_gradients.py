@@ -10,11 +10,12 @@ from torch.optim import Optimizer
 
 from flowgrad.trackers import schedules
 from flowgrad.trackers.flow.look import apart
+from flowgrad.trackers.watching import Watching
 
 _EVERY = 10
 
 
-class SquaredGradients:
+class SquaredGradients(Watching):
     """Running means of the gradient and of its square, of every tensor that an optimizer without them trains.
 
     Adam and its like keep both; SGD does not, and what compresses by them needs them from somewhere::
@@ -25,8 +26,11 @@ class SquaredGradients:
 
     Gradients are read right before the optimizer steps, as it is going to use them. Looking at every tenth step with a
     decay of .99 is a window of a thousand steps, that of Adam's defaults. Takes two numbers a weight on its device, and
-    at a look two passes over the gradients. Training is not disturbed.
+    at a look two passes over the gradients. Training is not disturbed: what goes wrong at a step is warned of once, and
+    the steps from there on are not seen.
     """
+
+    name = "squared gradients"
 
     def __init__(
         self, optimizer: Optimizer, *, decay: float = 0.99, schedule: schedules.Schedule | None = None
@@ -52,8 +56,17 @@ class SquaredGradients:
         self._state: dict[nn.Parameter, dict[str, Any]] = {}
         self._handle = optimizer.register_step_pre_hook(self._before_step)
 
-    @apart
+    def _count(self) -> int:
+        return self._steps
+
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            self._look(optimizer)
+        except Exception as error:
+            self._failed("a step of the optimizer", error)
+
+    @apart
+    def _look(self, optimizer: Optimizer) -> None:
         self._steps += 1
         if not self._schedule(self._steps):
             return

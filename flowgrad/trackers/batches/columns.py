@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from flowgrad.trackers.batches.rows import RowSample
+from flowgrad.trackers.watching import ArgumentError
 
 MOST_COLUMNS = 64
 """Whole numbers of a row up to which each is a column of ids; more are a sequence."""
@@ -19,19 +20,19 @@ def checked(tracker: str, inputs: Any, targets: Tensor | None) -> tuple[dict[str
     """Tensors in what a model is given, by name or by place, and the targets of as many rows.
 
     Raises:
-        ValueError: no tensor with rows, or different numbers of rows.
+        ArgumentError: no tensor with rows, or different numbers of rows.
     """
     columns = {name: values for name, values in _tensors(inputs).items() if values.ndim}
     if not columns:
-        raise ValueError(f"{tracker}: inputs hold no tensor with rows; give what the model was given")
+        raise ArgumentError(f"{tracker}: inputs hold no tensor with rows; give what the model was given")
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name} {count}" for name, count in lengths.items())
-        raise ValueError(f"{tracker}: inputs have different numbers of rows ({shown}); give one entry a row")
+        raise ArgumentError(f"{tracker}: inputs have different numbers of rows ({shown}); give one entry a row")
     rows = next(iter(lengths.values()))
     if targets is not None and (not isinstance(targets, Tensor) or not targets.ndim or len(targets) != rows):
         shape = tuple(targets.shape) if isinstance(targets, Tensor) else type(targets).__name__
-        raise ValueError(f"{tracker}: targets {shape} do not belong to {rows} rows; give one a row, or None")
+        raise ArgumentError(f"{tracker}: targets {shape} do not belong to {rows} rows; give one a row, or None")
     return columns, targets
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from flowgrad.measures.sequences import SEQUENCE_MEASURES, sequence_figures
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
+from flowgrad.trackers.batches import form
 from flowgrad.trackers.batches.columns import (
     are_classes,
     are_sequences,
@@ -34,8 +36,8 @@ from flowgrad.trackers.batches.course import Order, Steps, load_into, state_of
 from flowgrad.trackers.batches.ids import Ids
 from flowgrad.trackers.batches.rows import SAMPLE, Hash, RowSample
 from flowgrad.trackers.optimizers import Optimizers
+from flowgrad.trackers.watching import entry
 
-_PARTS = ("train", "validation", "order", "steps", "ids", "audit")
 _COUNTS = (
     "sequences",
     "ids_only",
@@ -84,6 +86,7 @@ class BatchTracker(Tracker):
     """
 
     KIND = "batches"
+    UNIT = "batches"
     MEASURES = batches.MEASURES
 
     def __init__(
@@ -127,6 +130,13 @@ class BatchTracker(Tracker):
         self._handles = optimizers.hook(lambda *_: None, self._stepped) if optimizers.known else []
         self._counts_steps = optimizers.known
 
+    def _count(self) -> int:
+        return self._batches
+
+    def _begun(self) -> bool:
+        return self._batches + self._validations > 0
+
+    @entry("a step of the optimizer")
     def _stepped(self, *_: Any) -> None:
         self._steps.taken += 1
         self._steps.since += 1
@@ -143,9 +153,24 @@ class BatchTracker(Tracker):
             loss: what came out of it: a number, or a tensor of one.
 
         Raises:
-            ValueError: no tensor in `inputs`, or tensors of different numbers of rows.
+            ValueError: no tensor in `inputs`, or tensors of different numbers of rows, in the first batch. In a later
+                one, that ends the watching (see `Tracker`).
         """
+        if self._halt is not None:
+            return
+        try:
+            if (thread := get_ident()) != self._thread:
+                self._turn(thread)
+            self._step(inputs, targets, outputs, loss)
+        except Exception as error:
+            self._failed("step()", self._refusal(error))
+
+    def _step(self, inputs: Any, targets: Tensor | None, outputs: Tensor | None, loss: Any) -> None:
         columns, targets = checked(self.name, inputs, targets)
+        if not _rows(columns):
+            self._batches += 1
+            self._steps.batch()
+            return  # an empty batch shows no row
         keys = self._hash(columns)
         self._batches += 1
         self._sequences = self._sequences and are_sequences(columns, targets)
@@ -162,13 +187,17 @@ class BatchTracker(Tracker):
             if self._losses_told <= _FIRST_LOOKS or self._losses_told % _LOOK == 0:
                 self._audit.see(outputs, targets, loss, *_read_by_audit(columns))
 
+    @entry("validate()")
     def validate(self, inputs: Any, targets: Tensor | None = None) -> None:
         """Note a batch that was validated on; arguments and errors are those of `step`."""
         columns, targets = checked(self.name, inputs, targets)
+        if not _rows(columns):
+            return
         self._validations += 1
         self._validation.see(self._hash(columns), columns, targets)
         self._see_ids(columns, targets, training=False)
 
+    @entry("end_epoch()")
     def end_epoch(self) -> None:
         """Note that an epoch, its validation included, is over."""
         if self._epochs and self._train.seen:
@@ -192,7 +221,7 @@ class BatchTracker(Tracker):
             of_rows = targets if targets is not None and targets.ndim == 1 else None
             self._ids.see(found, of_rows, training=training)
 
-    def measurements(self) -> Measurements:
+    def _measure(self) -> Measurements:
         """Rows, order and what the samples of training and validation say of each other."""
         stamp = (self._batches, self._validations, self._epochs)
         if self._figures is None or self._figures[0] != stamp:
@@ -300,6 +329,8 @@ class BatchTracker(Tracker):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything noted so far, for a checkpoint: numbers, lists of numbers and tensors."""
+        if self._halt is not None:
+            return self._state_of_halt(self._halt)
         parts = {
             "train": self._train.state(),
             "validation": self._validation.state(),
@@ -313,9 +344,15 @@ class BatchTracker(Tracker):
         """Go on from where `state_dict` was taken. Name, rule book and optimizer stay this tracker's own.
 
         Raises:
-            ValueError: `state` is no state of such a tracker, or one of another version. Nothing has changed then.
+            ValueError: `state` is no state of such a tracker, one of another version, or damaged: then the message
+                names where. Nothing has changed.
         """
-        states.check(state, self.name, self.KIND, (*_PARTS, *_COUNTS))
+        if not self._takes(state):
+            return
+        states.check(state, self.name, self.KIND, form.PARTS, also=form.fits)
+        self._load_whole(state, self._load)
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self._train.load(state["train"])
         self._validation.load(state["validation"])
         for name in ("order", "steps"):
@@ -325,6 +362,10 @@ class BatchTracker(Tracker):
         self._ids.load(state["ids"])
         self._audit.load_state_dict(state["audit"])
         self._figures = None
+
+
+def _rows(columns: Mapping[str, Tensor]) -> int:
+    return len(next(iter(columns.values())))
 
 
 def _read_by_audit(columns: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:

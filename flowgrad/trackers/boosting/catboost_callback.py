@@ -22,6 +22,13 @@ class CatBoostCallback:
 
     def after_iteration(self, info: Any) -> bool:
         """After a round; never asks to stop. The last value stands in a round without evaluation (`metric_period`)."""
+        try:
+            self._tell(info)
+        except Exception as error:
+            self._tracker._failed("a round", error)
+        return True
+
+    def _tell(self, info: Any) -> None:
         if not self._told:
             self._tracker.begin(None, 0, "catboost")
             self._told = True
@@ -31,7 +38,6 @@ class CatBoostCallback:
             for metric, values in metrics.items()
         ]
         self._tracker.end_round(evaluated, last=True)
-        return True
 
 
 def directions(metrics: Iterable[str], model: Any) -> dict[str, bool]:

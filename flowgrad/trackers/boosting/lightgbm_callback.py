@@ -20,7 +20,10 @@ class LightGBMCallback:
 
     def __call__(self, env: Any) -> None:
         """After a round."""
-        if env.iteration == env.begin_iteration:
-            self._tracker.begin(env.model, env.begin_iteration)
-        results = env.evaluation_result_list or []
-        self._tracker.end_round([(r[0], r[1], r[2], r[3]) for r in results], last=False)
+        try:
+            if env.iteration == env.begin_iteration:
+                self._tracker.begin(env.model, env.begin_iteration)
+            results = env.evaluation_result_list or []
+            self._tracker.end_round([(r[0], r[1], r[2], r[3]) for r in results], last=False)
+        except Exception as error:
+            self._tracker._failed("a round", error)

@@ -27,6 +27,7 @@ from flowgrad.trackers.boosting.fitted import Recorded, booster_of, check_record
 from flowgrad.trackers.boosting.forest import Forest
 from flowgrad.trackers.boosting.plots import Best, evaluation_figure, gain_figure
 from flowgrad.trackers.boosting.told import BOOSTED, DART, Told, told_by
+from flowgrad.trackers.watching import entry
 
 if TYPE_CHECKING:
     from flowgrad.trackers.boosting.catboost_callback import CatBoostCallback
@@ -62,6 +63,7 @@ class BoostingTracker(Tracker):
     """
 
     KIND = "boosting"
+    UNIT = "rounds"
     MEASURES = trees.MEASURES + BELONGING_MEASURES
 
     def __init__(
@@ -176,13 +178,13 @@ class BoostingTracker(Tracker):
         if not watched:
             found, rounds = recorded(model) if evals_result is None else evals_result, rounds_of(booster)
             check_recorded(found, rounds)
-            self.begin(booster, 0)
+            self._begin(booster, 0, "")
             self._evaluations.take(found, last=not is_lightgbm(booster))
             self._rounds = max([rounds, *(len(v) for metrics in found.values() for v in metrics.values())])
         if is_catboost(booster):
             self._model = booster
             self._complete(booster)
-        self.detach()
+        self._read_all()
 
     def _complete(self, model: Any) -> None:
         """What CatBoost's callback is not told."""
@@ -224,7 +226,7 @@ class BoostingTracker(Tracker):
         """
         self._columns.observe(X, y, X_validation, y_validation, written_after, known_in_time)
 
-    def measurements(self) -> Measurements:
+    def _measure(self) -> Measurements:
         """The course of the evaluations, the trees, and a line a column, the most gain first."""
         self._read_trees(everything=True)
         self._ask()
@@ -351,14 +353,28 @@ class BoostingTracker(Tracker):
 
     def detach(self) -> None:
         """Let go of the booster, once its newest rounds are read."""
+        try:
+            self._read_all()
+        except Exception as error:
+            self._source = self._model = None
+            self._failed("detach()", error)
+
+    def _read_all(self) -> None:
         self._read_trees(everything=True)
         self._ask()
         self._source = self._model = None
 
+    def _count(self) -> int:
+        return self._rounds
+
     # What the callbacks call.
 
+    @entry("the start of a training")
     def begin(self, booster: Any, round_before: int, framework: str = "") -> None:
         """A training begins, of a booster that has so many rounds; None where the library does not show it."""
+        self._begin(booster, round_before, framework)
+
+    def _begin(self, booster: Any, round_before: int, framework: str) -> None:
         self._passed_over = self._rounds > 0 and round_before != self._base + self._rounds
         if self._passed_over:
             self._pass_over()
@@ -379,6 +395,7 @@ class BoostingTracker(Tracker):
                 self.name, self._rounds,
             )  # fmt: skip
 
+    @entry("a round")
     def end_round(self, evaluated: Sequence[tuple[str, str, float, bool | None]], *, last: bool) -> None:
         """A round has ended, with these evaluations: set, metric, value and direction (None: not told).
 
@@ -393,6 +410,7 @@ class BoostingTracker(Tracker):
         if self._source is not None and self._base + self._rounds - self._read >= self._window:
             self._read_trees(everything=False)
 
+    @entry("the end of a training")
     def end(self, booster: Any) -> None:
         """The training has ended with this booster, which may be another than began: early stopping may cut it."""
         if self._passed_over:

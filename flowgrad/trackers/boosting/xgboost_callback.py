@@ -26,21 +26,30 @@ class XGBoostCallback(TrainingCallback):
     def before_training(self, model: Any) -> Any:
         """Before the first round."""
         self._log, self._told = {}, 0
-        rounds = model.num_boosted_rounds() if hasattr(model, "num_boosted_rounds") else 0
-        self._tracker.begin(model, rounds)
+        try:
+            rounds = model.num_boosted_rounds() if hasattr(model, "num_boosted_rounds") else 0
+            self._tracker.begin(model, rounds)
+        except Exception as error:
+            self._tracker._failed("the start of a training", error)
         return model
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
         """After a round; never asks to stop."""
         self._log = evals_log
-        self._tell()
+        try:
+            self._tell()
+        except Exception as error:
+            self._tracker._failed("a round", error)
         return False
 
     def after_training(self, model: Any) -> Any:
         """After the last round, with the booster as the callbacks before this left it: `save_best` cuts it."""
-        while any(self._told < len(values) for metrics in self._log.values() for values in metrics.values()):
-            self._tell()
-        self._tracker.end(model)
+        try:
+            while any(self._told < len(values) for metrics in self._log.values() for values in metrics.values()):
+                self._tell()
+            self._tracker.end(model)
+        except Exception as error:
+            self._tracker._failed("the end of a training", error)
         return model
 
     def _tell(self) -> None:

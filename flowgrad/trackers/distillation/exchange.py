@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from flowgrad.trackers.distillation.probe import first_tensor
+from flowgrad.trackers.watching import Failed, raising
 
 ROWS = 256
 """Rows of a call that are kept, evenly spread over it."""
@@ -55,7 +56,9 @@ class Exchange:
 class Exchanges:
     """Hears of the calls of both models in the steps for which it is armed. Its hooks return nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, failed: Failed = raising) -> None:
+        self.failed = failed
+        """Told of what goes wrong in a pass."""
         self.found: list[Exchange] = []
         """The last ones of each step, in their order; inputs of all but the last are kept for 32 rows."""
         self.earlier = 0
@@ -127,11 +130,14 @@ class _Gradient:
         self._exchanges, self._call = exchanges, call
 
     def __call__(self, gradient: torch.Tensor) -> None:
-        if _looking() and not self._exchanges.deaf:
-            table = as_rows(gradient.detach())
-            part = table[_places(table)].clone()
-            known = self._call.gradient
-            self._call.gradient = part if known is None else known + part
+        try:
+            if _looking() and not self._exchanges.deaf:
+                table = as_rows(gradient.detach())
+                part = table[_places(table)].clone()
+                known = self._call.gradient
+                self._call.gradient = part if known is None else known + part
+        except Exception as error:
+            self._exchanges.failed("a backward pass", error)
 
 
 class _Hook:
@@ -143,7 +149,10 @@ class _Hook:
     def __call__(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
         if torch.compiler.is_compiling() or self._exchanges is None:
             return
-        self._exchanges.hear(self._student, module, args, kwargs, output)
+        try:
+            self._exchanges.hear(self._student, module, args, kwargs, output)
+        except Exception as error:
+            self._exchanges.failed("a forward pass", error)
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
         return _nothing, ()

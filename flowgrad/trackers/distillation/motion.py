@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from flowgrad.measures import distillation as measures
 from flowgrad.trackers.distillation.layers import Layer
+from flowgrad.trackers.watching import Failed, raising
 
 FloatArray = NDArray[np.float64]
 
@@ -34,7 +35,9 @@ _NUMBERS = ("next", "spacing", "anchored", "inside", "heard")
 class Motion:
     """Lengths of weights, updates and gradients of each layer, kept on their device until they are read."""
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[Layer], failed: Failed = raising) -> None:
+        self._failed = failed
+        """Told of what goes wrong in a backward pass."""
         self._weights = [weight for layer in layers for weight in layer.weights]
         self._counts = np.array([sum(w.numel() for w in layer.weights) for layer in layers], dtype=float)
         owner = [place for place, layer in enumerate(layers) for _ in layer.weights]
@@ -108,8 +111,11 @@ class Motion:
         return [self._weights[place].register_post_accumulate_grad_hook(partial(self._hear, place)) for place in places]
 
     def _hear(self, place: int, weight: torch.Tensor) -> None:
-        if self._before is not None and self._gradient is None and weight.grad is not None:
-            self._computed[place] = weight.grad.detach().clone()
+        try:
+            if self._before is not None and self._gradient is None and weight.grad is not None:
+                self._computed[place] = weight.grad.detach().clone()
+        except Exception as error:
+            self._failed("a backward pass", error)
 
     @property
     def noted(self) -> bool:

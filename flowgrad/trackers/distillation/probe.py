@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from flowgrad.trackers.distillation.layers import Layer
+from flowgrad.trackers.watching import ArgumentTypeError
 
 FloatArray = NDArray[np.float64]
 Forward = Callable[[nn.Module, Any], Any]
@@ -65,7 +66,7 @@ def respond(
         training: in training mode instead of evaluation mode.
 
     Raises:
-        TypeError: the model does not take these inputs, or gives no tensor.
+        ArgumentTypeError: the model does not take these inputs, or gives no tensor.
     """
     found = []
     with undisturbed(model, training):
@@ -85,14 +86,14 @@ def _output(model: nn.Module, inputs: Any, forward: Forward | None, whose: str) 
         try:
             output = called(model, inputs)
         except TypeError as error:
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"the {whose} ({kind}) cannot be called with the probe: {error}. Give a tensor, a tuple of arguments "
                 "or a mapping of keyword arguments; where teacher and student take different ones, "
                 "forward=lambda model, inputs: ..."
             ) from error
     logits = first_tensor(getattr(output, "logits", output))
     if logits is None:
-        raise TypeError(f"the {whose} ({kind}) gives {type(output).__name__}; a tensor is needed")
+        raise ArgumentTypeError(f"the {whose} ({kind}) gives {type(output).__name__}; a tensor is needed")
     return as_array(logits.reshape(len(logits) if logits.dim() else 1, -1))
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from flowgrad.trackers.flow.look import sampled
+from flowgrad.trackers.watching import Failed, raising
 
 _RUNNING = ("running_mean", "running_var")
 _LISTS = ("moves",)
@@ -140,7 +141,9 @@ class Calls:
 
     COUNTS = ("calls", "training", "in_training")
 
-    def __init__(self, teacher: nn.Module) -> None:
+    def __init__(self, teacher: nn.Module, failed: Failed = raising) -> None:
+        self._failed = failed
+        """Told of what goes wrong in a forward pass."""
         self.calls = self.training = 0
         """Calls, and those of them with such a module in training mode."""
         self.in_training = False
@@ -156,9 +159,12 @@ class Calls:
         """Count a call; not while a graph is compiled or exported, into which it must not go."""
         if self.deaf or torch.compiler.is_compiling():
             return
-        self.calls += 1
-        self.in_training = any(module.training for module in self._moody)
-        self.training += self.in_training
+        try:
+            self.calls += 1
+            self.in_training = any(module.training for module in self._moody)
+            self.training += self.in_training
+        except Exception as error:
+            self._failed("a forward pass", error)
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
         return _deaf, ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from flowgrad.measures import representation
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
 from flowgrad.trackers.base import Tracker
+from flowgrad.trackers.distillation import form
 from flowgrad.trackers.distillation.audit import Audit
 from flowgrad.trackers.distillation.comparison import Comparison, compare
 from flowgrad.trackers.distillation.content import Content
@@ -36,22 +38,8 @@ from flowgrad.trackers.distillation.probe import Forward, Response, respond
 from flowgrad.trackers.distillation.rates import flags, rate_figures, rates
 from flowgrad.trackers.distillation.teaching import Calls, Teaching
 from flowgrad.trackers.optimizers import Optimizers
+from flowgrad.trackers.watching import ArgumentError, entry, loss_of
 
-_STATE = (
-    "layers",
-    "pairs",
-    "steps",
-    "motion",
-    "losses",
-    "kd_gradient",
-    "comparison",
-    "teaching",
-    "content",
-    "sight",
-    "gaps",
-    "audit",
-    "origin",
-)
 _OUTPUTS = ("logit_kl", "agreement", "output_r2", "output_spread")
 _NUMBERS = ("optimizer_steps", "told", "waiting", "passed_over", "teacher_noise")
 _OF_MOTION = ("velocity", "update", "gradient_length", "gradient", "snr", "drift", "altered")
@@ -148,12 +136,12 @@ class DistillationTracker(Tracker):
         self._teacher_noise = math.nan
         self._gaps: list[float] = []
         """One a comparison."""
-        self._motion = Motion(self._layers)
+        self._motion = Motion(self._layers, self._failed)
         self._teaching = Teaching(self._teacher, self._student)
         self._content = Content(self._layers, self._teacher_layers)
-        self._calls = Calls(self._teacher)
+        self._calls = Calls(self._teacher, self._failed)
         self._losses = Losses()
-        self._exchanges = Exchanges()
+        self._exchanges = Exchanges(self._failed)
         self._audit = Audit(self._exchanges)
         self._origin = Origin(self._teacher, self._teacher_layers)
         self._kd_gradient: np.ndarray | None = None
@@ -173,13 +161,19 @@ class DistillationTracker(Tracker):
         """{student layer: teacher layer}, as given or found."""
         return dict(self._pairs)
 
+    def _count(self) -> int:
+        return self._steps
+
     def _before_step(self, _: Any, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        self._optimizer_steps += 1
-        if self._motion.due(self._steps + 1) and not self._motion.noted and not _has_closure(given, named):
-            if self._steps == 0:  # weights may have been loaded since the tracker was made
-                self._motion.before()
-                self._begin()
-            self._motion.note_gradients()
+        try:
+            self._optimizer_steps += 1
+            if self._motion.due(self._steps + 1) and not self._motion.noted and not _has_closure(given, named):
+                if self._steps == 0:  # weights may have been loaded since the tracker was made
+                    self._motion.before()
+                    self._begin()
+                self._motion.note_gradients()
+        except Exception as error:
+            self._failed("a step of the optimizer", error)
 
     def _begin(self) -> None:
         self._teaching.begin()
@@ -209,11 +203,20 @@ class DistillationTracker(Tracker):
                 `loss` itself.
 
         Raises:
-            ValueError: a loss has more than one number.
+            ValueError: a loss is not one number, at the first call. Later on, that ends the watching (see `Tracker`).
         """
-        told = dict(zip(LOSSES, (loss, distillation_loss), strict=True))
-        self._check(told)
-        if not self._attached or self._waits():
+        if not self._attached:
+            return
+        try:
+            if (thread := get_ident()) != self._thread:
+                self._turn(thread)
+            self._step(loss, distillation_loss)
+        except Exception as error:
+            self._failed("step()", self._refusal(error))
+
+    def _step(self, loss: float | torch.Tensor | None, distillation_loss: float | torch.Tensor | None) -> None:
+        told = {kind: self._one(kind, of) for kind, of in zip(LOSSES, (loss, distillation_loss), strict=True)}
+        if self._waits():
             return
         if self._steps == 0 and not self._optimizer_steps:
             self._begin()
@@ -236,18 +239,23 @@ class DistillationTracker(Tracker):
         marked = _is_marked(looks) or (looks % 3 == 0 and _is_marked(looks // 3))
         return marked and self._motion.due(self._steps + 1)
 
-    def _check(self, told: Mapping[str, float | torch.Tensor | None]) -> None:
-        for kind, value in told.items():
-            if isinstance(value, torch.Tensor) and value.numel() != 1:
-                raise ValueError(
-                    f"{self.name}: {kind} has shape {tuple(value.shape)}; give the one number that backward ran on"
-                )
+    def _one(self, kind: str, loss: float | torch.Tensor | None) -> float | torch.Tensor | None:
+        """A loss as it is kept: a tensor stays on its device."""
+        if loss is None:
+            return None
+        if not isinstance(loss, torch.Tensor):
+            return loss_of(loss, self.name, kind)
+        if loss.numel() != 1 or loss.is_complex():
+            what = f"is complex ({loss.dtype})" if loss.is_complex() else f"has shape {tuple(loss.shape)}"
+            raise ArgumentError(f"{self.name}: {kind} {what}; give the one number that backward ran on")
+        return loss
 
     def _of_teacher_alone(self) -> list[nn.Parameter]:
         return [
             weight for weight, shared in zip(self._teaching.weights, self._teaching.shared, strict=True) if not shared
         ]
 
+    @entry("distillation_gradients()", argued=True)
     def distillation_gradients(self, loss: torch.Tensor, *, retain_graph: bool = True) -> None:
         """Note the gradient of the distillation loss alone, where it is but a part of what is trained.
 
@@ -271,6 +279,7 @@ class DistillationTracker(Tracker):
             dense.append(torch.zeros_like(weight.detach()) if gradient is None else gradient.to_dense())
         self._kd_gradient = self._motion.gradient_lengths(dense)
 
+    @entry("observe()", argued=True)
     def observe(self, inputs: Any = None) -> None:
         """Run both models on a batch of inputs and compare them.
 
@@ -288,7 +297,7 @@ class DistillationTracker(Tracker):
         """
         inputs = self._probe if inputs is None else inputs
         if inputs is None:
-            raise ValueError(f"{self.name}: observe() needs inputs; give them here or as probe=")
+            raise ArgumentError(f"{self.name}: observe() needs inputs; give them here or as probe=")
         if not self._attached:
             return
         first, again = respond(self._student, self._layers, inputs, self._forward, "student", 2)
@@ -320,6 +329,9 @@ class DistillationTracker(Tracker):
 
     def layer_table(self) -> pd.DataFrame:
         """Per-row measures, a line a layer of the student, in the model's order; NaN where not known."""
+        return self._layer_table() if self._halt is None else self.measurements().tables["rows"]
+
+    def _layer_table(self) -> pd.DataFrame:
         motion = self._motion.table()
         if self._comparison is None:
             compared = Comparison.unknown(len(self._layers), len(self._teacher_layers))
@@ -341,9 +353,9 @@ class DistillationTracker(Tracker):
         index = pd.Index([layer.name for layer in self._layers])
         return pd.DataFrame({name: found[name] for name in measures.ROW_NAMES}, index=index, dtype=float)
 
-    def measurements(self) -> Measurements:
+    def _measure(self) -> Measurements:
         """Scalars over the layers, and a line a layer."""
-        rows, sight = self.layer_table(), self._sight()
+        rows, sight = self._layer_table(), self._sight()
         seen = coverage(sight)
         motion = {**self._motion.alive(), **self._motion.course()}
         if seen.blind:
@@ -466,6 +478,8 @@ class DistillationTracker(Tracker):
         """Everything seen so far, for a checkpoint: tensors, numbers, text, lists and dicts, which `torch.save` writes
         and `torch.load(..., weights_only=True)` reads. Take it between a `step()` and the next optimizer step.
         """
+        if self._halt is not None:
+            return self._state_of_halt(self._halt)
         return states.headed(
             self.KIND,
             {
@@ -493,16 +507,17 @@ class DistillationTracker(Tracker):
         """Go on from where `state_dict` was taken. Name, rule book and probe stay this tracker's own.
 
         Raises:
-            ValueError: `state` is no state of such a tracker, one of another version, or of a student with other
-                layers or pairs. Nothing has changed then.
+            ValueError: `state` is no state of such a tracker, one of another version, of a student with other layers
+                or pairs, or damaged: then the message names where. Nothing has changed.
         """
-        states.check(
-            state,
-            self.name,
-            self.KIND,
-            _STATE,
-            {"layers": [layer.name for layer in self._layers], "pairs": self._pairs},
-        )
+        if not self._takes(state):
+            return
+        own = {"layers": [layer.name for layer in self._layers], "pairs": self._pairs}
+        parts = form.parts(self._layers, self._teacher_layers)
+        states.check(state, self.name, self.KIND, parts, own, also=form.fits)
+        self._load_whole(state, self._load)
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self._steps = state["steps"]
         self._motion.load_state_dict(state["motion"])
         self._losses.load_state_dict(state["losses"])

@@ -1,0 +1,203 @@
+"""What the state of a tracker of batches looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowgrad.measures.loss_audit import MOST_LOOKS
+from flowgrad.trackers.batches.id_sums import MOST_IDS
+from flowgrad.trackers.batches.ids import MOST_BATCHES
+from flowgrad.trackers.schema import (
+    Check,
+    Refused,
+    count,
+    flag,
+    listed,
+    mapped,
+    maybe,
+    number,
+    record,
+    row,
+    tensor,
+    text,
+    together,
+)
+
+_TOP = 2**62
+_WORD = count(-(2**63), 2**63 - 1)
+_LARGEST = 2**31
+"""Rows that a sample may hold at most."""
+_LEAST_SHARE = 2.0**-40
+
+
+def _sample(value: Any, where: str) -> None:
+    size = value.get("size") if isinstance(value, Mapping) else None
+    keys = value.get("keys") if isinstance(value, Mapping) else None
+    kept = len(keys) if getattr(keys, "ndim", 0) == 1 else 0
+    rows = size if isinstance(size, int) else 0
+    own = tensor("float64", (rows, None))
+    record(
+        {
+            "size": count(2, _LARGEST),
+            "seen": count(),
+            "keys": tensor("int64", (kept,), least=0, most=_TOP),
+            "times": tensor("int64", (kept,), least=1),
+            "lately": tensor("int64", (kept,), least=0),
+            "places": tensor("int64", (kept,), least=0, most=max(rows - 1, 0)),
+            "full": flag,
+            "kept": mapped(text(("values", "targets")), maybe(own)),
+        },
+        also=together(
+            (lambda state: kept <= rows, "['keys'] are more than its ['size']"),
+            (lambda state: not state["full"] or kept == rows, "['keys'] are fewer than its ['size'] and it is full"),
+            (lambda state: bool((state["keys"][1:] > state["keys"][:-1]).all()), "['keys'] do not rise"),
+            (lambda state: len(state["places"].unique()) == kept, "['places'] repeat"),
+            (lambda state: int(state["times"].sum()) <= state["seen"], "['times'] add up to more than its ['seen']"),
+            (lambda state: bool((state["lately"] <= state["times"]).all()), "['lately'] is above its ['times']"),
+            (lambda state: not kept or {"values", "targets"} == set(state["kept"]), "['kept'] lacks values or targets"),
+        ),
+    )(value, where)
+
+
+_ORDER = record(
+    {
+        "last": _WORD,
+        **dict.fromkeys(("same", "followed", "again", "compared", "rows", "batches"), count()),
+        **dict.fromkeys(("now", "before"), listed(_WORD, most=64)),
+        **dict.fromkeys(("sum", "squares", "between", "share"), number()),
+    },
+    also=together(
+        (lambda state: state["same"] <= state["followed"], "['same'] is above its ['followed']"),
+        (lambda state: state["again"] <= state["compared"], "['again'] is above its ['compared']"),
+    ),
+)
+_STEPS = record(
+    {**dict.fromkeys(("taken", "told", "late", "late_epochs", "epochs", "since"), count()), "between": count(1)},
+    also=together((lambda state: state["late_epochs"] <= state["epochs"], "['late_epochs'] is above its ['epochs']")),
+)
+_AUDIT = record(
+    {
+        **dict.fromkeys(("unread", "targets"), count()),
+        "looks": listed(
+            record(
+                {
+                    "told": number(),
+                    "values": mapped(text(), row(number(), number())),
+                    "facts": mapped(text(), number()),
+                },
+                also=together(
+                    (lambda state: all("/" in key for key in state["values"]), "['values'] holds a key without a kind"),
+                    (lambda state: {"rows", "least", "most"} <= set(state["facts"]), "['facts'] lacks rows or bounds"),
+                ),
+            ),
+            most=MOST_LOOKS,
+        ),
+        **dict.fromkeys(("items", "kinds"), mapped(_WORD, count())),
+        "labels": flag,
+    }
+)
+_SUMS = ("counts", "sums", "valid_counts", "valid_sums")
+
+
+def _column(value: Any, where: str) -> None:
+    first = value.get("counts") if isinstance(value, Mapping) else None
+    size = len(first) if getattr(first, "ndim", 0) == 1 else 0
+    sums, counts = tensor("float64", (size,)), tensor("float64", (size,), least=0, finite=True)
+    record(
+        {
+            **dict.fromkeys(("counts", "valid_counts"), counts),
+            **dict.fromkeys(("sums", "valid_sums"), sums),
+            "folded": flag,
+            "room": count(1, MOST_IDS),
+        },
+        also=together((lambda state: 0 < size <= state["room"], "['counts'] do not fit to its ['room']")),
+    )(value, where)
+
+
+def _part(columns: int) -> Check:
+    def check(value: Any, where: str) -> None:
+        keys = value.get("keys") if isinstance(value, Mapping) else None
+        rows = len(keys) if getattr(keys, "ndim", 0) == 1 else 0
+        record(
+            {
+                "ids": tensor("int64", (columns, rows)),
+                "keys": tensor("int64", (rows,)),
+                "targets": tensor("float64", (rows,), finite=True),
+                "times": tensor("float64", (2, rows), least=0, finite=True),
+                "offered": tensor("int64", (), least=0, most=2**53),
+            },
+            also=together((lambda state: rows <= int(state["offered"]), "['offered'] is below the rows kept")),
+        )(value, where)
+
+    return check
+
+
+def _ids(value: Any, where: str) -> None:
+    names = value.get("names") if isinstance(value, Mapping) else None
+    listed(text())(names, f"{where}['names']")
+    names = list(names or ())
+    one = text(names)
+    room = tensor(("int64", "float32"), (None,), least=0)
+
+    def batches(state: Any, place: str) -> None:
+        record({"_sizes": room, "_distinct": tensor(("int64", "float32"), None, least=0)})(state, place)
+        sizes, distinct = state["_sizes"], state["_distinct"]
+        if len(sizes) > MOST_BATCHES or (len(sizes) and tuple(distinct.shape) != (len(sizes), len(names))):
+            raise Refused(f"{place}: _sizes and _distinct do not fit to each other")
+        if (not len(sizes) and distinct.numel()) or (len(sizes) and sizes.is_floating_point()):
+            raise Refused(f"{place}: _sizes and _distinct do not fit to each other")
+
+    numbers = {
+        **dict.fromkeys(("_rows", "_valid_rows", "_skipped"), count()),
+        **dict.fromkeys(("_squares", "_valid_squares", "_shift", "_low", "_high"), number()),
+        **dict.fromkeys(("_target", "_valid_target", "_closed", "_valid_closed"), flag),
+    }
+    record(
+        {
+            "sizes_of": mapped(text(), count()),
+            "names": listed(text()),
+            "columns": mapped(one, _column),
+            "sample": record(
+                {
+                    "share": number(finite=True, least=_LEAST_SHARE, most=1.0),
+                    **dict.fromkeys(("training", "validation"), _part(len(names))),
+                }
+            ),
+            "equal": listed(row(one, one)),
+            "numbers": record(numbers),
+            "batches": batches,
+        },
+        also=together(
+            (lambda state: len(set(names)) == len(names) == len(state["columns"]), ": names and columns differ"),
+        ),
+    )(value, where)
+
+
+_COUNTED = (
+    "losses_told",
+    "epochs",
+    "batches",
+    "validations",
+    "targets_told",
+)
+PARTS: dict[str, Check] = {
+    "train": _sample,
+    "validation": _sample,
+    "order": _ORDER,
+    "steps": _STEPS,
+    "ids": _ids,
+    "audit": _AUDIT,
+    **dict.fromkeys(("sequences", "ids_only", "numbers_only", "classes"), flag),
+    **dict.fromkeys(_COUNTED, count()),
+    "multiple": count(1),
+    "seen_again": number(least=0.0, most=1.0),
+    "met_again": number(),
+}
+"""Each part of the state, by its key."""
+
+fits = together(
+    (lambda state: state["losses_told"] <= state["batches"], "['losses_told'] is above state['batches']"),
+    (lambda state: state["targets_told"] <= state["batches"], "['targets_told'] is above state['batches']"),
+    (lambda state: state["train"]["seen"] > 0 or not len(state["train"]["keys"]), "['train']['seen'] is 0"),
+)
