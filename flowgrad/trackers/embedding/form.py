@@ -91,7 +91,7 @@ fits = together(
     (lambda state: state["busy"] <= state["steps"], "['busy'] is above state['steps']"),
     (lambda state: state.get("last_busy", 0) <= state["steps"], "['last_busy'] is above state['steps']"),
     (
-        lambda state: state["followed"] is not None or state["sample"] < state["shape"][0],
+        lambda state: state["followed"] is not None or state["sample"] < len(state["lookups"]),
         "['followed'] is None, although the whole table is to be followed",
     ),
 )
