@@ -4,5 +4,14 @@ from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.boosting import BoostingTracker
 from flowgrad.trackers.documents import joined, run_report, to_agent_xml
 from flowgrad.trackers.training import TrainingTracker
+from flowgrad.trackers.watching import TrackingStopped
 
-__all__ = ["BoostingTracker", "Tracker", "TrainingTracker", "joined", "run_report", "to_agent_xml"]
+__all__ = [
+    "BoostingTracker",
+    "TrackingStopped",
+    "Tracker",
+    "TrainingTracker",
+    "joined",
+    "run_report",
+    "to_agent_xml",
+]

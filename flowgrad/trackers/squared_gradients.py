@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from flowgrad.trackers import schedules
 from flowgrad.trackers.flow.look import apart
-from flowgrad.trackers.watching import Watching
+from flowgrad.trackers.watching import OPTIMIZER, Watching
 
 _EVERY = 10
 
@@ -60,10 +60,12 @@ class SquaredGradients(Watching):
         return self._steps
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._halt is not None:
+            return
         try:
             self._look(optimizer)
         except Exception as error:
-            self._failed("a step of the optimizer", error)
+            self._failed(OPTIMIZER, error)
 
     @apart
     def _look(self, optimizer: Optimizer) -> None:
@@ -106,4 +108,4 @@ class SquaredGradients(Watching):
 
     def detach(self) -> None:
         """Take the hook off the optimizer. What was seen stays readable."""
-        self._handle.remove()
+        self._take_off((self._handle,))

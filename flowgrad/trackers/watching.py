@@ -10,7 +10,7 @@ import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from flowgrad.errors import FlowGradError
@@ -20,6 +20,10 @@ _MOST = 400
 _MIXED = 64
 """Steps of another thread in between, up to which two threads are taken to step at the same time."""
 _ONE_AT_A_TIME = threading.RLock()
+OPTIMIZER = "a step of the optimizer"
+"""Place of what an optimizer calls before and after its step. It goes through its hooks then, and none may be taken off
+meanwhile.
+"""
 
 Failed = Callable[[str, Exception], None]
 """Takes where something went wrong, in words, and the error."""
@@ -68,6 +72,10 @@ class Watching:
     _threads: frozenset[int] = frozenset()
     _turned = 0
     """Steps taken when the thread last changed."""
+    _late: tuple[Any, ...] = ()
+    """Hooks on optimizers that are still to be taken off. They do nothing once it has stopped."""
+    _halting = False
+    """Whether it is stopping now."""
 
     @property
     def stopped(self) -> str:
@@ -102,11 +110,31 @@ class Watching:
             if self._halt is not None:
                 return
             self._halt = Halt(self._count(), place, told(error))
+            if place == OPTIMIZER and self._threads:
+                self._threads |= {threading.get_ident()}
+        self._halting = True
         with contextlib.suppress(Exception):
             self.detach()
+        self._halting = False
         with contextlib.suppress(Exception):
             self._keep()
         warnings.warn(self._warning(error), TrackingStopped, stacklevel=3)
+
+    def _take_off(self, handles: Iterable[Any]) -> None:
+        """Take hooks off optimizers; where that might be while one goes through them, later."""
+        if self._halting and self._halt is not None and (self._halt.place == OPTIMIZER or len(self._threads) > 1):
+            self._late = (*self._late, *handles)
+            return
+        for handle in handles:
+            handle.remove()
+
+    def _take_off_late(self) -> None:
+        """Take off the hooks that were left on an optimizer within its step; not where several threads step."""
+        if len(self._threads) > 1:
+            return
+        late, self._late = self._late, ()
+        for handle in late:
+            handle.remove()
 
     def _begun(self) -> bool:
         """Whether anything was told yet."""

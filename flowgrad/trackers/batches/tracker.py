@@ -36,7 +36,7 @@ from flowgrad.trackers.batches.course import Order, Steps, load_into, state_of
 from flowgrad.trackers.batches.ids import Ids
 from flowgrad.trackers.batches.rows import SAMPLE, Hash, RowSample
 from flowgrad.trackers.optimizers import Optimizers
-from flowgrad.trackers.watching import entry
+from flowgrad.trackers.watching import OPTIMIZER, entry
 
 _COUNTS = (
     "sequences",
@@ -136,7 +136,7 @@ class BatchTracker(Tracker):
     def _begun(self) -> bool:
         return self._batches + self._validations > 0
 
-    @entry("a step of the optimizer")
+    @entry(OPTIMIZER)
     def _stepped(self, *_: Any) -> None:
         self._steps.taken += 1
         self._steps.since += 1
@@ -157,6 +157,7 @@ class BatchTracker(Tracker):
                 one, that ends the watching (see `Tracker`).
         """
         if self._halt is not None:
+            self._take_off_late()
             return
         try:
             if (thread := get_ident()) != self._thread:
@@ -323,8 +324,7 @@ class BatchTracker(Tracker):
 
     def detach(self) -> None:
         """Take the hooks off the optimizer. What was measured stays readable."""
-        for handle in self._handles:
-            handle.remove()
+        self._take_off(self._handles)
         self._handles = []
 
     def state_dict(self) -> dict[str, Any]:

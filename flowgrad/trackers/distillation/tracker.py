@@ -38,7 +38,7 @@ from flowgrad.trackers.distillation.probe import Forward, Response, respond
 from flowgrad.trackers.distillation.rates import flags, rate_figures, rates
 from flowgrad.trackers.distillation.teaching import Calls, Teaching
 from flowgrad.trackers.optimizers import Optimizers
-from flowgrad.trackers.watching import ArgumentError, entry, loss_of
+from flowgrad.trackers.watching import OPTIMIZER, ArgumentError, entry, loss_of
 
 _OUTPUTS = ("logit_kl", "agreement", "output_r2", "output_spread")
 _NUMBERS = ("optimizer_steps", "told", "waiting", "passed_over", "teacher_noise")
@@ -149,8 +149,8 @@ class DistillationTracker(Tracker):
         self._attached = True
         self._motion.before()
         self._exchanges.arm()
+        self._handles = [one.register_step_pre_hook(self._before_step) for one in self._optimizers.all]
         self._hooks = [
-            *(one.register_step_pre_hook(self._before_step) for one in self._optimizers.all),
             *self._motion.listen(),
             self._calls.listen(self._teacher),
             *self._exchanges.listen(self._teacher, self._student),
@@ -165,6 +165,8 @@ class DistillationTracker(Tracker):
         return self._steps
 
     def _before_step(self, _: Any, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        if not self._attached:
+            return
         try:
             self._optimizer_steps += 1
             if self._motion.due(self._steps + 1) and not self._motion.noted and not _has_closure(given, named):
@@ -173,7 +175,7 @@ class DistillationTracker(Tracker):
                     self._begin()
                 self._motion.note_gradients()
         except Exception as error:
-            self._failed("a step of the optimizer", error)
+            self._failed(OPTIMIZER, error)
 
     def _begin(self) -> None:
         self._teaching.begin()
@@ -206,6 +208,7 @@ class DistillationTracker(Tracker):
             ValueError: a loss is not one number, at the first call. Later on, that ends the watching (see `Tracker`).
         """
         if not self._attached:
+            self._take_off_late()
             return
         try:
             if (thread := get_ident()) != self._thread:
@@ -541,6 +544,7 @@ class DistillationTracker(Tracker):
         self._attached = False
         for hook in self._hooks:
             hook.remove()
+        self._take_off(self._handles)
 
 
 def _has_closure(given: tuple[Any, ...], named: Mapping[str, Any]) -> bool:

@@ -43,7 +43,7 @@ from flowgrad.trackers.flow.readings import (
 )
 from flowgrad.trackers.flow.rewrites import Rewrites
 from flowgrad.trackers.optimizers import Optimizers
-from flowgrad.trackers.watching import entry, loss_of
+from flowgrad.trackers.watching import OPTIMIZER, entry, loss_of
 
 _FIGURES = ("weight_norm", "gradient_norm", "velocity", "gradient_cosine")
 _ROUNDING = 1e-6
@@ -163,6 +163,8 @@ class FlowTracker(Tracker):
         return self._steps + self._skipped > 0
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._attached:
+            return
         try:
             self._rewrites.before(optimizer, self._steps + 1, due=self._due)
             self._course.stepping(optimizer)
@@ -174,7 +176,7 @@ class FlowTracker(Tracker):
             if self._read:
                 self._network.gradients(_scale(optimizer))
         except Exception as error:
-            self._failed("a step of the optimizer", error)
+            self._failed(OPTIMIZER, error)
 
     def _begin(self, chosen: list[int] | None = None) -> None:
         if self._fresh is None:
@@ -182,6 +184,8 @@ class FlowTracker(Tracker):
         self._network.before(chosen)
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._attached:
+            return
         try:
             self._stepped = True
             self._rewrites.stepped(optimizer, self._steps + 1, due=self._due)
@@ -189,7 +193,7 @@ class FlowTracker(Tracker):
             if self._due and not self._read:
                 self._network.gradients(_scale(optimizer))
         except Exception as error:
-            self._failed("a step of the optimizer", error)
+            self._failed(OPTIMIZER, error)
 
     def step(self, loss: float | torch.Tensor | None = None) -> None:
         """Note the optimizer step just taken, and the loss of its batch as it was before.
@@ -204,6 +208,7 @@ class FlowTracker(Tracker):
             ValueError: `loss` is not one number, at the first call. Later on, that ends the watching.
         """
         if not self._attached:
+            self._take_off_late()
             return
         try:
             if (thread := get_ident()) != self._thread:
@@ -620,8 +625,7 @@ class FlowTracker(Tracker):
         if not self._attached:
             return
         self._attached = self._due = False
-        for handle in self._handles:
-            handle.remove()
+        self._take_off(self._handles)
         self._network.detach()
         self._course.detach()
         try:
