@@ -9,6 +9,8 @@ from itertools import chain
 from torch import nn
 from torch.nn.utils import parametrize
 
+from flowgrad.trackers.watching import ChangedError
+
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 
@@ -58,7 +60,40 @@ def _weights(module: nn.Module) -> tuple[nn.Parameter, ...]:
     own = [module.parameters(recurse=False)]
     if parametrize.is_parametrized(module):
         own.append(module.parametrizations.parameters())  # type: ignore[union-attr]
-    return tuple(weight for weight in chain(*own) if weight.dim() >= 2)
+    return tuple(weight for weight in chain(*own) if weight.dim() >= 2 and weight.numel())
+
+
+class Places:
+    """Where a model holds the weights of its layers, so that it shows when it holds others."""
+
+    def __init__(self, layers: Sequence[Layer], whose: str) -> None:
+        self._whose = whose
+        self._places = [
+            (layer.name, module, own, weight)
+            for layer in layers
+            for weight in layer.weights
+            for module, own in [_holder(layer.module, weight)]
+        ]
+
+    def check(self) -> None:
+        """Refuse weights that are no longer there. Under a mask of `torch.nn.utils.prune` they are.
+
+        Raises:
+            ChangedError: names the layer.
+        """
+        for layer, module, own, weight in self._places:
+            held = module._parameters.get(own)
+            if held is not weight and module._parameters.get(f"{own}_orig") is not weight:
+                raise ChangedError(
+                    f"{self._whose}: the weights of {layer} were replaced, parametrised or made buffers since tracking "
+                    "began; attach a new tracker"
+                )
+
+
+def _holder(layer: nn.Module, weight: nn.Parameter) -> tuple[nn.Module, str]:
+    return next(
+        (module, own) for module in layer.modules() for own, held in module._parameters.items() if held is weight
+    )
 
 
 def given_pairs(pairs: Mapping[str, str], student: Sequence[Layer], teacher: Sequence[Layer]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from flowgrad.trackers.distillation.content import Content
 from flowgrad.trackers.distillation.coverage import Sight, coverage
 from flowgrad.trackers.distillation.exchange import Exchanges
 from flowgrad.trackers.distillation.graph import node_of
-from flowgrad.trackers.distillation.layers import find_pairs, given_pairs, layers_of, unwrapped
+from flowgrad.trackers.distillation.layers import Places, find_pairs, given_pairs, layers_of, unwrapped
 from flowgrad.trackers.distillation.losses import FACTS, LOSSES, Losses
 from flowgrad.trackers.distillation.motion import Motion
 from flowgrad.trackers.distillation.origin import Origin
@@ -136,6 +136,7 @@ class DistillationTracker(Tracker):
         self._teacher_noise = math.nan
         self._gaps: list[float] = []
         """One a comparison."""
+        self._places = Places(self._layers, name)
         self._motion = Motion(self._layers, self._failed)
         self._teaching = Teaching(self._teacher, self._student)
         self._content = Content(self._layers, self._teacher_layers)
@@ -225,6 +226,7 @@ class DistillationTracker(Tracker):
             self._begin()
         self._steps += 1
         if self._motion.due(self._steps):
+            self._places.check()
             self._motion.after(self._steps)
             self._teaching.look()
             self._losses.note(told)
