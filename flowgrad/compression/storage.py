@@ -73,8 +73,10 @@ def write_packed(model: nn.Module, path: str | os.PathLike[str], recipe: Recipe 
 def read_packed(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """Load what `write_packed` wrote into a model of the same shapes: quantised weights as the values they stand for.
 
+    All is decoded and compared with the model before anything is written into it.
+
     Raises:
-        FlowGradError: no such file, a damaged one, or one of another model.
+        FlowGradError: no such file, a damaged one, or one of another model. The model is as it was before.
     """
     where = os.fspath(path)
     try:
@@ -87,16 +89,30 @@ def read_packed(model: nn.Module, path: str | os.PathLike[str]) -> None:
         body = memoryview(data)[start + length :]
         values = {entry["name"]: _unpacked(entry, body) for entry in entries if "as" not in entry}
         values |= {entry["name"]: values[entry["as"]] for entry in entries if "as" in entry}
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, MemoryError,
+            RecursionError) as error:  # fmt: skip
         raise FlowGradError(f"{where}: no packed model, or a damaged one: {error}") from error
     state = model.state_dict()
     if set(state) != set(values):
         odd = sorted(set(state) ^ set(values))[0]
         raise FlowGradError(f"{where}: {odd!r} is in one of the file and {type(model).__name__}, and not in the other")
     for name, tensor in state.items():
-        if tuple(tensor.shape) != values[name].shape:
-            raise FlowGradError(f"{where}: {name} has shape {list(values[name].shape)}, the model {list(tensor.shape)}")
+        _check_fits(where, name, tensor, values[name])
+    for name, tensor in state.items():
         set_values(tensor, values[name])
+
+
+def _check_fits(where: str, name: str, tensor: Any, values: np.ndarray) -> None:
+    """Refuse what could not be written into a tensor of the model."""
+    if not isinstance(tensor, torch.Tensor) or tensor.is_meta or tensor.layout != torch.strided:
+        raise FlowGradError(f"{where}: {name} of the model is no dense tensor with numbers; load into a plain model")
+    if tuple(tensor.shape) != values.shape:
+        raise FlowGradError(f"{where}: {name} has shape {list(values.shape)}, the model {list(tensor.shape)}")
+    kind = values.dtype.kind
+    if kind not in "biufc" or (kind == "c" and not tensor.is_complex()):
+        raise FlowGradError(f"{where}: {name} is stored as {values.dtype}, which the model's {tensor.dtype} cannot hold")
+    if kind == "f" and not (tensor.is_floating_point() or tensor.is_complex()):
+        raise FlowGradError(f"{where}: {name} is stored as {values.dtype}, and the model has whole numbers there")
 
 
 def _packed(name: str, tensor: torch.Tensor, layer: LayerBits | None) -> tuple[dict[str, Any], list[np.ndarray]]:
