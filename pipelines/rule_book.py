@@ -72,7 +72,7 @@ def _rule_files(folders: Sequence[str]) -> Iterator[Path]:
 def _lines(file: Path) -> Iterator[tuple[str, int]]:
     """Top-level keys of a YAML file with their lines; nothing where it is not a mapping (Hydra has said so)."""
     try:
-        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError):
         return  # not part of this run, or Hydra would have said so
     if isinstance(root, yaml.MappingNode):
