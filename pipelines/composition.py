@@ -12,6 +12,8 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipelines.config_text import to_yaml
+
 SHARED_WITH_TUNED = ("dataset", "teacher", "seeds", "training.threads", "training.cutoff", "rules", "evidence")
 """Overrides that hold for the tuned arm too: those that say what is measured and not how it is trained."""
 
@@ -83,7 +85,7 @@ def config_sha256(config: DictConfig) -> str:
         for key, value in plain.items()
         if key not in ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "compression")
     }
-    return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(kept), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(to_yaml(kept, sort_keys=True).encode()).hexdigest()
 
 
 def _key(override: str) -> str:

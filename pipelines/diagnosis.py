@@ -79,12 +79,13 @@ def run_report(
     """
     config, trained = diagnosis.config, diagnosis.trained
     program = program_of(config)
+    sha256 = config_sha256(config)
     identity = RunIdentity(
-        id=f"{config.name}-{config_sha256(config)[:6]}",
+        id=f"{config.name}-{sha256[:6]}",
         arm=arm,
         round=diagnosis.round,
         seed=config.seeds.diagnosis,
-        config_sha256=config_sha256(config),
+        config_sha256=sha256,
         data_sha256=data.sha256,
         training=program.facts(config, trained),
         environment={

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
 from flowgrad.drawing import new_figure, picture
 from flowgrad.files import write_atomically
 from flowgrad.report import Validation, write
 from flowgrad.rules import RuleBook
 from pipelines.comparison import Observed, round_comparison, validation
+from pipelines.config_text import to_yaml
 from pipelines.diagnosis import Diagnosis, named_rows, run_report
 from pipelines.program import Dataset, program_of
 from pipelines.tables import write_csv, write_table
@@ -99,7 +99,7 @@ def write_config(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
     """The baseline's config, resolved, and the treated one's where there is one."""
     for stem, diagnosis in {"config": diagnoses[0], "config_treated": diagnoses[-1]}.items():
         if stem == "config" or len(diagnoses) > 1:
-            write_atomically(folder / f"{stem}.yaml", OmegaConf.to_yaml(diagnosis.config, resolve=True).encode())
+            write_atomically(folder / f"{stem}.yaml", to_yaml(diagnosis.config).encode())
 
 
 def write_plots(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:

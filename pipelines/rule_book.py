@@ -25,7 +25,7 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
     Args:
         config: the composed config.
         task: its overrides; a rule changed there says so in errors.
-        folders: Hydra's config sources (`file://...`, `pkg://...`), first the one that wins.
+        folders: Hydra's config sources (`file://...`, `library://...`), first the one that wins.
 
     Raises:
         RuleError: names file, rule and position of the first thing that is wrong.
@@ -62,7 +62,7 @@ def _rule_files(folders: Sequence[str]) -> Iterator[Path]:
         kind, _, place = folder.partition("://")
         if kind == "file":
             root = Path(place)
-        elif kind == "pkg" and place.startswith("flowgrad"):
+        elif kind in ("pkg", "library") and place.startswith("flowgrad"):
             root = Path(str(files(place)))
         else:
             continue
@@ -72,7 +72,7 @@ def _rule_files(folders: Sequence[str]) -> Iterator[Path]:
 def _lines(file: Path) -> Iterator[tuple[str, int]]:
     """Top-level keys of a YAML file with their lines; nothing where it is not a mapping (Hydra has said so)."""
     try:
-        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError):
         return  # not part of this run, or Hydra would have said so
     if isinstance(root, yaml.MappingNode):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -40,6 +41,15 @@ BAD_INPUT = (FlowGradError, HydraException, OmegaConfBaseException)
 
 
 _state = {"composed": False}
+
+
+def _mode_given(self: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
+    """`hydra.mode` of the overrides; no config here sets it. Hydra would compose the whole config to learn that."""
+    given = [value for key, _, value in (one.partition("=") for one in overrides) if key.lstrip("+") == "hydra.mode"]
+    return RunMode[given[-1]] if given and given[-1] in RunMode.__members__ else None
+
+
+Hydra.get_mode = _mode_given  # type: ignore[method-assign]
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")

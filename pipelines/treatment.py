@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from flowgrad.prescription import Prescription, plain_value
 from flowgrad.rules import RuleBook
-from pipelines.composition import composed, with_overrides
+from pipelines.composition import composed, treated, with_overrides
 from pipelines.diagnosis import Diagnosis, diagnose
 from pipelines.program import Dataset
 
@@ -35,13 +35,15 @@ def treat(
     if config.trial:
         changes = [*diagnoses[0].prescription.overrides, "trial=[]"]  # the change is made, and no more to be tried
         overrides = tuple(with_overrides(diagnoses[0].overrides, changes))
-        treated = diagnose(composed(overrides), overrides, data, book, 2)
-        diagnoses.append(replace(treated, prescription=Prescription((), (), {})))
+        tried = diagnose(composed(overrides), overrides, data, book, 2)
+        diagnoses.append(replace(tried, prescription=Prescription((), (), {})))
         on_round(diagnoses[-1])
         return tuple(diagnoses)
     while diagnoses[-1].prescription and len(diagnoses) <= config.rounds:
-        overrides = tuple(with_overrides(diagnoses[-1].overrides, diagnoses[-1].prescription.overrides))
-        diagnoses.append(diagnose(composed(overrides), overrides, data, book, len(diagnoses) + 1))
+        last, fix = diagnoses[-1], diagnoses[-1].prescription.overrides
+        changed = treated(last.config, last.overrides, fix)
+        overrides = tuple(with_overrides(last.overrides, fix))
+        diagnoses.append(diagnose(changed, overrides, data, book, len(diagnoses) + 1))
         on_round(diagnoses[-1])
     return tuple(diagnoses)
 

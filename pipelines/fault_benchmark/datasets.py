@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from pipelines.config_text import to_yaml
 from pipelines.program import program_of
 from pipelines.workers import Outcome, outcome
 
@@ -55,4 +56,4 @@ def trained(run: tuple[DictConfig, int], data: Datasets) -> Outcome:
 
 
 def _key(config: DictConfig) -> str:
-    return OmegaConf.to_yaml(OmegaConf.create({node: config[node] for node in _NODES}), resolve=True)
+    return to_yaml(OmegaConf.create({node: config[node] for node in _NODES}))

@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.files import write_atomically
+from pipelines.config_text import to_yaml
 from pipelines.source import source_sha256
 
 FILE = "job.json"
@@ -70,7 +71,9 @@ def is_done(folder: Path, config: DictConfig) -> bool:
 def config_sha256(config: DictConfig) -> str:
     """Hash of everything in the config that matters to what the job does."""
     kept = [str(key) for key in config if key not in _NO_MATTER]
-    return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.masked_copy(config, kept), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        to_yaml(OmegaConf.masked_copy(config, kept), resolve=False, sort_keys=True).encode()
+    ).hexdigest()
 
 
 def folder_name(override_dirname: str) -> str:

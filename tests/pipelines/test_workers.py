@@ -31,7 +31,7 @@ def killed(run, data):
     return run
 
 
-class CannotTravel(Exception):
+class CannotTravelError(Exception):
     def __init__(self, one, two):
         super().__init__(f"{one} and {two}")
 
@@ -40,7 +40,7 @@ def failing(run, data):
     if run == 1:
         raise FlowGradError(f"no such run {run}")
     if run == 3:
-        raise CannotTravel("left", "right")
+        raise CannotTravelError("left", "right")
     return run
 
 
@@ -90,7 +90,7 @@ def test_an_error_arrives_with_its_place_but_not_in_its_message():
     assert "in failing" in caught.value.__notes__[0]
     with pytest.raises(RuntimeError) as caught:
         list(each(failing, [2, 3], None, 2))
-    assert str(caught.value) == "CannotTravel: left and right"
+    assert str(caught.value) == "CannotTravelError: left and right"
 
 
 def test_who_stops_listening_leaves_no_process():

@@ -133,6 +133,18 @@ def test_a_step_in_the_wrong_place_is_told(order):
     assert_blind(tracker, "step.. is called at the wrong place")
 
 
+def test_a_step_in_the_wrong_place_is_nobody_else_who_writes():
+    """Epochs are told by their last batch; a step taken behind `step()` lay between two of them, as a write."""
+    layer, tracker = made()
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.01)
+    for step in range(60):
+        optimizer.zero_grad()
+        layer(torch.arange(4 if step % 6 == 5 else 8) + step % 6).square().sum().backward()
+        tracker.step()
+        optimizer.step()
+    assert_blind(tracker, "step.. is called at the wrong place")
+
+
 def assert_blind(tracker, because):
     measured = tracker.measurements()
     assert measured.coverage.blind

@@ -52,7 +52,7 @@ def blindness(seen: Seen) -> str:
         return f"{found}; call step() of the tracker after every optimizer.step()"
     if not seen.lookups:
         return f"no lookup was seen in {seen.steps} steps{_and_yet(seen)}: {_why_no_lookup(seen)}"
-    if seen.moved_outside >= RECENT and not seen.moved_within:
+    if is_misplaced(seen):
         return (
             "step() is called at the wrong place: rows never moved between a lookup and step(), but they did between "
             "step() and the next lookup; call it right after optimizer.step()"
@@ -63,6 +63,11 @@ def blindness(seen: Seen) -> str:
             "such lookups are not counted; call model.train() after each evaluation"
         )
     return ""
+
+
+def is_misplaced(seen: Seen) -> bool:
+    """Whether `step` is called where the optimizer has not stepped yet: its moves look like somebody else's."""
+    return seen.moved_outside >= RECENT and not seen.moved_within
 
 
 def _and_yet(seen: Seen) -> str:

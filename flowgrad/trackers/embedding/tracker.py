@@ -51,6 +51,8 @@ DAMPING = 0.1
 
 _TOLD = ("row_effect_f", "row_biases", "in_batch_negatives", "sampling_correction")
 """Scalars that the table cannot show."""
+_STARTS = ("compared_starts", "rewritten_starts", "repeated_starts", "rewrite_cosine")
+"""Scalars of who else writes to the table, which nobody can tell where `step` is misplaced."""
 
 
 class EmbeddingTracker(Tracker):
@@ -563,13 +565,16 @@ class EmbeddingTracker(Tracker):
         scalars["decay_known"] = float(math.isfinite(scalars["decay_share"]))
         if scalars["nonfinite_rows"] and math.isnan(scalars["first_nonfinite"]):
             scalars["first_nonfinite"] = float(self._steps)  # no probe saw them; this reading is the first that does
+        seen = self._sight(weight, counted)
+        if sight.is_misplaced(seen):
+            scalars |= dict.fromkeys(_STARTS, math.nan)
         return Measurements(
             self.KIND,
             self.name,
             scalars,
             {"rows": rows[ROW_MEASURES]},
             self._steps,
-            self._coverage(self._sight(weight, counted), rows),
+            self._coverage(seen, rows),
             framework="torch",
         )
 
