@@ -110,7 +110,9 @@ def _check_fits(where: str, name: str, tensor: Any, values: np.ndarray) -> None:
         raise FlowGradError(f"{where}: {name} has shape {list(values.shape)}, the model {list(tensor.shape)}")
     kind = values.dtype.kind
     if kind not in "biufc" or (kind == "c" and not tensor.is_complex()):
-        raise FlowGradError(f"{where}: {name} is stored as {values.dtype}, which the model's {tensor.dtype} cannot hold")
+        raise FlowGradError(
+            f"{where}: {name} is stored as {values.dtype}, which the model's {tensor.dtype} cannot hold"
+        )
     if kind == "f" and not (tensor.is_floating_point() or tensor.is_complex()):
         raise FlowGradError(f"{where}: {name} is stored as {values.dtype}, and the model has whole numbers there")
 

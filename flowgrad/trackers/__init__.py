@@ -8,8 +8,8 @@ from flowgrad.trackers.watching import TrackingStopped
 
 __all__ = [
     "BoostingTracker",
-    "TrackingStopped",
     "Tracker",
+    "TrackingStopped",
     "TrainingTracker",
     "joined",
     "run_report",

@@ -50,7 +50,9 @@ class Tracker(Watching, Subject):
         scalars = {measure.name: math.nan for measure in self.MEASURES if not measure.per_row}
         rows = pd.DataFrame(columns=[measure.name for measure in self.MEASURES if measure.per_row], dtype=float)
         known = {self.UNIT: float(steps)}
-        return Measurements(self.KIND, self.name, scalars | (known if self.UNIT in scalars else {}), {"rows": rows}, steps)
+        return Measurements(
+            self.KIND, self.name, scalars | (known if self.UNIT in scalars else {}), {"rows": rows}, steps
+        )
 
     def _state_of_halt(self, halt: Halt) -> dict[str, Any]:
         """State of a tracker that has stopped."""

@@ -1,6 +1,6 @@
 """What a state of a tracker must look like, in all its depth: small checks that are put together as the state is.
 
-A check takes a value and where it stands in the state (`state['network']['looks'][0]`), and raises `Refused` where the
+A check takes a value and where it stands in the state (`state['network']['looks'][0]`), and raises `RefusedError` where the
 value is not what a tracker writes there. Nothing is changed by it.
 """
 
@@ -17,12 +17,12 @@ _LONGEST = 10_000
 """Characters of a text in a state."""
 
 
-class Refused(ValueError):
+class RefusedError(ValueError):
     """A value is not what belongs there: names where it stands, and what would be right."""
 
 
-def _refuse(where: str, value: Any, wanted: str) -> Refused:
-    return Refused(f"{where} is {shown(value)}, and must be {wanted}")
+def _refuse(where: str, value: Any, wanted: str) -> RefusedError:
+    return RefusedError(f"{where} is {shown(value)}, and must be {wanted}")
 
 
 def shown(value: Any) -> str:
@@ -36,13 +36,20 @@ def shown(value: Any) -> str:
         text = repr(value)
     except ValueError:  # of an integer with more digits than Python writes
         text = f"a {type(value).__name__} of many digits"
+    text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def shown_whole(value: Any) -> str:
     """A short list as it is, all else as `shown`."""
-    text = str(value) if isinstance(value, list | str | dict) else ""
+    text = " ".join(str(value).split()) if isinstance(value, list | str | dict) else ""
     return text if 0 < len(text) <= 200 else shown(value)
+
+
+def length_of(value: Any, key: str) -> int:
+    """Entries of a tensor of one axis in a dict; 0 where there is none, which then is refused elsewhere."""
+    held = value.get(key) if isinstance(value, Mapping) else None
+    return int(held.shape[0]) if held is not None and getattr(held, "ndim", 0) == 1 else 0
 
 
 def count(least: int = 0, most: int = MOST) -> Check:
@@ -148,13 +155,13 @@ def record(
         if not isinstance(value, Mapping):
             raise _refuse(where, value, "a dict")
         if missing := [key for key in needed if key not in value]:
-            raise Refused(f"{where} lacks {missing[0]!r}")
+            raise RefusedError(f"{where} lacks {missing[0]!r}")
         if odd := [key for key in value if key not in needed and key not in later]:
-            raise Refused(f"{where} holds {shown(odd[0])}, which no such state has")
+            raise RefusedError(f"{where} holds {shown(odd[0])}, which no such state has")
         for key, one in value.items():
             (needed[key] if key in needed else later[key])(one, f"{where}[{key!r}]")
         if also is not None and (said := also(value)):
-            raise Refused(f"{where}{said}")
+            raise RefusedError(f"{where}{said}")
 
     return check
 
@@ -181,7 +188,7 @@ def either(*inner: Check) -> Check:
         for one in inner[:-1]:
             try:
                 return one(value, where)
-            except Refused:
+            except RefusedError:
                 continue
         return inner[-1](value, where)
 
@@ -228,11 +235,11 @@ def tensor(
         if not value.numel():
             return
         if finite and value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise Refused(f"{where} holds entries that are not finite")
+            raise RefusedError(f"{where} holds entries that are not finite")
         if least is not None and bool((value < least).any()):
-            raise Refused(f"{where} holds entries below {least:g}")
+            raise RefusedError(f"{where} holds entries below {least:g}")
         if most is not None and bool((value > most).any()):
-            raise Refused(f"{where} holds entries above {most:g}")
+            raise RefusedError(f"{where} holds entries above {most:g}")
 
     return check
 
@@ -262,7 +269,7 @@ def whole(
     try:
         plain = {key: value for key, value in content.items() if key not in ignored}
         record(inner, optional, also=also)(plain, "state")
-    except Refused as error:
+    except RefusedError as error:
         raise ValueError(
             f"{tracker}: {error}; the state is damaged or of another program: load another checkpoint, or go on with a "
             "new tracker"

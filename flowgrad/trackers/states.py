@@ -89,13 +89,13 @@ def opened(state: Any, tracker: str, kind: str) -> None:
         )
     if not isinstance(state[_KIND], str) or state[_KIND] != kind:
         raise ValueError(
-            f"{tracker}: the state is of a tracker of kind {schema.shown(state[_KIND])}, and this one is of kind {kind!r}; "
-            "load it into a tracker of its own kind"
+            f"{tracker}: the state is of a tracker of kind {schema.shown(state[_KIND])}, and this one is of kind "
+            f"{kind!r}; load it into a tracker of its own kind"
         )
     if type(state.get(_VERSION)) is not int or state[_VERSION] != VERSION:
         raise ValueError(
-            f"{tracker}: the state has version {schema.shown(state.get(_VERSION))}, and this FlowGrad reads version {VERSION}; "
-            "load it with the FlowGrad that wrote it, or go on with a new tracker"
+            f"{tracker}: the state has version {schema.shown(state.get(_VERSION))}, and this FlowGrad reads version "
+            f"{VERSION}; load it with the FlowGrad that wrote it, or go on with a new tracker"
         )
 
 

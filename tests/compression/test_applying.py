@@ -274,6 +274,19 @@ def test_packed_files_that_cannot_be_read(tmp_path):
         read_packed(nn.Linear(3, 2), path)
 
 
+@pytest.mark.parametrize("last", [nn.Linear(3, 4), nn.Linear(3, 2).to("meta"), nn.Linear(3, 2)])
+def test_a_file_that_does_not_fit_whole_changes_no_tensor(last, tmp_path):
+    """The first tensors were written before the last one's shape was compared."""
+    write_packed(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), tmp_path / "m.fg")
+    model = nn.Sequential(nn.Linear(2, 3), last)
+    if last.weight.shape == (2, 3) and not last.weight.is_meta:
+        model[1].weight = nn.Parameter(torch.zeros(2, 3, dtype=torch.int64), requires_grad=False)
+    before = model[0].weight.detach().clone()
+    with pytest.raises(FlowGradError, match=r"1\.weight"):
+        read_packed(model, tmp_path / "m.fg")
+    assert torch.equal(model[0].weight, before)
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_a_table_of_one_column_is_left_to_fake_quantisation(bits):
     """Torchao failed on the biases of a matrix factorisation: «shape '[943, 1]' is invalid for input of size 1»."""

@@ -158,7 +158,14 @@ def damages(value, rng):
     found = [None, "text", -1, 0, 1, 1.5, math.nan, math.inf, -math.inf, 10**30, 2**60, True, [], {}, [None], {"a": 1}]
     found += [torch.tensor(3), torch.full((2, 2), math.nan), np.float64(2.0), np.zeros(3), object(), b"x", 10**5000]
     if isinstance(value, torch.Tensor):
-        found = [*found[:6], value[None], value.to(torch.int16), value.double() + 0.5, value.clone().zero_(), value.bool()]
+        found = [
+            *found[:6],
+            value[None],
+            value.to(torch.int16),
+            value.double() + 0.5,
+            value.clone().zero_(),
+            value.bool(),
+        ]
         found += [value.long(), value.float() * math.nan, value.clone().fill_(-1), value.to_sparse(), value.to("meta")]
         found += [value.clone().fill_(1), value.half(), value.to(torch.complex64), value.reshape(-1)[:1], value * 3]
         if not value.is_floating_point() and value.dtype != torch.bool:
@@ -190,12 +197,13 @@ def damaged(state, rng):
         del holder[path[-1]]
         return made, f"{path} deleted"
     holder[path[-1]] = damages(holder[path[-1]], rng)
-    return made, f"{path} -> {str(type(holder[path[-1]]))} {str(holder[path[-1]])[:80] if not isinstance(holder[path[-1]], int) else ''}"
+    return made, f"{path} of another kind"
 
 
 def same(one, other):
     if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
+        like = isinstance(other, torch.Tensor) and one.shape == other.shape
+        return like and torch.equal(one.nan_to_num(), other.nan_to_num())
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
     if isinstance(one, list | tuple):
@@ -203,50 +211,48 @@ def same(one, other):
     return one == other or (one != one and other != other)
 
 
-CASES = {"table": Table, "sampled": Sampled, "network": Network, "student": Pupil, "ids": Batches, "rows": Rows, "losses": Losses}
-TRIES = 250
+CASES = {
+    "table": Table, "sampled": Sampled, "network": Network, "student": Pupil, "ids": Batches, "rows": Rows,
+    "losses": Losses,
+}  # fmt: skip
+TRIES, GONE_ON_WITH = 300, 8
+"""Damaged states of each tracker, and how many of those that are taken are trained on with."""
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("seed", [0])
-def test_a_damaged_state_is_refused_whole_or_good_to_go_on_with(case, seed):
+def test_a_damaged_state_is_refused_whole_or_good_to_go_on_with(case):
     """Of 610 such states, 229 ended in a traceback at load with half of them taken, 81 in a later step and 68 in the
     report.
     """
     run = CASES[case]()
     run.train(12)
     run.train(7)
-    state = run.tracker.state_dict()
-    rng = random.Random(seed)
-    fresh = None
-    loaded = 0
+    state, rng = run.tracker.state_dict(), random.Random(case)
+    fresh, taken, messages = None, 0, []
     for _ in range(TRIES):
         given, what = damaged(state, rng)
         if fresh is None:
             fresh = CASES[case]()
-            fresh.train(3)
+            fresh.train(2)
             before = fresh.tracker.state_dict()
         try:
             fresh.tracker.load_state_dict(given)
         except ValueError as error:
-            assert "\n" not in str(error)
+            messages.append(str(error))
             assert same(fresh.tracker.state_dict(), before), what
             continue
-        loaded += 1
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
+        taken += 1
+        if taken <= GONE_ON_WITH:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
                 fresh.train(2)
-                fresh.tracker.report()
-                fresh.tracker.to_agent_xml()
-                fresh.tracker.state_dict()
-            except Exception as error:
-                raise AssertionError(what) from error
-        if fresh.tracker.stopped:
-            print("STOPPED", what, fresh.tracker.stopped)
-        fresh = None
-    print(case, loaded)
-    assert loaded < TRIES
+                fresh.tracker.measurements()
+                assert not fresh.tracker.stopped, what
+            fresh = None
+        else:
+            fresh.tracker.load_state_dict(before)
+    assert len(messages) > TRIES / 2
+    assert not any("\n" in message for message in messages)
 
 
 @pytest.mark.parametrize("case", CASES)

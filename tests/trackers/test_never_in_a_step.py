@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from flowgrad.compression import apply_recipe
-from flowgrad.compression.plans import PruningPlan, RowPlan, TableRows, LayerMask
+from flowgrad.compression.plans import LayerMask, PruningPlan, RowPlan, TableRows
 from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import TrackingStopped, TrainingTracker
@@ -219,8 +219,8 @@ def _same(runs):
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_training_goes_on_bit_for_bit_whatever_happens_to_the_model(event):
-    """A table under a mask ended in a KeyError of the forward pass, an empty batch in an IndexError of a ReLU's hook, and
-    a converted model in a ValueError of `step`.
+    """A table under a mask ended in a KeyError of the forward pass, an empty batch in an IndexError of a ReLU's hook,
+    and a converted model in a ValueError of `step`.
     """
     happens, ends = EVENTS[event]
     with warnings.catch_warnings(record=True) as warned:
@@ -242,10 +242,15 @@ def test_training_goes_on_bit_for_bit_whatever_happens_to_the_model(event):
             assert tracker.measurements().scalars["steps"] >= 12
             assert tracker.measurements().step <= 17
             assert "stopped watching at" in tracker.report()
-            assert not any(hooks for hooks in (runs[0].optimizer._optimizer_step_pre_hooks,) if tracker in hooks.values())
+            assert not any(
+                hooks for hooks in (runs[0].optimizer._optimizer_step_pre_hooks,) if tracker in hooks.values()
+            )
         else:
             tracker.report()
-    held = [*runs[0].optimizer._optimizer_step_pre_hooks.values(), *runs[0].optimizer._optimizer_step_post_hooks.values()]
+    held = [
+        *runs[0].optimizer._optimizer_step_pre_hooks.values(),
+        *runs[0].optimizer._optimizer_step_post_hooks.values(),
+    ]
     assert not any(getattr(hook, "__self__", None) is runs[0].trackers[name] for hook in held for name in ends)
 
 
@@ -254,8 +259,8 @@ def test_what_was_seen_before_stays_as_it_was():
     run = Run()
     run.train(12)
     before = run.trackers["table"].measurements()
+    _prune(run)
     with pytest.warns(TrackingStopped, match="table: EmbeddingTracker stopped watching at a forward pass, after 12"):
-        _prune(run)
         run.train(1)
     run.train(20)
     after = run.trackers["table"].measurements()
@@ -346,7 +351,9 @@ def test_batches_without_rows_or_columns_are_passed_over(shape, whole):
 def test_empty_batches_show_no_unit_and_no_fault(activation, every):
     """The hook of a ReLU took the largest output of no example, and the forward pass ended in an IndexError."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv1d(2, 3, 1), activation(), nn.Flatten(), nn.Linear(12, 4), activation(), nn.Linear(4, 1))
+    model = nn.Sequential(
+        nn.Conv1d(2, 3, 1), activation(), nn.Flatten(), nn.Linear(12, 4), activation(), nn.Linear(4, 1)
+    )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     tracker = FlowTracker(model, optimizer, rules=RULES)
     for step in range(30):
@@ -509,7 +516,9 @@ def test_a_broken_tracker_warns_as_an_error_where_that_is_asked_for():
             run.train(1)
 
 
-@pytest.mark.parametrize("part", ["_network", "_course", "_rewrites", "_motion", "_exchanges", "_lookups", "_audit", "_calls"])
+@pytest.mark.parametrize(
+    "part", ["_network", "_course", "_rewrites", "_motion", "_exchanges", "_lookups", "_audit", "_calls"]
+)
 def test_a_fault_of_a_part_of_a_tracker_ends_no_training(part, monkeypatch):
     """Whatever part of a tracker breaks, and wherever in the loop."""
     runs = [Run(), Run(watched=False)]

@@ -10,9 +10,10 @@ from flowgrad.trackers.batches.id_sums import MOST_IDS
 from flowgrad.trackers.batches.ids import MOST_BATCHES
 from flowgrad.trackers.schema import (
     Check,
-    Refused,
+    RefusedError,
     count,
     flag,
+    length_of,
     listed,
     mapped,
     maybe,
@@ -33,8 +34,7 @@ _LEAST_SHARE = 2.0**-40
 
 def _sample(value: Any, where: str) -> None:
     size = value.get("size") if isinstance(value, Mapping) else None
-    keys = value.get("keys") if isinstance(value, Mapping) else None
-    kept = len(keys) if getattr(keys, "ndim", 0) == 1 else 0
+    kept = length_of(value, "keys")
     rows = size if isinstance(size, int) else 0
     own = tensor("float64", (rows, None))
     record(
@@ -101,8 +101,7 @@ _SUMS = ("counts", "sums", "valid_counts", "valid_sums")
 
 
 def _column(value: Any, where: str) -> None:
-    first = value.get("counts") if isinstance(value, Mapping) else None
-    size = len(first) if getattr(first, "ndim", 0) == 1 else 0
+    size = length_of(value, "counts")
     sums, counts = tensor("float64", (size,)), tensor("float64", (size,), least=0, finite=True)
     record(
         {
@@ -117,8 +116,7 @@ def _column(value: Any, where: str) -> None:
 
 def _part(columns: int) -> Check:
     def check(value: Any, where: str) -> None:
-        keys = value.get("keys") if isinstance(value, Mapping) else None
-        rows = len(keys) if getattr(keys, "ndim", 0) == 1 else 0
+        rows = length_of(value, "keys")
         record(
             {
                 "ids": tensor("int64", (columns, rows)),
@@ -144,9 +142,9 @@ def _ids(value: Any, where: str) -> None:
         record({"_sizes": room, "_distinct": tensor(("int64", "float32"), None, least=0)})(state, place)
         sizes, distinct = state["_sizes"], state["_distinct"]
         if len(sizes) > MOST_BATCHES or (len(sizes) and tuple(distinct.shape) != (len(sizes), len(names))):
-            raise Refused(f"{place}: _sizes and _distinct do not fit to each other")
+            raise RefusedError(f"{place}: _sizes and _distinct do not fit to each other")
         if (not len(sizes) and distinct.numel()) or (len(sizes) and sizes.is_floating_point()):
-            raise Refused(f"{place}: _sizes and _distinct do not fit to each other")
+            raise RefusedError(f"{place}: _sizes and _distinct do not fit to each other")
 
     numbers = {
         **dict.fromkeys(("_rows", "_valid_rows", "_skipped"), count()),

@@ -16,6 +16,7 @@ from flowgrad.trackers.schema import (
     Check,
     count,
     flag,
+    length_of,
     listed,
     maybe,
     number,
@@ -47,7 +48,9 @@ _TEACHING = record(
         **dict.fromkeys(("start", "last", "statistics"), maybe(tensor("float32", (None,)))),
         "moves": listed(tensor("float32", (5,))),
     },
-    also=together(((lambda state: (state["start"] is None) == (state["last"] is None)), " has start or last, not both")),
+    also=together(
+        ((lambda state: (state["start"] is None) == (state["last"] is None)), " has start or last, not both")
+    ),
 )
 _ORIGIN = record(dict.fromkeys(("drawn", "drawn_last", "structure", "statistics"), number()))
 
@@ -126,8 +129,7 @@ def _verdict(value: Any, where: str) -> None:
     known = value if isinstance(value, Mapping) else {}
     classes = known.get("classes")
     most = classes - 1 if isinstance(classes, int) else 0
-    answers = known.get("answers")
-    rows = len(answers) if getattr(answers, "ndim", 0) == 1 else None
+    rows = length_of(known, "answers") or None
     record(
         {
             "formula": record(

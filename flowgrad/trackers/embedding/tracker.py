@@ -443,7 +443,9 @@ class EmbeddingTracker(Tracker):
             raise ArgumentError(f"{self.name}: {len(rows)} rows and {len(values)} {what}; give one of each an example")
         wrong = rows[(rows < 0) | (rows >= self._shape[0])]
         if len(wrong):
-            raise ArgumentError(f"{self.name}: there is no row {wrong[0]}; the table has rows 0 to {self._shape[0] - 1}")
+            raise ArgumentError(
+                f"{self.name}: there is no row {wrong[0]}; the table has rows 0 to {self._shape[0] - 1}"
+            )
 
     def row_table(self) -> pd.DataFrame:
         """Per-row measures, one line a row of the table (without `padding_idx`), indexed by row id.

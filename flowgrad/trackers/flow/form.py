@@ -20,7 +20,7 @@ from flowgrad.trackers.schema import (
     FLOATS,
     INTS,
     Check,
-    Refused,
+    RefusedError,
     count,
     flag,
     listed,
@@ -172,7 +172,9 @@ def _network(watched: Sequence[Watched], owners: int) -> Check:
             "saturated": maybe(tensor(FLOATS, ())),
             "calls": count(),
         },
-        also=together((lambda state: (state["calls"] > 0) == (state["saturated"] is not None), ": calls and saturated")),
+        also=together(
+            (lambda state: (state["calls"] > 0) == (state["saturated"] is not None), ": calls and saturated")
+        ),
     )
     floats, counts = tensor("float64", (size,)), tensor("int64", (size,), least=0)
     return record(
@@ -212,7 +214,7 @@ def _looks(watched: Sequence[Watched]) -> Check:
             tensor("float32", (None, SAMPLE))(saved["total"], f"{where}[{place}]['total']")
         then = [len(saved["total"]) for saved in value]
         if then and then != now:
-            raise Refused(
+            raise RefusedError(
                 f"{where}: the state has {then} tensors on its devices, and this model has {now}; lay the model out as "
                 "it was then"
             )
@@ -238,7 +240,7 @@ def _look(watched: Sequence[Watched]) -> Check:
         mapped(count(most=len(watched) - 1), _anything)(value, where)
         for place, rows in value.items():
             if place not in units:
-                raise Refused(f"{where} holds {place}, a tensor without units")
+                raise RefusedError(f"{where} holds {place}, a tensor without units")
             units[place](rows, f"{where}[{place}]")
 
     return record(

@@ -56,9 +56,7 @@ class _Devices:
 class NetworkLook:
     """What the looks see, and what is summed over blocks of them."""
 
-    def __init__(
-        self, model: nn.Module, watched: Sequence[Watched], tracker: str, failed: Failed = raising
-    ) -> None:
+    def __init__(self, model: nn.Module, watched: Sequence[Watched], tracker: str, failed: Failed = raising) -> None:
         """Allocate nothing yet; `failed` is told of what goes wrong in a forward pass."""
         self._watched = watched
         self._tracker = tracker

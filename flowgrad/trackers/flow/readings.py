@@ -70,7 +70,7 @@ def network_rows(
         "update_relative": flow.ratios(update, np.full(len(update), flow.median_of(update[is_weight]))),
         "update_ratio_first": update_first,
         "update_lag": flow.ratios(update_first, np.full(len(rms), fastest)),
-        "gain": flow.ratios(start["weight_norm"], np.sqrt(entries / fan_in)),
+        "gain": flow.ratios(start["weight_norm"], np.sqrt(flow.ratios(entries, fan_in))),
         "sensitivity": flow.ratios(start["gradient_norm"] * start["weight_norm"], np.full(len(rms), abs(loss_first))),
         "snr": network.signal_to_noise(),
         "gradient_cosine": flow.mean_of(history["gradient_cosine"][now]),
