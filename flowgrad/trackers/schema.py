@@ -1,7 +1,7 @@
 """What a state of a tracker must look like, in all its depth: small checks that are put together as the state is.
 
-A check takes a value and where it stands in the state (`state['network']['looks'][0]`), and raises `RefusedError` where the
-value is not what a tracker writes there. Nothing is changed by it.
+A check takes a value and where it stands in the state (`state['looks'][0]`), and raises `RefusedError` where the value
+is not what a tracker writes there. Nothing is changed by it.
 """
 
 from __future__ import annotations

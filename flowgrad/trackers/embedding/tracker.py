@@ -271,8 +271,6 @@ class EmbeddingTracker(Tracker):
         if not self._attached:
             return
         try:
-            if (thread := get_ident()) != self._thread:
-                self._turn(thread)
             self._steps += 1
             if self._steps < self._next_look and self._lookups.total == self._expected:
                 self._expected += self._usual
@@ -283,6 +281,8 @@ class EmbeddingTracker(Tracker):
 
     def _look(self) -> None:
         """Look at the step just taken."""
+        if (thread := get_ident()) != self._thread:
+            self._turn(thread)
         if not isinstance(self.layer._parameters.get("weight"), nn.Parameter):
             raise gone(self.name)
         weight = self._weight()
