@@ -98,7 +98,7 @@ def drift(train: ArrayLike, validation: ArrayLike) -> Drift:
 def _known(part: ArrayLike) -> Floats:
     """At most `MOST_ROWS` rows; values that are missing or infinite are the column's median."""
     x = np.asarray(part, dtype=float)
-    x = x.reshape(len(x), -1)
+    x = x.reshape(len(x), math.prod(x.shape[1:]))
     most = max(min(MOST_ROWS, MOST_VALUES // max(x.shape[1], 1)), 2 * LEAST_ROWS)
     x = x[:: max(1, -(-len(x) // most))]
     x = np.where(np.isfinite(x), x, np.nan)

@@ -154,7 +154,7 @@ def _rows(
         if x.ndim < 1 or len(x) != len(y):
             raise ValueError(f"{what}_x has the shape {x.shape}, {what}_y {len(y)} targets; give one target a row")
         known = np.isfinite(y.astype(float))
-        parts += [x.reshape(len(x), -1)[known], y[known]]
+        parts += [x.reshape(len(x), math.prod(x.shape[1:]))[known], y[known]]
     x, y, new_x, new_y = parts
     if x.shape[1] != new_x.shape[1]:
         raise ValueError(f"train_x has {x.shape[1]} columns, validation_x {new_x.shape[1]}; give the same")

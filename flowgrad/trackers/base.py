@@ -76,7 +76,7 @@ class Tracker(Watching, Subject):
         return False
 
     def _load_whole(self, state: dict[str, Any], load: Callable[[dict[str, Any]], None]) -> None:
-        """Load a state whose parts are right, and read it once; go back where the parts do not fit together.
+        """Load a state whose parts are right; go back where they do not fit together.
 
         Raises:
             ValueError: they do not. All is as it was before.
@@ -84,7 +84,6 @@ class Tracker(Watching, Subject):
         before = self.state_dict()
         try:
             load(state)
-            self._measure()
         except Exception as error:
             load(before)
             raise ValueError(

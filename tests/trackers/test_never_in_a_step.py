@@ -536,3 +536,24 @@ def test_a_fault_of_a_part_of_a_tracker_ends_no_training(part, monkeypatch):
             assert tracker.to_report().status == "NOT_OBSERVED"
             tracker.to_agent_xml()
             tracker.state_dict()
+
+
+def test_a_comparison_of_no_example_is_none():
+    run = Run()
+    run.train(3)
+    student = run.trackers["student"]
+    student.observe(torch.arange(8))
+    student.observe(torch.zeros(0, dtype=torch.long))
+    student.observe(torch.arange(8))
+    assert not student.stopped
+    assert student.measurements().scalars["comparisons"] == 2
+
+
+def test_rows_without_any_number_are_reported():
+    """The report of rows that were NaN throughout ended in a ValueError of reshape."""
+    tracker = BatchTracker(rules=RULES)
+    for _ in range(8):
+        tracker.step(torch.full((8, 2), torch.nan), torch.full((8,), torch.nan))
+    tracker.validate(torch.full((8, 2), torch.nan), torch.full((8,), torch.nan))
+    tracker.end_epoch()
+    tracker.report()

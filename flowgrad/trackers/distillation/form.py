@@ -110,7 +110,11 @@ def _sides(shape: Sequence[int]) -> tuple[int, int]:
 
 def _motion(layers: Sequence[Layer]) -> Check:
     size = len(layers)
-    weights = [tensor(FLOATS, tuple(weight.shape)) for layer in layers for weight in layer.weights]
+    weights = [
+        tensor((*FLOATS, "complex64", "complex128"), tuple(weight.shape))
+        for layer in layers
+        for weight in layer.weights
+    ]
     return record(
         {
             "figures": listed(tensor("float32", (3, size))),
@@ -137,7 +141,7 @@ def _verdict(value: Any, where: str) -> None:
                     "kind": text(_KINDS),
                     **dict.fromkeys(("temperature", "soft", "hard", "share"), number()),
                     "labels": maybe(tensor("int64", (rows,), least=-1, most=most)),
-                    "offsets": maybe(tensor("int64", (rows,))),
+                    "offsets": maybe(tensor("int64", (None,))),
                 }
             ),
             "classes": count(1),

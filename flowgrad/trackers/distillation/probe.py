@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from flowgrad.errors import FlowGradError
 from flowgrad.trackers.distillation.layers import Layer
 from flowgrad.trackers.watching import ArgumentTypeError
 
@@ -42,6 +43,10 @@ class Response:
     """Shape (examples, outputs)."""
     layers: Mapping[str, Seen]
     """Without the layers that were not called."""
+
+
+class NothingShownError(FlowGradError):
+    """A probe holds no example."""
 
 
 def respond(
@@ -94,6 +99,8 @@ def _output(model: nn.Module, inputs: Any, forward: Forward | None, whose: str) 
     logits = first_tensor(getattr(output, "logits", output))
     if logits is None:
         raise ArgumentTypeError(f"the {whose} ({kind}) gives {type(output).__name__}; a tensor is needed")
+    if not logits.numel():
+        raise NothingShownError(f"the {whose} ({kind}) was shown no example")
     return as_array(logits.reshape(len(logits) if logits.dim() else 1, -1))
 
 

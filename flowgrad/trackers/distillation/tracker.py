@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ from flowgrad.trackers.distillation.losses import FACTS, LOSSES, Losses
 from flowgrad.trackers.distillation.motion import Motion
 from flowgrad.trackers.distillation.origin import Origin
 from flowgrad.trackers.distillation.plots import health_figure, similarity_figure
-from flowgrad.trackers.distillation.probe import Forward, Response, respond
+from flowgrad.trackers.distillation.probe import Forward, NothingShownError, Response, respond
 from flowgrad.trackers.distillation.rates import flags, rate_figures, rates
 from flowgrad.trackers.distillation.teaching import Calls, Teaching
 from flowgrad.trackers.optimizers import Optimizers
@@ -305,6 +306,10 @@ class DistillationTracker(Tracker):
             raise ArgumentError(f"{self.name}: observe() needs inputs; give them here or as probe=")
         if not self._attached:
             return
+        with contextlib.suppress(NothingShownError):  # an empty batch is no comparison
+            self._compare(inputs)
+
+    def _compare(self, inputs: Any) -> None:
         first, again = respond(self._student, self._layers, inputs, self._forward, "student", 2)
         trained = respond(self._student, self._layers, inputs, self._forward, "student", 2, training=True)
         theirs = self._asked(inputs)
