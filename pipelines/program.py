@@ -167,4 +167,7 @@ def program_of(config: DictConfig) -> Program:
     Raises:
         FlowGradError: there is no such thing.
     """
-    return target(config, "training")()
+    found = target(config, "training")
+    if not (isinstance(found, type) and issubclass(found, Program)):
+        raise FlowGradError(f"training._target_={config.training._target_} is no kind of training; use training=rating")
+    return found()

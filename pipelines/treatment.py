@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -9,9 +10,12 @@ from omegaconf import DictConfig
 
 from flowgrad.prescription import Prescription, plain_value
 from flowgrad.rules import RuleBook
-from pipelines.composition import composed, with_overrides
+from pipelines.composition import composed, trains_alike, with_overrides
 from pipelines.diagnosis import Diagnosis, diagnose
 from pipelines.program import Dataset
+
+_logger = logging.getLogger(__name__)
+_NOTHING = "changes nothing that is trained, beside the other settings"
 
 
 def treat(
@@ -41,9 +45,19 @@ def treat(
         return tuple(diagnoses)
     while diagnoses[-1].prescription and len(diagnoses) <= config.rounds:
         overrides = tuple(with_overrides(diagnoses[-1].overrides, diagnoses[-1].prescription.overrides))
-        diagnoses.append(diagnose(composed(overrides), overrides, data, book, len(diagnoses) + 1))
+        changed = composed(overrides)
+        if trains_alike(diagnoses[-1].config, changed):
+            _logger.warning("%s: %s", diagnoses[-1].prescription.shell, _NOTHING)
+            diagnoses[-1] = replace(diagnoses[-1], prescription=_none_of(diagnoses[-1].prescription))
+            break
+        diagnoses.append(diagnose(changed, overrides, data, book, len(diagnoses) + 1))
         on_round(diagnoses[-1])
     return tuple(diagnoses)
+
+
+def _none_of(prescription: Prescription) -> Prescription:
+    """Nothing, and why: to prove it would be to prove a config against itself."""
+    return Prescription((), (), {}, overruled={**prescription.overruled, **dict.fromkeys(prescription.rules, _NOTHING)})
 
 
 def _given(config: DictConfig) -> Prescription:

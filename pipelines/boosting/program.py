@@ -11,7 +11,6 @@ from datasets.tables import TEST
 from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import BoostingTracker
-from pipelines import bounds
 from pipelines.boosting.columns import TRACKER, analyzer_of, check_columns, fed, stated
 from pipelines.boosting.faults import check_fault, inject
 from pipelines.boosting.models import Boosted, Library
@@ -28,9 +27,6 @@ from pipelines.targets import target
 
 _KINDS = ("regression", "binary")
 """Of task."""
-_AT_LEAST = {"model.rounds": 1, "model.early_stopping_rounds": 0, "model.max_depth": 1, "tracker.window": 1}
-_NOT_NEGATIVE = ("model.min_child_weight", "model.reg_lambda")
-_SHARES = ("model.subsample", "model.column_share", "dataset.keep", "model.learning_rate")
 
 
 class Boosting(Program):
@@ -62,9 +58,6 @@ class Boosting(Program):
         check_task(config, _KINDS)
         if not (isinstance(found := target(config, "model"), type) and issubclass(found, Library)):
             raise FlowGradError(f"model._target_={config.model._target_} is no booster; use model=xgboost or lightgbm")
-        bounds.at_least(config, _AT_LEAST)
-        bounds.not_negative(config, _NOT_NEGATIVE)
-        bounds.shares(config, _SHARES)
         check_overlap(config)
 
     def load(self, config: DictConfig) -> TableData:
