@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-SHARED_WITH_TUNED = ("dataset", "task", "teacher", "seeds", "training.threads", "training.cutoff", "rules", "evidence")
+SHARED_WITH_TUNED = ("dataset", "teacher", "seeds", "training.threads", "training.cutoff", "rules", "evidence")
 """Overrides that hold for the tuned arm too: those that say what is measured and not how it is trained."""
 
 
@@ -30,7 +30,7 @@ def without(task: Sequence[str], nodes: Sequence[str]) -> list[str]:
 
 def tuned_overrides(task: Sequence[str], tuned: str) -> list[str]:
     """The overrides of the tuned arm: its own experiment on the data and seeds that the task names."""
-    return [f"experiment={tuned}", *shared_overrides(task)]
+    return [f"experiment={tuned}", *(one for one in task if _is_shared(key_of(one)) or _is_of_task(key_of(one)))]
 
 
 def shared_overrides(task: Sequence[str]) -> list[str]:
@@ -118,6 +118,11 @@ def _plain(config: DictConfig, node: str) -> Any:
 def key_of(override: str) -> str:
     """The key that an override sets, adds or takes out."""
     return override.partition("=")[0].lstrip("+~")
+
+
+def _is_of_task(key: str) -> bool:
+    """Whether it says what is predicted: the benchmarks' settings have tasks of their own."""
+    return key.partition(".")[0] == "task"
 
 
 def _is_shared(key: str) -> bool:

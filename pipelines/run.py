@@ -136,7 +136,7 @@ class _LowerCase(logging.Formatter):
 class _RunLog(logging.FileHandler):
     """A log that cannot be written ends the run; `logging` prints a traceback and goes on."""
 
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Raise what went wrong."""
         raise
 

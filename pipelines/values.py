@@ -29,6 +29,19 @@ def check_values(config: DictConfig) -> None:
             _check(str(key), str(key), config[key], TOP.get(str(key)))
 
 
+def check_value(key: str, value: Any) -> None:
+    """As `check_values`, of one node of a config.
+
+    Args:
+        key: what errors name it by.
+        value: the node; its own type has the limits.
+
+    Raises:
+        FlowGradError: names the key, the value and what would be right.
+    """
+    _check(key, key.rpartition(".")[2], value, None)
+
+
 def _check(key: str, name: str, value: Any, limit: Limit | None) -> None:
     if isinstance(value, DictConfig):
         kind = OmegaConf.get_type(value)

@@ -21,6 +21,7 @@ from pipelines.command_line import one_line
 from pipelines.composition import composed
 from pipelines.settings.jobs import ColumnsSettings, NullSettings, PlantedSettings
 from pipelines.tabular.data import TableData, load_table
+from pipelines.values import check_value
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class PlantedCase:
 
     def make(self, tables: RealTables, seed: int) -> Planted:
         """The table of this seed."""
-        features = self.columns.draw(tables, seed)
         try:
+            features = self.columns.draw(tables, seed)
             return plant(features, self.shapes, self.strength, self.main, seed)
         except FlowGradError as error:
             raise FlowGradError(f"job.planted.{self.name}, seed {seed}: {error}") from error
@@ -92,9 +93,12 @@ class NullCase:
 
     def make(self, tables: RealTables, seed: int) -> Planted:
         """The table of this seed."""
-        features = self.columns.draw(tables, seed)
-        if self.target is not None:
-            return make_null(features, self.target, seed)
+        try:
+            features = self.columns.draw(tables, seed)
+            if self.target is not None:
+                return make_null(features, self.target, seed)
+        except FlowGradError as error:
+            raise FlowGradError(f"job.nulls.{self.name}, seed {seed}: {error}") from error
         assert self.columns.table is not None
         data = tables.by_name[self.columns.table]
         return permute(features, data.table.targets[data.target][features.index], seed)
@@ -145,6 +149,7 @@ def _chosen(job: DictConfig, node: str, kind: type[ColumnsSettings]) -> Iterator
         where = f"job.{node}.{name}"
         try:
             typed = OmegaConf.merge(OmegaConf.structured(kind), given)
+            check_value(where, typed)
         except (OmegaConfBaseException, ValueError, TypeError) as error:
             raise FlowGradError(f"{where}={given}: {one_line(error)}") from error
         if missing := OmegaConf.missing_keys(typed):

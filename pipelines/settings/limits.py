@@ -1,7 +1,7 @@
 """What values a setting may have, beyond its type: in one place for all settings.
 
-Every number must be finite, and a whole one must fit into 64 bits. What is narrower stands in `LIMITS`. An upper limit is far above what anybody means: it keeps a slip of the finger from asking for all memory, or from
-training for a year.
+Every number must be finite, and a whole one must fit into 64 bits. What is narrower stands in `LIMITS`. An upper limit
+is far above what anybody means: it keeps a slip of the finger from asking for all memory, or from training for a year.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ LIMITS: dict[type, dict[str, Limit]] = {
     jobs.CompressionBenchmarkSettings: {"seeds": _SEED},
     jobs.FieldBenchmarkSettings: {"seeds": _SEED, "least_cost": _SCALE},
 }  # fmt: skip
-"""Type of settings -> its numbers, and those in its lists and mappings. Limits of a type hold for those made from it."""
+"""Type of settings -> its numbers, and those in its lists and mappings. A type has the limits of its bases too."""
 
 TOP: dict[str, Limit] = {"rounds": Limit(0, 1000), "workers": Limit(1, 1024)}
 """Of `Settings` itself."""

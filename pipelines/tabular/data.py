@@ -13,7 +13,7 @@ from pandas import DataFrame
 from datasets.tables import TEST, TRAIN, VALIDATION, Table
 from flowgrad.errors import FlowGradError
 from pipelines.settings.data import TableSettings
-from pipelines.targets import target
+from pipelines.targets import called
 
 
 class Part(NamedTuple):
@@ -87,7 +87,7 @@ def load_table(config: DictConfig) -> TableData:
     """
     own = {field.name for field in fields(TableSettings)}
     settings = config.dataset
-    table: Table = target(config, "dataset")(**{key: value for key, value in settings.items() if key not in own})
+    table = called(config, "dataset", {key: value for key, value in settings.items() if key not in own})
     if not isinstance(table, Table):
         raise FlowGradError(
             f"dataset._target_={settings._target_} gives no table of features; use dataset=movielens_table"
