@@ -55,6 +55,21 @@ def file_swept_over(given: Sequence[str]) -> str:
     return ""
 
 
+def fault_of(argument: str) -> str:
+    """What is wrong with the form of one override that a config holds; empty if nothing is.
+
+    >>> fault_of("model.dim=8")
+    ''
+    """
+    try:
+        OverridesParser.create().parse_override(argument)
+    except OverrideParseException as error:
+        return _reason(argument, str(error))
+    except HydraException as error:
+        return " ".join(str(error).split())
+    return ""
+
+
 def unwritable(given: Sequence[str]) -> str:
     """A complaint about the first argument that could be passed on to no other process; empty if there is none.
 

@@ -18,13 +18,13 @@ if __name__ == "__main__":  # the imports take a second
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_method
 from omegaconf import DictConfig
 
+from datasets.given_paths import given_path
 from flowgrad.collecting import trials_of
 from flowgrad.errors import FlowGradError
 from flowgrad.ledger import Ledger
@@ -79,6 +79,7 @@ def _check(config: DictConfig) -> None:
         raise FlowGradError(f"alpha={config.alpha} must lie between 0 and 1")
     if config.only is not None and not config.only:
         raise FlowGradError("only=[] chooses no claim")
+    given_path("folder", config.folder)
     _known("only", config.only or [], config.claims.claims)
     _known("claims.evidence", config.claims.evidence, config.claims.runs)
     for name in config.claims.claims:
@@ -100,7 +101,7 @@ def _known(where: str, names: Sequence[str], known: Mapping) -> None:
 
 
 def _reproduce(config: DictConfig) -> int:
-    folder = Path(config.folder).absolute()
+    folder = given_path("folder", config.folder).absolute()
     chosen = {str(name): c for name, c in config.claims.claims.items() if config.only is None or name in config.only}
     evidence = list(config.claims.evidence) if config.only is None else []
     runs = list(dict.fromkeys([*(str(run) for claim in chosen.values() for run in claim.runs), *evidence]))

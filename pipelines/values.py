@@ -9,7 +9,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from datasets.given_paths import given_path
 from flowgrad.errors import FlowGradError
-from pipelines.settings.limits import ANY, MAY_REPEAT, OVERRIDES, PATHS, TOP, Limit, limit_of
+from pipelines.override_errors import fault_of
+from pipelines.settings.limits import ANY, MAY_REPEAT, OF_OVERRIDES, OVERRIDES, PATHS, TOP, Limit, limit_of
 
 _LONGEST_TEXT = 4096
 _SHOWN = 60
@@ -53,6 +54,8 @@ def _check(key: str, name: str, value: Any, limit: Limit | None) -> None:
         for place, one in enumerate(value):
             _check(f"{key}[{place}]" if isinstance(one, DictConfig | ListConfig) else key, name, one, limit)
         _check_once(key, name, value)
+        if name in OF_OVERRIDES:
+            _check_overrides(key, value)
     elif isinstance(value, str):
         _check_text(key, value)
         if name in PATHS:
@@ -101,6 +104,12 @@ def _check_once(key: str, name: str, values: ListConfig) -> None:
                 f"{key}={_shown(list(values))}: {value!r} is there more than once; all must be different"
             )
         seen.add(value)
+
+
+def _check_overrides(key: str, values: ListConfig) -> None:
+    for value in values:
+        if fault := fault_of(str(value)):
+            raise FlowGradError(f"{key}: {_shown(value)} is no override: {fault}")
 
 
 def _shown(value: object) -> str:

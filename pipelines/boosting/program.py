@@ -74,6 +74,11 @@ class Boosting(Program):
         `observers` are trackers of other libraries, with the callbacks and `observe_data` of a `BoostingTracker`.
         """
         train, validation, _ = (fed(part, config) for part in inject(config, data).data.parts(seed))
+        if np.ptp(train.target) == 0:
+            raise FlowGradError(
+                f"seed {seed}: all {len(train.target)} training rows have the target {train.target[0]:g}, so there is "
+                f"nothing to predict; keep more rows than dataset.keep={config.dataset.keep}"
+            )
         tracker = BoostingTracker(TRACKER, window=config.tracker.window) if watched else None
         # A stream of its own beside that of the rows.
         own = int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1)[0]) % 2**31

@@ -22,10 +22,10 @@ class Limit:
 
     def complaint(self, value: float) -> str:
         """What would be right; empty where the value is."""
-        if self.least is not None and value < self.least:
-            return f"must be at least {self.least}"
         if self.above is not None and value <= self.above:
             return f"must be a finite number above {self.above}"
+        if self.least is not None and value < self.least:
+            return f"must be at least {self.least}"
         if self.most is not None and value > self.most:
             return f"must be at most {self.most}"
         if self.below is not None and value >= self.below:
@@ -42,9 +42,9 @@ _TIMES = Limit(1, 10**6)
 _SIZE = Limit(1, 65536)
 _SEED = Limit(0, 2**32 - 1)
 _SCALE = Limit(0, 1e6)
-_POSITIVE = Limit(above=0, most=1e6)
-_SHARE = Limit(above=0, most=1)
-_PART = Limit(above=0, below=1)
+_POSITIVE = Limit(above=0, least=1e-12, most=1e6)
+_SHARE = Limit(above=0, least=1e-9, most=1)
+_PART = Limit(above=0, least=1e-9, below=1)
 _FROM_0_TO_1 = Limit(0, 1)
 
 LIMITS: dict[type, dict[str, Limit]] = {
@@ -140,6 +140,8 @@ TOP: dict[str, Limit] = {"rounds": Limit(0, 1000), "workers": Limit(1, 1024)}
 
 MAY_REPEAT = frozenset({"widths", "shapes", "words", "overrides"})
 """Lists in which a value may stand twice; in any other it is a slip."""
+OF_OVERRIDES = frozenset({"overrides", "trial"})
+"""Lists of overrides."""
 OVERRIDES = frozenset({"settings", "apart", "controls", "tables"})
 """Mappings to lists of overrides."""
 PATHS = frozenset({"path", "cache", "files"})

@@ -15,6 +15,9 @@ from flowgrad.errors import FlowGradError
 from pipelines.settings.data import TableSettings
 from pipelines.targets import called
 
+LEAST_ROWS = 10
+"""Training rows that a seed keeps at least."""
+
 
 class Part(NamedTuple):
     """Rows of one part."""
@@ -101,4 +104,16 @@ def load_table(config: DictConfig) -> TableData:
         raise FlowGradError(
             f"task.kind=multiclass: target {config.task.target!r} is no whole number from 0 for each class"
         )
-    return TableData(table, config.task.target, settings.keep)
+    data = TableData(table, config.task.target, settings.keep)
+    _check_kept(data)
+    return data
+
+
+def _check_kept(data: TableData) -> None:
+    """Refuse a share of the rows that leaves too few to train, or to judge by."""
+    for name, which, least in (("training", TRAIN, LEAST_ROWS), ("validation", VALIDATION, 2), ("test", TEST, 2)):
+        kept = round(data.keep * int((data.table.parts == which).sum()))
+        if kept < least:
+            raise FlowGradError(
+                f"dataset.keep={data.keep}: leaves {kept} {name} rows, and {least} are needed; keep more of them"
+            )

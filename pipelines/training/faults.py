@@ -51,8 +51,6 @@ def check_fault(config: DictConfig) -> None:
     fault = config.fault
     if fault.kind not in KINDS:
         raise FlowGradError(f"fault.kind={fault.kind!r} is unknown; use one of {', '.join(KINDS)}")
-    if fault.kind == "none":
-        return
     if fault.table not in SIDES:
         raise FlowGradError(f"fault.table={fault.table!r}; the model's tables are {', '.join(SIDES)}")
     if fault.kind == "conflict_flipped" and not 0 < fault.strength <= 1:
