@@ -11,11 +11,13 @@ import pandas as pd
 from omegaconf import DictConfig
 from rich.progress import Progress
 
+from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
 from flowgrad.statistics import PRIMARY, Comparison, reason_of, significance, user_significance
 from pipelines import console, results
 from pipelines.checks import check_fixes, check_settings, check_trial, check_tuned
 from pipelines.comparison import comparisons, observe
+from pipelines.composition import composed, with_overrides
 from pipelines.data import cache_folder
 from pipelines.data_gate import pass_gate
 from pipelines.diagnosis import Diagnosis
@@ -47,6 +49,10 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
     program = program_of(config)
     data = program.load(config)
+    if tuned is not None:
+        _fitting(f"tuned={config.tuned}", tuned, data)
+    if config.trial:
+        _fitting(f"trial={list(config.trial)}", composed(with_overrides(task, list(config.trial))), data)
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     objection = pass_gate(data, explains=explains_target(config.comparison.metrics))
     results.clear(folder)
@@ -123,6 +129,14 @@ def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]
     check_fixes(config, task, book)
     check_trial(config, task)
     return book, tuned
+
+
+def _fitting(where: str, config: DictConfig, data: Dataset) -> None:
+    """Refuse another config for these data that they do not fit."""
+    try:
+        program_of(config).check_data(config, data)
+    except FlowGradError as error:
+        raise FlowGradError(f"{where}: {error}") from error
 
 
 def _because(line: pd.Series) -> str:

@@ -63,8 +63,12 @@ class Boosting(Program):
     def load(self, config: DictConfig) -> TableData:
         """A table, split, before any column is added or dropped."""
         data = load_table(config)
-        check_columns(config, inject(config, data).data.columns)
+        self.check_data(config, data)
         return data
+
+    def check_data(self, config: DictConfig, data: TableData) -> None:
+        """As `Program.check_data`: columns that are named must be there."""
+        check_columns(config, inject(config, data).data.columns)
 
     def train(
         self, config: DictConfig, data: TableData, seed: int, *, watched: bool = False, observers: Any = None

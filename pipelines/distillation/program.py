@@ -88,9 +88,7 @@ class Distillation(Program):
     def load(self, config: DictConfig) -> TaughtData:
         """Rows, split, and the teacher, trained on the training rows."""
         source, sha256, shapes, train, validation, test = self.rows(config)
-        for node in ("teacher", "model"):
-            of = config[node]
-            check_parameters(f"{node}.widths, {node}.dim", partial(_parameters, shapes, list(of.widths), of.dim or 0))
+        self._check_shapes(config, shapes)
         teacher = trained_teacher(config.teacher, shapes, train, validation, config.training.threads)
         return TaughtData(
             source=f"{source}; teacher of widths {list(config.teacher.widths)}, seed {config.teacher.seed}",
@@ -101,6 +99,18 @@ class Distillation(Program):
             validation=taught(teacher, validation),
             test=taught(teacher, test),
         )
+
+    def check_data(self, config: DictConfig, data: TaughtData) -> None:
+        """As `Program.check_data`: layers that are named must be there."""
+        self._check_shapes(config, data.shapes)
+
+    def _check_shapes(self, config: DictConfig, shapes: Shapes) -> None:
+        for node in ("teacher", "model"):
+            of = config[node]
+            check_parameters(f"{node}.widths, {node}.dim", partial(_parameters, shapes, list(of.widths), of.dim or 0))
+        student, training = build_student(config, shapes, torch.Generator().manual_seed(0)), trained_by(config)
+        freeze(student, training)
+        build_optimizer(config, groups(student, training, config.optimizer.lr, TRACKER))
 
     def train(
         self, config: DictConfig, data: TaughtData, seed: int, *, watched: bool = False, observers: Any = None

@@ -86,7 +86,11 @@ class Networks(Program):
     def load(self, config: DictConfig) -> TableData:
         """A table, split."""
         data = load_table(config)
-        # Refused here, before anything is trained: what does not fit the network, or the optimizer.
+        self.check_data(config, data)
+        return data
+
+    def check_data(self, config: DictConfig, data: TableData) -> None:
+        """As `Program.check_data`: the network must take the columns, and the optimizer the network."""
         model: type[Network] = target(config, "model")
         sizes = len(data.columns), _outputs(config, data)
         model.check(config.model, sizes[0])
@@ -94,7 +98,6 @@ class Networks(Program):
         network = _network(config, data, torch.Generator().manual_seed(0))
         freeze(network, config.training)
         build_optimizer(config, groups(network, config.training, config.optimizer.lr, TRACKER))
-        return data
 
     def train(
         self,

@@ -23,8 +23,8 @@ from pipelines.settings.training import FactorizationLossSettings, LoopSettings,
 from pipelines.targets import target
 from pipelines.training.compressing import compressible
 from pipelines.training.evaluation import evaluate, metric_names
-from pipelines.training.faults import check_fault, side_of
-from pipelines.training.loop import train
+from pipelines.training.faults import MLP, SIDES, check_fault, side_of
+from pipelines.training.loop import check_rows, train
 from pipelines.training.losses import Loss
 
 
@@ -64,15 +64,24 @@ class Factorization(Program):
             )
         if (widths := config.model.get("widths")) is not None and not len(widths):
             raise FlowGradError("model.widths=[]: give units of one layer or more")
+        known = (*SIDES, *(MLP + table for table in SIDES)) if config.model.get("mlp_dim") else tuple(SIDES)
+        for table in config.tracker.tables:
+            if table not in known:
+                raise FlowGradError(f"tracker.tables names {table!r}; the model's tables are {', '.join(known)}")
         if not config.tracker.tables:
             raise FlowGradError("tracker.tables is empty; name at least one table, e.g. [user_emb, item_emb]")
 
     def load(self, config: DictConfig) -> Data:
         """Ratings, split."""
         data = load(config)
+        self.check_data(config, data)
+        return data
+
+    def check_data(self, config: DictConfig, data: Data) -> None:
+        """As `Program.check_data`: rows that are listed must be there, and memory for the tables."""
         columns = config.model.dim + (config.model.get("mlp_dim") or 0)
         check_parameters(f"model.dim={config.model.dim}", lambda: (data.n_users + data.n_items) * columns)
-        return data
+        check_rows(config, data)
 
     def train(
         self, config: DictConfig, data: Data, seed: int, *, watched: bool = False, observers: Any = None
