@@ -126,7 +126,7 @@ def check_tuned(config: DictConfig, task: Sequence[str]) -> DictConfig | None:
     try:
         tuned = composed(tuned_overrides(task, config.tuned))
         check_settings(tuned)
-    except (FlowGradError, HydraException, OmegaConfBaseException) as error:
+    except (ValueError, HydraException, OmegaConfBaseException) as error:  # Hydra raises plain ones of names too
         raise FlowGradError(f"{where}: {one_line(error)}") from error
     own, other = type(program_of(config)).__name__, type(program_of(tuned)).__name__
     if own != other:

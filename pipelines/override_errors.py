@@ -64,7 +64,7 @@ def fault_of(argument: str) -> str:
     try:
         OverridesParser.create().parse_override(argument)
     except OverrideParseException as error:
-        return _reason(argument, str(error))
+        return _refused(argument, str(error), ())
     except HydraException as error:
         return " ".join(str(error).split())
     return ""

@@ -57,6 +57,8 @@ def job(config: DictConfig) -> Any:
         with _logging_to(folder / "run.log"):
             check_values(config)
             objective = target(config, "job")(config, given, list(reversed(sources)), folder)
+    except BrokenPipeError as error:
+        raise SystemExit(output.UNREAD) from error  # of which Hydra would print a line
     except Exception as error:
         line = told(error)
         if line is None and not swept:
