@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -21,9 +21,9 @@ def build_optimizer(
     Raises:
         FlowGradError: as `check_optimizer`; or the class refuses these parameters.
     """
-    cls, given = _checked(config)
+    made, given = _checked(config)
     try:
-        return cls(parameters, lr=config.optimizer.lr, **given)
+        return made(parameters, lr=config.optimizer.lr, **given)
     except (TypeError, ValueError) as error:
         raise FlowGradError(
             f"optimizer._target_={config.optimizer._target_} cannot train this model: {error}"
@@ -39,7 +39,7 @@ def check_optimizer(config: DictConfig) -> None:
     _checked(config)
 
 
-def _checked(config: DictConfig) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+def _checked(config: DictConfig) -> tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]:
     """The class, and what it is given beside parameters and learning rate."""
     cls = target(config, "optimizer")
     if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):

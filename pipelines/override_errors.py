@@ -62,7 +62,7 @@ def fault_of(argument: str) -> str:
     ''
     """
     try:
-        OverridesParser.create().parse_override(argument)
+        OverridesParser.create().parse_overrides([argument])
     except OverrideParseException as error:
         return _refused(argument, str(error), ())
     except HydraException as error:

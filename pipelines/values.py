@@ -49,7 +49,7 @@ def _check(key: str, name: str, value: Any, limit: Limit | None) -> None:
         for own in value:
             _check_text(f"{key}: its key", own)
             if not OmegaConf.is_missing(value, own):
-                _check(f"{key}.{own}", _named(kind, str(own), name), value[own], limit_of(kind, str(own)) or limit)
+                _check(f"{key}.{own!s}", _named(kind, str(own), name), value[own], limit_of(kind, str(own)) or limit)
     elif isinstance(value, ListConfig):
         for place, one in enumerate(value):
             _check(f"{key}[{place}]" if isinstance(one, DictConfig | ListConfig) else key, name, one, limit)
@@ -109,7 +109,7 @@ def _check_once(key: str, name: str, values: ListConfig) -> None:
 def _check_overrides(key: str, values: ListConfig) -> None:
     for value in values:
         if fault := fault_of(str(value)):
-            raise FlowGradError(f"{key}: {_shown(value)} is no override: {fault}")
+            raise FlowGradError(f"{key}: {fault}")
 
 
 def _shown(value: object) -> str:

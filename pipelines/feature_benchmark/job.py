@@ -18,7 +18,15 @@ from flowgrad.rules.suggestion import did_you_mean
 from pipelines import console, results
 from pipelines.checks import check_settings
 from pipelines.data import cache_folder
-from pipelines.feature_benchmark.cases import RealTables, check_only, load_tables, null_cases, planted_cases
+from pipelines.feature_benchmark.cases import (
+    NullCase,
+    PlantedCase,
+    RealTables,
+    check_only,
+    load_tables,
+    null_cases,
+    planted_cases,
+)
 from pipelines.feature_benchmark.methods import METHODS
 from pipelines.feature_benchmark.nulls import NullRun, tested
 from pipelines.feature_benchmark.scores import (
@@ -63,8 +71,9 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))  # the peer imports pyplot
     methods = _installed(job.methods) if planted or job.speed else []
     tables = load_tables(job, [*planted, *null])
-    for case in (*planted, *null):
-        case.make(tables, job.first_seed)  # one that cannot be made is told before an hour is spent on the others
+    both: list[PlantedCase | NullCase] = [*planted, *null]
+    for one in both:
+        one.make(tables, job.first_seed)  # one that cannot be made is told before an hour is spent on the others
     results.clear(folder)
     for pattern in ("cases.csv", "nulls.csv", "scores.*", "settings.*"):
         for path in folder.glob(pattern):

@@ -59,9 +59,9 @@ def check_rates(settings: DictConfig, known: Collection[str]) -> None:
         )
     for prefix, factor in (given or {}).items():
         if isinstance(factor, bool) or not isinstance(factor, int | float):
-            raise FlowGradError(f"training.layer_lr.{prefix}={factor}: must be a number")
+            raise FlowGradError(f"training.layer_lr.{prefix!s}={factor}: must be a number")
         if not (math.isfinite(factor) and factor >= 0):
-            raise FlowGradError(f"training.layer_lr.{prefix}={factor}: must be a finite factor of at least 0")
+            raise FlowGradError(f"training.layer_lr.{prefix!s}={factor}: must be a finite factor of at least 0")
     for name in settings.full_rate:
         if name not in known:
             raise FlowGradError(f"training.full_rate names {name!r}; what is watched is {', '.join(known)}")

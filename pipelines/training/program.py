@@ -50,11 +50,9 @@ class Factorization(Program):
 
     def check(self, config: DictConfig) -> None:
         """As `Program.check`."""
-        for node, kind in (("model", MatrixFactorization), ("loss", Loss)):
+        for node, kind, choice in (("model", MatrixFactorization, "model=mf"), ("loss", Loss, "loss=mse")):
             if not (isinstance(found := target(config, node), type) and issubclass(found, kind)):
-                raise FlowGradError(
-                    f"{node}._target_={config[node]._target_} is no {kind.__name__}; use {self.NODES[node][1]}"
-                )
+                raise FlowGradError(f"{node}._target_={config[node]._target_} is no {kind.__name__}; use {choice}")
         check_optimizer(config)
         check_fault(config)
         if not target(config, "loss").of_ratings and config.training.evaluation != "ranking":
