@@ -34,6 +34,7 @@ from pipelines.fault_benchmark.datasets import load_all
 from pipelines.peer import peer_available
 from pipelines.program import program_of
 from pipelines.tables import write_csv, write_table
+from pipelines.values import check_values
 from pipelines.workers import cores, each
 
 _FILES = ("singles.csv", "plans.csv", "models.csv", "scores.*", "settings.*")
@@ -83,6 +84,7 @@ def studies(config: DictConfig, task: Sequence[str], *, peer: bool) -> list[Stud
     Raises:
         FlowGradError: a setting that is unknown, or gives no config that can run; no seed or setting.
     """
+    check_values(config)
     job = config.job
     known = {**job.settings, **job.apart}
     if both := set(job.settings) & set(job.apart):

@@ -22,6 +22,8 @@ class Limit:
 
     def complaint(self, value: float) -> str:
         """What would be right; empty where the value is."""
+        if (self.least, self.most) == (0, 1) or (self.above, self.below) == (0, 1):
+            return "" if self._holds(value) else "must lie between 0 and 1"
         if self.above is not None and value <= self.above:
             return f"must be a finite number above {self.above}"
         if self.least is not None and value < self.least:
@@ -32,6 +34,10 @@ class Limit:
             return f"must be below {self.below}"
         return ""
 
+    def _holds(self, value: float) -> bool:
+        low = (self.least is None or value >= self.least) and (self.above is None or value > self.above)
+        return low and (self.most is None or value <= self.most) and (self.below is None or value < self.below)
+
 
 ANY = Limit(-1e30, 1e30)
 """Of numbers without a limit of their own: what a float of 32 bits can still hold, and some sums of it."""
@@ -41,8 +47,8 @@ _FROM_0 = Limit(0, 10**9)
 _TIMES = Limit(1, 10**6)
 _SIZE = Limit(1, 65536)
 _SEED = Limit(0, 2**32 - 1)
-_SCALE = Limit(0, 1e6)
-_POSITIVE = Limit(above=0, least=1e-12, most=1e6)
+_SCALE = Limit(0, 1e30)
+_POSITIVE = Limit(above=0, least=1e-12, most=1e30)
 _SHARE = Limit(above=0, least=1e-9, most=1)
 _PART = Limit(above=0, least=1e-9, below=1)
 _FROM_0_TO_1 = Limit(0, 1)
@@ -61,7 +67,7 @@ LIMITS: dict[type, dict[str, Limit]] = {
         "min_child_weight": Limit(0, 1e9), "reg_lambda": Limit(0, 1e9), "subsample": _SHARE, "column_share": _SHARE,
     },
     models.NetworkSettings: {
-        "width": _SIZE, "depth": Limit(1, 1000), "init_scale": _SCALE, "bias_init": Limit(-1e6, 1e6),
+        "width": _SIZE, "depth": Limit(1, 1000), "init_scale": _SCALE, "bias_init": Limit(-1e30, 1e30),
     },
     models.RecurrentSettings: {"steps": _COUNT},
     models.StudentSettings: {"widths": _SIZE, "dim": _SIZE},
