@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 
 import pooch
 
+from datasets.given_paths import given_path
 from flowgrad.errors import FlowGradError
 
 ARCHIVE_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
@@ -78,10 +79,12 @@ def fetch(wanted: Wanted[Read], path: str | Path | None = None, cache: str | Pat
             wrong checksum; the cache folder cannot be written to; or no source can be reached.
     """
     if path is not None:
-        given = Path(path).expanduser()
+        given = given_path("dataset.path", path)
         found = _read(wanted, _read_given(given, wanted), str(given), where=f"dataset.path {str(given)!r}")
     else:
-        found = _from_cache_or_download(wanted, default_cache() if cache is None else Path(cache).expanduser())
+        found = _from_cache_or_download(
+            wanted, default_cache() if cache is None else given_path("dataset.cache", cache)
+        )
     _logger.info("MovieLens-100K: read from %s", found[1])
     return found
 

@@ -17,6 +17,9 @@ from flowgrad.errors import FlowGradError
 
 COLUMNS = ("user", "item", "rating", "timestamp")
 
+LARGEST_RATING = 1e12
+"""Size up to which a rating can be learned: numbers of 32 bits hold the sum of many squares of no larger ones."""
+
 _CANONICAL_INTEGER = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 _TRAIN, _VALIDATION, _TEST = 0, 1, 2
 _LEAVE_ONE_OUT_MINIMUM = 3
@@ -30,7 +33,7 @@ class Ratings:
 
     Raises:
         FlowGradError: `frame` lacks a column, a code has no id, an id occurs twice, or a rating or a timestamp is
-            not finite.
+            not finite, or a rating larger than `LARGEST_RATING`.
     """
 
     name: str
@@ -65,6 +68,12 @@ class Ratings:
         for column in ("rating", "timestamp"):
             if not np.isfinite(self.frame[column].to_numpy()).all():
                 raise FlowGradError(f"ratings {self.name!r}: column {column!r} holds NaN or inf; expected numbers")
+        largest = self.frame["rating"].abs().max() if len(self.frame) else 0.0
+        if largest > LARGEST_RATING:
+            raise FlowGradError(
+                f"ratings {self.name!r}: a rating of {largest:g} in size; expected at most {LARGEST_RATING:g}: give "
+                "ratings on a smaller scale"
+            )
 
     @property
     def n_users(self) -> int:

@@ -9,11 +9,20 @@ import numpy as np
 from pandas import DataFrame
 
 from datasets.duplicates import CHOICES, count_duplicates, resolved
-from datasets.ratings import Ratings, encode_ratings
+from datasets.given_paths import given_path
+from datasets.ratings import LARGEST_RATING, Ratings, encode_ratings
 from datasets.ratings_columns import checked_columns, checked_header, did_you_mean, located
 from datasets.ratings_text import Record, checked_quote, checked_separator, named, read_text, records, shortened
 from datasets.ratings_times import check_times, finite, parsed_times
-from datasets.unreadable_rows import BAD_LENGTH, BAD_RATING, BAD_TIME, BadRow, refuse_or_warn
+from datasets.unreadable_rows import (
+    BAD_LENGTH,
+    BAD_RATING,
+    BAD_TIME,
+    LARGE_RATING,
+    BadRow,
+    refuse_few_left,
+    refuse_or_warn,
+)
 from flowgrad.errors import FlowGradError
 
 _LINES_NAMED = 5
@@ -45,12 +54,14 @@ def load_ratings_csv(
     timestamp_format: str | None = None,
     timestamp_unit: str = "auto",
     max_bad_share: float = 0.01,
+    max_dropped_share: float = 0.95,
     duplicates: str = "error",
 ) -> Ratings:
     r"""Ratings from the text file `path`.
 
     - Ids are text, exactly as they stand: "007" and "7" are two users, and so are "ann" and "ann ".
-    - Ratings are finite numbers of any scale. Without a rating column (absent or None in `columns`) every row counts
+    - Ratings are finite numbers, of at most `LARGEST_RATING` in size: a model's numbers of 32 bits hold no squares of
+      larger ones. Without a rating column (absent or None in `columns`) every row counts
       as an interaction of rating 1, and `Ratings.rated` is False.
     - Timestamps are numbers, kept as they are, or dates, turned into seconds since 1970 (UTC where they name no
       offset): ISO 8601 ("2001-01-31", "2001-01-31 10:00:00 UTC"), with the month's name ("31 Jan 2001"), or
@@ -77,7 +88,9 @@ def load_ratings_csv(
         timestamp_format: strptime format of all timestamps; None reads those named above.
         timestamp_unit: of timestamps that are numbers. "auto" keeps them and refuses a mixture of seconds with
             milliseconds and the like; "s", "ms", "us" or "ns" makes them seconds; "mixed" takes each by its size.
-        max_bad_share: the largest share of rows, 0 to 1, that may be dropped.
+        max_bad_share: the largest share of rows, 0 to 1, that may be dropped because they cannot be read.
+        max_dropped_share: the largest share of rows, 0 to 1, that may be dropped in all, for that or as repeated
+            pairs: what is left of a file that was read wrongly proves nothing.
         duplicates: what is done about (user, item) pairs that occur more than once. "error" refuses the file;
             "drop" keeps the earliest row of a pair, "last" the latest, "mean" the latest with the mean of the ratings;
             "keep" keeps all rows, which the splits then leave in one part. All but "error" log a warning.
@@ -88,12 +101,12 @@ def load_ratings_csv(
             is of no use; or a quote is never closed. Errors call an argument by its name in a config,
             `dataset.encoding` for `encoding`.
     """
-    file = Path(path).expanduser()
+    file = given_path("dataset.path", path)
     given, has_header = checked_columns(columns), checked_header(header)
     quoted = checked_quote(quote or None)
     mark = checked_separator(separator, quoted)
     check_times(timestamp_format, timestamp_unit)
-    _check_choices(decimal, max_bad_share, duplicates)
+    _check_choices(decimal, {"max_bad_share": max_bad_share, "max_dropped_share": max_dropped_share}, duplicates)
     found = list(records(read_text(file, encoding), mark, quoted, file))
     if not found:
         raise FlowGradError(f"{named(file)} is empty; expected one rating a line, below a header or without one")
@@ -113,7 +126,9 @@ def load_ratings_csv(
             "line": [row.line for row in rows],
         }
     )
-    frame = _without_duplicates(file, frame, timed, duplicates)
+    read = len(frame)
+    frame, repeated = _without_duplicates(file, frame, timed, duplicates)
+    refuse_few_left(file, dropped, read + len(dropped), len(frame), max_dropped_share, repeated)
     return encode_ratings(
         name=file.stem,
         source=str(file),
@@ -126,11 +141,12 @@ def load_ratings_csv(
     )
 
 
-def _check_choices(decimal: str, max_bad_share: float, duplicates: str) -> None:
+def _check_choices(decimal: str, shares: Mapping[str, float], duplicates: str) -> None:
     if decimal not in (".", ","):
         raise FlowGradError(f"""dataset.decimal={decimal!r}: expected "." or ",", as in 'dataset.decimal=","'""")
-    if isinstance(max_bad_share, bool) or not isinstance(max_bad_share, int | float) or not 0 <= max_bad_share <= 1:
-        raise FlowGradError(f"dataset.max_bad_share={max_bad_share!r}: must lie between 0 and 1")
+    for key, share in shares.items():
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise FlowGradError(f"dataset.{key}={share!r}: must lie between 0 and 1")
     if duplicates not in CHOICES:
         raise FlowGradError(
             f"dataset.duplicates={duplicates!r} is unknown{did_you_mean(str(duplicates), CHOICES)}; "
@@ -163,6 +179,8 @@ def _row(record: Record, positions: Mapping[str, int], n_fields: int, decimal: s
     rating = finite(text["rating"], decimal) if "rating" in text else 1.0
     if rating is None:
         return BadRow(record.line, BAD_RATING, text["rating"])
+    if abs(rating) > LARGEST_RATING:
+        return BadRow(record.line, LARGE_RATING, text["rating"])
     return _Row(record.line, text["user"], text["item"], rating, text.get("timestamp", ""))
 
 
@@ -178,15 +196,15 @@ def _with_times(
     return read, [BadRow(row.line, f"{BAD_TIME} {form}", text) for row, text, time in pairs if time is None]
 
 
-def _without_duplicates(file: Path, frame: DataFrame, timed: bool, how: str) -> DataFrame:
-    """The frame with repeated pairs put right; what was done is logged.
+def _without_duplicates(file: Path, frame: DataFrame, timed: bool, how: str) -> tuple[DataFrame, str]:
+    """The frame with repeated pairs put right, and what was found, which is logged with what was done.
 
     Raises:
         FlowGradError: there are repeated pairs, and `how` is "error".
     """
     found = count_duplicates(frame, timed)
     if not found:
-        return frame
+        return frame, ""
     repeated = frame[frame.duplicated(["user", "item"], keep=False)]
     user, item = repeated.iloc[0][["user", "item"]]
     lines = repeated.loc[(repeated["user"] == user) & (repeated["item"] == item), "line"].tolist()
@@ -208,4 +226,4 @@ def _without_duplicates(file: Path, frame: DataFrame, timed: bool, how: str) -> 
         "mean": "the latest of each is kept, with the mean rating",
     }[how]
     _logger.warning("%s; dataset.duplicates=%s: %s, %d rows in all", told, how, done, len(kept))
-    return kept
+    return kept, told

@@ -188,10 +188,10 @@ def _in_window(values: np.ndarray, factor: int) -> np.ndarray:
 
 def _number(text: str, decimal: str) -> int | float | None:
     number = finite(text, decimal)
-    if number is None:
+    if number is None or abs(number) >= 2**63:  # beyond what counts nanoseconds since 1970
         return None
     # Whole numbers stay integers: a float64 would merge timestamps in nanoseconds.
-    whole = text.removeprefix("-").isdecimal() and len(text) <= _INT64_DIGITS and abs(number) < 2**63
+    whole = text.removeprefix("-").isdecimal() and len(text) <= _INT64_DIGITS
     return int(text) if whole else number
 
 

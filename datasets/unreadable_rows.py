@@ -7,10 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.ratings import LARGEST_RATING
 from datasets.ratings_text import named, shortened
 from flowgrad.errors import FlowGradError
 
 BAD_RATING = "rating is not a finite number"
+LARGE_RATING = f"rating is larger than {LARGEST_RATING:g}"
 BAD_TIME = "timestamp is"
 BAD_LENGTH = "wrong number of fields"
 """Reasons, or how they start, for which there are settings that may help."""
@@ -59,6 +61,33 @@ def refuse_or_warn(file: Path, dropped: list[BadRow], n_kept: int, max_bad_share
         _logger.warning("%s: dropped %d of %d rows (%s)", named(file), len(dropped), n_rows, _reasons(dropped))
 
 
+def refuse_few_left(
+    file: Path, dropped: list[BadRow], n_rows: int, n_left: int, max_dropped_share: float, repeated: str
+) -> None:
+    """Refuse a file of which too little is left, whatever was allowed of each kind of row.
+
+    Args:
+        file: for messages.
+        dropped: rows that could not be read.
+        n_rows: all rows of the file.
+        n_left: those that are left.
+        max_dropped_share: the largest share of them that may be dropped.
+        repeated: what is said of repeated pairs; empty where there are none, or all are kept.
+
+    Raises:
+        FlowGradError: tells how many rows were dropped, why, and one of each kind.
+    """
+    gone = n_rows - n_left
+    if gone <= max_dropped_share * n_rows:
+        return
+    why = "; ".join(part for part in (_reasons(dropped), repeated.partition(": ")[2]) if part)
+    share = math.ceil(1000 * gone / n_rows) / 1000
+    raise FlowGradError(
+        f"{named(file)}: {gone} of {n_rows} rows would be dropped, and {n_left} be left ({why}); check dataset.columns "
+        f"and dataset.separator, or say that it is meant with dataset.max_dropped_share={share:g}"
+    )
+
+
 def _reasons(dropped: list[BadRow]) -> str:
     """Each reason with how many rows and the first of them, the most frequent reason first."""
     firsts: dict[str, BadRow] = {}
@@ -81,6 +110,8 @@ def _ways_out(dropped: list[BadRow], decimal: str) -> str:
         ways.append("""'dataset.decimal=","' reads a decimal comma""")
     elif ratings:
         ways.append("put numbers there, or name another column with dataset.columns.rating (null: none)")
+    if any(bad.reason == LARGE_RATING for bad in dropped):
+        ways.append("ratings are of another scale, or of another column: dataset.columns.rating")
     if times:
         ways.append(
             """give their form as in 'dataset.timestamp_format="%d.%m.%y %H:%M"', or name another column with """

@@ -16,20 +16,16 @@ from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, RuleBook
 from pipelines import bounds
 from pipelines.command_line import one_line
-from pipelines.composition import composed, treated, with_overrides
+from pipelines.composition import composed, key_of, trains_alike, treated, tuned_overrides, with_overrides
 from pipelines.planning import is_auto
 from pipelines.program import program_of
 from pipelines.targets import NODES, target
+from pipelines.values import check_values
 
-_AT_LEAST = {
-    "training.threads": 1,
-    "rounds": 0,
-    "seeds.diagnosis": 0,
-    "comparison.aa_offset": 1,
-}
-_MOST_THREADS = 1024
 _COMPRESSES = "pipelines.compression."
 """Where the job is that takes the node `compression`."""
+_TRY = ("pipelines.closed_loop.run", "pipelines.feature_synergy.job.run", "pipelines.search.run")
+"""Jobs that prove a trial, and the search, which goes over the configs of such."""
 _PROOF = ("dataset", "task", "teacher", "seeds", "comparison")
 """Nodes that a trial may not change: the arms of one comparison share them."""
 
@@ -43,24 +39,22 @@ def check_settings(config: DictConfig) -> None:
     for node in ("job", "training", "comparison"):
         if config[node] is None:
             raise FlowGradError(f"{node} is missing; choose one, e.g. leave out {node}=null")
+    check_values(config)
     program = program_of(config)
     program.check_nodes(config)
     # Rules have a validator of their own.
     for key in sorted(k for k in OmegaConf.missing_keys(config) if not k.startswith("rules.")):
         raise FlowGradError(f"{key} is missing; give it as {key}=VALUE")
-    bounds.at_least(config, _AT_LEAST)
-    if not 0 < config.comparison.alpha < 1:
-        raise FlowGradError(f"comparison.alpha={config.comparison.alpha}: must lie between 0 and 1")
     for node in NODES:
         if config[node] is not None:
             target(config, node)
     program.check(config)
     if config.compression is not None and not config.job._target_.startswith(_COMPRESSES):
         raise FlowGradError("compression: this job trains models and compresses none; choose job=compression")
-    if config.workers is not None and config.workers < 1:
-        raise FlowGradError(f"workers={config.workers}: must be at least 1, or null for one a core")
-    if config.training.threads > _MOST_THREADS:
-        raise FlowGradError(f"training.threads={config.training.threads}: must be at most {_MOST_THREADS}")
+    if config.trial and config.job._target_ not in _TRY:
+        raise FlowGradError(
+            f"trial={list(config.trial)}: this job tries nothing; leave it out, or choose job=closed_loop"
+        )
     if not re.fullmatch(r"[\w.-]+", config.name) or set(config.name) == {"."}:
         raise FlowGradError(f"name={config.name!r}: use letters, digits, `_`, `-` and `.`; it names the run folder")
     _check_metrics(config)
@@ -103,13 +97,51 @@ def check_trial(config: DictConfig, task: Sequence[str]) -> None:
     """
     if not config.trial:
         return
+    keys = [key_of(override) for override in config.trial]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise FlowGradError(f"trial={list(config.trial)} sets {twice} twice; give one value")
     for override in config.trial:
         if override.lstrip("+~").partition("=")[0].partition(".")[0] in _PROOF:
             raise FlowGradError(f"trial: {override} changes what the proof rests on ({', '.join(_PROOF)})")
     try:
-        check_settings(composed(with_overrides(task, list(config.trial))))
+        changed = composed(with_overrides(task, list(config.trial)))
+        check_settings(changed)
     except (FlowGradError, HydraException, OmegaConfBaseException) as error:
         raise FlowGradError(f"trial={list(config.trial)}: {one_line(error)}") from error
+    if trains_alike(config, changed):
+        raise FlowGradError(
+            f"trial={list(config.trial)} changes nothing that is trained: the config would be proven against itself; "
+            "give another value of model, optimizer, sampler, loss, training or tracker.auto_fix"
+        )
+
+
+def check_tuned(config: DictConfig, task: Sequence[str]) -> DictConfig | None:
+    """The config of the tuned arm, where there is one.
+
+    Raises:
+        FlowGradError: there is no such experiment, it cannot run, or it is of other data or another kind of model.
+    """
+    if config.tuned is None:
+        return None
+    where = f"tuned={config.tuned}"
+    try:
+        tuned = composed(tuned_overrides(task, config.tuned))
+        check_settings(tuned)
+    except (ValueError, HydraException, OmegaConfBaseException) as error:  # Hydra raises plain ones of names too
+        raise FlowGradError(f"{where}: {one_line(error)}") from error
+    own, other = type(program_of(config)).__name__, type(program_of(tuned)).__name__
+    if own != other:
+        raise FlowGradError(
+            f"{where} trains by {other} and this config by {own}; name an experiment of its kind, or null"
+        )
+    for node in ("dataset", "task", "teacher"):
+        if config[node] != tuned[node]:
+            raise FlowGradError(f"{where} has another {node}: its arm would be trained on data that are not its own")
+    known = program_of(tuned).metrics(tuned)
+    for metric in config.comparison.metrics:
+        if metric not in known:
+            raise FlowGradError(f"{where} gives no {metric!r} but {', '.join(known)}; name another experiment, or null")
+    return tuned
 
 
 def _check_metrics(config: DictConfig) -> None:

@@ -11,11 +11,13 @@ import pandas as pd
 from omegaconf import DictConfig
 from rich.progress import Progress
 
+from flowgrad.errors import FlowGradError
+from flowgrad.rules import RuleBook
 from flowgrad.statistics import PRIMARY, Comparison, reason_of, significance, user_significance
 from pipelines import console, results
-from pipelines.checks import check_fixes, check_settings, check_trial
+from pipelines.checks import check_fixes, check_settings, check_trial, check_tuned
 from pipelines.comparison import comparisons, observe
-from pipelines.composition import composed, tuned_overrides
+from pipelines.composition import composed, with_overrides
 from pipelines.data import cache_folder
 from pipelines.data_gate import pass_gate
 from pipelines.diagnosis import Diagnosis
@@ -42,15 +44,15 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     Raises:
         FlowGradError: bad config, rules or data, before anything is trained.
     """
-    check_settings(config)
-    book = rule_book(config, task, rule_folders)
-    tuned = composed(tuned_overrides(task, config.tuned)) if config.tuned else None
-    check_fixes(config, task, book)
-    check_trial(config, task)
+    book, tuned = checked(config, task, rule_folders)
     # matplotlib's list of fonts would go to the home folder.
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
     program = program_of(config)
     data = program.load(config)
+    if tuned is not None:
+        _fitting(f"tuned={config.tuned}", tuned, data)
+    if config.trial:
+        _fitting(f"trial={list(config.trial)}", composed(with_overrides(task, list(config.trial))), data)
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     objection = pass_gate(data, explains=explains_target(config.comparison.metrics))
     results.clear(folder)
@@ -113,6 +115,28 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         _logger.info("%s, %s: %s%s", line["comparison"], line["metric"], line["verdict"], _because(line))
     console.print_outcome(diagnoses, table, folder)
+
+
+def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]) -> tuple[RuleBook, DictConfig | None]:
+    """The rule book, and the config of the tuned arm where there is one, once all settings are found to be usable.
+
+    Raises:
+        FlowGradError: a setting, a rule, a trial or the tuned experiment is not.
+    """
+    check_settings(config)
+    book = rule_book(config, task, rule_folders)
+    tuned = check_tuned(config, task)
+    check_fixes(config, task, book)
+    check_trial(config, task)
+    return book, tuned
+
+
+def _fitting(where: str, config: DictConfig, data: Dataset) -> None:
+    """Refuse another config for these data that they do not fit."""
+    try:
+        program_of(config).check_data(config, data)
+    except FlowGradError as error:
+        raise FlowGradError(f"{where}: {error}") from error
 
 
 def _because(line: pd.Series) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,23 +21,23 @@ SHARED_WITH_TUNED = ("dataset", "teacher", "seeds", "training.threads", "trainin
 
 def with_overrides(task: Sequence[str], changes: Sequence[str]) -> list[str]:
     """The task's overrides followed by the changes; a value that a change replaces is left out."""
-    changed = {_key(change) for change in changes}
-    return [override for override in task if _key(override) not in changed] + list(changes)
+    changed = {key_of(change) for change in changes}
+    return [override for override in task if key_of(override) not in changed] + list(changes)
 
 
 def without(task: Sequence[str], nodes: Sequence[str]) -> list[str]:
     """The overrides of other nodes than these."""
-    return [override for override in task if _key(override).partition(".")[0] not in nodes]
+    return [override for override in task if key_of(override).partition(".")[0] not in nodes]
 
 
 def tuned_overrides(task: Sequence[str], tuned: str) -> list[str]:
     """The overrides of the tuned arm: its own experiment on the data and seeds that the task names."""
-    return [f"experiment={tuned}", *shared_overrides(task)]
+    return [f"experiment={tuned}", *(one for one in task if _is_shared(key_of(one)) or _is_of_task(key_of(one)))]
 
 
 def shared_overrides(task: Sequence[str]) -> list[str]:
     """Those of the overrides that say what is measured and not how it is trained."""
-    return [override for override in task if _is_shared(_key(override))]
+    return [override for override in task if _is_shared(key_of(override))]
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
@@ -88,8 +89,42 @@ def config_sha256(config: DictConfig) -> str:
     return hashlib.sha256(to_yaml(kept, sort_keys=True).encode()).hexdigest()
 
 
-def _key(override: str) -> str:
+def trains_alike(one: DictConfig, other: DictConfig) -> bool:
+    """Whether both train the same: they differ in nothing but what is watched, evaluated, or has no effect."""
+    return _training_of(one) == _training_of(other)
+
+
+def _training_of(config: DictConfig) -> dict[str, Any]:
+    """What decides what is trained, without what has no effect beside the rest."""
+    nodes = ("dataset", "task", "teacher", "model", "optimizer", "sampler", "loss", "fault", "training")
+    found: dict[str, Any] = {node: _plain(config, node) for node in nodes}
+    training, fault = found["training"], found["fault"]
+    for key in ("threads", "evaluation", "cutoff"):
+        training.pop(key, None)
+    if not training.get("early_stopping", True):
+        training.pop("patience", None)
+    if fault is not None and fault["kind"] == "none":
+        found["fault"] = fault = None
+    if fault is None and not (training.get("left_out") or training.get("layer_lr")):
+        training.pop("full_rate", None)
+    if fault is None and not (training.get("left_out") or training.get("frozen")):
+        training.pop("unfrozen_layers", None)
+    guarded = bool(OmegaConf.select(config, "tracker.auto_fix"))
+    return found | {"guarded": sorted(config.tracker.tables) if guarded else None}
+
+
+def _plain(config: DictConfig, node: str) -> Any:
+    return None if config[node] is None else OmegaConf.to_container(config[node], resolve=True)
+
+
+def key_of(override: str) -> str:
+    """The key that an override sets, adds or takes out."""
     return override.partition("=")[0].lstrip("+~")
+
+
+def _is_of_task(key: str) -> bool:
+    """Whether it says what is predicted: the benchmarks' settings have tasks of their own."""
+    return key.partition(".")[0] == "task"
 
 
 def _is_shared(key: str) -> bool:

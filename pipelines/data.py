@@ -10,11 +10,12 @@ from omegaconf import DictConfig
 from pandas import DataFrame
 from torch import Tensor
 
+from datasets.given_paths import given_path
 from datasets.movielens_files import default_cache
 from datasets.ratings import Ratings, leave_one_out, random_split
 from flowgrad.errors import FlowGradError
 from pipelines.settings.data import RatingsSettings
-from pipelines.targets import target
+from pipelines.targets import called, target
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ def load(config: DictConfig) -> Data:
     """
     own = {field.name for field in fields(RatingsSettings)}
     settings = config.dataset
-    ratings: Ratings = target(config, "dataset")(**{key: value for key, value in settings.items() if key not in own})
+    ratings = called(config, "dataset", {key: value for key, value in settings.items() if key not in own})
+    if not isinstance(ratings, Ratings):
+        raise FlowGradError(f"dataset._target_={settings._target_} gives no ratings; use dataset=movielens_100k")
     if not ratings.rated and getattr(target(config, "loss"), "of_ratings", True):
         raise FlowGradError(
             f"dataset.columns.rating=null leaves no ratings, which loss._target_={config.loss._target_} fits; "
@@ -91,7 +94,7 @@ def load(config: DictConfig) -> Data:
 def cache_folder(config: DictConfig) -> Path:
     """The data cache: the one place outside the run folder where anything is written."""
     given = config.dataset.get("cache")
-    return Path(given).expanduser() if given else default_cache()
+    return default_cache() if given is None else given_path("dataset.cache", given)
 
 
 def _examples(frame: DataFrame) -> Examples:

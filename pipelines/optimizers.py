@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -19,9 +19,36 @@ def build_optimizer(
     """The optimizer that the `optimizer` node names, over parameters or groups of them.
 
     Raises:
-        FlowGradError: a setting other than its default that the optimizer's class does not have.
+        FlowGradError: as `check_optimizer`; or the class refuses these parameters.
     """
+    made, given = _checked(config)
+    try:
+        return made(parameters, lr=config.optimizer.lr, **given)
+    except (TypeError, ValueError) as error:
+        raise FlowGradError(
+            f"optimizer._target_={config.optimizer._target_} cannot train this model: {error}"
+        ) from error
+
+
+def check_optimizer(config: DictConfig) -> None:
+    """Refuse a class that is no optimizer, or that needs to be called in another way, and settings that it lacks.
+
+    Raises:
+        FlowGradError: names the key, the value and what would be right.
+    """
+    _checked(config)
+
+
+def _checked(config: DictConfig) -> tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]:
+    """The class, and what it is given beside parameters and learning rate."""
     cls = target(config, "optimizer")
+    if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
+        raise FlowGradError(f"optimizer._target_={config.optimizer._target_} is no optimizer; use optimizer=adam")
+    if inspect.signature(cls.step).parameters["closure"].default is inspect.Parameter.empty:
+        raise FlowGradError(
+            f"optimizer._target_={config.optimizer._target_} computes the loss several times a step, which this loop "
+            "does not; use optimizer=adam"
+        )
     accepted = inspect.signature(cls).parameters
     settings = {"weight_decay": config.optimizer.weight_decay, "momentum": config.optimizer.momentum}
     for name, value in settings.items():
@@ -37,4 +64,4 @@ def build_optimizer(
     given = {name: value for name, value in settings.items() if name in accepted}
     if "fused" in accepted and not config.optimizer.sparse_gradients:
         given["fused"] = True  # one kernel a step instead of a dozen a parameter
-    return cls(parameters, lr=config.optimizer.lr, **given)
+    return cls, given

@@ -14,6 +14,7 @@ from hydra.errors import HydraException, OverrideParseException
 _AMBIGUOUS = re.compile(r"Ambiguous value for argument '(.*)'$", re.MULTILINE)
 _UNKNOWN = re.compile(r"""[^\w/\-\\+.$%*@?|:,()\[\]{}=\s"']|[^\x00-\x7f]""")
 """A character that Hydra takes between quotes only."""
+_SHOWN = 80
 _SWEEP_FLAGS = {"-m", "--multirun"}
 
 
@@ -51,6 +52,38 @@ def file_swept_over(given: Sequence[str]) -> str:
                     f"argument {argument} would be swept over, though {value!r} is one file; "
                     f"quote it: {_as_text(argument) or argument}"
                 )
+    return ""
+
+
+def fault_of(argument: str) -> str:
+    """What is wrong with the form of one override that a config holds; empty if nothing is.
+
+    >>> fault_of("model.dim=8")
+    ''
+    """
+    try:
+        OverridesParser.create().parse_overrides([argument])
+    except OverrideParseException as error:
+        return _refused(argument, str(error), ())
+    except HydraException as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def unwritable(given: Sequence[str]) -> str:
+    """A complaint about the first argument that could be passed on to no other process; empty if there is none.
+
+    >>> unwritable(["dataset.path=a.csv"])
+    ''
+    """
+    for argument in given:
+        shown = argument if len(argument) <= _SHOWN else f"{argument[:_SHOWN]}..."
+        if "\0" in argument:
+            return f"argument {shown!r} holds a character NUL, which no text or path can; leave it out"
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            return f"argument {shown!r} holds bytes that are no UTF-8; rename what it names"
     return ""
 
 

@@ -101,6 +101,14 @@ class Program(ABC):
         """
 
     @abstractmethod
+    def check_data(self, config: DictConfig, data: Any) -> None:
+        """Refuse a config that these data do not fit; `load` has done so for the config that it was given.
+
+        Raises:
+            FlowGradError: names the key, the value and what would be right.
+        """
+
+    @abstractmethod
     def train(
         self, config: DictConfig, data: Any, seed: int, *, watched: bool = False, observers: Any = None
     ) -> Trained:
@@ -167,4 +175,7 @@ def program_of(config: DictConfig) -> Program:
     Raises:
         FlowGradError: there is no such thing.
     """
-    return target(config, "training")()
+    found = target(config, "training")
+    if not (isinstance(found, type) and issubclass(found, Program)):
+        raise FlowGradError(f"training._target_={config.training._target_} is no kind of training; use training=rating")
+    return found()

@@ -8,8 +8,9 @@ where there is none, unless they are named.
 from __future__ import annotations
 
 if __name__ == "__main__":  # the imports take a second
-    from pipelines import interrupts
+    from pipelines import interrupts, output
 
+    output.keep_open()
     interrupts.leave_quietly()
 
 import sys
@@ -22,8 +23,9 @@ from omegaconf import OmegaConf
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
-from pipelines import console, interrupts, readme
+from pipelines import console, interrupts, output, readme
 from pipelines.claims.runs import command, done, perform, writing
+from pipelines.refusals import told
 from pipelines.run import CONF
 from pipelines.source import ROOT
 
@@ -34,7 +36,10 @@ _GPU = "job.device=cuda"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: every table was written. 1: a run failed, or left no such table. 2: an unknown run."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    return output.settled(_main(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def _main(given: list[str]) -> int:
     if set(given) & {"-h", "--help"}:
         print(__doc__)
         return 0
@@ -45,8 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
     try:
         publish(config.runs, config.tables, given or _possible(config.runs), ROOT)
-    except FlowGradError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        return output.UNREAD
+    except Exception as error:
+        line = told(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         return 1
     return 0
 

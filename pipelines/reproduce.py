@@ -10,38 +10,47 @@ A reproduction that was cut off goes on where it stopped; runs whose code or com
 from __future__ import annotations
 
 if __name__ == "__main__":  # the imports take a second
-    from pipelines import interrupts
+    from pipelines import interrupts, output
 
+    output.keep_open()
     interrupts.leave_quietly()
 
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_method
 from omegaconf import DictConfig
 
+from datasets.given_paths import given_path
 from flowgrad.collecting import trials_of
 from flowgrad.errors import FlowGradError
 from flowgrad.ledger import Ledger
 from flowgrad.report import Claim
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import holm
-from pipelines import console, interrupts
+from pipelines import console, interrupts, output
 from pipelines.claims.readings import NAN, Reading
 from pipelines.claims.runs import Done, done, perform, writing
 from pipelines.claims.settings import register, typed
 from pipelines.claims.table import print_claims, write_claims
 from pipelines.command_line import one_line
-from pipelines.run import BAD_INPUT, CONF
+from pipelines.override_errors import unwritable
+from pipelines.refusals import told
+from pipelines.run import CONF
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: every claim was computed, whatever its verdict. 1: a run failed. 2: bad input. 130: interrupted."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    return output.settled(_main(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def _main(given: list[str]) -> int:
+    if complaint := unwritable(given):
+        print(f"error: {complaint}", file=sys.stderr)
+        return 2
     if set(given) & {"-h", "--help"}:
         print(__doc__)
         return 0
@@ -52,8 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config = compose("reproduce", overrides=given)
         _check(config)
         return _reproduce(config)
-    except BAD_INPUT as error:
-        print(f"error: {one_line(error, given)}", file=sys.stderr)
+    except BrokenPipeError:
+        return output.UNREAD
+    except Exception as error:
+        line = told(error, given)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this stopped", file=sys.stderr)
@@ -65,6 +79,7 @@ def _check(config: DictConfig) -> None:
         raise FlowGradError(f"alpha={config.alpha} must lie between 0 and 1")
     if config.only is not None and not config.only:
         raise FlowGradError("only=[] chooses no claim")
+    given_path("folder", config.folder)
     _known("only", config.only or [], config.claims.claims)
     _known("claims.evidence", config.claims.evidence, config.claims.runs)
     for name in config.claims.claims:
@@ -86,7 +101,7 @@ def _known(where: str, names: Sequence[str], known: Mapping) -> None:
 
 
 def _reproduce(config: DictConfig) -> int:
-    folder = Path(config.folder).absolute()
+    folder = given_path("folder", config.folder).absolute()
     chosen = {str(name): c for name, c in config.claims.claims.items() if config.only is None or name in config.only}
     evidence = list(config.claims.evidence) if config.only is None else []
     runs = list(dict.fromkeys([*(str(run) for claim in chosen.values() for run in claim.runs), *evidence]))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # the imports take a second
-    from pipelines import interrupts
+    from pipelines import interrupts, output
 
+    output.keep_open()
     interrupts.leave_quietly()
 
 import hashlib
@@ -13,7 +14,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,24 +22,18 @@ from typing import Any
 import hydra
 from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from flowgrad.errors import FlowGradError
-from pipelines import interrupts
+from pipelines import interrupts, output
 from pipelines.command_line import flags_first, one_line
-from pipelines.override_errors import file_swept_over
+from pipelines.override_errors import file_swept_over, unwritable
+from pipelines.refusals import told
 from pipelines.settings import register
 from pipelines.sweep.mark import FILE, mark
 
 CONF = str(Path(__file__).parents[1] / "conf")
 """Absolute, so that it is found however this module was started."""
-
-BAD_INPUT = (FlowGradError, HydraException, OmegaConfBaseException)
-"""What a user can put right: one line and exit code 2."""
-
 
 _state = {"composed": False}
 
@@ -56,7 +51,9 @@ Hydra.get_mode = _mode_given  # type: ignore[method-assign]
 def job(config: DictConfig) -> Any:
     """One job: a run, or one of a sweep. Gives what a search minimises; None for other jobs."""
     interrupts.end_with_sweep()
-    from pipelines.targets import target  # after Hydra has checked the command line: torch is slow to import
+    # After Hydra has checked the command line: torch is slow to import.
+    from pipelines.targets import target
+    from pipelines.values import check_values
 
     _state["composed"] = True
     context = HydraConfig.get()
@@ -68,18 +65,20 @@ def job(config: DictConfig) -> Any:
         (folder / FILE).unlink(missing_ok=True)
     try:
         with _logging_to(folder / "run.log"):
+            check_values(config)
             objective = target(config, "job")(config, given, list(reversed(sources)), folder)
-    except BAD_INPUT as error:
-        reason = one_line(error)
-        with _logging_to(folder / "run.log", mode="a"):
-            logging.getLogger(__name__).error("%s", reason)
+    except BrokenPipeError as error:
+        raise SystemExit(output.UNREAD) from error  # of which Hydra would print a line
+    except Exception as error:
+        line = told(error)
+        if line is None and not swept:
+            raise
+        if line is not None:
+            _tell(line, folder / "run.log")
         if not swept:
             # Not passed on to Hydra, which would print a line of its own.
             raise SystemExit(2) from error
-    except Exception as error:
-        if not swept:
-            raise
-        reason = f"{type(error).__name__}: {one_line(error)}"
+        reason = line or f"{type(error).__name__}: {one_line(error)}"
     else:
         if swept:
             mark(folder, config, given, objective=objective)
@@ -91,12 +90,18 @@ def job(config: DictConfig) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. 0: done, whatever the verdict. 1: a job of a sweep failed. 2: bad input, named in one line
-    on standard error.
+    on standard error; so is a disk that is full, or memory that does not suffice. 141: nobody reads what is printed.
     """
+    return output.settled(_main(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def _main(given: list[str]) -> int:
+    if complaint := unwritable(given):
+        print(f"error: {complaint}", file=sys.stderr)
+        return 2
     register()
     _state["composed"] = False
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hands us the exception; Hydra's own way is several lines and exit code 1
-    given = sys.argv[1:] if arguments is None else list(arguments)
     os.environ["FLOWGRAD_RUN_ID"] = _run_id(given)  # the environment reaches the workers of a sweep too
     os.environ[interrupts.SWEEP] = str(os.getpid())
     os.environ["FLOWGRAD_COMMAND"] = shlex.join(["python", "-m", "pipelines.run", *given])
@@ -106,14 +111,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         job()
-    except BAD_INPUT as error:
-        print(f"error: {one_line(error, given)}", file=sys.stderr)
-        return 2
+    except BrokenPipeError:
+        return output.UNREAD
     except Exception as error:
+        line = told(error, given)
         # Until a config is composed all there is to go wrong is the command line; Hydra raises plain ValueErrors too.
-        if _state["composed"]:
+        if line is None and _state["composed"]:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        print(f"error: {line or one_line(error) or type(error).__name__}", file=sys.stderr)
         return 2
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
@@ -123,12 +128,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _tell(line: str, log: Path) -> None:
+    """To the terminal, and to the run's log where that can be written."""
+    try:
+        with _logging_to(log, mode="a"):
+            logging.getLogger(__name__).error("%s", line)
+    except OSError:
+        print(f"error: {line}", file=sys.stderr)
+
+
 class _LowerCase(logging.Formatter):
     """`warning: ...` and `error: ...`, as other command line tools write them."""
 
     def format(self, record: logging.LogRecord) -> str:
         level, _, message = super().format(record).partition(":")
         return f"{level.lower()}:{message}"
+
+
+class _RunLog(logging.FileHandler):
+    """A log that cannot be written ends the run; `logging` prints a traceback and goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Raise what went wrong."""
+        raise
 
 
 def _run_id(arguments: Sequence[str]) -> str:
@@ -141,7 +163,7 @@ def _run_id(arguments: Sequence[str]) -> str:
 def _logging_to(path: Path, mode: str = "w") -> Iterator[None]:
     """Everything to the run's log; warnings to the terminal as well."""
     root = logging.getLogger()
-    file = logging.FileHandler(path, mode=mode, encoding="utf-8")
+    file = _RunLog(path, mode=mode, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
@@ -155,12 +177,14 @@ def _logging_to(path: Path, mode: str = "w") -> Iterator[None]:
         yield
     except Exception:
         root.removeHandler(terminal)  # Python prints the traceback there
-        root.exception("the run failed")
+        with suppress(OSError):
+            root.exception("the run failed")
         raise
     finally:
         for handler in handlers:
             root.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):  # what was not written stays in its buffer
+                handler.close()
         root.setLevel(level)
 
 

@@ -11,6 +11,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from datasets.given_paths import given_path
+from flowgrad.errors import FlowGradError
 from flowgrad.files import locked
 
 _HELD = ExitStack()
@@ -45,6 +47,10 @@ def _hold(config: DictConfig, key: str) -> None:
         return  # Hydra says what is wrong with it
     if not folder.strip():
         _refuse(f"{key} is empty; name a folder, or leave it out for one under outputs/")
+    try:
+        given_path(key, folder)
+    except FlowGradError as error:
+        _refuse(str(error))
     with suppress(OSError):  # Hydra meets the same and says it
         Path(folder).mkdir(parents=True, exist_ok=True)
         if _HELD.enter_context(locked(folder)) is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +22,22 @@ def target(config: DictConfig, node: str) -> Any:
         FlowGradError: there is no such thing.
     """
     return imported(f"{node}._target_", config[node]._target_)
+
+
+def called(config: DictConfig, node: str, settings: Mapping[str, Any]) -> Any:
+    """What the function that `config[node]._target_` names makes of the settings.
+
+    Raises:
+        FlowGradError: there is no such thing, or it takes other settings; or whatever it finds wrong.
+    """
+    function = target(config, node)
+    try:
+        inspect.signature(function).bind(**settings)
+    except (TypeError, ValueError) as error:
+        raise FlowGradError(
+            f"{node}._target_={config[node]._target_} does not take the settings of this node: {error}"
+        ) from error
+    return function(**settings)
 
 
 def imported(key: str, path: str) -> Any:

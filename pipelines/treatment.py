@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -9,9 +10,12 @@ from omegaconf import DictConfig
 
 from flowgrad.prescription import Prescription, plain_value
 from flowgrad.rules import RuleBook
-from pipelines.composition import composed, treated, with_overrides
+from pipelines.composition import composed, trains_alike, treated, with_overrides
 from pipelines.diagnosis import Diagnosis, diagnose
 from pipelines.program import Dataset
+
+_logger = logging.getLogger(__name__)
+_NOTHING = "changes nothing that is trained, beside the other settings"
 
 
 def treat(
@@ -42,10 +46,19 @@ def treat(
     while diagnoses[-1].prescription and len(diagnoses) <= config.rounds:
         last, fix = diagnoses[-1], diagnoses[-1].prescription.overrides
         changed = treated(last.config, last.overrides, fix)
+        if trains_alike(last.config, changed):
+            _logger.warning("%s: %s", last.prescription.shell, _NOTHING)
+            diagnoses[-1] = replace(last, prescription=_none_of(last.prescription))
+            break
         overrides = tuple(with_overrides(last.overrides, fix))
         diagnoses.append(diagnose(changed, overrides, data, book, len(diagnoses) + 1))
         on_round(diagnoses[-1])
     return tuple(diagnoses)
+
+
+def _none_of(prescription: Prescription) -> Prescription:
+    """Nothing, and why: to prove it would be to prove a config against itself."""
+    return Prescription((), (), {}, overruled={**prescription.overruled, **dict.fromkeys(prescription.rules, _NOTHING)})
 
 
 def _given(config: DictConfig) -> Prescription:

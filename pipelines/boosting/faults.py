@@ -16,6 +16,7 @@ KINDS = (
     "copied_columns", "constant_columns", "noise_columns",
 )  # fmt: skip
 _COUNTS = ("copied_columns", "noise_columns")
+_MOST = 1000
 _PRIOR = 1.0
 """Rows of the overall mean in `smoothed_encoding`."""
 
@@ -38,10 +39,10 @@ def check_fault(config: DictConfig) -> None:
     fault = config.fault
     if fault.kind not in KINDS:
         raise FlowGradError(f"fault.kind={fault.kind!r} is unknown; use one of {', '.join(KINDS)}")
-    if fault.noise < 0:
-        raise FlowGradError(f"fault.noise={fault.noise}: must be 0 or more standard deviations")
-    if fault.kind in _COUNTS and (fault.strength < 1 or fault.strength != round(fault.strength)):
-        raise FlowGradError(f"fault.strength={fault.strength}: {fault.kind} takes it for a number of columns")
+    if fault.kind in _COUNTS and not (1 <= fault.strength <= _MOST and fault.strength == round(fault.strength)):
+        raise FlowGradError(
+            f"fault.strength={fault.strength}: {fault.kind} takes it for a number of columns, 1 to {_MOST}"
+        )
     if fault.kind in ("target_encoding", "smoothed_encoding", "batch_codes") and fault.strength < 1:
         raise FlowGradError(f"fault.strength={fault.strength}: {fault.kind} takes it for rows a group, 1 or more")
     if fault.kind == "dominant_column" and not fault.strength > 0:

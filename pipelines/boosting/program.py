@@ -11,7 +11,6 @@ from datasets.tables import TEST
 from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import BoostingTracker
-from pipelines import bounds
 from pipelines.boosting.columns import TRACKER, analyzer_of, check_columns, fed, stated
 from pipelines.boosting.faults import check_fault, inject
 from pipelines.boosting.models import Boosted, Library
@@ -28,9 +27,6 @@ from pipelines.targets import target
 
 _KINDS = ("regression", "binary")
 """Of task."""
-_AT_LEAST = {"model.rounds": 1, "model.early_stopping_rounds": 0, "model.max_depth": 1, "tracker.window": 1}
-_NOT_NEGATIVE = ("model.min_child_weight", "model.reg_lambda")
-_SHARES = ("model.subsample", "model.column_share", "dataset.keep", "model.learning_rate")
 
 
 class Boosting(Program):
@@ -62,16 +58,17 @@ class Boosting(Program):
         check_task(config, _KINDS)
         if not (isinstance(found := target(config, "model"), type) and issubclass(found, Library)):
             raise FlowGradError(f"model._target_={config.model._target_} is no booster; use model=xgboost or lightgbm")
-        bounds.at_least(config, _AT_LEAST)
-        bounds.not_negative(config, _NOT_NEGATIVE)
-        bounds.shares(config, _SHARES)
         check_overlap(config)
 
     def load(self, config: DictConfig) -> TableData:
         """A table, split, before any column is added or dropped."""
         data = load_table(config)
-        check_columns(config, inject(config, data).data.columns)
+        self.check_data(config, data)
         return data
+
+    def check_data(self, config: DictConfig, data: TableData) -> None:
+        """As `Program.check_data`: columns that are named must be there."""
+        check_columns(config, inject(config, data).data.columns)
 
     def train(
         self, config: DictConfig, data: TableData, seed: int, *, watched: bool = False, observers: Any = None
@@ -81,6 +78,11 @@ class Boosting(Program):
         `observers` are trackers of other libraries, with the callbacks and `observe_data` of a `BoostingTracker`.
         """
         train, validation, _ = (fed(part, config) for part in inject(config, data).data.parts(seed))
+        if np.ptp(train.target) == 0:
+            raise FlowGradError(
+                f"seed {seed}: all {len(train.target)} training rows have the target {train.target[0]:g}, so there is "
+                f"nothing to predict; keep more rows than dataset.keep={config.dataset.keep}"
+            )
         tracker = BoostingTracker(TRACKER, window=config.tracker.window) if watched else None
         # A stream of its own beside that of the rows.
         own = int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1)[0]) % 2**31

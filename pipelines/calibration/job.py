@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -27,10 +29,13 @@ from pipelines.calibration.pool import Pool
 from pipelines.calibration.table import POOLED, SHOWN, calibration_table
 from pipelines.calibration.tests import FAMILY_ARMS
 from pipelines.checks import check_settings
-from pipelines.composition import composed, shared_overrides
-from pipelines.data import load
+from pipelines.command_line import one_line
+from pipelines.composition import composed, shared_overrides, with_overrides
 from pipelines.evaluation import higher_is_better
+from pipelines.fault_benchmark.datasets import load_all
+from pipelines.program import Dataset, program_of
 from pipelines.tables import rounded, write_csv, write_table
+from pipelines.training.program import Factorization
 from pipelines.workers import cores, outcomes
 
 _logger = logging.getLogger(__name__)
@@ -54,6 +59,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     """
     check_settings(config)
     configs = _settings(config, task)
+    data = load_all(configs.values())
     results.clear(folder)
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
     job = config.job
@@ -62,7 +68,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
         training = bar.add_task("train", total=2 * job.pairs * job.tests * len(configs))
         for name, made in configs.items():
             bar.update(training, description=f"train: {name}")
-            pools[name], lines = _train(name, made, _seeds(job, name), config.workers or cores(), bar)
+            pools[name], lines = _train(name, made, data.of(made), _seeds(job, name), config.workers or cores(), bar)
             observations += lines
             write_csv(pd.DataFrame(observations, columns=list(OBSERVATION_COLUMNS)), folder / "observations.csv")
             _write_users(pools, folder)
@@ -89,15 +95,25 @@ def _settings(config: DictConfig, task: Sequence[str]) -> dict[str, DictConfig]:
             raise FlowGradError(f"job.only names {name!r}{did_you_mean(name, list(job.settings))}")
     found = {}
     for name in job.only or job.settings:
-        found[str(name)] = composed([*job.settings[name], *shared_overrides(task)])
-        check_settings(found[str(name)])
+        where = f"job.settings.{name}"
+        try:
+            made = composed(with_overrides([*job.settings[name]], shared_overrides(task)))
+            check_settings(made)
+        except (FlowGradError, HydraException, OmegaConfBaseException) as error:
+            raise FlowGradError(f"{where}: {one_line(error)}") from error
+        if not isinstance(program_of(made), Factorization):
+            raise FlowGradError(
+                f"{where}: tests by user need users; choose ratings, e.g. experiment=movielens_mf_tuned"
+            )
+        found[str(name)] = made
     if not found:
         raise FlowGradError("job.settings is empty; name at least one")
     return found
 
 
-def _train(name: str, config: DictConfig, seeds: range, workers: int, bar: Progress) -> tuple[Pool, list[tuple]]:
-    data = load(config)
+def _train(
+    name: str, config: DictConfig, data: Dataset, seeds: range, workers: int, bar: Progress
+) -> tuple[Pool, list[tuple]]:
     names = list(config.comparison.metrics)
     metrics: dict[str, list[float]] = {metric: [] for metric in names}
     users: list[tuple[float, ...]] = []

@@ -32,7 +32,9 @@ from pipelines.compression_benchmark.study import Studied, Study, study
 from pipelines.data import cache_folder
 from pipelines.fault_benchmark.datasets import load_all
 from pipelines.peer import peer_available
+from pipelines.program import program_of
 from pipelines.tables import write_csv, write_table
+from pipelines.values import check_values
 from pipelines.workers import cores, each
 
 _FILES = ("singles.csv", "plans.csv", "models.csv", "scores.*", "settings.*")
@@ -82,6 +84,7 @@ def studies(config: DictConfig, task: Sequence[str], *, peer: bool) -> list[Stud
     Raises:
         FlowGradError: a setting that is unknown, or gives no config that can run; no seed or setting.
     """
+    check_values(config)
     job = config.job
     known = {**job.settings, **job.apart}
     if both := set(job.settings) & set(job.apart):
@@ -89,13 +92,12 @@ def studies(config: DictConfig, task: Sequence[str], *, peer: bool) -> list[Stud
     for name in job.only or ():
         if name not in known:
             raise FlowGradError(f"job.only names {name!r}{did_you_mean(name, list(known))}")
-    if len(set(job.seeds)) < len(job.seeds) or any(seed < 0 for seed in job.seeds):
-        raise FlowGradError(f"job.seeds={list(job.seeds)}: seeds must be different and not negative")
     found = []
     for name in job.settings if job.only is None else job.only:
         try:
             made = composed(with_overrides([*known[name]], shared_overrides(task)))
             check_settings(made)
+            program_of(made).check_compressible(made)
         except (FlowGradError, HydraException, OmegaConfBaseException) as error:
             raise FlowGradError(f"job.settings.{name}: {one_line(error)}") from error
         found += [Study(str(name), seed, made, peer) for seed in job.seeds]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import abstractmethod
+from functools import partial
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +17,6 @@ from torch import Tensor
 from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers.distillation import DistillationTracker
-from pipelines import bounds
 from pipelines.data import Examples
 from pipelines.data import load as load_ratings
 from pipelines.distillation.data import Shapes, Taught, TaughtData, taught, weights_sha256
@@ -25,10 +26,11 @@ from pipelines.distillation.students import TRACKER, build_student, check_layers
 from pipelines.distillation.teachers import trained_teacher
 from pipelines.distillation.watching import Course
 from pipelines.evaluation import Evaluation
+from pipelines.memory import check_parameters
 from pipelines.networks.data import Preparation, Rows
 from pipelines.networks.loop import fit
 from pipelines.networks.parameters import check_rates, freeze, groups
-from pipelines.optimizers import build_optimizer
+from pipelines.optimizers import build_optimizer, check_optimizer
 from pipelines.program import Program, Trained
 from pipelines.settings.data import RatingsSettings, TableSettings, TaskSettings
 from pipelines.settings.faults import LayerFaultSettings
@@ -37,12 +39,7 @@ from pipelines.settings.trackers import DistillationTrackerSettings
 from pipelines.settings.training import DistillationLoopSettings, DistillationLossSettings, OptimizerSettings
 from pipelines.tabular.data import load_table
 from pipelines.tabular.scoring import check_overlap, check_task, scores
-
-_AT_LEAST = {
-    "teacher.dim": 1, "teacher.epochs": 1, "teacher.batch_size": 2, "teacher.patience": 1, "teacher.seed": 0,
-    "training.epochs": 1, "training.batch_size": 2, "training.patience": 1, "tracker.probe": 8,
-}  # fmt: skip
-_ABOVE_ZERO = ("teacher.lr", "optimizer.lr", "loss.temperature")
+from pipelines.targets import target
 
 
 class Distillation(Program):
@@ -74,13 +71,15 @@ class Distillation(Program):
 
     def check(self, config: DictConfig) -> None:
         """As `Program.check`."""
-        bounds.at_least(config, _AT_LEAST)
-        bounds.above_zero(config, _ABOVE_ZERO)
-        if not 0 <= config.loss.label_weight <= 1:
-            raise FlowGradError(f"loss.label_weight={config.loss.label_weight}: must lie between 0 and 1")
         for key in ("teacher.widths", "model.widths"):
-            if min(OmegaConf.select(config, key), default=0) < 1:
-                raise FlowGradError(f"{key}={list(OmegaConf.select(config, key))}: give units of one layer or more")
+            if not len(OmegaConf.select(config, key)):
+                raise FlowGradError(f"{key}=[]: give units of one layer or more")
+        for node, kind in (("model", build_student), ("loss", KnowledgeDistillation)):
+            if target(config, node) is not kind:
+                raise FlowGradError(f"{node}._target_={config[node]._target_}: a student has another; leave it out")
+        if config.optimizer.sparse_gradients:
+            raise FlowGradError("optimizer.sparse_gradients=true: a student's gradients are dense; set it to false")
+        check_optimizer(config)
         check_layers(config)
         check_rates(config.training, [TRACKER])
         if config.fault is not None:
@@ -89,6 +88,7 @@ class Distillation(Program):
     def load(self, config: DictConfig) -> TaughtData:
         """Rows, split, and the teacher, trained on the training rows."""
         source, sha256, shapes, train, validation, test = self.rows(config)
+        self._check_shapes(config, shapes)
         teacher = trained_teacher(config.teacher, shapes, train, validation, config.training.threads)
         return TaughtData(
             source=f"{source}; teacher of widths {list(config.teacher.widths)}, seed {config.teacher.seed}",
@@ -99,6 +99,18 @@ class Distillation(Program):
             validation=taught(teacher, validation),
             test=taught(teacher, test),
         )
+
+    def check_data(self, config: DictConfig, data: TaughtData) -> None:
+        """As `Program.check_data`: layers that are named must be there."""
+        self._check_shapes(config, data.shapes)
+
+    def _check_shapes(self, config: DictConfig, shapes: Shapes) -> None:
+        for node in ("teacher", "model"):
+            of = config[node]
+            check_parameters(f"{node}.widths, {node}.dim", partial(_parameters, shapes, list(of.widths), of.dim or 0))
+        student, training = build_student(config, shapes, torch.Generator().manual_seed(0)), trained_by(config)
+        freeze(student, training)
+        build_optimizer(config, groups(student, training, config.optimizer.lr, TRACKER))
 
     def train(
         self, config: DictConfig, data: TaughtData, seed: int, *, watched: bool = False, observers: Any = None
@@ -229,6 +241,13 @@ class RatingDistillation(Distillation):
         distance = (outputs.double() - test.taught.double()).square().mean().sqrt()
         found = scores("regression", test.target.numpy().astype(float), outputs[:, 0].double().numpy())
         return {"teacher_rmse": float(distance), **found}
+
+
+def _parameters(shapes: Shapes, widths: list[int], dim: int) -> int:
+    """Weights of a student or teacher, less biases."""
+    first = 2 * dim if shapes.users else shapes.inputs
+    layers = [first, *widths, shapes.outputs]
+    return (shapes.users + shapes.items) * dim + sum(a * b for a, b in pairwise(layers))
 
 
 def _tracker(

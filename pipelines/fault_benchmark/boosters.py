@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Boosters(Ground):
     """XGBoost and LightGBM; the rows of their tracker are columns of the table."""
 
+    TABLES = (TRACKER,)
+
     def row_overrides(self, choice: str, table: str) -> tuple[str, ...]:
         """As `Ground.row_overrides`."""
         return (f"fault={choice}",)

@@ -59,14 +59,25 @@ def cases(config: DictConfig, task: Sequence[str], ground: Ground) -> list[Case]
     """
     _composed.cache_clear()  # another run may have another search path
     job = config.job
-    _check_chosen("only", job.only, job.settings)
-    _check_chosen("only_faults", job.only_faults, [*job.row_faults, *job.run_faults])
-    _check_chosen("only_controls", job.only_controls, job.controls)
+    check_chosen("only", job.only, job.settings)
+    check_chosen("tables", job.tables, ground.TABLES)
+    check_chosen("only_faults", job.only_faults, [*job.row_faults, *job.run_faults])
+    check_chosen("only_controls", job.only_controls, job.controls)
     named = list(job.settings) if job.only is None else list(job.only)
     return [case for name in named for case in _of_setting(config, task, name, ground)]
 
 
-def _check_chosen(key: str, chosen: Sequence[str] | None, known: Iterable[str]) -> None:
+def check_chosen(key: str, chosen: Sequence[str] | None, known: Iterable[str]) -> None:
+    """Refuse names that are not known.
+
+    Args:
+        key: below `job`, for errors.
+        chosen: what it names; None: nothing.
+        known: all that there is.
+
+    Raises:
+        FlowGradError: names the key and the name.
+    """
     for name in chosen or ():
         if name not in list(known):
             raise FlowGradError(f"job.{key} names {name!r}{did_you_mean(name, known)}")

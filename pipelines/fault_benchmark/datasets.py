@@ -47,6 +47,8 @@ def load_all(configs: Iterable[DictConfig]) -> Datasets:
     for config in configs:
         if (key := _key(config)) not in found:
             found[key] = program_of(config).load(config)
+        else:
+            program_of(config).check_data(config, found[key])
     return Datasets(found)
 
 

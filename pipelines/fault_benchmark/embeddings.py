@@ -19,6 +19,8 @@ from pipelines.training.faults import OF_LABELS, SIDES, inject
 class Embeddings(Ground):
     """Factorisations; faults are of their tables' rows."""
 
+    TABLES = tuple(SIDES)
+
     def can_hold(self, base: DictConfig, choice: str, table: str) -> bool:
         """As `Ground.can_hold`."""
         if choice in OF_LABELS and base.training.evaluation != "rating":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from omegaconf import DictConfig
 from pandas import DataFrame
@@ -35,6 +35,9 @@ class PeerDiagnosis(Protocol):
 
 class Ground(ABC):
     """One kind of model; `job.ground` names it."""
+
+    TABLES: ClassVar[tuple[str, ...]]
+    """Subjects of its trackers whose rows can have faults."""
 
     def can_hold(self, base: DictConfig, choice: str, table: str) -> bool:
         """Whether this fault of rows (a choice of the group `fault`) means anything in a setting."""

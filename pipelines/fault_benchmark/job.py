@@ -18,7 +18,7 @@ from pipelines import console
 from pipelines.checks import check_fixes, check_settings
 from pipelines.composition import composed, config_sha256
 from pipelines.data import cache_folder
-from pipelines.fault_benchmark.cases import Case, cases
+from pipelines.fault_benchmark.cases import Case, cases, check_chosen
 from pipelines.fault_benchmark.datasets import Datasets, load_all, trained
 from pipelines.fault_benchmark.ground import Ground
 from pipelines.fault_benchmark.observation import Found, Task, observe
@@ -47,7 +47,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         raise FlowGradError("seeds.test=auto: every trial of this job is proved on the same seeds; list them")
     book = rule_book(config, task, rule_folders)
     _check_rules(config, book)
-    ground = imported("job.ground", config.job.ground)()
+    ground = _ground(config)
     planned = cases(config, task, ground)
     check_fixes(config, task, book)
     if not planned:
@@ -57,6 +57,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     if config.job.peer and not peer:
         _logger.warning("the peer library is not installed, so it is not scored: pip install 'flowgrad[bench]'")
     data = load_all(case.config for case in planned)
+    _check_rows(planned, ground, data)
     for name in ("cases", "measures", "scores", "settings", "rules", "layers", "repairs", "observations", "trials"):
         for path in folder.glob(f"{name}.*"):
             path.unlink()
@@ -90,11 +91,38 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
 
 def _check_rules(config: DictConfig, book: RuleBook) -> None:
     """Before a minute is spent on composing the cases."""
-    for faults in (config.job.row_faults, config.job.run_faults):
+    job = config.job
+    for faults in (job.row_faults, job.run_faults):
         for fault, spec in faults.items():
-            for rule in spec.rules:
+            for rule in (*spec.rules, *spec.also):
                 if rule not in book:
                     raise FlowGradError(f"job: the rules of {fault} name {rule!r}, which the rule book lacks")
+            check_chosen(f"the settings of {fault}", spec.settings, job.settings)
+    for setting, rules in job.true_of.items():
+        check_chosen("true_of", [setting], job.settings)
+        for rule in rules:
+            if rule not in book:
+                raise FlowGradError(f"job.true_of.{setting} names {rule!r}, which the rule book lacks")
+    check_chosen("repair_kinds", job.repair_kinds, ["run", "row"])
+    check_chosen("repair_settings", job.repair_settings, job.settings)
+    check_chosen("repair_faults", job.repair_faults, [*job.row_faults, *job.run_faults])
+
+
+def _ground(config: DictConfig) -> Ground:
+    found = imported("job.ground", config.job.ground)
+    if not (isinstance(found, type) and issubclass(found, Ground)):
+        raise FlowGradError(f"job.ground={config.job.ground} is no ground for faults; leave it out")
+    return found()
+
+
+def _check_rows(planned: Sequence[Case], ground: Ground, data: Datasets) -> None:
+    """A fault that these data cannot have is told before any other is trained with."""
+    for case in planned:
+        if case.kind == "row":
+            try:
+                ground.truth(case.config, data)
+            except FlowGradError as error:
+                raise FlowGradError(f"job.row_faults.{case.fault} in job.settings.{case.setting}: {error}") from error
 
 
 def _diagnose(

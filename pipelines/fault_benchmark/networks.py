@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Layers(Ground):
     """Perceptrons, convolutional and recurrent networks."""
 
+    TABLES = (TRACKER,)
+
     def row_overrides(self, choice: str, table: str) -> tuple[str, ...]:
         """None of them is of rows."""
         raise FlowGradError(f"job.row_faults names {choice!r}; faults of networks are written in job.run_faults")

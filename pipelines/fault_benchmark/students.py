@@ -29,6 +29,8 @@ from pipelines.peer_flow import PeerFlowTracker
 class Students(Ground):
     """Students of a teacher; the rows of their tracker are layers."""
 
+    TABLES = (TRACKER,)
+
     def row_overrides(self, choice: str, table: str) -> tuple[str, ...]:
         """As `Ground.row_overrides`."""
         return (f"fault={choice}",)

@@ -21,6 +21,7 @@ from pipelines.command_line import one_line
 from pipelines.composition import composed
 from pipelines.settings.jobs import ColumnsSettings, NullSettings, PlantedSettings
 from pipelines.tabular.data import TableData, load_table
+from pipelines.values import check_value
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class PlantedCase:
 
     def make(self, tables: RealTables, seed: int) -> Planted:
         """The table of this seed."""
-        features = self.columns.draw(tables, seed)
         try:
+            features = self.columns.draw(tables, seed)
             return plant(features, self.shapes, self.strength, self.main, seed)
         except FlowGradError as error:
             raise FlowGradError(f"job.planted.{self.name}, seed {seed}: {error}") from error
@@ -92,9 +93,12 @@ class NullCase:
 
     def make(self, tables: RealTables, seed: int) -> Planted:
         """The table of this seed."""
-        features = self.columns.draw(tables, seed)
-        if self.target is not None:
-            return make_null(features, self.target, seed)
+        try:
+            features = self.columns.draw(tables, seed)
+            if self.target is not None:
+                return make_null(features, self.target, seed)
+        except FlowGradError as error:
+            raise FlowGradError(f"job.nulls.{self.name}, seed {seed}: {error}") from error
         assert self.columns.table is not None
         data = tables.by_name[self.columns.table]
         return permute(features, data.table.targets[data.target][features.index], seed)
@@ -107,7 +111,7 @@ def planted_cases(job: DictConfig) -> list[PlantedCase]:
         FlowGradError: names the key, the value and what would be right.
     """
     found = []
-    for name, where, given in _chosen(job, "planted", PlantedSettings):
+    for name, where, given in _typed(job, "planted", PlantedSettings):
         if not given.shapes:
             raise FlowGradError(f"{where}.shapes is empty; give one or more of {', '.join(SHAPES)}")
         for shape in given.shapes:
@@ -122,29 +126,28 @@ def planted_cases(job: DictConfig) -> list[PlantedCase]:
         if len(given.shapes) > pairs:
             raise FlowGradError(f"{where}: {columns.columns} columns have {pairs} pairs, too few for its shapes")
         found.append(PlantedCase(name, columns, tuple(given.shapes), given.strength, given.main))
-    return found
+    return [case for case in found if job.only is None or case.name in job.only]
 
 
 def null_cases(job: DictConfig) -> list[NullCase]:
     """As `planted_cases`."""
     found = []
-    for name, where, given in _chosen(job, "nulls", NullSettings):
+    for name, where, given in _typed(job, "nulls", NullSettings):
         if given.target is None and given.table is None:
             raise FlowGradError(f"{where}: give a target ({', '.join(NULLS)}), or a table whose own is permuted")
         if given.target is not None and given.target not in NULLS:
             raise FlowGradError(f"{where}.target={given.target!r}{did_you_mean(given.target, NULLS)}")
         found.append(NullCase(name, _columns(where, given, job.tables), given.target))
-    return found
+    return [case for case in found if job.only is None or case.name in job.only]
 
 
-def _chosen(job: DictConfig, node: str, kind: type[ColumnsSettings]) -> Iterator[tuple[str, str, Any]]:
+def _typed(job: DictConfig, node: str, kind: type[ColumnsSettings]) -> Iterator[tuple[str, str, Any]]:
     """Name, place and settings. A typed dict of settings would take no new entry from the command line."""
     for name, given in job[node].items():
-        if job.only is not None and name not in job.only:
-            continue
         where = f"job.{node}.{name}"
         try:
             typed = OmegaConf.merge(OmegaConf.structured(kind), given)
+            check_value(where, typed)
         except (OmegaConfBaseException, ValueError, TypeError) as error:
             raise FlowGradError(f"{where}={given}: {one_line(error)}") from error
         if missing := OmegaConf.missing_keys(typed):

@@ -11,10 +11,9 @@ from omegaconf import DictConfig
 from datasets.tables import TRAIN
 from flowgrad.errors import FlowGradError
 from flowgrad.statistics import significance
-from pipelines import bounds, closed_loop, console
+from pipelines import closed_loop, console
 from pipelines.boosting.columns import analyzer_of
 from pipelines.boosting.program import Boosting
-from pipelines.checks import check_settings
 from pipelines.data_gate import pass_gate
 from pipelines.feature_synergy.linear import (
     COMPARISON,
@@ -41,7 +40,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     Raises:
         FlowGradError: bad config, rules or data, before anything is trained.
     """
-    _check(config)
+    _check(config, task, rule_folders)
     data = program_of(config).load(config)
     pass_gate(data)
     place = folder / LINEAR
@@ -53,14 +52,12 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     _print(table, place)
 
 
-def _check(config: DictConfig) -> None:
-    check_settings(config)
+def _check(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]) -> None:
+    closed_loop.checked(config, task, rule_folders)
     if not isinstance(program_of(config), Boosting):
         raise FlowGradError("job=feature_synergy needs a table of features; use experiment=feature_synergy")
-    job = config.job
-    if len(set(job.seeds)) < max(2, len(job.seeds)) or min(job.seeds) < 0:
-        raise FlowGradError(f"job.seeds={list(job.seeds)}: give two or more, different and not negative")
-    bounds.at_least(job, {"top": 1, "draws": 1}, "job.")
+    if len(config.job.seeds) < 2:
+        raise FlowGradError(f"job.seeds={list(config.job.seeds)}: give two or more, different and not negative")
 
 
 def _linear(config: DictConfig, data: TableData, place: Path) -> pd.DataFrame:

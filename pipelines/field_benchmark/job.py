@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
-from pipelines import bounds, console, results
+from pipelines import console, results
 from pipelines.checks import check_settings
 from pipelines.data import cache_folder
 from pipelines.field_benchmark.data import FieldData, load
@@ -101,13 +102,18 @@ def tasks(job: DictConfig) -> list[Task]:
 
 
 def _check(job: DictConfig) -> None:
-    bounds.at_least(job, {"least_cost": 0}, "job.")
     for key, known in (("only_hosts", HOSTS), ("only_faults", FAULTS), ("only_habits", [*HABITS, "as_is"])):
         for name in job[key] or ():
             if name not in known:
                 raise FlowGradError(f"job.{key} names {name!r}{did_you_mean(name, known)}")
     if missing := sorted(set(FAULTS) ^ set(job.faults)):
         raise FlowGradError(f"job.faults and the registered faults differ in {missing[0]!r}")
+    for name, spec in job.faults.items():
+        for word in spec.words:
+            try:
+                re.compile(word)
+            except re.error as error:
+                raise FlowGradError(f"job.faults.{name}.words: {word!r} is no regular expression: {error}") from error
 
 
 def _watch(planned: Sequence[Task], data: FieldData, workers: int) -> list[Result]:

@@ -52,9 +52,16 @@ def check_rates(settings: DictConfig, known: Collection[str]) -> None:
     Raises:
         FlowGradError: names the key and the value.
     """
-    for prefix, factor in (settings.layer_lr or {}).items():
+    given = settings.layer_lr
+    if given is not None and not isinstance(given, DictConfig):
+        raise FlowGradError(
+            f"training.layer_lr={given}: must give layers their factors, as in 'training.layer_lr={{layers.0: 0.1}}'"
+        )
+    for prefix, factor in (given or {}).items():
+        if isinstance(factor, bool) or not isinstance(factor, int | float):
+            raise FlowGradError(f"training.layer_lr.{prefix!s}={factor}: must be a number")
         if not (math.isfinite(factor) and factor >= 0):
-            raise FlowGradError(f"training.layer_lr.{prefix}={factor}: must be a finite factor of at least 0")
+            raise FlowGradError(f"training.layer_lr.{prefix!s}={factor}: must be a finite factor of at least 0")
     for name in settings.full_rate:
         if name not in known:
             raise FlowGradError(f"training.full_rate names {name!r}; what is watched is {', '.join(known)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar
@@ -17,16 +16,16 @@ from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import schedules
 from flowgrad.trackers.flow import FlowTracker
-from pipelines import bounds
 from pipelines.compression.subject import Compressible, dealt
 from pipelines.evaluation import Evaluation
+from pipelines.memory import check_parameters
 from pipelines.networks.data import Preparation
 from pipelines.networks.initialisation import INITS
 from pipelines.networks.loop import Observer, fit
 from pipelines.networks.losses import LOSSES, predicted
 from pipelines.networks.models import ACTIVATIONS, NORMALISATIONS, Network, build_network
 from pipelines.networks.parameters import check_rates, freeze, groups
-from pipelines.optimizers import build_optimizer
+from pipelines.optimizers import build_optimizer, check_optimizer
 from pipelines.program import Program, Trained
 from pipelines.settings.data import TableSettings, TaskSettings
 from pipelines.settings.models import NetworkSettings
@@ -42,11 +41,6 @@ TRACKER = "model"
 ObserverFactory = Callable[[Network, torch.optim.Optimizer], Sequence[Observer]]
 _INIT, _ORDER, _FINE_TUNING = 2, 3, 4
 """Streams of a seed, beside that of the rows that it keeps (0)."""
-_AT_LEAST = {
-    "model.width": 1, "model.depth": 1, "training.epochs": 1, "training.batch_size": 1, "training.patience": 1,
-}  # fmt: skip
-_NOT_NEGATIVE = ("model.init_scale", "optimizer.weight_decay", "optimizer.momentum")
-_ABOVE_0 = ("optimizer.lr", "training.clip_norm")
 _ONE_OF: dict[str, Sequence[str | None]] = {
     "model.activation": tuple(ACTIVATIONS), "model.normalisation": NORMALISATIONS, "model.init": INITS,
 }  # fmt: skip
@@ -79,29 +73,31 @@ class Networks(Program):
             raise FlowGradError(
                 f"model._target_={config.model._target_} is no network; use model=mlp, cnn or recurrent"
             )
-        bounds.at_least(config, _AT_LEAST)
-        bounds.not_negative(config, _NOT_NEGATIVE)
-        bounds.above_zero(config, _ABOVE_0)
         for key, choices in _ONE_OF.items():
             if (value := OmegaConf.select(config, key)) not in choices:
                 known = ", ".join("null" if choice is None else choice for choice in choices)
                 raise FlowGradError(f"{key}={value!r} is unknown; use one of {known}")
-        bounds.shares(config, ["dataset.keep"])
-        if not math.isfinite(config.model.bias_init):
-            raise FlowGradError(f"model.bias_init={config.model.bias_init}: must be a finite number")
         if config.optimizer.sparse_gradients:
             raise FlowGradError("optimizer.sparse_gradients=true: a network's gradients are dense; set it to false")
+        check_optimizer(config)
         check_rates(config.training, (TRACKER,))
         check_overlap(config)
 
     def load(self, config: DictConfig) -> TableData:
         """A table, split."""
         data = load_table(config)
-        # Refused here, before anything is trained: what does not fit the network, or the optimizer.
+        self.check_data(config, data)
+        return data
+
+    def check_data(self, config: DictConfig, data: TableData) -> None:
+        """As `Program.check_data`: the network must take the columns, and the optimizer the network."""
+        model: type[Network] = target(config, "model")
+        sizes = len(data.columns), _outputs(config, data)
+        model.check(config.model, sizes[0])
+        check_parameters("model.width, model.depth", lambda: model(config.model, *sizes))
         network = _network(config, data, torch.Generator().manual_seed(0))
         freeze(network, config.training)
         build_optimizer(config, groups(network, config.training, config.optimizer.lr, TRACKER))
-        return data
 
     def train(
         self,
@@ -214,8 +210,11 @@ def _tracker(config: DictConfig, network: Network, optimizer: torch.optim.Optimi
 
 
 def _network(config: DictConfig, data: TableData, generator: torch.Generator) -> Network:
-    classes = len(np.unique(data.table.targets[data.target])) if config.task.kind == "multiclass" else 1
-    return build_network(config, len(data.columns), classes, generator)
+    return build_network(config, len(data.columns), _outputs(config, data), generator)
+
+
+def _outputs(config: DictConfig, data: TableData) -> int:
+    return len(np.unique(data.table.targets[data.target])) if config.task.kind == "multiclass" else 1
 
 
 def _preparation(config: DictConfig, data: TableData, seed: int) -> Preparation:

@@ -30,7 +30,8 @@ def checked_cases(job: DictConfig) -> list[Case]:
     assert isinstance(cases, dict)
     for unknown in sorted(set(job.only or ()) - set(cases)):
         raise FlowGradError(f"job.only names {unknown!r}; job.cases has {', '.join(map(str, cases))}")
-    chosen = [_case(str(id), given, job.steps) for id, given in cases.items() if job.only is None or id in job.only]
+    every = [_case(str(id), given, job.steps) for id, given in cases.items()]
+    chosen = [case for case in every if job.only is None or case.id in job.only]
     if not chosen:
         raise FlowGradError("job.cases and job.only leave no case; name at least one")
     return chosen

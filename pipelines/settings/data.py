@@ -65,6 +65,8 @@ class RatingsCsvSettings(RatingsSettings):
     seconds, `mixed` takes each by its size."""
     max_bad_share: float = MISSING
     """The largest share of rows that may be left out because they cannot be read."""
+    max_dropped_share: float = MISSING
+    """The largest share of rows that may be left out in all, for that or as repeated pairs."""
     duplicates: str = MISSING
     """(user, item) pairs that occur again: `error` refuses the file, `drop` keeps the earliest row, `last` the latest,
     `mean` the latest with the mean rating, `keep` all, in one part of the split."""

@@ -13,7 +13,10 @@ from pandas import DataFrame
 from datasets.tables import TEST, TRAIN, VALIDATION, Table
 from flowgrad.errors import FlowGradError
 from pipelines.settings.data import TableSettings
-from pipelines.targets import target
+from pipelines.targets import called
+
+LEAST_ROWS = 10
+"""Training rows that a seed keeps at least."""
 
 
 class Part(NamedTuple):
@@ -87,7 +90,7 @@ def load_table(config: DictConfig) -> TableData:
     """
     own = {field.name for field in fields(TableSettings)}
     settings = config.dataset
-    table: Table = target(config, "dataset")(**{key: value for key, value in settings.items() if key not in own})
+    table = called(config, "dataset", {key: value for key, value in settings.items() if key not in own})
     if not isinstance(table, Table):
         raise FlowGradError(
             f"dataset._target_={settings._target_} gives no table of features; use dataset=movielens_table"
@@ -101,4 +104,16 @@ def load_table(config: DictConfig) -> TableData:
         raise FlowGradError(
             f"task.kind=multiclass: target {config.task.target!r} is no whole number from 0 for each class"
         )
-    return TableData(table, config.task.target, settings.keep)
+    data = TableData(table, config.task.target, settings.keep)
+    _check_kept(data)
+    return data
+
+
+def _check_kept(data: TableData) -> None:
+    """Refuse a share of the rows that leaves too few to train, or to judge by."""
+    for name, which, least in (("training", TRAIN, LEAST_ROWS), ("validation", VALIDATION, 2), ("test", TEST, 2)):
+        kept = round(data.keep * int((data.table.parts == which).sum()))
+        if kept < least:
+            raise FlowGradError(
+                f"dataset.keep={data.keep}: leaves {kept} {name} rows, and {least} are needed; keep more of them"
+            )

@@ -22,6 +22,7 @@ MLP = "mlp_"
 OF_LABELS = ("conflict_random", "conflict_flipped")
 OF_SAMPLING = ("dead", "skew")
 OF_UPDATES = ("hot", "frozen", "stuck")
+_MOST_TIMES = 10_000
 KINDS = ("none", *OF_LABELS, *OF_SAMPLING, *OF_UPDATES)
 
 
@@ -41,19 +42,37 @@ class Injected:
     """Puts the fault into the training of a model, where it is not in the data."""
 
 
-def inject(config: DictConfig, data: Data) -> Injected:
-    """The fault that the config names, in these data. Depends on `fault.seed` and on no other seed.
+def check_fault(config: DictConfig) -> None:
+    """Refuse a fault that there is not.
 
     Raises:
-        FlowGradError: an unknown kind or table, or a share that cannot be had.
+        FlowGradError: names the key and what would be right.
     """
     fault = config.fault
     if fault.kind not in KINDS:
         raise FlowGradError(f"fault.kind={fault.kind!r} is unknown; use one of {', '.join(KINDS)}")
-    if fault.kind == "none":
-        return Injected(data, np.array([], dtype=np.int64))
     if fault.table not in SIDES:
         raise FlowGradError(f"fault.table={fault.table!r}; the model's tables are {', '.join(SIDES)}")
+    if fault.kind == "conflict_flipped" and not 0 < fault.strength <= 1:
+        raise FlowGradError(f"fault.strength={fault.strength}: {fault.kind} takes a share, above 0 and at most 1")
+    if fault.kind == "skew" and not (2 <= fault.strength <= _MOST_TIMES and fault.strength == round(fault.strength)):
+        raise FlowGradError(
+            f"fault.strength={fault.strength}: {fault.kind} takes how often a rating is there, 2 to {_MOST_TIMES}"
+        )
+    if fault.kind == "hot" and not (fault.strength > 0 and fault.strength != 1):
+        raise FlowGradError(f"fault.strength={fault.strength}: {fault.kind} takes a factor above 0 and other than 1")
+
+
+def inject(config: DictConfig, data: Data) -> Injected:
+    """The fault that the config names, in these data. Depends on `fault.seed` and on no other seed.
+
+    Raises:
+        FlowGradError: as `check_fault`, or a share that cannot be had.
+    """
+    check_fault(config)
+    fault = config.fault
+    if fault.kind == "none":
+        return Injected(data, np.array([], dtype=np.int64))
     side, rng = SIDES[fault.table], np.random.default_rng(fault.seed)
     train = data.train
     ratings = faults.TrainingRatings(train.users.numpy(), train.items.numpy(), train.ratings.numpy())

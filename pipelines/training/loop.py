@@ -194,6 +194,17 @@ def _epochs(
     return steps
 
 
+def check_rows(config: DictConfig, data: Data) -> None:
+    """Refuse rows listed in `sampler.quarantine` or `training.capped_rows` that the tables do not have.
+
+    Raises:
+        FlowGradError: names the key, the table and the row.
+    """
+    sizes = {"user_emb": data.n_users, "item_emb": data.n_items}
+    list(_listed("training.capped_rows", config.training.capped_rows, sizes))
+    _without_quarantined(config, data)
+
+
 def _capped(config: DictConfig, model: MatrixFactorization) -> Iterator[tuple[str, list[int]]]:
     sizes = {table: len(getattr(model, table).weight) for table in SIDES}
     yield from _listed("training.capped_rows", config.training.capped_rows, sizes)

@@ -8,10 +8,12 @@ import numpy as np
 from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
-from pipelines import bounds
 from pipelines.compression.subject import Compressible
 from pipelines.data import Data, load
 from pipelines.evaluation import Evaluation
+from pipelines.memory import check_parameters
+from pipelines.models.factorization import MatrixFactorization
+from pipelines.optimizers import check_optimizer
 from pipelines.program import Program, Trained
 from pipelines.settings.data import RatingsSettings
 from pipelines.settings.faults import RowFaultSettings
@@ -21,17 +23,9 @@ from pipelines.settings.training import FactorizationLossSettings, LoopSettings,
 from pipelines.targets import target
 from pipelines.training.compressing import compressible
 from pipelines.training.evaluation import evaluate, metric_names
-from pipelines.training.faults import side_of
-from pipelines.training.loop import train
-
-_AT_LEAST = {
-    "model.dim": 1,
-    "training.epochs": 1,
-    "training.batch_size": 1,
-    "training.patience": 1,
-    "training.cutoff": 1,
-}
-_NOT_NEGATIVE = ("model.init_std", "optimizer.weight_decay", "optimizer.momentum", "loss.l2", "loss.logq")
+from pipelines.training.faults import MLP, SIDES, check_fault, side_of
+from pipelines.training.loop import check_rows, train
+from pipelines.training.losses import Loss
 
 
 class Factorization(Program):
@@ -56,24 +50,36 @@ class Factorization(Program):
 
     def check(self, config: DictConfig) -> None:
         """As `Program.check`."""
-        bounds.at_least(config, _AT_LEAST)
-        bounds.not_negative(config, _NOT_NEGATIVE)
-        bounds.above_zero(config, ["optimizer.lr"])
+        for node, kind, choice in (("model", MatrixFactorization, "model=mf"), ("loss", Loss, "loss=mse")):
+            if not (isinstance(found := target(config, node), type) and issubclass(found, kind)):
+                raise FlowGradError(f"{node}._target_={config[node]._target_} is no {kind.__name__}; use {choice}")
+        check_optimizer(config)
+        check_fault(config)
         if not target(config, "loss").of_ratings and config.training.evaluation != "ranking":
             raise FlowGradError(
                 f"training.evaluation={config.training.evaluation}: scores of loss._target_={config.loss._target_} "
                 "are no ratings; use training=ranking"
             )
-        if (widths := config.model.get("widths")) is not None and min(widths, default=0) < 1:
-            raise FlowGradError(f"model.widths={list(widths)}: give units of one layer or more")
-        if (mlp_dim := config.model.get("mlp_dim")) is not None and mlp_dim < 1:
-            raise FlowGradError(f"model.mlp_dim={mlp_dim}: must be at least 1")
+        if (widths := config.model.get("widths")) is not None and not len(widths):
+            raise FlowGradError("model.widths=[]: give units of one layer or more")
+        known = (*SIDES, *(MLP + table for table in SIDES)) if config.model.get("mlp_dim") else tuple(SIDES)
+        for table in config.tracker.tables:
+            if table not in known:
+                raise FlowGradError(f"tracker.tables names {table!r}; the model's tables are {', '.join(known)}")
         if not config.tracker.tables:
             raise FlowGradError("tracker.tables is empty; name at least one table, e.g. [user_emb, item_emb]")
 
     def load(self, config: DictConfig) -> Data:
         """Ratings, split."""
-        return load(config)
+        data = load(config)
+        self.check_data(config, data)
+        return data
+
+    def check_data(self, config: DictConfig, data: Data) -> None:
+        """As `Program.check_data`: rows that are listed must be there, and memory for the tables."""
+        columns = config.model.dim + (config.model.get("mlp_dim") or 0)
+        check_parameters(f"model.dim={config.model.dim}", lambda: (data.n_users + data.n_items) * columns)
+        check_rows(config, data)
 
     def train(
         self, config: DictConfig, data: Data, seed: int, *, watched: bool = False, observers: Any = None

@@ -40,7 +40,7 @@ def test_every_kind_can_be_laid_and_trained(composed, kind):
     ("overrides", "message"),
     [
         (["fault=leak", "fault.kind=leaks"], "fault.kind='leaks' is unknown; use one of leak, "),
-        (["fault=leak", "fault.noise=-1"], "fault.noise=-1.0: must be 0 or more"),
+        (["fault=leak", "fault.noise=-1"], "fault.noise=-1.0: must be at least 0"),
         (["fault=noise_columns", "fault.strength=0.5"], "noise_columns takes it for a number of columns"),
         (["fault=batch_codes", "fault.strength=0"], "batch_codes takes it for rows a group"),
         (["fault=dominant_column", "fault.strength=0"], "must be above 0 times the best column"),

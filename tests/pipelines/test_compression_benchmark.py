@@ -261,7 +261,7 @@ def test_the_job_writes_its_tables(command):
     ("overrides", "message"),
     [
         (["job.only=[mlp_d3_adm]"], "job.only names 'mlp_d3_adm'; did you mean 'mlp_d3_adam'"),
-        (["job.seeds=[1,1]"], "seeds must be different"),
+        (["job.seeds=[1,1]"], "all must be different"),
         (["job.seeds=[]"], "leave nothing to run"),
         (["job.only=[bad]", "+job.settings.bad=['model=xgboost']"], "job.settings.bad: model"),
         (["+job.settings.mlp_d4_adamw=['model=mf']"], "'mlp_d4_adamw' is in job.settings and in job.apart"),

@@ -126,7 +126,7 @@ def test_from_end_to_end(command, capsys):
     ("override", "message"),
     [
         ("job.seeds=[1]", "job.seeds=[1]: give two or more, different and not negative"),
-        ("job.seeds=[1,1]", "job.seeds=[1, 1]: give two or more"),
+        ("job.seeds=[1,1]", "job.seeds=[1, 1]: 1 is there more than once"),
         ("job.top=0", "job.top=0: must be at least 1"),
         ("job.draws=0", "job.draws=0: must be at least 1"),
     ],

@@ -1,0 +1,162 @@
+"""What values a setting may have, beyond its type: in one place for all settings.
+
+Every number must be finite, and a whole one must fit into 64 bits. What is narrower stands in `LIMITS`. An upper limit
+is far above what anybody means: it keeps a slip of the finger from asking for all memory, or from training for a year.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.settings import compression, data, faults, jobs, models, proof, trackers, training
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What one number, or each of a list of them, may be."""
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def complaint(self, value: float) -> str:
+        """What would be right; empty where the value is."""
+        if (self.least, self.most) == (0, 1) or (self.above, self.below) == (0, 1):
+            return "" if self._holds(value) else "must lie between 0 and 1"
+        if self.above is not None and value <= self.above:
+            return f"must be a finite number above {self.above}"
+        if self.least is not None and value < self.least:
+            return f"must be at least {self.least}"
+        if self.most is not None and value > self.most:
+            return f"must be at most {self.most}"
+        if self.below is not None and value >= self.below:
+            return f"must be below {self.below}"
+        return ""
+
+    def _holds(self, value: float) -> bool:
+        low = (self.least is None or value >= self.least) and (self.above is None or value > self.above)
+        return low and (self.most is None or value <= self.most) and (self.below is None or value < self.below)
+
+
+ANY = Limit(-1e30, 1e30)
+"""Of numbers without a limit of their own: what a float of 32 bits can still hold, and some sums of it."""
+
+_COUNT = Limit(1, 10**9)
+_FROM_0 = Limit(0, 10**9)
+_TIMES = Limit(1, 10**6)
+_SIZE = Limit(1, 65536)
+_SEED = Limit(0, 2**32 - 1)
+_SCALE = Limit(0, 1e30)
+_POSITIVE = Limit(above=0, least=1e-12, most=1e30)
+_SHARE = Limit(above=0, least=1e-9, most=1)
+_PART = Limit(above=0, least=1e-9, below=1)
+_FROM_0_TO_1 = Limit(0, 1)
+
+LIMITS: dict[type, dict[str, Limit]] = {
+    data.RatingsSettings: {"test_share": _PART, "validation_share": _PART, "split_seed": _SEED},
+    data.RatingsCsvSettings: {"max_bad_share": _FROM_0_TO_1, "max_dropped_share": _FROM_0_TO_1},
+    data.SyntheticSettings: {
+        "n_users": _COUNT, "n_items": _COUNT, "n_ratings": _COUNT, "dim": Limit(1, 1000), "noise": _SCALE,
+        "popularity_exponent": Limit(0, 100), "seed": _SEED,
+    },
+    data.TableSettings: {"keep": _SHARE},
+    data.SmallTableSettings: {"test_share": _PART, "validation_share": _PART, "split_seed": _SEED},
+    models.BoosterSettings: {
+        "rounds": _TIMES, "early_stopping_rounds": Limit(0, 10**6), "learning_rate": _SHARE, "max_depth": Limit(1, 30),
+        "min_child_weight": Limit(0, 1e9), "reg_lambda": Limit(0, 1e9), "subsample": _SHARE, "column_share": _SHARE,
+    },
+    models.NetworkSettings: {
+        "width": _SIZE, "depth": Limit(1, 1000), "init_scale": _SCALE, "bias_init": Limit(-1e30, 1e30),
+    },
+    models.RecurrentSettings: {"steps": _COUNT},
+    models.StudentSettings: {"widths": _SIZE, "dim": _SIZE},
+    models.TeacherSettings: {
+        "widths": _SIZE, "dim": _SIZE, "lr": _POSITIVE, "batch_size": Limit(2, 10**9), "epochs": _TIMES,
+        "patience": _TIMES, "seed": _SEED,
+    },
+    models.FactorizationSettings: {"dim": _SIZE, "init_std": _SCALE},
+    models.NeuMFSettings: {"mlp_dim": _SIZE, "widths": _SIZE},
+    training.OptimizerSettings: {"lr": _POSITIVE, "weight_decay": _SCALE, "momentum": Limit(least=0, below=1)},
+    training.SamplerSettings: {"quarantine": _FROM_0},
+    training.FactorizationLossSettings: {"l2": _SCALE, "logq": _FROM_0_TO_1},
+    training.DistillationLossSettings: {"temperature": _POSITIVE, "label_weight": _FROM_0_TO_1},
+    training.TrainingSettings: {"threads": Limit(1, 1024)},
+    training.NetworkLoopSettings: {
+        "epochs": _TIMES, "batch_size": Limit(2, 10**9), "patience": _TIMES, "clip_norm": Limit(above=0, most=1e30),
+    },
+    training.LoopSettings: {
+        "epochs": _TIMES, "batch_size": _COUNT, "patience": _TIMES, "capped_rows": _FROM_0, "cutoff": _TIMES,
+    },
+    faults.FaultSettings: {"strength": _SCALE, "seed": _SEED},
+    faults.RowFaultSettings: {"share": _SHARE, "least": _FROM_0},
+    faults.ColumnFaultSettings: {"noise": _SCALE},
+    trackers.BoostingTrackerSettings: {"window": _TIMES},
+    trackers.FlowTrackerSettings: {"schedule": _COUNT},
+    trackers.DistillationTrackerSettings: {"probe": Limit(8, 10**9)},
+    proof.ComparisonSettings: {"alpha": _PART, "aa_offset": Limit(1, 2**32 - 1), "overlap": _PART},
+    proof.AutoSeedSettings: {
+        "pilot": _SEED, "effect": _POSITIVE, "power": _PART, "least": Limit(2, 10**5), "most": Limit(2, 10**5),
+        "first": _SEED,
+    },
+    proof.SeedSettings: {"diagnosis": _SEED, "test": _SEED},
+    compression.CompressionSettings: {
+        "sparsity": Limit(least=0, below=1), "rows": _SHARE, "loss": _SCALE, "fine_tune": _TIMES,
+        "size": Limit(1, 2**60),
+    },
+    jobs.FaultBenchmarkSettings: {
+        "seeds": _SEED, "peer_seeds": _FROM_0, "repair_seeds": _FROM_0, "least_cost": _SCALE,
+    },
+    jobs.OverheadLimits: {"ratio": Limit(1, 1e6), "memory_share": _POSITIVE},
+    jobs.BoosterOverheadSettings: {
+        "block": _TIMES, "peer_trainings": Limit(0, 10**6), "ratio_limit": Limit(1, 1e6),
+    },
+    jobs.TrackerOverheadSettings: {
+        "steps": _TIMES, "block": _TIMES, "warmup": _TIMES, "peer_steps": Limit(0, 10**6), "epoch_steps": _TIMES,
+        "exponent": Limit(0, 100), "seed": _SEED,
+    },
+    jobs.LayersOverheadSettings: {
+        "steps": _TIMES, "other_steps": _TIMES, "block": _TIMES, "warmup": _TIMES, "seed": _SEED,
+        "limits": Limit(1, 1e6),
+    },
+    jobs.CalibrationSettings: {
+        "first_seed": _SEED, "pairs": Limit(3, 10**4), "tests": Limit(1, 10**5), "resamples": Limit(0, 10**5),
+    },
+    jobs.FeatureSynergySettings: {"seeds": _SEED, "top": Limit(1, 10**4), "draws": Limit(1, 10**5)},
+    jobs.CompressionProofSettings: {
+        "sparsities": _PART, "removed": _PART, "fine_tune": Limit(0, 10**6), "margin": _PART, "repeats": _TIMES,
+    },
+    jobs.ColumnsSettings: {
+        "rows": Limit(20, 10**8), "columns": Limit(3, 10**4), "correlation": Limit(least=0, below=1),
+    },
+    jobs.PlantedSettings: {"strength": _PART, "main": _SCALE},
+    jobs.FeatureBenchmarkLimits: {"recall": _FROM_0_TO_1, "false_alarms": _FROM_0_TO_1, "seconds": _POSITIVE},
+    jobs.FeatureBenchmarkSettings: {
+        "first_seed": _SEED, "runs": _TIMES, "slow_runs": _TIMES, "null_runs": _TIMES, "top": Limit(1, 10**4),
+        "speed_rows": Limit(2, 10**8), "speed_columns": Limit(2, 10**4),
+    },
+    jobs.CompressionBenchmarkLimits: {"spearman": Limit(-1, 1), "p": _FROM_0_TO_1, "seconds": _POSITIVE},
+    jobs.CompressionBenchmarkSettings: {"seeds": _SEED},
+    jobs.FieldBenchmarkSettings: {"seeds": _SEED, "least_cost": _SCALE},
+}  # fmt: skip
+"""Type of settings -> its numbers, and those in its lists and mappings. A type has the limits of its bases too."""
+
+TOP: dict[str, Limit] = {"rounds": Limit(0, 1000), "workers": Limit(1, 1024)}
+"""Of `Settings` itself."""
+
+MAY_REPEAT = frozenset({"widths", "shapes", "words", "overrides"})
+"""Lists in which a value may stand twice; in any other it is a slip."""
+OF_OVERRIDES = frozenset({"overrides", "trial"})
+"""Lists of overrides."""
+OVERRIDES = frozenset({"settings", "apart", "controls", "tables"})
+"""Mappings to lists of overrides."""
+PATHS = frozenset({"path", "cache", "files"})
+"""Settings that name a file or a folder."""
+
+
+def limit_of(kind: object, name: str) -> Limit | None:
+    """The limit of a setting of this type; None where it has none of its own."""
+    for one in kind.__mro__ if isinstance(kind, type) else ():
+        if name in LIMITS.get(one, {}):
+            return LIMITS[one][name]
+    return None
