@@ -10,9 +10,16 @@ from typing import Any
 
 import yaml
 
+from flowgrad.bounded_yaml import BoundedLoader
 from flowgrad.errors import RuleError
+from flowgrad.files import read_bounded
+from flowgrad.rules.bounds import cut
 
-_SCIENTIFIC = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
+MOST_BYTES = 1 << 20
+"""Of one file of rules."""
+MOST_FILES = 1_000
+"""Of rules in one folder."""
+_SCIENTIFIC = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,10 @@ class Entry:
 
     def error(self, message: str, key: Any = None) -> RuleError:
         """The error to raise about this rule, or about one of its keys."""
-        return RuleError(f"{self.key_sources.get(str(key), self.source)}: rule {self.id!r}: {message}")
+        return RuleError(cut(f"{self.key_sources.get(str(key), self.source)}: rule {self.id!r}: {message}"))
 
 
-class _RuleLoader(yaml.SafeLoader):
+class _RuleLoader(BoundedLoader):
     """Reads scalars as OmegaConf does, so that Hydra and `RuleBook.load` see the same rule: 1e-3 is a number
     (YAML 1.1 wants 1.0e-3) and 2020-01-01 is text.
     """
@@ -61,6 +68,8 @@ def _files(path: Path) -> list[Path]:
     files = sorted(path.glob("*.yaml"))
     if not files:
         raise RuleError(f"{path}: the folder holds no *.yaml file")
+    if len(files) > MOST_FILES:
+        raise RuleError(f"{path}: the folder holds {len(files)} *.yaml files; at most {MOST_FILES} are read of one")
     return files
 
 
@@ -84,7 +93,7 @@ def _read_file(path: Path) -> Iterator[Entry]:
 
 def _compose(path: Path) -> tuple[_RuleLoader, yaml.Node | None]:
     try:
-        loader = _RuleLoader(path.read_bytes())
+        loader = _RuleLoader(read_bounded(path, MOST_BYTES))
         return loader, loader.get_single_node()
     except OSError as error:
         raise RuleError(f"{path}: cannot be read: {error.strerror}") from None
