@@ -19,7 +19,7 @@ except ImportError:  # Windows: nothing is locked there, and leftovers stay
     _fcntl = None
 
 _PART = ".part"
-_PIECE = 1 << 24
+_PIECE = 1 << 20
 _FRESH = 5.0
 """Seconds for which a temporary file without a lock may be one that is just being made."""
 

@@ -13,7 +13,7 @@ MOST_IN_A_RULE = 100_000
 """Characters and values."""
 MOST_DEPTH = 20
 """Collections within each other in one rule."""
-MOST_BITS = 1_000
+MOST_BITS = 10_000
 """Of a whole number: Python refuses to write one of thousands of digits."""
 LONGEST_MESSAGE = 2_000
 """Characters of an error about a rule."""
