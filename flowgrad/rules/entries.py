@@ -15,7 +15,7 @@ from flowgrad.errors import RuleError
 from flowgrad.files import read_bounded, told_size
 from flowgrad.rules.bounds import cut
 
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 19
 """Of one file of rules."""
 MOST_FILES = 1_000
 """Of rules in one folder."""
@@ -47,7 +47,7 @@ class _RuleLoader(BoundedLoader):
     (YAML 1.1 wants 1.0e-3) and 2020-01-01 is text.
     """
 
-    most_values = 20_000
+    most_values = 10_000
 
 
 _RuleLoader.yaml_implicit_resolvers = {
@@ -122,7 +122,7 @@ def _entry(rule_id: Any, loader: _RuleLoader, node: yaml.Node, source: str, path
     if duplicate is not None:
         raise RuleError(f"{path}:{_line(duplicate)}: rule {rule_id!r}: key {duplicate.value!r} is written twice")
     keys = node.value if isinstance(node, yaml.MappingNode) else ()
-    key_sources = {key.value: f"{path}:{_line(key)}" for key, _ in keys}
+    key_sources = {key.value: f"{path}:{_line(key)}" for key, _ in keys if isinstance(key, yaml.ScalarNode)}
     return Entry(rule_id, _construct(loader, node, f"{source}: rule {rule_id!r}"), source, key_sources)
 
 

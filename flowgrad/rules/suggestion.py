@@ -23,3 +23,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         return f"; did you mean {near[0]!r}?"
     more = ", ..." if len(choices) > _LISTED else ""
     return f"; known: {', '.join(choices[:_LISTED])}{more}" if choices else ""
+
+
+def shortened(value: object, most: int = 60) -> str:
+    """The value as Python writes it, cut where that is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
