@@ -163,7 +163,8 @@ def _check_shapes(content: Mapping[str, Any], source: str, shapes: Mapping[str, 
                 )
             elif shape != tuple(shapes[name]):
                 raise FlowGradError(
-                    f"{where}: {name} has shape {list(shapes[name])}, and the recipe was made for {list(shape)}"
+                    f"{where}: {name} has shape {list(shapes[name])}, and the recipe was made for "
+                    f"{shortened(list(shape), 200)}"
                 )
     if stands_for > MOST_WEIGHTS:
         raise FlowGradError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,9 @@ from flowgrad.compression.packing import pack_codes, unpack_codes
 from flowgrad.compression.plans import LayerBits
 from flowgrad.compression.recipe import Recipe
 from flowgrad.errors import FlowGradError
-from flowgrad.files import write_atomically
+from flowgrad.files import read_bounded, write_atomically
 from flowgrad.measures.quantization import FLOAT_BITS, Quantized
+from flowgrad.rules.suggestion import shortened
 from flowgrad.trackers.flow.parameters import plain_name
 
 _MAGIC = b"FLOWGRAD"
@@ -77,26 +78,52 @@ def read_packed(model: nn.Module, path: str | os.PathLike[str]) -> None:
         FlowGradError: no such file, a damaged one, or one of another model.
     """
     where = os.fspath(path)
+    state = model.state_dict()
     try:
-        data = Path(path).read_bytes()
+        data = read_bounded(path, _most_bytes(state))
         if not data.startswith(_MAGIC):
             raise ValueError("it does not begin with FLOWGRAD")
         start = len(_MAGIC) + 8
         length = int.from_bytes(data[len(_MAGIC) : start], "little")
         entries = json.loads(data[start : start + length])
+        _check_names(entries, state, type(model).__name__)
         body = memoryview(data)[start + length :]
         values = {entry["name"]: _unpacked(entry, body) for entry in entries if "as" not in entry}
         values |= {entry["name"]: values[entry["as"]] for entry in entries if "as" in entry}
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except _OtherModelError as error:
+        raise FlowGradError(f"{where}: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise FlowGradError(f"{where}: no packed model, or a damaged one: {error}") from error
-    state = model.state_dict()
-    if set(state) != set(values):
-        odd = sorted(set(state) ^ set(values))[0]
-        raise FlowGradError(f"{where}: {odd!r} is in one of the file and {type(model).__name__}, and not in the other")
     for name, tensor in state.items():
         if tuple(tensor.shape) != values[name].shape:
             raise FlowGradError(f"{where}: {name} has shape {list(values[name].shape)}, the model {list(tensor.shape)}")
         set_values(tensor, values[name])
+
+
+class _OtherModelError(Exception):
+    """A header of another model."""
+
+
+def _most_bytes(state: Mapping[str, Any]) -> int:
+    """Bytes of a file that can be of this model: every weight in the widest type that there is, and a header."""
+    return (1 << 20) + sum(4096 + 4 * len(name) + 16 * tensor.numel() for name, tensor in state.items())
+
+
+def _check_names(entries: list[dict[str, Any]], state: Mapping[str, Any], model: str) -> None:
+    """Refuse a header of other names or shapes than the model's, before anything is unpacked.
+
+    Raises:
+        _OtherModelError: names the first that differs.
+        ValueError: a name that stands twice.
+    """
+    names = [entry["name"] for entry in entries]
+    if odd := sorted(set(state) ^ set(names), key=str):
+        raise _OtherModelError(f"{odd[0]!r} is in one of the file and {model}, and not in the other")
+    if len(names) > len(state):
+        raise ValueError("a name stands twice in its header")
+    for entry in entries:
+        if "as" not in entry and entry["shape"] != (own := list(state[entry["name"]].shape)):
+            raise _OtherModelError(f"{entry['name']} has shape {shortened(entry['shape'], 200)}, the model {own}")
 
 
 def _packed(name: str, tensor: torch.Tensor, layer: LayerBits | None) -> tuple[dict[str, Any], list[np.ndarray]]:

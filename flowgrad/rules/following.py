@@ -57,7 +57,6 @@ def circle(follows: Mapping[str, Collection[str]]) -> tuple[str, ...]:
     >>> circle({"A": ["B"], "B": ["C"], "C": ["A"]})
     ('A', 'B', 'C')
     """
-
     done: set[str] = set()
     for start in follows:
         path = {start: iter(follows[start])} if start not in done else {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-
 MOST_COMPARED, LONGEST = 1_000, 100
 """Names that a misspelt one is compared with, and characters that it may have: comparing takes the product."""
 _LISTED = 200
