@@ -122,6 +122,8 @@ def _check_names(entries: list[dict[str, Any]], state: Mapping[str, Any], model:
     if len(names) > len(state):
         raise ValueError("a name stands twice in its header")
     for entry in entries:
+        if "bits" in entry and entry["bits"] not in range(2, 9):
+            raise ValueError(f"{entry['name']} has bits={shortened(entry['bits'])}, which must be 2 to 8")
         if "as" not in entry and entry["shape"] != (own := list(state[entry["name"]].shape)):
             raise _OtherModelError(f"{entry['name']} has shape {shortened(entry['shape'], 200)}, the model {own}")
 
@@ -171,6 +173,8 @@ def _unpacked(entry: dict[str, Any], body: memoryview) -> np.ndarray:
     shape = tuple(entry["shape"])
     size = math.prod(shape)
     parts = [np.frombuffer(body[at : at + length], kind) for at, length, kind in entry["pieces"]]
+    if odd := [str(part.dtype) for part in parts if part.dtype.kind not in "biuf"]:
+        raise ValueError(f"a piece of {entry['name']} is of {shortened(odd[0])}, which is no number")
     there = np.unpackbits(parts.pop(0), count=size).astype(bool) if entry.get("sparse") else np.ones(size, dtype=bool)
     if "bits" not in entry:
         whole = np.zeros(size, dtype=parts[0].dtype)
