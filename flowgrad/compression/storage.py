@@ -173,7 +173,7 @@ def _unpacked(entry: dict[str, Any], body: memoryview) -> np.ndarray:
     shape = tuple(entry["shape"])
     size = math.prod(shape)
     parts = [np.frombuffer(body[at : at + length], kind) for at, length, kind in entry["pieces"]]
-    if odd := [str(part.dtype) for part in parts if part.dtype.kind not in "biuf"]:
+    if odd := [str(part.dtype) for part in parts if part.dtype.kind not in "biufc"]:
         raise ValueError(f"a piece of {entry['name']} is of {shortened(odd[0])}, which is no number")
     there = np.unpackbits(parts.pop(0), count=size).astype(bool) if entry.get("sparse") else np.ones(size, dtype=bool)
     if "bits" not in entry:
