@@ -16,6 +16,8 @@ MOST_COLUMNS = 1_000
 """Named in the first line."""
 LONGEST_LINE = 1 << 16
 """Bytes of one line."""
+_CELLS_PER_BYTE = 4
+"""Fields that a byte may stand for; in a table whose lines are whole each takes a byte itself."""
 
 
 def read_csv(path: str | os.PathLike[str], most: int = MOST_BYTES, **given: Any) -> pd.DataFrame:
@@ -38,12 +40,31 @@ def parse_csv(data: bytes, **given: Any) -> pd.DataFrame:
     Raises:
         ValueError: it is no table, no UTF-8 text, or has a line or a header that is too long.
     """
+    if data.partition(b"\n")[0].count(b'"') % 2:
+        raise ValueError("a quote is open at the end of the first line, which must name the columns")
+    check_shape(data, b",", MOST_COLUMNS)
+    return pd.read_csv(io.BytesIO(data), **given)
+
+
+def check_shape(data: bytes, separator: bytes, columns: int) -> None:
+    """Refuse text that would make a larger table than it is itself: pandas fills short lines up.
+
+    Args:
+        data: the text.
+        separator: between fields.
+        columns: that the first line may have.
+
+    Raises:
+        ValueError: says what is too much.
+    """
     if (line := long_line(data, LONGEST_LINE)) is not None:
         raise ValueError(f"line {line} has more than {LONGEST_LINE} bytes")
-    header = data.partition(b"\n")[0]
-    if header.count(b",") >= MOST_COLUMNS or header.count(b'"') % 2:
-        raise ValueError(f"the first line must name the columns, {MOST_COLUMNS} at most")
-    return pd.read_csv(io.BytesIO(data), **given)
+    found = 1 + data.partition(b"\n")[0].count(separator)
+    if found > columns:
+        raise ValueError(f"the first line has {found} columns; at most {columns} are read")
+    lines = 1 + data.count(b"\n") + data.count(b"\r")
+    if found * lines > _CELLS_PER_BYTE * len(data) + MOST_COLUMNS:
+        raise ValueError(f"most of its {lines} lines are shorter than the first, which has {found} columns")
 
 
 def long_line(data: bytes | str, most: int) -> int | None:

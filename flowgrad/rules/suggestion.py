@@ -17,7 +17,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     `MOST_COMPARED` are.
     """
     choices = list(dict.fromkeys(known))
-    near = get_close_matches(word, choices[:MOST_COMPARED], n=1) if len(word) <= LONGEST else []
+    near = (
+        []
+        if len(word) > LONGEST
+        else get_close_matches(word, [one for one in choices[:MOST_COMPARED] if len(one) <= LONGEST], n=1)
+    )
     if near:
         return f"; did you mean {near[0]!r}?"
     more = ", ..." if len(choices) > _LISTED else ""
