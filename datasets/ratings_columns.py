@@ -3,12 +3,14 @@
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from datasets.ratings import COLUMNS
 from datasets.ratings_text import Record, named, shortened, suggested_separator
 from datasets.ratings_times import finite, is_date
 from flowgrad.errors import FlowGradError
+from flowgrad.rules.suggestion import LONGEST, MOST_COMPARED
 
 HEADERS = ("auto", True, False)
 _REQUIRED = ("user", "item")
@@ -97,8 +99,10 @@ def located(
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint on the name that is closest; empty if none is close."""
-    by_folded = {candidate.casefold(): candidate for candidate in known}
+    """A hint on the name that is closest among the first `MOST_COMPARED`; empty if none is close."""
+    if len(name) > LONGEST:
+        return ""
+    by_folded = {one.casefold(): one for one in islice(known, MOST_COMPARED) if len(one) <= LONGEST}
     close = difflib.get_close_matches(name.casefold(), by_folded, n=1)
     return f" (did you mean {by_folded[close[0]]!r}?)" if close else ""
 

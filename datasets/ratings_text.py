@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowgrad.bounded_csv import long_line
 from flowgrad.errors import FlowGradError
+from flowgrad.files import read_bounded, told_size
 
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -34,6 +36,10 @@ _SEPARATORS = {
     "|": "'dataset.separator=|'",
 }
 """Usual separators, each as it is given on a command line."""
+MOST_BYTES = 1 << 30
+"""Of a ratings file: some forty million ratings, for which reading takes 30 GB of memory."""
+LONGEST_LINE = 1 << 20
+"""Bytes of one line."""
 _PROBE = 64
 _SHOWN = 60
 
@@ -74,6 +80,10 @@ def read_text(file: Path, encoding: str) -> str:
         )
     if codec == "utf-8" and (wide := _unmarked_utf16(data)):
         raise FlowGradError(f"{named(file)} is not utf-8: every other byte is 0; set dataset.encoding={wide}")
+    if (line := long_line(data, LONGEST_LINE)) is not None:
+        raise FlowGradError(
+            f"{named(file)}: line {line} has more than {told_size(LONGEST_LINE)}; expected one rating a line"
+        )
     try:
         return data.decode(codec).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -162,7 +172,7 @@ def shortened(text: str) -> str:
 
 def _read_bytes(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_bounded(file, MOST_BYTES)
     except FileNotFoundError as error:
         raise FlowGradError(f"{named(file)} does not exist; set dataset.path to a ratings file") from error
     except OSError as error:

@@ -20,6 +20,8 @@ _EARLIEST, _LATEST = 315_532_800, 4_102_444_800
 _STRAY_SHARE = 0.01
 """Share of positive numbers outside those years up to which a column still counts as one of epochs."""
 _INT64_DIGITS = 20
+_LONGEST_DATE = 100
+"""Characters of a date; looking for an offset behind blanks takes the square of it."""
 
 _ISO = re.compile(r"\d{4}[-/.]\d|\d{8}T\d", re.ASCII)
 _YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?!\d)(.*)", re.ASCII | re.DOTALL)
@@ -113,7 +115,8 @@ class _Column:
 
     def dates(self, rows: Sequence[int]) -> list[int | float | None]:
         """Seconds since 1970 of the dates in these rows; UTC where they name no offset. None where there is none."""
-        plain = [_OFFSET.sub(r"\1", _UTC.sub("Z", self.texts[row])) for row in rows]
+        short = [self.texts[row] if len(self.texts[row]) <= _LONGEST_DATE else "" for row in rows]
+        plain = [_OFFSET.sub(r"\1", _UTC.sub("Z", text)) for text in short]
         iso = self._year_first(plain, rows)
         texts = pd.Series(iso, dtype=object)
         found = pd.Series(pd.NaT, index=texts.index, dtype="datetime64[us, UTC]")

@@ -14,10 +14,11 @@ from pathlib import Path
 import flowgrad
 from flowgrad.collecting import trials_of
 from flowgrad.errors import FlowGradError
+from flowgrad.files import read_bounded
 from flowgrad.ledger import SHIPPED, Ledger
 from flowgrad.recomputation import OBSERVATIONS, recompute
 from flowgrad.report import from_xml
-from flowgrad.report.schema import Problem, examine
+from flowgrad.report.schema import MOST_BYTES, Problem, examine
 from flowgrad.rules import RuleBook
 
 VALID, INVALID, UNREADABLE = 0, 1, 2
@@ -39,10 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _validate(file: str) -> int:
     try:
-        data = Path(file).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        print(f"{file}: cannot be read: {reason}", file=sys.stderr)
+        data = read_bounded(file, MOST_BYTES)
+    except OSError as error:
+        print(f"{file}: cannot be read: {error.strerror}", file=sys.stderr)
         return UNREADABLE
     checked = examine(data)
     if isinstance(checked, Problem):

@@ -1,9 +1,11 @@
-"""Files that are either whole or not there, and folders that one process writes at a time."""
+"""Files that are either whole or not there, reads with an end, and folders that one process writes at a time."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +19,7 @@ except ImportError:  # Windows: nothing is locked there, and leftovers stay
     _fcntl = None
 
 _PART = ".part"
+_PIECE = 1 << 20
 _FRESH = 5.0
 """Seconds for which a temporary file without a lock may be one that is just being made."""
 
@@ -103,3 +106,66 @@ def _lock(handle: int, *, wait: bool) -> bool:
     except OSError:
         return True
     return True
+
+
+class UnboundedFileError(OSError):
+    """A path that names no plain file, or a file longer than what is read of its kind; `strerror` says which."""
+
+
+def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
+    """The whole of a plain file, or nothing.
+
+    A device, a pipe or a socket is refused before it is read: it may have no end, or wait for a writer for ever.
+
+    Args:
+        path: of the file; links are followed.
+        most: bytes that it may hold.
+
+    Raises:
+        UnboundedFileError: (an OSError) no plain file, or a longer one.
+        OSError: it cannot be read, a path that no file can have among it.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # a null byte, or characters that the file system has no bytes for
+        raise OSError(errno.EINVAL, f"no path of a file ({error})", os.fspath(path)) from error
+    with os.fdopen(handle, "rb", buffering=0) as file:
+        status = os.fstat(handle)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise UnboundedFileError(
+                errno.EINVAL, "it is a device or a pipe; write it to a plain file first", os.fspath(path)
+            )
+        held, size = bytearray(), status.st_size
+        # A file may be longer than it says, as those of /proc, or grow meanwhile.
+        while size <= most and (piece := file.read(_PIECE)):
+            held += piece
+            size = max(size, len(held))
+    if size > most:
+        raise UnboundedFileError(
+            errno.EFBIG, f"it is longer than the {told_size(most)} that are read of such a file", os.fspath(path)
+        )
+    return bytes(held)
+
+
+def read_text_bounded(path: str | os.PathLike[str], most: int) -> str:
+    """The same of UTF-8 text, line ends as `Path.read_text` gives them.
+
+    Raises:
+        OSError: as `read_bounded`.
+        UnicodeDecodeError: other bytes.
+    """
+    return read_bounded(path, most).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def told_size(size: int) -> str:
+    """Bytes in words.
+
+    >>> told_size(3 << 20), told_size(1000)
+    ('3 MiB', '1000 bytes')
+    """
+    for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >> power and not size % (1 << power):
+            return f"{size >> power} {unit}"
+    return f"{size} bytes"

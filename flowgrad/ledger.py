@@ -7,7 +7,6 @@ in a file of their own. A trial counts for the rule that it tried: for one with 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from functools import cached_property
@@ -15,10 +14,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from flowgrad.bounded_csv import read_csv
 from flowgrad.errors import EvidenceError
 from flowgrad.evidence import Confidence, posterior
 from flowgrad.files import write_atomically
 
+MOST_BYTES = 16 << 20
+"""Of a file of trials: some 50,000 of them."""
 SHIPPED = Path(__file__).parent / "conf" / "evidence.csv"
 VERDICTS = ("confirmed", "refuted", "inconclusive")
 
@@ -98,13 +100,12 @@ class Ledger:
 
 def _read(path: Path) -> list[Trial]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise EvidenceError(f"{path}: cannot be read: {reason}") from error
-    try:
-        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        table = read_csv(path, MOST_BYTES, dtype=str, keep_default_na=False)
+    except OSError as error:
+        raise EvidenceError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise EvidenceError(f"{path}: cannot be read: it is no UTF-8 text") from error
+    except ValueError as error:
         raise EvidenceError(f"{path}:1: no evidence: {' '.join(str(error).split())}") from error
     if tuple(table.columns) != COLUMNS:
         raise EvidenceError(f"{path}:1: the columns are {', '.join(table.columns)}; they must be {', '.join(COLUMNS)}")

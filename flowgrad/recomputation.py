@@ -6,11 +6,14 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from flowgrad.errors import StatisticsError
+from flowgrad.bounded_csv import MOST_BYTES, parse_csv
+from flowgrad.files import read_bounded
 from flowgrad.gate import DOWNGRADED, Objection
 from flowgrad.report import AnyReport, CausalModel, ClaimsReport, RunReport, Validation
 from flowgrad.statistics import NO_WORSE, PRIMARY, PROVEN, Comparison, margin_table, reason_of, significance
@@ -19,6 +22,12 @@ OBSERVATIONS, SIGNIFICANCE = "observations.csv", "significance.csv"
 _FIGURES = ("baseline", "treated", "difference", "ci_low", "ci_high", "effect_size", "p", "p_adjusted")
 _TOLERANCE = 1e-5
 """Relative; a report holds six digits."""
+
+
+MOST_WORK = 10_000_000
+"""Rows looked at while the validations of one report are computed. A test counts `_TEST` besides, and a family at one
+level as much as `_FAMILY` tests."""
+_TEST, _FAMILY = 10_000, 20
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,20 @@ def recompute(report: AnyReport, folder: Path) -> Recomputed:
     for name in (OBSERVATIONS, SIGNIFICANCE):
         if not (folder / name).is_file():
             return Recomputed(0, (), name)
-    checked = ((found.rule, _disagreement(proof, folder)) for found, proof in validated)
-    problems = [f"{rule}: {problem}" for rule, problem in checked if problem is not None]
+    try:
+        computed = _Computed(folder)
+    except OSError as error:
+        return Recomputed(0, (f"{Path(error.filename or '').name} cannot be read: {error.strerror}",), "")
+    problems = []
+    for place, (found, proof) in enumerate(validated):
+        try:
+            problem = computed.disagreement(proof)
+        except _TooMuchError as error:
+            left = len(validated) - place
+            problems.append(f"{found.rule}: {left} validation(s) from here on were not computed: {error}")
+            return Recomputed(place - len(problems) + 1, tuple(problems), "")
+        if problem is not None:
+            problems.append(f"{found.rule}: {problem}")
     return Recomputed(len(validated) - len(problems), tuple(problems), "")
 
 
@@ -56,61 +77,127 @@ def _findings(report: AnyReport) -> Iterator[CausalModel]:
         yield from part.findings
 
 
-def _disagreement(proof: Validation, folder: Path) -> str | None:
-    data = (folder / OBSERVATIONS).read_bytes()
-    if proof.observations_sha256 != hashlib.sha256(data).hexdigest():
-        return f"{OBSERVATIONS} is not the file that the validation was computed from (its SHA-256 differs)"
-    try:
-        line = _computed(proof, folder)
-    except (StatisticsError, ValueError, KeyError) as error:
-        return f"the validation cannot be computed from {OBSERVATIONS} and {SIGNIFICANCE}: {error}"
-    for name in ("verdict", "test", "n", *_FIGURES):
-        told, found = getattr(proof, name), PROVEN.get(line[name], line[name]) if name == "verdict" else line[name]
-        if not (told == found if name in ("verdict", "test", "n") else _close(told, float(found))):
-            return f"{name} is {told} in the report; the observations give {found}"
-    return None
+class _TooMuchError(Exception):
+    """More to compute than a report may ask for."""
 
 
-def _computed(proof: Validation, folder: Path) -> pd.Series:
-    """The line of the significance table that the validation should equal."""
-    observations = pd.read_csv(folder / OBSERVATIONS)
-    table = pd.read_csv(folder / SIGNIFICANCE)
-    tests = (NO_WORSE,) if proof.test == NO_WORSE else PRIMARY
-    family = table[(table["family"] == proof.family) & table["test"].isin(tests)]
-    named = family[["comparison", "baseline_arm", "treated_arm"]].drop_duplicates()
-    planned = [Comparison(name, before, after, proof.family) for name, before, after in named.itertuples(index=False)]
-    asked = [c for c in planned if c.name == proof.comparison]
-    if not asked or (asked[0].baseline, asked[0].treated) != (proof.baseline_arm, proof.treated_arm):
-        raise ValueError(
-            f"no comparison {proof.comparison!r} of {proof.treated_arm!r} with {proof.baseline_arm!r} in the family "
-            f"{proof.family!r}"
-        )
-    if proof.alpha is None:
-        raise ValueError("it does not say its alpha")
-    metrics = list(dict.fromkeys(family["metric"]))
-    stated = _stated(family, proof.comparison)
-    if proof.test == NO_WORSE:
-        if proof.margin is None:
+class _Computed:
+    """The significance tables that follow from the observations, each family's computed once."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read both files.
+
+        Raises:
+            OSError: one cannot be read, or is longer than `flowgrad.bounded_csv.MOST_BYTES`.
+        """
+        self._data = {name: read_bounded(folder / name, MOST_BYTES) for name in (OBSERVATIONS, SIGNIFICANCE)}
+        self._sha256 = hashlib.sha256(self._data[OBSERVATIONS]).hexdigest()
+        self._families: dict[tuple[Any, ...], dict[tuple[Any, Any], dict[Any, Any]]] = {}
+        self._left = MOST_WORK
+
+    def disagreement(self, proof: Validation) -> str | None:
+        """What the validation says otherwise than the observations; None where it follows from them.
+
+        Raises:
+            _TooMuchError: computing it would take too long.
+        """
+        if proof.observations_sha256 != self._sha256:
+            return f"{OBSERVATIONS} is not the file that the validation was computed from (its SHA-256 differs)"
+        try:
+            line = self._line(proof)
+            for name in ("verdict", "test", "n", *_FIGURES):
+                told = getattr(proof, name)
+                found = PROVEN.get(line[name], line[name]) if name == "verdict" else line[name]
+                if not (told == found if name in ("verdict", "test", "n") else _close(told, float(found))):
+                    return f"{name} is {told} in the report; the observations give {found}"
+        # Tables may hold anything, such as text for numbers.
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            told = " ".join(str(error).split())
+            return f"the validation cannot be computed from {OBSERVATIONS} and {SIGNIFICANCE}: {told}"
+        return None
+
+    @cached_property
+    def _observations(self) -> pd.DataFrame:
+        return parse_csv(self._data[OBSERVATIONS])
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        return parse_csv(self._data[SIGNIFICANCE])
+
+    @cached_property
+    def _planned(self) -> dict[tuple[str, bool], tuple[pd.DataFrame, dict[str, Comparison]]]:
+        """Lines and comparisons of each family, by its name and whether they are of `NO_WORSE`."""
+        found = {}
+        for of_margin, tests in ((True, (NO_WORSE,)), (False, PRIMARY)):
+            for name, family in self._table[self._table["test"].isin(tests)].groupby("family", sort=False):
+                arms = family[["comparison", "baseline_arm", "treated_arm"]].drop_duplicates()
+                planned: dict[str, Comparison] = {}
+                for named, before, after in arms.itertuples(index=False):
+                    if named in planned:
+                        raise ValueError(f"{SIGNIFICANCE} gives the comparison {named!r} two pairs of arms")
+                    planned[named] = Comparison(named, before, after, str(name))
+                found[str(name), of_margin] = family, planned
+        return found
+
+    @cached_property
+    def _stated(self) -> dict[tuple[str, bool, Any], Objection]:
+        """Objections to the data that the file states: they can make a verdict inconclusive, and nothing else."""
+        found: dict[tuple[str, bool, Any], Objection] = {}
+        for (name, of_margin), (family, _) in self._planned.items():
+            if "reason" in family:
+                given = family[family["reason"].map(lambda told: isinstance(told, str) and told != "")]
+                for line in given.drop_duplicates("comparison").to_dict("records"):
+                    told = Objection("stated", DOWNGRADED, reason_of(line), "see the file", 0, int(line["n"]))
+                    found[name, of_margin, line["comparison"]] = told
+        return found
+
+    def _line(self, proof: Validation) -> dict[Any, Any]:
+        """The line of the significance table that the validation should equal."""
+        of_margin = proof.test == NO_WORSE
+        family, planned = self._planned.get((proof.family, of_margin), (self._table[:0], {}))
+        asked = planned.get(proof.comparison)
+        if asked is None or (asked.baseline, asked.treated) != (proof.baseline_arm, proof.treated_arm):
+            raise ValueError(
+                f"no comparison {proof.comparison!r} of {proof.treated_arm!r} with {proof.baseline_arm!r} in the "
+                f"family {proof.family!r}"
+            )
+        if proof.alpha is None:
+            raise ValueError("it does not say its alpha")
+        if of_margin and proof.margin is None:
             raise ValueError("it does not say its margin")
-        computed = margin_table(observations, planned, metrics, proof.margin, alpha=proof.alpha, objection=stated)
-    else:
-        computed = significance(observations, planned, metrics, proof.alpha, overlap=proof.overlap, objection=stated)
-    chosen = (
-        (computed["comparison"] == proof.comparison)
-        & (computed["metric"] == proof.metric)
-        & computed["test"].isin(tests)
-    )
-    if not chosen.any():
-        raise ValueError(f"no test of {proof.metric!r}")
-    return computed[chosen].iloc[0]
+        stated = self._stated.get((proof.family, of_margin, proof.comparison))
+        how = (proof.alpha, proof.margin if of_margin else proof.overlap)
+        key = (proof.family, of_margin, *how, stated and (stated.reason, stated.of))
+        if key not in self._families:
+            table = self._computed(family, list(planned.values()), of_margin, *how, stated)
+            primary = table[table["test"].isin((NO_WORSE,) if of_margin else PRIMARY)]
+            self._families[key] = {}
+            for line in primary.to_dict("records"):
+                self._families[key].setdefault((line["comparison"], line["metric"]), line)
+        line = self._families[key].get((proof.comparison, proof.metric))
+        if line is None:
+            raise ValueError(f"no test of {proof.metric!r}")
+        return line
 
-
-def _stated(family: pd.DataFrame, comparison: str) -> Objection | None:
-    """An objection to the data that the file states: it can make a verdict inconclusive, and nothing else."""
-    for _, line in family[family["comparison"] == comparison].iterrows():
-        if reason := reason_of(line):
-            return Objection("stated", DOWNGRADED, reason, "see the file", 0, int(line["n"]))
-    return None
+    def _computed(
+        self,
+        family: pd.DataFrame,
+        planned: list[Comparison],
+        of_margin: bool,
+        alpha: float,
+        how: float | None,
+        stated: Objection | None,
+    ) -> pd.DataFrame:
+        metrics = list(dict.fromkeys(family["metric"]))
+        self._left -= (_FAMILY + len(planned) * len(metrics)) * (len(self._observations) + _TEST)
+        if self._left < 0:
+            raise _TooMuchError(
+                "its families, at so many levels, take too long; check a report of fewer findings, or of one alpha"
+            )
+        if of_margin:
+            assert how is not None
+            return margin_table(self._observations, planned, metrics, how, alpha=alpha, objection=stated)
+        return significance(self._observations, planned, metrics, alpha, power=None, overlap=how, objection=stated)
 
 
 def _close(one: float, other: float) -> bool:

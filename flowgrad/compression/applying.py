@@ -81,7 +81,7 @@ def apply_recipe(
     """
     if backend not in BACKENDS:
         raise FlowGradError(f"backend={backend!r} is unknown{did_you_mean(backend, BACKENDS)}")
-    found = _as_recipe(recipe)
+    found = _as_recipe(recipe, model)
     if keep_masks and found.quantization is not None:
         raise FlowGradError(
             "keep_masks=True with a plan that quantises: apply the pruning plan, fine-tune, make_permanent(model), and "
@@ -157,11 +157,15 @@ def _check_rounded(layer: LayerBits, rounded: Rounded, tensor: torch.Tensor) -> 
         )
 
 
-def _as_recipe(given: Any) -> Recipe:
+def _as_recipe(given: Any, model: nn.Module) -> Recipe:
     if isinstance(given, Recipe):
         return given
     if isinstance(given, str | os.PathLike):
-        return Recipe.read(given)
+        parameters = _parameters(model)
+        shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+        # Under a mask of torch.nn.utils.prune a parameter goes by another name; `_check` tells what to do about it.
+        masked = {name.removesuffix("_orig"): shape for name, shape in shapes.items() if name.endswith("_orig")}
+        return Recipe.read(given, masked | shapes)
     return Recipe.of(given)
 
 

@@ -13,7 +13,15 @@ def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
 
 def unpack_codes(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
     """What `pack_codes` packed."""
-    low = np.unpackbits(packed, count=count * bits).reshape(count, bits)
-    whole = np.zeros((count, 8), dtype=np.uint8)
-    whole[:, 8 - bits :] = low
-    return (np.packbits(whole, axis=1)[:, 0].astype(np.int16) - 2 ** (bits - 1)).astype(np.int8)
+    codes = np.empty(count, dtype=np.int8)
+    for start in range(0, count, _PIECE):
+        size = min(_PIECE, count - start)
+        low = np.unpackbits(packed[start * bits // 8 : -(-(start + size) * bits // 8)], count=size * bits)
+        whole = np.zeros((size, 8), dtype=np.uint8)
+        whole[:, 8 - bits :] = low.reshape(size, bits)
+        codes[start : start + size] = np.packbits(whole, axis=1)[:, 0].astype(np.int16) - 2 ** (bits - 1)
+    return codes
+
+
+_PIECE = 1 << 20
+"""Codes unpacked at once, a multiple of 8: each takes 16 bytes meanwhile."""

@@ -9,12 +9,12 @@ import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import yaml
 
+from flowgrad.bounded_yaml import load_yaml
 from flowgrad.compression.packing import pack_codes, unpack_codes
 from flowgrad.compression.plans import (
     LayerBits,
@@ -26,10 +26,16 @@ from flowgrad.compression.plans import (
     TableRows,
 )
 from flowgrad.errors import FlowGradError
-from flowgrad.files import write_atomically
+from flowgrad.files import read_text_bounded, write_atomically
 from flowgrad.measures.quantization import Quantized
+from flowgrad.rules.suggestion import did_you_mean, shortened
 
 FORMAT = 1
+MOST_BYTES = 64 << 20
+"""Of the text of a recipe."""
+MOST_WEIGHTS = 1 << 27
+"""Weights that all masks and codes of a recipe stand for, where the model is not at hand: a text of a thousand
+characters may stand for a gigabyte. Where it is, the recipe's tensors are its own, of the same shapes."""
 Plan: TypeAlias = PruningPlan | RowPlan | QuantizationPlan
 
 
@@ -71,28 +77,33 @@ class Recipe:
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
     @classmethod
-    def from_yaml(cls, text: str, source: str = "recipe") -> Recipe:
+    def from_yaml(
+        cls, text: str, source: str = "recipe", shapes: Mapping[str, tuple[int, ...]] | None = None
+    ) -> Recipe:
         """What `to_yaml` wrote.
 
         Args:
-            text: YAML.
+            text: YAML, of `MOST_BYTES` characters at most.
             source: named in errors.
+            shapes: name -> shape of the model's tensors, where it is known: a tensor of another name or shape is
+                refused before its mask is unpacked. None: all masks together have `MOST_WEIGHTS` at most.
 
         Raises:
-            FlowGradError: no recipe, one of another version, or one that was damaged, with the place.
+            FlowGradError: no recipe, one of another version or model, or one that was damaged, with the place.
         """
         try:
-            content = yaml.safe_load(text)
+            content = load_yaml(text, MOST_BYTES)
         except yaml.YAMLError as error:
             raise FlowGradError(f"{source}: no YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, Mapping) or "flowgrad_recipe" not in content:
             raise FlowGradError(f"{source}: no recipe: it must begin with `flowgrad_recipe: {FORMAT}`")
         if content["flowgrad_recipe"] != FORMAT:
             raise FlowGradError(
-                f"{source}: flowgrad_recipe={content['flowgrad_recipe']!r}; this version reads {FORMAT}"
+                f"{source}: flowgrad_recipe={shortened(content['flowgrad_recipe'])}; this version reads {FORMAT}"
             )
         if unknown := sorted(str(key) for key in content if key not in {"flowgrad_recipe", *_KINDS}):
             raise FlowGradError(f"{source}: unknown part {unknown[0]!r}; a recipe has {', '.join(_KINDS)}")
+        _check_shapes(content, source, shapes)
         return cls(**{part: _read(part, content[part], source) for part in _KINDS if content.get(part) is not None})
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -100,25 +111,66 @@ class Recipe:
         write_atomically(path, self.to_yaml().encode())
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Recipe:
+    def read(cls, path: str | os.PathLike[str], shapes: Mapping[str, tuple[int, ...]] | None = None) -> Recipe:
         """From a file. As `from_yaml`.
 
         Raises:
-            FlowGradError: the file is not there, or as of `from_yaml`.
+            FlowGradError: the file is not there, or no plain file, or as of `from_yaml`.
         """
         try:
-            text = Path(path).read_text("utf-8")
+            text = read_text_bounded(path, MOST_BYTES)
         except (OSError, UnicodeDecodeError) as error:
             raise FlowGradError(f"{os.fspath(path)}: cannot be read: {error}") from error
-        return cls.from_yaml(text, str(os.fspath(path)))
+        return cls.from_yaml(text, str(os.fspath(path)), shapes)
 
 
+_MOST_DIMENSIONS = 64
+"""Of a tensor; NumPy has no more."""
+_BEYOND = 1 << 66
+"""Weights of a shape that no text unpacks to; it is refused where its bytes are counted."""
 _KINDS: dict[str, type] = {"pruning": PruningPlan, "rows": RowPlan, "quantization": QuantizationPlan}
 _PARTS: dict[type, tuple[str, type]] = {
     PruningPlan: ("layers", LayerMask),
     RowPlan: ("tables", TableRows),
     QuantizationPlan: ("layers", LayerBits),
 }
+
+
+def _check_shapes(content: Mapping[str, Any], source: str, shapes: Mapping[str, tuple[int, ...]] | None) -> None:
+    """Refuse tensors that no mask is unpacked for. What is no list of tensors at all is told where it is read."""
+    stands_for = 0
+    for part, kind in _KINDS.items():
+        inner = _PARTS[kind][0]
+        layers = content[part].get(inner) if isinstance(content.get(part), Mapping) else None
+        seen: set[str] = set()
+        for place, layer in enumerate(layers if isinstance(layers, list) else ()):
+            where = f"{source}: {part}.{inner}[{place}]"
+            if not isinstance(layer, Mapping) or not isinstance(layer.get("name"), str):
+                continue
+            name, shape = layer["name"], _whole(layer.get("shape"), f"{where}: shape", least=1)
+            if name in seen:
+                raise FlowGradError(f"{source}: {part}: a layer stands twice in {inner}")
+            seen.add(name)
+            if len(shape) > _MOST_DIMENSIONS:
+                raise FlowGradError(f"{where}: shape has {len(shape)} dimensions; at most {_MOST_DIMENSIONS} are read")
+            if shapes is None:
+                size = math.prod(shape)
+                stands_for += size if {"keep", "rounded"} & layer.keys() and size < _BEYOND else 0
+            elif name not in shapes:
+                raise FlowGradError(
+                    f"{where}: the recipe speaks of {shortened(name)}, which the model lacks"
+                    f"{did_you_mean(name, shapes)}"
+                )
+            elif shape != tuple(shapes[name]):
+                raise FlowGradError(
+                    f"{where}: {name} has shape {list(shapes[name])}, and the recipe was made for "
+                    f"{shortened(list(shape), 200)}"
+                )
+    if stands_for > MOST_WEIGHTS:
+        raise FlowGradError(
+            f"{source}: its tensors have {stands_for:.6g} weights; more than {MOST_WEIGHTS} are read only where the "
+            "model is known: give the path to apply_recipe(model, PATH), or shapes="
+        )
 
 
 def _plan_names() -> str:

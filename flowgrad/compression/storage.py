@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,9 @@ from flowgrad.compression.packing import pack_codes, unpack_codes
 from flowgrad.compression.plans import LayerBits
 from flowgrad.compression.recipe import Recipe
 from flowgrad.errors import FlowGradError
-from flowgrad.files import write_atomically
+from flowgrad.files import read_bounded, write_atomically
 from flowgrad.measures.quantization import FLOAT_BITS, Quantized
+from flowgrad.rules.suggestion import shortened
 from flowgrad.trackers.flow.parameters import plain_name
 
 _MAGIC = b"FLOWGRAD"
@@ -79,23 +80,23 @@ def read_packed(model: nn.Module, path: str | os.PathLike[str]) -> None:
         FlowGradError: no such file, a damaged one, or one of another model. The model is as it was before.
     """
     where = os.fspath(path)
+    state = model.state_dict()
     try:
-        data = Path(path).read_bytes()
+        data = read_bounded(path, _most_bytes(state))
         if not data.startswith(_MAGIC):
             raise ValueError("it does not begin with FLOWGRAD")
         start = len(_MAGIC) + 8
         length = int.from_bytes(data[len(_MAGIC) : start], "little")
         entries = json.loads(data[start : start + length])
+        _check_names(entries, state, type(model).__name__)
         body = memoryview(data)[start + length :]
         values = {entry["name"]: _unpacked(entry, body) for entry in entries if "as" not in entry}
         values |= {entry["name"]: values[entry["as"]] for entry in entries if "as" in entry}
+    except _OtherModelError as error:
+        raise FlowGradError(f"{where}: {error}") from None
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, MemoryError,
             RecursionError) as error:  # fmt: skip
         raise FlowGradError(f"{where}: no packed model, or a damaged one: {error}") from error
-    state = model.state_dict()
-    if set(state) != set(values):
-        odd = sorted(set(state) ^ set(values))[0]
-        raise FlowGradError(f"{where}: {odd!r} is in one of the file and {type(model).__name__}, and not in the other")
     for name, tensor in state.items():
         _check_fits(where, name, tensor, values[name])
     for name, tensor in state.items():
@@ -115,6 +116,34 @@ def _check_fits(where: str, name: str, tensor: Any, values: np.ndarray) -> None:
         )
     if kind == "f" and not (tensor.is_floating_point() or tensor.is_complex()):
         raise FlowGradError(f"{where}: {name} is stored as {values.dtype}, and the model has whole numbers there")
+
+
+class _OtherModelError(Exception):
+    """A header of another model."""
+
+
+def _most_bytes(state: Mapping[str, Any]) -> int:
+    """Bytes of a file that can be of this model: every weight in the widest type that there is, and a header."""
+    return (1 << 20) + sum(4096 + 4 * len(name) + 16 * tensor.numel() for name, tensor in state.items())
+
+
+def _check_names(entries: list[dict[str, Any]], state: Mapping[str, Any], model: str) -> None:
+    """Refuse a header of other names or shapes than the model's, before anything is unpacked.
+
+    Raises:
+        _OtherModelError: names the first that differs.
+        ValueError: a name that stands twice.
+    """
+    names = [entry["name"] for entry in entries]
+    if odd := sorted(set(state) ^ set(names), key=str):
+        raise _OtherModelError(f"{odd[0]!r} is in one of the file and {model}, and not in the other")
+    if len(names) > len(state):
+        raise ValueError("a name stands twice in its header")
+    for entry in entries:
+        if "bits" in entry and entry["bits"] not in range(2, 9):
+            raise ValueError(f"{entry['name']} has bits={shortened(entry['bits'])}, which must be 2 to 8")
+        if "as" not in entry and entry["shape"] != (own := list(state[entry["name"]].shape)):
+            raise _OtherModelError(f"{entry['name']} has shape {shortened(entry['shape'], 200)}, the model {own}")
 
 
 def _packed(name: str, tensor: torch.Tensor, layer: LayerBits | None) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -162,6 +191,8 @@ def _unpacked(entry: dict[str, Any], body: memoryview) -> np.ndarray:
     shape = tuple(entry["shape"])
     size = math.prod(shape)
     parts = [np.frombuffer(body[at : at + length], kind) for at, length, kind in entry["pieces"]]
+    if odd := [str(part.dtype) for part in parts if part.dtype.kind not in "biufc"]:
+        raise ValueError(f"a piece of {entry['name']} is of {shortened(odd[0])}, which is no number")
     there = np.unpackbits(parts.pop(0), count=size).astype(bool) if entry.get("sparse") else np.ones(size, dtype=bool)
     if "bits" not in entry:
         whole = np.zeros(size, dtype=parts[0].dtype)

@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 from lxml import etree
 
 from flowgrad.errors import ReportError
+from flowgrad.files import told_size
 from flowgrad.report.codec import DOUBLE
 from flowgrad.report.report import FINDINGS, HEALTHY, NOT_OBSERVED
 
 SCHEMA = Path(__file__).with_name("report.xsd")
+MOST_BYTES = 32 << 20
+"""Of a report."""
 
 _POSITION = re.compile(r"\s*,? line \d+, column \d+$")  # lxml repeats it in the message
 
@@ -56,6 +59,8 @@ def examine(data: bytes | str) -> etree._Element | Problem:
     processing instructions are dropped. A `str` (such as `Tracker.to_agent_xml()` gives) is taken as UTF-8.
     """
     data = data.encode("utf-8", "replace") if isinstance(data, str) else data
+    if len(data) > MOST_BYTES:
+        return _problem(1, f"longer than the {told_size(MOST_BYTES)} that are read of a report")
     parser = etree.XMLParser(
         resolve_entities=False,
         load_dtd=False,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from lxml import etree
 
 from flowgrad.errors import ReportError
-from flowgrad.files import write_atomically
+from flowgrad.files import read_bounded, write_atomically
 from flowgrad.report.reading import from_element
-from flowgrad.report.schema import validate, validated
+from flowgrad.report.schema import MOST_BYTES, validate, validated
 from flowgrad.report.structure import AnyReport
 from flowgrad.report.writing import to_element
 
@@ -46,10 +45,10 @@ def read(path: str | os.PathLike[str]) -> AnyReport:
 
     Raises:
         ReportError: `PATH: line N: reason`, where the file holds no valid report.
-        OSError: where it cannot be read.
+        OSError: where it cannot be read, or is no plain file of at most `MOST_BYTES`.
     """
     try:
-        return from_xml(Path(path).read_bytes())
+        return from_xml(read_bounded(path, MOST_BYTES))
     except ReportError as error:
         raise ReportError(f"{os.fspath(path)}: {error}") from error
 

@@ -10,9 +10,18 @@ from typing import Any
 
 import yaml
 
+from flowgrad.bounded_yaml import BoundedLoader
 from flowgrad.errors import RuleError
+from flowgrad.files import read_bounded, told_size
+from flowgrad.rules.bounds import cut
 
-_SCIENTIFIC = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
+MOST_BYTES = 1 << 19
+"""Of one file of rules."""
+MOST_FILES = 1_000
+"""Of rules in one folder."""
+MOST_IN_ALL = 8 << 20
+"""Bytes of all files of one book."""
+_SCIENTIFIC = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
 
 
 @dataclass(frozen=True)
@@ -30,13 +39,15 @@ class Entry:
 
     def error(self, message: str, key: Any = None) -> RuleError:
         """The error to raise about this rule, or about one of its keys."""
-        return RuleError(f"{self.key_sources.get(str(key), self.source)}: rule {self.id!r}: {message}")
+        return RuleError(cut(f"{self.key_sources.get(str(key), self.source)}: rule {self.id!r}: {message}"))
 
 
-class _RuleLoader(yaml.SafeLoader):
+class _RuleLoader(BoundedLoader):
     """Reads scalars as OmegaConf does, so that Hydra and `RuleBook.load` see the same rule: 1e-3 is a number
     (YAML 1.1 wants 1.0e-3) and 2020-01-01 is text.
     """
+
+    most_values = 10_000
 
 
 _RuleLoader.yaml_implicit_resolvers = {
@@ -52,7 +63,21 @@ def read_entries(*paths: str | Path) -> dict[Any, Entry]:
     Raises:
         RuleError: a path that cannot be read, text that is no YAML, a file that is no mapping, a key written twice.
     """
-    return {entry.id: entry for path in paths for file in _files(Path(path)) for entry in _read_file(file)}
+    entries, left = {}, MOST_IN_ALL
+    for file in (file for path in paths for file in _files(Path(path))):
+        data = _bytes(file)
+        left -= len(data)
+        if left < 0:
+            raise RuleError(f"{file}: with it the files hold more than the {told_size(MOST_IN_ALL)} read of one book")
+        entries |= {entry.id: entry for entry in _read_file(file, data)}
+    return entries
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return read_bounded(path, MOST_BYTES)
+    except OSError as error:
+        raise RuleError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _files(path: Path) -> list[Path]:
@@ -61,11 +86,13 @@ def _files(path: Path) -> list[Path]:
     files = sorted(path.glob("*.yaml"))
     if not files:
         raise RuleError(f"{path}: the folder holds no *.yaml file")
+    if len(files) > MOST_FILES:
+        raise RuleError(f"{path}: the folder holds {len(files)} *.yaml files; at most {MOST_FILES} are read of one")
     return files
 
 
-def _read_file(path: Path) -> Iterator[Entry]:
-    loader, root = _compose(path)
+def _read_file(path: Path, data: bytes) -> Iterator[Entry]:
+    loader, root = _compose(path, data)
     if not isinstance(root, yaml.MappingNode):
         wrong = "is empty" if root is None else f"holds {_kind(root)}"
         raise RuleError(f"{path}: {wrong}; expected a mapping of rule id to rule ({{}} for no rules)")
@@ -82,12 +109,10 @@ def _read_file(path: Path) -> Iterator[Entry]:
         yield _entry(rule_id, loader, value, source, path)
 
 
-def _compose(path: Path) -> tuple[_RuleLoader, yaml.Node | None]:
+def _compose(path: Path, data: bytes) -> tuple[_RuleLoader, yaml.Node | None]:
     try:
-        loader = _RuleLoader(path.read_bytes())
+        loader = _RuleLoader(data)
         return loader, loader.get_single_node()
-    except OSError as error:
-        raise RuleError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise RuleError(f"{_place(error, str(path))}: is not YAML: {_problem(error)}") from None
 
@@ -97,7 +122,7 @@ def _entry(rule_id: Any, loader: _RuleLoader, node: yaml.Node, source: str, path
     if duplicate is not None:
         raise RuleError(f"{path}:{_line(duplicate)}: rule {rule_id!r}: key {duplicate.value!r} is written twice")
     keys = node.value if isinstance(node, yaml.MappingNode) else ()
-    key_sources = {key.value: f"{path}:{_line(key)}" for key, _ in keys}
+    key_sources = {key.value: f"{path}:{_line(key)}" for key, _ in keys if isinstance(key, yaml.ScalarNode)}
     return Entry(rule_id, _construct(loader, node, f"{source}: rule {rule_id!r}"), source, key_sources)
 
 

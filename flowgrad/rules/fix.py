@@ -13,6 +13,11 @@ from flowgrad.rules.expression import UnknownNameError
 from flowgrad.rules.rule import Fix
 from flowgrad.rules.suggestion import did_you_mean
 
+TARGETS = tuple(
+    f"torch.optim.{name}"
+    for name in ("Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD", "SparseAdam")
+)
+"""Code that a fix may name by `_target_`: what a rules file says is imported and called."""
 _PARTS = tuple(field.name for field in fields(Fix))
 _CONFIG_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
@@ -55,6 +60,7 @@ def _row_paths(paths: Any) -> dict[Any, None]:
 
 
 def _check_override(part: str, path: str, value: Any, known: Collection[str]) -> None:
+    _check_code(part, path, path.rpartition(".")[2], value)
     if part == "scale":
         if not _is_finite_number(value):
             raise RuleError(f"scale {path!r}: must be a finite factor such as 0.1, got {value!r}")
@@ -65,6 +71,18 @@ def _check_override(part: str, path: str, value: Any, known: Collection[str]) ->
             raise UnknownNameError(value, f"copy {path!r}: unknown name {value!r}{did_you_mean(value, known)}")
     elif not isinstance(value, (str, int, float, list, Mapping, type(None))):
         raise RuleError(f"set {path!r}: must be a config value, got {value!r}")
+
+
+def _check_code(part: str, path: str, key: Any, value: Any) -> None:
+    """Refuse keys that Hydra takes for its own (`_target_`, `_args_`), but for a `_target_` among `TARGETS`."""
+    if isinstance(key, str) and key.startswith("_") and key.endswith("_"):
+        if key != "_target_" or part != "set":
+            raise RuleError(f"{part} {path!r}: a fix may not change {key!r}; it may set a _target_")
+        if value not in TARGETS:
+            raise RuleError(f"set {path!r}: a fix may name {', '.join(TARGETS)} and no other code, got {value!r}")
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in inner:
+        _check_code(part, path, name, one)
 
 
 def _is_finite_number(value: Any) -> bool:

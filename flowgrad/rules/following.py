@@ -57,18 +57,21 @@ def circle(follows: Mapping[str, Collection[str]]) -> tuple[str, ...]:
     >>> circle({"A": ["B"], "B": ["C"], "C": ["A"]})
     ('A', 'B', 'C')
     """
-
-    def walk(path: tuple[str, ...]) -> tuple[str, ...]:
-        for kind in follows.get(path[-1], ()):
-            if kind in path:
-                return path[path.index(kind) :]
-            if kind not in done and (found := walk((*path, kind))):
-                return found
-        done.add(path[-1])
-        return ()
-
     done: set[str] = set()
-    return next((found for start in follows if start not in done and (found := walk((start,)))), ())
+    for start in follows:
+        path = {start: iter(follows[start])} if start not in done else {}
+        while path:
+            at = next(reversed(path))
+            kind = next(path[at], None)
+            if kind is None:
+                done.add(at)
+                del path[at]
+            elif kind in path:
+                names = list(path)
+                return tuple(names[names.index(kind) :])
+            elif kind not in done:
+                path[kind] = iter(follows.get(kind, ()))
+    return ()
 
 
 def _rank(finding: Finding) -> int:

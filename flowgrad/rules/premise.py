@@ -57,8 +57,8 @@ def _check_field(name: str, spec: str, conversion: str | None, known: Collection
         raise RuleError(f"field {shown!r} is no plain name; write {{name}} or {{name:spec}}")
     if name not in known:
         raise UnknownNameError(name, f"unknown name {name!r} in field {shown!r}{did_you_mean(name, known)}")
-    # A width of a billion would be tried out below.
-    if "{" in spec or "}" in spec or re.search(r"[0-9]{3}", spec):
+    # A width of a billion would be tried out below. Python takes the digits of every script.
+    if "{" in spec or "}" in spec or re.search(r"\d{3}", spec):
         raise RuleError(f"field {shown!r} has a nested or oversized format spec; write a plain one such as '.3g'")
     try:
         for value in _TRIALS:

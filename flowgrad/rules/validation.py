@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from flowgrad.errors import RuleError
 from flowgrad.measurements import Measure
+from flowgrad.rules.bounds import MOST_RULES, check_bounds
 from flowgrad.rules.condition import Condition
 from flowgrad.rules.entries import Entry
 from flowgrad.rules.expression import UnknownNameError
@@ -69,6 +70,9 @@ def validate(entries: Iterable[Entry], vocabulary: Vocabulary) -> dict[str, Rule
     Raises:
         RuleError: for the first fault, as `PLACE: rule 'id': KEY: what is wrong, and what would have been right`.
     """
+    entries = list(entries)
+    if len(entries) > MOST_RULES:
+        raise RuleError(f"there are {len(entries)} rules; a book holds at most {MOST_RULES}")
     contents = [(entry, _checked_content(entry, vocabulary)) for entry in entries]
     scopes = {subject: _scope(subject, measures, contents) for subject, measures in vocabulary.items()}
     rules = {entry.id: _rule(entry, content, scopes[content["subject"]]) for entry, content in contents}
@@ -93,6 +97,12 @@ def _checked_content(entry: Entry, vocabulary: Vocabulary) -> dict[str, Any]:
     """The entry's keys, each of the right type, those left out or null dropped; names are not looked up yet."""
     if not isinstance(entry.id, str) or not _IDENTIFIER.fullmatch(entry.id):
         raise entry.error("the id must be an identifier such as zombie_rows")
+    for key, value in entry.content.items() if isinstance(entry.content, Mapping) else [("", entry.content)]:
+        try:
+            check_bounds({key: value})
+        except RuleError as error:
+            known = isinstance(key, str) and key in _KEYS
+            raise entry.error(f"{key}: {error}" if known else str(error), key if known else None) from None
     if not isinstance(entry.content, Mapping):
         raise entry.error(f"must be a mapping of keys to values, got {_shown(entry.content)}")
     for key in entry.content:

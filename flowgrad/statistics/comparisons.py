@@ -48,7 +48,7 @@ def significance(
     metrics: Sequence[str],
     alpha: float = 0.05,
     reference: str = "tuned",
-    power: float = 0.8,
+    power: float | None = 0.8,
     overlap: float | None = None,
     objection: Objection | None = None,
 ) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def significance(
         metrics: metrics tested, all in every family.
         alpha: level.
         reference: arm that `gap_closed` is measured to, where it was observed.
-        power: of `detectable`.
+        power: of `detectable`; None: it is not computed, which takes the longest.
         overlap: of the splits that the seeds stand for (see `corrected_t`); None where seeds are no splits.
         objection: to the data that all runs were trained and tested on; where it blocks, nothing is confirmed.
 
@@ -223,8 +223,8 @@ def _line(observations: pd.DataFrame, comparison: Comparison, result: TestResult
     }
 
 
-def _detectable(result: TestResult, alpha: float, power: float, overlap: float | None) -> float:
-    if result.test not in ("paired_t", "corrected_t") or not result.effect_size:
+def _detectable(result: TestResult, alpha: float, power: float | None, overlap: float | None) -> float:
+    if power is None or result.test not in ("paired_t", "corrected_t") or not result.effect_size:
         return float("nan")
     wider = 1.0 if overlap is None else math.sqrt(1 + result.n * overlap / (1 - overlap))
     deviation = abs(result.difference / result.effect_size)

@@ -1,0 +1,126 @@
+"""YAML that takes no more than its text is worth: a few hundred bytes of aliases can stand for gigabytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from yaml.composer import Composer
+
+MOST_DEPTH = 50
+"""Collections within each other, aliases followed."""
+MOST_REPEATED = 1 << 18
+"""Characters and values that all aliases and merge keys of a text stand for."""
+MOST_KEYS = 10_000
+"""Keys of one mapping. Whole numbers can be chosen so that each is compared with every other."""
+MOST_DIGITS = 100
+"""Characters of a number; what is longer is text."""
+MOST_VALUES = 1_000_000
+"""Values as written; a loader may have another bound."""
+_NUMBERS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float"))
+
+
+class UnboundedYamlError(yaml.MarkedYAMLError):
+    """A text that stands for more than is read; `problem` says what."""
+
+
+class _Bounds(Composer):
+    """PyYAML's composer, which counts."""
+
+    most_values = MOST_VALUES
+    _depth = _deepest = _size = _repeated = _values = 0
+    _anchored: dict[int, tuple[int, int]]
+    """Of each anchored node, by its `id`: what it stands for, and how deep it goes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """PyYAML's own, counted."""
+        event = self.peek_event()  # type: ignore[attr-defined]
+        self._values += 1
+        if self._values > self.most_values:
+            raise _error(f"more than {self.most_values} values", event)
+        self._depth += 1
+        self._deeper(self._depth)
+        if isinstance(event, yaml.AliasEvent):
+            node = super().compose_node(parent, index)
+            size, height = self._anchored.get(id(node), (1, 0))  # a node within itself is refused when it is made
+            self._size += size
+            self._repeated += size
+            self._deeper(self._depth + height)
+            if self._repeated > MOST_REPEATED:
+                raise _error(f"aliases stand for more than {MOST_REPEATED} characters and values", event)
+        else:
+            self._check_number(event)
+            before, outer = self._size, self._deepest
+            self._deepest = self._depth
+            node = super().compose_node(parent, index)
+            value = [] if node is None else node.value
+            self._size += 1 + (len(value) if isinstance(value, str) else 0)
+            if isinstance(node, yaml.MappingNode) and len(value) > MOST_KEYS:
+                raise _error(f"a mapping of more than {MOST_KEYS} keys", event)
+            if event.anchor is not None:
+                self._anchored[id(node)] = (self._size - before, self._deepest - self._depth)
+            self._deepest = max(outer, self._deepest)
+        self._depth -= 1
+        return node
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        """PyYAML's own, but for numbers that are too long."""
+        if kind is yaml.ScalarNode and len(value) > MOST_DIGITS and isinstance(implicit, tuple):
+            implicit = (False, implicit[1])
+        return str(super().resolve(kind, value, implicit))  # type: ignore[misc]
+
+    def _deeper(self, depth: int) -> None:
+        self._deepest = max(self._deepest, depth)
+        if depth > MOST_DEPTH:
+            raise UnboundedYamlError(problem=f"nested too deeply, more than {MOST_DEPTH} levels")
+
+    @staticmethod
+    def _check_number(event: Any) -> None:
+        if event.tag in _NUMBERS and len(getattr(event, "value", "")) > MOST_DIGITS:
+            raise _error(f"a number of more than {MOST_DIGITS} characters", event)
+
+
+class BoundedLoader(_Bounds, yaml.SafeLoader):
+    """PyYAML's safe loader with bounds: `MOST_DEPTH`, `MOST_REPEATED`, `MOST_KEYS`, `MOST_DIGITS`, `MOST_VALUES`."""
+
+    def __init__(self, stream: str | bytes) -> None:
+        super().__init__(stream)
+        self._anchored = {}
+
+
+_Fast: Any = BoundedLoader
+if yaml.__with_libyaml__:
+
+    class _Fast(_Bounds, yaml.CSafeLoader):  # type: ignore[no-redef]
+        """The same, with text split by libyaml: ten times as fast."""
+
+        def __init__(self, stream: str | bytes) -> None:
+            Composer.__init__(self)
+            yaml.CSafeLoader.__init__(self, stream)
+            self._anchored = {}
+
+
+def load_yaml(text: str | bytes, most: int) -> Any:
+    """What one YAML document holds.
+
+    Args:
+        text: the document.
+        most: characters (or bytes) that it may have.
+
+    Raises:
+        yaml.YAMLError: whatever is wrong with it, or beyond a bound.
+    """
+    if len(text) > most:
+        raise UnboundedYamlError(problem=f"it is longer than the {most} characters that are read of such a text")
+    try:
+        loader = _Fast(text)
+        try:
+            return loader.get_single_data()  # type: ignore[no-untyped-call]
+        finally:
+            loader.dispose()  # type: ignore[no-untyped-call]
+    except (RecursionError, ValueError, OverflowError) as error:
+        raise yaml.YAMLError(str(error) or type(error).__name__) from error
+
+
+def _error(problem: str, event: yaml.Event) -> UnboundedYamlError:
+    return UnboundedYamlError(problem=problem, problem_mark=event.start_mark)

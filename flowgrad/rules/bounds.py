@@ -1,0 +1,61 @@
+"""What a rule may hold: plain values, not too many, and none that another program would fill in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from flowgrad.errors import RuleError
+
+MOST_RULES = 10_000
+"""In one book."""
+MOST_IN_A_RULE = 100_000
+"""Characters and values."""
+MOST_DEPTH = 20
+"""Collections within each other in one rule."""
+MOST_BITS = 10_000
+"""Of a whole number: Python refuses to write one of thousands of digits."""
+LONGEST_MESSAGE = 2_000
+"""Characters of an error about a rule."""
+
+
+def check_bounds(content: Any) -> None:
+    """Refuse what is too much, and interpolations: text of a rule is what it says, wherever the rule is read.
+
+    Raises:
+        RuleError: names what is wrong.
+    """
+    size = 0
+    for value in _values(content):
+        size += 1 + (len(value) if isinstance(value, str | bytes) else 0)
+        if size > MOST_IN_A_RULE:
+            raise RuleError(f"holds more than {MOST_IN_A_RULE} characters and values; make several rules of it")
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise RuleError(f"holds a whole number of {value.bit_length()} bits; at most {MOST_BITS} are read")
+        if isinstance(value, str) and (place := value.find("${")) >= 0:
+            piece = value[place : place + 60]
+            raise RuleError(f"{piece!r} is an interpolation, which no rule may hold; write the value itself")
+
+
+def cut(message: str) -> str:
+    """The message, without its middle where it is too long."""
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    half = LONGEST_MESSAGE // 2
+    return f"{message[:half]} ... {message[-half:]}"
+
+
+def _values(content: Any) -> Iterator[Any]:
+    """The content, and what it holds at any depth; one that holds itself has no end."""
+    level, depth = [content], 0
+    while level:
+        if depth > MOST_DEPTH:
+            raise RuleError(f"is nested too deeply, more than {MOST_DEPTH} levels")
+        held: list[Any] = []
+        for value in level:
+            yield value
+            if isinstance(value, Mapping):
+                held += [*value.keys(), *value.values()]
+            elif isinstance(value, list | tuple | set | frozenset):
+                held += value
+        level, depth = held, depth + 1
