@@ -115,12 +115,13 @@ def load_yaml(text: str | bytes, most: int) -> Any:
     try:
         loader = _Fast(text)
         try:
-            return loader.get_single_data()  # type: ignore[no-untyped-call]
+            return loader.get_single_data()
         finally:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
     except (RecursionError, ValueError, OverflowError) as error:
         raise yaml.YAMLError(str(error) or type(error).__name__) from error
 
 
 def _error(problem: str, event: yaml.Event) -> UnboundedYamlError:
-    return UnboundedYamlError(problem=problem, problem_mark=event.start_mark)
+    mark: Any = event.start_mark
+    return UnboundedYamlError(problem=problem, problem_mark=mark)

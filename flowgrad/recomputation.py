@@ -172,8 +172,8 @@ class _Computed:
             table = self._computed(family, list(planned.values()), of_margin, *how, stated)
             primary = table[table["test"].isin((NO_WORSE,) if of_margin else PRIMARY)]
             self._families[key] = {}
-            for line in primary.to_dict("records"):
-                self._families[key].setdefault((line["comparison"], line["metric"]), line)
+            for one in primary.to_dict("records"):
+                self._families[key].setdefault((one["comparison"], one["metric"]), one)
         line = self._families[key].get((proof.comparison, proof.metric))
         if line is None:
             raise ValueError(f"no test of {proof.metric!r}")

@@ -63,7 +63,8 @@ def read_entries(*paths: str | Path) -> dict[Any, Entry]:
     Raises:
         RuleError: a path that cannot be read, text that is no YAML, a file that is no mapping, a key written twice.
     """
-    entries, left = {}, MOST_IN_ALL
+    entries: dict[Any, Entry] = {}
+    left = MOST_IN_ALL
     for file in (file for path in paths for file in _files(Path(path))):
         data = _bytes(file)
         left -= len(data)
