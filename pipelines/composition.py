@@ -12,6 +12,8 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from flowgrad.run_config import APART
+
 SHARED_WITH_TUNED = ("dataset", "teacher", "seeds", "training.threads", "training.cutoff", "rules", "evidence")
 """Overrides that hold for the tuned arm too: those that say what is measured and not how it is trained."""
 
@@ -78,11 +80,7 @@ def config_sha256(config: DictConfig) -> str:
     """Hash of everything that decides a training run's outcome; not of its seeds or of where data lie."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    kept = {
-        key: value
-        for key, value in plain.items()
-        if key not in ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "compression")
-    }
+    kept = {key: value for key, value in plain.items() if key not in APART}
     return hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(kept), sort_keys=True).encode()).hexdigest()
 
 

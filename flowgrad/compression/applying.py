@@ -209,8 +209,8 @@ def _check_part(part: LayerMask | TableRows | LayerBits) -> None:
     """What a plan made by hand can get wrong; NumPy would spread a mask of one row over all of them."""
     if isinstance(part, LayerMask) and (np.asarray(part.keep).dtype != bool or np.shape(part.keep) != part.shape):
         raise FlowGradError(
-            f"{part.name}: keep has shape {list(np.shape(part.keep))} and type {np.asarray(part.keep).dtype}; it must be "
-            f"true or false for each weight of {list(part.shape)}"
+            f"{part.name}: keep has shape {list(np.shape(part.keep))} and type {np.asarray(part.keep).dtype}; it must "
+            f"be true or false for each weight of {list(part.shape)}"
         )
     if isinstance(part, TableRows) and not all(0 <= row < part.shape[0] for row in part.rows):
         odd = next(row for row in part.rows if not 0 <= row < part.shape[0])

@@ -200,8 +200,8 @@ def _layer(maker: type, content: Any, where: str) -> Any:
     if maker is LayerMask:
         if "pruned" not in values:
             raise FlowGradError(
-                f"{where}: pruned is missing, the number of weights that its mask prunes; nothing says without it that the "
-                "mask is whole: write the recipe again by Recipe.write"
+                f"{where}: pruned is missing, the number of weights that its mask prunes; nothing says without it that "
+                "the mask is whole: write the recipe again by Recipe.write"
             )
         pruned = values.pop("pruned")
         values["keep"] = _unpacked(values["keep"], values["shape"], where)
