@@ -44,7 +44,7 @@ def _rows(path: str | Path) -> list[tuple[int, list[str]]]:
     except csv.Error as error:
         raise EvidenceError(f"{path}:{reader.line_num}: no CSV: {error}") from error
     if not found:
-        raise EvidenceError(f"{path}:1: it is empty; a header is to stand there")
+        raise EvidenceError(f"{path}:1: no evidence: it is empty, and a header is to stand there")
     return found
 
 
@@ -66,7 +66,7 @@ def read_table(path: str | Path, columns: Iterable[str] = (), numbers: Sequence[
         raise EvidenceError(f"{path}:1: there is no column {missing[0]!r}; there are {', '.join(header)[:300]}")
     if twice := [name for name in header if header.count(name) > 1]:
         raise EvidenceError(f"{path}:1: the column {twice[0]!r} stands twice")
-    table = pd.read_csv(path, encoding="utf-8-sig", index_col=False, low_memory=False)
+    table = pd.read_csv(path, encoding="utf-8-sig", index_col=False, low_memory=False, float_precision="round_trip")
     for name in numbers:
         if not pd.api.types.is_numeric_dtype(table[name]) or table[name].dtype == bool:
             place, told = _no_number(table[name])

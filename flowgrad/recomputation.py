@@ -235,7 +235,12 @@ def _differences(told: pd.Series, computed: pd.Series, where: str = "the table")
             yield f"{name} is {one} in {where}; the observations give {other}"
 
 
-def _observations(path: Path) -> pd.DataFrame:
+def observations_of(path: Path) -> pd.DataFrame:
+    """A file of observations, one line a seed, arm and metric.
+
+    Raises:
+        EvidenceError: it is none; names the file.
+    """
     found = read_table(path, OBSERVATION_COLUMNS, ["value"])
     if not set(found["higher_is_better"].unique()) <= {True, False}:
         raise EvidenceError(f"{path}: higher_is_better must be True or False")
@@ -245,7 +250,7 @@ def _observations(path: Path) -> pd.DataFrame:
 
 def _computed(proof: Validation, beside: _Beside, unchecked: list[str]) -> pd.Series:
     """The line of the significance table that the validation should equal."""
-    observations = _observations(beside.folder / OBSERVATIONS)
+    observations = observations_of(beside.folder / OBSERVATIONS)
     planned = _planned(proof, beside, observations)
     asked = [c for c in planned if c.name == proof.comparison]
     if not asked or (asked[0].baseline, asked[0].treated) != (proof.baseline_arm, proof.treated_arm):

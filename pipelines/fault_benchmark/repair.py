@@ -20,6 +20,7 @@ from flowgrad.ledger import Trial as Validated
 from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, Rule, RuleBook
 from flowgrad.statistics import OBSERVATION_COLUMNS, TestResult, arms_test
+from flowgrad.trial_tables import PLAN_COLUMNS
 from pipelines.checks import check_settings
 from pipelines.composition import composed, with_overrides
 from pipelines.evaluation import higher_is_better
@@ -186,6 +187,19 @@ def ledger_of(repairs: pd.DataFrame, book: RuleBook, name: str, observations_sha
             for rule in line["rules"].split()
         ]
     return Ledger().plus(told)
+
+
+def plan_table(trials_: Sequence[Trial]) -> pd.DataFrame:
+    """What the verdicts in `trials.csv` follow from, with the observations; columns `PLAN_COLUMNS`."""
+    lines = []
+    for trial in trials_:
+        if "treated" not in trial.arms:
+            continue
+        case, comparison = trial.case, trial.case.config.comparison
+        name = experiment_of(case.fault, case.place or case.table, case.setting, case.seed)
+        rules = " ".join(trial.rules)
+        lines.append((name, comparison.metrics[0], comparison.alpha, comparison.overlap, rules))
+    return pd.DataFrame(lines, columns=list(PLAN_COLUMNS)).astype({"overlap": float})
 
 
 def _test(before: Sequence[float], after: Sequence[float], metric: str, comparison: DictConfig) -> TestResult:
