@@ -66,12 +66,18 @@ def read_table(path: str | Path, columns: Iterable[str] = (), numbers: Sequence[
         raise EvidenceError(f"{path}:1: there is no column {missing[0]!r}; there are {', '.join(header)[:300]}")
     if twice := [name for name in header if header.count(name) > 1]:
         raise EvidenceError(f"{path}:1: the column {twice[0]!r} stands twice")
-    table = pd.read_csv(path, encoding="utf-8-sig", index_col=False, low_memory=False, float_precision="round_trip")
+    table = pd.read_csv(path, encoding="utf-8-sig", index_col=False, low_memory=False)
     for name in numbers:
         if not pd.api.types.is_numeric_dtype(table[name]) or table[name].dtype == bool:
             place, told = _no_number(table[name])
-            raise EvidenceError(f"{path}:{rows[place + 1][0] if place + 1 < len(rows) else 1}: {name} is {told!r}, and "
-                                "must be a number")  # fmt: skip
+            line = rows[place + 1][0] if place + 1 < len(rows) else 1
+            raise EvidenceError(f"{path}:{line}: {name} is {told!r}, and must be a number")
+        if pd.api.types.is_float_dtype(table[name]):  # to the last digit, which pandas does not promise
+            place = header.index(name)
+            known = table[name].notna()
+            table[name] = [
+                float(row[place]) if told else np.nan for (_, row), told in zip(rows[1:], known, strict=True)
+            ]
     return table
 
 

@@ -6,14 +6,19 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from flowgrad.errors import FlowGradError
-from flowgrad.ledger import Ledger, Trial
+from flowgrad.collecting import trials_of
+from flowgrad.errors import EvidenceError, FlowGradError
+from flowgrad.ledger import Ledger
 from flowgrad.report import Claim, ClaimsReport, read
+from flowgrad.statistics import OBSERVATION_COLUMNS, Comparison, margin_table, significance
+from tests.evidence_folders import write_trials
 from pipelines import reproduce
 from pipelines.claims import readings, runs
+from pipelines.finished import hashes
 
 RUN = [
     "dataset=synthetic",
@@ -88,10 +93,8 @@ def test_a_reading_that_finds_nothing_fails_its_claim(tmp_path, monkeypatch, cap
 
 def evidence(tmp_path, monkeypatch, reason):
     """A set whose one claim is computed, and two runs of trials, of which the second may have failed."""
-    trial = Trial("collapse", "a" * 64, "x", "treated_vs_baseline", "mse", 6, 0.01, "confirmed", "b" * 64)
     for run in ("first", "second"):
-        (tmp_path / run).mkdir(parents=True)
-        Ledger((replace(trial, experiment=run),)).write(tmp_path / run / "trials.csv")
+        write_trials(tmp_path / run, experiment=run, seed=len(run))
     ended = {"second": reason}
     monkeypatch.setattr(
         reproduce, "perform", lambda folder, run, *_: runs.Done(folder / run, "c", 1.0, ended.get(run, ""))
@@ -104,7 +107,23 @@ def evidence(tmp_path, monkeypatch, reason):
 
 def test_the_ledger_holds_the_trials_of_every_run_of_evidence(tmp_path, monkeypatch):
     assert evidence(tmp_path, monkeypatch, "") == 0
-    assert [trial.experiment for trial in Ledger.load(tmp_path / "evidence.csv").trials] == ["first", "second"]
+    found = [trial.experiment for trial in Ledger.load(tmp_path / "evidence.csv").trials]
+    assert found == ["b: first, diagnosis seed 1", "b: second, diagnosis seed 1"]
+
+
+def test_a_ledger_is_not_written_from_a_trial_that_does_not_follow(tmp_path, monkeypatch, capsys):
+    """A forged trials.csv entered the ledger unverified."""
+
+    def forged(folder):
+        found = trials_of(folder)
+        if folder.name == "second":
+            raise EvidenceError("p is 1e-9; the observations give 0.2")
+        return found
+
+    monkeypatch.setattr(reproduce, "trials_of", forged)
+    assert evidence(tmp_path, monkeypatch, "") == 1
+    assert not (tmp_path / "evidence.csv").exists()
+    assert "evidence.csv is not written, since second does not verify: p is 1e-9" in capsys.readouterr().out
 
 
 def test_a_ledger_is_not_written_from_half_of_its_runs(tmp_path, monkeypatch, capsys):
@@ -140,8 +159,9 @@ def test_bad_input_is_named_in_one_line(given, told, tmp_path, capsys):
 
 def test_a_changed_command_or_source_is_run_again(tmp_path, monkeypatch):
     (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "cases.csv").write_text("a\n1\n")
     told = {"command": runs.command(["a=1"]), "source": runs.source_sha256(), "seconds": 2.0}
-    (tmp_path / "r.json").write_text(json.dumps(told))
+    (tmp_path / "r.json").write_text(json.dumps(told | {"files": hashes(tmp_path / "r")}))
     assert runs.done(tmp_path, "r", ["a=1"]) == runs.Done(tmp_path / "r", "python -m pipelines.run a=1", 2.0, "")
     assert runs.done(tmp_path, "r", ["a=2"]) is None
     monkeypatch.setattr(runs, "source_sha256", lambda: "other")
@@ -209,18 +229,25 @@ def test_a_share_counts_the_lines_of_all_folders(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("verdict", "told"), [("no worse", "confirmed"), ("worse", "refuted"), ("inconclusive", "inconclusive")]
+    ("worse", "told"), [(0.0, "confirmed"), (0.5, "refuted"), (0.02, "inconclusive")], ids=["no_worse", "worse", "near"]
 )
-def test_no_worse_is_read_as_what_it_proves(tmp_path, verdict, told):
-    line = {
-        "comparison": "prescribed_vs_dense", "metric": "loss", "test": "no_worse", "n": 10, "difference": 0.1,
-        "ci_low": 0.0, "ci_high": 0.2, "p_adjusted": 0.01, "margin": 0.3, "verdict": verdict,
-    }  # fmt: skip
-    other = {**line, "test": "paired_t", "verdict": "refuted"}
-    pd.DataFrame([other, line]).to_csv(tmp_path / "significance.csv", index=False)
+def test_no_worse_is_read_as_what_it_proves(tmp_path, worse, told):
+    """The line of the margin's test, not that of the t-test beside it, which is of whether there is any difference."""
+    rng = np.random.default_rng(0)
+    dense = 1 + 0.01 * rng.normal(size=10)
+    arms = {"dense": dense, "prescribed": dense + worse + 0.01 * rng.normal(size=10)}
+    lines = [("e", arm, seed, metric, value, False)
+             for metric in ("loss", "mse") for arm, values in arms.items() for seed, value in enumerate(values)]  # fmt: skip
+    observations = pd.DataFrame(lines, columns=list(OBSERVATION_COLUMNS))
+    observations.to_csv(tmp_path / "observations.csv", index=False)
+    whole = Comparison("prescribed_vs_dense", "dense", "prescribed", "no worse than dense")
+    table = margin_table(observations, [whole], ["loss", "mse"], 0.02)
+    other = significance(observations, [replace(whole, family="another")], ["loss"])
+    pd.concat([table, other]).to_csv(tmp_path / "significance.csv", index=False)
     found = readings.no_worse([tmp_path], "prescribed_vs_dense", "loss")
-    assert (found.verdict, found.effect, found.p) == (told, 0.1, 0.01)
-    assert "margin 0.3" in found.test
+    assert (found.verdict, found.effect) == (told, pytest.approx(table["difference"].iloc[0]))
+    assert found.p == pytest.approx(table["p_adjusted"].iloc[0])
+    assert "margin 0.02" in found.test
 
 
 def test_variance_is_read_from_the_observations(tmp_path):
