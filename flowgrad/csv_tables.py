@@ -66,7 +66,12 @@ def read_table(path: str | Path, columns: Iterable[str] = (), numbers: Sequence[
         raise EvidenceError(f"{path}:1: there is no column {missing[0]!r}; there are {', '.join(header)[:300]}")
     if twice := [name for name in header if header.count(name) > 1]:
         raise EvidenceError(f"{path}:1: the column {twice[0]!r} stands twice")
-    table = pd.read_csv(path, encoding="utf-8-sig", index_col=False, low_memory=False)
+    try:
+        table = pd.read_csv(path, encoding="utf-8-sig", index_col=False, low_memory=False)
+    except (OSError, ValueError, OverflowError) as error:
+        raise EvidenceError(f"{path}: cannot be read: {' '.join(str(error).split())[:300]}") from error
+    if len(table) != len(rows) - 1:
+        raise EvidenceError(f"{path}: {len(rows) - 1} lines, of which {len(table)} are a table's; it was edited")
     for name in numbers:
         if not pd.api.types.is_numeric_dtype(table[name]) or table[name].dtype == bool:
             place, told = _no_number(table[name])

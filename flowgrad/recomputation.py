@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -115,18 +116,39 @@ def table_line(
     chosen = lines[(lines["comparison"] == comparison) & (lines["metric"] == metric) & lines["test"].isin(tests)]
     if len(chosen) != 1:
         raise EvidenceError(f"{path}: {len(chosen)} lines for {comparison}, {metric}; one is needed")
-    told = chosen.iloc[0]
+    beside = _Beside(path.parent, RunConfig.beside(path.parent), lines, whole=False)
+    _verify(chosen.iloc[0], path, beside, overlap)
+    return chosen.iloc[0]
+
+
+def verify_table(folder: Path, table: str = SIGNIFICANCE, overlap: float | None = None) -> None:
+    """Compute every line of a run's significance table anew that a verdict rests on; those of the control are not.
+
+    Args:
+        folder: of the run.
+        table: as of `table_line`.
+        overlap: as of `table_line`.
+
+    Raises:
+        EvidenceError: as `table_line`.
+    """
+    path = folder / table
+    lines = read_table(path, _LINE, [*_FIGURES, "n"])
+    beside = _Beside(path.parent, RunConfig.beside(path.parent), lines, whole=False)
+    asked = lines[lines["test"].isin([*PRIMARY, NO_WORSE]) & (lines["family"] != CONTROL)]
+    for _, line in asked.iterrows():
+        _verify(line, path, beside, overlap)
+
+
+def _verify(told: pd.Series, path: Path, beside: _Beside, overlap: float | None) -> None:
     try:
-        config = RunConfig.beside(path.parent)
-        proof = _as_validation(told, config, overlap)
-        computed = _computed(proof, _Beside(path.parent, config, lines, whole=False), [])
+        computed = _computed(_as_validation(told, beside.config, overlap), beside, [])
     except EvidenceError:
         raise
     except (ValueError, KeyError, TypeError, IndexError, ArithmeticError) as error:
         raise EvidenceError(f"{path}: it cannot be computed anew: {' '.join(str(error).split())}") from error
     if problem := next(_differences(told, computed), None):
-        raise EvidenceError(f"{path}: {comparison}, {metric}: {problem}; do the run again")
-    return told
+        raise EvidenceError(f"{path}: {told['comparison']}, {told['metric']}: {problem}; do the run again")
 
 
 def _as_validation(line: pd.Series, config: RunConfig | None, overlap: float | None) -> Validation:
@@ -138,7 +160,7 @@ def _as_validation(line: pd.Series, config: RunConfig | None, overlap: float | N
         margin = config.of("job", "margin") if config is not None else line["margin"] / abs(line["baseline"])
     return Validation(
         **{name: line[name] for name in ("verdict", "test", "metric", "family", "comparison")},
-        **{name: float(line[name]) for name in _FIGURES},
+        **{name: float(line[name]) for name in _FIGURES},  # type: ignore[arg-type]
         unit=str(line.get("unit", "seed")),
         n=int(line["n"]),
         baseline_arm=line["baseline_arm"],
@@ -173,6 +195,12 @@ class _Beside:
     """The significance table."""
     whole: bool = True
     """Whether a family that only the table tells of has to cover every arm and metric that was observed."""
+    tables: dict[tuple, pd.DataFrame] = field(default_factory=dict)
+    """Families that were computed."""
+
+    @cached_property
+    def observations(self) -> pd.DataFrame:
+        return observations_of(self.folder / OBSERVATIONS)
 
 
 def _disagreements(proof: Validation, folder: Path, unchecked: list[str]) -> Iterator[str]:
@@ -250,7 +278,7 @@ def observations_of(path: Path) -> pd.DataFrame:
 
 def _computed(proof: Validation, beside: _Beside, unchecked: list[str]) -> pd.Series:
     """The line of the significance table that the validation should equal."""
-    observations = observations_of(beside.folder / OBSERVATIONS)
+    observations = beside.observations
     planned = _planned(proof, beside, observations)
     asked = [c for c in planned if c.name == proof.comparison]
     if not asked or (asked[0].baseline, asked[0].treated) != (proof.baseline_arm, proof.treated_arm):
@@ -269,33 +297,31 @@ def _computed(proof: Validation, beside: _Beside, unchecked: list[str]) -> pd.Se
         raise ValueError("it does not say its alpha")
     if not 0 < proof.alpha < 1:
         raise ValueError(f"alpha={proof.alpha} does not lie between 0 and 1")
-    line = _tested(proof, observations, planned, metrics, None)
+    line = _tested(proof, beside, planned, metrics, None)
     if reason_of(line):
         return line
     stated = _stated(proof, beside.lines)
     if stated is None:
         return line
     unchecked.append(f"{proof.comparison}: what is said against the data: {stated.reason[:200]}")
-    return _tested(proof, observations, planned, metrics, stated)
+    return _tested(proof, beside, planned, metrics, stated)
 
 
 def _tested(
-    proof: Validation,
-    observations: pd.DataFrame,
-    planned: list[Comparison],
-    metrics: list[str],
-    stated: Objection | None,
+    proof: Validation, beside: _Beside, planned: list[Comparison], metrics: list[str], stated: Objection | None
 ) -> pd.Series:
-    if proof.test == NO_WORSE:
-        if proof.margin is None:
-            raise ValueError("it does not say its margin")
-        computed = margin_table(
-            observations, planned, metrics, proof.margin, alpha=float(proof.alpha or 0), objection=stated
+    harmless, alpha = proof.test == NO_WORSE, float(proof.alpha or 0)
+    if harmless and proof.margin is None:
+        raise ValueError("it does not say its margin")
+    key = (*planned, *metrics, harmless, alpha, proof.overlap, proof.margin, stated)
+    if key not in beside.tables:
+        seen, margin = beside.observations, float(proof.margin or 0)
+        beside.tables[key] = (
+            margin_table(seen, planned, metrics, margin, alpha=alpha, objection=stated)
+            if harmless
+            else significance(seen, planned, metrics, alpha, overlap=proof.overlap, objection=stated)
         )
-    else:
-        computed = significance(
-            observations, planned, metrics, float(proof.alpha or 0), overlap=proof.overlap, objection=stated
-        )
+    computed = beside.tables[key]
     chosen = (
         (computed["comparison"] == proof.comparison)
         & (computed["metric"] == proof.metric)

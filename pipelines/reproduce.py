@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 
 from flowgrad.collecting import trials_of
 from flowgrad.errors import FlowGradError
-from flowgrad.ledger import Ledger
+from flowgrad.ledger import Ledger, Trial
 from flowgrad.report import Claim
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import holm
@@ -104,7 +104,7 @@ def _reproduce(config: DictConfig) -> int:
         claims = _adjusted([_claim(name, claim, finished) for name, claim in chosen.items()], config.alpha)
         write_claims(claims, config.claims.name, folder)
         broken = {run: f"failed: {reason}" for run in evidence if (reason := finished[run].reason)}
-        trials = []
+        trials: list[Trial] = []
         for run in evidence if not broken else ():
             try:
                 trials += trials_of(finished[run].folder)

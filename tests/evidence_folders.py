@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import fields
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,12 @@ from flowgrad.trial_tables import PLAN, PLAN_COLUMNS, TRIALS
 
 RULES = ("row_effects", "popularity_skew")
 NAME = "movielens_mf"
+
+
+@cache
+def shipped():
+    """The rules of this library."""
+    return RuleBook.load(ledger=Ledger())
 
 
 def observed(arms, metrics=("mse", "mae"), seeds=8, seed=0, name=NAME):
@@ -51,7 +58,7 @@ def write_run(folder, *, rounds=2, seed=0, overlap=None, tested=("mse", "mae"), 
         chosen = "treated_vs_baseline" if rounds == 1 else "round1_vs_baseline"
     observations.to_csv(folder / "observations.csv", index=False)
     table.to_csv(folder / "significance.csv", index=False)
-    book = RuleBook.load(ledger=Ledger())
+    book = shipped()
     config = {
         "name": NAME,
         "job": {"margin": 0.02},
@@ -66,8 +73,11 @@ def write_run(folder, *, rounds=2, seed=0, overlap=None, tested=("mse", "mae"), 
     line = table[(table["comparison"] == chosen) & (table["metric"] == tested[0])].iloc[0]
     proof = proof_of(folder, line, overlap=overlap, margin=0.02 if harmless else None)
     findings = tuple(
-        CausalModel(book[rule].type, rule, "high", "p", "i", "LOOK", "e", posterior(1, 1), rule_sha256=book[rule].sha256,
-                    validation=proof) for rule in rules
+        CausalModel(
+            book[rule].type, rule, "high", "p", "i", "LOOK", "e", posterior(1, 1),
+            rule_sha256=book[rule].sha256, validation=proof,
+        )
+        for rule in rules
     )  # fmt: skip
     arm = "dense" if harmless else "baseline"
     run = RunIdentity(f"{NAME}-{sha256[:6]}", arm, 1, 0, sha256)
@@ -88,7 +98,7 @@ def proof_of(folder, line, **own):
 def write_trials(folder, *, experiment="hot", seed=0, faults=1, overlap=None, alpha=0.05, rules=RULES[:1]):
     """The folder of an experiment over so many faults: observations, what was planned, and its trials."""
     folder.mkdir(parents=True, exist_ok=True)
-    book = RuleBook.load(ledger=Ledger())
+    book = shipped()
     parts, plan = [], []
     for number in range(1, faults + 1):
         name = f"{experiment}, diagnosis seed {number}"

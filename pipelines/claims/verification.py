@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from flowgrad.csv_tables import read_table
 from flowgrad.errors import FlowGradError
-from flowgrad.recomputation import OBSERVATIONS, SIGNIFICANCE, recompute, table_line
+from flowgrad.recomputation import OBSERVATIONS, SIGNIFICANCE, recompute, table_line, verify_table
 from flowgrad.report import read
-from flowgrad.statistics import CONTROL, NO_WORSE, PRIMARY
 from flowgrad.trial_tables import TRIALS, verified_trials
 from pipelines.feature_synergy.linear import HALF
 
@@ -39,11 +37,7 @@ def _contradictions(folder: Path) -> Iterator[str]:
         if not (path.parent / OBSERVATIONS).is_file():
             yield f"{path.parent / OBSERVATIONS} is missing"
             continue
-        lines = read_table(path, ["comparison", "metric", "test", "family"])
-        asked = lines[lines["test"].isin([*PRIMARY, NO_WORSE]) & (lines["family"] != CONTROL)]
-        for comparison, metric, test in asked[["comparison", "metric", "test"]].itertuples(index=False):
-            tests = (NO_WORSE,) if test == NO_WORSE else PRIMARY
-            tested_line(folder, path.relative_to(folder).as_posix(), comparison, metric, tests)
+        verify_table(folder, path.relative_to(folder).as_posix(), HALF)
     for path in sorted(folder.glob("report*.xml")):
         checked = recompute(read(path), folder)
         if checked.missing:
