@@ -84,7 +84,7 @@ class RunConfig:
             return True
         try:  # its own way of reading numbers is not quite YAML's
             whole = OmegaConf.to_container(OmegaConf.load(self.path))
-        except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+        except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, OmegaConfBaseException):
             return False
         return isinstance(whole, dict) and _sha256({str(name): part for name, part in whole.items()}) == told
 
@@ -93,6 +93,6 @@ def _sha256(values: Mapping[str, Any]) -> str:
     kept = {key: value for key, value in values.items() if key not in APART}
     try:
         text = OmegaConf.to_yaml(OmegaConf.create(kept), sort_keys=True)
-    except (OmegaConfBaseException, TypeError, ValueError):
+    except (OmegaConfBaseException, TypeError, ValueError, RecursionError):
         return ""
     return hashlib.sha256(text.encode()).hexdigest()

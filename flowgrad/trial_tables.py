@@ -57,7 +57,7 @@ def verified_trials(folder: Path, book: RuleBook | None = None) -> tuple[Trial, 
     seen: set[tuple[str, str]] = set()
     for trial in trials:
         where = f"{path}: {trial.rule}, {trial.experiment[:200]!r}"
-        name = next((name for name in planned if trial.experiment.endswith(f": {name}")), trial.experiment)
+        name = next((name for name in planned if trial.experiment.endswith(f": {name}")), "")
         if (name, trial.rule) in seen:
             raise EvidenceError(f"{where} stands twice; take one of the two out, or do the run again")
         seen.add((name, trial.rule))

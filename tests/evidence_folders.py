@@ -37,7 +37,7 @@ def observed(arms, metrics=("mse", "mae"), seeds=8, seed=0, name=NAME):
     for step, arm in enumerate(arms):
         first = 1000 if arm == "aa" else 0
         for scale, metric in enumerate(metrics, start=1):
-            values = scale * (base - 0.1 * step * (arm != "aa") + 0.1 * rng.normal(size=seeds))
+            values = scale * (base - 0.2 * step * (arm != "aa") + 0.1 * rng.normal(size=seeds))
             lines += [(name, arm, first + 101 + place, metric, value, False) for place, value in enumerate(values)]
     return pd.DataFrame(lines, columns=list(OBSERVATION_COLUMNS))
 
