@@ -22,7 +22,7 @@ from typing import Generic, TypeVar
 import pooch
 
 from datasets.given_paths import given_path
-from flowgrad.bounded_csv import check_shape
+from flowgrad.csv_tables import check_shape
 from flowgrad.errors import FlowGradError
 from flowgrad.files import read_bounded, told_size
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowgrad.bounded_csv import long_line
+from flowgrad.csv_tables import long_line
 from flowgrad.errors import FlowGradError
 from flowgrad.files import read_bounded, told_size
 

@@ -16,6 +16,7 @@ from flowgrad.collecting import trials_of
 from flowgrad.errors import FlowGradError
 from flowgrad.files import read_bounded
 from flowgrad.ledger import SHIPPED, Ledger
+from flowgrad.provenance import provenance
 from flowgrad.recomputation import OBSERVATIONS, recompute
 from flowgrad.report import from_xml
 from flowgrad.report.schema import MOST_BYTES, Problem, examine
@@ -30,15 +31,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     if arguments.command == "validate":
-        return max([_validate(file) for file in arguments.files])
+        try:
+            book = _book(arguments.rules)
+        except FlowGradError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return UNREADABLE
+        return max([_validate(file, book) for file in arguments.files])
     try:
-        return _add(arguments.folders, arguments.into) if arguments.what == "add" else _show(arguments.files)
+        if arguments.what == "add":
+            return _add(arguments.folders, arguments.into, _book(arguments.rules))
+        return _show(arguments.files)
     except FlowGradError as error:
         print(f"error: {error}", file=sys.stderr)
         return UNREADABLE
 
 
-def _validate(file: str) -> int:
+def _book(paths: Sequence[str]) -> RuleBook | None:
+    """The rules that were named; None where none were."""
+    return RuleBook.load(*paths, ledger=Ledger()) if paths else None
+
+
+def _validate(file: str, book: RuleBook | None) -> int:
     try:
         data = read_bounded(file, MOST_BYTES)
     except OSError as error:
@@ -48,10 +61,13 @@ def _validate(file: str) -> int:
     if isinstance(checked, Problem):
         print(f"{file}:{checked.line}: {checked.reason}")
         return INVALID
-    found = recompute(from_xml(data), Path(file).parent)
-    for problem in found.problems:
+    report, folder = from_xml(data), Path(file).parent
+    found, origin = recompute(report, folder), provenance(report, folder, book)
+    for problem in (*found.problems, *origin.problems):
         print(f"{file}: {problem}")
-    if found.problems:
+    for thing in (*found.unchecked, *origin.unchecked):
+        print(f"{file}: not checked: {thing}", file=sys.stderr)
+    if found.problems or origin.problems:
         return INVALID
     told = f"; {found.agreed} verdict(s) follow from {OBSERVATIONS}" if found.agreed else ""
     if found.missing:
@@ -60,16 +76,11 @@ def _validate(file: str) -> int:
     return VALID
 
 
-def _add(folders: Sequence[str], into: str) -> int:
-    target = Path(into)
-    before = Ledger.load(target) if target.exists() else Ledger()
-    after = before.plus(trial for folder in folders for trial in trials_of(folder))
-    try:
-        after.write(target)
-    except OSError as error:
-        print(f"error: {target}: cannot be written: {error.strerror}", file=sys.stderr)
-        return UNREADABLE
-    print(f"{target}: {len(after.trials)} trial(s), {len(after.trials) - len(before.trials)} of them new")
+def _add(folders: Sequence[str], into: str, book: RuleBook | None) -> int:
+    # Before the file is held, for this may take a while.
+    trials = [trial for folder in folders for trial in trials_of(folder, book)]
+    before, after = Ledger.extend(into, trials)
+    print(f"{into}: {len(after.trials)} trial(s), {len(after.trials) - len(before.trials)} of them new")
     return VALID
 
 
@@ -95,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "validate", help="check report files against the schema, and their verdicts against the observations"
     )
     validate.add_argument("files", nargs="+", metavar="FILE", help="report as XML")
+    _add_rules(validate)
     evidence = commands.add_parser("evidence", help="validated runs behind the confidence in each rule's fix")
     kinds = evidence.add_subparsers(dest="what", required=True)
     show = kinds.add_parser("show", help="trials and confidence of every shipped rule with a fix")
@@ -102,7 +114,18 @@ def _parser() -> argparse.ArgumentParser:
     add = kinds.add_parser("add", help="collect the trials of finished runs in a file of your own")
     add.add_argument("folders", nargs="+", metavar="FOLDER", help="run folder")
     add.add_argument("--into", required=True, metavar="FILE", help="CSV file; made where it is missing")
+    _add_rules(add)
     return parser
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rules",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML file or folder of the rules that the run was judged by; else its config.yaml, or the shipped ones",
+    )
 
 
 def _version() -> str:

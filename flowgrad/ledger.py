@@ -3,26 +3,34 @@
 The shipped ledger, `flowgrad/conf/evidence.csv`, holds this project's own trials (docs/evidence.md); users add theirs
 in a file of their own. A trial counts for the rule that it tried: for one with the same condition and fix
 (`Rule.sha256`). A rule whose threshold or fix was changed starts from the prior again.
+
+Several processes may add to one file at once: each holds its folder while it reads, adds and writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from flowgrad.bounded_csv import read_csv
+from flowgrad.csv_tables import read_lines
 from flowgrad.errors import EvidenceError
 from flowgrad.evidence import Confidence, posterior
-from flowgrad.files import write_atomically
+from flowgrad.files import locked, write_atomically
 
-MOST_BYTES = 16 << 20
-"""Of a file of trials: some 50,000 of them."""
 SHIPPED = Path(__file__).parent / "conf" / "evidence.csv"
 VERDICTS = ("confirmed", "refuted", "inconclusive")
+BENCHMARK = "treated_vs_faulted"
+"""Comparison of the trials of a benchmark: one file of observations holds many of them, told by their experiment."""
+PATIENCE = 120.0
+"""Seconds to wait for others that write into a ledger's folder."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,9 @@ class Trial:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells it from other trials: the same run counts once."""
-        return (self.rule, self.rule_sha256, self.experiment, self.comparison, self.metric, self.observations_sha256)
+        """What tells it from other trials: the same observations of a comparison count once, whatever the run's id."""
+        part = (self.experiment.partition(": ")[2] or self.experiment) if self.comparison == BENCHMARK else ""
+        return (self.rule, self.rule_sha256, part, self.comparison, self.observations_sha256)
 
 
 COLUMNS = tuple(field.name for field in fields(Trial))
@@ -68,7 +77,31 @@ class Ledger:
         Raises:
             EvidenceError: as `FILE:LINE: ...`, a file that cannot be read or a line that is no trial.
         """
-        return cls(()).plus(trial for path in (paths or (SHIPPED,)) for trial in _read(Path(path)))
+        return cls(()).plus(trial for path in (paths or (SHIPPED,)) for trial in read_trials(path))
+
+    @classmethod
+    def extend(cls, path: str | Path, trials: Iterable[Trial]) -> tuple[Ledger, Ledger]:
+        """Add trials to a file, which is made where it is missing; nobody else's are lost meanwhile.
+
+        Args:
+            path: of the file.
+            trials: those that it holds already are passed over.
+
+        Returns:
+            What the file held, and what it holds now.
+
+        Raises:
+            EvidenceError: as `load`; or the folder is not there, or somebody else holds it for `PATIENCE` seconds.
+        """
+        target, found = Path(os.path.realpath(path)), tuple(trials)
+        try:
+            with _held(target.parent):
+                before = cls.load(path) if target.exists() else cls()
+                after = before.plus(found)
+                after.write(target)
+        except OSError as error:
+            raise EvidenceError(f"{path}: cannot be written: {error.strerror or error}") from error
+        return before, after
 
     def plus(self, trials: Iterable[Trial]) -> Ledger:
         """With further trials; those that it holds already are passed over."""
@@ -98,30 +131,50 @@ class Ledger:
         write_atomically(path, self.table().to_csv(index=False, lineterminator="\n").encode())
 
 
-def _read(path: Path) -> list[Trial]:
-    try:
-        table = read_csv(path, MOST_BYTES, dtype=str, keep_default_na=False)
-    except OSError as error:
-        raise EvidenceError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise EvidenceError(f"{path}: cannot be read: it is no UTF-8 text") from error
-    except ValueError as error:
-        raise EvidenceError(f"{path}:1: no evidence: {' '.join(str(error).split())}") from error
-    if tuple(table.columns) != COLUMNS:
-        raise EvidenceError(f"{path}:1: the columns are {', '.join(table.columns)}; they must be {', '.join(COLUMNS)}")
-    return [_trial(f"{path}:{number}", values) for number, values in enumerate(table.itertuples(index=False), start=2)]
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    end = time.monotonic() + PATIENCE
+    while True:
+        with locked(folder) as held:
+            if held is not None:
+                yield
+                return
+        if time.monotonic() > end:
+            raise EvidenceError(
+                f"{folder}: somebody else has written there for {PATIENCE:g} seconds; wait for it, or name a file in "
+                "another folder"
+            )
+        time.sleep(0.02)
+
+
+def read_trials(path: str | Path) -> tuple[Trial, ...]:
+    """Every line of a file of trials, also those that stand twice.
+
+    Raises:
+        EvidenceError: as `Ledger.load`.
+    """
+    lines = read_lines(path)
+    _, header = next(lines)
+    if tuple(header) != COLUMNS:
+        told = ", ".join(header)[:300]
+        raise EvidenceError(f"{path}:1: the columns are {told}; they must be {', '.join(COLUMNS)}")
+    return tuple(_trial(f"{path}:{number}", values) for number, values in lines)
 
 
 def _trial(where: str, values: Iterable[str]) -> Trial:
     given = dict(zip(COLUMNS, values, strict=True))
     if given["verdict"] not in VERDICTS:
-        raise EvidenceError(f"{where}: verdict is {given['verdict']!r}; it must be {', '.join(VERDICTS)}")
-    if not given["rule"] or not given["rule_sha256"]:
-        raise EvidenceError(f"{where}: rule and rule_sha256 must not be empty")
+        raise EvidenceError(f"{where}: verdict is {given['verdict'][:80]!r}; it must be {', '.join(VERDICTS)}")
+    if empty := [name for name in ("rule", "rule_sha256", "comparison", "observations_sha256") if not given[name]]:
+        told = "rule and rule_sha256" if empty[0].startswith("rule") else empty[0]
+        raise EvidenceError(f"{where}: {told} must not be empty")
     try:
-        n, p = int(given["n"]), float(given["p"])
+        # What the gate objects to has no p, and its verdict is inconclusive.
+        unknown = not given["p"] and given["verdict"] == "inconclusive"
+        n, p = int(given["n"]), math.nan if unknown else float(given["p"])
     except ValueError as error:
-        raise EvidenceError(f"{where}: n and p must be numbers, not {given['n']!r} and {given['p']!r}") from error
-    if n < 2 or not 0 <= p <= 1:
+        told = f"{given['n'][:40]!r} and {given['p'][:40]!r}"
+        raise EvidenceError(f"{where}: n and p must be numbers, not {told}") from error
+    if n < 2 or not (unknown or 0 <= p <= 1):
         raise EvidenceError(f"{where}: n={n} must be at least 2 and p={p} lie between 0 and 1")
     return Trial(**{**given, "n": n, "p": p})  # type: ignore[arg-type]

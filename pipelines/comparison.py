@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
 from flowgrad.report import Validation
-from flowgrad.statistics import CONTROL, NO_WORSE, OBSERVATION_COLUMNS, PRIMARY, PROVEN, Comparison, reason_of
+from flowgrad.statistics import NO_WORSE, OBSERVATION_COLUMNS, PRIMARY, PROVEN, Comparison, reason_of, rounds_of_a_run
+from flowgrad.statistics import round_comparison as round_comparison
 from flowgrad.trackers.embedding import guard
 from pipelines.evaluation import higher_is_better
 from pipelines.program import Dataset
@@ -66,26 +66,7 @@ def observe(
 
 def comparisons(rounds: int, aa_offset: int) -> list[Comparison]:
     """What is compared in a run of so many rounds of treatment: the whole, each round's own share, and A/A."""
-    family = "rounds of this run"
-    control = Comparison("aa", "baseline", "aa", CONTROL, aa_offset)
-    if not rounds:
-        return [control]
-    whole = Comparison("treated_vs_baseline", "baseline", "treated", family)
-    if rounds == 1:
-        return [whole, control]
-    arms = ["baseline", *(f"round{n}" for n in range(1, rounds)), "treated"]
-    steps = [
-        Comparison(round_comparison(number, rounds), before, after, family)
-        for number, (before, after) in enumerate(pairwise(arms), start=1)
-    ]
-    return [whole, *steps, control]
-
-
-def round_comparison(number: int, rounds: int) -> str:
-    """Name of the comparison that shows what round `number` of `rounds` added."""
-    if rounds == 1:
-        return "treated_vs_baseline"
-    return f"round{number}_vs_{'baseline' if number == 1 else f'round{number - 1}'}"
+    return rounds_of_a_run(rounds, aa_offset)
 
 
 def validation(

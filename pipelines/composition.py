@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from flowgrad.run_config import APART
 from pipelines.config_text import to_yaml
 
 SHARED_WITH_TUNED = ("dataset", "teacher", "seeds", "training.threads", "training.cutoff", "rules", "evidence")
@@ -81,11 +82,7 @@ def config_sha256(config: DictConfig) -> str:
     """Hash of everything that decides a training run's outcome; not of its seeds or of where data lie."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    kept = {
-        key: value
-        for key, value in plain.items()
-        if key not in ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "compression")
-    }
+    kept = {key: value for key, value in plain.items() if key not in APART}
     return hashlib.sha256(to_yaml(kept, sort_keys=True).encode()).hexdigest()
 
 

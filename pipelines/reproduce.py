@@ -1,6 +1,7 @@
 """`python -m pipelines.reproduce claims=quick`: every claim of the README, from raw data to one table.
 
-A reproduction that was cut off goes on where it stopped; runs whose code or command changed are done anew.
+A reproduction that was cut off goes on where it stopped; runs whose code or command changed are done anew, and so are
+those whose files are not as they were left or do not follow from their observations.
   claims=quick|full   which claims (conf/claims/); quick takes minutes, full under an hour
   folder=FOLDER       where runs and tables go; outputs/claims/quick by default
   only=[ID,...]       some claims only
@@ -27,7 +28,7 @@ from omegaconf import DictConfig
 from datasets.given_paths import given_path
 from flowgrad.collecting import trials_of
 from flowgrad.errors import FlowGradError
-from flowgrad.ledger import Ledger
+from flowgrad.ledger import Ledger, Trial
 from flowgrad.report import Claim
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import holm
@@ -117,13 +118,18 @@ def _reproduce(config: DictConfig) -> int:
                 bar.advance(doing)
         claims = _adjusted([_claim(name, claim, finished) for name, claim in chosen.items()], config.alpha)
         write_claims(claims, config.claims.name, folder)
-        broken = {run: finished[run].reason for run in evidence if finished[run].reason}
+        broken = {run: f"failed: {reason}" for run in evidence if (reason := finished[run].reason)}
+        trials: list[Trial] = []
+        for run in evidence if not broken else ():
+            try:
+                trials += trials_of(finished[run].folder)
+            except FlowGradError as error:
+                broken[run] = f"does not verify: {one_line(error)}"
         if evidence and not broken:
-            trials = [trial for run in evidence for trial in trials_of(finished[run].folder)]
             Ledger().plus(trials).write(folder / "evidence.csv")
     print_claims(claims, folder)
     for run, reason in broken.items():
-        print(f"evidence.csv is not written, since {run} failed: {reason}")
+        print(f"evidence.csv is not written, since {run} {reason}")
     return int(bool(broken) or any(claim.verdict == "failed" for claim in claims))
 
 
@@ -135,8 +141,9 @@ def _claim(name: str, claim: DictConfig, finished: Mapping[str, Done]) -> Claim:
         given = {str(key): value for key, value in claim.read.items() if key != "_target_"}
         try:
             reading = get_method(claim.read._target_)([run.folder for run in runs], **given)
-        except (FlowGradError, KeyError) as error:
-            broken = one_line(error)
+        except (FlowGradError, OSError, KeyError, TypeError, ValueError) as error:
+            told = one_line(error)
+            broken = told if isinstance(error, FlowGradError) else f"{claim.read._target_}: {told}"
     return Claim(
         id=name,
         statement=claim.statement,

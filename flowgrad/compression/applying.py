@@ -201,11 +201,24 @@ def _check(model: nn.Module, recipe: Recipe) -> None:
         shape = tuple(parameters[part.name].shape)
         if shape != part.shape:
             raise FlowGradError(f"{part.name} has shape {list(shape)}, and the recipe was made for {list(part.shape)}")
+        _check_part(part)
         if isinstance(part, LayerBits) and not bool(torch.isfinite(parameters[part.name]).all()):
             raise FlowGradError(f"{part.name} holds NaN or infinite weights, which cannot be quantised")
     for layer in recipe.quantization.quantized if recipe.quantization else ():
         if layer.rounded is not None:
             _check_rounded(layer, layer.rounded, _left(parameters[layer.name], layer.name, recipe))
+
+
+def _check_part(part: LayerMask | TableRows | LayerBits) -> None:
+    """What a plan made by hand can get wrong; NumPy would spread a mask of one row over all of them."""
+    if isinstance(part, LayerMask) and (np.asarray(part.keep).dtype != bool or np.shape(part.keep) != part.shape):
+        raise FlowGradError(
+            f"{part.name}: keep has shape {list(np.shape(part.keep))} and type {np.asarray(part.keep).dtype}; it must "
+            f"be true or false for each weight of {list(part.shape)}"
+        )
+    if isinstance(part, TableRows) and not all(0 <= row < part.shape[0] for row in part.rows):
+        odd = next(row for row in part.rows if not 0 <= row < part.shape[0])
+        raise FlowGradError(f"{part.name}: there is no row {odd} in a table of {part.shape[0]}")
 
 
 def _left(parameter: nn.Parameter, name: str, recipe: Recipe) -> torch.Tensor:

@@ -250,11 +250,16 @@ def _layer(maker: type, content: Any, where: str) -> Any:
         raise FlowGradError(f"{where}: name={values['name']!r} must be that of a parameter")
     values["shape"] = _whole(values["shape"], f"{where}: shape", least=1)
     if maker is LayerMask:
-        pruned = values.pop("pruned", None)
+        if "pruned" not in values:
+            raise FlowGradError(
+                f"{where}: pruned is missing, the number of weights that its mask prunes; nothing says without it that "
+                "the mask is whole: write the recipe again by Recipe.write"
+            )
+        pruned = values.pop("pruned")
         values["keep"] = _unpacked(values["keep"], values["shape"], where)
         mask = LayerMask(**values)
-        if pruned is not None and pruned != mask.pruned:
-            raise FlowGradError(f"{where}: pruned={pruned}, and its mask prunes {mask.pruned}; the recipe is damaged")
+        if type(pruned) is not int or pruned != mask.pruned:
+            raise FlowGradError(f"{where}: pruned={pruned!r}, and its mask prunes {mask.pruned}; the recipe is damaged")
         return mask
     if maker is TableRows:
         values["rows"] = _whole(values["rows"], f"{where}: rows", least=0)
@@ -318,9 +323,12 @@ def _bytes(text: Any, length: int, where: str) -> np.ndarray:
     """So many bytes of what `_text` made."""
     try:
         # No more is unpacked than the shape asks for, whatever the text holds.
-        raw = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), length + 1)
+        unpacking = zlib.decompressobj()
+        raw = unpacking.decompress(base64.b64decode(text, validate=True), length + 1)
     except (TypeError, ValueError, OverflowError, binascii.Error, zlib.error) as error:
         raise FlowGradError(f"{where} cannot be read ({error}); the recipe is damaged") from error
     if len(raw) != length:
         raise FlowGradError(f"{where} holds {len(raw)} bytes, not {length}; the recipe is damaged")
+    if not unpacking.eof or unpacking.unused_data:
+        raise FlowGradError(f"{where} lacks its checksum, or goes on after it; the recipe is damaged")
     return np.frombuffer(raw, np.uint8)

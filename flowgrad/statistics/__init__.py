@@ -9,6 +9,7 @@ from flowgrad.statistics.comparisons import (
     reason_of,
     significance,
 )
+from flowgrad.statistics.design import harmless_from, round_comparison, rounds_from, rounds_of_a_run
 from flowgrad.statistics.equivalence import EquivalenceResult, tost
 from flowgrad.statistics.margins import EQUIVALENT, NO_WORSE, PROVEN, margin_table
 from flowgrad.statistics.multiplicity import benjamini_hochberg, holm
@@ -19,6 +20,7 @@ from flowgrad.statistics.power import detectable_effect, seeds_needed
 from flowgrad.statistics.resampling import Interval, bootstrap_interval, corrected_t
 from flowgrad.statistics.result import TestResult, verdict
 from flowgrad.statistics.rows import CrossedResult, RowTestValidity, crossed_t, variance_ratio
+from flowgrad.statistics.single import arms_test
 from flowgrad.statistics.users import NOT_EVIDENCE, user_significance
 from flowgrad.statistics.variance import VarianceResult, variance_test
 
@@ -40,6 +42,7 @@ __all__ = [
     "TestResult",
     "VarianceResult",
     "adjust",
+    "arms_test",
     "benjamini_hochberg",
     "bootstrap_interval",
     "corrected_t",
@@ -47,6 +50,7 @@ __all__ = [
     "detectable_effect",
     "gap_closed",
     "halves",
+    "harmless_from",
     "holm",
     "margin_table",
     "nested_f",
@@ -55,6 +59,9 @@ __all__ = [
     "pairs_of",
     "random_products",
     "reason_of",
+    "round_comparison",
+    "rounds_from",
+    "rounds_of_a_run",
     "seeds_needed",
     "sign_test",
     "significance",

@@ -10,8 +10,11 @@ import pandas as pd
 import yaml
 from statsmodels.stats.proportion import proportion_confint
 
-from flowgrad.errors import FlowGradError
+from flowgrad.csv_tables import read_table
+from flowgrad.errors import FlowGradError, StatisticsError
+from flowgrad.recomputation import observations_of
 from flowgrad.statistics import NO_WORSE, PRIMARY, PROVEN, pair, variance_test
+from pipelines.claims.verification import tested_line
 
 NAN = float("nan")
 
@@ -39,13 +42,15 @@ def no_worse(folders: Sequence[Path], comparison: str, metric: str, table: str =
     """That the treated arm got no worse by the margin that the run was given."""
     line = _tested(folders, table, comparison, metric, (NO_WORSE,))
     verdict = str(line["verdict"])
-    return _of(line, PROVEN.get(verdict, verdict), f"{NO_WORSE}, margin {float(line['margin']):.3g}")
+    return _of(line, PROVEN.get(verdict, verdict), f"{NO_WORSE}, margin {_figure(line, 'margin', table):.3g}")
 
 
-def _tested(folders: Sequence[Path], table: str, comparison: str, metric: str, tests: Sequence[str]) -> pd.Series:
-    lines = _table(folders, table)
+def _tested(folders: Sequence[Path], table: str, comparison: str, metric: str, tests: tuple[str, ...]) -> pd.Series:
+    """The one line among all these tables, computed anew from the observations beside it."""
+    lines = _table(folders, table, ["comparison", "metric", "test"])
     chosen = lines[(lines["comparison"] == comparison) & (lines["metric"] == metric) & lines["test"].isin(tests)]
-    return _one(chosen, f"{comparison}, {metric}", folders)
+    _one(chosen, f"{comparison}, {metric}", folders)
+    return tested_line(Path(chosen["folder"].iloc[0]), table, comparison, metric, tests)
 
 
 def _of(line: pd.Series, verdict: str, test: str) -> Reading:
@@ -62,7 +67,12 @@ def _of(line: pd.Series, verdict: str, test: str) -> Reading:
 
 def variance(folders: Sequence[Path], baseline: str, treated: str, metric: str, alpha: float = 0.05) -> Reading:
     """Whether the metric varies less between seeds in the treated arm."""
-    pairs = pair(_table(folders, "observations.csv"), baseline, treated, metric)
+    told = ", ".join(str(folder / "observations.csv") for folder in folders)
+    try:
+        observed = pd.concat([observations_of(_file(folder, "observations.csv")) for folder in folders])
+        pairs = pair(observed, baseline, treated, metric)
+    except StatisticsError as error:
+        raise FlowGradError(f"{told}: {error}") from error
     found = variance_test(pairs.baseline.tolist(), pairs.treated.tolist(), metric=metric, alpha=alpha)
     return Reading(
         verdict={"lower": "confirmed", "higher": "refuted"}.get(found.verdict, "inconclusive"),
@@ -99,8 +109,9 @@ def bar(
         low: column of the lower end of its interval.
         high: of the upper end.
     """
-    line = _one(_where(_table(folders, table), where), _told(where), folders)
-    value = float(line[column])
+    named = [name for name in (column, n, low, high) if name]
+    line = _one(_where(_table(folders, table, [*where, *named]), where), _told(where), folders)
+    value = _figure(line, column, table)
     if (at_least is None) == (at_most is None):
         raise FlowGradError(f"claim on {column}: name one bar, at_least or at_most")
     met = value >= at_least if at_least is not None else value <= at_most  # type: ignore[operator]
@@ -108,10 +119,10 @@ def bar(
     return Reading(
         verdict="confirmed" if met else "refuted",
         test=f"{column}, {told}",
-        n=int(line[n]),
+        n=_count(line, n, table),
         effect=value,
-        ci_low=float(line[low]) if low else NAN,
-        ci_high=float(line[high]) if high else NAN,
+        ci_low=_figure(line, low, table) if low else NAN,
+        ci_high=_figure(line, high, table) if high else NAN,
     )
 
 
@@ -121,7 +132,7 @@ def share(
     """Share of the lines (as in `bar`) of all tables in which `column` is `value`, with Wilson's interval, held to a
     bar.
     """
-    lines = _where(_table(folders, table), where)
+    lines = _where(_table(folders, table, [*where, column]), where)
     hits, n = int((lines[column] == value).sum()), len(lines)
     if not n:
         raise FlowGradError(f"no line of {table} in {', '.join(map(str, folders))} has {_told(where)}")
@@ -135,8 +146,12 @@ def silence(folders: Sequence[Path]) -> Reading:
     """Nothing is prescribed."""
     count = 0
     for folder in folders:
-        content = yaml.safe_load(_file(folder, "prescription.yaml").read_text(encoding="utf-8"))
-        count += sum(len(stage["overrides"]) for stage in content["rounds"])
+        path = _file(folder, "prescription.yaml")
+        try:
+            content = yaml.safe_load(path.read_bytes().decode("utf-8"))
+            count += sum(len(stage["overrides"]) for stage in content["rounds"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError) as error:
+            raise FlowGradError(f"{path}: it is no prescription: {' '.join(str(error).split())[:300]}") from error
     verdict = "refuted" if count else "confirmed"
     return Reading(verdict, "overrides prescribed, at most 0", len(folders), float(count))
 
@@ -147,8 +162,25 @@ def _file(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _table(folders: Sequence[Path], name: str) -> pd.DataFrame:
-    return pd.concat([pd.read_csv(_file(folder, name)) for folder in folders], ignore_index=True)
+def _table(folders: Sequence[Path], name: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """The lines of all these tables, each with the folder that it stands in."""
+    parts = [read_table(_file(folder, name), columns).assign(folder=str(folder)) for folder in folders]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _figure(line: pd.Series, column: str, table: str) -> float:
+    try:
+        return float(line[column])
+    except (TypeError, ValueError, KeyError) as error:
+        told = str(line.get(column, "missing"))[:80]
+        raise FlowGradError(f"{Path(line['folder']) / table}: {column} is {told!r}, and must be a number") from error
+
+
+def _count(line: pd.Series, column: str, table: str) -> int:
+    value = _figure(line, column, table)
+    if not value.is_integer():  # NaN and infinities are none either
+        raise FlowGradError(f"{Path(line['folder']) / table}: {column} is {value}, and must be a whole number")
+    return int(value)
 
 
 def _where(lines: pd.DataFrame, where: Mapping[str, str]) -> pd.DataFrame:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
 import shlex
 import subprocess
@@ -16,8 +18,12 @@ from pathlib import Path
 from flowgrad.errors import FlowGradError
 from flowgrad.files import locked, write_atomically
 from pipelines import interrupts
+from pipelines.claims.verification import contradiction
+from pipelines.finished import damage, hashes
 from pipelines.run_folder import in_use
 from pipelines.source import ROOT, source_sha256
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,22 @@ def command(overrides: Sequence[str]) -> str:
 
 
 def done(folder: Path, run: str, overrides: Sequence[str]) -> Done | None:
-    """The run, where it was finished before with these overrides and this source code."""
+    """The run, where it was finished before with these overrides and this source code, and verifies: every file that it
+    left is there as it was, and its tables and reports follow from its observations.
+    """
     try:
         told = json.loads((folder / f"{run}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(told, dict) or (told.get("command"), told.get("source")) != (command(overrides), source_sha256()):
         return None
-    return Done(folder / run, command(overrides), float(told["seconds"]), "")
+    seconds = told.get("seconds")
+    known = isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0
+    reason = damage(folder / run, told.get("files")) if known else f"{run}.json does not say how long it took"
+    if reason := reason or contradiction(folder / run):
+        _logger.warning("%s is done anew: %s", run, reason)
+        return None
+    return Done(folder / run, command(overrides), float(seconds or 0), "")
 
 
 def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> Done:
@@ -71,7 +85,12 @@ def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> Done
     seconds = time.monotonic() - began
     if code:
         return Done(folder / run, command(overrides), seconds, f"exit code {code}: {_last_line(folder / f'{run}.log')}")
-    told = {"command": command(overrides), "source": source_sha256(), "seconds": round(seconds, 1)}
+    told = {
+        "command": command(overrides),
+        "source": source_sha256(),
+        "seconds": round(seconds, 1),
+        "files": hashes(folder / run),
+    }
     write_atomically(folder / f"{run}.json", json.dumps(told, indent=1).encode())
     return Done(folder / run, command(overrides), seconds, "")
 

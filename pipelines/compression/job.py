@@ -97,7 +97,7 @@ def _write_advice(folder: Path, advice: Advice, data: Dataset, book: RuleBook) -
         advice.recipe.write(folder / "recipe.yaml")
         epochs = advice.settings.get("fine_tune") or 0
         model, done = compressed(advice.subject, advice.recipe, epochs)
-        write_packed(model, folder / "model.fg", done)
+        write_packed(model, folder / "model.fg", done, finite=False)
     _write_report(folder, advice, data, book, {})
 
 

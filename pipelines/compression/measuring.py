@@ -67,9 +67,10 @@ def measured(
         repeats: passes that the latency is the median of.
     """
     changed, done = compressed(subject, recipe, fine_tune)
-    size = write_packed(changed, file, done)
+    # Weights that diverged in fine-tuning are measured as they are: their loss is NaN.
+    size = write_packed(changed, file, done, finite=False)
     stored = copy.deepcopy(subject.model)
-    read_packed(stored, file)
+    read_packed(stored, file, finite=False)
     stored.eval()
     found = {
         LOSS: subject.held_out(stored),

@@ -10,6 +10,7 @@ import pandas as pd
 
 from flowgrad.gate import Objection
 from flowgrad.statistics import EQUIVALENT, Comparison, margin_table, significance
+from flowgrad.statistics.design import HARMLESS as FAMILY
 from pipelines.compression.arms import CALIBRATED, DENSE, PLAIN, PRESCRIBED, SALIENCY, Arm
 from pipelines.compression.measuring import BYTES, LOSS, RATIO
 from pipelines.compression.trial import PLANNING
@@ -73,7 +74,7 @@ def proof_table(
     paired = planned(arms)
     tables = [significance(observations, paired, [LOSS], alpha, objection=objection)] if paired else []
     if PRESCRIBED in {arm.name for arm in arms}:
-        whole = Comparison(HARMLESS, DENSE, PRESCRIBED, "no worse than dense")
+        whole = Comparison(HARMLESS, DENSE, PRESCRIBED, FAMILY)
         tables.append(margin_table(observations, [whole], [LOSS, metrics[0]], margin, alpha=alpha, objection=objection))
     mixed = [replace(one, family="bits, within margin") for one in paired if one.family == BITS]
     if mixed:

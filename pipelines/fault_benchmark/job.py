@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
+from flowgrad.trial_tables import PLAN, TRIALS
 from pipelines import console
 from pipelines.checks import check_fixes, check_settings
 from pipelines.composition import composed, config_sha256
@@ -22,7 +23,15 @@ from pipelines.fault_benchmark.cases import Case, cases, check_chosen
 from pipelines.fault_benchmark.datasets import Datasets, load_all, trained
 from pipelines.fault_benchmark.ground import Ground
 from pipelines.fault_benchmark.observation import Found, Task, observe
-from pipelines.fault_benchmark.repair import RepairRate, ledger_of, observation_table, repair_rate, repair_table, trials
+from pipelines.fault_benchmark.repair import (
+    RepairRate,
+    ledger_of,
+    observation_table,
+    plan_table,
+    repair_rate,
+    repair_table,
+    trials,
+)
 from pipelines.fault_benchmark.scores import share_interval
 from pipelines.fault_benchmark.scoring import by_setting, case_table, measure_table, rule_table, score_table
 from pipelines.planning import is_auto
@@ -188,7 +197,8 @@ def _repair(
     repairs = pd.concat(tables, ignore_index=True)
     write_csv(pd.concat(observations, ignore_index=True), folder / "observations.csv")
     sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()
-    ledger_of(repairs, book, config.name, sha256).write(folder / "trials.csv")
+    ledger_of(repairs, book, config.name, sha256).write(folder / TRIALS)
+    write_csv(plan_table(tried), folder / PLAN)
     return repairs
 
 

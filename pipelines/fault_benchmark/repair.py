@@ -13,13 +13,14 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from scipy.stats import binomtest
 
-from flowgrad.errors import FlowGradError, StatisticsError
+from flowgrad.errors import FlowGradError
 from flowgrad.evidence import posterior
 from flowgrad.ledger import Ledger
 from flowgrad.ledger import Trial as Validated
 from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, Rule, RuleBook
-from flowgrad.statistics import OBSERVATION_COLUMNS, TestResult, corrected_t, paired_t, sign_test
+from flowgrad.statistics import OBSERVATION_COLUMNS, TestResult, arms_test
+from flowgrad.trial_tables import PLAN_COLUMNS
 from pipelines.checks import check_settings
 from pipelines.composition import composed, with_overrides
 from pipelines.evaluation import higher_is_better
@@ -188,15 +189,29 @@ def ledger_of(repairs: pd.DataFrame, book: RuleBook, name: str, observations_sha
     return Ledger().plus(told)
 
 
+def plan_table(trials_: Sequence[Trial]) -> pd.DataFrame:
+    """What the verdicts in `trials.csv` follow from, with the observations; columns `PLAN_COLUMNS`."""
+    lines = []
+    for trial in trials_:
+        if "treated" not in trial.arms:
+            continue
+        case, comparison = trial.case, trial.case.config.comparison
+        name = experiment_of(case.fault, case.place or case.table, case.setting, case.seed)
+        rules = " ".join(trial.rules)
+        lines.append((name, comparison.metrics[0], comparison.alpha, comparison.overlap, rules))
+    return pd.DataFrame(lines, columns=list(PLAN_COLUMNS)).astype({"overlap": float})
+
+
 def _test(before: Sequence[float], after: Sequence[float], metric: str, comparison: DictConfig) -> TestResult:
-    """Paired t, corrected where seeds share rows; the sign test where a run diverged or nothing varies."""
-    better, alpha, overlap = higher_is_better(metric), comparison.alpha, comparison.overlap
-    try:
-        if overlap is not None:
-            return corrected_t(before, after, metric=metric, higher_is_better=better, overlap=overlap, alpha=alpha)
-        return paired_t(before, after, metric=metric, higher_is_better=better, alpha=alpha)
-    except StatisticsError:
-        return sign_test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
+    """By the settings of the comparison."""
+    return arms_test(
+        before,
+        after,
+        metric=metric,
+        higher_is_better=higher_is_better(metric),
+        alpha=comparison.alpha,
+        overlap=comparison.overlap,
+    )
 
 
 def _cost(healthy: Sequence[float], faulted: Sequence[float], metric: str) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.files import write_atomically
 from pipelines.config_text import to_yaml
+from pipelines.finished import damage, hashes
 from pipelines.source import source_sha256
 
 FILE = "job.json"
@@ -35,12 +36,15 @@ class Mark:
     """Why it failed; empty where it did not."""
     objective: float | None = None
     """What a search minimises; None for other jobs."""
+    files: dict[str, str] = field(default_factory=dict)
+    """What it left: path in its folder -> SHA-256."""
 
 
 def mark(folder: Path, config: DictConfig, overrides: list[str], *, reason: str = "", objective: object = None) -> None:
     """Write it; the last that a job does."""
     value = float(objective) if isinstance(objective, int | float) else None
-    ended = Mark(overrides, config_sha256(config), source_sha256(), reason, value)
+    left = {name: sha256 for name, sha256 in hashes(folder).items() if name != FILE}
+    ended = Mark(overrides, config_sha256(config), source_sha256(), reason, value, left)
     write_atomically(folder / FILE, json.dumps(asdict(ended), indent=1).encode())
 
 
@@ -59,12 +63,13 @@ def read_mark(folder: Path) -> Mark | None:
 
 
 def is_done(folder: Path, config: DictConfig) -> bool:
-    """Whether this very config came to a good end there, by this very code."""
+    """Whether this very config came to a good end there, by this very code, and all that it left is as it was."""
     told = read_mark(folder)
     return (
         told is not None
         and not told.reason
         and (told.config_sha256, told.source_sha256) == (config_sha256(config), source_sha256())
+        and not damage(folder, told.files)
     )
 
 

@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flowgrad.csv_tables import read_table
+from flowgrad.errors import EvidenceError
 from flowgrad.statistics import CONTROL, PRIMARY, holm
 from pipelines.sweep.mark import FILE, JOBS, Mark, read_mark
 from pipelines.tables import rounded, write_table
@@ -96,10 +98,17 @@ def _lines(job: Path, mark: Mark | None, common: set[str]) -> list[dict]:
         return [told | {"verdict": "failed", "reason": mark.reason if mark else KILLED}]
     if not (job / "significance.csv").is_file():
         return [told | {"verdict": "done", "objective": mark.objective}]
-    table = pd.read_csv(job / "significance.csv")
+    path = job / "prescription.yaml"
+    try:
+        table = read_table(job / "significance.csv", ["test", "comparison", "family"])
+        prescription = yaml.safe_load(path.read_bytes().decode("utf-8"))
+        changes = " ".join(override for stage in prescription["rounds"] for override in stage["overrides"])
+    except EvidenceError as error:
+        return [told | {"verdict": "failed", "reason": str(error)}]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        reason = f"{path}: it is no prescription: {' '.join(str(error).split())[:300]}"
+        return [told | {"verdict": "failed", "reason": reason}]
     table = table[table["test"].isin(PRIMARY) & table["comparison"].isin(["treated_vs_baseline", "aa"])]
-    prescription = yaml.safe_load((job / "prescription.yaml").read_text(encoding="utf-8"))
-    changes = " ".join(override for stage in prescription["rounds"] for override in stage["overrides"])
     return [
         {name: line[name] for name in COLUMNS if name in line}
         | told

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from flowgrad.errors import FlowGradError
-from flowgrad.ledger import Ledger, Trial
+from flowgrad.collecting import trials_of
+from flowgrad.errors import EvidenceError, FlowGradError
+from flowgrad.ledger import Ledger
 from flowgrad.report import Claim, ClaimsReport, read
+from flowgrad.statistics import OBSERVATION_COLUMNS, Comparison, margin_table, significance
 from pipelines import reproduce
 from pipelines.claims import readings, runs
+from pipelines.feature_synergy.linear import COMPARISON, HALF, METRICS
+from pipelines.finished import hashes
+from tests.evidence_folders import observed, write_run, write_trials
 
 RUN = [
     "dataset=synthetic",
@@ -88,10 +96,8 @@ def test_a_reading_that_finds_nothing_fails_its_claim(tmp_path, monkeypatch, cap
 
 def evidence(tmp_path, monkeypatch, reason):
     """A set whose one claim is computed, and two runs of trials, of which the second may have failed."""
-    trial = Trial("collapse", "a" * 64, "x", "treated_vs_baseline", "mse", 6, 0.01, "confirmed", "b" * 64)
     for run in ("first", "second"):
-        (tmp_path / run).mkdir(parents=True)
-        Ledger((replace(trial, experiment=run),)).write(tmp_path / run / "trials.csv")
+        write_trials(tmp_path / run, experiment=run, seed=len(run))
     ended = {"second": reason}
     monkeypatch.setattr(
         reproduce, "perform", lambda folder, run, *_: runs.Done(folder / run, "c", 1.0, ended.get(run, ""))
@@ -104,7 +110,23 @@ def evidence(tmp_path, monkeypatch, reason):
 
 def test_the_ledger_holds_the_trials_of_every_run_of_evidence(tmp_path, monkeypatch):
     assert evidence(tmp_path, monkeypatch, "") == 0
-    assert [trial.experiment for trial in Ledger.load(tmp_path / "evidence.csv").trials] == ["first", "second"]
+    found = [trial.experiment for trial in Ledger.load(tmp_path / "evidence.csv").trials]
+    assert found == ["b: first, diagnosis seed 1", "b: second, diagnosis seed 1"]
+
+
+def test_a_ledger_is_not_written_from_a_trial_that_does_not_follow(tmp_path, monkeypatch, capsys):
+    """A forged trials.csv entered the ledger unverified."""
+
+    def forged(folder):
+        found = trials_of(folder)
+        if folder.name == "second":
+            raise EvidenceError("p is 1e-9; the observations give 0.2")
+        return found
+
+    monkeypatch.setattr(reproduce, "trials_of", forged)
+    assert evidence(tmp_path, monkeypatch, "") == 1
+    assert not (tmp_path / "evidence.csv").exists()
+    assert "evidence.csv is not written, since second does not verify: p is 1e-9" in capsys.readouterr().out
 
 
 def test_a_ledger_is_not_written_from_half_of_its_runs(tmp_path, monkeypatch, capsys):
@@ -140,8 +162,9 @@ def test_bad_input_is_named_in_one_line(given, told, tmp_path, capsys):
 
 def test_a_changed_command_or_source_is_run_again(tmp_path, monkeypatch):
     (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "cases.csv").write_text("a\n1\n")
     told = {"command": runs.command(["a=1"]), "source": runs.source_sha256(), "seconds": 2.0}
-    (tmp_path / "r.json").write_text(json.dumps(told))
+    (tmp_path / "r.json").write_text(json.dumps(told | {"files": hashes(tmp_path / "r")}))
     assert runs.done(tmp_path, "r", ["a=1"]) == runs.Done(tmp_path / "r", "python -m pipelines.run a=1", 2.0, "")
     assert runs.done(tmp_path, "r", ["a=2"]) is None
     monkeypatch.setattr(runs, "source_sha256", lambda: "other")
@@ -209,18 +232,29 @@ def test_a_share_counts_the_lines_of_all_folders(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("verdict", "told"), [("no worse", "confirmed"), ("worse", "refuted"), ("inconclusive", "inconclusive")]
+    ("worse", "told"), [(0.0, "confirmed"), (0.5, "refuted"), (0.02, "inconclusive")], ids=["no_worse", "worse", "near"]
 )
-def test_no_worse_is_read_as_what_it_proves(tmp_path, verdict, told):
-    line = {
-        "comparison": "prescribed_vs_dense", "metric": "loss", "test": "no_worse", "n": 10, "difference": 0.1,
-        "ci_low": 0.0, "ci_high": 0.2, "p_adjusted": 0.01, "margin": 0.3, "verdict": verdict,
-    }  # fmt: skip
-    other = {**line, "test": "paired_t", "verdict": "refuted"}
-    pd.DataFrame([other, line]).to_csv(tmp_path / "significance.csv", index=False)
+def test_no_worse_is_read_as_what_it_proves(tmp_path, worse, told):
+    """The line of the margin's test, not that of the t-test beside it, which is of whether there is any difference."""
+    rng = np.random.default_rng(0)
+    dense = 1 + 0.01 * rng.normal(size=10)
+    arms = {"dense": dense, "prescribed": dense + worse + 0.01 * rng.normal(size=10)}
+    lines = [
+        ("e", arm, seed, metric, value, False)
+        for metric in ("loss", "mse")
+        for arm, values in arms.items()
+        for seed, value in enumerate(values)
+    ]
+    observations = pd.DataFrame(lines, columns=list(OBSERVATION_COLUMNS))
+    observations.to_csv(tmp_path / "observations.csv", index=False)
+    whole = Comparison("prescribed_vs_dense", "dense", "prescribed", "no worse than dense")
+    table = margin_table(observations, [whole], ["loss", "mse"], 0.02)
+    other = significance(observations, [replace(whole, family="another")], ["loss"])
+    pd.concat([table, other]).to_csv(tmp_path / "significance.csv", index=False)
     found = readings.no_worse([tmp_path], "prescribed_vs_dense", "loss")
-    assert (found.verdict, found.effect, found.p) == (told, 0.1, 0.01)
-    assert "margin 0.3" in found.test
+    assert (found.verdict, found.effect) == (told, pytest.approx(table["difference"].iloc[0]))
+    assert found.p == pytest.approx(table["p_adjusted"].iloc[0])
+    assert "margin 0.02" in found.test
 
 
 def test_variance_is_read_from_the_observations(tmp_path):
@@ -260,3 +294,143 @@ def test_the_p_of_all_claims_is_adjusted_together():
 def test_help_tells_how(capsys):
     assert reproduce.main(["--help"]) == 0
     assert "claims=quick|full" in capsys.readouterr().out
+
+
+def redone(folder, run="r", overrides=("a=1",)):
+    """A finished run as `perform` leaves it; whether it counts as done, and after a change that it does not."""
+    told = {"command": runs.command(overrides), "source": runs.source_sha256(), "seconds": 2.0}
+    (folder / f"{run}.json").write_text(json.dumps(told | {"files": hashes(folder / run)}))
+    return lambda: runs.done(folder, run, list(overrides)) is None
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("file", ["observations.csv", "significance.csv", "report.xml", "config.yaml"])
+@pytest.mark.parametrize(
+    "damage",
+    [cut, lambda path: path.unlink(), lambda path: path.write_bytes(b""), lambda path: path.write_text("a\n1\n")],
+    ids=["cut", "deleted", "empty", "replaced"],
+)
+def test_a_run_whose_files_are_not_as_it_left_them_is_done_anew(tmp_path, file, damage):
+    """An edited p entered the claims, and deleted observations went unnoticed."""
+    write_run(tmp_path / "r")
+    again = redone(tmp_path)
+    assert not again()
+    damage(tmp_path / "r" / file)
+    assert again()
+
+
+def test_a_run_whose_folder_is_gone_is_done_anew(tmp_path, caplog):
+    write_run(tmp_path / "r")
+    again = redone(tmp_path)
+    shutil.rmtree(tmp_path / "r")
+    assert again()
+    assert "r is done anew" in caplog.text
+
+
+def test_a_run_that_wrote_more_files_later_is_done(tmp_path):
+    write_run(tmp_path / "r")
+    again = redone(tmp_path)
+    (tmp_path / "r" / "notes.txt").write_text("mine")
+    (tmp_path / "r" / "run.log").write_text("more")
+    assert not again()
+
+
+@pytest.mark.parametrize(
+    "column", ["p_adjusted", "difference", "ci_low", "effect_size", "n", "verdict", "baseline_arm"]
+)
+def test_hashes_written_anew_do_not_help_a_table_that_does_not_follow(tmp_path, column):
+    write_run(tmp_path / "r", rounds=1)
+    path = tmp_path / "r" / "significance.csv"
+    table = pd.read_csv(path)
+    first = table[column].iloc[0]
+    forged = {"verdict": "refuted", "baseline_arm": "tuned", "n": 80}.get(column, 0.5)
+    assert first != forged
+    table.loc[0, column] = forged
+    table.to_csv(path, index=False)
+    assert redone(tmp_path)()
+    with pytest.raises(FlowGradError, match=re.escape(str(path))):
+        readings.difference([tmp_path / "r"], "treated_vs_baseline", "mse")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seconds": "x"}, {"seconds": None}, {"seconds": math.nan}, {"seconds": -1}, {"files": {}}, {"files": None},
+     {"files": []}, {"files": {"none": "x"}}, {"files": {"\0": "x"}}, {"files": {"report.xml": 7}}],
+)  # fmt: skip
+def test_a_mark_that_was_edited(tmp_path, changes):
+    write_run(tmp_path / "r")
+    redone(tmp_path)
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert runs.done(tmp_path, "r", ["a=1"]) is None
+    path.write_text("[" * 100_000)
+    assert runs.done(tmp_path, "r", ["a=1"]) is None
+
+
+def test_trials_that_do_not_follow_are_done_anew(tmp_path):
+    write_trials(tmp_path / "r")
+    assert not redone(tmp_path)()
+    path = tmp_path / "r" / "trials.csv"
+    path.write_text(re.sub("confirmed|inconclusive", "refuted", path.read_text()))
+    assert redone(tmp_path)()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "a,b\n1\n", "a,b\n", "\0", "comparison,metric\nx,y\n", b"\xff\xfe", '"', "a,a\n1,2\n"]
+)
+@pytest.mark.parametrize(
+    ("read", "file"),
+    [
+        (lambda folder: readings.difference([folder], "c", "mse"), "significance.csv"),
+        (lambda folder: readings.no_worse([folder], "c", "mse"), "significance.csv"),
+        (lambda folder: readings.variance([folder], "baseline", "treated", "mse"), "observations.csv"),
+        (lambda folder: readings.bar([folder], "scores.csv", {"fault": "b"}, "f1", "runs", at_least=0), "scores.csv"),
+        (lambda folder: readings.share([folder], "repairs.csv", {}, "v", "yes", at_least=0), "repairs.csv"),
+    ],
+    ids=["difference", "no_worse", "variance", "bar", "share"],
+)
+def test_a_table_that_was_cut_is_named(tmp_path, content, read, file):
+    """Cut or empty tables ended in tracebacks that named no file."""
+    data = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / file).write_bytes(data)
+    with pytest.raises(FlowGradError) as error:
+        read(tmp_path)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "[", "rounds: 1", "rounds: [1]", "rounds: [{}]", "x: 1", "- 1", "\0"])
+def test_a_prescription_that_was_cut_is_named(tmp_path, content):
+    (tmp_path / "prescription.yaml").write_text(content)
+    with pytest.raises(FlowGradError, match=r"prescription\.yaml: it is no prescription"):
+        readings.silence([tmp_path])
+
+
+def test_figures_that_are_none_are_named(tmp_path):
+    folder = folder_with(tmp_path / "r", scores=pd.DataFrame({"f1": ["high"], "runs": [2.5]}))
+    with pytest.raises(FlowGradError, match=r"scores\.csv: f1 is 'high', and must be a number"):
+        readings.bar([folder], "scores.csv", {}, "f1", "runs", at_least=0)
+    with pytest.raises(FlowGradError, match=r"scores\.csv: runs is 2\.5, and must be a whole number"):
+        readings.bar([folder], "scores.csv", {}, "runs", "runs", at_least=0)
+
+
+def test_a_claim_read_with_an_argument_that_there_is_not_fails_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "done", lambda folder, run, overrides: runs.Done(folder / run, "c", 1.0, ""))
+    assert reproduce.main(small(tmp_path, "+claims.claims.lower.read.nonsense=1")) == 1
+    assert "unexpected keyword argument 'nonsense'" in capsys.readouterr().out
+
+
+def test_terms_in_linear_models_are_read_with_the_overlap_of_their_halves(tmp_path):
+    """No config stands beside that table; the test is of splits that share a half of the rows."""
+    place = tmp_path / "linear"
+    place.mkdir()
+    observations = observed(["columns", "terms"], ("r2_adjusted", "rmse"))
+    observations.to_csv(place / "observations.csv", index=False)
+    table = significance(observations, [COMPARISON], METRICS, overlap=HALF)
+    table.to_csv(place / "significance.csv", index=False)
+    found = readings.difference([tmp_path], COMPARISON.name, "rmse", "linear/significance.csv")
+    line = table[table["metric"] == "rmse"].iloc[0]
+    assert (found.p, found.verdict) == (pytest.approx(line["p_adjusted"]), line["verdict"])

@@ -10,7 +10,7 @@ import sys
 import pandas as pd
 import pytest
 
-from pipelines.sweep.mark import FILE, JOBS, Mark, folder_name, read_mark
+from pipelines.sweep.mark import FILE, JOBS, Mark, folder_name, is_done, mark, read_mark
 from pipelines.sweep.table import FAMILY, KILLED, collect
 from tests.pipelines.conftest import ROOT, SMALL
 
@@ -159,6 +159,33 @@ def test_verdicts_rest_on_the_family_of_the_sweep(tmp_path):
     assert whole["verdict"].tolist() == ["inconclusive", "inconclusive", "confirmed"]
     assert whole["prescribed"].tolist() == ["x=1"] * 3
     assert table.loc[table["comparison"] == "aa", "p_sweep"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1\n", '"', "\0"])
+@pytest.mark.parametrize("name", ["significance.csv", "prescription.yaml"])
+def test_a_job_whose_tables_were_cut_is_told_as_failed(tmp_path, name, content):
+    """The table over all jobs ended in a traceback that named no file."""
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "significance.csv").write_text("test,comparison,family\npaired_t,aa,control\n")
+    (folder / "prescription.yaml").write_text("rounds: []")
+    (folder / name).write_text(content)
+    (folder / FILE).write_text(json.dumps(Mark(["x=a"], "", "").__dict__))
+    table = collect(tmp_path, 0.05)
+    assert table["verdict"].tolist() == ["failed"]
+    assert str(folder / name) in table["reason"].iloc[0]
+
+
+def test_a_job_whose_files_are_not_as_it_left_them_is_not_done(composed, tmp_path):
+    """An edited p entered the table of the sweep that went on."""
+    config = composed(*SMALL)
+    (tmp_path / "significance.csv").write_text("p\n0.5\n")
+    mark(tmp_path, config, [])
+    assert is_done(tmp_path, config)
+    (tmp_path / "significance.csv").write_text("p\n0.05\n")
+    assert not is_done(tmp_path, config)
+    (tmp_path / "significance.csv").unlink()
+    assert not is_done(tmp_path, config)
 
 
 @pytest.mark.parametrize(
