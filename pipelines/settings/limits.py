@@ -24,6 +24,8 @@ class Limit:
         """What would be right; empty where the value is."""
         if (self.least, self.most) == (0, 1) or (self.above, self.below) == (0, 1):
             return "" if self._holds(value) else "must lie between 0 and 1"
+        if (self.above, self.most) == (0, 1):
+            return "" if self._holds(value) else "must be above 0 and at most 1"
         if self.above is not None and value <= self.above:
             return f"must be a finite number above {self.above}"
         if self.least is not None and value < self.least:
@@ -94,7 +96,7 @@ LIMITS: dict[type, dict[str, Limit]] = {
     trackers.BoostingTrackerSettings: {"window": _TIMES},
     trackers.FlowTrackerSettings: {"schedule": _COUNT},
     trackers.DistillationTrackerSettings: {"probe": Limit(8, 10**9)},
-    proof.ComparisonSettings: {"alpha": _PART, "aa_offset": Limit(1, 2**32 - 1), "overlap": _PART},
+    proof.ComparisonSettings: {"alpha": _PART, "aa_offset": Limit(1, 2**32 - 1), "overlap": _SHARE},
     proof.AutoSeedSettings: {
         "pilot": _SEED, "effect": _POSITIVE, "power": _PART, "least": Limit(2, 10**5), "most": Limit(2, 10**5),
         "first": _SEED,

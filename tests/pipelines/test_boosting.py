@@ -60,7 +60,7 @@ MISTAKES = {
     "task.metrics=[]": "task.metrics is empty",
     "model.subsample=0": "model.subsample=0.0: must be above 0 and at most 1",
     "model.max_depth=0": "model.max_depth=0: must be at least 1",
-    "model.reg_lambda=-1": "model.reg_lambda=-1.0: must be a finite number of at least 0",
+    "model.reg_lambda=-1": "model.reg_lambda=-1.0: must be at least 0",
     "dataset.keep=1": "dataset.keep=1: every seed has the same rows, and no overlap; use comparison=paired_t",
     "comparison.overlap=null": "comparison.overlap=None: seeds that keep 90% of the rows share as many",
     "+training.dropped_columns.tree=[a]": "training.dropped_columns names 'tree'; what is watched is 'booster'",

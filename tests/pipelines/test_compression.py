@@ -216,14 +216,14 @@ def test_the_packed_model_is_the_one_of_the_recipe(command, composed):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("job.sparsities=[1.5]", "job.sparsities=[1.5]: shares must lie between 0 and 1"),
-        ("job.sparsities=[0.5,0.5]", "job.sparsities=[0.5, 0.5]: each value once"),
+        ("job.sparsities=[1.5]", "job.sparsities=1.5: must lie between 0 and 1"),
+        ("job.sparsities=[0.5,0.5]", "job.sparsities=[0.5, 0.5]: 0.5 is there more than once"),
         ("job.bits=[5]", "job.bits=[5]: choose from 8, 4, 3, 2"),
         ("job.margin=0", "job.margin=0.0: must lie between 0 and 1"),
         ("job.repeats=0", "job.repeats=0: must be at least 1"),
         ("job.fine_tune=-1", "job.fine_tune=-1: must be at least 0"),
         ("job.removed=[0.2]", "job.removed=[0.2]: there are no tables of embeddings"),
-        ("compression.sparsity=1", "compression.sparsity=1.0: must be at least 0 and below 1"),
+        ("compression.sparsity=1", "compression.sparsity=1.0: must be below 1"),
         ("compression.score=magnitud", "did you mean 'magnitude'?"),
         ("compression.bits=5", "compression.bits=5: choose from 8, 4, 3, 2"),
         ("+compression.nonsense=5", "nonsense"),

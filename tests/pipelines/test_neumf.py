@@ -65,7 +65,7 @@ def test_its_four_tables_are_watched(composed):
     ("override", "message"),
     [
         ("model.widths=[]", "model.widths=[]: give units of one layer or more"),
-        ("model.widths=[4,0]", "model.widths=[4, 0]: give units"),
+        ("model.widths=[4,0]", "model.widths=0: must be at least 1"),
         ("model.mlp_dim=0", "model.mlp_dim=0: must be at least 1"),
     ],
 )

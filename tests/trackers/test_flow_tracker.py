@@ -643,6 +643,7 @@ def test_names_are_those_of_the_model_that_was_wrapped_or_compiled():
 
 
 def test_a_compiled_model_is_not_compiled_anew_and_has_no_hooks():
+    torch._dynamo.reset()  # what other tests compiled
     model = torch.compile(network(), backend="eager")
     compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     with torch._dynamo.config.patch(error_on_recompile=True):
