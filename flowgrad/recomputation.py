@@ -223,6 +223,7 @@ class _Beside:
             whole: whether a family that only the table tells of has to cover every arm and metric that was observed.
         """
         self.folder, self.table, self.whole = folder, folder / table, whole
+        self._plans: dict[tuple[str, bool], tuple[list[Comparison], list[str]]] = {}
         self._families: dict[tuple[Any, ...], dict[tuple[str, str], pd.Series]] = {}
         self._left = MOST_WORK
 
@@ -275,15 +276,12 @@ class _Beside:
         reason = proof.reason if self.lines is None else self._reasons.get(proof.comparison, "")
         return Objection("stated", DOWNGRADED, reason, "see the file", 0, proof.n) if reason else None
 
-    @cached_property
-    def _plans(self) -> dict[tuple[str, bool], tuple[list[Comparison], list[str]]]:
-        return {}
-
     def plan(self, proof: Validation) -> tuple[list[Comparison], list[str]]:
         """Comparisons and metrics whose p values were adjusted together with this one's."""
         key = (proof.family, proof.test == NO_WORSE)
         if key not in self._plans:
-            self._plans[key] = _planned(proof, self), _metrics(proof, self)
+            planned = _planned(proof, self)
+            self._plans[key] = planned, _metrics(proof, self) if planned else []
         return self._plans[key]
 
     def tested(self, proof: Validation, stated: Objection | None) -> pd.Series | None:
@@ -424,7 +422,7 @@ def _planned(proof: Validation, beside: _Beside) -> list[Comparison]:
         if name in found:
             raise ValueError(f"{SIGNIFICANCE} gives the comparison {name!r} two pairs of arms")
         found[name] = Comparison(name, one, other, proof.family, offset)
-    return _covering(list(found.values()), proof, beside)
+    return _covering(list(found.values()), proof, beside) if found else []
 
 
 def _covering(planned: list[Comparison], proof: Validation, beside: _Beside) -> list[Comparison]:
