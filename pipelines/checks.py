@@ -125,7 +125,7 @@ def check_tuned(config: DictConfig, task: Sequence[str]) -> DictConfig | None:
         return None
     where = f"tuned={config.tuned}"
     try:
-        tuned = composed(tuned_overrides(task, config.tuned))
+        tuned = composed(tuned_overrides(task, config.tuned), rules=False)
         check_settings(tuned)
     except (ValueError, HydraException, OmegaConfBaseException) as error:  # Hydra raises plain ones of names too
         raise FlowGradError(f"{where}: {one_line(error)}") from error

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
+import yaml
 from hydra import compose
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from flowgrad.run_config import APART
 from pipelines.config_text import to_yaml
+from pipelines.source import ROOT
 
+WITHOUT_RULES = "config_without_rules"
+"""Name of the primary config without them."""
 SHARED_WITH_TUNED = ("dataset", "teacher", "seeds", "training.threads", "training.cutoff", "rules", "evidence")
 """Overrides that hold for the tuned arm too: those that say what is measured and not how it is trained."""
 
@@ -41,13 +47,27 @@ def shared_overrides(task: Sequence[str]) -> list[str]:
     return [override for override in task if _is_shared(key_of(override))]
 
 
-def composed(overrides: Sequence[str]) -> DictConfig:
+def composed(overrides: Sequence[str], *, rules: bool = True) -> DictConfig:
     """The config that these overrides give, of the same primary config and search path as the running job.
+
+    Args:
+        overrides: as on the command line.
+        rules: whether it holds the rules too. They are most of it: without them it is composed three times as fast.
 
     Raises:
         HydraException: as on the command line.
     """
-    return compose("config", overrides=list(overrides))
+    if rules:
+        return compose("config", overrides=list(overrides))
+    store_without_rules()
+    return compose(WITHOUT_RULES, overrides=[one for one in overrides if not re.match(r"rules\b", key_of(one))])
+
+
+def store_without_rules() -> None:
+    """Give Hydra the primary config `WITHOUT_RULES`."""
+    primary = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text("utf-8"))
+    primary["defaults"] = [one for one in primary["defaults"] if not str(one).startswith("rules/")]
+    ConfigStore.instance().store(WITHOUT_RULES, primary)
 
 
 def treated(config: DictConfig, task: Sequence[str], changes: Sequence[str]) -> DictConfig:

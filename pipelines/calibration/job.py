@@ -97,7 +97,7 @@ def _settings(config: DictConfig, task: Sequence[str]) -> dict[str, DictConfig]:
     for name in job.only or job.settings:
         where = f"job.settings.{name}"
         try:
-            made = composed(with_overrides([*job.settings[name]], shared_overrides(task)))
+            made = composed(with_overrides([*job.settings[name]], shared_overrides(task)), rules=False)
             check_settings(made)
         except (FlowGradError, HydraException, OmegaConfBaseException) as error:
             raise FlowGradError(f"{where}: {one_line(error)}") from error

@@ -95,7 +95,7 @@ def studies(config: DictConfig, task: Sequence[str], *, peer: bool) -> list[Stud
     found = []
     for name in job.settings if job.only is None else job.only:
         try:
-            made = composed(with_overrides([*known[name]], shared_overrides(task)))
+            made = composed(with_overrides([*known[name]], shared_overrides(task)), rules=False)
             check_settings(made)
             program_of(made).check_compressible(made)
         except (FlowGradError, HydraException, OmegaConfBaseException) as error:

@@ -150,7 +150,7 @@ def _seeded(config: DictConfig, seed: int) -> DictConfig:
 @cache
 def _composed(where: str, overrides: tuple[str, ...]) -> DictConfig:
     try:
-        config = composed(overrides)
+        config = composed(overrides, rules=False)
         check_settings(config)
     except (FlowGradError, HydraException, OmegaConfBaseException) as error:
         raise FlowGradError(f"{where}: {one_line(error)}") from error

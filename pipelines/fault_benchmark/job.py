@@ -174,7 +174,7 @@ def _repair(
         random=job.repair_random, ground=ground, data=data,
     )  # fmt: skip
     seeds = list(config.seeds.test)
-    configs = {arm: composed(arm) for trial in tried for arm in trial.arms.values()}
+    configs = {arm: composed(arm, rules=False) for trial in tried for arm in trial.arms.values()}
     # A fix that takes back what the fault did gives the healthy config again; it is trained once.
     hashes = {arm: f"{data.of(made).sha256} {config_sha256(made)}" for arm, made in configs.items()}
     distinct = {hashes[arm]: made for arm, made in configs.items()}

@@ -112,7 +112,7 @@ def _applied(rule: Rule, case: Case, ground: Ground) -> tuple[str, ...]:
     finding = Finding(rule.id, rule.type, rule.severity, "", "", "", "", "", posterior(), fix=rule.fix)
     try:
         overrides = prescribe([finding], case.config).overrides
-        changed = composed(with_overrides(case.overrides, overrides))
+        changed = composed(with_overrides(case.overrides, overrides), rules=False)
         check_settings(changed)
     except (FlowGradError, HydraException, OmegaConfBaseException, KeyError):
         return ()

@@ -191,7 +191,7 @@ def load_tables(job: DictConfig, cases: Sequence[PlantedCase | NullCase]) -> Rea
     found = {}
     for name in dict.fromkeys(case.columns.table for case in cases if case.columns.table is not None):
         try:
-            config = composed(list(job.tables[name]))
+            config = composed(list(job.tables[name]), rules=False)
             if config.task is None:
                 raise FlowGradError("they choose no task; add one, e.g. task=rating")
             found[name] = load_table(config)

@@ -5,16 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
 from pipelines import run as application
+from pipelines.composition import WITHOUT_RULES, store_without_rules
 from pipelines.settings import register
 
 ROOT = Path(__file__).parents[2]
-BARE = "config_without_rules"
 SMALL = ["dataset=synthetic", "seeds.test=[1,2,3]", "workers=1"]
 """Overrides for a run of a few seconds without a network."""
 
@@ -34,14 +32,12 @@ def composed(monkeypatch, compositions):
     def config(*overrides, rules=True):
         key = (*overrides, rules)
         if key not in compositions:
-            compositions[key] = pickle.dumps(compose("config" if rules else BARE, overrides=list(overrides)))
+            compositions[key] = pickle.dumps(compose("config" if rules else WITHOUT_RULES, overrides=list(overrides)))
         return pickle.loads(compositions[key])
 
     monkeypatch.setenv("FLOWGRAD_RUN_ID", "test")
     register()
-    primary = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())
-    primary["defaults"] = [one for one in primary["defaults"] if not str(one).startswith("rules/")]
-    ConfigStore.instance().store(BARE, primary)
+    store_without_rules()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield config

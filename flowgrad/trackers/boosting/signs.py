@@ -20,6 +20,8 @@ LEAST_ROWS = 20
 ROUNDING = 1e-9
 """Share of the target's variance that rounding to 32 bits may leave off the line. A price explains that of the next
 day but for 1e-3 to 1e-7."""
+_FIRST = 1000
+"""Rows that are looked at first: most columns have too many values already there."""
 CHANCE = 1e-6
 """Probability that rows at random are of one class."""
 
@@ -49,7 +51,7 @@ def copies_target(x: _Floats, y: _Floats, new_x: _Floats, new_y: _Floats, *, ord
 
 def _recoded(column: _Floats, target: _Floats, trained: _Floats) -> bool:
     """Each value goes with one class, and each class with one value."""
-    if np.isnan(column).any():
+    if np.isnan(column).any() or len(np.unique(column[:_FIRST])) > MOST_CLASSES:
         return False
     pairs = np.unique(np.column_stack([column, target]), axis=0)
     one_to_one = len(pairs) == len(np.unique(pairs[:, 0])) == len(np.unique(pairs[:, 1]))
@@ -81,7 +83,7 @@ def tells_by_presence(x: _Floats, y: _Floats, new_x: _Floats, new_y: _Floats) ->
     True
     """
     there, new_there = ~np.isnan(x), ~np.isnan(new_x)
-    if len(np.unique(y)) > MOST_CLASSES or there.all() or not there.any() or new_there.sum() < LEAST_A_CLASS:
+    if there.all() or not there.any() or new_there.sum() < LEAST_A_CLASS or len(np.unique(y)) > MOST_CLASSES:
         return False
     one = y[there][0]
     if (y[there] != one).any() or (new_y[new_there] != one).any():
