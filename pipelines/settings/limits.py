@@ -7,6 +7,7 @@ is far above what anybody means: it keeps a slip of the finger from asking for a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import ge, gt, le, lt
 
 from pipelines.settings import compression, data, faults, jobs, models, proof, trackers, training
 
@@ -21,24 +22,14 @@ class Limit:
     below: float | None = None
 
     def complaint(self, value: float) -> str:
-        """What would be right; empty where the value is."""
-        if (self.least, self.most) == (0, 1) or (self.above, self.below) == (0, 1):
-            return "" if self._holds(value) else "must lie between 0 and 1"
-        if (self.above, self.most) == (0, 1):
-            return "" if self._holds(value) else "must be above 0 and at most 1"
-        if self.above is not None and value <= self.above:
-            return f"must be a finite number above {self.above}"
-        if self.least is not None and value < self.least:
-            return f"must be at least {self.least}"
-        if self.most is not None and value > self.most:
-            return f"must be at most {self.most}"
-        if self.below is not None and value >= self.below:
-            return f"must be below {self.below}"
+        """Names the end that the value is beyond; empty where it is within."""
+        for beyond, end, bound in (
+            (le, "above", self.above), (lt, "at least", self.least), (gt, "at most", self.most),
+            (ge, "below", self.below),
+        ):  # fmt: skip
+            if bound is not None and beyond(value, bound):
+                return f"must be {end} {bound}"
         return ""
-
-    def _holds(self, value: float) -> bool:
-        low = (self.least is None or value >= self.least) and (self.above is None or value > self.above)
-        return low and (self.most is None or value <= self.most) and (self.below is None or value < self.below)
 
 
 ANY = Limit(-1e30, 1e30)
@@ -86,6 +77,7 @@ LIMITS: dict[type, dict[str, Limit]] = {
     training.TrainingSettings: {"threads": Limit(1, 1024)},
     training.NetworkLoopSettings: {
         "epochs": _TIMES, "batch_size": Limit(2, 10**9), "patience": _TIMES, "clip_norm": Limit(above=0, most=1e30),
+        "layer_lr": _SCALE,
     },
     training.LoopSettings: {
         "epochs": _TIMES, "batch_size": _COUNT, "patience": _TIMES, "capped_rows": _FROM_0, "cutoff": _TIMES,
@@ -122,8 +114,8 @@ LIMITS: dict[type, dict[str, Limit]] = {
         "limits": Limit(1, 1e6),
     },
     jobs.CalibrationSettings: {
-        "first_seed": _SEED, "pairs": Limit(3, 10**4), "tests": Limit(1, 10**5), "resamples": Limit(0, 10**5),
-    },
+        "first_seed": _SEED, "pairs": Limit(3, 10**4), "tests": Limit(2, 10**5), "resamples": Limit(0, 10**5),
+    },  # a test of variances takes 3 pairs; a family takes 3 arms, which are those of 2 tests of two
     jobs.FeatureSynergySettings: {"seeds": _SEED, "top": Limit(1, 10**4), "draws": Limit(1, 10**5)},
     jobs.CompressionProofSettings: {
         "sparsities": _PART, "removed": _PART, "fine_tune": Limit(0, 10**6), "margin": _PART, "repeats": _TIMES,
