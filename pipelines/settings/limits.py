@@ -24,9 +24,11 @@ class Limit:
     def complaint(self, value: float) -> str:
         """Names the end that the value is beyond; empty where it is within."""
         for beyond, end, bound in (
-            (le, "above", self.above), (lt, "at least", self.least), (gt, "at most", self.most),
+            (le, "above", self.above),
+            (lt, "at least", self.least),
+            (gt, "at most", self.most),
             (ge, "below", self.below),
-        ):  # fmt: skip
+        ):
             if bound is not None and beyond(value, bound):
                 return f"must be {end} {bound}"
         return ""
@@ -45,6 +47,7 @@ _POSITIVE = Limit(above=0, least=1e-12, most=1e30)
 _SHARE = Limit(above=0, least=1e-9, most=1)
 _PART = Limit(above=0, least=1e-9, below=1)
 _FROM_0_TO_1 = Limit(0, 1)
+_BELOW_1 = Limit(least=0, below=1)
 
 LIMITS: dict[type, dict[str, Limit]] = {
     data.RatingsSettings: {"test_share": _PART, "validation_share": _PART, "split_seed": _SEED},
@@ -57,11 +60,9 @@ LIMITS: dict[type, dict[str, Limit]] = {
     data.SmallTableSettings: {"test_share": _PART, "validation_share": _PART, "split_seed": _SEED},
     models.BoosterSettings: {
         "rounds": _TIMES, "early_stopping_rounds": Limit(0, 10**6), "learning_rate": _SHARE, "max_depth": Limit(1, 30),
-        "min_child_weight": Limit(0, 1e9), "reg_lambda": Limit(0, 1e9), "subsample": _SHARE, "column_share": _SHARE,
+        "min_child_weight": _FROM_0, "reg_lambda": _FROM_0, "subsample": _SHARE, "column_share": _SHARE,
     },
-    models.NetworkSettings: {
-        "width": _SIZE, "depth": Limit(1, 1000), "init_scale": _SCALE, "bias_init": Limit(-1e30, 1e30),
-    },
+    models.NetworkSettings: {"width": _SIZE, "depth": Limit(1, 1000), "init_scale": _SCALE},
     models.RecurrentSettings: {"steps": _COUNT},
     models.StudentSettings: {"widths": _SIZE, "dim": _SIZE},
     models.TeacherSettings: {
@@ -70,7 +71,7 @@ LIMITS: dict[type, dict[str, Limit]] = {
     },
     models.FactorizationSettings: {"dim": _SIZE, "init_std": _SCALE},
     models.NeuMFSettings: {"mlp_dim": _SIZE, "widths": _SIZE},
-    training.OptimizerSettings: {"lr": _POSITIVE, "weight_decay": _SCALE, "momentum": Limit(least=0, below=1)},
+    training.OptimizerSettings: {"lr": _POSITIVE, "weight_decay": _SCALE, "momentum": _BELOW_1},
     training.SamplerSettings: {"quarantine": _FROM_0},
     training.FactorizationLossSettings: {"l2": _SCALE, "logq": _FROM_0_TO_1},
     training.DistillationLossSettings: {"temperature": _POSITIVE, "label_weight": _FROM_0_TO_1},
@@ -95,7 +96,7 @@ LIMITS: dict[type, dict[str, Limit]] = {
     },
     proof.SeedSettings: {"diagnosis": _SEED, "test": _SEED},
     compression.CompressionSettings: {
-        "sparsity": Limit(least=0, below=1), "rows": _SHARE, "loss": _SCALE, "fine_tune": _TIMES,
+        "sparsity": _BELOW_1, "rows": _SHARE, "loss": _SCALE, "fine_tune": _TIMES,
         "size": Limit(1, 2**60),
     },
     jobs.FaultBenchmarkSettings: {
@@ -121,7 +122,7 @@ LIMITS: dict[type, dict[str, Limit]] = {
         "sparsities": _PART, "removed": _PART, "fine_tune": Limit(0, 10**6), "margin": _PART, "repeats": _TIMES,
     },
     jobs.ColumnsSettings: {
-        "rows": Limit(20, 10**8), "columns": Limit(3, 10**4), "correlation": Limit(least=0, below=1),
+        "rows": Limit(20, 10**8), "columns": Limit(3, 10**4), "correlation": _BELOW_1,
     },
     jobs.PlantedSettings: {"strength": _PART, "main": _SCALE},
     jobs.FeatureBenchmarkLimits: {"recall": _FROM_0_TO_1, "false_alarms": _FROM_0_TO_1, "seconds": _POSITIVE},

@@ -21,8 +21,8 @@ from pipelines.overhead.boosters.measurement import Measured, Plan, measure
 from pipelines.overhead.watchers import has_peer
 from pipelines.tables import write_table
 from pipelines.targets import target
-from pipelines.workers import alone
 from pipelines.values import check_values
+from pipelines.workers import alone
 
 _logger = logging.getLogger(__name__)
 
