@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,9 @@ from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import OBSERVATION_COLUMNS
-from pipelines import bounds, console, results
+from pipelines import console, results
 from pipelines.calibration.pool import Pool
 from pipelines.calibration.table import POOLED, SHOWN, calibration_table
-from pipelines.calibration.tests import FAMILY_ARMS
 from pipelines.checks import check_settings
 from pipelines.command_line import one_line
 from pipelines.composition import composed, shared_overrides, with_overrides
@@ -39,10 +37,6 @@ from pipelines.training.program import Factorization
 from pipelines.workers import cores, outcomes
 
 _logger = logging.getLogger(__name__)
-LEAST_PAIRS = 3
-"""A test of variances needs as many."""
-LEAST_TESTS = math.ceil(FAMILY_ARMS / 2)
-"""A family takes more arms than a test of two."""
 
 
 def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder: Path) -> None:
@@ -89,7 +83,6 @@ def _seeds(job: DictConfig, name: str) -> range:
 
 def _settings(config: DictConfig, task: Sequence[str]) -> dict[str, DictConfig]:
     job = config.job
-    bounds.at_least(job, {"first_seed": 0, "pairs": LEAST_PAIRS, "tests": LEAST_TESTS, "resamples": 0}, "job.")
     for name in job.only or ():
         if name not in job.settings:
             raise FlowGradError(f"job.only names {name!r}{did_you_mean(name, list(job.settings))}")

@@ -222,8 +222,8 @@ class RatingDistillation(Distillation):
         """As `Program.check`."""
         super().check(config)
         for key in ("teacher.dim", "model.dim"):
-            if (value := OmegaConf.select(config, key)) is None or value < 1:
-                raise FlowGradError(f"{key}={value}: give the columns of the embeddings, e.g. {key}=8")
+            if OmegaConf.select(config, key) is None:
+                raise FlowGradError(f"{key}=null: give the columns of the embeddings, e.g. {key}=8")
 
     def rows(self, config: DictConfig) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
         """As `Distillation.rows`."""

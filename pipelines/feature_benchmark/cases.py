@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,10 +116,6 @@ def planted_cases(job: DictConfig) -> list[PlantedCase]:
         for shape in given.shapes:
             if shape not in SHAPES:
                 raise FlowGradError(f"{where}.shapes names {shape!r}{did_you_mean(shape, SHAPES)}")
-        if not 0 < given.strength < 1:
-            raise FlowGradError(f"{where}.strength={given.strength}: must lie between 0 and 1")
-        if not (math.isfinite(given.main) and given.main >= 0):
-            raise FlowGradError(f"{where}.main={given.main}: must be a finite number of at least 0")
         columns = _columns(where, given, job.tables)
         pairs = columns.columns * (columns.columns - 1) // 2
         if len(given.shapes) > pairs:
@@ -147,9 +142,9 @@ def _typed(job: DictConfig, node: str, kind: type[ColumnsSettings]) -> Iterator[
         where = f"job.{node}.{name}"
         try:
             typed = OmegaConf.merge(OmegaConf.structured(kind), given)
-            check_value(where, typed)
         except (OmegaConfBaseException, ValueError, TypeError) as error:
             raise FlowGradError(f"{where}={given}: {one_line(error)}") from error
+        check_value(where, typed)
         if missing := OmegaConf.missing_keys(typed):
             raise FlowGradError(f"{where}.{min(missing)} is missing; give it")
         yield str(name), where, typed
@@ -170,13 +165,8 @@ def check_only(job: DictConfig) -> None:
 
 
 def _columns(where: str, given: DictConfig, tables: DictConfig) -> Columns:
-    for key, least in (("rows", 20), ("columns", 3)):
-        if given[key] < least:
-            raise FlowGradError(f"{where}.{key}={given[key]}: must be at least {least}")
     if given.table is not None and given.table not in tables:
         raise FlowGradError(f"{where}.table={given.table!r}{did_you_mean(given.table, list(map(str, tables)))}")
-    if not 0 <= given.correlation < 1:
-        raise FlowGradError(f"{where}.correlation={given.correlation}: must be at least 0 and below 1")
     if given.table is not None and given.correlation:
         raise FlowGradError(f"{where}.correlation={given.correlation}: a real table has its own; leave it out")
     return Columns(given.table, given.rows, given.columns, given.correlation)

@@ -57,7 +57,7 @@ def _check(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str])
     if not isinstance(program_of(config), Boosting):
         raise FlowGradError("job=feature_synergy needs a table of features; use experiment=feature_synergy")
     if len(config.job.seeds) < 2:
-        raise FlowGradError(f"job.seeds={list(config.job.seeds)}: give two or more, different and not negative")
+        raise FlowGradError(f"job.seeds={list(config.job.seeds)}: give two or more")
 
 
 def _linear(config: DictConfig, data: TableData, place: Path) -> pd.DataFrame:

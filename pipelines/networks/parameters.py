@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -47,7 +46,7 @@ def groups(model: nn.Module, settings: DictConfig, lr: float, name: str) -> list
 
 
 def check_rates(settings: DictConfig, known: Collection[str]) -> None:
-    """Refuse factors that are no numbers above 0, and rows listed under a tracker that there is not.
+    """Refuse factors that are no numbers, and rows listed under a tracker that there is not.
 
     Raises:
         FlowGradError: names the key and the value.
@@ -60,8 +59,6 @@ def check_rates(settings: DictConfig, known: Collection[str]) -> None:
     for prefix, factor in (given or {}).items():
         if isinstance(factor, bool) or not isinstance(factor, int | float):
             raise FlowGradError(f"training.layer_lr.{prefix!s}={factor}: must be a number")
-        if not (math.isfinite(factor) and factor >= 0):
-            raise FlowGradError(f"training.layer_lr.{prefix!s}={factor}: must be a finite factor of at least 0")
     for name in settings.full_rate:
         if name not in known:
             raise FlowGradError(f"training.full_rate names {name!r}; what is watched is {', '.join(known)}")

@@ -7,6 +7,7 @@ is far above what anybody means: it keeps a slip of the finger from asking for a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import ge, gt, le, lt
 
 from pipelines.settings import compression, data, faults, jobs, models, proof, trackers, training
 
@@ -21,24 +22,16 @@ class Limit:
     below: float | None = None
 
     def complaint(self, value: float) -> str:
-        """What would be right; empty where the value is."""
-        if (self.least, self.most) == (0, 1) or (self.above, self.below) == (0, 1):
-            return "" if self._holds(value) else "must lie between 0 and 1"
-        if (self.above, self.most) == (0, 1):
-            return "" if self._holds(value) else "must be above 0 and at most 1"
-        if self.above is not None and value <= self.above:
-            return f"must be a finite number above {self.above}"
-        if self.least is not None and value < self.least:
-            return f"must be at least {self.least}"
-        if self.most is not None and value > self.most:
-            return f"must be at most {self.most}"
-        if self.below is not None and value >= self.below:
-            return f"must be below {self.below}"
+        """Names the end that the value is beyond; empty where it is within."""
+        for beyond, end, bound in (
+            (le, "above", self.above),
+            (lt, "at least", self.least),
+            (gt, "at most", self.most),
+            (ge, "below", self.below),
+        ):
+            if bound is not None and beyond(value, bound):
+                return f"must be {end} {bound}"
         return ""
-
-    def _holds(self, value: float) -> bool:
-        low = (self.least is None or value >= self.least) and (self.above is None or value > self.above)
-        return low and (self.most is None or value <= self.most) and (self.below is None or value < self.below)
 
 
 ANY = Limit(-1e30, 1e30)
@@ -54,6 +47,7 @@ _POSITIVE = Limit(above=0, least=1e-12, most=1e30)
 _SHARE = Limit(above=0, least=1e-9, most=1)
 _PART = Limit(above=0, least=1e-9, below=1)
 _FROM_0_TO_1 = Limit(0, 1)
+_BELOW_1 = Limit(least=0, below=1)
 
 LIMITS: dict[type, dict[str, Limit]] = {
     data.RatingsSettings: {"test_share": _PART, "validation_share": _PART, "split_seed": _SEED},
@@ -66,11 +60,9 @@ LIMITS: dict[type, dict[str, Limit]] = {
     data.SmallTableSettings: {"test_share": _PART, "validation_share": _PART, "split_seed": _SEED},
     models.BoosterSettings: {
         "rounds": _TIMES, "early_stopping_rounds": Limit(0, 10**6), "learning_rate": _SHARE, "max_depth": Limit(1, 30),
-        "min_child_weight": Limit(0, 1e9), "reg_lambda": Limit(0, 1e9), "subsample": _SHARE, "column_share": _SHARE,
+        "min_child_weight": _FROM_0, "reg_lambda": _FROM_0, "subsample": _SHARE, "column_share": _SHARE,
     },
-    models.NetworkSettings: {
-        "width": _SIZE, "depth": Limit(1, 1000), "init_scale": _SCALE, "bias_init": Limit(-1e30, 1e30),
-    },
+    models.NetworkSettings: {"width": _SIZE, "depth": Limit(1, 1000), "init_scale": _SCALE},
     models.RecurrentSettings: {"steps": _COUNT},
     models.StudentSettings: {"widths": _SIZE, "dim": _SIZE},
     models.TeacherSettings: {
@@ -79,13 +71,14 @@ LIMITS: dict[type, dict[str, Limit]] = {
     },
     models.FactorizationSettings: {"dim": _SIZE, "init_std": _SCALE},
     models.NeuMFSettings: {"mlp_dim": _SIZE, "widths": _SIZE},
-    training.OptimizerSettings: {"lr": _POSITIVE, "weight_decay": _SCALE, "momentum": Limit(least=0, below=1)},
+    training.OptimizerSettings: {"lr": _POSITIVE, "weight_decay": _SCALE, "momentum": _BELOW_1},
     training.SamplerSettings: {"quarantine": _FROM_0},
     training.FactorizationLossSettings: {"l2": _SCALE, "logq": _FROM_0_TO_1},
     training.DistillationLossSettings: {"temperature": _POSITIVE, "label_weight": _FROM_0_TO_1},
     training.TrainingSettings: {"threads": Limit(1, 1024)},
     training.NetworkLoopSettings: {
         "epochs": _TIMES, "batch_size": Limit(2, 10**9), "patience": _TIMES, "clip_norm": Limit(above=0, most=1e30),
+        "layer_lr": _SCALE,
     },
     training.LoopSettings: {
         "epochs": _TIMES, "batch_size": _COUNT, "patience": _TIMES, "capped_rows": _FROM_0, "cutoff": _TIMES,
@@ -103,7 +96,7 @@ LIMITS: dict[type, dict[str, Limit]] = {
     },
     proof.SeedSettings: {"diagnosis": _SEED, "test": _SEED},
     compression.CompressionSettings: {
-        "sparsity": Limit(least=0, below=1), "rows": _SHARE, "loss": _SCALE, "fine_tune": _TIMES,
+        "sparsity": _BELOW_1, "rows": _SHARE, "loss": _SCALE, "fine_tune": _TIMES,
         "size": Limit(1, 2**60),
     },
     jobs.FaultBenchmarkSettings: {
@@ -122,14 +115,14 @@ LIMITS: dict[type, dict[str, Limit]] = {
         "limits": Limit(1, 1e6),
     },
     jobs.CalibrationSettings: {
-        "first_seed": _SEED, "pairs": Limit(3, 10**4), "tests": Limit(1, 10**5), "resamples": Limit(0, 10**5),
-    },
+        "first_seed": _SEED, "pairs": Limit(3, 10**4), "tests": Limit(2, 10**5), "resamples": Limit(0, 10**5),
+    },  # a test of variances takes 3 pairs; a family takes 3 arms, which are those of 2 tests of two
     jobs.FeatureSynergySettings: {"seeds": _SEED, "top": Limit(1, 10**4), "draws": Limit(1, 10**5)},
     jobs.CompressionProofSettings: {
         "sparsities": _PART, "removed": _PART, "fine_tune": Limit(0, 10**6), "margin": _PART, "repeats": _TIMES,
     },
     jobs.ColumnsSettings: {
-        "rows": Limit(20, 10**8), "columns": Limit(3, 10**4), "correlation": Limit(least=0, below=1),
+        "rows": Limit(20, 10**8), "columns": Limit(3, 10**4), "correlation": _BELOW_1,
     },
     jobs.PlantedSettings: {"strength": _PART, "main": _SCALE},
     jobs.FeatureBenchmarkLimits: {"recall": _FROM_0_TO_1, "false_alarms": _FROM_0_TO_1, "seconds": _POSITIVE},

@@ -214,10 +214,10 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_are_named(composed, mistake):
+def test_mistakes_are_named(composed, mistake, tmp_path):
     argument, named = MISTAKES[mistake]
     with pytest.raises(FlowGradError) as raised:
-        checked_cases(composed("experiment=tracker_overhead", "model=xgboost", argument).job)
+        job.run(composed("experiment=tracker_overhead", "model=xgboost", argument), [], [], tmp_path)
     assert all(part in str(raised.value) for part in named), raised.value
 
 

@@ -58,7 +58,7 @@ MISTAKES = {
     "task.kind=ranks": "task.kind='ranks' is unknown; use regression or binary",
     "task.metrics=[auc]": "task.metrics names 'auc'; task.kind=regression gives rmse, mae",
     "task.metrics=[]": "task.metrics is empty",
-    "model.subsample=0": "model.subsample=0.0: must be above 0 and at most 1",
+    "model.subsample=0": "model.subsample=0.0: must be above 0",
     "model.max_depth=0": "model.max_depth=0: must be at least 1",
     "model.reg_lambda=-1": "model.reg_lambda=-1.0: must be at least 0",
     "dataset.keep=1": "dataset.keep=1: every seed has the same rows, and no overlap; use comparison=paired_t",

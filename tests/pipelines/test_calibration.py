@@ -14,9 +14,11 @@ from pipelines.calibration.levels import sign_level, wilcoxon_level
 from pipelines.calibration.pool import Pool
 from pipelines.calibration.rates import rejection_rate
 from pipelines.calibration.table import POOLED, SHOWN, calibration_table
-from pipelines.calibration.tests import ROW_T, TESTS, Calibrated
+from pipelines.calibration.tests import FAMILY_ARMS, ROW_T, TESTS, Calibrated
 from pipelines.evaluation import higher_is_better
 from pipelines.readme import filled
+from pipelines.settings.jobs import CalibrationSettings
+from pipelines.settings.limits import LIMITS
 from pipelines.tables import write_table
 
 
@@ -186,6 +188,12 @@ def test_bad_settings_are_named(given, told, command):
     code, _, error = command("experiment=calibration", given)
     assert code == 2
     assert told in error
+
+
+def test_the_fewest_tests_have_the_arms_that_a_family_takes():
+    """The limit stands apart from the tests that it is for."""
+    least = LIMITS[CalibrationSettings]["tests"].least
+    assert 2 * (least - 1) < FAMILY_ARMS <= 2 * least
 
 
 def test_a_configuration_that_diverges_is_refused(command):

@@ -216,10 +216,10 @@ def test_the_packed_model_is_the_one_of_the_recipe(command, composed):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("job.sparsities=[1.5]", "job.sparsities=1.5: must lie between 0 and 1"),
+        ("job.sparsities=[1.5]", "job.sparsities=1.5: must be below 1"),
         ("job.sparsities=[0.5,0.5]", "job.sparsities=[0.5, 0.5]: 0.5 is there more than once"),
         ("job.bits=[5]", "job.bits=[5]: choose from 8, 4, 3, 2"),
-        ("job.margin=0", "job.margin=0.0: must lie between 0 and 1"),
+        ("job.margin=0", "job.margin=0.0: must be above 0"),
         ("job.repeats=0", "job.repeats=0: must be at least 1"),
         ("job.fine_tune=-1", "job.fine_tune=-1: must be at least 0"),
         ("job.removed=[0.2]", "job.removed=[0.2]: there are no tables of embeddings"),

@@ -237,7 +237,7 @@ def test_a_missing_extra_is_named(monkeypatch):
         ("job.methods=[partial]", "job.methods names 'partial'"),
         ("job.only=[mixt]", "job.only names 'mixt'"),
         ("job.only=[]", "leave nothing to run"),
-        ("job.limits.recall=1.2", "job.limits.recall=1.2: must lie between 0 and 1"),
+        ("job.limits.recall=1.2", "job.limits.recall=1.2: must be at most 1"),
         ("job.limits.seconds=0", "job.limits.seconds=0"),
         ("job.planted.mixed.strength=1", "job.planted.mixed.strength=1"),
         ("job.planted.mixed.shapes=[]", "job.planted.mixed.shapes is empty"),

@@ -125,7 +125,7 @@ def test_from_end_to_end(command, capsys):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("job.seeds=[1]", "job.seeds=[1]: give two or more, different and not negative"),
+        ("job.seeds=[1]", "job.seeds=[1]: give two or more"),
         ("job.seeds=[1,1]", "job.seeds=[1, 1]: 1 is there more than once"),
         ("job.top=0", "job.top=0: must be at least 1"),
         ("job.draws=0", "job.draws=0: must be at least 1"),

@@ -340,10 +340,10 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_are_named(composed, mistake):
+def test_mistakes_are_named(composed, mistake, tmp_path):
     arguments, named = MISTAKES[mistake]
     with pytest.raises(FlowGradError) as raised:
-        checked_cases(composed("experiment=tracker_overhead", *arguments).job)
+        job.run(composed("experiment=tracker_overhead", *arguments), [], [], tmp_path)
     assert "\n" not in str(raised.value)
     assert all(part in str(raised.value) for part in named), raised.value
 

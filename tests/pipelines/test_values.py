@@ -11,6 +11,7 @@ from flowgrad.errors import FlowGradError
 from pipelines.checks import check_settings, check_trial, check_tuned
 from pipelines.composition import trains_alike
 from pipelines.memory import check_parameters
+from pipelines.settings.limits import Limit
 from pipelines.values import check_values
 
 MF = ("experiment=movielens_mf", "dataset=synthetic", "seeds.test=[1,2,3]", "workers=1")
@@ -50,6 +51,29 @@ def test_nonsense_is_refused_by_its_key(composed, key):
     OmegaConf.update(config, key, NONSENSE[key], force_add=False)
     with pytest.raises(FlowGradError, match=re.escape(key.partition(".")[0])):
         check_settings(config)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "told"),
+    [
+        (Limit(1, 3), 0, "must be at least 1"),
+        (Limit(1, 3), 4, "must be at most 3"),
+        (Limit(above=0, below=1), 0, "must be above 0"),
+        (Limit(above=0, below=1), 1, "must be below 1"),
+        (Limit(above=0, least=1e-9), 0, "must be above 0"),
+        (Limit(above=0, least=1e-9), 1e-12, "must be at least 1e-09"),
+    ],
+)
+def test_a_limit_names_the_end_that_a_value_is_beyond(limit, value, told):
+    assert limit.complaint(value) == told
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [(Limit(1, 3), 1), (Limit(1, 3), 3), (Limit(above=0, below=1), 0.5), (Limit(), 1e300), (Limit(below=1), -5)],
+)
+def test_a_value_within_its_limit_is_no_complaint(limit, value):
+    assert limit.complaint(value) == ""
 
 
 PATHS = {

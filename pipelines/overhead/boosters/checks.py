@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
 from pipelines.overhead.boosters.measurement import Case
-
-_AT_LEAST = {"block": 1, "peer_trainings": 0}
 
 
 def checked_cases(job: DictConfig) -> list[Case]:
@@ -20,11 +17,6 @@ def checked_cases(job: DictConfig) -> list[Case]:
         FlowGradError: names the key, the value and what would be right.
     """
     settings = job.boosters
-    for key, least in _AT_LEAST.items():
-        if settings[key] < least:
-            raise FlowGradError(f"job.boosters.{key}={settings[key]}: must be at least {least}")
-    if not (math.isfinite(settings.ratio_limit) and settings.ratio_limit >= 1):
-        raise FlowGradError(f"job.boosters.ratio_limit={settings.ratio_limit}: must be a finite number of at least 1")
     cases = OmegaConf.to_container(settings.cases, resolve=True)
     assert isinstance(cases, dict)
     for unknown in sorted(set(job.only or ()) - set(cases)):

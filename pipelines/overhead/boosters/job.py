@@ -21,6 +21,7 @@ from pipelines.overhead.boosters.measurement import Measured, Plan, measure
 from pipelines.overhead.watchers import has_peer
 from pipelines.tables import write_table
 from pipelines.targets import target
+from pipelines.values import check_values
 from pipelines.workers import alone
 
 _logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     Raises:
         FlowGradError: bad config, before anything is measured; or a process that was killed while it measured.
     """
+    check_values(config)
     job = config.job
     cases = checked_cases(job)
     booster = composed([f"experiment={job.boosters.experiment}", *without(task, ("experiment", "job", "hydra"))])
