@@ -1,7 +1,7 @@
 """FlowGrad finds the silent failures of a training run, prescribes a fix and proves whether it helped.
 
-The trackers of networks need torch and `FeatureAnalyzer` statsmodels; both are imported when they are first asked for.
-`BoostingTracker` needs neither xgboost nor lightgbm until it is asked for a callback of theirs.
+Every name is imported when it is first asked for. The trackers of networks need torch; `BoostingTracker` needs neither
+xgboost nor lightgbm until it is asked for a callback of theirs.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from flowgrad.errors import FlowGradError, ReportError, RuleError, StatisticsError
-from flowgrad.prescription import Prescription, prescribe
-from flowgrad.report import Report, RunIdentity, RunReport
-from flowgrad.rules import Finding, Rule, RuleBook
-from flowgrad.trackers import BoostingTracker, TrainingTracker, joined, run_report, to_agent_xml
-
 if TYPE_CHECKING:
     from flowgrad.analyzers import FeatureAnalyzer
     from flowgrad.analyzers.calibration import Calibration
     from flowgrad.analyzers.quantization import QuantizationAdvisor
     from flowgrad.analyzers.saliency import SaliencyAnalyzer
     from flowgrad.compression import apply_recipe
+    from flowgrad.errors import FlowGradError, ReportError, RuleError, StatisticsError
+    from flowgrad.prescription import Prescription, prescribe
+    from flowgrad.report import Report, RunIdentity, RunReport
+    from flowgrad.rules import Finding, Rule, RuleBook
+    from flowgrad.trackers import BoostingTracker, TrainingTracker, joined, run_report, to_agent_xml
     from flowgrad.trackers.batches import BatchTracker
     from flowgrad.trackers.distillation import DistillationTracker
     from flowgrad.trackers.embedding import EmbeddingTracker
@@ -61,26 +60,49 @@ __all__ = [
 
 _OF_TORCH = {
     "BatchTracker": "flowgrad.trackers.batches",
+    "Calibration": "flowgrad.analyzers.calibration",
     "DistillationTracker": "flowgrad.trackers.distillation",
     "EmbeddingTracker": "flowgrad.trackers.embedding",
     "FlowTracker": "flowgrad.trackers.flow",
     "QuantizationAdvisor": "flowgrad.analyzers.quantization",
-    "Calibration": "flowgrad.analyzers.calibration",
     "SaliencyAnalyzer": "flowgrad.analyzers.saliency",
     "apply_recipe": "flowgrad.compression",
 }
+_HOMES = _OF_TORCH | {
+    "BoostingTracker": "flowgrad.trackers",
+    "FeatureAnalyzer": "flowgrad.analyzers",
+    "Finding": "flowgrad.rules",
+    "FlowGradError": "flowgrad.errors",
+    "Prescription": "flowgrad.prescription",
+    "Report": "flowgrad.report",
+    "ReportError": "flowgrad.errors",
+    "Rule": "flowgrad.rules",
+    "RuleBook": "flowgrad.rules",
+    "RuleError": "flowgrad.errors",
+    "RunIdentity": "flowgrad.report",
+    "RunReport": "flowgrad.report",
+    "StatisticsError": "flowgrad.errors",
+    "TrainingTracker": "flowgrad.trackers",
+    "joined": "flowgrad.trackers",
+    "prescribe": "flowgrad.prescription",
+    "run_report": "flowgrad.trackers",
+    "to_agent_xml": "flowgrad.trackers",
+}
+"""Name -> the module that it is imported from when it is first asked for."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "FeatureAnalyzer":
-        from flowgrad.analyzers import FeatureAnalyzer
-
-        return FeatureAnalyzer
-    if name not in _OF_TORCH:
+    if name not in _HOMES:
         raise AttributeError(f"module 'flowgrad' has no attribute {name!r}")
     try:
-        return getattr(import_module(_OF_TORCH[name]), name)
+        found = getattr(import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if error.name != "torch" or name not in _OF_TORCH:
             raise
         raise ImportError(f"{name} needs torch: pip install 'flowgrad[torch]'") from error
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

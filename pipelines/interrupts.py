@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -48,28 +47,6 @@ def _blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def leave_quietly() -> None:
-    """From now on an interrupt ends the process at once with one line: nothing is begun yet, or all is done."""
-    signal.signal(signal.SIGINT, _leave)
-
-
-def answered(main: Callable[[], int]) -> int:
-    """The exit code of `main`, or 130 after one line if it is interrupted; what comes afterwards leaves quietly."""
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        return main()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    finally:
-        leave_quietly()
-
-
-def _leave(number: int, frame: Any) -> None:
-    print("interrupted", file=sys.stderr, flush=True)
-    os._exit(130)
 
 
 def end_after(wait: Callable[[], Any]) -> None:

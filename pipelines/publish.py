@@ -8,10 +8,11 @@ where there is none, unless they are named.
 from __future__ import annotations
 
 if __name__ == "__main__":  # the imports take a second
-    from pipelines import interrupts, output
+    from flowgrad import exits
+    from pipelines import output
 
     output.keep_open()
-    interrupts.leave_quietly()
+    exits.leave_quietly()
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,10 +21,11 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
+from flowgrad import exits
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
-from pipelines import console, interrupts, output, readme
+from pipelines import console, output, readme
 from pipelines.claims.runs import command, done, perform, writing
 from pipelines.refusals import told
 from pipelines.run import CONF
@@ -110,4 +112,4 @@ def copy_table(source: Path, target: Path, written_by: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(interrupts.answered(main))
+    sys.exit(exits.answered(main))

@@ -11,10 +11,11 @@ those whose files are not as they were left or do not follow from their observat
 from __future__ import annotations
 
 if __name__ == "__main__":  # the imports take a second
-    from pipelines import interrupts, output
+    from flowgrad import exits
+    from pipelines import output
 
     output.keep_open()
-    interrupts.leave_quietly()
+    exits.leave_quietly()
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,13 +27,14 @@ from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from datasets.given_paths import given_path
+from flowgrad import exits
 from flowgrad.collecting import trials_of
 from flowgrad.errors import FlowGradError
 from flowgrad.ledger import Ledger, Trial
 from flowgrad.report import Claim
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import holm
-from pipelines import console, interrupts, output
+from pipelines import console, output
 from pipelines.claims.readings import NAN, Reading
 from pipelines.claims.runs import Done, done, perform, writing
 from pipelines.claims.settings import register, typed
@@ -171,4 +173,4 @@ def _adjusted(claims: Sequence[Claim], alpha: float) -> list[Claim]:
 
 
 if __name__ == "__main__":
-    sys.exit(interrupts.answered(main))
+    sys.exit(exits.answered(main))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # the imports take a second
-    from pipelines import interrupts, output
+    from flowgrad import exits
+    from pipelines import output
 
     output.keep_open()
-    interrupts.leave_quietly()
+    exits.leave_quietly()
 
 import hashlib
 import logging
@@ -25,6 +26,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from flowgrad import exits
 from pipelines import interrupts, output
 from pipelines.command_line import flags_first, one_line
 from pipelines.override_errors import file_swept_over, unwritable
@@ -50,10 +52,12 @@ Hydra.get_mode = _mode_given  # type: ignore[method-assign]
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def job(config: DictConfig) -> Any:
     """One job: a run, or one of a sweep. Gives what a search minimises; None for other jobs."""
+    exits.raise_again()
     interrupts.end_with_sweep()
     # After Hydra has checked the command line: torch is slow to import.
-    from pipelines.targets import target
-    from pipelines.values import check_values
+    with exits.leaving_quietly():
+        from pipelines.targets import target
+        from pipelines.values import check_values
 
     _state["composed"] = True
     context = HydraConfig.get()
@@ -66,7 +70,9 @@ def job(config: DictConfig) -> Any:
     try:
         with _logging_to(folder / "run.log"):
             check_values(config)
-            objective = target(config, "job")(config, given, list(reversed(sources)), folder)
+            with exits.leaving_quietly():
+                do = target(config, "job")
+            objective = do(config, given, list(reversed(sources)), folder)
     except BrokenPipeError as error:
         raise SystemExit(output.UNREAD) from error  # of which Hydra would print a line
     except Exception as error:
@@ -190,4 +196,4 @@ def _logging_to(path: Path, mode: str = "w") -> Iterator[None]:
 
 if __name__ == "__main__":
     interrupts.end_with_lifeline()
-    sys.exit(interrupts.answered(main))
+    sys.exit(exits.answered(main))

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
+from flowgrad import exits
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers.embedding.guard import Intervention
 from pipelines import interrupts
@@ -57,7 +58,9 @@ def each(
     """
     workers = min(workers, len(runs))
     if workers <= 1:
-        yield from (work(run, data) for run in runs)
+        for run in runs:
+            exits.raise_again()
+            yield work(run, data)
         return
     with _started(workers, work) as pool:
         for worker in pool:
@@ -171,6 +174,7 @@ def _in_order(
         worker.send((place, work, run))
     done: dict[int, Result] = {}
     for place in range(len(runs)):
+        exits.raise_again()
         while place not in done:
             answering = wait([worker.connection for worker in busy])
             for worker in [worker for worker in busy if worker.connection in answering]:

@@ -44,6 +44,7 @@ ARROWS = {
         "subject",
         "trackers",
     },
+    "exits": set(),
     "__init__": {"analyzers", "compression", "errors", "prescription", "report", "rules", "trackers"},
     "testing": {"report", "trackers"},
     "run_config": {"bounded_yaml", "errors", "files", "ledger", "rules"},
@@ -71,10 +72,8 @@ ARROWS = {
         "statistics",
     },
     "collecting": {"errors", "ledger", "provenance", "recomputation", "report", "rules", "trial_tables"},
-    "__main__": {
-        "__init__",
+    "commands": {
         "collecting",
-        "errors",
         "files",
         "ledger",
         "provenance",
@@ -82,6 +81,7 @@ ARROWS = {
         "report",
         "rules",
     },
+    "__main__": {"__init__", "commands", "errors", "exits"},
 }
 TORCH = {
     "testing.py",

@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from flowgrad import exits
 from flowgrad.trackers import TrainingTracker
 from pipelines.networks.data import Rows, shuffled
 from pipelines.networks.losses import Loss
@@ -70,6 +71,7 @@ def fit(
     course = TrainingTracker()
     best, best_weights, bad_epochs, steps = math.inf, None, 0, 0
     for _ in range(settings.epochs):
+        exits.raise_again()
         model.train()
         total = torch.zeros((), dtype=torch.float64)
         seen = 0

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from flowgrad import exits
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import TrainingTracker
 from flowgrad.trackers.embedding import EmbeddingTracker
@@ -155,6 +156,7 @@ def _epochs(
     settings, steps = config.training, 0
     best, best_weights, bad_epochs = math.inf, None, 0
     for _ in range(settings.epochs):
+        exits.raise_again()
         total = 0.0
         for batch in batches(data.train, settings.batch_size, order):
             data_loss, penalty = loss.terms(model, batch)

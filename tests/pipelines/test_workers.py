@@ -116,7 +116,7 @@ def is_alive(pid):
 STARTS_FOR_LONG = """
     import os, sys, time
     sys.path.insert(0, {tests!r})
-    from pipelines import interrupts
+    from flowgrad import exits
     from pipelines.workers import each
     from test_workers import BIG, slow_first
 
@@ -127,7 +127,7 @@ STARTS_FOR_LONG = """
         return 0
 
     if __name__ == "__main__":
-        sys.exit(interrupts.answered(main))
+        sys.exit(exits.answered(main))
 """
 
 

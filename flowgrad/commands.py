@@ -1,0 +1,112 @@
+"""What `python -m flowgrad` does, once its arguments are read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowgrad.collecting import trials_of
+from flowgrad.files import read_bounded
+from flowgrad.ledger import SHIPPED, Ledger
+from flowgrad.provenance import provenance
+from flowgrad.recomputation import OBSERVATIONS, recompute
+from flowgrad.report import from_xml
+from flowgrad.report.schema import MOST_BYTES, Problem, examine
+from flowgrad.rules import RuleBook
+
+VALID, INVALID, UNREADABLE = 0, 1, 2
+
+
+def validate(files: Sequence[str], rules: Sequence[str]) -> int:
+    """Check report files against the schema, and their verdicts against the observations beside them.
+
+    Args:
+        files: reports as XML.
+        rules: YAML files or folders of the rules that the runs were judged by.
+
+    Returns:
+        0 where all hold, 1 where one does not, 2 where one cannot be read.
+
+    Raises:
+        FlowGradError: the rules cannot be read.
+    """
+    book = _book(rules)
+    return max([_validate(file, book) for file in files])
+
+
+def add(folders: Sequence[str], into: str, rules: Sequence[str]) -> int:
+    """Collect the trials of finished runs in a file.
+
+    Args:
+        folders: of the runs.
+        into: the file, which is made where it is missing.
+        rules: as of `validate`.
+
+    Returns:
+        0.
+
+    Raises:
+        FlowGradError: a folder has no trials, or they do not follow from its observations.
+    """
+    # Before the file is held, for this may take a while.
+    book = _book(rules)
+    trials = [trial for folder in folders for trial in trials_of(folder, book)]
+    before, after = Ledger.extend(into, trials)
+    print(f"{into}: {len(after.trials)} trial(s), {len(after.trials) - len(before.trials)} of them new")
+    return VALID
+
+
+def show(files: Sequence[str]) -> int:
+    """Print trials and confidence of every shipped rule with a fix.
+
+    Args:
+        files: further trials, beside the shipped ones.
+
+    Returns:
+        0.
+
+    Raises:
+        EvidenceError: a file cannot be read.
+    """
+    ledger = Ledger.load(SHIPPED, *files)
+    print(f"{'rule':<24} {'trials':>6} {'confirmed':>9} {'refuted':>7} {'confidence':>10}  95 % interval")
+    for rule in RuleBook.load(ledger=ledger).values():
+        if rule.fix is None:
+            continue
+        known = ledger.confidence(rule.id, rule.sha256)
+        print(
+            f"{rule.id:<24} {known.trials:>6} {known.confirmed:>9} {known.refuted:>7} {known.value:>10.2f}  "
+            f"{known.low:.2f} to {known.high:.2f}{'  not prescribed by default' if known.refutes else ''}"
+        )
+    return VALID
+
+
+def _book(paths: Sequence[str]) -> RuleBook | None:
+    """The rules that were named; None where none were."""
+    return RuleBook.load(*paths, ledger=Ledger()) if paths else None
+
+
+def _validate(file: str, book: RuleBook | None) -> int:
+    try:
+        data = read_bounded(file, MOST_BYTES)
+    except OSError as error:
+        print(f"{file}: cannot be read: {error.strerror}", file=sys.stderr)
+        return UNREADABLE
+    checked = examine(data)
+    if isinstance(checked, Problem):
+        print(f"{file}:{checked.line}: {checked.reason}")
+        return INVALID
+    report, folder = from_xml(data), Path(file).parent
+    found, origin = recompute(report, folder), provenance(report, folder, book)
+    for problem in (*found.problems, *origin.problems):
+        print(f"{file}: {problem}")
+    for thing in (*found.unchecked, *origin.unchecked):
+        print(f"{file}: not checked: {thing}", file=sys.stderr)
+    if found.problems or origin.problems:
+        return INVALID
+    told = f"; {found.agreed} verdict(s) follow from {OBSERVATIONS}" if found.agreed else ""
+    if found.missing:
+        told = f"; {found.missing} is not beside it, so that no verdict was computed anew"
+    print(f"{file}: valid{told}")
+    return VALID

@@ -1,0 +1,82 @@
+"""Ctrl-C on the command line: one line and exit code 130, also while imports still run."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+INTERRUPTED = 130
+"""Exit code, as of a process that the signal ends (128 + SIGINT)."""
+_came = False
+
+
+def leave_quietly() -> None:
+    """From now on an interrupt ends the process at once with one line: nothing is begun yet, or all is done."""
+    signal.signal(signal.SIGINT, _leave)
+
+
+@contextmanager
+def leaving_quietly() -> Iterator[None]:
+    """The same as long as this lasts, for imports: what is raised in the middle of one may be caught there, and is lost
+    then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    leave_quietly()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def answered(main: Callable[[], int]) -> int:
+    """The exit code of `main`; an interrupt meanwhile ends the process with 130, after one line where `main` told none.
+    What comes afterwards leaves quietly.
+    """
+    global _came
+    _came = False
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    finally:
+        leave_quietly()
+    if code == INTERRUPTED:
+        # Where it passed through code that C runs, Python would kill itself at its end, whatever the exit code.
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    return code
+
+
+def raise_again() -> None:
+    """Raise an interrupt that came and was caught on its way by code that is not ours; call it now and then.
+
+    Raises:
+        KeyboardInterrupt: one came.
+    """
+    if _came:
+        raise KeyboardInterrupt
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    global _came
+    _came = True
+    raise KeyboardInterrupt
+
+
+def _leave(number: int, frame: Any) -> None:
+    print("interrupted", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)

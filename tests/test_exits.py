@@ -1,0 +1,92 @@
+"""Ctrl-C on the command line: one line, exit code 130, whenever it comes."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+CAUGHT_ELSEWHERE = """
+    def main():
+        try:
+            print("ready", flush=True)
+            while True:
+                pass
+        except BaseException:  # as code that is not ours may do
+            pass
+        exits.raise_again()
+        return 0
+"""
+IN_AN_IMPORT = """
+    def main():
+        with exits.leaving_quietly():
+            try:
+                print("ready", flush=True)
+                while True:
+                    pass
+            except BaseException:
+                pass
+        return 0
+"""
+THROUGH_C = """
+    def main():
+        # What C code runs as a string, as torch does while it is imported; Python then notes an interrupt for its end.
+        import ctypes
+        ctypes.pythonapi.PyRun_SimpleString(b"print('ready', flush=True)\\nwhile True: pass")
+        raise KeyboardInterrupt
+"""
+AT_THE_END = """
+    import atexit
+
+    def main():
+        return 0
+
+    def wait():
+        print("ready", flush=True)
+        while True:
+            pass
+
+    atexit.register(wait)
+"""
+
+
+@pytest.mark.parametrize("main", [CAUGHT_ELSEWHERE, IN_AN_IMPORT, THROUGH_C, AT_THE_END])
+def test_an_interrupt_is_answered_once_and_by_130(main):
+    code = "import sys\nfrom flowgrad import exits\n" + textwrap.dedent(main) + "\nsys.exit(exits.answered(main))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1] == "interrupted"
+
+
+def test_a_command_that_ends_well_gives_its_code():
+    code = "import sys\nfrom flowgrad import exits\nsys.exit(exits.answered(lambda: 3))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 3
+
+
+def test_the_command_of_reports_is_interrupted_while_it_imports():
+    """Pandas alone takes most of a second."""
+    code = """if True:
+        import runpy, sys
+        class Slow:
+            def find_spec(self, name, path=None, target=None):
+                if name == "pandas":
+                    print("ready", flush=True)
+                    while True:
+                        pass
+        sys.meta_path.insert(0, Slow())
+        sys.argv = ["flowgrad", "evidence", "show"]
+        runpy.run_module("flowgrad", run_name="__main__")
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, "interrupted\n")
