@@ -215,7 +215,7 @@ def test_bad_settings_are_refused(command, overrides, message):
 def test_ratings_need_embeddings(command):
     code, _, err = command(*RATINGS, "model.dim=null")
     assert code == 2
-    assert "model.dim=None: give the columns of the embeddings" in err
+    assert "model.dim=null: give the columns of the embeddings" in err
 
 
 def test_a_teacher_is_none_of_a_factorisation(command):
