@@ -118,7 +118,8 @@ def load_yaml(text: str | bytes, most: int) -> Any:
             return loader.get_single_data()
         finally:
             loader.dispose()
-    except (RecursionError, ValueError, OverflowError) as error:
+    except (RecursionError, ValueError, OverflowError, LookupError, AttributeError, TypeError) as error:
+        # PyYAML meets the latter where a tag and its text do not agree: `!!bool maybe`, `!!int ""`, `!!timestamp soon`.
         raise yaml.YAMLError(str(error) or type(error).__name__) from error
 
 

@@ -74,7 +74,7 @@ def _watched(attack: Attack, kind: Kind, place: Place) -> Came:
     if not pid:
         _child(attack, place)
     with _killed_at_last(pid):
-        ended, most, start, trains = "", 0.0, _resident(pid), _Training(place.training, kind.training)
+        ended, most, start, trains = "", 0.0, _resident(os.getpid()), _Training(place.training, kind.training)
         while True:
             done, status, usage = os.wait4(pid, os.WNOHANG)
             if done:
@@ -164,7 +164,7 @@ def _confined(place: Place) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.environ["HOME"] = str(place.work)
     os.environ.update(dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9"))  # nothing is fetched
-    os.environ["FLOWGRAD_CACHE"] = str(place.folder / "cache")
+    os.environ["FLOWGRAD_CACHE"] = os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(place.folder / "cache")
     os.environ["TMPDIR"] = str(place.folder / "temporary")
     os.chdir(place.work)
 

@@ -9,6 +9,8 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,11 @@ from pipelines.tables import rounded, write_csv, write_table
 from pipelines.workers import cores, each
 
 _logger = logging.getLogger(__name__)
+_IMPORTED = (
+    "pipelines.closed_loop", "pipelines.compression.job", "pipelines.calibration.job", "pipelines.field_benchmark.job",
+    "pipelines.fault_benchmark.job", "pipelines.overhead.networks.job", "pipelines.distillation.program",
+    "pipelines.networks.program", "pipelines.boosting.program", "matplotlib.backends.backend_agg", "sklearn.datasets",
+)  # fmt: skip
 _PARCEL = 20
 """Attacks that a worker does before its results are written down; of kills, which take long, one."""
 
@@ -105,6 +112,7 @@ def attacks(parcel: Parcel, prepared: Path) -> list[Line]:
         prepared: folder of the runs that attacks start from.
     """
     torch.set_num_threads(1)
+    _import_all()
     warnings.simplefilter("ignore")
     kind, found = KINDS[parcel.kind], []
     for number in parcel.numbers:
@@ -113,6 +121,16 @@ def attacks(parcel: Parcel, prepared: Path) -> list[Line]:
         place = prepared / f"{parcel.kind}-{parcel.seed}-{number}"
         found.append(Line(parcel.kind, parcel.seed, number, attack.tried, attempt(attack, kind, place)))
     return found
+
+
+@cache
+def _import_all() -> None:
+    """What runs import, and torch with the first step of an optimizer, before processes are forked that each would."""
+    for name in _IMPORTED:
+        import_module(name)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    torch.optim.SGD([parameter], lr=0.0).step()
 
 
 def _print(lines: Sequence[Line], folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import cache, wraps
@@ -11,17 +12,18 @@ from typing import Any
 
 import lightgbm
 import numpy as np
-import torch
 import xgboost
 import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from lxml import etree
 from omegaconf import OmegaConf
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pipelines import run as application
-from pipelines.composition import composed
 from pipelines.robustness.attack import Attack, Fault, Place, Refused
 from pipelines.robustness.kinds.reports import printed
+from pipelines.settings import register
 
 _RATINGS = (
     "dataset=synthetic", "dataset.n_users=60", "dataset.n_items=40", "dataset.n_ratings=1200", "seeds.test=[1,2,3]",
@@ -47,15 +49,94 @@ STARTS: dict[str, tuple[str, ...]] = {
     "own ratings": ("experiment=movielens_mf", "dataset=ratings_csv", "dataset.path=RATINGS", *_RATINGS[4:]),
 }  # fmt: skip
 """Runs that train for a second or two, and benchmarks, which are ended once they train."""
-_VALUES = (
-    "nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "1e308", "-1e308", "1e-320", "1" + "0" * 22, "-" + "9" * 23, "''",
-    "' '", "x" * 300, "'" + "y" * 5000 + "'", "[]", "{}", "null", "[[[]]]", "[null]", "{a: {b: [1]}}", "${oc.env:HOME}",
-    "${oc.env:NOT_THERE_AT_ALL}", "${nothing.there}", "${dataset}", "${oc.decode:'['}", "???", "true", "false",
-    "/dev/zero", "/dev/null", "/dev/full", "/proc/self/mem", "/proc/kmsg", "/", ".", "..", "../../etc/passwd",
-    "'~nosuchuser/a'", "'file:///etc'", "[1,1]", "[a,a]", "[1,2," + "9" * 25 + "]", "[nan]", "[-1]", "range(1,9)",
-    "choice(1,2)", "1,2", "glob(*)", "'a\nb'", "'\t'", "'\x1b[31mred'", "'ünï©ode'", "٣", "'a\x00b'", "\udcff", "\ud800",
-    "1_000", "0x10", "1e3", "'null'", "int(3)", "str(1)", "'[1'", "[1", "{", "'", "\\", "=", "a=b", "'a,b'", "$", "${",
-    "100000", "1000000000",
+_NUMBERS = (
+    "nan",
+    "inf",
+    "-inf",
+    "-1",
+    "0",
+    "1",
+    "2",
+    "3",
+    "0.5",
+    "1.0",
+    "1e308",
+    "-1e308",
+    "1e-320",
+    "1e39",
+    "1" + "0" * 22,
+    "-" + "9" * 23,
+    "9223372036854775807",
+    "4294967296",
+    "100000",
+    "1000000000",
+    "true",
+    "null",
+    "1_000",
+    "1e3",
+)
+_LISTS = (
+    "[]",
+    "[[[]]]",
+    "[null]",
+    "[1,1]",
+    "[1]",
+    "[1,2]",
+    "[a,a]",
+    "[1,2," + "9" * 25 + "]",
+    "[nan]",
+    "[-1]",
+    "['']",
+    "[a=b]",
+    "[rounds=5]",
+    "['model.dim=8','model.dim=8']",
+    "[0,1,2]",
+    "null",
+    "[/dev/zero]",
+    "['~nosuchuser/a']",
+    "[1.5,2,3]",
+    "[true,false,null]",
+    "['${oc.env:HOME}']",
+    "[mse,mse]",
+    "[loss]",
+)
+_TEXTS = (
+    "''",
+    "' '",
+    "x" * 300,
+    "'" + "y" * 5000 + "'",
+    "/dev/zero",
+    "/dev/null",
+    "/dev/full",
+    "/proc/self/mem",
+    "/proc/kmsg",
+    "/",
+    ".",
+    "..",
+    "../../etc/passwd",
+    "'~nosuchuser/a'",
+    "'file:///etc'",
+    "'a\nb'",
+    "'\t'",
+    "'\x1b[31mred'",
+    "'ünï©ode'",
+    "٣",
+    "'a\x00b'",
+    "\udcff",
+    "\ud800",
+    "'null'",
+    "auto",
+    "none",
+    "random",
+    "${oc.env:HOME}",
+    "null",
+    "5",
+    "nan",
+)
+_ODD = (
+    "{}", "{a: {b: [1]}}", "${oc.env:NOT_THERE_AT_ALL}", "${nothing.there}", "${dataset}", "${oc.decode:'['}", "???",
+    "range(1,9)", "choice(1,2)", "1,2", "glob(*)", "0x10", "int(3)", "str(1)", "'[1'", "[1", "{", "'", "\\", "=", "a=b",
+    "'a,b'", "$", "${", "${.}", "${..}", "${hydra:runtime.cwd}", "${job_folder:a}", "sort(3,1)", "shuffle(1,2)",
 )  # fmt: skip
 _TARGETS = (
     "os.abort", "os._exit", "sys.exit", "builtins.print", "builtins.exec", "subprocess.Popen", "nosuch.module.Thing",
@@ -70,7 +151,7 @@ def draw(rng: np.random.Generator, base: Path) -> Attack:
     """One or two hostile overrides for one of several experiments."""
     name = list(STARTS)[int(rng.integers(len(STARTS)))]
     start = [one.replace("RATINGS", str(_ratings(base))) for one in STARTS[name]]
-    more = [_override(rng, start) for _ in range(int(rng.integers(1, 3)))]
+    more = [_override(rng, start) for _ in range(1 if rng.random() < 0.7 else 2)]
     return Attack(f"{name}: {' '.join(_told(one) for one in more)}", _running([*start, *more]))
 
 
@@ -101,22 +182,34 @@ def _override(rng: np.random.Generator, start: list[str]) -> str:
 
 
 def _value(rng: np.random.Generator, was: Any) -> str:
+    """Mostly one of the right type: others are told apart before anything is done with them."""
     near: list[str] = []
-    if isinstance(was, int | float) and not isinstance(was, bool):
-        near = [f"{-was}", f"{was * 2}", f"{was}.5", f"'{was}'", f"[{was}]", f"{was * 1e-9}"]
-    elif isinstance(was, str) and was.isprintable() and "'" not in was:
+    kinds: tuple[str, ...] = (*_NUMBERS, *_LISTS, *_TEXTS)
+    if isinstance(was, bool):
+        kinds = ("true", "false", "null", "1", "''")
+    elif isinstance(was, int | float):
+        kinds, near = _NUMBERS, [f"{-was}", f"{was * 2}", f"{was}.5", f"'{was}'", f"[{was}]", f"{was * 1e-9}"]
+    elif isinstance(was, str):
+        kinds = _TEXTS
         near = [f"'{was[:-1]}'", f"'{was}x'", f"['{was}']", f"'{was}','{was}'"]
-    elif isinstance(was, list) and all(isinstance(one, int | float) for one in was):
-        near = [f"{[*was, *was]}", f"{was[:1]}", f"{was[:2]}", f"{[-one for one in was]}"]
-    pool = near if near and rng.random() < 0.25 else _VALUES
+        near = near if was.isprintable() and "'" not in was else []
+    elif isinstance(was, list):
+        kinds = _LISTS
+        near = [f"{[*was, *was]}", f"{was[:1]}", f"{was[:2]}", f"{[-one for one in was if isinstance(one, int)]}"]
+    draw = rng.random()
+    pool = near if near and draw < 0.2 else kinds if draw < 0.8 else _ODD
     return pool[int(rng.integers(len(pool)))]
 
 
 @cache
 def _settings(start: tuple[str, ...]) -> dict[str, Any]:
     """Key -> value, of every setting of a composed config and of every node."""
-    config = OmegaConf.to_container(composed(list(start)), resolve=False)
-    return dict(_flat(config, ""))
+    register()
+    os.environ.setdefault("FLOWGRAD_RUN_ID", "drawn")
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(application.CONF, version_base="1.3"):
+        config = compose("config", overrides=list(start))
+    return dict(_flat(OmegaConf.to_container(config, resolve=False), ""))
 
 
 def _flat(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -172,7 +265,7 @@ def run_command(arguments: list[str], place: Place) -> None:
 
 def tell_of_training(place: Place) -> None:
     """From now on `place.training` is touched with every step of an optimizer, and while a booster trains."""
-    torch.optim.optimizer.register_optimizer_step_post_hook(lambda *step: place.training.touch())
+    register_optimizer_step_post_hook(lambda *step: place.training.touch())
     for library in (xgboost, lightgbm):
         library.train = _touching(library.train, place)
 

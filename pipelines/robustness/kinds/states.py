@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -132,16 +133,20 @@ TRAININGS: Mapping[str, Callable[[RuleBook], Watched]] = {
 def draw(rng: np.random.Generator, base: Path) -> Attack:
     """One or two places of a state damaged, however deep."""
     name = list(TRAININGS)[int(rng.integers(len(TRAININGS)))]
-    seed = int(rng.integers(2**31))
+    seed, rules = int(rng.integers(2**31)), _rules()
 
     def perform(place: Place) -> None:
-        rules = RuleBook.load(ledger=Ledger())
         source, target = TRAININGS[name](rules), TRAININGS[name](rules)
         source.train(_BEFORE)
         state, tried = _damaged(source.tracker.state_dict(), np.random.default_rng(seed))
         _go_on(target, state, tried)
 
     return Attack(f"state: {name}, damage {seed}", perform)
+
+
+@cache
+def _rules() -> RuleBook:
+    return RuleBook.load(ledger=Ledger())
 
 
 def _damaged(state: Any, rng: np.random.Generator) -> tuple[Any, str]:
