@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from pathlib import Path
 from flowgrad.errors import FlowGradError
 from pipelines.robustness.attack import RAN, REFUSED, Attack, Fault, Kind, Place, Refused
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_HELD = ("RssAnon:", "RssShmem:")
 _EVERY = 0.005
 """Seconds between two looks at the process."""
 _AFTERWARDS = 5.0
@@ -75,10 +76,11 @@ def _watched(attack: Attack, kind: Kind, place: Place) -> Came:
         _child(attack, place)
     with _killed_at_last(pid):
         ended, most, start, trains = "", 0.0, _resident(os.getpid()), _Training(place.training, kind.training)
+        whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         while True:
             done, status, usage = os.wait4(pid, os.WNOHANG)
             if done:
-                most = max(most, usage.ru_maxrss / 1024 - start)
+                most = max(most, usage.ru_maxrss / 1024 - whole)  # of what came and went between two looks
                 break
             most = max(most, _resident(pid) - start)
             ended = ended or _beyond(kind, trains, time.monotonic() - began, most)
@@ -141,6 +143,7 @@ def _child(attack: Attack, place: Place) -> None:
     code = 1
     try:
         os.setsid()
+        faulthandler.disable()  # a dump of all threads of its bench tells nothing
         ctypes.CDLL(None).prctl(_DEATH, signal.SIGKILL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -192,11 +195,12 @@ def told(error: BaseException) -> str:
 
 
 def _resident(pid: int) -> float:
-    """MiB of memory that the process holds; 0 where it is gone."""
+    """MiB of memory that the process holds, without its files; 0 where it is gone."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE / 2**20
-    except (OSError, IndexError):
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    except OSError:
         return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith(_HELD)) / 1024
 
 
 @contextlib.contextmanager
