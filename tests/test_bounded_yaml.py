@@ -9,8 +9,9 @@ from flowgrad.bounded_yaml import load_yaml
 
 
 @pytest.mark.parametrize(
-    "text", ["!!timestamp soon", "!!timestamp 99999-99-99", "!!bool maybe", "!!int ''", "!!float ''", "!!int x", "!!binary é",
-             "!!omap {a: 1}", "!!pairs 3", "!!set [a]", "!!map 3", "!!seq x", "? [a]\n: 1", "2001-02-30", "!!null x: 1"],
+    "text", ["!!timestamp soon", "!!timestamp 99999-99-99", "!!bool maybe", "!!int ''", "!!float ''", "!!int x",
+             "!!binary é", "!!omap {a: 1}", "!!pairs 3", "!!set [a]", "!!map 3", "!!seq x", "? [a]\n: 1", "2001-02-30",
+             "!!null x: 1"],
 )  # fmt: skip
 def test_a_tag_whose_text_does_not_fit(text):
     """`!!timestamp` before other text ended in an AttributeError, in a recipe or a file of rules."""

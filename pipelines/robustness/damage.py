@@ -159,7 +159,7 @@ def _near(was: Any) -> list[Any]:
     if isinstance(was, list | tuple):
         return [[*was, *was], list(was)[1:], list(was)[::-1], dict(enumerate(was)), [list(was)]]
     if isinstance(was, dict):
-        return [list(was), {**was, "extra": 1}, {**was, 7: 1}, [was], {key: None for key in was}]
+        return [list(was), {**was, "extra": 1}, {**was, 7: 1}, [was], dict.fromkeys(was)]
     return []
 
 

@@ -1,4 +1,4 @@
-"""The bench of hostile input: it tells faults apart, its attacks are drawn by seed, and a few of each kind find none."""
+"""The bench of hostile input: it tells faults apart, draws by seed, and finds none in a few attacks of each kind."""
 
 from __future__ import annotations
 
@@ -84,7 +84,6 @@ def test_nothing_of_an_attack_reaches_its_bench(tmp_path, capfd):
     def perform(place):
         print("seen")
         os.environ["OF_AN_ATTACK"] = "1"
-        np.random.seed(0)
         _raise(Fault("loss", place.out.name))
 
     before = os.getcwd()
@@ -213,4 +212,4 @@ def test_the_table_counts():
     lines = [Line("a", 1, n, "x", Came(outcome, "", 0.5 * n, 3.0)) for n, outcome in enumerate((REFUSED, "loss", RAN))]
     table = counts(lines)
     assert table.iloc[0][["tried", REFUSED, RAN, "loss", "hang", "seconds"]].tolist() == [3, 1, 1, 1, 0, 1.0]
-    assert faults(lines)[["number", "fault"]].values.tolist() == [[1, "loss"]]
+    assert faults(lines)[["number", "fault"]].to_numpy().tolist() == [[1, "loss"]]

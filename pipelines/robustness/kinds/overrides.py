@@ -39,7 +39,8 @@ STARTS: dict[str, tuple[str, ...]] = {
     ),
     "network": ("experiment=layers_digits", *_TABLE, "training.epochs=1", 'trial=["model.width=4"]'),
     "student": (
-        "experiment=distillation_digits", *_TABLE, "training.epochs=1", "teacher.epochs=1", 'trial=["optimizer.lr=0.1"]',
+        "experiment=distillation_digits", *_TABLE, "training.epochs=1", "teacher.epochs=1",
+        'trial=["optimizer.lr=0.1"]',
     ),
     "compression": ("experiment=compression_embedding", *_RATINGS[:-1]),
     "calibration": ("experiment=calibration", "job.tests=3", "job.pairs=3", *_RATINGS[:4], "workers=1"),
@@ -177,7 +178,8 @@ def _override(rng: np.random.Generator, start: list[str]) -> str:
     if way == 2:
         return f"~{key}"
     if way == 3:
-        return f"{('+', '++')[int(rng.integers(2))]}{key}{('', '.more', '_')[int(rng.integers(3))]}={_value(rng, every[key])}"
+        sign, end = ("+", "++")[int(rng.integers(2))], ("", ".more", "_")[int(rng.integers(3))]
+        return f"{sign}{key}{end}={_value(rng, every[key])}"
     return f"{key}={_value(rng, every[key])}"
 
 
@@ -290,11 +292,8 @@ def _touching(train: Callable[..., Any], place: Place) -> Callable[..., Any]:
 
 def half_written(folder: Path) -> list[str]:
     """Files under their final names that cannot be read."""
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith(".") and not _reads(path):
-            found.append(str(path.relative_to(folder)))
-    return found
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+    return [str(path.relative_to(folder)) for path in files if not _reads(path)]
 
 
 def _reads(path: Path) -> bool:

@@ -14,7 +14,8 @@ from pipelines.robustness.attack import Attack, Fault, Place
 from pipelines.robustness.damage import bytes_damaged, lines_damaged
 
 _FIELDS = (
-    "", " ", "nan", "inf", "-inf", "1e308", "1e400", "9" * 400, "x" * 100_000, "\0", '"', '""', '"a', "'", "\r", "é", "٣",
+    "", " ", "nan", "inf", "-inf", "1e308", "1e400", "9" * 400, "x" * 100_000, "\0", '"', '""', '"a', "'", "\r", "é",
+    "٣",
     "\u2028", "\ufeff", "2001-02-30", "31/12/2001", "20240131", "-1", "1,5", "=1+1", "NULL", "0x10", "1_000", "True",
 )  # fmt: skip
 _SETTINGS: tuple[dict[str, Any], ...] = (

@@ -31,8 +31,9 @@ _EXPRESSIONS = (
 _TARGETS = (
     {"set": {"training._target_": "os.abort"}}, {"set": {"model._target_": "subprocess.Popen"}},
     {"set": {"optimizer._target_": "builtins.exec"}}, {"set": {"a.b": "${oc.env:" + _VARIABLE + "}"}},
-    {"scale": {"optimizer.lr": float("inf")}}, {"scale": {"optimizer.lr": "${oc.env:HOME}"}}, {"set": {}}, {"set": None},
-    {"set": {"x" * 9999: 1}}, {"set": {"hydra.run.dir": "/"}}, {"set": {"optimizer.lr": list(range(1000))}}, {"plain": 1},
+    {"scale": {"optimizer.lr": float("inf")}}, {"scale": {"optimizer.lr": "${oc.env:HOME}"}}, {"set": {}},
+    {"set": None}, {"set": {"x" * 9999: 1}}, {"set": {"hydra.run.dir": "/"}},
+    {"set": {"optimizer.lr": list(range(1000))}}, {"plain": 1},
 )  # fmt: skip
 """For fixes."""
 
