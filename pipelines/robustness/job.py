@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ _IMPORTED = (
     "pipelines.fault_benchmark.job", "pipelines.overhead.networks.job", "pipelines.distillation.program",
     "pipelines.networks.program", "pipelines.boosting.program", "matplotlib.backends.backend_agg", "sklearn.datasets",
 )  # fmt: skip
-_PARCEL = 20
+_PARCEL = 10
 """Attacks that a worker does before its results are written down; of kills, which take long, one."""
 
 
@@ -70,10 +71,9 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="flowgrad-robustness-") as temporary, console.progress() as bar:
         trying = bar.add_task("prepare", total=sum(len(parcel.numbers) for parcel in parcels))
-        base.prepare(Path(temporary))
-        for parcel, done in zip(
-            parcels, each(attacks, parcels, Path(temporary), config.workers or cores()), strict=True
-        ):
+        given: Any = Path(temporary)  # in the place of a data set
+        base.prepare(given)
+        for parcel, done in zip(parcels, each(attacks, parcels, given, config.workers or cores()), strict=True):
             bar.update(trying, description=f"{parcel.kind}, seed {parcel.seed}", advance=len(done))
             lines += done
             for line in done:

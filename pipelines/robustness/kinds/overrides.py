@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pipelines import run as application
+from pipelines import workers
 from pipelines.robustness.attack import Attack, Fault, Place, Refused
 from pipelines.robustness.kinds.reports import printed
 from pipelines.settings import register
@@ -266,10 +267,15 @@ def run_command(arguments: list[str], place: Place) -> None:
 
 
 def tell_of_training(place: Place) -> None:
-    """From now on `place.training` is touched with every step of an optimizer, and while a booster trains."""
+    """From now on `place.training` is touched with every step of an optimizer, and while a booster or a process that
+    was started for it trains.
+    """
     register_optimizer_step_post_hook(lambda *step: place.training.touch())
-    for library in (xgboost, lightgbm):
+    libraries: tuple[Any, ...] = (xgboost, lightgbm)
+    for library in libraries:
         library.train = _touching(library.train, place)
+    processes: Any = workers
+    processes._Worker.answer = _touching(workers._Worker.answer, place)
 
 
 def _touching(train: Callable[..., Any], place: Place) -> Callable[..., Any]:

@@ -47,9 +47,9 @@ def _forged(rng: np.random.Generator, source: Path) -> Attack:
         for name in element.attrib
         if not (element.tag == "run" and name in _FREE)
     ]
-    element, name = found[int(rng.integers(len(found)))]
-    was = element.attrib[name]
-    pool = [one for one in _other(str(was)) if one != was]
+    element, given = found[int(rng.integers(len(found)))]
+    name, was = str(given), str(element.attrib[given])
+    pool = [one for one in _other(was) if one != was]
     new = pool[int(rng.integers(len(pool)))]
     if rng.random() < 0.1:
         del element.attrib[name]

@@ -28,7 +28,7 @@ _EXPRESSIONS = (
     "{steps!r:{steps}}", "{0.__class__}", "{steps.real}", "%(steps)s", "{" * 5000, "{steps:٩٩٩٩٩٩٩٩٩}", "steps ** 0.5",
 )  # fmt: skip
 """For conditions and premises."""
-_TARGETS = (
+_FIXES: tuple[dict[str, Any], ...] = (
     {"set": {"training._target_": "os.abort"}}, {"set": {"model._target_": "subprocess.Popen"}},
     {"set": {"optimizer._target_": "builtins.exec"}}, {"set": {"a.b": "${oc.env:" + _VARIABLE + "}"}},
     {"scale": {"optimizer.lr": float("inf")}}, {"scale": {"optimizer.lr": "${oc.env:HOME}"}}, {"set": {}},
@@ -63,9 +63,9 @@ def draw(rng: np.random.Generator, base: Path) -> Attack:
         content[name] = {**rule, key: put}
         return _attack(f"{file.name}: {name}.{key}={put[:40]!r}", _dumped(content))
     if way == 5:
-        put = _TARGETS[int(rng.integers(len(_TARGETS)))]
-        content[name] = {**rule, "fix": {**(rule.get("fix") or {}), **put}}
-        return _attack(f"{file.name}: {name}.fix={str(put)[:60]}", _dumped(content))
+        fix = _FIXES[int(rng.integers(len(_FIXES)))]
+        content[name] = {**rule, "fix": {**(rule.get("fix") or {}), **fix}}
+        return _attack(f"{file.name}: {name}.fix={str(fix)[:60]}", _dumped(content))
     if way == 6:
         content[name] = {**rule, "implies": "${oc.env:" + _VARIABLE + "}", "premise": "${oc.env:" + _VARIABLE + "}"}
         return _attack(f"{file.name}: {name} names a variable of the environment", _dumped(content))
