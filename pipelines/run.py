@@ -133,7 +133,7 @@ def _of_arguments(error: Exception) -> str:
     said = one_line(error)
     if isinstance(error, ValueError):
         return said or type(error).__name__
-    return f"the arguments cannot be composed ({said or type(error).__name__}); choices of groups must be names"
+    return f"the arguments cannot be composed ({said or type(error).__name__}); the choice of a group must be a name"
 
 
 def _tell(line: str, log: Path) -> None:

@@ -27,6 +27,8 @@ _EVERY = 0.005
 """Seconds between two looks at the process."""
 _AFTERWARDS = 5.0
 """Seconds for which processes that it started may go on."""
+_OF_OTHERS = (".rustup",)
+"""What pip leaves in the home of whoever has Rust: it asks for its version."""
 _STILL = 1.0
 """Seconds since the last step within which a training goes on."""
 _LONGEST_LINE = 2000
@@ -243,4 +245,5 @@ def members(session: int) -> list[int]:
 def _strays(place: Place, *, whole: bool) -> list[str]:
     """Files where none may be; of one that was ended, temporary files may be left."""
     folders = [place.work, place.folder / "temporary"] if whole else [place.work]
-    return [str(path.relative_to(place.folder)) for folder in folders for path in sorted(folder.rglob("*"))]
+    found = (path.relative_to(place.folder) for folder in folders for path in sorted(folder.rglob("*")))
+    return [str(path) for path in found if path.parts[1] not in _OF_OTHERS]

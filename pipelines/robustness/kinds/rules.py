@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from flowgrad.ledger import Ledger
@@ -95,7 +96,9 @@ def _attack(tried: str, data: bytes, *, must: bool = False) -> Attack:
 def _evaluate(book: RuleBook, subject: str) -> None:
     """Conditions and premises on figures of every size."""
     names = [measure.name for measure in VOCABULARY[subject] if not measure.per_row]
+    columns = [measure.name for measure in VOCABULARY[subject] if measure.per_row]
     for value in (0.0, 1.0, -1.0, 1e300, float("nan"), float("inf")):
-        measured = Measurements(subject, "thing", dict.fromkeys(names, value))
+        rows = pd.DataFrame({column: [value, 0.0, 1.0] for column in columns})
+        measured = Measurements(subject, "thing", dict.fromkeys(names, value), {"rows": rows} if columns else {})
         if _SECRET in str(book.evaluate(measured)):
             raise Fault("accepted", "a variable of the environment is in the findings")
