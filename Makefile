@@ -15,7 +15,7 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Damaged and hostile input, kills and signals, drawn by seed; ten minutes on two cores. Others: ARGS='job.seeds=[7,8,9]'.
+# Damaged and hostile input, kills and signals, drawn by seed; under ten minutes on two cores. Others: ARGS='job.seeds=[7,8,9]'.
 test-robustness: setup
 	$(BIN)/python -m pipelines.run experiment=robustness $(ARGS)
 

@@ -124,7 +124,10 @@ def _ended(words: list[str], place: Place) -> tuple[int, str]:
 
 
 def _environment(place: Place) -> dict[str, str]:
-    return {**environment(), "TMPDIR": str(place.folder / "temporary")}
+    """With a folder for temporary files that nobody looks into: who is killed leaves some."""
+    temporary = place.folder / "of_killed"
+    temporary.mkdir(exist_ok=True)
+    return {**environment(), "TMPDIR": str(temporary)}
 
 
 def _check_end(code: int, said: str, number: signal.Signals, *, after: float) -> None:
