@@ -26,7 +26,7 @@ _SETTINGS: tuple[dict[str, Any], ...] = (
     {"duplicates": "drop"}, {"duplicates": "mean"}, {"duplicates": "keep"}, {"header": True}, {"header": False},
 )  # fmt: skip
 _LEAST = 0.04
-"""Share of a file's lines that is read, where it is not refused; of a file that was cut nobody knows what is missing."""
+"""Share of a file's lines that is read, where it is not refused; what a cut file lacks nobody knows."""
 _ENDLESS: dict[str, Callable[[Path], Any]] = {
     "a line without end": lambda path: path.write_bytes(b"user,item,rating,timestamp\n" + b"1" * (64 << 20)),
     "a quote without end": lambda path: path.write_bytes(b'user,item,rating,timestamp\n"' + b"1,2\n" * (4 << 20)),
