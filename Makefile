@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: run test test-ray test-optuna setup results wheel clean
+.PHONY: run test test-robustness test-ray test-optuna setup results wheel clean
 
 run: setup
 	$(BIN)/python -m pipelines.run experiment=movielens_mf
@@ -14,6 +14,10 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Damaged and hostile input, kills and signals, drawn by seed; under ten minutes on two cores. Others: ARGS='job.seeds=[7,8,9]'.
+test-robustness: setup
+	$(BIN)/python -m pipelines.run experiment=robustness $(ARGS)
 
 # What needs an environment of its own: a sweep of two jobs each, on real processes.
 SWEEP := experiment=movielens_mf dataset=synthetic seeds.test=[1,2,3] rounds=1 optimizer.lr=0.005,0.05

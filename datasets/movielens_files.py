@@ -11,7 +11,6 @@ import re
 import struct
 import subprocess
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ import pooch
 from datasets.given_paths import given_path
 from flowgrad.csv_tables import check_shape
 from flowgrad.errors import FlowGradError
-from flowgrad.files import read_bounded, told_size
+from flowgrad.files import read_bounded, temporary_folder, told_size
 
 ARCHIVE_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 ARCHIVE_MD5 = "0e33842e24a9c977be4e0107933c0723"
@@ -114,8 +113,8 @@ def _from_cache_or_download(wanted: Wanted[Read], cache: Path) -> tuple[Read, st
     try:
         cache.mkdir(parents=True, exist_ok=True)
         # Inside the cache, so that the rename at the end stays on one file system and is atomic.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache, ignore_cleanup_errors=True) as folder:
-            return _download(wanted, Path(folder), cached)
+        with temporary_folder(cache, ".download-") as folder:
+            return _download(wanted, folder, cached)
     except OSError as error:
         raise FlowGradError(
             f"the cache folder {str(cache)!r} cannot be written to ({_reason(error)}); set {_CACHE_VARIABLE} to a "

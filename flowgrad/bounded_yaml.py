@@ -80,6 +80,10 @@ class _Bounds(Composer):
             raise _error(f"a number of more than {MOST_DIGITS} characters", event)
 
 
+UNFIT = (ValueError, OverflowError, LookupError, AttributeError, TypeError)
+"""What PyYAML trips over where a tag and its text do not agree: `!!bool maybe`, `!!int ""`, `!!timestamp soon`."""
+
+
 class BoundedLoader(_Bounds, yaml.SafeLoader):
     """PyYAML's safe loader with bounds: `MOST_DEPTH`, `MOST_REPEATED`, `MOST_KEYS`, `MOST_DIGITS`, `MOST_VALUES`."""
 
@@ -118,8 +122,10 @@ def load_yaml(text: str | bytes, most: int) -> Any:
             return loader.get_single_data()
         finally:
             loader.dispose()
-    except (RecursionError, ValueError, OverflowError) as error:
-        raise yaml.YAMLError(str(error) or type(error).__name__) from error
+    except (RecursionError, *UNFIT) as error:
+        unfit = isinstance(error, LookupError | AttributeError | TypeError)
+        said = "a value does not fit its tag, such as !!timestamp" if unfit else str(error)
+        raise yaml.YAMLError(said or type(error).__name__) from error
 
 
 def _error(problem: str, event: yaml.Event) -> UnboundedYamlError:

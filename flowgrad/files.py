@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,6 +67,31 @@ def clear_leftovers(folder: Path) -> None:
             with suppress(OSError):
                 if time.time() - os.stat(name).st_mtime > _FRESH and _is_free(name):
                     os.unlink(name)
+
+
+@contextmanager
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A folder of its own in `parent`, removed at the end, and by the next process that asks for one with this prefix
+    if this one is killed.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    clear_folders(parent, prefix)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name, locked(name):
+        yield Path(name)
+
+
+def clear_folders(parent: Path, prefix: str) -> None:
+    """Remove what `temporary_folder` left when its process was killed."""
+    if _fcntl is None:
+        return
+    for folder in parent.glob(f"{prefix}*"):
+        with suppress(OSError):
+            if time.time() - folder.lstat().st_mtime > _FRESH and stat.S_ISDIR(folder.lstat().st_mode):
+                with locked(folder) as held:
+                    if held is not None:
+                        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_free(name: str) -> bool:

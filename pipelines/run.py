@@ -124,7 +124,7 @@ def _main(given: list[str]) -> int:
         # Until a config is composed all there is to go wrong is the command line; Hydra raises plain ValueErrors too.
         if line is None and _state["composed"]:
             raise
-        print(f"error: {line or one_line(error) or type(error).__name__}", file=sys.stderr)
+        print(f"error: {line or _of_arguments(error)}", file=sys.stderr)
         return 2
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
@@ -132,6 +132,14 @@ def _main(given: list[str]) -> int:
         print("interrupted; what was finished is in the run folder", file=sys.stderr)
         return 130
     return 0
+
+
+def _of_arguments(error: Exception) -> str:
+    """What Hydra trips over while it composes, such as a choice of a group that is a number."""
+    said = one_line(error)
+    if isinstance(error, ValueError):
+        return said or type(error).__name__
+    return f"the arguments cannot be composed ({said or type(error).__name__}); the choice of a group must be a name"
 
 
 def _tell(line: str, log: Path) -> None:

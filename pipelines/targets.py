@@ -49,5 +49,5 @@ def imported(key: str, path: str) -> Any:
     module, _, name = path.rpartition(".")
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # the last of a path that begins with dots
         raise FlowGradError(f"{key}={path} cannot be imported") from error

@@ -3,6 +3,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -84,3 +85,40 @@ def test_a_folder_that_does_not_exist(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "nowhere" / "report.xml", b"")
     assert list(tmp_path.iterdir()) == []
+
+
+def leftover(parent, age, name=".download-x"):
+    folder = parent / name
+    folder.mkdir()
+    (folder / "part.zip").write_bytes(b"half")
+    then = time.time() - age
+    os.utime(folder, (then, then))
+    return folder
+
+
+def test_a_folder_of_a_killed_process_is_removed_by_the_next(tmp_path):
+    """Downloads of runs that were killed stayed in the cache for good."""
+    old, young = leftover(tmp_path, 60), leftover(tmp_path, 0, ".download-y")
+    kept = leftover(tmp_path, 60, "download-mine")
+    (tmp_path / ".download-file").write_bytes(b"")
+    with files.temporary_folder(tmp_path, ".download-") as folder:
+        assert folder.is_dir()
+        assert not old.exists()
+    assert not folder.exists()
+    assert young.exists()
+    assert kept.exists()
+    assert (tmp_path / ".download-file").exists()
+
+
+def test_a_folder_that_is_in_use_stays(tmp_path):
+    with files.temporary_folder(tmp_path, ".download-") as mine:
+        os.utime(mine, (1, 1))
+        with files.temporary_folder(tmp_path, ".download-"):
+            assert mine.exists()
+
+
+def test_a_link_is_not_followed(tmp_path):
+    target = leftover(tmp_path, 60, "target")
+    (tmp_path / ".download-link").symlink_to(target)
+    files.clear_folders(tmp_path, ".download-")
+    assert (target / "part.zip").exists()

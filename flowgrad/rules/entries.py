@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from flowgrad.bounded_yaml import BoundedLoader
+from flowgrad.bounded_yaml import UNFIT, BoundedLoader
 from flowgrad.errors import RuleError
 from flowgrad.files import read_bounded, told_size
 from flowgrad.rules.bounds import cut
@@ -130,7 +130,7 @@ def _entry(rule_id: Any, loader: _RuleLoader, node: yaml.Node, source: str, path
 def _construct(loader: _RuleLoader, node: yaml.Node, where: str) -> Any:
     try:
         return loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, *UNFIT) as error:
         raise RuleError(f"{where}: {_problem(error)}") from None
 
 
@@ -170,5 +170,7 @@ def _place(error: Exception, path: str) -> str:
 def _problem(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "nested too deeply"
+    if isinstance(error, LookupError | AttributeError | TypeError):
+        return "a value does not fit its tag, such as !!timestamp"
     parts = [getattr(error, "context", None), getattr(error, "problem", None)]
     return ", ".join(part for part in parts if part) or str(error).replace("\n", " ")

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 MOST_COMPARED, LONGEST = 1_000, 100
 """Names that a misspelt one is compared with, and characters that it may have: comparing takes the product."""
-_LISTED = 200
+_LISTED = 60
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

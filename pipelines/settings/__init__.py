@@ -29,6 +29,7 @@ from pipelines.settings.jobs import (
     FieldBenchmarkSettings,
     JobSettings,
     LayersOverheadSettings,
+    RobustnessSettings,
     TrackerOverheadSettings,
 )
 from pipelines.settings.models import (
@@ -116,6 +117,7 @@ def register() -> None:
         "feature_benchmark": FeatureBenchmarkSettings,
         "feature_synergy": FeatureSynergySettings,
         "field_benchmark": FieldBenchmarkSettings,
+        "robustness": RobustnessSettings,
         "compression_proof": CompressionProofSettings,
         "compression": CompressionSettings,
         "movielens": MovieLensSettings,

@@ -369,3 +369,18 @@ class FieldBenchmarkSettings(JobSettings):
     """Type of a peer's alert -> types of findings that it amounts to, in its favour."""
     peer_silent: list[str] = MISSING
     """Types of alerts that ask for nothing."""
+
+
+@dataclass
+class RobustnessSettings(JobSettings):
+    """Damaged and hostile input."""
+
+    _target_: str = "pipelines.robustness.job.run"
+    seeds: list[int] = MISSING
+    """By which attacks are drawn."""
+    attacks: dict[str, int] = MISSING
+    """Kind, a key of `pipelines.robustness.kinds.KINDS` -> attacks of it, for each seed."""
+    only: list[str] | None = None
+    """Kinds to try; null: all."""
+    only_number: int | None = None
+    """The one attack of each kind and seed to try again; null: all."""

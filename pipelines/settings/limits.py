@@ -133,6 +133,7 @@ LIMITS: dict[type, dict[str, Limit]] = {
     jobs.CompressionBenchmarkLimits: {"spearman": Limit(-1, 1), "p": _FROM_0_TO_1, "seconds": _POSITIVE},
     jobs.CompressionBenchmarkSettings: {"seeds": _SEED},
     jobs.FieldBenchmarkSettings: {"seeds": _SEED, "least_cost": _SCALE},
+    jobs.RobustnessSettings: {"seeds": _SEED, "attacks": Limit(0, 10**6), "only_number": _FROM_0},
 }  # fmt: skip
 """Type of settings -> its numbers, and those in its lists and mappings. A type has the limits of its bases too."""
 

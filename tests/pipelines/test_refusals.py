@@ -112,3 +112,22 @@ def test_arguments_that_no_other_process_takes(capsys, argument):
     (line,) = capsys.readouterr().err.splitlines()
     assert code == 2
     assert line.startswith("error: argument")
+
+
+@pytest.mark.parametrize("argument", ["optimizer=str(1)", "optimizer=[1]", "model=int(3)", "sampler=1"])
+def test_a_choice_that_is_no_name(capsys, argument):
+    """It was "argument of type 'int' is not iterable"."""
+    assert application.main([argument, "dataset=synthetic"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "must be" in line or "names" in line or "Could not" in line, line
+
+
+@pytest.mark.parametrize("path", ["..a", ".", "a..b", "..", ""])
+def test_a_target_whose_path_is_none(path):
+    """One that begins with a dot ended in a TypeError."""
+    from flowgrad.errors import FlowGradError
+    from pipelines.targets import imported
+
+    with pytest.raises(FlowGradError, match="cannot be imported"):
+        imported("model._target_", path)

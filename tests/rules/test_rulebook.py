@@ -529,3 +529,21 @@ def test_no_shipped_rule_replaces_another():
     written = [rule_id for ids in each for rule_id in ids]
     assert sorted(set(written)) == sorted(written)
     assert len(RuleBook.load()) == len(written)
+
+
+@pytest.mark.parametrize("value", ["!!timestamp soon", "!!bool maybe", "!!int ''", "!!float ''"])
+def test_a_tag_that_does_not_fit_its_value(tmp_path, value):
+    """It ended in an AttributeError, a KeyError or an IndexError of PyYAML."""
+    (tmp_path / "mine.yaml").write_text(f"mine:\n  type: {value}\n")
+    with pytest.raises(RuleError) as error:
+        RuleBook.load(tmp_path / "mine.yaml")
+    assert "mine.yaml:1" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_names_that_are_known_fill_no_screen(tmp_path):
+    rule = RuleBook.load().rules["stagnant_layers"]
+    (tmp_path / "mine.yaml").write_text(f"mine:\n  type: MINE\n  subject: {rule.subject}\n  condition: 'xyzzy > 1'\n")
+    with pytest.raises(RuleError) as error:
+        RuleBook.load(tmp_path / "mine.yaml")
+    assert len(str(error.value)) < 1700
