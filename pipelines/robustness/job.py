@@ -24,7 +24,7 @@ from rich.table import Table
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
-from pipelines import bounds, console, results
+from pipelines import console, results
 from pipelines.robustness import base
 from pipelines.robustness.child import attempt
 from pipelines.robustness.kinds import KINDS
@@ -87,7 +87,6 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
 
 
 def _parcels(job: DictConfig) -> list[Parcel]:
-    bounds.at_least(job, {"only_number": 0}, "job.")
     for name in (*job.attacks, *(job.only or ())):
         if name not in KINDS:
             raise FlowGradError(f"job: no kind of attack is called {name!r}{did_you_mean(name, KINDS)}")
