@@ -43,6 +43,6 @@ def _piped(shown: pd.DataFrame) -> str:
 
 
 def _short(name: str, value: object) -> str:
-    if value is None or (isinstance(value, float) and pd.isna(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and pd.isna(value)):
         return ""
     return _SHORT.get(name, "{:.4g}").format(value) if isinstance(value, float) else str(value)
