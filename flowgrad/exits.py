@@ -13,6 +13,9 @@ from typing import Any
 
 INTERRUPTED = 130
 """Exit code, as of a process that the signal ends (128 + SIGINT)."""
+PATIENCE = 6.0
+"""Seconds after an interrupt by which the process is gone, whoever caught it, or whatever it waits for: files are
+written whole or not at all, and what it started ends with it."""
 _came = False
 
 
@@ -44,6 +47,8 @@ def answered(main: Callable[[], int]) -> int:
     global _came
     _came = False
     signal.signal(signal.SIGINT, _interrupt)
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _leave)
     try:
         code = main()
     except KeyboardInterrupt:
@@ -52,6 +57,8 @@ def answered(main: Callable[[], int]) -> int:
     finally:
         leave_quietly()
     if code == INTERRUPTED:
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, lambda *received: os._exit(INTERRUPTED))  # one line is told already
         # Where it passed through code that C runs, Python would kill itself at its end, whatever the exit code.
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
@@ -73,6 +80,8 @@ def raise_again() -> None:
 
 def _interrupt(number: int, frame: Any) -> None:
     global _came
+    if not _came and hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     _came = True
     raise KeyboardInterrupt
 

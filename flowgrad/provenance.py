@@ -171,7 +171,12 @@ def _identity(
     short = _SHORT.fullmatch(run.id)
     if config is None and not proven:
         return
-    if short is None or not run.config_sha256:
+    if (short is None or not run.config_sha256) and config is not None and config.of_this_library:
+        found.problems.append(
+            f"run id is {run.id!r} and config_sha256 {run.config_sha256!r}; a run of {config.path.name} has the id "
+            f"{config.name}-HASH, of the first digits of that hash"
+        )
+    elif short is None or not run.config_sha256:
         found.unchecked.append(f"run {run.id!r}: nothing in it tells of a config")
     elif not run.config_sha256.startswith(short["hash"]):
         found.problems.append(f"run id is {run.id!r}, and config_sha256 begins with {run.config_sha256[:6]!r}")
@@ -187,6 +192,9 @@ def _identity(
     ):
         found.problems.append(f"config_sha256 is {run.config_sha256!r}, and {config.path.name} has another")
     if proven and short is not None and (folder / "observations.csv").is_file():
-        names = [str(name) for name in read_table(folder / "observations.csv", ["experiment"])["experiment"].unique()]
+        observed = read_table(folder / "observations.csv", ["experiment", "arm"]).astype(str)
+        names, arms = list(observed["experiment"].unique()), list(observed["arm"].unique())
         if names != [short["name"]]:
             found.problems.append(f"run id is {run.id!r}, and observations.csv is of {', '.join(names)[:200]!r}")
+        if run.arm not in arms:
+            found.problems.append(f"arm is {run.arm!r}, and observations.csv has {', '.join(arms)[:200]}")

@@ -57,6 +57,11 @@ class RunConfig:
         """Of the experiment; empty where it says none."""
         return str(self.values.get("name") or "")
 
+    @property
+    def of_this_library(self) -> bool:
+        """Whether it is one of this library's own runs, and no other program's that Hydra configures too."""
+        return bool(self.name) and self.of("comparison", "alpha") is not None
+
     def of(self, node: str, key: str) -> Any:
         """A value of a node; None where it is not said."""
         part = self.values.get(node)

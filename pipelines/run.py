@@ -56,7 +56,7 @@ def job(config: DictConfig) -> Any:
     interrupts.end_with_sweep()
     # After Hydra has checked the command line: torch is slow to import.
     with exits.leaving_quietly():
-        from pipelines.targets import target
+        from pipelines.targets import job_of
         from pipelines.values import check_values
 
     _state["composed"] = True
@@ -71,7 +71,7 @@ def job(config: DictConfig) -> Any:
         with _logging_to(folder / "run.log"):
             check_values(config)
             with exits.leaving_quietly():
-                do = target(config, "job")
+                do = job_of(config)
             objective = do(config, given, list(reversed(sources)), folder)
     except BrokenPipeError as error:
         raise SystemExit(output.UNREAD) from error  # of which Hydra would print a line

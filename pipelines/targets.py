@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -13,6 +14,7 @@ from flowgrad.errors import FlowGradError
 
 NODES = ("job", "dataset", "model", "optimizer", "sampler", "loss", "training")
 """Config nodes with a `_target_`."""
+_OF_A_JOB = ("config", "task", "sources", "folder")
 
 
 def target(config: DictConfig, node: str) -> Any:
@@ -22,6 +24,22 @@ def target(config: DictConfig, node: str) -> Any:
         FlowGradError: there is no such thing.
     """
     return imported(f"{node}._target_", config[node]._target_)
+
+
+def job_of(config: DictConfig) -> Callable[[DictConfig, Sequence[str], Sequence[str], Path], Any]:
+    """What `config.job._target_` names, a function of config, overrides, sources and folder.
+
+    Raises:
+        FlowGradError: there is no such thing, or it is something else, which is not called.
+    """
+    found = target(config, "job")
+    names = tuple(inspect.signature(found).parameters) if inspect.isfunction(found) else ()
+    if len(names) != len(_OF_A_JOB) or (*names[:2], names[3]) != (*_OF_A_JOB[:2], _OF_A_JOB[3]):
+        raise FlowGradError(
+            f"job._target_={config.job._target_} is no job, which is a function ({', '.join(_OF_A_JOB)}); use "
+            "job=closed_loop"
+        )
+    return found
 
 
 def called(config: DictConfig, node: str, settings: Mapping[str, Any]) -> Any:

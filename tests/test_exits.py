@@ -36,6 +36,20 @@ THROUGH_C = """
         ctypes.pythonapi.PyRun_SimpleString(b"print('ready', flush=True)\\nwhile True: pass")
         raise KeyboardInterrupt
 """
+WAITS_FOR_EVER = """
+    exits.PATIENCE = 0.5
+
+    def main():
+        import threading
+        try:
+            print("ready", flush=True)
+            while True:
+                pass
+        finally:
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire()  # of somebody who never lets go
+"""
 AT_THE_END = """
     import atexit
 
@@ -51,7 +65,7 @@ AT_THE_END = """
 """
 
 
-@pytest.mark.parametrize("main", [CAUGHT_ELSEWHERE, IN_AN_IMPORT, THROUGH_C, AT_THE_END])
+@pytest.mark.parametrize("main", [CAUGHT_ELSEWHERE, IN_AN_IMPORT, THROUGH_C, WAITS_FOR_EVER, AT_THE_END])
 def test_an_interrupt_is_answered_once_and_by_130(main):
     code = "import sys\nfrom flowgrad import exits\n" + textwrap.dedent(main) + "\nsys.exit(exits.answered(main))"
     with subprocess.Popen(

@@ -183,3 +183,12 @@ def test_a_mistake_in_a_sweep_ends_it_with_the_same_line(command):
     code, _, err = command("-m", "dataset=synthetic", "optimizer.lrx=1,2")
     assert code == 2
     assert "optimizer.lrx" in err
+
+
+@pytest.mark.parametrize("name", ["os.abort", "os.getcwd", "shutil.copytree", "pipelines.checks.check_settings", "int"])
+def test_what_is_no_job_is_not_called(command, name):
+    """`os.abort` was called with the config, and failed by nothing but the number of its arguments."""
+    code, _, err = command("experiment=movielens_mf", "dataset=synthetic", f"job._target_={name}")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert f"job._target_={name}" in err

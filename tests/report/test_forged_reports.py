@@ -254,6 +254,11 @@ def test_rules_of_ones_own_are_named(rounds, capsys, tmp_path):
         ({"id": "another-000000"}, "config_sha256 begins with"),
         ({"config_sha256": "0" * 64}, "config_sha256 begins with"),
         ({"config_sha256": "0" * 64, "id": "movielens_mf-000000"}, "config.yaml has another"),
+        ({"id": "nothing"}, "a run of config.yaml has the id"),
+        ({"id": "642a68-fm_sneleivom"}, "a run of config.yaml has the id"),
+        ({"config_sha256": ""}, "a run of config.yaml has the id"),
+        ({"arm": "nothing"}, "observations.csv has"),
+        ({"arm": ""}, "observations.csv has"),
     ],
 )
 def test_a_run_that_is_another(rounds, capsys, identity, told):
