@@ -85,7 +85,7 @@ UNFIT = (ValueError, OverflowError, LookupError, AttributeError, TypeError)
 
 
 class _PlainLoader(_Bounds, yaml.SafeLoader):
-    """The one of PyYAML."""
+    """The loader that PyYAML has in Python."""
 
     def __init__(self, stream: str | bytes) -> None:
         super().__init__(stream)
@@ -98,7 +98,7 @@ was built with libyaml, text is split by that, which is ten times as fast."""
 if yaml.__with_libyaml__:
 
     class _FastLoader(_Bounds, yaml.CSafeLoader):
-        """The one of libyaml."""
+        """The loader that PyYAML has from libyaml."""
 
         def __init__(self, stream: str | bytes) -> None:
             Composer.__init__(self)

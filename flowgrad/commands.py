@@ -1,4 +1,4 @@
-"""What `python -m flowgrad` does, once its arguments are read."""
+"""The commands of `python -m flowgrad`, which `__main__` calls once it has read its arguments."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from flowgrad.errors import EvidenceError
 from flowgrad.files import read_bounded
 
 MOST_BYTES = 16 << 20
-"""Of a table, where nothing else is said: a hundred thousand lines of ten figures."""
+"""A table may have so many bytes: a hundred thousand lines of ten figures."""
 MOST_COLUMNS = 1_000
 """Named in the first line."""
 LONGEST_LINE = 1 << 16

@@ -56,7 +56,7 @@ class Trial:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells it from other trials: the same observations of a comparison count once, whatever the run's id."""
+        """The key tells trials apart: the same observations of a comparison count once, whatever the run's id."""
         part = (self.experiment.partition(": ")[2] or self.experiment) if self.comparison == BENCHMARK else ""
         return (self.rule, self.rule_sha256, part, self.comparison, self.observations_sha256)
 

@@ -31,12 +31,12 @@ _UNTREATED = ("baseline", "dense")
 """Arms whose config is in `config.yaml`."""
 _PRESCRIPTION = "prescription.yaml"
 _MOST_BYTES = 1 << 20
-"""Of a prescription."""
+"""A prescription may have so many bytes."""
 
 
 @dataclass
 class Provenance:
-    """What came of it."""
+    """The outcome of holding a report against what lies beside it."""
 
     problems: list[str] = field(default_factory=list)
     """One line for each thing that contradicts another."""

@@ -229,12 +229,12 @@ class _Beside:
 
     @cached_property
     def config(self) -> RunConfig | None:
-        """Of the run; None where there is none."""
+        """The config of the run; None where there is none."""
         return RunConfig.beside(self.folder)
 
     @cached_property
     def sha256(self) -> str:
-        """Of the observations."""
+        """SHA-256 of the observations."""
         try:
             return hashlib.sha256(read_bounded(self.folder / OBSERVATIONS, MOST_BYTES)).hexdigest()
         except OSError as error:

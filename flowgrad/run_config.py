@@ -23,7 +23,7 @@ NAMES = ("config.yaml", ".hydra/config.yaml")
 APART = ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "compression")
 """Nodes that are not part of `config_sha256`: they do not decide a training run's outcome, or are told apart."""
 MOST_BYTES = 4 << 20
-"""Of a config, rules and all, some two hundred times what one takes."""
+"""A config may have so many bytes; with all rules it takes a quarter of a million."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        """Of the experiment; empty where it says none."""
+        """The experiment's name; empty where the config says none."""
         return str(self.values.get("name") or "")
 
     @property

@@ -65,16 +65,22 @@ AT_THE_END = """
 """
 
 
-@pytest.mark.parametrize("main", [CAUGHT_ELSEWHERE, IN_AN_IMPORT, THROUGH_C, WAITS_FOR_EVER, AT_THE_END])
-def test_an_interrupt_is_answered_once_and_by_130(main):
-    code = "import sys\nfrom flowgrad import exits\n" + textwrap.dedent(main) + "\nsys.exit(exits.answered(main))"
+def interrupted(code):
+    """Exit status and standard error of a program that is interrupted once it says that it is ready."""
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
-    assert process.returncode == 130, said
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("main", [CAUGHT_ELSEWHERE, IN_AN_IMPORT, THROUGH_C, WAITS_FOR_EVER, AT_THE_END])
+def test_an_interrupt_is_answered_once_and_by_130(main):
+    code = "import sys\nfrom flowgrad import exits\n" + textwrap.dedent(main) + "\nsys.exit(exits.answered(main))"
+    status, said = interrupted(code)
+    assert status == 130, said
     assert said.splitlines()[-1] == "interrupted"
 
 
@@ -97,10 +103,4 @@ def test_the_command_of_reports_is_interrupted_while_it_imports():
         sys.argv = ["flowgrad", "evidence", "show"]
         runpy.run_module("flowgrad", run_name="__main__")
     """
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
-    assert (process.returncode, said) == (130, "interrupted\n")
+    assert interrupted(code) == (130, "interrupted\n")

@@ -1,4 +1,4 @@
-"""What the header of a packed model says of its tensors, held against itself and the file before it is believed."""
+"""The header of a packed model, which is held against itself and the file before it is believed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Entry:
     sparse: bool = False
     """Whether its first piece says, by a bit each, which numbers are not 0; the others are not stored."""
     bits: int | None = None
-    """Of its codes; None where its numbers are stored as they are."""
+    """Bits of its codes; None where its numbers are stored as they are."""
     axis: int | None = None
     top: float = 0.0
     pieces: tuple[tuple[int, int, str], ...] = ()
@@ -141,7 +141,7 @@ def _entry(content: Any) -> Entry:
 
 
 def _check_codes(entry: Entry) -> None:
-    """That it has the pieces that its way of storing asks for."""
+    """Refuse an entry without the pieces that its way of storing asks for."""
     kinds = [kind for _, _, kind in entry.pieces]
     masked = ["uint8"] if entry.sparse else []
     if entry.bits is None:

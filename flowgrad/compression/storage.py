@@ -172,7 +172,7 @@ def _content(data: bytes) -> tuple[Any, memoryview, bool]:
 
 
 def _check_model(where: str, model: nn.Module, entries: Mapping[str, Entry], state: Mapping[str, Any]) -> None:
-    """That the file is of this model, before anything is unpacked."""
+    """Refuse a file of another model, before anything is unpacked."""
     if set(state) != set(entries):
         odd = min(set(state) ^ set(entries))
         raise FlowGradError(f"{where}: {odd!r} is in one of the file and {type(model).__name__}, and not in the other")
