@@ -888,16 +888,24 @@ def test_units_without_gradient_are_not_called_dead_where_nobody_saw_them():
 
 
 @pytest.mark.parametrize(
-    ("silent", "rate", "expected"),
-    [(20, 1e-7, "UNITS_WITHOUT_GRADIENT"), (20, 0.01, "DYING_RELU"), (31, 1e-7, "DYING_RELU")],
+    ("silent", "layers", "rate", "expected"),
+    [
+        (20, 1, 1e-7, "UNITS_WITHOUT_GRADIENT"),
+        (20, 1, 0.01, "UNITS_WITHOUT_GRADIENT"),
+        (20, 2, 1e-7, "UNITS_WITHOUT_GRADIENT"),
+        (20, 2, 0.01, "DYING_RELU"),
+        (31, 1, 1e-7, "DYING_RELU"),
+    ],
 )
-def test_units_that_were_silent_from_the_start_did_not_die(silent, rate, expected):
+def test_units_died_where_hardly_any_are_left(silent, layers, rate, expected):
     """A tower of embeddings at a rate that is far too low was told to begin anew with leaky ReLUs: its inputs were near
-    zero, so that units with a negative bias were silent from the first step on.
+    zero, so that units with a negative bias were silent from the first step on. Another, of which six units in ten of one
+    layer were silent, would have gained nothing by it.
     """
     model = perceptron()
     with torch.no_grad():
-        model[0].bias[:] = torch.where(torch.arange(len(model[0].bias)) < silent, -100.0, 0.1)
+        for layer in (model[0], model[2])[:layers]:
+            layer.bias[:] = torch.where(torch.arange(len(layer.bias)) < silent, -100.0, 0.1)
     found = Loop(model, optimizer=lambda p: torch.optim.Adam(p, lr=rate)).run().findings()
     assert [one.type for one in found if one.rule_id == "dying_relu"] == [expected]
 

@@ -99,7 +99,7 @@ def two_tower(data: FieldData, seed: int) -> Training:
         "two_tower", seed, TwoTower(USERS, ITEMS), train, validation, test,
         forward=lambda run, rows: run.model(rows["user"], rows["item"]), criterion=criterion, cost=cost,
         optimizer_of=lambda run: torch.optim.Adam(run.model.parameters(), lr=2e-3, weight_decay=1e-5),
-        null=0.5, sgd=1.0, epochs=6, batch=256, sizes={"user": USERS, "item": ITEMS},
+        null=0.5, sgd=0.1, epochs=6, batch=256, sizes={"user": USERS, "item": ITEMS},
         encoder="user_emb", head="item_mlp.2", twins=("user_mlp", "item_mlp"),
     )  # fmt: skip
     run.notes["log_q"] = log_q
