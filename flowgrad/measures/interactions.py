@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from flowgrad.lazy import LazyModule
 from flowgrad.measures.additive import AdditiveModel, Floats
+
+special = LazyModule("scipy.special")
 
 BUDGET = 1024
 """Pairs whose exact denominators are found: those with the largest lower bounds, and more where more are asked for."""
@@ -95,7 +97,7 @@ def f_of(gain: Floats, rss: float, df: int) -> Floats:
 
 def p_of(f: Floats, df: int | Floats) -> Floats:
     """Upper tail of F with 1 and `df` degrees of freedom."""
-    return stats.f.sf(f, 1, df)
+    return special.fdtrc(1, df, np.maximum(f, 0))
 
 
 def _tiny(spread: Floats, n: int) -> Floats:
