@@ -11,9 +11,9 @@ _DOCTEST = re.compile(r"^(?P<indent> *)>>> .*(?:\n(?P=indent)\S.*|\n(?P=indent) 
 
 
 def fenced(text: str) -> str:
-    """A docstring whose doctests stand between fences, and whose `Example::` is a sentence.
+    r"""A docstring whose doctests stand between fences, and whose `Example::` is a sentence.
 
-    >>> print(fenced("Doubles.\\n\\n>>> double(2)\\n4"))
+    >>> print(fenced("Doubles.\n\n>>> double(2)\n4"))
     Doubles.
     <BLANKLINE>
     ```pycon
