@@ -132,7 +132,7 @@ def rewrite(root: Path) -> None:
     config: Any = OmegaConf.to_container(OmegaConf.load(root / "conf" / "results.yaml"))
     for document in DOCUMENTS:
         text = (root / document).read_text(encoding="utf-8")
-        text = filled(text, root / "docs" / "results", config["summaries"], config["lines"])
+        text = filled(text, root / "docs" / "results", config["summaries"], config.get("lines", {}))
         write_atomically(root / document, text.encode())
 
 
