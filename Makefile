@@ -73,4 +73,4 @@ wheel: setup
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) .venv-ray .venv-optuna build dist
+	rm -rf $(VENV) .venv-ray .venv-optuna build dist .cache

@@ -52,7 +52,8 @@ def test_figures_are_those_of_the_results(document):
 
 
 def test_every_page_with_figures_is_rewritten():
-    marked = [page for page in PAGES if re.search("<!-- (results|summary|line): [a-z]", (ROOT / page).read_text("utf-8"))]
+    texts = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+    marked = [page for page, text in texts.items() if re.search("<!-- (results|summary|line): [a-z]", text)]
     assert sorted(marked) == sorted(DOCUMENTS)
 
 
@@ -82,6 +83,8 @@ def test_the_output_of_make_run_is_what_the_console_prints():
 
 def test_the_readme_stays_short():
     assert len(README.splitlines()) <= 135
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([text for text in code.splitlines() if text]) == 8
 
 
 @pytest.mark.parametrize("page", PAGES)
