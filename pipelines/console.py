@@ -58,7 +58,7 @@ def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: P
         elif diagnosis.prescription:
             rows.add_row("  next", escape(" ".join(diagnosis.prescription.overrides)) + " (no rounds left)")
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
-        rows.add_row(escape(str(line["comparison"])), _proof(line))
+        rows.add_row(escape(str(line["comparison"])), proof_line(line))
     console.print(rows)
     # Not in the table: what is to be pasted must not be wrapped.
     if len(diagnoses) > 1:
@@ -78,7 +78,8 @@ def _found(diagnosis: Diagnosis) -> str:
     return escape("; ".join(named[acts].format(kind, ", ".join(on)) for (kind, acts), on in subjects.items()))
 
 
-def _proof(line: pd.Series) -> str:
+def proof_line(line: pd.Series) -> str:
+    """One line of the significance table in words: before and after, interval, p, wins, verdict."""
     text = rounded(pd.DataFrame([line])).iloc[0]
     closed = f", gap closed {text['gap_closed']}" if text["gap_closed"] else ""
     unsure = text["verdict"] == "inconclusive" and text["detectable"]
