@@ -22,6 +22,7 @@ from pipelines.data import cache_folder
 from pipelines.data_gate import pass_gate
 from pipelines.diagnosis import Diagnosis
 from pipelines.evaluation import explains_target, higher_is_better
+from pipelines.outcome import print_outcome
 from pipelines.planning import is_auto, plan_seeds
 from pipelines.program import Dataset, program_of
 from pipelines.rule_book import rule_book
@@ -114,7 +115,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     results.write_reports(folder, diagnoses, data, book, validations)
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         _logger.info("%s, %s: %s%s", line["comparison"], line["metric"], line["verdict"], _because(line))
-    console.print_outcome(diagnoses, table, folder)
+    print_outcome(diagnoses, table, folder)
 
 
 def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]) -> tuple[RuleBook, DictConfig | None]:

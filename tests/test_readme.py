@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 import flowgrad
 from flowgrad.errors import FlowGradError
-from pipelines.console import proof_line
+from pipelines.outcome import proof_line
 from pipelines.readme import DOCUMENTS, filled, line, summary
 
 ROOT = Path(__file__).parents[1]
