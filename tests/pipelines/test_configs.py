@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError
 
 from flowgrad.evidence import posterior
 from flowgrad.prescription import prescribe
@@ -157,3 +159,13 @@ def test_config_hash_ignores_seeds_data_and_workers(composed):
 )
 def test_rules_from_the_command_line(composed, arguments, check):
     assert check(rule_book(composed(*arguments), arguments, []))
+
+
+@pytest.mark.parametrize("experiment", ["movielens_mf", "layers_digits"])
+def test_the_tests_compose_what_hydra_composes(composed, experiment):
+    """They put the rules in afterwards, which is faster."""
+    made, wanted = composed(f"experiment={experiment}"), compose("config", overrides=[f"experiment={experiment}"])
+    assert OmegaConf.to_yaml(made) == OmegaConf.to_yaml(wanted)
+    for config in (made, wanted):
+        with pytest.raises(ConfigAttributeError):
+            config.rules.zombie_rows.nothing = 1
