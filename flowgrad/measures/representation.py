@@ -1,4 +1,4 @@
-"""How alike the activations of two layers are, and how much of one can be read from the other."""
+"""Says how alike the activations of two layers are, and how much of one can be read from the other."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def linear_cka(a: FloatArray, b: FloatArray) -> float:
     """Linear centred kernel alignment of two layers' activations on the same n examples, 0 to 1; NaN where one of
     them is constant.
 
-    Invariant to orthogonal maps and to scale, not to linear maps in general. Biased upwards where the units are not
-    few beside the examples: see `debiased_cka`.
+    Invariant to orthogonal maps and to scale, not to linear maps in general. It is biased upwards unless the units are
+    few compared with the examples: see `debiased_cka`.
 
     Args:
         a: shape (n, units of a).
@@ -47,7 +47,7 @@ def linear_cka(a: FloatArray, b: FloatArray) -> float:
 
 
 def debiased_cka(a: FloatArray, b: FloatArray) -> float:
-    """`linear_cka` by unbiased estimates of the three HSIC in it, each of expectation 0 for independent activations.
+    """`linear_cka` by unbiased estimates of its three HSIC terms, each of expectation 0 for independent activations.
 
     Near 0 for unrelated layers however wide they are; may lie a little below 0. NaN below 4 examples and where a layer
     is constant.
@@ -80,7 +80,7 @@ def debiased_gram(activations: FloatArray) -> FloatArray:
 
 
 def debiased_alignment(a: FloatArray, b: FloatArray) -> float:
-    """`debiased_cka` of two layers whose `debiased_gram` is at hand."""
+    """`debiased_cka` of two layers from their `debiased_gram`, 1 at most."""
     return _alignment(a, b)
 
 
@@ -137,7 +137,7 @@ def _basis(predictors: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _rounding(values: FloatArray) -> float:
-    """Differences up to this are not told from none: float32 has seven digits."""
+    """Size up to which differences count as none: float32 has seven digits."""
     return float(np.abs(values).max(initial=0.0)) * 1e-6
 
 
