@@ -19,7 +19,7 @@ VALID, INVALID, UNREADABLE = 0, 1, 2
 
 
 def validate(files: Sequence[str], rules: Sequence[str]) -> int:
-    """Check report files against the schema, and their verdicts against the observations beside them.
+    """Check report files against the schema, and their verdicts against the observations in the same folder.
 
     Args:
         files: reports as XML.
@@ -61,7 +61,7 @@ def show(files: Sequence[str]) -> int:
     """Print trials and confidence of every shipped rule with a fix.
 
     Args:
-        files: further trials, beside the shipped ones.
+        files: further trials, besides the shipped ones.
 
     Returns:
         0.

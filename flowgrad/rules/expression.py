@@ -69,7 +69,7 @@ class UnknownNameError(RuleError):
 
 
 def read_expression(text: str, known: Collection[str]) -> tuple[ast.expr, tuple[str, ...]]:
-    """The checked tree of `text` and the names it uses, in order of appearance.
+    """Parse `text` into its checked tree and the names it uses, in order of appearance.
 
     Line breaks count as blanks, so that a condition may be folded over several YAML lines. Columns in messages are
     1-based positions in `text`.
@@ -86,7 +86,7 @@ def read_expression(text: str, known: Collection[str]) -> tuple[ast.expr, tuple[
 
 
 def _checked_text(text: str) -> str:
-    """`text` with blanks for line breaks, or a RuleError for what no condition can hold."""
+    """Replace line breaks in `text` by blanks, and refuse text that no condition can hold."""
     if len(text) > MAX_LENGTH:
         raise RuleError(f"is {len(text)} characters long; at most {MAX_LENGTH} are allowed")
     flat = text.translate(_BLANKS)
