@@ -1,4 +1,4 @@
-"""What a person sees: a progress bar while it trains, one table at the end."""
+"""Shows a progress bar while a run trains, and one table at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.tables import rounded
 
 
 def progress() -> Progress:
-    """A bar on standard error that vanishes when it is done."""
+    """Make a bar on standard error that vanishes when it is done."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -31,7 +31,7 @@ def progress() -> Progress:
 
 
 def print_table(table: pd.DataFrame, folder: Path, title: str | None = None) -> None:
-    """All of a table, rounded, and where its files are."""
+    """Print all of a table, rounded, and where its files are."""
     shown = Table(box=box.SIMPLE_HEAD, title=title)
     for name in table.columns:
         shown.add_column(str(name), overflow="fold")
@@ -45,7 +45,7 @@ def print_table(table: pd.DataFrame, folder: Path, title: str | None = None) -> 
 
 
 def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: Path) -> None:
-    """What was wrong, what was changed, before and after, p, verdict, and where the files are."""
+    """Print findings, changes, figures before and after, p, verdict, and where the files are."""
     console = Console()
     rows = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
     rows.add_column(style="bold", no_wrap=True)
@@ -67,7 +67,7 @@ def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: P
 
 
 def _found(diagnosis: Diagnosis) -> str:
-    """Each type once, with the subjects it was found on; those that inform only, in brackets."""
+    """List each type of finding once, with its subjects; those that inform only, in brackets."""
     acting = set(diagnosis.prescription.rules)
     subjects: dict[tuple[str, bool], list[str]] = {}
     for finding in diagnosis.all_findings:

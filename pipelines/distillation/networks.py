@@ -52,8 +52,8 @@ class Dense(nn.Module):
 
 
 class Recommender(nn.Module):
-    """Embeddings of user and item side by side into linear layers (the MLP of He et al. 2017, Neural Collaborative
-    Filtering, par. 3.3), for ratings: the mean plus what the network gives.
+    """Network that feeds embeddings of user and item side by side into linear layers (the MLP of He et al. 2017, Neural
+    Collaborative Filtering, par. 3.3), for ratings: the mean plus what the network gives.
     """
 
     def __init__(

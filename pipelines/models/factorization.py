@@ -38,7 +38,7 @@ class MatrixFactorization(nn.Module):
         self.register_buffer("mean", torch.tensor(mean if biases else 0.0, dtype=torch.float32))
 
     def rows(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """The rows of each example: p (n, dim), q (n, dim), and b_u, b_i (n,) or None."""
+        """Rows of each example: p (n, dim), q (n, dim), and b_u, b_i (n,) or None."""
         return (
             self.user_emb(users),
             self.item_emb(items),
@@ -65,5 +65,5 @@ class MatrixFactorization(nn.Module):
 
 
 def table(weight: Tensor, sparse: bool) -> nn.Embedding:
-    """A trained table of embeddings that starts at these values, shape (rows, dim)."""
+    """Make a trained table of embeddings that starts at these values, shape (rows, dim)."""
     return nn.Embedding.from_pretrained(weight, freeze=False, sparse=sparse)
