@@ -114,7 +114,7 @@ def since_best(train: Sequence[float], validation: Sequence[float], metrics: Seq
     Args:
         train: mean training loss of each epoch.
         validation: validation loss after each epoch; NaN where it is not known.
-        metrics: validated metric after each epoch, better when higher; NaN where it was not told.
+        metrics: validated metric after each epoch, better when higher; NaN where it is not known.
 
     >>> since_best([3, 2, 1, 0.5], [2.0, 1.0, 1.5, 2.0], [math.nan] * 4)["val_rise_share"]
     1.0

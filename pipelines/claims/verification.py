@@ -15,7 +15,7 @@ from pipelines.feature_synergy.linear import HALF
 
 
 def contradiction(folder: Path) -> str:
-    """The first thing in a run's folder that does not follow from the observations beside it; empty where all does."""
+    """Find the first thing in a run's folder that does not follow from its observations; empty where all does."""
     try:
         return next(_contradictions(folder), "")
     except (FlowGradError, OSError) as error:

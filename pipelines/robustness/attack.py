@@ -59,12 +59,12 @@ class Place:
 
     @property
     def out(self) -> Path:
-        """What was printed."""
+        """File of the printed text."""
         return self.folder / "out"
 
     @property
     def err(self) -> Path:
-        """What was printed on standard error."""
+        """File of the text printed on standard error."""
         return self.folder / "err"
 
 

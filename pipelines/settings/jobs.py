@@ -142,7 +142,7 @@ class TrackerOverheadSettings(JobSettings):
     peer_steps: int = MISSING
     """Number of steps for the peer that reads every step, as `steps`; 0: no peer."""
     epoch_steps: int | None = None
-    """Number of steps after which the tracker is told of an epoch's end; null: never."""
+    """Number of steps after which the tracker's epoch ends; null: never."""
     exponent: float = MISSING
     """Exponent of Zipf's law, by which ids are drawn; 0: all alike."""
     seed: int = MISSING

@@ -119,7 +119,7 @@ class DeviceLook:
         """Map of tensor -> (the tensor that shows its units, the axis of the units in that)."""
 
     def turn(self) -> None:
-        """Begin a new block of looks."""
+        """Begin a new block of sampled steps."""
         self.total, self.total_before = self.total_before.zero_(), self.total
         self.zero_rows, self.zero_rows_before = {}, self.zero_rows
 
