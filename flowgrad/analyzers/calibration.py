@@ -159,8 +159,9 @@ class Bench:
             return input_moments(self.model, {name: self._parameters[name] for name in names}, self.losses)
 
     def gauss_newton(self, name: str, change: np.ndarray) -> float:
-        """Half the change's quadratic form in the Gauss-Newton matrix, mean over the batches: the rise of the loss if
-        the outputs were linear in the weights (Schraudolph 2002). By one forward-mode product a batch.
+        """Half the change's quadratic form in the Gauss-Newton matrix, mean over the batches: the rise of the loss, in
+        units of the loss, if the outputs were linear in the weights (Schraudolph 2002). By one forward-mode product a
+        batch.
 
         Raises:
             FlowGradError: some operation of the model has no forward-mode derivative.
@@ -251,7 +252,7 @@ def doubt_of(calibration: Calibration | None) -> str:
 
 
 def unsound(calibration: Calibration | None) -> float:
-    """1 where the gate objects to the batches, else 0."""
+    """Flag: 1 where the gate objects to the batches, else 0."""
     return float(calibration is not None and calibration.objection is not None and calibration.objection.blocks)
 
 

@@ -242,7 +242,7 @@ def row_cosines(a: ArrayLike, b: ArrayLike) -> Floats:
 def effective_rank(matrix: ArrayLike) -> float:
     """Effective rank, exp of the Shannon entropy of the normalised singular values (Roy & Vetterli 2007, eq. 4).
 
-    The matrix is not centred. Between 1 and min(shape); NaN for an empty, zero or non-finite matrix.
+    The matrix is not centred. The rank is in [1, min(shape)]; NaN for an empty, zero or non-finite matrix.
 
     >>> round(effective_rank(np.eye(3)), 6)
     3.0
@@ -254,7 +254,7 @@ def effective_rank(matrix: ArrayLike) -> float:
 
 
 def effective_rank_of_gram(gram: ArrayLike) -> float:
-    """Effective rank, from 1 to dim, of a matrix of which only `matrix.T @ matrix` is at hand, shape (dim, dim): cheap
+    """Effective rank, in [1, dim], of a matrix of which only `matrix.T @ matrix` is at hand, shape (dim, dim): cheap
     for many rows.
 
     Singular values below about 1e-8 of the largest are lost in rounding; their share of the entropy is nil.

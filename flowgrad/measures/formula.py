@@ -279,8 +279,8 @@ def _spread_out(found: Formula, known: NDArray[np.bool_]) -> Formula:
 
 
 def unsquared(found: Formula) -> float:
-    """1 where the weights of both parts add up to 1, or are equal, only if the teacher's part lacks the square of the
-    temperature; 0 where they do with it; NaN where neither is so, or there is but one part.
+    """Flag: 1 where the weights of both parts add up to 1, or are equal, only if the teacher's part lacks the square of
+    the temperature; 0 where they do with it; NaN where neither is so, or there is but one part.
 
     >>> unsquared(Formula(DIVERGENCE, 4.0, 0.3, 0.7)), unsquared(Formula(DIVERGENCE, 4.0, 0.9 * 16, 0.1))
     (1.0, 0.0)
@@ -292,7 +292,7 @@ def unsquared(found: Formula) -> float:
 
 
 def over_classes(found: Formula, classes: int) -> float:
-    """1 where the weight of the teacher's part is as after a mean over the classes too, as `kl_div` takes it by
+    """Flag: 1 where the weight of the teacher's part is as after a mean over the classes too, as `kl_div` takes it by
     default, else 0; NaN of another formula.
 
     >>> over_classes(Formula(DIVERGENCE, 4.0, 1.6, 0.0), 10)

@@ -232,12 +232,12 @@ class OneWay:
 
     @property
     def high(self) -> float:
-        """Largest size, in [0, 1], that the intraclass correlation may have."""
+        """Upper bound of the size of the intraclass correlation, three standard errors out; it may exceed 1."""
         return abs(self.icc) + SURE * self.error
 
     @property
     def low(self) -> float:
-        """Least intraclass correlation that the figures bear out, in [0, 1]."""
+        """Lower bound of the intraclass correlation, three standard errors out; it may lie below 0."""
         return self.icc - SURE * self.error
 
 

@@ -211,7 +211,9 @@ def _folded(t: Ids) -> Ids | None:
 
 
 def given(t: Ids, inputs: Ids | None, number: int | None) -> float:
-    """1 where targets of shape (rows, length) are the inputs themselves, 0 where not; NaN where that is not certain."""
+    """Flag: 1 where targets of shape (rows, length) are the inputs themselves, 0 where not; NaN where that is not
+    certain.
+    """
     if inputs is None or inputs.shape != t.shape or t.ndim != 2 or t.shape[1] < 2:
         return math.nan
     kept = t >= 0 if number is None else (t >= 0) & (t != number)

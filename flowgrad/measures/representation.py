@@ -27,7 +27,7 @@ def gram(activations: FloatArray) -> FloatArray:
 
 
 def linear_cka(a: FloatArray, b: FloatArray) -> float:
-    """Linear centred kernel alignment of two layers' activations on the same n examples, 0 to 1; NaN where one of
+    """Linear centred kernel alignment of two layers' activations on the same n examples, in [0, 1]; NaN where one of
     them is constant.
 
     Invariant to orthogonal maps and to scale, not to linear maps in general. It is biased upwards unless the units are
@@ -49,8 +49,8 @@ def linear_cka(a: FloatArray, b: FloatArray) -> float:
 def debiased_cka(a: FloatArray, b: FloatArray) -> float:
     """`linear_cka` by unbiased estimates of its three HSIC terms, each of expectation 0 for independent activations.
 
-    Near 0 for unrelated layers however wide they are; may lie a little below 0. NaN below 4 examples and where a layer
-    is constant.
+    It is near 0 for unrelated layers however wide they are, and may lie a little below 0; 1 at most, in units of a
+    correlation. NaN below 4 examples and where a layer is constant.
 
     Source: Nguyen, Raghu & Kornblith 2021, Do Wide and Deep Networks Learn the Same Things?, eq. 3; the estimate is
     that of Song et al. 2012, Feature Selection via Dependence Maximization, eq. 5.
@@ -80,7 +80,7 @@ def debiased_gram(activations: FloatArray) -> FloatArray:
 
 
 def debiased_alignment(a: FloatArray, b: FloatArray) -> float:
-    """`debiased_cka` of two layers from their `debiased_gram`, 1 at most."""
+    """`debiased_cka` of two layers from their `debiased_gram`, in units of a correlation, 1 at most."""
     return _alignment(a, b)
 
 
@@ -90,7 +90,7 @@ def _alignment(a: FloatArray, b: FloatArray) -> float:
 
 
 def ridge_r2(predictors: FloatArray, targets: FloatArray, penalties: Sequence[float] = PENALTIES) -> float:
-    """Share of the targets' variance that a ridge regression predicts for examples left out one by one, 0 to 1.
+    """Share of the targets' variance that a ridge regression predicts for examples left out one by one, in [0, 1].
 
     Every example is predicted from all others (in closed form, by its leverage), so that more units than examples do
     not explain everything. The penalty that predicts best is taken; 0 where none is better than the mean. NaN below
@@ -142,8 +142,8 @@ def _rounding(values: FloatArray) -> float:
 
 
 def variance_share(activations: FloatArray, width: int) -> float:
-    """Share of the activations' variance, shape (n, units), in their first `width` principal components: the most that
-    a layer of so many units could carry of it by a linear map. NaN where they are constant.
+    """Share, in [0, 1], of the activations' variance, shape (n, units), in their first `width` principal components:
+    the most that a layer of so many units could carry of it by a linear map. NaN where they are constant.
 
     >>> variance_share(np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), 1)
     0.8

@@ -486,8 +486,9 @@ def twins(columns: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def part_distance(values: ArrayLike, others: ArrayLike) -> float:
-    """Kolmogorov distance of two samples beyond the critical value at p = .001, which is 1.95 sqrt(1/n + 1/m) for n and
-    m values (Smirnov 1948); 0 where it is within. NaN where either has no value; missing ones are left out.
+    """Kolmogorov distance, in [0, 1], of two samples beyond the critical value at p = .001, which is 1.95 sqrt(1/n +
+    1/m) for n and m values (Smirnov 1948); 0 where it is within. NaN where either has no value; missing ones are left
+    out.
 
     Parts that are split by time drift away from each other, and so do the fits to them: a column that fits the one and
     not the other is then no sign against it.

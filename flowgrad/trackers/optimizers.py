@@ -205,7 +205,7 @@ def is_adaptive(optimizer: Optimizer) -> bool:
 
 
 def momentum_of(group: dict[str, Any]) -> float:
-    """Momentum of a group, or its first beta, a share in [0, 1]; 0 without, NaN where it is no number."""
+    """Momentum coefficient of a group, or its first beta, usually in [0, 1); 0 without, NaN where it is no number."""
     betas = group.get("betas")
     return number(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))
 

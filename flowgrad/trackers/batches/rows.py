@@ -90,7 +90,7 @@ class RowSample:
 
     @property
     def below(self) -> int:
-        """Hash below which every distinct row is kept."""
+        """Hash, below 2^62, below which every distinct row is kept."""
         return int(self.keys[-1]) if self.full else _TOP
 
     @property

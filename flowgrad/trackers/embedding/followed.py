@@ -39,7 +39,7 @@ class FollowedRows:
 
     @property
     def initial_scale(self) -> float:
-        """Root mean square of the entries at the start."""
+        """Root mean square of the entries at the start, in units of the weights."""
         return float(self._scale)
 
     @property
@@ -68,7 +68,9 @@ class FollowedRows:
         return self._begun
 
     def column_spread(self, weight: torch.Tensor) -> float:
-        """Relative spread of the entries of a row now, over the rows followed that have moved; NaN where none has."""
+        """Relative spread of the entries of a row now, a ratio, over the rows followed that have moved; NaN where none
+        has.
+        """
         now = self.of(weight)
         return table_starts.column_spread(as_array(now[(now != self.initial).any(dim=1)]))
 

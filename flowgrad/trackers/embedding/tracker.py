@@ -838,7 +838,7 @@ class _ForwardHook:
 
 
 def fact_of(name: str, value: float, tracker: str) -> float:
-    """Convert a fact to a number.
+    """Convert a fact to a number, in its own unit.
 
     Raises:
         ArgumentError: it is no number.
