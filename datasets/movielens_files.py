@@ -279,7 +279,7 @@ def _unzipped(data: bytes, wanted: Wanted[Read], where: str) -> list[bytes]:
 def _member(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
     """Read a file of an archive; the length that the archive states is not believed."""
     if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # Of the others Python unpacks as much as there is at once.
+        # Python unpacks the other kinds at once, as much as there is.
         raise FlowGradError(f"{where}: {name[:_REASON_LENGTH]!r} is not packed by deflate; get it again: {ARCHIVE_URL}")
     with archive.open(name) as file:
         data = file.read(MOST_MEMBER + 1)

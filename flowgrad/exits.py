@@ -59,8 +59,8 @@ def answered(main: Callable[[], int]) -> int:
         leave_quietly()
     if code == INTERRUPTED:
         if hasattr(signal, "setitimer"):
-            signal.signal(signal.SIGALRM, lambda *received: os._exit(INTERRUPTED))  # one line is told already
-        # Where it passed through code that C runs, Python would kill itself at its end, whatever the exit code.
+            signal.signal(signal.SIGALRM, lambda *received: os._exit(INTERRUPTED))  # one line is printed already
+        # Where it passed through code that C runs, Python would kill itself at its end with any exit code.
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):

@@ -170,7 +170,7 @@ def _trial(where: str, values: Iterable[str]) -> Trial:
         told = "rule and rule_sha256" if empty[0].startswith("rule") else empty[0]
         raise EvidenceError(f"{where}: {told} must not be empty")
     try:
-        # What the gate objects to has no p, and its verdict is inconclusive.
+        # A trial that the gate objects to has no p, and its verdict is inconclusive.
         unknown = not given["p"] and given["verdict"] == "inconclusive"
         n, p = int(given["n"]), math.nan if unknown else float(given["p"])
     except ValueError as error:

@@ -85,7 +85,7 @@ def treated(config: DictConfig, task: Sequence[str], changes: Sequence[str]) -> 
         for one in parsed:
             OmegaConf.update(changed, one.key_or_group, one.value(), merge=True, force_add=False)
     except OmegaConfBaseException:
-        return composed(with_overrides(task, changes))  # whose error tells the override
+        return composed(with_overrides(task, changes))  # its error names the override
     return changed
 
 

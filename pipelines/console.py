@@ -60,7 +60,7 @@ def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: P
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         rows.add_row(escape(str(line["comparison"])), _proof(line))
     console.print(rows)
-    # Not in the table: what is to be pasted must not be wrapped.
+    # The command is not in the table: text to be pasted must not be wrapped.
     if len(diagnoses) > 1:
         console.print(f" command: {command(diagnoses[-1].overrides)}", markup=False, highlight=False, soft_wrap=True)
     console.print(f" files: {folder}", markup=False, highlight=False, soft_wrap=True)

@@ -153,7 +153,7 @@ def _as_text(argument: str) -> str:
 def _joined(argument: str, given: Sequence[str]) -> str:
     """Hint that the argument belongs to the one before it, after which stands a space."""
     place = next((n for n, one in enumerate(given) if one == argument), 0)
-    # Of several words that a space made of one value, the first that is an override starts it.
+    # A space made several words of one value; the first that is an override starts it.
     start = next((n for n in range(place - 1, -1, -1) if "=" in given[n]), None)
     if start is None or any(one.startswith("-") for one in given[start:place]):
         return ""

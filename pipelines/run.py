@@ -84,7 +84,7 @@ def job(config: DictConfig) -> Any:
         if line is not None:
             _tell(line, folder / "run.log")
         if not swept:
-            # Not passed on to Hydra, which would print a line of its own.
+            # The error is not passed on to Hydra, which would print a line of its own.
             raise SystemExit(2) from error
         reason = line or f"{type(error).__name__}: {one_line(error)}"
     else:
@@ -200,7 +200,7 @@ def _logging_to(path: Path, mode: str = "w") -> Iterator[None]:
     finally:
         for handler in handlers:
             root.removeHandler(handler)
-            with suppress(OSError):  # what was not written stays in its buffer
+            with suppress(OSError):  # unwritten text stays in its buffer
                 handler.close()
         root.setLevel(level)
 

@@ -64,7 +64,7 @@ class _Sum:
         if self._lost or not isinstance(x, torch.Tensor) or x.layout != torch.strided or x.is_nested:
             self._lost, self.count = True, 0
             return
-        # In full precision, whatever the model computes in: what is left out in half of it is what tells weights apart.
+        # The sum is in full precision in any model: the digits that half precision drops distinguish weights.
         with torch.autocast(x.device.type, enabled=False):
             lines = _lines(layer, x.detach().cpu() if x.device.type == "mps" else x.detach())
             lines = lines.double() if lines.is_cuda else lines

@@ -56,7 +56,7 @@ def arms_objections(
     worst = next((objection for objection in found.values() if objection is not None), None)
     if worst is None or len({len(values) for both in arms.values() for values in both}) > 1:
         return found
-    # Of all metrics side by side, the baseline's first, copies are what is equal in every one of them.
+    # All metrics stand side by side, the baseline's first; copies are equal in every one of them.
     whole = np.column_stack([both[arm] for arm in (0, 1) for both in arms.values()])
     shared = _fewer(whole, worst.reason.partition(":")[0], splits)
     return {name: objection or shared for name, objection in found.items()}

@@ -52,7 +52,7 @@ def rank(
     _, numbers = np.unique(group, return_inverse=True)
     together = inclusion(gram, score, model.rss, n - model.rank, numbers)
     gain = score**2 / own
-    # Rounded, so that terms with nothing to tell them apart stand by what they explain.
+    # Probabilities are rounded, so that equally probable terms stand in order of what they explain.
     order = np.lexsort((-gain, -np.round(together, 3)))
     _, first = np.unique(numbers[order], return_index=True)
     order = order[np.sort(first)][:top]

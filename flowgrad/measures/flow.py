@@ -435,7 +435,7 @@ def signal_to_noise(mean_square: ArrayLike, square_of_mean: ArrayLike, looks: Ar
     with np.errstate(all="ignore"):
         variance = (square - mean) * n / (n - 1)
         signal = np.maximum(mean - variance / n, 0.0)
-        # What rounding leaves of no variance at all is no noise.
+        # A variance of 0 that rounding has lifted is no noise.
         found = signal / np.maximum(variance, 1e-12 * square)
     return np.where(n >= 2, found, np.nan)
 

@@ -364,7 +364,7 @@ def places_of(epochs: int, total: ArrayLike, square: ArrayLike) -> dict[str, flo
     alike, everything = float(mean @ mean) * epochs, float(whole.sum())
     if not everything > 0:
         return found | {"place_share": 0.0, "place_size": 0.0}
-    # Of profiles without anything in common, one in `epochs` parts of the variation looks alike by chance.
+    # Unrelated profiles share one in `epochs` parts of the variation by chance.
     share = (alike / everything - 1 / epochs) / (1 - 1 / epochs)
     return found | {"place_share": max(share, 0.0), "place_size": float(np.sqrt((mean**2).mean()))}
 

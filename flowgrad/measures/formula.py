@@ -158,7 +158,7 @@ def _beside_labels(s: FloatArray, t: FloatArray, g: FloatArray, temperatures: Se
         if not (residual / length < left and soft > 0 and hard > 0):
             continue
         if part / length < 100 * max(residual / length, 1e-6):
-            continue  # too small to be told from what is left
+            continue  # too small to be distinguished from the residual
         left = residual / length
         share = part / (part + hard * float(np.linalg.norm(p - np.eye(p.shape[1])[labels])))
         best = Formula(kind, temperature, float(soft * temperature * rows), float(hard * rows), float(share), labels)

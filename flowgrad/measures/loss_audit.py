@@ -87,7 +87,7 @@ class LossAudit:
             batch = read(outputs, targets, loss, inputs, items, teacher)
             values, facts = recompute(batch)
         except Exception:
-            # What is given is the user's, of any type: no error of the audit may end a training.
+            # The arguments are the user's, of any type: no error of the audit may end a training.
             self.unread += 1
             return False
         if not values:
@@ -254,7 +254,7 @@ def _mistakes(looks: list[Look], told: list[frozenset[str]], factor: float) -> d
         kinds = {_kind(key) for key in keys} & {*MISTAKES}
         for kind, name in names.items():
             possible = any(_kind(key) == kind for key in look["values"])
-            # Where a sound loss is the same number, or two mistakes are, this look does not tell.
+            # Where a sound loss is the same number, or two mistakes are, this step does not decide.
             if possible and not (kind in kinds and (near or len(kinds) > 1)):
                 decided[name].append(float(kind in kinds and not _binary(keys, kind)))
         if any(key.startswith(("sound/binary/", "twice/binary/")) for key in look["values"]):

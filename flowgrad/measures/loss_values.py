@@ -151,7 +151,7 @@ def elementwise(values: Values, x: Floats, t: Floats, rows: int) -> None:
         return
     noise = PER_LOGIT * float(np.abs(x).max())
     for family, terms, rounding in _terms(x, t):
-        # Whether outputs within [0, 1] are probabilities or logits, one look does not tell.
+        # One step does not decide whether outputs within [0, 1] are probabilities or logits.
         values.reduce(f"sound/{family}", terms, rows, rounding)
         if family == "squared":
             values.add("sound/root/mean", math.sqrt(terms.mean()), math.sqrt(terms.mean()))

@@ -149,7 +149,7 @@ def quantize(weights: ArrayLike, bits: int, axis: int | None = 0, *, fitted: boo
     stored = shares.astype(np.float32) * np.float32(top)
     divisor = np.where(stored > 0, stored, np.float32(1))
     codes = np.rint(w / _along(divisor, w.ndim, axis))
-    # Of a channel whose scale is less than 2^-14 of the largest, nothing is left.
+    # A channel whose scale is less than 2^-14 of the largest becomes zero.
     codes *= _along((stored > 0).astype(np.float32), w.ndim, axis)
     return Quantized(np.clip(codes, -most, most).astype(np.int8), shares, top, axis)
 

@@ -79,7 +79,7 @@ def _row_list(finding: Finding, table: str, shown: int) -> RowList | None:
     head = finding.rows.head(shown)
     names = [str(name) for name in head.columns]
     lines = zip(head.index.tolist(), head.to_numpy(dtype=float).tolist(), strict=True)
-    # What is not known of a row is left out.
+    # Figures of a row that are not known are left out.
     records = tuple(
         RowRecord(row, {n: v for n, v in zip(names, values, strict=True) if not math.isnan(v)}) for row, values in lines
     )

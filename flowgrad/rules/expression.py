@@ -148,7 +148,7 @@ class _Checker:
             case ast.Constant(value=bool()):
                 pass
             case _:
-                self.number(node, depth)  # what is no number either is refused for what it is
+                self.number(node, depth)  # a value that is no number either is refused as such
                 raise self._refused(node, "is a number where true or false is needed; compare it with something")
 
     def number(self, node: ast.expr, depth: int) -> None:

@@ -84,7 +84,7 @@ class Boosting(Program):
                 f"nothing to predict; keep more rows than dataset.keep={config.dataset.keep}"
             )
         tracker = BoostingTracker(TRACKER, window=config.tracker.window) if watched else None
-        # A stream of its own beside that of the rows.
+        # This is a stream of its own, next to that of the rows.
         own = int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1)[0]) % 2**31
         trained = target(config, "model")().train(config, train, validation, own, tracker, observers or ())
         parts = (train.features, train.target, validation.features, validation.target)

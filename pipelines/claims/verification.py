@@ -28,7 +28,7 @@ def tested_line(folder: Path, table: str, comparison: str, metric: str, tests: t
     Raises:
         EvidenceError: as `flowgrad.recomputation.table_line`.
     """
-    # Only the linear proof of terms has splits, and no config beside it.
+    # Only the linear proof of terms has splits, and no config in its folder.
     return table_line(folder, comparison, metric, tests, table, overlap=HALF)
 
 

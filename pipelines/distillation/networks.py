@@ -78,7 +78,7 @@ class Recommender(nn.Module):
         super().__init__()
         for name, rows in zip(TABLES, (n_users, n_items), strict=True):
             weight = torch.empty(rows, dims[name]).normal_(0.0, 0.1, generator=generator)
-            # Not by `nn.Embedding(n, dim)`, which draws from the global generator.
+            # `nn.Embedding(n, dim)` is not used, as it draws from the global generator.
             self.add_module(name, nn.Embedding.from_pretrained(weight, freeze=False))
         self._hidden = hidden_names(len(widths))
         sizes = itertools.pairwise([sum(dims.values()), *widths, 1])

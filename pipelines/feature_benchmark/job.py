@@ -73,7 +73,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     tables = load_tables(job, [*planted, *null])
     both: list[PlantedCase | NullCase] = [*planted, *null]
     for one in both:
-        one.make(tables, job.first_seed)  # one that cannot be made is told before an hour is spent on the others
+        one.make(tables, job.first_seed)  # one that cannot be made is refused before an hour is spent on the others
     results.clear(folder)
     for pattern in ("cases.csv", "nulls.csv", "scores.*", "settings.*"):
         for path in folder.glob(pattern):

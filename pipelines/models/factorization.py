@@ -28,7 +28,7 @@ class MatrixFactorization(nn.Module):
     ) -> None:
         """Draw the initial embeddings from N(0, init_std^2) by `generator`; biases start at 0."""
         super().__init__()
-        # Not by `nn.Embedding(n, dim)`, which draws from the global generator.
+        # `nn.Embedding(n, dim)` is not used, as it draws from the global generator.
         self.user_emb, self.item_emb = (
             table(torch.empty(rows, dim).normal_(0.0, init_std, generator=generator), sparse)
             for rows in (n_users, n_items)

@@ -365,7 +365,7 @@ class BoostingTracker(Tracker):
     def _count(self) -> int:
         return self._rounds
 
-    # What the callbacks call.
+    # The callbacks call these methods.
 
     @entry("the start of a training")
     def begin(self, booster: Any, round_before: int, framework: str = "") -> None:

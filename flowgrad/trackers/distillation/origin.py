@@ -41,7 +41,7 @@ class Origin:
         judged = ~np.isnan(fresh)
         if judged.any():
             self.drawn = float((fresh * sizes)[judged].sum() / sizes[judged].sum())
-            if self.statistics < 1:  # what was called in training was trained
+            if self.statistics < 1:  # a module that was called in training was trained
                 self.drawn = min(self.drawn, 1 - 1e-6)
         last = {id(weight) for weight in self._layers[-1].weights}
         ends = [value for one, value in zip(watched, fresh, strict=True) if id(one.parameter) in last]

@@ -32,7 +32,7 @@ def flags(layers: Sequence[Layer], optimizers: Optimizers, velocity: FloatArray)
     left_out = np.array(
         [given is not None and not any(id(weight) in given for weight in layer.weights) for layer in layers]
     )
-    still = ~(velocity > 0)  # what moves without this optimizer is moved by another
+    still = ~(velocity > 0)  # a layer that moves without this optimizer is moved by another
     return {"frozen": frozen.astype(float), "left_out": (left_out & ~frozen & still).astype(float)}
 
 

@@ -79,7 +79,7 @@ class LookupCounter:
         self._counts.scatter_add_(0, ids, self._ones if len(self._ones) == size else self._ones[:size])
 
     def __getstate__(self) -> dict[str, Any]:
-        self._count()  # what is kept is a view each of one buffer, and each would be written with the whole of it
+        self._count()  # each kept tensor is a view of one buffer, and would be written with the whole of it
         dropped: dict[str, Any] = {"_kept": None, "_places": [], "_ones": None, "_size": -1}
         return self.__dict__ | dropped
 

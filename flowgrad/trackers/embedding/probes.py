@@ -89,7 +89,7 @@ class Probes:
     steps are probed more often: whether such a row has a gradient shows the cause.
     """
 
-    # What a probe costs is its number of operations, not their size: hence lookups and panel in one tensor.
+    # The cost of a probe is its number of operations, not their size: hence lookups and panel in one tensor.
 
     def __init__(self, rows: int, device: torch.device, failed: Failed = raising) -> None:
         self._failed = failed

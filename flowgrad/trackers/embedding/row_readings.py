@@ -71,7 +71,7 @@ def read_rows(
     unknown = (exposures > 0) & np.where(np.isnan(moved), looks < exposures, looks == 0)
     # Probes may have missed the moves of a row; that it stands elsewhere now is as good.
     moves = np.where((moves == 0) & (moved == 1), 1.0, moves)
-    # Rows that nobody looked up stand still, unless those followed show that something else moves such rows.
+    # Rows without a lookup stand still, unless those followed show that something else moves such rows.
     unseen = exposures == 0
     untouched = np.where(unseen, 1 - moved, 0.0)
     if not (unseen & (moved == 1)).any():

@@ -208,7 +208,7 @@ class EmbeddingTracker(Tracker):
         return self._steps
 
     def _note_lookup(self, layer: nn.Module, ids: torch.Tensor) -> None:
-        # In one piece, and functions by their own names: each call and each look-up is a part of what watching costs.
+        # This is one piece, with functions by their own names: each call and attribute access adds to the cost.
         if layer is not self.layer or not (layer.training and _grad_enabled()) or _transforms() is not None:
             self._pass_by(layer)
             return
@@ -812,7 +812,7 @@ class _ForwardHook:
         if self._tracker is None:
             return
         if _is_compiling():
-            # What is exported is to run without the tracker.
+            # An exported model is to run without the tracker.
             if layer.training and _grad_enabled() and not _is_exporting():
                 weight = layer._parameters.get("weight")
                 if weight is not None:

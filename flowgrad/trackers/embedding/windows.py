@@ -157,7 +157,7 @@ class RowWindows:
 
     def _note_deviations(self, end: torch.Tensor, importance: float) -> None:
         if self._seen < 2:
-            return  # one look has no spread
+            return  # one snapshot has no spread
         # The mean is a sum of offsets from the window's start, which keeps the difference of squares well conditioned.
         spread = (self._squares - torch.linalg.vecdot(self._sum, self._sum) / self._seen).clamp(min=0) / self._seen
         end = end.to(self._start.dtype)

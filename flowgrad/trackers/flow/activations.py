@@ -374,7 +374,7 @@ def _looking() -> bool:
     """Whether a pass is one that trains: not traced, compiled or exported, nor within `torch.func`."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    return torch._C._functorch.peek_interpreter_stack() is None  # `torch.func` lets nobody look inside
+    return torch._C._functorch.peek_interpreter_stack() is None  # the inside of `torch.func` is not accessible
 
 
 def _spread(output: Any) -> torch.Tensor | None:

@@ -239,7 +239,7 @@ class DeviceLook:
         """Return all figures of the look, with other 0-dim tensors of this device, by one transfer."""
         values = [v for _, _, vs in self._pieces for v in vs]
         seen = Seen.nothing(len(self._all))
-        # Most are float32 already; a call a number would be half of what a look of a small network costs.
+        # Most are float32 already; a call a number would be half of the cost of a sampled step of a small network.
         apart = [v if v.dtype == torch.float32 else v.float() for v in (*values, *extra)]
         together = [torch.stack(apart)] if apart else []
         if self._products is not None:

@@ -49,7 +49,7 @@ def network_rows(
         update, update_first = (
             flow.mean_of(history["velocity"][at] / history["weight_norm"][at]) for at in (now, then)
         )
-        # What begins at zero grows by any share at first, on purpose (adapters, last layers of residual branches).
+        # Layers that begin at zero grow by any share at first, on purpose (adapters, last layers of residual branches).
         update_first = np.where(began > 0, update_first, math.nan)
     rms = flow.ratios(gradient, np.sqrt(entries))
     fastest = np.nanmax(update_first[is_weight], initial=0.0) if len(steps) else math.nan

@@ -397,7 +397,7 @@ class FlowTracker(Tracker):
             # Weights that begin far below the usual size outgrow it at once, and no step overshoots by that.
             usual = np.nan_to_num(usual_norms(self._watched))
             updates = history["velocity"] / np.maximum(history["weight_norm"], usual)
-        # What begins at zero grows by any share at first, on purpose.
+        # Layers that begin at zero grow by any share at first, on purpose.
         began = np.all(history["weight_norm"][:1] > 0, axis=0).tolist()
         weights = [i for i, p in enumerate(self._parameters) if p.dim() >= 2 and began[i]]
         largest = np.fmax.reduce(updates[:, weights], axis=1, initial=math.nan)

@@ -74,7 +74,7 @@ def measure(plan: Plan) -> Measured:
         settings = OmegaConf.merge(plan.config, {"model": {"rounds": rounds, "early_stopping_rounds": 0}})
         return content(library.train(settings, train, validation, seed, None, watching).booster)
 
-    training(plan.block)  # what is done once a process is done now
+    training(plan.block)  # work that is done once a process is done now
     times: tuple[list[float], list[float]] = ([], [])
     contents, by_round, outside, cpu = set(), np.zeros(1), 0.0, [0.0, 0.0]
     for _ in range(plan.trainings):
