@@ -35,7 +35,7 @@ def is_small(units: int, inputs: int) -> bool:
 
 
 def _tried(units: int, inputs: int) -> int:
-    """How many scales there is time for; 0: not even for one."""
+    """Number of scales that there is time for; 0: not even for one."""
     return min(_SHARES, int((_MOST_WORK - inputs**3) / max(units * inputs**2, 1)))
 
 

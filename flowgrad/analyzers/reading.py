@@ -28,7 +28,7 @@ class Layer:
     data: np.ndarray
     """float32, of the tensor's shape."""
     moments: Moments | None
-    """None where the tensor had no gradient, or its optimizer keeps no second moment."""
+    """Moments of the tensor's gradient; None where it had none, or its optimizer keeps no second moment."""
 
     @property
     def name(self) -> str:

@@ -24,9 +24,9 @@ class Weight:
     owner: nn.Module
     """The first module that holds it."""
     own: str
-    """Its name within that module: mostly `weight`."""
+    """Name of the weight within that module: mostly `weight`."""
     aliases: tuple[str, ...]
-    """Its other names, where layers share it."""
+    """Other names of the weight, where layers share it."""
     axis: int
     """Axis along which its units lie: rows of a table, outputs of a layer. Each has a scale when quantised."""
     is_table: bool

@@ -54,7 +54,7 @@ class Formula:
     labels: IntArray | None = None
     """Label of each row, where labels are a part of the loss; -1 where not known."""
     offsets: IntArray | None = None
-    """How many rows further down the answer stands that each row was taught, where these are other rows."""
+    """Number of rows further down where the answer stands that each row was taught, where these are other rows."""
 
 
 def formula(

@@ -347,7 +347,7 @@ def gap(train: float, validation: float, higher_is_better: bool, *, squared: boo
 
 
 class Fit(NamedTuple):
-    """How well one column predicts the target alone."""
+    """Fit of the target by one column alone."""
 
     train_r2: float
     """R2 on the rows that were fitted."""

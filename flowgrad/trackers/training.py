@@ -45,7 +45,7 @@ _UNSEEN = {
     "step_losses": "never told; call step(loss) at every batch, and the course within epochs is known",
     "target_variance": "not told; give target_variance=targets.var() where the loss is a squared error",
 }
-"""How each figure that may be missing would be given."""
+"""Advice on how each figure that may be missing would be given."""
 
 
 class TrainingTracker(Tracker):

@@ -72,7 +72,7 @@ def _judged(limit: float, within: bool) -> dict:
 
 
 def _with_pooled(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """All lines together, then each setting's."""
+    """Group all lines together, then each setting's."""
     return [(ALL, table), *((str(setting), part) for setting, part in table.groupby("setting", sort=False))]
 
 

@@ -164,6 +164,6 @@ def _near(was: Any) -> list[Any]:
 
 
 def short(value: Any) -> str:
-    """For a table."""
+    """Write a value in a short text for a table."""
     text = repr(value) if not isinstance(value, int) or abs(value) < 10**30 else "a very long number"
     return text if len(text) <= 60 else f"{text[:40]}... ({len(text)} characters)"

@@ -189,7 +189,7 @@ class LayersOverheadSettings(JobSettings):
 
 @dataclass
 class CalibrationSettings(JobSettings):
-    """How often the tests reject where there is nothing to find."""
+    """Settings of the rates at which tests reject where there is nothing to find."""
 
     _target_: str = "pipelines.calibration.job.run"
     first_seed: int = MISSING

@@ -159,7 +159,7 @@ class RowSample:
         self.lately = torch.zeros_like(self.lately)
 
     def state(self) -> dict[str, Any]:
-        """All of it, as plain numbers and tensors of its own."""
+        """State of everything, as plain numbers and tensors of its own."""
         return {name: _copied(value) for name, value in vars(self).items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
