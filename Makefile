@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: run test test-robustness test-ray test-optuna setup results wheel clean
+.PHONY: run test test-robustness test-ray test-optuna docs setup results wheel clean
 
 run: setup
 	$(BIN)/python -m pipelines.run experiment=movielens_mf
@@ -37,6 +37,11 @@ test-optuna: .venv-optuna/.setup-done
 	.venv-$*/bin/python -m pip install -q --group pipelines -e .
 	touch $@
 
+# The site, into build/docs; a warning is an error. What it needs goes into the same .venv.
+docs: setup
+	$(BIN)/python -m pip install -q -c constraints.txt --group docs
+	$(BIN)/zensical build --strict --clean
+
 # The tables that README and docs quote; minutes.
 results: setup
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench,interpret]'
@@ -68,4 +73,4 @@ wheel: setup
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) .venv-ray .venv-optuna build dist
+	rm -rf $(VENV) .venv-ray .venv-optuna build dist .cache

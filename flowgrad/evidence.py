@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy.stats import beta
+from flowgrad.lazy import LazyModule
+
+special = LazyModule("scipy.special")
 
 
 @dataclass(frozen=True)
@@ -48,5 +50,5 @@ def posterior(confirmed: int = 0, trials: int = 0, refuted: int = 0) -> Confiden
     if not 0 <= refuted <= trials - confirmed:
         raise ValueError(f"refuted={refuted} must lie between 0 and the {trials - confirmed} trials not confirmed")
     a, b = confirmed + 0.5, trials - confirmed + 0.5
-    low, high = (float(end) for end in beta.ppf((0.025, 0.975), a, b))
+    low, high = (float(special.betaincinv(a, b, share)) for share in (0.025, 0.975))
     return Confidence(a / (a + b), "measured" if trials else "prior", trials, confirmed, low, high, refuted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import pickle
 from typing import ClassVar
 
 from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
@@ -12,7 +12,8 @@ from hydra.plugins.config_source import ConfigResult
 class LibraryConfigSource(ImportlibResourcesConfigSource):
     """`library://flowgrad.conf` in a search path: as `pkg://flowgrad.conf`, whose files do not change while it runs."""
 
-    _known: ClassVar[dict[tuple[str, str], ConfigResult]] = {}
+    _known: ClassVar[dict[tuple[str, str], bytes]] = {}
+    """Pickled: what is read back is a copy, several times as fast as `copy.deepcopy`."""
 
     @staticmethod
     def scheme() -> str:
@@ -23,5 +24,5 @@ class LibraryConfigSource(ImportlibResourcesConfigSource):
         """A copy of what the file holds."""
         key = (self.path, config_path)
         if key not in self._known:
-            self._known[key] = super().load_config(config_path)
-        return copy.deepcopy(self._known[key])
+            self._known[key] = pickle.dumps(super().load_config(config_path), pickle.HIGHEST_PROTOCOL)
+        return pickle.loads(self._known[key])

@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from flowgrad.files import write_atomically
 from pipelines.command_line import one_line
-from pipelines.sweep.mark import JOBS, folder_name, is_done, refuse
+from pipelines.folder_names import folder_name
+from pipelines.sweep.mark import JOBS, is_done, refuse
 
 _logger = logging.getLogger(__name__)
 

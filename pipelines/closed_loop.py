@@ -22,12 +22,13 @@ from pipelines.data import cache_folder
 from pipelines.data_gate import pass_gate
 from pipelines.diagnosis import Diagnosis
 from pipelines.evaluation import explains_target, higher_is_better
+from pipelines.outcome import print_outcome
 from pipelines.planning import is_auto, plan_seeds
 from pipelines.program import Dataset, program_of
 from pipelines.rule_book import rule_book
 from pipelines.tables import write_csv
 from pipelines.treatment import treat
-from pipelines.workers import cores
+from pipelines.workers import workers_for
 
 _logger = logging.getLogger(__name__)
 
@@ -80,14 +81,14 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             arms["tuned"] = tuned
         planned = comparisons(rounds, config.comparison.aa_offset)
         arms["aa"] = config
-        test = _seeds(config, arms, planned, data, bar, folder)
+        test = _seeds(config, arms, planned, data, bar, folder, diagnoses)
         seeds = dict.fromkeys(arms, test) | {"aa": [seed + config.comparison.aa_offset for seed in test]}
         proving = bar.add_task("prove", total=sum(map(len, seeds.values())))
         observed = observe(
             arms,
             seeds,
             data,
-            config.workers or cores(),
+            workers_for(config, _seconds(diagnoses, sum(map(len, seeds.values())))),
             lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"),
         )
     settings = config.comparison
@@ -114,7 +115,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     results.write_reports(folder, diagnoses, data, book, validations)
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         _logger.info("%s, %s: %s%s", line["comparison"], line["metric"], line["verdict"], _because(line))
-    console.print_outcome(diagnoses, table, folder)
+    print_outcome(diagnoses, table, folder)
 
 
 def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]) -> tuple[RuleBook, DictConfig | None]:
@@ -139,6 +140,14 @@ def _fitting(where: str, config: DictConfig, data: Dataset) -> None:
         raise FlowGradError(f"{where}: {error}") from error
 
 
+def _seconds(diagnoses: Sequence[Diagnosis], runs: int) -> float:
+    """Seconds that so many runs would take one after the other, each as long as the longest diagnosed one. The pace is
+    that of the fastest: the first pays for imports.
+    """
+    pace = min(one.seconds / max(one.trained.steps, 1) for one in diagnoses)
+    return runs * pace * max(one.trained.steps for one in diagnoses)
+
+
 def _because(line: pd.Series) -> str:
     reason = reason_of(line)
     return f" ({reason})" if reason else ""
@@ -151,6 +160,7 @@ def _seeds(
     data: Dataset,
     bar: Progress,
     folder: Path,
+    diagnoses: Sequence[Diagnosis],
 ) -> list[int]:
     """Seeds of the proof: those given, or as many as a pilot says are needed."""
     if not is_auto(config):
@@ -163,7 +173,8 @@ def _seeds(
         seeds["aa"] = [seed + shift for seed in pilot]
     piloting = bar.add_task("pilot", total=sum(map(len, seeds.values())))
     tried = {arm: arms[arm] for arm in seeds}
-    seen = observe(tried, seeds, data, config.workers or cores(), lambda _: bar.advance(piloting))
+    workers = workers_for(config, _seconds(diagnoses, sum(map(len, seeds.values()))))
+    seen = observe(tried, seeds, data, workers, lambda _: bar.advance(piloting))
     bar.remove_task(piloting)
     test, plan = plan_seeds(config, seen.observations, planned, config.comparison.metrics)
     write_csv(plan, folder / "seeds.csv")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import platform
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -34,6 +36,8 @@ class Diagnosis:
     """Measurements of each subject, with the findings on it."""
     prescription: Prescription
     """Prescription of this round; empty where no finding has a fix that would change the config."""
+    seconds: float = math.inf
+    """Seconds that the watched training took."""
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:
@@ -50,13 +54,15 @@ def diagnose(
     observers: Any = None,
 ) -> Diagnosis:
     """Train on the diagnosis seed with trackers, and judge the run by the rule book."""
-    trained = program_of(config).train(config, data, config.seeds.diagnosis, watched=True, observers=observers)
+    program, began = program_of(config), time.perf_counter()
+    trained = program.train(config, data, config.seeds.diagnosis, watched=True, observers=observers)
+    seconds = time.perf_counter() - began
     found = joined([book.evaluate(seen) for seen in trained.measurements])
     findings = tuple(zip(trained.measurements, found, strict=True))
     prescription = prescribe(
         [finding for _, found in findings for finding in found], config, refuted=config.evidence.prescribe_refuted
     )
-    return Diagnosis(number, config, overrides, trained, findings, prescription)
+    return Diagnosis(number, config, overrides, trained, findings, prescription, seconds)
 
 
 def run_report(

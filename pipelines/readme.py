@@ -1,8 +1,8 @@
-"""`python -m pipelines.readme`: put the tables of docs/results/ into README.md and docs/benchmarks.md, between their
+"""`python -m pipelines.readme`: put the figures of docs/results/ into README.md and the pages of docs/, between their
 markers.
 
 `<!-- results: NAME -->` takes the main lines of a table as it was written, `<!-- summary: NAME -->` chosen lines and
-columns of several, as conf/results.yaml says.
+columns of several, and `<!-- line: NAME -->` words with single figures in them, as conf/results.yaml says.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from omegaconf import OmegaConf
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from pipelines.source import ROOT
-from pipelines.tables import markdown
+from pipelines.tables import markdown, rounded
 
-DOCUMENTS = ("README.md", "docs/benchmarks.md")
+DOCUMENTS = ("README.md", "docs/benchmarks.md", "docs/does_it_work.md", "docs/experiments.md")
 
-_MARKED = re.compile(r"(<!-- (results|summary): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_MARKED = re.compile(r"(<!-- (results|summary|line): (\w+) -->).*?(<!-- end -->)", re.DOTALL)
 _CHECK = re.compile(r"\| wilcoxon ")
 _PEER_BY_FAULT = re.compile(r"^\| peer +\| (row|run|column) +\| (?!all |worst )")
 _LEFT_OUT = {
@@ -34,27 +34,36 @@ _LEFT_OUT = {
 """Lines that stand in docs/results only, by experiment; elsewhere the check next to the primary test."""
 
 
-def filled(text: str, results: Path, summaries: Mapping[str, Any]) -> str:
-    """Replace each marked table in `text` by the present content of `results/NAME.md` or the tables of a summary.
+def filled(text: str, results: Path, summaries: Mapping[str, Any], lines: Mapping[str, Any] | None = None) -> str:
+    """Replace each marked place in `text` by the present content of the tables in `results`.
 
     Args:
         text: of a document.
         results: folder of the tables.
         summaries: name -> `columns` and `parts`, as `summary` takes them.
+        lines: name -> `text` and `parts`, as `line` takes them.
 
     Raises:
-        FlowGradError: a summary that there is not, or a line or column that its tables do not have.
+        FlowGradError: a name that there is not, or a line or column that its tables do not have.
     """
+    known = {"summaries": summaries, "lines": lines or {}}
 
-    def table(match: re.Match[str]) -> str:
+    def content(match: re.Match[str]) -> str:
         kind, name = match[2], match[3]
         if kind == "results":
-            return match[1] + main_lines(results, name) + match[4]
-        if name not in summaries:
-            raise FlowGradError(f"summaries: {name!r} is not among {', '.join(summaries)}")
-        return match[1] + markdown(summary(results, **summaries[name])) + match[4]
+            return f"{match[1]}\n{main_lines(results, name)}{match[4]}"
+        if kind == "summary":
+            return f"{match[1]}\n{markdown(summary(results, **_entry(known, 'summaries', name)))}{match[4]}"
+        words = line(results, **_entry(known, "lines", name))
+        return match[1] + (f"\n{words}" if "\n" in words else words) + match[4]
 
-    return _MARKED.sub(table, text)
+    return _MARKED.sub(content, text)
+
+
+def _entry(known: Mapping[str, Mapping[str, Any]], kind: str, name: str) -> Mapping[str, Any]:
+    if name not in known[kind]:
+        raise FlowGradError(f"{kind}: {name!r} is not among {', '.join(known[kind])}")
+    return known[kind][name]
 
 
 def main_lines(results: Path, name: str) -> str:
@@ -78,15 +87,44 @@ def summary(results: Path, columns: Sequence[str], parts: Sequence[Mapping[str, 
     """
     found = []
     for part in parts:
-        table = pd.read_csv(results / f"{part['table']}.csv")
-        for column, values in part.get("where", {}).items():
-            missing = [value for value in values if column not in table or value not in set(table[column])]
-            if missing:
-                raise FlowGradError(f"summaries: {part['table']} has no line with {column}={missing[0]}")
-            table = table[table[column].isin(values)]
-        table = table.rename(columns=part.get("names", {})).assign(**part.get("add", {}))
+        table = _chosen(results, part, "summaries").rename(columns=part.get("names", {})).assign(**part.get("add", {}))
         found.append(table.reindex(columns=list(columns)))
     return pd.concat([table.astype(object) for table in found], ignore_index=True)
+
+
+def line(results: Path, text: str, parts: Sequence[Mapping[str, Any]]) -> str:
+    """Words with figures of tables in them, rounded as tables are.
+
+    Args:
+        results: folder of the tables.
+        text: with `{column}` where a figure goes.
+        parts: `table`, `where` and `names`, as `summary` takes them; each has to choose one line. The last part wins
+            where several have a column.
+
+    Raises:
+        FlowGradError: a part chooses no line or several, or `text` names a column that no part has.
+    """
+    figures: dict[str, str] = {}
+    for part in parts:
+        table = rounded(_chosen(results, part, "lines")).rename(columns=part.get("names", {}))
+        if len(table) != 1:
+            raise FlowGradError(f"lines: {part['table']} has {len(table)} lines with {part.get('where', {})}, not one")
+        figures |= {str(name): value for name, value in table.iloc[0].items()}
+    try:
+        return text.format_map(figures)
+    except KeyError as error:
+        raise FlowGradError(f"lines: no table of {text!r} has a column {error}") from None
+
+
+def _chosen(results: Path, part: Mapping[str, Any], kind: str) -> pd.DataFrame:
+    """The lines of one table that a part asks for."""
+    table = pd.read_csv(results / f"{part['table']}.csv")
+    for column, values in part.get("where", {}).items():
+        missing = [value for value in values if column not in table or value not in set(table[column])]
+        if missing:
+            raise FlowGradError(f"{kind}: {part['table']} has no line with {column}={missing[0]}")
+        table = table[table[column].isin(values)]
+    return table
 
 
 def rewrite(root: Path) -> None:
@@ -94,7 +132,8 @@ def rewrite(root: Path) -> None:
     config: Any = OmegaConf.to_container(OmegaConf.load(root / "conf" / "results.yaml"))
     for document in DOCUMENTS:
         text = (root / document).read_text(encoding="utf-8")
-        write_atomically(root / document, filled(text, root / "docs" / "results", config["summaries"]).encode())
+        text = filled(text, root / "docs" / "results", config["summaries"], config.get("lines", {}))
+        write_atomically(root / document, text.encode())
 
 
 if __name__ == "__main__":

@@ -81,6 +81,17 @@ def alone(function: Callable[[Given], Result], argument: Given) -> Result:
         return worker.answer()[1]
 
 
+def workers_for(config: DictConfig, seconds: float) -> int:
+    """Processes for work that one alone would do in so many seconds: `config.workers`, else one where starting others
+    takes longer than they save, else one a core.
+    """
+    return config.workers or (1 if seconds < _STARTING else cores())
+
+
+_STARTING = 6.0
+"""Seconds that a process takes until it trains: it imports torch."""
+
+
 def cores() -> int:
     """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,7 +9,10 @@ from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
+
+from flowgrad.lazy import LazyModule
+
+linalg = LazyModule("scipy.linalg")
 
 Floats = NDArray[np.float64]
 

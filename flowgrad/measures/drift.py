@@ -14,7 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
+
+from flowgrad.lazy import LazyModule
+
+optimize = LazyModule("scipy.optimize")
 
 Floats = NDArray[np.float64]
 
@@ -157,7 +160,7 @@ def _match(
         cost[place] = np.abs(profile[column] - new_profile[columns]).mean(axis=1) / spread[column]
     cost = np.minimum(cost, FARTHEST) ** 2
     cost[np.arange(len(sought)), np.searchsorted(columns, sought)] *= 0.9
-    return np.asarray(columns[linear_sum_assignment(cost)[1]])
+    return np.asarray(columns[optimize.linear_sum_assignment(cost)[1]])
 
 
 def _moved(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster import hierarchy
-from scipy.spatial.distance import squareform
 
+from flowgrad.lazy import LazyModule
 from flowgrad.measurements import Measure
+
+hierarchy = LazyModule("scipy.cluster.hierarchy")
+distances = LazyModule("scipy.spatial.distance")
 
 Floats = NDArray[np.float64]
 
@@ -82,7 +84,7 @@ def clusters(r: Floats, threshold: float) -> NDArray[np.intp]:
         return np.ones(len(r), dtype=np.intp)
     distance = 1 - np.abs((r + r.T) / 2)
     np.fill_diagonal(distance, 0.0)
-    tree = hierarchy.linkage(squareform(np.maximum(distance, 0.0), checks=False), method="average")
+    tree = hierarchy.linkage(distances.squareform(np.maximum(distance, 0.0), checks=False), method="average")
     labels = hierarchy.fcluster(tree, 1 - threshold, criterion="distance")
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse] + 1

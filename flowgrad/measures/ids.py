@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
 
+from flowgrad.lazy import LazyModule
 from flowgrad.measurements import Measure
+
+special = LazyModule("scipy.special")
 
 Floats = NDArray[np.float64]
 
@@ -300,7 +302,10 @@ def expected_distinct(counts: ArrayLike, size: int) -> float:
     enough = left >= size
     absent = np.zeros(len(n))
     absent[enough] = np.exp(
-        gammaln(left[enough] + 1) - gammaln(left[enough] - size + 1) - gammaln(total + 1) + gammaln(total - size + 1)
+        special.gammaln(left[enough] + 1)
+        - special.gammaln(left[enough] - size + 1)
+        - special.gammaln(total + 1)
+        + special.gammaln(total - size + 1)
     )
     return float(round(float((times * (1 - absent)).sum()), 9))
 

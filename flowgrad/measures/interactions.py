@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from flowgrad.lazy import LazyModule
 from flowgrad.measures.additive import AdditiveModel, Floats
+
+special = LazyModule("scipy.special")
 
 BUDGET = 1024
 """Number of pairs whose exact denominators are computed: those with the largest lower bounds, and more where more are
@@ -98,7 +100,7 @@ def f_of(gain: Floats, rss: float, df: int) -> Floats:
 
 def p_of(f: Floats, df: int | Floats) -> Floats:
     """P-value, the upper tail of F with 1 and `df` degrees of freedom."""
-    return stats.f.sf(f, 1, df)
+    return special.fdtrc(1, df, np.maximum(f, 0))
 
 
 def _tiny(spread: Floats, n: int) -> Floats:

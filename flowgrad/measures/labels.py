@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
+
+from flowgrad.lazy import LazyModule
+
+special = LazyModule("scipy.special")
 
 Floats = NDArray[np.float64]
 
@@ -89,7 +92,7 @@ def _likelihood(sums: Floats, slopes: Floats, variances: Floats, weights: Floats
     n, squares, cross, base = (column[:, None, None] for column in sums.T)
     error = squares - 2 * slopes[:, None] * cross + slopes[:, None] ** 2 * base
     log = -0.5 * (n - 1) * np.log(2 * np.pi * variances) - 0.5 * error / variances
-    return logsumexp(log + np.log(weights), axis=(1, 2))
+    return special.logsumexp(log + np.log(weights), axis=(1, 2))
 
 
 def _counterpart_effects(rows: NDArray, others: NDArray, labels: Floats, count: int) -> Floats:

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, special
+
+from flowgrad.lazy import LazyModule
+
+linalg = LazyModule("scipy.linalg")
+special = LazyModule("scipy.special")
 
 FloatArray = NDArray[np.float64]
 

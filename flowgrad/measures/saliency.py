@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from flowgrad.lazy import LazyModule
 from flowgrad.measurements import Measure
+
+stats = LazyModule("scipy.stats")
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]

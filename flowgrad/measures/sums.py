@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+from flowgrad.lazy import LazyModule
+
+special = LazyModule("scipy.special")
 
 Floats = NDArray[np.float64]
 
@@ -54,4 +57,4 @@ def combined(X: Floats, y: Floats) -> Combined:
         f = np.maximum(both - best, 0) / np.maximum(1 - both, 0) * (n - 3)
     kept = np.flatnonzero(usable & (r2 > best))
     kept = kept[np.argsort(-(r2 - best)[kept], kind="stable")]
-    return Combined(i[kept], j[kept], sign[kept], (r2 - best)[kept], f[kept], stats.f.sf(f[kept], 1, n - 3))
+    return Combined(i[kept], j[kept], sign[kept], (r2 - best)[kept], f[kept], special.fdtrc(1, n - 3, f[kept]))

@@ -16,7 +16,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
+
+from flowgrad.lazy import LazyModule
+
+optimize = LazyModule("scipy.optimize")
 
 Floats = NDArray[np.float64]
 
@@ -464,7 +467,7 @@ def _assigned(predicted: Floats, new_y: Floats) -> NDArray[np.intp]:
     told = new_y.T @ (predicted - predicted.mean(axis=0))
     told[rows < LEAST_OF_CLASS] = 0.0
     scale = float(np.abs(told).max()) or 1.0
-    return np.asarray(linear_sum_assignment(-(told + 1e-6 * scale * np.eye(len(told))))[1])
+    return np.asarray(optimize.linear_sum_assignment(-(told + 1e-6 * scale * np.eye(len(told))))[1])
 
 
 def better_probe(found: Mapping[str, Agreements]) -> Agreements:

@@ -8,9 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from flowgrad.lazy import LazyModule
 from flowgrad.measurements import Measure
+
+special = LazyModule("scipy.special")
+stats = LazyModule("scipy.stats")
 
 MEASURES = (
     Measure("rounds", "count", "Boosting rounds seen."),
@@ -459,7 +462,7 @@ def _f_p(r2: float, means: int, rows: int) -> float:
     if means < 2 or rows <= means or math.isnan(r2):
         return float("nan")
     left = max(1 - r2, 1e-300)
-    return float(stats.f.sf(r2 / (means - 1) / (left / (rows - means)), means - 1, rows - means))
+    return float(special.fdtrc(means - 1, rows - means, max(r2, 0.0) / (means - 1) / (left / (rows - means))))
 
 
 def twins(columns: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,8 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
+from statsmodels.regression.linear_model import OLS
+from statsmodels.tools.tools import add_constant
 
 from flowgrad.errors import StatisticsError
 from flowgrad.gate import Objection, refuse, table_objection
@@ -61,13 +62,13 @@ def nested_f(
     columns = [*smaller, *added]
     _check_columns(data, target, columns, added)
     y = data[target].to_numpy(dtype=float)
-    x = sm.add_constant(_standardised(data[columns].to_numpy(dtype=float)), has_constant="add")
+    x = add_constant(_standardised(data[columns].to_numpy(dtype=float)), has_constant="add")
     if len(y) < x.shape[1] + 1:
         raise StatisticsError(f"{len(y)} rows are too few for a model of {len(columns)} columns and an intercept")
     if np.ptp(y) == 0:
         raise StatisticsError(f"{target!r} is {y[0]:g} in every row; there is nothing to explain")
     _check_rank(x, columns)
-    larger_fit, smaller_fit = sm.OLS(y, x).fit(), sm.OLS(y, x[:, : len(smaller) + 1]).fit()
+    larger_fit, smaller_fit = OLS(y, x).fit(), OLS(y, x[:, : len(smaller) + 1]).fit()
     if larger_fit.ssr <= 1e-20 * smaller_fit.centered_tss:
         raise StatisticsError(f"the larger model explains {target!r} without a rest; F is infinite. Is it in a column?")
     objection = refuse(table_objection(data[columns], y))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
+from statsmodels.regression.linear_model import OLS
+from statsmodels.tools.tools import add_constant
 
 from datasets.tables import TEST, TRAIN
 from flowgrad.analyzers import FeatureProof
@@ -122,6 +123,6 @@ def _rmse(
     """RMSE of OLS fitted to the former rows, on the latter."""
     x, x_later = np.column_stack([features, *terms]), np.column_stack([later, *later_terms])
     mean, scale = x.mean(axis=0), np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
-    fitted = sm.OLS(target, sm.add_constant((x - mean) / scale, has_constant="add")).fit()
-    predicted = fitted.predict(sm.add_constant((x_later - mean) / scale, has_constant="add"))
+    fitted = OLS(target, add_constant((x - mean) / scale, has_constant="add")).fit()
+    predicted = fitted.predict(add_constant((x_later - mean) / scale, has_constant="add"))
     return float(np.sqrt(np.mean((later_target - predicted) ** 2)))

@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from pipelines.folder_names import folder_name
 from pipelines.settings.compression import CompressionSettings
 from pipelines.settings.data import (
     DatasetSettings,
@@ -62,7 +63,6 @@ from pipelines.settings.training import (
     SamplerSettings,
     TrainingSettings,
 )
-from pipelines.sweep.mark import folder_name
 
 
 @dataclass

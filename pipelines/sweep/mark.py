@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from pipelines.source import source_sha256
 FILE = "job.json"
 JOBS = "jobs.json"
 """Name of the file in the sweep's folder that lists its jobs' folders, in their order."""
-_LONGEST = 80
 _NO_MATTER = ("hydra", "workers")
 """Config nodes that change no result."""
 
@@ -79,17 +77,3 @@ def config_sha256(config: DictConfig) -> str:
     return hashlib.sha256(
         to_yaml(OmegaConf.masked_copy(config, kept), resolve=False, sort_keys=True).encode()
     ).hexdigest()
-
-
-def folder_name(override_dirname: str) -> str:
-    """Name of a job's folder, by its overrides: the same whatever else is swept.
-
-    >>> folder_name("experiment=movielens_mf,optimizer.lr=0.05")
-    'optimizer.lr=0.05-afdef08b'
-    """
-    # A name that is too long for a file system loses whole parts from its front.
-    parts = [part for part in override_dirname.split(",") if not part.startswith("experiment=")]
-    while parts and len(",".join(parts)) > _LONGEST:
-        parts.pop(0)
-    readable = re.sub(r"[^\w.=,+-]+", "_", ",".join(parts)) or "job"
-    return f"{readable}-{hashlib.sha256(override_dirname.encode()).hexdigest()[:8]}"

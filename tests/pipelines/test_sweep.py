@@ -10,7 +10,8 @@ import sys
 import pandas as pd
 import pytest
 
-from pipelines.sweep.mark import FILE, JOBS, Mark, folder_name, is_done, mark, read_mark
+from pipelines.folder_names import folder_name
+from pipelines.sweep.mark import FILE, JOBS, Mark, is_done, mark, read_mark
 from pipelines.sweep.table import FAMILY, KILLED, collect
 from tests.pipelines.conftest import ROOT, SMALL
 
@@ -76,14 +77,12 @@ def test_only_what_is_missing_is_run_again(command):
 
 
 def test_other_code_or_another_config_is_run_again(command, monkeypatch):
-    from pipelines.sweep import mark
-
     given = ("-m", "job=search", "dataset=synthetic", "training.epochs=1", "model.dim=2,3")
     _, folder, _ = command(*given, folder="sweep")
     times = [path.stat().st_mtime_ns for path in sorted(folder.glob(f"*/{FILE}"))]
     command(*given, folder="sweep")
     assert [path.stat().st_mtime_ns for path in sorted(folder.glob(f"*/{FILE}"))] == times
-    monkeypatch.setattr(mark, "source_sha256", lambda: "other code")
+    monkeypatch.setattr("pipelines.sweep.mark.source_sha256", lambda: "other code")
     command(*given, folder="sweep")
     assert all(
         b > a for a, b in zip(times, [p.stat().st_mtime_ns for p in sorted(folder.glob(f"*/{FILE}"))], strict=True)

@@ -899,8 +899,8 @@ def test_units_without_gradient_are_not_called_dead_where_nobody_saw_them():
 )
 def test_units_died_where_hardly_any_are_left(silent, layers, rate, expected):
     """A tower of embeddings at a rate that is far too low was told to begin anew with leaky ReLUs: its inputs were near
-    zero, so that units with a negative bias were silent from the first step on. Another, of which six units in ten of one
-    layer were silent, would have gained nothing by it.
+    zero, so that units with a negative bias were silent from the first step on. Another, of which six units in ten of
+    one layer were silent, would have gained nothing by it.
     """
     model = perceptron()
     with torch.no_grad():
