@@ -1,4 +1,4 @@
-"""How the folder of a job of a sweep is named."""
+"""Names the folder of a job of a sweep."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import re
 
 _LONGEST = 80
-"""Characters of the part that a person reads."""
+"""Number of characters of the part that a person reads."""
 
 
 def folder_name(override_dirname: str) -> str:
