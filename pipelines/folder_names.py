@@ -13,7 +13,7 @@ def folder_name(override_dirname: str) -> str:
     """Name of a job's folder, by its overrides: the same whatever else is swept.
 
     >>> folder_name("experiment=movielens_mf,optimizer.lr=0.05")
-    'optimizer.lr=0.05-afdef08b'
+    'optimizer.lr=0.05-b9d025f2'
     """
     # A name that is too long for a file system loses whole parts from its front.
     parts = [part for part in override_dirname.split(",") if not part.startswith("experiment=")]
