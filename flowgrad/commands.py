@@ -26,7 +26,7 @@ def validate(files: Sequence[str], rules: Sequence[str]) -> int:
         rules: YAML files or folders of the rules that the runs were judged by.
 
     Returns:
-        Exit code: 0 where all hold, 1 where one does not, 2 where one cannot be read.
+        The exit code, 0 where all hold, 1 where one does not, 2 where one cannot be read.
 
     Raises:
         FlowGradError: the rules cannot be read.
@@ -44,7 +44,7 @@ def add(folders: Sequence[str], into: str, rules: Sequence[str]) -> int:
         rules: as of `validate`.
 
     Returns:
-        Exit code 0.
+        The exit code, 0.
 
     Raises:
         FlowGradError: a folder has no trials, or they do not follow from its observations.
@@ -64,7 +64,7 @@ def show(files: Sequence[str]) -> int:
         files: further trials, besides the shipped ones.
 
     Returns:
-        Exit code 0.
+        The exit code, 0.
 
     Raises:
         EvidenceError: a file cannot be read.
