@@ -1,1 +1,1 @@
-"""Loaders of ratings. Run from the repository's root; never installed."""
+"""Loaders of ratings and tables. They run from the repository's root and are never installed."""

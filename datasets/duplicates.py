@@ -1,4 +1,4 @@
-"""Ratings that a file holds several times: counted, and put right as the user says."""
+"""Counts ratings that a file holds several times, and resolves them as the user says."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,21 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 CHOICES = ("error", "keep", "drop", "last", "mean")
-"""What may be done about repeated pairs; see `resolved`."""
+"""Choices of what to do about repeated pairs; see `resolved`."""
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """How often a (user, item) pair occurs more than once."""
+    """Counts of (user, item) pairs that occur more than once."""
 
     pairs: int = 0
-    """Pairs that occur more than once."""
+    """Number of pairs that occur more than once."""
     rows: int = 0
-    """Rows of these pairs, the first of each among them."""
+    """Number of rows of these pairs, the first of each among them."""
     copies: int = 0
-    """Rows that repeat an earlier row in every column: user, item, rating, and time where the source has times."""
+    """Number of rows that repeat an earlier row in every column: user, item, rating, and time where the source has
+    times.
+    """
 
     def __bool__(self) -> bool:
         return self.pairs > 0
@@ -42,7 +44,7 @@ def count_duplicates(frame: DataFrame, timed: bool) -> Duplicates:
 
 
 def resolved(frame: DataFrame, how: str) -> DataFrame:
-    """The frame with each pair once; rows keep their order.
+    """Resolve repeated pairs, so that each stands once; rows keep their order.
 
     Args:
         frame: one row a rating, with the columns user, item, rating, timestamp.
@@ -60,5 +62,5 @@ def resolved(frame: DataFrame, how: str) -> DataFrame:
 
 
 def pair_codes(frame: DataFrame) -> NDArray[np.int64]:
-    """The number of each row's (user, item) pair, in the order in which pairs first occur: 0, 1, 2, ..."""
+    """Number each row's (user, item) pair, in the order in which pairs first occur: 0, 1, 2, ..."""
     return np.asarray(frame.groupby(["user", "item"], sort=False).ngroup(), dtype=np.int64)

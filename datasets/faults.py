@@ -1,4 +1,4 @@
-"""Known faults put into real ratings, so that a diagnosis can be scored against the truth.
+"""Puts known faults into real ratings, so that a diagnosis can be scored against the truth.
 
 Each function takes training ratings as arrays of one length and the rows to spoil, and gives new arrays; nothing is
 changed in place. Validation and test ratings are left alone: a fault is of the training.
@@ -23,24 +23,24 @@ class TrainingRatings:
     """Ratings to train on."""
 
     users: Ids
-    """Shape (n,)."""
+    """Codes of users, shape (n,)."""
     items: Ids
-    """Shape (n,)."""
+    """Codes of items, shape (n,)."""
     ratings: Ratings
-    """Shape (n,)."""
+    """Ratings, shape (n,)."""
 
     def side(self, side: str) -> Ids:
-        """The `users` or the `items`."""
+        """Codes of the `users` or the `items`."""
         return self.users if side == "users" else self.items
 
     def take(self, index: Ids) -> TrainingRatings:
-        """Those at `index`."""
+        """Select the ratings at `index`."""
         return TrainingRatings(self.users[index], self.items[index], self.ratings[index])
 
 
 def choose_rows(exposures: Ids, share: float, least: int, rng: np.random.Generator) -> Ids:
-    """Ids of the rows to spoil, ascending: a `share` of those with at least `least` exposures, spread evenly over
-    their popularity (one is drawn from each stretch of 1 / share rows in order of exposures).
+    """Choose ids of the rows to spoil, ascending: a `share` of those with at least `least` exposures, spread evenly
+    over their popularity (one is drawn from each stretch of 1 / share rows in order of exposures).
 
     Raises:
         FlowGradError: `share` outside (0, 1], or no row is exposed often enough.
@@ -58,7 +58,7 @@ def choose_rows(exposures: Ids, share: float, least: int, rng: np.random.Generat
 
 
 def random_labels(data: TrainingRatings, side: str, rows: Ids, rng: np.random.Generator) -> TrainingRatings:
-    """Each rating of `rows` drawn anew, evenly from the values that occur in the data."""
+    """Draw each rating of `rows` anew, evenly from the values that occur in the data."""
     spoiled = np.isin(data.side(side), rows)
     ratings = data.ratings.copy()
     ratings[spoiled] = rng.choice(np.unique(data.ratings), spoiled.sum())
@@ -68,18 +68,18 @@ def random_labels(data: TrainingRatings, side: str, rows: Ids, rng: np.random.Ge
 def flipped_labels(
     data: TrainingRatings, side: str, rows: Ids, rng: np.random.Generator, share: float = 1.0
 ) -> TrainingRatings:
-    """A `share` of the ratings of `rows` (all by default) mirrored at the middle of the scale: 5 becomes 1."""
+    """Mirror a `share` of the ratings of `rows` (all by default) at the middle of the scale: 5 becomes 1."""
     spoiled = np.isin(data.side(side), rows) & (rng.random(len(data.ratings)) < share)
     ratings = np.where(spoiled, data.ratings.min() + data.ratings.max() - data.ratings, data.ratings)
     return TrainingRatings(data.users, data.items, ratings)
 
 
 def never_sampled(data: TrainingRatings, side: str, rows: Ids) -> TrainingRatings:
-    """Without the ratings of `rows`."""
+    """Leave out the ratings of `rows`."""
     return data.take(np.flatnonzero(~np.isin(data.side(side), rows)))
 
 
 def oversampled(data: TrainingRatings, side: str, rows: Ids, times: int) -> TrainingRatings:
-    """Each rating of `rows` `times` over."""
+    """Repeat each rating of `rows` so that it stands `times` over."""
     repeats = np.where(np.isin(data.side(side), rows), times, 1)
     return data.take(np.repeat(np.arange(len(repeats)), repeats))

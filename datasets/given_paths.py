@@ -1,4 +1,4 @@
-"""Paths as somebody typed them, checked before anything is looked up by them."""
+"""Checks paths as somebody typed them, before anything is opened by them."""
 
 import os
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from flowgrad.errors import FlowGradError
 
 LONGEST = 4095
-"""Bytes of a path that Linux takes."""
+"""Number of bytes of a path that Linux takes."""
 LONGEST_NAME = 255
-"""Bytes of each of its parts."""
+"""Number of bytes of each of its parts."""
 _SHOWN = 60
 
 
 def given_path(key: str, text: str | os.PathLike[str]) -> Path:
-    """The path, with `~` as the home folder.
+    """Check a path, and expand `~` to the home folder.
 
     Args:
         key: what errors name it by, such as `dataset.path`.

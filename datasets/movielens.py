@@ -1,4 +1,4 @@
-"""The ratings of MovieLens-100K, checked against one checksum of their content."""
+"""Loads the ratings of MovieLens-100K, checked against one checksum of their content."""
 
 import io
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _FIELDS = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")
 
 
 def load_movielens_100k(path: str | Path | None = None, cache: str | Path | None = None) -> Ratings:
-    """MovieLens-100K from the first source that can be reached (`datasets.movielens_files.fetch`).
+    """Load MovieLens-100K from the first source that can be reached (`datasets.movielens_files.fetch`).
 
     Whatever the source, the content must have `CONTENT_SHA256`.
 
@@ -32,7 +32,7 @@ def load_movielens_100k(path: str | Path | None = None, cache: str | Path | None
 
 
 def _read(files: Sequence[bytes], source: str) -> Ratings:
-    """Parse `u.data` or `ml-100k.inter` (told apart by the header) and check that it is MovieLens-100K, whole."""
+    """Parse `u.data` or `ml-100k.inter` (distinguished by the header) and check that it is MovieLens-100K, whole."""
     body = files[0].removeprefix("\t".join(_FIELDS).encode())
     table = pd.read_csv(io.BytesIO(body), sep="\t", header=None, quoting=3, dtype=str, keep_default_na=False)
     if table.shape[1] != len(_FIELDS):

@@ -1,6 +1,6 @@
-"""Where MovieLens-100K comes from: the first source that can be reached, checked against its checksum, and the cache.
+"""Fetches MovieLens-100K from the first source that can be reached, checked against its checksum, and caches it.
 
-The data are GroupLens' (see README.md beside this file): they are read and cached, never committed.
+The data are GroupLens' (see README.md in this folder): they are read and cached, never committed.
 """
 
 import io
@@ -32,11 +32,11 @@ WHEEL = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 
 MOST_ARCHIVE = 64 << 20
-"""Bytes of a zip archive or of a wheel; GroupLens' has 5 MB."""
+"""Number of bytes of a zip archive or of a wheel; GroupLens' has 5 MB."""
 MOST_MEMBER = 4 << 20
-"""Bytes of a file of the data set, unpacked; the longest has 2 MB."""
+"""Number of bytes of a file of the data set, unpacked; the longest has 2 MB."""
 MOST_COLUMNS = 64
-"""Of a file of the data set; the widest has 24."""
+"""Number of columns of a file of the data set, at most; the widest has 24."""
 
 _FOLDER = "ml-100k"
 _CACHE_VARIABLE = "FLOWGRAD_CACHE"
@@ -48,7 +48,7 @@ _NO_ZIP = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError,
     RuntimeError, OSError, ValueError, LookupError, OverflowError,
 )  # fmt: skip
-"""What damaged archives have `zipfile` raise."""
+"""Errors that damaged archives have `zipfile` raise."""
 
 _logger = logging.getLogger(__name__)
 
@@ -60,15 +60,15 @@ class Wanted(Generic[Read]):
     """Files of the data set that are read together."""
 
     members: tuple[tuple[str, str], ...]
-    """Of each file, its name at GroupLens and in RecBole's wheel; it is cached under the latter."""
+    """Name of each file at GroupLens, and in RecBole's wheel; it is cached under the latter."""
     read: Callable[[Sequence[bytes], str], Read]
-    """Makes sense of the files' contents and the source's name; a ValueError says what is wrong."""
+    """Function that parses the files' contents, given the source's name; a ValueError says what is wrong."""
     kept: Callable[[Read], Sequence[bytes]]
-    """What is cached of it, a file each, so that `read` gives the same of that."""
+    """Function that gives the contents to cache, a file each, so that `read` gives the same of them."""
 
 
 class _UnreachableError(Exception):
-    """A source that cannot be reached: the next one is tried."""
+    """A source cannot be reached: the next one is tried."""
 
 
 def default_cache() -> Path:
@@ -77,10 +77,10 @@ def default_cache() -> Path:
 
 
 def fetch(wanted: Wanted[Read], path: str | Path | None = None, cache: str | Path | None = None) -> tuple[Read, str]:
-    """The files wanted, from the first of these sources, and the name of that source.
+    """Fetch the files wanted from the first of these sources, with the name of that source.
 
     1. `path`, where one is given, and then nothing else: a folder with GroupLens' files or RecBole's, at its top or
-       under `ml-100k/`; one of those files, with the others beside it; `ml-100k.zip`; or the RecBole wheel.
+       under `ml-100k/`; one of those files, with the others next to it; `ml-100k.zip`; or the RecBole wheel.
     2. The verified copies in `cache` (None: `default_cache()`).
     3. GroupLens' archive, checked by MD5.
     4. The copy shipped in the PyPI wheel recbole 1.2.1, checked by SHA-256. The wheel is fetched as a file; it is
@@ -277,9 +277,9 @@ def _unzipped(data: bytes, wanted: Wanted[Read], where: str) -> list[bytes]:
 
 
 def _member(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
-    """A file of an archive; what the archive says of its length is not believed."""
+    """Read a file of an archive; the length that the archive states is not believed."""
     if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # Of the others Python unpacks as much as there is at once.
+        # Python unpacks the other kinds at once, as much as there is.
         raise FlowGradError(f"{where}: {name[:_REASON_LENGTH]!r} is not packed by deflate; get it again: {ARCHIVE_URL}")
     with archive.open(name) as file:
         data = file.read(MOST_MEMBER + 1)

@@ -1,4 +1,4 @@
-"""MovieLens-100K as a table: one row a rating, columns that only look back."""
+"""Makes MovieLens-100K a table: one row a rating, columns that only look back."""
 
 import io
 from collections.abc import Sequence
@@ -21,13 +21,14 @@ GENRES = (
 OCCUPATIONS = (
     "administrator", "educator", "engineer", "librarian", "other", "programmer", "student", "writer",
 )  # fmt: skip
-"""Those of 40 users or more; the 13 others have no column."""
+"""Occupations of 40 users or more; the 13 others have no column."""
 LIKED = 4
-"""Stars from which a rating counts as liked."""
+"""Number of stars from which a rating counts as liked."""
 
 _MEANS, _BIASES = 1.0, 5.0
-"""Ratings that the mean of all counts for in a mean, and no deviation at all in a bias. Chosen, of 1 to 10, by the RMSE
-on the validation rows."""
+"""Number of ratings that the mean of all counts for in a mean, and that no deviation at all counts for in a bias. The
+values were chosen, of 1 to 10, by the RMSE on the validation rows.
+"""
 _DAY = 86_400
 _USERS = ("user_id:token", "age:token", "gender:token", "occupation:token", "zip_code:token")
 _ITEMS = ("item_id:token", "movie_title:token_seq", "release_year:token", "class:token_seq")
@@ -36,7 +37,7 @@ _GROUPLENS_GENRES = ("unknown", *GENRES)
 
 
 def load_movielens_table(path: str | Path | None = None, cache: str | Path | None = None) -> Table:
-    """The 100,000 ratings in order of time, with 41 columns known before each was given. See `features_of`.
+    """Load the 100,000 ratings in order of time, with 41 columns known before each was given.
 
     Targets are `rating` (stars) and `liked` (1 from `LIKED` stars on). The split is by time: 70 % to train, 10 % to
     validate, the last 20 % to test; ratings of one second stay together. Groups are users.
@@ -65,9 +66,9 @@ def load_movielens_table(path: str | Path | None = None, cache: str | Path | Non
 
 
 def features_of(frame: DataFrame, users: DataFrame, items: DataFrame) -> DataFrame:
-    """What is known of each rating before it is given.
+    """Compute columns known of each rating before it is given.
 
-    Ratings of one second share one past, which holds those of earlier seconds alone. Means are drawn towards the mean
+    Ratings of one second share one past, which holds those of earlier seconds alone. Means are shrunk towards the mean
     of all past ratings (3.5 before the first), and biases towards 0.
 
     Args:
@@ -79,10 +80,9 @@ def features_of(frame: DataFrame, users: DataFrame, items: DataFrame) -> DataFra
         float64, in the order of `frame`:
 
         - `user_mean`, `user_count`, `user_std`, `user_days` (since the user's first rating), and the same of `item`
-        - `user_bias`: by how much the user rated above the films' means as they were then; `item_bias`: by how much the
-          film was rated above its users' means
-        - `affinity`, `affinity_count`: the user's mean rating of films of these genres; one of several counts as often
-        - `age`, `male`, `occupation_*`, `year`, `genre_*`
+        - `user_bias`: excess of the user's ratings over the films' means as they were then; `item_bias`: excess of the
+        film's ratings over its users' means - `affinity`, `affinity_count`: the user's mean rating of films of these
+        genres; one of several counts as often - `age`, `male`, `occupation_*`, `year`, `genre_*`
     """
     time, rating = frame["timestamp"].to_numpy(), frame["rating"].to_numpy(dtype=float)
     user, item = frame["user"].to_numpy(), frame["item"].to_numpy()
@@ -107,7 +107,7 @@ def features_of(frame: DataFrame, users: DataFrame, items: DataFrame) -> DataFra
 
 
 def past_sum(key: NDArray, time: NDArray, value: NDArray) -> NDArray[np.float64]:
-    """For each row, the sum of `value` over the rows of the same key with a smaller time.
+    """Sum of `value`, for each row, over the rows of the same key with a smaller time, shape (rows,).
 
     >>> past_sum(np.array([0, 0, 1, 0]), np.array([1, 1, 1, 2]), np.array([1.0, 2.0, 4.0, 8.0])).tolist()
     [0.0, 0.0, 0.0, 3.0]
@@ -149,7 +149,7 @@ def _affinity(
 
 
 def _in_order(table: DataFrame, ids: NDArray) -> DataFrame:
-    """The lines of the ids, in their order."""
+    """Lines of the ids, in their order."""
     missing = set(ids) - set(table.index)
     if missing:
         raise FlowGradError(f"MovieLens-100K: nothing is known of id {min(missing)!r} in {table.index.name}")
@@ -157,7 +157,7 @@ def _in_order(table: DataFrame, ids: NDArray) -> DataFrame:
 
 
 def _read(files: Sequence[bytes], source: str) -> tuple[DataFrame, DataFrame]:
-    """Users (`age`, `male`, `occupation`) and items (`year`, `genres`), by their ids as text."""
+    """Read users (`age`, `male`, `occupation`) and items (`year`, `genres`), by their ids as text."""
     users = _lines(files[0], _USERS, "|", 5)
     people = DataFrame({"age": users[1].astype(float), "male": users[2] == "M", "occupation": users[3]})
     people.index = pd.Index(users[0], name="the users' file")
@@ -178,7 +178,7 @@ def _read(files: Sequence[bytes], source: str) -> tuple[DataFrame, DataFrame]:
 
 
 def _lines(data: bytes, header: tuple[str, ...], separator: str, columns: int) -> DataFrame:
-    """RecBole's file, told by its header, or GroupLens'."""
+    """Read RecBole's file, recognised by its header, or GroupLens'."""
     first = "\t".join(header).encode()
     if data.startswith(first):
         data, separator, columns = data.removeprefix(first), "\t", len(header)

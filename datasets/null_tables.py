@@ -1,4 +1,4 @@
-"""Tables without interactions: what is found in them is a false alarm."""
+"""Makes tables without interactions: any that is found in them is a false alarm."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ def _curved(features: DataFrame, rng: np.random.Generator) -> Floats:
 
 
 def _uneven_noise(features: DataFrame, rng: np.random.Generator) -> Floats:
-    """The first two columns move the standard deviation of the noise, by a factor of about two each way."""
+    """Noise whose standard deviation moves with the first two columns, by a factor of about two each way."""
     mean = standardised(main_effects(features, rng, curved=False))
     first, second = (standardised(features.iloc[:, place].to_numpy()) for place in range(2))
     return mean + np.exp((first + second) / 4) * rng.standard_normal(len(features))
 
 
 def _heavy_noise(features: DataFrame, rng: np.random.Generator) -> Floats:
-    """Student's t of 3 degrees of freedom, of variance 1: outliers."""
+    """Noise by Student's t of 3 degrees of freedom, of variance 1: outliers."""
     mean = standardised(main_effects(features, rng, curved=False))
     return mean + rng.standard_t(3, len(features)) / math.sqrt(3)
 
 
 def _binary(features: DataFrame, rng: np.random.Generator) -> Floats:
-    """1 with a probability that is linear in the columns: a linear logit would have interactions on this scale."""
+    """Target that is 1 with a probability linear in the columns: a linear logit would have interactions on this
+    scale.
+    """
     probability = 0.5 + 0.12 * standardised(main_effects(features, rng, curved=False))
     return (rng.random(len(features)) < probability).astype(float)
 
@@ -46,11 +48,11 @@ NULLS: dict[str, Callable[[DataFrame, np.random.Generator], Floats]] = {
     "heavy_noise": _heavy_noise,
     "binary": _binary,
 }
-"""Name -> a target that is a sum of functions of single columns, and noise."""
+"""Targets, by name, that are a sum of functions of single columns, and noise."""
 
 
 def make_null(features: DataFrame, kind: str, seed: int) -> Planted:
-    """A target without interactions, of a kind in `NULLS`.
+    """Make a target without interactions, of a kind in `NULLS`.
 
     Raises:
         FlowGradError: no such kind.
@@ -61,5 +63,5 @@ def make_null(features: DataFrame, kind: str, seed: int) -> Planted:
 
 
 def permute(features: DataFrame, target: Floats, seed: int) -> Planted:
-    """The target dealt to the rows anew: nothing explains it, and its distribution is the real one."""
+    """Permute the target over the rows: nothing explains it, and its distribution is the real one."""
     return Planted(features, random_of(seed, 4).permutation(target))

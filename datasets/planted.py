@@ -1,8 +1,9 @@
-"""Tables whose interactions are known, because they were put in.
+"""Makes tables whose interactions are known, because they were put in.
 
-An interaction is what a term of two columns says that no sum of functions of single columns says (`own_part`; Hooker
-2007): the product of two columns also moves with each of them, and with columns like them. Its strength is the partial
-R^2 of that part: its variance over that variance and the noise's. A method is scored by the pairs that it names.
+An interaction is the part of a term of two columns that no sum of functions of single columns explains (`own_part`;
+Hooker 2007): the product of two columns also moves with each of them, and with columns like them. Its strength is the
+partial R^2 of that part: its variance over that variance and the noise's. A method is scored by the pairs that it
+names.
 """
 
 from __future__ import annotations
@@ -21,19 +22,21 @@ from flowgrad.errors import FlowGradError
 Floats = NDArray[np.float64]
 
 FINE, COARSE = 20, 4
-"""Levels of the step functions in `own_part`: of the two columns, and of the others, whose lines are there too."""
+"""Number of levels of the step functions in `own_part`: of the two columns, and of the others, whose lines are there
+too.
+"""
 LEAST_OWN = 0.05
 """Share of a term's variance that its own part has at least; a pair with less has nothing of its own to find."""
 MOST_ALIKE = 0.9
-"""Absolute correlation up to which two columns of one table count as different: of two that say the same, nobody could
-tell with which of them a third one interacts.
+"""Absolute correlation up to which two columns of one table count as different: of two equal columns, it is undefined
+with which of them a third one interacts.
 """
 _TRIES = 300
-"""Pairs drawn before it is said that a table has none that will do."""
+"""Number of pairs drawn before a table is reported to have none that will do."""
 
 
 def _spread(z: Floats) -> Floats:
-    """Ranks, evenly from .1 to 1.1."""
+    """Ranks of the values, evenly from .1 to 1.1."""
     return 0.1 + (rankdata(z) - 0.5) / len(z)
 
 
@@ -49,7 +52,7 @@ SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {
     "maximum": np.maximum,
     "sign_xor": lambda a, b: (_is_high(a) ^ _is_high(b)).astype(float),
 }
-"""Name -> term of two standardised columns. `ratio` is one of ranks, that spread over a factor of 11; `both_high` is
+"""Terms of two standardised columns, by name. `ratio` is one of ranks, which spread over a factor of 11; `both_high` is
 whether both are above their medians, `sign_xor` whether one alone is.
 """
 
@@ -61,33 +64,33 @@ class Interaction:
     first: str
     second: str
     shape: str
-    """A key of `SHAPES`."""
+    """Shape of the term, a key of `SHAPES`."""
 
     @property
     def pair(self) -> frozenset[str]:
-        """The columns, in no order."""
+        """Names of the two columns, in no order."""
         return frozenset((self.first, self.second))
 
     def term(self, features: DataFrame) -> Floats:
-        """Shape (rows,)."""
+        """Values of the term, shape (rows,)."""
         first, second = (standardised(features[name].to_numpy()) for name in (self.first, self.second))
         return SHAPES[self.shape](first, second)
 
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """Features, a target, and what is true of them."""
+    """Features, a target, and its true interactions."""
 
     features: DataFrame
-    """float64, one row an example, finite."""
+    """Features, float64, one row an example, finite."""
     target: Floats
-    """Shape (rows,)."""
+    """Target, shape (rows,)."""
     truth: tuple[Interaction, ...] = ()
     """Every interaction that the target has; none in a null table."""
 
 
 def synthetic_features(rows: int, columns: int, seed: int, correlation: float = 0.0) -> DataFrame:
-    """Normal, uniform and log-normal columns in turns, each of variance 1.
+    """Make normal, uniform and log-normal columns in turns, each of variance 1.
 
     Args:
         rows: how many.
@@ -111,7 +114,7 @@ def synthetic_features(rows: int, columns: int, seed: int, correlation: float = 
 
 
 def real_features(table: DataFrame, rows: int, columns: int, seed: int) -> DataFrame:
-    """Rows and columns of a table, drawn by the seed, in its order and with its index; no column is constant or nearly
+    """Draw rows and columns of a table by the seed, in its order and with its index; no column is constant or nearly
     another one (`MOST_ALIKE`).
 
     Args:
@@ -142,7 +145,7 @@ def real_features(table: DataFrame, rows: int, columns: int, seed: int) -> DataF
 
 
 def plant(features: DataFrame, shapes: Sequence[str], strength: float, main: float, seed: int) -> Planted:
-    """A target with an interaction of each shape between pairs of columns drawn by the seed, no pair twice.
+    """Make a target with an interaction of each shape between pairs of columns drawn by the seed, no pair twice.
 
     target = main effects of every column + a term for each shape + standard normal noise.
 
@@ -190,9 +193,9 @@ def _own_share(interaction: Interaction, features: DataFrame) -> float:
 
 
 def own_part(interaction: Interaction, features: DataFrame) -> Floats:
-    """What no sum of functions of single columns says of the term: the rest of OLS on every column's line and on step
-    functions, whose steps lie at quantiles: `FINE` levels of the two columns, `COARSE` of the others. Shape (rows,),
-    mean 0.
+    """Part of the term that no sum of functions of single columns explains: the residuals of OLS on every column's line
+    and on step functions, whose steps lie at quantiles: `FINE` levels of the two columns, `COARSE` of the others. Shape
+    (rows,), mean 0.
 
     Raises:
         FlowGradError: too few rows for so many columns.
@@ -214,7 +217,7 @@ def _steps(values: Floats, levels: int) -> Floats:
 
 
 def main_effects(features: DataFrame, rng: np.random.Generator, *, curved: bool) -> Floats:
-    """A sum over all columns of a function of each, normal weights; curved: every other function is no line."""
+    """Sum over all columns of a function of each, with normal weights; if curved, every other function is no line."""
     total = np.zeros(len(features))
     for place, name in enumerate(features.columns):
         z = standardised(features[name].to_numpy())
@@ -232,12 +235,12 @@ _CURVES: tuple[Callable[[Floats], Floats], ...] = (
 
 
 def random_of(seed: int, use: int) -> np.random.Generator:
-    """Generator of one of the uses of a seed: features, pairs and noise of one seed have nothing in common."""
+    """Make the generator of one of the uses of a seed: features, pairs and noise of one seed are independent."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(use,)))
 
 
 def standardised(values: Floats) -> Floats:
-    """Mean 0 and variance 1; zeros where all are the same."""
+    """Values scaled to mean 0 and variance 1; zeros where all are the same."""
     centred = values - values.mean()
     deviation = centred.std()
     if deviation <= 1e-12 * np.abs(values).max(initial=0):

@@ -1,4 +1,4 @@
-"""Ratings in one canonical form, and two ways to split them into train, validation and test."""
+"""Holds ratings in one canonical form, and two ways to split them into train, validation and test."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ class Ratings:
     name: str
     """Short name of the data set, e.g. "ml-100k"."""
     source: str
-    """Where this copy came from, for people to read. Two copies with different sources can have the same `sha256`."""
+    """Origin of this copy, for people to read. Two copies with different sources can have the same `sha256`."""
     frame: DataFrame
     """One row per rating: `user` and `item` (int64 codes), `rating` (float64), `timestamp` (int64 or float64)."""
     user_ids: NDArray[np.object_]
@@ -47,7 +47,7 @@ class Ratings:
     item_ids: NDArray[np.object_]
     """The original item ids as text: `item_ids[code]`."""
     sha256: str
-    """`content_sha256` of the rows in their order: it depends on neither the source nor the codes."""
+    """SHA-256 by `content_sha256` of the rows in their order: it depends on neither the source nor the codes."""
     rated: bool = True
     """False where the source holds interactions without ratings, and every `rating` is 1."""
     timed: bool = True
@@ -87,7 +87,7 @@ class Ratings:
 
     @cached_property
     def duplicates(self) -> Duplicates:
-        """How often a (user, item) pair occurs more than once in `frame`."""
+        """Count of (user, item) pairs that occur more than once in `frame`."""
         return count_duplicates(self.frame, self.timed)
 
 
@@ -116,11 +116,11 @@ def encode_ratings(
 ) -> Ratings:
     """Code the ids; rows stay in the order given.
 
-    Codes follow the sorted ids: by value where every id is a plain decimal integer without leading zeros (so
-    MovieLens' user "1" is code 0 and "10" comes after "9"), else as text. The order of the rows is kept, for it is
-    all there is to tell ratings of one user and second apart (`leave_one_out`). Repeated (user, item) pairs stay as
-    rows, which `Ratings.duplicates` counts. Timestamps are int64 if all are whole numbers, else float64. `rated` and
-    `timed` go into the fields of these names.
+    Codes follow the sorted ids: by value where every id is a plain decimal integer without leading zeros (so MovieLens'
+    user "1" is code 0 and "10" comes after "9"), else as text. The order of the rows is kept, for nothing else
+    distinguishes ratings of one user and second (`leave_one_out`). Repeated (user, item) pairs stay as rows, which
+    `Ratings.duplicates` counts. Timestamps are int64 if all are whole numbers, else float64. `rated` and `timed` go
+    into the fields of these names.
 
     Raises:
         FlowGradError: the four columns differ in length, or a rating or a timestamp is not finite.
@@ -153,7 +153,7 @@ def content_sha256(frame: DataFrame, user_ids: NDArray[np.object_], item_ids: ND
 
 
 def leave_one_out(ratings: Ratings) -> Split:
-    """Each user's last item to test, the one before to validation, the rest to train.
+    """Split off each user's last item to test, the one before to validation, the rest to train.
 
     "Last" is by timestamp; equal timestamps keep the order of the rows, as a stable sort of the file does. An order
     by item would not be fair: item ids go with popularity, and in MovieLens-100K three ratings in four share their
@@ -186,7 +186,7 @@ def leave_one_out(ratings: Ratings) -> Split:
 
 
 def random_split(ratings: Ratings, test_share: float, validation_share: float, seed: int) -> Split:
-    """Rows to parts at random, whoever the user is: `numpy.random.default_rng(seed)` permutes the (user, item) pairs.
+    """Split rows at random, whoever the user is: `numpy.random.default_rng(seed)` permutes the (user, item) pairs.
 
     The first `round(test_share * n)` of the n pairs of the permutation are the test part, the next
     `round(validation_share * n)` the validation part, the rest train. The rows of a repeated pair stay in one part;

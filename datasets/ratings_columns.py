@@ -1,4 +1,4 @@
-"""Which column of a ratings file is which, by name or by number, and whether the file has a header."""
+"""Finds which column of a ratings file is which, by name or by number, and whether the file has a header."""
 
 import difflib
 from collections import Counter
@@ -19,7 +19,7 @@ _SHOWN = 12
 
 
 def checked_columns(columns: Mapping[str, str | int | None]) -> dict[str, str | int]:
-    """The columns that the file has, without those that are None.
+    """Check the columns that the file has, without those that are None.
 
     Raises:
         FlowGradError: an unknown key, a value that is neither a name nor a number, a missing id, or a column twice.
@@ -51,7 +51,7 @@ def checked_columns(columns: Mapping[str, str | int | None]) -> dict[str, str | 
 
 
 def checked_header(header: bool | str) -> bool | str:
-    """Whether there is a header: `auto`, True or False.
+    """Check whether there is a header: `auto`, True or False.
 
     Raises:
         FlowGradError: it is something else.
@@ -66,18 +66,18 @@ def checked_header(header: bool | str) -> bool | str:
 def located(
     columns: Mapping[str, str | int], header: bool | str, rows: Sequence[Record], separator: str, file: Path
 ) -> tuple[dict[str, int], bool]:
-    """The position of each column, and whether the first row is a header.
+    """Find the position of each column, and whether the first row is a header.
 
     Args:
         columns: role -> name or number.
         header: as `checked_header` gives it. `auto` is a header where a column has a name; where all have numbers the
-            first two rows tell, by whether they hold numbers where ratings and timestamps stand.
+            first two rows decide, by whether they hold numbers where ratings and timestamps stand.
         rows: all records of the file; at least one.
         separator: for errors.
         file: for errors.
 
     Raises:
-        FlowGradError: there is no such column, or it occurs twice, or nothing tells whether there is a header.
+        FlowGradError: there is no such column, or it occurs twice, or nothing shows whether there is a header.
     """
     first = rows[0]
     if first.fault:
@@ -145,7 +145,7 @@ def _first_is_header(positions: Mapping[str, int], rows: Sequence[Record], file:
     """Whether the first row is a header where columns have numbers.
 
     Raises:
-        FlowGradError: the rows do not tell.
+        FlowGradError: the rows do not show it.
     """
     telling = [positions[role] for role in _NUMERIC if role in positions] or list(positions.values())
     first, below = rows[0], [row for row in rows[1:] if not row.fault]

@@ -1,4 +1,4 @@
-"""Ratings from a text file with one rating a line, in any column order and with any ids."""
+"""Reads ratings from a text file with one rating a line, in any column order and with any ids."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ class _Row:
     item: str
     rating: float
     time: str | int | float
-    """Timestamps as they stand in the file, until they are read; empty where there is no timestamp column."""
+    """Timestamp as it stands in the file, until it is read; empty where there is no timestamp column."""
 
 
 def load_ratings_csv(
@@ -57,7 +57,7 @@ def load_ratings_csv(
     max_dropped_share: float = 0.95,
     duplicates: str = "error",
 ) -> Ratings:
-    r"""Ratings from the text file `path`.
+    r"""Read ratings from the text file `path`.
 
     - Ids are text, exactly as they stand: "007" and "7" are two users, and so are "ann" and "ann ".
     - Ratings are finite numbers, of at most `LARGEST_RATING` in size: a model's numbers of 32 bits hold no squares of
@@ -65,7 +65,8 @@ def load_ratings_csv(
       as an interaction of rating 1, and `Ratings.rated` is False.
     - Timestamps are numbers, kept as they are, or dates, turned into seconds since 1970 (UTC where they name no
       offset): ISO 8601 ("2001-01-31", "2001-01-31 10:00:00 UTC"), with the month's name ("31 Jan 2001"), or
-      "01/31/2001 10:00" and "31/01/2001 10:00" where the whole column tells day from month. A run of digits is a
+      "01/31/2001 10:00" and "31/01/2001 10:00" where the whole column shows which is day and which is month. A run of
+      digits is a
       number: "20240131" is a date only by `timestamp_format`.
     - Without a timestamp column the order of the file is the order in time, the timestamps are 0, 1, 2, ... over the
       rows kept, and `Ratings.timed` is False.
@@ -79,18 +80,18 @@ def load_ratings_csv(
         path: the file.
         columns: "user", "item", "rating", "timestamp" -> the column's name in the header, or its number from 0; None
             for a rating or timestamp that the file does not have.
-        separator: what stands between fields, one or several characters; an escape such as `\t` is understood.
+        separator: text between fields, one or several characters; an escape such as `\t` is understood.
         header: whether the first row names the columns. "auto": it does where `columns` gives a name; where it gives
-            numbers only, the first rows tell.
+            numbers only, the first rows decide.
         encoding: any that Python knows; "utf-8" takes a file with or without a byte order mark.
-        quote: what fields may be quoted with; None where quotes are text.
+        quote: character that fields may be quoted with; None where quotes are text.
         decimal: decimal mark of numbers, "." or ",".
         timestamp_format: strptime format of all timestamps; None reads those named above.
         timestamp_unit: of timestamps that are numbers. "auto" keeps them and refuses a mixture of seconds with
             milliseconds and the like; "s", "ms", "us" or "ns" makes them seconds; "mixed" takes each by its size.
         max_bad_share: the largest share of rows, 0 to 1, that may be dropped because they cannot be read.
         max_dropped_share: the largest share of rows, 0 to 1, that may be dropped in all, for that or as repeated
-            pairs: what is left of a file that was read wrongly proves nothing.
+            pairs: the rest of a file that was read wrongly proves nothing.
         duplicates: what is done about (user, item) pairs that occur more than once. "error" refuses the file;
             "drop" keeps the earliest row of a pair, "last" the latest, "mean" the latest with the mean of the ratings;
             "keep" keeps all rows, which the splits then leave in one part. All but "error" log a warning.
@@ -166,7 +167,7 @@ def _parsed(
 
 
 def _row(record: Record, positions: Mapping[str, int], n_fields: int, decimal: str) -> _Row | BadRow:
-    """The row with its rating as a number, or why it cannot be used."""
+    """Read the row with its rating as a number, or say why it cannot be used."""
     if record.fault:
         return BadRow(record.line, record.fault, record.fields[0])
     if len(record.fields) != n_fields:
@@ -187,7 +188,7 @@ def _row(record: Record, positions: Mapping[str, int], n_fields: int, decimal: s
 def _with_times(
     rows: list[_Row], where: str, date_format: str | None, unit: str, decimal: str
 ) -> tuple[list[_Row], list[BadRow]]:
-    """The rows with their times as numbers, and those whose time cannot be read."""
+    """Read the times of rows as numbers; return also the rows whose time cannot be read."""
     texts = [str(row.time) for row in rows]
     times = parsed_times(texts, [row.line for row in rows], where, date_format, unit, decimal)
     form = f"not of the form {date_format}" if date_format else "neither a finite number nor a date of a known form"
@@ -197,7 +198,7 @@ def _with_times(
 
 
 def _without_duplicates(file: Path, frame: DataFrame, timed: bool, how: str) -> tuple[DataFrame, str]:
-    """The frame with repeated pairs put right, and what was found, which is logged with what was done.
+    """Resolve repeated pairs in the frame; return also a text on them, which is logged with what was done.
 
     Raises:
         FlowGradError: there are repeated pairs, and `how` is "error".

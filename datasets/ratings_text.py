@@ -1,4 +1,4 @@
-"""Text files read into records: bytes to text, and text to rows of fields with the line that each starts on."""
+"""Reads text files into records: bytes to text, and text to rows of fields with the line that each starts on."""
 
 import codecs
 import csv
@@ -37,9 +37,9 @@ _SEPARATORS = {
 }
 """Usual separators, each as it is given on a command line."""
 MOST_BYTES = 1 << 30
-"""Of a ratings file: some forty million ratings, for which reading takes 30 GB of memory."""
+"""Number of bytes of a ratings file: some forty million ratings, for which reading takes 30 GB of memory."""
 LONGEST_LINE = 1 << 20
-"""Bytes of one line."""
+"""Number of bytes of one line."""
 _PROBE = 64
 _SHOWN = 60
 
@@ -49,20 +49,20 @@ class Record:
     """One row of the file that is not empty."""
 
     line: int
-    """Line that the row starts on, from 1; a quoted field may go over several lines."""
+    """Number of the line that the row starts on, from 1; a quoted field may go over several lines."""
     fields: list[str]
     """Fields as they stand, without their quotes; the whole line where `fault` is set."""
     fault: str = ""
-    """Why the row is not CSV; empty for all others."""
+    """The reason why the row is not CSV; empty for all others."""
 
 
 def named(file: Path) -> str:
-    """The file as errors name it."""
+    """Name of the file in errors."""
     return f"ratings file {str(file)!r}"
 
 
 def read_text(file: Path, encoding: str) -> str:
-    """The text of a file, without a byte order mark.
+    """Read the text of a file, without a byte order mark.
 
     Raises:
         FlowGradError: the file is missing, unreadable or no text, or the encoding is unknown or another one.
@@ -91,7 +91,7 @@ def read_text(file: Path, encoding: str) -> str:
 
 
 def checked_separator(separator: str, quote: str | None) -> str:
-    r"""The separator, with an escape such as `\t` or `\x01` turned into the character it stands for.
+    r"""Check the separator, and turn an escape such as `\t` or `\x01` into the character it stands for.
 
     Raises:
         FlowGradError: it is empty, or holds a line end or the quote.
@@ -111,7 +111,7 @@ def checked_separator(separator: str, quote: str | None) -> str:
 
 
 def checked_quote(quote: str | None) -> str | None:
-    """The character that quotes fields, or None.
+    """Check the character that quotes fields, or None.
 
     Raises:
         FlowGradError: it is no single character.
@@ -124,7 +124,7 @@ def checked_quote(quote: str | None) -> str | None:
 
 
 def suggested_separator(line: str, separator: str) -> str:
-    """Another separator that splits this line, as a setting to try; empty if none does."""
+    """Suggest another separator that splits this line, as a setting to try; empty if none does."""
     counts = {setting: line.count(mark) for mark, setting in _SEPARATORS.items() if mark != separator}
     best = max(counts, key=counts.__getitem__)
     return best if counts[best] else ""
@@ -166,7 +166,7 @@ def records(text: str, separator: str, quote: str | None, file: Path) -> Iterato
 
 
 def shortened(text: str) -> str:
-    """The text in quotes, cut where it is long."""
+    """Quote the text, cut where it is long."""
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
 
 

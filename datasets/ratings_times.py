@@ -1,4 +1,4 @@
-"""Timestamps as text turned into numbers: epochs of any unit, and dates of common forms into seconds since 1970."""
+"""Turns timestamps as text into numbers: epochs of any unit, and dates of common forms into seconds since 1970."""
 
 import math
 import re
@@ -11,17 +11,17 @@ from datasets.ratings_text import shortened
 from flowgrad.errors import FlowGradError
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""Units of an epoch, each with how many make a second."""
+"""Number of each unit of an epoch in a second."""
 UNIT_CHOICES = ("auto", "mixed", *UNITS)
 
 _NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _EARLIEST, _LATEST = 315_532_800, 4_102_444_800
-"""The years 1980 to 2100 in seconds: between them a number's size tells its unit."""
+"""Bounds of the years 1980 to 2100 in seconds: between them a number's size shows its unit."""
 _STRAY_SHARE = 0.01
 """Share of positive numbers outside those years up to which a column still counts as one of epochs."""
 _INT64_DIGITS = 20
 _LONGEST_DATE = 100
-"""Characters of a date; looking for an offset behind blanks takes the square of it."""
+"""Number of characters of a date; looking for an offset behind blanks takes the square of it."""
 
 _ISO = re.compile(r"\d{4}[-/.]\d|\d{8}T\d", re.ASCII)
 _YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?!\d)(.*)", re.ASCII | re.DOTALL)
@@ -34,7 +34,7 @@ _HALF_DAY = re.compile(r"(?i)\d\s*[ap]\.?m\.?")
 
 
 def finite(text: str, decimal: str = ".") -> float | None:
-    """The number that the text is; None if it is none, or not finite."""
+    """Read the text as a number; None if it is none, or not finite."""
     if decimal != ".":
         if "." in text:
             return None
@@ -48,7 +48,7 @@ def finite(text: str, decimal: str = ".") -> float | None:
 
 
 def is_date(text: str) -> bool:
-    """Whether the text looks like a date."""
+    """Whether the text has the form of a date."""
     return bool(_ISO.match(text) or _YEAR_LAST.fullmatch(text) or _NAMED_MONTH.match(text))
 
 
@@ -56,7 +56,7 @@ def check_times(date_format: str | None, unit: str) -> None:
     """Refuse settings of timestamps that cannot be meant.
 
     Raises:
-        FlowGradError: names the setting and what it may be.
+        FlowGradError: the message names the setting and what it may be.
     """
     if unit not in UNIT_CHOICES:
         raise FlowGradError(f"dataset.timestamp_unit={unit!r} is unknown; use {', '.join(UNIT_CHOICES)}")
@@ -75,7 +75,7 @@ def check_times(date_format: str | None, unit: str) -> None:
 def parsed_times(
     texts: Sequence[str], lines: Sequence[int], where: str, date_format: str | None, unit: str, decimal: str
 ) -> list[int | float | None]:
-    """The timestamp of each row, None where the text is none.
+    """Read the timestamp of each row; None where the text is none.
 
     Args:
         texts: as they stand in the file.
@@ -102,7 +102,7 @@ def parsed_times(
 
 
 class _Column:
-    """The texts of the column, and how errors tell of them."""
+    """Texts of the column, and its name in errors."""
 
     def __init__(self, texts: list[str], lines: Sequence[int], where: str) -> None:
         self.texts, self.lines, self.where = texts, lines, where
@@ -114,7 +114,9 @@ class _Column:
         return f"{what} ({len(rows)} rows, such as {self.shown(rows[0])})"
 
     def dates(self, rows: Sequence[int]) -> list[int | float | None]:
-        """Seconds since 1970 of the dates in these rows; UTC where they name no offset. None where there is none."""
+        """Read the dates in these rows as seconds since 1970, UTC where they name no offset; None where there is
+        none.
+        """
         short = [self.texts[row] if len(self.texts[row]) <= _LONGEST_DATE else "" for row in rows]
         plain = [_OFFSET.sub(r"\1", _UTC.sub("Z", text)) for text in short]
         iso = self._year_first(plain, rows)
@@ -130,7 +132,7 @@ class _Column:
         return _seconds(found)
 
     def _year_first(self, texts: list[str], rows: Sequence[int]) -> list[str]:
-        """The texts with dates such as 31/01/2001 turned into 2001-01-31, day or month first as the column tells."""
+        """Turn dates such as 31/01/2001 in the texts into 2001-01-31, day or month first as the column shows."""
         matches = {place: match for place, text in enumerate(texts) if (match := _YEAR_LAST.fullmatch(text))}
         if not matches:
             return texts
@@ -161,7 +163,7 @@ class _Column:
     def refuse_mixtures(
         self, numbers: list[int | float | None], dates: dict[int, int | float | None], unit: str
     ) -> None:
-        """Raise if the numbers are of several units, or stand beside dates and are no seconds."""
+        """Raise if the numbers are of several units, or stand among dates and are no seconds."""
         if unit != "auto":
             return
         values = np.array([math.nan if number is None else float(number) for number in numbers])
@@ -222,7 +224,7 @@ def _seconds(moments: pd.Series) -> list[int | float | None]:
 
 
 def _time_format(rest: str) -> str:
-    """The strptime format of what follows a date, such as ` %H:%M`."""
+    """Find the strptime format of the text after a date, such as ` %H:%M`."""
     half_day = bool(_HALF_DAY.search(rest))
     marks = iter(("%I" if half_day else "%H", "%M", "%S"))
     form = re.sub(r"\.\d+", ".%f", rest.rstrip())

@@ -1,4 +1,4 @@
-"""Small real tables that scikit-learn ships, in the form of `datasets.tables`."""
+"""Loads small real tables that scikit-learn ships, in the form of `datasets.tables`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +36,7 @@ _TABLES: dict[str, Callable[[], tuple[Any, dict[str, NDArray]]]] = {
 
 
 def load_small_table(name: str, test_share: float = 0.2, validation_share: float = 0.2, split_seed: int = 0) -> Table:
-    """One of scikit-learn's tables, split at random (of classes, each its share).
+    """Load one of scikit-learn's tables, split at random (of classes, each its share).
 
     - `diabetes`: 442 patients, 10 columns; `progression` of the disease a year on
     - `breast_cancer`: 569 tumours, 30 columns; `malignant` or not

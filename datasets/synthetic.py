@@ -1,4 +1,4 @@
-"""Ratings with a known structure, made without a network: for tests, examples and checks of the method itself."""
+"""Makes ratings with a known structure, without a network: for tests, examples and checks of the method itself."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from datasets.ratings import Ratings, content_sha256
 from flowgrad.errors import FlowGradError
 
 MINIMUM_PER_USER = 5
-"""Every user has at least this many ratings: enough for `leave_one_out` and a profile to learn from."""
+"""Number of ratings, at least, of every user: enough for `leave_one_out` and a profile to learn from."""
 
 MAXIMUM_PAIRS = 20_000_000
 """Largest n_users * n_items: the sampling holds one float64 for each pair."""
@@ -35,16 +35,16 @@ def make_ratings(
     popularity_exponent: float,
     seed: int,
 ) -> Ratings:
-    """Exactly `n_ratings` different (user, item) pairs, rated by a biased low-rank model.
+    """Make exactly `n_ratings` different (user, item) pairs, rated by a biased low-rank model.
 
     rating = clip(3.5 + b_u + b_i + p_u . q_i + noise * e, 1, 5), not rounded, with normal b_u and b_i of standard
     deviation 0.3, `dim` normal factors scaled so that p_u . q_i has standard deviation 0.5, and standard normal e.
 
     An item is drawn with a weight proportional to rank ** -popularity_exponent (Zipf; 0 is uniform), a user with a
-    log-normal activity, without replacement; popularity ranks are shuffled, so an item's code does not tell them.
-    Each user has at least `MINIMUM_PER_USER` ratings. All items have a code, also those that nobody rated.
-    Timestamps are whole seconds and strictly increasing along the rows, which stand in random order of pairs.
-    The same arguments give the same ratings.
+    log-normal activity, without replacement; popularity ranks are shuffled, so an item's code does not reveal them.
+    Each user has at least `MINIMUM_PER_USER` ratings. All items have a code, also those without a rating. Timestamps
+    are whole seconds and strictly increasing along the rows, which stand in random order of pairs. The same arguments
+    give the same ratings.
 
     Raises:
         FlowGradError: a count that is no positive integer, a negative or non-finite `noise` or `popularity_exponent`,

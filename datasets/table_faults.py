@@ -1,7 +1,7 @@
-"""Known faults of columns, laid into a table: what a diagnosis is scored against.
+"""Injects known faults of columns into a table; a diagnosis is scored against them.
 
-Each function adds columns to a table and says which. What a column holds in the test rows is what it would hold in use:
-one that leaks is not known there.
+Each function adds columns to a table and says which. In the test rows a column holds its values in use: one that leaks
+is not known there.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Faulted:
 
     table: Table
     columns: tuple[str, ...]
-    """Names of those that have it: the truth."""
+    """Names of the columns that have it: the truth."""
 
 
 def leak(table: Table, target: str, rng: np.random.Generator, noise: float) -> Faulted:
-    """A column that was written down after the target: the target with noise.
+    """Add a column that was written down after the target: the target with noise.
 
     Args:
-        table: where it is laid.
+        table: table to add it to.
         target: name of the target.
         rng: of the noise.
         noise: its standard deviation, over the target's. R² is 1 / (1 + noise²).
@@ -40,19 +40,19 @@ def leak(table: Table, target: str, rng: np.random.Generator, noise: float) -> F
 
 
 def leak_proxy(table: Table, target: str, rng: np.random.Generator, noise: float) -> Faulted:
-    """As `leak`, bent: the exponential of the noisy target in standard deviations."""
+    """Add a column as `leak` does, bent: the exponential of the noisy target in standard deviations."""
     y = table.targets[target]
     bent = np.exp(_noisy((y - y.mean()) / y.std(), rng, noise))
     return _added(table, [_unknown_in_use(table, bent, rng)])
 
 
 def target_encoding(table: Table, target: str, rng: np.random.Generator, rows: float, prior: float = 0.0) -> Faulted:
-    """The mean target of the training rows of a group, each of them counted in its own.
+    """Add the mean target of the training rows of a group, each of them counted in its own.
 
-    Groups are drawn at random and so tell nothing: what the column says in training is the row's own target.
+    Groups are drawn at random and so carry nothing: in training the column reveals the row's own target.
 
     Args:
-        table: where it is laid.
+        table: table to add it to.
         target: name of the target.
         rng: of the groups.
         rows: training rows a group, on average.
@@ -70,8 +70,8 @@ def target_encoding(table: Table, target: str, rng: np.random.Generator, rows: f
 
 
 def ids_in_order(table: Table, target: str, rng: np.random.Generator, noise: float) -> Faulted:
-    """A number for each row. Training rows were numbered in order of the noisy target, as files sorted by outcome are;
-    later rows go on counting.
+    """Add a number for each row. Training rows were numbered in order of the noisy target, as files sorted by outcome
+    are; later rows go on counting.
     """
     train = table.parts == TRAIN
     n, known = len(train), int(train.sum())
@@ -83,11 +83,11 @@ def ids_in_order(table: Table, target: str, rng: np.random.Generator, noise: flo
 
 
 def batch_codes(table: Table, target: str, rng: np.random.Generator, rows: float, noise: float) -> Faulted:
-    """A code for each batch of rows, in no order. Training rows of a batch have like targets (of the noisy target);
-    elsewhere codes say nothing.
+    """Add a code for each batch of rows, in no order. Training rows of a batch have like targets (of the noisy target);
+    elsewhere codes carry nothing.
 
     Args:
-        table: where it is laid.
+        table: table to add it to.
         target: name of the target.
         rng: of noise and codes.
         rows: training rows a batch.
@@ -104,7 +104,7 @@ def batch_codes(table: Table, target: str, rng: np.random.Generator, rows: float
 
 
 def dominant_column(table: Table, target: str, rng: np.random.Generator, times: float) -> Faulted:
-    """An honest column, known in use, that explains `times` as much of the target as the best of the others (.9 at
+    """Add an honest column, known in use, that explains `times` as much of the target as the best of the others (.9 at
     most), by squared correlation on the training or on the validation rows.
     """
     y, parts = table.targets[target], [table.parts == part for part in (TRAIN, VALIDATION)]
@@ -114,7 +114,7 @@ def dominant_column(table: Table, target: str, rng: np.random.Generator, times: 
 
 
 def copied_columns(table: Table, rng: np.random.Generator, count: int, noise: float) -> Faulted:
-    """Columns in other units, measured again: a·x + b with noise of `noise` standard deviations of x."""
+    """Add columns in other units, measured again: a·x + b with noise of `noise` standard deviations of x."""
     values = table.features.to_numpy()
     able = np.flatnonzero(table.features[table.parts == TRAIN].std() > 0)
     copies = []
@@ -126,13 +126,13 @@ def copied_columns(table: Table, rng: np.random.Generator, count: int, noise: fl
 
 
 def constant_columns(table: Table) -> Faulted:
-    """One column of a single value, and one without any."""
+    """Add one column of a single value, and one without any."""
     n = len(table.parts)
     return _added(table, [np.full(n, 7.0), np.full(n, np.nan)])
 
 
 def noise_columns(table: Table, rng: np.random.Generator, count: int) -> Faulted:
-    """Columns that have nothing to do with anything: in turns normal, and whole numbers from 0 to 99."""
+    """Add columns that are independent of everything: in turns normal, and whole numbers from 0 to 99."""
     n = len(table.parts)
     draws = [rng.normal(size=n) if i % 2 == 0 else rng.integers(100, size=n).astype(float) for i in range(count)]
     return _added(table, draws)
@@ -156,7 +156,7 @@ def _noisy(values: _Column, rng: np.random.Generator, noise: float) -> _Column:
 
 
 def _unknown_in_use(table: Table, column: _Column, rng: np.random.Generator) -> _Column:
-    """Test rows get values of training rows at random: the column looks the same, and knows nothing."""
+    """Give test rows values of training rows at random: the column keeps its distribution, and carries nothing."""
     column = column.copy()
     tested = table.parts == TEST
     column[tested] = rng.choice(column[table.parts == TRAIN], size=int(tested.sum()))

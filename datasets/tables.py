@@ -1,4 +1,4 @@
-"""Tables of features and targets in one form, and how they are split."""
+"""Holds tables of features and targets in one form, and their splits."""
 
 import hashlib
 from collections.abc import Mapping
@@ -27,17 +27,17 @@ class Table:
     name: str
     """Short name of the data set, e.g. "ml-100k-table"."""
     source: str
-    """Where this copy came from, for people to read."""
+    """Origin of this copy, for people to read."""
     features: DataFrame
-    """float64, one row an example; NaN where a value is not known."""
+    """Features, float64, one row an example; NaN where a value is not known."""
     targets: Mapping[str, NDArray[np.float64]]
-    """Name -> what may be predicted: numbers, or 0 and 1 for classes."""
+    """Targets that may be predicted, by name: numbers, or 0 and 1 for classes."""
     parts: NDArray[np.int8]
     """`TRAIN`, `VALIDATION` or `TEST` of each row."""
     groups: NDArray[np.int64] | None
-    """What the rows belong to, such as users, where rows of one group are alike; None where they stand alone."""
+    """Group of each row, such as its user, where rows of one group are alike; None where rows are independent."""
     sha256: str
-    """`content_sha256`."""
+    """SHA-256 by `content_sha256`."""
 
     def __post_init__(self) -> None:
         lengths = {len(self.features), len(self.parts), *(len(target) for target in self.targets.values())}
@@ -70,8 +70,8 @@ def content_sha256(features: DataFrame, targets: Mapping[str, NDArray[np.float64
 
 
 def by_time(time: NDArray, validation_share: float, test_share: float) -> NDArray[np.int8]:
-    """Parts by time: the last `test_share` of the rows to test, those before to validate, the rest to train. Rows of
-    one time stay together, in the earlier part.
+    """Make parts by time: the last `test_share` of the rows to test, those before to validate, the rest to train. Rows
+    of one time stay together, in the earlier part.
 
     >>> by_time(np.array([1, 2, 3, 4, 4, 5, 6, 7, 8, 9]), 0.2, 0.4).tolist()
     [0, 0, 0, 0, 0, 1, 2, 2, 2, 2]
@@ -86,7 +86,7 @@ def by_time(time: NDArray, validation_share: float, test_share: float) -> NDArra
 def at_random(
     n: int, validation_share: float, test_share: float, seed: int, classes: NDArray | None = None
 ) -> NDArray[np.int8]:
-    """Parts at random, of each class its share where `classes` are given."""
+    """Make parts at random, of each class its share where `classes` are given."""
     parts = np.zeros(n, dtype=np.int8)
     random = np.random.default_rng(seed)
     kinds = np.zeros(n) if classes is None else classes

@@ -1,4 +1,4 @@
-"""Rows of a ratings file that cannot be read: counted, quoted, and refused where they are many."""
+"""Counts rows of a ratings file that cannot be read, quotes them, and refuses the file where they are many."""
 
 import logging
 import math
@@ -28,9 +28,9 @@ class BadRow:
 
     line: int
     reason: str
-    """Why, in words that rows of the same kind share."""
+    """The reason, in words that rows of the same kind share."""
     value: str
-    """What stands there; empty where nothing does."""
+    """Text of the row or field; empty where there is none."""
 
 
 def refuse_or_warn(file: Path, dropped: list[BadRow], n_kept: int, max_bad_share: float, decimal: str) -> None:
@@ -72,10 +72,10 @@ def refuse_few_left(
         n_rows: all rows of the file.
         n_left: those that are left.
         max_dropped_share: the largest share of them that may be dropped.
-        repeated: what is said of repeated pairs; empty where there are none, or all are kept.
+        repeated: text on repeated pairs; empty where there are none, or all are kept.
 
     Raises:
-        FlowGradError: tells how many rows were dropped, why, and one of each kind.
+        FlowGradError: the message says how many rows were dropped, why, and quotes one of each kind.
     """
     gone = n_rows - n_left
     if gone <= max_dropped_share * n_rows:
@@ -89,7 +89,7 @@ def refuse_few_left(
 
 
 def _reasons(dropped: list[BadRow]) -> str:
-    """Each reason with how many rows and the first of them, the most frequent reason first."""
+    """List each reason with how many rows and the first of them, the most frequent reason first."""
     firsts: dict[str, BadRow] = {}
     for bad in dropped:
         firsts.setdefault(bad.reason, bad)

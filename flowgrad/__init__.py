@@ -88,7 +88,7 @@ _HOMES = _OF_TORCH | {
     "run_report": "flowgrad.trackers",
     "to_agent_xml": "flowgrad.trackers",
 }
-"""Name -> the module that it is imported from when it is first asked for."""
+"""Module that each name is imported from when it is first asked for."""
 
 
 def __getattr__(name: str) -> Any:

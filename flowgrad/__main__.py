@@ -1,5 +1,6 @@
 """`python -m flowgrad validate FILE ...`: do these reports follow the schema, and their verdicts from the observations
-beside them? `python -m flowgrad evidence`: what the confidence in each rule's fix rests on, and adding to it.
+in the same folder? `python -m flowgrad evidence`: show the trials behind the confidence in each rule's fix, and add to
+them.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from flowgrad.errors import FlowGradError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status of `validate`: 0 all files hold, 1 one does not, 2 one cannot be read; of `evidence`: 0 done, 2 bad
-    input. Bad usage raises SystemExit(2).
+    """Run a command and return its exit status. That of `validate` is 0 where all files hold, 1 where one does not, 2
+    where one cannot be read; that of `evidence` is 0 when done, 2 for bad input. Bad usage raises SystemExit(2).
     """
     arguments = _parser().parse_args(argv)
     from flowgrad import commands

@@ -1,4 +1,4 @@
-"""YAML that takes no more than its text is worth: a few hundred bytes of aliases can stand for gigabytes."""
+"""Reads YAML in memory bounded by its text: a few hundred bytes of aliases can stand for gigabytes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import yaml
 from yaml.composer import Composer
 
 MOST_DEPTH = 50
-"""Collections within each other, aliases followed."""
+"""Depth of collections within each other, aliases followed."""
 MOST_REPEATED = 1 << 18
-"""Characters and values that all aliases and merge keys of a text stand for."""
+"""Number of characters and values that all aliases and merge keys of a text stand for."""
 MOST_KEYS = 10_000
-"""Keys of one mapping. Whole numbers can be chosen so that each is compared with every other."""
+"""Number of keys of one mapping. Whole numbers can be chosen so that each is compared with every other."""
 MOST_DIGITS = 100
-"""Characters of a number; what is longer is text."""
+"""Number of characters of a number; a longer one is text."""
 MOST_VALUES = 1_000_000
-"""Values as written; a loader may have another bound."""
+"""Number of values as written; a loader may have another bound."""
 _NUMBERS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float"))
 
 
@@ -30,10 +30,10 @@ class _Bounds(Composer):
     most_values = MOST_VALUES
     _depth = _deepest = _size = _repeated = _values = 0
     _anchored: dict[int, tuple[int, int]]
-    """Of each anchored node, by its `id`: what it stands for, and how deep it goes."""
+    """Number of characters and values that each anchored node stands for, and its depth, by its `id`."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """PyYAML's own, counted."""
+        """Compose a node as PyYAML does, counted."""
         event = self.peek_event()  # type: ignore[attr-defined]
         self._values += 1
         if self._values > self.most_values:
@@ -64,7 +64,7 @@ class _Bounds(Composer):
         return node
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
-        """PyYAML's own, but for numbers that are too long."""
+        """Resolve a tag as PyYAML does, but for numbers that are too long."""
         if kind is yaml.ScalarNode and len(value) > MOST_DIGITS and isinstance(implicit, tuple):
             implicit = (False, implicit[1])
         return str(super().resolve(kind, value, implicit))  # type: ignore[misc]
@@ -81,7 +81,7 @@ class _Bounds(Composer):
 
 
 UNFIT = (ValueError, OverflowError, LookupError, AttributeError, TypeError)
-"""What PyYAML trips over where a tag and its text do not agree: `!!bool maybe`, `!!int ""`, `!!timestamp soon`."""
+"""Errors that PyYAML raises where a tag and its text do not agree: `!!bool maybe`, `!!int ""`, `!!timestamp soon`."""
 
 
 class _PlainLoader(_Bounds, yaml.SafeLoader):
@@ -109,7 +109,7 @@ if yaml.__with_libyaml__:
 
 
 def load_yaml(text: str | bytes, most: int) -> Any:
-    """What one YAML document holds.
+    """Load the content of one YAML document.
 
     Args:
         text: the document.

@@ -1,4 +1,4 @@
-"""Trials from the folders of validated runs."""
+"""Collects trials from the folders of validated runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from flowgrad.trial_tables import TRIALS, verified_trials
 
 
 def trials_of(folder: str | Path, book: RuleBook | None = None) -> tuple[Trial, ...]:
-    """Every validated prescription of a run, once for each rule whose fix was in it.
+    """Collect every validated prescription of a run, once for each rule whose fix was in it.
 
-    Reads the reports in the folder, or `trials.csv` where there is one. A rule that names several subjects counts
-    once. Verdicts are computed anew from the observations first, and rules held against the rule book.
+    Reads the reports in the folder, or `trials.csv` where there is one. A rule that names several subjects counts once.
+    Verdicts are computed anew from the observations first, and rules compared with the rule book.
 
     Args:
         folder: of the run.

@@ -19,14 +19,14 @@ VALID, INVALID, UNREADABLE = 0, 1, 2
 
 
 def validate(files: Sequence[str], rules: Sequence[str]) -> int:
-    """Check report files against the schema, and their verdicts against the observations beside them.
+    """Check report files against the schema, and their verdicts against the observations in the same folder.
 
     Args:
         files: reports as XML.
         rules: YAML files or folders of the rules that the runs were judged by.
 
     Returns:
-        0 where all hold, 1 where one does not, 2 where one cannot be read.
+        The exit code, 0 where all hold, 1 where one does not, 2 where one cannot be read.
 
     Raises:
         FlowGradError: the rules cannot be read.
@@ -44,7 +44,7 @@ def add(folders: Sequence[str], into: str, rules: Sequence[str]) -> int:
         rules: as of `validate`.
 
     Returns:
-        0.
+        The exit code, 0.
 
     Raises:
         FlowGradError: a folder has no trials, or they do not follow from its observations.
@@ -61,10 +61,10 @@ def show(files: Sequence[str]) -> int:
     """Print trials and confidence of every shipped rule with a fix.
 
     Args:
-        files: further trials, beside the shipped ones.
+        files: further trials, besides the shipped ones.
 
     Returns:
-        0.
+        The exit code, 0.
 
     Raises:
         EvidenceError: a file cannot be read.

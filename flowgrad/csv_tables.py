@@ -1,4 +1,4 @@
-"""CSV files that somebody may have cut, edited or swollen, read with bounds; an error names the file and the line."""
+"""Reads CSV files that somebody may have cut, edited or swollen, with bounds; an error names the file and the line."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from flowgrad.errors import EvidenceError
 from flowgrad.files import read_bounded
 
 MOST_BYTES = 16 << 20
-"""A table may have so many bytes: a hundred thousand lines of ten figures."""
+"""Number of bytes that a table may have: a hundred thousand lines of ten figures."""
 MOST_COLUMNS = 1_000
-"""Named in the first line."""
+"""Number of columns that the first line may name."""
 LONGEST_LINE = 1 << 16
-"""Bytes of one line."""
+"""Number of bytes of one line."""
 _CELLS_PER_BYTE = 4
-"""Fields that a byte may stand for; in a table whose lines are whole each takes a byte itself."""
+"""Number of fields that a byte may stand for; in a table whose lines are whole each takes a byte itself."""
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Header and lines of a CSV file as text, each with the number of its last line in the file; empty lines are left
-    out.
+    """Read header and lines of a CSV file as text, each with the number of its last line in the file; empty lines are
+    left out.
 
     Raises:
         EvidenceError: as `FILE: ...` or `FILE:LINE: ...`, a file that cannot be read, that is empty or too large
@@ -65,7 +65,7 @@ def _rows(path: str | Path) -> list[tuple[int, list[str]]]:
 
 
 def read_table(path: str | Path, columns: Iterable[str] = (), numbers: Sequence[str] = ()) -> pd.DataFrame:
-    """A CSV file as a table.
+    """Read a CSV file as a table.
 
     Args:
         path: of the file.
@@ -103,7 +103,9 @@ def read_table(path: str | Path, columns: Iterable[str] = (), numbers: Sequence[
 
 
 def _no_number(column: pd.Series) -> tuple[int, str]:
-    """Place and text of the first value that is none; the first of all where each is one, as of an empty column."""
+    """Place and text of the first value that is no number; the first of all where each is one, as in an empty
+    column.
+    """
     wrong = np.flatnonzero(pd.to_numeric(column, errors="coerce").isna() & column.notna())
     place = int(wrong[0]) if len(wrong) else 0
     return place, str(column.iloc[place])[:80] if len(column) else ""
@@ -118,7 +120,7 @@ def check_shape(data: bytes, separator: bytes, columns: int) -> None:
         columns: that the first line may have.
 
     Raises:
-        ValueError: says what is too much.
+        ValueError: the message says what is too much.
     """
     if (line := long_line(data, LONGEST_LINE)) is not None:
         raise ValueError(f"line {line} has more than {LONGEST_LINE} bytes")
@@ -131,7 +133,7 @@ def check_shape(data: bytes, separator: bytes, columns: int) -> None:
 
 
 def long_line(data: bytes | str, most: int) -> int | None:
-    """Number, from 1, of the first line that has more than `most` bytes (or characters); None where none has."""
+    """Number, from 1, of the first line that has more than `most` bytes (or characters); None where there is none."""
     ends: Any = (b"\n", b"\r") if isinstance(data, bytes) else ("\n", "\r")
     at = 0
     while len(data) - at > most:

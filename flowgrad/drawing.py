@@ -1,4 +1,4 @@
-"""Pictures whose bytes repeat, drawn without touching what the caller has open in pyplot."""
+"""Draws pictures whose bytes repeat, without touching what the caller has open in pyplot."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _METADATA: dict[str, dict[str, Any]] = {
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None},
 }
-"""No date and no version in the file."""
+"""Metadata of each format, without date and version."""
 
 
 def picture_path(path: str | Path) -> Path:
-    """The path, if a picture can be written there.
+    """Return the path, if a picture can be written there.
 
     Raises:
         FlowGradError: it does not end in one of `FORMATS`.
@@ -32,7 +32,7 @@ def picture_path(path: str | Path) -> Path:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty `matplotlib.figure.Figure` of its own, in inches.
+    """Make an empty `matplotlib.figure.Figure` of its own, in inches.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -50,7 +50,7 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def picture(figure: Any, suffix: str = ".png") -> bytes:
-    """The figure as a file of one of `FORMATS`."""
+    """Write the figure as bytes in one of `FORMATS`."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()
@@ -66,5 +66,5 @@ def save(figure: Any, path: Path) -> None:
 
 
 def as_written(text: Any) -> None:
-    """Let a name with `$` in it stand as it is, and be no formula."""
+    """Show a name with `$` in it as it is, not as a formula."""
     text.set_parse_math(False)

@@ -1,4 +1,4 @@
-"""How often each rule's fix was confirmed: what `<confidence>` is made of.
+"""Computes `<confidence>` from how often each rule's fix was confirmed.
 
 Confidence is the posterior mean of a Beta distribution with the Jeffreys prior Beta(1/2, 1/2) over "this rule's
 fix helps, given that the rule fired" (Brown, Cai & DasGupta 2001, Interval Estimation for a Binomial Proportion).
@@ -19,19 +19,19 @@ class Confidence:
     """Posterior that a rule's fix helps when the rule fires."""
 
     value: float
-    """Posterior mean, 0..1."""
+    """Posterior mean, in [0, 1]."""
     basis: str
-    """`measured` (rests on validated runs) or `prior` (rests on none)."""
+    """Basis of the confidence: `measured` (rests on validated runs) or `prior` (rests on none)."""
     trials: int
-    """Validated runs behind it."""
+    """Number of validated runs behind it."""
     confirmed: int
-    """How many of them confirmed the fix."""
+    """Number of them that confirmed the fix."""
     low: float
     """Lower end of the 95 % equal-tailed credible interval."""
     high: float
     """Upper end of the same interval."""
     refuted: int = 0
-    """Validated runs in which the fix made things worse."""
+    """Number of validated runs in which the fix made things worse."""
 
     @property
     def refutes(self) -> bool:

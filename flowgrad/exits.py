@@ -1,4 +1,4 @@
-"""Ctrl-C on the command line: one line and exit code 130, also while imports still run."""
+"""Ends the process on Ctrl-C with one line and exit code 130, also while imports still run."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 INTERRUPTED = 130
-"""Exit code, as of a process that the signal ends (128 + SIGINT)."""
+"""Exit code of an interrupted process, as of one that the signal ends (128 + SIGINT)."""
 PATIENCE = 6.0
 """Seconds after an interrupt by which the process is gone, whoever caught it, or whatever it waits for: files are
-written whole or not at all, and what it started ends with it."""
+written whole or not at all, and its children end with it.
+"""
 _came = False
 
 
 def leave_quietly() -> None:
-    """From now on an interrupt ends the process at once with one line: nothing is begun yet, or all is done."""
+    """Let an interrupt end the process at once with one line from now on: nothing is begun yet, or all is done."""
     signal.signal(signal.SIGINT, _leave)
 
 
 @contextmanager
 def leaving_quietly() -> Iterator[None]:
-    """The same as long as this lasts, for imports: what is raised in the middle of one may be caught there, and is lost
-    then.
+    """Let an interrupt end the process at once as long as this lasts, for imports: an exception raised in the middle of
+    one may be caught there, and is lost then.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -41,8 +42,8 @@ def leaving_quietly() -> Iterator[None]:
 
 
 def answered(main: Callable[[], int]) -> int:
-    """The exit code of `main`; an interrupt meanwhile ends the process with 130, after one line where `main` told none.
-    What comes afterwards leaves quietly.
+    """Run `main` and return its exit code; an interrupt meanwhile ends the process with 130, after one line where
+    `main` printed none. Later interrupts leave quietly.
     """
     global _came
     _came = False
@@ -58,8 +59,8 @@ def answered(main: Callable[[], int]) -> int:
         leave_quietly()
     if code == INTERRUPTED:
         if hasattr(signal, "setitimer"):
-            signal.signal(signal.SIGALRM, lambda *received: os._exit(INTERRUPTED))  # one line is told already
-        # Where it passed through code that C runs, Python would kill itself at its end, whatever the exit code.
+            signal.signal(signal.SIGALRM, lambda *received: os._exit(INTERRUPTED))  # one line is printed already
+        # Where it passed through code that C runs, Python would kill itself at its end with any exit code.
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):

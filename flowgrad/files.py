@@ -1,4 +1,6 @@
-"""Files that are either whole or not there, reads with an end, and folders that one process writes at a time."""
+"""Writes files that are either whole or not there, reads files up to a bound, and locks folders that one process writes
+at a time.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ _FRESH = 5.0
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write `data` to `path` so that a killed run leaves the old file or the new one, never a part.
 
-    The temporary file stands in the same folder, for a rename is atomic only within a file system; one that a killed
-    process left there is removed. A link stays a link, and a file that is there keeps its mode.
+    The temporary file stands in the same folder, for a rename is atomic only within a file system; such a file that a
+    killed process left there is removed. A link stays a link, and a file that is there keeps its mode.
 
     Raises:
         OSError: nothing can be written there.
@@ -58,7 +60,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what `write_atomically` left half-written in a folder when its process was killed."""
+    """Remove files that `write_atomically` left half-written in a folder when its process was killed."""
     if _fcntl is None:
         return
     with suppress(OSError):
@@ -71,8 +73,8 @@ def clear_leftovers(folder: Path) -> None:
 
 @contextmanager
 def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A folder of its own in `parent`, removed at the end, and by the next process that asks for one with this prefix
-    if this one is killed.
+    """Make a temporary folder in `parent`, removed at the end, and by the next process that asks for one with this
+    prefix if this one is killed.
 
     Raises:
         OSError: nothing can be written there.
@@ -83,7 +85,7 @@ def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def clear_folders(parent: Path, prefix: str) -> None:
-    """Remove what `temporary_folder` left when its process was killed."""
+    """Remove folders that `temporary_folder` left when its process was killed."""
     if _fcntl is None:
         return
     for folder in parent.glob(f"{prefix}*"):
@@ -123,7 +125,7 @@ def locked(folder: str | os.PathLike[str], *, wait: bool = False) -> Iterator[in
 
 
 def _lock(handle: int, *, wait: bool) -> bool:
-    """Whether the lock was taken; true as well on file systems that have none."""
+    """Take the lock and say whether it was taken; true as well on file systems that have none."""
     if _fcntl is None:
         return True
     try:
@@ -136,11 +138,11 @@ def _lock(handle: int, *, wait: bool) -> bool:
 
 
 class UnboundedFileError(OSError):
-    """A path that names no plain file, or a file longer than what is read of its kind; `strerror` says which."""
+    """A path names no plain file, or a file longer than is read of its kind; `strerror` says which."""
 
 
 def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
-    """The whole of a plain file, or nothing.
+    """Read the whole of a plain file, or nothing.
 
     A device, a pipe or a socket is refused before it is read: it may have no end, or wait for a writer for ever.
 
@@ -149,7 +151,7 @@ def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
         most: bytes that it may hold.
 
     Raises:
-        UnboundedFileError: (an OSError) no plain file, or a longer one.
+        UnboundedFileError: (an OSError) the file is no plain file, or is longer.
         OSError: it cannot be read, a path that no file can have among it.
     """
     try:
@@ -177,7 +179,7 @@ def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
 
 
 def read_text_bounded(path: str | os.PathLike[str], most: int) -> str:
-    """The same of UTF-8 text, line ends as `Path.read_text` gives them.
+    """Read the whole of a file of UTF-8 text, with line ends as `Path.read_text` gives them.
 
     Raises:
         OSError: as `read_bounded`.
@@ -187,7 +189,7 @@ def read_text_bounded(path: str | os.PathLike[str], most: int) -> str:
 
 
 def told_size(size: int) -> str:
-    """Bytes in words.
+    """Write a number of bytes in words.
 
     >>> told_size(3 << 20), told_size(1000)
     ('3 MiB', '1000 bytes')

@@ -1,4 +1,4 @@
-"""Modules that are imported when something of them is used, where most of who imports us never do."""
+"""Imports modules when something of them is used, which most users of the library never do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger of validated fixes: one line a trial, from which the confidence of every rule follows.
+"""Keeps the ledger of validated fixes: one line a trial, from which the confidence of every rule follows.
 
 The shipped ledger, `flowgrad/conf/evidence.csv`, holds this project's own trials (docs/evidence.md); users add theirs
 in a file of their own. A trial counts for the rule that it tried: for one with the same condition and fix
@@ -28,35 +28,37 @@ from flowgrad.files import locked, write_atomically
 SHIPPED = Path(__file__).parent / "conf" / "evidence.csv"
 VERDICTS = ("confirmed", "refuted", "inconclusive")
 BENCHMARK = "treated_vs_faulted"
-"""Comparison of the trials of a benchmark: one file of observations holds many of them, told by their experiment."""
+"""Comparison of the trials of a benchmark: one file of observations holds many of them, distinguished by their
+experiment.
+"""
 PATIENCE = 120.0
-"""Seconds to wait for others that write into a ledger's folder."""
+"""Number of seconds to wait for others that write into a ledger's folder."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One validated prescription, as far as one of its rules goes. A column of the file each."""
+    """One validated prescription, for one of its rules; each field is a column of the file."""
 
     rule: str
-    """Id."""
+    """Id of the rule."""
     rule_sha256: str
     """`Rule.sha256` at the time."""
     experiment: str
-    """What was trained."""
+    """Name of the experiment."""
     comparison: str
     metric: str
     n: int
-    """Pairs."""
+    """Number of pairs."""
     p: float
-    """Adjusted."""
+    """P-value, adjusted."""
     verdict: str
-    """One of `VERDICTS`."""
+    """Verdict, one of `VERDICTS`."""
     observations_sha256: str
-    """Of the file that the test was computed from."""
+    """SHA-256 of the file that the test was computed from."""
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The key tells trials apart: the same observations of a comparison count once, whatever the run's id."""
+        """Key that distinguishes trials: the same observations of a comparison count once, whatever the run's id."""
         part = (self.experiment.partition(": ")[2] or self.experiment) if self.comparison == BENCHMARK else ""
         return (self.rule, self.rule_sha256, part, self.comparison, self.observations_sha256)
 
@@ -72,7 +74,7 @@ class Ledger:
 
     @classmethod
     def load(cls, *paths: str | Path) -> Ledger:
-        """The trials of these files together; without paths, the shipped ones.
+        """Load the trials of these files together; without paths, the shipped ones.
 
         Raises:
             EvidenceError: as `FILE:LINE: ...`, a file that cannot be read or a line that is no trial.
@@ -81,14 +83,13 @@ class Ledger:
 
     @classmethod
     def extend(cls, path: str | Path, trials: Iterable[Trial]) -> tuple[Ledger, Ledger]:
-        """Add trials to a file, which is made where it is missing; nobody else's are lost meanwhile.
+        """Add trials to a file, which is made where it is missing; trials added by others meanwhile are kept.
 
         Args:
             path: of the file.
             trials: those that it holds already are passed over.
 
-        Returns:
-            What the file held, and what it holds now.
+        Returns: The trials that the file held, and those that it holds now.
 
         Raises:
             EvidenceError: as `load`; or the folder is not there, or somebody else holds it for `PATIENCE` seconds.
@@ -104,14 +105,14 @@ class Ledger:
         return before, after
 
     def plus(self, trials: Iterable[Trial]) -> Ledger:
-        """With further trials; those that it holds already are passed over."""
+        """Ledger with further trials; those that it holds already are passed over."""
         held = {trial.key: trial for trial in self.trials}
         for trial in trials:
             held.setdefault(trial.key, trial)
         return Ledger(tuple(held.values()))
 
     def confidence(self, rule: str, sha256: str) -> Confidence:
-        """What the trials of this very rule say of its fix; the prior where there are none."""
+        """Confidence in a rule's fix by the trials of this very rule; the prior where there are none."""
         verdicts = self._verdicts.get((rule, sha256), [])
         return posterior(verdicts.count("confirmed"), len(verdicts), verdicts.count("refuted"))
 
@@ -123,11 +124,11 @@ class Ledger:
         return found
 
     def table(self) -> pd.DataFrame:
-        """One line a trial, columns `COLUMNS`."""
+        """Table of one line a trial, columns `COLUMNS`."""
         return pd.DataFrame([astuple(trial) for trial in self.trials], columns=list(COLUMNS))
 
     def write(self, path: str | Path) -> None:
-        """As a file that `load` reads, whole or not at all."""
+        """Write the ledger as a file that `load` reads, whole or not at all."""
         write_atomically(path, self.table().to_csv(index=False, lineterminator="\n").encode())
 
 
@@ -148,7 +149,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def read_trials(path: str | Path) -> tuple[Trial, ...]:
-    """Every line of a file of trials, also those that stand twice.
+    """Read every line of a file of trials, also those that stand twice.
 
     Raises:
         EvidenceError: as `Ledger.load`.
@@ -169,7 +170,7 @@ def _trial(where: str, values: Iterable[str]) -> Trial:
         told = "rule and rule_sha256" if empty[0].startswith("rule") else empty[0]
         raise EvidenceError(f"{where}: {told} must not be empty")
     try:
-        # What the gate objects to has no p, and its verdict is inconclusive.
+        # A trial that the gate objects to has no p, and its verdict is inconclusive.
         unknown = not given["p"] and given["verdict"] == "inconclusive"
         n, p = int(given["n"]), math.nan if unknown else float(given["p"])
     except ValueError as error:

@@ -1,4 +1,6 @@
-"""What a tracker saw: named scalars and per-row tables, with the vocabulary that declares them."""
+"""Declares the types of measurements: named scalars and per-row tables, with the vocabulary that declares their
+names.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ class Measure:
     name: str
     """Identifier used in rule conditions and as `metric/@name` in reports."""
     unit: str
-    """`share` (0..1), `count`, `ratio`, `cosine` (-1..1), `loss`, `norm`, `flag` (0 or 1), `epochs`, ..."""
+    """Unit of the measure: `share` (0..1), `count`, `ratio`, `cosine` (-1..1), `loss`, `norm`, `flag` (0 or 1),
+    `epochs`, ...
+    """
     description: str
-    """One sentence: what it is, and what it is not."""
+    """One sentence that says what the measure is, and what it is not."""
     per_row: bool = False
     """True for a column of the row table (usable in a rule's `rows` condition), False for a scalar."""
     on_evaluation: bool = False
@@ -26,14 +30,14 @@ class Measure:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a tracker saw, and what it could not see."""
+    """Records of what a tracker saw, and of what it could not see."""
 
     seen: Mapping[str, float] = field(default_factory=dict)
-    """Name -> count of what was seen: `steps`, `lookups`, `looks`, `validations`, ..."""
+    """Count of each kind of thing seen, by name: `steps`, `lookups`, `looks`, `validations`, ..."""
     unseen: Mapping[str, str] = field(default_factory=dict)
-    """Name -> why it was not seen, and how it can be: `validation_loss`, `sampling_correction`, ..."""
+    """Reason why each thing was not seen, and how it can be, by name: `validation_loss`, `sampling_correction`, ..."""
     blind: str = ""
-    """Why no verdict can rest on what was seen; empty where the tracker could have seen a fault."""
+    """The reason why no verdict can rest on what was seen; empty where the tracker could have seen a fault."""
     stopped: bool = False
     """Whether the tracker stopped watching within the run: figures are of its first steps, and no rule judges them."""
 
@@ -45,11 +49,11 @@ class Judged:
     metric: str
     """Name of the metric, e.g. `ndcg@10`."""
     direction: str
-    """`higher` or `lower` is better; `unknown` where nobody told."""
+    """Direction of the metric: `higher` or `lower` is better; `unknown` where it was not given."""
     on: str = ""
     """Name of the evaluated set, e.g. `valid`."""
     model: str = ""
-    """Which model is judged: `last_iteration`, or the `best_iteration` that early stopping keeps."""
+    """Name of the model judged: `last_iteration`, or the `best_iteration` that early stopping keeps."""
 
     def __str__(self) -> str:
         way = f" ({self.direction} is better)" if self.direction != "unknown" else " (of unknown direction)"
@@ -58,22 +62,23 @@ class Judged:
 
 @dataclass(frozen=True)
 class Measurements:
-    """All that one tracker saw of one subject up to one step."""
+    """Everything that one tracker measured of one subject up to one step."""
 
     kind: str
     """Kind of subject, which is also the rules' `subject`: `embedding`, `training`, ..."""
     subject: str
-    """Name of what was watched, e.g. `item_emb`; becomes `report/@layer`."""
+    """Name of the watched thing, e.g. `item_emb`; becomes `report/@layer`."""
     scalars: Mapping[str, float]
-    """Name -> value. A value that is not known yet is NaN, which makes every comparison on it false."""
+    """Scalars by name. A value that is not known yet is NaN, which makes every comparison on it false."""
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    """`rows`: one line per table row, indexed by row id, one column per `per_row` measure (NaN: not known)."""
+    """Table `rows`: one line per table row, indexed by row id, one column per `per_row` measure (NaN: not known)."""
     step: int = 0
-    """Optimizer steps seen."""
+    """Number of optimizer steps seen."""
     coverage: Coverage = field(default_factory=Coverage)
-    """What was seen, and what could not be."""
+    """Coverage: what was seen, and what could not be."""
     judged: Judged | None = None
     """The evaluation that figures marked `on_evaluation` rest on; None where there is none."""
     framework: str = ""
-    """Library that trains: `torch`, `xgboost`, `lightgbm`, `catboost`; empty where there is none. Fixes are told in its
-    words."""
+    """Name of the library that trains: `torch`, `xgboost`, `lightgbm`, `catboost`; empty where there is none. Fixes are
+    worded for it.
+    """

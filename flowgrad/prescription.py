@@ -1,4 +1,4 @@
-"""Findings and the config they were made under -> config overrides that paste into a shell."""
+"""Turns findings, and the config they were made under, into config overrides that paste into a shell."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from flowgrad.rules import SEVERITIES, Finding
 from flowgrad.rules.rule import Fix
 
 INEFFECTIVE = "changes nothing: the config holds these values already, which speaks against this cause"
-"""Why a fix is left out that would set what is set."""
+"""The reason why a fix is left out that would set what is set."""
 _DIGITS = 12
-"""Significant digits of a scaled value: 0.05 * 0.1 shall read 0.005."""
+"""Number of significant digits of a scaled value: 0.05 * 0.1 shall read 0.005."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Prescription:
     """One round's change of the config."""
 
     overrides: tuple[str, ...]
-    """`path=value` as Hydra reads them, one a path."""
+    """Overrides `path=value` as Hydra reads them, one a path."""
     rules: tuple[str, ...]
     """Ids of the rules whose fixes are in it."""
     was: Mapping[str, Any]
-    """path -> the value replaced."""
+    """Former value of each path that is changed."""
     by_rule: Mapping[str, tuple[Override, ...]] = field(default_factory=dict)
-    """rule id -> its own overrides, for the report."""
+    """Overrides of each rule, by its id, for the report."""
     overruled: Mapping[str, str] = field(default_factory=dict)
-    """rule id -> why its fix is not part of this round."""
+    """The reason why the fix of a rule is not part of this round, by rule id."""
 
     def __bool__(self) -> bool:
         return bool(self.overrides)
@@ -46,13 +46,13 @@ class Prescription:
 
 
 def prescribe(findings: Sequence[Finding], config: DictConfig, *, refuted: bool = False) -> Prescription:
-    """The change that the most severe findings with a fix agree on.
+    """Make the change that the most severe findings with a fix agree on.
 
-    Less severe findings wait for the next round: a learning rate that is too high looks like much else. Where two
-    findings set one path to different values, the one with more confidence wins (the more severe, then the earlier,
-    on a tie), and the other's whole fix waits. A fix that would change nothing is none, and `overruled` says that this
-    speaks against its cause. One that validated runs have refuted (`Confidence.refutes`) is left out, unless `refuted`
-    asks for it.
+    Less severe findings wait for the next round: a learning rate that is too high resembles many other faults. Where
+    two findings set one path to different values, the one with more confidence wins (the more severe, then the earlier,
+    on a tie), and the other's whole fix waits. A fix that would change nothing is left out, and `overruled` says that
+    this speaks against its cause. A fix that validated runs have refuted (`Confidence.refutes`) is left out, unless
+    `refuted` asks for it.
 
     Raises:
         RuleError: a fix names a path that the config lacks, or scales a value that is no number.
@@ -94,8 +94,8 @@ def prescribe(findings: Sequence[Finding], config: DictConfig, *, refuted: bool 
 
 
 def _effective(findings: Sequence[Finding], config: DictConfig) -> list[tuple[Finding, dict[str, Any]]]:
-    """Findings whose fix changes something, the most severe and then the surest first. Each rule once; of those that
-    name rows, each subject.
+    """Findings whose fix changes something, the most severe and then the surest first. Each rule counts once; for rules
+    that name rows, once for each subject.
     """
     changes: list[tuple[Finding, dict[str, Any]]] = []
     seen: set[str] = set()
@@ -111,7 +111,7 @@ def _effective(findings: Sequence[Finding], config: DictConfig) -> list[tuple[Fi
 
 
 def _resolve(finding: Finding, config: DictConfig) -> dict[str, Any]:
-    """Path -> new value, for the paths where it differs from the config's."""
+    """New value of each path where it differs from the config's."""
     assert finding.fix is not None
     try:
         return changed(finding.fix, config, finding.measured) | _rows_of(finding, config)
@@ -120,10 +120,10 @@ def _resolve(finding: Finding, config: DictConfig) -> dict[str, Any]:
 
 
 def changed(fix: Fix, config: DictConfig, measured: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Path -> new value, for those paths of `set`, `scale` and `copy` where it differs from the config's.
+    """Find the new value, by path, for those paths of `set`, `scale` and `copy` where it differs from the config's.
 
     Raises:
-        RuleError: names a path that the config lacks, or scales a value that is no number.
+        RuleError: the fix names a path that the config lacks, or scales a value that is no number.
     """
     change = {}
     for path in (*fix.set, *fix.scale, *fix.copy):
@@ -142,7 +142,7 @@ def changed(fix: Fix, config: DictConfig, measured: Mapping[str, float] | None =
 
 
 def _rows_of(finding: Finding, config: DictConfig) -> dict[str, Any]:
-    """`PATH.SUBJECT` -> the rows named, with those that were listed there before."""
+    """Rows named by a finding for each `PATH.SUBJECT`, with those that were listed there before."""
     assert finding.fix is not None
     change: dict[str, Any] = {}
     if finding.rows is None:
@@ -160,7 +160,7 @@ def _rows_of(finding: Finding, config: DictConfig) -> dict[str, Any]:
 
 
 def plain_value(config: DictConfig, path: str) -> Any:
-    """What the config holds at `path`, lists and mappings as Python's own."""
+    """Value that the config holds at `path`, lists and mappings as Python's own."""
     value = OmegaConf.select(config, path)
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
@@ -182,7 +182,9 @@ def _scaled(path: str, old: Any, factor: float) -> Any:
 
 
 def _copied(value: float, old: Any) -> Any:
-    """Measured values are floats: a count must fit a config node that takes an int, and NaN is no value to set."""
+    """Fit a measured value to the config node: values are floats, a count must fit a node that takes an int, and NaN is
+    no value to set.
+    """
     if not math.isfinite(value):
         return old
     return int(value) if isinstance(old, int) and float(value).is_integer() else _rounded(value)
@@ -193,5 +195,5 @@ def _rounded(value: float) -> float:
 
 
 def change_text(value: Any) -> str:
-    """A value in Hydra's override grammar."""
+    """Write a value in Hydra's override grammar."""
     return override_text(value)

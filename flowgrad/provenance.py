@@ -1,4 +1,6 @@
-"""Is a report of the run that it names, by the rules that it names? What can be held against each other is."""
+"""Checks whether a report is of the run that it names, by the rules that it names, as far as its files can be
+compared.
+"""
 
 from __future__ import annotations
 
@@ -24,30 +26,30 @@ from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.run_config import RunConfig
 
 _TOLERANCE = 1e-5
-"""Relative; a report holds six digits."""
+"""Relative tolerance; a report holds six digits."""
 _SHORT = re.compile(r"(?P<name>.+)-(?P<hash>[0-9a-f]{6})", re.DOTALL)
-"""A run's id: its experiment, and the first digits of its config's hash."""
+"""Form of a run's id: its experiment, and the first digits of its config's hash."""
 _UNTREATED = ("baseline", "dense")
 """Arms whose config is in `config.yaml`."""
 _PRESCRIPTION = "prescription.yaml"
 _MOST_BYTES = 1 << 20
-"""A prescription may have so many bytes."""
+"""Number of bytes that a prescription may have."""
 
 
 @dataclass
 class Provenance:
-    """The outcome of holding a report against what lies beside it."""
+    """Outcome of comparing a report with the files in its folder."""
 
     problems: list[str] = field(default_factory=list)
-    """One line for each thing that contradicts another."""
+    """Lines for things that contradict another, one a thing."""
     unchecked: list[str] = field(default_factory=list)
-    """One line for each thing that nothing could be held against."""
+    """Lines for things that nothing could be compared with, one a thing."""
     rules_unchecked: bool = False
-    """Whether a rule with a validation is among these."""
+    """Whether a rule with a validation is among the unchecked things."""
 
 
 def provenance(report: AnyReport, folder: Path, book: RuleBook | None = None) -> Provenance:
-    """Hold confidences against their own counts, rules against the rule book, and the run's id against its config.
+    """Compare confidences with their own counts, rules with the rule book, and the run's id with its config.
 
     Args:
         report: what is checked.
@@ -77,7 +79,7 @@ def provenance(report: AnyReport, folder: Path, book: RuleBook | None = None) ->
 
 
 def rule_problem(rule: str, sha256: str, book: RuleBook) -> str | None:
-    """What is wrong with a rule's id and hash; None where the book has just this rule."""
+    """Error in a rule's id or hash; None where the book has just this rule."""
     if rule not in book:
         return f"no rule of the book has this id{did_you_mean(rule, list(book))}"
     if book[rule].sha256 != sha256:
@@ -87,7 +89,7 @@ def rule_problem(rule: str, sha256: str, book: RuleBook) -> str | None:
 
 @dataclass
 class _Books:
-    """The rules that a report may speak of."""
+    """Rule books that a report may rest on."""
 
     folder: Path
     given: RuleBook | None
@@ -98,7 +100,7 @@ class _Books:
 
     @cached_property
     def own(self) -> RuleBook | None:
-        """Those that are known to have been the run's."""
+        """Rules that are known to have been the run's."""
         return self.given if self.given is not None else self.config.rule_book() if self.config else None
 
     @cached_property
@@ -107,7 +109,7 @@ class _Books:
 
     @cached_property
     def prescribed(self) -> Collection[str] | None:
-        """Rules behind what the run changed; None where nothing says it."""
+        """Rules behind the run's changes; None where no file says it."""
         path = self.folder / _PRESCRIPTION
         if not path.exists():
             return None
@@ -166,7 +168,7 @@ def _confidence(told: Confidence) -> Iterator[str]:
 def _identity(
     run: RunIdentity, findings: list[CausalModel], folder: Path, config: RunConfig | None, found: Provenance
 ) -> None:
-    """The id is the experiment and its config's hash, as the observations and the config have them."""
+    """Check that the id is the experiment and its config's hash, as the observations and the config have them."""
     proven = any(finding.validation is not None for finding in findings)
     short = _SHORT.fullmatch(run.id)
     if config is None and not proven:

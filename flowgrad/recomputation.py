@@ -1,4 +1,4 @@
-"""Does the verdict in a report follow from the observations beside it? Computed anew, and compared."""
+"""Checks whether the verdict in a report follows from the observations in its folder, by computing it anew."""
 
 from __future__ import annotations
 
@@ -38,33 +38,34 @@ from flowgrad.statistics.design import CONTROLLED, HARMLESS, ROUNDS, TUNED
 OBSERVATIONS, SIGNIFICANCE = "observations.csv", "significance.csv"
 _FIGURES = ("baseline", "treated", "difference", "ci_low", "ci_high", "effect_size", "p", "p_adjusted")
 _TOLERANCE = 1e-5
-"""Relative; a report holds six digits."""
+"""Relative tolerance; a report holds six digits."""
 _LINE = ("comparison", "metric", "test", "n", *_FIGURES, "verdict", "family", "baseline_arm", "treated_arm")
 """Columns of the significance table that are read."""
 
 
 MOST_WORK = 10_000_000
-"""Rows looked at while the validations of one report are computed. A test counts `_TEST` besides, and a family at one
-level as much as `_FAMILY` tests."""
+"""Number of rows read while the validations of one report are computed. A test counts `_TEST` besides, and a family at
+one level as much as `_FAMILY` tests.
+"""
 _TEST, _FAMILY = 10_000, 20
 
 
 class _MissingError(Exception):
-    """A file without which nothing can be computed; its name."""
+    """A file is missing without which nothing can be computed; the argument is its name."""
 
 
 @dataclass(frozen=True)
 class Recomputed:
-    """What came of computing a report's validations anew."""
+    """Outcome of computing a report's validations anew."""
 
     agreed: int
-    """Findings whose validation follows from the observations."""
+    """Number of findings whose validation follows from the observations."""
     problems: tuple[str, ...]
-    """One line for each that does not."""
+    """Lines for validations that do not follow, one each."""
     missing: str
-    """File that is not beside the report, so that nothing could be computed; empty otherwise."""
+    """Name of the file that is missing from the report's folder, so that nothing could be computed; empty otherwise."""
     unchecked: tuple[str, ...] = ()
-    """One line for each thing that was taken as it stands."""
+    """Lines for things that were taken as they stand, one each."""
 
 
 def recompute(report: AnyReport, folder: Path) -> Recomputed:
@@ -111,7 +112,7 @@ def table_line(
     table: str = SIGNIFICANCE,
     overlap: float | None = None,
 ) -> pd.Series:
-    """A line of a run's significance table, after it was computed anew from the observations beside the table.
+    """Read a line of a run's significance table, after computing it anew from the observations in the table's folder.
 
     Args:
         folder: of the run.
@@ -119,7 +120,7 @@ def table_line(
         metric: what was compared.
         tests: names of tests, of which one is to be there.
         table: path of the table in the folder.
-        overlap: of splits, where no config beside the table says it.
+        overlap: of splits, where no config in that folder says it.
 
     Raises:
         EvidenceError: the table or the observations cannot be read, there is no such line or more than one, or it does
@@ -174,7 +175,7 @@ def _verify(told: pd.Series, beside: _Beside, overlap: float | None) -> None:
 
 
 def _as_validation(line: pd.Series, config: RunConfig | None, overlap: float | None) -> Validation:
-    """A line of the table as a report would tell it; what the table does not say is the config's."""
+    """Convert a line of the table to the form of a report; a figure that the table lacks is the config's."""
     if line.get("unit") == "split" and config is not None:
         overlap = config.of("comparison", "overlap")
     margin = None
@@ -194,7 +195,9 @@ def _as_validation(line: pd.Series, config: RunConfig | None, overlap: float | N
 
 
 def _claims(report: ClaimsReport) -> Iterator[str]:
-    """The verdicts of claims are of runs elsewhere; their adjustment over the claims of the document is not."""
+    """Lines on the verdicts of claims, which are of runs elsewhere; their adjustment over the claims of the document is
+    checked.
+    """
     for claim, adjusted in zip(report.claims, holm([claim.p for claim in report.claims]), strict=True):
         if not _close(claim.p_adjusted, adjusted):
             yield f"{claim.id}: p_adjusted is {claim.p_adjusted} in the report; Holm's, over its claims, is {adjusted}"
@@ -208,19 +211,19 @@ def _findings(report: AnyReport) -> Iterator[CausalModel]:
 
 
 class _TooMuchError(EvidenceError):
-    """More to compute than a report may ask for."""
+    """A report asks for more computation than is allowed."""
 
 
 class _Beside:
-    """What stands beside a report: each file read once, and each family tested once."""
+    """Files in the folder of a report: each is read once, and each family tested once."""
 
     def __init__(self, folder: Path, table: str = SIGNIFICANCE, *, whole: bool = True) -> None:
-        """Nothing is read yet.
+        """Read nothing yet.
 
         Args:
             folder: of the files.
             table: name of the significance table.
-            whole: whether a family that only the table tells of has to cover every arm and metric that was observed.
+            whole: whether a family that only the table lists has to cover every arm and metric that was observed.
         """
         self.folder, self.table, self.whole = folder, folder / table, whole
         self._plans: dict[tuple[str, bool], tuple[list[Comparison], list[str]]] = {}
@@ -242,7 +245,7 @@ class _Beside:
 
     @cached_property
     def observations(self) -> pd.DataFrame:
-        """One line a seed, arm and metric."""
+        """Observations, one line a seed, arm and metric."""
         return observations_of(self.folder / OBSERVATIONS)
 
     @cached_property
@@ -285,7 +288,7 @@ class _Beside:
         return self._plans[key]
 
     def tested(self, proof: Validation, stated: Objection | None) -> pd.Series | None:
-        """The line of the validation's test among those of its family, computed from the observations.
+        """Compute the line of the validation's test among those of its family, from the observations.
 
         Raises:
             _TooMuchError: computing it would take too long.
@@ -330,7 +333,7 @@ def _disagreements(proof: Validation, beside: _Beside, unchecked: list[str]) -> 
 
 
 def _against_config(proof: Validation, config: RunConfig) -> Iterator[str]:
-    """What was decided before anything was observed: level, overlap, margin and metric."""
+    """Lines on differences from the config's decisions: level, overlap, margin and metric."""
     wanted = {"alpha": config.of("comparison", "alpha"), "overlap": config.of("comparison", "overlap")}
     if proof.test == NO_WORSE:
         wanted = {"alpha": wanted["alpha"], "margin": config.of("job", "margin")}
@@ -363,10 +366,10 @@ def _differences(told: pd.Series, computed: pd.Series, where: str = "the table")
 
 
 def observations_of(path: Path) -> pd.DataFrame:
-    """A file of observations, one line a seed, arm and metric.
+    """Read a file of observations, one line a seed, arm and metric.
 
     Raises:
-        EvidenceError: it is none; names the file.
+        EvidenceError: the file is no such table; the message names it.
     """
     found = read_table(path, OBSERVATION_COLUMNS, ["value"])
     if not set(found["higher_is_better"].unique()) <= {True, False}:
@@ -376,7 +379,7 @@ def observations_of(path: Path) -> pd.DataFrame:
 
 
 def _computed(proof: Validation, beside: _Beside, unchecked: list[str]) -> pd.Series:
-    """The line of the significance table that the validation should equal."""
+    """Line of the significance table that the validation should equal."""
     planned, _ = beside.plan(proof)
     asked = [c for c in planned if c.name == proof.comparison]
     if not asked or (asked[0].baseline, asked[0].treated) != (proof.baseline_arm, proof.treated_arm):
@@ -426,7 +429,7 @@ def _planned(proof: Validation, beside: _Beside) -> list[Comparison]:
 
 
 def _covering(planned: list[Comparison], proof: Validation, beside: _Beside) -> list[Comparison]:
-    """The same, of which no arm that was observed is missing."""
+    """The comparisons, checked to miss no arm that was observed."""
     arms = {name for c in planned for name in (c.baseline, c.treated)} | {CONTROLLED, TUNED}
     if beside.whole and proof.family != HARMLESS and (left := sorted(set(beside.observations["arm"]) - arms)):
         raise ValueError(
@@ -443,13 +446,13 @@ def _family(proof: Validation, lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _offset(observations: pd.DataFrame) -> int:
-    """What the seeds of the control are more than the baseline's."""
+    """Number added to the baseline's seeds to give those of the control."""
     first = observations.groupby("arm")["seed"].min()
     return int(first[CONTROLLED] - first["baseline"])
 
 
 def _metrics(proof: Validation, beside: _Beside) -> list[str]:
-    """Those of the family; all that were observed, where nothing says that some of them were not to be tested."""
+    """Metrics of the family; all that were observed, where no file says that some of them were not to be tested."""
     if proof.family == HARMLESS:
         return harmless_from(beside.observations)[1]
     if (beside.whole or proof.family == ROUNDS) and beside.config is not None and beside.config.metrics:

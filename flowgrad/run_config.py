@@ -1,4 +1,4 @@
-"""What the resolved config in a run's folder says of its proof, where there is one."""
+"""Reads the resolved config in a run's folder, where there is one, for checks of its proof."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from flowgrad.ledger import Ledger
 from flowgrad.rules import RuleBook
 
 NAMES = ("config.yaml", ".hydra/config.yaml")
-"""Files that hold it; the second is what Hydra writes, for jobs that write none of their own."""
+"""Names of files that hold it; the second is what Hydra writes, for jobs that write none of their own."""
 APART = ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "compression")
-"""Nodes that are not part of `config_sha256`: they do not decide a training run's outcome, or are told apart."""
+"""Nodes that are not part of `config_sha256`: they do not decide a training run's outcome, or are checked
+separately.
+"""
 MOST_BYTES = 4 << 20
-"""A config may have so many bytes; with all rules it takes a quarter of a million."""
+"""Number of bytes that a config may have; with all rules it takes a quarter of a million."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class RunConfig:
 
     @classmethod
     def beside(cls, folder: Path) -> RunConfig | None:
-        """The config in a run's folder; None where there is none.
+        """Read the config in a run's folder; None where there is none.
 
         Raises:
             EvidenceError: it cannot be read, or is no config.
@@ -63,13 +65,13 @@ class RunConfig:
         return bool(self.name) and self.of("comparison", "alpha") is not None
 
     def of(self, node: str, key: str) -> Any:
-        """A value of a node; None where it is not said."""
+        """Value of a node's key; None where it is not set."""
         part = self.values.get(node)
         return part.get(key) if isinstance(part, Mapping) else None
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Those that are tested; empty where it says none, or does so by reference to another node."""
+        """Metrics that are tested; empty where the config names none, or does so by reference to another node."""
         found = self.of("comparison", "metrics")
         return tuple(map(str, found)) if isinstance(found, list) else ()
 

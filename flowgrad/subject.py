@@ -1,4 +1,4 @@
-"""What everything that measures can do once it has: evaluate the rules and say what it found."""
+"""Holds the base class of everything that measures: it evaluates the rules and reports the findings."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def _shipped() -> RuleBook:
 
 
 class Subject(ABC):
-    """Something with measurements: a training that is watched (`Tracker`), or data that are looked at.
+    """Something with measurements: a training that is watched (`Tracker`), or data that are analyzed.
 
-    Subclasses measure; what the figures mean stands in the rule book alone.
+    Subclasses measure; the rule book alone interprets the figures.
     """
 
     KIND: ClassVar[str]
     """Subject kind: the `subject` of the rules it feeds, and the `flowgrad_{KIND}_report` it writes."""
     MEASURES: ClassVar[tuple[Measure, ...]]
-    """Everything it measures, which is everything a rule on its subject may name."""
+    """All measures, which is everything a rule on its subject may name."""
 
     def __init__(self, name: str, rules: RuleBook | None = None) -> None:
         self.name = name
@@ -35,7 +35,7 @@ class Subject(ABC):
 
     @abstractmethod
     def measurements(self) -> Measurements:
-        """All that was measured so far. Reading it changes nothing; it may be read as often as wanted."""
+        """Everything measured so far. Reading it changes nothing; it may be read as often as wanted."""
 
     @cached_property
     def rule_book(self) -> RuleBook:
@@ -52,14 +52,14 @@ class Subject(ABC):
         return {**measured.scalars, **self.rule_book.shares(measured)}
 
     def to_report(self) -> Report:
-        """The findings as a `Report`. Without a config, a fix is told in the words of the library that trains; one that
-        a rule tells by config paths alone names them, and has no former values.
+        """Make the findings a `Report`. Without a config, a fix is worded for the library that trains; a fix that a
+        rule gives by config paths alone names them, and has no former values.
         """
         measured = self.measurements()
         return self.report_of(measured, self.rule_book.evaluate(measured))
 
     def report_of(self, measured: Measurements, findings: Sequence[Finding]) -> Report:
-        """`to_report` of measurements and findings that are at hand."""
+        """Make the `to_report` of measurements and findings that are at hand."""
         models = [causal_model(f, fix_without_config(f)) for f in findings]
         return build_report(measured, models, book=self.rule_book)
 
@@ -70,7 +70,7 @@ class Subject(ABC):
     def to_agent_xml(self) -> str:
         """The report as a whole XML document, valid against `flowgrad/report/report.xsd`.
 
-        A `str` without an XML declaration, so that any parser takes it as it is.
+        It is a `str` without an XML declaration, so that any parser takes it as it is.
         """
         return as_agent_xml(self.to_report())
 

@@ -29,13 +29,13 @@ from flowgrad.trackers import Tracker
 
 
 class TrackerContract(ABC):
-    """What a tracker promises, whatever it measures: it sees all that it declares, and training cannot tell.
+    """Contract of a tracker, whatever it measures: it sees all that it declares, and training is undisturbed.
 
     Every test makes its model anew, with the global random numbers seeded alike.
     """
 
     steps = 8
-    """Steps of a run. A few are enough: a tracker that disturbs training does so at the first."""
+    """Number of steps of a run. A few are enough: a tracker that disturbs training does so at the first."""
 
     @abstractmethod
     def make_model(self) -> nn.Module:
@@ -51,7 +51,7 @@ class TrackerContract(ABC):
 
     @abstractmethod
     def watched(self, model: nn.Module) -> nn.Module:
-        """The layer that the tracker watches."""
+        """Layer that the tracker watches."""
 
     @abstractmethod
     def loss(self, model: nn.Module, step: int) -> torch.Tensor:
@@ -72,8 +72,8 @@ class TrackerContract(ABC):
 
         Args:
             model: trained in place.
-            tracker: is told of every step, where given.
-            clear_first: clear the gradients before the tracker is told, as some loops do.
+            tracker: called at every step, where given.
+            clear_first: clear the gradients before the tracker is called, as some loops do.
             look: read the measurements after every step, and all the rest at the end.
         """
         optimizer = self.make_optimizer(model)
@@ -93,7 +93,9 @@ class TrackerContract(ABC):
             _read_all(tracker)
 
     def test_tracked_weights_equal_untracked_weights_bit_for_bit(self) -> None:
-        """Also where the loop clears the gradients early, and where the tracker is read at every step."""
+        """Tracked weights equal untracked ones also where the loop clears the gradients early, and where the tracker is
+        read at every step.
+        """
         for clear_first in (False, True):
             with seeded():
                 untracked = self.make_model()
@@ -109,7 +111,7 @@ class TrackerContract(ABC):
                 assert torch.equal(weights, after[name]), f"{name} depends on whether the run was tracked"
 
     def test_global_random_numbers_are_untouched(self) -> None:
-        """Attaching, being told of a step and being read draw no random number from any global generator."""
+        """Attaching a tracker, its calls at a step and its reading draw no random number from any global generator."""
         with seeded():
             model = self.make_model()
             optimizer = self.make_optimizer(model)
@@ -140,7 +142,7 @@ class TrackerContract(ABC):
             assert all(isinstance(value, float) for value in measured.scalars.values())
 
     def test_reading_changes_nothing(self) -> None:
-        """Read twice, it says the same; written to, its tables do not write back."""
+        """Two readings are the same, and writing to its tables does not write back."""
         tracker = self._trained()
         first = tracker.measurements()
         _assert_same(first, tracker.measurements())
@@ -151,7 +153,7 @@ class TrackerContract(ABC):
         assert tracker.to_agent_xml() == tracker.to_agent_xml()
 
     def test_detach_takes_all_hooks_off(self) -> None:
-        """From the layers and from their weights, also those put on during training; results stay readable."""
+        """Hooks come off the layers and their weights, also those put on during training; results stay readable."""
         for clear_first in (False, True):
             with seeded():
                 model = self.make_model()
@@ -187,7 +189,7 @@ class TrackerContract(ABC):
                 raise AssertionError("the tracker swallowed an error of the training loop")
 
     def test_xml_follows_the_schema(self) -> None:
-        """A `str` without an XML declaration that any parser takes; the same report, read back."""
+        """The XML is a `str` without an XML declaration that any parser takes; the same report is read back."""
         for tracker in (self._untrained(), self._trained()):
             text = tracker.to_agent_xml()
             assert isinstance(text, str)
@@ -196,7 +198,7 @@ class TrackerContract(ABC):
             assert from_xml(text) == tracker.to_report()
 
     def test_report_is_plain_text(self) -> None:
-        """It names what was watched."""
+        """The report names the watched layer."""
         for tracker in (self._untrained(), self._trained()):
             report = tracker.report()
             assert isinstance(report, str)
@@ -240,7 +242,7 @@ class TrackerContract(ABC):
 
 @contextmanager
 def seeded(seed: int = 0) -> Iterator[None]:
-    """The global generators of torch, NumPy and Python seeded inside, and as they were before outside."""
+    """Seed the global generators of torch, NumPy and Python inside; they are as they were before outside."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -289,7 +291,7 @@ def _read_all(tracker: Tracker) -> None:
 
 
 def _assert_same(first: Any, second: Any) -> None:
-    """Equal measurements, where NaN (not known) equals NaN."""
+    """Assert equal measurements, where NaN (not known) equals NaN."""
     assert first.scalars.keys() == second.scalars.keys()
     for name, value in first.scalars.items():
         assert repr(value) == repr(second.scalars[name]), f"{name} was {value} and is now {second.scalars[name]}"
@@ -352,15 +354,15 @@ class Ratings:
 
 @dataclass(frozen=True)
 class Example:
-    """A run whose state is known: what a tracker of `run.model.item_emb` should find."""
+    """A run whose state is known, with the finding that a tracker of `run.model.item_emb` should have."""
 
     run: Ratings
     optimizer: Optimizer
     finding: str | None
-    """`type` of the finding, None for the healthy run."""
+    """Expected `type` of the finding, None for the healthy run."""
 
     def train(self, steps: int, *trackers: Any, by_epoch: bool = False) -> None:
-        """Train on, telling the trackers of every step and, `by_epoch`, of every epoch's end."""
+        """Train on, calling the trackers at every step and, `by_epoch`, at every epoch's end."""
         done = 0
         while done < steps:
             for batch in self.run.batches():
@@ -377,19 +379,19 @@ class Example:
 
 
 def healthy(seed: int = 0) -> Example:
-    """A run with a learning rate that suits it."""
+    """Make a healthy run: its learning rate suits it."""
     run = Ratings(seed)
     return Example(run, Adam(run.model.parameters(), lr=0.01), None)
 
 
 def zombie(seed: int = 0) -> Example:
-    """Its learning rate is a hundred times too high."""
+    """Make a run whose learning rate is a hundred times too high."""
     run = Ratings(seed)
     return Example(run, Adam(run.model.parameters(), lr=1.0), "ZOMBIE_EMBEDDINGS")
 
 
 def frozen(seed: int = 0) -> Example:
-    """The gradient of every third item is masked."""
+    """Make a run in which the gradient of every third item is masked."""
     run = Ratings(seed)
     mask = (torch.arange(run.model.item_emb.num_embeddings) % 3 != 0).unsqueeze(1)
     run.model.item_emb.weight.register_hook(lambda gradient: gradient * mask)
@@ -397,29 +399,29 @@ def frozen(seed: int = 0) -> Example:
 
 
 def stuck(seed: int = 0) -> Example:
-    """The optimizer was not given the items' table."""
+    """Make a run whose optimizer was not given the items' table."""
     run = Ratings(seed)
     return Example(run, Adam(run.model.user_emb.parameters(), lr=0.01), "STUCK_EMBEDDINGS")
 
 
 def dead(seed: int = 0) -> Example:
-    """A third of the items has no rating."""
+    """Make a run in which a third of the items has no rating."""
     run = Ratings(seed)
     run.items = run.items // 3 * 2 + run.items % 3 % 2
     return Example(run, Adam(run.model.parameters(), lr=0.01), "DEAD_EMBEDDINGS")
 
 
 def oversized(seed: int = 0) -> Example:
-    """The initial noise outweighs what can be learned, and training shrinks it."""
+    """Make a run whose initial noise outweighs what can be learned, and training shrinks it."""
     run = Ratings(seed, init_std=1.0)
     return Example(run, Adam(run.model.parameters(), lr=0.03), "INITIALISATION_TOO_LARGE")
 
 
 def collapsed(seed: int = 0) -> Example:
-    """Weight decay pulls every row to zero."""
+    """Make a run in which weight decay pulls every row to zero."""
     run = Ratings(seed)
     return Example(run, Adam(run.model.parameters(), lr=0.01, weight_decay=1.0), "REPRESENTATION_COLLAPSE")
 
 
 EXAMPLES: tuple[Callable[[int], Example], ...] = (healthy, zombie, frozen, stuck, dead, oversized, collapsed)
-"""One run of each state, as a function of the seed."""
+"""Makers of one run of each state, as functions of the seed."""

@@ -1,4 +1,4 @@
-"""`trials.csv`, which an experiment over many faults leaves: computed anew from the observations beside it.
+"""Computes `trials.csv`, which an experiment over many faults leaves, anew from the observations in its folder.
 
 `trials.plan.csv` says what was planned: a line a trial, with the level and overlap of its test and the rules whose
 fixes made the prescription. Verdicts follow from it and from `observations.csv`.
@@ -29,19 +29,19 @@ PLAN_COLUMNS = ("experiment", "metric", "alpha", "overlap", "rules")
 FAULTED, TREATED = "faulted", "treated"
 """Arms that a trial compares."""
 _TOLERANCE = 1e-9
-"""Relative; the table holds every digit."""
+"""Relative tolerance; the table holds every digit."""
 
 
 def verified_trials(folder: Path, book: RuleBook | None = None) -> tuple[Trial, ...]:
-    """The trials of `trials.csv` in a run folder, each of which follows from the observations beside it.
+    """Read the trials of `trials.csv` in a run folder, each of which follows from the observations in that folder.
 
     Args:
         folder: of the run.
         book: the rules that were tried; None: those of the run's config, or else the shipped ones.
 
     Raises:
-        EvidenceError: a file is missing, cut or of another run, or a line does not follow; names the file and what to
-            do.
+        EvidenceError: a file is missing, cut or of another run, or a line does not follow; the message names the file
+            and what to do.
     """
     path = folder / TRIALS
     trials = read_trials(path)
@@ -77,7 +77,7 @@ def verified_trials(folder: Path, book: RuleBook | None = None) -> tuple[Trial, 
 
 @dataclass(frozen=True)
 class _Planned:
-    """One trial of the plan, and what its observations say."""
+    """One trial of the plan, and its observations' figures."""
 
     metric: str
     rules: tuple[str, ...]
@@ -87,7 +87,7 @@ class _Planned:
 
 
 def _planned(folder: Path) -> Mapping[str, _Planned]:
-    """Experiment -> what was planned and came of it.
+    """Read the planned trial of each experiment, with its outcome.
 
     Raises:
         EvidenceError: a table cannot be read, they do not fit together, or a test cannot be made; names the file.

@@ -1,4 +1,4 @@
-"""What types cannot say of a config, checked before anything is trained."""
+"""Checks configs beyond their types, before anything is trained."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.targets import NODES, target
 from pipelines.values import check_values
 
 _COMPRESSES = "pipelines.compression."
-"""Where the job is that takes the node `compression`."""
+"""Prefix of jobs that take the node `compression`."""
 _TRY = ("pipelines.closed_loop.run", "pipelines.feature_synergy.job.run", "pipelines.search.run")
 """Jobs that prove a trial, and the search, which goes over the configs of such."""
 _PROOF = ("dataset", "task", "teacher", "seeds", "comparison")
@@ -33,7 +33,7 @@ def check_settings(config: DictConfig) -> None:
     """Refuse values that cannot be meant.
 
     Raises:
-        FlowGradError: names the key, the value and what would be right.
+        FlowGradError: the message names the key, the value and what would be right.
     """
     for node in ("job", "training", "comparison"):
         if config[node] is None:
@@ -64,7 +64,7 @@ def check_fixes(config: DictConfig, task: Sequence[str], book: RuleBook) -> None
     """Try every fix of the rule book on the config, one at a time, as a prescription would apply it.
 
     Raises:
-        RuleError: a fix that leads to a config that cannot run, or that would change what the proof rests on.
+        RuleError: a fix that leads to a config that cannot run, or that would change a node that the proof rests on.
     """
     program = program_of(config)
     config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "rules"])  # they are most of it
@@ -92,7 +92,7 @@ def check_trial(config: DictConfig, task: Sequence[str]) -> None:
     """Try the change that `config.trial` names, so that a mistake in it shows before anything is trained.
 
     Raises:
-        FlowGradError: it leads to a config that cannot run, or would change what the proof rests on.
+        FlowGradError: it leads to a config that cannot run, or would change a node that the proof rests on.
     """
     if not config.trial:
         return
@@ -115,7 +115,7 @@ def check_trial(config: DictConfig, task: Sequence[str]) -> None:
 
 
 def check_tuned(config: DictConfig, task: Sequence[str]) -> DictConfig | None:
-    """The config of the tuned arm, where there is one.
+    """Compose the config of the tuned arm, where there is one.
 
     Raises:
         FlowGradError: there is no such experiment, it cannot run, or it is of other data or another kind of model.

@@ -39,7 +39,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     Args:
         config: the baseline's composed config.
         task: the overrides that it was composed from.
-        rule_folders: Hydra's config sources, to tell where a faulty rule stands.
+        rule_folders: Hydra's config sources, to say where a faulty rule stands.
         folder: run folder; every file is written there, whole or not at all.
 
     Raises:
@@ -119,7 +119,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
 
 
 def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]) -> tuple[RuleBook, DictConfig | None]:
-    """The rule book, and the config of the tuned arm where there is one, once all settings are found to be usable.
+    """Check all settings; return the rule book, and the config of the tuned arm where there is one.
 
     Raises:
         FlowGradError: a setting, a rule, a trial or the tuned experiment is not.
@@ -133,7 +133,7 @@ def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]
 
 
 def _fitting(where: str, config: DictConfig, data: Dataset) -> None:
-    """Refuse another config for these data that they do not fit."""
+    """Refuse another config of the run that does not fit these data."""
     try:
         program_of(config).check_data(config, data)
     except FlowGradError as error:
@@ -162,7 +162,7 @@ def _seeds(
     folder: Path,
     diagnoses: Sequence[Diagnosis],
 ) -> list[int]:
-    """Of the proof: those given, or as many as a pilot says are needed."""
+    """Seeds of the proof: those given, or as many as a pilot says are needed."""
     if not is_auto(config):
         return list(config.seeds.test)
     pilot = list(config.seeds.auto.pilot)

@@ -1,4 +1,4 @@
-"""What the command line needs beyond Hydra: flags in any place, errors in one line."""
+"""Extends the command line beyond Hydra: flags in any place, errors in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TAKE_A_VALUE = {
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
-    """The same arguments with flags before overrides; Hydra's parser takes overrides in one stretch only.
+    """Put flags before overrides; Hydra's parser takes overrides in one stretch only.
 
     >>> flags_first(["experiment=movielens_mf", "--config-dir", "mine", "+rules=mine"])
     ['--config-dir', 'mine', 'experiment=movielens_mf', '+rules=mine']
@@ -35,7 +35,7 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
 
 
 def one_line(error: BaseException, given: Sequence[str] = ()) -> str:
-    """The error and what caused it, as one line without Hydra's hints on debugging.
+    """Write the error and its cause as one line without Hydra's hints on debugging.
 
     Args:
         error: what was raised.
@@ -52,12 +52,12 @@ def one_line(error: BaseException, given: Sequence[str] = ()) -> str:
 
 
 def _printable(text: str) -> str:
-    """Control characters and halves of surrogate pairs as escapes: the terminal is to show them, not to obey them."""
+    """Escape control characters and halves of surrogate pairs: the terminal is to show them, not to obey them."""
     return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
 
 
 def _cut(text: str) -> str:
-    """With words that fill a screen, and the whole where it still does, cut in their middle."""
+    """Cut words that fill a screen, and the whole where it still does, in their middle."""
     words = _LONG_WORD.sub(lambda word: f"{word[0][:_KEPT]}...{word[0][-_KEPT:]}", text)
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST // 2]} ... {words[-_LONGEST // 2 :]}"
 

@@ -1,4 +1,4 @@
-"""Both arms on every test seed, and what the tests say of them."""
+"""Observes both arms on every test seed, and tests them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pipelines.workers import outcomes
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything the arms gave."""
+    """All values of the arms."""
 
     observations: pd.DataFrame
     """One line a seed, arm and metric; columns `OBSERVATION_COLUMNS`."""
     curves: Mapping[str, tuple[tuple[float, ...], ...]]
-    """Arm -> validation loss by epoch, one tuple a seed."""
+    """Validation loss by epoch of each arm, one tuple a seed."""
     by_user: Mapping[str, np.ndarray]
-    """Arm -> its first metric, shape (seeds, users)."""
+    """First metric of each arm, shape (seeds, users)."""
     interventions: pd.DataFrame
-    """Everything that `tracker.auto_fix` did: arm, seed, table, step, factor, count, rows."""
+    """Interventions of `tracker.auto_fix`: arm, seed, table, step, factor, count, rows."""
 
 
 def observe(
@@ -65,7 +65,7 @@ def observe(
 
 
 def comparisons(rounds: int, aa_offset: int) -> list[Comparison]:
-    """What is compared in a run of so many rounds of treatment: the whole, each round's own share, and A/A."""
+    """Comparisons of a run of so many rounds of treatment: the whole, each round's own share, and A/A."""
     return rounds_of_a_run(rounds, aa_offset)
 
 
@@ -78,8 +78,8 @@ def validation(
     overlap: float | None = None,
     margin: float | None = None,
 ) -> Validation:
-    """The primary test of a comparison, as a report carries it; with a margin, the test that it got no worse by that
-    share of the baseline.
+    """Make the primary test of a comparison, as a report carries it; with a margin, the test that it got no worse by
+    that share of the baseline.
     """
     tests = PRIMARY if margin is None else (NO_WORSE,)
     found = table[(table["comparison"] == comparison) & (table["metric"] == metric) & table["test"].isin(tests)]

@@ -1,4 +1,4 @@
-"""Configs composed anew from a run's overrides, so that a changed run is the same program with another config."""
+"""Composes configs anew from a run's overrides, so that a changed run is the same program with another config."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from pipelines.config_text import to_yaml
 from pipelines.source import ROOT
 
 WITHOUT_RULES = "config_without_rules"
-"""Name of the primary config without them."""
+"""Name of the primary config without rules."""
 SHARED_WITH_TUNED = ("dataset", "teacher", "seeds", "training.threads", "training.cutoff", "rules", "evidence")
-"""Overrides that hold for the tuned arm too: those that say what is measured and not how it is trained."""
+"""Keys of overrides that hold for the tuned arm too: they say what is measured and not how it is trained."""
 
 
 def with_overrides(task: Sequence[str], changes: Sequence[str]) -> list[str]:
-    """The task's overrides followed by the changes; a value that a change replaces is left out."""
+    """Join the task's overrides and the changes; a value that a change replaces is left out."""
     changed = {key_of(change) for change in changes}
     return [override for override in task if key_of(override) not in changed] + list(changes)
 
 
 def without(task: Sequence[str], nodes: Sequence[str]) -> list[str]:
-    """The overrides of other nodes than these."""
+    """Select the overrides of other nodes than these."""
     return [override for override in task if key_of(override).partition(".")[0] not in nodes]
 
 
 def tuned_overrides(task: Sequence[str], tuned: str) -> list[str]:
-    """The overrides of the tuned arm: its own experiment on the data and seeds that the task names."""
+    """Make the overrides of the tuned arm: its own experiment on the data and seeds that the task names."""
     return [f"experiment={tuned}", *(one for one in task if _is_shared(key_of(one)) or _is_of_task(key_of(one)))]
 
 
 def shared_overrides(task: Sequence[str]) -> list[str]:
-    """Those of the overrides that say what is measured and not how it is trained."""
+    """Select the overrides that say what is measured and not how it is trained."""
     return [override for override in task if _is_shared(key_of(override))]
 
 
 def composed(overrides: Sequence[str], *, rules: bool = True) -> DictConfig:
-    """The config that these overrides give, of the same primary config and search path as the running job.
+    """Compose the config of these overrides, from the same primary config and search path as the running job.
 
     Args:
         overrides: as on the command line.
@@ -71,7 +71,7 @@ def store_without_rules() -> None:
 
 
 def treated(config: DictConfig, task: Sequence[str], changes: Sequence[str]) -> DictConfig:
-    """`composed(with_overrides(task, changes))`, where `config` is what `task` gives; without composing anew, which
+    """Make `composed(with_overrides(task, changes))`, where `config` is that of `task`; without composing anew, which
     takes a third of a second, where the changes are of single values.
 
     Raises:
@@ -85,12 +85,12 @@ def treated(config: DictConfig, task: Sequence[str], changes: Sequence[str]) -> 
         for one in parsed:
             OmegaConf.update(changed, one.key_or_group, one.value(), merge=True, force_add=False)
     except OmegaConfBaseException:
-        return composed(with_overrides(task, changes))  # whose error tells the override
+        return composed(with_overrides(task, changes))  # its error names the override
     return changed
 
 
 def _is_value(config: DictConfig, key: str) -> bool:
-    """Whether the config has a single value there, and no group, list or nothing."""
+    """Whether the config has a single value at the key, and no group, list or nothing."""
     node, _, name = key.rpartition(".")
     parent = OmegaConf.select(config, node) if node else None
     if not isinstance(parent, DictConfig) or name not in parent or OmegaConf.is_missing(parent, name):
@@ -99,7 +99,7 @@ def _is_value(config: DictConfig, key: str) -> bool:
 
 
 def config_sha256(config: DictConfig) -> str:
-    """Hash of everything that decides a training run's outcome; not of its seeds or of where data lie."""
+    """Hash of everything that decides a training run's outcome, except its seeds and the place of its data."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     kept = {key: value for key, value in plain.items() if key not in APART}
@@ -107,12 +107,12 @@ def config_sha256(config: DictConfig) -> str:
 
 
 def trains_alike(one: DictConfig, other: DictConfig) -> bool:
-    """Whether both train the same: they differ in nothing but what is watched, evaluated, or has no effect."""
+    """Whether both configs train the same: they differ in nothing but what is watched, evaluated, or has no effect."""
     return _training_of(one) == _training_of(other)
 
 
 def _training_of(config: DictConfig) -> dict[str, Any]:
-    """What decides what is trained, without what has no effect beside the rest."""
+    """Settings that decide the training, without those that have no effect given the rest."""
     nodes = ("dataset", "task", "teacher", "model", "optimizer", "sampler", "loss", "fault", "training")
     found: dict[str, Any] = {node: _plain(config, node) for node in nodes}
     training, fault = found["training"], found["fault"]
@@ -140,7 +140,7 @@ def key_of(override: str) -> str:
 
 
 def _is_of_task(key: str) -> bool:
-    """Whether it says what is predicted: the benchmarks' settings have tasks of their own."""
+    """Whether the key is about the target of prediction: the benchmarks' settings have tasks of their own."""
     return key.partition(".")[0] == "task"
 
 

@@ -1,4 +1,4 @@
-"""Configs as YAML text, by libyaml where PyYAML was built with it: the same text, several times as fast."""
+"""Writes configs as YAML text, by libyaml where PyYAML was built with it: the same text, several times as fast."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
 
 
 def to_yaml(config: Any, *, resolve: bool = True, sort_keys: bool = False) -> str:
-    """What `OmegaConf.to_yaml` gives of a config, or of a plain mapping."""
+    """Write a config, or a plain mapping, as `OmegaConf.to_yaml` does."""
     plain = OmegaConf.to_container(config, resolve=resolve, enum_to_str=True) if OmegaConf.is_config(config) else config
     return str(yaml.dump(plain, default_flow_style=False, allow_unicode=True, sort_keys=sort_keys, Dumper=_Dumper))

@@ -1,4 +1,4 @@
-"""What a person sees: a progress bar while it trains, tables at the end."""
+"""Shows a progress bar while a run trains, and tables at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.tables import rounded
 
 
 def progress() -> Progress:
-    """A bar on standard error that vanishes when it is done."""
+    """Make a bar on standard error that vanishes when it is done."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -27,7 +27,7 @@ def progress() -> Progress:
 
 
 def print_table(table: pd.DataFrame, folder: Path, title: str | None = None) -> None:
-    """All of a table, rounded, and where its files are."""
+    """Print all of a table, rounded, and where its files are."""
     shown = Table(box=box.SIMPLE_HEAD, title=title)
     for name in table.columns:
         shown.add_column(str(name), overflow="fold")

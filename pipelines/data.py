@@ -1,4 +1,4 @@
-"""The ratings as the loops want them: index tensors, split."""
+"""Loads the ratings in the form of the loops: index tensors, split."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Examples:
     """Ratings as tensors of one length."""
 
     users: Tensor
-    """int64, shape (n,)."""
+    """Codes of users, int64, shape (n,)."""
     items: Tensor
-    """int64, shape (n,)."""
+    """Codes of items, int64, shape (n,)."""
     ratings: Tensor
-    """float32, shape (n,)."""
+    """Ratings, float32, shape (n,)."""
 
     def __len__(self) -> int:
         return len(self.users)
@@ -47,30 +47,30 @@ class Data:
 
     @property
     def source(self) -> str:
-        """Where this copy came from."""
+        """Origin of this copy."""
         return self.ratings.source
 
     @property
     def sha256(self) -> str:
-        """Of the ratings."""
+        """SHA-256 of the ratings."""
         return self.ratings.sha256
 
     @property
     def n_users(self) -> int:
-        """Users of the whole data set."""
+        """Number of users of the whole data set."""
         return self.ratings.n_users
 
     @property
     def n_items(self) -> int:
-        """Items of the whole data set."""
+        """Number of items of the whole data set."""
         return self.ratings.n_items
 
 
 def load(config: DictConfig) -> Data:
-    """Load and split what the `dataset` node of the config names.
+    """Load and split the data that the `dataset` node of the config names.
 
     Raises:
-        FlowGradError: no such split, a loss of ratings where there are none, or whatever the loader finds wrong.
+        FlowGradError: no such split, a loss of ratings where there are none, or any error of the loader.
     """
     own = {field.name for field in fields(RatingsSettings)}
     settings = config.dataset
@@ -92,7 +92,7 @@ def load(config: DictConfig) -> Data:
 
 
 def cache_folder(config: DictConfig) -> Path:
-    """The data cache: the one place outside the run folder where anything is written."""
+    """Folder of the data cache: the one place outside the run folder where anything is written."""
     given = config.dataset.get("cache")
     return default_cache() if given is None else given_path("dataset.cache", given)
 

@@ -1,4 +1,6 @@
-"""The gate of the data: whether training saw the rows that are validated and tested on, asked before it begins."""
+"""The gate of the data: it checks, before training begins, whether training sees the rows that are validated and tested
+on.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,20 @@ from pipelines.distillation.data import Taught, TaughtData
 from pipelines.tabular.data import TableData
 
 Rated = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Users, items and ratings."""
+"""Type of users, items and ratings."""
 _PARTS = {"training": TRAIN, "validation": VALIDATION, "test": TEST}
 
 _logger = logging.getLogger(__name__)
 
 
 def pass_gate(data: Any, *, explains: bool = True) -> Objection | None:
-    """What is wrong with data as a program loads them; told in the log, and kept for the verdicts: where it blocks,
+    """Find the objection to data as a program loads them. It is logged, and kept for the verdicts: where it blocks,
     nothing is confirmed. Up to 5 % of validation or test rows that training saw are noted.
 
     Args:
         data: of ratings, a table, or a teacher's pupils; others have no gate, and pass.
-        explains: whether the target itself is predicted, so that one value leaves nothing to learn; rankings of what
-            was met are learned of one rating too.
+        explains: whether the target itself is predicted, so that one value leaves nothing to learn; rankings of
+            interactions are learned of one rating too.
 
     Raises:
         GateError: rows or pairs that are tested on are copies of those trained on; a part whose target is one value.

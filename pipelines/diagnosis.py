@@ -1,4 +1,4 @@
-"""Train once, watched, on the diagnosis seed; evaluate the rules; prescribe."""
+"""Trains once, watched, on the diagnosis seed; evaluates the rules; prescribes."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from pipelines.program import Dataset, Trained, program_of
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What one watched run on the diagnosis seed showed."""
+    """Result of one watched run on the diagnosis seed."""
 
     round: int
-    """From 1. The last one of a run diagnoses the treated config."""
+    """Number of the round, from 1. The last one of a run diagnoses the treated config."""
     config: DictConfig
     overrides: tuple[str, ...]
     """The task's overrides that gave `config`."""
     trained: Trained
     findings: tuple[tuple[Measurements, tuple[Finding, ...]], ...]
-    """What was measured on each subject and what was found there."""
+    """Measurements of each subject, with the findings on it."""
     prescription: Prescription
-    """Of this round; empty where no finding has a fix that would change the config."""
+    """Prescription of this round; empty where no finding has a fix that would change the config."""
     seconds: float = math.inf
     """Seconds that the watched training took."""
 
@@ -53,7 +53,7 @@ def diagnose(
     number: int,
     observers: Any = None,
 ) -> Diagnosis:
-    """Train on the diagnosis seed with trackers, and say what the rule book makes of it."""
+    """Train on the diagnosis seed with trackers, and judge the run by the rule book."""
     program, began = program_of(config), time.perf_counter()
     trained = program.train(config, data, config.seeds.diagnosis, watched=True, observers=observers)
     seconds = time.perf_counter() - began
@@ -73,14 +73,14 @@ def run_report(
     tables: Mapping[str, str],
     validations: Mapping[str, Validation],
 ) -> RunReport:
-    """The diagnosis as one document.
+    """Make the diagnosis one document.
 
     Args:
-        diagnosis: what was found.
-        data: what it was found on.
+        diagnosis: the diagnosis.
+        data: the data that it was made on.
         book: the rules, for the shares they define.
         arm: `baseline`, `round1`, ... `treated`.
-        tables: subject -> file that names all rows found on it.
+        tables: subject -> file that names all its rows.
         validations: rule id -> the test of its fix, for the rules of this round's prescription.
     """
     config, trained = diagnosis.config, diagnosis.trained
@@ -117,7 +117,7 @@ def run_report(
 
 
 def named_rows(diagnosis: Diagnosis, data: Dataset) -> dict[str, pd.DataFrame]:
-    """Subject -> all rows that findings name there: rule, row, the data set's own id, and the row's measures."""
+    """Rows that findings name on each subject: rule, row, the data set's own id, and the row's measures."""
     tables = {}
     for seen, found in diagnosis.findings:
         parts = [f.rows.reset_index(names="row").assign(rule=f.rule_id) for f in found if f.rows is not None]
@@ -132,7 +132,9 @@ def named_rows(diagnosis: Diagnosis, data: Dataset) -> dict[str, pd.DataFrame]:
 
 
 def _overrides(finding: Finding, diagnosis: Diagnosis) -> tuple:
-    """The finding's fix where it was prescribed; where it waits, what it would change on this config."""
+    """Overrides of the finding's fix where it was prescribed; where it waits, those that it would make on this
+    config.
+    """
     if finding.fix is None:
         return ()
     own = diagnosis.prescription.by_rule.get(finding.rule_id)

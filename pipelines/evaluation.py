@@ -1,4 +1,4 @@
-"""Held-out metrics. Each knows its direction; no caller guesses."""
+"""Declares held-out metrics. Each knows its direction; no caller guesses."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def explains_target(metrics: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model does on the test data."""
+    """Metrics of a model on the test data."""
 
     metrics: dict[str, float]
-    """Name -> value. NaN where the model's scores are not finite."""
+    """Value of each metric, by name. NaN where the model's scores are not finite."""
     by_user: tuple[float, ...]
-    """The first metric by user, in order of their ids, of those with test ratings: the mean over theirs. Empty where
-    there are no users, or not the same in every run."""
+    """First metric of each user with test ratings, in order of their ids: the mean over those ratings. Empty where
+    there are no users, or not the same in every run.
+    """

@@ -1,4 +1,6 @@
-"""What a run left when it ended, by hashes: whether it is all still there, and as it was."""
+"""Records by hashes the files that a run left when it ended, and checks whether they are all still there, and
+unchanged.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ _LOGS = (".log",)
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Path in the folder -> SHA-256, of every file below it but logs.
+    """Compute the SHA-256 of every file below a folder but logs, by its path there.
 
     Raises:
         OSError: one cannot be read.
@@ -25,11 +27,11 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def damage(folder: Path, told: Any) -> str:
-    """The first thing that is no longer as it was; empty where all of it is. Files that came later do not matter.
+    """Find the first file that is missing or changed; empty where none is. Files that came later do not matter.
 
     Args:
         folder: of the run.
-        told: what `hashes` gave when it ended, as it was read from a file.
+        told: result of `hashes` when it ended, as it was read from a file.
     """
     if not isinstance(told, Mapping) or not told:
         return f"nothing says what {folder.name} held when it ended"

@@ -1,4 +1,4 @@
-"""How the folder of a job of a sweep is named."""
+"""Names the folder of a job of a sweep."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import hashlib
 import re
 
 _LONGEST = 80
-"""Characters of the part that a person reads."""
+"""Number of characters of the part that a person reads."""
 
 
 def folder_name(override_dirname: str) -> str:
     """Name of a job's folder, by its overrides: the same whatever else is swept.
 
     >>> folder_name("experiment=movielens_mf,optimizer.lr=0.05")
-    'optimizer.lr=0.05-afdef08b'
+    'optimizer.lr=0.05-b9d025f2'
     """
     # A name that is too long for a file system loses whole parts from its front.
     parts = [part for part in override_dirname.split(",") if not part.startswith("experiment=")]

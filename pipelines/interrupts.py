@@ -1,4 +1,4 @@
-"""Ctrl-C: answered when nothing is half done, and never lost."""
+"""Answers Ctrl-C when nothing is half done, and never loses it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """An interrupt that comes meanwhile is answered at the end. Processes started here never get one: Ctrl-C reaches
-    every process of the group, and it is their parent that ends them.
+    """Defer an interrupt that comes meanwhile to the end. Processes started here never get one: Ctrl-C reaches every
+    process of the group, and it is their parent that ends them.
     """
     if threading.current_thread() is not threading.main_thread():
         with _blocked():
@@ -35,8 +35,8 @@ def deferred() -> Iterator[None]:
 
 @contextmanager
 def _blocked() -> Iterator[None]:
-    """Processes inherit what this thread blocks; one that comes meanwhile is delivered at the end, or to another
-    thread.
+    """Block the interrupt in this thread; processes inherit that. One that comes meanwhile is delivered at the end, or
+    to another thread.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -50,7 +50,7 @@ def _blocked() -> Iterator[None]:
 
 
 def end_after(wait: Callable[[], Any]) -> None:
-    """End this process when `wait`, called in a thread, returns: whoever it works for is gone."""
+    """End this process when `wait`, called in a thread, returns: the process that it works for is gone."""
 
     def watch() -> None:
         wait()
@@ -78,8 +78,8 @@ def end_with_sweep() -> None:
 
 @contextmanager
 def lifeline() -> Iterator[tuple[int, dict[str, str]]]:
-    """A descriptor to hand on to a child, and what to add to its environment, so that it ends with this process: the
-    child's `end_with_lifeline` sees the other end close, whoever kills whom.
+    """Make a descriptor to hand on to a child, and variables to add to its environment, so that it ends with this
+    process: the child's `end_with_lifeline` sees the other end close, whoever kills whom.
     """
     theirs, ours = os.pipe()
     try:
@@ -90,7 +90,7 @@ def lifeline() -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def end_with_lifeline() -> None:
-    """End with the process that handed on its `lifeline`, where one did."""
+    """End with the process that handed on its `lifeline`, where there is one."""
     theirs = os.environ.pop(_LIFELINE, None)
     if theirs is not None:
         end_after(lambda: os.read(int(theirs), 1))
@@ -100,5 +100,5 @@ SWEEP = "FLOWGRAD_SWEEP"
 """Environment variable with the number of the process that a command line was given to."""
 _LIFELINE = "FLOWGRAD_LIFELINE"
 _EVERY = 0.5
-"""Seconds between two looks at who the parent is."""
+"""Seconds between two checks of who the parent is."""
 _watching = False

@@ -1,4 +1,4 @@
-"""Whether what is to be trained fits into memory, asked before it is made: a process that takes too much is killed."""
+"""Checks whether a model fits into memory before it is made: a process that takes too much is killed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flowgrad.errors import FlowGradError
 
 _CGROUP = Path("/sys/fs/cgroup")
 _COPIES = 4
-"""Of each parameter: itself, its gradient, and the two moments of Adam."""
+"""Number of copies of each parameter: itself, its gradient, and the two moments of Adam."""
 _GIB = 2**30
 
 
@@ -19,11 +19,11 @@ def check_parameters(what: str, make: Callable[[], torch.nn.Module | int]) -> No
     """Refuse a model whose parameters, gradients and optimizer state do not fit.
 
     Args:
-        what: how errors name the settings that its size comes from.
-        make: makes the model, or tells its number of parameters; a model is made without its weights.
+        what: name in errors of the settings that its size comes from.
+        make: makes the model, or returns its number of parameters; a model is made without its weights.
 
     Raises:
-        FlowGradError: tells how much memory would be needed and how much there is.
+        FlowGradError: the message says how much memory would be needed and how much there is.
     """
     with torch.device("meta"):
         made = make()
@@ -37,7 +37,7 @@ def check_parameters(what: str, make: Callable[[], torch.nn.Module | int]) -> No
 
 
 def available() -> int | None:
-    """Bytes that this process may still take; None where the system does not tell."""
+    """Number of bytes that this process may still take; None where the system does not say."""
     found = [amount for amount in (_of_system(), _of_group()) if amount is not None]
     return min(found) if found else None
 
@@ -51,7 +51,7 @@ def _of_system() -> int | None:
 
 
 def _of_group() -> int | None:
-    """Of the container."""
+    """Number of bytes left to the container; None where there is no limit."""
     try:
         most = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
         used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))

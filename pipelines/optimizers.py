@@ -1,4 +1,4 @@
-"""Optimizers, as the config names them."""
+"""Builds optimizers, as the config names them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.targets import target
 def build_optimizer(
     config: DictConfig, parameters: Iterable[torch.nn.Parameter] | list[dict[str, Any]]
 ) -> torch.optim.Optimizer:
-    """The optimizer that the `optimizer` node names, over parameters or groups of them.
+    """Build the optimizer that the `optimizer` node names, over parameters or groups of them.
 
     Raises:
         FlowGradError: as `check_optimizer`; or the class refuses these parameters.
@@ -40,7 +40,7 @@ def check_optimizer(config: DictConfig) -> None:
 
 
 def _checked(config: DictConfig) -> tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]:
-    """The class, and what it is given beside parameters and learning rate."""
+    """Class of the optimizer, and its arguments besides parameters and learning rate."""
     cls = target(config, "optimizer")
     if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
         raise FlowGradError(f"optimizer._target_={config.optimizer._target_} is no optimizer; use optimizer=adam")

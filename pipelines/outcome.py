@@ -1,4 +1,4 @@
-"""The last lines of the closed loop: what was wrong, what was changed, and whether that helped."""
+"""Prints the last lines of the closed loop: findings, changes, and whether they helped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines.tables import rounded
 
 
 def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: Path) -> None:
-    """What was wrong, what was changed, before and after, p, verdict, and where the files are."""
+    """Print findings, changes, figures before and after, p, verdict, and where the files are."""
     console = Console()
     rows = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
     rows.add_column(style="bold", no_wrap=True)
@@ -40,7 +40,7 @@ def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: P
 
 
 def _found(diagnosis: Diagnosis) -> str:
-    """Each type once, with the subjects it was found on; those that inform only, in brackets."""
+    """List each type of finding once, with its subjects; those that inform only, in brackets."""
     acting = set(diagnosis.prescription.rules)
     subjects: dict[tuple[str, bool], list[str]] = {}
     for finding in diagnosis.all_findings:
@@ -52,7 +52,7 @@ def _found(diagnosis: Diagnosis) -> str:
 
 
 def proof_line(line: pd.Series) -> str:
-    """One line of the significance table in words: before and after, interval, p, wins, verdict."""
+    """Write one line of the significance table in words: before and after, interval, p, wins, verdict."""
     text = rounded(pd.DataFrame([line])).iloc[0]
     closed = f", gap closed {text['gap_closed']}" if text["gap_closed"] else ""
     unsure = text["verdict"] == "inconclusive" and text["detectable"]

@@ -1,4 +1,4 @@
-"""Standard output and error that are closed, full, or that nobody reads any more."""
+"""Handles standard output and error that are closed, full, or not read any more."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import suppress
 from typing import TextIO
 
 UNREAD = 141
-"""Exit code of a process whose output nobody reads any more, as of one that the signal for it ends (128 + SIGPIPE)."""
+"""Exit code of a process whose output is not read any more, as of one that the signal for it ends (128 + SIGPIPE)."""
 
 
 def keep_open() -> None:
     """Put the null device in the place of standard streams that are closed: the next file that is opened would take
-    their number, and get what is printed.
+    their number, and get the printed text.
     """
     for number in range(3):
         try:
@@ -27,8 +27,8 @@ def keep_open() -> None:
 
 
 def settled(code: int) -> int:
-    """The exit code, once all that was printed is written out. Where that fails nothing is left over for the end of
-    the process, which would complain of it once more.
+    """Return the exit code, once all that was printed is written out. Where that fails nothing is left over for the end
+    of the process, which would complain of it once more.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

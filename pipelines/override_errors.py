@@ -1,4 +1,6 @@
-"""Overrides that Hydra's grammar does not take as they were meant, told in one line that can be pasted into a shell."""
+"""Explains overrides that Hydra's grammar does not take as they were meant, in one line that can be pasted into a
+shell.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,13 @@ from hydra.errors import HydraException, OverrideParseException
 
 _AMBIGUOUS = re.compile(r"Ambiguous value for argument '(.*)'$", re.MULTILINE)
 _UNKNOWN = re.compile(r"""[^\w/\-\\+.$%*@?|:,()\[\]{}=\s"']|[^\x00-\x7f]""")
-"""A character that Hydra takes between quotes only."""
+"""Pattern of a character that Hydra takes between quotes only."""
 _SHOWN = 80
 _SWEEP_FLAGS = {"-m", "--multirun"}
 
 
 def explained(error: BaseException, given: Sequence[str] = ()) -> str:
-    """What is wrong with an argument, and how it is written; empty if the error is about something else.
+    """Explain what is wrong with an argument, and how it is written; empty if the error is about something else.
 
     Args:
         error: as Hydra raised it.
@@ -33,7 +35,7 @@ def explained(error: BaseException, given: Sequence[str] = ()) -> str:
 
 
 def file_swept_over(given: Sequence[str]) -> str:
-    """A complaint where a sweep would take the name of a file apart at its commas; empty if there is none.
+    """Complain where a sweep would split the name of a file at its commas; empty if there is none.
 
     >>> file_swept_over(["-m", "model.dim=8,16"])
     ''
@@ -56,7 +58,7 @@ def file_swept_over(given: Sequence[str]) -> str:
 
 
 def fault_of(argument: str) -> str:
-    """What is wrong with the form of one override that a config holds; empty if nothing is.
+    """Explain the fault in the form of one override that a config holds; empty if nothing is.
 
     >>> fault_of("model.dim=8")
     ''
@@ -110,7 +112,7 @@ def _elements_quoted(key: str, value: str) -> str:
 
 
 def _reason(argument: str, message: str) -> str:
-    """What Hydra's parser stumbled over, without the list of all that it might have expected."""
+    """Reason why Hydra's parser failed, without the list of all that it might have expected."""
     lines = message.splitlines()
     reason = lines[1] if lines[0].startswith("Error parsing override") and len(lines) > 1 else lines[0]
     if reason.startswith("LexerNoViableAlt"):
@@ -149,9 +151,9 @@ def _as_text(argument: str) -> str:
 
 
 def _joined(argument: str, given: Sequence[str]) -> str:
-    """A hint that the argument belongs to the one before it, from which a space parts it."""
+    """Hint that the argument belongs to the one before it, after which stands a space."""
     place = next((n for n, one in enumerate(given) if one == argument), 0)
-    # Of several words that a space made of one value, the first that is an override starts it.
+    # A space made several words of one value; the first that is an override starts it.
     start = next((n for n in range(place - 1, -1, -1) if "=" in given[n]), None)
     if start is None or any(one.startswith("-") for one in given[start:place]):
         return ""

@@ -1,7 +1,7 @@
-"""The peer library `gradtracer` 0.9.0 on our runs, judged by its own trackers, thresholds and rules.
+"""Runs the peer library `gradtracer` 0.9.0 on our runs, judged by its own trackers, thresholds and rules.
 
-It is scored beside FlowGrad on injected faults. Nothing of it is computed here: rows come from its methods, findings
-from the text of its exports and reports. What is ours is which finding is credited with which fault (`CREDITS`).
+It is scored on injected faults, as FlowGrad is. Nothing of it is computed here: rows come from its methods, findings
+from the text of its exports and reports. Only the credit of a finding for a fault is ours (`CREDITS`).
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ class PeerAlert:
     """One rule of the peer that fired."""
 
     source: str
-    """Which of `SOURCES` says so."""
+    """Name of the output, one of `SOURCES`, that holds it."""
     type: str
     """The peer's name of the finding, blanks as underscores: `ZOMBIE_EMBEDDINGS`, `HIGH_DEAD_RATE`, ..."""
     action: str
-    """What the peer prescribes: a code in its exports, a sentence in its reports."""
+    """Prescription of the peer: a code in its exports, a sentence in its reports."""
 
 
 @dataclass(frozen=True)
 class PeerDiagnosis:
-    """What the peer says of one table after training, in its own vocabulary."""
+    """Findings of the peer on one table after training, in its own vocabulary."""
 
     zombie_rows: tuple[int, ...] = ()
     """Its "zombie" rows, ascending: more than 5 updates, smoothed cosine of consecutive updates below -0.3, and
@@ -56,17 +56,17 @@ class PeerDiagnosis:
     sampled and rows whose gradient is masked, and none for rows that get gradients and do not move.
     """
     oscillation: tuple[float, ...] = ()
-    """Its score of each row: the smoothed cosine, -1 for a row that goes back and forth. Lets rows be ranked."""
+    """Its score of each row, in [-1, 1]: the smoothed cosine, -1 for a row that goes back and forth. It ranks rows."""
     starvation: tuple[float, ...] = ()
-    """Its score of each row in 0..1: how far below the median velocity. It has no threshold of its own."""
+    """Its score of each row, in [0, 1]: how far below the median velocity. It has no threshold of its own."""
     alerts: tuple[PeerAlert, ...] = ()
     """Every rule that fired, in order of `SOURCES`."""
     says_healthy: tuple[str, ...] = ()
-    """Those of its outputs that call the training healthy."""
+    """Names of its outputs that call the training healthy."""
     figures: Mapping[str, float] = field(default_factory=dict)
-    """Its `summary()`: what its rules on embeddings compare with thresholds."""
+    """Figures of its `summary()`, which its rules on embeddings compare with thresholds."""
     error: str = ""
-    """What the peer raised, each different exception once, one a line; empty where it ran through."""
+    """Errors that the peer raised, each different exception once, one a line; empty where it ran through."""
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class PeerDiagnosis:
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """What the alerts prescribe, each once."""
+        """Prescriptions of the alerts, each once."""
         return tuple(dict.fromkeys(alert.action for alert in self.alerts))
 
 
@@ -84,13 +84,13 @@ class PeerTracker:
     """The peer's trackers on one embedding table, at every step and with their default thresholds.
 
     Its `auto_fix`, which rewrites gradients, stays off: attached like this it changes no bit of the training. It prints
-    nothing here, writes no file, and leaves the global random numbers as they were. What it raises is kept in
-    `PeerDiagnosis.error` and never reaches the loop.
+    nothing here, writes no file, and leaves the global random numbers as they were. Its errors are kept in
+    `PeerDiagnosis.error` and never reach the loop.
 
     Args:
         layer: the table. A hook of the peer sees its gradient after hooks registered earlier.
         name: of the table, as it stands in the peer's outputs.
-        optimizer: read by its `FlowTracker`, which runs beside its `EmbeddingTracker` where this is given. Rules on
+        optimizer: read by its `FlowTracker`, which runs next to its `EmbeddingTracker` where this is given. Rules on
             learning rate and weight decay are there. They judge a model parameter by parameter, so that one table
             alone gets what it would get within the model, but for the shortcut rule, which compares layers. Of a
             sparse table it sees the weights only, for it cannot take the mean of sparse gradients.
@@ -114,7 +114,7 @@ class PeerTracker:
                 )
 
     def step(self, loss: float | None = None) -> None:
-        """After each `optimizer.step()`.
+        """Note the step after each `optimizer.step()`.
 
         Args:
             loss: of the batch. Several rules of its `FlowTracker` take a loss that does not fall, or is not given, as
@@ -128,7 +128,7 @@ class PeerTracker:
                 self._run.step(loss=loss)
 
     def end_epoch(self) -> None:
-        """Nothing: the peer knows no epochs."""
+        """Do nothing: the peer knows no epochs."""
 
     def detach(self) -> None:
         """Take its hooks off. The diagnosis stays readable; it reads the weights as they then are."""
@@ -138,7 +138,7 @@ class PeerTracker:
                     tracker.detach()
 
     def diagnosis(self) -> PeerDiagnosis:
-        """What it found so far; may be read as often as wanted."""
+        """Make the diagnosis so far; it may be read as often as wanted."""
         found: dict[str, Any] = {}
         alerts: list[PeerAlert] = []
         healthy = []
@@ -154,7 +154,7 @@ class PeerTracker:
         return PeerDiagnosis(**found, alerts=tuple(alerts), says_healthy=tuple(healthy), error="\n".join(self._errors))
 
     def _readings(self) -> dict[str, Callable[[], Any]]:
-        """Field of the diagnosis -> how the peer is asked for it."""
+        """Functions that ask the peer for each field of the diagnosis, by name."""
         tracker = self._embedding
         if tracker is None:
             return {}
@@ -167,7 +167,9 @@ class PeerTracker:
         }
 
     def _outputs(self) -> dict[str, Callable[[], str]]:
-        """Source -> its text. Without `save` and `include_history` the peer touches no file."""
+        """Functions that make the text of each source, by name. Without `save` and `include_history` the peer touches
+        no file.
+        """
         calls: dict[str, Callable[[], str]] = {}
         embedding, run = self._embedding, self._run
         if embedding is not None:
@@ -179,7 +181,7 @@ class PeerTracker:
         return calls
 
     def _guard_hook(self, weight: Tensor) -> None:
-        """Its hook runs inside `backward`, where an exception would end our training."""
+        """Guard its hook, which runs inside `backward`, where an exception would end our training."""
         tracker = self._embedding
 
         def hook(gradient: Tensor) -> None:
@@ -220,7 +222,7 @@ def peer_available() -> bool:
 
 
 def import_peer() -> Any:
-    """The peer's module.
+    """Import the peer's module.
 
     Raises:
         FlowGradError: it is not installed.
@@ -241,12 +243,12 @@ _HEALTHY = re.compile(r"\[OK\]|No critical issues detected")
 
 
 def read_output(source: str, text: str) -> tuple[list[PeerAlert], bool]:
-    """The alerts that an output of the peer holds, and whether it says that all is healthy."""
+    """Read the alerts in an output of the peer, and whether it says that all is healthy."""
     return _read_export(source, text) if source.endswith("export") else _read_report(source, text)
 
 
 def _read_export(source: str, text: str) -> tuple[list[PeerAlert], bool]:
-    """JSON of one object; its `diagnostics` are a list of findings, or a status where there is none."""
+    """Read JSON of one object; its `diagnostics` are a list of findings, or a status where there is none."""
     (report,) = json.loads(text).values()
     diagnostics = report["diagnostics"]
     if isinstance(diagnostics, dict):
@@ -255,7 +257,7 @@ def _read_export(source: str, text: str) -> tuple[list[PeerAlert], bool]:
 
 
 def _read_report(source: str, text: str) -> tuple[list[PeerAlert], bool]:
-    """Lines; an alert is a heading in capitals, followed by what is recommended."""
+    """Read lines; an alert is a heading in capitals, followed by the recommendation."""
     alerts: list[PeerAlert] = []
     for line in text.splitlines():
         if heading := _ALERT.match(line):
@@ -266,7 +268,7 @@ def _read_report(source: str, text: str) -> tuple[list[PeerAlert], bool]:
 
 
 def printed(call: Callable[[], object]) -> str:
-    """What the call prints."""
+    """Text that the call prints."""
     buffer = StringIO()
     with redirect_stdout(buffer):
         call()
@@ -275,7 +277,9 @@ def printed(call: Callable[[], object]) -> str:
 
 @contextmanager
 def _own_random_numbers() -> Iterator[None]:
-    """Its effective rank of a table of more than 2000 rows is that of rows drawn by torch's global generator."""
+    """Keep the global random numbers as they are: its effective rank of a table of more than 2000 rows is that of rows
+    drawn by torch's global generator.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         yield
@@ -291,7 +295,7 @@ class Credit:
     rows: str = ""
     """Field of `PeerDiagnosis` with the rows that count as named; empty where it names none."""
     alerts: Mapping[str, str] = field(default_factory=dict)
-    """Type of an alert -> why it counts."""
+    """The reason why an alert counts, by its type."""
 
 
 _OSCILLATES = {
@@ -365,9 +369,9 @@ CREDITS: Mapping[str, Credit] = {
         },
     ),
 }
-"""Fault -> what of the peer counts as detecting it, in its favour.
+"""Outputs of the peer that count as detecting each fault, in its favour.
 
-An alert counts where it names the fault or its cause, or where what it prescribes would undo the fault, even as one of
+An alert counts where it names the fault or its cause, or where its prescription would undo the fault, even as one of
 several alternatives. Rows count by their class alone, whether or not a rule fires. No rule of the peer reads a
 validation loss, the initial weights or the kind of loss.
 """
@@ -379,7 +383,7 @@ def detects(fault: str, diagnosis: PeerDiagnosis, sources: Collection[str] = SOU
     Args:
         fault: a key of `CREDITS`.
         diagnosis: of the table where the fault is.
-        sources: outputs that are listened to. Those of a looser threshold detect more and raise more false alarms.
+        sources: outputs that count. Those of a looser threshold detect more and raise more false alarms.
 
     Raises:
         FlowGradError: a fault or source that is unknown.

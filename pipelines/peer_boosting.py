@@ -1,7 +1,7 @@
-"""The peer library `gradtracer` 0.9.0 on our boosters, judged by its own trackers, thresholds and rules.
+"""Runs the peer library `gradtracer` 0.9.0 on our boosters, judged by its own trackers, thresholds and rules.
 
-As `pipelines.peer` for embeddings: nothing of it is computed here. What is ours is which finding is credited with which
-fault (`CREDITS`).
+As in `pipelines.peer` for embeddings, nothing of it is computed here; only the credit of a finding for a fault is ours
+(`CREDITS`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _NAMED_LEAK = re.compile(r"^(?P<name>.+) \(Correlation: ")
 
 @dataclass(frozen=True)
 class PeerBoosting:
-    """What the peer says of one booster, in its own vocabulary."""
+    """Findings of the peer on one booster, in its own vocabulary."""
 
     alerts: tuple[PeerAlert, ...] = ()
     """Every rule that fired."""
     named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Type of an alert -> columns that it names."""
+    """Columns that each type of alert names."""
     error: str = ""
-    """What the peer raised, each different exception once, one a line."""
+    """Errors that the peer raised, each different exception once, one a line."""
 
 
 class PeerBoostingTracker:
@@ -48,15 +48,15 @@ class PeerBoostingTracker:
         self._columns: dict[str, tuple[str, ...]] = {}
 
     def as_xgb_callback(self) -> Any:
-        """The peer's callback for XGBoost."""
+        """Make the peer's callback for XGBoost."""
         return self._tracker.as_xgb_callback()
 
     def as_lgb_callback(self) -> Any:
-        """The peer's callback for LightGBM."""
+        """Make the peer's callback for LightGBM."""
         return self._tracker.as_lgb_callback()
 
     def observe_data(self, X: Any, y: Any, X_validation: Any, y_validation: Any) -> None:
-        """The peer's two looks at columns; it is given the training rows, and has no use for others."""
+        """Run the peer's two analyses of columns; it is given the training rows, and has no use for others."""
         from gradtracer.analyzers.features import FeatureAnalyzer
         from gradtracer.analyzers.trees import FeatureAdvisor
 
@@ -70,7 +70,7 @@ class PeerBoostingTracker:
             self._columns[_REDUNDANT] = tuple(dict.fromkeys(pair["drop"] for pair in pairs))
 
     def diagnosis(self) -> PeerBoosting:
-        """What it found."""
+        """Make the diagnosis."""
         report = ""
         with guarded(self._errors, "report"):
             report = printed(self._tracker.report)
@@ -106,8 +106,9 @@ CREDITS: Mapping[str, Mapping[str, str]] = {
     "constant_columns": {_UNUSED: "names the column"},
     "noise_columns": {_UNUSED: "names the column", _DRIFT: "lists columns whose importance rises"},
 }
-"""Fault -> type of an alert -> why it counts, in the peer's favour. A training-only leak that it would call overfitting
-is not credited: the column is not named."""
+"""The reason why a type of alert counts for a fault, in the peer's favour. A training-only leak that it would call
+overfitting is not credited: the column is not named.
+"""
 
 
 def credited(fault: str, alert: PeerAlert) -> bool:

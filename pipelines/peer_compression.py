@@ -1,7 +1,8 @@
-"""The peer library `gradtracer` 0.9.0 on compression: what its analyzers say of a model that its `FlowTracker` watched.
+"""Runs the peer library `gradtracer` 0.9.0 on compression: its analyzers judge a model that its `FlowTracker` watched.
 
-Nothing of it is computed here, but for two scores that it keeps to itself: what its bits are shared out by, in its own
-formula from its own figures, and its pruning priority with the sign turned, so that more means that more is lost.
+Nothing of it is computed here, but for two scores that it does not expose: the one that its bits are shared out by, in
+its own formula from its own figures, and its pruning priority with the sign turned, so that more means that more is
+lost.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from pipelines.peer_flow import PeerFlowTracker
 
 @dataclass(frozen=True)
 class PeerCompression:
-    """What the peer says of one network, by parameter; empty where it raised."""
+    """Figures of the peer on one network, by parameter; empty where it raised."""
 
     bit_sensitivity: Mapping[str, float] = field(default_factory=dict)
-    """log(1 + SNR) x range of the weights: what `recommend_mixed_precision` compares with its quantiles."""
+    """Score log(1 + SNR) x range of the weights, which `recommend_mixed_precision` compares with its quantiles."""
     bits: Mapping[str, int] = field(default_factory=dict)
-    """Its mixed plan: 16, 8 or 4."""
+    """Bits of its mixed plan: 16, 8 or 4."""
     saliency: Mapping[str, float] = field(default_factory=dict)
-    """Less its pruning priority, which is highest where it prunes first."""
+    """Negative of its pruning priority, which is highest where it prunes first."""
     fisher: Mapping[str, float] = field(default_factory=dict)
     """Its Fisher saliency, by which it makes pruning plans."""
     error: str = ""
-    """What the peer raised, each different exception once, one a line."""
+    """Errors that the peer raised, each different exception once, one a line."""
 
 
 def compression_advice(watching: PeerFlowTracker) -> PeerCompression:
-    """What its analyzers say after training.
+    """Ask its analyzers after training.
 
     Raises:
         FlowGradError: the peer is not installed.
@@ -69,7 +70,7 @@ def compression_advice(watching: PeerFlowTracker) -> PeerCompression:
 
 
 def pruned_by_peer(watching: PeerFlowTracker, model: nn.Module, sparsity: float) -> nn.Module | None:
-    """A copy of the model, pruned by the peer's plan for that share and by its own function; None where it raised.
+    """Copy the model, pruned by the peer's plan for that share and by its own function; None where it raised.
 
     It prunes the weights of linear and convolutional layers only.
     """

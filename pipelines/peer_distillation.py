@@ -1,7 +1,7 @@
-"""The peer library `gradtracer` 0.9.0 on a distillation, judged by its own `DistillationTracker` and thresholds.
+"""Runs the peer library `gradtracer` 0.9.0 on a distillation, judged by its own `DistillationTracker` and thresholds.
 
-As it documents: one of its `FlowTracker`s watched the teacher while it trained, another the student. Nothing of it is
-computed here.
+It is used as it documents: one of its `FlowTracker`s watched the teacher while it trained, another the student. Nothing
+of it is computed here.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from pipelines.peer_flow import PeerFlowTracker
 STRUGGLING = ("STRUGGLING", "CRITICAL")
 """Its statuses of a layer that does not follow the teacher's, the worse one last."""
 NOISY = "NOISY"
-"""Its status of a layer whose gradient is mostly noise beside the teacher's."""
+"""Its status of a layer whose gradient is mostly noise compared with the teacher's."""
 
 
 @dataclass(frozen=True)
 class PeerDistillation:
-    """What the peer says of one student, layer by layer: parameters of the student, in their order."""
+    """Findings of the peer on one student, layer by layer: parameters of the student, in their order."""
 
     gap_ratio: Mapping[str, float] = field(default_factory=dict)
-    """Difference of the velocities of student and teacher, over the teacher's."""
+    """Difference of the velocities of student and teacher, as a share of the teacher's."""
     status: Mapping[str, str] = field(default_factory=dict)
-    """`OK`, `STRUGGLING` (a gap above 2) or `CRITICAL` (above 5)."""
+    """Status of each layer: `OK`, `STRUGGLING` (a gap above 2) or `CRITICAL` (above 5)."""
     noise: Mapping[str, str] = field(default_factory=dict)
-    """`OK` or `NOISY`."""
+    """Noise status of each layer: `OK` or `NOISY`."""
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Of the loss of each layer, as it suggests them; about 1 together."""
+    """Weight of the loss of each layer, as it suggests them; about 1 together."""
     error: str = ""
-    """What the peer raised, its two `FlowTracker`s too, each different exception once, one a line."""
+    """Errors that the peer raised, its two `FlowTracker`s too, each different exception once, one a line."""
 
     @property
     def struggling(self) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ class PeerDistillation:
 
     @property
     def says_healthy(self) -> bool:
-        """Whether it has looked at layers and has a complaint about none."""
+        """Whether it has judged layers and has a complaint about none."""
         return bool(self.status) and not self.struggling and not self.noisy
 
     @property
@@ -59,11 +59,11 @@ class PeerDistillation:
 
     @property
     def largest_gap(self) -> str | None:
-        """In its favour: the layer of the largest gap, whether or not it reaches the threshold; None without any."""
+        """Layer of the largest gap, whether or not it reaches the threshold, in the peer's favour; None without any."""
         return next(iter(self._by_gap(self.gap_ratio)), None)
 
     def _by_gap(self, layers: Iterable[str]) -> tuple[str, ...]:
-        """Largest first; one without a gap last; ties in the order of the network."""
+        """Order layers, the largest gap first; one without a gap last; ties in the order of the network."""
         return tuple(sorted(layers, key=self._gap, reverse=True))
 
     def _gap(self, layer: str) -> float:
@@ -74,7 +74,7 @@ class PeerDistillation:
 def diagnosis(
     teacher: PeerFlowTracker, student: PeerFlowTracker, pairs: Mapping[str, str] | None = None
 ) -> PeerDistillation:
-    """What the peer says, having watched both trainings.
+    """Make the diagnosis of the peer, which has watched both trainings.
 
     Args:
         teacher: watched the teacher while it trained.

@@ -1,7 +1,7 @@
-"""The peer library `gradtracer` 0.9.0 on our networks, judged by its own `FlowTracker`, thresholds and rules.
+"""Runs the peer library `gradtracer` 0.9.0 on our networks, judged by its own `FlowTracker`, thresholds and rules.
 
-As `pipelines.peer` for embeddings: nothing of it is computed here. What is ours is which finding is credited with which
-fault (`CREDITS`).
+As in `pipelines.peer` for embeddings, nothing of it is computed here; only the credit of a finding for a fault is ours
+(`CREDITS`).
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ _NAMED = re.compile(r"^\W+(?P<type>[A-Z][A-Z_ ]*[A-Z]): '(?P<layer>.+)'\s*$", re
 
 @dataclass(frozen=True)
 class PeerFlow:
-    """What the peer says of one network, in its own vocabulary."""
+    """Findings of the peer on one network, in its own vocabulary."""
 
     alerts: tuple[PeerAlert, ...] = ()
     """Every rule that fired, once for each of its outputs."""
     named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Type of an alert -> parameters that it names, each once."""
+    """Parameters that each type of alert names, each once."""
     says_healthy: tuple[str, ...] = ()
-    """Those of its outputs that call the training healthy."""
+    """Names of its outputs that call the training healthy."""
     error: str = ""
-    """What the peer raised, each different exception once, one a line; empty where it ran through."""
+    """Errors that the peer raised, each different exception once, one a line; empty where it ran through."""
 
 
 class PeerFlowTracker:
     """The peer's `FlowTracker` at every step, with its default thresholds.
 
-    It prints nothing here, writes no file and changes no bit of the training. What it raises is kept in
-    `PeerFlow.error` and never reaches the loop. By its default it leaves out parameters that require no gradient or
-    whose name contains "bias".
+    It prints nothing here, writes no file and changes no bit of the training. Its errors are kept in `PeerFlow.error`
+    and never reach the loop. By its default it leaves out parameters that require no gradient or whose name contains
+    "bias".
 
     Args:
         model: the network.
@@ -66,11 +66,11 @@ class PeerFlowTracker:
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """What it raised so far, each different exception once."""
+        """Errors that it raised so far, each different exception once."""
         return tuple(self._errors)
 
     def step(self, loss: float | Tensor | None = None) -> None:
-        """After each `optimizer.step()`.
+        """Note the step after each `optimizer.step()`.
 
         Args:
             loss: of the batch. Its rules take a loss that does not fall, or is not given, as a sign of harm.
@@ -80,7 +80,7 @@ class PeerFlowTracker:
                 self.tracker.step(loss=loss if loss is None else float(loss))
 
     def end_epoch(self, train_loss: float | None = None, validation_loss: float | None = None) -> None:
-        """Nothing: the peer knows no epochs."""
+        """Do nothing: the peer knows no epochs."""
 
     def detach(self) -> None:
         """Take its hooks off. The diagnosis stays readable."""
@@ -89,7 +89,7 @@ class PeerFlowTracker:
                 self.tracker.detach()
 
     def diagnosis(self) -> PeerFlow:
-        """What it found so far; may be read as often as wanted."""
+        """Make the diagnosis so far; it may be read as often as wanted."""
         if self.tracker is None:
             return PeerFlow(error="\n".join(self._errors))
         alerts: dict[tuple[str, str], PeerAlert] = {}
@@ -111,8 +111,8 @@ class PeerFlowTracker:
         )
 
     def _output(self, source: str) -> str:
-        """Its text. Without `save` and `include_history` it touches no file; its report lists five layers a rule
-        unless told otherwise, and is told to list all.
+        """Make its text. Without `save` and `include_history` it touches no file; its report lists five layers a rule
+        by default, and is asked to list all.
         """
         tracker = self.tracker
         if source == "run_export":
@@ -124,7 +124,9 @@ class PeerFlowTracker:
 
 
 def _layers(source: str, text: str) -> Iterator[tuple[str, str]]:
-    """(type of an alert, parameter that it names). Names within the prose of its exports are shortened and not read."""
+    """Yield (type of an alert, parameter that it names). Names within the prose of its exports are shortened and not
+    read.
+    """
     if source == "run_report":
         for match in _NAMED.finditer(text):
             yield match["type"].replace(" ", "_"), match["layer"]
@@ -181,9 +183,10 @@ CREDITS: Mapping[str, Mapping[str, str]] = {
         "VELOCITY_EXPLOSION": "names what inputs of large values bring about",
     },
 }
-"""Fault -> type of an alert -> why it counts, in the peer's favour: it names the fault, its cause or what it brings
-about, or what it prescribes would undo the fault, even as one of several alternatives. `BENIGN_NOISE` asks for nothing
-and counts for nothing."""
+"""The reason why a type of alert counts for a fault, in the peer's favour: it names the fault, its cause or a
+consequence, or its prescription would undo the fault, even as one of several alternatives. `BENIGN_NOISE` asks for
+nothing and counts for nothing.
+"""
 
 
 def credited(fault: str, alert: PeerAlert) -> bool:

@@ -1,4 +1,4 @@
-"""How many seeds a proof takes, where nobody said so."""
+"""Plans how many seeds a proof takes, where the config does not say so."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from flowgrad.statistics import CONTROL, Comparison, detectable_effect, pairs_of
 
 AUTO = "auto"
 _CONFIDENCE = 0.8
-"""With which the spread is not underestimated: a pilot of few seeds would promise too much power half of the time
-(Browne 1995, Statistics in Medicine 14:1933)."""
+"""Probability that the spread is not underestimated: a pilot of few seeds would promise too much power half of the time
+(Browne 1995, Statistics in Medicine 14:1933).
+"""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The seeds of a proof, and why as many. A column of `seeds.csv` each."""
+    """Seeds of a proof, and why as many; each field is a column of `seeds.csv`."""
 
     comparison: str
     metric: str
     pilot: int
-    """Seeds of the pilot."""
+    """Number of seeds of the pilot."""
     baseline: float
-    """Mean over the pilot."""
+    """Mean of the baseline over the pilot."""
     sd: float
-    """Of the paired differences over the pilot."""
+    """Standard deviation of the paired differences over the pilot."""
     sd_upper: float
-    """Upper confidence limit of it, by which is planned."""
+    """Upper confidence limit of `sd`, by which is planned."""
     effect: float
     """Smallest difference worth finding, in the metric's unit."""
     alpha: float
     """Level of each comparison, after Bonferroni's division over the family."""
     power: float
-    """Asked for."""
+    """Power asked for, in (0, 1)."""
     needed: int
-    """Seeds for this comparison; more than `most` is told as `most` + 1."""
+    """Number of seeds for this comparison; more than `most` is given as `most` + 1."""
     detectable: float
     """Smallest difference that the seeds taken find with that power, in the metric's unit."""
 
@@ -53,7 +54,8 @@ def is_auto(config: DictConfig) -> bool:
 def plan_seeds(
     config: DictConfig, pilot: pd.DataFrame, planned: Sequence[Comparison], metrics: Sequence[str]
 ) -> tuple[list[int], pd.DataFrame]:
-    """Seeds of the proof, enough for the comparison that needs most, and the plan: one line a comparison and metric.
+    """Plan the seeds of the proof, enough for the comparison that needs most; return also the plan: one line a
+    comparison and metric.
 
     The pilot gives nothing but the spread, and its seeds are not used again: a proof that kept them would reject a true
     null more often than it says (Coffey and Muller 1999, Statistics in Medicine 18:1199).

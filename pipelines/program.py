@@ -1,4 +1,4 @@
-"""What is trained, behind one face: all that the closed loop asks of a kind of model."""
+"""Holds the interface of a kind of model: all that the closed loop asks of it."""
 
 from __future__ import annotations
 
@@ -24,49 +24,49 @@ class Dataset(Protocol):
 
     @property
     def source(self) -> str:
-        """Where this copy came from."""
+        """Origin of this copy."""
 
     @property
     def sha256(self) -> str:
-        """Of the content."""
+        """SHA-256 of the content."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What one run leaves."""
+    """Result of one run."""
 
     model: Any
     train_losses: tuple[float, ...]
-    """Of each epoch or round; a booster that was not watched has none."""
+    """Training loss of each epoch or round; a booster that was not watched has none."""
     validation_losses: tuple[float, ...]
-    """After each epoch or round."""
+    """Validation loss after each epoch or round."""
     steps: int
-    """Optimizer steps, or rounds."""
+    """Number of optimizer steps, or rounds."""
     measurements: tuple[Measurements, ...] = ()
-    """What the trackers saw; empty for a run that was not watched."""
+    """Measurements of the trackers; empty for a run that was not watched."""
     interventions: tuple[tuple[str, Intervention], ...] = ()
-    """What `tracker.auto_fix` did, by table."""
+    """Interventions of `tracker.auto_fix`, by table."""
     trackers: tuple[Any, ...] = ()
-    """Those of a watched run, detached, for pictures and for compression."""
+    """Trackers of a watched run, detached, for pictures and for compression."""
     optimizer: Any = None
-    """That trained the model, where compression reads its state."""
+    """The optimizer that trained the model; compression reads its state."""
 
 
 class Program(ABC):
-    """A kind of model: how it is configured, fed, trained and judged. `training._target_` names it."""
+    """A kind of model: how it is configured, given data, trained and judged. `training._target_` names it."""
 
     SUBJECTS: ClassVar[tuple[str, ...]]
     """Subjects of the rules that its trackers feed."""
     TREATABLE: ClassVar[tuple[str, ...]]
-    """Config nodes that a fix may change. Data, seeds and comparison are what the proof rests on."""
+    """Config nodes that a fix may change; the proof rests on data, seeds and comparison."""
     PACKAGES: ClassVar[tuple[str, ...]]
-    """Packages whose versions the report tells."""
+    """Packages whose versions the report lists."""
     STEP: ClassVar[str]
-    """What the losses of a run are told by: `epoch`, `round`."""
+    """Unit that the losses of a run are counted by: `epoch`, `round`."""
     NODES: ClassVar[dict[str, tuple[type, str] | None]]
-    """Config node -> its type, and a choice to offer; None: it must be null."""
+    """Type of each config node, and a choice to offer; None: it must be null."""
     OPTIONAL: ClassVar[tuple[str, ...]] = ()
-    """Of those with a type, the nodes that may be null."""
+    """Nodes with a type that may be null."""
 
     def check_nodes(self, config: DictConfig) -> None:
         """Refuse choices that belong to another kind of model.
@@ -94,10 +94,10 @@ class Program(ABC):
 
     @abstractmethod
     def load(self, config: DictConfig) -> Any:
-        """The data that the config names, a `Dataset`.
+        """Load the data that the config names, a `Dataset`.
 
         Raises:
-            FlowGradError: whatever the loader finds wrong.
+            FlowGradError: any error of the loader.
         """
 
     @abstractmethod
@@ -112,7 +112,7 @@ class Program(ABC):
     def train(
         self, config: DictConfig, data: Any, seed: int, *, watched: bool = False, observers: Any = None
     ) -> Trained:
-        """One training run, by the config and the seed alone.
+        """Make one training run, by the config and the seed alone.
 
         Args:
             config: what to train and how.
@@ -132,26 +132,26 @@ class Program(ABC):
 
     @abstractmethod
     def evaluate(self, config: DictConfig, trained: Trained, data: Any, seed: int) -> Evaluation:
-        """Metrics of a run of that seed on the test data."""
+        """Compute metrics of a run of that seed on the test data."""
 
     @abstractmethod
     def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
         """Attributes of the report's `<training>`."""
 
     def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
-        """Pictures of one watched run, as PNG, by the stems of their file names; none for most kinds of model."""
+        """Draw pictures of one watched run, as PNG, by the stems of their file names; none for most kinds of model."""
         return {}
 
     def check_compressible(self, config: DictConfig) -> None:
         """Refuse models that cannot be compressed.
 
         Raises:
-            FlowGradError: names what can be.
+            FlowGradError: the message names models that can be.
         """
         raise self._incompressible()
 
     def compressible(self, config: DictConfig, trained: Trained, data: Any, seed: int) -> Compressible:
-        """A run of that seed, as what compression is planned of and judged by.
+        """Make a run of that seed the subject that compression is planned on and judged by.
 
         Raises:
             FlowGradError: as `check_compressible`.
@@ -170,7 +170,7 @@ class Program(ABC):
 
 
 def program_of(config: DictConfig) -> Program:
-    """The program that `training._target_` names.
+    """Make the program that `training._target_` names.
 
     Raises:
         FlowGradError: there is no such thing.

@@ -31,11 +31,11 @@ _LEFT_OUT = {
     "faults_boosting": _PEER_BY_FAULT,
     "faults_layers": _PEER_BY_FAULT,
 }
-"""Lines that stand in docs/results only, by experiment; elsewhere the check beside the primary test."""
+"""Lines that stand in docs/results only, by experiment; elsewhere the check next to the primary test."""
 
 
 def filled(text: str, results: Path, summaries: Mapping[str, Any], lines: Mapping[str, Any] | None = None) -> str:
-    """`text` with each marked place replaced by what the tables in `results` hold now.
+    """Replace each marked place in `text` by the present content of the tables in `results`.
 
     Args:
         text: of a document.
@@ -67,14 +67,14 @@ def _entry(known: Mapping[str, Mapping[str, Any]], kind: str, name: str) -> Mapp
 
 
 def main_lines(results: Path, name: str) -> str:
-    """Primary tests, pooled settings, and of the peer pooled faults."""
+    """Select primary tests, pooled settings, and of the peer pooled faults."""
     lines = (results / f"{name}.md").read_text(encoding="utf-8").splitlines()
     left_out = _LEFT_OUT.get(name, _CHECK)
     return "".join(f"{line}\n" for line in lines if line.startswith("|") and not left_out.search(line))
 
 
 def summary(results: Path, columns: Sequence[str], parts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Lines of several tables under each other.
+    """Join lines of several tables under each other.
 
     Args:
         results: folder of the tables.

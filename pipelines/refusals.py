@@ -1,4 +1,4 @@
-"""Errors that whoever started a run can put right, and what is said of them: one line, without a traceback."""
+"""Words errors that the user of a run can fix: one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flowgrad.errors import FlowGradError
 from pipelines.command_line import one_line
 
 BAD_INPUT = (FlowGradError, HydraException, OmegaConfBaseException)
-"""What says itself what is wrong."""
+"""Errors whose own message says what is wrong."""
 
 _BOOSTERS = ("XGBoostError", "LightGBMError", "CatBoostError")
 _NO_MEMORY = re.compile(
@@ -31,12 +31,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 _LONGEST = 300
-"""Characters of what a library says."""
+"""Number of characters of a library's message."""
 
 
 def told(error: BaseException, given: Sequence[str] = ()) -> str | None:
-    """The line for an error that is not the program's: of the input, the memory, the disk, or a booster that refuses
-    its parameters. None for any other.
+    """Write the line for an error that is not the program's: of the input, the memory, the disk, or a booster that
+    refuses its parameters. None for any other.
 
     Args:
         error: what was raised, here or in a worker.

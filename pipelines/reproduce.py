@@ -164,7 +164,7 @@ def _claim(name: str, claim: DictConfig, finished: Mapping[str, Done]) -> Claim:
 
 
 def _adjusted(claims: Sequence[Claim], alpha: float) -> list[Claim]:
-    """With Holm's adjustment over all claims of the document that are tests."""
+    """Adjust claims after Holm over all claims of the document that are tests."""
     adjusted = []
     for claim, p in zip(claims, holm([claim.p for claim in claims]), strict=True):
         verdict = "inconclusive" if claim.verdict in ("confirmed", "refuted") and p >= alpha else claim.verdict

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder."""
+"""Writes the files that a run leaves in its folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def report_stem(diagnosis: Diagnosis, rounds: int) -> str:
 
 
 def arm_name(diagnosis: Diagnosis, rounds: int) -> str:
-    """Arm whose config was diagnosed: `baseline`, `round1`, ... `treated`."""
+    """Name of the arm whose config was diagnosed: `baseline`, `round1`, ... `treated`."""
     if diagnosis.round == 1:
         return "baseline"
     return "treated" if diagnosis.round == rounds + 1 else f"round{diagnosis.round - 1}"
@@ -45,7 +45,7 @@ def arm_name(diagnosis: Diagnosis, rounds: int) -> str:
 def write_reports(
     folder: Path, diagnoses: Sequence[Diagnosis], data: Dataset, book: RuleBook, validations: Mapping[int, Validation]
 ) -> None:
-    """Every round's report with its row tables; `validations` holds the test of each round's prescription."""
+    """Write every round's report with its row tables; `validations` holds the test of each round's prescription."""
     rounds = len(diagnoses) - 1
     for diagnosis in diagnoses:
         stem = report_stem(diagnosis, rounds)
@@ -59,7 +59,7 @@ def write_reports(
 
 
 def write_prescription(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
-    """Every round's overrides, the rules behind them, and the command that runs the treated config."""
+    """Write every round's overrides, the rules behind them, and the command that runs the treated config."""
     treated = diagnoses[-1]
     content = {
         "experiment": treated.config.name,
@@ -79,7 +79,7 @@ def write_prescription(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
 
 
 def command(overrides: Sequence[str]) -> str:
-    """The shell command that runs these overrides, with the `--config-dir` that this run was given."""
+    """Write the shell command that runs these overrides, with the `--config-dir` that this run was given."""
     sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
     folders = [source.path for source in sources if source.provider == "command-line"]
     words = [word for folder in folders for word in ("--config-dir", folder)] + list(overrides)
@@ -96,14 +96,14 @@ def clear(folder: Path) -> None:
 
 
 def write_config(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
-    """The baseline's config, resolved, and the treated one's where there is one."""
+    """Write the baseline's config, resolved, and the treated one's where there is one."""
     for stem, diagnosis in {"config": diagnoses[0], "config_treated": diagnoses[-1]}.items():
         if stem == "config" or len(diagnoses) > 1:
             write_atomically(folder / f"{stem}.yaml", to_yaml(diagnosis.config).encode())
 
 
 def write_plots(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
-    """The program's pictures of the baseline's run, and of the treated one's where there is one."""
+    """Write the program's pictures of the baseline's run, and of the treated one's where there is one."""
     for suffix, diagnosis in {"": diagnoses[0], "_treated": diagnoses[-1]}.items():
         if not suffix or len(diagnoses) > 1:
             pictures = program_of(diagnosis.config).plots(diagnosis.config, diagnosis.trained)
@@ -114,7 +114,7 @@ def write_plots(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
 def write_proof(
     folder: Path, observed: Observed, table: pd.DataFrame, diagnoses: Sequence[Diagnosis]
 ) -> dict[int, Validation]:
-    """Observations, significance and curves; gives the validation of each round's prescription."""
+    """Write observations, significance and curves; return the validation of each round's prescription."""
     write_csv(observed.observations, folder / "observations.csv")
     if len(observed.interventions):
         write_csv(observed.interventions, folder / "interventions.csv")
@@ -132,7 +132,9 @@ def write_proof(
 
 
 def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], step: str = "epoch") -> bytes:
-    """Validation loss by epoch or round, one line an arm: mean over seeds, band from lowest to highest. PNG."""
+    """Draw validation loss by epoch or round, one line an arm: mean over seeds, band from lowest to highest. It is a
+    PNG.
+    """
     figure = new_figure(7, 4)
     axes = figure.subplots()
     for arm, runs in curves.items():
@@ -154,7 +156,7 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], step: str =
 
 
 def _spread(curves: Mapping[str, Sequence[Sequence[float]]]) -> float:
-    """Highest over lowest finite loss."""
+    """Ratio of the highest to the lowest finite loss."""
     values = np.array([loss for runs in curves.values() for run in runs for loss in run])
     values = values[np.isfinite(values) & (values > 0)]
     return float(values.max() / values.min()) if len(values) else 1.0

@@ -1,4 +1,4 @@
-"""The rule book of a composed config, checked before anything is trained."""
+"""Makes the rule book of a composed config, checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OVERRIDE = re.compile(r"^\+{0,2}rules\.([A-Za-z_]\w*)[.=]")
 
 
 def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -> RuleBook:
-    """The rules of `config.rules`, every one of them valid and every fix on a path that the config has.
+    """Make the rules of `config.rules` a book, every one of them valid and every fix on a path that the config has.
 
     Args:
         config: the composed config.
@@ -46,7 +46,7 @@ def _ledger(config: DictConfig) -> Ledger:
 
 
 def _origins(rules: dict[str, Any], task: Sequence[str], folders: Sequence[str]) -> dict[str, str]:
-    """Rule id -> `FILE:LINE`, or the override that wrote it."""
+    """Origin of each rule, by id: `FILE:LINE`, or the override that wrote it."""
     origins: dict[str, str] = {}
     for file in _rule_files(folders):
         for rule_id, line in _lines(file):
@@ -70,7 +70,7 @@ def _rule_files(folders: Sequence[str]) -> Iterator[Path]:
 
 
 def _lines(file: Path) -> Iterator[tuple[str, int]]:
-    """Top-level keys of a YAML file with their lines; nothing where it is not a mapping (Hydra has said so)."""
+    """Yield top-level keys of a YAML file with their lines; none where it is not a mapping (Hydra has said so)."""
     try:
         root = yaml.compose(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError):

@@ -35,13 +35,15 @@ from pipelines.settings import register
 from pipelines.sweep.mark import FILE, mark
 
 CONF = str(Path(__file__).parents[1] / "conf")
-"""Absolute, so that it is found however this module was started."""
+"""Folder of the configs as an absolute path, so that it is found however this module was started."""
 
 _state = {"composed": False}
 
 
 def _mode_given(self: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
-    """`hydra.mode` of the overrides; no config here sets it. Hydra would compose the whole config to learn that."""
+    """Read `hydra.mode` of the overrides; no config here sets it. Hydra would compose the whole config to learn
+    that.
+    """
     given = [value for key, _, value in (one.partition("=") for one in overrides) if key.lstrip("+") == "hydra.mode"]
     return RunMode[given[-1]] if given and given[-1] in RunMode.__members__ else None
 
@@ -51,7 +53,7 @@ Hydra.get_mode = _mode_given  # type: ignore[method-assign]
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def job(config: DictConfig) -> Any:
-    """One job: a run, or one of a sweep. Gives what a search minimises; None for other jobs."""
+    """Run one job: a run, or one of a sweep. It returns the value that a search minimises; None for other jobs."""
     exits.raise_again()
     interrupts.end_with_sweep()
     # After Hydra has checked the command line: torch is slow to import.
@@ -82,7 +84,7 @@ def job(config: DictConfig) -> Any:
         if line is not None:
             _tell(line, folder / "run.log")
         if not swept:
-            # Not passed on to Hydra, which would print a line of its own.
+            # The error is not passed on to Hydra, which would print a line of its own.
             raise SystemExit(2) from error
         reason = line or f"{type(error).__name__}: {one_line(error)}"
     else:
@@ -95,8 +97,9 @@ def job(config: DictConfig) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. 0: done, whatever the verdict. 1: a job of a sweep failed. 2: bad input, named in one line
-    on standard error; so is a disk that is full, or memory that does not suffice. 141: nobody reads what is printed.
+    """Run the command line and return its exit code. 0: done, whatever the verdict. 1: a job of a sweep failed. 2: bad
+    input, named in one line on standard error; so is a disk that is full, or memory that does not suffice. 141: the
+    output is not read any more.
     """
     return output.settled(_main(sys.argv[1:] if arguments is None else list(arguments)))
 
@@ -135,7 +138,7 @@ def _main(given: list[str]) -> int:
 
 
 def _of_arguments(error: Exception) -> str:
-    """What Hydra trips over while it composes, such as a choice of a group that is a number."""
+    """Message for an error that Hydra raises while it composes, such as a choice of a group that is a number."""
     said = one_line(error)
     if isinstance(error, ValueError):
         return said or type(error).__name__
@@ -143,7 +146,7 @@ def _of_arguments(error: Exception) -> str:
 
 
 def _tell(line: str, log: Path) -> None:
-    """To the terminal, and to the run's log where that can be written."""
+    """Write the line to the terminal, and to the run's log where that can be written."""
     try:
         with _logging_to(log, mode="a"):
             logging.getLogger(__name__).error("%s", line)
@@ -152,7 +155,7 @@ def _tell(line: str, log: Path) -> None:
 
 
 class _LowerCase(logging.Formatter):
-    """`warning: ...` and `error: ...`, as other command line tools write them."""
+    """Formats records as `warning: ...` and `error: ...`, as other command line tools write them."""
 
     def format(self, record: logging.LogRecord) -> str:
         level, _, message = super().format(record).partition(":")
@@ -160,22 +163,22 @@ class _LowerCase(logging.Formatter):
 
 
 class _RunLog(logging.FileHandler):
-    """A log that cannot be written ends the run; `logging` prints a traceback and goes on."""
+    """Log of a run; where it cannot be written the run ends, while `logging` would print a traceback and go on."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Raise what went wrong."""
+        """Raise the error."""
         raise
 
 
 def _run_id(arguments: Sequence[str]) -> str:
-    """Name of a run's folder: when, what (a hash of the overrides), and which process, for two may start at once."""
+    """Name of a run's folder: time, hash of the overrides, and process, for two may start at once."""
     what = hashlib.sha256("\n".join(arguments).encode()).hexdigest()[:8]
     return f"{datetime.now():%Y%m%d-%H%M%S}-{what}-{os.getpid()}"
 
 
 @contextmanager
 def _logging_to(path: Path, mode: str = "w") -> Iterator[None]:
-    """Everything to the run's log; warnings to the terminal as well."""
+    """Send everything to the run's log; warnings to the terminal as well."""
     root = logging.getLogger()
     file = _RunLog(path, mode=mode, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -197,7 +200,7 @@ def _logging_to(path: Path, mode: str = "w") -> Iterator[None]:
     finally:
         for handler in handlers:
             root.removeHandler(handler)
-            with suppress(OSError):  # what was not written stays in its buffer
+            with suppress(OSError):  # unwritten text stays in its buffer
                 handler.close()
         root.setLevel(level)
 

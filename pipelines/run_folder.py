@@ -1,4 +1,4 @@
-"""A run's folder belongs to one run at a time."""
+"""Locks a run's folder, which belongs to one run at a time."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from flowgrad.errors import FlowGradError
 from flowgrad.files import locked
 
 _HELD = ExitStack()
-"""The lock of this process; not the callback's own, which is sent to the workers of a sweep."""
+"""Lock of this process; not the callback's own, which is sent to the workers of a sweep."""
 
 
 class FolderLock(Callback):
     """Locks the folder of a run, or of a sweep, until it ends, before Hydra writes anything into it."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """A single run begins."""
+        """Lock the folder when a single run begins."""
         _hold(config, "hydra.run.dir")
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """It has ended; another one of this process may follow."""
+        """Let go of the folder when it has ended; another run of this process may follow."""
         _HELD.close()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """A sweep begins."""
+        """Lock the folder when a sweep begins."""
         _hold(config, "hydra.sweep.dir")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """It has ended."""
+        """Let go of the folder when the sweep has ended."""
         _HELD.close()
 
 
@@ -58,7 +58,7 @@ def _hold(config: DictConfig, key: str) -> None:
 
 
 def in_use(folder: str | Path) -> str:
-    """What to say of a folder that somebody else has locked."""
+    """Message about a folder that another process has locked."""
     return f"another run writes into {folder}, or one that was just killed; wait for it, or name another folder"
 
 

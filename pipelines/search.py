@@ -1,4 +1,4 @@
-"""The job of a search: one training run, judged by the ratings that are not for the proof."""
+"""The job of a search: one training run, judged by ratings that the proof does not use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 
 def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder: Path) -> float:
-    """Train on `seeds.diagnosis`; gives the best validation loss of all epochs. Test ratings are not read.
+    """Train on `seeds.diagnosis`, and return the best validation loss of all epochs. Test ratings are not read.
 
     Args:
         config: the composed config.

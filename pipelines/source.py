@@ -1,4 +1,4 @@
-"""Which code a result was computed by."""
+"""Fingerprints the code that a result was computed by."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 _SOURCES = ("flowgrad", "pipelines", "datasets", "conf")
 _APART = ("claims", "reproduce.py", "reproduce.yaml", "publish.py", "readme.py", "results.yaml")
-"""What reads results only."""
+"""Files that only read results."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""One table in the three forms that people ask for."""
+"""Writes one table in the three forms that people ask for."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ _SHORT = {"p": "{:.2g}", "p_adjusted": "{:.2g}", "gap_closed": "{:.3f}", "effect
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Every digit: floats as Python's shortest form that reads back equal."""
+    """Write every digit: floats as Python's shortest form that reads back equal."""
     write_atomically(path, table.to_csv(index=False, lineterminator="\n").encode())
 
 
 def write_table(table: pd.DataFrame, folder: Path, stem: str, columns: Sequence[str] | None = None) -> None:
-    """`stem.csv` with everything, `stem.md` and `stem.tex` with rounded figures and, where given, some columns only."""
+    """Write `stem.csv` with everything, `stem.md` and `stem.tex` with rounded figures and, where given, some columns
+    only.
+    """
     write_csv(table, folder / f"{stem}.csv")
     shown = rounded(table if columns is None else table[list(columns)])
     write_atomically(folder / f"{stem}.md", _piped(shown).encode())
@@ -27,12 +29,12 @@ def write_table(table: pd.DataFrame, folder: Path, stem: str, columns: Sequence[
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The table with rounded figures."""
+    """Write the table as Markdown with rounded figures."""
     return _piped(rounded(table))
 
 
 def rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """Every cell as a short text; an empty one where a figure is not known."""
+    """Round every cell to a short text; an empty one where a figure is not known."""
     return pd.DataFrame(
         {name: [_short(str(name), value) for value in table[name]] for name in table.columns}, dtype=object
     )

@@ -1,4 +1,4 @@
-"""Code that the config names by `_target_`."""
+"""Imports code that the config names by `_target_`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_A_JOB = ("config", "task", "sources", "folder")
 
 
 def target(config: DictConfig, node: str) -> Any:
-    """The class or function that `config[node]._target_` names.
+    """Import the class or function that `config[node]._target_` names.
 
     Raises:
         FlowGradError: there is no such thing.
@@ -27,7 +27,7 @@ def target(config: DictConfig, node: str) -> Any:
 
 
 def job_of(config: DictConfig) -> Callable[[DictConfig, Sequence[str], Sequence[str], Path], Any]:
-    """What `config.job._target_` names, a function of config, overrides, sources and folder.
+    """Import the job that `config.job._target_` names, a function of config, overrides, sources and folder.
 
     Raises:
         FlowGradError: there is no such thing, or it is something else, which is not called.
@@ -43,10 +43,10 @@ def job_of(config: DictConfig) -> Callable[[DictConfig, Sequence[str], Sequence[
 
 
 def called(config: DictConfig, node: str, settings: Mapping[str, Any]) -> Any:
-    """What the function that `config[node]._target_` names makes of the settings.
+    """Call the function that `config[node]._target_` names with the settings.
 
     Raises:
-        FlowGradError: there is no such thing, or it takes other settings; or whatever it finds wrong.
+        FlowGradError: there is no such thing, or it takes other settings; or any error of the function.
     """
     function = target(config, node)
     try:
@@ -59,7 +59,7 @@ def called(config: DictConfig, node: str, settings: Mapping[str, Any]) -> Any:
 
 
 def imported(key: str, path: str) -> Any:
-    """What the config names at `key` by its dotted path.
+    """Import the object that the config names at `key` by its dotted path.
 
     Raises:
         FlowGradError: there is no such thing.

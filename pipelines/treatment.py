@@ -1,4 +1,4 @@
-"""Rounds of diagnose, fix, diagnose again, all on the diagnosis seed."""
+"""Makes rounds of diagnose, fix, diagnose again, all on the diagnosis seed."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def treat(
 
 
 def _none_of(prescription: Prescription) -> Prescription:
-    """Nothing, and why: to prove it would be to prove a config against itself."""
+    """Make an empty prescription with its reason: to prove this one would be to prove a config against itself."""
     return Prescription((), (), {}, overruled={**prescription.overruled, **dict.fromkeys(prescription.rules, _NOTHING)})
 
 
 def _given(config: DictConfig) -> Prescription:
-    """The change that the config asks to be proven."""
+    """Make the change that the config asks to be proven a prescription."""
     paths = [override.partition("=")[0].lstrip("+~") for override in config.trial]
     return Prescription(tuple(config.trial), (), {path: plain_value(config, path) for path in paths})

@@ -1,4 +1,4 @@
-"""Values that no setting can mean: of every leaf of a config, whatever it is for."""
+"""Refuses values that no setting can mean, in every leaf of a config."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEFT_OUT = ("rules", "hydra")
 
 
 def check_values(config: DictConfig) -> None:
-    """Refuse numbers that are not finite or beyond their limits, texts that nothing can hold, paths that cannot be, and
+    """Refuse numbers that are not finite or beyond their limits, texts that no file can hold, paths that cannot be, and
     lists that hold a value twice.
 
     Raises:
@@ -31,10 +31,10 @@ def check_values(config: DictConfig) -> None:
 
 
 def check_value(key: str, value: Any) -> None:
-    """As `check_values`, of one node of a config.
+    """Refuse such values in one node of a config; see `check_values`.
 
     Args:
-        key: what errors name it by.
+        key: name of the node in errors.
         value: the node; its own type has the limits.
 
     Raises:
@@ -65,7 +65,7 @@ def _check(key: str, name: str, value: Any, limit: Limit | None) -> None:
 
 
 def _named(kind: object, own: str, name: str) -> str:
-    """Name that the setting goes by: a mapping's keys are the user's, and its values are what the mapping is of."""
+    """Name of the setting in limits: a mapping's keys are the user's, and its values have the mapping's name."""
     if kind is not dict or own in MAY_REPEAT:
         return own
     return "overrides" if name in OVERRIDES else name

@@ -1,4 +1,4 @@
-"""Independent training runs on several processes."""
+"""Makes independent training runs on several processes."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ Loaded = TypeVar("Loaded", bound=Dataset)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run of the proof gives."""
+    """Outcome of one run of the proof."""
 
     metrics: dict[str, float]
-    """On the test ratings."""
+    """Metrics on the test ratings, by name."""
     by_user: tuple[float, ...]
-    """The first of them by user."""
+    """First of the metrics by user."""
     validation_losses: tuple[float, ...]
-    """By epoch."""
+    """Validation loss of each epoch."""
     interventions: tuple[tuple[str, Intervention], ...] = ()
-    """What `tracker.auto_fix` did, by table."""
+    """Interventions of `tracker.auto_fix`, by table."""
 
 
 def outcomes(runs: Sequence[tuple[DictConfig, int]], data: Dataset, workers: int) -> Iterator[Outcome]:
@@ -50,11 +50,11 @@ def outcomes(runs: Sequence[tuple[DictConfig, int]], data: Dataset, workers: int
 def each(
     work: Callable[[Given, Loaded], Result], runs: Sequence[Given], data: Loaded, workers: int
 ) -> Iterator[Result]:
-    """`work(run, data)` of each run, in the order given, on several processes; their number changes no result.
+    """Call `work(run, data)` for each run, in the order given, on several processes; their number changes no result.
 
     Raises:
         FlowGradError: a process was killed, as a system short of memory does.
-        Exception: whatever the first run that failed raised.
+        Exception: the error of the first run that failed.
     """
     workers = min(workers, len(runs))
     if workers <= 1:
@@ -69,11 +69,11 @@ def each(
 
 
 def alone(function: Callable[[Given], Result], argument: Given) -> Result:
-    """`function(argument)` in a fresh process, which is gone when this returns or raises.
+    """Call `function(argument)` in a fresh process, which is gone when this returns or raises.
 
     Raises:
         FlowGradError: the process was killed, as a system short of memory does.
-        Exception: whatever the function raised.
+        Exception: the error of the function.
     """
     with _started(1, function) as (worker,):
         worker.send(())
@@ -93,7 +93,7 @@ _STARTING = 6.0
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -107,11 +107,11 @@ def outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
 
 
 class _Worker:
-    """A process that does what it is sent, one thing after another.
+    """A process that does the work that it is sent, one item after another.
 
-    It is spawned: a forked child of a process that has used OpenMP hangs when it trains. What it needs comes by a pipe
-    of its own and not as arguments of the process: to those it listens only when it has imported torch, and who writes
-    more than a pipe holds to one that died before waits for ever, as the writer holds the other end open too.
+    It is spawned: a forked child of a process that has used OpenMP hangs when it trains. Its data come by a pipe of its
+    own and not as arguments of the process: it reads those only when it has imported torch, and a writer of more than a
+    pipe holds to a process that died before waits for ever, as it holds the other end open too.
     """
 
     def __init__(self, name: str) -> None:
@@ -122,10 +122,12 @@ class _Worker:
         with theirs:  # closed here, so that the end of the process ends the waiting
             self.process.start()
         self.end = weakref.finalize(self, _end, self.process, self.connection)
-        """Ends it, whatever it does; so does the end of this process, or of the last who knows the worker."""
+        """Finalizer that ends it, whatever it does; so does the end of this process, or of the last reference to the
+        worker.
+        """
 
     def send(self, message: Any) -> None:
-        """Send what can be pickled.
+        """Send a message that can be pickled.
 
         Raises:
             FlowGradError: the process is gone.
@@ -136,11 +138,11 @@ class _Worker:
             raise self._gone() from None
 
     def answer(self) -> tuple[int, Any]:
-        """The place of what was done, and what came of it; waits for it.
+        """Wait for the next item done, and return its place and its result.
 
         Raises:
             FlowGradError: the process is gone.
-            Exception: whatever the function raised.
+            Exception: the error of the function.
         """
         try:
             place, result, error = self.connection.recv()
@@ -164,7 +166,7 @@ def _end(process: BaseProcess, connection: Connection) -> None:
 
 @contextmanager
 def _started(count: int, function: Callable[..., Any]) -> Iterator[list[_Worker]]:
-    """So many workers, which are gone at the end."""
+    """Start so many workers, which are gone at the end."""
     pool: list[_Worker] = []
     try:
         with interrupts.deferred():
@@ -200,7 +202,7 @@ def _in_order(
 
 
 def _serve(connection: Connection) -> None:
-    """What a worker does until it is ended."""
+    """Serve as a worker until it is ended."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     interrupts.end_after(parent.join)  # a parent that is killed cannot end its workers; they would wait for ever
@@ -219,7 +221,9 @@ def _serve(connection: Connection) -> None:
 
 
 def _that_travels(error: Exception) -> Exception:
-    """The error with its traceback as a note; another one in its place where it cannot be pickled."""
+    """Make the error fit to travel, with its traceback as a note; another error stands in its place where it cannot be
+    pickled.
+    """
     error.add_note("".join(traceback.format_exception(error)).rstrip())
     try:
         pickle.loads(pickle.dumps(error))

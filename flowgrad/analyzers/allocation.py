@@ -1,4 +1,4 @@
-"""Bits shared out between layers for a budget, and tried on the calibration."""
+"""Shares bits out between layers for a budget, and tries plans on the calibration batches."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from flowgrad.errors import FlowGradError
 from flowgrad.measures.saliency import expected_rise
 
 _ERRORS = 1.5
-"""Standard errors by which a plan must be better than the same bits everywhere. Chosen on models and seeds apart: with
-fewer, some plans for 4 bits were worse on rows of the test, where there is little to win."""
+"""Standard errors by which a plan must be better than the same bits everywhere. The value was chosen on other models
+and seeds: with fewer, some plans for 4 bits were worse on rows of the test, where there is little to win.
+"""
 
 
 class BitAllocation:
@@ -52,7 +53,7 @@ class BitAllocation:
 
     @cached_property
     def _scaled(self) -> Sensitivities:
-        """With the scales fitted where that is foretold to do less damage."""
+        """Sensitivities with the scales fitted where that is predicted to do less damage."""
         if not self._chooses_scales:
             return self._sensitivities
         return self._sensitivities.with_chosen_scales()
@@ -68,12 +69,12 @@ class BitAllocation:
 
     @cached_property
     def losses(self) -> np.ndarray:
-        """Of the calibration batches, with the weights as they are."""
+        """Losses of the calibration batches with the weights as they are, shape (batches,)."""
         return self._bench.losses()
 
     @cached_property
     def whole_losses(self) -> np.ndarray:
-        """The same before anything was done to the model."""
+        """Losses of the calibration batches before anything was done to the model, shape (batches,)."""
         return self.losses if self._whole is None else self._whole()
 
     def uniform_size(self, bits: int) -> int:
@@ -81,12 +82,12 @@ class BitAllocation:
         return self._kept + self._rounding.size(self._rounding.everywhere(bits))
 
     def uniform(self, bits: int) -> QuantizationPlan:
-        """The same bits everywhere."""
+        """Plan with the same bits everywhere."""
         one = self._tried("uniform", self._rounding.everywhere(bits), plain=True)
         return self._planned(one, bits, "asked for")
 
     def again(self, plan: QuantizationPlan) -> QuantizationPlan:
-        """As `QuantizationAdvisor.plan_again`."""
+        """Plan the same bits for the weights as they are; see `QuantizationAdvisor.plan_again`."""
         asked = {layer.name: layer for layer in plan.layers}
         if odd := sorted({layer.name for layer in self._rounding.layers} ^ set(asked)):
             raise FlowGradError(f"{odd[0]} is in one of the plan and the model, and not in the other")
@@ -108,7 +109,7 @@ class BitAllocation:
         return self._planned(one, max(fitting, default=self.levels[-1]), "the bits of another plan")
 
     def for_size(self, size: int, score: str | None) -> QuantizationPlan:
-        """No more than so many bytes.
+        """Plan of no more than so many bytes.
 
         Raises:
             FlowGradError: the fewest bits exceed them.
@@ -151,8 +152,8 @@ class BitAllocation:
         return self._planned(best, top, f"lowest calibration loss of those clearly below uniform: {told}")
 
     def _no_worse(self, fitted: _Tried, plain: _Tried) -> _Tried:
-        """The same bits with tensors rounded to the nearest again, those first that lower the calibration loss most,
-        until it is no higher than of all of them so: by chance of its rows plain rounding may look better than it is.
+        """Round tensors to the nearest again, those first that lower the calibration loss most, until the loss is no
+        higher than that of the plain plan. Plain rounding can win by chance on so few rows.
         """
         flags, rows = fitted.rounding.fitted, np.arange(len(fitted.level))
 
@@ -174,7 +175,7 @@ class BitAllocation:
         return plain
 
     def for_loss(self, loss: float, asked: str | None) -> QuantizationPlan:
-        """The smallest found that raises the calibration loss by no more.
+        """Smallest plan tried that raises the calibration loss by no more.
 
         Raises:
             FlowGradError: the most bits raise it by more, or there is no calibration.
@@ -204,7 +205,7 @@ class BitAllocation:
         return self._planned(best, max(fitting, default=self.levels[-1]), reason)
 
     def _smallest(self, score: str, path: Sequence[np.ndarray], rounding: Rounding, loss: float) -> _Tried:
-        """The last on the way from the most bits to the fewest that holds the loss, by halving."""
+        """The last allocation on the way from the most bits to the fewest that holds the loss, by bisection."""
         low, high, losses = 0, len(path) - 1, self._loss_of(path[0], rounding)
         while low < high:
             middle = (low + high + 1) // 2

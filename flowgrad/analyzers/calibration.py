@@ -38,13 +38,13 @@ class Calibration:
         batch.y)) Calibration.of_pairs([(x, y), ...], nn.CrossEntropyLoss())
 
     Plans are chosen by the loss on these batches: take rows that the model was not trained on and that no test is made
-    on; training rows do where the model has not overfitted. A few hundred rows in four batches or more are enough: from
-    the batches' differences it is told whether one plan is better than another.
+    on; training rows do where the model has not overfitted. A few hundred rows in four batches or more are enough: the
+    batches' differences say whether one plan is better than another.
 
     Attributes:
         objection: what the gate has against the batches, such as copies among them, or None (`flowgrad.gate`): plans
-            made on them say so, and a report tells no interval of a loss. Batches of pairs, of a dict or of a dataclass
-            are looked at; of others nothing is known.
+            made on them say so, and a report gives no interval of a loss. Batches of pairs, of a dict or of a dataclass
+            are checked; others are not.
     """
 
     def __init__(self, batches: Iterable[Any], outputs: Outputs, criterion: Criterion) -> None:
@@ -68,7 +68,7 @@ class Calibration:
 
     @classmethod
     def of_pairs(cls, batches: Iterable[tuple[Any, Any]], criterion: Callable[[Any, Any], torch.Tensor]) -> Calibration:
-        """Of (inputs, target) pairs: the loss is `criterion(model(inputs), target)`."""
+        """Make a calibration of (inputs, target) pairs: the loss is `criterion(model(inputs), target)`."""
         return cls(batches, lambda model, batch: model(batch[0]), lambda out, batch: criterion(out, batch[1]))
 
 
@@ -130,7 +130,7 @@ class Bench:
             return np.array([float(self._loss(batch)) for batch in self._calibration.batches])
 
     def rise(self, changed: Mapping[str, np.ndarray], before: np.ndarray) -> float:
-        """Rise of the mean loss, over the loss before."""
+        """Rise of the mean loss, as a share of the loss before; 0 is no change."""
         return relative_rise(self.losses(changed), before)
 
     def squared_gradients(self, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -159,8 +159,9 @@ class Bench:
             return input_moments(self.model, {name: self._parameters[name] for name in names}, self.losses)
 
     def gauss_newton(self, name: str, change: np.ndarray) -> float:
-        """Half the change's quadratic form in the Gauss-Newton matrix, mean over the batches: the rise of the loss if
-        the outputs were linear in the weights (Schraudolph 2002). By one forward-mode product a batch.
+        """Half the change's quadratic form in the Gauss-Newton matrix, mean over the batches: the rise of the loss, in
+        units of the loss, if the outputs were linear in the weights (Schraudolph 2002). By one forward-mode product a
+        batch.
 
         Raises:
             FlowGradError: some operation of the model has no forward-mode derivative.
@@ -222,14 +223,14 @@ class _Asked(nn.Module):
         self._outputs = outputs
 
     def forward(self, batch: Any) -> torch.Tensor:
-        """What the loss is a function of."""
+        """Outputs of the batch, which the loss is a function of."""
         return self._outputs(self.model, batch)
 
 
 @contextmanager
 def _plain_kernels() -> Iterator[None]:
-    """Without those of cuDNN, whose RNNs have no backward pass in evaluation mode, and those of oneDNN and of fused
-    attention, which have no forward-mode derivative.
+    """Run without the kernels of cuDNN, whose RNNs have no backward pass in evaluation mode, and without those of
+    oneDNN and of fused attention, which have no forward-mode derivative.
     """
     onednn, fused = torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
     # `mkldnn.flags` sets its TF32 too, and warns where there is none.
@@ -244,14 +245,14 @@ def _plain_kernels() -> Iterator[None]:
 
 
 def doubt_of(calibration: Calibration | None) -> str:
-    """What a plan that was made on these batches adds to its reason; empty where nothing is wrong with them."""
+    """The warning that a plan made on these batches adds to its reason; empty where nothing is wrong with them."""
     if calibration is None or calibration.objection is None:
         return ""
     return f"; not to be relied on: {calibration.objection}"
 
 
 def unsound(calibration: Calibration | None) -> float:
-    """1 where the gate objects to the batches, else 0."""
+    """Flag: 1 where the gate objects to the batches, else 0."""
     return float(calibration is not None and calibration.objection is not None and calibration.objection.blocks)
 
 
@@ -269,7 +270,8 @@ def coverage_of(calibration: Calibration | None, steps: int) -> Coverage:
 
 
 def relative_rise(after: np.ndarray, before: np.ndarray) -> float:
-    """Rise of the mean loss over the size of the mean before; NaN where that is 0, infinite for a loss not finite.
+    """Rise of the mean loss as a share of the size of the mean before; NaN where that is 0, infinite for a loss not
+    finite.
 
     >>> round(relative_rise(np.array([1.1, 1.3]), np.array([1.0, 1.0])), 3)
     0.2
@@ -281,7 +283,8 @@ def relative_rise(after: np.ndarray, before: np.ndarray) -> float:
 
 
 def highest_rise(after: np.ndarray, before: np.ndarray) -> float:
-    """Upper end of the one-sided 95 % interval of `relative_rise` (t over the batches); of one batch, the rise itself.
+    """Upper end of the one-sided 95 % interval of `relative_rise`, a share (t over the batches); of one batch, the rise
+    itself.
 
     >>> round(highest_rise(np.array([1.1, 1.3]), np.array([1.0, 1.0])), 3)
     0.831

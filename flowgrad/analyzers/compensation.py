@@ -1,4 +1,4 @@
-"""Rounding in turn, where the weights that are still to be rounded make up for what rounding those before did.
+"""Rounds weights in turn; those still to be rounded make up for the errors of those before.
 
 The error of a layer's outputs is the sum over units of d' H d, with d what rounding adds to the unit's weights and H
 the mean of x x' over the layer's inputs x. Rounding to the nearest minimises the squared length of d instead. Here
@@ -19,12 +19,12 @@ from torch import Tensor
 from flowgrad.measures.quantization import FloatArray, Quantized, quantize, stored_scales
 
 _SHARES, _LEAST_SHARE = 8, 0.3
-"""Scales tried, over that of the largest weight: how many, and the least."""
+"""Number of scales tried, and the least of them as a share of the scale of the largest weight."""
 _MOST_WORK = 2e10
 """Multiplications that rounding one tensor may take: a second or two. Larger ones take the scale of least squares
 alone, or are not compensated."""
 _DAMPING = 0.01
-"""Of the mean of H's diagonal, added to it (GPTQ's own)."""
+"""Share of the mean of H's diagonal that is added to the diagonal (GPTQ's own)."""
 _BLOCK = 64
 """Inputs after which what is still to come is brought up to date."""
 
@@ -35,7 +35,7 @@ def is_small(units: int, inputs: int) -> bool:
 
 
 def _tried(units: int, inputs: int) -> int:
-    """How many scales there is time for; 0: not even for one."""
+    """Number of scales that there is time for; 0: not even for one."""
     return min(_SHARES, int((_MOST_WORK - inputs**3) / max(units * inputs**2, 1)))
 
 

@@ -34,7 +34,7 @@ METHODS = ("partial_f", "xgboost_shap", "fast")
 
 
 class FeatureAnalyzer(Subject):
-    """Looks at a table of features and its target.
+    """Analyzes a table of features and its target.
 
     Example::
 
@@ -44,11 +44,11 @@ class FeatureAnalyzer(Subject):
         print(proof.each)
         print(analyzer.to_agent_xml())
 
-    What is called an interaction is what no sum of curves of single columns says of the target, least squares and the
-    target's own scale taken for granted: a sum on the scale of log odds is an interaction on that of probabilities.
+    An interaction is whatever no sum of curves of single columns explains of the target, least squares and the target's
+    own scale taken for granted: a sum on the scale of log odds is an interaction on that of probabilities.
 
     Attributes:
-        left_out: names of constant columns, which nothing is said of.
+        left_out: names of constant columns, which are not analyzed.
     """
 
     KIND = "feature"
@@ -91,7 +91,7 @@ class FeatureAnalyzer(Subject):
         """Pairs of columns, the strongest interaction first.
 
         Args:
-            method: `partial_f`: F of the pair's product beside the curves of all columns; columns first, second, f, p,
+            method: `partial_f`: F of the pair's product, given the curves of all columns; columns first, second, f, p,
                 vif (10 at most) and inclusion, by which they stand: the probability that this pair, and no other like
                 it, acts (`flowgrad.measures.single_effects`). Pairs are chosen by f, so that p says too much: see
                 `prove`. `xgboost_shap` (extra `xgboost`): mean size of the SHAP interaction values; `fast` (extra
@@ -158,7 +158,7 @@ class FeatureAnalyzer(Subject):
     ) -> tuple[Suggestion, ...]:
         """Terms worth trying: products, ratios and squares by falling F, then sums and differences.
 
-        Products and ratios are judged beside the curves of all columns and the terms before them, squares beside the
+        Products and ratios are judged given the curves of all columns and the terms before them, squares given the
         columns; each has a VIF of 10 at most, and passes at a false discovery rate of `alpha` over all that were
         screened. A ratio needs a divisor that keeps away from 0. Sums and differences (of the columns in their own
         units) are in every linear model already; suggested are those that alone say more of y than either column does.
@@ -194,7 +194,7 @@ class FeatureAnalyzer(Subject):
         alpha: float = _LEVEL,
         seed: int | None = None,
     ) -> FeatureProof:
-        """Whether terms explain what no curve of a single column does, on rows that did not suggest them.
+        """Test whether terms explain what no curve of a single column does, on rows that did not suggest them.
 
         Args:
             suggestions: terms, tested on all rows given here; they must come of other rows. None: up to `top` products
@@ -207,7 +207,7 @@ class FeatureAnalyzer(Subject):
 
         Returns:
             The proof. Where nothing passes the selection it has no suggestion, and its verdict is `inconclusive`. So is
-            that of rows that may be the same thing met again: `reason` says why.
+            that of rows that may be repeats of one another: `reason` says why.
 
         Raises:
             GateError: rows are exact copies of others, columns and target, as after oversampling: both halves would
@@ -237,9 +237,9 @@ class FeatureAnalyzer(Subject):
         alpha: float = 0.05,
         seed: int | None = None,
     ) -> TestResult:
-        """Whether a model, such as a booster, predicts better with the terms as columns: it is trained with and without
-        them on the same random splits, of groups where there are any, and the differences are tested by the corrected
-        t-test (Nadeau & Bengio 2003). The verdict is `inconclusive` where rows may be the same thing met again.
+        """Test whether a model, such as a booster, predicts better with the terms as columns: it is trained with and
+        without them on the same random splits, of groups where there are any, and the differences are tested by the
+        corrected t-test (Nadeau & Bengio 2003). The verdict is `inconclusive` where rows may be repeats of one another.
 
         Args:
             make_model: makes a new model with `fit(X, y)` and `predict(X)`, or `predict_proba(X)` for two classes.
@@ -270,8 +270,8 @@ class FeatureAnalyzer(Subject):
 
     @cached_property
     def proof(self) -> FeatureProof:
-        """`prove()`, computed when first asked for; what the report tells. Of rows that the gate refuses, a proof
-        without figures, with the reason.
+        """Result of `prove()`, computed when first asked for and shown in the report. For rows that the gate refuses it
+        is a proof without figures, with the reason.
         """
         try:
             return self.prove()
@@ -281,7 +281,7 @@ class FeatureAnalyzer(Subject):
     def measurements(self) -> Measurements:
         """The proof and the correlations. The row table has a line a suggestion, then a line a column.
 
-        Where the gate objects to the rows, no figure of a test is told, as none would hold.
+        Where the gate objects to the rows, no figure of a test is given, as none would hold.
         """
         proof, clusters = self.proof, self.feature_clusters()
         _, r = features.nearest_earlier(self._correlations)

@@ -1,4 +1,4 @@
-"""What goes into the layers of a model: second moments of their inputs, which say what a change of weights does."""
+"""Computes second moments of the inputs of a model's layers, which say what a change of weights does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 from flowgrad.analyzers.compensation import is_small
 
 _MOST_NUMBERS = 2**22
-"""Of patches that are unfolded at once; of a large batch of large pictures, the first are taken."""
+"""Numbers in patches that are unfolded at once, at most; of a larger batch the first are taken."""
 
 
 def input_moments(model: nn.Module, names: Mapping[str, nn.Parameter], run: Callable[[], Any]) -> dict[str, np.ndarray]:
@@ -51,7 +51,7 @@ def input_moments(model: nn.Module, names: Mapping[str, nn.Parameter], run: Call
 
 
 class _Sum:
-    """Of x x' over the inputs of one layer."""
+    """Sum of x x' over the inputs x of one layer."""
 
     def __init__(self) -> None:
         self.total: torch.Tensor | float = 0.0
@@ -59,12 +59,12 @@ class _Sum:
         self._lost = False
 
     def add(self, layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], _: Any) -> None:
-        """What a forward hook is called with."""
+        """Add the inputs of one call; the arguments are those of a forward hook."""
         x = given[0] if given else named.get("input")
         if self._lost or not isinstance(x, torch.Tensor) or x.layout != torch.strided or x.is_nested:
             self._lost, self.count = True, 0
             return
-        # In full precision, whatever the model computes in: what is left out in half of it is what tells weights apart.
+        # The sum is in full precision in any model: the digits that half precision drops distinguish weights.
         with torch.autocast(x.device.type, enabled=False):
             lines = _lines(layer, x.detach().cpu() if x.device.type == "mps" else x.detach())
             lines = lines.double() if lines.is_cuda else lines
@@ -72,13 +72,13 @@ class _Sum:
         self.count += len(lines)
 
     def mean(self) -> np.ndarray:
-        """Over all inputs."""
+        """Mean of x x' over all inputs, shape (weights of a unit, the same)."""
         assert isinstance(self.total, torch.Tensor)
         return (self.total / self.count).cpu().numpy()
 
 
 def _watchable(owner: nn.Module, parameter: nn.Parameter) -> bool:
-    """Not a subclass: it may do to its inputs what it likes."""
+    """Whether the layer may be watched; a subclass is not, as it may do to its inputs what it likes."""
     if type(owner) not in (nn.Linear, nn.Conv1d, nn.Conv2d) or owner._parameters.get("weight") is not parameter:
         return False
     if isinstance(owner, nn.Conv1d | nn.Conv2d) and not (owner.groups == 1 and owner.padding_mode == "zeros"):
@@ -106,7 +106,7 @@ def _lines(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def _padding(layer: nn.Conv1d | nn.Conv2d) -> list[int]:
-    """Of `functional.pad`: before and after, from the last dimension on."""
+    """Padding as `functional.pad` takes it: before and after, from the last dimension on."""
     found: list[int] = []
     for place in reversed(range(len(layer.kernel_size))):
         if isinstance(layer.padding, str):

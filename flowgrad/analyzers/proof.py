@@ -1,4 +1,4 @@
-"""Whether suggested terms hold on rows that did not suggest them."""
+"""Tests whether suggested terms hold on rows that did not suggest them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class FeatureProof:
     """A test of terms, and the same of terms that nobody suggested."""
 
     seed: int
-    """Of the halves and of the control."""
+    """Seed of the halves and of the control."""
     suggestions: tuple[Term, ...]
-    """What is tested."""
+    """Terms that are tested."""
     selected_here: bool
     """True where they were selected on the one half of the rows and tested on the other; false where they were given,
     and tested on all rows: they must come from others, or the test says nothing."""
@@ -38,20 +38,25 @@ class FeatureProof:
     """Rows tested on."""
     alpha: float
     joint: NestedResult | None
-    """All of them together, beside the curves of all columns (and 1/b, a curve too, where a ratio divides by b); None
-    where nothing could be tested."""
+    """F-test of all terms together, given the curves of all columns (and 1/b, a curve too, where a ratio divides by b);
+    None where nothing could be tested.
+    """
     p_robust: float
-    """Of that by HC3, which holds under unequal variance, or by the jackknife over groups; NaN without `joint`."""
+    """P-value of `joint` by HC3, which holds under unequal variance, or by the jackknife over groups; NaN without
+    `joint`.
+    """
     each: pd.DataFrame
     """A line a term: name, f, p (the larger of F's and the robust test's), p_adjusted (Holm), partial_eta2, vif (these
-    beside the curves and the other terms), verdict. NaN for a term that says nothing new on these rows."""
+    given the curves and the other terms), verdict. NaN for a term that adds nothing on these rows.
+    """
     control: tuple[NestedResult, ...] = field(repr=False)
     """The same for as many products of pairs drawn at random from those not suggested, as far as there are."""
     untested: tuple[Term, ...] = field(default=())
     """Sums and differences: a linear model has them, so that F has no degree of freedom. Prove them by retraining."""
     objection: Objection | None = field(default=None)
-    """What the gate has against the rows (`flowgrad.gate`). Where it blocks, nothing is confirmed: the figures are as
-    if all rows were independent, or NaN where nothing was tested."""
+    """The gate's objection to the rows (`flowgrad.gate`). Where it blocks, nothing is confirmed: the figures are as if
+    all rows were independent, or NaN where nothing was tested.
+    """
 
     @property
     def reason(self) -> str:
@@ -65,18 +70,18 @@ class FeatureProof:
 
     @property
     def p(self) -> float:
-        """The larger of `joint.p` and `p_robust`; NaN where nothing was tested."""
+        """P-value, the larger of `joint.p` and `p_robust`; NaN where nothing was tested."""
         return float("nan") if self.joint is None else max(self.joint.p, self.p_robust)
 
     @property
     def gain(self) -> float:
-        """By how much the terms raise adjusted R2; NaN where nothing was tested."""
+        """Rise of adjusted R2 by the terms, in units of R2; NaN where nothing was tested."""
         return float("nan") if self.joint is None else _gain(self.joint)
 
     @property
     def control_gain(self) -> float:
-        """Median of that over the draws; 0, as chance has it, where no pair is left to draw; NaN where nothing was
-        tested.
+        """Median gain of the control's draws, in units of R2; 0, as by chance, where no pair is left to draw; NaN where
+        nothing was tested.
         """
         if self.joint is None:
             return float("nan")
@@ -99,7 +104,7 @@ class FeatureProof:
 
 
 def untested(objection: Objection, *, seed: int, alpha: float, rows: int) -> FeatureProof:
-    """What is told of rows that the gate refuses: no term, no figure."""
+    """The proof of rows that the gate refuses: no term, no figure."""
     return FeatureProof(
         seed=seed,
         suggestions=(),
@@ -201,7 +206,7 @@ def _smaller_model(table: FeatureTable, straight: Sequence[int], divisors: Seque
 
 
 def _values(suggestion: Term, table: FeatureTable, places: dict[str, int]) -> Floats:
-    """The term, products of centred columns: beside the columns themselves that is the same term."""
+    """Values of the term, a product of centred columns; given the columns themselves that is the same term."""
     names = [name for name in (suggestion.first, suggestion.second) if name is not None]
     if any(name not in places for name in names):
         return np.zeros(len(table.y))  # a column that is constant on these rows

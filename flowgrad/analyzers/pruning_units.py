@@ -1,4 +1,4 @@
-"""Units of pruning: single weights, rows and neurons; in which order they go, and the masks that follow."""
+"""Holds units of pruning (single weights, rows and neurons), the order in which they go, and the resulting masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def ordered(score: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def floor(share: float, count: int) -> int:
-    """How many of so many units stay at least; one, where there is a share."""
+    """Number of units, of so many, that stay at least; one, where there is a share."""
     return min(count, max(1, math.ceil(share * count))) if share > 0 else 0
 
 
@@ -29,7 +29,7 @@ def has_neurons(layer: Layer) -> bool:
 
 
 def weight_scores(layer: Layer, score: np.ndarray) -> np.ndarray:
-    """Of the weights, those of a padding row left out, shape (weights,)."""
+    """Scores of the weights, those of a padding row left out, shape (weights,)."""
     real = layer.weight.counted()
     return ordered(score[real], layer.data[real])
 
@@ -70,7 +70,7 @@ def unit_masks(layers: Sequence[Layer], kept: Sequence[np.ndarray], *, biases: b
 
 
 def masked_values(layers: Sequence[Layer]) -> Callable[[PruningPlan], dict[str, np.ndarray]]:
-    """From a plan of these layers to the values that tensors have under it."""
+    """Make the function from a plan of these layers to the values that tensors have under it."""
     values = {layer.name: layer.data for layer in layers}
     owners = {layer.name.removesuffix("weight") + "bias": layer.weight.owner for layer in layers}
 

@@ -1,4 +1,4 @@
-"""How many bits each layer of a trained model needs."""
+"""Says how many bits each layer of a trained model needs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class QuantizationAdvisor(Subject):
     Weights and moments are read when it is made: make it after training. Sensitivity is v times the squared change that
     rounding makes, summed (`flowgrad.measures.saliency.expected_rise`), where v is the mean squared gradient that Adam
     and its like keep. With a calibration, plans by several scores are compared with uniform bits by the loss itself,
-    and the report says how well each score foretold it. Biases and other tensors of one dimension stay as they are.
+    and the report says how well each score predicted it. Biases and other tensors of one dimension stay as they are.
 
     Attributes:
         left_out: weight tensors that no plan touches, with the reason of each.
@@ -91,7 +91,7 @@ class QuantizationAdvisor(Subject):
             fitted: fit scales instead of taking the largest weight, and, of layers whose inputs the calibration shows
                 (`nn.Linear`, convolutions), make up for rounding errors (`flowgrad.analyzers.compensation`); else by
                 least squares. Much closer below 8 bits. None: in mixed plans with a calibration,
-                below 8 bits, of layers whose inputs are known, and of others as less damage is foretold of it; not in
+                below 8 bits, of layers whose inputs are known, and of others where less damage is predicted; not in
                 uniform ones.
             after: a plan that is applied before, such as a pruning plan: bits are shared out for what it leaves.
             name: of the model in the report; the tracker's, or `model`.
@@ -151,19 +151,19 @@ class QuantizationAdvisor(Subject):
 
     @cached_property
     def _losses_before(self) -> np.ndarray:
-        """Of the calibration batches, before what was done `after`."""
+        """Losses of the calibration batches before `after` was applied, shape (batches,)."""
         assert self._before is not None
         assert self._calibration is not None
         return Bench(self._before, self._calibration).losses()
 
     def sensitivity(self, score: str | None = None) -> pd.DataFrame:
-        """What each number of bits does to each tensor alone: a line a tensor, a column a level.
+        """Rise of the loss when one tensor alone is rounded: a line a tensor, a column a level.
 
         Args:
             score: `second_moment`: half the sum of v times change^2, NaN for a tensor without moments; `fisher`: the
                 same with the squared gradients of the calibration batches; `gauss_newton`: the change's quadratic form
                 in the Gauss-Newton matrix, on them; `measured`: the rise of the loss on them; `combined`: a mean of the
-                last two. All are rises of the loss; the first two up to one factor. None: what foretells best,
+                last two. All are rises of the loss; the first two up to one factor. None: the best predictor,
                 `combined` with a calibration (`measured` of a model without forward-mode derivatives), else
                 `second_moment`.
 
@@ -194,15 +194,15 @@ class QuantizationAdvisor(Subject):
         return self._allocation.uniform_size(bits)
 
     def uniform_rise(self, bits: int) -> float:
-        """What the same bits everywhere do to the calibration loss, over the loss, with what was done `after` counted
-        in; NaN without a calibration.
+        """Rise of the calibration loss with the same bits everywhere, as a share of the loss, with the effect of
+        `after` counted in; NaN without a calibration.
         """
         if self._calibration is None:
             return math.nan
         return relative_rise(self._allocation.uniform_losses(bits), self._allocation.whole_losses)
 
     def uniform_plan(self, bits: int) -> QuantizationPlan:
-        """The same bits everywhere, with what that does to the calibration loss.
+        """Plan the same bits everywhere, with the rise of the calibration loss.
 
         Raises:
             FlowGradError: bits that are not among the levels, weights that are not finite, or nothing to quantise.
@@ -251,7 +251,7 @@ class QuantizationAdvisor(Subject):
         return self._allocation.for_size(size, score)
 
     def plan_again(self, plan: QuantizationPlan) -> QuantizationPlan:
-        """The bits of a plan for the weights as they are now, such as after they were trained on.
+        """Plan the same bits for the weights as they are now, such as after further training.
 
         Raises:
             FlowGradError: the plan has other tensors, bits or scales than this advisor, or was made with a calibration
@@ -267,11 +267,11 @@ class QuantizationAdvisor(Subject):
             raise FlowGradError(f"{self.name}: no tensor can be quantised; left out: {told}")
 
     def agreement(self, truth: pd.DataFrame | None = None) -> pd.Series:
-        """How well each score foretold the damage of quantising one tensor alone: Spearman's rank correlation over
+        """Agreement of each score with the damage of quantising one tensor alone: Spearman's rank correlation over
         tensors and bits, by score.
 
         Args:
-            truth: what to foretell, as `sensitivity` gives it, such as rises of a held-out loss; None: `measured`, on
+            truth: what to predict, as `sensitivity` gives it, such as rises of a held-out loss; None: `measured`, on
                 the calibration batches, on which `fisher` and `gauss_newton` are computed too.
 
         Raises:
@@ -296,7 +296,7 @@ class QuantizationAdvisor(Subject):
 
     @cached_property
     def _signals(self) -> pd.DataFrame:
-        """What was proposed as a sign of sensitivity, by tensor: signal-to-noise ratio, variance and range."""
+        """Proposed signs of sensitivity, by tensor: signal-to-noise ratio, variance and range."""
         names = pd.Index([layer.name for layer in self._layers])
         snr = pd.Series(math.nan, index=names)
         if self._reading.tracker is not None:
@@ -392,7 +392,7 @@ class QuantizationAdvisor(Subject):
         save(self.sensitivity_figure(score), path)
 
     def sensitivity_figure(self, score: str | None = None) -> Any:
-        """What `plot_sensitivity` draws, as a `matplotlib.figure.Figure`."""
+        """Make the picture of `plot_sensitivity`, a `matplotlib.figure.Figure`."""
         from flowgrad.analyzers.compression_plots import sensitivity_figure
 
         self._ready()

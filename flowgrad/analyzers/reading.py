@@ -1,4 +1,4 @@
-"""Weights and what training left of their gradients, read once after it."""
+"""Reads weights, and the moments of their gradients that training left, once after it."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ class Layer:
     data: np.ndarray
     """float32, of the tensor's shape."""
     moments: Moments | None
-    """None where the tensor had no gradient, or its optimizer keeps no second moment."""
+    """Moments of the tensor's gradient; None where it had none, or its optimizer keeps no second moment."""
 
     @property
     def name(self) -> str:
-        """Of the parameter."""
+        """Name of the parameter."""
         return self.weight.name
 
     @property
     def entries(self) -> int:
-        """Weights, those of a padding row left out."""
+        """Number of weights, those of a padding row left out."""
         padding = 0 if self.weight.padding is None else self.data[self.weight.padding].size
         return self.data.size - padding
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """All that analyzers of compression know of a model."""
+    """Everything that analyzers of compression know of a model."""
 
     model: nn.Module
-    """Without what wraps it."""
+    """The model without its wrappers."""
     optimizer: Optimizer | None
     tracker: FlowTracker | None
     layers: tuple[Layer, ...]
@@ -57,12 +57,12 @@ class Reading:
 
     @property
     def steps(self) -> int:
-        """Most steps that a second moment rests on."""
+        """Largest number of steps that a second moment rests on."""
         return max((layer.moments.steps for layer in self.layers if layer.moments), default=0)
 
     @property
     def shared(self) -> int:
-        """Tensors that several layers hold."""
+        """Number of tensors that several layers hold."""
         return sum(bool(layer.weight.aliases) for layer in self.layers)
 
     @property
@@ -84,7 +84,7 @@ class Reading:
 
 
 def name_of(source: Any) -> str:
-    """What the report calls it: as its tracker does, or `model`."""
+    """Name of the model in the report: its tracker's, or `model`."""
     return source.name if isinstance(source, FlowTracker) else "model"
 
 
@@ -136,7 +136,7 @@ def read_model(
 
 
 def model_of(source: FlowTracker | nn.Module) -> nn.Module:
-    """Without what wraps it."""
+    """The model without its wrappers."""
     return unwrapped(source.model if isinstance(source, FlowTracker) else source)
 
 
@@ -148,7 +148,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _finite(moments: Moments | None) -> Moments | None:
-    """None where a gradient was not finite: its mean says nothing of the others."""
+    """The moments, or None where a gradient was not finite: its mean says nothing of the others."""
     return moments if moments is not None and bool(np.isfinite(moments.second).all()) else None
 
 
@@ -171,5 +171,5 @@ def _why_unknown(optimizer: Optimizer | None, squares: SquaredGradients | None) 
 
 
 def _keeps_none(optimizer: Optimizer) -> bool:
-    """SGD without momentum has no state however long it trains."""
+    """Whether the optimizer never keeps state: SGD without momentum has none however long it trains."""
     return not ({"betas", "alpha", "rho", "lr_decay", "beta2_decay"} & set(optimizer.param_groups[0]))

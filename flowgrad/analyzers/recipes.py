@@ -1,4 +1,4 @@
-"""From a trained model to a recipe in one call, by settings or by what the rules prescribe."""
+"""Makes a recipe of a trained model in one call, by settings or by the rules' prescriptions."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def prescribed_recipe(
     squares: SquaredGradients | None = None,
     rules: RuleBook | None = None,
 ) -> Recipe:
-    """What the rules prescribe for the model, as a recipe; an empty one where they prescribe nothing.
+    """Make a recipe of what the rules prescribe for the model; it is empty where they prescribe nothing.
 
     Args:
         source: a `FlowTracker`, or the model, after training.
@@ -121,7 +121,9 @@ def prescribed_recipe(
 
 
 def prescribed(findings: Iterable[Finding]) -> dict[str, Any]:
-    """What findings set in the node `compression`, as arguments of `plan_recipe`. The first that sets a name has it."""
+    """Settings that findings prescribe in the node `compression`, as arguments of `plan_recipe`. The first finding that
+    sets a name wins.
+    """
     found: dict[str, Any] = {}
     for finding in findings:
         fix = finding.fix

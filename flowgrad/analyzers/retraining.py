@@ -1,4 +1,6 @@
-"""Whether terms help a model that is no linear one: train it with and without them, on the same random splits."""
+"""Tests whether terms help a model that is not linear: it is trained with and without them, on the same random
+splits.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ Floats = NDArray[np.float64]
 
 
 def rmse(y: Floats, predicted: Floats) -> float:
-    """Root of the mean squared error."""
+    """Root of the mean squared error, in units of y."""
     return float(np.sqrt(np.mean((y - predicted) ** 2)))
 
 
@@ -36,7 +38,7 @@ def retrain(
     alpha: float,
     seed: int,
 ) -> TestResult:
-    """See `FeatureAnalyzer.prove_by_retraining`."""
+    """Test terms by retraining; see `FeatureAnalyzer.prove_by_retraining`."""
     objection = refuse(table.objection)
     frame, y = table.frame, table.y
     if not terms:
@@ -77,7 +79,7 @@ def _split(units: NDArray[np.intp], order: NDArray[np.intp], tests: int) -> tupl
 
 
 def _predicted(model: Any, columns: pd.DataFrame) -> Floats:
-    """Numbers, or the probability of the second class."""
+    """Predictions of a model: numbers, or the probability of the second class."""
     if hasattr(model, "predict_proba"):
         return np.asarray(model.predict_proba(columns), dtype=float)[:, 1]
     return np.asarray(model.predict(columns), dtype=float)

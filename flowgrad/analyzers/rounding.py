@@ -1,4 +1,4 @@
-"""Layers rounded to each number of bits: what that changes, and what it takes to store."""
+"""Rounds layers to each number of bits, and says what that changes and what it takes to store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowgrad.compression.plans import LayerBits, Rounded
 from flowgrad.measures import quantization as measures
 
 Inputs = Callable[[], Mapping[str, Compensation]]
-"""By the name of the weights, of layers whose inputs are known."""
+"""Function that returns the compensation of each layer whose inputs are known, by the name of its weights."""
 
 
 class Rounding:
@@ -56,7 +56,7 @@ class Rounding:
         return None if self._per_tensor and not layer.weight.is_table else layer.weight.axis
 
     def change(self, layer: Layer, bits: int) -> np.ndarray:
-        """What rounding adds to each weight, of the tensor's shape."""
+        """Change that rounding makes to each weight, of the tensor's shape."""
         if bits >= measures.FLOAT_BITS:
             return np.zeros_like(layer.data)
         return self._of(layer, bits)[0].values() - layer.data
@@ -74,7 +74,7 @@ class Rounding:
         return self._rounded[key]
 
     def values(self, allocation: np.ndarray) -> dict[str, np.ndarray]:
-        """The weights then, by tensor."""
+        """Weights under an allocation, by tensor."""
         return {
             layer.name: layer.data + self.change(layer, self.levels[at])
             for layer, at in zip(self.layers, allocation, strict=True)
@@ -87,7 +87,7 @@ class Rounding:
         return np.array(found, dtype=int).reshape(len(self.layers), len(self.levels))
 
     def bytes(self, layer: Layer, bits: int) -> int:
-        """Bytes of a tensor in so many bits; as it is at 32."""
+        """Size of a tensor in so many bits, in bytes; as it is at 32."""
         if bits >= measures.FLOAT_BITS:
             return layer.weight.parameter.nelement() * layer.weight.parameter.element_size()
         axis = self._axis(layer)
@@ -103,7 +103,7 @@ class Rounding:
 
     @cached_property
     def compensated(self) -> np.ndarray:
-        """Which tensors are rounded so, at which levels; bool of shape (layers, levels)."""
+        """Tensors whose rounding errors are made up for, and at which levels; bool of shape (layers, levels)."""
         found = np.zeros_like(self.fitted)
         for place, at in zip(*np.nonzero(self.fitted), strict=True):
             found[place, at] = self._of(self.layers[place], self.levels[at])[1]

@@ -1,4 +1,4 @@
-"""Which weights of a trained model matter, and what may go."""
+"""Says which weights of a trained model matter, and which may be removed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ _CANDIDATES = ("second_moment", "layer_adaptive", "obd", "magnitude")
 
 
 class SaliencyAnalyzer(Subject):
-    """Says which weights of a trained model matter, by what its optimizer knows of them, and plans what may go.
+    """Says which weights of a trained model matter, by what its optimizer knows of them, and plans which may be
+    removed.
 
     Example::
 
@@ -162,13 +163,13 @@ class SaliencyAnalyzer(Subject):
         exclude: Collection[str] = (),
         loss: float | None = None,
     ) -> PruningPlan:
-        """Which weights to set to 0, those of least saliency first, over all layers together.
+        """Choose the weights to set to 0, those of least saliency first, over all layers together.
 
         Args:
             sparsity: share of the weights that goes, from 0 to below 1.
             structured: None: single weights. `rows`: whole outputs of a layer and rows of a table. `neurons`: outputs
-                of linear and convolutional layers, with their biases. The outputs of the last layer are what the model
-                says and stay, and so do gates of recurrent layers, which are no units of their own.
+                of linear and convolutional layers, with their biases. The outputs of the last layer are the model's own
+                and stay, and so do gates of recurrent layers, which are no units of their own.
             score: as of `weight_saliency`; of a unit, the mean over its weights. None: w^2 sqrt(v), or with a
                 calibration the one of `second_moment`, `layer_adaptive`, `obd` and `magnitude` whose plan has the
                 lowest loss there.
@@ -209,10 +210,10 @@ class SaliencyAnalyzer(Subject):
     def pruning_sensitivity(
         self, score: str = "obd", *, shares: Sequence[float] = (0.5, 0.8, 0.9), by: str = "magnitude"
     ) -> pd.DataFrame:
-        """What pruning each tensor alone does to the loss, by a score: a line a tensor, a column a share.
+        """Rise of the loss when each tensor alone is pruned, by a score: a line a tensor, a column a share.
 
         Args:
-            score: as of `weight_saliency`: the sum over the weights that go, which foretells the rise of the loss
+            score: as of `weight_saliency`: the sum over the weights that go, which predicts the rise of the loss
                 (`obd`, `fisher`: in its units but for a factor; others by rank). `gauss_newton`: the quadratic form of
                 the change, and `measured`: the rise of the loss, both on the calibration batches.
             shares: of the tensor's weights that go, from 0 to below 1.
@@ -259,7 +260,7 @@ class SaliencyAnalyzer(Subject):
         return PruningPlan(sparsity, score, structured, tuple(m for m in masks if m.pruned), entries)
 
     def _order(self, score: str, chosen: Sequence[int], structured: str | None, least_kept: float) -> measures.Order:
-        """In which order weights or units go; kept, for plans of several shares."""
+        """Order in which weights or units go; kept, for plans of several shares."""
         key = (score, tuple(chosen), structured is None, least_kept)
         if key not in self._orders:
             layers, scores = [self._moved[i] for i in chosen], [self._scores.of(score)[i] for i in chosen]
@@ -295,7 +296,7 @@ class SaliencyAnalyzer(Subject):
         return chosen
 
     def _last_layer(self) -> str | None:
-        """The weight whose outputs are the model's: of the last layer used, where a tracker saw the order."""
+        """Name of the weight whose outputs are the model's: that of the last layer used, where a tracker saw it."""
         names = [layer.name for layer in self._reading.layers if not layer.weight.is_table]
         if self._reading.tracker is not None:
             depth = self._reading.tracker.measurements().tables["rows"]["depth"].reindex(names)
@@ -310,7 +311,7 @@ class SaliencyAnalyzer(Subject):
         trackers: Iterable[EmbeddingTracker] = (),
         score: str | None = None,
     ) -> RowPlan:
-        """Which rows of embedding tables to set to 0, those of least saliency first, over all tables together.
+        """Choose the rows of embedding tables to set to 0, those of least saliency first, over all tables together.
 
         Args:
             budget: share of the rows that stays, above 0 and up to 1. A padding row is no row.
@@ -497,7 +498,7 @@ class SaliencyAnalyzer(Subject):
         save(self.saliency_figure(), path)
 
     def saliency_figure(self) -> Any:
-        """What `plot_saliency` draws, as a `matplotlib.figure.Figure`."""
+        """Make the picture of `plot_saliency`, a `matplotlib.figure.Figure`."""
         from flowgrad.analyzers.compression_plots import saliency_figure
 
         rows = self._rows()

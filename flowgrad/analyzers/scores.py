@@ -1,4 +1,4 @@
-"""Other ways to score pairs, each of an optional package: scores alone, without a test."""
+"""Scores pairs in other ways, each of an optional package: scores alone, without a test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowgrad.analyzers.table import FeatureTable
 Floats = NDArray[np.float64]
 
 ROUNDS, DEPTH, LEARNING_RATE = 200, 4, 0.1
-"""Of the booster whose interaction values are read."""
+"""Rounds, depth and learning rate of the booster whose interaction values are read."""
 EXPLAINED = 1000
 """Rows that are explained: the cost is rows x columns x trees."""
 
@@ -48,8 +48,8 @@ def _xgboost_shap(table: FeatureTable, seed: int) -> Floats:
 
 
 def _fast(table: FeatureTable, seed: int) -> Floats:
-    """FAST (Lou, Caruana, Gehrke & Hooker 2013, KDD, sec. 3) on what the means of 32 bins a column, each fitted to what
-    is left by the others, do not explain.
+    """Score pairs by FAST (Lou, Caruana, Gehrke & Hooker 2013, KDD, sec. 3), on what the means of 32 bins a column,
+    each fitted to what is left by the others, do not explain.
     """
     try:
         from interpret.utils import measure_interactions

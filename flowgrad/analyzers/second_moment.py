@@ -1,4 +1,4 @@
-"""The mean squared gradient of a tensor, read from where its optimizer keeps it."""
+"""Reads the mean squared gradient of a tensor from where its optimizer keeps it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Moments(NamedTuple):
     second: np.ndarray
     """Mean squared gradient."""
     steps: int
-    """That they rest on; 0 where the optimizer does not say."""
+    """Number of steps that the moments rest on; 0 where the optimizer does not say."""
     source: str
-    """What they were read from."""
+    """Name of the state that the moments were read from."""
 
 
 def optimizer_of(given: Any) -> Optimizer:
-    """The optimizer itself, of one that some libraries wrap.
+    """The optimizer itself, without the wrapper that some libraries put around it.
 
     Raises:
         TypeError: it has no `state` and `param_groups`.
@@ -43,12 +43,12 @@ def optimizer_of(given: Any) -> Optimizer:
 def moments_of(
     optimizer: Optimizer | None, parameter: nn.Parameter, squares: SquaredGradients | None = None
 ) -> Moments | None:
-    """What is known of a tensor's gradient; None where nothing is.
+    """Moments of a tensor's gradient; None where none are known.
 
-    By what the state holds, so that optimizers of other packages with the same names are read too: `exp_avg_sq` (Adam,
-    AdamW, AMSGrad, NAdam, RAdam), `square_avg` (RMSprop, Adadelta), `sum` (Adagrad), `row_var` and `col_var`
-    (Adafactor: the rank-one estimate). Of AMSGrad the running mean is read, not its largest value, which is no mean. Of
-    SparseAdam, means are over the steps at which a row was looked up. `squares` comes first.
+    They are read by the names in the state, so that other packages' optimizers with the same names are read too:
+    `exp_avg_sq` (Adam, AdamW, AMSGrad, NAdam, RAdam), `square_avg` (RMSprop, Adadelta), `sum` (Adagrad), `row_var` and
+    `col_var` (Adafactor: the rank-one estimate). Of AMSGrad the running mean is read, not its largest value, which is
+    no mean. Of SparseAdam, means are over the steps at which a row was looked up. `squares` comes first.
     """
     if squares is not None and (found := squares.of(parameter)) is not None:
         first, second, looks = found
@@ -63,7 +63,7 @@ def moments_of(
 
 
 def has_state(optimizer: Optimizer | None) -> bool:
-    """Whether the optimizer has stepped, as far as its state tells."""
+    """Whether the optimizer has stepped, as far as its state says."""
     return optimizer is not None and any(bool(state) for state in optimizer.state.values())
 
 
@@ -93,14 +93,14 @@ def _fits(state: Mapping[str, Any], key: str, parameter: nn.Parameter) -> bool:
 
 
 def _momentum(state: Mapping[str, Any], group: Mapping[str, Any], parameter: nn.Parameter) -> np.ndarray | None:
-    """A momentum buffer sums gradients; times 1 - momentum it is about their mean."""
+    """Mean gradient of a momentum buffer, which sums gradients: times 1 - momentum it is about their mean."""
     if not _fits(state, "momentum_buffer", parameter):
         return None
     return as_float32(state["momentum_buffer"]) * (1 - float(group.get("momentum", 0.0)))
 
 
 def _unbiased(kept: torch.Tensor, decay: Any, steps: int) -> np.ndarray:
-    """Kingma & Ba 2015, section 3."""
+    """The mean without the bias of a start at 0 (Kingma & Ba 2015, section 3)."""
     beta = float(decay)
     correction = 1 - beta**steps if steps and 0 < beta < 1 else 1.0
     return as_float32(kept) / np.float32(correction)

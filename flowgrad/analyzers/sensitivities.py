@@ -1,4 +1,4 @@
-"""What rounding each layer alone does to the loss, foretold by several scores or measured."""
+"""Says what rounding each layer alone does to the loss, predicted by several scores or measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flowgrad.measures.saliency import expected_rise
 from flowgrad.rules.suggestion import did_you_mean
 
 FITTED_BELOW = 8
-"""Bits from which on there is next to nothing to gain by fitted scales."""
+"""Bits from which on fitted scales gain next to nothing."""
 
 
 class Sensitivities:
@@ -38,7 +38,7 @@ class Sensitivities:
         """
         self.rounding, self._make, self._moments = rounding, bench, moments
         self._known: dict[tuple[str, int, int, bool], float] = {}
-        """By score, layer, level, and whether it is fitted."""
+        """Rises of the loss by score, layer, level, and whether scales are fitted."""
         self.unavailable: dict[str, str] = {}
 
     def _refitted(self, fitted: np.ndarray) -> Sensitivities:
@@ -47,8 +47,8 @@ class Sensitivities:
         return other
 
     def with_chosen_scales(self) -> Sensitivities:
-        """The same, with rounding errors made up for below `FITTED_BELOW` bits where the layer's inputs are known, and
-        else with scales fitted where `best` foretells less damage of that.
+        """The same sensitivities, with rounding errors made up for below `FITTED_BELOW` bits where the layer's inputs
+        are known, and else with scales fitted where `best` predicts less damage of that.
         """
         few = np.broadcast_to([bits < FITTED_BELOW for bits in self.rounding.levels], self.rounding.fitted.shape)
         fitted = self._refitted(few)
@@ -82,7 +82,7 @@ class Sensitivities:
 
     @property
     def best(self) -> str:
-        """The score at hand that foretells best."""
+        """Name of the score at hand that predicts best."""
         if self._make is None:
             return "second_moment"
         return "combined" if "combined" in self.candidates else "measured"

@@ -1,4 +1,4 @@
-"""Terms that the data suggest: what is screened, and what passes."""
+"""Screens terms that the data suggest, and says which pass."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import benjamini_hochberg
 
 POOL = 200
-"""Leading pairs, at least, of which is told which act."""
+"""Number of leading pairs, at least, whose inclusion probabilities are computed."""
 _NEAR_ZERO = 0.05
 """A divisor keeps one sign, and this part of its median size away from 0."""
 
 
 @dataclass(frozen=True)
 class Suggestion(Term):
-    """A term that the data suggest. The figures are those of the rows that it was selected on, and say too much."""
+    """A term that the data suggest. Its figures are of the rows that it was selected on, and are too large."""
 
     f: float = float("nan")
-    """Partial F beside the columns' curves and the suggestions before it, a ratio's numerator centred; of a square
-    beside the columns alone, and of a sum or difference the weaker column's beside the better one."""
+    """Partial F given the columns' curves and the suggestions before it, a ratio's numerator centred; of a square given
+    the columns alone; of a sum or difference the weaker column's given the better one.
+    """
     p: float = float("nan")
-    """Of F, which takes the variance for equal; not adjusted."""
+    """P-value of F, which assumes equal variance; not adjusted."""
     vif: float = float("nan")
-    """Variance of the centred term over what those leave of it; NaN for a sum or difference."""
+    """Variance of the centred term over what those leave unexplained, 1 or more; NaN for a sum or difference."""
 
 
 def additive_model(table: FeatureTable, straight: Collection[int] = ()) -> AdditiveModel:
@@ -150,7 +151,7 @@ def _passing(taken: Ranked, tests: int, alpha: float) -> list[tuple[int, float, 
 
 
 def _adjusted(p: Floats, tests: int) -> Floats:
-    """Benjamini & Hochberg, where those of `tests` that are not told were no smaller."""
+    """P-values adjusted after Benjamini & Hochberg; those of `tests` that are not given were no smaller."""
     return np.array(benjamini_hochberg([*p, *np.ones(max(tests - len(p), 0))]))[: len(p)]
 
 

@@ -1,4 +1,4 @@
-"""A table of features and its target, checked: numbers without gaps, or an error that says what to do."""
+"""Checks a table of features and its target: numbers without gaps, or an error that says what to do."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class FeatureTable:
 
     names: tuple[str, ...]
     X: Floats
-    """Shape (rows, columns)."""
+    """Values, shape (rows, columns)."""
     y: Floats
-    """Shape (rows,)."""
+    """Target, shape (rows,)."""
     left_out: tuple[str, ...] = ()
     """Columns that are constant."""
     groups: NDArray[np.intp] | None = None
@@ -35,7 +35,7 @@ class FeatureTable:
 
     @cached_property
     def objection(self) -> Objection | None:
-        """What the gate has against dividing the rows at random."""
+        """The gate's objection to a random division of the rows; None where there is none."""
         return table_objection(self.X, self.y, self.groups)
 
     @cached_property

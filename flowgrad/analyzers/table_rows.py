@@ -1,4 +1,4 @@
-"""Rows of embedding tables: how much each matters."""
+"""Scores how much each row of an embedding table matters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROW_SCORES = ("second_moment", "frequency", "norm")
 def row_scores(
     score: str, layer: Layer, v: np.ndarray | None, exposures: pd.DataFrame | None, *, lazy: bool
 ) -> np.ndarray:
-    """A score of each row of a table, shape (rows,); those of none by their norm, below 0.
+    """Score of each row of a table, shape (rows,); rows without a score are ranked by their norm, below 0.
 
     Args:
         score: one of `ROW_SCORES`.
@@ -67,7 +67,7 @@ def exposures_of(chosen: Sequence[Layer], trackers: Iterable[EmbeddingTracker]) 
 
 
 def zeroed_values(layers: Sequence[Layer]) -> Callable[[RowPlan], dict[str, np.ndarray]]:
-    """From a plan of these tables to the values that they have under it."""
+    """Make the function from a plan of these tables to the values that they have under it."""
     values = {layer.name: layer.data for layer in layers}
 
     def of(plan: RowPlan) -> dict[str, np.ndarray]:

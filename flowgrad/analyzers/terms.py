@@ -1,4 +1,4 @@
-"""Columns made of one or two others, and their names: what a suggestion is called is all that computing it takes."""
+"""Makes columns of one or two others, and their names: a term's name is all that computing it takes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SQUARE = " ^ 2"
 OPERATORS = {"product": " * ", "ratio": " / ", "sum": " + ", "difference": " - "}
 KINDS = ("product", "square", "ratio", "sum", "difference")
 INTERACTIONS = ("product", "ratio")
-"""Kinds that no sum of curves of single columns can say."""
+"""Kinds that no sum of curves of single columns can express."""
 LINEAR = ("sum", "difference")
 """Kinds that a linear model of the columns has already."""
 
@@ -31,11 +31,11 @@ class Term:
     """One of `KINDS`."""
     first: str
     second: str | None = None
-    """None for a square."""
+    """Name of the second column; None for a square."""
 
     @property
     def name(self) -> str:
-        """`a * b`, `a / b`, `a + b`, `a - b` or `a ^ 2`."""
+        """Name of the term: `a * b`, `a / b`, `a + b`, `a - b` or `a ^ 2`."""
         return self.first + (SQUARE if self.second is None else OPERATORS[self.kind] + self.second)
 
     def values(self, frame: pd.DataFrame) -> Floats:
@@ -62,7 +62,7 @@ def check_terms(terms: Sequence[object]) -> None:
 
 
 def compute(kind: str, a: Floats, b: Floats) -> Floats:
-    """The values of a term of this kind; `b` is not looked at for a square.
+    """The values of a term of this kind; `b` is not used for a square.
 
     >>> compute("ratio", np.array([1.0, 2.0]), np.array([2.0, 0.0]))
     array([0.5, nan])

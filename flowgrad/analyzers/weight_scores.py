@@ -1,4 +1,4 @@
-"""Saliency of single weights, by any score."""
+"""Computes the saliency of single weights, by any score."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class WeightScores:
         return self._known[score]
 
     def at_hand(self, score: str) -> bool:
-        """Whether it can be computed."""
+        """Whether the score can be computed."""
         if score == "fisher":
             return self._fisher is not None
         if score == "taylor":
@@ -59,7 +59,7 @@ class WeightScores:
         return score != "motion" or bool(np.isfinite(self.motion()).all() and len(self._layers))
 
     def second_moment(self, layer: Layer) -> np.ndarray:
-        """V of a layer; of a model whose optimizer keeps none, the Fisher of the calibration batches."""
+        """Second moment v of a layer; of a model whose optimizer keeps none, the Fisher of the calibration batches."""
         if layer.moments is not None and self._moments:
             return layer.moments.second
         return self._squares()[layer.name]

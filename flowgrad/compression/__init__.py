@@ -1,4 +1,4 @@
-"""Compression done: recipes, what applies them to a model, and a packed file of the result. Needs torch."""
+"""Compression of models: recipes, their application, and a packed file of the result. It needs torch."""
 
 from flowgrad.compression.applying import Compressed, apply_recipe, make_permanent
 from flowgrad.compression.measuring import latency, saved_size

@@ -1,4 +1,4 @@
-"""A recipe done to a model: pruned by `torch.nn.utils.prune`, quantised by torchao or else in values only."""
+"""Applies a recipe to a model: pruned by `torch.nn.utils.prune`, quantised by torchao or else in values only."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class Compressed:
 
     model: nn.Module
     layers: pd.DataFrame
-    """A line a tensor that was changed: name, pruned (weights), rows (of a table), bits (NaN: as before), how."""
+    """Table of one line a tensor that was changed: name, pruned (weights), rows (of a table), bits (NaN: as before),
+    how.
+    """
 
 
 def apply_recipe(
@@ -54,7 +56,7 @@ def apply_recipe(
     keep_masks: bool = False,
     inplace: bool = False,
 ) -> Compressed:
-    """Do what a recipe says.
+    """Apply a recipe to a model.
 
     To fine-tune between pruning and quantising, apply the two plans one after the other: the first with
     `keep_masks=True`, so that pruned weights stay 0 while the rest are trained; then `make_permanent`, then the second.
@@ -128,10 +130,10 @@ def set_values(parameter: nn.Parameter, values: np.ndarray) -> None:
 
 
 def quantized(tensor: torch.Tensor, layer: LayerBits) -> Quantized:
-    """A tensor's weights as whole numbers: the plan's own, or the nearest.
+    """Convert a tensor's weights to whole numbers: the plan's own, or the nearest.
 
     Args:
-        tensor: the weights that the plan was made of, or what it made of them.
+        tensor: the weights that the plan was made of, or those that it made of them.
         layer: its bits.
 
     Raises:
@@ -180,7 +182,7 @@ def _copied(model: nn.Module) -> nn.Module:
 
 
 def _check(model: nn.Module, recipe: Recipe) -> None:
-    """All that could go wrong, before anything is changed."""
+    """Check all that could go wrong, before anything is changed."""
     parameters = _parameters(model)
     parts: list[LayerMask | TableRows | LayerBits] = [
         *(recipe.pruning.layers if recipe.pruning else ()),
@@ -210,7 +212,7 @@ def _check(model: nn.Module, recipe: Recipe) -> None:
 
 
 def _check_part(part: LayerMask | TableRows | LayerBits) -> None:
-    """What a plan made by hand can get wrong; NumPy would spread a mask of one row over all of them."""
+    """Refuse mistakes of a plan made by hand; NumPy would spread a mask of one row over all of them."""
     if isinstance(part, LayerMask) and (np.asarray(part.keep).dtype != bool or np.shape(part.keep) != part.shape):
         raise FlowGradError(
             f"{part.name}: keep has shape {list(np.shape(part.keep))} and type {np.asarray(part.keep).dtype}; it must "
@@ -222,7 +224,7 @@ def _check_part(part: LayerMask | TableRows | LayerBits) -> None:
 
 
 def _left(parameter: nn.Parameter, name: str, recipe: Recipe) -> torch.Tensor:
-    """A tensor's weights as pruning leaves them."""
+    """Weights of a tensor as pruning leaves them."""
     left = parameter.detach().clone()
     for mask in recipe.pruning.layers if recipe.pruning else ():
         if mask.name == name:
@@ -276,7 +278,7 @@ def _any_by_torchao(model: nn.Module, recipe: Recipe) -> bool:
 
 
 def _by_torchao(holders: list[tuple[nn.Module, str]], layer: LayerBits) -> bool:
-    """Not a shared tensor: each layer would get one of its own."""
+    """Quantise a layer by torchao where it can; not a shared tensor, of which each layer would get its own."""
     return len(holders) == 1 and torchao_can(*holders[0], layer)
 
 

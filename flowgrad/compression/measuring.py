@@ -1,4 +1,4 @@
-"""What a model takes: bytes on disk, and seconds a call."""
+"""Measures the cost of a model: bytes on disk, and seconds a call."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from flowgrad.errors import FlowGradError
 
 
 def saved_size(model: nn.Module) -> int:
-    """Bytes of `torch.save(model.state_dict())`, also where torchao has quantised it. See `write_packed` for less."""
+    """Size of `torch.save(model.state_dict())` in bytes, also where torchao has quantised it. `write_packed` takes
+    less.
+    """
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
     return buffer.tell()
 
 
 def latency(call: Callable[[], Any], *, repeats: int = 30, warm_up: int = 5) -> float:
-    """Median seconds of a call, such as `lambda: model(batch)`, without gradients; an accelerator is waited for.
+    """Median time of a call in seconds, such as `lambda: model(batch)`, without gradients; an accelerator is waited
+    for.
 
     Args:
         call: what is timed.

@@ -1,4 +1,4 @@
-"""Whole numbers of few bits, side by side."""
+"""Packs whole numbers of few bits, side by side."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 
 
 def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Signed codes as `bits` bits each, one after the other."""
+    """Pack signed codes as `bits` bits each, one after the other."""
     unsigned = (codes.astype(np.int16) + 2 ** (bits - 1)).astype(np.uint8)
     return np.packbits(np.unpackbits(unsigned[:, None], axis=1)[:, 8 - bits :])
 
 
 def unpack_codes(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
-    """What `pack_codes` packed."""
+    """Unpack codes that `pack_codes` packed."""
     codes = np.empty(count, dtype=np.int8)
     for start in range(0, count, _PIECE):
         size = min(_PIECE, count - start)
@@ -24,4 +24,4 @@ def unpack_codes(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
 
 
 _PIECE = 1 << 20
-"""Codes unpacked at once, a multiple of 8: each takes 16 bytes meanwhile."""
+"""Number of codes unpacked at once, a multiple of 8: each takes 16 bytes meanwhile."""

@@ -1,4 +1,4 @@
-"""The header of a packed model, which is held against itself and the file before it is believed."""
+"""Reads the header of a packed model, which is checked against itself and the file before it is believed."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ class Entry:
     """Name of the tensor before it that it shares its memory with; it has no pieces then."""
     shape: tuple[int, ...] = ()
     sparse: bool = False
-    """Whether its first piece says, by a bit each, which numbers are not 0; the others are not stored."""
+    """Whether its first piece marks, by a bit each, which numbers are not 0; the others are not stored."""
     bits: int | None = None
     """Bits of its codes; None where its numbers are stored as they are."""
     axis: int | None = None
     top: float = 0.0
     pieces: tuple[tuple[int, int, str], ...] = ()
-    """Start, length in bytes and numpy type."""
+    """Start, length in bytes and NumPy type of each piece."""
 
     @property
     def size(self) -> int:
-        """Numbers in it."""
+        """Number of values in it."""
         return math.prod(self.shape)
 
     @property
     def stored_as(self) -> str:
-        """Numpy type of its numbers."""
+        """NumPy type of its numbers."""
         return "float32" if self.bits is not None else self.pieces[-1][2]
 
     @property
     def kind(self) -> str:
-        """`f`, `i`, `b` or `c`: floats, whole numbers, flags, complex."""
+        """Kind of its numbers: `f`, `i`, `b` or `c` for floats, whole numbers, flags, complex."""
         return str(np.dtype(self.stored_as).kind).replace("u", "i")
 
     def values(self, body: memoryview) -> np.ndarray:
-        """Its numbers, in its shape.
+        """Read its numbers, in its shape.
 
         Raises:
-            ValueError: a piece that is shorter or longer than they take, or that holds what none of them can be.
+            ValueError: a piece is shorter or longer than they take, or holds a value that none of them can have.
         """
         parts = [np.frombuffer(body[at : at + length], kind) for at, length, kind in self.pieces]
         there = None
@@ -89,7 +89,7 @@ class Entry:
 
 
 def entries_of(header: Any, size: int) -> dict[str, Entry]:
-    """Name -> what the header says of it.
+    """Read the header's entry of each tensor, by name.
 
     Args:
         header: as JSON gives it.

@@ -1,4 +1,4 @@
-"""What to do to a model: frozen plans, which a recipe writes down."""
+"""Holds plans of what to do to a model, frozen; a recipe writes them down."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from flowgrad.measures.quantization import FLOAT_BITS, Quantized
 
 @dataclass(frozen=True, eq=False)
 class LayerMask:
-    """Which weights of one tensor stay."""
+    """Mask of the weights of one tensor that stay."""
 
     name: str
-    """Of the parameter."""
+    """Name of the parameter."""
     shape: tuple[int, ...]
     keep: np.ndarray
-    """True where a weight stays, of that shape."""
+    """Flags of the weights that stay, of that shape."""
 
     @property
     def pruned(self) -> int:
-        """Weights that go."""
+        """Number of weights that are pruned."""
         return int(self.keep.size - np.count_nonzero(self.keep))
 
     def __eq__(self, other: object) -> bool:
@@ -34,31 +34,35 @@ class LayerMask:
 
 @dataclass(frozen=True)
 class PruningPlan:
-    """Which weights are set to 0."""
+    """Plan of the weights that are set to 0."""
 
     sparsity: float
-    """Share of the weights, asked for."""
+    """Share of the weights, in [0, 1), that was asked for."""
     score: str
-    """By which weights were chosen."""
+    """Name of the score that weights were chosen by."""
     structured: str | None
-    """None: single weights; `rows`: whole rows of a tensor; `neurons`: outputs of a layer with their biases."""
+    """Unit of pruning. None: single weights; `rows`: whole rows of a tensor; `neurons`: outputs of a layer with their
+    biases.
+    """
     layers: tuple[LayerMask, ...]
-    """Those that lose weights."""
+    """Masks of the tensors that lose weights."""
     entries: int
-    """Weights that could have been pruned."""
+    """Number of weights that could have been pruned."""
     calibration_rise: float = math.nan
-    """Rise of the calibration loss, over the loss; NaN where it was not measured."""
+    """Rise of the calibration loss, as a share of the loss; NaN where it was not measured."""
     reason: str = ""
-    """Why this score."""
+    """The reason for this score."""
 
     @property
     def pruned(self) -> int:
-        """Weights that go, in all layers; biases that go with neurons left out."""
+        """Number of weights that go, in all layers; biases that go with neurons left out."""
         return sum(layer.pruned for layer in self.layers if len(layer.shape) > 1)
 
     @property
     def reached(self) -> float:
-        """Share of the weights that goes: `sparsity`, but for whole rows and for what layers keep at least."""
+        """Share of the weights that goes, in [0, 1): `sparsity`, but for whole rows and for what layers keep at
+        least.
+        """
         return self.pruned / self.entries if self.entries else 0.0
 
 
@@ -67,31 +71,31 @@ class TableRows:
     """Rows of one table of embeddings that are set to 0."""
 
     name: str
-    """Of the parameter."""
+    """Name of the parameter."""
     shape: tuple[int, ...]
     rows: tuple[int, ...]
-    """Their ids, rising."""
+    """Ids of the rows, rising."""
 
 
 @dataclass(frozen=True)
 class RowPlan:
-    """Which rows of embedding tables go."""
+    """Plan of the rows of embedding tables that go."""
 
     budget: float
-    """Share of the rows that stays, asked for."""
+    """Share of the rows, in (0, 1], that stays, as asked for."""
     score: str
     tables: tuple[TableRows, ...]
-    """Those that lose rows."""
+    """Rows of the tables that lose some."""
     rows: int
-    """Rows that could have gone, in all tables."""
+    """Number of rows that could have gone, in all tables."""
     calibration_rise: float = math.nan
-    """As of `PruningPlan`."""
+    """Rise of the calibration loss, as a share of the loss; NaN where it was not measured."""
     reason: str = ""
-    """Why this score."""
+    """The reason for this score."""
 
     @property
     def pruned(self) -> int:
-        """Rows that go."""
+        """Number of rows that go."""
         return sum(len(table.rows) for table in self.tables)
 
 
@@ -101,11 +105,11 @@ class Rounded:
 
     to: Quantized
     of: int
-    """Check of the weights that were rounded."""
+    """Checksum of the weights that were rounded."""
 
     @classmethod
     def made(cls, to: Quantized, weights: np.ndarray) -> Rounded:
-        """Of these weights."""
+        """Make it of these whole numbers and the weights that were rounded."""
         return cls(to, check_of(weights))
 
     def __eq__(self, other: object) -> bool:
@@ -119,7 +123,7 @@ class Rounded:
 
 
 def check_of(weights: np.ndarray) -> int:
-    """CRC-32 of weights as float32."""
+    """Checksum (CRC-32, 0 to 2^32 - 1) of weights as float32."""
     return zlib.crc32((np.asarray(weights, dtype="<f4") + np.float32(0)).tobytes())  # -0 is 0
 
 
@@ -128,38 +132,38 @@ class LayerBits:
     """Bits of one tensor."""
 
     name: str
-    """Of the parameter."""
+    """Name of the parameter."""
     shape: tuple[int, ...]
     bits: int
     axis: int | None
-    """Along which its channels lie, each with a scale; None: one scale for all."""
+    """Axis along which its channels lie, each with a scale; None: one scale for all."""
     fitted: bool = False
     """Whether scales are fitted, and not of the largest weights."""
     rounded: Rounded | None = None
-    """What the weights are rounded to; None: to the nearest."""
+    """Whole numbers that the weights are rounded to; None: to the nearest."""
 
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """How many bits each weight tensor gets."""
+    """Plan of the number of bits of each weight tensor."""
 
     layers: tuple[LayerBits, ...]
     score: str
-    """By which bits were shared out; `uniform`: all have the same."""
+    """Name of the score that bits were shared out by; `uniform`: all have the same."""
     size: int
-    """Bytes of the whole model then, what is not quantised included."""
+    """Size of the whole model then, in bytes, what is not quantised included."""
     uniform_bits: int | None = None
-    """Bits of the uniform plan that it was held against: the most that is no larger than the budget."""
+    """Bits of the uniform plan that it was compared with: the most that is no larger than the budget."""
     uniform_size: int | None = None
-    """Bytes with these bits everywhere."""
+    """Size of the model with these bits everywhere, in bytes."""
     expected_rise: float = math.nan
-    """Of the loss, by v times change squared; see `flowgrad.measures.saliency.expected_rise` for its units."""
+    """Rise of the loss by v times change squared; see `flowgrad.measures.saliency.expected_rise` for its units."""
     calibration_rise: float = math.nan
-    """Rise of the calibration loss, over the loss; NaN where it was not measured."""
+    """Rise of the calibration loss, as a share of the loss; NaN where it was not measured."""
     uniform_rise: float = math.nan
-    """The same of the uniform plan."""
+    """Rise of the calibration loss by the uniform plan, as a share of the loss."""
     reason: str = ""
-    """Why these bits."""
+    """The reason for these bits."""
 
     @property
     def uniform(self) -> bool:
@@ -168,5 +172,5 @@ class QuantizationPlan:
 
     @property
     def quantized(self) -> tuple[LayerBits, ...]:
-        """Those with fewer bits than a float."""
+        """Tensors with fewer bits than a float."""
         return tuple(layer for layer in self.layers if layer.bits < FLOAT_BITS)

@@ -1,4 +1,4 @@
-"""Compression recipes: plans as one YAML file, which a pipeline and a script of one's own apply alike."""
+"""Holds compression recipes: plans as one YAML file, which a pipeline and a user's own script apply alike."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ from flowgrad.rules.suggestion import did_you_mean, shortened
 
 FORMAT = 1
 MOST_BYTES = 64 << 20
-"""Of the text of a recipe."""
+"""Number of characters that the text of a recipe may have."""
 MOST_WEIGHTS = 1 << 27
-"""Weights that all masks and codes of a recipe stand for, where the model is not at hand: a text of a thousand
-characters may stand for a gigabyte. Where it is, the recipe's tensors are its own, of the same shapes."""
+"""Number of weights that all masks and codes of a recipe stand for, where the model is not at hand: a text of a
+thousand characters may stand for a gigabyte. Where it is, the recipe's tensors are its own, of the same shapes.
+"""
 Plan: TypeAlias = PruningPlan | RowPlan | QuantizationPlan
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done to a model: weights pruned, rows of tables removed, what is left quantised, in this order."""
+    """A recipe for a model: weights pruned, rows of tables removed, the rest quantised, in this order."""
 
     pruning: PruningPlan | None = None
     rows: RowPlan | None = None
@@ -49,7 +50,7 @@ class Recipe:
 
     @classmethod
     def of(cls, *plans: Plan) -> Recipe:
-        """A recipe of plans, at most one of a kind.
+        """Make a recipe of plans, at most one of a kind.
 
         Raises:
             FlowGradError: two of a kind, or something that is no plan.
@@ -68,7 +69,9 @@ class Recipe:
         return any(getattr(self, part) is not None for part in _KINDS)
 
     def to_yaml(self) -> str:
-        """As YAML. Figures and layers read as they are; masks of single weights are bits, packed, zlib, base64."""
+        """Write the recipe as YAML. Figures and layers read as they are; masks of single weights are bits, packed,
+        zlib, base64.
+        """
         content: dict[str, Any] = {"flowgrad_recipe": FORMAT}
         for part in _KINDS:
             plan = getattr(self, part)
@@ -80,7 +83,7 @@ class Recipe:
     def from_yaml(
         cls, text: str, source: str = "recipe", shapes: Mapping[str, tuple[int, ...]] | None = None
     ) -> Recipe:
-        """What `to_yaml` wrote.
+        """Read a recipe that `to_yaml` wrote.
 
         Args:
             text: YAML, of `MOST_BYTES` characters at most.
@@ -89,7 +92,7 @@ class Recipe:
                 refused before its mask is unpacked. None: all masks together have `MOST_WEIGHTS` at most.
 
         Raises:
-            FlowGradError: no recipe, one of another version or model, or one that was damaged, with the place.
+            FlowGradError: the text is no recipe, one of another version or model, or a damaged one, with the place.
         """
         try:
             content = load_yaml(text, MOST_BYTES)
@@ -107,12 +110,12 @@ class Recipe:
         return cls(**{part: _read(part, content[part], source) for part in _KINDS if content.get(part) is not None})
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """To a file, which is whole or not there."""
+        """Write the recipe to a file, which is whole or not there."""
         write_atomically(path, self.to_yaml().encode())
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], shapes: Mapping[str, tuple[int, ...]] | None = None) -> Recipe:
-        """From a file. As `from_yaml`.
+        """Read the recipe in a file, as `from_yaml` does.
 
         Raises:
             FlowGradError: the file is not there, or no plain file, or as of `from_yaml`.
@@ -125,9 +128,9 @@ class Recipe:
 
 
 _MOST_DIMENSIONS = 64
-"""Of a tensor; NumPy has no more."""
+"""Number of dimensions of a tensor, at most; NumPy has no more."""
 _BEYOND = 1 << 66
-"""Weights of a shape that no text unpacks to; it is refused where its bytes are counted."""
+"""Number of weights of a shape that no text unpacks to; it is refused where its bytes are counted."""
 _KINDS: dict[str, type] = {"pruning": PruningPlan, "rows": RowPlan, "quantization": QuantizationPlan}
 _PARTS: dict[type, tuple[str, type]] = {
     PruningPlan: ("layers", LayerMask),
@@ -137,7 +140,9 @@ _PARTS: dict[type, tuple[str, type]] = {
 
 
 def _check_shapes(content: Mapping[str, Any], source: str, shapes: Mapping[str, tuple[int, ...]] | None) -> None:
-    """Refuse tensors that no mask is unpacked for. What is no list of tensors at all is told where it is read."""
+    """Refuse tensors that no mask is unpacked for. A value that is no list of tensors at all is refused where it is
+    read.
+    """
     stands_for = 0
     for part, kind in _KINDS.items():
         inner = _PARTS[kind][0]
@@ -182,7 +187,7 @@ def _items(plan: Any) -> list[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Values that YAML has; an unknown figure is null."""
+    """Convert to values that YAML has; an unknown figure is null."""
     if isinstance(value, LayerMask):
         keep = _text(np.packbits(value.keep).tobytes())
         return {"name": value.name, "shape": list(value.shape), "pruned": value.pruned, "keep": keep}
@@ -320,7 +325,7 @@ def _unpacked(text: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
 
 
 def _bytes(text: Any, length: int, where: str) -> np.ndarray:
-    """So many bytes of what `_text` made."""
+    """Decode so many bytes of a text that `_text` made."""
     try:
         # No more is unpacked than the shape asks for, whatever the text holds.
         unpacking = zlib.decompressobj()

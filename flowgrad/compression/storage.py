@@ -1,4 +1,5 @@
-"""A compressed model in a file: codes in as many bits as they have, pruned weights by a bit each, the rest as it is.
+"""Stores a compressed model in a file: codes in as many bits as they have, pruned weights by a bit each, the rest as it
+is.
 
 The file: the magic bytes, the length of the header (4 bytes, little-endian), a CRC-32 of the file without these 4 bytes
 (4 bytes, little-endian), the header (JSON: each tensor's name, how it is stored, and where its pieces lie), the pieces
@@ -39,7 +40,7 @@ def write_packed(
 
     Args:
         model: with the recipe applied by `backend="fake"`, or with the weights that its bits were planned for: rounding
-            twice is rounding once. Zeros are found where they are, whatever made them.
+            twice is rounding once. Zeros are packed wherever they are, whatever made them.
         path: of the file.
         recipe: says the bits of each tensor; None: none is quantised.
         finite: refuse parameters that hold NaN or infinity (buffers may, such as masks of attention).
@@ -92,7 +93,8 @@ def write_packed(
 
 
 def read_packed(model: nn.Module, path: str | os.PathLike[str], *, finite: bool = True) -> None:
-    """Load what `write_packed` wrote into a model of the same shapes: quantised weights as the values they stand for.
+    """Load a file that `write_packed` wrote into a model of the same shapes: quantised weights as the values they stand
+    for.
 
     The model is changed only where the whole file holds: its check, and of every piece the length that its tensor asks
     for. A file of the first version has no check; it is read with a warning.
@@ -103,7 +105,7 @@ def read_packed(model: nn.Module, path: str | os.PathLike[str], *, finite: bool 
         finite: refuse parameters that hold NaN or infinity.
 
     Raises:
-        FlowGradError: no such file, a damaged one, one of another model, or a parameter that is not finite.
+        FlowGradError: there is no such file, it is damaged or of another model, or a parameter is not finite.
     """
     where = os.fspath(path)
     state = model.state_dict()
@@ -136,7 +138,9 @@ def read_packed(model: nn.Module, path: str | os.PathLike[str], *, finite: bool 
 
 
 def _most_bytes(state: Mapping[str, Any]) -> int:
-    """Bytes of a file that can be of this model: every weight in the widest type that there is, and a header."""
+    """Largest size in bytes of a file that can be of this model: every weight in the widest type that there is, and a
+    header.
+    """
     return (1 << 20) + sum(
         4096 + 4 * len(name) + 16 * getattr(tensor, "numel", int)() for name, tensor in state.items()
     )
@@ -148,7 +152,7 @@ def _damaged(where: str, error: Exception) -> FlowGradError:
 
 
 def _content(data: bytes) -> tuple[Any, memoryview, bool]:
-    """Header, pieces, and whether a check says that both are what was written.
+    """Split data into header, pieces, and whether a check says that both are as written.
 
     Raises:
         ValueError: it says that they are not, or there is none of them.
@@ -216,7 +220,7 @@ def _packed(name: str, tensor: torch.Tensor, layer: LayerBits | None) -> tuple[d
 
 
 def _without_zeros(told: dict[str, Any], array: np.ndarray) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """Dense, or a bit a weight and those that are not zero, whichever is smaller."""
+    """Dense values, or a bit a weight and the values that are not zero, whichever is smaller."""
     there = array.reshape(-1) != 0
     if not array.size or _mask_bytes(array.size) + there.sum() * array.itemsize >= array.nbytes:
         return told, [array.reshape(-1)]

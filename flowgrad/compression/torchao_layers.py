@@ -1,4 +1,4 @@
-"""What torchao quantises for us, in a few lines around its API (0.18, which torch 2.11 and later take)."""
+"""Quantises layers by torchao, in a few lines around its API (0.18, which torch 2.11 and later take)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BITS = (8, 4)
 
 
 def torchao_installed(*, must: bool) -> bool:
-    """Whether torchao is there.
+    """Whether torchao is installed.
 
     Raises:
         ImportError: it is not, and `must`.
@@ -30,11 +30,10 @@ def torchao_installed(*, must: bool) -> bool:
 
 
 def torchao_can(module: nn.Module, own: str, layer: LayerBits) -> bool:
-    """Whether it takes this layer: a plain `nn.Linear` or `nn.Embedding`, a scale an output or row, 8 or 4 bits, and
-    more than one column: of tables such as biases it fails at a scale a row.
+    """Whether torchao takes this layer: a plain `nn.Linear` or `nn.Embedding`, a scale an output or row, 8 or 4 bits,
+    and more than one column: of tables such as biases it fails at a scale a row.
 
-    Of subclasses it is not known what else they do with their weight (`nn.MultiheadAttention` reads that of its output
-    layer itself).
+    Subclasses may do other things with their weight (`nn.MultiheadAttention` reads that of its output layer itself).
     """
     plain = type(module) in (nn.Linear, nn.Embedding) and own == "weight"
     return plain and layer.axis == 0 and layer.bits in BITS and layer.shape[1] > 1
@@ -46,7 +45,7 @@ def quantize_by_torchao(module: nn.Module, layer: LayerBits, to: Quantized) -> s
     Args:
         module: the layer.
         layer: its bits.
-        to: what its weights are rounded to. Of `nn.Linear` in 8 bits torchao rounds to its own nearest.
+        to: whole numbers that its weights are rounded to. Of `nn.Linear` in 8 bits torchao rounds to its own nearest.
     """
     from torchao.quantization import Int8WeightOnlyConfig, IntxUnpackedToInt8Tensor, quantize_
 

@@ -1,4 +1,4 @@
-"""The weights of a model that can be compressed, and why the others cannot."""
+"""Finds the weights of a model that can be compressed, and says why the others cannot."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ class Weight:
     """A parameter tensor with two dimensions or more."""
 
     name: str
-    """Of the first layer that holds it, without what wrappers put before it."""
+    """Name in the first layer that holds it, without the prefixes of wrappers."""
     parameter: nn.Parameter
     owner: nn.Module
     """The first module that holds it."""
     own: str
-    """Its name within that module: mostly `weight`."""
+    """Name of the weight within that module: mostly `weight`."""
     aliases: tuple[str, ...]
-    """Its other names, where layers share it."""
+    """Other names of the weight, where layers share it."""
     axis: int
-    """Along which its units lie: rows of a table, outputs of a layer. Each has a scale when quantised."""
+    """Axis along which its units lie: rows of a table, outputs of a layer. Each has a scale when quantised."""
     is_table: bool
     padding: int | None
-    """Row of a table that is no row."""
+    """Index of the row of a table that is padding."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the tensor."""
+        """Shape of the tensor."""
         return tuple(self.parameter.shape)
 
     @property
     def units(self) -> int:
-        """How many rows or outputs it has."""
+        """Number of rows or outputs."""
         return self.parameter.shape[self.axis]
 
     def values(self) -> Float32:
-        """A copy of the weights now, float32."""
+        """Copy of the weights now, float32."""
         return as_float32(self.parameter)
 
     def by_unit(self, values: np.ndarray) -> np.ndarray:
-        """An array of the weight's shape as one line a unit, shape (units, weights of a unit)."""
+        """Reshape an array of the weight's shape to one line a unit, shape (units, weights of a unit)."""
         return np.moveaxis(values, self.axis, 0).reshape(self.units, -1)
 
     def counted(self) -> np.ndarray:
-        """True where an entry is a weight: everywhere but in a padding row, of the tensor's shape."""
+        """Flags of entries that are weights: everywhere but in a padding row, of the tensor's shape."""
         found = np.ones(self.shape, dtype=bool)
         if self.padding is not None:
             found[self.padding] = False
@@ -68,12 +68,12 @@ class LeftOut:
 
 
 def as_float32(tensor: torch.Tensor) -> Float32:
-    """A copy on the host."""
+    """Copy to the host as float32."""
     return tensor.detach().to("cpu", torch.float32, copy=True).numpy()
 
 
 def weights_of(model: nn.Module, name: str = "model") -> tuple[list[Weight], list[LeftOut]]:
-    """Every weight tensor with two dimensions or more, each once, in order of definition; and those left out.
+    """Find every weight tensor with two dimensions or more, each once, in order of definition; and those left out.
 
     Biases, scales of normalisation and other tensors of one dimension are neither: they stay as they are.
 
@@ -121,19 +121,19 @@ def weights_of(model: nn.Module, name: str = "model") -> tuple[list[Weight], lis
 
 
 def nonfinite(weights: list[Weight]) -> list[str]:
-    """Names of those that hold a NaN or an infinity."""
+    """Names of the weights that hold a NaN or an infinity."""
     return [one.name for one in weights if not bool(torch.isfinite(one.parameter.detach()).all())]
 
 
 def holders(model: nn.Module, parameter: nn.Parameter) -> list[tuple[nn.Module, str]]:
-    """Every module that holds the parameter, with its name there."""
+    """Find every module that holds the parameter, with its name there."""
     return [
         (module, own) for module in model.modules() for own, held in module._parameters.items() if held is parameter
     ]
 
 
 def module_name(name: str) -> str:
-    """`mlp.0` of `mlp.0.weight`."""
+    """Name of the module of a parameter, `mlp.0` of `mlp.0.weight`."""
     return _split(name)[0]
 
 

@@ -1,7 +1,7 @@
-"""The gate: what every proof and every plan asks of its evidence before anything is tested.
+"""The gate: checks of the evidence of every proof and every plan before anything is tested.
 
-Functions of arrays and data frames that find copies, constants and runs that are one run, and say what came of it as an
-`Objection`: how many, which, and the way out. What the gate refuses or downgrades is never called confirmed.
+Functions of arrays and data frames find copies, constants and runs that are one run, and report them as an `Objection`:
+how many, which, and the way out. Evidence that the gate refuses or downgrades is never called confirmed.
 """
 
 from flowgrad.gate.batches import Batch, batches_objection

@@ -1,4 +1,4 @@
-"""Batches that a plan is made on: whether they are as many as they seem, and say anything."""
+"""Checks the batches that a plan is made on: whether they are as many as they seem, and vary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowgrad.gate.objection import DOWNGRADED, REFUSED, Objection
 from flowgrad.gate.tables import TOLERATED_SHARE
 
 _COLUMNS = 64
-"""Values of a row that are looked at where rows repeat, evenly spaced."""
+"""Number of values of a row that are compared where rows repeat, evenly spaced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,17 +22,17 @@ class Batch:
 
     inputs: tuple[NDArray, ...]
     target: NDArray | None = None
-    """None where it is not known."""
+    """Target of each row; None where it is not known."""
 
 
 def batches_objection(batches: Sequence[Batch]) -> Objection | None:
-    """What is wrong with calibration batches; the worst, or None.
+    """Find the worst objection to calibration batches, or None.
 
-    Refused are inputs that are NaN, rows that are all alike, and batches that are all one. Downgraded are copies among
-    batches, rows that are copies of others (more than a twentieth), and targets of one value.
+    Inputs that are NaN, rows that are all alike, and batches that are all one are refused. Copies among batches, rows
+    that are copies of others (more than a twentieth), and targets of one value are downgraded.
 
     Args:
-        batches: where one has no inputs, its arrays are not known, and nothing is looked at.
+        batches: where one has no inputs, its arrays are not known, and nothing is checked.
     """
     if not batches or not all(batch.inputs for batch in batches):
         return None
@@ -59,7 +59,7 @@ def _rows_alike(batches: Sequence[Batch]) -> Objection | None:
 
 
 def _copied_batches(batches: Sequence[Batch]) -> Objection | None:
-    """Batches that are another once more: what differs between batches is what plans are told apart by."""
+    """Objection to batches that equal another: differences between batches decide between plans."""
     prints = [_print(batch) for batch in batches]
     again = [place for place, found in enumerate(prints) if found in prints[:place]]
     if not again:

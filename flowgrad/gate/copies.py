@@ -1,4 +1,4 @@
-"""Equal rows: how many there are, and whether chance explains them.
+"""Counts equal rows, and says whether chance explains them.
 
 Two rows are equal by chance where columns have few values. They are copies, or one thing that was recorded twice, where
 the rows agree in columns that no other rows agree in. Three answers are given (`kind`):
@@ -23,24 +23,28 @@ from flowgrad.gate.rows import OTHER, Codes, Keys, Rows, columns_of, first_of, n
 
 CHANCE, OPEN, COPIED = "chance", "open", "copied"
 EXAMPLES = 3
-"""Rows that are shown at most."""
+"""Number of rows that are shown at most."""
 _SLACK, _LEAST = 2.0, 5.0
-"""By what factor, and by how many, equal rows must exceed what one column's values allow: Poisson counts do so with a
-probability below 1 in 1,000, and the allowance is an upper bound already."""
+"""Factor and number by which equal rows must exceed the allowance of one column's values: Poisson counts do so with a
+probability below 1 in 1,000, and the allowance is an upper bound already.
+"""
 _LIFT, _GAP = 10.0, 3.0
-"""How many times as often as for independent columns rows agree wholly, and how many times as often as they agree in
-half of the columns only, where it is open whether chance explains it."""
+"""Ratio of full agreement of rows to that of independent columns, and to agreement in half of the columns only, above
+which it is open whether chance explains it.
+"""
 _SURE_LIFT = 1000.0
-"""The same as `_LIFT` where it is not open: rows hardly agree in half of the columns, and yet wholly."""
+"""Ratio as `_LIFT` above which it is not open: rows hardly agree in half of the columns, and yet wholly."""
 _LOOKED_AT = 64
-"""Columns that chance is judged by, at most; evenly spaced."""
+"""Number of columns that chance is judged by, at most; evenly spaced."""
 _FINEST = 1e-9
-"""Share of a column's range below which two values differ by rounding, and tell nothing of how finely it is written."""
+"""Share of a column's range below which two values differ by rounding, and show nothing of how finely it is written."""
 _PARTS = 4
 _HEAVY_ROWS, _HEAVY_SHARE = 5, 0.01
-"""A value that so many distinct rows hold, and such a share of them, is no mark of a row."""
+"""Number and share of distinct rows that hold a value from which it is no mark of a row."""
 _MULTIPLE_OF = 20
-"""Distinct rows from which it is no chance that each stands a multiple of 2 times: less than 1 in a million."""
+"""Number of distinct rows from which it is no chance that each stands a multiple of 2 times: less than 1 in a
+million.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,49 +53,50 @@ class Copies:
 
     rows: int
     distinct: int
-    """Rows that differ from all others before them."""
+    """Number of rows that differ from all others before them."""
     groups: int
-    """Sets of two or more equal rows."""
+    """Number of sets of two or more equal rows."""
     effective: float
-    """Rows that a mean over these is worth, where equal rows say the same: n^2 / sum m^2 (Kish 1965, Survey Sampling),
-    m the times that each distinct row stands there."""
+    """Number of rows that a mean over these is worth, where equal rows carry the same information: n^2 / sum m^2 (Kish
+    1965, Survey Sampling), m the times that each distinct row stands there.
+    """
     multiple: int
     """Whole number that the times of every distinct row are a multiple of, beyond chance; else 1."""
     kind: str
-    """`chance`, `open` or `copied`; `chance` where no rows are equal."""
+    """Explanation of the equal rows: `chance`, `open` or `copied`; `chance` where no rows are equal."""
     examples: tuple[int, ...]
     """Places of the first rows that repeat an earlier one."""
 
     @property
     def copied(self) -> int:
-        """Rows that repeat an earlier one."""
+        """Number of rows that repeat an earlier one."""
         return self.rows - self.distinct
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Rows of one part that stand in another."""
+    """Rows of one part that also stand in another."""
 
     rows: int
-    """Rows of the part looked at."""
+    """Number of rows of the part that were checked."""
     count: int
-    """How many of these stand in the other part."""
+    """Number of these rows that stand in the other part."""
     by_chance: float
     """Count that the values of a single column, or of half of the columns, allow among independent rows: an upper
     bound."""
     kind: str
     """The explanation of the equal rows: one of those that `Copies.kind` has."""
     examples: tuple[int, ...]
-    """Places of the first of them."""
+    """Places of the first of these rows."""
 
     @property
     def share(self) -> float:
-        """`count` over `rows`."""
+        """Share of the rows, `count` over `rows`, in [0, 1]."""
         return self.count / self.rows if self.rows else 0.0
 
 
 def copies(table: Any) -> Copies:
-    """Equal rows of a data frame, an array of shape (rows, columns) or a sequence of columns.
+    """Find equal rows of a data frame, an array of shape (rows, columns) or a sequence of columns.
 
     Args:
         table: of any types; see `flowgrad.gate.rows.rows_of`.
@@ -100,7 +105,7 @@ def copies(table: Any) -> Copies:
 
 
 def copies_among(found: Rows) -> Copies:
-    """`copies` gives the same of a table; here rows are numbers already."""
+    """Find equal rows as `copies` does, of rows that are numbers already."""
     codes = row_codes(found.keys)
     times = np.bincount(codes)
     n, distinct = len(codes), len(times)
@@ -127,7 +132,7 @@ def multiple_of(times: NDArray[np.intp]) -> int:
 
 
 def seen(others: Any, table: Any) -> Seen:
-    """Rows of `table` that stand among `others`, which have the same columns."""
+    """Find rows of `table` that stand among `others`, which have the same columns."""
     before, after = columns_of(others), columns_of(table)
     both = rows_of(before, after)
     codes = row_codes(both.keys)
@@ -143,7 +148,7 @@ def seen(others: Any, table: Any) -> Seen:
 
 
 def _kind(found: Rows, codes: Codes, new: NDArray[np.bool_], *, within: bool) -> tuple[str, float]:
-    """Whether chance explains equal rows, and how many of them it allows."""
+    """Explanation of equal rows, and how many of them chance allows."""
     columns = len(found.keys)
     places = np.unique(np.linspace(0, columns - 1, min(_LOOKED_AT, columns)).round().astype(int))
     recurring, extra = _excess(codes, new, within)
@@ -166,7 +171,9 @@ def _kind(found: Rows, codes: Codes, new: NDArray[np.bool_], *, within: bool) ->
 
 
 def _rare(values: Keys) -> NDArray[np.bool_]:
-    """Which distinct rows hold a value that few others do: all but those such as the zeros of a sparse column."""
+    """Flags of distinct rows that hold a value that few others do: all but those such as the zeros of a sparse
+    column.
+    """
     codes, _ = pd.factorize(values)
     times = np.bincount(codes)[codes]
     return times < max(_HEAVY_ROWS, _HEAVY_SHARE * len(values))
@@ -195,7 +202,7 @@ def _all_pairs(rows: int, new: NDArray[np.bool_], within: bool) -> float:
 
 
 def _agreeing(codes: Codes | NDArray[np.int64], new: NDArray[np.bool_], within: bool) -> float:
-    """Pairs of rows of one code."""
+    """Number of pairs of rows of one code."""
     size = int(codes.max()) + 1
     if within:
         times = np.bincount(codes, minlength=size).astype(float)
@@ -205,7 +212,7 @@ def _agreeing(codes: Codes | NDArray[np.int64], new: NDArray[np.bool_], within: 
 
 
 def _excess(codes: Codes, new: NDArray[np.bool_], within: bool) -> tuple[NDArray[np.bool_], int]:
-    """Which distinct rows recur, and how many rows repeat one."""
+    """Flags of distinct rows that recur, and the number of rows that repeat one."""
     size = int(codes.max()) + 1
     if within:
         times = np.bincount(codes, minlength=size)
@@ -216,8 +223,8 @@ def _excess(codes: Codes, new: NDArray[np.bool_], within: bool) -> tuple[NDArray
 
 
 def _chance(distinct: Keys, kind: str) -> float:
-    """The probability, at most, that two rows agree in a column without being one row twice: as often as distinct rows
-    do, and no less than the column is written finely.
+    """Upper bound of the probability that two rows agree in a column without being one row twice: as often as distinct
+    rows do, and no less than the column is written finely.
 
     Args:
         distinct: the column's values in distinct rows.
@@ -231,15 +238,15 @@ def _chance(distinct: Keys, kind: str) -> float:
 
 
 def _by_grid(values: NDArray[np.float64]) -> float:
-    """The probability that two values agree if each quarter of the sorted ones fills the grid that its smallest step
-    tells of: whole numbers often do, measured ones never.
+    """Probability that two values agree if each quarter of the sorted ones fills the grid of its smallest step: whole
+    numbers often do, measured ones never.
     """
     quarters = [part for part in np.array_split(values, _PARTS) if len(part)]
     return sum((len(part) / len(values)) ** 2 / _levels(part) for part in quarters)
 
 
 def _levels(values: NDArray[np.float64]) -> float:
-    """How many values a column that has these can have, by the smallest step between two of them."""
+    """Number of values that a column that has these can have, by the smallest step between two of them."""
     with np.errstate(over="ignore"):
         width, steps = float(values[-1] - values[0]), np.diff(values)
     steps = steps[steps > _FINEST * width]

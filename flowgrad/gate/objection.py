@@ -1,4 +1,4 @@
-"""What the gate says of evidence that did not pass as it is."""
+"""Holds the objection of the gate to evidence that did not pass as it is."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from dataclasses import dataclass
 from flowgrad.errors import StatisticsError
 
 REFUSED, DOWNGRADED, NOTED = "refused", "downgraded", "noted"
-"""Levels of an objection: nothing is tested; it is tested, and no verdict is `confirmed`; it is told, and matters too
-little to change a verdict."""
+"""Levels of an objection: nothing is tested; it is tested, and no verdict is `confirmed`; it is reported, and matters
+too little to change a verdict.
+"""
 
 
 @dataclass(frozen=True)
 class Objection:
-    """One thing that is wrong with evidence."""
+    """One fault of the evidence."""
 
     check: str
-    """What was looked at, e.g. `copied rows`."""
+    """Name of the check, e.g. `copied rows`."""
     level: str
-    """`refused`, `downgraded` or `noted`."""
+    """Level of the objection: `refused`, `downgraded` or `noted`."""
     reason: str
-    """What was found, with its count, in one line and without a full stop."""
+    """The fault, with its count, in one line and without a full stop."""
     way_out: str
-    """What makes the evidence pass, in one line."""
+    """The change that makes the evidence pass, in one line."""
     count: int
-    """Rows, pairs or batches that are wrong."""
+    """Number of rows, pairs or batches that are wrong."""
     of: int
-    """Rows, pairs or batches that were looked at."""
+    """Number of rows, pairs or batches that were checked."""
     effective: float = float("nan")
-    """Independent units that the evidence amounts to; NaN where that is not the question."""
+    """Number of independent units that the evidence amounts to; NaN where that is not the question."""
     examples: tuple[int, ...] = ()
     """Places of a few of them, from 0."""
 
@@ -43,7 +44,7 @@ class Objection:
 
 
 class GateError(StatisticsError):
-    """Evidence that the gate refuses. The message is the objection in one line."""
+    """The gate refuses the evidence. The message is the objection in one line."""
 
     def __init__(self, objection: Objection) -> None:
         super().__init__(str(objection))
@@ -54,7 +55,7 @@ class GateError(StatisticsError):
 
 
 def refuse(objection: Objection | None) -> Objection | None:
-    """Give back what is no refusal.
+    """Return the objection where it is no refusal.
 
     Raises:
         GateError: the objection's level is `refused`.

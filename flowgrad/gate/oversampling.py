@@ -1,4 +1,4 @@
-"""One class copied, among columns of few values, where equal rows are no surprise in themselves."""
+"""Finds a class that was copied, among columns of few values, where equal rows are no surprise in themselves."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 from flowgrad.gate.rows import Rows, row_codes
 
 _CLASSES, _LEAST_ROWS = 10, 20
-"""Classes at most, and rows of one at least."""
+"""Number of classes at most, and of rows of one at least."""
 _LIFT = 5.0
-"""How many times as often as its halves foretell rows of one class agree wholly, compared with rows of two classes,
-where it is open whether they were copied."""
+"""Ratio of full agreement of rows of one class to its prediction by halves, compared with rows of two classes, above
+which it is open whether they were copied.
+"""
 
 
 def oversampled(rows: Rows) -> bool:
-    """Whether rows of a class agree wholly far more often than their agreement in either half of the columns foretells.
+    """Whether rows of a class agree wholly far more often than their agreement in either half of the columns predicts.
 
     Rows of a class may be alike, and then agree more often in each half of the columns than rows of two classes do; the
-    product of these two ratios foretells that of whole rows, where the halves depend on each other no more in the class
+    product of these two ratios predicts that of whole rows, where the halves depend on each other no more in the class
     than elsewhere. Copies agree wholly, and hardly more often in a half. A class of fixed patterns looks the same.
 
     Args:
@@ -41,7 +42,7 @@ def _lifted(parts: list[NDArray[np.intp]], own: NDArray[np.bool_]) -> bool:
 
 
 def _ratio(codes: NDArray, own: NDArray[np.bool_]) -> float:
-    """How often two rows of the class agree, over how often one of it and one of the others do, at least."""
+    """Ratio of the agreement of two rows of the class to that of one of it and one of the others, at least."""
     size = int(codes.max()) + 1
     inside, outside = (np.bincount(codes[part], minlength=size).astype(float) for part in (own, ~own))
     n, m = float(own.sum()), float((~own).sum())

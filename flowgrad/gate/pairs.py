@@ -1,4 +1,4 @@
-"""Pairs of user and item in a split log: whether what is tested was trained on."""
+"""Checks pairs of user and item in a split log: whether the tested pairs were trained on."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _SAME = 0.99
 def pairs_objection(
     trained: tuple[Any, Any, Any], tested: tuple[Any, Any, Any], *, before: str = "training", after: str = "test"
 ) -> Objection | None:
-    """Pairs of (user, item) that are tested on and trained on.
+    """Find pairs of (user, item) that are both tested on and trained on.
 
-    A user and an item are what they are: no chance makes two pairs equal. Pairs with the same rating are copies, and
-    refused; pairs that were rated anew are downgraded, since what is held out was seen all the same. Up to
-    `TOLERATED_SHARE` of the tested pairs are noted.
+    Users and items are identities: no chance makes two pairs equal. Pairs with the same rating are copies, and refused;
+    pairs that were rated anew are downgraded, since a held-out pair was seen all the same. Up to `TOLERATED_SHARE` of
+    the tested pairs are noted.
 
     Args:
         trained: users, items and ratings, each of shape (n,).
         tested: the same of the other part.
-        before: what the one part is called.
-        after: what the other is called.
+        before: name of the one part.
+        after: name of the other.
     """
     both = [np.concatenate([np.asarray(one), np.asarray(other)]) for one, other in zip(trained, tested, strict=True)]
     new = np.arange(len(both[0])) >= len(np.asarray(trained[0]))
@@ -55,6 +55,6 @@ def pairs_objection(
 
 
 def _found(columns: list[np.ndarray], new: np.ndarray) -> np.ndarray:
-    """Which of the new rows stand among the others."""
+    """Flags of the new rows that stand among the others."""
     codes = row_codes(rows_of(columns).keys)
     return first_of(codes)[codes[new]] < len(new) - int(new.sum())

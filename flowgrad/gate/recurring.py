@@ -1,4 +1,4 @@
-"""Rows of one thing that is met again, such as a store or a user, told from copies of one row by their targets."""
+"""Distinguishes rows of one recurring thing, such as a store or a user, from copies of one row, by their targets."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from flowgrad.gate.copies import multiple_of
 from flowgrad.gate.rows import Codes, Rows, first_of, row_codes
 
 _FEW = 0.1
-"""Distinct targets over rows up to which equal targets are no sign of a copy."""
+"""Ratio of distinct targets to rows up to which equal targets are no sign of a copy."""
 _ALIKE = 10.0
-"""For a target of more values: how many times as often as two rows of the table, rows of equal columns have
-equal targets. Those of one store are alike, and copies always are."""
+"""Ratio, for a target of more values, of equal targets among rows of equal columns to those among all rows. Rows of one
+store have alike targets, and copies always have.
+"""
 _MIXED = 0.01
-"""Share of the sets of equal rows in which targets differ above which rows are one thing met again, and no copies."""
+"""Share of the sets of equal rows in which targets differ above which the rows are a recurring thing, and no copies."""
 _OF_EXPECTED = 0.5
-"""The share over the one that is expected where the target has nothing to do with the columns: of a rare class, few
-sets have both."""
+"""Ratio of that share to the one expected where the target is independent of the columns: of a rare class, few sets
+have both.
+"""
 _OFTEN = 5.0
-"""Rows a distinct row, in each class, from which these may be things of one target each that are met often.
-Oversampling leaves a class as it is, and a bootstrap has 1.6."""
+"""Number of rows a distinct row, in each class, from which these may be things of one target each that recur often.
+Oversampling leaves a class as it is, and a bootstrap has 1.6.
+"""
 
 
 def targets_differ(rows: Rows) -> bool:
@@ -45,8 +48,8 @@ def targets_differ(rows: Rows) -> bool:
 
 
 def things_met_again(rows: Rows) -> bool:
-    """Whether rows that recur are things met again rather than copies: their targets differ, or each class has things
-    that are met often; and not all recur a multiple of 2 times, as what was written down twice does.
+    """Whether equal rows are recurring things rather than copies: their targets differ, or each class has things that
+    are met often; and not all recur a multiple of 2 times, as rows written twice do.
 
     Args:
         rows: of two parts below each other; columns, and the target last.

@@ -1,4 +1,4 @@
-"""Rows as numbers: equal rows have the same one, whatever their types, in time linear in the rows."""
+"""Codes rows as numbers: equal rows have the same one, whatever their types, in time linear in the rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ODD = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
 def columns_of(table: Any) -> list[Any]:
-    """The columns of a data frame, of an array of shape (rows, columns) or (rows,), or of a sequence of columns."""
+    """Columns of a data frame, of an array of shape (rows, columns) or (rows,), or of a sequence of columns."""
     if isinstance(table, pd.DataFrame):
         return [table.iloc[:, place] for place in range(table.shape[1])]
     if isinstance(table, (list, tuple)):
@@ -31,12 +31,12 @@ def columns_of(table: Any) -> list[Any]:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The values of one table, or of several below each other."""
+    """Values of one table, or of several below each other."""
 
     keys: Keys
-    """One number of 64 bits for each value, shape (columns, rows): equal exactly where values are equal."""
+    """Code of 64 bits for each value, shape (columns, rows): equal exactly where values are equal."""
     kinds: tuple[str, ...]
-    """What each column holds: `whole` numbers, `number`s or `other` values."""
+    """Kind of each column: `whole` numbers, `number`s or `other` values."""
 
     def columns(self, count: int) -> Rows:
         """The first so many columns."""
@@ -48,7 +48,8 @@ class Rows:
 
 
 def rows_of(*tables: Sequence[Any]) -> Rows:
-    """The rows of all tables, which have the same columns.
+    """Code the rows of all tables, which have the same columns. 0 and -0 are one value, and so are all kinds of missing
+    ones. Numbers are compared as float64, those of integer types as int64; other values are compared as they are.
 
     0 and -0 are one value, and so are all kinds of missing ones. Numbers are compared as float64, those of integer
     types as int64; other values are compared as they are.
@@ -90,9 +91,9 @@ def _floats(part: pd.Series | NDArray) -> NDArray[np.float64]:
 
 
 def row_codes(keys: Keys) -> Codes:
-    """The number of each row's content, from 0 in order of first appearance, shape (rows,).
+    """Number each row's content, from 0 in order of first appearance, shape (rows,).
 
-    Rows are told apart by a hash of 64 bits, and those that have one are compared value by value.
+    Rows are distinguished by a hash of 64 bits, and those of equal hash are compared value by value.
     """
     codes = pd.factorize(hashes(keys))[0].astype(np.intp)
     first = first_of(codes)[codes]
@@ -113,7 +114,7 @@ def first_of(codes: Codes) -> Codes:
 
 
 def hashes(keys: Keys) -> Keys:
-    """One number of 64 bits for each row of keys of shape (columns, rows); equal rows have equal numbers."""
+    """Hash of 64 bits of each row of keys of shape (columns, rows); equal rows have equal hashes."""
     total = np.zeros(keys.shape[1], dtype=np.uint64)
     for column in keys:
         total = mixed((total + np.uint64(_ODD[0])) ^ column)
@@ -121,7 +122,7 @@ def hashes(keys: Keys) -> Keys:
 
 
 def mixed(z: Keys) -> Keys:
-    """SplitMix64's finaliser, a bijection of 64 bits."""
+    """Keys mixed by SplitMix64's finaliser, a bijection of 64 bits."""
     z ^= z >> np.uint64(30)
     z *= np.uint64(_ODD[1])
     z ^= z >> np.uint64(27)

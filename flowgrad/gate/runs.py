@@ -1,4 +1,4 @@
-"""Runs of two arms: whether each value is a run of its own."""
+"""Checks runs of two arms: whether each value is a run of its own."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from flowgrad.gate.objection import DOWNGRADED, REFUSED, Objection
 
 ONE_RUN, COPIED_RUNS = "one run", "copied runs"
 _LOOKED_AT = 100
-"""Values of repeated seeds that are looked at."""
+"""Number of values of repeated seeds that are compared."""
 _COARSE = 100_000
-"""A ratio of whole numbers up to this, such as an accuracy, may tie; a metric of full precision does not."""
+"""Denominator up to which a ratio of whole numbers, such as an accuracy, may tie; a metric of full precision does
+not.
+"""
 
 
 def arms_objection(
     baseline: ArrayLike, treated: ArrayLike, metric: str = "value", *, splits: bool = False
 ) -> Objection | None:
-    """Pairs that are fewer than they seem: the treated arm, or both, has one value on every seed, to the last bit, so
-    that the seeds (or splits) did not reach it; or a pair was written down several times.
+    """Find pairs that are fewer than they seem: the treated arm, or both, has one value on every seed, to the last bit,
+    so that the seeds (or splits) did not reach it; or a pair was written down several times.
 
     A baseline of one value against a treated arm that varies is no objection: a closed form has no seed, and the test
     of the differences is one of the treated arm against that number. On splits it is one, since other rows give other
@@ -42,8 +44,8 @@ def arms_objection(
 def arms_objections(
     metrics: Mapping[str, tuple[ArrayLike, ArrayLike]], *, splits: bool = False
 ) -> dict[str, Objection | None]:
-    """`arms_objection` for each metric of the same runs. What is wrong in one is said of another only where this
-    does not speak against it: runs whose size is the same, and whose errors differ, are no one run.
+    """Find `arms_objection` for each metric of the same runs. An objection to one metric is extended to another only
+    where that one does not speak against it: runs whose size is the same, and whose errors differ, are no one run.
 
     Args:
         metrics: name -> the baseline's values and the treated arm's, each of shape (n,).
@@ -54,14 +56,14 @@ def arms_objections(
     worst = next((objection for objection in found.values() if objection is not None), None)
     if worst is None or len({len(values) for both in arms.values() for values in both}) > 1:
         return found
-    # Of all metrics side by side, the baseline's first, copies are what is equal in every one of them.
+    # All metrics stand side by side, the baseline's first; copies are equal in every one of them.
     whole = np.column_stack([both[arm] for arm in (0, 1) for both in arms.values()])
     shared = _fewer(whole, worst.reason.partition(":")[0], splits)
     return {name: objection or shared for name, objection in found.items()}
 
 
 def _fewer(runs: NDArray[np.float64], metric: str, splits: bool) -> Objection | None:
-    """What is wrong with runs of both arms.
+    """Objection to runs of both arms.
 
     Args:
         runs: shape (n, 2 metrics), the baseline's metrics first.
@@ -89,7 +91,7 @@ def _fewer(runs: NDArray[np.float64], metric: str, splits: bool) -> Objection | 
 
 
 def seeds_objection(differences: NDArray[np.float64]) -> Objection | None:
-    """Seeds that have the differences of another seed in every row, to the last bit, where these cannot be ties.
+    """Find seeds that have the differences of another seed in every row, to the last bit, where these cannot be ties.
 
     Args:
         differences: shape (seeds, rows), finite.

@@ -1,4 +1,4 @@
-"""Tables of columns and a target: whether their rows are as many as they seem, and whether parts share them."""
+"""Checks tables of columns and a target: whether their rows are as many as they seem, and whether parts share them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from flowgrad.gate.recurring import targets_differ, things_met_again
 from flowgrad.gate.rows import Rows, columns_of, first_of, row_codes, rows_of
 
 COPIED_ROWS, REPEATED_ROWS, SEEN_ROWS = "copied rows", "repeated rows", "seen rows"
-"""Checks: rows with their target; rows without; rows of one part in another."""
+"""Names of checks: rows with their target; rows without; rows of one part in another."""
 TOLERATED_SHARE = 0.05
-"""Share of the rows that may repeat others, or stand in another part, before a test is affected: of what chooses the
-best of some 10,000 pairs (z about 4), a twentieth carries over to the rows that test them, .2 standard errors, and a
-test at 5 % then rejects in 5.5 %."""
+"""Share of the rows that may repeat others, or stand in another part, before a test is affected: of the noise that
+chooses the best of some 10,000 pairs (z about 4), a twentieth carries over to the rows that test them, .2 standard
+errors, and a test at 5 % then rejects in 5.5 %.
+"""
 TOLERATED_DESIGN_EFFECT = 1.21
-"""Rows over the rows that they are worth before a test is affected: 2 Phi(-1.96 / 1.1) = 7.5 %, the upper end of
-Bradley's criterion (1978, Br. J. Math. Stat. Psychol. 31:144) for a test at 5 %."""
+"""Ratio of rows to the rows that they are worth up to which a test is not affected: 2 Phi(-1.96 / 1.1) = 7.5 %, the
+upper end of Bradley's criterion (1978, Br. J. Math. Stat. Psychol. 31:144) for a test at 5 %.
+"""
 
 
 def table_objection(X: Any, y: Any, groups: Any = None) -> Objection | None:
-    """Copies among the rows of a table that will be divided at random, such as into halves or random splits.
+    """Find copies among the rows of a table that will be divided at random, such as into halves or random splits.
 
     Copies within a group stay together, and are no objection. Equal rows that chance explains are none either; copies
     that are too few to change a test are noted.
@@ -56,9 +58,9 @@ def table_objection(X: Any, y: Any, groups: Any = None) -> Objection | None:
 
 
 def distinct_rows(X: Any, y: Any, groups: Any) -> NDArray[np.intp] | None:
-    """Places of the rows that are left where copies of a row in its own group, columns and target, count once; None
-    where there are none, or where chance gives them. A jackknife over groups of which a few hold most rows by copying
-    would reject a true null too often.
+    """Find the rows that are left where copies of a row in its own group, columns and target, count once; None where
+    there are none, or where chance gives them. A jackknife over groups of which a few hold most rows by copying would
+    reject a true null too often.
 
     Args:
         X: as of `table_objection`.
@@ -76,7 +78,7 @@ def distinct_rows(X: Any, y: Any, groups: Any) -> NDArray[np.intp] | None:
 def parts_objection(
     others: Any, table: Any, *, before: str = "training", after: str = "test", groups: Any = None
 ) -> Objection | None:
-    """Rows of a part that stand in another, columns and target alike.
+    """Find rows of a part that stand in another, columns and target alike.
 
     Rows of things that are met often, such as stores, are alike where the target has few values, and are no copies:
     they are downgraded, unless the caller says what the rows belong to.
@@ -84,10 +86,10 @@ def parts_objection(
     Args:
         others: data frame, array or sequence of columns, the target last.
         table: the same of the part that is tested on.
-        before: what the one part is called.
-        after: what the other is called.
-        groups: what the rows of both parts belong to, such as `Table.groups`; None where nobody has said. What recurs
-            is then the caller's word; copies are objected to all the same.
+        before: name of the one part.
+        after: name of the other.
+        groups: what the rows of both parts belong to, such as `Table.groups`; None where that is not known. With
+            groups, recurrence within one is the caller's word; copies are objected to all the same.
     """
     found = seen(others, table)
     if found.kind == CHANCE:
@@ -178,7 +180,9 @@ def _repeated(alone: Copies) -> Objection:
 
 
 def _between_groups(rows: Rows, groups: Any) -> Objection | None:
-    """Rows that are alike in a group are what a group is for; between groups, what is open is the caller's word."""
+    """Copies between groups: rows that are alike in a group are what a group is for; between groups, an open case is
+    the caller's word.
+    """
     group = rows_of([groups]).keys
     places = first_of(row_codes(np.concatenate([rows.keys, group])))
     full = copies_among(rows.at(places))

@@ -1,4 +1,4 @@
-"""Targets that say nothing: one value, or values that are not finite."""
+"""Checks targets that carry no information: one value, or values that are not finite."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flowgrad.gate.objection import REFUSED, Objection
 
 
 def one_value_objection(targets: Mapping[str, ArrayLike]) -> Objection | None:
-    """A part whose target holds a value that is not finite, or one value alone; the first that is found.
+    """Find a part whose target holds a value that is not finite, or one value alone; the first such part.
 
     Args:
         targets: name of each part -> its target, shape (rows,). A part of a single row is not asked to vary.

@@ -1,4 +1,4 @@
-"""Pure functions on arrays, one module a subject, each with the `MEASURES` it declares to the rules."""
+"""Pure functions on arrays, one module a topic, each with the `MEASURES` it declares to the rules."""
 
 from flowgrad.measurements import Measure
 from flowgrad.measures import batches, distillation, embedding, features, flow, quantization, saliency, training, trees

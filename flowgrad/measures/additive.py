@@ -1,6 +1,6 @@
-"""The additive model: what each column says alone, by a line, a square and hinges, and what that leaves of a target.
+"""Fits the additive model: each column alone explains a target by a line, a square and hinges.
 
-An effect of two columns together is what no such model can say. A curve that it cannot follow would look like one.
+An effect of two columns together is what no such model can express; a curve that it cannot follow would seem one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ linalg = LazyModule("scipy.linalg")
 Floats = NDArray[np.float64]
 
 CHUNK = 4096
-"""Rows at a time."""
+"""Number of rows handled at a time."""
 MOST_HINGES = 3
 """Hinges a column: max(z - knot, 0) with knots at the quartiles."""
 ROWS_A_TERM = 8
@@ -27,11 +27,11 @@ MOST_TERMS = 1200
 _KNOT_ROWS = 20_000
 """Rows, evenly spaced, that the quantiles are read from."""
 _SPAN = 1e-10
-"""Share of the largest eigenvalue below which a direction of the terms counts as said already."""
+"""Share of the largest eigenvalue below which a direction of the terms counts as dependent on others."""
 
 
 def hinges(rows: int, columns: int) -> int:
-    """How many hinges each column gets.
+    """Number of hinges each column gets.
 
     >>> hinges(1000, 15), hinges(284, 30), hinges(100_000, 500)
     (3, 0, 0)
@@ -55,7 +55,7 @@ class Curves:
         some = (X[:: max(1, len(X) // _KNOT_ROWS), self.bent] - self.mean[self.bent]) / self.scale[self.bent]
         count = hinges(*X.shape)
         self.knots = np.quantile(some, np.arange(1, count + 1) / (count + 1), axis=0)
-        """Shape (hinges a column, bent columns)."""
+        """Knots of the hinges, shape (hinges a column, bent columns)."""
 
     def standardise(self, X: Floats) -> Floats:
         """Columns of mean 0 and deviation 1 on the rows that the curves were made by."""
@@ -81,13 +81,13 @@ class Curves:
 
 
 class AdditiveModel:
-    """OLS of a target on the curves of all columns, in memory of terms^2 and a chunk of rows beside the data.
+    """OLS of a target on the curves of all columns, in memory of terms^2 and a chunk of rows, besides the data.
 
     Attributes:
         X: shape (rows, columns), finite, no constant column.
         y: shape (rows,).
         curves: its terms.
-        rank: terms that say something of their own.
+        rank: number of independent terms.
         rss: residual sum of squares.
     """
 
@@ -96,7 +96,7 @@ class AdditiveModel:
         centre = float(y.mean())
         gram, right = _sums(self._terms_and(y - centre))
         self.root = _root(gram)
-        """W of shape (terms, rank): terms @ W has orthonormal columns."""
+        """Matrix W of shape (terms, rank): terms @ W has orthonormal columns."""
         columns = slice(1, 1 + X.shape[1])
         self._line_root = _root(gram[columns, columns])
         self._weights = self.root @ (self.root.T @ right)
@@ -112,12 +112,12 @@ class AdditiveModel:
             yield z, terms, self.y[rows] - terms @ self._weights
 
     def row_slices(self) -> Iterator[slice]:
-        """The chunks' rows."""
+        """Slices of the rows, one a chunk."""
         for start in range(0, len(self.y), CHUNK):
             yield slice(start, start + CHUNK)
 
     def explain(self, terms_of: Callable[[Floats, Floats], Floats]) -> tuple[Floats, Floats, Floats, Floats]:
-        """How much of further terms the model says.
+        """Say how much of further terms the model explains.
 
         Args:
             terms_of: from rows of columns, raw and standardised, to shape (rows, further).
@@ -142,7 +142,7 @@ class AdditiveModel:
 
 
 def _root(gram: Floats) -> Floats:
-    """W with orthonormal terms @ W, where gram is terms' @ terms; terms that others say already count once."""
+    """Matrix W with orthonormal terms @ W, where gram is terms' @ terms; dependent terms count once."""
     length = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
     values, vectors = linalg.eigh(gram / np.outer(length, length))
     kept = values > _SPAN * values[-1]

@@ -1,4 +1,4 @@
-"""Rows compared with rows alike: a row seen a thousand times trembles otherwise than one seen twice."""
+"""Compares rows with rows of like exposure: a row seen a thousand times varies otherwise than one seen twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GROUPS = 10
 LEAST = 8
 """Known values that a group needs for its median to say anything."""
 LOW, HIGH = -5.0, 10.0
-"""Ends of a score: one value beyond all reason shall not outvote the others."""
+"""Bounds of a score: one extreme value must not outvote the others."""
 TO_SIGMA = 1.4826
 """Standard deviation over median absolute deviation of a normal distribution."""
 
@@ -32,7 +32,8 @@ def exposure_groups(exposures: ArrayLike, groups: int = GROUPS) -> NDArray[np.in
 
 
 def robust_z(values: ArrayLike, groups: ArrayLike) -> NDArray[np.float64]:
-    """(value - median) / (1.4826 MAD) within each group, clipped to [-5, 10]; shape (n,).
+    """Robust z-score, (value - median) / (1.4826 MAD) within each group, clipped to [-5, 10]; shape (n,). NaN where the
+    value is not known, the group is -1, or the group has fewer than 8 known values or no spread.
 
     NaN where the value is not known, the group is -1, or the group has fewer than 8 known values or no spread.
     """
@@ -50,7 +51,7 @@ def robust_z(values: ArrayLike, groups: ArrayLike) -> NDArray[np.float64]:
 
 
 def over_median(values: ArrayLike, groups: ArrayLike) -> NDArray[np.float64]:
-    """Each value over the median of its group, shape (n,); NaN where `robust_z` has no group to compare with."""
+    """Ratio of each value to the median of its group, shape (n,); NaN where `robust_z` has no group to compare with."""
     values, groups = np.asarray(values, dtype=float), np.asarray(groups)
     ratio = np.full(len(values), np.nan)
     for group in np.unique(groups[groups >= 0]):

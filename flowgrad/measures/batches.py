@@ -1,4 +1,4 @@
-"""What the batches of a loop say: rows, their order, steps beside them, validation rows that training saw."""
+"""Lists the measures of a loop's batches: rows, their order, other steps, validation rows that training saw."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ ROW_MEASURES = (
 )
 
 MEASURES = (*ROW_MEASURES, *TARGET_MEASURES, *SEQUENCE_MEASURES, *ID_MEASURES, *LOSS_MEASURES)
-"""Everything that is told of batches."""
+"""All measures of batches."""

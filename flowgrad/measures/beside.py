@@ -1,4 +1,4 @@
-"""Whether two models were shown the same rows, and what lies between them where they were not quite."""
+"""Says whether two models were shown the same rows, and how their inputs differ where they were not."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 _FEWEST = 8
-"""Rows below which nothing is said."""
+"""Number of rows below which nothing is said."""
 _ENOUGH = 32
-"""Rows below which rows are not called unrelated."""
+"""Number of rows below which rows are not called unrelated."""
 _STRAIGHT = 0.999
 """Least correlation of a feature with itself, rescaled, in nearly all features."""
 
 
 @dataclass(frozen=True)
 class Beside:
-    """The inputs of one model beside those of another; NaN where too little is known."""
+    """Comparison of one model's inputs with another's; a field is NaN where too little is known."""
 
     same: float = math.nan
-    """1 where they are equal."""
+    """1 where the inputs are equal."""
     scale: float = math.nan
     """Deviation of a feature over that of the other model's, median, where each is the other's but for scale and shift;
     1 where they are equal.
     """
     shift: float = math.nan
-    """Distance of the means over the other's deviation, median, there."""
+    """Distance of the means over the other's deviation, median; NaN as for `scale`."""
     moved: float = math.nan
     """Share of rows that are another row of the other model; two halves that are swapped left out."""
     unrelated: float = math.nan

@@ -1,4 +1,4 @@
-"""A few terms beside the additive model: how probable each is, and what it says beside those before it."""
+"""Adds a few terms to the additive model: how probable each is, and its F given those before it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Ranked:
     """Terms, the most probable first; shape (terms,) each."""
 
     place: NDArray[np.intp]
-    """Which of the candidates."""
+    """Index of each term among the candidates, shape (terms,)."""
     inclusion: Floats
     """Probability that the term, and no other like it, is one of those that act."""
     f: Floats
-    """Partial F beside the curves and the terms before."""
+    """Partial F given the curves and the terms before."""
     p: Floats
     vif: Floats
-    """Variance of the term over what the columns themselves leave of it."""
+    """Variance of the term over what the columns themselves leave of it, 1 or more."""
 
 
 def rank(
@@ -34,7 +34,8 @@ def rank(
     top: int,
     groups: NDArray[np.intp] | None = None,
 ) -> Ranked:
-    """The `top` terms that most probably act, of those that can be told from the columns (VIF of 10 or less).
+    """Rank the `top` terms that most probably act, of those that the columns do not explain already (VIF of 10 or
+    less).
 
     Args:
         model: the curves.
@@ -51,7 +52,7 @@ def rank(
     _, numbers = np.unique(group, return_inverse=True)
     together = inclusion(gram, score, model.rss, n - model.rank, numbers)
     gain = score**2 / own
-    # Rounded, so that terms with nothing to tell them apart stand by what they explain.
+    # Probabilities are rounded, so that equally probable terms stand in order of what they explain.
     order = np.lexsort((-gain, -np.round(together, 3)))
     _, first = np.unique(numbers[order], return_index=True)
     order = order[np.sort(first)][:top]
@@ -67,8 +68,8 @@ def rank(
 
 
 def _sequential(gram: Floats, score: Floats, order: NDArray[np.intp], rss: float, df: int) -> tuple[Floats, Floats]:
-    """F of each term beside those before it, and its degrees of freedom; an F of 0 for one that they say already, and
-    where terms have taken a quarter of the df: the best of many would soon explain what is left of noise.
+    """F of each term given those before it, and its degrees of freedom; F is 0 for a dependent term, and from where
+    terms have taken a quarter of the df: the best of many would soon explain what is left of noise.
     """
     gram, score = gram[np.ix_(order, order)], score[order]
     start = np.diag(gram).copy()
@@ -90,16 +91,16 @@ def _sequential(gram: Floats, score: Floats, order: NDArray[np.intp], rss: float
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums over rows, of each candidate or each two."""
+    """Sums over rows, for each candidate or each two."""
 
     spread: Floats
-    """Squares about the mean."""
+    """Sum of squares about the mean, shape (candidates,)."""
     beside_lines: Floats
-    """Squares of what the columns leave."""
+    """Sum of squares of what the columns leave, shape (candidates,)."""
     gram: Floats
-    """Products of what the curves leave."""
+    """Products of what the curves leave, shape (candidates, candidates)."""
     score: Floats
-    """Products with what they leave of the target."""
+    """Products with what they leave of the target, shape (candidates,)."""
 
 
 def _sums(model: AdditiveModel, terms_of: Callable[[Floats, Floats], Floats]) -> _Sums:

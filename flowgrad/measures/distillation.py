@@ -1,4 +1,4 @@
-"""What the layers of a student say beside each other and beside their teacher's."""
+"""Compares the layers of a student with each other and with their teacher's."""
 
 from __future__ import annotations
 
@@ -311,9 +311,10 @@ ROW_NAMES = tuple(measure.name for measure in MEASURES if measure.per_row)
 
 
 def medians_of_others(values: FloatArray) -> FloatArray:
-    """For each layer the median of the other layers' values, shape (layers,). NaN is passed over.
+    """Median of the other layers' values for each layer, shape (layers,). NaN is left out.
 
-    Without itself, for a student has few layers: of two, one at 0, the median of both would be half of the healthy one.
+    The layer itself is left out, for a student has few layers: of two, one at 0, the median of both would be half of
+    the healthy one.
 
     >>> medians_of_others(np.array([1.0, 2.0, 3.0, np.nan]))
     array([2.5, 2. , 1.5, 2. ])
@@ -328,7 +329,7 @@ def medians_of_others(values: FloatArray) -> FloatArray:
 
 
 def over_others(values: FloatArray) -> FloatArray:
-    """Each layer's value over `medians_of_others`; NaN where that is 0.
+    """Ratio of each layer's value to `medians_of_others`, shape (layers,); NaN where that is 0.
 
     >>> over_others(np.array([1.0, 2.0, 4.0]))
     array([0.33333333, 0.8       , 2.66666667])
@@ -338,13 +339,14 @@ def over_others(values: FloatArray) -> FloatArray:
 
 
 def speed_ratios(update: FloatArray, gradient: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """How fast the optimizer moves each layer beside the others: the larger and the smaller of two, shape (layers,).
+    """Speed of each layer under the optimizer relative to the others: the larger and the smaller of two ratios, shape
+    (layers,).
 
     Ratios to the median of the other layers; two, because optimizers have two ways: Adam and its kind move every weight
     by about the learning rate, whatever the gradient, so that the root mean square of the updates is alike in all
     layers; SGD moves in proportion to the gradient, so that update over gradient is. A layer whose rate is a tenth of
-    the others' has a tenth in both; an honest small gradient, or few inputs, lowers at most one. What moves weights
-    beside the optimizer raises both; an honest large gradient raises at most one.
+    the others' has a tenth in both; an honest small gradient, or few inputs, lowers at most one. Whatever else moves
+    weights raises both; an honest large gradient raises at most one.
 
     Args:
         update: mean length of an update, shape (layers,).
@@ -369,8 +371,8 @@ def width_gaps(width: FloatArray, weights: FloatArray, embeds: NDArray[np.bool_]
     """Each layer's width over the median of the other layers of its kind, shape (layers,); of all other layers, where
     there is none; and where it is the only one, over the geometric mean of what goes into it and of the outputs.
 
-    Embeddings are a kind of their own. The last layer is NaN, and no layer is set beside it: its width is that of the
-    outputs. The teacher's widths are no measure: it may taper, and its student not.
+    Embeddings are a kind of their own. The last layer is NaN, and no layer is compared with it: its width is that of
+    the outputs. The teacher's widths are no measure: it may taper, and its student not.
 
     Args:
         width: units, shape (layers,), in the model's order.
@@ -390,7 +392,8 @@ def width_gaps(width: FloatArray, weights: FloatArray, embeds: NDArray[np.bool_]
 
 
 def medians_of_kind(values: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray:
-    """`medians_of_others` among embeddings, and among all else; of all layers where there is no other of the kind.
+    """Median of the other layers' values among embeddings, and among all else; of all layers where there is no other of
+    the kind; shape (layers,).
 
     >>> medians_of_kind(np.array([1.0, 2.0, 8.0]), np.array([True, True, False]))
     array([2. , 1. , 1.5])
@@ -403,7 +406,7 @@ def medians_of_kind(values: FloatArray, embeds: NDArray[np.bool_]) -> FloatArray
 
 
 def drift(net: FloatArray, update: FloatArray, steps: FloatArray) -> FloatArray:
-    """Exponent of the way made over the steps: log(net / update) / log(steps). NaN where nothing moved.
+    """Exponent of the distance covered over the steps: log(net / update) / log(steps). NaN where nothing moved.
 
     An update of constant length makes a way of steps^1 if always the same way and of steps^(1/2) in directions drawn
     anew. Momentum lifts it in all layers alike.
@@ -440,7 +443,7 @@ def gradient_snr(mean_square: FloatArray, square_of_mean: FloatArray, count: int
 
 
 def structure(weights: FloatArray) -> float:
-    """Largest singular value of the weights over that of as many independent draws of their variance: the edge of
+    """Ratio of the weights' largest singular value to that of as many independent draws of their variance: the edge of
     Marchenko & Pastur 1967, Distribution of eigenvalues for some sets of random matrices, sigma (sqrt(n) + sqrt(m)).
 
     Near 1 or below for weights that were drawn, by whatever distribution, and for orthogonal ones; above for learned
@@ -463,12 +466,12 @@ def structure(weights: FloatArray) -> float:
 
 
 def loss_course(losses: FloatArray, ends: int = 3, least: int = 8) -> dict[str, float]:
-    """`loss_fall` and `loss_growth` of losses told at looks, in their order.
+    """Compute `loss_fall` and `loss_growth` of losses at sampled steps, in their order.
 
     Args:
-        losses: shape (looks,).
-        ends: looks at either end whose median counts.
-        least: fewer looks say nothing of the fall.
+        losses: shape (steps,).
+        ends: number of steps at either end whose median counts.
+        least: number of steps below which the fall is NaN.
 
     >>> loss_course(np.array([2.0, 2.0, 2.0, 4.0, 1.0, 1.0, 1.0, 1.0]))
     {'loss_fall': 0.5, 'loss_growth': 2.0}
@@ -484,7 +487,8 @@ def loss_course(losses: FloatArray, ends: int = 3, least: int = 8) -> dict[str, 
 
 
 def gap_rise(gaps: FloatArray) -> float:
-    """The last gap over the lowest, less 1; 0 where the lowest is the first or the last, NaN without a finite gap.
+    """Rise of the last gap over the lowest, as a share of the lowest; 0 where the lowest is the first or the last, NaN
+    without a finite gap.
 
     >>> gap_rise(np.array([2.0, 1.0, 1.5]))
     0.5
@@ -499,7 +503,7 @@ def gap_rise(gaps: FloatArray) -> float:
 
 
 def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """The per-row measures that set a layer beside the others, from those of a layer alone.
+    """Compute the per-row measures that compare a layer with the others, from those of a layer alone.
 
     Args:
         columns: `frozen`, `velocity`, `rate`, `snr`, `drift`, `width`, `width_ratio`, `embeds`, `cka`, `update`,
@@ -525,7 +529,9 @@ def compared(columns: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
 
 
 def _adapts(frozen: NDArray[np.bool_], weights: FloatArray) -> NDArray[np.bool_]:
-    """Layers trained beside frozen ones that hold most of the weights: adapters, which are narrow on purpose."""
+    """Flags of layers trained among frozen ones that hold most of the weights: adapters, which are narrow on
+    purpose.
+    """
     return ~frozen & bool(weights[frozen].sum() > 0.5 * weights.sum())
 
 

@@ -1,9 +1,10 @@
-"""Columns of validation beside those of training: whether they stand in another order, or on another scale.
+"""Compares the columns of validation with those of training: they may stand in another order, or on another scale.
 
-A column is told by its profile, 31 quantiles of its values. Profiles of two samples of one population differ by what
-chance gives; the distances here are in units of that. A split by time moves profiles too, and is neither: another order
-is told only where a one-to-one match brings nearly all columns that differ back to within chance, judged on rows that
-the match was not found on; another scale, where differing columns have the same shape once shifted and stretched.
+A column is recognised by its profile, 31 quantiles of its values. Profiles of two samples of one population differ by
+what chance gives; the distances here are in units of that. A split by time moves profiles too, and is neither: another
+order is reported only where a one-to-one match brings nearly all columns that differ back to within chance, judged on
+rows that the match was not fitted to; another scale, where differing columns have the same shape once shifted and
+stretched.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ Floats = NDArray[np.float64]
 
 QUANTILES = (np.arange(31) + 0.5) / 31
 LEAST_ROWS = 60
-"""Rows of each part below which nothing is said."""
+"""Number of rows of each part below which nothing is said."""
 MOST_ROWS, MOST_VALUES = 4000, 1_000_000
 """Rows and values of a part that profiles are taken from."""
 MOST_MATCHED = 400
-"""Columns of training that a match is sought for; where there are more, every so many-th."""
+"""Number of columns of training that a match is sought for; where there are more, every so many-th."""
 DIFFERS = 6.0
 """Distance, in units of chance, from which a column is another than in training. One population gives .6 on average,
 and less than 3 in 10,000 columns."""
@@ -43,21 +44,24 @@ others."""
 
 @dataclass(frozen=True)
 class Drift:
-    """How the columns of validation stand to those of training. NaN where there are too few rows."""
+    """Relation of the columns of validation to those of training; every figure is NaN where there are too few rows."""
 
     columns: float = math.nan
-    """Columns that vary in training or in validation."""
+    """Number of columns that vary in training or in validation."""
     differing: float = math.nan
-    """Columns whose profile is another, beyond chance."""
+    """Number of columns whose profile differs beyond chance."""
     reordered: float = math.nan
-    """Columns that a one-to-one match with other columns brings back to within chance; 0 where it explains too few."""
+    """Number of columns that a one-to-one match with other columns brings back to within chance; 0 where it explains
+    too few.
+    """
     rescaled: float = math.nan
-    """Columns of another spread or level whose shape is the same; 0 where another order explains them."""
+    """Number of columns of another spread or level whose shape is the same; 0 where another order explains them."""
     stretch: float = math.nan
-    """Median spread of these in validation over that in training."""
+    """Ratio of these columns' spread in validation to that in training, median."""
     order: tuple[int, ...] = ()
-    """For each column of training, the place in validation of the column that matches it, its own where none is known;
-    empty where none moved."""
+    """Place in validation of the column that matches each column of training, its own where none is known; empty where
+    none moved.
+    """
 
 
 def drift(train: ArrayLike, validation: ArrayLike) -> Drift:
@@ -99,7 +103,7 @@ def drift(train: ArrayLike, validation: ArrayLike) -> Drift:
 
 
 def _known(part: ArrayLike) -> Floats:
-    """At most `MOST_ROWS` rows; values that are missing or infinite are the column's median."""
+    """Copy of at most `MOST_ROWS` rows; values that are missing or infinite are replaced by the column's median."""
     x = np.asarray(part, dtype=float)
     x = x.reshape(len(x), math.prod(x.shape[1:]))
     most = max(min(MOST_ROWS, MOST_VALUES // max(x.shape[1], 1)), 2 * LEAST_ROWS)
@@ -123,7 +127,7 @@ def _profile(x: Floats) -> Floats:
 
 
 _STEP = (QUANTILES - 0.5) * 1e-3
-"""Marks a profile as that of two values."""
+"""Offset that marks a profile as that of two values."""
 
 
 def _spreads(x: Floats) -> Floats:
@@ -134,7 +138,7 @@ def _spreads(x: Floats) -> Floats:
 
 
 def _apart(profile: Floats, other: Floats, spread: Floats, rows: int, others: int) -> Floats:
-    """Mean distance of profiles in units of what chance gives the mean of a column, for each column."""
+    """Mean distance of profiles for each column, in units of the mean distance by chance; shape (columns,)."""
     chance = math.sqrt(1 / rows + 1 / others)
     return np.asarray(np.abs(profile - other).mean(axis=-1) / spread / chance)
 
@@ -162,7 +166,7 @@ def _match(
 def _moved(
     profile: Floats, half: Floats, spread: Floats, rows: int, sought: NDArray[np.intp], order: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
-    """Which columns the match brings back to within chance, on rows that it was not found on."""
+    """Flags of the columns that the match brings back to within chance, on rows that it was not fitted to."""
     matched = _apart(profile[sought], _profile(half)[order], spread[sought], rows, len(half))
     return np.asarray((order != sought) & (matched < ALIKE))
 

@@ -1,4 +1,4 @@
-"""What can be measured on an embedding table while it trains. NumPy arrays in, NumPy arrays or floats out."""
+"""Measures an embedding table while it trains: NumPy arrays in, NumPy arrays or floats out."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ MEASURES = (
 
 
 def exposure_gini(exposures: ArrayLike) -> float:
-    """Gini coefficient of exposures, over all rows including those never exposed.
+    """Gini coefficient of exposures, in [0, 1], over all rows including those never exposed.
 
     The convention is the population one, G = sum_i (2i - n - 1) x_(i) / (n sum x): equal exposure gives 0, all
     exposure on one of n rows gives 1 - 1/n. It is not divided by its maximum.
@@ -212,7 +212,7 @@ def exposure_gini(exposures: ArrayLike) -> float:
 
 
 def head_share(exposures: ArrayLike, head: float = 0.1) -> float:
-    """Share of all exposures that went to the most exposed `head` of the rows (at least one row).
+    """Share of all exposures, in [0, 1], that went to the most exposed `head` of the rows (at least one row).
 
     >>> head_share([1, 1, 1, 1, 1, 1, 1, 1, 1, 11])
     0.55
@@ -242,7 +242,7 @@ def row_cosines(a: ArrayLike, b: ArrayLike) -> Floats:
 def effective_rank(matrix: ArrayLike) -> float:
     """Effective rank, exp of the Shannon entropy of the normalised singular values (Roy & Vetterli 2007, eq. 4).
 
-    The matrix is not centred. Between 1 and min(shape); NaN for an empty, zero or non-finite matrix.
+    The matrix is not centred. The rank is in [1, min(shape)]; NaN for an empty, zero or non-finite matrix.
 
     >>> round(effective_rank(np.eye(3)), 6)
     3.0
@@ -254,7 +254,8 @@ def effective_rank(matrix: ArrayLike) -> float:
 
 
 def effective_rank_of_gram(gram: ArrayLike) -> float:
-    """Effective rank of a matrix of which only `matrix.T @ matrix` is at hand, shape (dim, dim): cheap for many rows.
+    """Effective rank, in [1, dim], of a matrix of which only `matrix.T @ matrix` is at hand, shape (dim, dim): cheap
+    for many rows.
 
     Singular values below about 1e-8 of the largest are lost in rounding; their share of the entropy is nil.
 
@@ -277,7 +278,7 @@ def _rank_of_spectrum(singular: Floats) -> float:
 
 
 def structure_of_gram(gram: ArrayLike, count: int) -> float:
-    """How far the strongest direction of so many rows stands out, from `rows.T @ rows`, shape (dim, dim).
+    """Ratio by which the strongest direction of so many rows stands out, from `rows.T @ rows`, shape (dim, dim).
 
     The largest eigenvalue of the second moments over the largest that independent entries of zero mean and the same
     variance have, sigma^2 (1 + sqrt(dim / count))^2 (Marchenko & Pastur 1967, Distribution of eigenvalues for some sets
@@ -296,7 +297,7 @@ def structure_of_gram(gram: ArrayLike, count: int) -> float:
 
 
 def row_effect_f(residuals: ArrayLike, rows: ArrayLike) -> float:
-    """F of a one-way ANOVA of the residuals over the rows: between-row over within-row variance.
+    """F statistic of a one-way ANOVA of the residuals over the rows: between-row over within-row variance.
 
     A model that represents row effects (biases) leaves residuals whose mean hardly differs between rows: F falls well
     below 1, because fitting removed the between-row part. F near or above 1 says that row effects are not modelled.
@@ -320,7 +321,7 @@ def row_effect_f(residuals: ArrayLike, rows: ArrayLike) -> float:
 
 
 def score_noise(jitter: ArrayLike, norms: ArrayLike, dim: int) -> Floats:
-    """Variance that a row's tremble gives to its dot product with a row as long as itself, in a random direction.
+    """Variance that a row's jitter gives to its dot product with a row as long as itself, in a random direction.
 
     A row of norm n and jitter j has a variance of j n^2, of which 1 / dim lies along any one direction; the product
     with a row of norm n scales it by n^2. Shape (rows,), in squared units of the score.
@@ -329,7 +330,8 @@ def score_noise(jitter: ArrayLike, norms: ArrayLike, dim: int) -> Floats:
 
 
 def step_growth(longest: ArrayLike) -> float:
-    """The longest of some moves over their median; those that are 0 or not finite do not count. 0 where none does.
+    """Ratio of the longest of some moves to their median; moves that are 0 or not finite do not count, and 0 stands for
+    none.
 
     Args:
         longest: longest move of a row at each of some steps, shape (steps,).
@@ -343,7 +345,7 @@ def step_growth(longest: ArrayLike) -> float:
 
 
 def decay_share(decayed: float, norm_ratio: float) -> float:
-    """Part of the shrinking of rows that decay accounts for, 1 at most; NaN where they did not shrink.
+    """Share of the shrinking of rows that decay accounts for, 1 at most; NaN where they did not shrink.
 
     Args:
         decayed: sum over the steps of learning rate times weight decay, by which the logarithm of a row's norm falls.
@@ -359,7 +361,8 @@ def decay_share(decayed: float, norm_ratio: float) -> float:
 
 
 def decay_pull(decay: float, square: float, pull: float) -> float:
-    """Part of the pull on rows towards zero that is decay's, beside the loss's; NaN where no gradient was seen.
+    """Share of the pull on rows towards zero that is decay's and not the loss's, in [0, 1]; NaN where no gradient was
+    seen.
 
     Args:
         decay: weight decay.
@@ -386,6 +389,6 @@ def row_loss(residuals: ArrayLike, rows: ArrayLike, count: int) -> Floats:
 
 
 def median(values: Floats) -> float:
-    """Median of the finite values; NaN where there are none."""
+    """Median of the finite values, in their unit; NaN where there are none."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if len(finite) else float("nan")

@@ -1,4 +1,4 @@
-"""What a table of features says before anything is trained on it: which repeat each other, and what is measured."""
+"""Measures a table of features before anything is trained on it: which columns repeat each other, and how closely."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ MEASURES = (
 )
 
 TWINS = 0.98
-"""Correlation, in size, above which `redundant_features` lists a column, unless told otherwise; a report leaves that to
-a rule."""
+"""Correlation, in size, above which `redundant_features` lists a column by default; a report leaves that to a rule."""
 ALIKE = 0.7
 """Correlation, in size, at which columns make a group."""
 
@@ -61,7 +60,8 @@ def correlations(X: Floats) -> Floats:
 
 
 def nearest_earlier(r: Floats) -> tuple[NDArray[np.intp], Floats]:
-    """For each column the earlier one that it is most correlated with, in size, and that r; -1 and NaN for the first.
+    """Place of the earlier column that each column is most correlated with, in size, and that r; -1 and NaN for the
+    first.
 
     >>> nearest_earlier(np.array([[1.0, -0.9], [-0.9, 1.0]]))
     (array([-1,  0]), array([ nan, -0.9]))

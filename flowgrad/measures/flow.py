@@ -1,6 +1,6 @@
-"""What a network's training says of itself: weights, gradients and updates of each tensor over time, and the losses.
+"""Measures a network's training: weights, gradients and updates of each tensor over time, and the losses.
 
-Every function takes what was seen at the looked-at steps: arrays of shape (looks, tensors), NaN where a figure is not
+Every function takes figures of the sampled steps, or looks: arrays of shape (looks, tensors), NaN where a figure is not
 known. "Early" and "recent" are parts of the run as `early` and `recent` choose them.
 """
 
@@ -19,12 +19,12 @@ SATURATED = 0.98
 """A bounded unit counts as saturated from this part of the way between the middle of its range and a bound on: tanh has
 a slope of .04 there, sigmoid of .01."""
 BINS = 20
-"""Parts of equal length that a run's losses are averaged over."""
+"""Number of parts of equal length that a run's losses are averaged over."""
 _EARLY, _RECENT, _FEWEST = 0.1, 0.2, 8
 _FEW_ONES = 0.25
 """Share of ones below which a column of zeros and ones is one of a category."""
 _END = 4
-"""The first and the last quarter of the layers are the two ends of a network."""
+"""Number of parts of the layers: the first and the last quarter are the two ends of a network."""
 
 _COURSE = ("epochs", "val_best", "val_last", "val_rise", "val_fall", "epochs_since_best")
 
@@ -323,14 +323,14 @@ TOLD = (
     *("epochs", "losses", "moved_unseen"),
     *(measure.name for measure in MEASURES if measure.name.startswith(("loss_", "val_", "train_", "input_"))),
 )
-"""What does not rest on looks."""
+"""Names of measures that do not rest on sampled steps."""
 SEEN = tuple(measure.name for measure in MEASURES if not measure.per_row and measure.name not in TOLD)
-"""What does: not known where the tracker was blind."""
+"""Names of measures that rest on sampled steps: not known where the tracker saw none."""
 ROW_MEASURES = [measure.name for measure in MEASURES if measure.per_row]
 
 
 def early(steps: ArrayLike) -> BoolArray:
-    """Which looks are of the first tenth of the steps; at least the first 8.
+    """Flags of the sampled steps in the first tenth of the run; at least the first 8.
 
     >>> early([1, 2, 50, 100]).tolist()
     [True, True, True, True]
@@ -344,7 +344,7 @@ def early(steps: ArrayLike) -> BoolArray:
 
 
 def recent(steps: ArrayLike) -> BoolArray:
-    """Which looks are of the last fifth of the steps; at least the last 8."""
+    """Flags of the sampled steps in the last fifth of the run; at least the last 8."""
     seen = np.asarray(steps)
     if not len(seen):
         return np.zeros(0, dtype=bool)
@@ -354,21 +354,22 @@ def recent(steps: ArrayLike) -> BoolArray:
 
 
 def mean_of(values: FloatArray) -> FloatArray:
-    """Mean over the looks (first axis) of what is finite; NaN where nothing is."""
+    """Mean of the finite values over the sampled steps (first axis); NaN where there are none."""
     finite = np.isfinite(values)
     count = finite.sum(axis=0)
     return np.where(count > 0, np.where(finite, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def median_of(values: ArrayLike) -> float:
-    """Median of what is finite; NaN where nothing is."""
+    """Median of the finite values, in their unit; NaN where there are none."""
     seen = np.asarray(values, dtype=float)
     seen = seen[np.isfinite(seen)]
     return float(np.median(seen)) if len(seen) else float("nan")
 
 
 def whole_norm(norms: FloatArray) -> FloatArray:
-    """Norm of all tensors together at each look, shape (looks,); unknown tensors are left out, not finite ones tell.
+    """Norm of all tensors together at each sampled step, shape (looks,); unknown (NaN) tensors are left out, infinite
+    ones count.
 
     >>> whole_norm(np.array([[3.0, 4.0], [np.nan, 1.0]])).tolist()
     [5.0, 1.0]
@@ -379,7 +380,7 @@ def whole_norm(norms: FloatArray) -> FloatArray:
 
 
 def spike(norms: FloatArray) -> tuple[float, float]:
-    """Largest norm of any look, and that over the median look. `norms`, shape (looks,)."""
+    """Largest norm of any sampled step, and its ratio to the median; `norms` has shape (looks,)."""
     seen = norms[~np.isnan(norms)]
     if not len(seen):
         return float("nan"), float("nan")
@@ -388,13 +389,13 @@ def spike(norms: FloatArray) -> tuple[float, float]:
 
 
 def depth_profile(rms: FloatArray) -> tuple[float, float, float]:
-    """How the gradient's size changes along the layers.
+    """Change of the gradient's size along the layers, in powers of ten.
 
     Args:
         rms: root mean square of the gradient's entries, one a weight layer in order of depth, shape (layers,).
 
     Returns:
-        log10 of the first quarter's (median; at least one layer) over the last quarter's; of the largest over the
+        log10 of the first quarter's median (of at least one layer) over the last quarter's; of the largest over the
         median; of the median over the smallest. Infinite where a layer's gradient is zero; NaN for
         less than two layers.
     """
@@ -411,20 +412,21 @@ def depth_profile(rms: FloatArray) -> tuple[float, float, float]:
 
 
 def signal_to_noise(mean_square: ArrayLike, square_of_mean: ArrayLike, looks: ArrayLike) -> FloatArray:
-    """||E g||^2 over the variance E||g - E g||^2 of gradients at several steps, without the bias of few looks.
+    """Signal to noise, ||E g||^2 over the variance E||g - E g||^2, of gradients at several steps, without the bias of
+    few steps.
 
     The mean of n gradients has a squared norm that exceeds ||E g||^2 by a 1/n of the variance; that is taken off
     (McCandlish et al. 2018, An Empirical Model of Large-Batch Training, eq. 2.8 and appendix A.1: the inverse is the
-    simple noise scale in batches). A ratio over the entries of one gradient, as some tools take it, is refused: it
-    tells how unequal the entries are, not how sure the direction is.
+    simple noise scale in batches). A ratio over the entries of one gradient, as some tools take it, is refused: it says
+    how unequal the entries are, not how sure the direction is.
 
     Args:
-        mean_square: mean of ||g||^2 over the looks, shape (tensors,).
+        mean_square: mean of ||g||^2 over the sampled steps, shape (tensors,).
         square_of_mean: ||mean of g||^2.
         looks: gradients seen.
 
     Returns:
-        Shape (tensors,), 0 or more; NaN with less than two looks, or where all gradients were zero.
+        Shape (tensors,), 0 or more; NaN with less than two gradients, or where all gradients were zero.
 
     >>> signal_to_noise([5.0], [4.0], [2]).tolist()
     [1.5]
@@ -433,7 +435,7 @@ def signal_to_noise(mean_square: ArrayLike, square_of_mean: ArrayLike, looks: Ar
     with np.errstate(all="ignore"):
         variance = (square - mean) * n / (n - 1)
         signal = np.maximum(mean - variance / n, 0.0)
-        # What rounding leaves of no variance at all is no noise.
+        # A variance of 0 that rounding has lifted is no noise.
         found = signal / np.maximum(variance, 1e-12 * square)
     return np.where(n >= 2, found, np.nan)
 
@@ -442,11 +444,11 @@ def acceleration(steps: ArrayLike, velocity: FloatArray) -> FloatArray:
     """Slope of the velocity over the steps (least squares), over its mean: its relative growth in one step.
 
     Args:
-        steps: of the looks, shape (looks,).
+        steps: numbers of the sampled steps, shape (looks,).
         velocity: shape (looks, tensors).
 
     Returns:
-        Shape (tensors,); NaN with less than three looks, or for a tensor that never moved.
+        Shape (tensors,); NaN with less than three steps, or for a tensor that never moved.
     """
     count, times = velocity.shape[1], np.asarray(steps, dtype=float)
     found = np.full(count, np.nan)
@@ -459,19 +461,19 @@ def acceleration(steps: ArrayLike, velocity: FloatArray) -> FloatArray:
 
 
 def ratio(part: float, whole: float) -> float:
-    """`part` over `whole`; NaN where the whole is zero or not known."""
+    """Ratio of `part` to `whole`; NaN where the whole is zero or not known."""
     return part / whole if whole > 0 else float("nan")
 
 
 def ratios(parts: ArrayLike, wholes: ArrayLike) -> FloatArray:
-    """`ratio` of each."""
+    """`ratio` of each pair of entries."""
     above, below = np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)
     with np.errstate(all="ignore"):
         return np.where(below > 0, above / below, np.nan)
 
 
 def log_ratio(above: float, below: float) -> float:
-    """log10 of the ratio; infinite where one of them is zero, NaN where both are."""
+    """Logarithm to base 10 of the ratio; infinite where one of them is zero, NaN where both are."""
     with np.errstate(all="ignore"):
         return float(np.log10(np.float64(above)) - np.log10(np.float64(below)))
 
@@ -516,7 +518,8 @@ def loss_trend(count: ArrayLike, mean: ArrayLike, square: ArrayLike, first: floa
 
 
 def rebin(count: ArrayLike, mean: ArrayLike, square: ArrayLike, bins: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Windows put together to at most `bins` of nearly equal numbers of windows; counts, means and squared distances.
+    """Merge windows into at most `bins` of nearly equal numbers of windows; returns counts, means and squared
+    distances.
 
     >>> [part.tolist() for part in rebin([1, 1, 2], [1.0, 3.0, 5.0], [0.0, 0.0, 2.0], 2)]
     [[1.0, 3.0], [1.0, 4.333333333333333], [0.0, 4.666666666666667]]
@@ -538,7 +541,9 @@ def _late_scatter(n: FloatArray, level: FloatArray, square: FloatArray) -> float
 
 
 def _line(values: FloatArray) -> tuple[float, float]:
-    """Slope of the least-squares line, and the deviation of the values from it (with the two degrees it takes off)."""
+    """Slope of the least-squares line, and the deviation of the values from it (with two degrees of freedom taken
+    off).
+    """
     at = np.arange(len(values)) - (len(values) - 1) / 2
     slope = float(at @ values / (at @ at))
     left = values - values.mean() - slope * at
@@ -548,7 +553,7 @@ def _line(values: FloatArray) -> tuple[float, float]:
 def input_figures(
     count: int, mean: ArrayLike, deviation: ArrayLike, nonfinite: int = 0, binary: ArrayLike | None = None
 ) -> dict[str, float]:
-    """How far the inputs are from zero mean and unit deviation.
+    """Measure how far the inputs are from zero mean and unit deviation.
 
     Args:
         count: rows seen.

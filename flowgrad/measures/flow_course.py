@@ -1,4 +1,4 @@
-"""What the course of a network's run says over windows: of the learning rate, of the losses, of the validation."""
+"""Measures the course of a network's run over windows: the learning rate, the losses, the validation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DEAD, STRONG = 1e-3, 0.5
 _BINS = 20
 _LEAST_WINDOWS = 8
 _SIDE = (8, 4)
-"""Windows of losses before and behind a place."""
+"""Number of windows of losses before and behind a place."""
 _BEFORE = 8
-"""Looks before the first number that was not finite."""
+"""Number of sampled steps before the first number that was not finite."""
 _LAST, _LEVEL, _OF_FIRST = 4, 5, 0.1
 """Losses that say how high the loss stood last, losses in a row whose median is a level, and the share of the first
 loss below which no level counts: what trembles near zero has not grown."""
@@ -172,10 +172,10 @@ VALIDATION = (
 
 
 def rate_course(steps: ArrayLike, rates: ArrayLike, count: ArrayLike, mean: ArrayLike, base: float) -> dict[str, float]:
-    """The course of the largest learning rate.
+    """Measure the course of the largest learning rate.
 
     Args:
-        steps: of the looks, shape (looks,).
+        steps: numbers of the sampled steps, shape (looks,).
         rates: largest rate of any group at each, shape (looks,).
         count: losses in each window, in order, shape (windows,).
         mean: their mean.
@@ -208,8 +208,8 @@ def _last(at: FloatArray, chosen: NDArray[np.bool_]) -> float:
 
 
 def _sure_fall(count: FloatArray, mean: FloatArray, until: float) -> float:
-    """Fall of the line through the later half of the windows up to this loss, less two standard errors, over the mean;
-    NaN of too few windows.
+    """Fall of the line through the later half of the windows up to this loss, less two standard errors, as a share of
+    the mean; NaN of too few windows.
     """
     ends = np.cumsum(count)
     level = mean[(ends <= until) & (ends > until / 2)]
@@ -225,7 +225,7 @@ def _sure_fall(count: FloatArray, mean: FloatArray, until: float) -> float:
 
 
 def loss_course(count: ArrayLike, mean: ArrayLike, square: ArrayLike) -> dict[str, float]:
-    """Whether the losses are noise around one level.
+    """Say whether the losses are noise around one level.
 
     Args:
         count: losses in each window, in order, shape (windows,).
@@ -254,7 +254,7 @@ def loss_course(count: ArrayLike, mean: ArrayLike, square: ArrayLike) -> dict[st
 
 
 def rise_at(count: ArrayLike, mean: ArrayLike, places: Sequence[int]) -> dict[str, float]:
-    """How the loss rises at some places, on the average of them.
+    """Measure how the loss rises at some places, on the average of them.
 
     Args:
         count: losses in each window, in order, shape (windows,).
@@ -294,17 +294,17 @@ def rise_at(count: ArrayLike, mean: ArrayLike, places: Sequence[int]) -> dict[st
 def before_nonfinite(
     losses: Sequence[float], first: float, norms: ArrayLike, updates: ArrayLike, broken: int
 ) -> dict[str, float]:
-    """How far numbers had grown before the first that was not finite.
+    """Measure how far numbers had grown before the first that was not finite.
 
-    A healthy loss that falls fast is far above its median at first, and so are its gradients: only what came last, over
-    what came before it, tells growth.
+    A healthy loss that falls fast is far above its median at first, and so are its gradients: only the last values,
+    over those before them, show growth.
 
     Args:
         losses: finite ones before it in order, or means of stretches of them.
         first: the first loss of the run.
-        norms: of the whole gradient at each look, shape (looks,).
-        updates: largest update of a weight over its size at each look, shape (looks,).
-        broken: index of the first look with a number that is not finite; the number of looks if there is none.
+        norms: of the whole gradient at each sampled step, shape (looks,).
+        updates: largest update of a weight over its size at each sampled step, shape (looks,).
+        broken: index of the first sampled step with a number that is not finite; the number of steps if there is none.
 
     Returns:
         `loss_growth_before`, `gradient_growth_before` and `update_before`; NaN where too little was seen before.
@@ -328,7 +328,7 @@ def before_nonfinite(
 
 
 def _loss_growth(losses: FloatArray, first: float) -> float:
-    """Mean of the last losses over the lowest level before; NaN with less than two."""
+    """Ratio of the last losses' mean to the lowest level before; NaN with less than two."""
     late = min(_LAST, len(losses) // 2)
     if not late:
         return float("nan")
@@ -340,7 +340,7 @@ def _loss_growth(losses: FloatArray, first: float) -> float:
 
 
 def places_of(epochs: int, total: ArrayLike, square: ArrayLike) -> dict[str, float]:
-    """Whether epochs have one course.
+    """Say whether epochs have one course.
 
     Args:
         epochs: how many there are.
@@ -364,7 +364,7 @@ def places_of(epochs: int, total: ArrayLike, square: ArrayLike) -> dict[str, flo
     alike, everything = float(mean @ mean) * epochs, float(whole.sum())
     if not everything > 0:
         return found | {"place_share": 0.0, "place_size": 0.0}
-    # Of profiles without anything in common, one in `epochs` parts of the variation looks alike by chance.
+    # Unrelated profiles share one in `epochs` parts of the variation by chance.
     share = (alike / everything - 1 / epochs) / (1 - 1 / epochs)
     return found | {"place_share": max(share, 0.0), "place_size": float(np.sqrt((mean**2).mean()))}
 
@@ -372,7 +372,7 @@ def places_of(epochs: int, total: ArrayLike, square: ArrayLike) -> dict[str, flo
 def overfitting(
     validation: Sequence[float], train: Sequence[float], first_tail: float = float("nan")
 ) -> dict[str, float]:
-    """Whether the validation loss climbs while the training loss falls; NaN with less than 6 epochs of both.
+    """Say whether the validation loss climbs while the training loss falls; NaN with less than 6 epochs of both.
 
     Args:
         validation: loss after each epoch.

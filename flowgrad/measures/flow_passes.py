@@ -1,4 +1,4 @@
-"""What a network's passes say: backward passes that were for nothing, the mode that modules were in, shared modules."""
+"""Measures a network's passes: wasted backward passes, the mode that modules were in, shared modules."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MODES = (
 
 
 def thrown_away(passes: int, lost: int, windows: int, wasteful: int) -> dict[str, float]:
-    """Figures of `PASSES`.
+    """Compute the figures of `PASSES`.
 
     >>> thrown_away(40, 38, 2, 2)["lost_share"]
     0.95

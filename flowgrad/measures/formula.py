@@ -1,4 +1,4 @@
-"""The formula of a distillation loss, read from the gradient at the student's outputs and from both models' outputs."""
+"""Reads the formula of a distillation loss from the gradient at the student's outputs and both models' outputs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ TEMPERATURES = (1.0, 2.0, 4.0, 3.0, 5.0, 1.5, 2.5, 6.0, 7.0, 8.0, 10.0, 12.0, 15
 DIVERGENCE, PROBABILITIES, LOGITS, SQUARED = "divergence", "probabilities", "logits", "squared"
 OTHER_ROWS = "other rows"
 EXACT = 1e-4
-"""Part of the gradient that may be left unexplained; single precision leaves about 1e-6."""
+"""Share of the gradient that may be left unexplained; single precision leaves about 1e-6."""
 _ALIKE = 0.01
 """Largest difference of a part's weight from row to row where it is one weight."""
 _CERTAIN = 0.95
-"""Probability above which an answer cannot be told from a label."""
+"""Probability above which an answer is indistinguishable from a label."""
 _UNTOLD = -2
 _MOST_ROWS = 24
-"""Rows that are sought among the others."""
+"""Number of rows that are sought among the others."""
 _FEWEST = 8
-"""Rows below which nothing is sought."""
+"""Number of rows below which nothing is sought."""
 _ENOUGH = EXACT / 10
-"""Part left unexplained below which no better formula is sought."""
+"""Share left unexplained below which no better formula is sought."""
 _NUMBERS, _PRODUCTS = 8192, 200_000
-"""Numbers that are explained, and products that are taken to seek answers among the other rows."""
+"""Number of values that are explained, and of products that are taken to seek answers among the other rows."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Formula:
 
     kind: str = ""
     """`DIVERGENCE`: of softened distributions (cross-entropy with the teacher's has the same gradient);
-    `PROBABILITIES`, `LOGITS`: `kl_div` of what is no logarithm of a probability; `SQUARED`: of the logits;
-    `OTHER_ROWS`: a divergence from the teacher's answers on other rows; empty: none of these.
+    `PROBABILITIES`, `LOGITS`: `kl_div` given probabilities or logits in place of log-probabilities; `SQUARED`: of the
+    logits; `OTHER_ROWS`: a divergence from the teacher's answers on other rows; empty: none of these.
     """
     temperature: float = math.nan
     soft: float = math.nan
@@ -50,11 +50,11 @@ class Formula:
     hard: float = 0.0
     """Weight of the cross-entropy with labels, of the mean over rows."""
     share: float = math.nan
-    """Length of the gradient that the teacher accounts for over that of both parts."""
+    """Length of the gradient that the teacher accounts for, as a share of that of both parts."""
     labels: IntArray | None = None
-    """Label of each row, where there is such a part; -1 where not known."""
+    """Label of each row, where labels are a part of the loss; -1 where not known."""
     offsets: IntArray | None = None
-    """How many rows further down the answer stands that each row was taught, where these are other rows."""
+    """Number of rows further down where the answer stands that each row was taught, where these are other rows."""
 
 
 def formula(
@@ -68,8 +68,8 @@ def formula(
 ) -> Formula:
     """Find the formula of a distillation loss from its gradient at the student's outputs.
 
-    A divergence, with or without a cross-entropy with labels (smoothed or not) beside it, is found exactly or not at
-    all: of ten numbers a row, two or three weights that are the same in all rows have to explain all.
+    A divergence, with or without a further cross-entropy with labels (smoothed or not), is found exactly or not at all:
+    of ten numbers a row, two or three weights that are the same in all rows have to explain all.
 
     Args:
         student: logits, shape (n, classes).
@@ -100,7 +100,7 @@ def formula(
 
 
 def softmax(logits: FloatArray) -> FloatArray:
-    """Along the last axis.
+    """Softmax along the last axis.
 
     >>> softmax(np.array([0.0, 0.0]))
     array([0.5, 0.5])
@@ -129,7 +129,7 @@ def _kinds(temperatures: Sequence[float]) -> list[tuple[str, float]]:
 
 
 def _alone(s: FloatArray, t: FloatArray, g: FloatArray, temperatures: Sequence[float], rows: int) -> Formula:
-    """The teacher's part and nothing else."""
+    """Formula of the teacher's part alone."""
     length = float(np.linalg.norm(g))
     best, left = Formula(), EXACT
     for kind, temperature in _kinds(temperatures):
@@ -145,7 +145,7 @@ def _alone(s: FloatArray, t: FloatArray, g: FloatArray, temperatures: Sequence[f
 
 
 def _beside_labels(s: FloatArray, t: FloatArray, g: FloatArray, temperatures: Sequence[float], rows: int) -> Formula:
-    """The teacher's part and a cross-entropy with labels that nobody told."""
+    """Formula of the teacher's part and a cross-entropy with unknown labels."""
     if s.shape[1] < 4:
         return Formula()
     length, p = float(np.linalg.norm(g)), softmax(s)
@@ -158,7 +158,7 @@ def _beside_labels(s: FloatArray, t: FloatArray, g: FloatArray, temperatures: Se
         if not (residual / length < left and soft > 0 and hard > 0):
             continue
         if part / length < 100 * max(residual / length, 1e-6):
-            continue  # too small to be told from what is left
+            continue  # too small to be distinguished from the residual
         left = residual / length
         share = part / (part + hard * float(np.linalg.norm(p - np.eye(p.shape[1])[labels])))
         best = Formula(kind, temperature, float(soft * temperature * rows), float(hard * rows), float(share), labels)
@@ -204,7 +204,7 @@ def _solved(columns: FloatArray, wanted: FloatArray, counts: FloatArray) -> Floa
 
 
 def _elsewhere(s: FloatArray, t: FloatArray, g: FloatArray, temperatures: Sequence[float], rows: int) -> Formula:
-    """A divergence from the teacher's answers on other rows of the batch."""
+    """Formula of a divergence from the teacher's answers on other rows of the batch."""
     few = min(_MOST_ROWS, max(_FEWEST, _PRODUCTS // t.size))
     s, g = s[:few], g[:few]
     best, most = Formula(), 0.8
@@ -235,8 +235,8 @@ def _elsewhere(s: FloatArray, t: FloatArray, g: FloatArray, temperatures: Sequen
 def _matched(
     s: FloatArray, t: FloatArray, g: FloatArray, temperature: float, labelled: bool
 ) -> tuple[float, float, IntArray, IntArray]:
-    """Weights of both parts, the place of the answer that each row was taught (-1: none, `_UNTOLD`: one that cannot be
-    told from a label), and the labels.
+    """Weights of both parts, the place of the answer that each row was taught (-1: none, `_UNTOLD`: one that is
+    indistinguishable from a label), and the labels.
     """
     p, q, y = softmax(s / temperature), softmax(t / temperature), softmax(s)
     way = p[:, None] - q[None]
@@ -270,7 +270,7 @@ def _matched(
 
 
 def _spread_out(found: Formula, known: NDArray[np.bool_]) -> Formula:
-    """Labels by all rows, those left out being -1."""
+    """The formula with labels for all rows, -1 for those left out."""
     if found.labels is None:
         return found
     labels = np.full(len(known), -1)
@@ -279,8 +279,8 @@ def _spread_out(found: Formula, known: NDArray[np.bool_]) -> Formula:
 
 
 def unsquared(found: Formula) -> float:
-    """1 where the weights of both parts add up to 1, or are equal, only if the teacher's part lacks the square of the
-    temperature; 0 where they do with it; NaN where neither is so, or there is but one part.
+    """Flag: 1 where the weights of both parts add up to 1, or are equal, only if the teacher's part lacks the square of
+    the temperature; 0 where they do with it; NaN where neither is so, or there is but one part.
 
     >>> unsquared(Formula(DIVERGENCE, 4.0, 0.3, 0.7)), unsquared(Formula(DIVERGENCE, 4.0, 0.9 * 16, 0.1))
     (1.0, 0.0)
@@ -292,7 +292,7 @@ def unsquared(found: Formula) -> float:
 
 
 def over_classes(found: Formula, classes: int) -> float:
-    """1 where the weight of the teacher's part is as after a mean over the classes too, as `kl_div` takes it by
+    """Flag: 1 where the weight of the teacher's part is as after a mean over the classes too, as `kl_div` takes it by
     default, else 0; NaN of another formula.
 
     >>> over_classes(Formula(DIVERGENCE, 4.0, 1.6, 0.0), 10)

@@ -1,4 +1,4 @@
-"""Rows whose ids are met again: with other targets, in another part, and how often chance would have it."""
+"""Counts rows whose ids recur: with other targets, in another part, and how often chance explains it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 Keys = NDArray[np.uint64]
 
 MOST_VALUES = 4096
-"""Distinct targets up to which two equal ones may be met by chance."""
+"""Number of distinct targets up to which two equal ones may be met by chance."""
 
 
 def value_shares(targets: Floats, times: Floats) -> tuple[Floats, Floats]:
@@ -21,7 +21,7 @@ def value_shares(targets: Floats, times: Floats) -> tuple[Floats, Floats]:
 
 
 def conflicts(keys: Keys, targets: Floats, times: Floats) -> dict[str, float]:
-    """Sets of equal ids that were met with several targets, and what chance gives.
+    """Count sets of equal ids that were met with several targets, and the number expected by chance.
 
     Args:
         keys: one number for the ids of each distinct row (ids and target), sorted, shape (n,).
@@ -50,14 +50,14 @@ def conflicts(keys: Keys, targets: Floats, times: Floats) -> dict[str, float]:
 
 
 def repeated(keys: Keys, times: Floats) -> float:
-    """Share of the rows whose ids stand in another row too; arguments as of `conflicts`."""
+    """Share of the rows, in [0, 1], whose ids stand in another row too; arguments as of `conflicts`."""
     first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
     rows = np.add.reduceat(times, first)
     return float(rows[rows > 1].sum() / rows.sum())
 
 
 def met_by_chance(shares: Floats, rows: float, times: Floats) -> float:
-    """Share of rows whose ids would stand among so many others if columns had nothing to do with each other.
+    """Share of rows, in [0, 1], whose ids would stand among so many others if columns were independent.
 
     Args:
         shares: product over columns of the share that the row's id has in training, shape (n,).
@@ -70,12 +70,12 @@ def met_by_chance(shares: Floats, rows: float, times: Floats) -> float:
 def seen(
     trained: tuple[Keys, Floats, Floats], validated: tuple[Keys, Floats, Floats], *, target: bool
 ) -> dict[str, float]:
-    """Rows of validation whose ids stand in training, and whether their target does too.
+    """Count rows of validation whose ids stand in training, and those whose target does too.
 
     Args:
         trained: keys, targets and times of the distinct rows of training, sorted by key and target.
         validated: the same of validation.
-        target: whether targets were told of both.
+        target: whether targets of both are known.
     """
     keys, targets, times = trained
     own, own_targets, own_times = validated

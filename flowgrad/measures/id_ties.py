@@ -1,4 +1,4 @@
-"""Whether two columns of ids have to do with each other, told without a target.
+"""Tests whether two columns of ids depend on each other, without a target.
 
 One half of the rows gives each id of one column a score: how often it is met, and its place on the first axis of a
 correspondence analysis (Hill 1974, Applied Statistics 23, 340). Over the other half, scores are compared by the ids of
@@ -19,11 +19,11 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 ROUNDS = 8
-"""Alternations between the two columns; the first axis of tastes is found in a few."""
+"""Number of alternations between the two columns; the first axis of tastes converges in a few."""
 SHRINKAGE = 5.0
-"""Rows' worth of doubt about an id's score."""
+"""Number of rows by which an id's score is shrunk."""
 LEAST_ROWS = 200
-"""Rows of validation from which pairs are compared."""
+"""Number of rows of validation from which pairs are compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,9 @@ def _means(ids: Codes, values: Floats, counts: Floats) -> Floats:
 
 
 def _standard(values: Floats, counts: Floats) -> Floats:
-    """Mean 0 and variance 1 over rows; 0 for ids that were not met, and throughout where nothing varies."""
+    """Values scaled to mean 0 and variance 1 over rows; 0 for ids that were not met, and throughout where nothing
+    varies.
+    """
     weights = counts / max(float(counts.sum()), 1.0)
     centred = np.where(counts > 0, values - float((weights * values).sum()), 0.0)
     spread = math.sqrt(float((weights * centred**2).sum()))
@@ -93,9 +95,9 @@ def ties(first: Codes, second: Codes, halves: Floats, sizes: tuple[int, int]) ->
 
 
 def interplay(first: Codes, second: Codes, targets: Floats, halves: Floats, sizes: tuple[int, int]) -> float:
-    """Whether the target depends on pairs of ids beyond what each has of its own: z of the correlation, in one half of
-    the rows, with a product of scores (one factor of a factorisation) that was fitted to the other; NaN where it cannot
-    be made. It is about N(0, 1) where the ids of a column are those of other rows.
+    """Dependence of the target on pairs of ids beyond the effect of each, in standard errors: z of the correlation, in
+    one half of the rows, with a product of scores (one factor of a factorisation) that was fitted to the other; NaN
+    where it cannot be made. It is about N(0, 1) where the ids of a column are those of other rows.
 
     Args:
         first: ids of a column, shape (n,).
@@ -124,7 +126,7 @@ def interplay(first: Codes, second: Codes, targets: Floats, halves: Floats, size
 
 
 def _unit(values: Floats, counts: Floats) -> Floats:
-    """Mean square 1 over rows; not centred."""
+    """Values scaled to mean square 1 over rows; not centred."""
     size = math.sqrt(float((counts * values**2).sum()) / max(float(counts.sum()), 1.0))
     return values / size if size > 0 else values
 
@@ -132,7 +134,7 @@ def _unit(values: Floats, counts: Floats) -> Floats:
 def pair_agreement(
     trained: tuple[Codes, Codes], halves: Floats, validated: tuple[Codes, Codes], sizes: tuple[int, int]
 ) -> Agreement:
-    """What pairs of validation agree with the axis of training, over what the other half of training does.
+    """Agreement of validation's pairs with the axis of training, over that of the other half of training.
 
     Args:
         trained: ids of two columns in training, each of shape (n,).
@@ -153,7 +155,7 @@ def pair_agreement(
 
 
 def _along(found: Scores, met: tuple[NDArray, NDArray], first: Codes, second: Codes) -> tuple[float, int]:
-    """Correlation of both scores over rows of ids that have some, and those rows."""
+    """Correlation of both scores over rows whose ids have one, and the number of those rows."""
     known = met[0][first] & met[1][second]
     x, y = found.first[first[known]], found.second[second[known]]
     if len(x) < 2 or not x.std() > 0 or not y.std() > 0:

@@ -1,4 +1,4 @@
-"""Statistics of ids, the whole numbers that tables are looked up by: whether they belong to their rows.
+"""Computes statistics of ids, the whole numbers that index tables: whether they belong to their rows.
 
 All of it is computed from sums by id, so that nothing here depends on how many rows were met.
 """
@@ -19,19 +19,19 @@ special = LazyModule("scipy.special")
 Floats = NDArray[np.float64]
 
 SURE = 3.0
-"""Standard errors from an estimate to the bounds that are told of it."""
+"""Number of standard errors from an estimate to its bounds."""
 FEW = 0.5
-"""Distinct ids of a batch over those expected below which it counts as a batch of few ids."""
+"""Ratio of a batch's distinct ids to those expected below which it counts as a batch of few ids."""
 LEAST_EXPECTED = 8.0
-"""Distinct ids expected in a batch from which it can be said to hold few."""
+"""Number of distinct ids expected in a batch from which it can be said to hold few."""
 LEAST_SIGNAL = 0.3
 """Reliability of counts in validation from which they can disagree with those of training."""
 WIDE = 0.25
-"""Three standard errors of an agreement above which it is not told."""
+"""Three standard errors of an agreement above which it is not reported."""
 EVEN = 1.2
 """Variance over mean of rows by id up to which they may be chosen to be even, as the last row of each user is."""
 LEAST_IDS = 20.0
-"""Ids, by their weight, from which an agreement is told."""
+"""Number of ids, by their weight, from which an agreement is reported."""
 
 ID_MEASURES = (
     Measure("ids_columns", "count", "Columns of ids that were told."),
@@ -213,7 +213,7 @@ ID_MEASURES = (
     ),
     Measure("id_equal", "flag", "Whether another column holds the same id in every row.", per_row=True),
 )
-"""What is told of ids: scalars, and per-row measures of a table with one line a column."""
+"""All measures of ids: scalars, and per-row measures of a table with one line a column."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class OneWay:
 
     f: float = math.nan
     z: float = math.nan
-    """Standard errors from F = 1."""
+    """Distance of F from 1, in standard errors."""
     icc: float = math.nan
     """Intraclass correlation; below 0 where groups differ less than chance would have them."""
     error: float = math.nan
@@ -234,12 +234,12 @@ class OneWay:
 
     @property
     def high(self) -> float:
-        """Largest size that the intraclass correlation may have."""
+        """Upper bound of the size of the intraclass correlation, three standard errors out; it may exceed 1."""
         return abs(self.icc) + SURE * self.error
 
     @property
     def low(self) -> float:
-        """Least intraclass correlation that the figures bear out."""
+        """Lower bound of the intraclass correlation, three standard errors out; it may lie below 0."""
         return self.icc - SURE * self.error
 
 
@@ -284,7 +284,7 @@ def one_way(counts: ArrayLike, sums: ArrayLike, squares: float, repeats: float =
 
 
 def expected_distinct(counts: ArrayLike, size: int) -> float:
-    """Distinct ids expected among so many rows drawn without replacement from rows with these counts by id.
+    """Number of distinct ids expected among so many rows drawn without replacement from rows with these counts by id.
 
     >>> expected_distinct([1, 1, 1, 1], 2)
     2.0
@@ -312,16 +312,16 @@ def expected_distinct(counts: ArrayLike, size: int) -> float:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two parts agree by id."""
+    """Agreement of two parts by id."""
 
     value: float = math.nan
-    """1: they agree; 0: they have nothing to do with each other."""
+    """1: they agree; 0: they are unrelated."""
     high: float = math.nan
-    """Three standard errors higher."""
+    """`value` plus three standard errors."""
 
 
 def agreement(value: float, wide: float) -> Agreement:
-    """An agreement within so much; unknown where that is too much to say anything."""
+    """Agreement with a margin; unknown where the margin is too wide to say anything."""
     return Agreement(value, value + wide) if wide <= WIDE else Agreement()
 
 
@@ -330,7 +330,7 @@ def mean_agreement(
 ) -> Agreement:
     """Correlation over ids of what lies behind the mean targets of two parts, sampling noise taken off.
 
-    Unknown where ids do not tell of the target in both parts, and where few ids are shared.
+    Unknown where ids do not predict the target in both parts, and where few ids are shared.
 
     Args:
         first: rows and sum of targets by id, each of shape (ids,), with their analysis of variance.
@@ -380,7 +380,8 @@ def count_agreement(first: Floats, second: Floats, repeats: tuple[float, float])
 
 
 def same_numbers(first: Floats, second: Floats) -> float:
-    """Correlation, between two columns, of how much more frequent an id is than the next one; 0 where they share few.
+    """Correlation between two columns, in [-1, 1], of how much more frequent an id is than the next one; 0 where they
+    share few.
 
     Columns of the same things have about the same ids, and the frequent ones of one are frequent in the other. That
     both are numbered from 0 says nothing, nor that both are numbered by frequency: hence the differences.
@@ -395,7 +396,7 @@ def same_numbers(first: Floats, second: Floats) -> float:
 
 def make_up(counts: Floats, sizes: NDArray[np.int64], distinct: NDArray[np.int64]) -> tuple[float, float, float]:
     """Distinct ids of batches against those of rows in random order: median ratio, share of batches below half, and
-    batches that this rests on; NaN for the first two where there is none.
+    number of batches that this rests on; NaN for the first two where there is none.
 
     Args:
         counts: rows of each id in an epoch.

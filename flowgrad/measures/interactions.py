@@ -1,4 +1,5 @@
-"""Which pairs of columns say together what no column says alone: partial F of every pair's product, vectorised.
+"""Finds pairs of columns that explain together what no column explains alone, by the partial F of every pair's product,
+vectorised.
 
 F is that of OLS of the target on the curves of all columns (`additive`) and the product, against the same without the
 product (Frisch & Waugh 1933; Lovell 1963): with r and u what the curves leave of target and product,
@@ -19,11 +20,13 @@ from flowgrad.measures.additive import AdditiveModel, Floats
 special = LazyModule("scipy.special")
 
 BUDGET = 1024
-"""Pairs whose exact denominators are found: those with the largest lower bounds, and more where more are asked for."""
+"""Number of pairs whose exact denominators are computed: those with the largest lower bounds, and more where more are
+asked for.
+"""
 MOST_VIF = 10.0
-"""Variance inflation above which a product says little that the columns do not (Kutner et al. 2004, ch. 10)."""
+"""Variance inflation above which a product adds little to the columns (Kutner et al. 2004, ch. 10)."""
 LEAST_OWN = 1e-4
-"""Part of a term's variance that the curves must leave, for rounding to have no say in it."""
+"""Share of a term's variance that the curves must leave, so that rounding cannot decide."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +37,22 @@ class Screened:
     second: NDArray[np.intp]
     f: Floats
     p: Floats
-    """Of one pair alone; nothing is adjusted, and pairs were selected by it."""
+    """P-value of one pair alone; nothing is adjusted, and pairs were selected by it."""
     vif: Floats
-    """Variance of the product over what the columns themselves leave of it, as in a linear model of both."""
+    """Variance of the product over what the columns themselves leave of it, as in a linear model of both; 1 or more."""
     df: int
     """Residual degrees of freedom of F."""
     complete: bool
-    """True where every pair was looked at exactly; false where only the `BUDGET` that lead by the lower bound were."""
+    """True where every pair was computed exactly; false where only the `BUDGET` that lead by the lower bound were."""
 
     def __len__(self) -> int:
         return len(self.f)
 
 
 def partial_f(model: AdditiveModel, top: int) -> Screened:
-    """The `top` pairs with the largest partial F of their product, of those whose VIF is 10 or less.
+    """Find the `top` pairs with the largest partial F of their product, of those whose VIF is 10 or less.
 
-    Memory is some columns^2 numbers and a chunk of rows, beside the data.
+    Memory is some columns^2 numbers and a chunk of rows, besides the data.
 
     Args:
         model: of columns and target; with a row at least for each of its terms and one more.
@@ -96,7 +99,7 @@ def f_of(gain: Floats, rss: float, df: int) -> Floats:
 
 
 def p_of(f: Floats, df: int | Floats) -> Floats:
-    """Upper tail of F with 1 and `df` degrees of freedom."""
+    """P-value, the upper tail of F with 1 and `df` degrees of freedom."""
     return special.fdtrc(1, df, np.maximum(f, 0))
 
 
@@ -109,18 +112,18 @@ class _Moments:
     """Sums over rows for all pairs, of standardised columns z; shape (columns, columns) each."""
 
     residual: Floats
-    """z_i z_j r."""
+    """Sum of z_i z_j r."""
     products: Floats
-    """z_i z_j."""
+    """Sum of z_i z_j."""
     squares: Floats
-    """z_i^2 z_j^2."""
+    """Sum of z_i^2 z_j^2."""
     skew: Floats
-    """z_i^2 z_j."""
+    """Sum of z_i^2 z_j."""
     tail: Floats
-    """z_i^3 z_j."""
+    """Sum of z_i^3 z_j."""
 
     def own_rest(self, first: NDArray[np.intp], second: NDArray[np.intp], n: int) -> Floats:
-        """What the two columns, their squares and a constant leave of the product."""
+        """Sum of squares that the two columns, their squares and a constant leave of the product, shape (pairs,)."""
         i, j = first, second
         one = np.full(len(i), float(n))
         zero = np.zeros(len(i))
@@ -154,7 +157,7 @@ def _moments(model: AdditiveModel) -> _Moments:
 
 
 def _explained(model: AdditiveModel, first: NDArray[np.intp], second: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """Part of each product's sum of squares about the mean that the curves explain, and that the columns do."""
+    """Share of each product's sum of squares about the mean that the curves explain, and that the columns do."""
     whole, lines = np.zeros(len(first)), np.zeros(len(first))
     for start in range(0, len(first), BUDGET):
         own = slice(start, start + BUDGET)

@@ -1,8 +1,8 @@
-"""Rows whose labels agree with nobody: labels that are random, or the opposite of what they should be.
+"""Finds rows whose labels agree with nobody's: labels that are random, or the opposite of what they should be.
 
-A training run shows such rows late or not at all: strong regularisation shrinks them to stillness, weak
-regularisation learns them by heart. The labels themselves show them in any run. A user's labels normally rise with
-what others say of the same items; random labels do not, flipped ones fall.
+A training run shows such rows late or not at all: strong regularisation shrinks them to stillness, weak regularisation
+learns them by heart. The labels themselves show them in any run. A user's labels normally rise with other users' labels
+of the same items; random labels do not, flipped ones fall.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ special = LazyModule("scipy.special")
 Floats = NDArray[np.float64]
 
 SHRINKAGE = 5.0
-"""Examples' worth of doubt about a row's mean effect."""
+"""Number of examples by which a row's mean effect is shrunk."""
 ITERATIONS = 5
-"""Alternations between the two sides' effects; they settle after three."""
+"""Number of alternations between the two sides' effects; they settle after three."""
 LEAST = 3
-"""Labels from which a row's slope and variance can be told apart at all."""
+"""Number of labels from which a row's slope and variance can be estimated separately."""
 _PIECE = 4096
-"""Rows that are integrated over at a time: the grid is wide."""
+"""Number of rows that are integrated over at a time: the grid is wide."""
 _NODES = np.linspace(-3, 3, 25)
 """Standard normal grid to integrate over."""
 _WEIGHTS = np.exp(-0.5 * _NODES**2) / np.exp(-0.5 * _NODES**2).sum()
@@ -48,8 +48,8 @@ def label_conflict(rows: ArrayLike, others: ArrayLike, labels: ArrayLike, count:
 
     Returns:
         Shape (count,). NaN for rows with fewer than 3 labels; and everywhere where labels take fewer than 3 values (a
-        click without its non-clicks says nothing of agreement), are not all finite, or where nobody's labels vary or
-        no counterpart has two.
+        click without its non-clicks carries no agreement), are not all finite, or where nobody's labels vary or no
+        counterpart has two.
     """
     examples = np.stack([np.asarray(array, dtype=float) for array in (rows, others, labels)])
     examples = np.unique(examples, axis=1)  # the same example twice is no more evidence than once

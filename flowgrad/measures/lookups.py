@@ -1,4 +1,4 @@
-"""What the numbers of lookups of a table's rows say of the ids that it was given."""
+"""Judges, by how often each row of a table was looked up, the ids that it was given."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STEADY = 0.98
 
 
 def lookup_figures(exposures: ArrayLike, epochs: float) -> dict[str, float]:
-    """Figures on which rows were looked up, and how often.
+    """Compute figures on which rows were looked up, and how often.
 
     Args:
         exposures: lookups of each row, shape (rows,).
@@ -52,7 +52,7 @@ def lookup_figures(exposures: ArrayLike, epochs: float) -> dict[str, float]:
 
 
 def spread_over_batches(distinct: float, drawn: float, batches: float, exposures: ArrayLike) -> float:
-    """Distinct rows of a batch, over what a batch of as many lookups has where they are shuffled; 1 where they are.
+    """Ratio of a batch's distinct rows to those of a batch of as many shuffled lookups; 1 where they are shuffled.
 
     Args:
         distinct: distinct rows of each of some batches, summed up.
@@ -61,7 +61,7 @@ def spread_over_batches(distinct: float, drawn: float, batches: float, exposures
         exposures: lookups of each row in all, shape (rows,).
 
     Returns:
-        Ratio, NaN where no batch was looked at.
+        Ratio, NaN where no batch was sampled.
 
     >>> round(spread_over_batches(2.0, 8.0, 1.0, [10, 10, 10, 10, 10, 10, 10, 10]), 2)
     0.38

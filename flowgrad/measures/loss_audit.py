@@ -1,7 +1,8 @@
-"""Audit of a loss: which of the losses that outputs and targets allow is the one that was told, right or wrong.
+"""Audits a loss: it finds which of the losses that outputs and targets allow was reported, right or wrong.
 
-At some steps the loss is recomputed in double precision under every hypothesis at hand. One that is told to rounding,
-look for look, where no sound one is, names what the loss does. A loss that matches none is not judged.
+At some steps the loss is recomputed in double precision under every hypothesis at hand. One that equals the reported
+loss to rounding at every sampled step, where no sound one does, names what the loss does. A loss that matches none is
+not judged.
 """
 
 from __future__ import annotations
@@ -20,36 +21,40 @@ from flowgrad.measures.loss_values import RELATIVE
 __all__ = ["LOSS_MEASURES", "LossAudit"]
 
 LEAST_LOOKS = 3
-"""Looks that decide about a hypothesis before its share is known."""
+"""Number of sampled steps that decide about a hypothesis before its share is known."""
 FACTOR_LOOKS = 5
-"""Looks that a constant factor of the told loss rests on."""
+"""Number of sampled steps that a constant factor of the reported loss rests on."""
 VARIED = 1e-3
-"""Least relative deviation of a recomputed loss over the looks: a constant one has a constant factor to any other."""
+"""Least relative deviation of a recomputed loss over the sampled steps: a constant one has a constant factor to any
+other.
+"""
 MOST_LOOKS = 64
-"""Looks that are kept; beyond, every other one is dropped but for the first."""
+"""Number of sampled steps that are kept; beyond, every other one is dropped but for the first."""
 WIDE = 10.0
-"""Roundings within which a sound loss still counts as the one that was told, so that no other is named."""
+"""Number of roundings within which a sound loss still counts as the reported one, so that no other is named."""
 MOST_ITEMS = 50_000
-"""Items of rows that are counted."""
+"""Number of items of rows that are counted."""
 USUAL = tuple(
     f"{family}/mean"
     for family in ("sound/cross_entropy", "counted/cross_entropy", "sound/in_batch_rows", "sound/binary",
                    "sound/squared")
 )  # fmt: skip
-"""Losses that others go with, the first that can be recomputed."""
+"""Losses that others are compared with, the first that can be recomputed."""
 USUAL_LOOKS = 8
-"""Looks that such a course rests on."""
+"""Number of sampled steps that such a comparison rests on."""
 MISTAKES = ("pairs", "twice", "logs", "raw", "axis", "one", "outside")
 """Kinds that exclude each other; see `loss_values`."""
 FLIPPABLE = ("sound", "counted", "pairs")
-"""Kinds whose negative is a sign that is wrong."""
+"""Kinds whose negative is a wrong sign."""
 
 Look = dict[str, Any]
-"""`told`: the loss; `values`: key -> [loss, rounding]; `facts`: what else the batch said."""
+"""Record of one sampled step. `told`: the reported loss; `values`: key -> [loss, rounding]; `facts`: what else the
+batch said.
+"""
 
 
 class LossAudit:
-    """Looks at outputs, targets and loss of some steps, and what they come to. State is plain numbers and lists."""
+    """Audits the loss by outputs and targets of some sampled steps. State is plain numbers and lists."""
 
     def __init__(self, *, maximised: bool = False) -> None:
         """Start an audit; `maximised` says that the optimizer maximises (`maximize=True`), so that minus is right."""
@@ -64,12 +69,12 @@ class LossAudit:
     def see(
         self, outputs: Any, targets: Any, loss: Any, inputs: Any = None, items: Any = None, teacher: Any = None
     ) -> bool:
-        """Look at one step.
+        """Take in one step.
 
         Args:
             outputs: as they were given to the loss.
             targets: as they were given to it; None: there are none.
-            loss: what came out: a tensor of one number, or a number.
+            loss: the reported loss: a tensor of one number, or a number.
             inputs: what the model was given, where it is known; used where they are integers.
             items: item of each row of a batch whose negatives are the other rows.
             teacher: outputs of a teacher for the same rows, as they come, where the loss compares with them.
@@ -82,7 +87,7 @@ class LossAudit:
             batch = read(outputs, targets, loss, inputs, items, teacher)
             values, facts = recompute(batch)
         except Exception:
-            # What is given is the user's, of any type: no error of the audit may end a training.
+            # The arguments are the user's, of any type: no error of the audit may end a training.
             self.unread += 1
             return False
         if not values:
@@ -106,14 +111,14 @@ class LossAudit:
         return {name: float(value) for name, value in found.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that was seen, as plain values."""
+        """State of the audit, as plain values."""
         return {
             "unread": self.unread, "looks": [dict(look) for look in self.looks], "items": dict(self._items),
             "kinds": dict(self._kinds), "targets": self._targets, "labels": self._labels,
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Go on from a state that `state_dict` gave."""
         self.unread, self._targets = int(state["unread"]), int(state["targets"])
         self.looks, self._labels = [dict(look) for look in state["looks"]], bool(state["labels"])
         self._items = Counter({int(key): int(count) for key, count in state["items"].items()})
@@ -185,7 +190,7 @@ def _kind(key: str) -> str:
 
 
 def _matches(looks: list[Look], maximised: bool) -> dict[str, float]:
-    """Shares of the looks by what the told loss is."""
+    """Shares of the sampled steps by the loss that equals the reported one."""
     looks = [look for look in looks if look["values"]]
     if len(looks) < LEAST_LOOKS:
         return {}
@@ -209,7 +214,7 @@ def _matches(looks: list[Look], maximised: bool) -> dict[str, float]:
 
 
 def _told(look: Look, factor: float, roundings: float = 1.0) -> frozenset[str]:
-    """Keys whose loss times a factor is the told one, up to so many roundings."""
+    """Keys whose loss times a factor equals the reported loss, up to so many roundings."""
     return frozenset(
         key
         for key, (value, rounding) in look["values"].items()
@@ -218,7 +223,9 @@ def _told(look: Look, factor: float, roundings: float = 1.0) -> frozenset[str]:
 
 
 def _factor(looks: list[Look], sign: float) -> float:
-    """The one constant that some recomputed loss is told times, at nine of ten looks; NaN where there is none."""
+    """Constant factor from a recomputed loss to the reported one, at nine of ten sampled steps; NaN where there is
+    none.
+    """
     for key in dict.fromkeys(key for look in looks for key in look["values"]):
         at = [look for look in looks if key in look["values"]]
         values = np.array([look["values"][key] for look in at])
@@ -235,7 +242,7 @@ def _factor(looks: list[Look], sign: float) -> float:
 
 
 def _mistakes(looks: list[Look], told: list[frozenset[str]], factor: float) -> dict[str, float]:
-    """Share of each kind of mistake among the looks that decide on it."""
+    """Share of each kind of mistake among the sampled steps that decide on it."""
     names = {
         "pairs": "loss_of_pairs", "twice": "softmax_twice", "logs": "loss_of_probabilities", "raw": "loss_of_logits",
         "axis": "loss_over_rows", "one": "loss_of_one_column", "outside": "targets_outside",
@@ -247,7 +254,7 @@ def _mistakes(looks: list[Look], told: list[frozenset[str]], factor: float) -> d
         kinds = {_kind(key) for key in keys} & {*MISTAKES}
         for kind, name in names.items():
             possible = any(_kind(key) == kind for key in look["values"])
-            # Where a sound loss is the same number, or two mistakes are, this look does not tell.
+            # Where a sound loss is the same number, or two mistakes are, this step does not decide.
             if possible and not (kind in kinds and (near or len(kinds) > 1)):
                 decided[name].append(float(kind in kinds and not _binary(keys, kind)))
         if any(key.startswith(("sound/binary/", "twice/binary/")) for key in look["values"]):
@@ -264,7 +271,7 @@ def _binary(keys: frozenset[str], kind: str) -> bool:
 
 
 def _constant_only(keys: frozenset[str]) -> bool:
-    """Whether binary cross-entropy of logits is told, and no other loss."""
+    """Whether binary cross-entropy of logits matches, and no other loss."""
     return bool(keys) and {key.split("/")[1] for key in keys} == {"binary"} and {_kind(k) for k in keys} == {"sound"}
 
 
@@ -287,7 +294,7 @@ def _signs(looks: list[Look], told: list[frozenset[str]], flipped: list[frozense
 
 
 def _usual(looks: list[Look], known: list[bool]) -> dict[str, float]:
-    """How a loss that is not known goes with the usual one for such outputs and targets; nothing of one that is."""
+    """Course of an unknown loss against the usual one for such outputs and targets; empty for a known one."""
     key = next((key for key in USUAL if all(key in look["values"] for look in looks)), None)
     if key is None or len(looks) < USUAL_LOOKS or any(known):
         return {}
@@ -312,14 +319,14 @@ def _sums(looks: list[Look], told: list[frozenset[str]]) -> dict[str, float]:
 
 
 def _terms(look: Look, keys: frozenset[str]) -> float:
-    """How many means the told sum is."""
+    """Ratio of the reported sum to the mean, a whole number."""
     key = next(key for key in sorted(keys) if key.rsplit("/", 1)[-1] in ("sum", "rows"))
     mean = look["values"].get(key.rsplit("/", 1)[0] + "/mean", (0.0, 0.0))[0]
     return abs(round(look["values"][key][0] / mean)) if mean else math.nan
 
 
 def _tokens(looks: list[Look], told: list[frozenset[str]]) -> dict[str, float]:
-    """Padding that is counted, targets that are the inputs, negatives of the batch."""
+    """Figures on padding that is counted, targets that are the inputs, and negatives of the batch."""
     padded, given, batched = [], [], []
     for look, keys in zip(looks, told, strict=True):
         facts, kinds = look["facts"], {_kind(key) for key in keys}

@@ -1,4 +1,4 @@
-"""What was given to a loss, read into arrays, and every loss that can be recomputed of it."""
+"""Reads what was given to a loss into arrays, and recomputes every loss that these allow."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from flowgrad.measures.loss_values import (
 )
 
 MOST = 1_000_000
-"""Numbers in outputs, or in targets, of a batch that is still recomputed."""
+"""Number of values in outputs, or in targets, of a batch that is still recomputed."""
 LEAST_RUN = 2
 """Mean length of the runs at ends of rows that are taken for padding: a closing mark has 1."""
 EQUAL = 0.99
 """Share of positions in which targets are the inputs themselves."""
 KINDS = 2000
-"""Different targets that are counted."""
+"""Number of different targets that are counted."""
 _VIEWS = (
     "View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Select", "Slice", "ToCopy", "Alias", "Clone",
     "Transpose", "Permute", "T", "Expand", "Split", "Unbind", "CppFunction",
@@ -39,7 +39,7 @@ _ACTIVATIONS = ("Sigmoid", "Softmax")
 
 
 class UnreadableError(ValueError):
-    """What was given to the loss is of no kind that can be recomputed."""
+    """Outputs, targets or loss are of no kind that can be recomputed."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Batch:
     t: Floats | Ids | None
     """Targets in the shape given; None: not given."""
     told: float
-    """The loss that came out."""
+    """The reported loss."""
     inputs: Ids | None
     """Inputs, where they are integers of at most two axes."""
     items: Ids | None
@@ -68,7 +68,7 @@ class Padding:
 
     number: int
     share: float
-    """Share of all positions."""
+    """Share of all positions, in [0, 1]."""
     in_inputs: float
     """Share of these positions whose input is the same number; NaN where inputs of that shape are not known."""
 
@@ -94,7 +94,7 @@ def read(outputs: Any, targets: Any, loss: Any, inputs: Any = None, items: Any =
 
 
 def _array(value: Any) -> Any:
-    """An array of float64 or int64."""
+    """The value as an array of float64 or int64."""
     shape = getattr(value, "shape", None)
     if shape is None:
         raise UnreadableError(f"{type(value).__name__} is no tensor")
@@ -113,7 +113,7 @@ def _array(value: Any) -> Any:
 
 
 def _ids(value: Any) -> Ids | None:
-    """Integers; None for all else, which is no reason not to read the batch."""
+    """The value as integers; None for all else, which is no reason not to read the batch."""
     try:
         array = _array(value)
     except (UnreadableError, RuntimeError, TypeError, ValueError):
@@ -122,7 +122,7 @@ def _ids(value: Any) -> Ids | None:
 
 
 def _like(value: Any, x: Floats) -> Floats | None:
-    """Floating-point numbers in the shape of the outputs, all finite; None for all else."""
+    """The value as floating-point numbers in the shape of the outputs, all finite; None for all else."""
     try:
         array = _array(value)
     except (UnreadableError, RuntimeError, TypeError, ValueError):
@@ -198,7 +198,7 @@ def padding(t: Ids, inputs: Ids | None) -> Padding | None:
 
 
 def _folded(t: Ids) -> Ids | None:
-    """Targets that were flattened, by rows again, where one number ends every row; None where it cannot be told."""
+    """Targets that were flattened, by rows again, where one number ends every row; None where that is not certain."""
     numbers, counts = np.unique(t[t >= 0], return_counts=True)
     for number in numbers[np.argsort(-counts)][:3]:
         filled = t == number
@@ -211,7 +211,9 @@ def _folded(t: Ids) -> Ids | None:
 
 
 def given(t: Ids, inputs: Ids | None, number: int | None) -> float:
-    """1 where targets of shape (rows, length) are the inputs themselves, 0 where not; NaN where it cannot be told."""
+    """Flag: 1 where targets of shape (rows, length) are the inputs themselves, 0 where not; NaN where that is not
+    certain.
+    """
     if inputs is None or inputs.shape != t.shape or t.ndim != 2 or t.shape[1] < 2:
         return math.nan
     kept = t >= 0 if number is None else (t >= 0) & (t != number)
@@ -223,7 +225,7 @@ def given(t: Ids, inputs: Ids | None, number: int | None) -> float:
 
 
 def recompute(batch: Batch) -> tuple[dict[str, tuple[float, float]], dict[str, float]]:
-    """Losses by key, each with its rounding, and what else the batch says of outputs and targets."""
+    """Recompute losses by key, each with its rounding, and further facts on outputs and targets."""
     values = Values()
     x, t = batch.x, batch.t
     facts: dict[str, float] = {

@@ -1,4 +1,4 @@
-"""Figures of an audited loss, as rules may name them."""
+"""Declares the figures of an audited loss, as rules may name them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses recomputed in double precision from what was given to a loss: the usual ones, and what they become by mistake.
+"""Recomputes losses in double precision from what was given to a loss: the usual ones, and what they become by mistake.
 
 A recomputed loss has a key `kind/family/reduction`. Of the kinds, `sound` is what the family is for, `counted` the same
 with a mean that runs over padding too. The others are mistakes: `pairs` compares every output with every target,
@@ -20,25 +20,27 @@ Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
 RELATIVE = 3e-6
-"""Rounding of a mean in single precision, over the mean size of its terms."""
+"""Relative rounding of a mean in single precision, over the mean size of its terms."""
 PER_LOGIT = 2.5e-7
 """Rounding of a log-sum-exp in single precision, over the largest logit: two units in the last place."""
 MOST_PAIRS = 300_000
-"""Pairs of outputs and targets that are compared at most; beyond, losses are known whose mean needs no pairs."""
+"""Number of pairs of outputs and targets that are compared at most; beyond, only losses whose mean needs no pairs are
+known.
+"""
 MOST_RARE = 50_000
-"""Numbers in outputs that the less usual losses of classes are recomputed of."""
+"""Number of output values from which the less usual losses of classes are recomputed."""
 MOST_TEMPERED = 100_000
-"""Numbers in outputs that are compared with a teacher's at every temperature."""
+"""Number of output values that are compared with a teacher's at every temperature."""
 PROBABLE = 0.005
-"""What a row of probabilities may sum to beside 1: rounding in half precision."""
+"""Largest distance of a row of probabilities' sum from 1: rounding in half precision."""
 SOFTMAXED = ("cross_entropy", "smoothed", "focal")
 """Families that begin with a softmax."""
 DELTAS = (0.1, 0.5, 1.0)
-"""Where Huber's loss turns from squares to sizes."""
+"""Thresholds at which Huber's loss turns from squares to sizes."""
 SMOOTHINGS = (0.05, 0.1, 0.2)
 """Shares of a label that are spread over all classes."""
 TEMPERATURES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0)
-"""Temperatures of distillation."""
+"""Temperatures of distillation that are tried."""
 
 
 @dataclass
@@ -48,12 +50,14 @@ class Values:
     found: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def add(self, key: str, value: float, size: float, noise: float = 0.0) -> None:
-        """A loss; `size` is the mean size of its terms times what they are multiplied by, `noise` their rounding."""
+        """Add a loss; `size` is the mean size of its terms times what they are multiplied by, `noise` their
+        rounding.
+        """
         if math.isfinite(value) and math.isfinite(size):
             self.found[key] = (float(value), RELATIVE * max(size, 1e-12) + noise)
 
     def reduce(self, key: str, terms: Floats, rows: int, noise: float = 0.0) -> None:
-        """Mean, sum, sum over rows and mean times rows of `terms`, as far as they differ."""
+        """Add the mean, sum, sum over rows and mean times rows of `terms`, as far as they differ."""
         count = terms.size
         if not count:
             return
@@ -140,12 +144,14 @@ def _terms(x: Floats, t: Floats) -> Iterator[tuple[str, Floats, float]]:
 
 
 def elementwise(values: Values, x: Floats, t: Floats, rows: int) -> None:
-    """Losses of outputs and targets of one shape, and what they are where targets or outputs are not what is asked."""
+    """Add losses of outputs and targets of one shape, and the mistaken ones where targets or outputs are of another
+    kind.
+    """
     if x.size < 1:
         return
     noise = PER_LOGIT * float(np.abs(x).max())
     for family, terms, rounding in _terms(x, t):
-        # Whether outputs within [0, 1] are probabilities or logits, one look does not tell.
+        # One step does not decide whether outputs within [0, 1] are probabilities or logits.
         values.reduce(f"sound/{family}", terms, rows, rounding)
         if family == "squared":
             values.add("sound/root/mean", math.sqrt(terms.mean()), math.sqrt(terms.mean()))
@@ -157,7 +163,9 @@ def elementwise(values: Values, x: Floats, t: Floats, rows: int) -> None:
 
 
 def pairs(values: Values, x: Floats, t: Floats, shape: tuple[int, ...]) -> None:
-    """Outputs against targets of another shape, of as many numbers, that broadcast to a larger `shape`."""
+    """Add losses of outputs against targets of another shape, of as many numbers, that broadcast to a larger
+    `shape`.
+    """
     if math.prod(shape) > MOST_PAIRS:
         if math.prod(shape) == x.size**2:
             _all_pairs(values, x.reshape(-1), t.reshape(-1))
@@ -169,7 +177,7 @@ def pairs(values: Values, x: Floats, t: Floats, shape: tuple[int, ...]) -> None:
 
 
 def _all_pairs(values: Values, x: Floats, t: Floats) -> None:
-    """Means over all pairs that need no table of them. Shape (n,) each."""
+    """Add means over all pairs that need no table of them; shape (n,) each."""
     found = {"squared": _squared_pairs(x, t), "absolute": _absolute_pairs(x, t)}
     if in_unit(t):
         found["sigmoid_squared"] = _squared_pairs(sigmoid(x), t)
@@ -200,21 +208,21 @@ class Classes:
     """Outputs over classes with the class numbers that they are compared with."""
 
     x: Floats
-    """Shape (positions, classes)."""
+    """Outputs, shape (positions, classes)."""
     t: Ids
-    """Shape (positions,)."""
+    """Class numbers, shape (positions,)."""
     rows: int
-    """Examples that the positions belong to."""
+    """Number of examples that the positions belong to."""
     ignored: tuple[int, ...]
     """Classes that may be left out of the mean."""
     padding: bool
     """Whether one of them fills the ends of rows: means that count it are `counted`, not `sound`."""
     length: int
-    """Positions of a row, 1 where it is not known."""
+    """Number of positions of a row, 1 where it is not known."""
 
 
 def classes(values: Values, given: Classes) -> None:
-    """Losses of outputs and class numbers. Negative class numbers are left out, as `ignore_index` does."""
+    """Add losses of outputs and class numbers. Negative class numbers are left out, as `ignore_index` does."""
     if given.x.shape[1] < 2:
         values.add("one/cross_entropy/mean", 0.0, 1e-6)
         return
@@ -238,7 +246,7 @@ def classes(values: Values, given: Classes) -> None:
 def _reduced(
     values: Values, kinds: tuple[str, str], family: str, terms: Floats, t: Ids, given: Classes, noise: float
 ) -> None:
-    """Over all positions, of the first kind, and without each class that may be left out, of the second."""
+    """Add losses over all positions as the first kind, and without each class that may be left out as the second."""
     values.reduce(f"{kinds[0]}/{family}", terms, given.rows, noise)
     for number in given.ignored:
         mask = t != number
@@ -270,7 +278,9 @@ def _class_families(x: Floats, t: Ids, logs: Floats) -> Iterator[tuple[str, Floa
 
 
 def _mistaken(x: Floats, t: Ids, logs: Floats, probable: bool) -> Iterator[tuple[str, str, Floats, float]]:
-    """(kind, family, terms, noise) of what cross-entropy and likelihood become where outputs are not what is asked."""
+    """Yield (kind, family, terms, noise) of what cross-entropy and likelihood become where outputs are of another
+    kind.
+    """
     at, noise = np.arange(len(t)), PER_LOGIT * float(np.abs(x).max())
     own = x[at, t]
     if probable:
@@ -288,7 +298,9 @@ def _mistaken(x: Floats, t: Ids, logs: Floats, probable: bool) -> Iterator[tuple
 
 
 def _shifted(values: Values, given: Classes, logs: Floats) -> None:
-    """Cross-entropy that shifts the targets itself: the output of each position against the target of the next."""
+    """Add the cross-entropy that shifts the targets itself: the output of each position against the target of the
+    next.
+    """
     last = np.arange(len(given.t)) % given.length == given.length - 1
     at = np.flatnonzero(~last)
     at = at[given.t[at + 1] >= 0]
@@ -300,7 +312,8 @@ def _shifted(values: Values, given: Classes, logs: Floats) -> None:
 
 
 def distributions(values: Values, x: Floats, t: Floats, name: str = "") -> None:
-    """Losses between outputs and targets over classes, both of shape (rows, classes): soft labels, or a teacher's.
+    """Add losses between outputs and targets over classes, both of shape (rows, classes): soft labels, or a teacher's.
+    `name` is put before the families.
 
     `name` is put before the families.
     """
@@ -361,7 +374,7 @@ def _soft_labels(values: Values, x: Floats, t: Floats, noise: float, before: str
 
 
 def in_batch(values: Values, x: Floats) -> None:
-    """Row against the others of the batch, shape (n, n), the own one on the diagonal."""
+    """Add losses of each row against the others of the batch, shape (n, n), the own one on the diagonal."""
     noise, count = PER_LOGIT * float(np.abs(x).max()), len(x)
     ways: dict[str, Callable[[Floats], Floats]] = {"rows": lambda x: x, "columns": lambda x: x.T}
     found = {name: -np.diagonal(log_softmax(way(x))) for name, way in ways.items()}

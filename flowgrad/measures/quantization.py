@@ -1,4 +1,4 @@
-"""Weights in few bits: what rounding does to them, what they then take to store, and how bits are shared out.
+"""Stores weights in few bits: it rounds them, says what they take to store, and shares bits out.
 
 Quantisation is symmetric and uniform: a weight is a whole number from -(2^(bits-1) - 1) to 2^(bits-1) - 1 times the
 scale of its channel, so that 0 stays 0 (Nagel et al. 2021, A white paper on neural network quantization, section 2.2).
@@ -22,19 +22,23 @@ LEVELS = (8, 4, 3, 2)
 """Bits that are tried."""
 FLOAT_BITS = 32
 _SHARES, _LEAST_SHARE = 12, 0.25
-"""Scales that a fit starts from, over that of the largest weight: how many, and the least."""
+"""Number of scales that a fit starts from, and the least of them as a share of the largest weight's scale."""
 _ROUNDS = 4
-"""Of least squares after that."""
+"""Number of rounds of least squares after that."""
 SCALE_BITS = 16
 """A channel's scale is stored as a half-precision share of the tensor's largest scale."""
 SCORES = ("second_moment", "fisher", "gauss_newton", "measured", "combined")
-"""What can foretell the damage of rounding one layer; `measured` is the loss itself, on the calibration batches, and
-`combined` a mean of it and `gauss_newton`."""
+"""Scores that predict the damage of rounding one layer; `measured` is the loss itself, on the calibration batches, and
+`combined` a mean of it and `gauss_newton`.
+"""
 MEASURED_PART = 0.4
-"""Of `combined`: the measured rise has in it what the quadratic leaves out, and the chance of the calibration rows,
-which the quadratic has little of. Chosen on models and seeds that nothing is scored on."""
+"""Share of `measured` in `combined`. The measured rise has in it what the quadratic leaves out, and the chance of the
+calibration rows, of which the quadratic has little. The value was chosen on models and seeds that are not scored.
+"""
 AGREEMENTS = ("second_moment", "fisher", "gauss_newton", "snr", "variance")
-"""Scores that the report compares with the measured damage; the last two tell little, and are shown beside."""
+"""Scores that the report compares with the measured damage; the last two predict little, and are shown for
+comparison.
+"""
 
 MEASURES = (
     Measure("layers", "count", "Weight tensors with two dimensions or more that a plan may quantise."),
@@ -104,13 +108,13 @@ class Quantized(NamedTuple):
     """A tensor as whole numbers and scales."""
 
     codes: NDArray[np.int8]
-    """Of the tensor's shape."""
+    """Whole numbers, of the tensor's shape."""
     scales: NDArray[np.float16]
     """Share of `top` of each channel, shape (channels,); one for the whole tensor without channels."""
     top: float
     """Largest scale."""
     axis: int | None
-    """Along which the channels lie; None: the tensor is one."""
+    """Axis along which the channels lie; None: the tensor is one."""
 
     def values(self) -> NDArray[np.float32]:
         """The weights that these stand for."""
@@ -145,7 +149,7 @@ def quantize(weights: ArrayLike, bits: int, axis: int | None = 0, *, fitted: boo
     stored = shares.astype(np.float32) * np.float32(top)
     divisor = np.where(stored > 0, stored, np.float32(1))
     codes = np.rint(w / _along(divisor, w.ndim, axis))
-    # Of a channel whose scale is less than 2^-14 of the largest, nothing is left.
+    # A channel whose scale is less than 2^-14 of the largest becomes zero.
     codes *= _along((stored > 0).astype(np.float32), w.ndim, axis)
     return Quantized(np.clip(codes, -most, most).astype(np.int8), shares, top, axis)
 
@@ -159,9 +163,9 @@ def stored_scales(scales: FloatArray, top: float) -> NDArray[np.float16]:
 
 
 def _scales(w: FloatArray, most: int, axis: int | None, fitted: bool) -> FloatArray:
-    """Scale of each channel, shape (channels,): of the largest weight; or the best of several shares of that, by the
-    squared error, and from there least squares of the weights on the whole numbers that they are rounded to, in turn
-    with rounding. Each round lowers the squared error, or leaves it.
+    """Scale of each channel, shape (channels,): that of the largest weight; or the best of several shares of that, by
+    the squared error, and from there least squares of the weights on the whole numbers that they are rounded to, in
+    turn with rounding. Each round lowers the squared error, or leaves it.
 
     Weights that were rounded before keep their scale, to the bit but for the arithmetic.
     """
@@ -191,13 +195,13 @@ def _rounded(w: FloatArray, scale: FloatArray, most: int, axis: int | None) -> t
 
 
 def _eleven_bits(value: float) -> float:
-    """To the precision of half-precision numbers, in any range."""
+    """Round to the precision of half-precision numbers, in any range."""
     part, power = math.frexp(value)
     return math.ldexp(round(math.ldexp(part, 11)), power - 11)
 
 
 def quantization_error(weights: ArrayLike, bits: int, axis: int | None = 0, *, fitted: bool = False) -> FloatArray:
-    """What rounding adds to each weight, of the weights' shape. As `quantize`.
+    """Change that rounding makes to each weight, of the weights' shape; arguments as of `quantize`.
 
     >>> [abs(round(float(x), 3)) for x in quantization_error([[1.0, -0.6]], 3)[0]]
     [0.0, 0.067]
@@ -219,7 +223,8 @@ def storage_bytes(entries: int, bits: int, channels: int) -> int:
 
 
 def signal_to_noise(first: ArrayLike, second: ArrayLike) -> float:
-    """Squared mean of the gradient over its variance, both summed over a tensor, from the running moments of Adam.
+    """Ratio of the gradient's squared mean to its variance, both summed over a tensor, from the running moments of
+    Adam.
 
     >>> signal_to_noise([1.0, 1.0], [3.0, 3.0])
     0.5
@@ -230,7 +235,7 @@ def signal_to_noise(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def share_out(rises: ArrayLike, sizes: ArrayLike, budget: float) -> list[NDArray[np.int_]]:
-    """Every allocation on the way from the dearest to the cheapest that fits, the last of which is the answer.
+    """List every allocation on the way from the largest to the smallest that fits; the last is the answer.
 
     Greedy on the rise of the loss per byte saved, over the lower convex hull of each layer's (size, rise): the optimum
     of the relaxed problem, and at most one step of one layer above that of the whole one (Shoham & Gersho 1988). What a

@@ -1,4 +1,4 @@
-"""How alike the activations of two layers are, and how much of one can be read from the other."""
+"""Says how alike the activations of two layers are, and how much of one can be read from the other."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def gram(activations: FloatArray) -> FloatArray:
 
 
 def linear_cka(a: FloatArray, b: FloatArray) -> float:
-    """Linear centred kernel alignment of two layers' activations on the same n examples, 0 to 1; NaN where one of
+    """Linear centred kernel alignment of two layers' activations on the same n examples, in [0, 1]; NaN where one of
     them is constant.
 
-    Invariant to orthogonal maps and to scale, not to linear maps in general. Biased upwards where the units are not
-    few beside the examples: see `debiased_cka`.
+    Invariant to orthogonal maps and to scale, not to linear maps in general. It is biased upwards unless the units are
+    few compared with the examples: see `debiased_cka`.
 
     Args:
         a: shape (n, units of a).
@@ -51,10 +51,10 @@ def linear_cka(a: FloatArray, b: FloatArray) -> float:
 
 
 def debiased_cka(a: FloatArray, b: FloatArray) -> float:
-    """`linear_cka` by unbiased estimates of the three HSIC in it, each of expectation 0 for independent activations.
+    """`linear_cka` by unbiased estimates of its three HSIC terms, each of expectation 0 for independent activations.
 
-    Near 0 for unrelated layers however wide they are; may lie a little below 0. NaN below 4 examples and where a layer
-    is constant.
+    It is near 0 for unrelated layers however wide they are, and may lie a little below 0; 1 at most, in units of a
+    correlation. NaN below 4 examples and where a layer is constant.
 
     Source: Nguyen, Raghu & Kornblith 2021, Do Wide and Deep Networks Learn the Same Things?, eq. 3; the estimate is
     that of Song et al. 2012, Feature Selection via Dependence Maximization, eq. 5.
@@ -84,7 +84,7 @@ def debiased_gram(activations: FloatArray) -> FloatArray:
 
 
 def debiased_alignment(a: FloatArray, b: FloatArray) -> float:
-    """`debiased_cka` of two layers whose `debiased_gram` is at hand."""
+    """`debiased_cka` of two layers from their `debiased_gram`, in units of a correlation, 1 at most."""
     return _alignment(a, b)
 
 
@@ -94,7 +94,7 @@ def _alignment(a: FloatArray, b: FloatArray) -> float:
 
 
 def ridge_r2(predictors: FloatArray, targets: FloatArray, penalties: Sequence[float] = PENALTIES) -> float:
-    """Share of the targets' variance that a ridge regression predicts for examples left out one by one, 0 to 1.
+    """Share of the targets' variance that a ridge regression predicts for examples left out one by one, in [0, 1].
 
     Every example is predicted from all others (in closed form, by its leverage), so that more units than examples do
     not explain everything. The penalty that predicts best is taken; 0 where none is better than the mean. NaN below
@@ -141,13 +141,13 @@ def _basis(predictors: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _rounding(values: FloatArray) -> float:
-    """Differences up to this are not told from none: float32 has seven digits."""
+    """Size up to which differences count as none: float32 has seven digits."""
     return float(np.abs(values).max(initial=0.0)) * 1e-6
 
 
 def variance_share(activations: FloatArray, width: int) -> float:
-    """Share of the activations' variance, shape (n, units), in their first `width` principal components: the most that
-    a layer of so many units could carry of it by a linear map. NaN where they are constant.
+    """Share, in [0, 1], of the activations' variance, shape (n, units), in their first `width` principal components:
+    the most that a layer of so many units could carry of it by a linear map. NaN where they are constant.
 
     >>> variance_share(np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), 1)
     0.8

@@ -1,5 +1,5 @@
-"""Figures on the rows themselves: whether targets belong to their rows, whether both parts mean the same by them, and
-whether their columns are the same.
+"""Computes figures on the rows themselves: whether targets belong to their rows, whether both parts mean the same by
+them, and whether their columns are the same.
 """
 
 from __future__ import annotations
@@ -105,14 +105,14 @@ STRONG_MEASURES = (
     Measure("strong_column", "count", "Number of that column, from 0."),
 )
 TARGET_MEASURES = BELONGING_MEASURES + STRONG_MEASURES
-"""What `row_figures` gives, but for `class_map`, which is text."""
+"""Measures that `row_figures` gives, but for `class_map`, which is text."""
 
 
 def row_figures(
     train_x: ArrayLike, train_y: ArrayLike, validation_x: ArrayLike, validation_y: ArrayLike, classes: bool
 ) -> dict[str, float | str]:
     """The figures of `TARGET_MEASURES` by name, and `class_map`: the map of classes in words, empty where each is its
-    own. What could not be told is NaN. The same rows give the same figures; no random number is drawn.
+    own. A figure that is not known is NaN. The same rows give the same figures; no random number is drawn.
 
     Args:
         train_x: training rows, shape (rows, ...); NaN where missing. Some 2,000 rows suffice.
@@ -190,7 +190,9 @@ def belonging(
 
 
 def _apart(y: NDArray[np.float64], new_y: NDArray[np.float64]) -> float:
-    """How far apart the targets are; each class is a column of 0 and 1, whose Kolmogorov distance is that of shares."""
+    """Largest distance of the targets of both parts; each class is a column of 0 and 1, whose Kolmogorov distance is
+    that of shares.
+    """
     found = [part_distance(one, other) for one, other in zip(y.T, new_y.T, strict=True)]
     return max(found, default=math.nan)
 

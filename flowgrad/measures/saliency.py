@@ -1,4 +1,4 @@
-"""How much a weight matters to the loss, from what training left behind, and which weights that lets go.
+"""Scores how much a weight matters to the loss, from what training left behind, and which weights may go.
 
 Every score is per weight and of the weights' shape; only its order counts. v is the mean of the squared gradient, g the
 gradient, both of the mean loss of a batch, as the optimizer had them.
@@ -21,9 +21,9 @@ FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
 SPARSITIES = (50, 70, 80, 90)
-"""Shares of the weights, in percent, that plans are tried at."""
+"""Percentages of the weights that plans are tried at."""
 LITTLE = 0.01
-"""Part of all saliency that counts as little; see `removable_share`."""
+"""Share of all saliency that counts as little; see `removable_share`."""
 
 MEASURES = (
     Measure("steps", "count", "Optimizer steps that the second moment rests on; of the tensor that saw most."),
@@ -72,12 +72,12 @@ ROW_MEASURES = [measure.name for measure in MEASURES if measure.per_row]
 
 
 def magnitude(weights: ArrayLike) -> FloatArray:
-    """Size of each weight (Han et al. 2015, Learning both weights and connections): what pruning is compared with."""
+    """Size of each weight (Han et al. 2015, Learning both weights and connections), the baseline of pruning."""
     return np.abs(np.asarray(weights))
 
 
 def second_moment(weights: ArrayLike, v: ArrayLike) -> FloatArray:
-    """w^2 sqrt(v).
+    """Saliency w^2 sqrt(v) of each weight.
 
     sqrt(v) is the preconditioner of Adam (Kingma & Ba 2015): w^2 sqrt(v) is the squared length of the weight in the
     metric that it was trained in. Between magnitude, which takes the loss to be equally steep everywhere, and `obd`,
@@ -93,7 +93,9 @@ def second_moment(weights: ArrayLike, v: ArrayLike) -> FloatArray:
 
 def obd(weights: ArrayLike, curvature: ArrayLike) -> FloatArray:
     """Half the curvature times w^2: the rise of the loss when the weight alone is set to 0, at a minimum, with a
-    diagonal Hessian (LeCun, Denker & Solla 1990, Optimal brain damage).
+    diagonal Hessian (LeCun, Denker & Solla 1990, Optimal brain damage). The `curvature` is the diagonal of the
+    empirical Fisher, or v in its place: the accumulator of squared gradients is a Fisher that training has paid for (Li
+    et al. 2025, Fishers for free?; the "Squisher").
 
     With `curvature` the diagonal of the empirical Fisher, or v in its place: the accumulator of squared gradients is a
     Fisher that training has paid for (Li et al. 2025, Fishers for free?; the "Squisher").
@@ -107,7 +109,7 @@ def obd(weights: ArrayLike, curvature: ArrayLike) -> FloatArray:
 
 
 def layer_adaptive(score: ArrayLike) -> FloatArray:
-    """Each score over the sum of those of its layer that are no smaller, itself among them; 0 stays 0.
+    """Ratio of each score to the sum of those of its layer that are no smaller, itself among them; 0 stays 0.
 
     LAMP (Lee et al. 2021, Layer-adaptive sparsity for the magnitude-based pruning, ICLR, equation 4), there of w^2. It
     is the part of the layer's rest that goes with the weight, so that layers whose scores are of another scale lose no
@@ -137,9 +139,9 @@ def taylor(weights: ArrayLike, gradients: ArrayLike) -> FloatArray:
 def expected_rise(change: ArrayLike, v: ArrayLike) -> float:
     """Half the sum of v times the squared change of each weight: how much the loss is expected to rise.
 
-    The quadratic term with v as diagonal of the curvature, where the gradient is taken to be 0 and changes not to be
-    correlated. In units of the loss up to one factor: v is of the mean gradient of a batch, whose noise is smaller than
-    that of single examples by the size of the batch. Ranks and plans do not depend on that factor.
+    This is the quadratic term with v as diagonal of the curvature, where the gradient is taken to be 0 and changes not
+    to be correlated. It is in units of the loss up to one factor: v is of the mean gradient of a batch, whose noise is
+    smaller than that of single examples by the size of the batch. Ranks and plans do not depend on that factor.
 
     Args:
         change: of the weights, any shape.
@@ -155,7 +157,7 @@ def expected_rise(change: ArrayLike, v: ArrayLike) -> float:
 def motion(velocity: ArrayLike, momentum: ArrayLike) -> FloatArray:
     """Mean of the velocity and the momentum of each layer, each over the largest.
 
-    Velocity over momentum alone says what still moves, which need not be what matters. It is here to be compared.
+    Velocity over momentum alone says what still moves, which need not be what matters. It is here for comparison.
 
     Args:
         velocity: length of a layer's recent updates over the norm of its weights, shape (layers,).
@@ -176,7 +178,8 @@ def motion(velocity: ArrayLike, momentum: ArrayLike) -> FloatArray:
 
 
 def rank_agreement(one: ArrayLike, other: ArrayLike) -> float:
-    """Spearman's rank correlation of two scores of the same things; NaN for fewer than 3 or where one does not vary.
+    """Spearman's rank correlation, in [-1, 1], of two scores of the same things; NaN for fewer than 3 or where one does
+    not vary.
 
     Pairs with a value that is not finite are left out.
 
@@ -193,7 +196,7 @@ def rank_agreement(one: ArrayLike, other: ArrayLike) -> float:
 
 
 def removable_share(scores: ArrayLike, little: float = LITTLE) -> float:
-    """Largest share of the weights that together hold at most `little` of the sum of all scores.
+    """Largest share of the weights, in [0, 1], that together hold at most `little` of the sum of all scores.
 
     >>> removable_share([0.0, 0.5, 0.5, 99.0])
     0.75
@@ -210,7 +213,7 @@ def removable_share(scores: ArrayLike, little: float = LITTLE) -> float:
 
 
 def concentration(scores: ArrayLike, top: float = 0.1) -> float:
-    """Part of the sum of all scores that the `top` share with the largest holds.
+    """Share of the sum of all scores that the `top` share with the largest holds, in [0, 1].
 
     >>> concentration([1.0] * 10)
     0.1
@@ -225,18 +228,18 @@ def concentration(scores: ArrayLike, top: float = 0.1) -> float:
 
 
 class Order(NamedTuple):
-    """In which order the units of several layers go; see `global_order`."""
+    """Order in which the units of several layers go; see `global_order`."""
 
     units: NDArray[np.intp]
-    """Places of the units that may go, in all layers laid end to end, the first to go first."""
+    """Places of the units that may go, over the concatenated layers, the first to go first."""
     weights: NDArray[np.int_]
-    """Weights that are gone once each of them is."""
+    """Number of weights that are gone once each of them is."""
     counts: tuple[int, ...]
-    """Units of each layer."""
+    """Number of units of each layer."""
 
 
 def global_order(scores: Sequence[FloatArray], floors: Sequence[int], sizes: Sequence[int] | None = None) -> Order:
-    """Units by rising score over all layers together, but for the best of each layer, which never go.
+    """Order units by rising score over all layers together, but for the best of each layer, which never go.
 
     Each layer keeps its `floors` best units: a global threshold otherwise empties whole layers, and nothing passes
     through them any more (layer collapse, Tanaka et al. 2020, SynFlow).
@@ -261,7 +264,7 @@ def global_order(scores: Sequence[FloatArray], floors: Sequence[int], sizes: Seq
 
 
 def keep_after(order: Order, drop: int) -> list[BoolArray]:
-    """Which units stay when at most `drop` weights go, as near to it as whole units come.
+    """Flag the units that stay when at most `drop` weights go, as near to it as whole units come.
 
     Returns:
         True where a unit stays, each of shape (units,).

@@ -1,4 +1,4 @@
-"""Whether sequences of tokens have to do with the sequences that are to be predicted from them."""
+"""Tests whether sequences of tokens depend on the sequences that are to be predicted from them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from flowgrad.measurements import Measure
 
 MOST_ROWS = 400
-"""Rows that are compared with each other."""
+"""Number of rows that are compared with each other."""
 LEAST_ROWS = 50
 ORDERS = 99
-"""Random orders of the targets that an agreement is held against."""
+"""Number of random orders of the targets that an agreement is compared with."""
 
 SEQUENCE_MEASURES = (
     Measure("sequence_rows", "count", "Sequences whose tokens were compared with those of their targets."),
@@ -27,7 +27,8 @@ SEQUENCE_MEASURES = (
 
 
 def sequence_figures(inputs: ArrayLike, targets: ArrayLike) -> dict[str, float]:
-    """Whether rows with like inputs have like targets (Mantel 1967, Cancer Research), by the tokens that they share.
+    """Say whether rows with like inputs have like targets (Mantel 1967, Cancer Research), by the tokens that they
+    share.
 
     Args:
         inputs: tokens, whole numbers of shape (rows, length).

@@ -1,4 +1,4 @@
-"""Which of many terms act, where some resemble each other: the sum of single effects (SuSiE).
+"""Finds which of many terms act, where some resemble each other: the sum of single effects (SuSiE).
 
 Products of columns that are alike are alike themselves, and the true one need not have the largest F. Here the effect
 is a sum of a few single ones, each of which is one term, and which one it is, is a distribution over all terms that is
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 EFFECTS = 20
-"""Single effects at most."""
+"""Number of single effects, at most."""
 SWEEPS = 100
 TOLERANCE = 1e-4
 """Largest change of a probability at which the fit has settled."""
@@ -65,7 +65,7 @@ def inclusion(gram: Floats, score: Floats, total: float, rows: float, groups: ND
 
 
 def _single(slope: Floats, error: float, variance: float) -> tuple[Floats, Floats, Floats]:
-    """One effect, of terms of variance 1: how probable each is, and its coefficient's mean and mean square.
+    """Fit one effect, of terms of variance 1: how probable each is, and its coefficient's mean and mean square.
 
     All are 0 where no prior variance explains the slopes, of squared standard error `error`, better than 0 does.
     """

@@ -1,4 +1,4 @@
-"""A column that alone tells the target: how much the best one explains on held-out rows, and how far it is ahead."""
+"""Finds a column that alone predicts the target: how much it explains on held-out rows, and how far it is ahead."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from flowgrad.measures.trees import bin_edges, bins_of
 Floats = NDArray[np.float64]
 
 MOST_FITTED = 20_000
-"""Columns times classes whose means are fitted."""
+"""Number of columns times classes whose means are fitted, at most."""
 BINS, LEAST_ROWS = 32, 20
-"""Bins of equally many rows, fewer where they would hold fewer rows; each value is one where there are no more."""
+"""Number of bins of equally many rows, and rows a bin holds at least; each value is a bin where there are no more."""
 LEAST_HELD_OUT = 30
 
 
 @dataclass(frozen=True)
 class Strong:
-    """The column that tells most of the target alone. NaN where there are too few rows, or no column varies."""
+    """The column that alone explains most of the target; its fields are NaN where there are too few rows, or no column
+    varies.
+    """
 
     place: float = math.nan
-    """Its number, from 0."""
+    """Index of the column, from 0."""
     r2: float = math.nan
     """Share of the target's variance that its means explain on held-out rows; over all classes together."""
     ratio: float = math.nan
-    """`r2` over that of the next column."""
+    """Ratio of `r2` to that of the next column."""
     rest: float = math.nan
-    """What `r2` leaves unexplained, over what the next column leaves."""
+    """Variance that `r2` leaves unexplained, over what the next column leaves."""
 
 
 def strongest(x: Floats, y: Floats, new_x: Floats, new_y: Floats) -> Strong:
-    """The column whose means of the target, fitted to training rows, explain most of it on validation rows.
+    """Find the column whose means of the target, fitted to training rows, explain most of it on validation rows.
 
     Args:
         x: training rows, shape (rows, columns); NaN where missing.

@@ -1,4 +1,4 @@
-"""Sums and differences of two columns. A linear model has them already; a tree needs many splits for one."""
+"""Finds sums and differences of two columns. A linear model has them already; a tree needs many splits for one."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Combined:
-    """Sums and differences that alone say more than either column, by falling gain; shape (pairs,) each."""
+    """Sums and differences that alone explain more than either column, by falling gain; shape (pairs,) each."""
 
     first: NDArray[np.intp]
     second: NDArray[np.intp]
     sign: NDArray[np.intp]
-    """1 for the sum, -1 for the difference: whichever says more."""
+    """Sign of each pair, 1 for the sum, -1 for the difference: whichever explains more."""
     gain: Floats
     """R2 of the sum or difference, less that of the better column."""
     f: Floats
-    """Of the weaker column beside the better one."""
+    """Partial F of the weaker column given the better one."""
     p: Floats
 
 
 def combined(X: Floats, y: Floats) -> Combined:
-    """Every pair of columns whose sum or difference, in their own units, explains more of `y` than either does.
+    """Find every pair of columns whose sum or difference, in their own units, explains more of `y` than either does.
 
     Args:
         X: shape (rows, columns), finite, no constant column.

@@ -1,4 +1,4 @@
-"""What the start of an embedding table says: was it drawn, and do its rows and columns differ?"""
+"""Judges the start of an embedding table: was it drawn, and do its rows and columns differ?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 LEAST_ROWS = 30
-"""Rows from which the spread of lengths and directions can be told from chance."""
+"""Number of rows from which the spread of lengths and directions can be distinguished from chance."""
 LENGTHS = (0.4, 3.0)
 """Bounds of dim times the variance of squared lengths over their squared mean: 2 for normal entries, .8 for uniform
 ones, 0 for rows scaled to one length, far more where rows were trained for different times."""
@@ -44,8 +44,8 @@ def looks_drawn(rows: ArrayLike) -> bool:
 
 
 def column_spread(rows: ArrayLike) -> float:
-    """How far the entries of a row differ, over all rows: their root mean square deviation from the mean of their row,
-    over the root mean square entry. 0 where each row holds one value only; NaN for one column.
+    """Ratio that says how far the entries of a row differ, over all rows: their root mean square deviation from the
+    mean of their row, over the root mean square entry. 0 where each row holds one value only; NaN for one column.
 
     >>> column_spread([[1.0, 1.0], [3.0, 3.0]])
     0.0
@@ -56,8 +56,8 @@ def column_spread(rows: ArrayLike) -> float:
 
 
 def row_spread(rows: ArrayLike) -> float:
-    """How far rows differ: root mean square deviation of the entries from the mean row, over the root mean square
-    entry. 0 where all rows are one; NaN for one row.
+    """Ratio that says how far rows differ: root mean square deviation of the entries from the mean row, over the root
+    mean square entry. 0 where all rows are one; NaN for one row.
 
     >>> row_spread([[1.0, 2.0], [1.0, 2.0]])
     0.0

@@ -1,11 +1,11 @@
-"""Whether targets belong to their rows: agreement of each row's target with what like rows say of it.
+"""Says whether targets belong to their rows, by the agreement of each row's target with those of like rows.
 
-Three probes look at the columns: the mean target of the ten nearest rows, ridge regression, and, for columns of codes,
-the mean target of each code. Each row is predicted by the other rows of its part (leave one out), and validation rows
-by the training rows. Where rows were sorted and targets were not, all probes are at chance in both parts; where a join
-went wrong in training alone, the training rows agree less with each other than validation rows agree with them; where
-a class has another number in validation, each part agrees within itself, and one map of classes to classes makes them
-agree with each other.
+Three probes predict the target from the columns: the mean target of the ten nearest rows, ridge regression, and, for
+columns of codes, the mean target of each code. Each row is predicted by the other rows of its part (leave one out), and
+validation rows by the training rows. Where rows were sorted and targets were not, all probes are at chance in both
+parts; where a join went wrong in training alone, the training rows agree less with each other than validation rows
+agree with them; where a class has another number in validation, each part agrees within itself, and one map of classes
+to classes makes them agree with each other.
 """
 
 from __future__ import annotations
@@ -24,39 +24,43 @@ optimize = LazyModule("scipy.optimize")
 Floats = NDArray[np.float64]
 
 NEIGHBOURS = 10
-"""Rows that are asked for each row; a tenth of the rows where they are few."""
+"""Number of neighbours of each row; a tenth of the rows where they are few."""
 FARTHEST = 4.0
-"""Standard deviations from the mean at which a column is cut off, so that no outlier outweighs all other columns."""
+"""Distance from the mean, in standard deviations, at which a column is cut off, so that no outlier outweighs all other
+columns.
+"""
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
 """Ridge penalties over the number of rows; the one with the least error on rows left out is taken."""
 MOST_CLASSES = 200
-"""Classes that are told apart; rarer ones count as one."""
+"""Number of classes that are kept separate; rarer ones count as one."""
 LEAST_ROWS = 40
-"""Rows of a part below which nothing is said of it."""
+"""Number of rows of a part below which nothing is said of it."""
 SHOWN = 5.0
-"""Standard errors at which a relation counts as shown."""
+"""Number of standard errors at which a relation counts as shown."""
 _SAME = 1e-12
 """Squared distance up to which two rows count as copies, over the sum of their squared lengths."""
 MOST_CODES = 8
-"""Columns of codes whose values are looked at."""
+"""Number of columns of codes whose values are used."""
 SHRINKAGE = 5.0
-"""Rows' worth of doubt about the mean of a code."""
+"""Number of rows by which the mean of a code is shrunk."""
 MOST_NEIGHBOURS = 2000
-"""Rows of a part whose neighbours are looked for."""
+"""Number of rows of a part whose neighbours are searched for."""
 _DENSE = 1000
-"""Rows that are regressed on at least; and at most, where there are more columns than that."""
+"""Number of rows that are regressed on at least; and at most, where there are more columns than that."""
 _WORK = 1e8
-"""Rows times squared columns up to which all rows are regressed on."""
+"""Product of rows and squared columns up to which all rows are regressed on."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well targets are told by those of like rows. NaN where there were too few rows."""
+    """Agreement of targets with the predictions of like rows; its figures are NaN where there were too few rows."""
 
     r: float = math.nan
-    """Correlation of the targets with what like rows say; over all classes together where targets are classes."""
+    """Correlation of the targets with the predictions of like rows; over all classes together where targets are
+    classes.
+    """
     z: float = math.nan
-    """Standard errors by which it lies above what targets in random order give."""
+    """Standard errors by which `r` lies above that of targets in random order."""
     error: float = math.nan
     """Standard error of `r`."""
     least: float = math.nan
@@ -68,27 +72,27 @@ class Agreements:
     """Agreements of one probe. Nothing is known of a part that has too few rows."""
 
     train: Agreement = Agreement()
-    """Within the training rows."""
+    """Agreement within the training rows."""
     validation: Agreement = Agreement()
-    """Within the validation rows."""
+    """Agreement within the validation rows."""
     across: Agreement = Agreement()
-    """Agreement of validation rows with what training rows say; those that copy a training row are left out."""
+    """Agreement of validation rows with predictions by training rows; those that copy a training row are left out."""
     predicted: Floats | None = None
-    """What training rows say of each validation row that was looked at, shape (rows, targets)."""
+    """Predictions by training rows of each validation row that was used, shape (rows, targets)."""
     targets: Floats | None = None
-    """The targets of these rows."""
+    """Targets of these rows, shape (rows, targets)."""
     fresh: NDArray[np.bool_] | None = None
-    """Validation rows that copy no training row."""
+    """Flags of validation rows that copy no training row, shape (rows,)."""
 
     @property
     def strongest(self) -> float:
-        """Largest `z` of the three, in size for that across the parts."""
+        """Largest `z` of the three, in standard errors; in size for that across the parts."""
         return float(np.nanmax([self.train.z, self.validation.z, abs(self.across.z), -math.inf]))
 
 
 def standardised(train: ArrayLike, validation: ArrayLike) -> tuple[Floats, Floats]:
-    """Both parts, each column centred and scaled as in training, cut off at 4 standard deviations; gaps are the mean.
-    Columns that do not vary in training are left out.
+    """Standardise both parts, each column centred and scaled as in training, cut off at 4 standard deviations; gaps are
+    the mean. Columns that do not vary in training are left out.
 
     Args:
         train: shape (rows, columns).
@@ -111,7 +115,8 @@ def standardised(train: ArrayLike, validation: ArrayLike) -> tuple[Floats, Float
 
 
 def coded(train: ArrayLike, validation: ArrayLike, *, classes: bool) -> tuple[Floats, Floats, NDArray]:
-    """Targets as columns: one a class (0 or 1), or the rank of a number among those of both parts; and the classes.
+    """Code targets as columns: one a class (0 or 1), or the rank of a number among those of both parts; and the
+    classes.
 
     Args:
         train: shape (rows,).
@@ -139,8 +144,7 @@ def coded(train: ArrayLike, validation: ArrayLike, *, classes: bool) -> tuple[Fl
 
 
 def agreements(x: Floats, y: Floats, new_x: Floats, new_y: Floats) -> dict[str, Agreements]:
-    """Agreements by each probe: `neighbours` and `values`, on 2,000 rows of each part at most, and `ridge`. None where
-    a part has fewer than 40 rows or no column varies.
+    """Compute agreements by each probe: `neighbours` and `values`, on 2,000 rows of each part at most, and `ridge`.
 
     Args:
         x: training rows, shape (rows, columns); NaN where missing.
@@ -162,13 +166,13 @@ def agreements(x: Floats, y: Floats, new_x: Floats, new_y: Floats) -> dict[str, 
 
 
 def _thinned(x: Floats, y: Floats, most: int) -> tuple[Floats, Floats]:
-    """Every so many-th row, so that `most` are left."""
+    """The rows thinned to every so many-th, so that `most` are left."""
     step = -(-len(x) // most)
     return x[::step], y[::step]
 
 
 def _recentred(x: Floats) -> Floats:
-    """Columns by their own mean and deviation in this part."""
+    """Columns standardised by their own mean and deviation in this part."""
     deviation = x.std(axis=0)
     return (x - x.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
 
@@ -211,7 +215,7 @@ def _nearest(rows: Floats, others: Floats, *, own: bool = False) -> tuple[NDArra
 
 
 def _said(places: NDArray[np.intp], y: Floats) -> Floats:
-    """Mean target of the rows at these places, less that of all."""
+    """Mean target of the rows at these places, less that of all; shape (rows, targets)."""
     centred = y - y.mean(axis=0)
     return np.asarray(centred[places].mean(axis=1))
 
@@ -227,7 +231,7 @@ def _of_weights(places: NDArray[np.intp], y: Floats) -> Agreement:
 
 
 def _mutual(places: NDArray[np.intp]) -> int:
-    """Pairs of rows that are neighbours both ways, counted from either."""
+    """Number of pairs of rows that are neighbours both ways, counted from either."""
     rows, k = places.shape
     ways = np.repeat(np.arange(rows), k) * rows + places.ravel()
     back = places.ravel() * rows + np.repeat(np.arange(rows), k)
@@ -275,8 +279,8 @@ def _by_values(x: Floats, y: Floats, new_x: Floats, new_y: Floats) -> Agreements
 
 
 def _alike(rows: Floats, others: Floats, *, own: bool = False) -> NDArray[np.float32]:
-    """Weights by which each row is told by the others of the same value, summed over the columns; means are drawn to
-    that of all by as much as 5 rows.
+    """Weights of the others of the same value in the prediction of each row, summed over the columns; means are shrunk
+    to that of all by as much as 5 rows.
     """
     weights = np.zeros((len(rows), len(others)), dtype=np.float32)
     for column, other in zip(rows.astype(np.float32).T, others.astype(np.float32).T, strict=True):
@@ -297,7 +301,7 @@ def _of_values(x: Floats, y: Floats) -> Agreement:
 
 
 def _uncopied(rows: Floats, others: Floats) -> NDArray[np.bool_]:
-    """Which rows equal none of the others, up to rounding to 32 bits."""
+    """Flags of the rows that equal none of the others, up to rounding to 32 bits."""
     known = {row.tobytes() for row in np.round(others, 6).astype(np.float32) + np.float32(0)}
     return np.array([row.tobytes() not in known for row in np.round(rows, 6).astype(np.float32) + np.float32(0)])
 
@@ -326,13 +330,13 @@ class _Ridge:
         return np.asarray((self._left @ (shrunk[:, None] * self._told) - own * self._y) / (1 - own))
 
     def predict(self, x: Floats) -> Floats:
-        """What the fit says of new rows, less the mean."""
+        """Prediction for new rows, less the mean; shape (rows, targets)."""
         gains = np.divide(self._shrunk, self._sizes, out=np.zeros_like(self._sizes), where=self._sizes > 1e-9)
         return np.asarray(((x - self._mean) @ self._right.T * gains) @ self._told)
 
     def agreement(self) -> Agreement:
-        """Agreement of each target with what the other rows say. The weights of that are the rows of the hat matrix H
-        without its diagonal, over 1 - diagonal; they are never laid out.
+        """Agreement of each target with the prediction by the other rows. Its weights are the rows of the hat matrix H
+        without its diagonal, over 1 - diagonal; they are never stored.
         """
         shrunk, left, rows = self._shrunk, self._left, self._rows
         own = self._own(shrunk)
@@ -406,9 +410,9 @@ class ClassMap:
     identity: float = math.nan
     """Agreement of validation rows with training rows, classes as they are."""
     mapped: float = math.nan
-    """Agreement under the map, on rows that it was not found on."""
+    """Agreement under the map, on rows that it was not fitted to."""
     gain_z: float = math.nan
-    """Standard errors between the two."""
+    """Distance between the two, in standard errors."""
     renamed: tuple[tuple[float, float], ...] = ()
     """Pairs (class of validation, class of training) that differ, the clearest first."""
 
@@ -423,15 +427,15 @@ class ClassMap:
 
 
 LEAST_OF_CLASS = 5
-"""Rows of a class in each half of validation below which nothing is said of its name."""
+"""Number of rows of a class in each half of validation below which nothing is said of its name."""
 
 
 def class_map(predicted: Floats, new_y: Floats, classes: NDArray) -> ClassMap:
-    """The one-to-one map of classes under which validation rows agree best with what training rows say of them, found
-    on one half of the rows and judged on the other, both ways (Kuhn 1955 for the assignment).
+    """Find the one-to-one map of classes under which validation rows agree best with the predictions of training rows,
+    fitted to one half of the rows and judged on the other, both ways (Kuhn 1955 for the assignment).
 
     Args:
-        predicted: what training rows say of validation rows, centred, shape (rows, classes).
+        predicted: predictions of validation rows by training rows, centred, shape (rows, classes).
         new_y: their classes, one column each.
         classes: the names of the columns.
     """
@@ -467,5 +471,5 @@ def _assigned(predicted: Floats, new_y: Floats) -> NDArray[np.intp]:
 
 
 def better_probe(found: Mapping[str, Agreements]) -> Agreements:
-    """The probe that sees more: the one of the largest `strongest`."""
+    """The probe that shows more: the one of the largest `strongest`."""
     return max(found.values(), key=lambda one: one.strongest, default=Agreements())

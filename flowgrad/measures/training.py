@@ -1,4 +1,4 @@
-"""What the course of a training run says, whatever the model: losses by epoch against simple references."""
+"""Measures the course of a training run, whatever the model: losses by epoch against simple references."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ MEASURES = (
 )
 
 PEAK_STEPS = 8
-"""Batches in a row whose mean loss may be the peak: one alone may just be a hard one."""
+"""Number of batches in a row whose mean loss may be the peak: one alone may just be a hard one."""
 STRETCHES = 4
-"""Stretches that validation losses since the best are put into: single epochs go up and down by chance."""
+"""Number of stretches that validation losses since the best are put into: single epochs go up and down by chance."""
 
 
 def loss_course(losses: Sequence[float]) -> dict[str, float]:
-    """First and last training loss, the relative fall of the last epoch, and whether any was not finite.
+    """Measure the first and last training loss, the relative fall of the last epoch, and whether any was not finite.
 
     >>> loss_course([2.0, 1.0])["loss_fall"]
     0.5
@@ -89,7 +89,7 @@ def loss_course(losses: Sequence[float]) -> dict[str, float]:
 
 
 def validation_course(losses: Sequence[float]) -> dict[str, float]:
-    """Where the validation loss stands against its best. NaN for every figure where no epoch was validated.
+    """Measure where the validation loss stands against its best. Every figure is NaN where no epoch was validated.
 
     >>> validation_course([2.0, 1.0, 1.5])["val_rise"]
     0.5
@@ -109,12 +109,12 @@ def validation_course(losses: Sequence[float]) -> dict[str, float]:
 
 
 def since_best(train: Sequence[float], validation: Sequence[float], metrics: Sequence[float]) -> dict[str, float]:
-    """What happened since the lowest validation loss.
+    """Measure what happened since the lowest validation loss.
 
     Args:
         train: mean training loss of each epoch.
-        validation: validation loss after each epoch; NaN where it was not told.
-        metrics: validated metric after each epoch, better when higher; NaN where it was not told.
+        validation: validation loss after each epoch; NaN where it is not known.
+        metrics: validated metric after each epoch, better when higher; NaN where it is not known.
 
     >>> since_best([3, 2, 1, 0.5], [2.0, 1.0, 1.5, 2.0], [math.nan] * 4)["val_rise_share"]
     1.0
@@ -136,7 +136,7 @@ def since_best(train: Sequence[float], validation: Sequence[float], metrics: Seq
 
 
 def _last_fall(values: np.ndarray) -> float:
-    """Fall from the last value but one to the last, over the former; NaN without a finite, positive former."""
+    """Fall from the last value but one to the last, as a share of the former; NaN without a finite, positive former."""
     if len(values) < 2 or not 0 < values[-2] < np.inf:
         return float("nan")
     return float((values[-2] - values[-1]) / values[-2])

@@ -1,4 +1,4 @@
-"""What the rounds of a booster say: the course of its evaluation, the gains of its splits, and its columns."""
+"""Measures the rounds of a booster: the course of its evaluation, the gains of its splits, and its columns."""
 
 from __future__ import annotations
 
@@ -192,8 +192,8 @@ TWINS = 0.98
 def course(
     values: Sequence[float], higher_is_better: bool, kept: int | None = None, *, squared: bool = False
 ) -> dict[str, float]:
-    """Where an evaluation stands against its best: `best`, `last`, `excess`, `lost`, `best_round`, `drift`, `climb`,
-    `late_gain`, `improved`, `nonfinite`.
+    """Measure where an evaluation stands against its best: `best`, `last`, `excess`, `lost`, `best_round`, `drift`,
+    `climb`, `late_gain`, `improved`, `nonfinite`.
 
     Rounds that are not finite are never the best. `late_gain` is NaN where the best is no better than the first round.
 
@@ -248,9 +248,10 @@ BLOCKS, LEAST_BLOCKS, MOST = 12, 4, 1000.0
 
 
 def drift(loss: NDArray[np.float64]) -> float:
-    """How steadily a curve rises from its first value, the lowest: its `steadiness` over all rounds, or two thirds of
-    that over the rounds until it has risen by nine tenths, where that is more: a booster that learns its rows by heart
-    in ten rounds moves no more in the next hundred. Two thirds, for the end of that stretch is chosen by the curve.
+    """Steadiness, in standard errors, of a curve's rise from its first value, the lowest: its `steadiness` over all
+    rounds, or two thirds of that over the rounds until it has risen by nine tenths, where that is more: a booster that
+    learns its rows by heart in ten rounds moves no more in the next hundred. It is two thirds because the end of that
+    stretch is chosen by the curve.
 
     >>> drift(np.array([1.0, 1.0]))
     0.0
@@ -267,9 +268,9 @@ def drift(loss: NDArray[np.float64]) -> float:
 
 
 def steadiness(values: NDArray[np.float64]) -> float:
-    """By how many standard errors a curve rises, judged by its own wobble: the mean step between successive blocks of
-    steps over the standard error that successive differences of those steps give (von Neumann 1941), so that a rise
-    that comes early and then levels off counts as steady too. NaN below 4 steps; 1000 at most in size.
+    """Rise of a curve in standard errors, judged by its own wobble: the mean step between successive blocks of steps
+    over the standard error that successive differences of those steps give (von Neumann 1941), so that a rise that
+    comes early and then levels off counts as steady too. NaN below 4 steps; 1000 at most in size.
 
     A held-out metric moves from round to round by what each tree does to those few rows. Where the true curve is flat,
     it walks at random: from its best value it has always worsened, and the fewer the rows, the farther.
@@ -289,8 +290,8 @@ def steadiness(values: NDArray[np.float64]) -> float:
 
 
 def lost(loss: NDArray[np.float64]) -> float:
-    """How much of the fall to the lowest loss is lost by the last round: the rise over rise plus fall. 1 where the
-    first round was the best and the last is worse, 0 where the last is the best.
+    """Share of the fall to the lowest loss that is lost by the last round, in [0, 1]: the rise over rise plus fall. 1
+    where the first round was the best and the last is worse, 0 where the last is the best.
 
     >>> lost(np.array([4.0, 1.0, 2.0]))
     0.25
@@ -302,7 +303,7 @@ def lost(loss: NDArray[np.float64]) -> float:
 
 
 def late_gain(loss: NDArray[np.float64]) -> float:
-    """Part of the fall from the first to the lowest loss that came in the last fifth of the rounds.
+    """Share of the fall from the first to the lowest loss that came in the last fifth of the rounds, in [0, 1].
 
     >>> late_gain(np.array([10.0, 6.0, 4.0, 3.0, 2.0]))
     0.125
@@ -315,7 +316,7 @@ def late_gain(loss: NDArray[np.float64]) -> float:
 
 
 def late_tree_gain(gain: NDArray[np.float64], number: NDArray[np.int64], rounds: int) -> float:
-    """Mean gain of the trees of the last fifth of rounds, over that of the first fifth. NaN below 5 rounds.
+    """Ratio of the mean gain of the trees in the last fifth of rounds to that of the first fifth. NaN below 5 rounds.
 
     Boosting by squared errors at a rate r leaves (1 - r)^t of what can be explained after t rounds, and the gain of a
     tree is proportional to the square of that: early on the ratio is near 1 whatever the metric, and it falls to the
@@ -337,7 +338,7 @@ def late_tree_gain(gain: NDArray[np.float64], number: NDArray[np.int64], rounds:
 
 
 def gap(train: float, validation: float, higher_is_better: bool, *, squared: bool = False) -> float:
-    """How much worse the validated value is, over its size; of squared errors, their roots.
+    """Gap by which the validated value is worse, as a share of its size; of squared errors, their roots.
 
     >>> gap(0.9, 0.6, higher_is_better=True)
     0.5000000000000001
@@ -349,24 +350,25 @@ def gap(train: float, validation: float, higher_is_better: bool, *, squared: boo
 
 
 class Fit(NamedTuple):
-    """How well one column predicts the target alone."""
+    """Fit of the target by one column alone."""
 
     train_r2: float
-    """R2 on the rows that it was fitted to."""
+    """R2 on the rows that were fitted."""
     val_r2: float
     """R2 on held-out rows."""
     shift_z: float
-    """By how many standard errors R2 fell more than it does for a column that carries over: fitting as many means
-    raises the one and lowers the other by what chance gives."""
+    """Number of standard errors by which R2 fell more than it does for a column that carries over: fitting as many
+    means raises the one and lowers the other by what chance gives.
+    """
     p: float
     """Probability that a column of no use fits the training rows as well: F test of the means (one-way ANOVA); NaN for
     a column of a single bin."""
 
 
 def alone(column: ArrayLike, target: ArrayLike, column_held_out: ArrayLike, target_held_out: ArrayLike) -> Fit:
-    """Predict the target by one column, by what fits the training rows better (by adjusted R2): its mean in each of up
-    to 16 bins of equally many rows (20 or more), or of each value where those are no more; or a straight line. Rows
-    where the column is missing have a mean of their own.
+    """Predict the target by one column, by whichever fits the training rows better (by adjusted R2): its mean in each
+    of up to 16 bins of equally many rows (20 or more), or of each value where those are no more; or a straight line.
+    Rows where the column is missing have a mean of their own.
 
     Raises:
         ValueError: not one row in either part.
@@ -391,12 +393,12 @@ def alone(column: ArrayLike, target: ArrayLike, column_held_out: ArrayLike, targ
 
 
 def alone_by_value(codes: ArrayLike, target: ArrayLike, codes_held_out: ArrayLike, target_held_out: ArrayLike) -> Fit:
-    """As `alone`, with a mean for each value, for columns without order.
+    """Predict the target as `alone` does, with a mean for each value, for columns without order.
 
     Args:
         codes: whole numbers from 0, shape (rows,); NaN where missing.
         target: of the same rows.
-        codes_held_out: of others; a value that was not fitted to gets the mean of all.
+        codes_held_out: of others; a value that was not fitted gets the mean of all.
         target_held_out: of those.
 
     >>> alone_by_value([0, 0, 1, 1], [1.0, 1.0, 3.0, 3.0], [0, 1, 2], [1.0, 3.0, 2.0])[:2]
@@ -412,7 +414,7 @@ class _Predicted(NamedTuple):
     rows: NDArray[np.float64]
     held_out: NDArray[np.float64]
     means: int
-    """Numbers that were fitted."""
+    """Number of means that were fitted."""
 
 
 def _fitted(
@@ -424,14 +426,14 @@ def _fitted(
 
 
 def _means(place: NDArray[np.intp], y: NDArray[np.float64], bins: int) -> tuple[NDArray, NDArray]:
-    """Mean of each bin, that of all where it is empty; and its rows."""
+    """Mean of each bin, that of all where it is empty; and the number of its rows."""
     count = np.bincount(place, minlength=bins)
     sums = np.bincount(place, weights=y, minlength=bins)
     return np.divide(sums, count, out=np.full(bins, y.mean()), where=count > 0), count
 
 
 def _line(x: NDArray[np.float64], y: NDArray[np.float64], x_new: NDArray[np.float64]) -> _Predicted | None:
-    """Least squares; None where the column does not vary. Held-out values count as the nearest that was fitted to."""
+    """Least-squares line; None where the column does not vary. Held-out values count as the nearest that was fitted."""
     known = ~np.isnan(x)
     if known.sum() < 3 or not np.ptp(x[known]):
         return None
@@ -456,7 +458,7 @@ def _judged(fit: _Predicted, y: NDArray[np.float64], y_new: NDArray[np.float64],
 
 
 def _f_p(r2: float, means: int, rows: int) -> float:
-    """The p of the F test that `means` means are one."""
+    """P-value of the F test that `means` means are equal."""
     if means < 2 or rows <= means or math.isnan(r2):
         return float("nan")
     left = max(1 - r2, 1e-300)
@@ -464,8 +466,7 @@ def _f_p(r2: float, means: int, rows: int) -> float:
 
 
 def twins(columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each column the largest correlation, in size, with one before it. Missing values count as the column's mean;
-    a column without variance has none, and NaN.
+    """Largest correlation, in size, of each column with one before it.
 
     Args:
         columns: shape (rows, columns).
@@ -488,11 +489,12 @@ def twins(columns: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def part_distance(values: ArrayLike, others: ArrayLike) -> float:
-    """Kolmogorov distance of two samples beyond the critical value at p = .001, which is 1.95 sqrt(1/n + 1/m) for n and
-    m values (Smirnov 1948); 0 where it is within. NaN where either has no value; missing ones are left out.
+    """Kolmogorov distance, in [0, 1], of two samples beyond the critical value at p = .001, which is 1.95 sqrt(1/n +
+    1/m) for n and m values (Smirnov 1948); 0 where it is within. NaN where either has no value; missing ones are left
+    out.
 
-    Parts that are split by time drift apart, and so do the fits to them: that one column fits the one and not the other
-    then says nothing of the column.
+    Parts that are split by time drift away from each other, and so do the fits to them: a column that fits the one and
+    not the other is then no sign against it.
 
     >>> part_distance(np.arange(100), np.arange(100))
     0.0
@@ -509,8 +511,8 @@ def part_distance(values: ArrayLike, others: ArrayLike) -> float:
 
 
 def linear_p(column: ArrayLike, target: ArrayLike) -> float:
-    """Two-sided p of the correlation of a column with the target, over the rows where it is known; NaN where one does
-    not vary. With few rows it finds what `alone` has not the bins for.
+    """Two-sided p-value of the correlation of a column with the target, over the rows where it is known; NaN where one
+    does not vary. With few rows it finds relations that `alone` lacks the bins for.
     """
     x, y = np.asarray(column, dtype=float), np.asarray(target, dtype=float)
     known = ~np.isnan(x)
@@ -520,7 +522,7 @@ def linear_p(column: ArrayLike, target: ArrayLike) -> float:
 
 
 def bin_edges(known: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
-    """Where bins begin, but for the first."""
+    """Lower edges of the bins, but for the first."""
     distinct = np.unique(known)
     if len(distinct) <= bins:
         return distinct[1:]
@@ -528,7 +530,7 @@ def bin_edges(known: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
 
 
 def bins_of(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Bin of each value; those that are missing have the last one to themselves."""
+    """Bin of each value; missing values have the last one to themselves."""
     return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
 
 

@@ -1,4 +1,4 @@
-"""From what was measured and found to a report."""
+"""Builds a report from measurements and findings."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 def causal_model(
     finding: Finding, overrides: tuple[Override, ...] = (), table: str = "", shown: int = 10, deferred: str = ""
 ) -> CausalModel:
-    """A finding as the report tells it.
+    """Convert a finding to its form in the report.
 
     Args:
-        finding: what a rule found.
+        finding: finding of a rule.
         overrides: its fix where a config is at hand, from `prescription`, or `fix_without_config`; the finding's own
-            `fix` is not looked at.
-        table: file beside the report that holds all rows the finding names; empty where there is none.
+            `fix` is ignored.
+        table: file next to the report that holds all rows the finding names; empty where there is none.
         deferred: why the fix is not part of the prescription, where it is not.
         shown: how many of those rows the report itself lists, from the first (worst) on.
 
@@ -79,7 +79,7 @@ def _row_list(finding: Finding, table: str, shown: int) -> RowList | None:
     head = finding.rows.head(shown)
     names = [str(name) for name in head.columns]
     lines = zip(head.index.tolist(), head.to_numpy(dtype=float).tolist(), strict=True)
-    # What is not known of a row is left out.
+    # Figures of a row that are not known are left out.
     records = tuple(
         RowRecord(row, {n: v for n, v in zip(names, values, strict=True) if not math.isnan(v)}) for row, values in lines
     )
@@ -92,14 +92,15 @@ def build_report(
     run: RunIdentity | None = None,
     book: RuleBook | None = None,
 ) -> Report:
-    """The report on one subject: every scalar that is known, in its order, the findings in theirs, and the coverage.
+    """Build the report on one subject: every scalar that is known, in its order, the findings in theirs, and the
+    coverage.
 
     Args:
-        measurements: what was measured.
-        findings: what was found.
+        measurements: the measurements.
+        findings: the findings.
         run: which training it was.
-        book: the rules that judged: what could not be judged is told, and nothing is called healthy where no rule could
-            be. None: that is not told.
+        book: the rules that judged: rules that could not be judged are listed, and nothing is called healthy where no
+            rule could be. None: they are not listed.
     """
     units = {measure.name: measure.unit for measure in VOCABULARY.get(measurements.kind, ())}
     scalars = {name: float(value) for name, value in measurements.scalars.items()}
@@ -128,13 +129,15 @@ def _coverage(measurements: Measurements, unknown: Sequence[str], book: RuleBook
 
 
 def _unit_by_name(name: str) -> str:
-    """Names outside the vocabulary are shares that rules define; only one that says so is called a share."""
+    """Unit of a name outside the vocabulary, which is a share that a rule defines; only a name that says so is called a
+    share.
+    """
     return "share" if name == "share" or name.endswith("_share") else ""
 
 
 def fix_without_config(finding: Finding) -> tuple[Override, ...]:
-    """A finding's fix for users whose config is not at hand, where the rule does not tell it in plain words: `set` and
-    `copy` give values, `scale` a factor.
+    """Make a finding's fix for users whose config is not at hand, where the rule does not give it in plain words: `set`
+    and `copy` give values, `scale` a factor.
 
     `copy` reads `finding.measured`; a value that is missing there or not finite leaves the override without a value:
     the path is right, the new value is not known. A finding without a fix gives no override.
@@ -150,7 +153,7 @@ def fix_without_config(finding: Finding) -> tuple[Override, ...]:
 
 
 def _copied(value: float) -> str:
-    """Measured values are floats, and a count such as 42.0 must fit a config node that takes an int."""
+    """Write a measured value: values are floats, and a count such as 42.0 must fit a config node that takes an int."""
     number = float(value)
     if not math.isfinite(number):
         return ""
@@ -158,7 +161,7 @@ def _copied(value: float) -> str:
 
 
 def with_validations(report: Report, validations: Mapping[str, Validation]) -> Report:
-    """The report with the validation of each finding whose rule id is in `validations`.
+    """Make the report with the validation of each finding whose rule id is in `validations`.
 
     Ids that no finding here has are passed over, so that one mapping serves all reports of a run.
     """

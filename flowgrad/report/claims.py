@@ -1,4 +1,4 @@
-"""Claims: what is said of the product, and what came of computing it again from raw data."""
+"""Holds claims about the product, and the outcome of computing each again from raw data."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ class Claim(Canonical):
     id: str
     statement: str
     verdict: str
-    """`confirmed`, `refuted`, `inconclusive`, or `failed` where its run came to no end."""
+    """Verdict: `confirmed`, `refuted`, `inconclusive`, or `failed` where its run came to no end."""
     test: str
-    """Name of the test, or the bar that a figure is held to."""
+    """Name of the test, or the threshold that a figure is compared with."""
     n: int
-    """Pairs, runs or cases behind it."""
+    """Number of pairs, runs or cases behind it."""
     effect: float
-    """What was measured, in the unit that `test` names."""
+    """Measured effect, in the unit that `test` names."""
     ci_low: float
     ci_high: float
     p: float
-    """Adjusted within the run's own family; NaN where the claim is no test."""
+    """P-value, adjusted within the run's own family; NaN where the claim is no test."""
     p_adjusted: float
-    """Adjusted over the claims of this document too."""
+    """P-value, adjusted over the claims of this document too."""
     seconds: float
-    """Wall time of the claim's runs; a run that several claims read counts for each."""
+    """Wall time of the claim's runs, in seconds; a run that several claims read counts for each."""
     command: str
-    """What computes it."""
+    """Command that computes the claim."""
     reason: str = ""
-    """Why the run failed; empty otherwise."""
+    """The reason why the run failed; empty otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class ClaimsReport(Canonical):
     """Every claim of one reproduction (`flowgrad_claims`)."""
 
     name: str
-    """Which set of claims: `quick`, `full`."""
+    """Name of the set of claims: `quick`, `full`."""
     claims: tuple[Claim, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Package -> version."""
+    """Version of each package, by name."""

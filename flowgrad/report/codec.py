@@ -1,4 +1,4 @@
-"""How values are spelled in a report, and when two values are the same: one codec for each type of field.
+"""Writes and reads values in a report, and says when two values are the same: one codec for each type of field.
 
 A field's type annotation picks its codec, so reading, writing and equality cannot disagree about it.
 """
@@ -17,14 +17,14 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 import numpy as np
 
 DOUBLE = re.compile(r"\s*([+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|-?INF|NaN)\s*", re.ASCII)
-"""What xs:double accepts."""
+"""Form of text that xs:double accepts."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,4000}")  # Python refuses to read more than 4300 digits
 
 
 def clean(text: str) -> str:
-    r"""`text` with every character that cannot stand in XML 1.0 replaced by U+FFFD.
+    r"""Clean `text`: every character that cannot stand in XML 1.0 is replaced by U+FFFD.
 
     Those are control characters other than tab, line feed and carriage return, lone surrogates, U+FFFE and U+FFFF.
 
@@ -35,11 +35,11 @@ def clean(text: str) -> str:
 
 
 DIGITS = 6
-"""Significant digits of a number in a report: more than any figure here is known to."""
+"""Number of significant digits of a number in a report: more than any figure here is known to."""
 
 
 def spell(value: float) -> str:
-    """A number as xs:double spells it, rounded to `DIGITS` significant digits.
+    """Write a number as xs:double spells it, rounded to `DIGITS` significant digits.
 
     >>> spell(0.1), spell(2 / 3), spell(float("-inf")), spell(float("nan"))
     ('0.1', '0.666667', '-INF', 'NaN')
@@ -73,7 +73,9 @@ def _read_integer(text: str) -> int | str:
 
 
 def _read_scalar(text: str) -> str | float | int:
-    """The number that `spell` or `str(int)` writes exactly so; any other text as it stands (`1.10`, `inf`, `+3`)."""
+    """Read the number that `spell` or `str(int)` writes exactly so; any other text stays as it stands (`1.10`, `inf`,
+    `+3`).
+    """
     if _INTEGER.fullmatch(text):
         return int(text)
     if text in ("INF", "-INF", "NaN"):
@@ -109,7 +111,7 @@ _CODECS: dict[Any, Codec] = {
 
 @cache
 def hints(cls: type) -> dict[str, Any]:
-    """Field name -> type of a dataclass."""
+    """Type of each field of a dataclass, by name."""
     return get_type_hints(cls)
 
 
@@ -119,11 +121,11 @@ def codec(hint: Any) -> Codec:
 
 
 def canonical(value: Any, hint: Any = None) -> Hashable:
-    """What remains of a value once it is written and read: the form in which reports are compared.
+    """Canonical form of a value, as it is once written and read: the form in which reports are compared.
 
     NaN equals NaN, a numpy number the Python number it spells, a text the same text after `clean`, a list a tuple.
     Mappings compare without regard to order. Where a field takes text and numbers (`RunIdentity.training`,
-    `RowRecord.id`) the text `5` and the number 5 are the same, since XML attributes cannot tell them apart.
+    `RowRecord.id`) the text `5` and the number 5 are the same, since XML attributes cannot distinguish them.
     """
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""Config values as Hydra's override grammar reads them."""
+"""Writes config values as Hydra's override grammar reads them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BEFORE_QUOTE = re.compile(r"(\\*)('|\Z)")
 
 
 def override_text(value: Any) -> str:
-    r"""`value` for the right-hand side of `path=value`; Hydra reads it back as the same value and type.
+    r"""Write `value` for the right-hand side of `path=value`; Hydra reads it back as the same value and type.
 
     Other objects than None, bool, numbers, lists and mappings are written as their text. Hydra has no way to write
     an interpolation (`${...}`) that is not one.

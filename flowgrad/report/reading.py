@@ -1,4 +1,4 @@
-"""Element tree -> report, after `structure`. The tree must have passed `schema.validated`."""
+"""Reads an element tree into a report, after `structure`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowgrad.report.structure import CLAIMS, REPORT, RUN, RUN_REPORT, AnyReport
 
 
 def from_element(root: etree._Element) -> AnyReport:
-    """The report that a valid root element holds."""
+    """Make the report that a valid root element holds."""
     if root.tag == CLAIMS.tag:
         return ClaimsReport(**_fields(root, CLAIMS))
     if root.tag != RUN_REPORT.tag:
@@ -28,7 +28,7 @@ def _report(element: etree._Element) -> Report:
 
 
 def _fields(element: etree._Element, shape: Shape) -> dict[str, Any]:
-    """Field name -> value, for every field that the element holds; the others keep their defaults."""
+    """Values of every field that the element holds, by field name; the others keep their defaults."""
     types = hints(shape.cls)
     found: dict[str, Any] = {}
     for name in shape.attributes:

@@ -1,4 +1,4 @@
-"""A report: what was watched, what was measured, what was found, and whether the fix was proven.
+"""Holds the types of a report: the watched subject, its measurements and findings, and whether the fix was proven.
 
 Reports and their parts are equal where they are the same once written and read (`codec.canonical`): NaN equals NaN,
 numpy numbers the Python numbers they hold, a text the same text with U+FFFD for what XML cannot hold, and a mapping
@@ -32,11 +32,11 @@ class Canonical:
 
 @dataclass(frozen=True, eq=False)
 class RunIdentity(Canonical):
-    """Which training a report speaks of."""
+    """Identity of the training that a report is about."""
 
     id: str
     arm: str = ""
-    """`baseline`, `treated`, ...; empty outside a comparison."""
+    """Name of the arm: `baseline`, `treated`, ...; empty outside a comparison."""
     round: int = 0
     """Round of diagnosis, from 1; 0 outside a prescription."""
     seed: int | None = None
@@ -46,7 +46,7 @@ class RunIdentity(Canonical):
     """Attributes of `<training>`: optimizer, lr, batch_size, epochs, steps, loss_first, loss_last; others are welcome.
     All of these but `optimizer` are numbers. A text that spells a number, such as `5`, equals that number."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Package -> version; names must be fit for XML attributes, such as `python` or `scikit-learn`."""
+    """Version of each package; names must be fit for XML attributes, such as `python` or `scikit-learn`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class RowRecord(Canonical):
     """One row that a finding names: its id and the per-row measures behind it."""
 
     id: int | str
-    """A number, or a name where rows have names (features, layers); the text `5` equals the number 5."""
+    """Id of the row: a number, or a name where rows have names (features, layers); the text `5` equals the number 5."""
     values: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -74,7 +74,7 @@ class RowList(Canonical):
     count: int
     shown: tuple[RowRecord, ...] = ()
     table: str = ""
-    """File name beside the report; empty where none was written."""
+    """Name of the file next to the report; empty where none was written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class Override(Canonical):
     value: str = ""
     """New value as Hydra reads it; empty when only `scale` is known."""
     was: str = ""
-    """The value replaced, where a config is at hand."""
+    """Former value, where a config is at hand."""
     scale: float | None = None
     """Factor to apply, for users whose config is not at hand."""
 
@@ -95,17 +95,17 @@ class PlainChange(Canonical):
     """A change in the words of the library that trains, for readers without a config."""
 
     framework: str
-    """`torch`, `xgboost`, `lightgbm`, `catboost` or `any`."""
+    """Name of the library: `torch`, `xgboost`, `lightgbm`, `catboost` or `any`."""
     text: str
 
 
 @dataclass(frozen=True, eq=False)
 class OpenCause(Canonical):
-    """One of several causes that would look as what was measured does."""
+    """One of several causes that would give the same measurements."""
 
     cause: str
     check: str
-    """What would tell whether it is this one."""
+    """Check that would decide whether it is this one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +114,11 @@ class Evaluation(Canonical):
 
     metric: str
     direction: str
-    """`higher` or `lower` is better, or `unknown`."""
+    """Direction of the metric: `higher` or `lower` is better, or `unknown`."""
     on: str = ""
     """Name of the evaluated set."""
     model: str = ""
-    """`last_iteration`, or the `best_iteration` that early stopping keeps."""
+    """Name of the model: `last_iteration`, or the `best_iteration` that early stopping keeps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ class Seen(Canonical):
 
 @dataclass(frozen=True, eq=False)
 class Unseen(Canonical):
-    """Something that the tracker did not see, why, and how it can be seen."""
+    """Something that the tracker did not see, the reason, and how it can be seen."""
 
     name: str
     because: str
@@ -139,7 +139,7 @@ class Unseen(Canonical):
 
 @dataclass(frozen=True, eq=False)
 class Unjudged(Canonical):
-    """A rule that could not be judged, and why."""
+    """A rule that could not be judged, and the reason."""
 
     rule: str
     because: str
@@ -147,7 +147,7 @@ class Unjudged(Canonical):
 
 @dataclass(frozen=True, eq=False)
 class CoverageReport(Canonical):
-    """What a report rests on, and what it cannot tell."""
+    """Record of the evidence that a report rests on, and of figures that are not known."""
 
     seen: tuple[Seen, ...] = ()
     unseen: tuple[Unseen, ...] = ()
@@ -155,7 +155,7 @@ class CoverageReport(Canonical):
     unknown: str = ""
     """Names of the figures that are not known, separated by spaces."""
     blind: str = ""
-    """Why no verdict can rest on what was seen; empty where the tracker could have seen a fault."""
+    """The reason why no verdict can rest on what was seen; empty where the tracker could have seen a fault."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +163,7 @@ class Validation(Canonical):
     """The paired test of a finding's fix on seeds that the diagnosis did not see."""
 
     verdict: str
-    """`confirmed`, `refuted` or `inconclusive`."""
+    """Verdict: `confirmed`, `refuted` or `inconclusive`."""
     test: str
     unit: str
     n: int
@@ -177,28 +177,31 @@ class Validation(Canonical):
     p: float
     p_adjusted: float
     family: str
-    """Which comparisons the adjustment covers."""
+    """Name of the family of comparisons that the adjustment covers."""
     comparison: str = ""
     """Name of the comparison in `significance.csv`."""
     observations_sha256: str = ""
     """Hash of the file of observations that the test was computed from."""
     baseline_arm: str = ""
-    """Arms as `observations.csv` names them."""
+    """Name of the arm, as `observations.csv` has it."""
     treated_arm: str = ""
     alpha: float | None = None
     """Level of the verdict."""
     overlap: float | None = None
-    """Of splits that share rows, where the unit is a split: see `flowgrad.statistics.corrected_t`."""
+    """Ratio of test to training rows of splits that share rows, where the unit is a split: see
+    `flowgrad.statistics.corrected_t`.
+    """
     margin: float | None = None
-    """Of `no_worse`: over the baseline's mean; see `flowgrad.statistics.margin_table`."""
+    """Margin of `no_worse`, as a share of the baseline's mean; see `flowgrad.statistics.margin_table`."""
     reason: str = ""
-    """Why the observations or the data are no evidence, where the gate objects (`flowgrad.gate`): the verdict is then
-    `inconclusive`, and there is no p."""
+    """The reason why the observations or the data are no evidence, where the gate objects (`flowgrad.gate`): the
+    verdict is then `inconclusive`, and there is no p.
+    """
 
 
 @dataclass(frozen=True, eq=False)
 class CausalModel(Canonical):
-    """A finding as the report tells it: premise, implication, action, expected effect, confidence."""
+    """A finding in its form in the report: premise, implication, action, expected effect, confidence."""
 
     type: str
     rule: str
@@ -212,12 +215,14 @@ class CausalModel(Canonical):
     evidence: tuple[Evidence, ...] = ()
     rows: RowList | None = None
     fix: tuple[Override, ...] = ()
-    """Empty for findings that inform only, and where no config is at hand."""
+    """Overrides of the fix; empty for findings that inform only, and where no config is at hand."""
     deferred: str = ""
-    """Why the fix is not part of this round's prescription; empty where it is, and where no config is at hand."""
+    """The reason why the fix is not part of this round's prescription; empty where it is, and where no config is at
+    hand.
+    """
     validation: Validation | None = None
     rule_sha256: str = ""
-    """`Rule.sha256`: which condition and fix a validation speaks of."""
+    """Hash of the rule, `Rule.sha256`: it says which condition and fix a validation is about."""
     plain: tuple[PlainChange, ...] = ()
     """The fix in the words of the library that trains."""
     candidates: tuple[OpenCause, ...] = ()
@@ -230,27 +235,29 @@ class CausalModel(Canonical):
 
 @dataclass(frozen=True, eq=False)
 class Report(Canonical):
-    """Everything one tracker has to say about one subject."""
+    """Report of one tracker on one subject."""
 
     kind: str
-    """`embedding`, `training`, `flow`, `boosting`, ...: the root element is `flowgrad_{kind}_report`."""
+    """Kind of subject, `embedding`, `training`, `flow`, `boosting`, ...: the root element is
+    `flowgrad_{kind}_report`.
+    """
     layer: str
     run: RunIdentity | None = None
     measurements: tuple[Metric, ...] = ()
     findings: tuple[CausalModel, ...] = ()
     coverage: CoverageReport | None = None
-    """What the report rests on; None in reports of earlier versions."""
+    """Evidence that the report rests on; None in reports of earlier versions."""
 
     @property
     def status(self) -> str:
-        """`FINDINGS` where a rule fired, `NOT_OBSERVED` where none could have, else `HEALTHY`."""
+        """Status of the report: `FINDINGS` where a rule fired, `NOT_OBSERVED` where none could have, else `HEALTHY`."""
         if self.findings:
             return FINDINGS
         return NOT_OBSERVED if self.coverage is not None and self.coverage.blind else HEALTHY
 
     @property
     def healthy(self) -> bool:
-        """True where faults could have been seen and no rule fired."""
+        """Whether faults could have been seen and no rule fired."""
         return self.status == HEALTHY
 
 

@@ -1,4 +1,6 @@
-"""Bytes -> a tree that is safe to read: hardened parsing, then `report.xsd`, then what XSD 1.0 cannot say."""
+"""Turns bytes into a tree that is safe to read: hardened parsing, then `report.xsd`, then checks that XSD 1.0 cannot
+express.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,18 @@ from flowgrad.report.report import FINDINGS, HEALTHY, NOT_OBSERVED
 
 SCHEMA = Path(__file__).with_name("report.xsd")
 MOST_BYTES = 32 << 20
-"""Of a report."""
+"""Number of bytes that a report may have."""
 
 _POSITION = re.compile(r"\s*,? line \d+, column \d+$")  # lxml repeats it in the message
 
 
 class Problem(NamedTuple):
-    """Why a document is no report."""
+    """The fault of a document that is no report."""
 
     line: int
-    """Line of the document, from 1."""
+    """Number of the line in the document, from 1."""
     reason: str
-    """One line."""
+    """The fault, in one line."""
 
 
 def validate(data: bytes | str) -> None:
@@ -41,7 +43,7 @@ def validate(data: bytes | str) -> None:
 
 
 def validated(data: bytes | str) -> etree._Element:
-    """The root element of a valid report.
+    """Parse data and return the root element of a valid report.
 
     Raises:
         ReportError: as `validate`.
@@ -53,7 +55,7 @@ def validated(data: bytes | str) -> etree._Element:
 
 
 def examine(data: bytes | str) -> etree._Element | Problem:
-    """The root element of a valid report, or the first thing that is wrong with it.
+    """Parse data and return the root element of a valid report, or its first fault.
 
     No DTD is read, no entity expanded and nothing fetched; a document with a DOCTYPE is refused. Comments and
     processing instructions are dropped. A `str` (such as `Tracker.to_agent_xml()` gives) is taken as UTF-8.
@@ -84,7 +86,9 @@ def examine(data: bytes | str) -> etree._Element | Problem:
 
 
 def _beyond_schema(root: etree._Element) -> Iterator[Problem]:
-    """`anyAttribute` has no type in XSD 1.0, and neither an attribute nor a text can be tied to what else is there."""
+    """Yield problems that the schema cannot express: `anyAttribute` has no type in XSD 1.0, and neither an attribute
+    nor a text can be tied to what else is there.
+    """
     for status in root.iter("status"):
         report = status.getparent()
         findings = 0 if report is None else len(report.findall("causal_model"))

@@ -1,7 +1,7 @@
-"""Where each field of a report stands in its XML: the one description that reading and writing share.
+"""Describes where each field of a report stands in its XML; reading and writing share this description.
 
-A field that no shape mentions is an attribute of its own name. How values are spelled is in `codec`; what a
-document from elsewhere must look like is in `report.xsd`.
+A field that no shape mentions is an attribute of its own name. The spelling of values is in `codec`; the form of a
+document from elsewhere is in `report.xsd`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from flowgrad.rules.rule import Evidence
 SCHEMA_VERSION = "1.0"
 
 AnyReport = Report | RunReport | ClaimsReport
-"""What a document may hold."""
+"""Types of report that a document may hold."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,20 @@ class Many:
     shape: Shape
     wrapper: str = ""
     count: str = ""
-    """Attribute that repeats the number of items."""
+    """Name of the attribute that repeats the number of items."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How one dataclass stands in XML."""
+    """Form of one dataclass in XML."""
 
     cls: type
     tag: str
     """Element name; empty where the object itself decides (`Report.kind`)."""
     children: tuple[Text | Attributes | One | Many, ...] = ()
-    """In document order."""
+    """Children, in document order."""
     content: str = ""
-    """Field that is the element's own text."""
+    """Name of the field that is the element's own text."""
     elsewhere: tuple[str, ...] = ()
     """Fields that the reader and the writer of the root take care of."""
 

@@ -1,4 +1,4 @@
-"""A report as plain text for people; agents read the XML."""
+"""Writes a report as plain text for people; agents read the XML."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _LABEL = 18
 
 
 def to_text(report: Report | RunReport) -> str:
-    """What was found, worst first (severity, then confidence), then what was measured. Lines of about 100 characters.
+    """Write the findings, worst first (severity, then confidence), then the measurements. Lines have about 100
+    characters.
 
     Figures are rounded to six digits. Control characters are replaced, so that a report
     from elsewhere cannot steer a terminal.
@@ -59,7 +60,7 @@ def _report(report: Report) -> str:
 
 
 def _coverage(coverage: CoverageReport) -> list[str]:
-    """What the report rests on, and what it cannot tell."""
+    """Lines on the evidence that the report rests on, and on figures that are not known."""
     parts = [
         ("Blind", coverage.blind),
         ("Seen", ", ".join(f"{one.name} {_figure(one.value)}" for one in coverage.seen)),
@@ -127,7 +128,7 @@ def _confidence(confidence: Confidence) -> str:
 
 
 def _plain(change: PlainChange, of: int) -> str:
-    """The library is named where there are several."""
+    """Write a change in plain words; the library is named where there are several."""
     return f"{change.framework}: {change.text}" if of > 1 else change.text
 
 
@@ -183,5 +184,5 @@ def _figure(value: float) -> str:
 
 
 def _line(text: str) -> str:
-    """One line without characters that act on a terminal."""
+    """Write one line without characters that act on a terminal."""
     return " ".join("".join(c if c.isprintable() or c.isspace() else "\ufffd" for c in clean(text)).split())

@@ -1,4 +1,4 @@
-"""Report -> element tree, after `structure`."""
+"""Writes a report as an element tree, after `structure`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from flowgrad.report.structure import (
 
 
 def to_element(report: AnyReport) -> etree._Element:
-    """The root element of a report.
+    """Make the root element of a report.
 
     Raises:
         ReportError: for a value of the wrong type, or a name that cannot be an XML attribute.
@@ -85,12 +85,12 @@ def _fill(element: etree._Element, shape: Shape, value: Any) -> None:
 
 
 def _wrapper(element: etree._Element, tag: str) -> etree._Element:
-    """The element that holds items: the last one, where it has this name already (two fields share it)."""
+    """Find the element that holds items: the last one, where it has this name already (two fields share it)."""
     return element[-1] if len(element) and element[-1].tag == tag else etree.SubElement(element, tag)
 
 
 def _left_out(shape: Shape, value: Any) -> set[str]:
-    """Fields that hold their plain default: an absent attribute or element reads back as that."""
+    """Names of fields that hold their plain default: an absent attribute or element reads back as that."""
     types = hints(shape.cls)
     plain = [field for field in fields(shape.cls) if field.default is None or isinstance(field.default, str | int)]
     return {f.name for f in plain if _equal(getattr(value, f.name), f.default, types[f.name])}

@@ -1,4 +1,6 @@
-"""Reports as XML and back, unchanged. The format is `report.xsd`; whatever is written here has passed it."""
+"""Writes reports as XML and reads them back, unchanged. The format is `report.xsd`; every document written here has
+passed it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from flowgrad.report.writing import to_element
 
 
 def to_xml(report: AnyReport) -> bytes:
-    """A whole document, UTF-8 with a declaration, indented by two spaces; equal input gives equal bytes.
+    """Write a whole document, UTF-8 with a declaration, indented by two spaces; equal input gives equal bytes.
 
     Attributes stand in the order of the fields, those of a mapping in the mapping's order. Numbers are xs:double
     (`INF`, `-INF`, `NaN`) and read back to the last bit. Characters that cannot stand in XML become U+FFFD.
@@ -29,7 +31,7 @@ def to_xml(report: AnyReport) -> bytes:
 
 
 def from_xml(data: bytes | str) -> AnyReport:
-    """The report in `data`; `from_xml(to_xml(report)) == report`.
+    """Read the report in `data`; `from_xml(to_xml(report)) == report`.
 
     Attributes of `<training>` come back as int or float where their text is how Python spells that number, else as
     text; those of `<environment>` are always text.
@@ -41,7 +43,7 @@ def from_xml(data: bytes | str) -> AnyReport:
 
 
 def read(path: str | os.PathLike[str]) -> AnyReport:
-    """The report in a file.
+    """Read the report in a file.
 
     Raises:
         ReportError: `PATH: line N: reason`, where the file holds no valid report.

@@ -1,4 +1,4 @@
-"""What a rule may hold: plain values, not too many, and none that another program would fill in."""
+"""Bounds the content of a rule: plain values, not too many, and none that another program would fill in."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 from flowgrad.errors import RuleError
 
 MOST_RULES = 10_000
-"""In one book."""
+"""Number of rules in one book."""
 MOST_IN_A_RULE = 100_000
-"""Characters and values."""
+"""Number of characters and values in a rule."""
 MOST_DEPTH = 20
-"""Collections within each other in one rule."""
+"""Depth of collections within each other in one rule."""
 MOST_BITS = 10_000
-"""Of a whole number: Python refuses to write one of thousands of digits."""
+"""Number of bits of a whole number: Python refuses to write one of thousands of digits."""
 LONGEST_MESSAGE = 2_000
-"""Characters of an error about a rule."""
+"""Number of characters of an error about a rule."""
 
 
 def check_bounds(content: Any) -> None:
-    """Refuse what is too much, and interpolations: text of a rule is what it says, wherever the rule is read.
+    """Refuse content that is too large, and interpolations: text of a rule means the same wherever the rule is read.
 
     Raises:
-        RuleError: names what is wrong.
+        RuleError: the message names what is wrong.
     """
     size = 0
     for value in _values(content):
@@ -46,7 +46,7 @@ def cut(message: str) -> str:
 
 
 def _values(content: Any) -> Iterator[Any]:
-    """The content, and what it holds at any depth; one that holds itself has no end."""
+    """Yield the content, and everything in it at any depth; a content that holds itself has no end."""
     level, depth = [content], 0
     while level:
         if depth > MOST_DEPTH:

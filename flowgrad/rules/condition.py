@@ -2,9 +2,9 @@
 
 A value that is not known is NaN. Conditions follow Kleene's three-valued logic (Kleene 1952, Introduction to
 Metamathematics, par. 64): a comparison with NaN on either side is *unknown* (also `!=`), `not unknown` is unknown,
-`unknown and False` is False, `unknown or True` is True, and a whole condition that is unknown does not hold. So
-neither `x > 1` nor `not (x > 1)` fires on a value that nobody has measured. Plain IEEE semantics, under which the
-second one would fire, is refused. Division by zero gives an infinity, or NaN for 0/0; it raises and warns nothing.
+`unknown and False` is False, `unknown or True` is True, and a whole condition that is unknown does not hold. So neither
+`x > 1` nor `not (x > 1)` fires on a value that was not measured. Plain IEEE semantics, under which the second one would
+fire, is refused. Division by zero gives an infinity, or NaN for 0/0; it raises and warns nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Condition:
     """A checked boolean expression. Make one with `Condition.parse`; two conditions are equal if their texts are."""
 
     text: str
-    """As written."""
+    """Text of the condition, as written."""
     names: tuple[str, ...] = field(compare=False)
     """Names used, in order of appearance, each once."""
     _tree: ast.expr = field(repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str, names: Iterable[str]) -> Condition:
-        """Checks `text` against the grammar in `flowgrad.rules.expression`; `names` are the names it may use.
+        """Check `text` against the grammar in `flowgrad.rules.expression`; `names` are the names it may use.
 
         Raises:
             UnknownNameError: (a RuleError) a name outside `names`, with its 1-based column and the nearest known name.
@@ -48,7 +48,7 @@ class Condition:
 
     @property
     def canonical(self) -> str:
-        """The expression without what does not matter: spaces, needless brackets, how numbers are spelled."""
+        """Expression without what does not matter: spaces, needless brackets, how numbers are spelled."""
         return ast.unparse(self._tree)
 
     def holds(self, values: Mapping[str, float]) -> bool:
@@ -61,12 +61,14 @@ class Condition:
         return True if true else False if false else None
 
     def select(self, columns: Mapping[str, ArrayLike]) -> BoolArray:
-        """Where the condition is true, in the common broadcast shape of all `columns` given (rows and scalars)."""
+        """Flags of where the condition is true, in the common broadcast shape of all `columns` given (rows and
+        scalars).
+        """
         shape = np.broadcast_shapes(*(np.shape(column) for column in columns.values()))
         return np.broadcast_to(_evaluate(self._tree, self._columns(columns)).true, shape).copy()
 
     def known(self, columns: Mapping[str, ArrayLike]) -> BoolArray:
-        """Where no name that the condition uses is NaN or missing, in the same shape as `select`."""
+        """Flags of where no name that the condition uses is NaN or missing, in the same shape as `select`."""
         shape = np.broadcast_shapes(*(np.shape(column) for column in columns.values()))
         known = np.ones(shape, dtype=np.bool_)
         for column in self._columns(columns).values():
@@ -74,7 +76,7 @@ class Condition:
         return known
 
     def thresholds(self) -> dict[str, float]:
-        """Name -> the number that it is directly compared with; the first one, where there are several."""
+        """Number that each name is directly compared with; the first one, where there are several."""
         found: dict[str, float] = {}
         for node in _in_order(self._tree):
             if isinstance(node, ast.Compare):
@@ -155,7 +157,7 @@ def _literal(node: ast.expr) -> float | None:
 
 
 def _in_order(node: ast.AST) -> Iterable[ast.AST]:
-    """`node` and all below it, in the order written (`ast.walk` goes level by level)."""
+    """Yield `node` and all below it, in the order written (`ast.walk` goes level by level)."""
     yield node
     for child in ast.iter_child_nodes(node):
         yield from _in_order(child)

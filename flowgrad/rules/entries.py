@@ -1,4 +1,4 @@
-"""Rules as written: YAML files read into entries that still know where each key stands."""
+"""Reads rules as written: YAML files become entries that still know where each key stands."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from flowgrad.files import read_bounded, told_size
 from flowgrad.rules.bounds import cut
 
 MOST_BYTES = 1 << 19
-"""Of one file of rules."""
+"""Number of bytes of one file of rules."""
 MOST_FILES = 1_000
-"""Of rules in one folder."""
+"""Number of files of rules in one folder."""
 MOST_IN_ALL = 8 << 20
-"""Bytes of all files of one book."""
+"""Number of bytes of all files of one book."""
 _SCIENTIFIC = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
 
 
@@ -33,9 +33,9 @@ class Entry:
     content: Any
     """Value of the entry; a mapping, unless the author erred."""
     source: str
-    """Where it stands, e.g. `FILE:LINE` or `command line`."""
+    """Place of the entry, e.g. `FILE:LINE` or `command line`."""
     key_sources: Mapping[str, str] = field(default_factory=dict)
-    """Key of the content, as text -> where that key stands; `source` for keys left out."""
+    """Place of each key of the content, by the key as text; `source` for keys left out."""
 
     def error(self, message: str, key: Any = None) -> RuleError:
         """The error to raise about this rule, or about one of its keys."""
@@ -58,7 +58,7 @@ _RuleLoader.add_implicit_resolver("tag:yaml.org,2002:float", _SCIENTIFIC, list("
 
 
 def read_entries(*paths: str | Path) -> dict[Any, Entry]:
-    """All rules in files and folders (every `*.yaml`, by name); a later file's rule replaces an earlier one's.
+    """Read all rules in files and folders (every `*.yaml`, by name); a later file's rule replaces an earlier one's.
 
     Raises:
         RuleError: a path that cannot be read, text that is no YAML, a file that is no mapping, a key written twice.
@@ -135,7 +135,7 @@ def _construct(loader: _RuleLoader, node: yaml.Node, where: str) -> Any:
 
 
 def _duplicates(node: yaml.Node, seen: set[int]) -> Iterator[yaml.ScalarNode]:
-    """Keys written twice in one mapping, at any depth. PyYAML would silently keep the last one."""
+    """Yield keys written twice in one mapping, at any depth. PyYAML would silently keep the last one."""
     if id(node) in seen:  # an alias
         return
     seen.add(id(node))

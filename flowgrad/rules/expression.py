@@ -69,7 +69,7 @@ class UnknownNameError(RuleError):
 
 
 def read_expression(text: str, known: Collection[str]) -> tuple[ast.expr, tuple[str, ...]]:
-    """The checked tree of `text` and the names it uses, in order of appearance.
+    """Parse `text` into its checked tree and the names it uses, in order of appearance.
 
     Line breaks count as blanks, so that a condition may be folded over several YAML lines. Columns in messages are
     1-based positions in `text`.
@@ -86,7 +86,7 @@ def read_expression(text: str, known: Collection[str]) -> tuple[ast.expr, tuple[
 
 
 def _checked_text(text: str) -> str:
-    """`text` with blanks for line breaks, or a RuleError for what no condition can hold."""
+    """Replace line breaks in `text` by blanks, and refuse text that no condition can hold."""
     if len(text) > MAX_LENGTH:
         raise RuleError(f"is {len(text)} characters long; at most {MAX_LENGTH} are allowed")
     flat = text.translate(_BLANKS)
@@ -148,7 +148,7 @@ class _Checker:
             case ast.Constant(value=bool()):
                 pass
             case _:
-                self.number(node, depth)  # what is no number either is refused for what it is
+                self.number(node, depth)  # a value that is no number either is refused as such
                 raise self._refused(node, "is a number where true or false is needed; compare it with something")
 
     def number(self, node: ast.expr, depth: int) -> None:

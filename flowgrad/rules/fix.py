@@ -17,13 +17,13 @@ TARGETS = tuple(
     f"torch.optim.{name}"
     for name in ("Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD", "SparseAdam")
 )
-"""Code that a fix may name by `_target_`: what a rules file says is imported and called."""
+"""Names of code that a fix may give by `_target_`: the named code is imported and called."""
 _PARTS = tuple(field.name for field in fields(Fix))
 _CONFIG_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
 
 def read_fix(content: Mapping[Any, Any], known: Collection[str]) -> Fix:
-    """The fix that `content` writes down; `known` are the measured names that `copy` may use.
+    """Read the fix in `content`; `known` are the measured names that `copy` may use.
 
     Whether the config has the paths is not known here: see `RuleBook.check_fix_paths`.
 

@@ -8,29 +8,29 @@ from dataclasses import replace
 from flowgrad.rules.rule import SEVERITIES, Finding
 
 LEAST = "medium"
-"""Severity from which on a finding explains others."""
+"""Least severity at which a finding explains others."""
 MEND, GOES = "MEND_WHAT_IT_FOLLOWS_FROM", "It goes with what it follows from, or it can be judged by itself then."
-"""Action of a finding that follows, and what that brings."""
+"""Action of a finding that follows, and its expected effect."""
 
 
 def settled(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The findings of one run with those that follow from another marked so: low, without a fix.
+    """Mark the findings of one run that follow from another: low, without a fix.
 
-    Give the findings of all trackers of a run together: what one tracker found may explain what another did. Nothing
-    is settled twice: to settle what was settled changes nothing.
+    Give the findings of all trackers of a run together: a finding of one tracker may explain that of another. Settling
+    findings twice changes nothing.
 
     Args:
         findings: in any order.
 
     Returns:
-        As many, in the same order. One that follows has the type that it follows from in `follows`.
+        As many, in the same order. A finding that follows has the type that it follows from in `follows`.
     """
     standing = {f.type for f in findings if not f.follows and _rank(f) >= SEVERITIES.index(LEAST)}
     return tuple(_settled(finding, standing) for finding in findings)
 
 
 def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Most severe first; equals keep their order."""
+    """Sort findings, the most severe first; equals keep their order."""
     return tuple(sorted(findings, key=lambda finding: -_rank(finding)))
 
 

@@ -13,11 +13,11 @@ from flowgrad.rules.suggestion import did_you_mean
 
 _TRIALS = (0.5, math.nan, math.inf)
 JUDGED = "judged"
-"""The one field that is text: which metric was judged, and which way."""
+"""Name of the one field that is text: which metric was judged, and which way."""
 
 
 def check_premise(text: str, known: Collection[str]) -> None:
-    """Checks that `text` can be rendered from numbers named in `known`, whatever their values.
+    """Check that `text` can be rendered from numbers named in `known`, whatever their values.
 
     Attribute access, indexing, positional fields, conversions (`!r`) and nested format specs are refused: a premise
     shows numbers and reaches into nothing.
@@ -36,12 +36,12 @@ def check_premise(text: str, known: Collection[str]) -> None:
 
 
 def render_premise(text: str, values: Mapping[str, float], judged: object = None) -> str:
-    """`text` with the fields filled in; a name without a value is shown as nan.
+    """Fill in the fields of `text`; a name without a value is shown as nan.
 
     Args:
         text: the premise of a rule.
         values: figures by name.
-        judged: what stands for `{judged}`; "the validated metric" if None.
+        judged: text for `{judged}`; "the validated metric" if None.
     """
     names = {name for _, name, _, _ in Formatter().parse(text) if name}
     fields: dict[str, object] = {name: float(values.get(name, math.nan)) for name in names - {JUDGED}}

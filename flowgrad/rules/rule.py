@@ -24,11 +24,11 @@ class Fix:
     """Config overrides that a rule prescribes. Paths are dotted config paths such as `optimizer.lr`."""
 
     set: Mapping[str, Any] = field(default_factory=dict)
-    """path -> new value."""
+    """New value of each path."""
     scale: Mapping[str, float] = field(default_factory=dict)
-    """path -> factor on the value that the config holds."""
+    """Factor on the value that the config holds, by path."""
     copy: Mapping[str, str] = field(default_factory=dict)
-    """path -> measured name whose value becomes the new value."""
+    """Measured name whose value becomes the new value, by path."""
     rows: tuple[str, ...] = ()
     """Paths of mappings from subject to a list of row ids: the subject's entry becomes the rows that the rule names."""
 
@@ -51,15 +51,15 @@ class Rule:
     condition: Condition
     """Boolean expression over the subject's scalars and the shares that rules define."""
     premise: str
-    """Format string over the subject's scalars: what was measured."""
+    """Format string over the subject's scalars that states the measurement."""
     implies: str
-    """What follows from the premise."""
+    """Conclusion from the premise."""
     action: str
-    """Upper snake case verb phrase, e.g. `DECREASE_LEARNING_RATE`."""
+    """Action, an upper snake case verb phrase, e.g. `DECREASE_LEARNING_RATE`."""
     expected_effect: str
-    """What the action should change."""
+    """Change that the action should bring."""
     severity: str = "medium"
-    """One of `SEVERITIES`; within a round the most severe findings are treated first."""
+    """Severity, one of `SEVERITIES`; within a round the most severe findings are treated first."""
     rows: Condition | None = None
     """Boolean expression over the subject's per-row measures: which rows the finding names."""
     share: str | None = None
@@ -68,26 +68,31 @@ class Rule:
     share_weight: str = ""
     """Per-row measure that the share counts rows by, such as `exposures`; empty: every row counts one."""
     risk: str = ""
-    """What the action may cost."""
+    """Possible cost of the action."""
     fix: Fix | None = None
     """Config overrides; a rule without one informs only."""
     plain: Mapping[str, str] = field(default_factory=dict)
-    """framework (`torch`, `xgboost`, `lightgbm`, `catboost`, or `any`) -> the fix in the words of that library, a
-    format string as `premise` is. Readers without a config are shown this and no config path."""
+    """Fix in the words of each framework (`torch`, `xgboost`, `lightgbm`, `catboost`, or `any`), a format string as
+    `premise` is. Readers without a config are shown this and no config path.
+    """
     premises: tuple[tuple[Condition, str], ...] = ()
-    """Boolean expression over the subject's scalars -> premise that is told instead of `premise` where it holds, so
-    that a condition of several branches shows the figures of the one that fired. The first that holds is told."""
+    """Premises that replace `premise` where a boolean expression over the subject's scalars holds, so that a condition
+    of several branches shows the figures of the one that fired. The first that holds is used.
+    """
     requires: Condition | None = None
-    """Boolean expression over the subject's scalars that has to hold, beside `condition`, for the cause to be claimed.
-    Where it does not, or is not known, the finding names the `symptom` and its `candidates`, and has no fix."""
+    """Boolean expression over the subject's scalars that has to hold, besides `condition`, for the cause to be claimed.
+    Where it does not, or is not known, the finding names the `symptom` and its `candidates`, and has no fix.
+    """
     symptom: str = ""
     """The finding's name where the cause is open; upper snake case."""
     candidates: Mapping[str, str] = field(default_factory=dict)
-    """Cause, upper snake case -> the check that would tell. A rule with candidates and without `requires` never claims
-    a cause."""
+    """Candidate causes, upper snake case, each with the check that would decide it. A rule with candidates and without
+    `requires` never claims a cause.
+    """
     follows: tuple[str, ...] = ()
     """Types of findings, by any rule on any subject, that explain this one: while one of them stands at `medium` or
-    above in the same run, this finding is told at `low` and prescribes nothing."""
+    above in the same run, this finding is reported at `low` and prescribes nothing.
+    """
     reference: str = ""
     """Paper, document or measurement that the threshold comes from."""
     source: str = ""
@@ -99,7 +104,9 @@ class Rule:
 
     @property
     def sha256(self) -> str:
-        """What a trial of the rule speaks of: a hash of when it fires, which rows it names, and what it changes."""
+        """SHA-256 of when the rule fires, which rows it names, and what it changes: the identity that trials refer
+        to.
+        """
         fix = self.fix or Fix()
         said = [
             self.subject,
@@ -125,12 +132,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of several causes that would look as what was measured does."""
+    """One of several causes that would give the same measurements."""
 
     cause: str
-    """Upper snake case, e.g. `GRADIENTS_NOT_CLEARED`."""
+    """Name of the cause, upper snake case, e.g. `GRADIENTS_NOT_CLEARED`."""
     check: str
-    """What would tell whether it is this one."""
+    """Check that would decide whether it is this one."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +148,9 @@ class Finding:
     type: str
     severity: str
     subject: str
-    """What it was found on, e.g. `item_emb`."""
+    """Name of the subject, e.g. `item_emb`."""
     premise: str
-    """Rendered: figures filled in."""
+    """Premise with its figures filled in."""
     implies: str
     action: str
     expected_effect: str
@@ -156,14 +163,14 @@ class Finding:
     measured: Mapping[str, float] = field(default_factory=dict)
     """The scalars that the rule was evaluated on, for `fix.copy`."""
     rule_sha256: str = ""
-    """`Rule.sha256`."""
+    """Hash of the rule, `Rule.sha256`."""
     plain: Mapping[str, str] = field(default_factory=dict)
-    """framework -> the fix in its words, rendered; of the framework that trains alone, where that is known."""
+    """Fix in the words of each framework, rendered; of the framework that trains alone, where that is known."""
     candidates: tuple[Candidate, ...] = ()
     """Causes that fit; not empty where the cause is open, and then there is no fix."""
     judged: Judged | None = None
     """The evaluation that the finding rests on; None where it rests on none."""
     may_follow: tuple[str, ...] = ()
-    """`Rule.follows`."""
+    """Types of findings that may explain this one, `Rule.follows`."""
     follows: str = ""
     """Type of the finding of the same run that explains this one; empty where there is none."""

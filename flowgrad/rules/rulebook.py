@@ -27,9 +27,9 @@ from flowgrad.rules.validation import Vocabulary, validate
 SHIPPED = Path(__file__).parents[1] / "conf" / "rules"
 """Folder of the rules that come with the library."""
 OPEN = "Several causes look like this; the figures do not tell which it is. Each candidate names the check that does."
-"""What a finding implies whose cause is open."""
+"""Text that a finding implies whose cause is open."""
 CHECK, TOLD = "CHECK_CANDIDATES", "You know which of them it is, and what to change."
-"""Its action, and what that brings."""
+"""Action of such a finding, and its expected effect."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class RuleBook(Mapping[str, Rule]):
     """A checked set of rules; a mapping of rule id to `Rule`. Make one with `load` or `from_mapping`."""
 
     rules: Mapping[str, Rule]
-    """By id, in book order."""
+    """Rules by id, in book order."""
     ledger: Ledger = field(default_factory=Ledger.load)
     """Trials that the findings' confidence rests on; the shipped ones, if none are given."""
 
     @classmethod
     def load(cls, *paths: str | Path, vocabulary: Vocabulary = VOCABULARY, ledger: Ledger | None = None) -> RuleBook:
-        """Reads YAML files and folders of them (every `*.yaml`, by name); without paths, the shipped rules.
+        """Read YAML files and folders of them (every `*.yaml`, by name); without paths, the shipped rules.
 
         A rule in a later file replaces the one of the same id in an earlier file, as a whole. Confidence rests on
         `ledger`, on the shipped one if None.
@@ -62,7 +62,8 @@ class RuleBook(Mapping[str, Rule]):
         sources: Mapping[str, str] | None = None,
         ledger: Ledger | None = None,
     ) -> RuleBook:
-        """The same checks on rules that are composed already: id -> mapping of plain values (what Hydra gives).
+        """Make a book, with the same checks, of rules that are composed already: id -> mapping of plain values (what
+        Hydra gives).
 
         `sources` says where a rule comes from, e.g. `conf/rules/mine.yaml:12`; without it, messages say `config`.
 
@@ -85,7 +86,7 @@ class RuleBook(Mapping[str, Rule]):
     def check_fix_paths(
         self, exists: Callable[[str], bool], suggest: Iterable[str] = (), subjects: Collection[str] | None = None
     ) -> None:
-        """Checks that every fix changes something the config has, before anything is trained.
+        """Check that every fix changes something the config has, before anything is trained.
 
         Args:
             exists: dotted config path -> whether the config has it.
@@ -104,7 +105,8 @@ class RuleBook(Mapping[str, Rule]):
                     raise RuleError(f"{rule.source}: rule {rule.id!r}: fix: the config has no {path!r}{hint}")
 
     def shares(self, measurements: Measurements) -> dict[str, float]:
-        """Share name -> share of rows that satisfy its rule's `rows`, for all rules on this kind of subject.
+        """Shares of rows, in [0, 1], that satisfy a rule's `rows`, by share name, for all rules on this kind of
+        subject.
 
         Rows count one each, or by the rule's `share_weight`; among the rows for which every value named in `rows` is
         known. NaN where there is no such row.
@@ -116,7 +118,8 @@ class RuleBook(Mapping[str, Rule]):
         }
 
     def select(self, rule_id: str, measurements: Measurements) -> pd.DataFrame:
-        """The rows that a rule names, all columns kept, most exposed first (then by id); none if it names no rows.
+        """Select the rows that a rule names, all columns kept, most exposed first (then by id); none if it names no
+        rows.
 
         Without an `exposures` column the rows keep their order.
 
@@ -132,11 +135,11 @@ class RuleBook(Mapping[str, Rule]):
         return table.iloc[:0] if rule.rows is None else _named_rows(rule.rows, measurements)
 
     def evaluate(self, measurements: Measurements) -> tuple[Finding, ...]:
-        """Findings of all rules on this kind of subject whose condition holds, most severe first, then book order.
+        """Make the findings of all rules on this kind of subject whose condition holds, most severe first, then book
+        order.
 
-        Those that follow from another are marked so; where several trackers watch one run, `settled` tells of all of
-        their findings together. Of a tracker that stopped watching, whose figures are of a part of the run, there are
-        none.
+        Those that follow from another are marked so; where several trackers watch one run, `settled` marks all of their
+        findings together. A tracker that stopped watching, whose figures are of a part of the run, has none.
         """
         if measurements.coverage.stopped:
             return ()
@@ -145,7 +148,7 @@ class RuleBook(Mapping[str, Rule]):
         return by_severity(settled([_finding(rule, measurements, measured, self.ledger) for rule in fired]))
 
     def unjudged(self, measurements: Measurements) -> dict[str, str]:
-        """Rule id -> why the rule neither fired nor was found not to: the figures that are not known."""
+        """The figures that are not known, for each rule, by id, that could not be judged for the lack of them."""
         measured = {name: float(value) for name, value in measurements.scalars.items()} | self.shares(measurements)
         found = {}
         for rule in self._on(measurements):
@@ -216,7 +219,7 @@ def _row_table(measurements: Measurements) -> pd.DataFrame:
 
 
 def _row_columns(measurements: Measurements) -> dict[str, Any]:
-    """What a `rows` condition may name: scalars, and the columns of the row table."""
+    """Columns that a `rows` condition may name: scalars, and the columns of the row table."""
     table = _row_table(measurements)
     return {**measurements.scalars, **{str(name): table[name].to_numpy() for name in table.columns}}
 

@@ -1,4 +1,4 @@
-"""What to offer a user who misspelt a name."""
+"""Suggests a name to a user who misspelt one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 MOST_COMPARED, LONGEST = 1_000, 100
-"""Names that a misspelt one is compared with, and characters that it may have: comparing takes the product."""
+"""Number of names that a misspelt one is compared with, and of characters that it may have: comparing takes the
+product.
+"""
 _LISTED = 60
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'nearest'?`, or `; known: ...` where nothing is near, or "" where nothing is known.
+    """Suggest a name: `; did you mean 'nearest'?`, or `; known: ...` where nothing is near, or "" where nothing is
+    known.
 
     A word of more than `LONGEST` characters is compared with nothing, and of the known names no more than the first
     `MOST_COMPARED` are.
@@ -29,6 +32,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def shortened(value: object, most: int = 60) -> str:
-    """The value as Python writes it, cut where that is long."""
+    """Write the value as Python does, cut where that is long."""
     text = repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."

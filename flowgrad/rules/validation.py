@@ -22,12 +22,12 @@ from flowgrad.rules.rule import SEVERITIES, Rule
 from flowgrad.rules.suggestion import did_you_mean
 
 Vocabulary = Mapping[str, Sequence[Measure]]
-"""Subject kind -> everything a rule on that subject may name."""
+"""Type of a vocabulary: everything a rule on a subject may name, by subject kind."""
 
 _KEYS = {field.name: field for field in fields(Rule) if field.name not in ("id", "source")}
 _REQUIRED = [name for name, field in _KEYS.items() if field.default is MISSING and field.default_factory is MISSING]
 FRAMEWORKS = ("torch", "xgboost", "lightgbm", "catboost", "any")
-"""Libraries in whose words a fix may be told; `any` is for all others."""
+"""Names of libraries in whose words a fix may be given; `any` is for all others."""
 _TEXTS = {"plain": "frameworks", "candidates": "causes", "premises": "conditions"}
 """Keys that map something to text."""
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -37,17 +37,17 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class _Scope:
-    """What the rules of one subject may name."""
+    """Names that the rules of one subject may use."""
 
     subject: str
     scalars: tuple[str, ...]
     per_row: tuple[str, ...]
     shares: Mapping[str, Any]
-    """Share -> id of the rule that defines it."""
+    """Id of the rule that defines each share, by the share's name."""
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """Numbers that stand for the subject as a whole: usable in conditions, premises and `fix.copy`."""
+        """Names of numbers that stand for the subject as a whole: usable in conditions, premises and `fix.copy`."""
         return (*self.scalars, *self.shares)
 
     @property
@@ -56,7 +56,7 @@ class _Scope:
         return (*self.per_row, *self.scalars)
 
     def why_unknown(self, name: str) -> str:
-        """More about a name that was not found where it was used."""
+        """Hint on a name that is not known where it was used."""
         if name in self.per_row:
             return f" ({name!r} is measured per row: it can stand in 'rows' only)"
         if name in self.shares:
@@ -65,7 +65,7 @@ class _Scope:
 
 
 def validate(entries: Iterable[Entry], vocabulary: Vocabulary) -> dict[str, Rule]:
-    """Rules by id, in the order of `entries`.
+    """Validate entries into rules by id, in the order of `entries`.
 
     Raises:
         RuleError: for the first fault, as `PLACE: rule 'id': KEY: what is wrong, and what would have been right`.
@@ -81,7 +81,7 @@ def validate(entries: Iterable[Entry], vocabulary: Vocabulary) -> dict[str, Rule
 
 
 def _check_circle(rules: Iterable[Rule], entries: Mapping[Any, Entry]) -> None:
-    """No finding would stand of those that follow from each other."""
+    """Refuse a circle of findings that follow from each other: none of them would stand."""
     follows: dict[str, dict[str, None]] = {}
     owners: dict[str, Any] = {}
     for rule in rules:
@@ -139,7 +139,7 @@ def _check_value(entry: Entry, key: str, value: Any, vocabulary: Vocabulary) -> 
 
 
 def _check_texts(entry: Entry, key: str, value: Any) -> None:
-    """`plain` maps frameworks to text, `candidates` causes to checks, `premises` conditions to premises."""
+    """Check that `plain` maps frameworks to text, `candidates` causes to checks, `premises` conditions to premises."""
     error = partial(entry.error, key=key)
     if not isinstance(value, Mapping) or not value:
         raise error(f"{key}: must be a mapping of {_TEXTS[key]} to text, got {_shown(value)}")
@@ -164,7 +164,7 @@ def _check_follows(entry: Entry, value: Any) -> None:
 
 
 def _check_open(entry: Entry, content: Mapping[str, Any]) -> None:
-    """What only makes sense where the cause is open."""
+    """Check keys that only make sense where the cause is open."""
     if "requires" in content and not {"symptom", "candidates"} <= content.keys():
         raise entry.error("requires: where it does not hold, symptom and candidates are told; give both", "requires")
     if "candidates" in content and "requires" not in content and "fix" in content:
@@ -198,7 +198,7 @@ def _check_share(entry: Entry, content: Mapping[str, Any], measured: set[str], s
 
 
 def _check_rows_are_named(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> None:
-    """What only makes sense with `share` or `rows`."""
+    """Check keys that only make sense with `share` or `rows`."""
     weight = content.get("share_weight")
     if weight is not None:
         if "share" not in content:
@@ -255,7 +255,7 @@ def _stripped(texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _named(entry: Entry, key: str, scope: _Scope, make: Callable[[], _T]) -> _T:
-    """What `make` gives; its errors get the place put in front."""
+    """Return the result of `make`; its errors get the place put in front."""
     try:
         return make()
     except UnknownNameError as error:

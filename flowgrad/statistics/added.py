@@ -1,7 +1,7 @@
-"""Many tests of further columns against one smaller model, which is fitted once.
+"""Makes many tests of further columns against one smaller model, which is fitted once.
 
-`nested_f` is the plain form of one such test. By the theorem of Frisch, Waugh and Lovell all that is needed of the
-smaller model is what it leaves of the target and of each added column.
+`nested_f` is the plain form of one such test. By the theorem of Frisch, Waugh and Lovell the tests need only the
+residuals of the target and of each added column.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from flowgrad.statistics.nested import NestedResult
 Floats = NDArray[np.float64]
 
 _SPAN = 1e-4
-"""Share of an added column's length below which what the others leave of it counts as nothing: a VIF of 1e8."""
+"""Share of an added column's length below which its residual given the others counts as nothing: a VIF of 1e8."""
 _ALONE = 1e-8
-"""What is left of 1 by the leverage of a row that has a term to itself."""
+"""Residual of 1 by the leverage of a row that has a term to itself, below which it counts as none."""
 _CONDITION = 1e-12
-"""Share of the largest eigenvalue below which a direction of the smaller model's columns counts as said already."""
+"""Share of the largest eigenvalue below which a direction of the smaller model's columns counts as dependent."""
 
 
 @dataclass(frozen=True)
 class AddedColumn:
-    """What one added column explains beside the smaller model and the others added."""
+    """Effect of one added column, given the smaller model and the others added."""
 
     f: float
     p: float
     """The larger of the p-values of F and of the robust test."""
     partial_eta2: float
-    """Share of what all the others leave unexplained that it explains."""
+    """Share, in [0, 1], of what all the others leave unexplained that it explains."""
     vif: float
-    """Its variance over what all the others leave of it."""
+    """Variance of the column over its residual variance given all the others, 1 or more."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,17 @@ class AddedColumns:
 
     nested: NestedResult
     p_robust: float
-    """Of the Wald test against F, with the HC3 covariance (MacKinnon & White 1985, J. Econometrics 29:305); with
-    groups, that of the jackknife over them, and F of groups - 1 degrees of freedom.
+    """P-value of the Wald test against F, with the HC3 covariance (MacKinnon & White 1985, J. Econometrics 29:305);
+    with groups, that of the jackknife over them, and F of groups - 1 degrees of freedom.
     """
     each: tuple[AddedColumn, ...]
-    """In the order added."""
+    """Effect of each added column, in the order added."""
 
     @property
     def p(self) -> float:
-        """The larger of both: small only where neither the noise's variance nor a few rows or groups made it so."""
+        """P-value, the larger of both: small only where neither the noise's variance nor a few rows or groups made it
+        so.
+        """
         return max(self.nested.p, self.p_robust)
 
 
@@ -60,10 +62,10 @@ class SmallerModel:
     """An OLS model with an intercept that columns are added to."""
 
     def __init__(self, columns: Floats, target: Floats, groups: NDArray[np.intp] | None = None) -> None:
-        """Fit it.
+        """Fit the model.
 
         Args:
-            columns: shape (rows, columns), finite; those that others say already add nothing and do no harm.
+            columns: shape (rows, columns), finite; dependent ones add nothing and do no harm.
             target: shape (rows,), finite.
             groups: what each row belongs to, shape (rows,), where noise is alike in a group; None: rows stand alone.
 
@@ -91,7 +93,9 @@ class SmallerModel:
             raise StatisticsError("the smaller model explains the target without a rest; is it in a column?")
 
     def independent(self, added: Floats) -> NDArray[np.bool_]:
-        """Which of the columns, of shape (rows, added), say anything beside the smaller model and those before them."""
+        """Flags of the columns, of shape (rows, added), that are independent of the smaller model and of those before
+        them.
+        """
         rest, length = self._unit(added)
         new = np.zeros(added.shape[1], dtype=bool)
         basis = np.zeros((self._n, 0))
@@ -102,10 +106,10 @@ class SmallerModel:
         return new
 
     def test(self, added: Floats, alpha: float = 0.05) -> AddedColumns:
-        """Whether columns of shape (rows, added) explain more than chance would.
+        """Test whether columns of shape (rows, added) explain more than chance would.
 
         Raises:
-            StatisticsError: no column; one that the smaller model and those before it say already; too few rows or
+            StatisticsError: no column; one that depends on the smaller model and those before it; too few rows or
                 groups.
         """
         if added.ndim != 2 or not added.shape[1]:
@@ -167,7 +171,7 @@ class SmallerModel:
         return tuple(found)
 
     def _covariance(self, q: Floats, left: Floats) -> Floats:
-        """HC3 of the coefficients in the coordinates of `q`, where the bread of the sandwich is 1."""
+        """HC3 covariance of the coefficients in the coordinates of `q`, where the bread of the sandwich is 1."""
         free = 1 - self._leverage - (q**2).sum(axis=1)
         # A row with leverage 1 is fitted exactly; what it would be without itself, nobody knows. It proves nothing.
         without = np.where(free > _ALONE, left / np.maximum(free, _ALONE), np.sqrt(self._total) / _ALONE)
@@ -175,8 +179,9 @@ class SmallerModel:
         return scaled.T @ scaled
 
     def _grouped_covariance(self, q: Floats, left: Floats, group: NDArray[np.intp]) -> Floats:
-        """Jackknife over groups of the regression, on `q`, of what the smaller model leaves of the target (Bell &
-        McCaffrey 2002, Survey Methodology 28:169, as if the smaller model were known): sum of (b - b without g)^2.
+        """Jackknife covariance over groups of the regression, on `q`, of the target's residuals by the smaller model
+        (Bell & McCaffrey 2002, Survey Methodology 28:169, as if the smaller model were known): sum of (b - b without
+        g)^2.
         """
         count, k = int(group.max()) + 1, q.shape[1]
         order = np.argsort(group, kind="stable")
@@ -193,7 +198,7 @@ class SmallerModel:
         return change.T @ change
 
     def _unit(self, added: Floats) -> tuple[Floats, Floats]:
-        """What the smaller model leaves of columns of length 1 about their mean, and their lengths (0: constant)."""
+        """Residuals by the smaller model of columns of length 1 about their mean, and their lengths (0: constant)."""
         centred = added - added.mean(axis=0)
         length = np.sqrt((centred**2).sum(axis=0))
         length[length <= 1e-12 * np.sqrt(self._n) * np.abs(added).max(axis=0, initial=0)] = 0

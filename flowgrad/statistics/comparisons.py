@@ -1,4 +1,4 @@
-"""From observations to the significance table: which arms are compared, by which tests, in which families."""
+"""Makes the significance table from observations: which arms are compared, by which tests, in which families."""
 
 from __future__ import annotations
 
@@ -31,15 +31,17 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which arm is compared with which."""
+    """One planned comparison of two arms."""
 
     name: str
     baseline: str
     treated: str
     family: str
-    """Comparisons of one family are adjusted together."""
+    """Name of the family; comparisons of one family are adjusted together."""
     seed_offset: int = 0
-    """What the treated arm's seeds are more than the baseline's that they are paired with: other seeds, for A/A."""
+    """Number added to the baseline's seeds to give the treated arm's that they are paired with: other seeds, for
+    A/A.
+    """
 
 
 def significance(
@@ -52,9 +54,9 @@ def significance(
     overlap: float | None = None,
     objection: Objection | None = None,
 ) -> pd.DataFrame:
-    """One line a comparison, metric and test. Paired t is the primary test, Wilcoxon the check; the sign test stands
-    in for both where a run diverged and its metric is not finite. Where seeds stand for splits that share rows, the
-    corrected t-test is the one test.
+    """Make one line a comparison, metric and test. Paired t is the primary test, Wilcoxon the check; the sign test
+    stands in for both where a run diverged and its metric is not finite. Where seeds stand for splits that share rows,
+    the corrected t-test is the one test.
 
     Observations pass the gate first (`flowgrad.gate.arms_objections`): where the treated arm's runs are one run in a
     metric, or every seed differs by the same, its lines have no p, the verdict `inconclusive` and a `reason`. Another
@@ -97,7 +99,7 @@ def significance(
 
 
 def pairs_of(observations: pd.DataFrame, comparison: Comparison, metric: str) -> Pairs:
-    """Both arms' values, paired by seed.
+    """Pair both arms' values by seed.
 
     Raises:
         StatisticsError: as `pair`.
@@ -116,7 +118,7 @@ def _test(
     alpha: float,
     objection: Objection | None,
 ) -> TestResult | None:
-    """The test of one comparison. None for the check where it cannot be made."""
+    """Make the test of one comparison; None for the check where it cannot be made."""
     pairs = pairs_of(observations, comparison, metric)
     before, after = pairs.baseline.tolist(), pairs.treated.tolist()
     better = higher_is_better(observations, metric)
@@ -133,7 +135,7 @@ def _test(
 
 
 def _untested(pairs: Pairs, metric: str, better: bool, alpha: float, objection: Objection, test: str) -> TestResult:
-    """What is told of arms that are no evidence: their means."""
+    """Result for arms that are no evidence: their means alone."""
     nan = math.nan
     result = build_result(test, metric, pairs.baseline, pairs.treated, better, alpha, nan, nan, nan)
     return objected(result, objection, alpha)
@@ -142,7 +144,7 @@ def _untested(pairs: Pairs, metric: str, better: bool, alpha: float, objection: 
 def _objections(
     observations: pd.DataFrame, comparison: Comparison, metrics: Sequence[str], given: Objection | None, splits: bool
 ) -> dict[str, Objection | None]:
-    """What the gate has against each metric: the data, runs that are one run, or differences that do not vary."""
+    """Objection of the gate to each metric: the data, runs that are one run, or differences that do not vary."""
     if given is not None and given.blocks:
         return dict.fromkeys(metrics, given)
     pairs = {metric: pairs_of(observations, comparison, metric) for metric in metrics}
@@ -173,7 +175,7 @@ def _constant(pairs: Pairs, metric: str) -> Objection | None:
 
 
 def reason_of(line: Mapping[Any, Any] | pd.Series) -> str:
-    """The `reason` of a line of the significance table, read from a file or not; empty where there is none."""
+    """Reason of a line of the significance table, read from a file or not; empty where there is none."""
     found = line.get("reason", "")
     return found if isinstance(found, str) else ""
 
@@ -182,7 +184,7 @@ def higher_is_better(observations: pd.DataFrame, metric: str) -> bool:
     """Direction of a metric, as the observations have it.
 
     Raises:
-        StatisticsError: they do not say, or say both.
+        StatisticsError: they do not state it, or state both.
     """
     if "higher_is_better" not in observations:
         raise StatisticsError("the observations have no column 'higher_is_better'")

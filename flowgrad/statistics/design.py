@@ -1,4 +1,4 @@
-"""Which comparisons are adjusted together, as it was decided before anything was observed."""
+"""Says which comparisons are adjusted together, as it was decided before anything was observed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from flowgrad.statistics.comparisons import CONTROL, Comparison
 ROUNDS = "rounds of this run"
 """Family of the comparisons of a run that diagnoses, treats and proves."""
 HARMLESS = "no worse than dense"
-"""Family of what was prescribed to a model that is to become smaller."""
+"""Family of comparisons of a prescription to a model that is to become smaller."""
 BASELINE, TREATED, CONTROLLED, TUNED = "baseline", "treated", "aa", "tuned"
 """Arms of such a run: without and with everything prescribed, the first one again, and one that needs no fix."""
 DENSE, PRESCRIBED, LOSS = "dense", "prescribed", "loss"
-"""Arms of a compression, and what its proof is of."""
+"""Arms of a compression, and the metric of its proof."""
 _ROUND = re.compile(r"round[1-9][0-9]*")
 
 
 def rounds_of_a_run(rounds: int, aa_offset: int) -> list[Comparison]:
-    """What is compared in a run of so many rounds of treatment: the whole, each round's own share, and A/A."""
+    """Comparisons of a run of so many rounds of treatment: the whole, each round's own share, and A/A."""
     control = Comparison(CONTROLLED, BASELINE, CONTROLLED, CONTROL, aa_offset)
     if not rounds:
         return [control]
@@ -46,7 +46,7 @@ def round_comparison(number: int, rounds: int) -> str:
 
 
 def rounds_from(arms: Iterable[str]) -> list[Comparison]:
-    """The comparisons of the family `ROUNDS` that arms call for which were observed.
+    """Find the comparisons of the family `ROUNDS` that the observed arms call for.
 
     Raises:
         StatisticsError: an arm is missing, or one is there that no such run has.
@@ -61,7 +61,7 @@ def rounds_from(arms: Iterable[str]) -> list[Comparison]:
 
 
 def harmless_from(observations: pd.DataFrame) -> tuple[list[Comparison], list[str]]:
-    """The comparison of the family `HARMLESS`, and the metrics that it is made of: the loss, and the program's first.
+    """Find the comparison of the family `HARMLESS`, and its metrics: the loss, and the program's first.
 
     Raises:
         StatisticsError: neither is among the observations.

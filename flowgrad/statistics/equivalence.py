@@ -1,4 +1,4 @@
-"""Whether a change makes no difference that matters: what a test that does not reject cannot say."""
+"""Tests whether a change makes no difference that matters, which a test that does not reject cannot show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EquivalenceResult:
 
     metric: str
     n: int
-    """Pairs."""
+    """Number of pairs."""
     margin: float
     """Largest difference that does not matter, in the metric's unit."""
     difference: float
@@ -28,15 +28,17 @@ class EquivalenceResult:
     """Lower end of the (1 - 2 alpha) interval of the difference, which lies within the margin when both reject."""
     ci_high: float
     p_worse: float
-    """Of "worse by the margin or more"."""
+    """P-value of "worse by the margin or more"."""
     p_better: float
-    """Of "better by the margin or more"."""
+    """P-value of "better by the margin or more"."""
     p: float
-    """The larger of the two: of "they differ by the margin or more"."""
+    """P-value of "they differ by the margin or more", the larger of the two."""
     verdict: str
-    """`equivalent` (p < alpha), `no worse` (p_worse < alpha only) or `inconclusive`."""
+    """Verdict: `equivalent` (p < alpha), `no worse` (p_worse < alpha only) or `inconclusive`."""
     objection: Objection | None = None
-    """Why the observations are no evidence (see `flowgrad.gate`): each p is then 1, and the verdict `inconclusive`."""
+    """Objection to the observations as evidence (see `flowgrad.gate`): each p is then 1, and the verdict
+    `inconclusive`.
+    """
 
 
 def tost(
@@ -48,7 +50,7 @@ def tost(
     margin: float,
     alpha: float = 0.05,
 ) -> EquivalenceResult:
-    """Two one-sided paired t-tests (Schuirmann 1987, J. Pharmacokin. Biopharm. 15:657).
+    """Make two one-sided paired t-tests (Schuirmann 1987, J. Pharmacokin. Biopharm. 15:657).
 
     `p_worse` alone is the test of non-inferiority: "no worse than by the margin". Identical arms are equivalent, p = 0.
 

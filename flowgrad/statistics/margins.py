@@ -1,4 +1,4 @@
-"""Tables of tests against a margin: that nothing got worse by it, or that nothing differs by it."""
+"""Makes tables of tests against a margin: that nothing got worse by it, or that nothing differs by it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flowgrad.statistics.multiplicity import holm
 NO_WORSE, EQUIVALENT = "no_worse", "tost"
 """Names of the tests: one-sided, and both sides."""
 PROVEN = {"no worse": "confirmed", "worse": "refuted"}
-"""What a verdict of `no_worse` says of a change that was to cost nothing."""
+"""Meaning of a verdict of `no_worse` for a change that was to cost nothing."""
 
 
 def margin_table(
@@ -32,7 +32,7 @@ def margin_table(
     alpha: float = 0.05,
     objection: Objection | None = None,
 ) -> pd.DataFrame:
-    """One line a comparison and metric, in columns of the significance table and `margin`, in the metric's unit.
+    """Make one line a comparison and metric, in columns of the significance table and `margin`, in the metric's unit.
 
     `p` and its adjusted form (Holm, over all lines) are of "worse by the margin or more", or of "they differ by the
     margin or more"; the interval is the one of 1 - 2 alpha that goes with them. Verdicts: `no worse`, `worse` (the

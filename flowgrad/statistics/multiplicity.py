@@ -1,4 +1,4 @@
-"""Adjustments for several comparisons at once."""
+"""Adjusts p-values for several comparisons at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from statsmodels.stats.multitest import fdrcorrection
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values (Holm 1979), in the order given. NaN stays NaN and does not count.
+    """Compute Holm's step-down adjusted p-values (Holm 1979), in the order given. NaN stays NaN and does not count.
 
-    The same figures as of statsmodels' `multipletests`, which collects garbage on every call: a third of a second where
-    torch is loaded.
+    The figures equal those of statsmodels' `multipletests`, which collects garbage on every call: a third of a second
+    where torch is loaded.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, float("nan")])]
     [0.02, 0.04, nan]
@@ -22,8 +22,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values that control the false discovery rate (Benjamini & Hochberg 1995), in the order given, for
-    screening many candidates. NaN stays NaN and does not count.
+    """Compute adjusted p-values that control the false discovery rate (Benjamini & Hochberg 1995), in the order given,
+    for screening many candidates. NaN stays NaN and does not count.
 
     >>> [round(p, 3) for p in benjamini_hochberg([0.01, 0.04, float("nan")])]
     [0.02, 0.04, nan]

@@ -1,6 +1,6 @@
-"""Nested linear models: do further columns explain more than chance would?
+"""Tests nested linear models: do further columns explain more than chance would?
 
-Columns that were chosen because they fit must be tested on rows that did not choose them (`halves`), and beside
+Columns that were chosen because they fit must be tested on rows that did not choose them (`halves`), and next to
 columns that nobody chose (`random_products`): selecting and testing on the same rows finds an effect in pure noise.
 """
 
@@ -24,9 +24,9 @@ class NestedResult:
     """F-test of an OLS model against one that lacks some of its columns."""
 
     n: int
-    """Rows."""
+    """Number of rows."""
     df_diff: int
-    """Columns that the larger model has more."""
+    """Number of columns that the larger model has more."""
     df_resid: int
     """Residual degrees of freedom of the larger model."""
     f: float
@@ -34,19 +34,19 @@ class NestedResult:
     r2_adjusted_smaller: float
     r2_adjusted_larger: float
     partial_eta2: float
-    """Share of the smaller model's residual sum of squares that the added columns explain."""
+    """Share, in [0, 1], of the smaller model's residual sum of squares that the added columns explain."""
     cohen_f2: float
-    """partial_eta2 / (1 - partial_eta2) (Cohen 1988, ch. 9)."""
+    """Effect size partial_eta2 / (1 - partial_eta2), 0 or more (Cohen 1988, ch. 9)."""
     verdict: str
-    """`confirmed` (p < alpha) or `inconclusive`."""
+    """Verdict: `confirmed` (p < alpha) or `inconclusive`."""
     objection: Objection | None = None
-    """What the gate has against the rows (see `flowgrad.gate`); where it blocks, the verdict is `inconclusive`."""
+    """Objection of the gate to the rows (see `flowgrad.gate`); where it blocks, the verdict is `inconclusive`."""
 
 
 def nested_f(
     data: pd.DataFrame, target: str, smaller: Sequence[str], added: Sequence[str], alpha: float = 0.05
 ) -> NestedResult:
-    """F-test of `target ~ smaller + added` against `target ~ smaller`, both with an intercept.
+    """Make the F-test of `target ~ smaller + added` against `target ~ smaller`, both with an intercept.
 
     Args:
         data: one line an observation; the columns named must be numbers.
@@ -91,7 +91,7 @@ def nested_f(
 
 
 def halves(data: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows in two random halves: one to select columns on, one to test them on.
+    """Divide the rows into two random halves: one to select columns on, one to test them on.
 
     Raises:
         StatisticsError: fewer than two rows.
@@ -106,7 +106,7 @@ def halves(data: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 def random_products(
     data: pd.DataFrame, target: str, columns: Sequence[str], count: int, draws: int, seed: int
 ) -> Iterator[NestedResult]:
-    """The control: the same test for products of pairs of `columns` that were drawn and not selected.
+    """Make the control: the same test for products of pairs of `columns` that were drawn and not selected.
 
     Args:
         data: as for `nested_f`; the half to test on.
@@ -154,7 +154,7 @@ def _standardised(x: np.ndarray) -> np.ndarray:
 
 
 def _check_rank(x: np.ndarray, columns: Sequence[str]) -> None:
-    """The first column that the intercept and those before it already say."""
+    """Refuse the first column that depends on the intercept and those before it."""
     if np.linalg.matrix_rank(x) == x.shape[1]:
         return
     for place in range(1, x.shape[1]):

@@ -1,6 +1,6 @@
-"""Paired designs: two arms trained on the same seeds, one mean a seed and arm.
+"""Tests paired designs: two arms trained on the same seeds, one mean a seed and arm.
 
-The seed is the unit (docs/statistics.md): a test over the rows of one seed takes what that seed did to all rows for as
+The seed is the unit (docs/statistics.md): a test over the rows of one seed takes that seed's effect on all rows for as
 many independent facts, and rejects a true null far too often.
 """
 
@@ -26,13 +26,13 @@ def paired_t(
     higher_is_better: bool,
     alpha: float = 0.05,
 ) -> TestResult:
-    """Two-sided paired t-test over seed means, with the interval of the mean difference.
+    """Make a two-sided paired t-test over seed means, with the interval of the mean difference.
 
     Identical arms (every difference zero) give p = 1.
 
     Raises:
         StatisticsError: arms of different length, fewer than two pairs, a value that is not finite, or the same
-            difference other than zero on every seed, of which a t-test cannot say anything.
+            difference other than zero on every seed, for which a t-test is not defined.
     """
     before, after = checked(baseline, treated, metric)
     difference = after - before
@@ -61,7 +61,7 @@ def wilcoxon(
     higher_is_better: bool,
     alpha: float = 0.05,
 ) -> TestResult:
-    """Wilcoxon's signed-rank test, two-sided and exact: a check on `paired_t` that assumes no normality.
+    """Make Wilcoxon's signed-rank test, two-sided and exact: a check on `paired_t` that assumes no normality.
 
     With five pairs or fewer it cannot reach p < .05. The effect size is the matched-pairs rank-biserial correlation
     (Kerby 2014), negative where the treated arm is lower; there is no interval.
@@ -89,7 +89,7 @@ def sign_test(
     higher_is_better: bool,
     alpha: float = 0.05,
 ) -> TestResult:
-    """Two-sided exact sign test (Conover 1999, ch. 3.4), for arms of which some seeds diverged.
+    """Make a two-sided exact sign test (Conover 1999, ch. 3.4), for arms of which some seeds diverged.
 
     A value that is not finite is worse than any that is; two of them tie, and ties do not count. The means, the
     difference and an interval do not exist where a value is not finite; the effect size is wins minus losses over
@@ -110,7 +110,7 @@ def sign_test(
 
 
 def adjust(results: Sequence[TestResult], alpha: float = 0.05) -> list[TestResult]:
-    """The same results with Holm-adjusted p-values over all of them, and the verdicts that follow."""
+    """Adjust the p-values of results after Holm over all of them, with the verdicts that follow."""
     adjusted = [replace(r, p_adjusted=p) for r, p in zip(results, holm([r.p for r in results]), strict=True)]
     return [replace(r, verdict=verdict(r, alpha)) for r in adjusted]
 

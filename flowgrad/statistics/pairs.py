@@ -1,4 +1,4 @@
-"""From observations, one line each, to pairs: every seed once in either arm."""
+"""Pairs observations, one line each: every seed stands once in either arm."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Pairs:
     """Values of one metric in two arms, paired by place."""
 
     units: NDArray[np.object_]
-    """What pairs them (seeds), ascending, shape (n,)."""
+    """Units that pair the values (seeds), ascending, shape (n,)."""
     baseline: NDArray[np.float64]
-    """Shape (n,)."""
+    """Values of the baseline arm, shape (n,)."""
     treated: NDArray[np.float64]
-    """Shape (n,)."""
+    """Values of the treated arm, shape (n,)."""
 
 
 def pair(
@@ -33,7 +33,7 @@ def pair(
     unit: str = "seed",
     value: str = "value",
 ) -> Pairs:
-    """The two arms' values of `metric`, paired by `unit`.
+    """Pair the two arms' values of `metric` by `unit`.
 
     Args:
         observations: one line an arm, unit and metric; columns `arm`, `unit`, `metric` and `value`.
@@ -41,7 +41,7 @@ def pair(
         treated: name of the other.
         metric: which of the metrics.
         arm: column of the arm's name.
-        unit: column of what pairs the values.
+        unit: column of the unit that pairs the values.
         value: column of the values.
 
     Raises:

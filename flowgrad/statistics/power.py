@@ -1,4 +1,4 @@
-"""How many seeds a paired t-test needs, and what it could have seen."""
+"""Says how many seeds a paired t-test needs, and which effect it could have found."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from statsmodels.stats.power import TTestPower
 from flowgrad.errors import StatisticsError
 
 MOST_SEEDS = 10_000
-"""Where more would be needed, the effect is called out of reach."""
+"""Number of seeds above which an effect is called out of reach."""
 
 
 def seeds_needed(effect_size: float, *, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Least number of pairs with which a two-sided paired t-test finds an effect of that size with that probability.
+    """Number of pairs, at least, with which a two-sided paired t-test finds an effect of that size with that
+    probability.
 
     Args:
         effect_size: Cohen's d_z, mean over standard deviation of the paired differences; the sign does not matter.
@@ -47,7 +48,8 @@ def seeds_needed(effect_size: float, *, power: float = 0.8, alpha: float = 0.05)
 
 
 def detectable_effect(n: int, *, power: float = 0.8, alpha: float = 0.05) -> float:
-    """Smallest d_z that a two-sided paired t-test over `n` pairs finds with that probability.
+    """Smallest effect, d_z in standard deviations of the paired differences, that a two-sided paired t-test over `n`
+    pairs finds with that probability.
 
     Raises:
         StatisticsError: fewer than two pairs, or a power or level out of range.

@@ -1,4 +1,4 @@
-"""Resampled observations: a bootstrap interval, and splits that share their training data."""
+"""Tests resampled observations: a bootstrap interval, and splits that share their training data."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def bootstrap_interval(
     resamples: int = 9999,
     seed: int = 0,
 ) -> Interval:
-    """Interval of the mean paired difference by the BCa bootstrap (Efron 1987, JASA 82:171): whole pairs are drawn.
+    """Compute the interval of the mean paired difference by the BCa bootstrap (Efron 1987, JASA 82:171): whole pairs
+    are drawn.
 
-    A check on the t interval where differences are skewed, and no test: of few pairs it is too narrow. Of normal
+    It is a check on the t interval where differences are skewed, and no test: of few pairs it is too narrow. Of normal
     differences a 95 % interval misses the truth in .13 of cases with 6 pairs, .10 with 10, .07 with 20, .06 with 50. A
     constant difference gives an interval of no width.
 
@@ -62,7 +63,7 @@ def corrected_t(
     overlap: float,
     alpha: float = 0.05,
 ) -> TestResult:
-    """Paired t-test over random splits of one data set, with the variance that shared training data ask for
+    """Make a paired t-test over random splits of one data set, with the variance that shared training data ask for
     (Nadeau & Bengio 2003, Inference for the Generalization Error, Machine Learning 52:239, eq. 9).
 
     Values of splits that share most of their training data are correlated, and a plain t-test over them rejects a true

@@ -1,4 +1,4 @@
-"""The result of a test of two arms, and what every such test asks of its observations."""
+"""Holds the result of a test of two arms, and the checks that every such test makes of its observations."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class TestResult:
     __test__ = False  # keeps pytest from collecting the class
 
     test: str
-    """`paired_t`, `wilcoxon` or `sign`."""
+    """Name of the test: `paired_t`, `wilcoxon` or `sign`."""
     metric: str
     n: int
-    """Pairs."""
+    """Number of pairs."""
     baseline: float
     """Mean of the baseline arm over seeds."""
     treated: float
@@ -35,17 +35,18 @@ class TestResult:
     statistic: float
     df: float
     p: float
-    """Two-sided."""
+    """P-value, two-sided."""
     p_adjusted: float
-    """Equal to `p` until `adjust` was told the family."""
+    """P-value after adjustment over the family; equal to `p` until `adjust` was called."""
     wins: int
-    """Seeds on which the treated arm was strictly better."""
+    """Number of seeds on which the treated arm was strictly better."""
     higher_is_better: bool
     verdict: str
-    """`confirmed` (better), `refuted` (worse) or `inconclusive` at level alpha, by `p_adjusted`."""
+    """Verdict: `confirmed` (better), `refuted` (worse) or `inconclusive` at level alpha, by `p_adjusted`."""
     objection: Objection | None = field(default=None)
-    """Why the observations are no evidence (see `flowgrad.gate`): there is then no p, and the verdict is
-    `inconclusive`."""
+    """Objection to the observations as evidence (see `flowgrad.gate`): there is then no p, and the verdict is
+    `inconclusive`.
+    """
 
     @property
     def reason(self) -> str:
@@ -54,7 +55,7 @@ class TestResult:
 
 
 def verdict(result: TestResult, alpha: float) -> str:
-    """What the adjusted p and the direction say together; `inconclusive` where the observations are no evidence."""
+    """Verdict by the adjusted p and the direction; `inconclusive` where the observations are no evidence."""
     if (result.objection is not None and result.objection.blocks) or not result.p_adjusted < alpha:
         return "inconclusive"
     # The effect size has the difference's sign, and exists where a mean does not.
@@ -63,7 +64,7 @@ def verdict(result: TestResult, alpha: float) -> str:
 
 
 def paired(baseline: Sequence[float], treated: Sequence[float], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both arms as arrays of one length, two values at least.
+    """Convert both arms to arrays of one length, two values at least.
 
     Raises:
         StatisticsError: they are not.
@@ -77,7 +78,7 @@ def paired(baseline: Sequence[float], treated: Sequence[float], metric: str) -> 
 
 
 def checked(baseline: Sequence[float], treated: Sequence[float], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """As `paired`, and finite.
+    """Convert both arms as `paired` does, and refuse values that are not finite.
 
     Raises:
         StatisticsError: as `paired`, or a value is not finite.
@@ -104,7 +105,9 @@ def build_result(
     low: float = float("nan"),
     high: float = float("nan"),
 ) -> TestResult:
-    """Fill in what follows from the arms themselves, and the verdict, unless the gate objects to the arms."""
+    """Fill in the figures that follow from the arms themselves, and the verdict, unless the gate objects to the
+    arms.
+    """
     with np.errstate(invalid="ignore"):  # a sign test may be of infinities
         difference = after - before
     result = TestResult(
@@ -129,7 +132,7 @@ def build_result(
 
 
 def objected(result: TestResult, objection: Objection | None, alpha: float) -> TestResult:
-    """The result with the verdict that follows; without p and interval where the objection blocks it."""
+    """Give the result the verdict that follows; without p and interval where the objection blocks it."""
     if objection is None:
         return replace(result, verdict=verdict(result, alpha))
     result = replace(result, objection=objection)

@@ -1,4 +1,4 @@
-"""Rows of a test set and seeds together: when a test over rows is valid, and what to do where it is not.
+"""Treats rows of a test set and seeds together: when a test over rows is valid, and what to do where it is not.
 
 Both functions take the differences between two arms as a table, one line a seed, one column a row of the test set (or
 a user, by the mean over his rows).
@@ -19,14 +19,14 @@ from flowgrad.gate import refuse, seeds_objection
 
 @dataclass(frozen=True)
 class RowTestValidity:
-    """What a test over the rows of one seed would be worth."""
+    """Worth of a test over the rows of one seed."""
 
     v: float
-    """Variance of the mean difference between seeds, over what the rows of one seed make of it."""
+    """Ratio of the mean difference's variance between seeds to its estimate from the rows of one seed."""
     false_alarm_rate: float
-    """How often such a test would reject a true null, at its nominal level."""
+    """Probability that such a test would reject a true null, at its nominal level."""
     valid: bool
-    """V is 1 at most: it would reject no more often than it says."""
+    """Whether V is 1 at most: the test would reject no more often than its level."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class CrossedResult:
     residual_variance: float
     statistic: float
     df: float
-    """Satterthwaite's."""
+    """Degrees of freedom after Satterthwaite."""
     p: float
-    """Two-sided."""
+    """P-value, two-sided."""
 
 
 def variance_ratio(differences: ArrayLike, alpha: float = 0.05) -> RowTestValidity:
-    """V ratio: does a test over the rows of one seed take the seed's own effect for a fact about the arms?
+    """Compute the V ratio: does a test over the rows of one seed take the seed's own effect for a fact about the arms?
 
     Such a test estimates the variance of the mean difference by s²_rows / n. Where the seed moves all rows together,
     that variance is V times as large, and the test rejects a true null with probability 2 Phi(-z / sqrt(V)).
@@ -73,7 +73,7 @@ def variance_ratio(differences: ArrayLike, alpha: float = 0.05) -> RowTestValidi
 
 
 def crossed_t(differences: ArrayLike, alpha: float = 0.05) -> CrossedResult:
-    """Mean difference in a crossed design, seeds x users, both random and one value a cell (Searle, Casella &
+    """Test the mean difference in a crossed design, seeds x users, both random and one value a cell (Searle, Casella &
     McCulloch 1992, Variance Components, ch. 4): for a claim about users that the test set does not hold.
 
     The variance of the mean is (MS_seeds + MS_users - MS_residual) / (seeds users), with Satterthwaite's degrees of

@@ -1,4 +1,4 @@
-"""One comparison of two arms by itself, whatever the values are."""
+"""Tests one comparison of two arms by itself, whatever the values are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def arms_test(
     alpha: float = 0.05,
     overlap: float | None = None,
 ) -> TestResult:
-    """Paired t, corrected where seeds share rows; the sign test where a run diverged or nothing varies.
+    """Make the paired t-test, corrected where seeds share rows; the sign test where a run diverged or nothing varies.
 
     Args:
         before: one value a seed, shape (seeds,).

@@ -1,4 +1,4 @@
-"""Lines of the significance table that are about users: for new users, and over the rows of one seed."""
+"""Makes lines of the significance table about users: for new users, and over the rows of one seed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from flowgrad.statistics.paired import paired_t
 from flowgrad.statistics.rows import crossed_t, variance_ratio
 
 NOT_EVIDENCE = "not evidence"
-"""Verdict of a test over rows that would reject a true null too often; its p is not told."""
+"""Verdict of a test over rows that would reject a true null too often; its p is not shown."""
 LEAST_SEEDS = 5
-"""V is estimated: of fewer seeds it lets so many invalid tests through that the two together pass the level."""
+"""Number of seeds, at least, from which V is estimated: of fewer it lets so many invalid tests through that the two
+together pass the level.
+"""
 
 
 def user_significance(
@@ -31,7 +33,7 @@ def user_significance(
     alpha: float = 0.05,
     objection: Objection | None = None,
 ) -> pd.DataFrame:
-    """Two lines a comparison, A/A left out: `crossed_t`, seeds x users, for a claim about new users, with Holm's
+    """Make two lines a comparison, A/A left out: `crossed_t`, seeds x users, for a claim about new users, with Holm's
     adjustment over the family; and `row_t`, a paired t-test over the users of the first seed.
 
     The second is printed as evidence only where it is one: where the V ratio (`variance_ratio`), of `LEAST_SEEDS` or

@@ -1,4 +1,4 @@
-"""Does a change make the metric vary less from seed to seed?"""
+"""Tests whether a change makes the metric vary less from seed to seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class VarianceResult:
 
     metric: str
     n: int
-    """Pairs."""
+    """Number of pairs."""
     sd_baseline: float
     """Standard deviation over seeds, in the metric's unit."""
     sd_treated: float
@@ -30,22 +30,25 @@ class VarianceResult:
     """Lower end of the (1 - alpha) interval of the ratio."""
     ci_high: float
     statistic: float
-    """Student's t."""
+    """Student's t, with n - 2 degrees of freedom."""
     df: float
     p: float
-    """Two-sided."""
+    """P-value, two-sided."""
     p_brown_forsythe: float
-    """Of a check that assumes no normality, and takes the arms for independent (Brown & Forsythe 1974)."""
+    """P-value of a check that assumes no normality, and takes the arms for independent (Brown & Forsythe 1974)."""
     verdict: str
-    """`lower`, `higher` or `inconclusive` variance of the treated arm at level alpha."""
+    """Verdict: `lower`, `higher` or `inconclusive` variance of the treated arm at level alpha."""
     objection: Objection | None = None
-    """Why the observations are no evidence (see `flowgrad.gate`): p is then NaN, and the verdict `inconclusive`."""
+    """Objection to the observations as evidence (see `flowgrad.gate`): p is then NaN, and the verdict
+    `inconclusive`.
+    """
 
 
 def variance_test(
     baseline: Sequence[float], treated: Sequence[float], *, metric: str, alpha: float = 0.05
 ) -> VarianceResult:
-    """Pitman-Morgan test that two paired arms vary alike (Pitman 1939, Biometrika 31:9; Morgan 1939, ibid. 31:13).
+    """Make the Pitman-Morgan test that two paired arms vary alike (Pitman 1939, Biometrika 31:9; Morgan 1939, ibid.
+    31:13).
 
     Sums and differences of pairs are uncorrelated where the variances are equal; their correlation is tested by t with
     n - 2 degrees of freedom. It assumes normal values: where `p_brown_forsythe` disagrees, trust neither.

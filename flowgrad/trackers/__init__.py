@@ -1,4 +1,4 @@
-"""Trackers watch training. What needs torch, xgboost or lightgbm is imported where it is used."""
+"""Trackers watch training. Packages such as torch, xgboost and lightgbm are imported where they are used."""
 
 from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.boosting import BoostingTracker

@@ -1,4 +1,4 @@
-"""What every tracker is: a subject that watches a training, and that lets go of it."""
+"""Holds the base class of trackers: each has a name and findings, watches a training, and lets go of it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Tracker(Watching, Subject):
 
     What goes wrong within the loop (in a hook, `step`, `end_epoch` and the like) never ends the training: a tracker
     that cannot go on warns once (`TrackingStopped`), takes its hooks off, and its report is `NOT_OBSERVED`, with the
-    figures of the steps before. Arguments of the first call that are none are an error, as is all that goes wrong
-    where a tracker is made or read.
+    figures of the steps before. Wrong arguments of the first call are an error, as is any failure where a tracker is
+    made or read.
     """
 
     _last: Measurements | None = None
-    """What was measured when it stopped."""
+    """Measurements as they were when the tracker stopped."""
 
     def measurements(self) -> Measurements:
-        """All that was measured so far. Reading it changes nothing; it may be read as often as wanted."""
+        """Everything measured so far. Reading it changes nothing; it may be read as often as wanted."""
         if self._halt is None:
             return self._measure()
         known = self._nothing() if self._last is None else self._last
@@ -39,13 +39,13 @@ class Tracker(Watching, Subject):
 
     @abstractmethod
     def _measure(self) -> Measurements:
-        """All that was measured so far."""
+        """Compute everything measured so far."""
 
     def _keep(self) -> None:
         self._last = self._measure()
 
     def _nothing(self) -> Measurements:
-        """Measurements of nothing."""
+        """Empty measurements."""
         steps = 0 if self._halt is None else self._halt.steps
         scalars = {measure.name: math.nan for measure in self.MEASURES if not measure.per_row}
         rows = pd.DataFrame(columns=[measure.name for measure in self.MEASURES if measure.per_row], dtype=float)
@@ -59,7 +59,7 @@ class Tracker(Watching, Subject):
         return states.headed(self.KIND, {states.STOPPED: halt._asdict()})
 
     def _takes(self, state: Any) -> bool:
-        """Whether a state is to be loaded. One of a tracker that had stopped is taken here: this one stops too.
+        """Whether a state is to be loaded. The state of a tracker that had stopped is taken here: this one stops too.
 
         Raises:
             ValueError: this tracker has stopped, or the state of one that had is none.
@@ -76,10 +76,10 @@ class Tracker(Watching, Subject):
         return False
 
     def _load_whole(self, state: dict[str, Any], load: Callable[[dict[str, Any]], None]) -> None:
-        """Load a state whose parts are right; go back where they do not fit together.
+        """Load a state whose parts are right; restore the old state where they do not fit together.
 
         Raises:
-            ValueError: they do not. All is as it was before.
+            ValueError: they do not fit together. Nothing has changed.
         """
         before = self.state_dict()
         try:
@@ -96,7 +96,7 @@ class Tracker(Watching, Subject):
         raise NotImplementedError(f"{type(self).__name__} has no state")
 
     def detach(self) -> None:
-        """Take the hooks off. What was measured stays readable."""
+        """Take the hooks off. Measurements stay readable."""
 
     def __enter__(self) -> Self:
         return self

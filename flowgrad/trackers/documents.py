@@ -1,4 +1,4 @@
-"""One document about one run, from all that watched it."""
+"""Writes one document about one run, from all that watched it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flowgrad.trackers.base import Tracker
 def run_report(trackers: Iterable[Tracker], run: RunIdentity | None = None) -> RunReport:
     """The reports of several trackers of one run, in the order given: the towers of a model, the course of its loss.
 
-    Their findings are told together, as `joined` says.
+    Their findings are reported together, as `joined` says.
 
     Example::
 
@@ -26,7 +26,7 @@ def run_report(trackers: Iterable[Tracker], run: RunIdentity | None = None) -> R
         run: which training they watched; its id, seed and the like stand at the head of the document.
 
     Raises:
-        ValueError: no tracker, or two of one kind and name: a reader could not tell their findings apart.
+        ValueError: no tracker, or two of one kind and name: a reader could not distinguish their findings.
     """
     trackers = tuple(trackers)
     if not trackers:
@@ -42,9 +42,10 @@ def run_report(trackers: Iterable[Tracker], run: RunIdentity | None = None) -> R
 
 
 def joined(findings: Iterable[Sequence[Finding]]) -> list[tuple[Finding, ...]]:
-    """The findings of several trackers of one run, as `Tracker.findings` gives them, told together.
+    """Join the findings of several trackers of one run, as `Tracker.findings` gives them.
 
-    One that another tracker's finding explains is marked so (`Finding.follows`): it stands at `low`, without a fix.
+    A finding that another tracker's finding explains is marked so (`Finding.follows`): it stands at `low`, without a
+    fix.
 
     Args:
         findings: those of each tracker.
@@ -58,9 +59,9 @@ def joined(findings: Iterable[Sequence[Finding]]) -> list[tuple[Finding, ...]]:
 
 
 def to_agent_xml(trackers: Iterable[Tracker], run: RunIdentity | None = None) -> str:
-    """`run_report` as a whole XML document (`flowgrad_report`), valid against `flowgrad/report/report.xsd`.
+    """Write `run_report` as a whole XML document (`flowgrad_report`), valid against `flowgrad/report/report.xsd`.
 
-    A `str` without an XML declaration, as `Tracker.to_agent_xml` gives for one tracker.
+    It is a `str` without an XML declaration, as `Tracker.to_agent_xml` gives for one tracker.
 
     Raises:
         ValueError: as `run_report`.

@@ -1,6 +1,7 @@
-"""The optimizers of a loop, as every tracker reads them: the ones that really step, what they hold, and at which rates.
+"""Reads the optimizers of a loop for every tracker: the ones that really step, the tensors that they hold, and the
+rates.
 
-Whatever a group does not say, or says in other terms than a number, is NaN: optimizers of other people need not have a
+A setting that a group lacks, or gives in other terms than a number, is NaN: optimizers of other people need not have a
 learning rate, or may set it themselves.
 """
 
@@ -15,11 +16,11 @@ import torch
 from torch.optim import Optimizer
 
 _ADAPTIVE = ("ada", "rmsprop", "rprop", "lion", "sign", "prodigy", "muon")
-"""What is in the names of optimizers that are adaptive and have no `betas`."""
+"""Parts of the names of optimizers that are adaptive and have no `betas`."""
 _DECOUPLED = ("adamw", "sgdw", "lion", "muon")
-"""What is in the names of optimizers whose weight decay does not go through the gradient."""
+"""Parts of the names of optimizers whose weight decay does not go through the gradient."""
 _DEPTH = 4
-"""Wrappers around wrappers that are opened."""
+"""Number of nested wrappers that are opened."""
 
 
 class Optimizers:
@@ -39,11 +40,13 @@ class Optimizers:
         """
         self.all: tuple[Optimizer, ...] = tuple(_opened(given, tracker, hooked)) if given is not None else ()
         self._shares: dict[int, tuple[tuple[int, int], list[int]]] = {}
-        """Identity of an optimizer -> how many tensors were asked for and it held, and `share_of` it."""
+        """Map from the identity of an optimizer to the number of tensors asked for and of those it held, and its
+        `share_of`.
+        """
 
     @property
     def known(self) -> bool:
-        """Whether one was given."""
+        """Whether an optimizer was given."""
         return bool(self.all)
 
     def hook(self, before: Callable[..., None], after: Callable[..., None]) -> list[Any]:
@@ -59,15 +62,15 @@ class Optimizers:
         return [group for one in self.all for group in one.param_groups]
 
     def held(self, parameters: Sequence[torch.Tensor]) -> np.ndarray | None:
-        """Which of the tensors some optimizer holds; None where none was given."""
+        """Flags of the tensors that some optimizer holds, shape (tensors,); None where none was given."""
         if not self.all:
             return None
         held = {id(p) for group in self.groups() for p in group["params"]}
         return np.array([id(p) in held for p in parameters])
 
     def share_of(self, optimizer: Optimizer, parameters: Sequence[torch.Tensor]) -> list[int] | None:
-        """Places of the tensors that are looked at when this one steps: its own, and with the first those of nobody.
-        None: all, as there is only one.
+        """Places of the tensors that are sampled when this one steps: its own, and for the first optimizer also those
+        that none holds. None: all, as there is only one.
         """
         if len(self.all) == 1:
             return None
@@ -86,7 +89,9 @@ class Optimizers:
         return [i for i, p in enumerate(parameters) if id(p) in own or (first and id(p) not in others)]
 
     def rates(self, parameters: Sequence[torch.Tensor], *, only_at_hand: bool = False) -> np.ndarray:
-        """Of each tensor; NaN where it is in no group. Only those at hand: without a transfer from an accelerator."""
+        """Learning rate of each tensor, shape (tensors,); NaN where it is in no group. With `only_at_hand`, rates on an
+        accelerator are not fetched.
+        """
         rates = {}
         for group in self.groups():
             value = number(group.get("lr"), only_at_hand=only_at_hand)
@@ -94,7 +99,7 @@ class Optimizers:
         return np.array([rates.get(id(p), math.nan) for p in parameters])
 
     def rate_by_identity(self) -> dict[int, float]:
-        """Identity of each parameter that they hold -> its learning rate; NaN where its group has none."""
+        """Map from the identity of each parameter that they hold to its learning rate; NaN where its group has none."""
         rates = {}
         for group in self.groups():
             value = number(group.get("lr"), only_at_hand=False)
@@ -102,7 +107,7 @@ class Optimizers:
         return rates
 
     def group_of(self, weight: torch.Tensor) -> tuple[Optimizer, dict[str, Any]] | None:
-        """The optimizer and the group that hold a tensor; None where none does. Looked for anew each time:
+        """The optimizer and the group that hold a tensor; None where none does. They are searched for anew each time:
         `load_state_dict` and `add_param_group` put other groups in place.
         """
         for one in self.all:
@@ -116,8 +121,8 @@ class Optimizers:
         return [group.get("lr") for group in self.groups()]
 
     def top_rates(self) -> tuple[float, float]:
-        """Largest rate of a group, and the largest that a scheduler works towards or from (`initial_lr`, `max_lr`);
-        the rate itself where no scheduler wrote one. Of what is at hand without a transfer.
+        """Largest rate of a group, and the largest that a scheduler works towards or from (`initial_lr`, `max_lr`); the
+        rate itself where no scheduler wrote one. Rates on an accelerator are not fetched.
         """
         now = [number(group.get("lr"), only_at_hand=True) for group in self.groups()]
         base = [
@@ -127,7 +132,9 @@ class Optimizers:
         return _largest(now), _largest(base)
 
     def facts(self) -> dict[str, float]:
-        """What the optimizers are: adaptive or not, momentum and weight decay; NaN where they differ or say nothing."""
+        """Facts on the optimizers: adaptive or not, momentum and weight decay; NaN where they differ or are not
+        stated.
+        """
         names = [type(one).__name__.lower() for one in self.all]
         quasi = {
             "quasi_newton": float(sum("lbfgs" in name for name in names)),
@@ -171,7 +178,7 @@ def _listed(given: Any) -> list[Any]:
 
 
 def _inner(given: Any, depth: int, hooked: bool) -> list[Optimizer] | None:
-    """The optimizers that step when `given` does: those that it wraps, else itself; None where it is none."""
+    """Find the optimizers that step when `given` does: those that it wraps, else itself; None where it is none."""
     held: list[Optimizer] = []
     for value in vars(given).values() if depth and hasattr(given, "__dict__") else ():
         for each in _listed(value):
@@ -186,7 +193,7 @@ def _inner(given: Any, depth: int, hooked: bool) -> list[Optimizer] | None:
 
 
 def _steps(given: Any) -> bool:
-    """Whether it looks like a wrapper of an optimizer."""
+    """Whether the object has the interface of a wrapper of an optimizer."""
     return not isinstance(given, torch.Tensor | type) and all(hasattr(given, name) for name in ("step", "zero_grad"))
 
 
@@ -198,13 +205,13 @@ def is_adaptive(optimizer: Optimizer) -> bool:
 
 
 def momentum_of(group: dict[str, Any]) -> float:
-    """Momentum of a group, or its first beta; 0 without, NaN where it is no number."""
+    """Momentum coefficient of a group, or its first beta, usually in [0, 1); 0 without, NaN where it is no number."""
     betas = group.get("betas")
     return number(betas[0] if isinstance(betas, tuple | list) and betas else group.get("momentum", 0.0))
 
 
 def decay_of(optimizer: Optimizer, group: dict[str, Any]) -> float:
-    """Weight decay of a group; without one 0 for PyTorch's own optimizers, and NaN for others, which may name it
+    """Weight decay rate of a group; without one 0 for PyTorch's own optimizers, and NaN for others, which may name it
     otherwise.
     """
     own = type(optimizer).__module__.startswith("torch.optim")
@@ -218,7 +225,9 @@ def is_decoupled(optimizer: Optimizer, group: dict[str, Any]) -> bool:
 
 
 def number(value: Any, *, only_at_hand: bool = True) -> float:
-    """A setting of a group; NaN where it is no number, or, where only what is at hand counts, on an accelerator."""
+    """Value of a setting of a group, in its own unit; NaN where it is no number, or, where only values at hand count,
+    on an accelerator.
+    """
     if isinstance(value, torch.Tensor):
         return math.nan if only_at_hand and value.device.type != "cpu" else float(value)
     return float(value) if isinstance(value, int | float) else math.nan

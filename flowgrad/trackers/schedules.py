@@ -1,4 +1,6 @@
-"""When a tracker looks: plain callables from the number of a step (the first is 1) to whether it is looked at."""
+"""Decides when a tracker samples: plain callables from the number of a step (the first is 1) to whether it is
+sampled.
+"""
 
 from __future__ import annotations
 
@@ -10,37 +12,39 @@ Schedule = Callable[[int], bool]
 
 @dataclass(frozen=True)
 class Every:
-    """Of each `steps` steps the first `in_a_row`, and all of the `first` steps of the run. Can be pickled."""
+    """Schedule of the first `in_a_row` of each `steps` steps, and all of the `first` steps of the run. It can be
+    pickled.
+    """
 
     steps: int
     in_a_row: int
     first: int
 
     def __call__(self, step: int) -> bool:
-        """Whether the step is looked at."""
+        """Whether the step is sampled."""
         return step <= self.first or (step - 1) % self.steps < self.in_a_row
 
 
 @dataclass(frozen=True)
 class Logarithmic:
-    """So many groups of looks in each doubling of the steps. Can be pickled."""
+    """Schedule of so many groups of samples in each doubling of the steps. It can be pickled."""
 
     a_doubling: int
     in_a_row: int
 
     def __call__(self, step: int) -> bool:
-        """Whether the step is looked at."""
+        """Whether the step is sampled."""
         stride = max(1, (1 << (step.bit_length() - 1)) // self.a_doubling)
         return step % stride < self.in_a_row
 
 
 def every(steps: int = 1, in_a_row: int = 1, first: int = 0) -> Schedule:
-    """Of each `steps` steps the first `in_a_row`, and all of the `first` steps of the run.
+    """Make a schedule of the first `in_a_row` of each `steps` steps, and all of the `first` steps of the run.
 
     Args:
         steps: length of a period.
-        in_a_row: looks in a row; two or more show how the gradients of successive steps agree.
-        first: steps at the start that are all looked at.
+        in_a_row: sampled steps in a row; two or more show how the gradients of successive steps agree.
+        first: steps at the start that are all sampled.
 
     Raises:
         ValueError: `steps` or `in_a_row` is below 1, `in_a_row` above `steps`, or `first` below 0.
@@ -56,12 +60,12 @@ def every(steps: int = 1, in_a_row: int = 1, first: int = 0) -> Schedule:
 
 
 def logarithmic(a_doubling: int = 16, in_a_row: int = 1) -> Schedule:
-    """About so many looks from each power of two to the next, evenly spaced: the share of steps looked at falls as the
-    run goes on, and so does what looking costs.
+    """Make a schedule of about so many samples from each power of two to the next, evenly spaced: the share of steps
+    sampled falls as the run goes on, and so does the cost.
 
     Args:
-        a_doubling: looks (or groups of them) in each doubling of the steps.
-        in_a_row: steps looked at each time.
+        a_doubling: samples (or groups of them) in each doubling of the steps.
+        in_a_row: steps sampled each time.
 
     Raises:
         ValueError: one of them is below 1.
@@ -75,5 +79,5 @@ def logarithmic(a_doubling: int = 16, in_a_row: int = 1) -> Schedule:
 
 
 def default() -> Schedule:
-    """The first 20 steps, then two in a row of every 40."""
+    """Make the default schedule: the first 20 steps, then two in a row of every 40."""
     return every(40, in_a_row=2, first=20)

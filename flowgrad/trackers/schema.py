@@ -1,7 +1,7 @@
-"""What a state of a tracker must look like, in all its depth: small checks that are put together as the state is.
+"""Checks the state of a tracker, in all its depth: small checks are put together as the state is.
 
-A check takes a value and where it stands in the state (`state['looks'][0]`), and raises `RefusedError` where the value
-is not what a tracker writes there. Nothing is changed by it.
+A check takes a value and where it stands in the state (`state['looks'][0]`), and raises `RefusedError` where a tracker
+would not write such a value. Nothing is changed by it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 Check = Callable[[Any, str], None]
 MOST = 2**53
-"""Largest count: beyond, a float64 does not tell neighbours apart."""
+"""Largest count: beyond, a float64 does not distinguish neighbours."""
 _LONGEST = 10_000
-"""Characters of a text in a state."""
+"""Number of characters of a text in a state, at most."""
 
 
 class RefusedError(ValueError):
-    """A value is not what belongs there: names where it stands, and what would be right."""
+    """A value does not belong there: the message names where it stands, and what would be right."""
 
 
 def _refuse(where: str, value: Any, wanted: str) -> RefusedError:
@@ -47,13 +47,13 @@ def shown_whole(value: Any) -> str:
 
 
 def length_of(value: Any, key: str) -> int:
-    """Entries of a tensor of one axis in a dict; 0 where there is none, which then is refused elsewhere."""
+    """Number of entries of a tensor of one axis in a dict; 0 where there is none, which then is refused elsewhere."""
     held = value.get(key) if isinstance(value, Mapping) else None
     return int(held.shape[0]) if held is not None and getattr(held, "ndim", 0) == 1 else 0
 
 
 def count(least: int = 0, most: int = MOST) -> Check:
-    """A whole number."""
+    """Make a check of a whole number."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
@@ -63,7 +63,7 @@ def count(least: int = 0, most: int = MOST) -> Check:
 
 
 def number(*, finite: bool = False, least: float = -math.inf, most: float = math.inf) -> Check:
-    """A number; NaN stands for one that is not known, unless it must be `finite`."""
+    """Make a check of a number; NaN stands for one that is not known, unless it must be `finite`."""
 
     def check(value: Any, where: str) -> None:
         right = isinstance(value, int | float) and not isinstance(value, bool)
@@ -81,13 +81,13 @@ def number(*, finite: bool = False, least: float = -math.inf, most: float = math
 
 
 def flag(value: Any, where: str) -> None:
-    """True or False."""
+    """Check for True or False."""
     if not isinstance(value, bool):
         raise _refuse(where, value, "True or False")
 
 
 def text(choices: Collection[str] | None = None) -> Check:
-    """A text, one of some where they are given."""
+    """Make a check of a text, one of some where they are given."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, str) or len(value) > _LONGEST:
@@ -99,7 +99,7 @@ def text(choices: Collection[str] | None = None) -> Check:
 
 
 def maybe(inner: Check) -> Check:
-    """None, or what the other check takes."""
+    """Make a check of None, or of a value that the other check takes."""
 
     def check(value: Any, where: str) -> None:
         if value is not None:
@@ -109,7 +109,7 @@ def maybe(inner: Check) -> Check:
 
 
 def listed(inner: Check, *, length: int | None = None, most: int | None = None) -> Check:
-    """A list of such values."""
+    """Make a check of a list of such values."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, list | tuple):
@@ -125,7 +125,7 @@ def listed(inner: Check, *, length: int | None = None, most: int | None = None) 
 
 
 def row(*inner: Check) -> Check:
-    """A list of as many values as there are checks."""
+    """Make a check of a list of as many values as there are checks."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, list | tuple) or len(value) != len(inner):
@@ -142,12 +142,12 @@ def record(
     *,
     also: Callable[[Any], str] | None = None,
 ) -> Check:
-    """A dict with these keys and no others.
+    """Make a check of a dict with these keys and no others.
 
     Args:
         needed: by key.
         optional: keys that states of earlier releases lack.
-        also: asked where all else is right: what does not fit together; empty where all does.
+        also: asked where all else is right: it says what does not fit together; empty where all does.
     """
     later = optional or {}
 
@@ -167,7 +167,7 @@ def record(
 
 
 def mapped(key: Check, inner: Check, *, most: int | None = None) -> Check:
-    """A dict of any keys of a kind."""
+    """Make a check of a dict of any keys of a kind."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, Mapping):
@@ -182,7 +182,7 @@ def mapped(key: Check, inner: Check, *, most: int | None = None) -> Check:
 
 
 def either(*inner: Check) -> Check:
-    """What one of the checks takes; the last one tells what is wrong."""
+    """Make a check of a value that one of the checks takes; the last one says what is wrong."""
 
     def check(value: Any, where: str) -> None:
         for one in inner[:-1]:
@@ -207,7 +207,7 @@ def tensor(
     most: float | None = None,
     finite: bool = False,
 ) -> Check:
-    """A dense tensor with numbers.
+    """Make a check of a dense tensor with numbers.
 
     Args:
         kinds: names of the types that it may have, such as `int64`.
@@ -245,7 +245,7 @@ def tensor(
 
 
 def together(*pairs: tuple[Callable[[Any], bool], str]) -> Callable[[Any], str]:
-    """For `record(also=...)`: what must hold, and what is said where it does not."""
+    """Make the argument `also` of `record`: each pair is a condition, and the message where it does not hold."""
 
     def said(value: Any) -> str:
         return next((message for holds, message in pairs if not holds(value)), "")

@@ -1,4 +1,4 @@
-"""The second moment of gradients, for optimizers that keep none."""
+"""Keeps the second moment of gradients, for optimizers that keep none."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _EVERY = 10
 class SquaredGradients(Watching):
     """Running means of the gradient and of its square, of every tensor that an optimizer without them trains.
 
-    Adam and its like keep both; SGD does not, and what compresses by them needs them from somewhere::
+    Adam and its like keep both; SGD does not, and compression by them needs them from somewhere::
 
         squares = SquaredGradients(optimizer)     # before training
         ...
         SaliencyAnalyzer(tracker, squares=squares)
 
-    Gradients are read right before the optimizer steps, as it is going to use them. Looking at every tenth step with a
-    decay of .99 is a window of a thousand steps, that of Adam's defaults. Takes two numbers a weight on its device, and
-    at a look two passes over the gradients. Training is not disturbed: what goes wrong at a step is warned of once, and
-    the steps from there on are not seen.
+    Gradients are read right before the optimizer steps, as it is going to use them. Sampling every tenth step with a
+    decay of .99 is a window of a thousand steps, that of Adam's defaults. It takes two numbers a weight on its device,
+    and at a sampled step two passes over the gradients. Training is not disturbed: an error at a step is warned of
+    once, and the steps from there on are not seen.
     """
 
     name = "squared gradients"
@@ -39,8 +39,8 @@ class SquaredGradients(Watching):
 
         Args:
             optimizer: any of `torch.optim`, or of that interface.
-            decay: of the running means, between two looks.
-            schedule: number of a step (from 1) -> whether it is looked at; None: every tenth.
+            decay: of the running means, between two sampled steps.
+            schedule: number of a step (from 1) -> whether it is sampled; None: every tenth.
 
         Raises:
             TypeError: `optimizer` has no step hooks.
@@ -97,8 +97,8 @@ class SquaredGradients(Watching):
         kept["second"].mul_(self.decay).index_add_(0, ids, values * values, alpha=fresh)
 
     def of(self, parameter: nn.Parameter) -> tuple[torch.Tensor, torch.Tensor, int] | None:
-        """Mean gradient, mean squared gradient (both float32, without the bias of their start at 0) and looks that they
-        rest on; None where the parameter had no gradient at a look.
+        """Mean gradient, mean squared gradient (both float32, without the bias of their start at 0) and the number of
+        sampled steps that they rest on; None where the parameter had no gradient at one.
         """
         kept = self._state.get(parameter)
         if kept is None:
@@ -107,5 +107,5 @@ class SquaredGradients(Watching):
         return kept["first"] / correction, kept["second"] / correction, int(kept["looks"])
 
     def detach(self) -> None:
-        """Take the hook off the optimizer. What was seen stays readable."""
+        """Take the hook off the optimizer. The moments stay readable."""
         self._take_off((self._handle,))

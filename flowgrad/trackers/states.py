@@ -1,4 +1,4 @@
-"""What every tracker's state for a checkpoint opens with, and which states are refused."""
+"""Heads every tracker's state for a checkpoint, and refuses states that do not fit."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from flowgrad.trackers import schema
 from flowgrad.trackers.schema import Check
 
 VERSION = 2
-"""Goes up where an older state could no longer be read."""
+"""Version of states; it goes up where an older state could no longer be read."""
 _KIND, _VERSION = "flowgrad_tracker", "version"
 STOPPED = "stopped_watching"
-"""Key of what a tracker that has stopped watching leaves in its state, and nothing else."""
+"""Key of the only entry in the state of a tracker that has stopped watching."""
 _HALT = {"steps": schema.count(), "place": schema.text(), "reason": schema.text()}
 
 
 def headed(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """`content` as the state of a tracker of this kind."""
+    """Head `content` as the state of a tracker of this kind."""
     return {_KIND: kind, _VERSION: VERSION, **content}
 
 
@@ -30,7 +30,7 @@ def check(
     optional: Mapping[str, Check] | None = None,
     also: Callable[[Any], str] | None = None,
 ) -> None:
-    """Refuse what is no state of such a tracker, before anything of it is taken.
+    """Refuse a value that is no state of such a tracker, before anything of it is taken.
 
     Args:
         state: what is to be loaded.
@@ -39,7 +39,7 @@ def check(
         parts: what the state must hold, each with its check.
         same: entries in which the state must agree with the tracker that loads it, with the tracker's own values.
         optional: parts that states of earlier releases lack.
-        also: asked where each part is right: what does not fit together (`schema.together`).
+        also: asked where each part is right: it says what does not fit together (`schema.together`).
 
     Raises:
         ValueError: names what differs, or where in the state it is damaged, and the way out.
@@ -78,7 +78,7 @@ def is_stopped(state: Any, tracker: str, kind: str) -> bool:
 
 
 def opened(state: Any, tracker: str, kind: str) -> None:
-    """Refuse what is no state of a tracker of this kind and version.
+    """Refuse a value that is no state of a tracker of this kind and version.
 
     Raises:
         ValueError: names what differs and the way out.

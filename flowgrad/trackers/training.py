@@ -1,4 +1,4 @@
-"""The course of the losses: what a run says of itself, whatever the model."""
+"""Tracks the course of the losses of a run, whatever the model."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _UNSEEN = {
     "step_losses": "never told; call step(loss) at every batch, and the course within epochs is known",
     "target_variance": "not told; give target_variance=targets.var() where the loss is a squared error",
 }
-"""What may not have been told -> how it is."""
+"""Advice on how each figure that may be missing would be given."""
 
 
 class TrainingTracker(Tracker):
@@ -78,9 +78,9 @@ class TrainingTracker(Tracker):
             target_variance: variance of the training targets, for losses that are squared errors; None otherwise.
             l2_penalty: strength of the L2 penalty that is part of the loss, 0 for none; None where it is not known.
             rules: rule book to judge by; the shipped one if None.
-            loss: what the loss is, in words: `cross-entropy`. Findings on its validation name it.
-            lower_bound: what the loss cannot fall below: 0 for a cross-entropy of classes or a divergence. 0 where a
-                `target_variance` is given; None where there is no bound.
+            loss: name of the loss, in words: `cross-entropy`. Findings on its validation name it.
+            lower_bound: bound that the loss cannot fall below: 0 for a cross-entropy of classes or a divergence. 0
+                where a `target_variance` is given; None where there is no bound.
         """
         super().__init__(name, rules)
         self._loss = loss
@@ -88,7 +88,7 @@ class TrainingTracker(Tracker):
         self._lower_bound = math.nan if bound is None else float(bound)
         self._metrics: list[float] = []
         self._told = 0
-        """Steps whose loss was told."""
+        """Number of steps whose loss was given."""
         self._least = math.nan
         self._first_nonfinite = math.nan
         self._stopped = False
@@ -105,7 +105,7 @@ class TrainingTracker(Tracker):
         """Note the training loss of one batch, as it was before the optimizer stepped. Counts the step.
 
         Raises:
-            ValueError: the first loss told is not one number. One that comes later ends the watching (see `Tracker`).
+            ValueError: the first loss given is not one number. One that comes later ends the watching (see `Tracker`).
         """
         if self._halt is not None:
             return
@@ -162,7 +162,7 @@ class TrainingTracker(Tracker):
         Args:
             train_loss: mean over the epoch.
             validation_loss: lower is better; None where the epoch was not validated.
-            steps: those taken in it that `step` was not told of.
+            steps: those taken in it without a call of `step`.
             metric: a validated figure that is better when higher, such as an accuracy or an NDCG. While it gains, a
                 rising validation loss is not called overfitting.
         """
@@ -192,13 +192,13 @@ class TrainingTracker(Tracker):
         return tuple(loss for loss in self._validation if not math.isnan(loss))
 
     def _end(self) -> float:
-        """Mean loss of the last batches told; NaN where they are too few or not finite."""
+        """Mean loss of the last batches given; NaN where they are too few or not finite."""
         if len(self._recent) < training.PEAK_STEPS or not all(map(math.isfinite, self._recent)):
             return math.nan
         return sum(self._recent) / len(self._recent)
 
     def _measure(self) -> Measurements:
-        """Losses by epoch against their best and against the target's variance."""
+        """Compare losses by epoch with their best and with the target's variance."""
         course = training.loss_course(self._train)
         if not math.isnan(self._first_nonfinite):
             course["loss_nonfinite"] = 1.0
@@ -241,7 +241,7 @@ class TrainingTracker(Tracker):
         return [loss for loss in self._validation if not math.isnan(loss)]
 
     def _coverage(self) -> Coverage:
-        """What was told, and what was not."""
+        """The coverage of a report: which figures were given, and which were not."""
         told = {
             "epochs": len(self._train),
             "validation_loss": len(self._validated()),

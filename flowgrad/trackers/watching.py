@@ -1,7 +1,7 @@
-"""Watching a training without ever ending it: what cannot be gone on from is warned of once, and watching stops.
+"""Watches a training without ever ending it: a tracker that cannot go on warns once, and watching stops.
 
 A tracker may fail loudly where it is attached and where it is read. Within the loop of a user (hooks, `step`,
-`end_epoch`, callbacks) nothing of it raises: each entry hands what went wrong to `Watching._failed`.
+`end_epoch`, callbacks) nothing of it raises: each entry hands its error to `Watching._failed`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any, Concatenate, NamedTuple, NoReturn, ParamSpec, TypeVar
 from flowgrad.errors import FlowGradError
 
 _MOST = 400
-"""Characters of an error that are told."""
+"""Number of characters of an error that are shown."""
 _MIXED = 64
-"""Steps of another thread in between, up to which two threads are taken to step at the same time."""
+"""Number of steps of another thread in between, up to which two threads are taken to step at the same time."""
 _ONE_AT_A_TIME = threading.RLock()
 OPTIMIZER = "a step of the optimizer"
-"""Place of what an optimizer calls before and after its step. It goes through its hooks then, and none may be taken off
-meanwhile.
+"""Place of hooks that an optimizer calls before and after its step. It goes through its hooks then, and none may be
+taken off meanwhile.
 """
 
 Failed = Callable[[str, Exception], None]
-"""Takes where something went wrong, in words, and the error."""
+"""Function that takes where something went wrong, in words, and the error."""
 Self = TypeVar("Self", bound="Watching")
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,22 +40,22 @@ class TrackingStopped(UserWarning):
 
 
 class ArgumentError(FlowGradError):
-    """A call was given something else than it takes. Raised by that call, after which all is as it was before."""
+    """A call was given something else than it takes. It is raised by that call, after which all is as it was before."""
 
 
 class ArgumentTypeError(ArgumentError, TypeError):
-    """The same, of something of another type."""
+    """A call was given something of another type."""
 
 
 class ChangedError(FlowGradError):
-    """What is watched is no longer what it was when the tracker was attached."""
+    """The watched object is no longer as it was when the tracker was attached."""
 
 
 class Halt(NamedTuple):
-    """Where and why a tracker stopped."""
+    """Place and reason of a tracker's stop."""
 
     steps: int
-    """Steps seen before."""
+    """Number of steps seen before."""
     place: str
     reason: str
 
@@ -65,21 +65,21 @@ class Watching:
 
     name: str
     UNIT = "steps"
-    """What it counts its time in."""
+    """Unit that the tracker counts its time in."""
     _halt: Halt | None = None
     _thread = 0
     """Thread that stepped last."""
     _threads: frozenset[int] = frozenset()
     _turned = 0
-    """Steps taken when the thread last changed."""
+    """Number of steps taken when the thread last changed."""
     _late: tuple[Any, ...] = ()
     """Hooks on optimizers that are still to be taken off. They do nothing once it has stopped."""
     _halting = False
-    """Whether it is stopping now."""
+    """Whether the tracker is stopping now."""
 
     @property
     def stopped(self) -> str:
-        """Why it watches no more, and since when; empty as long as it does."""
+        """The reason why it watches no more, and since when; empty as long as it does."""
         halt = self._halt
         if halt is None:
             return ""
@@ -89,17 +89,17 @@ class Watching:
         )
 
     def _count(self) -> int:
-        """Steps seen so far."""
+        """Number of steps seen so far."""
         raise NotImplementedError
 
     def detach(self) -> None:
         """Take the hooks off."""
 
     def _keep(self) -> None:
-        """Keep what was seen so far, as it will be told from now on."""
+        """Keep what was seen so far, as it will be reported from now on."""
 
     def _failed(self, place: str, error: Exception) -> None:
-        """An entry that the loop called went wrong. Called while the error is handled.
+        """Handle the error of an entry that the loop called. Called while the error is handled.
 
         Raises:
             ArgumentError: the error is one, and the fault of that very call.
@@ -137,12 +137,12 @@ class Watching:
             handle.remove()
 
     def _begun(self) -> bool:
-        """Whether anything was told yet."""
+        """Whether anything was noted yet."""
         return self._count() > 0
 
     def _refusal(self, error: Exception) -> Exception:
-        """The error that an argument ends in: its own at the first call, where it is a mistake in the loop; later on,
-        the loop is right and what comes has changed.
+        """The error to raise for an argument: its own at the first call, where it is a mistake in the loop; later on,
+        the loop is right and its data have changed.
         """
         return ChangedError(str(error)) if isinstance(error, ArgumentError) and self._begun() else error
 
@@ -156,7 +156,7 @@ class Watching:
         return f"{text}. Where this model and its data are as they should be, report this line as a fault of FlowGrad"
 
     def _turn(self, thread: int) -> None:
-        """Another thread steps than the one before.
+        """Note that another thread steps than the one before.
 
         Raises:
             ChangedError: two threads step in turns.
@@ -199,19 +199,19 @@ def entry(
 
 
 def raising(place: str, error: Exception) -> NoReturn:
-    """What parts of a tracker do with an error where they are used without one."""
+    """Raise the error; parts of a tracker do this where they are used without one."""
     raise error
 
 
 def told(error: Exception) -> str:
-    """An error in one line of characters that can be printed."""
+    """Write an error in one line of printable characters."""
     text = str(error) if isinstance(error, FlowGradError) else f"{type(error).__name__}: {error}"
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return line if len(line) <= _MOST else f"{line[: _MOST - 3]}..."
 
 
 def loss_of(loss: Any, tracker: str, kind: str = "loss") -> float:
-    """A loss as a number.
+    """Convert a loss to a number, in its own unit.
 
     Raises:
         ArgumentError: it is not one number.
@@ -230,6 +230,6 @@ def loss_of(loss: Any, tracker: str, kind: str = "loss") -> float:
 
 
 def told_value(value: Any) -> str:
-    """A value in one short line."""
+    """Write a value in one short line."""
     shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

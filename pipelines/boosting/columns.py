@@ -1,4 +1,6 @@
-"""The columns that a booster is fed: those of its table, with terms added and columns dropped as the config says."""
+"""Selects the columns that a booster sees: those of its table, with terms added and columns dropped as the config
+says.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,10 @@ ANALYZER = "features"
 
 
 def check_columns(config: DictConfig, known: Sequence[str]) -> None:
-    """Refuse columns to drop or to speak of, and terms to add, that a table of the columns `known` cannot give.
+    """Refuse columns to drop or to state facts of, and terms to add, that a table of the columns `known` cannot give.
 
     Raises:
-        FlowGradError: names the key and the column.
+        FlowGradError: the message names the key and the column.
     """
     for key, name in (("dropped_columns", TRACKER), ("added_columns", ANALYZER)):
         for other in config.training[key]:
@@ -42,7 +44,7 @@ def check_columns(config: DictConfig, known: Sequence[str]) -> None:
 
 
 def fed(part: Part, config: DictConfig) -> Part:
-    """The part with the columns that the booster sees; terms are computed before anything is dropped."""
+    """Select the columns of the part that the booster sees; terms are computed before anything is dropped."""
     terms, dropped = _terms(config, [str(name) for name in part.features]), _dropped(config)
     if not terms and not dropped:
         return part
@@ -53,12 +55,12 @@ def fed(part: Part, config: DictConfig) -> Part:
 
 
 def stated(config: DictConfig, part: Part) -> dict[str, list[str]]:
-    """What the config says of the columns that the booster is fed, for `BoostingTracker.observe_data`."""
+    """Facts that the config states of the columns that the booster sees, for `BoostingTracker.observe_data`."""
     return {key: [name for name in config.tracker[key] if name in part.features] for key in _STATED}
 
 
 def without_gaps(part: Part) -> Part:
-    """The part with each missing value replaced by its column's median: linear models take none. A column without any
+    """Replace each missing value of the part by its column's median: linear models take none. A column without any
     value is left out.
     """
     features = part.features.dropna(axis="columns", how="all")
@@ -66,7 +68,7 @@ def without_gaps(part: Part) -> Part:
 
 
 def analyzer_of(part: Part, seed: int) -> FeatureAnalyzer:
-    """Looks at the part's columns, gaps filled, and at its rows by group."""
+    """Make the analyzer of the part's columns, gaps filled, and of its rows by group."""
     whole = without_gaps(part)
     return FeatureAnalyzer(whole.features, whole.target, groups=whole.groups, name=ANALYZER, seed=seed)
 

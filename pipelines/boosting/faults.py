@@ -1,4 +1,4 @@
-"""The `fault` node of a booster's config: a known fault of columns, laid into its table."""
+"""The `fault` node of a booster's config: a known fault of columns, injected into its table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = (
 _COUNTS = ("copied_columns", "noise_columns")
 _MOST = 1000
 _PRIOR = 1.0
-"""Rows of the overall mean in `smoothed_encoding`."""
+"""Number of rows of the overall mean in `smoothed_encoding`."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Injected:
 
     data: TableData
     columns: tuple[str, ...]
-    """Names of those that have it: the truth that a diagnosis is scored against."""
+    """Names of the columns that have it: the truth that a diagnosis is scored against."""
 
 
 def check_fault(config: DictConfig) -> None:
-    """Refuse a fault that there is not.
+    """Refuse an unknown fault.
 
     Raises:
         FlowGradError: names the key and what would be right.
@@ -50,7 +50,7 @@ def check_fault(config: DictConfig) -> None:
 
 
 def inject(config: DictConfig, data: TableData) -> Injected:
-    """The fault that the config names, in these data. Depends on `fault.seed` and on no other seed."""
+    """Inject the fault that the config names into these data. It depends on `fault.seed` and on no other seed."""
     fault = config.fault
     if fault is None:
         return Injected(data, ())

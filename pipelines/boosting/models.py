@@ -1,4 +1,4 @@
-"""XGBoost and LightGBM under one set of names."""
+"""Trains XGBoost and LightGBM under one set of names."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Boosted:
     library: Library
     booster: Any
     rounds: int
-    """Trained; it predicts with fewer where early stopping chose so."""
+    """Number of rounds trained; it predicts with fewer where early stopping chose so."""
     curves: dict[str, tuple[float, ...]]
-    """`train` (where it was evaluated) and `valid` -> the validated metric by round."""
+    """Validated metric by round, for `train` (where it was evaluated) and `valid`."""
 
     def predict(self, features: DataFrame) -> NDArray[np.float64]:
-        """Predictions; probabilities of class 1 where the target is a class."""
+        """Predict; probabilities of class 1 where the target is a class."""
         return self.library.predict(self.booster, features)
 
 
@@ -37,7 +37,7 @@ class Library(ABC):
 
     PACKAGE: ClassVar[str]
     METRICS: ClassVar[dict[str, str]]
-    """Our name of a metric -> its own."""
+    """The library's name of each metric, by ours."""
 
     @abstractmethod
     def train(
@@ -62,7 +62,7 @@ class Library(ABC):
 
     @abstractmethod
     def predict(self, booster: Any, features: DataFrame) -> NDArray[np.float64]:
-        """As `Boosted.predict`."""
+        """Predict with a booster; see `Boosted.predict`."""
 
 
 class XGBoost(Library):
@@ -80,7 +80,7 @@ class XGBoost(Library):
         tracker: BoostingTracker | None,
         others: Sequence[Any] = (),
     ) -> Boosted:
-        """As `Library.train`."""
+        """Train by XGBoost; see `Library.train`."""
         import xgboost
 
         threads, model = config.training.threads, config.model
@@ -117,7 +117,7 @@ class XGBoost(Library):
         return Boosted(self, booster, len(curves["valid"]), curves)
 
     def predict(self, booster: Any, features: DataFrame) -> NDArray[np.float64]:
-        """As `Boosted.predict`."""
+        """Predict with a booster; see `Boosted.predict`."""
         import xgboost
 
         best = booster.attr("best_iteration")  # written by early stopping alone
@@ -141,7 +141,7 @@ class LightGBM(Library):
         tracker: BoostingTracker | None,
         others: Sequence[Any] = (),
     ) -> Boosted:
-        """As `Library.train`."""
+        """Train by LightGBM; see `Library.train`."""
         import lightgbm
 
         model = config.model
@@ -183,10 +183,10 @@ class LightGBM(Library):
         return Boosted(self, booster, len(curves["valid"]), curves)
 
     def predict(self, booster: Any, features: DataFrame) -> NDArray[np.float64]:
-        """As `Boosted.predict`."""
+        """Predict with a booster; see `Boosted.predict`."""
         return np.asarray(booster.predict(_plain(features), num_threads=1), dtype=float)
 
 
 def _plain(features: DataFrame) -> DataFrame:
-    """LightGBM takes no name with a space or one of JSON's characters."""
+    """Rename columns for LightGBM, which takes no name with a space or one of JSON's characters."""
     return features.rename(columns=lambda name: "".join(c if c.isalnum() or c in "_-'" else "_" for c in str(name)))

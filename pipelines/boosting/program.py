@@ -1,4 +1,4 @@
-"""Gradient boosters on tables of features."""
+"""Trains gradient boosters on tables of features."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipelines.tabular.scoring import METRICS, check_overlap, check_task, scores
 from pipelines.targets import target
 
 _KINDS = ("regression", "binary")
-"""Of task."""
+"""Kinds of task."""
 
 
 class Boosting(Program):
@@ -52,7 +52,7 @@ class Boosting(Program):
     OPTIONAL = ("fault",)
 
     def check(self, config: DictConfig) -> None:
-        """As `Program.check`."""
+        """Refuse values that cannot be meant; see `Program.check`."""
         if config.fault is not None:
             check_fault(config)
         check_task(config, _KINDS)
@@ -61,19 +61,19 @@ class Boosting(Program):
         check_overlap(config)
 
     def load(self, config: DictConfig) -> TableData:
-        """A table, split, before any column is added or dropped."""
+        """Load a table, split, before any column is added or dropped."""
         data = load_table(config)
         self.check_data(config, data)
         return data
 
     def check_data(self, config: DictConfig, data: TableData) -> None:
-        """As `Program.check_data`: columns that are named must be there."""
+        """Refuse named columns that the table lacks; see `Program.check_data`."""
         check_columns(config, inject(config, data).data.columns)
 
     def train(
         self, config: DictConfig, data: TableData, seed: int, *, watched: bool = False, observers: Any = None
     ) -> Trained:
-        """Rounds on the rows that the seed keeps.
+        """Train rounds on the rows that the seed keeps.
 
         `observers` are trackers of other libraries, with the callbacks and `observe_data` of a `BoostingTracker`.
         """
@@ -84,7 +84,7 @@ class Boosting(Program):
                 f"nothing to predict; keep more rows than dataset.keep={config.dataset.keep}"
             )
         tracker = BoostingTracker(TRACKER, window=config.tracker.window) if watched else None
-        # A stream of its own beside that of the rows.
+        # This is a stream of its own, next to that of the rows.
         own = int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1)[0]) % 2**31
         trained = target(config, "model")().train(config, train, validation, own, tracker, observers or ())
         parts = (train.features, train.target, validation.features, validation.target)
@@ -100,16 +100,16 @@ class Boosting(Program):
         )
 
     def metrics(self, config: DictConfig) -> tuple[str, ...]:
-        """Of the kind of task."""
+        """Names of the metrics of the kind of task."""
         return METRICS[config.task.kind]
 
     def evaluate(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Evaluation:
-        """On the test rows that the seed keeps."""
+        """Evaluate on the test rows that the seed keeps."""
         test = fed(inject(config, data).data.part(TEST, seed), config)
         return Evaluation(scores(config.task.kind, test.target, trained.model.predict(test.features)), ())
 
     def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
-        """Evaluations by round, and the gain of each column by window."""
+        """Draw evaluations by round, and the gain of each column by window."""
         boosted: Boosted = trained.model
         tracker = BoostingTracker(TRACKER, window=config.tracker.window)
         metric = config.task.metrics[0]

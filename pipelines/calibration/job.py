@@ -1,4 +1,4 @@
-"""The job: train every run, deal them into A/A comparisons, one table."""
+"""The job: train every run, divide the runs into A/A comparisons, one table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _logger = logging.getLogger(__name__)
 
 
 def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder: Path) -> None:
-    """Write `calibration.{csv,md,tex}` and what the runs gave, `observations.csv` and `by_user.npz`, into `folder`.
+    """Write `calibration.{csv,md,tex}` and the runs' values, `observations.csv` and `by_user.npz`, into `folder`.
 
     Args:
         config: the composed config; its `job` node says what is trained and how often.
@@ -73,8 +73,9 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
 
 
 def _seeds(job: DictConfig, name: str) -> range:
-    """Of a setting's runs: those of no other, for two settings that share their seeds share initial weights too, and
-    tests over both would not be independent. A setting that runs alone has the seeds that it has among the others.
+    """Seeds of a setting's runs. No other setting has them, for two settings that share their seeds share initial
+    weights too, and tests over both would not be independent. A setting that runs alone has the seeds that it has among
+    the others.
     """
     runs = 2 * job.pairs * job.tests
     start = job.first_seed + runs * list(job.settings).index(name)
@@ -124,7 +125,7 @@ def _train(
 
 
 def _write_users(pools: Mapping[str, Pool], folder: Path) -> None:
-    """One array a setting, shape (seeds, users), in the order of the observations' seeds."""
+    """Write one array a setting, shape (seeds, users), in the order of the observations' seeds."""
     content = io.BytesIO()
     arrays: dict[str, Any] = {name: pool.users for name, pool in pools.items()}
     np.savez_compressed(content, **arrays)

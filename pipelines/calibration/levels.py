@@ -1,4 +1,6 @@
-"""Probability with which an exact test on few pairs rejects a true null hypothesis: less than alpha, and known."""
+"""Computes the probability with which an exact test on few pairs rejects a true null hypothesis: less than alpha, and
+known.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,8 @@ from scipy import stats
 
 
 def wilcoxon_level(pairs: int, alpha: float) -> float:
-    """Of the exact two-sided signed-rank test: its largest p below alpha (0 where it has none), by counting the sets
-    of ranks of each sum.
+    """Level that the exact two-sided signed-rank test attains: its largest p below alpha (0 where it has none), by
+    counting the sets of ranks of each sum.
 
     Args:
         pairs: number of pairs, none of which tie.
@@ -29,7 +31,7 @@ def wilcoxon_level(pairs: int, alpha: float) -> float:
 
 
 def sign_level(pairs: int, alpha: float) -> float:
-    """As `wilcoxon_level`, of the sign test.
+    """Level that the sign test attains, as `wilcoxon_level` gives it for the signed-rank test.
 
     >>> sign_level(6, 0.05)
     0.03125

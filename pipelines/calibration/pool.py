@@ -1,4 +1,4 @@
-"""Runs of one configuration, dealt into arms between which nothing but the seeds differs."""
+"""Divides runs of one configuration into arms between which nothing but the seeds differs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pipelines.evaluation import higher_is_better
 
 @dataclass(frozen=True)
 class Arms:
-    """Arms of one A/A test: what each seed gave."""
+    """Arms of one A/A test: the values of each seed."""
 
     metrics: Mapping[str, np.ndarray]
-    """Tested metrics, the primary one first -> values, shape (arms, pairs)."""
+    """Values of each tested metric, the primary one first, shape (arms, pairs)."""
     users: np.ndarray
     """The evaluation's first metric by user, shape (arms, pairs, users)."""
     spread: float
@@ -33,7 +33,7 @@ class Arms:
 
     @cached_property
     def user_lines(self) -> pd.DataFrame:
-        """What a run's significance table would say of users."""
+        """Lines on users of a run's significance table."""
         return user_significance(
             {"baseline": self.users[0], "treated": self.users[1]},
             [Comparison("treated_vs_baseline", "baseline", "treated", "a/a")],
@@ -48,7 +48,7 @@ class Pool:
     """Runs of one configuration, each with a seed of its own."""
 
     metrics: Mapping[str, np.ndarray]
-    """Tested metrics, the primary one first -> values, shape (runs,)."""
+    """Values of each tested metric, the primary one first, shape (runs,)."""
     users: np.ndarray
     """The evaluation's first metric by user, shape (runs, users)."""
 
@@ -58,12 +58,12 @@ class Pool:
         return next(iter(self.metrics))
 
     def dealt(self, pairs: int, arms: int = 2, order: Iterable[int] | None = None) -> list[Arms]:
-        """As many A/A tests as the runs suffice for; no two share a run.
+        """Divide the runs into as many A/A tests as they suffice for; no two share a run.
 
         Args:
             pairs: seeds an arm.
             arms: of each test.
-            order: in which the runs are dealt; by default that of their seeds.
+            order: in which the runs are taken; by default that of their seeds.
         """
         spread = float(self.metrics[self.primary].std(ddof=1))
         runs = np.arange(len(self.users)) if order is None else np.fromiter(order, dtype=int)
@@ -74,7 +74,7 @@ class Pool:
         ]
 
     def row_validity(self, alpha: float) -> RowTestValidity | None:
-        """What a test over the users of one seed is worth here, from every run; None where users do not vary."""
+        """Worth of a test over the users of one seed, from every run; None where users do not vary."""
         half = len(self.users) // 2
         try:
             return variance_ratio(self.users[half : 2 * half] - self.users[:half], alpha)

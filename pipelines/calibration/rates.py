@@ -1,4 +1,4 @@
-"""A count of rejections, as a rate with its interval."""
+"""Turns a count of rejections into a rate with its interval."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ from statsmodels.stats.proportion import proportion_confint
 
 @dataclass(frozen=True)
 class Rate:
-    """Share of independent tests that reject, and where the true share may lie."""
+    """Share of independent tests that reject, with an interval of the true share."""
 
     tests: int
     rejections: int
     level: float
     """Probability of a rejection that the test promises under a true null hypothesis."""
     at_most: bool
-    """It may reject less often than that."""
+    """Whether it may reject less often than that."""
     confidence: float
-    """Of the interval."""
+    """Confidence of the interval, in (0, 1)."""
     low: float
-    """Clopper-Pearson interval of the probability: exact, for no approximation holds for a handful of rejections."""
+    """Lower end of the Clopper-Pearson interval of the probability: exact, for no approximation holds for a handful of
+    rejections.
+    """
     high: float
 
     @property
     def rate(self) -> float:
-        """Share of rejections."""
+        """Share of rejections, in [0, 1]."""
         return self.rejections / self.tests
 
     @property
     def within(self) -> bool:
-        """The interval holds the level; of a test that may reject less often, it is not wholly above it."""
+        """Whether the interval holds the level; of a test that may reject less often, whether it is not wholly above
+        it.
+        """
         return self.low <= self.level and (self.at_most or self.level <= self.high)
 
 

@@ -1,4 +1,4 @@
-"""From rejections to the table."""
+"""Makes the table from rejections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ CONFIDENCE = 0.95
 
 @contextmanager
 def _brief_collections() -> Iterator[None]:
-    """At each adjustment statsmodels collects garbage: a fifth of a second, for all that is imported here."""
+    """Shorten the garbage collection that statsmodels makes at each adjustment: a fifth of a second, for all that is
+    imported here.
+    """
     gc.collect()
     gc.freeze()
     try:
@@ -33,21 +35,21 @@ def _brief_collections() -> Iterator[None]:
 
 @_brief_collections()
 def calibration_table(pools: Mapping[str, Pool], pairs: int, resamples: int, alpha: float) -> pd.DataFrame:
-    """One line a test for all settings together, and one for each; columns `SHOWN`.
+    """Make one line a test for all settings together, and one for each; columns `SHOWN`.
 
-    `low` and `high` are the Clopper-Pearson interval of the rate. `within` says that it holds the `level` that the
-    test attains (where that is only an upper bound, that it is not wholly above it). The pooled lines of tests that
-    are evidence or offered are `judged`, each at 95 %. The lines of single settings are there to show where a fault
-    lies: their intervals hold together with that confidence (Bonferroni). Tests of one line share no run, which is
-    what a binomial interval asks for; `resampled_rate` is over the same runs dealt anew, and has no interval.
+    `low` and `high` are the Clopper-Pearson interval of the rate. `within` says that it holds the `level` that the test
+    attains (where that is only an upper bound, that it is not wholly above it). The pooled lines of tests that are
+    evidence or offered are `judged`, each at 95 %. The lines of single settings are there to show where a fault lies:
+    their intervals hold together with that confidence (Bonferroni). Tests of one line share no run, which is what a
+    binomial interval asks for; `resampled_rate` is over the same runs divided anew, and has no interval.
 
     `v_ratio` and `foretold`, of the test over rows only: the V ratio over all runs, and the rejection rate that it
-    foretells (`flowgrad.statistics.variance_ratio`).
+    predicts (`flowgrad.statistics.variance_ratio`).
 
     Args:
         pools: setting -> its runs, of seeds that no other setting has.
         pairs: of a test.
-        resamples: how often runs are dealt anew.
+        resamples: how often runs are divided anew.
         alpha: nominal level.
     """
     kinds = sorted({test.arms for test in TESTS.values()})
@@ -98,7 +100,7 @@ def _counted(
 
 
 def _again(pool: Pool, pairs: int, resamples: int, alpha: float) -> dict[str, list[float]]:
-    """Test -> rate of rejections, each time that the runs are dealt anew."""
+    """Rates of rejections of each test, by name, one for each time that the runs are divided anew."""
     rng = np.random.default_rng(0)
     rates: dict[str, list[float]] = {}
     for order in (rng.permutation(len(pool.users)) for _ in range(resamples)):

@@ -1,4 +1,4 @@
-"""The tests under calibration: from arms of one configuration to whether the test rejects."""
+"""The tests under calibration: each takes arms of one configuration and says whether it rejects."""
 
 from __future__ import annotations
 
@@ -23,32 +23,36 @@ from pipelines.comparison import comparisons
 from pipelines.evaluation import higher_is_better
 
 TOST_MARGIN = 3.0
-"""In standard deviations of a seed's value; wide, so that the other of the two one-sided tests always rejects."""
+"""Margin in standard deviations of a seed's value; wide, so that the other of the two one-sided tests always
+rejects.
+"""
 FAMILY_ROUNDS = 2
-"""Of treatment: the family is the whole and each round's share, on every metric."""
+"""Number of rounds of treatment: the family is the whole and each round's share, on every metric."""
 FAMILY_ARMS = FAMILY_ROUNDS + 1
 ROW_T = "row_t of one seed"
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A test, and what it promises."""
+    """A test, and its promised level."""
 
     rejects: Callable[[Arms, float], bool]
-    """At this level."""
+    """Function that says whether the test rejects at a level."""
     evidence: str
-    """`yes`: a run prints its p as evidence. `library`: it is offered to users. `no`: shown to warn of it."""
+    """Use of the test. `yes`: a run prints its p as evidence. `library`: it is offered to users. `no`: shown to warn of
+    it.
+    """
     level: Callable[[int, float], float] = lambda pairs, alpha: alpha
     """Probability to reject a true null, by pairs and nominal level."""
     at_most: bool = False
-    """It may reject less often than that."""
+    """Whether it may reject less often than that."""
     arms: int = 2
     slow: bool = False
-    """Left out where runs are dealt anew."""
+    """Whether it is left out where runs are divided anew."""
 
     @property
     def judged(self) -> bool:
-        """It has to keep its level."""
+        """Whether it has to keep its level."""
         return self.evidence != "no"
 
 
@@ -63,7 +67,7 @@ def _paired(test: Callable[..., TestResult]) -> Callable[[Arms, float], bool]:
 
 
 def _family(arms: Arms, alpha: float) -> bool:
-    """Any comparison of a run with two rounds of treatment, on any of its metrics."""
+    """Whether any comparison of a run with two rounds of treatment rejects, on any of its metrics."""
     names = ["baseline", *(f"round{number}" for number in range(1, FAMILY_ROUNDS)), "treated"]
     planned = [c for c in comparisons(FAMILY_ROUNDS, aa_offset=1) if c.family != CONTROL]
     results = [
@@ -75,7 +79,7 @@ def _family(arms: Arms, alpha: float) -> bool:
 
 
 def _no_worse(arms: Arms, alpha: float) -> bool:
-    """Of a treated arm that is worse by exactly the margin."""
+    """Whether the test of non-inferiority rejects for a treated arm that is worse by exactly the margin."""
     before, after = arms.metrics[arms.primary]
     better = higher_is_better(arms.primary)
     margin = TOST_MARGIN * arms.spread
@@ -96,7 +100,7 @@ def _bootstrap(arms: Arms, alpha: float) -> bool:
 
 
 def _users(test: str) -> Callable[[Arms, float], bool]:
-    """A line of the significance table about users, as a run prints it."""
+    """Make the test of a line of the significance table about users, as a run prints it."""
 
     def rejects(arms: Arms, alpha: float) -> bool:
         for _, line in arms.user_lines.iterrows():
@@ -108,7 +112,7 @@ def _users(test: str) -> Callable[[Arms, float], bool]:
 
 
 def _rows_of_one_seed(arms: Arms, alpha: float) -> bool:
-    """What `row_t` would say were it always printed."""
+    """Whether `row_t` would reject were it always printed."""
     before, after = (_first(users) for users in arms.users)
     better = higher_is_better(arms.primary)
     return paired_t(before, after, metric=arms.primary, higher_is_better=better).p < alpha
@@ -130,4 +134,4 @@ TESTS: dict[str, Calibrated] = {
     "bootstrap_interval": Calibrated(_bootstrap, "no", slow=True),
     ROW_T: Calibrated(_rows_of_one_seed, "no"),
 }
-"""Those that are evidence or offered first."""
+"""Tests by name; those that are evidence or offered come first."""

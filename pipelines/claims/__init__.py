@@ -1,1 +1,1 @@
-"""What the README claims, computed again from raw data."""
+"""Computes the claims of the README again from raw data."""

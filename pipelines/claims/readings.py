@@ -21,7 +21,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Reading:
-    """What decides a claim; fields as in `flowgrad.report.Claim`."""
+    """Result that decides a claim; fields as in `flowgrad.report.Claim`."""
 
     verdict: str
     test: str
@@ -39,14 +39,14 @@ def difference(folders: Sequence[Path], comparison: str, metric: str, table: str
 
 
 def no_worse(folders: Sequence[Path], comparison: str, metric: str, table: str = "significance.csv") -> Reading:
-    """That the treated arm got no worse by the margin that the run was given."""
+    """Make the test that the treated arm got no worse by the margin that the run was given."""
     line = _tested(folders, table, comparison, metric, (NO_WORSE,))
     verdict = str(line["verdict"])
     return _of(line, PROVEN.get(verdict, verdict), f"{NO_WORSE}, margin {_figure(line, 'margin', table):.3g}")
 
 
 def _tested(folders: Sequence[Path], table: str, comparison: str, metric: str, tests: tuple[str, ...]) -> pd.Series:
-    """The one line among all these tables, computed anew from the observations beside it."""
+    """Find the one line among all these tables, computed anew from the observations in its folder."""
     lines = _table(folders, table, ["comparison", "metric", "test"])
     chosen = lines[(lines["comparison"] == comparison) & (lines["metric"] == metric) & lines["test"].isin(tests)]
     _one(chosen, f"{comparison}, {metric}", folders)

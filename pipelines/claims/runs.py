@@ -38,7 +38,7 @@ class Done:
 
 
 def command(overrides: Sequence[str]) -> str:
-    """What a person types to do the same."""
+    """Write the command that a person types to do the same."""
     return " ".join(["python -m pipelines.run", *map(shlex.quote, overrides)])
 
 

@@ -15,7 +15,7 @@ from pipelines.feature_synergy.linear import HALF
 
 
 def contradiction(folder: Path) -> str:
-    """The first thing in a run's folder that does not follow from the observations beside it; empty where all does."""
+    """Find the first thing in a run's folder that does not follow from its observations; empty where all does."""
     try:
         return next(_contradictions(folder), "")
     except (FlowGradError, OSError) as error:
@@ -28,7 +28,7 @@ def tested_line(folder: Path, table: str, comparison: str, metric: str, tests: t
     Raises:
         EvidenceError: as `flowgrad.recomputation.table_line`.
     """
-    # Only the linear proof of terms has splits, and no config beside it.
+    # Only the linear proof of terms has splits, and no config in its folder.
     return table_line(folder, comparison, metric, tests, table, overlap=HALF)
 
 

@@ -1,1 +1,1 @@
-"""Trained models compressed for real, and the proof of it."""
+"""Compresses trained models for real, and proves the effect."""

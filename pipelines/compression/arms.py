@@ -1,4 +1,4 @@
-"""What is done to a trained model: each arm has a recipe of its own."""
+"""Plans what is done to a trained model: each arm has a recipe of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.compression.subject import Compressible
 DENSE, PRESCRIBED, PLAIN = "dense", "prescribed", "plain"
 SALIENCY, CALIBRATED = "saliency", "calibrated"
 PRUNING = (SALIENCY, CALIBRATED, "magnitude", "random")
-"""Ways to choose weights: w^2 sqrt(v), the best on the calibration, and what they are held against."""
+"""Ways to choose weights: w^2 sqrt(v), the best on the calibration, and the baselines."""
 ROWS = (SALIENCY, CALIBRATED, "norm", "frequency", "random")
 """Ways to choose rows of tables."""
 _EVERY_LEVEL = (FLOAT_BITS, *range(8, 1, -1))
@@ -34,27 +34,28 @@ class Arm:
     """One way to make a model smaller."""
 
     kind: str
-    """`dense`, `prune`, `uniform`, `mixed`, `fitted` (uniform, with scales fitted and errors made up for), `rows`,
-    `prescribed` or `plain` (what is prescribed, by magnitude and the same bits everywhere)."""
+    """Kind of arm: `dense`, `prune`, `uniform`, `mixed`, `fitted` (uniform, with scales fitted and errors made up for),
+    `rows`, `prescribed` or `plain` (as much compression, by magnitude and the same bits everywhere).
+    """
     by: str = ""
-    """How weights or rows are chosen."""
+    """Way in which weights or rows are chosen."""
     level: float = 0
-    """Share that goes, or bits."""
+    """Share that goes, or number of bits."""
     settings: tuple[tuple[str, Any], ...] = ()
     """Arguments of `plan_recipe`."""
     fine_tune: int = 0
-    """Epochs of training after pruning."""
+    """Number of epochs of training after pruning."""
 
     @property
     def name(self) -> str:
-        """As tables have it: `prune_saliency_80`, `mixed_4`."""
+        """Name in tables: `prune_saliency_80`, `mixed_4`."""
         level = "" if not self.level else f"{self.level:g}" if self.level > 1 else f"{100 * self.level:g}"
         own = not self.settings
         return "_".join(filter(None, (self.kind, self.by, level, "tuned" if own and self.fine_tune else "")))
 
 
 def arms_of(job: DictConfig, prescribed: dict[str, Any]) -> list[Arm]:
-    """The arms that a job compares.
+    """Make the arms that a job compares.
 
     Args:
         job: a `CompressionProofSettings`.
@@ -90,10 +91,10 @@ def recipe_of(arm: Arm, subject: Compressible, tables: tuple[str, ...], seed: in
     """Plan what the arm does to one model.
 
     Args:
-        arm: what is asked for.
-        subject: the model, and what plans are made of.
+        arm: the arm.
+        subject: the model, with its calibration.
         tables: names of the weights whose rows may go.
-        seed: of what is chosen at random.
+        seed: of random choices.
     """
     return _PLANS[arm.kind](arm, subject, tables, np.random.default_rng([seed, zlib.crc32(arm.name.encode())]))
 
@@ -165,8 +166,8 @@ def _by_settings(arm: Arm, subject: Compressible, tables: tuple[str, ...], rando
 
 
 def _plain(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
-    """As much as is prescribed: the same share of the weights by magnitude, of the rows by norm, and the fewest bits
-    everywhere that take no fewer bytes.
+    """Plan as much compression as is prescribed: the same share of the weights by magnitude, of the rows by norm, and
+    the fewest bits everywhere that take no fewer bytes.
     """
     asked = dict(arm.settings)
     recipe = _by_settings(arm, subject, tables, random)

@@ -1,4 +1,4 @@
-"""What types cannot say of compression, checked before anything is trained."""
+"""Checks settings of compression beyond their types, before anything is trained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CHOICES = {"structured": STRUCTURES, "score": SCORES, "row_score": ROW_SCORES}
 
 
 def check_compression(config: DictConfig) -> None:
-    """Refuse what cannot be meant, and models that cannot be compressed.
+    """Refuse values that cannot be meant, and models that cannot be compressed.
 
     Raises:
         FlowGradError: names the key, the value and what would be right.

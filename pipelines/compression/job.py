@@ -44,12 +44,12 @@ _OWN = ("arms.*", "recipe.yaml", "model.fg", "pareto.png", "saliency.png", "sens
 
 
 def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], folder: Path) -> None:
-    """Diagnose on one seed, do every arm on the others, and write the proof into `folder`.
+    """Diagnose on one seed, apply every arm on the others, and write the proof into `folder`.
 
     Args:
         config: the composed config; its `job` node says what is compared.
         task: the overrides that it was composed from.
-        rule_folders: Hydra's config sources, to tell where a faulty rule stands.
+        rule_folders: Hydra's config sources, to say where a faulty rule stands.
         folder: run folder; every file is written there, whole or not at all.
 
     Raises:
@@ -102,7 +102,7 @@ def _write_advice(folder: Path, advice: Advice, data: Dataset, book: RuleBook) -
 
 
 def _diagnoses(advice: Advice) -> tuple:
-    """Of the dense model, and of what the prescription makes of its config where there is one."""
+    """Diagnoses of the dense model, and of the prescribed config where there is one."""
     return (advice.diagnosis, advice.treated) if advice.diagnosis.prescription else (advice.diagnosis,)
 
 
@@ -121,7 +121,7 @@ def _write_proof(
 
 
 def _validations(folder: Path, table: pd.DataFrame, advice: Advice, margin: float) -> Mapping[str, Validation]:
-    """That the whole prescription cost no loss that matters, by each rule behind it."""
+    """Validations that the whole prescription cost no loss that matters, by each rule behind it."""
     if not len(table) or HARMLESS not in set(table["comparison"]):
         return {}
     sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""A recipe done for real: written to disk, read back, and measured."""
+"""Applies a recipe for real: the model is written to disk, read back, and measured."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ from pipelines.compression.subject import Compressible
 
 LOSS, BYTES, RATIO = "loss", "bytes", "ratio"
 FIGURES = (LOSS, BYTES, RATIO, "latency_ms", "saved_bytes", "torchao_loss", "torchao_latency_ms", "torchao_bytes")
-"""`bytes`: of the packed file, and `ratio` to that of the dense model. `saved_bytes`: of `torch.save`. Those of torchao
-where it takes a layer."""
+"""Names of figures. `bytes` is the size of the packed file, `ratio` that over the dense model's, and `saved_bytes` the
+size of `torch.save`; those of torchao exist where it takes a layer.
+"""
 
 
 def compressed(subject: Compressible, recipe: Recipe, fine_tune: int = 0) -> tuple[nn.Module, Recipe]:
-    """A copy of the model with the recipe applied, and that recipe; trained on between pruning and quantising where
-    asked for, and then with the same bits planned again for the weights that this leaves.
+    """Copy the model with the recipe applied; return that recipe too. The copy is trained on between pruning and
+    quantising where asked for, and the same bits are then planned again for the weights that this leaves.
     """
     if not fine_tune or not (recipe.pruning or recipe.rows):
         return apply_recipe(subject.model, recipe, backend="fake").model, recipe
@@ -56,11 +57,11 @@ def measured(
     fine_tune: int = 0,
     repeats: int = 30,
 ) -> dict[str, float]:
-    """Loss, metrics, sizes and latency of the model that the packed file holds.
+    """Measure loss, metrics, sizes and latency of the model that the packed file holds.
 
     Args:
         subject: the model.
-        recipe: what is done to it.
+        recipe: recipe to apply.
         evaluate: metrics of a model.
         file: where it is packed.
         fine_tune: epochs of training after pruning.
@@ -83,7 +84,7 @@ def measured(
 
 
 def _by_torchao(subject: Compressible, recipe: Recipe, repeats: int) -> dict[str, float]:
-    """The same of the model as torchao stores and computes it; empty where it takes no layer."""
+    """Measure the model as torchao stores and computes it; empty where it takes no layer."""
     if recipe.quantization is None:
         return {}
     with _quiet():
@@ -104,7 +105,7 @@ def _milliseconds(subject: Compressible, model: nn.Module, repeats: int) -> floa
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Torchao tells, when it is imported, which kernels of other machines it lacks."""
+    """Silence torchao, which lists at import the kernels of other machines that it lacks."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Size against held-out loss, all arms."""
+"""Draws size against held-out loss, all arms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from pipelines.compression.measuring import BYTES, LOSS
 
 
 def pareto(observations: pd.DataFrame, arms: Sequence[Arm]) -> bytes:
-    """Bytes of the packed file against held-out loss: a line a way of choosing, mean and 95 % interval over seeds."""
+    """Draw bytes of the packed file against held-out loss: a line a way of choosing, mean and 95 % interval over
+    seeds.
+    """
     figure = new_figure(9, 5)
     axes = figure.subplots()
     lines: dict[str, list[Arm]] = {}

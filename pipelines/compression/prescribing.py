@@ -1,4 +1,4 @@
-"""What the rules on pruning and bits say of the model of the diagnosis seed, and what they prescribe."""
+"""Evaluates the rules on pruning and bits on the model of the diagnosis seed, and prescribes."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ NODE = "compression"
 
 @dataclass(frozen=True)
 class Advice:
-    """What a run is compressed by."""
+    """Settings and recipe of a run's compression, with the diagnosis behind them."""
 
     diagnosis: Diagnosis
     treated: Diagnosis
-    """The same run with the config that the prescription gives."""
+    """Diagnosis of the same run with the prescribed config."""
     subject: Compressible
     recipe: Recipe
-    """What the prescription comes to on this model; empty where there is none."""
+    """Recipe of the prescription on this model; empty where there is none."""
     pictures: dict[str, bytes]
-    """PNG, by the stems of their file names."""
+    """Pictures, PNG, by the stems of their file names."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Of the node `compression`, those that are not null."""
+        """Settings of the node `compression` that are not null, by name."""
         return settings_of(self.treated.config)
 
 
 def settings_of(config: DictConfig) -> dict[str, Any]:
-    """Of the node `compression`, those that are not null."""
+    """Settings of the node `compression` that are not null, by name."""
     found = OmegaConf.to_container(config[NODE], resolve=True)
     assert isinstance(found, dict)
     return {str(name): value for name, value in found.items() if value is not None}

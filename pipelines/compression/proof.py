@@ -1,4 +1,4 @@
-"""What is compared with what, by which tests, and what each arm comes to."""
+"""Says which arms are compared, by which tests, and what each arm measures."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pipelines.compression.trial import PLANNING
 
 PRUNING, CONTROLS, BITS, ROWS, PRESCRIPTION = "pruning", "pruning at random", "bits", "rows", "prescription"
 FITTED = "bits, scales fitted"
-"""Families: p values of one are adjusted together."""
+"""Names of families: p values of one are adjusted together."""
 _SIZES = (BYTES, RATIO, "latency_ms", "torchao_loss", "torchao_latency_ms")
 HARMLESS = "prescribed_vs_dense"
-"""What validates the findings: all that is prescribed is to cost no loss that matters."""
+"""Name of the comparison that validates the findings: the whole prescription is to cost no loss that matters."""
 WHOLE = "prescribed_vs_plain"
-"""All that is prescribed, against as much compression without the scores."""
+"""Name of the comparison of the whole prescription with as much compression without the scores."""
 
 
 def planned(arms: Sequence[Arm]) -> list[Comparison]:
-    """Pairs of arms that are tested for a lower held-out loss of the second."""
+    """Plan the pairs of arms that are tested for a lower held-out loss of the second."""
     names = {arm.name for arm in arms}
     found = []
     for arm in arms:
@@ -58,9 +58,9 @@ def proof_table(
     alpha: float,
     objection: Objection | None = None,
 ) -> pd.DataFrame:
-    """Paired tests of the held-out loss, and then tests that nothing got worse by the margin.
+    """Make paired tests of the held-out loss, and then tests that nothing got worse by the margin.
 
-    The second: what is prescribed against the dense model, by loss and first metric; and each mixed plan against
+    The second are the prescription against the dense model, by loss and first metric; and each mixed plan against
     uniform bits, for where uniform bits do no harm there is nothing to gain.
 
     Args:
@@ -87,7 +87,7 @@ def proof_table(
 
 
 def arm_table(observations: pd.DataFrame, arms: Sequence[Arm], metrics: Sequence[str]) -> pd.DataFrame:
-    """A line an arm: means over the seeds, the standard deviation of the loss, and the longest planning."""
+    """Make a line an arm: means over the seeds, the standard deviation of the loss, and the longest planning."""
     means = observations.groupby(["arm", "metric"])["value"].mean()
     lines = []
     for arm in arms:

@@ -1,4 +1,4 @@
-"""One seed: train once, and do to the model what every arm says."""
+"""Runs one seed: train once, and apply every arm to the model."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ PLANNING = "plan_seconds"
 
 @dataclass(frozen=True)
 class Task:
-    """What one process is given."""
+    """Work of one process."""
 
     config: DictConfig
     seed: int
     arms: tuple[Arm, ...]
-    """The first is the dense model."""
+    """Arms to apply; the first is the dense model."""
     folder: str
-    """Where files may be written; they are gone when it is done."""
+    """Folder where files may be written; they are gone when it is done."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one arm gave on one seed."""
+    """Figures of one arm on one seed."""
 
     arm: Arm
     seed: int
     figures: Mapping[str, float]
-    """By name; see `pipelines.compression.measuring.measured`."""
+    """Figures by name; see `pipelines.compression.measuring.measured`."""
     planned_bytes: float
-    """Of the quantised model by the plan; NaN where nothing is quantised."""
+    """Size of the quantised model by the plan, in bytes; NaN where nothing is quantised."""
 
 
 def trial(task: Task, data: Any) -> list[Result]:
-    """Train by the seed, and give what each arm did.
+    """Train by the seed, and return each arm's figures.
 
     Raises:
-        FlowGradError: the training diverged, or a model that cannot be compressed; names the seed.
+        FlowGradError: the training diverged, or a model that cannot be compressed; the message names the seed.
     """
     config, seed = task.config, task.seed
     program = program_of(config)
@@ -87,8 +87,8 @@ def trial(task: Task, data: Any) -> list[Result]:
 
 
 def timed(arm: Arm, subject: Compressible, tables: tuple[str, ...], seed: int) -> tuple[Recipe, float]:
-    """The arm's recipe, and the processor's seconds that planning it took, from nothing but the trained model; seconds
-    of a clock would count the other processes in.
+    """Plan the arm's recipe, and measure the processor's seconds that it took, from nothing but the trained model;
+    seconds of a clock would count the other processes in.
 
     Raises:
         FlowGradError: it cannot be planned; names the arm and the seed.
@@ -122,7 +122,7 @@ def table_names(subject: Compressible) -> tuple[str, ...]:
 
 
 def observations_of(results: list[Result], experiment: str) -> pd.DataFrame:
-    """One line an arm, seed and figure; columns `OBSERVATION_COLUMNS`."""
+    """Table of one line an arm, seed and figure; columns `OBSERVATION_COLUMNS`."""
     rows = [
         (experiment, one.arm.name, one.seed, name, value, name in _metrics(one.figures) and higher_is_better(name))
         for one in results
@@ -142,7 +142,7 @@ def _metrics(figures: Mapping[str, float]) -> list[str]:
 
 
 def trained_of(config: DictConfig, data: Any, seed: int) -> tuple[Trained, Compressible]:
-    """A watched run, and what plans are made of.
+    """Make a watched run, and the subject that plans are made of.
 
     Raises:
         FlowGradError: it diverged.

@@ -1,4 +1,4 @@
-"""How well a score foretold the truth: Spearman's rank correlation, within models and over all of them."""
+"""Measures how well a score predicts the truth: Spearman's rank correlation, within models and over all of them."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ _CONFIDENCE = 0.95
 
 
 class Agreement(NamedTuple):
-    """Of one score with the truth."""
+    """Agreement of one score with the truth."""
 
     pooled: float
-    """Ranks are given within each model, over its layers and levels together, and divided by their number, as scores of
-    different models have different units; then they are correlated over all models at once."""
+    """Correlation over all models. Ranks are given within each model, over its layers and levels together, and divided
+    by their number, as scores of different models have different units; then they are correlated over all models at
+    once.
+    """
     low: float
-    """Ends of the percentile bootstrap interval of `pooled`: settings are drawn with replacement, and in each of them
-    seeds (Davison & Hinkley 1997, section 3.8)."""
+    """Lower end of the percentile bootstrap interval of `pooled`: settings are drawn with replacement, and in each of
+    them seeds (Davison & Hinkley 1997, section 3.8).
+    """
     high: float
     by_model: float
     """Mean of the models' own correlations."""
     at_level: float
-    """Mean over models and levels of the correlation over layers alone: what is left where all have the same bits."""
+    """Mean over models and levels of the correlation over layers alone, all of the same bits."""
     models: int
-    """Settings times seeds."""
+    """Number of models: settings times seeds."""
     points: int
 
 
 def agreement(singles: pd.DataFrame, score: str) -> Agreement:
-    """Of lines of one kind; those where score or truth is not finite are left out, as are models of less than 3 lines.
+    """Compute the agreement of lines of one kind; those where score or truth is not finite are left out, as are models
+    of less than 3 lines.
 
     Args:
         singles: setting, seed, level, truth, where known `by`, and a column `score`.
@@ -61,7 +65,7 @@ def agreement(singles: pd.DataFrame, score: str) -> Agreement:
 
 
 def _moments(score: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
-    """Sums of products of the centred ranks, each over their number."""
+    """Sums of products of the centred ranks, each divided by their number."""
     a, b = (stats.rankdata(values) / len(values) for values in (score, truth))
     a, b = a - a.mean(), b - b.mean()
     return float(a @ b), float(a @ a), float(b @ b)

@@ -1,4 +1,4 @@
-"""The truth: what changed weights do to the loss on test rows."""
+"""Measures the truth: the effect of changed weights on the loss on test rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.compression.subject import Compressible
 
 
 class HeldOut:
-    """Rises of the held-out loss, over the loss before.
+    """Rises of the held-out loss, as shares of the loss before.
 
     Attributes:
         loss: before anything is changed.
@@ -32,13 +32,13 @@ class HeldOut:
         return torch.tensor(self._subject.held_out(model), dtype=torch.float64)
 
     def with_values(self, changed: Mapping[str, np.ndarray]) -> float:
-        """Of the model with some tensors replaced."""
+        """Rise by the model with some tensors replaced."""
         return self._bench.rise(changed, self._before)
 
     def with_plan(self, plan: Plan) -> float:
-        """Of the model that a plan was applied to, in values."""
+        """Rise by the model that a plan was applied to, in values."""
         return self.of(apply_recipe(self._subject.model, plan, backend="fake").model)
 
     def of(self, model: nn.Module) -> float:
-        """Of another model of that kind."""
+        """Rise by another model of that kind."""
         return (self._subject.held_out(model) - self.loss) / abs(self.loss)

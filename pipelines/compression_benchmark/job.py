@@ -1,4 +1,4 @@
-"""`experiment=faults_compression`: is what scores foretell of compression true, and are their plans better?"""
+"""`experiment=faults_compression`: are the predictions of scores true, and are their plans better?"""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
 
 
 def studies(config: DictConfig, task: Sequence[str], *, peer: bool) -> list[Study]:
-    """Every model that the job names: settings, and the seeds of each.
+    """List every model that the job names: settings, and the seeds of each.
 
     Raises:
         FlowGradError: a setting that is unknown, or gives no config that can run; no seed or setting.

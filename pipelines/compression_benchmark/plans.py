@@ -1,4 +1,4 @@
-"""Whole models compressed by plans of each score, beside what plans are held against."""
+"""Compresses whole models by plans of each score, and by baselines."""
 
 from __future__ import annotations
 
@@ -25,19 +25,23 @@ PRUNED, MIXED, ROWS = "pruned", "mixed bits", "rows kept"
 SPARSITIES = (0.7, 0.8, 0.9)
 BUDGETS = (0.8, 0.6, 0.4)
 CHOSEN = "chosen"
-"""What the library does by itself: it compares scores on the calibration rows."""
+"""Name of the library's own choice: it compares scores on the calibration rows."""
 PEER = "peer"
 MAGNITUDE, RANDOM, UNIFORM = "global magnitude", "random", "uniform"
 AGAINST = {PRUNED: (MAGNITUDE, RANDOM), MIXED: (UNIFORM,), ROWS: ("norm", "frequency", RANDOM)}
-"""What each kind of plan is held against."""
+"""Baselines of each kind of plan."""
 _PEER_SLACK = 0.02
-"""How far the peer's plan may miss the share of weights that it was asked for; where it prunes less, it is left out."""
+"""Distance by which the peer's plan may miss the share of weights that it was asked for; where it prunes less, it is
+left out.
+"""
 
 
 def pruning_lines(
     analyzer: SaliencyAnalyzer, subject: Compressible, truth: HeldOut, peer: Any, seed: int
 ) -> Iterator[dict]:
-    """By each score, without regard to the calibration; what is chosen by it; global magnitude and random."""
+    """Yield lines of plans by each score, without regard to the calibration; by the chosen one; by global magnitude and
+    at random.
+    """
     known = [score for score in WEIGHT_SCORES if score in analyzer.layer_saliency() and score != "magnitude"]
     for share in SPARSITIES:
         plans = {score: analyzer.pruning_plan(share, score=score) for score in known}
@@ -55,7 +59,7 @@ def pruning_lines(
 def mixed_lines(
     advisor: QuantizationAdvisor, weights: Mapping[str, np.ndarray], truth: HeldOut, peer: PeerCompression | None
 ) -> Iterator[dict]:
-    """At the size of uniform bits: by each score, unchecked, and what is chosen on the calibration."""
+    """Yield lines of plans at the size of uniform bits: by each score, unchecked, and as chosen on the calibration."""
     for bits in LEVELS[1:]:
         plans: dict[str, QuantizationPlan] = {UNIFORM: advisor.uniform_plan(bits)}
         for score in SCORES:
@@ -71,7 +75,7 @@ def mixed_lines(
 
 
 def row_lines(analyzer: SaliencyAnalyzer, subject: Compressible, truth: HeldOut, seed: int) -> Iterator[dict]:
-    """Of the tables that trackers watched, which know how often each row was seen."""
+    """Yield lines of plans for the tables that trackers watched, which know how often each row was seen."""
     watched = {id(tracker.layer.weight) for tracker in subject.trackers}
     tables = [name for name, parameter in subject.model.named_parameters() if id(parameter) in watched]
     if not tables:
@@ -97,7 +101,7 @@ def _random_mask(like: PruningPlan, analyzer: SaliencyAnalyzer, share: float, se
 
 
 def _random_rows(like: RowPlan, seed: int) -> RowPlan:
-    """As many rows of each table as another plan takes."""
+    """Plan as many random rows of each table as another plan takes."""
     rng = np.random.default_rng(seed)
     tables = [
         TableRows(one.name, one.shape, tuple(int(row) for row in np.sort(_drawn(rng, one)))) for one in like.tables
@@ -110,7 +114,7 @@ def _drawn(rng: np.random.Generator, table: TableRows) -> np.ndarray:
 
 
 def _zeros(model: nn.Module, analyzer: SaliencyAnalyzer) -> float:
-    """Share of the weights that are 0."""
+    """Share of the weights that are 0, in [0, 1]."""
     names = set(analyzer.weight_saliency("magnitude"))
     kept = [p.detach() for name, p in model.named_parameters() if name in names]
     return sum(int((p == 0).sum()) for p in kept) / sum(p.numel() for p in kept)
@@ -119,7 +123,9 @@ def _zeros(model: nn.Module, analyzer: SaliencyAnalyzer) -> float:
 def _at_size_of_peer(
     advisor: QuantizationAdvisor, weights: Mapping[str, np.ndarray], truth: HeldOut, peer: PeerCompression
 ) -> Iterator[dict]:
-    """The peer's bits, rounded as ours are (16 and what it does not name: as they are), and ours at no more bytes."""
+    """Yield lines of the peer's bits, rounded as ours are (16 bits and tensors that it does not name: as they are), and
+    of ours at no more bytes.
+    """
     layers = advisor.uniform_plan(8).layers
     bits = {layer.name: peer.bits.get(layer.name, FLOAT_BITS) for layer in layers}
     changed = {
@@ -144,5 +150,5 @@ def _at_size_of_peer(
 
 
 def plan_table(lines: Iterator[dict]) -> pd.DataFrame:
-    """As a data frame: what, level, score, rise."""
+    """Table of the lines: what, level, score, rise."""
     return pd.DataFrame(lines, columns=["what", "level", "score", "rise"])

@@ -1,4 +1,4 @@
-"""From single runs to the tables: how well scores foretell, and what their plans save."""
+"""Makes the tables from single runs: how well scores predict, and how much their plans save."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ SHOWN = [
     "rise", "other_rise", "wins", "better", "sure", "p", "seconds", "limit", "within",
 ]  # fmt: skip
 """Columns of the tables. Of scores: correlations with the truth. Of plans: mean rise of the held-out loss, over the
-loss, and that of what it is held against; models in which it is lower; settings in which it is lower on the mean
-(`better`), and of these those with a paired t-test over seeds at p < .01 (`sure`); `p` is Wilcoxon's over the settings'
-mean differences, and of one setting the t-test's."""
+loss, and that of its baseline; models in which it is lower; settings in which it is lower on the mean (`better`), and
+of these those with a paired t-test over seeds at p < .01 (`sure`); `p` is Wilcoxon's over the settings' mean
+differences, and of one setting the t-test's.
+"""
 ALL = "all"
 FORETOLD = {singles.BITS: "rise of bits", singles.PRUNED: "rise of pruning"}
 SENSITIVE = "combined"
@@ -32,12 +33,12 @@ _NOT_SCORES = {"setting", "seed", "what", "layer", "level", "by", "truth"}
 
 
 def single_table(runs: Sequence[Study], found: Sequence[Studied]) -> pd.DataFrame:
-    """All layers compressed alone."""
+    """Table of all layers compressed alone."""
     return _joined(runs, [one.singles for one in found])
 
 
 def plan_table(runs: Sequence[Study], found: Sequence[Studied]) -> pd.DataFrame:
-    """All plans."""
+    """Table of all plans."""
     return _joined(runs, [one.plans for one in found])
 
 
@@ -52,7 +53,9 @@ def _joined(runs: Sequence[Study], parts: Sequence[pd.DataFrame]) -> pd.DataFram
 
 
 def foretelling_lines(table: pd.DataFrame, limits: DictConfig) -> Iterator[dict]:
-    """For each kind and score a line over all settings, and one a setting. The default score of bits is judged."""
+    """Yield for each kind and score a line over all settings, and one a setting. The default score of bits is
+    judged.
+    """
     for what, own in table.groupby("what", sort=False):
         for score in [str(name) for name in own if name not in _NOT_SCORES and own[name].notna().any()]:
             judged = what == singles.BITS and score == SENSITIVE
@@ -82,7 +85,8 @@ def _with_pooled(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def plan_lines(table: pd.DataFrame, limits: DictConfig) -> Iterator[dict]:
-    """For each kind and level of plan, score and what it is held against, a line over all settings and one a setting.
+    """Yield for each kind and level of plan, score and baseline, a line over all settings and one a setting. The chosen
+    plan is judged against global magnitude, in every setting.
 
     What is chosen is judged against global magnitude, in every setting.
     """
@@ -136,7 +140,7 @@ def _plan_line(what: str, score: str, other: str, setting: str, one: np.ndarray,
 
 
 def speed_lines(runs: Sequence[Study], found: Sequence[Studied], limits: DictConfig) -> Iterator[dict]:
-    """Seconds of planning: the most over all, which is judged, and the median of a setting."""
+    """Yield seconds of planning: the most over all, which is judged, and the median of a setting."""
     seconds = pd.DataFrame({"setting": [run.setting for run in runs], "seconds": [one.seconds for one in found]})
     most = float(seconds["seconds"].max())
     line = {"what": "planning, at most", "setting": ALL, "models": len(runs), "seconds": most}

@@ -1,4 +1,4 @@
-"""One layer alone rounded or pruned: what every score foretells, and what comes of it."""
+"""Rounds or prunes one layer alone: every score's prediction, and the effect."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pipelines.peer_compression import PeerCompression
 BITS, PRUNED = "bits", "pruned"
 SHARES = (0.5, 0.7, 0.9)
 CRITERIA = ("second_moment", "obd", "taylor", "fisher", "magnitude")
-"""By which weights of a single layer go; `motion` orders them as magnitude does."""
+"""Criteria by which weights of a single layer go; `motion` orders them as magnitude does."""
 DISTANCE = "squared_change"
-"""A control that knows nothing of the loss: the sum of the squared changes."""
+"""Name of a control that knows nothing of the loss: the sum of the squared changes."""
 _SIGNALS = ("snr", "weight_variance", "weight_range")
 Weights = Mapping[str, np.ndarray]
 
@@ -31,7 +31,7 @@ Weights = Mapping[str, np.ndarray]
 def rounded_alone(
     advisor: QuantizationAdvisor, weights: Weights, truth: HeldOut, peer: PeerCompression | None
 ) -> pd.DataFrame:
-    """A line a tensor and number of bits: layer, level, truth, and a column a score."""
+    """Table of one line a tensor and number of bits: layer, level, truth, and a column a score."""
     asked = {score: partial(advisor.sensitivity, score) for score in SCORES}
     foretold = {score: table for score, ask in asked.items() if (table := _rises(ask))}
     signals: dict[Any, Any] = advisor.measurements().tables["rows"][list(_SIGNALS)].to_dict("index")
@@ -57,7 +57,7 @@ def rounded_alone(
 def pruned_alone(
     analyzer: SaliencyAnalyzer, weights: Weights, truth: HeldOut, peer: PeerCompression | None
 ) -> pd.DataFrame:
-    """A line a tensor, share and criterion of what goes: layer, level, by, truth, and a column a score."""
+    """Table of one line a tensor, share and criterion of pruning: layer, level, by, truth, and a column a score."""
     names = list(analyzer.layer_saliency().index)
     parts = []
     for by in _at_hand(analyzer, CRITERIA):
@@ -99,7 +99,7 @@ def _peer_saliency(peer: PeerCompression | None, name: str) -> dict[str, float]:
 
 
 def _rises(ask: Callable[[], pd.DataFrame]) -> dict[Any, Any] | None:
-    """By layer and level; None of a score that this model does not have."""
+    """Rises by layer and level; None of a score that this model does not have."""
     try:
         return ask().to_dict("index")
     except FlowGradError:

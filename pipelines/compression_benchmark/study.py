@@ -1,4 +1,4 @@
-"""One model: trained, asked by every score, compressed in every way."""
+"""Studies one model: it is trained, asked by every score, and compressed in every way."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.fault_benchmark.datasets import Datasets
 from pipelines.program import program_of
 
 TIMED: dict[str, Any] = {"sparsity": 0.8, "bits": 4}
-"""The recipe whose planning is timed: analyzers made, scores compared, plans made."""
+"""Recipe whose planning is timed: analyzers made, scores compared, plans made."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Study:
 
 @dataclass(frozen=True)
 class Studied:
-    """What came of it."""
+    """Outcome of one study."""
 
     singles: pd.DataFrame
-    """A line a layer compressed alone: what, layer, level, by, truth, and a column a score."""
+    """Table of one line a layer compressed alone: what, layer, level, by, truth, and a column a score."""
     plans: pd.DataFrame
-    """A line a plan: what, level, score, rise."""
+    """Table of one line a plan: what, level, score, rise."""
     loss: float
-    """Held out, of the model as it was trained."""
+    """Held-out loss of the model as it was trained."""
     weights: int
     seconds: float
-    """That planning took."""
+    """Seconds that planning took."""
     peer_error: str
-    """What the peer raised."""
+    """Error that the peer raised."""
 
 
 def study(run: Study, data: Datasets) -> Studied:
@@ -95,7 +95,7 @@ def study(run: Study, data: Datasets) -> Studied:
 
 
 def _planning_seconds(subject: Compressible, watching: Watching) -> float:
-    """Of the processor: those of a clock would count the other processes in."""
+    """Processor seconds of planning; those of a clock would count the other processes in."""
     began = time.process_time()
     plan_recipe(
         subject.source,

@@ -1,4 +1,4 @@
-"""What a run is watched by, besides the trackers of its config."""
+"""Attaches further watchers to a run, besides the trackers of its config."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Watching:
 
 
 class _Told:
-    """A hook of its own tells it of steps; the loop, of the end."""
+    """Adapter of a watcher that a hook of its own tells of steps; the loop calls it at the end."""
 
     def __init__(self, squares: SquaredGradients) -> None:
         self._squares = squares
 
     def step(self, loss: Any) -> None:
-        """Nothing."""
+        """Do nothing; the hook notes the step."""
 
     def end_epoch(self, *losses: float) -> None:
-        """Nothing."""
+        """Do nothing; the watcher has no epochs."""
 
     def detach(self) -> None:
-        """Training is over."""
+        """Take the watcher off: training is over."""
         self._squares.detach()

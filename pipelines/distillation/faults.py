@@ -13,14 +13,14 @@ from flowgrad.errors import FlowGradError
 from pipelines.distillation.networks import OUTPUT
 
 OF_TRAINING = ("frozen_layer", "slow_layer", "narrow_layer")
-"""Brought about by the settings of the layer, which fixes can overrule."""
+"""Kinds of damage by the settings of the layer, which fixes can overrule."""
 OF_NOISE = ("noisy_gradients", "noisy_weights", "noisy_activations")
-"""Brought about while training, whatever the settings say."""
+"""Kinds of damage by noise while training, whatever the settings say."""
 KINDS = (*OF_TRAINING, *OF_NOISE)
 
 
 def check_fault(config: DictConfig, layers: tuple[str, ...]) -> None:
-    """Refuse a damage that there is not.
+    """Refuse an unknown damage.
 
     Raises:
         FlowGradError: names the key and what would be right.
@@ -40,7 +40,7 @@ def check_fault(config: DictConfig, layers: tuple[str, ...]) -> None:
 
 
 def laid(config: DictConfig, kind: str) -> dict[str, float]:
-    """Layer -> strength of a damage of this kind; empty where the config has none."""
+    """Strength of a damage of this kind, by layer; empty where the config has none."""
     fault = config.fault
     return {} if fault is None or fault.kind != kind else {fault.layer: float(fault.strength)}
 

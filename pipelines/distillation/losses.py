@@ -1,4 +1,4 @@
-"""What a student minimises."""
+"""Losses that a student minimises."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pipelines.networks.losses import Loss
 
 
 class KnowledgeDistillation(Loss):
-    """(1 - w) times the distance to the teacher's outputs plus w times that to the labels, w being `label_weight`.
+    """Weighted sum of distances: (1 - w) times that to the teacher's outputs plus w times that to the labels, w being
+    `label_weight`.
 
     Classes: T^2 KL(teacher || student) of the outputs over the temperature T, and cross-entropy (Hinton, Vinyals & Dean
     2015, Distilling the Knowledge in a Neural Network, par. 2). Ratings, one output: squared errors, which are the KL
@@ -24,10 +25,10 @@ class KnowledgeDistillation(Loss):
         """Keep the settings."""
         self.temperature, self.label_weight, self.classes = temperature, label_weight, classes
         self.distance = torch.zeros(())
-        """To the teacher's outputs, of the last batch, without its graph."""
+        """Distance to the teacher's outputs, of the last batch, without its graph."""
 
     def of(self, model: nn.Module, batch: Rows) -> Tensor:
-        """As `Loss.of`; the batch is `Taught`."""
+        """Loss of a batch, which is `Taught`; see `Loss.of`."""
         if not isinstance(batch, Taught):
             raise FlowGradError("a batch without the teacher's outputs cannot be distilled; give Taught rows")
         outputs = model(batch.inputs)

@@ -52,8 +52,8 @@ class Dense(nn.Module):
 
 
 class Recommender(nn.Module):
-    """Embeddings of user and item side by side into linear layers (the MLP of He et al. 2017, Neural Collaborative
-    Filtering, par. 3.3), for ratings: the mean plus what the network gives.
+    """Network that feeds embeddings of user and item side by side into linear layers (the MLP of He et al. 2017, Neural
+    Collaborative Filtering, par. 3.3), for ratings: the mean plus what the network gives.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Recommender(nn.Module):
         super().__init__()
         for name, rows in zip(TABLES, (n_users, n_items), strict=True):
             weight = torch.empty(rows, dims[name]).normal_(0.0, 0.1, generator=generator)
-            # Not by `nn.Embedding(n, dim)`, which draws from the global generator.
+            # `nn.Embedding(n, dim)` is not used, as it draws from the global generator.
             self.add_module(name, nn.Embedding.from_pretrained(weight, freeze=False))
         self._hidden = hidden_names(len(widths))
         sizes = itertools.pairwise([sum(dims.values()), *widths, 1])

@@ -63,14 +63,14 @@ class Distillation(Program):
 
     @abstractmethod
     def rows(self, config: DictConfig) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
-        """Source, hash, shapes, and rows to train, to validate and to test on."""
+        """Load the source, its hash, shapes, and rows to train, to validate and to test on."""
 
     @abstractmethod
     def scored(self, outputs: Tensor, test: Taught) -> dict[str, float]:
-        """Metrics of finite outputs, shape (n, outputs)."""
+        """Compute metrics of finite outputs, shape (n, outputs)."""
 
     def check(self, config: DictConfig) -> None:
-        """As `Program.check`."""
+        """Refuse values that cannot be meant; see `Program.check`."""
         for key in ("teacher.widths", "model.widths"):
             if not len(OmegaConf.select(config, key)):
                 raise FlowGradError(f"{key}=[]: give units of one layer or more")
@@ -86,7 +86,7 @@ class Distillation(Program):
             check_fault(config, layer_names(config))
 
     def load(self, config: DictConfig) -> TaughtData:
-        """Rows, split, and the teacher, trained on the training rows."""
+        """Load rows, split, and the teacher, trained on the training rows."""
         source, sha256, shapes, train, validation, test = self.rows(config)
         self._check_shapes(config, shapes)
         teacher = trained_teacher(config.teacher, shapes, train, validation, config.training.threads)
@@ -101,7 +101,7 @@ class Distillation(Program):
         )
 
     def check_data(self, config: DictConfig, data: TaughtData) -> None:
-        """As `Program.check_data`: layers that are named must be there."""
+        """Refuse named layers that the network lacks; see `Program.check_data`."""
         self._check_shapes(config, data.shapes)
 
     def _check_shapes(self, config: DictConfig, shapes: Shapes) -> None:
@@ -140,7 +140,7 @@ class Distillation(Program):
         return Trained(student.eval(), *losses, fitted.steps, measured, trackers=trackers)
 
     def evaluate(self, config: DictConfig, trained: Trained, data: TaughtData, seed: int) -> Evaluation:
-        """On the test rows, which are the same for every seed."""
+        """Evaluate on the test rows, which are the same for every seed."""
         with torch.no_grad():
             outputs = trained.model(data.test.inputs)
         if not outputs.isfinite().all():
@@ -148,7 +148,7 @@ class Distillation(Program):
         return Evaluation(self.scored(outputs, data.test), ())
 
     def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
-        """Optimizer, its settings, and the losses' ends."""
+        """Facts of the report: optimizer, its settings, and the losses' ends."""
         return {
             "optimizer": config.optimizer._target_.rpartition(".")[2],
             "lr": config.optimizer.lr,
@@ -160,7 +160,7 @@ class Distillation(Program):
         }
 
     def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
-        """How alike the layers of teacher and student are, and what the row table says of each layer."""
+        """Draw how alike the layers of teacher and student are, and the row table of each layer."""
         pictures = {}
         for tracker in trained.trackers:
             pictures["distillation_similarity"] = picture(tracker.similarity_figure())
@@ -183,7 +183,7 @@ class TableDistillation(Distillation):
     }
 
     def check(self, config: DictConfig) -> None:
-        """As `Program.check`."""
+        """Refuse values that cannot be meant; see `Program.check`."""
         super().check(config)
         check_task(config, ["multiclass"])
         check_overlap(config)
@@ -194,7 +194,7 @@ class TableDistillation(Distillation):
                 raise FlowGradError(f"{key}={OmegaConf.select(config, key)}: columns are not embedded; use {key}=null")
 
     def rows(self, config: DictConfig) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
-        """As `Distillation.rows`."""
+        """Load the rows of the table; see `Distillation.rows`."""
         table = load_table(config)
         parts = table.parts(0)
         prepared = Preparation.of(parts[0], standardise=True, classes=True)
@@ -203,11 +203,11 @@ class TableDistillation(Distillation):
         return table.source, table.sha256, Shapes(len(table.columns), classes), train, validation, test
 
     def metrics(self, config: DictConfig) -> tuple[str, ...]:
-        """Distance to the teacher, and to the labels."""
+        """Names of metrics: distance to the teacher, and to the labels."""
         return "kl", "accuracy", "logloss"
 
     def scored(self, outputs: Tensor, test: Taught) -> dict[str, float]:
-        """As `Distillation.scored`; `kl` is the mean of KL(teacher || student) at temperature 1, in nats."""
+        """Compute metrics of finite outputs; `kl` is the mean of KL(teacher || student) at temperature 1, in nats."""
         own, other = (logits.double().log_softmax(dim=1) for logits in (outputs, test.taught))
         kl = (other.exp() * (other - own)).sum(dim=1).mean()
         return {"kl": float(kl), **scores("multiclass", test.target.numpy().astype(float), own.exp().numpy())}
@@ -219,32 +219,32 @@ class RatingDistillation(Distillation):
     NODES: ClassVar = Distillation.NODES | {"dataset": (RatingsSettings, "dataset=movielens_100k"), "task": None}
 
     def check(self, config: DictConfig) -> None:
-        """As `Program.check`."""
+        """Refuse values that cannot be meant; see `Program.check`."""
         super().check(config)
         for key in ("teacher.dim", "model.dim"):
             if OmegaConf.select(config, key) is None:
                 raise FlowGradError(f"{key}=null: give the columns of the embeddings, e.g. {key}=8")
 
     def rows(self, config: DictConfig) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
-        """As `Distillation.rows`."""
+        """Load the rows of the ratings; see `Distillation.rows`."""
         data = load_ratings(config)
         train, validation, test = (_paired(part) for part in (data.train, data.validation, data.test))
         shapes = Shapes(0, 1, data.n_users, data.n_items, float(data.train.ratings.mean()))
         return data.source, data.sha256, shapes, train, validation, test
 
     def metrics(self, config: DictConfig) -> tuple[str, ...]:
-        """Distance to the teacher, and to the ratings."""
+        """Names of metrics: distance to the teacher, and to the ratings."""
         return "teacher_rmse", "rmse", "mae"
 
     def scored(self, outputs: Tensor, test: Taught) -> dict[str, float]:
-        """As `Distillation.scored`; `teacher_rmse` is to the teacher's ratings."""
+        """Compute metrics of finite outputs; `teacher_rmse` is the distance to the teacher's ratings, in their unit."""
         distance = (outputs.double() - test.taught.double()).square().mean().sqrt()
         found = scores("regression", test.target.numpy().astype(float), outputs[:, 0].double().numpy())
         return {"teacher_rmse": float(distance), **found}
 
 
 def _parameters(shapes: Shapes, widths: list[int], dim: int) -> int:
-    """Weights of a student or teacher, less biases."""
+    """Number of weights of a student or teacher, without biases."""
     first = 2 * dim if shapes.users else shapes.inputs
     layers = [first, *widths, shapes.outputs]
     return (shapes.users + shapes.items) * dim + sum(a * b for a, b in pairwise(layers))

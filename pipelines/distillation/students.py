@@ -1,4 +1,4 @@
-"""A student's layers: how wide each is, whether it is trained, and how fast."""
+"""Sets a student's layers: how wide each is, whether it is trained, and how fast."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def layer_names(config: DictConfig) -> tuple[str, ...]:
 
 
 def widths(config: DictConfig) -> dict[str, int]:
-    """Layer -> units, of all but the last.
+    """Number of units of each layer, by name, of all but the last.
 
     A layer that `model.widened_layers` names is as wide as the median of the student's other layers of its kind, and at
     least twice what it was.
@@ -48,14 +48,14 @@ def _usual(name: str, found: Mapping[str, int], kind: Mapping[str, int]) -> int:
 
 
 def build_student(config: DictConfig, shapes: Shapes, generator: torch.Generator) -> nn.Module:
-    """The student that the `model` node names, with the damage that `fault` lays into its widths."""
+    """Build the student that the `model` node names, with the damage that `fault` does to its widths."""
     found = widths(config)
     hidden = [found[name] for name in hidden_names(len(config.model.widths))]
     return network(shapes, hidden, {name: found[name] for name in TABLES if name in found}, generator)
 
 
 def trained_by(config: DictConfig) -> DictConfig:
-    """The `training` node with the damage that `fault` lays into it, less what fixes take out again."""
+    """Make the `training` node with the damage that `fault` does to it, less what fixes take out again."""
     training = OmegaConf.to_container(config.training, resolve=True)
     assert isinstance(training, dict)
     unfrozen = set(config.training.unfrozen_layers.get(TRACKER, []))

@@ -1,4 +1,4 @@
-"""The teacher: trained once, from a seed of its own."""
+"""Trains the teacher once, from a seed of its own."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def trained_teacher(
     threads: int,
     watch: Callable[[nn.Module, torch.optim.Optimizer], Sequence[Watcher]] = lambda *_: (),
 ) -> nn.Module:
-    """A teacher that stopped early, in evaluation mode and without gradients.
+    """Train a teacher with early stopping; it is then in evaluation mode and without gradients.
 
     Args:
         settings: `TeacherSettings`.
-        shapes: what it must fit.
+        shapes: sizes that it must fit.
         train: rows to train on.
         validation: rows to stop by.
         threads: CPU threads; the weights are the same bytes only for the same number.
@@ -45,7 +45,7 @@ def trained_teacher(
 
 
 def network(shapes: Shapes, widths: list[int], dims: dict[str, int], generator: torch.Generator) -> nn.Module:
-    """A network that fits the data, its weights drawn by `generator` alone; `dims` are those of embeddings."""
+    """Build a network that fits the data, its weights drawn by `generator` alone; `dims` are those of embeddings."""
     if shapes.users:
         return Recommender(shapes.users, shapes.items, dims, widths, shapes.mean, generator)
     return Dense(shapes.inputs, widths, shapes.outputs, generator)

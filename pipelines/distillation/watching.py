@@ -1,4 +1,4 @@
-"""What a tracker is told while a student trains."""
+"""Calls a tracker while a student trains."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from pipelines.distillation.losses import KnowledgeDistillation
 
 
 class Course:
-    """Tells a tracker of every step, and lets it compare student and teacher at the end."""
+    """Calls a tracker at every step, and lets it compare student and teacher at the end."""
 
     def __init__(self, tracker: DistillationTracker, loss: KnowledgeDistillation) -> None:
         """Keep both; the loss knows the distance to the teacher of the last batch."""
         self.tracker, self._loss = tracker, loss
 
     def step(self, loss: Tensor) -> None:
-        """As `Watcher.step`."""
+        """Pass the step on; see `Watcher.step`."""
         self.tracker.step(loss, distillation_loss=self._loss.distance)
 
     def end_epoch(self, train_loss: float, validation_loss: float) -> None:
-        """As `Watcher.end_epoch`; the tracker has no epochs."""
+        """Do nothing; the tracker has no epochs."""
 
     def detach(self) -> None:
-        """Training is over; noise that was put in is still there, and part of what is looked at."""
+        """Compare and detach at the end of training; noise that was put in is still there, and part of the
+        comparison.
+        """
         self.tracker.observe()
         self.tracker.detach()

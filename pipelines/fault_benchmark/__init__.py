@@ -1,1 +1,1 @@
-"""Known faults put into real training, and whether the diagnosis finds them: recall, precision, repairs."""
+"""We inject known faults into healthy runs and score the diagnosis: recall, precision, repairs."""

@@ -22,33 +22,33 @@ class Boosters(Ground):
     TABLES = (TRACKER,)
 
     def row_overrides(self, choice: str, table: str) -> tuple[str, ...]:
-        """As `Ground.row_overrides`."""
+        """Overrides that inject the fault; see `Ground.row_overrides`."""
         return (f"fault={choice}",)
 
     def truth(self, config: DictConfig, data: Datasets) -> tuple[str, ...]:
-        """As `Ground.truth`."""
+        """Columns that have the fault; see `Ground.truth`."""
         return inject(config, data.of(config)).columns
 
     def other_fixes(self, config: DictConfig, data: Datasets) -> tuple[tuple[str, ...], ...]:
-        """Any column may be dropped."""
+        """Fixes that drop one column each."""
         columns = inject(config, data.of(config)).data.columns
         return tuple((f"training.dropped_columns.{TRACKER}={_listed(column)}",) for column in columns)
 
     def peers(self, config: DictConfig) -> tuple[Sequence[Any], Mapping[str, PeerBoostingTracker]]:
-        """As `Ground.peers`."""
+        """Observers of the peer; see `Ground.peers`."""
         from pipelines.peer_boosting import PeerBoostingTracker
 
         peer = PeerBoostingTracker()
         return (peer,), {TRACKER: peer}
 
     def rows_for(self, fault: str, diagnosis: PeerBoosting) -> Sequence[str]:
-        """As `Ground.rows_for`."""
+        """Columns that the peer names for a fault; see `Ground.rows_for`."""
         from pipelines.peer_boosting import columns_for
 
         return columns_for(fault, diagnosis)
 
     def credited(self, fault: str, alert: PeerAlert) -> bool:
-        """As `Ground.credited`."""
+        """Whether an alert is credited with the fault; see `Ground.credited`."""
         from pipelines.peer_boosting import credited
 
         return credited(fault, alert)

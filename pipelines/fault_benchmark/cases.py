@@ -1,4 +1,4 @@
-"""What is run: settings, and the faults laid into them."""
+"""Lists the cases to run: settings, and the faults injected into them."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ class Case:
     """One training run that is diagnosed."""
 
     kind: str
-    """`row` (a column is a row of its tracker), `run` or `control`."""
+    """Kind of case: `row` (a column is a row of its tracker), `run` or `control`."""
     fault: str
-    """Name of the fault; of a control, what it is."""
+    """Name of the fault; of a control, that of the control."""
     means: str
     """Kind of fault, for those that come in strengths: `lr_too_high` of `lr_x10`."""
     setting: str
-    """Healthy configuration that the fault is laid into."""
+    """Healthy configuration that the fault is injected into."""
     table: str
     """Table (subject of a tracker) whose rows have the fault; empty for other kinds."""
     seed: int
-    """Of the diagnosed run, and of the choice of rows."""
+    """Seed of the diagnosed run, and of the choice of rows."""
     config: DictConfig
     overrides: tuple[str, ...]
-    """From which the config was composed."""
+    """Overrides that the config was composed from."""
     healthy: tuple[str, ...]
-    """The same without the fault."""
+    """Overrides of the same run without the fault."""
     rules: tuple[str, ...]
     """Rules any of which is right to fire, and one of which ought to."""
     also: tuple[str, ...] = ()
     """Rules that are right to fire too."""
     place: str = ""
-    """Where the fault is laid, for those that choose no rows themselves (`Ground.places`)."""
+    """Place where the fault is injected, for those that choose no rows themselves (`Ground.places`)."""
 
 
 def cases(config: DictConfig, task: Sequence[str], ground: Ground) -> list[Case]:
-    """Every case that the job names, settings first, then seeds.
+    """List every case that the job names, settings first, then seeds.
 
     Raises:
         FlowGradError: a setting or a fault that gives no config that can run.
@@ -72,11 +72,11 @@ def check_chosen(key: str, chosen: Sequence[str] | None, known: Iterable[str]) -
 
     Args:
         key: below `job`, for errors.
-        chosen: what it names; None: nothing.
-        known: all that there is.
+        chosen: names given; None: none.
+        known: all names.
 
     Raises:
-        FlowGradError: names the key and the name.
+        FlowGradError: the message names the key and the name.
     """
     for name in chosen or ():
         if name not in list(known):
@@ -124,7 +124,7 @@ def _of_setting(config: DictConfig, task: Sequence[str], name: str, ground: Grou
 
 
 def _faulted(where: str, fault: DictConfig, base: DictConfig, healthy: Sequence[str]) -> tuple[str, ...]:
-    """A fault of the run is written as a fix is: paths to set and to scale."""
+    """Overrides of a fault of the run, which is written as a fix is: paths to set and to scale."""
     plain = OmegaConf.to_container(fault, resolve=True)
     assert isinstance(plain, dict)
     try:
@@ -135,7 +135,7 @@ def _faulted(where: str, fault: DictConfig, base: DictConfig, healthy: Sequence[
 
 
 def _seeded(config: DictConfig, seed: int) -> DictConfig:
-    """The config with these seeds, as the overrides would give it: to compose anew takes a fifth of a second."""
+    """Set the seeds in the config, as the overrides would: to compose anew takes a fifth of a second."""
     made = copy.deepcopy(config)
     made.seeds.diagnosis = seed
     if made.fault is not None and made.fault.kind != "none":

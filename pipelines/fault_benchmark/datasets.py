@@ -1,4 +1,4 @@
-"""The data of every setting, loaded once."""
+"""Loads the data of every setting once."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _NODES = ("dataset", "task", "teacher")
 
 @dataclass(frozen=True)
 class Datasets:
-    """What several configs are trained on; itself a `Dataset`."""
+    """Data that several configs are trained on; itself a `Dataset`."""
 
     by_key: dict[str, Any]
 
     @property
     def source(self) -> str:
-        """Where the copies came from, each once."""
+        """Origins of the copies, each once."""
         return "; ".join(dict.fromkeys(data.source for data in self.by_key.values()))
 
     @property
     def sha256(self) -> str:
-        """Of all contents."""
+        """SHA-256 of all contents."""
         return hashlib.sha256(" ".join(data.sha256 for data in self.by_key.values()).encode()).hexdigest()
 
     def of(self, config: DictConfig) -> Any:
@@ -38,10 +38,10 @@ class Datasets:
 
 
 def load_all(configs: Iterable[DictConfig]) -> Datasets:
-    """Load what the configs name, each once.
+    """Load the data that the configs name, each once.
 
     Raises:
-        FlowGradError: whatever a loader finds wrong.
+        FlowGradError: any error of a loader.
     """
     found: dict[str, Any] = {}
     for config in configs:
@@ -53,7 +53,7 @@ def load_all(configs: Iterable[DictConfig]) -> Datasets:
 
 
 def trained(run: tuple[DictConfig, int], data: Datasets) -> Outcome:
-    """As `pipelines.workers.outcome`, on the data of the config."""
+    """Train and evaluate on the data of the config; see `pipelines.workers.outcome`."""
     return outcome(run, data.of(run[0]))
 
 

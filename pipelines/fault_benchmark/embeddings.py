@@ -22,26 +22,28 @@ class Embeddings(Ground):
     TABLES = tuple(SIDES)
 
     def can_hold(self, base: DictConfig, choice: str, table: str) -> bool:
-        """As `Ground.can_hold`."""
+        """Whether a setting can hold the fault; see `Ground.can_hold`."""
         if choice in OF_LABELS and base.training.evaluation != "rating":
             return False  # clicks carry no labels that could disagree
         # No item is dead that is drawn as a negative.
         return not (choice == "dead" and SIDES.get(table) == "items" and target(base, "loss").draws_from_catalogue)
 
     def row_overrides(self, choice: str, table: str) -> tuple[str, ...]:
-        """As `Ground.row_overrides`."""
+        """Overrides that inject the fault; see `Ground.row_overrides`."""
         return f"fault={choice}", f"fault.table={table}"
 
     def truth(self, config: DictConfig, data: Datasets) -> tuple[int, ...]:
-        """As `Ground.truth`."""
+        """Rows that have the fault; see `Ground.truth`."""
         return tuple(map(int, inject(config, data.of(config)).rows))
 
     def can_run(self, config: DictConfig) -> bool:
-        """The loss itself refuses a correction that it has no negatives for, and only when it is made."""
+        """Whether a fixed config can be trained: the loss itself refuses a correction that it has no negatives for, and
+        only when it is made.
+        """
         return not config.loss.logq or target(config, "loss").in_batch_negatives
 
     def peers(self, config: DictConfig) -> tuple[Any, Mapping[str, PeerTracker]]:
-        """As `Ground.peers`."""
+        """Observers of the peer; see `Ground.peers`."""
         watching: dict[str, PeerTracker] = {}
 
         def observers(model: MatrixFactorization, optimizer: torch.optim.Optimizer) -> Sequence[PeerTracker]:
@@ -53,9 +55,9 @@ class Embeddings(Ground):
         return observers, watching
 
     def rows_for(self, fault: str, diagnosis: PeerDiagnosis) -> Sequence[int]:
-        """As `Ground.rows_for`."""
+        """Rows that the peer names for a fault; see `Ground.rows_for`."""
         return rows_for(fault, diagnosis)
 
     def credited(self, fault: str, alert: PeerAlert) -> bool:
-        """As `Ground.credited`."""
+        """Whether an alert is credited with the fault; see `Ground.credited`."""
         return detects(fault, PeerDiagnosis(alerts=(alert,)))

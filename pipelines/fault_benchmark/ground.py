@@ -1,4 +1,6 @@
-"""What the benchmark asks of a kind of model: which faults it can hold, their truth, and how the peer watches it."""
+"""Holds the interface of a kind of model to the benchmark: which faults it can hold, their truth, and how the peer
+watches it.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,11 @@ class Alert(Protocol):
 
     @property
     def type(self) -> str:
-        """The peer's name of it."""
+        """The peer's name of the finding."""
 
 
 class PeerDiagnosis(Protocol):
-    """What the peer says of one table."""
+    """Findings of the peer on one table."""
 
     @property
     def alerts(self) -> Sequence[Alert]:
@@ -45,11 +47,11 @@ class Ground(ABC):
 
     @abstractmethod
     def row_overrides(self, choice: str, table: str) -> tuple[str, ...]:
-        """Overrides that lay a fault of rows into a setting."""
+        """Overrides that inject a fault of rows into a setting."""
 
     def places(self, base: DictConfig, choice: str) -> Mapping[str, tuple[str, ...]]:
-        """Where in a setting this fault of rows is laid, each a case of its own: name -> further overrides. One without
-        a name, where the fault chooses its rows itself.
+        """Places in a setting where this fault of rows is injected, each a case of its own, with further overrides by
+        name. There is one without a name where the fault chooses its rows itself.
         """
         return {"": ()}
 
@@ -62,7 +64,7 @@ class Ground(ABC):
         return True
 
     def other_fixes(self, config: DictConfig, data: Datasets) -> tuple[tuple[str, ...], ...]:
-        """Fixes that could be drawn at random beside those of the rule book that name no rows."""
+        """Fixes that could be drawn at random, besides those of the rule book, that name no rows."""
         return ()
 
     def tables(self, cases: Sequence[Case], found: Sequence[Found], book: RuleBook) -> dict[str, DataFrame]:
@@ -71,7 +73,9 @@ class Ground(ABC):
 
     @abstractmethod
     def peers(self, config: DictConfig) -> tuple[Any, Mapping[str, Any]]:
-        """Observers for the program, and where each table's tracker of the peer will be: objects with `diagnosis()`."""
+        """Observers for the program, and places where each table's tracker of the peer will be: objects with
+        `diagnosis()`.
+        """
 
     @abstractmethod
     def rows_for(self, fault: str, diagnosis: Any) -> Sequence[Hashable]:

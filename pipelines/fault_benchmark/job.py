@@ -1,4 +1,4 @@
-"""`experiment=faults_embedding`, `faults_boosting`: lay known faults into training, and score the diagnosis."""
+"""`experiment=faults_embedding`, `faults_boosting`: we inject known faults into training, and score the diagnosis."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
 
 
 def _check_rules(config: DictConfig, book: RuleBook) -> None:
-    """Before a minute is spent on composing the cases."""
+    """Check the rules before a minute is spent on composing the cases."""
     job = config.job
     for faults in (job.row_faults, job.run_faults):
         for fault, spec in faults.items():
@@ -125,7 +125,7 @@ def _ground(config: DictConfig) -> Ground:
 
 
 def _check_rows(planned: Sequence[Case], ground: Ground, data: Datasets) -> None:
-    """A fault that these data cannot have is told before any other is trained with."""
+    """Refuse a fault that these data cannot have before any other is trained with."""
     for case in planned:
         if case.kind == "row":
             try:

@@ -1,4 +1,4 @@
-"""Whether the layer that is damaged is the one named first, and why it is said to be."""
+"""Says whether the damaged layer is the one named first, and for the right cause."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pipelines.fault_benchmark.scores import share_interval
 
 
 def layer_table(cases: Sequence[Case], found: Sequence[Found], book: RuleBook) -> pd.DataFrame:
-    """One line a method, kind of student and damage, and pooled ones.
+    """Make one line a method, kind of student and damage, and pooled ones.
 
     Of damaged students, `top1` is the share whose damaged layer is the first row of the first finding that names
     layers, the most severe first; `cause` that of those where this finding is a rule of the damage, too. `chance` is
-    what a layer drawn at random would get. Of students without damage, `top1` stays empty, and `healthy` is the share
-    about which nothing is found but what is for information. Intervals are of `top1`, or of `healthy`.
+    the figure of a layer drawn at random. Of students without damage, `top1` stays empty, and `healthy` is the share
+    with no finding but for information. Intervals are of `top1`, or of `healthy`.
     """
     judged = pd.DataFrame([line for case, seen in zip(cases, found, strict=True) for line in _judged(case, seen, book)])
     table = []
@@ -35,7 +35,7 @@ def layer_table(cases: Sequence[Case], found: Sequence[Found], book: RuleBook) -
 
 
 def _judged(case: Case, seen: Found, book: RuleBook) -> Iterator[dict]:
-    """One line a method; none for faults of the whole run."""
+    """Yield one line a method; none for faults of the whole run."""
     if case.kind == "run":
         return
     layers = layer_names(case.config)

@@ -1,4 +1,4 @@
-"""Faults of networks: all are of the run, laid into its config."""
+"""Faults of networks: all are of the run, injected into its config."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Layers(Ground):
     TABLES = (TRACKER,)
 
     def row_overrides(self, choice: str, table: str) -> tuple[str, ...]:
-        """None of them is of rows."""
+        """No overrides: no fault of networks is of rows."""
         raise FlowGradError(f"job.row_faults names {choice!r}; faults of networks are written in job.run_faults")
 
     def truth(self, config: DictConfig, data: Datasets) -> tuple[Hashable, ...]:
-        """As `Ground.truth`."""
+        """No rows: no fault of networks is of rows."""
         return ()
 
     def peers(self, config: DictConfig) -> tuple[Any, Mapping[str, PeerFlowTracker]]:
-        """As `Ground.peers`."""
+        """Observers of the peer; see `Ground.peers`."""
         from pipelines.peer_flow import PeerFlowTracker
 
         watching: dict[str, PeerFlowTracker] = {}
@@ -44,13 +44,13 @@ class Layers(Ground):
         return observers, watching
 
     def rows_for(self, fault: str, diagnosis: PeerFlow) -> Sequence[Hashable]:
-        """As `Ground.rows_for`."""
+        """Layers that the peer names for a fault; see `Ground.rows_for`."""
         from pipelines.peer_flow import layers_for
 
         return layers_for(fault, diagnosis)
 
     def credited(self, fault: str, alert: PeerAlert) -> bool:
-        """As `Ground.credited`."""
+        """Whether an alert is credited with the fault; see `Ground.credited`."""
         from pipelines.peer_flow import credited
 
         return credited(fault, alert)

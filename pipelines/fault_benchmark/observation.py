@@ -1,4 +1,4 @@
-"""One case, trained and diagnosed: by our rule book, and by the peer on the same run."""
+"""Trains and diagnoses one case: by our rule book, and by the peer on the same run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.fault_benchmark.ground import Ground
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker needs to know of a case."""
+    """Work of one process on a case."""
 
     config: DictConfig
     overrides: tuple[str, ...]
@@ -28,28 +28,28 @@ class Task:
 
 @dataclass(frozen=True)
 class Found:
-    """What one diagnosed run showed."""
+    """Result of one diagnosed run."""
 
     truth: tuple[Hashable, ...]
     """Rows that have the fault, or columns by name; empty for faults of the run."""
     named: dict[tuple[str, str], tuple[Hashable, ...]]
-    """(rule, table) -> rows that the finding names, for all findings; () for those that name none."""
+    """Rows that each finding names, by (rule, table); () for findings that name none."""
     acting: tuple[str, ...]
     """Rules whose fixes are prescribed."""
     prescription: tuple[str, ...]
-    """Overrides."""
+    """Overrides of the prescription."""
     epochs: int
-    """Or rounds."""
+    """Number of epochs, or rounds."""
     measures: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Subject -> every scalar and share measured on it, by name."""
+    """Every scalar and share measured on each subject, by name."""
     open: frozenset[str] = frozenset()
-    """Rules that named a symptom and its candidates, and left the cause open, wherever they fired."""
+    """Ids of rules that named a symptom and its candidates, and left the cause open, wherever they fired."""
     peer: dict[str, Any] = field(default_factory=dict)
     """Diagnoses of the peer by table; empty where the peer did not watch."""
 
 
 def observe(task: Task, data: Datasets) -> Found:
-    """Train on the diagnosis seed, watched, and say what was found."""
+    """Train on the diagnosis seed, watched, and return the result."""
     observers, peers = task.ground.peers(task.config) if task.peer else (None, {})
     diagnosis = diagnose(task.config, task.overrides, data.of(task.config), task.book, 1, observers)
     return Found(

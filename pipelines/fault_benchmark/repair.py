@@ -1,4 +1,6 @@
-"""Whether the prescribed fixes repair, on seeds that the diagnosis never saw, and whether random ones would too."""
+"""Tests whether the prescribed fixes repair, on seeds that the diagnosis never saw, and whether random ones would
+too.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,11 @@ class Trial:
 
     case: Case
     detected: bool
-    """A right rule acts."""
+    """Whether a right rule acts."""
     arms: dict[str, tuple[str, ...]]
-    """Arm -> overrides: `healthy`, `faulted`, `treated` where anything is prescribed, `random` where asked for."""
+    """Overrides of each arm: `healthy`, `faulted`, `treated` where anything is prescribed, `random` where asked for."""
     rules: tuple[str, ...]
-    """Whose fixes make the prescription."""
+    """Ids of the rules whose fixes make the prescription."""
     prescription: tuple[str, ...]
     random: tuple[str, ...]
 
@@ -94,8 +96,8 @@ def _asked(name: str, only: Sequence[str] | None) -> bool:
 
 
 def _random_fix(case: Case, book: RuleBook, ground: Ground, data: Datasets) -> tuple[str, ...]:
-    """A fix of the rule book (or of `Ground.other_fixes`) that changes this config and can run, drawn evenly; the same
-    for the same case.
+    """Draw a fix of the rule book (or of `Ground.other_fixes`) evenly among those that change this config and can run;
+    the same for the same case.
     """
     rules = [rule for rule in book.values() if rule.fix is not None and not rule.fix.rows]
     others = ground.other_fixes(case.config, data)
@@ -108,7 +110,7 @@ def _random_fix(case: Case, book: RuleBook, ground: Ground, data: Datasets) -> t
 
 
 def _applied(rule: Rule, case: Case, ground: Ground) -> tuple[str, ...]:
-    """Overrides of the rule's fix; none where it changes nothing or gives a config that cannot run."""
+    """Overrides of the rule's fix; empty where it changes nothing or gives a config that cannot run."""
     finding = Finding(rule.id, rule.type, rule.severity, "", "", "", "", "", posterior(), fix=rule.fix)
     try:
         overrides = prescribe([finding], case.config).overrides
@@ -122,7 +124,9 @@ def _applied(rule: Rule, case: Case, ground: Ground) -> tuple[str, ...]:
 def repair_table(
     trials_: Sequence[Trial], values: dict[tuple[str, ...], list[float]], metric: str, least_cost: float
 ) -> pd.DataFrame:
-    """One line a trial: what the fault costs, and the tests of the prescribed and of the random fix against it."""
+    """Make one line a trial: the cost of the fault, and the tests of the prescribed and of the random fix against
+    it.
+    """
     lines = []
     for trial in trials_:
         comparison = trial.case.config.comparison
@@ -149,7 +153,7 @@ def repair_table(
 def observation_table(
     trials_: Sequence[Trial], values: dict[tuple[str, ...], list[float]], metric: str, seeds: Sequence[int]
 ) -> pd.DataFrame:
-    """What every arm of every trial gave: one line a seed; columns `OBSERVATION_COLUMNS`."""
+    """Table of the values of every arm of every trial: one line a seed; columns `OBSERVATION_COLUMNS`."""
     better = higher_is_better(metric)
     lines: list[tuple] = []
     for trial in trials_:
@@ -168,7 +172,7 @@ def experiment_of(fault: str, where: str, setting: str, seed: int) -> str:
 
 
 def ledger_of(repairs: pd.DataFrame, book: RuleBook, name: str, observations_sha256: str) -> Ledger:
-    """The trials as evidence: each rule whose fix was part of a prescription, once a trial."""
+    """Make a ledger of the trials: each rule whose fix was part of a prescription, once a trial."""
     told = []
     for line in repairs[repairs["treated_verdict"] != "none"].to_dict("records"):
         fault = experiment_of(line["fault"], line.get("place") or line["table"], line["setting"], line["seed"])
@@ -190,7 +194,9 @@ def ledger_of(repairs: pd.DataFrame, book: RuleBook, name: str, observations_sha
 
 
 def plan_table(trials_: Sequence[Trial]) -> pd.DataFrame:
-    """What the verdicts in `trials.csv` follow from, with the observations; columns `PLAN_COLUMNS`."""
+    """Table of the plan, from which the verdicts in `trials.csv` follow together with the observations; columns
+    `PLAN_COLUMNS`.
+    """
     lines = []
     for trial in trials_:
         if "treated" not in trial.arms:
@@ -203,7 +209,7 @@ def plan_table(trials_: Sequence[Trial]) -> pd.DataFrame:
 
 
 def _test(before: Sequence[float], after: Sequence[float], metric: str, comparison: DictConfig) -> TestResult:
-    """By the settings of the comparison."""
+    """Make the test by the settings of the comparison."""
     return arms_test(
         before,
         after,
@@ -215,7 +221,7 @@ def _test(before: Sequence[float], after: Sequence[float], metric: str, comparis
 
 
 def _cost(healthy: Sequence[float], faulted: Sequence[float], metric: str) -> float:
-    """What the fault takes from the metric, relative to its healthy value; infinite where a run diverged."""
+    """Cost of the fault in the metric, as a share of its healthy value; infinite where a run diverged."""
     if not np.isfinite(faulted).all():
         return float("inf")
     change = np.mean(faulted) / np.mean(healthy) - 1
@@ -224,22 +230,22 @@ def _cost(healthy: Sequence[float], faulted: Sequence[float], metric: str) -> fl
 
 @dataclass(frozen=True)
 class RepairRate:
-    """Of the faults for which a right rule prescribes a fix."""
+    """Repair rate of the faults for which a right rule prescribes a fix."""
 
     trials: int
     repaired: int
-    """Prescribed fix confirmed."""
+    """Number of faults whose prescribed fix was confirmed."""
     repaired_at_random: int
-    """Random fix confirmed."""
+    """Number of faults whose random fix was confirmed."""
     p: float
-    """One-sided exact McNemar test of the prescribed against the random fix (Fay 2010)."""
+    """P-value of the one-sided exact McNemar test of the prescribed against the random fix (Fay 2010)."""
 
 
 def repair_rate(table: pd.DataFrame, kinds: Sequence[str] = ("run",), *, harmful: bool = False) -> RepairRate:
-    """How often the prescription repairs, and whether luck would do.
+    """Compute how often the prescription repairs, and whether luck would do.
 
     Args:
-        table: as `repair_table` gives it.
+        table: table of `repair_table`.
         kinds: of faults that count.
         harmful: leave out those that do no harm.
     """

@@ -1,4 +1,4 @@
-"""Counts of hits and misses -> precision, recall, F1, with intervals."""
+"""Turns counts of hits and misses into precision, recall and F1, with intervals."""
 
 from __future__ import annotations
 
@@ -14,41 +14,44 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Score:
-    """How well something was found."""
+    """Counts of named and true things, and their precision and recall."""
 
     hits: int
-    """Found and true."""
+    """Number of things that are both named and true."""
     found: int
     true: int
 
     @property
     def precision(self) -> float:
-        """Share of what was found that is true; NaN where nothing was found."""
+        """Share of the named things that are true, in [0, 1]; NaN where none was named."""
         return self.hits / self.found if self.found else float("nan")
 
     @property
     def recall(self) -> float:
-        """Share of what is true that was found."""
+        """Share of the true things that were named, in [0, 1]."""
         return self.hits / self.true if self.true else float("nan")
 
     @property
     def f1(self) -> float:
-        """2 hits / (found + true), which is the harmonic mean of the two (0 where nothing right was found)."""
+        """F1 score in [0, 1], 2 hits / (found + true), the harmonic mean of the two (0 where nothing right was
+        named).
+        """
         return 2 * self.hits / (self.found + self.true) if self.found + self.true else float("nan")
 
 
 def row_score(named: Collection[Hashable], truth: Collection[Hashable]) -> Score:
-    """Rows named against the rows that have the fault."""
+    """Score rows named against the rows that have the fault."""
     return Score(len(set(named) & set(truth)), len(set(named)), len(set(truth)))
 
 
 def pooled(parts: pd.DataFrame) -> Score:
-    """The sum of counts; columns `hits`, `found`, `true`."""
+    """Sum counts; columns `hits`, `found`, `true`."""
     return Score(*(int(parts[name].sum()) for name in ("hits", "found", "true")))
 
 
 def f1_interval(parts: pd.DataFrame, by: str = "seed", level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of the pooled F1, whole groups of `by` drawn with replacement (Efron 1979).
+    """Compute the percentile bootstrap interval of the pooled F1, whole groups of `by` drawn with replacement (Efron
+    1979).
 
     Runs of one seed share the rows that were drawn, so the seed is what is drawn. NaN with fewer than 2 groups.
     """
@@ -64,7 +67,7 @@ def f1_interval(parts: pd.DataFrame, by: str = "seed", level: float = 0.95) -> t
 
 
 def share_interval(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson interval of a share (Brown, Cai & DasGupta 2001); NaN without trials."""
+    """Compute Wilson's interval of a share (Brown, Cai & DasGupta 2001); NaN without trials."""
     if not trials:
         return float("nan"), float("nan")
     low, high = proportion_confint(hits, trials, alpha=1 - level, method="wilson")

@@ -1,4 +1,4 @@
-"""From what was found in each case to tables of scores."""
+"""Makes tables of scores from the findings in each case."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from pipelines.fault_benchmark.observation import Found
 from pipelines.fault_benchmark.scores import f1_interval, pooled, row_score, share_interval
 
 MOTIONLESS = ("dead", "frozen", "stuck")
-"""Faults that look alike to whoever counts moves only."""
+"""Faults that are indistinguishable by counts of moves alone."""
 COUNTS = ("hits", "found", "true")
 
 
 def case_table(cases: Sequence[Case], found: Sequence[Found], book: RuleBook, ground: Ground) -> pd.DataFrame:
-    """One line a case and method: `hits`, `found` and `true` count rows for faults of rows, and actions for others.
+    """Make one line a case and method: `hits`, `found` and `true` count rows for faults of rows, and actions for
+    others.
 
     Of a run the first prescription counts: every rule that acts in it is an action; those that are right to act count
-    as one, for they prescribe the same. A rule without a fix counts where it is what the case asks for.
+    as one, for they prescribe the same. A rule without a fix counts where the case asks for it.
     """
     lines = []
     for case, seen in zip(cases, found, strict=True):
@@ -35,8 +36,8 @@ def case_table(cases: Sequence[Case], found: Sequence[Found], book: RuleBook, gr
 
 
 def rule_table(cases: Sequence[Case], found: Sequence[Found], ground: Ground) -> pd.DataFrame:
-    """One line a rule that fired: in how many runs, in how many of them it is right (it is one of the case's, or also
-    true there), and in how many controls, whether or not it has a fix.
+    """Make one line a rule that fired: in how many runs, in how many of them it is right (it is one of the case's, or
+    also true there), and in how many controls, whether or not it has a fix.
     """
     lines = []
     for case, seen in zip(cases, found, strict=True):
@@ -69,7 +70,9 @@ def _line(case: Case, method: str, counts: tuple[int, int, int], confused: int, 
 
 
 def measure_table(cases: Sequence[Case], found: Sequence[Found]) -> pd.DataFrame:
-    """What the rules judged, for reading (five digits): one line a case and subject, a column for each measure."""
+    """Make a table of the measures that rules judged, for reading (five digits): one line a case and subject, a column
+    for each measure.
+    """
     return pd.DataFrame(
         [
             {**_identity(case), "subject": subject, "epochs": seen.epochs}
@@ -104,13 +107,13 @@ def _own_actions(case: Case, seen: Found, book: RuleBook) -> tuple[int, int, int
 
 
 def _alarms(case: Case, seen: Found, book: RuleBook) -> list[str]:
-    """Findings that carry a fix and are none of the case's; one whose cause is open carries none."""
+    """Findings that carry a fix and are none of the case's; a finding whose cause is open carries none."""
     passed = {*case.rules, *case.also, *seen.open}
     return sorted({rule for rule, _ in seen.named if book[rule].fix is not None and rule not in passed})
 
 
 def _confused(case: Case, seen: Found) -> int:
-    """Rows of a fault without motion that were named as having another such fault."""
+    """Number of rows of a fault without motion that were named as having another such fault."""
     if case.fault not in MOTIONLESS:
         return 0
     rules = {f"{kind}_rows" for kind in MOTIONLESS} - set(case.rules)
@@ -124,7 +127,7 @@ def _peer_rows(case: Case, seen: Found, ground: Ground) -> tuple[int, int, int]:
 
 
 def _peer_actions(case: Case, seen: Found, ground: Ground) -> tuple[int, int, int]:
-    """Every type of alert is an action; those credited with the fault count as one."""
+    """Counts of the peer's actions: every type of alert is one; those credited with the fault count as one."""
     types: dict[str, bool] = {}
     for diagnosis in seen.peer.values():
         for alert in diagnosis.alerts:
@@ -135,10 +138,10 @@ def _peer_actions(case: Case, seen: Found, ground: Ground) -> tuple[int, int, in
 
 
 def score_table(table: pd.DataFrame, harmless: Collection[tuple[str, str]]) -> pd.DataFrame:
-    """One line a fault and method, and pooled ones.
+    """Make one line a fault and method, and pooled ones.
 
     Args:
-        table: as `case_table` gives it.
+        table: table of `case_table`.
         harmless: (fault, setting) of faults of runs that cost nothing. They need not be found, and to act on them is
             no mistake; another rule that acts there is.
     """
@@ -185,7 +188,7 @@ def _scores(method: str, kind: str, fault: str, part: pd.DataFrame) -> dict:
 
 
 def by_setting(table: pd.DataFrame) -> pd.DataFrame:
-    """Pooled score of the faults of rows, one line a setting and method."""
+    """Make the pooled score of the faults of rows, one line a setting and method."""
     rows = table[table["kind"] == "row"]
     groups = rows.groupby(["method", "setting"], sort=False)
     scores = {key: pooled(part) for key, part in groups}

@@ -1,4 +1,4 @@
-"""Damage to one layer of a student."""
+"""Damages one layer of a student."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ class Students(Ground):
     TABLES = (TRACKER,)
 
     def row_overrides(self, choice: str, table: str) -> tuple[str, ...]:
-        """As `Ground.row_overrides`."""
+        """Overrides that inject the fault; see `Ground.row_overrides`."""
         return (f"fault={choice}",)
 
     def places(self, base: DictConfig, choice: str) -> Mapping[str, tuple[str, ...]]:
-        """Every layer; the last one's width is that of what is predicted."""
+        """Every layer is a place; the width of the last one is that of the target."""
         layers = [name for name in layer_names(base) if choice != "narrow_layer" or name != OUTPUT]
         return {layer: (f"fault.layer={layer}",) for layer in layers}
 
     def truth(self, config: DictConfig, data: Datasets) -> tuple[str, ...]:
-        """As `Ground.truth`."""
+        """Layer that is damaged; see `Ground.truth`."""
         return () if config.fault is None else (config.fault.layer,)
 
     def other_fixes(self, config: DictConfig, data: Datasets) -> tuple[tuple[str, ...], ...]:
-        """Any layer may be widened, unfrozen, or given the full rate."""
+        """Fixes that widen a layer, unfreeze it, or give it the full rate."""
         keys = ("model.widened_layers", "training.unfrozen_layers", "training.full_rate")
         return tuple((f"{key}.{TRACKER}=[{layer}]",) for key in keys for layer in layer_names(config))
 
     def tables(self, cases: Sequence[Case], found: Sequence[Found], book: RuleBook) -> dict[str, DataFrame]:
-        """Whether the damaged layer is the one named, and for the right cause."""
+        """Table of whether the damaged layer is the one named, and for the right cause."""
         return {"layers": layer_table(cases, found, book)}
 
     def peers(self, config: DictConfig) -> tuple[Any, Mapping[str, PeerStudent]]:
-        """As `Ground.peers`."""
+        """Observers of the peer; see `Ground.peers`."""
         peer = PeerStudent(config)
         return peer, {TRACKER: peer}
 
     def rows_for(self, fault: str, diagnosis: PeerOnStudent) -> Sequence[str]:
-        """The layer that it names, whatever for."""
+        """Layer that the peer names, for whatever cause."""
         named = diagnosis.named
         return () if named is None else (named,)
 
     def credited(self, fault: str, alert: PeerComplaint) -> bool:
-        """It has no word for a student that is dead."""
+        """Whether an alert is credited with the fault; the peer has no word for a student that is dead."""
         return False
 
 
@@ -77,13 +77,13 @@ class PeerComplaint:
 
 @dataclass(frozen=True)
 class PeerOnStudent:
-    """What the peer says of a student, by layer instead of by parameter."""
+    """Findings of the peer on a student, by layer instead of by parameter."""
 
     alerts: tuple[PeerComplaint, ...]
     named: str | None
-    """Layer that it names by its statuses."""
+    """Layer that the peer names by its statuses."""
     largest_gap: str | None
-    """In its favour: layer of the largest gap, also below its threshold."""
+    """Layer of the largest gap, also below its threshold, in the peer's favour."""
 
 
 class PeerStudent:
@@ -103,7 +103,7 @@ class PeerStudent:
         return (Told(self._student),)
 
     def diagnosis(self) -> PeerOnStudent:
-        """What it says after training."""
+        """Findings of the peer after training."""
         assert self._teacher is not None
         assert self._student is not None
         found: PeerDistillation = diagnosis(self._teacher, self._student)
@@ -114,28 +114,28 @@ class PeerStudent:
 
 
 class Told:
-    """A tracker of the peer among the watchers of the loop."""
+    """Adapter of a tracker of the peer to the loop's watchers."""
 
     def __init__(self, tracker: PeerFlowTracker) -> None:
-        """Keep it."""
+        """Keep the tracker."""
         self._tracker = tracker
 
     def step(self, loss: Tensor) -> None:
-        """As `Watcher.step`."""
+        """Pass the step on; see `Watcher.step`."""
         self._tracker.step(loss)
 
     def end_epoch(self, train_loss: float, validation_loss: float) -> None:
-        """As `Watcher.end_epoch`."""
+        """Pass the epoch on; see `Watcher.end_epoch`."""
         self._tracker.end_epoch(train_loss, validation_loss)
 
     def detach(self) -> None:
-        """Training is over."""
+        """Take the tracker off: training is over."""
         self._tracker.detach()
 
 
 @dataclass(frozen=True, eq=False)
 class _Recipe:
-    """What a teacher is trained by; two are alike that lead to the same data."""
+    """Settings that a teacher is trained by; two are equal that lead to the same data."""
 
     settings: DictConfig
     data: TaughtData

@@ -1,1 +1,1 @@
-"""Known interactions put into tables, and tables without any: what is found, and what is found where nothing is."""
+"""We put known interactions into tables, and make tables without any: how many are found, and how many false alarms."""

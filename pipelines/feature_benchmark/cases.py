@@ -1,4 +1,4 @@
-"""What is run: tables with interactions, tables without, and where their columns come from."""
+"""Lists the cases to run: tables with interactions, tables without, and the origin of their columns."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class RealTables:
 
     @property
     def source(self) -> str:
-        """Where these copies came from."""
+        """Origins of these copies."""
         return "; ".join(f"{name}: {data.source}" for name, data in self.by_name.items())
 
     @property
     def sha256(self) -> str:
-        """Of the contents."""
+        """SHA-256 of the contents."""
         return hashlib.sha256("".join(data.sha256 for data in self.by_name.values()).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where the columns of a case come from."""
+    """Origin of the columns of a case."""
 
     table: str | None
     """Name of a real table; None: they are made up."""
@@ -51,7 +51,7 @@ class Columns:
     correlation: float
 
     def draw(self, tables: RealTables, seed: int) -> DataFrame:
-        """The columns of this seed."""
+        """Draw the columns of this seed."""
         if self.table is None:
             return synthetic_features(self.rows, self.columns, seed, self.correlation)
         return real_features(tables.by_name[self.table].table.features, self.rows, self.columns, seed)
@@ -69,11 +69,11 @@ class PlantedCase:
 
     @property
     def kind(self) -> str:
-        """`synthetic`, or `planted` in real columns."""
+        """Kind of the columns: `synthetic`, or `planted` in real columns."""
         return "synthetic" if self.columns.table is None else "planted"
 
     def make(self, tables: RealTables, seed: int) -> Planted:
-        """The table of this seed."""
+        """Make the table of this seed."""
         try:
             features = self.columns.draw(tables, seed)
             return plant(features, self.shapes, self.strength, self.main, seed)
@@ -88,10 +88,10 @@ class NullCase:
     name: str
     columns: Columns
     target: str | None
-    """A key of `NULLS`; None: the real table's, permuted."""
+    """Target, a key of `NULLS`; None: the real table's, permuted."""
 
     def make(self, tables: RealTables, seed: int) -> Planted:
-        """The table of this seed."""
+        """Make the table of this seed."""
         try:
             features = self.columns.draw(tables, seed)
             if self.target is not None:
@@ -104,7 +104,7 @@ class NullCase:
 
 
 def planted_cases(job: DictConfig) -> list[PlantedCase]:
-    """Those that the job names.
+    """List the cases with interactions that the job names.
 
     Raises:
         FlowGradError: names the key, the value and what would be right.
@@ -125,7 +125,7 @@ def planted_cases(job: DictConfig) -> list[PlantedCase]:
 
 
 def null_cases(job: DictConfig) -> list[NullCase]:
-    """As `planted_cases`."""
+    """List the cases without interactions that the job names; errors are as of `planted_cases`."""
     found = []
     for name, where, given in _typed(job, "nulls", NullSettings):
         if given.target is None and given.table is None:
@@ -137,7 +137,7 @@ def null_cases(job: DictConfig) -> list[NullCase]:
 
 
 def _typed(job: DictConfig, node: str, kind: type[ColumnsSettings]) -> Iterator[tuple[str, str, Any]]:
-    """Name, place and settings. A typed dict of settings would take no new entry from the command line."""
+    """Yield name, place and settings. A typed dict of settings would take no new entry from the command line."""
     for name, given in job[node].items():
         where = f"job.{node}.{name}"
         try:
@@ -173,10 +173,10 @@ def _columns(where: str, given: DictConfig, tables: DictConfig) -> Columns:
 
 
 def load_tables(job: DictConfig, cases: Sequence[PlantedCase | NullCase]) -> RealTables:
-    """The real tables that the cases take their columns from.
+    """Load the real tables that the cases take their columns from.
 
     Raises:
-        FlowGradError: overrides that give no table, or whatever the loader finds wrong.
+        FlowGradError: overrides that give no table, or any error of the loader.
     """
     found = {}
     for name in dict.fromkeys(case.columns.table for case in cases if case.columns.table is not None):

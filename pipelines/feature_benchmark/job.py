@@ -54,8 +54,8 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     `cases.csv` (a line an interaction, method and seed) and `nulls.csv` (a line a null table and protocol).
 
     Args:
-        config: the composed config; its `job` node says what is run.
-        task: not used: tables are composed from what the job says of them.
+        config: the composed config; its `job` node lists the cases.
+        task: not used: tables are composed from the job's settings.
         sources: not used.
         folder: run folder; every file is written there, whole or not at all.
 
@@ -73,7 +73,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     tables = load_tables(job, [*planted, *null])
     both: list[PlantedCase | NullCase] = [*planted, *null]
     for one in both:
-        one.make(tables, job.first_seed)  # one that cannot be made is told before an hour is spent on the others
+        one.make(tables, job.first_seed)  # one that cannot be made is refused before an hour is spent on the others
     results.clear(folder)
     for pattern in ("cases.csv", "nulls.csv", "scores.*", "settings.*"):
         for path in folder.glob(pattern):

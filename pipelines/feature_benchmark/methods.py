@@ -16,14 +16,14 @@ Pairs = list[frozenset[str]]
 
 @dataclass(frozen=True)
 class Method:
-    """One way to look for interactions."""
+    """One way to search for interactions."""
 
     pairs: Callable[[Planted, int, int], Pairs]
-    """(table, at most so many pairs, seed) -> pairs in order."""
+    """Function (table, number of pairs at most, seed) -> pairs in order."""
     check: Callable[[], None] = lambda: None
-    """Raises FlowGradError, which says what to install, where a package is missing."""
+    """Function that raises FlowGradError, which says what to install, where a package is missing."""
     slow: bool = False
-    """It is run on fewer tables."""
+    """Whether it is run on fewer tables."""
 
 
 def _analyzed(method: str) -> Callable[[Planted, int, int], Pairs]:
@@ -51,4 +51,4 @@ METHODS: dict[str, Method] = {
     "peer_permutation": Method(peer.permutation_pairs, peer.check_peer, slow=True),
     "peer_suggest": Method(peer.suggested_pairs, peer.check_peer, slow=True),
 }
-"""By name: three methods of `FeatureAnalyzer.interactions`, and two of the peer library."""
+"""Methods by name: three of `FeatureAnalyzer.interactions`, and two of the peer library."""

@@ -1,4 +1,4 @@
-"""Ways to test what was selected, on a table without interactions: each rejection is a false alarm."""
+"""Tests selected pairs in several ways, on a table without interactions: each rejection is a false alarm."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from flowgrad.analyzers import FeatureAnalyzer, Suggestion
 from pipelines.feature_benchmark.cases import NullCase, RealTables
 
 PROTOCOLS = ("prove", "prove, any term", "top pairs, other half", "top pairs, same rows", "random pairs")
-"""What is done with a table.
+"""Ways to test a table.
 
 - `prove`: pairs that pass a false discovery rate on one half are tested together on the other
 - `prove, any term`: the same one by one, the smallest p by Holm
 - `top pairs, other half`: the leading pairs of one half, whether they pass or not, are tested on the other
-- `top pairs, same rows`: all rows select and all rows test, which is what one must not do
-- `random pairs`: nobody selects
+- `top pairs, same rows`: all rows select and all rows test, which one must not do
+- `random pairs`: pairs are not selected
 """
 PROMISED = tuple(protocol for protocol in PROTOCOLS if protocol != "top pairs, same rows")
-"""Those that promise to reject at their level and no more often."""
+"""Protocols that promise to reject at their level and no more often."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class NullRun:
     case: NullCase
     seed: int
     top: int
-    """Pairs selected at most."""
+    """Number of pairs selected, at most."""
 
 
 def tested(run: NullRun, tables: RealTables) -> dict[str, float]:
-    """Protocol -> p of what it selected; NaN where it had nothing to test, which is no rejection."""
+    """P-value of the selected pairs by each protocol; NaN where it had nothing to test, which is no rejection."""
     table = run.case.make(tables, run.seed)
     one, other = _halves(table, run.seed)
     proof = _analyzer(table).prove(top=run.top, draws=1, seed=run.seed)

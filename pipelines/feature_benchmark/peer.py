@@ -1,4 +1,4 @@
-"""The peer's feature analyzer, through its own API and silenced."""
+"""Calls the peer's feature analyzer, through its own API and silenced."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from flowgrad.errors import FlowGradError
 from pipelines.peer import peer_available
 
 ALL = 10**9
-"""As `top_k`: everything that it has."""
+"""Value of `top_k` that asks for everything it has."""
 _ROUNDS, _DEPTH, _LEARNING_RATE = 200, 4, 0.1
-"""Of the booster that it is given, for it analyses a model; all signals of the benchmark are within its reach."""
+"""Rounds, depth and learning rate of the booster that it is given, for it analyses a model; all signals of the
+benchmark are within its reach.
+"""
 
 
 def check_peer() -> None:
@@ -31,8 +33,8 @@ def check_peer() -> None:
 
 
 def permutation_pairs(table: Planted, top: int, seed: int) -> list[frozenset[str]]:
-    """Its `interactions()`, with its own defaults: by how much permuting two columns together hurts the model more, or
-    less, than permuting either. It looks at 1,000 rows, and at 20 columns where there are more than 500 pairs.
+    """Pairs by its `interactions()`, with its own defaults: by how much permuting two columns together hurts the model
+    more, or less, than permuting either. It reads 1,000 rows, and at 20 columns where there are more than 500 pairs.
     """
     with _silenced():
         found = _analyzer(table, _booster(table, seed)).interactions(top_k=ALL)
@@ -40,14 +42,14 @@ def permutation_pairs(table: Planted, top: int, seed: int) -> list[frozenset[str
 
 
 def suggested_pairs(table: Planted, top: int, seed: int) -> list[frozenset[str]]:
-    """The pairs of its `suggest_features()`, with its own defaults, in order; one of several expressions once."""
+    """Pairs of its `suggest_features()`, with its own defaults, in order; a pair in several expressions stands once."""
     with _silenced():
         found = _analyzer(table, _booster(table, seed)).suggest_features(top_k=ALL)
     return _first_pairs(found, top)
 
 
 def columns_looked_at(table: Planted) -> int:
-    """How many columns its `interactions()` says anything about."""
+    """Number of columns that its `interactions()` covers."""
     from sklearn.linear_model import LinearRegression
 
     with _silenced():

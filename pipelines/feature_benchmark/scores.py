@@ -1,4 +1,4 @@
-"""From single runs to the tables: recall and precision by method, rates of false alarms by protocol."""
+"""Makes the tables from single runs: recall and precision by method, rates of false alarms by protocol."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SHOWN = [
 ]  # fmt: skip
 """Columns of the tables. `low` and `high` are of the recall, or of the rate of a null table's rejections."""
 ALL = "all"
-"""As a setting: all of one kind together."""
+"""Name of the setting that holds all of one kind together."""
 JUDGED = "partial_f"
 _CONFIDENCE = 0.95
 _MIB = 2.0**20
 
 
 def case_table(runs: Sequence[Screening], found: Sequence[Screened]) -> pd.DataFrame:
-    """A line an interaction, a method and a seed."""
+    """Table of one line an interaction, a method and a seed."""
     lines = []
     for run, seen in zip(runs, found, strict=True):
         for interaction, hit in zip(seen.truth, seen.found, strict=True):
@@ -40,9 +40,9 @@ def case_table(runs: Sequence[Screening], found: Sequence[Screened]) -> pd.DataF
 
 
 def screening_lines(runs: Sequence[Screening], found: Sequence[Screened], limits: DictConfig) -> list[dict]:
-    """For each method a line for all made-up tables, one for all real ones, and one a setting.
+    """Make for each method a line for all made-up tables, one for all real ones, and one a setting.
 
-    What `interactions()` names by default is judged, over all tables of a kind.
+    The pairs that `interactions()` names by default are judged, over all tables of a kind.
     """
     table = pd.DataFrame(
         [
@@ -72,13 +72,13 @@ def _judged(limit: float, within: bool) -> dict:
 
 
 def _with_pooled(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """All lines together, then each setting's."""
+    """Group all lines together, then each setting's."""
     return [(ALL, table), *((str(setting), part) for setting, part in table.groupby("setting", sort=False))]
 
 
 def recall_interval(part: pd.DataFrame) -> tuple[float, float]:
-    """Percentile bootstrap interval of the pooled recall, whole seeds drawn with replacement (Efron 1979): tables of
-    one seed share what was drawn. NaN with fewer than 2 seeds; columns `seed`, `hits`, `true`.
+    """Compute the percentile bootstrap interval of the pooled recall, whole seeds drawn with replacement (Efron 1979):
+    tables of one seed share what was drawn. NaN with fewer than 2 seeds; columns `seed`, `hits`, `true`.
     """
     counts = part.groupby("seed")[["hits", "true"]].sum().to_numpy()
     if len(counts) < 2:
@@ -91,7 +91,7 @@ def recall_interval(part: pd.DataFrame) -> tuple[float, float]:
 
 
 def p_table(runs: Sequence[NullRun], found: Sequence[dict[str, float]]) -> pd.DataFrame:
-    """A line a null table and protocol."""
+    """Table of one line a null table and protocol."""
     return pd.DataFrame(
         [
             {"setting": run.case.name, "seed": run.seed, "protocol": protocol, "p": p}
@@ -102,10 +102,10 @@ def p_table(runs: Sequence[NullRun], found: Sequence[dict[str, float]]) -> pd.Da
 
 
 def null_lines(table: pd.DataFrame, alpha: float, limits: DictConfig) -> list[dict]:
-    """For each protocol a line over all settings, which is judged where it promises a level, then one a setting.
+    """Make for each protocol a line over all settings, which is judged where it promises a level, then one a setting.
 
     Args:
-        table: as `p_table` gives it. A p that is not known is of a table where nothing was left to test: no rejection.
+        table: table of `p_table`. A p that is not known is of a table where nothing was left to test: no rejection.
         alpha: level.
         limits: the `job.limits` node.
     """
@@ -124,7 +124,7 @@ def null_lines(table: pd.DataFrame, alpha: float, limits: DictConfig) -> list[di
 
 
 def speed_lines(size: Size, ours: Cost, peer_columns: int | None, limits: DictConfig) -> list[dict]:
-    """A line for this project, and one for the peer where it was asked."""
+    """Make a line for this project, and one for the peer where it was asked."""
     setting = f"{size.columns} columns x {size.rows} rows"
     peak = float("nan") if ours.peak_bytes is None else ours.peak_bytes / _MIB
     lines: list[dict] = [

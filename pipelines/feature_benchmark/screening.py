@@ -1,4 +1,4 @@
-"""One method on one table whose interactions are known."""
+"""Runs one method on one table whose interactions are known."""
 
 from __future__ import annotations
 
@@ -12,37 +12,39 @@ from pipelines.feature_benchmark.cases import PlantedCase, RealTables
 from pipelines.feature_benchmark.methods import METHODS, Pairs
 
 PROVE = "prove"
-"""The method that names no fixed number of pairs but those that hold on rows which did not suggest them."""
+"""Name of the method that names no fixed number of pairs but those that hold on rows which did not suggest them."""
 
 
 @dataclass(frozen=True)
 class Screening:
-    """What is to be done: the table of a seed, and the method."""
+    """Work of one process: the table of a seed, and the method."""
 
     case: PlantedCase
     seed: int
     method: str
-    """A key of `METHODS`, or `PROVE`."""
+    """Name of the method, a key of `METHODS`, or `PROVE`."""
 
 
 @dataclass(frozen=True)
 class Screened:
-    """What came of it."""
+    """Outcome of a screening."""
 
     truth: tuple[str, ...]
-    """Each interaction as `first & second: shape`."""
+    """Interactions of the table, each as `first & second: shape`."""
     found: tuple[bool, ...]
-    """Of each of them: whether it is among as many pairs as twice the interactions; of `PROVE`, among the proven."""
+    """Flags of each of them: whether it is among as many pairs as twice the interactions; of `PROVE`, among the
+    proven.
+    """
     named: int
-    """Pairs that precision is a share of: as many as there are interactions; of `PROVE`, those proven."""
+    """Number of pairs that precision is a share of: as many as there are interactions; of `PROVE`, those proven."""
     right: int
-    """Those of them that interact."""
+    """Number of those pairs that interact."""
     seconds: float
-    """Of the method alone."""
+    """Seconds that the method alone took."""
 
 
 def screen(run: Screening, tables: RealTables) -> Screened:
-    """Run it."""
+    """Run the screening."""
     table = run.case.make(tables, run.seed)
     truth, k = [one.pair for one in table.truth], len(table.truth)
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What screening a large table costs: seconds, and memory beside the data, in a process of its own."""
+"""Measures the cost of screening a large table: seconds, and memory besides the data, in a process of its own."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from pipelines.overhead.memory import peak_bytes, reset_peak
 
 @dataclass(frozen=True)
 class Size:
-    """Of a table; it is sent to the process that measures."""
+    """Size of a table; it is sent to the process that measures."""
 
     rows: int
     columns: int
     top: int
-    """Pairs asked for."""
+    """Number of pairs asked for."""
     seed: int
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of `FeatureAnalyzer(X, y).interactions()`."""
+    """Cost of `FeatureAnalyzer(X, y).interactions()`."""
 
     seconds: float
     peak_bytes: int | None
-    """How far the most memory in use exceeded that before, the analyzer's copy of the table included; None where the
-    system does not tell."""
+    """Bytes by which the most memory in use exceeded that before, the analyzer's copy of the table included; None where
+    the system does not say.
+    """
     data_bytes: int
-    """Of the table."""
+    """Size of the table, in bytes."""
 
 
 def cost(size: Size) -> Cost:
-    """Measure it in this process, with as many threads as the environment allows."""
+    """Measure the cost in this process, with as many threads as the environment allows."""
     table = make_null(synthetic_features(size.rows, size.columns, size.seed), "curved", size.seed)
     X, y = table.features.to_numpy(), table.target
     del table
@@ -54,8 +55,8 @@ def cost(size: Size) -> Cost:
 
 
 def peer_columns(size: Size) -> int:
-    """Columns of such a table that the peer's permutation search looks at. It reads 1,000 rows whatever there are, so
-    that as many say it.
+    """Number of columns of such a table that the peer's permutation search covers. It reads 1,000 rows whatever there
+    are, so that as many suffice.
     """
     rows = min(size.rows, 1000)
     return columns_looked_at(make_null(synthetic_features(rows, size.columns, size.seed), "curved", size.seed))

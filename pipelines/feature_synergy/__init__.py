@@ -1,1 +1,1 @@
-"""Terms of two columns: found on half of the rows, proven on the other half, tried in a booster."""
+"""Chooses terms of two columns on half of the rows, proves them on the other half, and tries them in a booster."""

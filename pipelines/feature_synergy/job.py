@@ -31,11 +31,11 @@ from pipelines.tabular.data import TableData
 from pipelines.workers import cores, each
 
 LINEAR = "linear"
-"""Folder in the run folder for what is not part of the closed loop."""
+"""Name of the folder in the run folder for files that are not part of the closed loop."""
 
 
 def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], folder: Path) -> None:
-    """The linear proof into `folder/linear`, then the closed loop on the booster into `folder`.
+    """Write the linear proof into `folder/linear`, then run the closed loop on the booster into `folder`.
 
     Raises:
         FlowGradError: bad config, rules or data, before anything is trained.

@@ -1,4 +1,6 @@
-"""The linear proof, seed by seed: terms are chosen on half of the training rows or groups, tested on the others."""
+"""Makes the linear proof, seed by seed: terms are chosen on half of the training rows or groups, tested on the
+others.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +25,26 @@ HALF = 0.5
 """Share of the rows that two seeds test on which they have in common, on average: each takes a half of them."""
 COMPARISON = Comparison("terms_vs_columns", "columns", "terms", "linear models")
 METRICS = ("r2_adjusted", "rmse")
-"""On the half that tested; on half of the later rows, or of their groups, in the table's test part. All seeds on all of
-these would differ by their terms alone, and a test over seeds would take the test rows for all that there could be.
+"""Metrics: the first on the half that tested; the second on half of the later rows, or of their groups, in the table's
+test part. All seeds on all of these would differ by their terms alone, and a test over seeds would take the test rows
+for the population.
 """
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one seed gave."""
+    """Values of one seed."""
 
     proof: FeatureProof
     rmse_columns: float
-    """On half of the test part, of a linear model of the columns."""
+    """RMSE on half of the test part, of a linear model of the columns."""
     rmse_terms: float
-    """Of the same with the terms; NaN where there is none."""
+    """RMSE of the same model with the terms; NaN where there is none."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one seed is asked."""
+    """Work of one seed."""
 
     seed: int
     top: int
@@ -50,7 +53,7 @@ class Task:
 
 
 def prove(task: Task, data: TableData) -> Trial:
-    """One seed, on all training rows of the table, and half of its test rows."""
+    """Prove the terms of one seed, on all training rows of the table, and half of its test rows."""
     train, test = replace(data, keep=1.0).part(TRAIN, task.seed), replace(data, keep=HALF).part(TEST, task.seed)
     part = without_gaps(train)
     proof = analyzer_of(train, task.seed).prove(top=task.top, draws=task.draws, alpha=task.alpha)
@@ -63,10 +66,10 @@ def prove(task: Task, data: TableData) -> Trial:
 
 
 def synergy_table(trials: Sequence[Trial], alpha: float) -> pd.DataFrame:
-    """One line a seed, columns `COLUMNS`; p is the larger of F's and the robust test's, by Holm over the seeds.
+    """Make one line a seed, columns `COLUMNS`; p is the larger of F's and the robust test's, by Holm over the seeds.
 
     `random_gain` is the median of as many products drawn at random, and `random_significant` the share of such draws
-    that F alone rejects: where it is large, significance says little, and the gain beside the random one more.
+    that F alone rejects: where it is large, significance means little, and the gain compared with the random one more.
     """
     lines = []
     for trial in trials:
@@ -88,13 +91,13 @@ def synergy_table(trials: Sequence[Trial], alpha: float) -> pd.DataFrame:
 
 
 def term_table(trials: Sequence[Trial]) -> pd.DataFrame:
-    """One line a term and seed."""
+    """Make one line a term and seed."""
     return pd.concat([trial.proof.each.assign(seed=trial.proof.seed) for trial in trials], ignore_index=True)
 
 
 def observation_table(trials: Sequence[Trial], experiment: str) -> pd.DataFrame:
-    """Arms `columns` and `terms`; columns `OBSERVATION_COLUMNS`. A seed without a term has nothing to compare, and no
-    line: what is compared are terms that were found.
+    """Make the observations of the arms `columns` and `terms`; columns `OBSERVATION_COLUMNS`. A seed without a term has
+    nothing to compare, and no line.
     """
     lines = []
     for trial in trials:
@@ -117,7 +120,7 @@ def _rmse(
     later_terms: Sequence[np.ndarray],
     later_target: np.ndarray,
 ) -> float:
-    """Of OLS fitted to the former rows, on the latter."""
+    """RMSE of OLS fitted to the former rows, on the latter."""
     x, x_later = np.column_stack([features, *terms]), np.column_stack([later, *later_terms])
     mean, scale = x.mean(axis=0), np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
     fitted = OLS(target, add_constant((x - mean) / scale, has_constant="add")).fit()

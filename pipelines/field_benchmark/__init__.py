@@ -1,1 +1,1 @@
-"""Faults and habits of other people's training loops, watched through the public API alone."""
+"""We inject faults and habits of other people's training loops, and watch them through the public API alone."""

@@ -1,4 +1,4 @@
-"""A booster as its author trains it."""
+"""Trains a booster as its author does."""
 
 from __future__ import annotations
 
@@ -27,21 +27,23 @@ class Boosting:
     host: str
     seed: int
     library: str
-    """`xgboost` or `lightgbm`."""
+    """Name of the library, `xgboost` or `lightgbm`."""
     params: dict[str, Any]
     rounds: int
     train: Part
     validation: Part
     test: Part
-    """As the model will meet them in use."""
+    """Test rows, as the model will meet them in use."""
     cost: Callable[[np.ndarray, np.ndarray], float]
-    """(targets, predictions) -> what the model costs in use, lower is better."""
+    """Function (targets, predictions) -> cost of the model in use, lower is better."""
     null: float
-    """What a model costs that gives the same for every row."""
+    """Cost of a model that gives the same for every row."""
     early: int | None = 30
-    """Rounds without a better validation metric after which training ends."""
+    """Number of rounds without a better validation metric after which training ends."""
     metric: Callable[[np.ndarray, np.ndarray], tuple[str, float, bool]] | None = None
-    """Metric of the author's own: (targets, predictions) -> its name, its value, and whether higher is better."""
+    """Metric of the author's own, a function (targets, predictions) -> its name, its value, and whether higher is
+    better.
+    """
     notes: dict[str, Any] = field(default_factory=dict)
 
 

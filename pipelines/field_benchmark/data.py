@@ -1,4 +1,4 @@
-"""What the hosts train on: digits and small tables of scikit-learn, and MovieLens-100K where a host asks for it."""
+"""Loads the hosts' data: digits and small tables of scikit-learn, and MovieLens-100K where a host asks for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datasets.movielens import load_movielens_100k
 from datasets.movielens_table import GENRES, LIKED, OCCUPATIONS, load_movielens_table
 
 Rows = dict[str, Tensor]
-"""Columns of equal length."""
+"""Type of columns of equal length, by name."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class FieldData:
     """Everything that some host may be trained on; one copy goes to each worker."""
 
     images: Tensor
-    """float32, shape (1797, 64): pixels in 0..16."""
+    """Images, float32, shape (1797, 64): pixels in 0..16."""
     digits: Tensor
-    """int64, shape (1797,)."""
+    """Digit of each image, int64, shape (1797,)."""
     diabetes: Table
     ratings: Rows
     """MovieLens-100K in order of time: `user`, `item`, `rating`, `age`, `male`, `occupation`, `genre`; empty where no
@@ -41,13 +41,13 @@ class FieldData:
     movies: Table | None
     """MovieLens as a table; None where no host needs it."""
     source: str
-    """Where the ratings came from; empty without them."""
+    """Origin of the ratings; empty without them."""
     sha256: str
     """Checksum of the ratings; empty without them."""
 
 
 def load(*, movielens: bool, path: str | None = None, cache: str | None = None) -> FieldData:
-    """Load what is asked for.
+    """Load the data that are asked for.
 
     Args:
         movielens: whether MovieLens-100K is needed, which may have to be fetched.
@@ -82,23 +82,23 @@ def _movielens(path: str | None, cache: str | None) -> tuple[Rows, Table, str, s
 
 
 def _first(features: DataFrame, flags: list[str]) -> np.ndarray:
-    """Number of the first flag that is set, or that of none."""
+    """Index of the first flag that is set, or that of none."""
     values = features[flags].to_numpy()
     return np.where(values.any(axis=1), values.argmax(axis=1), len(flags)).astype(np.int64)
 
 
 def take(rows: Rows, index: Tensor) -> Rows:
-    """Some of the rows."""
+    """Select some of the rows."""
     return {name: column[index] for name, column in rows.items()}
 
 
 def length(rows: Rows) -> int:
-    """How many rows there are."""
+    """Number of rows."""
     return len(next(iter(rows.values())))
 
 
 def split(rows: Rows, seed: int, shares: tuple[float, float, float] = (0.7, 0.15, 0.15)) -> tuple[Rows, Rows, Rows]:
-    """Rows to train, to validate and to test on, drawn by the seed. Shares may leave rows over."""
+    """Divide rows into those to train, to validate and to test on, drawn by the seed. Shares may leave rows over."""
     count = length(rows)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed + 1000))
     first, second, third = (round(share * count) for share in shares)

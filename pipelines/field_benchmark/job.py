@@ -46,10 +46,10 @@ _FILES = ("runs.csv", "findings.csv", "measures.csv", "scores.*", "faults.*", "h
 
 def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder: Path) -> None:
     """Run the benchmark into `folder`: `scores.{csv,md,tex}`, by fault `faults.*`, alarms by habit `habits.*`, each run
-    with all that was said in `runs.csv`, each finding in `findings.csv`, each figure in `measures.csv`.
+    with all findings in `runs.csv`, each finding in `findings.csv`, each figure in `measures.csv`.
 
     Args:
-        config: the composed config; its `job` node says what is run.
+        config: the composed config; its `job` node lists the runs.
         task: not used.
         sources: not used.
         folder: run folder; every file is written there, whole or not at all.
@@ -80,7 +80,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
 
 
 def tasks(job: DictConfig) -> list[Task]:
-    """Every run that the job names: sound ones first, as they are what the others are compared with."""
+    """List every run that the job names: sound ones first, as the others are compared with them."""
     hosts = list(HOSTS) if job.only_hosts is None else list(job.only_hosts)
     faults = list(FAULTS) if job.only_faults is None else list(job.only_faults)
     habits = [*HABITS, "as_is"] if job.only_habits is None else list(job.only_habits)

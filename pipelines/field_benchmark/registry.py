@@ -1,4 +1,4 @@
-"""What there is to run: hosts, faults and habits by name."""
+"""Registers hosts, faults and habits by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Change = Callable[[Any], None]
-"""Changes a `Training` or a `Boosting` before it starts."""
+"""Function that changes a `Training` or a `Boosting` before it starts."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,13 @@ class Host:
 
     name: str
     make: Callable[[Any, int], Any]
-    """(data, seed) -> `Training` or `Boosting`."""
+    """Function (data, seed) -> `Training` or `Boosting`."""
     kind: str
-    """`network`, `student` or `booster`."""
+    """Kind of host: `network`, `student` or `booster`."""
     movielens: bool = False
     """Whether it needs MovieLens-100K."""
     faults: bool = True
-    """Whether faults are laid into it; else it is a habit of its own."""
+    """Whether faults are injected into it; else it is a habit of its own."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Variant:
     hosts: tuple[str, ...]
     change: Change
     base: str = ""
-    """Habit that the sound training has too; empty: none."""
+    """Name of the habit that the sound training has too; empty: none."""
 
 
 HOSTS: dict[str, Host] = {}

@@ -1,4 +1,4 @@
-"""One watched run: a host, perhaps with a fault or a habit, and what the trackers said of it."""
+"""Runs one watched training: a host, perhaps with a fault or a habit, and the trackers' findings."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from pipelines.field_benchmark.training import Fitted, Training, fit, prepare
 from pipelines.field_benchmark.watching import Peer, Said, measured, said, watch, watch_booster
 
 SILENT = Peer()
-"""Of a run that the peer did not watch."""
+"""Findings of the peer on a run that it did not watch: none."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is run."""
+    """Work of one process: one run."""
 
     host: str
     seed: int
     kind: str
-    """`fault`, `habit` or `sound`; of a sound one, `name` is the habit that a fault takes for granted."""
+    """Kind of run, `fault`, `habit` or `sound`; of a sound one, `name` is the habit that a fault takes for granted."""
     name: str = ""
     peer: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it."""
+    """Outcome of one run."""
 
     task: Task
     findings: tuple[Said, ...] = ()
     measures: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Tracker -> figure -> value."""
+    """Value of each figure, by tracker and name."""
     cost: float = math.nan
-    """On rows that come later, lower is better."""
+    """Cost on rows that come later, lower is better."""
     null: float = math.nan
-    """What a model costs that gives the same for every row."""
+    """Cost of a model that gives the same for every row."""
     told: float = math.nan
-    """On the author's validation rows, as the author would report it."""
+    """Cost on the author's validation rows, as the author would report it."""
     steps: int = 0
     seconds: float = 0.0
     peer: Peer = SILENT
     error: str = ""
-    """What a tracker or the loop raised; a run with an error says nothing else."""
+    """Error that a tracker or the loop raised; a run with an error has no other figures."""
 
 
 def watched(task: Task, data: FieldData) -> Result:
-    """Run one task. Whatever is raised is kept in `Result.error`: one broken run is no reason to lose the others."""
+    """Run one task. Any exception is kept in `Result.error`: one broken run is no reason to lose the others."""
     torch.set_num_threads(1)
     start = time.perf_counter()
     try:
@@ -65,7 +65,7 @@ def watched(task: Task, data: FieldData) -> Result:
 
 
 def made(task: Task, data: FieldData) -> Training | Boosting:
-    """The training of a task, with its fault or habit laid in."""
+    """Make the training of a task, with its fault or habit injected."""
     run: Training | Boosting = HOSTS[task.host].make(data, task.seed)
     if task.kind == "fault":
         fault = FAULTS[task.name]

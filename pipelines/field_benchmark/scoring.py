@@ -1,4 +1,4 @@
-"""What was said against the truth. Nothing here trains, reads or writes."""
+"""Scores the findings against the truth. This module neither trains nor reads or writes files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FINDING_COLUMNS = ("kind", "name", "host", "seed", "tracker", "type", "severity"
 
 @dataclass(frozen=True)
 class Truth:
-    """What is right to say of a fault."""
+    """Correct findings on a fault."""
 
     causes: frozenset[str] = frozenset()
-    """Types of findings that name it."""
+    """Types of findings that name the fault."""
     symptoms: frozenset[str] = frozenset()
-    """Types of findings that name what it brings about."""
+    """Types of findings that name a consequence of the fault."""
     words: tuple[str, ...] = ()
     """Patterns, in lower case, that a candidate's cause holds where it names the fault."""
 
@@ -37,14 +37,14 @@ class Truth:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one faulted run was diagnosed."""
+    """Score of the diagnosis of one faulted run."""
 
     detected: bool
-    """Its cause at any severity, or a symptom or a right candidate at medium or above."""
+    """Whether the cause is named at any severity, or a symptom or a right candidate at medium or above."""
     first: bool
-    """One of the most severe findings names the cause, by its type or by its first candidate."""
+    """Whether one of the most severe findings names the cause, by its type or by its first candidate."""
     named: bool
-    """Some finding names the cause, by its type or by any of its candidates."""
+    """Whether some finding names the cause, by its type or by any of its candidates."""
     wrong: tuple[str, ...]
     """Types that were asserted, at medium or above, and are neither cause nor symptom."""
 
@@ -86,16 +86,16 @@ def _asserts(finding: Said) -> bool:
 
 @dataclass(frozen=True)
 class Harm:
-    """What a fault costs, as shares of what the sound model had learned over a constant one."""
+    """Cost of a fault, as a share of what the sound model had learned over a constant one."""
 
     cost: float
-    """On rows that come later."""
+    """Cost on rows that come later, as such a share."""
     gap: float
-    """By how much the author's own figure misleads, more than in the sound run."""
+    """Amount by which the author's own figure misleads, more than in the sound run, as such a share."""
 
     @property
     def most(self) -> float:
-        """The larger of the two, whichever way the figure misleads."""
+        """Largest of the two shares, whichever way the figure misleads."""
         return max(self.cost, abs(self.gap))
 
 
@@ -117,13 +117,13 @@ def harm(faulted: Result, sound: Result) -> Harm:
 
 
 def text_of(finding: Said) -> str:
-    """A finding in one short text: where, type, severity, `*` where it prescribes, candidates."""
+    """Write a finding in one short text: where, type, severity, `*` where it prescribes, candidates."""
     guesses = f" ({' | '.join(finding.candidates)})" if finding.candidates else ""
     return f"{finding.tracker} {finding.type} [{finding.severity}]{'*' if finding.fix else ''}{guesses}"
 
 
 def run_line(result: Result) -> dict:
-    """What every run has, whatever it is."""
+    """Make the columns that every run has."""
     task = result.task
     return {
         "kind": task.kind, "name": task.name or "as_is", "host": task.host, "seed": task.seed, "cost": result.cost,
@@ -133,7 +133,7 @@ def run_line(result: Result) -> dict:
 
 
 def fault_line(method: str, result: Result, sound: Result, said: Verdict) -> dict:
-    """One faulted run as one method saw it."""
+    """Make a line of one faulted run as one method judged it."""
     costs = harm(result, sound)
     return run_line(result) | {
         "method": method, "sound_cost": sound.cost, "sound_told": sound.told, "harm": costs.cost, "gap": costs.gap,
@@ -143,25 +143,25 @@ def fault_line(method: str, result: Result, sound: Result, said: Verdict) -> dic
 
 
 def habit_line(method: str, result: Result, findings: Sequence[Said]) -> dict:
-    """One healthy run as one method saw it."""
+    """Make a line of one healthy run as one method judged it."""
     fixes = sorted({finding.type for finding in findings if finding.fix})
     loud = sorted({finding.type for finding in findings if RANK[finding.severity] >= LOUD})
     return run_line(result) | {"method": method, "fix_alarms": " ".join(fixes), "loud_alarms": " ".join(loud)}
 
 
 def spared(lines: pd.DataFrame, least_cost: float) -> pd.Series:
-    """Whether a faulted run is of a fault that costs nothing in its host, by the mean over seeds."""
+    """Flags of faulted runs whose fault costs nothing in its host, by the mean over seeds."""
     most = lines.groupby(["method", "name", "host"])["most"].transform("mean")
     return most < least_cost
 
 
 def score_table(faulted: pd.DataFrame, healthy: pd.DataFrame, least_cost: float) -> pd.DataFrame:
-    """Shares with Wilson intervals: by host and pooled, by fault, and of habits.
+    """Make shares with Wilson intervals: by host and pooled, by fault, and of habits.
 
     Args:
         faulted: lines of `fault_line`; runs with an error are left out.
         healthy: lines of `habit_line`; the same.
-        least_cost: harm below which a fault need not be found. What is asserted of it is judged all the same.
+        least_cost: harm below which a fault need not be found. Assertions on it are judged all the same.
     """
     lines: list[dict] = []
     if len(faulted):
@@ -213,7 +213,7 @@ def _line(method: str, kind: str, host: str, name: str, score: str, hits: int, r
 
 
 def fault_table(faulted: pd.DataFrame, least_cost: float) -> pd.DataFrame:
-    """A line a fault and method: counts, mean harm, and what was wrongly asserted how often."""
+    """Make a line a fault and method: counts, mean harm, and how often each wrong type was asserted."""
     if not len(faulted):
         return pd.DataFrame()
     done = faulted[faulted["error"] == ""].copy()
@@ -234,7 +234,7 @@ def fault_table(faulted: pd.DataFrame, least_cost: float) -> pd.DataFrame:
 
 
 def finding_lines(results: Sequence[Result]) -> list[dict]:
-    """A line a finding, for the study of thresholds."""
+    """Make a line a finding, for the study of thresholds."""
     return [
         {"kind": r.task.kind, "name": r.task.name or "as_is", "host": r.task.host, "seed": r.task.seed,
          "tracker": one.tracker, "type": one.type, "severity": one.severity, "fix": one.fix,
@@ -245,7 +245,7 @@ def finding_lines(results: Sequence[Result]) -> list[dict]:
 
 
 def measure_lines(results: Sequence[Result]) -> list[dict]:
-    """A line a run and tracker, with every figure that it knew."""
+    """Make a line a run and tracker, with every figure that it knew."""
     return [
         {"kind": r.task.kind, "name": r.task.name or "as_is", "host": r.task.host, "seed": r.task.seed,
          "tracker": tracker, **figures}
@@ -255,15 +255,15 @@ def measure_lines(results: Sequence[Result]) -> list[dict]:
 
 
 def peer_findings(result: Result, silent: Collection[str]) -> list[Said]:
-    """The peer's alerts as findings: each asserts and prescribes, but for those that ask for nothing."""
+    """Convert the peer's alerts to findings: each asserts and prescribes, but for those that ask for nothing."""
     return [Said("peer", kind, "high", True, ()) for kind in result.peer.alerts if kind not in silent]
 
 
 def truth_of(causes: Sequence[str], symptoms: Sequence[str], words: Sequence[str]) -> Truth:
-    """Truth as the config writes it."""
+    """Make the truth of the config's lists."""
     return Truth(frozenset(causes), frozenset(symptoms), tuple(words))
 
 
 def meaning(table: Mapping[str, Sequence[str]]) -> Callable[[str], Collection[str]]:
-    """Types of the peer -> types of ours that they amount to."""
+    """Make the map from types of the peer to types of ours that they amount to."""
     return lambda kind: tuple(table.get(kind, ()))

@@ -1,4 +1,4 @@
-"""A training as its author wrote it: model, data, loss, optimizer, loop. A fault or a habit changes it."""
+"""Holds a training as its author wrote it: model, data, loss, optimizer, loop. A fault or a habit changes it."""
 
 from __future__ import annotations
 
@@ -18,66 +18,66 @@ from pipelines.field_benchmark.data import Rows, length, take
 
 @dataclass
 class Training:
-    """One training. What is a callable here is called with the training itself first, so that it can be wrapped."""
+    """One training. Callables here are called with the training itself first, so that they can be wrapped."""
 
     host: str
     seed: int
     model: nn.Module
     train: Rows
     validation: Rows
-    """What the author evaluates on after each epoch."""
+    """Rows that the author evaluates on after each epoch."""
     test: Rows
-    """What comes later; no tracker and no author sees it."""
+    """Rows that come later; no tracker and no author sees them."""
     forward: Callable[[Training, Rows], Tensor]
-    """Outputs of a batch."""
+    """Function that gives outputs of a batch."""
     criterion: Callable[[Training, Tensor, Rows], Tensor]
-    """Loss of these outputs."""
+    """Function that gives the loss of these outputs."""
     cost: Callable[[Training, Rows], float]
-    """What the model costs in use, lower is better; the loop's loss is no part of it."""
+    """Function that gives the cost of the model in use, lower is better; the loop's loss is no part of it."""
     optimizer_of: Callable[[Training], Optimizer]
     null: float
-    """What a model costs that gives the same for every row."""
+    """Cost of a model that gives the same for every row."""
     sgd: float = 0.01
-    """A sound rate of SGD with momentum .9 here."""
+    """Sound learning rate of SGD with momentum .9 here."""
     epochs: int = 10
     batch: int = 64
     scheduler_of: Callable[[Training], Any] | None = None
     schedule: str = "epoch"
-    """When the scheduler is stepped: after each `epoch`, each `batch`, or `never`."""
+    """Time at which the scheduler is stepped: after each `epoch`, each `batch`, or `never`."""
     clip: float | None = None
     step: Callable[[Training, Rows], Tensor | None] = lambda run, rows: plain_step(run, rows)
-    """Trains on a batch and returns its loss; None where no optimizer step was taken."""
+    """Function that trains on a batch and returns its loss; None where no optimizer step was taken."""
     batches: Callable[[Training, int], Iterator[Tensor]] = lambda run, epoch: shuffled(run, epoch)
     mode: Callable[[Training, int], None] = lambda run, epoch: _train_mode(run)
-    """Sets the mode of the model before an epoch."""
+    """Function that sets the mode of the model before an epoch."""
     validate: Callable[[Training], float] = lambda run: mean_loss(run, run.validation)
-    """Validation loss as the author computes it."""
+    """Function that gives the validation loss as the author computes it."""
     evaluates: bool = True
     """Whether the author's evaluation puts the model into evaluation mode."""
     before_epoch: list[Callable[[Training, int], None]] = field(default_factory=list)
     after_fit: list[Callable[[Training], None]] = field(default_factory=list)
     patience: int | None = None
-    """Epochs without a better validation loss after which the loop ends and the best weights are kept."""
+    """Number of epochs without a better validation loss after which the loop ends and the best weights are kept."""
     inputs: str | None = None
     """Column that is given to `observe_inputs`; None: inputs are ids."""
     told: str = "tensor"
-    """How the author tells trackers the loss: `tensor` or `number`."""
+    """Form in which the author gives trackers the loss: `tensor` or `number`."""
     tells_epochs: bool = True
     variance: float | None = None
     """Variance of the targets, where the loss is a squared error."""
     sizes: dict[str, int] = field(default_factory=dict)
-    """Rows of the table that a column of ids is looked up in, by the column."""
+    """Number of rows of the table that a column of ids indexes, by the column."""
     course: bool = False
-    """Whether a `TrainingTracker` is told of the epochs too."""
+    """Whether a `TrainingTracker` is called at epochs too."""
     encoder: str = ""
-    """Name of the module nearest to the inputs that faults of parameters are laid into."""
+    """Name of the module nearest to the inputs that faults of parameters are injected into."""
     head: str = ""
     """Name of the last module."""
     twins: tuple[str, str] | None = None
     """Names of two modules of the same shape."""
     teacher: nn.Module | None = None
     original: nn.Module | None = None
-    """The teacher as it was, which the student is judged by."""
+    """The teacher as it was, by which the student is judged."""
     teacher_mode: bool = False
     """Whether the teacher is in training mode, and takes gradients."""
     optimizer: Optimizer = field(init=False)
@@ -86,9 +86,9 @@ class Training:
     last: tuple[Tensor, Tensor] | None = field(init=False, default=None)
     """Outputs and loss of the batch whose loss was computed last."""
     validated: Callable[[Rows], None] = field(init=False, default_factory=lambda: lambda rows: None)
-    """Is told each batch of the author's validation."""
+    """Function that is called with each batch of the author's validation."""
     notes: dict[str, Any] = field(default_factory=dict)
-    """What faults and habits remember between steps."""
+    """Values that faults and habits remember between steps."""
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
@@ -119,7 +119,7 @@ class Training:
 
 
 def plain_step(run: Training, rows: Rows) -> Tensor:
-    """The step of most loops."""
+    """Train on a batch as most loops do."""
     run.optimizer.zero_grad()
     loss = run.loss(rows)
     loss.backward()
@@ -130,7 +130,7 @@ def plain_step(run: Training, rows: Rows) -> Tensor:
 
 
 def shuffled(run: Training, epoch: int) -> Iterator[Tensor]:
-    """Every row once, in an order drawn anew."""
+    """Yield every row once, in an order drawn anew."""
     yield from torch.randperm(length(run.train), generator=run.generator).split(run.batch)
 
 
@@ -149,10 +149,10 @@ def mean_loss(run: Training, rows: Rows) -> float:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a training came to."""
+    """Outcome of a training."""
 
     cost: float
-    """On the test rows."""
+    """Cost on the test rows."""
     told: float
     """Validation cost as the author would report it."""
     steps: int

@@ -1,4 +1,4 @@
-"""The public trackers on one training, as a user attaches them, and what they said."""
+"""Attaches the public trackers to one training, as a user does, and collects their findings."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ class Watchers:
     probe: Any = None
 
     def batch(self, rows: Rows) -> None:
-        """After a batch that was trained on."""
+        """Note a batch that was trained on."""
         outputs, loss = self.run.last or (None, None)
         self.batches.step(*_told(rows), outputs=outputs, loss=loss)
 
     def validated(self, rows: Rows) -> None:
-        """After a batch that was validated on."""
+        """Note a batch that was validated on."""
         self.batches.validate(*_told(rows))
 
     def step(self, loss: torch.Tensor | float) -> None:
-        """After a step of the optimizer."""
+        """Note a step of the optimizer."""
         self.flow.step(loss)
         for table in self.tables:
             table.step()
@@ -76,7 +76,7 @@ class Watchers:
             self.peer.step(float(loss))
 
     def end_epoch(self, train_loss: float, validation_loss: float) -> None:
-        """After an epoch."""
+        """Note the end of an epoch."""
         if self.tells_epochs:
             self.flow.end_epoch(train_loss, validation_loss)
         for table in self.tables:
@@ -86,12 +86,12 @@ class Watchers:
         self.batches.end_epoch()
 
     def trackers(self) -> list[Any]:
-        """All of them."""
+        """List all of them."""
         further = [tracker for tracker in (self.course, self.student) if tracker is not None]
         return [self.flow, self.batches, *self.tables, *further]
 
     def findings(self) -> list[Said]:
-        """What they say after the run."""
+        """Findings of all trackers after the run."""
         if self.student is not None:
             self.student.observe(self.probe)
         return said(self.trackers())
@@ -129,7 +129,7 @@ def _peer(run: Training) -> Any:
 
 
 def said(trackers: Sequence[Any]) -> list[Said]:
-    """Findings of several trackers, in the order in which the trackers are given."""
+    """Collect findings of several trackers, in the order in which the trackers are given."""
     return [
         Said(
             f"{tracker.KIND}:{tracker.name}", finding.type, finding.severity, finding.fix is not None,
@@ -141,7 +141,7 @@ def said(trackers: Sequence[Any]) -> list[Said]:
 
 
 def watch_booster(run: Boosting) -> BoostingTracker:
-    """The tracker of a booster, as a user makes it."""
+    """Make the tracker of a booster, as a user does."""
     directions = {}
     if run.metric is not None and run.notes.get("direction told"):
         name, _, higher = run.metric(run.train.y[:50], run.train.y[:50].astype(float))
@@ -150,7 +150,7 @@ def watch_booster(run: Boosting) -> BoostingTracker:
 
 
 def measured(trackers: Sequence[Any]) -> dict[str, dict[str, float]]:
-    """Figures of each tracker that are known."""
+    """Collect the figures of each tracker that are known."""
     return {
         f"{tracker.KIND}:{tracker.name}": {
             name: float(value) for name, value in tracker.summary().items() if not math.isnan(float(value))
@@ -161,7 +161,7 @@ def measured(trackers: Sequence[Any]) -> dict[str, dict[str, float]]:
 
 @dataclass(frozen=True)
 class Peer:
-    """What the peer library said of the same run."""
+    """Findings of the peer library on the same run."""
 
     alerts: tuple[str, ...] = ()
     error: str = ""

@@ -28,7 +28,7 @@ class MatrixFactorization(nn.Module):
     ) -> None:
         """Draw the initial embeddings from N(0, init_std^2) by `generator`; biases start at 0."""
         super().__init__()
-        # Not by `nn.Embedding(n, dim)`, which draws from the global generator.
+        # `nn.Embedding(n, dim)` is not used, as it draws from the global generator.
         self.user_emb, self.item_emb = (
             table(torch.empty(rows, dim).normal_(0.0, init_std, generator=generator), sparse)
             for rows in (n_users, n_items)
@@ -38,7 +38,7 @@ class MatrixFactorization(nn.Module):
         self.register_buffer("mean", torch.tensor(mean if biases else 0.0, dtype=torch.float32))
 
     def rows(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """The rows of each example: p (n, dim), q (n, dim), and b_u, b_i (n,) or None."""
+        """Rows of each example: p (n, dim), q (n, dim), and b_u, b_i (n,) or None."""
         return (
             self.user_emb(users),
             self.item_emb(items),
@@ -65,5 +65,5 @@ class MatrixFactorization(nn.Module):
 
 
 def table(weight: Tensor, sparse: bool) -> nn.Embedding:
-    """A trained table of embeddings that starts at these values, shape (rows, dim)."""
+    """Make a trained table of embeddings that starts at these values, shape (rows, dim)."""
     return nn.Embedding.from_pretrained(weight, freeze=False, sparse=sparse)

@@ -64,7 +64,7 @@ class NeuMF(MatrixFactorization):
         self._dim = dim
 
     def rows(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """As `MatrixFactorization.rows`; p and q hold the rows of both parts side by side."""
+        """Rows of each example; p and q hold the rows of both parts side by side, see `MatrixFactorization.rows`."""
         p, q, b_user, b_item = super().rows(users, items)
         return (
             torch.cat([p, self.mlp_user_emb(users)], dim=1),

@@ -1,4 +1,4 @@
-"""Rows of a table as tensors."""
+"""Turns rows of a table into tensors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Rows:
     """Examples of one part."""
 
     inputs: Tensor
-    """float32, shape (rows, columns)."""
+    """Inputs, float32, shape (rows, columns)."""
     target: Tensor
-    """float32, shape (rows,); of several classes, their numbers as int64."""
+    """Target, float32, shape (rows,); of several classes, their numbers as int64."""
 
     def __len__(self) -> int:
         return len(self.target)
@@ -30,13 +30,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to every row before a network sees it, learned on the training rows."""
+    """Preparation of every row before a network sees it, learned on the training rows."""
 
     gaps: np.ndarray
-    """What stands for a missing value of each column: its median, shape (columns,)."""
+    """Replacement of a missing value of each column: its median, shape (columns,)."""
     mean: np.ndarray
     deviation: np.ndarray
-    """Of each column, 1 where it is constant."""
+    """Standard deviation of each column, shape (columns,), 1 where it is constant."""
     classes: bool
 
     @classmethod
@@ -54,7 +54,7 @@ class Preparation:
         return cls(gaps, mean, deviation, classes)
 
     def rows(self, part: Part) -> Rows:
-        """The part as tensors."""
+        """Turn the part into tensors."""
         values = part.features.to_numpy()
         values = (np.where(np.isnan(values), self.gaps, values) - self.mean) / self.deviation
         kind = torch.int64 if self.classes else torch.float32
@@ -62,8 +62,8 @@ class Preparation:
 
 
 def shuffled(rows: Rows, batch_size: int, generator: torch.Generator) -> Iterator[Rows]:
-    """One epoch in random order, in batches of `batch_size`; the last is smaller, and left out where it would hold a
-    single row, which has no variance to normalise by.
+    """Yield one epoch in random order, in batches of `batch_size`; the last is smaller, and left out where it would
+    hold a single row, which has no variance to normalise by.
     """
     # Shuffled as a whole, so that a batch is a view and costs nothing.
     order = rows[torch.randperm(len(rows), generator=generator)]

@@ -1,4 +1,4 @@
-"""How the weights of a network start."""
+"""Draws the initial weights of a network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 INITS = ("kaiming", "xavier", "torch")
 BOUNDED = ("tanh", "sigmoid")
-"""Activations."""
+"""Names of bounded activations."""
 
 
 def initialise(network: nn.Module, settings: DictConfig, generator: torch.Generator) -> None:

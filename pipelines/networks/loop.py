@@ -1,4 +1,4 @@
-"""One training loop for networks, whatever the loss."""
+"""Trains networks in one loop, whatever the loss."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from pipelines.networks.losses import Loss
 
 
 class Watcher(Protocol):
-    """What the loop tells of its progress; a `FlowTracker` is one."""
+    """Interface by which the loop reports its progress; a `FlowTracker` has it."""
 
     def step(self, loss: Tensor) -> Any:
-        """The optimizer has stepped on a batch of this loss, a scalar without its graph."""
+        """Note that the optimizer has stepped on a batch of this loss, a scalar without its graph."""
 
     def end_epoch(self, train_loss: float, validation_loss: float) -> Any:
-        """An epoch has ended."""
+        """Note that an epoch has ended."""
 
 
 class Observer(Watcher, Protocol):
     """A watcher that holds on to the model."""
 
     def detach(self) -> Any:
-        """Training is over."""
+        """Take the watcher off: training is over."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What the loop leaves beside the model."""
+    """Result of the loop, besides the model."""
 
     train_losses: tuple[float, ...]
-    """Mean of each epoch."""
+    """Mean training loss of each epoch."""
     validation_losses: tuple[float, ...]
-    """After each epoch."""
+    """Validation loss after each epoch."""
     steps: int
 
 
@@ -66,7 +66,7 @@ def fit(
         validation: rows to stop by.
         settings: `NetworkLoopSettings`.
         order: draws the order of the rows.
-        watchers: told of every step and epoch.
+        watchers: called at every step and epoch.
     """
     course = TrainingTracker()
     best, best_weights, bad_epochs, steps = math.inf, None, 0, 0

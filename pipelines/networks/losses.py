@@ -1,4 +1,4 @@
-"""What a network minimises, by kind of task."""
+"""Losses that a network minimises, by kind of task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Loss(ABC):
 
     @abstractmethod
     def of(self, model: nn.Module, batch: Rows) -> Tensor:
-        """Scalar, with its graph."""
+        """Loss of a batch, a scalar with its graph."""
 
     def held_out(self, model: nn.Module, rows: Rows) -> float:
         """Mean loss of rows that are not trained on, the model in evaluation mode."""
@@ -30,10 +30,10 @@ class OutputLoss(Loss):
 
     @abstractmethod
     def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
-        """Scalar, of outputs of shape (rows, outputs)."""
+        """Loss of outputs of shape (rows, outputs), a scalar."""
 
     def of(self, model: nn.Module, batch: Rows) -> Tensor:
-        """As `Loss.of`."""
+        """Loss of a batch by its outputs; see `Loss.of`."""
         return self.criterion(model(batch.inputs), batch)
 
 
@@ -41,7 +41,7 @@ class SquaredError(OutputLoss):
     """Mean squared error."""
 
     def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
-        """As `OutputLoss.criterion`."""
+        """Mean squared error of the outputs, a scalar."""
         return functional.mse_loss(outputs[:, 0], batch.target)
 
 
@@ -49,7 +49,7 @@ class BinaryCrossEntropy(OutputLoss):
     """Log-loss of one logit."""
 
     def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
-        """As `OutputLoss.criterion`."""
+        """Mean log-loss of the outputs, a scalar."""
         return functional.binary_cross_entropy_with_logits(outputs[:, 0], batch.target)
 
 
@@ -57,7 +57,7 @@ class CrossEntropy(OutputLoss):
     """Log-loss of a logit a class."""
 
     def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
-        """As `OutputLoss.criterion`."""
+        """Mean cross-entropy of the outputs, a scalar."""
         return functional.cross_entropy(outputs, batch.target)
 
 
@@ -66,11 +66,11 @@ LOSSES: dict[str, type[OutputLoss]] = {
     "binary": BinaryCrossEntropy,
     "multiclass": CrossEntropy,
 }
-"""Kind of task -> loss."""
+"""Loss of each kind of task, by name."""
 
 
 def predicted(kind: str, model: nn.Module, inputs: Tensor) -> Tensor:
-    """Values, probabilities of class 1 (shape (rows,)), or of each class (shape (rows, classes)); float64."""
+    """Predict values, probabilities of class 1 (shape (rows,)), or of each class (shape (rows, classes)); float64."""
     model.eval()
     with torch.no_grad():
         outputs = model(inputs).double()

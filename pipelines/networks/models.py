@@ -23,7 +23,7 @@ NORMALISATIONS = (None, "batch", "layer")
 
 
 class Network(nn.Module):
-    """Rows in, one output a row and class out."""
+    """A network from rows to outputs, one a row and class."""
 
     @classmethod
     def check(cls, settings: DictConfig, inputs: int) -> None:
@@ -35,7 +35,7 @@ class Network(nn.Module):
 
 
 class Mlp(Network):
-    """Perceptron of `depth` hidden layers of one width; with `residual`, layers add to what they are given."""
+    """Perceptron of `depth` hidden layers of one width; with `residual`, layers add to their input."""
 
     def __init__(self, settings: DictConfig, inputs: int, outputs: int) -> None:
         """Lay out the layers; `build_network` draws their weights."""
@@ -61,12 +61,12 @@ class Cnn(Network):
 
     @classmethod
     def check(cls, settings: DictConfig, inputs: int) -> None:
-        """As `Network.check`."""
+        """Refuse a number of inputs that is no square; see `Network.check`."""
         if math.isqrt(inputs) ** 2 != inputs:
             raise FlowGradError(f"model._target_: Cnn takes a square image, e.g. of 64 inputs; the table has {inputs}")
 
     def __init__(self, settings: DictConfig, inputs: int, outputs: int) -> None:
-        """As `Mlp.__init__`."""
+        """Lay out the layers; see `Mlp.__init__`."""
         super().__init__()
         self._side = math.isqrt(inputs)
         channels = [1, *[settings.width] * settings.depth]
@@ -77,7 +77,7 @@ class Cnn(Network):
         self._residual = settings.residual
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """As `Mlp.forward`."""
+        """Outputs, shape (rows, outputs), of inputs, shape (rows, inputs)."""
         hidden = inputs.view(-1, 1, self._side, self._side)
         for i, (layer, norm, activation) in enumerate(zip(self.layers, self.norms, self.activations, strict=True)):
             made = activation(norm(layer(hidden)))
@@ -96,14 +96,14 @@ class Recurrent(Network):
 
     @classmethod
     def check(cls, settings: DictConfig, inputs: int) -> None:
-        """As `Network.check`."""
+        """Refuse an unknown cell, and steps that do not divide the inputs; see `Network.check`."""
         if settings.cell not in CELLS:
             raise FlowGradError(f"model.cell={settings.cell!r} is unknown; use {', '.join(CELLS)}")
         if inputs % settings.steps:
             raise FlowGradError(f"model.steps={settings.steps} does not divide the table's {inputs} columns")
 
     def __init__(self, settings: DictConfig, inputs: int, outputs: int) -> None:
-        """As `Mlp.__init__`."""
+        """Lay out the layers; see `Mlp.__init__`."""
         super().__init__()
         self._steps = settings.steps
         sizes = [inputs // settings.steps, *[settings.width] * settings.depth]
@@ -117,7 +117,7 @@ class Recurrent(Network):
         self._residual = settings.residual
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """As `Mlp.forward`."""
+        """Outputs, shape (rows, outputs), of inputs, shape (rows, inputs)."""
         hidden = inputs.view(len(inputs), self._steps, -1)
         for layer, norm in zip(self.layers, self.norms, strict=True):
             made = norm(layer(hidden)[0])
@@ -126,7 +126,7 @@ class Recurrent(Network):
 
 
 def build_network(config: DictConfig, inputs: int, outputs: int, generator: torch.Generator) -> Network:
-    """The network that the `model` node names, its weights drawn by `generator` alone.
+    """Build the network that the `model` node names, its weights drawn by `generator` alone.
 
     Raises:
         FlowGradError: it cannot take so many inputs.

@@ -1,4 +1,4 @@
-"""Which parameters of a network are trained, and how fast."""
+"""Says which parameters of a network are trained, and how fast."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def freeze(model: nn.Module, settings: DictConfig) -> None:
 
 
 def groups(model: nn.Module, settings: DictConfig, lr: float, name: str) -> list[dict[str, Any]]:
-    """Groups for the optimizer: parameters that ask for a gradient, but for those below `left_out`; those below a name
-    of `layer_lr` have that factor on their learning rate. What `full_rate` lists under `name` is in at the full rate,
-    whatever the other two say. Where no parameter is left, one group is empty.
+    """Make groups for the optimizer: parameters that ask for a gradient, but for those below `left_out`; those below a
+    name of `layer_lr` have that factor on their learning rate. Parameters that `full_rate` lists under `name` are in at
+    the full rate, whatever the other two say. Where no parameter is left, one group is empty.
 
     Raises:
         FlowGradError: a name that is no part of the model, or nothing to train.

@@ -1,4 +1,4 @@
-"""Neural networks on tables."""
+"""Trains neural networks on tables."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TRACKER = "model"
 
 ObserverFactory = Callable[[Network, torch.optim.Optimizer], Sequence[Observer]]
 _INIT, _ORDER, _FINE_TUNING = 2, 3, 4
-"""Streams of a seed, beside that of the rows that it keeps (0)."""
+"""Streams of a seed, besides that of the rows that it keeps (0)."""
 _ONE_OF: dict[str, Sequence[str | None]] = {
     "model.activation": tuple(ACTIVATIONS), "model.normalisation": NORMALISATIONS, "model.init": INITS,
 }  # fmt: skip
@@ -67,7 +67,7 @@ class Networks(Program):
     }
 
     def check(self, config: DictConfig) -> None:
-        """As `Program.check`."""
+        """Refuse values that cannot be meant; see `Program.check`."""
         check_task(config)
         if not (isinstance(found := target(config, "model"), type) and issubclass(found, Network)):
             raise FlowGradError(
@@ -84,13 +84,15 @@ class Networks(Program):
         check_overlap(config)
 
     def load(self, config: DictConfig) -> TableData:
-        """A table, split."""
+        """Load a table, split."""
         data = load_table(config)
         self.check_data(config, data)
         return data
 
     def check_data(self, config: DictConfig, data: TableData) -> None:
-        """As `Program.check_data`: the network must take the columns, and the optimizer the network."""
+        """Refuse a network that cannot take the columns, or an optimizer that cannot take the network; see
+        `Program.check_data`.
+        """
         model: type[Network] = target(config, "model")
         sizes = len(data.columns), _outputs(config, data)
         model.check(config.model, sizes[0])
@@ -108,8 +110,8 @@ class Networks(Program):
         watched: bool = False,
         observers: ObserverFactory | None = None,
     ) -> Trained:
-        """Epochs on the rows that the seed keeps. Initial weights and order of the rows draw on streams of their own,
-        so that two configs of one seed share what they can.
+        """Train epochs on the rows that the seed keeps. Initial weights and order of the rows draw on streams of their
+        own, so that two configs of one seed share what they can.
 
         `observers` makes further watchers from the network and its optimizer.
         """
@@ -141,20 +143,20 @@ class Networks(Program):
         )
 
     def metrics(self, config: DictConfig) -> tuple[str, ...]:
-        """Of the kind of task."""
+        """Names of the metrics of the kind of task."""
         return METRICS[config.task.kind]
 
     def evaluate(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Evaluation:
-        """On the test rows that the seed keeps."""
+        """Evaluate on the test rows that the seed keeps."""
         test = data.part(TEST, seed)
         outputs = predicted(config.task.kind, trained.model, _preparation(config, data, seed).rows(test).inputs)
         return Evaluation(scores(config.task.kind, test.target, outputs.numpy()), ())
 
     def check_compressible(self, config: DictConfig) -> None:
-        """All networks can be compressed."""
+        """Accept every network: all can be compressed."""
 
     def compressible(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Compressible:
-        """As `Program.compressible`."""
+        """Make a run the subject of compression; see `Program.compressible`."""
         preparation = _preparation(config, data, seed)
         train, validation, test = (preparation.rows(part) for part in data.parts(seed))
         loss = LOSSES[config.task.kind]()
@@ -181,7 +183,7 @@ class Networks(Program):
         )
 
     def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
-        """Update of each layer over the steps, gradient by depth, and what the row table says of each layer."""
+        """Draw the update of each layer over the steps, the gradient by depth, and the row table of each layer."""
         pictures = {}
         for tracker in trained.trackers:
             pictures["flow_velocity"] = picture(tracker.velocity_figure())
@@ -190,7 +192,7 @@ class Networks(Program):
         return pictures
 
     def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
-        """Network, optimizer, and the losses' ends."""
+        """Facts of the report: network, optimizer, and the losses' ends."""
         return {
             "network": config.model._target_.rpartition(".")[2],
             "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),

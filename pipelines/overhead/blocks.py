@@ -1,4 +1,4 @@
-"""A bare arm and a watched one, in turns, whatever it is that they train."""
+"""Runs a bare arm and a watched one in turns, whatever they train."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from pipelines.overhead.memory import held_bytes, peak_bytes, reset_peak
 
 
 class Arm(Protocol):
-    """Something in training."""
+    """A model in training."""
 
     watcher: Any
-    """Called after each step; None: bare."""
+    """Function that is called after each step; None: bare."""
 
     def twin(self) -> Self:
-        """An arm that trains the same weights in the same memory."""
+        """Make an arm that trains the same weights in the same memory."""
 
     def train(self, batches: list[Any]) -> None:
-        """One step a batch."""
+        """Take one step a batch."""
 
     def weights(self) -> list[torch.Tensor]:
-        """What is trained."""
+        """Weights in training."""
 
     def tensors(self) -> list[torch.Tensor]:
-        """What the model and its optimizer hold, whether watched or not."""
+        """Tensors that the model and its optimizer hold, whether watched or not."""
 
 
 class Batches(Protocol):
-    """Where batches come from."""
+    """Source of batches."""
 
     def draw(self, count: int) -> list[Any]:
-        """The next `count` batches, on the device."""
+        """Draw the next `count` batches, on the device."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a comparison gives."""
+    """Figures of a comparison."""
 
     bare_ms: tuple[float, ...]
-    """Per step, one figure a block."""
+    """Milliseconds per step, one figure a block."""
     watched_ms: tuple[float, ...]
-    """As `bare_ms`, and paired with it."""
+    """Milliseconds per step of the watched arm, paired with `bare_ms`."""
     steps: int
-    """Taken by each arm."""
+    """Number of steps taken by each arm."""
     held_bytes: int
-    """The most that the watcher held at the end of a block."""
+    """Bytes that the watcher held at the end of a block, at most."""
     weight_bytes: int
-    """The weights in training."""
+    """Size of the weights in training, in bytes."""
     peak_bytes: int | None
-    """Rise of the peak, temporaries included; None where the system does not tell."""
+    """Rise of the peak in bytes, temporaries included; None where the system does not say."""
     cpu_ratio: float
-    """All CPU time of the watched steps, threads together, over that of the bare ones."""
+    """Ratio of all CPU time of the watched steps, threads together, to that of the bare ones."""
 
 
 def compare(
@@ -74,7 +74,7 @@ def compare(
     Args:
         bare: the arm; it is trained.
         batches: of which each step of either arm gets its own.
-        attach: makes the watcher of an arm; None where nothing watches.
+        attach: makes the watcher of an arm; None where there is no watcher.
         steps: of each arm, a multiple of two blocks.
         block: steps of one arm before the other has its turn.
         warmup: steps before the watcher attaches, twice.
@@ -109,7 +109,7 @@ def compare(
 
 
 def _warm_up(arm: Arm, batches: Batches, steps: int, device: torch.device) -> int | None:
-    """Train the arm bare. Gives the peak of a bare step."""
+    """Train the arm bare, and return the peak of a bare step in bytes."""
     arm.train(batches.draw(steps))
     # Zeros that the optimizer allocated take no memory before they are written to; that is not the watcher's doing.
     for tensor in arm.tensors():
@@ -123,7 +123,7 @@ def _warm_up(arm: Arm, batches: Batches, steps: int, device: torch.device) -> in
 
 
 def _timed(arm: Arm, batches: list[Any], device: torch.device) -> tuple[float, float]:
-    """Seconds that the block takes, and CPU seconds of this process within it."""
+    """Measure the seconds that the block takes, and the CPU seconds of this process within it."""
     _wait(device)
     start, cpu_start = time.perf_counter(), time.process_time()
     arm.train(batches)
@@ -132,6 +132,6 @@ def _timed(arm: Arm, batches: list[Any], device: torch.device) -> tuple[float, f
 
 
 def _wait(device: torch.device) -> None:
-    """A GPU works on after the call that gave it the work has returned."""
+    """Wait for a GPU, which works on after the call that gave it the work has returned."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""What is trained while it is timed: one table, ids by Zipf's law, and a plain training step."""
+"""Makes the training that is timed: one table, ids by Zipf's law, and a plain training step."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Case:
     rows: int
     dim: int
     optimizer: str
-    """A key of `OPTIMIZERS`."""
+    """Name of the optimizer, a key of `OPTIMIZERS`."""
     batch: int
-    """Lookups a step."""
+    """Number of lookups a step."""
     steps: int
-    """Of each arm, where the watcher is not the peer at every step."""
+    """Number of steps of each arm, where the watcher is not the peer at every step."""
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """A class of optimizers and what it is given."""
+    """A class of optimizers and its arguments."""
 
     cls: type[torch.optim.Optimizer]
     sparse: bool = False
-    """The table's gradient holds the rows in the batch only."""
+    """Whether the table's gradient holds the rows in the batch only."""
 
 
 OPTIMIZERS = {
@@ -42,17 +42,17 @@ OPTIMIZERS = {
     "sgd": Optimizer(torch.optim.SGD),
     "sparse_adam": Optimizer(torch.optim.SparseAdam, sparse=True),
 }
-"""By the name of their choice in `conf/optimizer/`."""
+"""Optimizers by the name of their choice in `conf/optimizer/`."""
 
 _LEARNING_RATE = 0.01
-"""Small enough that nothing diverges; the cost of a step does not depend on it."""
+"""Learning rate, small enough that nothing diverges; the cost of a step does not depend on it."""
 Batch = tuple[torch.Tensor, torch.Tensor]
-"""Ids and targets, shape (batch,) each."""
+"""Type of ids and targets, shape (batch,) each."""
 
 
 class ZipfBatches:
-    """Batches of ids whose frequency falls with their rank as 1 / rank^exponent; ranks are dealt to ids at random, for
-    in no real table do the popular rows lie side by side.
+    """Batches of ids whose frequency falls with their rank as 1 / rank^exponent; ranks are assigned to ids at random,
+    for in no real table do the popular rows lie side by side.
     """
 
     def __init__(self, case: Case, exponent: float, seed: int, device: torch.device) -> None:
@@ -63,7 +63,7 @@ class ZipfBatches:
         self._size, self._device = case.batch, device
 
     def draw(self, count: int) -> list[Batch]:
-        """The next `count` batches, on the device."""
+        """Draw the next `count` batches, on the device."""
         uniform = self._random.random((count, self._size)) * self._cumulated[-1]
         # Rounding may take the product to the last sum itself.
         ranks = np.searchsorted(self._cumulated, uniform, side="right").clip(max=len(self._ids) - 1)
@@ -88,8 +88,8 @@ class Arm:
         self.watcher: Watcher | None = None
 
     def twin(self) -> Arm:
-        """An arm that trains the same table in the same memory, with the same optimizer state; hooks on one are not on
-        the other. Only for an arm that has taken a step: before that there is no state to share.
+        """Make an arm that trains the same table in the same memory, with the same optimizer state; hooks on one are
+        not on the other. Only for an arm that has taken a step: before that there is no state to share.
         """
         twin = copy.copy(self)
         weight = self.table.weight
@@ -100,7 +100,7 @@ class Arm:
         return twin
 
     def train(self, batches: list[Batch]) -> None:
-        """One step a batch."""
+        """Take one step a batch."""
         for ids, targets in batches:
             loss = (self.table(ids) @ self.vector - targets).square().mean()
             self.optimizer.zero_grad()
@@ -110,11 +110,11 @@ class Arm:
                 self.watcher.step()
 
     def weights(self) -> list[torch.Tensor]:
-        """The table's."""
+        """Weights of the table."""
         return [self.table.weight]
 
     def tensors(self) -> list[torch.Tensor]:
-        """What the model and its optimizer hold, whether watched or not."""
+        """Tensors that the model and its optimizer hold, whether watched or not."""
         weight = self.table.weight
         state = [value for value in self.optimizer.state[weight].values() if isinstance(value, torch.Tensor)]
         return [weight, self.vector, *state, *([] if weight.grad is None else [weight.grad])]

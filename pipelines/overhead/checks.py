@@ -1,4 +1,4 @@
-"""What types cannot say of the `job` node."""
+"""Checks the `job` node beyond its types."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.overhead.cases import OPTIMIZERS, Case
 
 
 def checked_cases(job: DictConfig) -> list[Case]:
-    """The cases to run, in the order of the config.
+    """Check the cases to run, and return them, in the order of the config.
 
     Raises:
         FlowGradError: names the key, the value and what would be right.
@@ -47,7 +47,7 @@ def _case(id: str, given: Any, steps: int) -> Case:
 
 
 def check_device(device: str) -> None:
-    """Raises FlowGradError for a device that is not there."""
+    """Refuse a device that is not there, by FlowGradError."""
     if device not in ("cpu", "cuda"):
         raise FlowGradError(f"job.device={device}: must be cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():

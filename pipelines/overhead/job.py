@@ -28,11 +28,11 @@ _logger = logging.getLogger(__name__)
 
 
 def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder: Path) -> None:
-    """Measure what watching costs: a booster where `model` is one, else embedding tables. The table is written anew
+    """Measure the cost of watching: a booster where `model` is one, else embedding tables. The table is written anew
     after each case.
 
     Args:
-        config: the composed config; its `job` node says what is measured.
+        config: the composed config; its `job` node lists the cases.
         task: the overrides that it was composed from.
         sources: not used.
         folder: run folder; every file is written there, whole or not at all.
@@ -84,7 +84,7 @@ def _plan(config: DictConfig, case: Case, watcher: str) -> Plan:
 
 
 def where_measured(config: DictConfig) -> dict[str, object]:
-    """What the times depend on besides the case."""
+    """Columns of the table that the times depend on besides the case."""
     device = torch.cuda.get_device_name() if config.job.device == "cuda" else "cpu"
     return {"device": device, "threads": config.training.threads, "torch": torch.__version__}
 

@@ -1,4 +1,4 @@
-"""One comparison: a bare table and a watched one, in turns."""
+"""Makes one comparison: a bare table and a watched one, in turns."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from pipelines.overhead.watchers import PEER_INTERVAL, attacher
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a comparison depends on; it is sent to a process of its own."""
+    """Everything that a comparison depends on; it is sent to a process of its own."""
 
     case: Case
     watcher: str
-    """`tracker`, `peer`, `peer_interval`, or `none` for a control: two bare arms."""
+    """Name of the watcher: `tracker`, `peer`, `peer_interval`, or `none` for a control: two bare arms."""
     steps: int
-    """Of each arm."""
+    """Number of steps of each arm."""
     block: int
-    """Steps of one arm before the other has its turn."""
+    """Number of steps of one arm before the other has its turn."""
     warmup: int
-    """Steps of each arm, bare, before the watcher attaches."""
+    """Number of steps of each arm, bare, before the watcher attaches."""
     exponent: float
-    """Of Zipf's law."""
+    """Exponent of Zipf's law."""
     seed: int
     threads: int
     device: str
     epoch_steps: int | None
-    """The tracker's epochs; None: it is told of none."""
+    """Number of steps in an epoch of the tracker; None: it has no epochs."""
 
 
 def whole_rounds(steps: int, block: int, watcher: str) -> int:
-    """Steps rounded up so that each arm begins as often, and the peer's interval is whole.
+    """Round steps up so that each arm begins as often, and the peer's interval is whole.
 
     >>> whole_rounds(600, 25, "tracker"), whole_rounds(610, 25, "tracker"), whole_rounds(50, 20, "peer_interval")
     (600, 650, 200)

@@ -1,4 +1,4 @@
-"""How much memory a watcher holds, and how far it drives the peak."""
+"""Measures how much memory a watcher holds, and how far it drives the peak."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import torch
 
 
 def held_bytes(root: object, besides: Iterable[torch.Tensor] = ()) -> int:
-    """Bytes of every buffer of a tensor or a NumPy array that can be reached from `root`, each buffer once.
+    """Size in bytes of every buffer of a tensor or a NumPy array that can be reached from `root`, each buffer once.
 
-    Followed are attributes, containers, bound methods and closures, not classes, modules and weak references. A view
+    Attributes, containers, bound methods and closures are followed, not classes, modules and weak references. A view
     counts with all of the buffer that it keeps alive.
 
     Args:
         root: the object that holds.
-        besides: tensors whose buffers are somebody else's.
+        besides: tensors whose buffers are not counted.
     """
     counted = {address for tensor in besides for address, _ in _storages(tensor)}
     total = 0
@@ -42,7 +42,7 @@ def held_bytes(root: object, besides: Iterable[torch.Tensor] = ()) -> int:
 
 
 def _storages(found: object) -> Iterator[tuple[int, int]]:
-    """Address and bytes of what `found` itself holds: two buffers for a sparse tensor."""
+    """Yield address and bytes of the buffers that `found` itself holds: two for a sparse tensor."""
     if isinstance(found, torch.Tensor):
         for tensor in (found._indices(), found._values()) if found.is_sparse else (found,):
             storage = tensor.untyped_storage()
@@ -53,7 +53,7 @@ def _storages(found: object) -> Iterator[tuple[int, int]]:
 
 
 def _parts(found: Any) -> Iterator[Any]:
-    """Objects that `found` keeps alive."""
+    """Yield objects that `found` keeps alive."""
     if isinstance(found, torch.Tensor):
         if found.is_leaf and found.grad is not None:
             yield found.grad
@@ -81,7 +81,7 @@ def _parts(found: Any) -> Iterator[Any]:
 
 
 def _is_empty(cell: types.CellType) -> bool:
-    """A variable of a closure that has no value yet."""
+    """Whether a variable of a closure has no value yet."""
     try:
         return cell.cell_contents is cell
     except ValueError:
@@ -101,7 +101,9 @@ def reset_peak(device: torch.device) -> bool:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Most memory in use since `reset_peak`: of the device on a GPU, else resident memory of this process (Linux)."""
+    """Largest memory in use since `reset_peak`, in bytes: of the device on a GPU, else resident memory of this process
+    (Linux).
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""From times of paired blocks to ratios."""
+"""Turns times of paired blocks into ratios."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class PairedRatio:
-    """Watched time over bare time."""
+    """Ratio of watched time to bare time."""
 
     median: float
-    """Over the rounds."""
+    """Median of the ratios over the rounds."""
     low: float
-    """Of the interval of the median; NaN where there are too few rounds for one."""
+    """Lower end of the interval of the median; NaN where there are too few rounds for one."""
     high: float
-    """As `low`."""
+    """Upper end of the interval of the median; NaN where there are too few rounds for one."""
     mean: float
-    """All watched time over all bare time."""
+    """Ratio of all watched time to all bare time."""
 
 
 def paired_ratio(bare: Sequence[float], watched: Sequence[float], confidence: float = 0.95) -> PairedRatio:
-    """Ratio of two series of block times, of one even length and paired by place; blocks are of one number of steps.
+    """Compute the ratio of two series of block times, of one even length and paired by place; blocks are of one number
+    of steps.
 
     Two pairs in a row make a round, in which either arm was first once: the second arm finds warmer caches, so that
     ratios of single pairs would fall into two heaps, with the median anywhere between them.
@@ -44,10 +45,10 @@ def _by_round(times: Sequence[float]) -> np.ndarray:
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the median between two order statistics, whose coverage is at least `confidence` whatever the
-    distribution (Conover, Practical Nonparametric Statistics, section 3.2); NaN below 6 values for 0.95.
+    """Compute the interval of the median between two order statistics, whose coverage is at least `confidence` whatever
+    the distribution (Conover, Practical Nonparametric Statistics, section 3.2); NaN below 6 values for 0.95.
 
-    The values count as independent. Ratios of rounds are nearly so: what lasts longer is in both arms.
+    The values count as independent. Ratios of rounds are nearly so: longer disturbances are in both arms.
 
     >>> median_interval([3.0, 1.0, 2.0, 6.0, 5.0, 4.0])
     (1.0, 6.0)

@@ -1,4 +1,4 @@
-"""The figures of all comparisons as one table."""
+"""Makes one table of the figures of all comparisons."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ HEADINGS = {
     f"peer_interval{PEER_INTERVAL}_ratio": f"1 step\nin {PEER_INTERVAL}",
     "peer_mib": "MiB\nheld",
 }
-"""What is printed: column -> its heading, in two lines so that the table fits a terminal."""
+"""Heading of each printed column, in two lines so that the table fits a terminal."""
 
 
 def row(case: Case, seen: Mapping[str, Measured], limits: DictConfig) -> dict[str, object]:
-    """One line of the table, without what says where it was measured.
+    """Make one line of the table, without the columns that say where it was measured.
 
-    `bare_ms` and the like are medians over blocks, `peer_ratio` and the next are ratios of the means: one step in
-    a hundred would not show in a median. `aa_*` compare two bare arms: how far they are from 1 is the machine's noise.
+    `bare_ms` and the like are medians over blocks, `peer_ratio` and the next are ratios of the means: one step in a
+    hundred would not show in a median. `aa_*` compare two bare arms: their distance from 1 is the machine's noise.
     Figures of a watcher that is not in `seen` are NaN.
 
     Args:
@@ -114,7 +114,7 @@ def show(table: pd.DataFrame, folder: Path, note: str, headings: Mapping[str, st
 
 
 def _within(ratio: float, share: float, limits: DictConfig, limit: float) -> bool:
-    """Both the typical step and the mean, with its periodic work, must keep to the limit; and so must the memory."""
+    """Whether both the typical step and the mean, with its periodic work, keep to the limit, and so does the memory."""
     return ratio <= limit and share <= limits.memory_share
 
 

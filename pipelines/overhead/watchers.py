@@ -1,4 +1,4 @@
-"""What can watch a table: FlowGrad's tracker, and the peer library's for comparison."""
+"""Makes the watchers of a table: FlowGrad's tracker, and the peer library's for comparison."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import nn
 
 PEER_INTERVAL = 100
-"""Steps: the peer looks at every step, or, as its own example sets it, at one in so many."""
+"""Period in steps: the peer reads every step, or, as its own example sets it, one in so many."""
 
 
 class Watcher(Protocol):
@@ -25,7 +25,7 @@ def has_peer() -> bool:
 
 
 def attacher(name: str, epoch_steps: int | None) -> Callable[[nn.Embedding], Watcher | None]:
-    """What attaches the watcher of this name. Imports it now, before any memory is looked at.
+    """Make the function that attaches the watcher of this name. It is imported now, before any memory is measured.
 
     Args:
         name: `tracker`, `peer`, `peer_interval`, or `none`, which attaches nothing.

@@ -44,12 +44,12 @@ class Place:
 
     @property
     def given(self) -> Path:
-        """For the files of the attack."""
+        """Folder for the files of the attack."""
         return self.folder / "given"
 
     @property
     def run(self) -> Path:
-        """For what is asked to be written; not there yet."""
+        """Folder for the files that the attack asks to be written; it is not there yet."""
         return self.folder / "run"
 
     @property
@@ -59,12 +59,12 @@ class Place:
 
     @property
     def out(self) -> Path:
-        """What was printed."""
+        """File of the printed text."""
         return self.folder / "out"
 
     @property
     def err(self) -> Path:
-        """What was printed on standard error."""
+        """File of the text printed on standard error."""
         return self.folder / "err"
 
 
@@ -73,7 +73,7 @@ class Attack:
     """Something that is tried."""
 
     tried: str
-    """In words short enough for a table."""
+    """Description in words short enough for a table."""
     perform: Callable[[Place], None]
     """Returns where what was given is good; raises FlowGradError or `Refused` where it is refused, `Fault` where
     something went wrong."""
@@ -84,7 +84,9 @@ class Kind:
     """A kind of attack."""
 
     draw: Callable[[np.random.Generator, Path], Attack]
-    """From a generator, and the folder of the run that attacks start from (`pipelines.robustness.base`)."""
+    """Function that draws an attack, given a generator and the folder of the run that attacks start from
+    (`pipelines.robustness.base`).
+    """
     seconds: float = 10.0
     """The longest that an attack may take; what then still trains is no hang."""
     training: float = 1.5

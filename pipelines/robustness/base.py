@@ -53,5 +53,5 @@ def started(overrides: list[str]) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Of such a run: one thread, so that it gives the same on every machine."""
+    """Environment of such a run: one thread, so that it gives the same on every machine."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

@@ -24,7 +24,7 @@ from pipelines.robustness.attack import RAN, REFUSED, Attack, Fault, Kind, Place
 
 _HELD = ("RssAnon:", "RssShmem:")
 _EVERY = 0.005
-"""Seconds between two looks at the process."""
+"""Seconds between two checks of the process."""
 _AFTERWARDS = 5.0
 """Seconds for which processes that it started may go on."""
 _OF_OTHERS = (".rustup",)
@@ -39,7 +39,7 @@ _DEATH = 1
 
 @dataclass(frozen=True)
 class Came:
-    """What came of an attack."""
+    """Outcome of an attack."""
 
     outcome: str
     """`refused`, `ran`, or one of `FAULTS`."""

@@ -31,7 +31,7 @@ ODD_VALUES: tuple[Any, ...] = (
     "${oc.env:HOME}", "${nothing.there}", "١٢", "1e3", "0x10", "null", "../../etc/passwd", "/dev/zero", "a\nb",
     "os.abort", ["a", "a"], [1, 2, 3], list(range(1000)),
 )  # fmt: skip
-"""What a value may be replaced by."""
+"""Values that replace another."""
 
 
 def bytes_damaged(data: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
@@ -101,7 +101,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def value_at(value: Any, path: tuple[Any, ...]) -> Any:
-    """What stands at a place."""
+    """Value at a place."""
     for key in path:
         value = value[key]
     return value
@@ -164,6 +164,6 @@ def _near(was: Any) -> list[Any]:
 
 
 def short(value: Any) -> str:
-    """For a table."""
+    """Write a value in a short text for a table."""
     text = repr(value) if not isinstance(value, int) or abs(value) < 10**30 else "a very long number"
     return text if len(text) <= 60 else f"{text[:40]}... ({len(text)} characters)"

@@ -1,4 +1,4 @@
-"""What came of all attacks, as tables."""
+"""Makes tables of the outcomes of all attacks."""
 
 from __future__ import annotations
 

@@ -67,35 +67,35 @@ from pipelines.settings.training import (
 
 @dataclass
 class Settings:
-    """A whole run."""
+    """Settings of a whole run."""
 
     name: str = MISSING
     """The experiment's name: first column of the tables."""
     job: JobSettings = MISSING
     dataset: DatasetSettings = MISSING
     task: TaskSettings | None = None
-    """Tables only."""
+    """Settings of the task, of tables only."""
     teacher: TeacherSettings | None = None
-    """Distillation only."""
+    """Settings of the teacher, of distillation only."""
     model: ModelSettings = MISSING
     optimizer: OptimizerSettings | None = None
-    """Of what torch trains. Sampler, loss and fault are a factorisation's."""
+    """Settings of the optimizer of models that torch trains. Sampler, loss and fault are a factorisation's."""
     sampler: SamplerSettings | None = None
     loss: LossSettings | None = None
     training: TrainingSettings = MISSING
     fault: FaultSettings | None = None
     compression: CompressionSettings | None = None
-    """What is done to a trained model; `job=compression` only."""
+    """Settings of the compression of a trained model; `job=compression` only."""
     tracker: TrackerSettings = MISSING
     comparison: ComparisonSettings = MISSING
     rules: dict[str, Any] = field(default_factory=dict)
-    """The rule book: id -> rule."""
+    """Rule book: id -> rule."""
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
     seeds: SeedSettings = field(default_factory=SeedSettings)
     rounds: int = 4
-    """At most so many rounds of diagnose-and-fix."""
+    """Number of rounds of diagnose-and-fix, at most."""
     workers: int | None = None
-    """Processes that train the arms; null: one a core. Changes no result."""
+    """Number of processes that train the arms; null: one a core. It changes no result."""
     trial: list[str] = field(default_factory=list)
     """Overrides to prove instead of a prescription: the treated arm is the config with these, diagnosed or not."""
     tuned: str | None = None

@@ -1,4 +1,4 @@
-"""Types of the data and of what is predicted."""
+"""Types of the data and of the target of prediction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from omegaconf import MISSING
 
 @dataclass
 class DatasetSettings:
-    """Which data, and how they are split."""
+    """Settings of the data and of their split."""
 
     _target_: str = MISSING
 
@@ -19,11 +19,11 @@ class RatingsSettings(DatasetSettings):
     """Ratings; `_target_` makes a `datasets.ratings.Ratings`."""
 
     split: str = "leave_one_out"
-    """`leave_one_out` (by time) or `random`."""
+    """Kind of split: `leave_one_out` (by time) or `random`."""
     test_share: float = 0.1
-    """Of the ratings; `random` split only."""
+    """Share of the ratings, in (0, 1), to test on; `random` split only."""
     validation_share: float = 0.1
-    """As `test_share`."""
+    """Share of the ratings, in (0, 1), to validate on; `random` split only."""
     split_seed: int = 0
     """Seed of the `random` split; the same for every arm and seed of training."""
 
@@ -34,7 +34,7 @@ class MovieLensSettings(RatingsSettings):
 
     _target_: str = "datasets.movielens.load_movielens_100k"
     path: str | None = None
-    """A copy of the data set at hand: folder, file, or archive."""
+    """Path of a copy of the data set at hand: folder, file, or archive."""
     cache: str | None = None
     """Folder of the data cache; null is the user's cache folder (or $FLOWGRAD_CACHE)."""
 
@@ -46,30 +46,35 @@ class RatingsCsvSettings(RatingsSettings):
     _target_: str = "datasets.ratings_csv.load_ratings_csv"
     path: str = MISSING
     columns: dict[str, str | int | None] = MISSING
-    """Our name -> the file's column, by its name or its number from 0. `timestamp: null` takes the order of the lines
-    as time, `rating: null` every line as an interaction."""
+    """Column of the file for each of our names, by its name or its number from 0. `timestamp: null` takes the order of
+    the lines as time, `rating: null` every line as an interaction.
+    """
     separator: str = MISSING
-    """One character or several."""
+    """Text between fields, one character or several."""
     header: bool | str = MISSING
-    """true, false, or `auto`: there is one if columns have names; if they have numbers the first rows tell."""
+    """Whether there is a header: true, false, or `auto`: there is one if columns have names; if they have numbers the
+    first rows decide.
+    """
     encoding: str = MISSING
-    """`utf-8` (with or without byte order mark), `latin-1`, or another that Python knows."""
+    """Encoding of the file: `utf-8` (with or without byte order mark), `latin-1`, or another that Python knows."""
     quote: str | None = MISSING
-    """What fields may be quoted with; null: quotes are text."""
+    """Character that fields may be quoted with; null: quotes are text."""
     decimal: str = MISSING
     """Decimal mark of numbers, `.` or `,`."""
     timestamp_format: str | None = MISSING
-    """strptime format of every timestamp; null reads common forms."""
+    """Format by strptime of every timestamp; null reads common forms."""
     timestamp_unit: str = MISSING
-    """Of timestamps that are numbers: `auto` keeps them and refuses a mixture, `s`, `ms`, `us` and `ns` make them
-    seconds, `mixed` takes each by its size."""
+    """Unit of timestamps that are numbers: `auto` keeps them and refuses a mixture, `s`, `ms`, `us` and `ns` make them
+    seconds, `mixed` takes each by its size.
+    """
     max_bad_share: float = MISSING
-    """The largest share of rows that may be left out because they cannot be read."""
+    """Largest share of rows, in [0, 1], that may be left out because they cannot be read."""
     max_dropped_share: float = MISSING
-    """The largest share of rows that may be left out in all, for that or as repeated pairs."""
+    """Largest share of rows, in [0, 1], that may be left out in all, for that or as repeated pairs."""
     duplicates: str = MISSING
-    """(user, item) pairs that occur again: `error` refuses the file, `drop` keeps the earliest row, `last` the latest,
-    `mean` the latest with the mean rating, `keep` all, in one part of the split."""
+    """Treatment of (user, item) pairs that occur again: `error` refuses the file, `drop` keeps the earliest row, `last`
+    the latest, `mean` the latest with the mean rating, `keep` all, in one part of the split.
+    """
 
 
 @dataclass
@@ -101,9 +106,9 @@ class MovieLensTableSettings(TableSettings):
 
     _target_: str = "datasets.movielens_table.load_movielens_table"
     path: str | None = None
-    """A copy of the data set at hand: folder or archive."""
+    """Path of a copy of the data set at hand: folder or archive."""
     cache: str | None = None
-    """As `MovieLensSettings.cache`."""
+    """Folder of the data cache; null is the user's cache folder (or $FLOWGRAD_CACHE)."""
 
 
 @dataclass
@@ -112,20 +117,20 @@ class SmallTableSettings(TableSettings):
 
     _target_: str = "datasets.small_tables.load_small_table"
     name: str = MISSING
-    """`diabetes`, `breast_cancer` or `digits`."""
+    """Name of the table: `diabetes`, `breast_cancer` or `digits`."""
     test_share: float = 0.2
     validation_share: float = 0.2
     split_seed: int = 0
-    """Of the split; the same for every arm and seed of training."""
+    """Seed of the split; the same for every arm and seed of training."""
 
 
 @dataclass
 class TaskSettings:
-    """What is predicted."""
+    """Settings of the prediction."""
 
     target: str = MISSING
-    """One of the table's targets."""
+    """Name of one of the table's targets."""
     kind: str = MISSING
-    """`regression`, `binary` or `multiclass`."""
+    """Kind of task: `regression`, `binary` or `multiclass`."""
     metrics: list[str] = MISSING
-    """Of `comparison.metrics`, unless it says otherwise; the first is also what validation goes by."""
+    """Names of metrics, also those of `comparison.metrics` unless it says otherwise; validation goes by the first."""

@@ -1,4 +1,4 @@
-"""Types of known faults that are laid into a run."""
+"""Types of known faults that are injected into a run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from omegaconf import MISSING
 
 @dataclass
 class FaultSettings:
-    """A known fault, put in to see whether it is found. No fix may touch it."""
+    """A known fault, injected to see whether it is found. No fix may touch it."""
 
     kind: str = MISSING
-    """See `faults.py` in `pipelines/training`, `pipelines/boosting` and `pipelines/distillation`."""
+    """Kind of the fault; see `faults.py` in `pipelines/training`, `pipelines/boosting` and `pipelines/distillation`."""
     strength: float = 0.0
-    """What it means depends on the kind."""
+    """Strength of the fault; each kind documents its unit."""
     seed: int = 0
-    """Of all that is drawn for it, such as which rows; the same for every arm and seed of training."""
+    """Seed of all that is drawn for it, such as its rows; the same for every arm and seed of training."""
 
 
 @dataclass
@@ -24,11 +24,11 @@ class RowFaultSettings(FaultSettings):
     """A fault of rows of an embedding table."""
 
     table: str = "item_emb"
-    """Table whose rows get it."""
+    """Name of the table whose rows get it."""
     share: float = 0.05
-    """Of the rows with at least `least` training ratings."""
+    """Share, in (0, 1], of the rows with at least `least` training ratings."""
     least: int = 20
-    """Training ratings."""
+    """Number of training ratings of a row, at least."""
 
 
 @dataclass
@@ -43,4 +43,4 @@ class ColumnFaultSettings(FaultSettings):
     """A fault of columns that are added to a table."""
 
     noise: float = 0.0
-    """Standard deviation of what is added to the target, or to a copied column, over its own."""
+    """Standard deviation of the noise on the target, or on a copied column, as a ratio to its own."""

@@ -1,7 +1,7 @@
-"""What values a setting may have, beyond its type: in one place for all settings.
+"""Limits the values of settings beyond their types, in one place for all settings.
 
-Every number must be finite, and a whole one must fit into 64 bits. What is narrower stands in `LIMITS`. An upper limit
-is far above what anybody means: it keeps a slip of the finger from asking for all memory, or from training for a year.
+Every number must be finite, and a whole one must fit into 64 bits. Narrower limits stand in `LIMITS`. An upper limit is
+far above what anybody means: it keeps a slip of the finger from asking for all memory, or from training for a year.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipelines.settings import compression, data, faults, jobs, models, proof, t
 
 @dataclass(frozen=True)
 class Limit:
-    """What one number, or each of a list of them, may be."""
+    """Limits of one number, or of each of a list."""
 
     least: float | None = None
     most: float | None = None
@@ -22,7 +22,7 @@ class Limit:
     below: float | None = None
 
     def complaint(self, value: float) -> str:
-        """Names the end that the value is beyond; empty where it is within."""
+        """Name the end that the value is beyond; empty where it is within."""
         for beyond, end, bound in (
             (le, "above", self.above),
             (lt, "at least", self.least),
@@ -35,7 +35,7 @@ class Limit:
 
 
 ANY = Limit(-1e30, 1e30)
-"""Of numbers without a limit of their own: what a float of 32 bits can still hold, and some sums of it."""
+"""Limits of numbers without a limit of their own: a float of 32 bits can still hold these, and some sums of them."""
 
 _COUNT = Limit(1, 10**9)
 _FROM_0 = Limit(0, 10**9)
@@ -135,10 +135,12 @@ LIMITS: dict[type, dict[str, Limit]] = {
     jobs.FieldBenchmarkSettings: {"seeds": _SEED, "least_cost": _SCALE},
     jobs.RobustnessSettings: {"seeds": _SEED, "attacks": Limit(0, 10**6), "only_number": _FROM_0},
 }  # fmt: skip
-"""Type of settings -> its numbers, and those in its lists and mappings. A type has the limits of its bases too."""
+"""Limits of the numbers of each type of settings, and of those in its lists and mappings. A type has the limits of its
+bases too.
+"""
 
 TOP: dict[str, Limit] = {"rounds": Limit(0, 1000), "workers": Limit(1, 1024)}
-"""Of `Settings` itself."""
+"""Limits of `Settings` itself."""
 
 MAY_REPEAT = frozenset({"widths", "shapes", "words", "overrides"})
 """Lists in which a value may stand twice; in any other it is a slip."""
@@ -151,7 +153,7 @@ PATHS = frozenset({"path", "cache", "files"})
 
 
 def limit_of(kind: object, name: str) -> Limit | None:
-    """The limit of a setting of this type; None where it has none of its own."""
+    """Find the limit of a setting of this type; None where it has none of its own."""
     for one in kind.__mro__ if isinstance(kind, type) else ():
         if name in LIMITS.get(one, {}):
             return LIMITS[one][name]

@@ -9,22 +9,24 @@ from omegaconf import MISSING
 
 @dataclass
 class ModelSettings:
-    """What is trained."""
+    """Settings of a model."""
 
     _target_: str = MISSING
 
 
 @dataclass
 class BoosterSettings(ModelSettings):
-    """A gradient booster. The names are XGBoost's where it has one; LightGBM is given what means the same."""
+    """A gradient booster. The names are XGBoost's where it has one; LightGBM is given its equivalents."""
 
     rounds: int = MISSING
-    """At most."""
+    """Number of rounds, at most."""
     early_stopping_rounds: int = 0
-    """Stop when the validated metric has not improved for so many, and predict with the best; 0: train all."""
+    """Number of rounds without a better validated metric after which training stops and the best is kept; 0: train
+    all.
+    """
     learning_rate: float = MISSING
     max_depth: int = MISSING
-    """Splits from the root to a leaf."""
+    """Number of splits from the root to a leaf, at most."""
     min_child_weight: float = 1.0
     """Least sum of hessians in a leaf: rows, for squared errors."""
     reg_lambda: float = 1.0
@@ -40,15 +42,15 @@ class NetworkSettings(ModelSettings):
     """A network on the rows of a table."""
 
     width: int = MISSING
-    """Units of every hidden layer; channels of a convolution."""
+    """Number of units of every hidden layer; channels of a convolution."""
     depth: int = MISSING
-    """Hidden layers."""
+    """Number of hidden layers."""
     activation: str = "relu"
-    """A key of `pipelines.networks.models.ACTIVATIONS`."""
+    """Name of the activation, a key of `pipelines.networks.models.ACTIVATIONS`."""
     normalisation: str | None = None
-    """Before each activation: `batch`, `layer` or null."""
+    """Normalisation before each activation: `batch`, `layer` or null."""
     init: str = "kaiming"
-    """`kaiming`, `xavier` or `torch`; see `pipelines.networks.initialisation`."""
+    """Initialisation: `kaiming`, `xavier` or `torch`; see `pipelines.networks.initialisation`."""
     init_scale: float = 1.0
     """Factor on the initial weights of the hidden layers."""
     bias_init: float = 0.0
@@ -56,7 +58,7 @@ class NetworkSettings(ModelSettings):
     standardise: bool = True
     """Whether inputs are shifted and scaled to mean 0 and deviation 1, by the training rows."""
     residual: bool = False
-    """Whether a layer adds to what it is given, where shapes allow."""
+    """Whether a layer adds to its input, where shapes allow."""
 
 
 @dataclass
@@ -64,9 +66,9 @@ class RecurrentSettings(NetworkSettings):
     """A recurrent network on rows cut into pieces."""
 
     cell: str = "gru"
-    """`rnn`, `gru` or `lstm`."""
+    """Kind of cell: `rnn`, `gru` or `lstm`."""
     steps: int = 8
-    """Pieces."""
+    """Number of pieces that a row is cut into."""
 
 
 @dataclass
@@ -75,30 +77,32 @@ class StudentSettings(ModelSettings):
 
     _target_: str = "pipelines.distillation.students.build_student"
     widths: list[int] = MISSING
-    """Units of each hidden layer."""
+    """Number of units of each hidden layer."""
     dim: int | None = None
-    """Columns of the embeddings; null: inputs are features."""
+    """Number of columns of the embeddings; null: inputs are features."""
     widened_layers: dict[str, list[str]] = MISSING
-    """Tracker -> layers made as wide as the median of the others of their kind, and at least twice what they were."""
+    """Layers, by tracker, made as wide as the median of the others of their kind, and at least twice their former
+    width.
+    """
 
 
 @dataclass
 class TeacherSettings:
-    """What a student learns from: a network that is trained once and then belongs to the data."""
+    """Settings of a student's teacher: a network that is trained once and then belongs to the data."""
 
     widths: list[int] = MISSING
-    """Units of each hidden layer."""
+    """Number of units of each hidden layer."""
     dim: int | None = None
-    """As `StudentSettings.dim`."""
+    """Number of columns of the embeddings; null: inputs are features."""
     lr: float = 0.001
-    """Of Adam."""
+    """Learning rate of Adam."""
     batch_size: int = MISSING
     epochs: int = MISSING
-    """At most: it stops early."""
+    """Number of epochs, at most: it stops early."""
     patience: int = 3
-    """Epochs."""
+    """Number of epochs without a better validation loss after which it stops."""
     seed: int = 0
-    """Of weights and order; the same for every arm and seed of the student."""
+    """Seed of weights and order; the same for every arm and seed of the student."""
 
 
 @dataclass
@@ -108,17 +112,17 @@ class FactorizationSettings(ModelSettings):
     _target_: str = "pipelines.models.factorization.MatrixFactorization"
     dim: int = MISSING
     biases: bool = MISSING
-    """Global mean, user bias and item bias."""
+    """Whether there are a global mean, a user bias and an item bias."""
     init_std: float = MISSING
     """Standard deviation of the embeddings' initial entries."""
 
 
 @dataclass
 class NeuMFSettings(FactorizationSettings):
-    """Neural matrix factorisation: a perceptron with embeddings of its own beside the factorisation."""
+    """Neural matrix factorisation: a perceptron with embeddings of its own, next to the factorisation."""
 
     _target_: str = "pipelines.models.neumf.NeuMF"
     mlp_dim: int = MISSING
-    """Columns of the perceptron's embeddings."""
+    """Number of columns of the perceptron's embeddings."""
     widths: list[int] = MISSING
-    """Units of each of its hidden layers."""
+    """Number of units of each of its hidden layers."""

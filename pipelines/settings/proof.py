@@ -1,4 +1,4 @@
-"""Types of how arms are compared, and on which seeds."""
+"""Types of the comparison of arms, and of its seeds."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from omegaconf import MISSING
 
 @dataclass
 class ComparisonSettings:
-    """How the arms are compared."""
+    """Settings of the comparison of arms."""
 
     metrics: list[str] = MISSING
     """Metrics tested; the first is the primary one."""
     alpha: float = MISSING
     aa_offset: int = 1000
-    """The A/A arm trains the baseline on `seeds.test` plus this."""
+    """Offset of the A/A arm's seeds: it trains the baseline on `seeds.test` plus this."""
     overlap: float | None = None
     """Share of their rows that the splits of two seeds have in common, for the corrected t-test; null: seeds are no
     splits, and the test is the plain one."""
@@ -24,10 +24,10 @@ class ComparisonSettings:
 
 @dataclass
 class EvidenceSettings:
-    """Which validated runs the findings' confidence rests on."""
+    """Settings of the validated runs that the findings' confidence rests on."""
 
     shipped: bool = True
-    """This project's own, `flowgrad/conf/evidence.csv`."""
+    """Whether this project's own runs count, `flowgrad/conf/evidence.csv`."""
     files: list[str] = field(default_factory=list)
     """Further files of trials, as `python -m flowgrad evidence add` writes them."""
     prescribe_refuted: bool = False
@@ -36,18 +36,18 @@ class EvidenceSettings:
 
 @dataclass
 class AutoSeedSettings:
-    """How many seeds `test: auto` takes: a rule that is fixed before anything is seen of them."""
+    """Rule of how many seeds `test: auto` takes, fixed before any of them is seen."""
 
     pilot: list[int] = field(default_factory=lambda: list(range(901, 907)))
     """Seeds that show how much the arms' difference varies, and are left out of the proof."""
     effect: float = 0.02
     """Smallest difference worth finding, as a share of the baseline's mean."""
     power: float = 0.8
-    """Probability to find it."""
+    """Probability to find it, in (0, 1)."""
     least: int = 6
     most: int = 40
     first: int = 101
-    """The seeds of the proof are this and those that follow."""
+    """First seed of the proof; the others follow it."""
 
 
 @dataclass
@@ -56,5 +56,5 @@ class SeedSettings:
 
     diagnosis: int = 0
     test: Any = field(default_factory=lambda: list(range(101, 111)))
-    """Of the proof: a list, or `auto`."""
+    """Seeds of the proof: a list, or `auto`."""
     auto: AutoSeedSettings = field(default_factory=AutoSeedSettings)

@@ -1,4 +1,4 @@
-"""Types of what watches a run."""
+"""Types of the trackers of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from omegaconf import MISSING
 
 @dataclass
 class TrackerSettings:
-    """What is watched."""
+    """Settings of a tracker."""
 
 
 @dataclass
@@ -17,13 +17,13 @@ class BoostingTrackerSettings(TrackerSettings):
     """A booster and its columns."""
 
     window: int = 25
-    """Rounds a window of the gains by column."""
+    """Number of rounds in a window of the gains by column."""
     features: bool = False
-    """Look for terms of two columns that are missing, too."""
+    """Whether missing terms of two columns are searched for too."""
     written_after: list[str] = MISSING
-    """Columns that are written down after the target, as whoever knows the table says."""
+    """Columns that are written down after the target, as the user states."""
     known_in_time: list[str] = MISSING
-    """Columns that are known when a prediction is made, however much they tell."""
+    """Columns that are known when a prediction is made, however well they predict."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class FlowTrackerSettings(TrackerSettings):
     """The tensors of a network."""
 
     schedule: int | None = None
-    """Look at every so-many-th step; null: by the tracker's own schedule."""
+    """Period of the sampled steps; null: the tracker's own schedule."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class DistillationTrackerSettings(TrackerSettings):
     """The layers of a student."""
 
     probe: int = MISSING
-    """Validation rows that both models are compared on, at most."""
+    """Number of validation rows that both models are compared on, at most."""
 
 
 @dataclass
@@ -48,4 +48,4 @@ class EmbeddingTrackerSettings(TrackerSettings):
 
     tables: list[str] = MISSING
     auto_fix: bool = False
-    """Damp the gradients of zombie rows while training; every arm then trains with trackers attached."""
+    """Whether the gradients of zombie rows are damped while training; every arm then trains with trackers attached."""

@@ -1,4 +1,4 @@
-"""Types of how a model is trained: optimizer, sampler, loss, loop."""
+"""Types of the training of a model: optimizer, sampler, loss, loop."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class OptimizerSettings:
     _target_: str = MISSING
     lr: float = MISSING
     weight_decay: float = 0.0
-    """On every row at every step; `loss.l2` is the one on the rows in the batch."""
+    """Weight decay of every row at every step; `loss.l2` is the one on the rows in the batch."""
     momentum: float = 0.0
-    """SGD only."""
+    """Momentum of SGD only."""
     sparse_gradients: bool = False
-    """The tables' gradients hold the rows in the batch only."""
+    """Whether the tables' gradients hold the rows in the batch only."""
 
 
 @dataclass
@@ -28,24 +28,24 @@ class SamplerSettings:
 
     _target_: str = "pipelines.training.sampling.shuffled_batches"
     quarantine: dict[str, list[int]] = MISSING
-    """Table -> rows whose examples are left out of training."""
+    """Rows, by table, whose examples are left out of training."""
 
 
 @dataclass
 class LossSettings:
-    """What is minimised."""
+    """Settings of the loss."""
 
     _target_: str = MISSING
 
 
 @dataclass
 class FactorizationLossSettings(LossSettings):
-    """Of a factorisation: a data term and a penalty."""
+    """Loss of a factorisation: a data term and a penalty."""
 
     l2: float = 0.0
-    """Squared norm of the rows of each example, averaged over the batch."""
+    """Strength of the penalty: squared norm of the rows of each example, averaged over the batch."""
     logq: float = 0.0
-    """Strength of the log-Q correction of in-batch negatives, 0..1 (losses that take negatives only)."""
+    """Strength of the log-Q correction of in-batch negatives, in [0, 1] (losses that take negatives only)."""
 
 
 @dataclass
@@ -54,18 +54,18 @@ class DistillationLossSettings(LossSettings):
 
     _target_: str = "pipelines.distillation.losses.KnowledgeDistillation"
     temperature: float = MISSING
-    """Divides the logits of both; of a single output, without effect."""
+    """Temperature that divides the logits of both; of a single output, without effect."""
     label_weight: float = MISSING
-    """Of the labels, 0..1; the teacher has the rest."""
+    """Weight of the labels, in [0, 1]; the teacher has the rest."""
 
 
 @dataclass
 class TrainingSettings:
-    """How it is trained; `_target_` is the kind of program, a `pipelines.program.Program`."""
+    """Settings of the training; `_target_` is the kind of program, a `pipelines.program.Program`."""
 
     _target_: str = MISSING
     threads: int = 1
-    """CPU threads; results are the same bytes only for the same number."""
+    """Number of CPU threads; results are the same bytes only for the same number."""
 
 
 @dataclass
@@ -74,9 +74,9 @@ class BoostingSettings(TrainingSettings):
 
     _target_: str = "pipelines.boosting.program.Boosting"
     dropped_columns: dict[str, list[str]] = MISSING
-    """Tracker -> columns that are kept from the booster."""
+    """Columns, by tracker, that are kept from the booster."""
     added_columns: dict[str, list[str]] = MISSING
-    """Analyzer -> columns computed from others, such as `user_mean * item_mean`."""
+    """Columns, by analyzer, computed from others, such as `user_mean * item_mean`."""
 
 
 @dataclass
@@ -85,22 +85,26 @@ class NetworkLoopSettings(TrainingSettings):
 
     _target_: str = "pipelines.networks.program.Networks"
     epochs: int = MISSING
-    """At most."""
+    """Number of epochs, at most."""
     batch_size: int = MISSING
     early_stopping: bool = True
-    """Stop when the validation loss has not improved for `patience` epochs, and go back to the best weights."""
+    """Whether training stops when the validation loss has not improved for `patience` epochs, and the best weights are
+    kept.
+    """
     patience: int = 5
-    """Epochs."""
+    """Number of epochs without a better validation loss after which it stops."""
     clip_norm: float | None = None
     """Largest norm of the whole gradient; null: as it comes."""
     frozen: list[str] = field(default_factory=list)
     """Parameters that are not trained, on purpose: they ask for no gradient."""
     left_out: list[str] = field(default_factory=list)
-    """Parameters that ask for a gradient and that the optimizer is not given: a mistake, to see whether it is found."""
+    """Parameters that ask for a gradient and that the optimizer does not hold: a mistake, to see whether it is
+    found.
+    """
     layer_lr: Any = None
-    """Prefix -> factor on the learning rate; null: one rate for all."""
+    """Factor on the learning rate by prefix; null: one rate for all."""
     full_rate: dict[str, list[str]] = MISSING
-    """Tracker -> parameters that train at the full learning rate, whatever `left_out` and `layer_lr` say."""
+    """Parameters, by tracker, that train at the full learning rate, whatever `left_out` and `layer_lr` say."""
 
 
 @dataclass
@@ -109,7 +113,7 @@ class DistillationLoopSettings(NetworkLoopSettings):
 
     _target_: str = MISSING
     unfrozen_layers: dict[str, list[str]] = MISSING
-    """Tracker -> layers that are trained, whatever `frozen` and `left_out` say."""
+    """Layers, by tracker, that are trained, whatever `frozen` and `left_out` say."""
 
 
 @dataclass
@@ -120,13 +124,16 @@ class LoopSettings(TrainingSettings):
     epochs: int = MISSING
     batch_size: int = MISSING
     early_stopping: bool = False
-    """Stop when the validation loss has not improved for `patience` epochs, and go back to the best weights."""
+    """Whether training stops when the validation loss has not improved for `patience` epochs, and the best weights are
+    kept.
+    """
     patience: int = 2
-    """Epochs."""
+    """Number of epochs without a better validation loss after which it stops."""
     capped_rows: dict[str, list[int]] = MISSING
-    """Table -> rows whose steps are held to the median step of the batch's rows: a learning rate of their own is
-    taken from them."""
+    """Rows, by table, whose steps are capped at the median step of the batch's rows: a learning rate of their own is
+    taken from them.
+    """
     evaluation: str = MISSING
-    """`rating` (MSE, RMSE, MAE) or `ranking` (NDCG@k, HR@k over all items)."""
+    """Kind of evaluation: `rating` (MSE, RMSE, MAE) or `ranking` (NDCG@k, HR@k over all items)."""
     cutoff: int = 10
-    """k of the ranking metrics."""
+    """Rank k of the ranking metrics."""

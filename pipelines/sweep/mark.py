@@ -1,4 +1,4 @@
-"""What a job of a sweep leaves when it ends, well or not: by it the table and a later sweep know."""
+"""Writes the mark that a job of a sweep leaves when it ends, well or not; the table and a later sweep read it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.source import source_sha256
 
 FILE = "job.json"
 JOBS = "jobs.json"
-"""In the sweep's folder: its jobs' folders, in their order."""
+"""Name of the file in the sweep's folder that lists its jobs' folders, in their order."""
 _NO_MATTER = ("hydra", "workers")
 """Config nodes that change no result."""
 
@@ -26,20 +26,20 @@ class Mark:
     """The end of a job."""
 
     overrides: list[str]
-    """That were swept or fixed for it."""
+    """Overrides that were swept or fixed for the job."""
     config_sha256: str
     source_sha256: str
-    """Of the code that ran it."""
+    """SHA-256 of the code that ran it."""
     reason: str = ""
-    """Why it failed; empty where it did not."""
+    """The reason why it failed; empty where it did not."""
     objective: float | None = None
-    """What a search minimises; None for other jobs."""
+    """Value that a search minimises; None for other jobs."""
     files: dict[str, str] = field(default_factory=dict)
-    """What it left: path in its folder -> SHA-256."""
+    """SHA-256 of each file that the job left, by its path in the folder."""
 
 
 def mark(folder: Path, config: DictConfig, overrides: list[str], *, reason: str = "", objective: object = None) -> None:
-    """Write it; the last that a job does."""
+    """Write the mark; a job does this last."""
     value = float(objective) if isinstance(objective, int | float) else None
     left = {name: sha256 for name, sha256 in hashes(folder).items() if name != FILE}
     ended = Mark(overrides, config_sha256(config), source_sha256(), reason, value, left)
@@ -53,7 +53,7 @@ def refuse(folder: Path, overrides: list[str], reason: str) -> None:
 
 
 def read_mark(folder: Path) -> Mark | None:
-    """The job's end; None where it has none: it was killed, or never began."""
+    """Read the job's end; None where it has none: it was killed, or never began."""
     try:
         return Mark(**json.loads((folder / FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -61,7 +61,7 @@ def read_mark(folder: Path) -> Mark | None:
 
 
 def is_done(folder: Path, config: DictConfig) -> bool:
-    """Whether this very config came to a good end there, by this very code, and all that it left is as it was."""
+    """Whether this very config came to a good end there, by this very code, and all its files are unchanged."""
     told = read_mark(folder)
     return (
         told is not None

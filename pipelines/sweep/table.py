@@ -1,4 +1,4 @@
-"""One table over all jobs of a sweep."""
+"""Makes one table over all jobs of a sweep."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class SweepTable(Callback):
 
 
 def collect(folder: Path, alpha: float) -> pd.DataFrame:
-    """All jobs of the sweep in `folder`: the primary tests of the whole prescription and of the control, or, of jobs
-    of another kind, a line that says that they are done; and why a job failed.
+    """Collect all jobs of the sweep in `folder`: the primary tests of the whole prescription and of the control, or, of
+    jobs of another kind, a line that says that they are done; and why a job failed.
 
     `p_sweep` is adjusted (Holm) over the whole prescriptions of all jobs and all metrics, and so is `verdict`; the
     controls are a family of their own. A job's rounds, and other tests, stand in its own folder. Jobs of a search come

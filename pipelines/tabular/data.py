@@ -1,4 +1,4 @@
-"""A table as a model is fed: one target, and for each seed the rows that it keeps."""
+"""Holds a table in the form that a model gets: one target, and for each seed the rows that it keeps."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pipelines.settings.data import TableSettings
 from pipelines.targets import called
 
 LEAST_ROWS = 10
-"""Training rows that a seed keeps at least."""
+"""Number of training rows that a seed keeps, at least."""
 
 
 class Part(NamedTuple):
     """Rows of one part."""
 
     features: DataFrame
-    """float64, shape (rows, columns)."""
+    """Features, float64, shape (rows, columns)."""
     target: NDArray[np.float64]
-    """Shape (rows,)."""
+    """Target, shape (rows,)."""
     groups: NDArray[np.int64] | None = None
-    """What each row belongs to, shape (rows,); None where rows stand alone."""
+    """Group of each row, shape (rows,); None where rows are independent."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class TableData:
 
     @property
     def source(self) -> str:
-        """Where this copy came from."""
+        """Origin of this copy."""
         return self.table.source
 
     @property
     def sha256(self) -> str:
-        """Of the whole table."""
+        """SHA-256 of the whole table."""
         return self.table.sha256
 
     @property
@@ -55,13 +55,15 @@ class TableData:
         return tuple(self.table.features.columns)
 
     def part(self, which: int, seed: int) -> Part:
-        """The rows of a part (`datasets.tables.TRAIN`, ...) that this seed keeps."""
+        """Select the rows of a part (`datasets.tables.TRAIN`, ...) that this seed keeps."""
         rows = np.flatnonzero((self.table.parts == which) & self._kept(seed))
         groups = None if self.table.groups is None else self.table.groups[rows]
         return Part(self.table.features.iloc[rows], self.table.targets[self.target][rows], groups)
 
     def parts(self, seed: int) -> tuple[Part, Part, Part]:
-        """Training, validation and test rows that this seed keeps: of one draw, so that groups stay whole."""
+        """Select the training, validation and test rows that this seed keeps: of one draw, so that groups stay
+        whole.
+        """
         train, validation, test = (self.part(which, seed) for which in (TRAIN, VALIDATION, TEST))
         return train, validation, test
 
@@ -83,10 +85,10 @@ class TableData:
 
 
 def load_table(config: DictConfig) -> TableData:
-    """Load what the `dataset` node of the config names.
+    """Load the table that the `dataset` node of the config names.
 
     Raises:
-        FlowGradError: the table lacks the task's target, or whatever the loader finds wrong.
+        FlowGradError: the table lacks the task's target, or any error of the loader.
     """
     own = {field.name for field in fields(TableSettings)}
     settings = config.dataset

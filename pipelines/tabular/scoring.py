@@ -1,4 +1,4 @@
-"""Kinds of task on a table, and how predictions are scored."""
+"""Scores predictions by kind of task on a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from flowgrad.errors import FlowGradError
 
 METRICS = {"regression": ("rmse", "mae"), "binary": ("auc", "logloss"), "multiclass": ("accuracy", "logloss")}
-"""Kind of task -> what is evaluated."""
+"""Names of the metrics of each kind of task."""
 
 
 def check_task(config: DictConfig, kinds: Collection[str] = tuple(METRICS)) -> None:
@@ -48,7 +48,7 @@ def check_overlap(config: DictConfig) -> None:
 
 
 def scores(kind: str, target: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, float]:
-    """The metrics of a kind of task; NaN where a prediction is not finite.
+    """Compute the metrics of a kind of task; NaN where a prediction is not finite.
 
     Args:
         kind: a key of `METRICS`.

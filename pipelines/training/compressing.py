@@ -1,4 +1,4 @@
-"""A trained factorisation, as what compression is planned of and judged by."""
+"""Makes a trained factorisation the subject of compression."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.training.loop import fine_tune, loss_of
 
 
 def compressible(config: DictConfig, trained: Trained, data: Data, seed: int) -> Compressible:
-    """As `Program.compressible`, of a model of ratings."""
+    """Make the subject of compression of a model of ratings; see `Program.compressible`."""
     loss, test = loss_of(config, data), data.test
     return Compressible(
         trained.model.eval(),

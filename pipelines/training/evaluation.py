@@ -1,4 +1,4 @@
-"""The factorisation on the test ratings: error of the rating, or the rank of the item held out."""
+"""Evaluates the factorisation on the test ratings: error of the rating, or the rank of the item held out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def metric_names(kind: str, cutoff: int) -> tuple[str, ...]:
 
 
 def evaluate(kind: str, cutoff: int, model: MatrixFactorization, data: Data) -> Evaluation:
-    """Metrics on the test ratings."""
+    """Compute metrics on the test ratings."""
     names = metric_names(kind, cutoff)
     with torch.no_grad():
         values, each = _rating(model, data.test) if kind == "rating" else _ranking(model, data, cutoff)
@@ -36,7 +36,7 @@ def evaluate(kind: str, cutoff: int, model: MatrixFactorization, data: Data) -> 
 
 
 def _rating(model: MatrixFactorization, test: Examples) -> tuple[tuple[float, float, float], Tensor]:
-    """The metrics, and each rating's squared error."""
+    """Compute the metrics, and each rating's squared error."""
     error = (model(test.users, test.items) - test.ratings).double()
     squared = error.square()
     mse = float(squared.mean())
@@ -44,8 +44,8 @@ def _rating(model: MatrixFactorization, test: Examples) -> tuple[tuple[float, fl
 
 
 def _ranking(model: MatrixFactorization, data: Data, cutoff: int) -> tuple[tuple[float, float, float], Tensor]:
-    """The metrics, and each held-out item's NDCG, by its rank among all items that the user had not interacted with
-    before.
+    """Compute the metrics, and each held-out item's NDCG, by its rank among all items that the user had not interacted
+    with before.
 
     Ties count half, so that a model with constant scores gets the middle rank and not the first.
     """
@@ -64,7 +64,7 @@ def _ranking(model: MatrixFactorization, data: Data, cutoff: int) -> tuple[tuple
 
 
 def _seen(data: Data) -> Tensor:
-    """For each test example, the items of its user's training and validation ratings: bool, (n, n_items)."""
+    """Flags of the items in the training and validation ratings of each test example's user: bool, (n, n_items)."""
     seen = torch.zeros(data.n_users, data.n_items, dtype=torch.bool)
     for part in (data.train, data.validation):
         seen[part.users, part.items] = True

@@ -16,9 +16,9 @@ from pipelines.models.factorization import MatrixFactorization
 from pipelines.training.interference import FrozenRows, HotRows, Interference, StuckRows
 
 SIDES = {"user_emb": "users", "item_emb": "items"}
-"""Table of the model -> the side of an example that looks it up."""
+"""Side of an example that looks up each table of the model."""
 MLP = "mlp_"
-"""Begins the names of a perceptron's own tables."""
+"""Prefix of the names of a perceptron's own tables."""
 OF_LABELS = ("conflict_random", "conflict_flipped")
 OF_SAMPLING = ("dead", "skew")
 OF_UPDATES = ("hot", "frozen", "stuck")
@@ -27,23 +27,23 @@ KINDS = ("none", *OF_LABELS, *OF_SAMPLING, *OF_UPDATES)
 
 
 def side_of(table: str) -> str | None:
-    """The side of an example that looks a table up; None for what is no table of users or items."""
+    """Side of an example that looks a table up; None for anything but a table of users or items."""
     return SIDES.get(table.removeprefix(MLP))
 
 
 @dataclass(frozen=True)
 class Injected:
-    """Data with the fault in them, and what else is needed to bring it about."""
+    """Data with the fault in them, and the hook that injects the rest of it."""
 
     data: Data
     rows: np.ndarray
     """Ids of the rows that have the fault, ascending: the truth that a diagnosis is scored against."""
     interfere: Callable[[MatrixFactorization], Interference] | None = None
-    """Puts the fault into the training of a model, where it is not in the data."""
+    """Function that puts the fault into the training of a model, where it is not in the data."""
 
 
 def check_fault(config: DictConfig) -> None:
-    """Refuse a fault that there is not.
+    """Refuse an unknown fault.
 
     Raises:
         FlowGradError: names the key and what would be right.
@@ -64,7 +64,7 @@ def check_fault(config: DictConfig) -> None:
 
 
 def inject(config: DictConfig, data: Data) -> Injected:
-    """The fault that the config names, in these data. Depends on `fault.seed` and on no other seed.
+    """Inject the fault that the config names into these data. It depends on `fault.seed` and on no other seed.
 
     Raises:
         FlowGradError: as `check_fault`, or a share that cannot be had.

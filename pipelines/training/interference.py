@@ -1,4 +1,4 @@
-"""What meddles with a run while it trains."""
+"""Holds training hooks: each changes a run while it trains."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 
 class Interference:
-    """Is told of every optimizer step. Does nothing by itself."""
+    """A training hook, called at every optimizer step. It does nothing by itself."""
 
     def before_step(self) -> None:
-        """The gradients are there; the optimizer is about to step."""
+        """Act once the gradients are there, before the optimizer steps."""
 
     def after_step(self) -> None:
-        """The optimizer has stepped; nobody has looked at the weights yet."""
+        """Act once the optimizer has stepped, before any tracker reads the weights."""
 
     def end(self) -> None:
-        """Training is over."""
+        """Undo lasting changes: training is over."""
 
 
 class HotRows(Interference):

@@ -1,4 +1,4 @@
-"""One training run of the factorisation, watched or not."""
+"""Makes one training run of the factorisation, watched or not."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from pipelines.training.losses import Loss
 
 
 class Observer(Protocol):
-    """What the loop tells of its progress."""
+    """Interface by which the loop reports its progress."""
 
     def step(self, loss: float) -> None:
-        """The optimizer has stepped on a batch of this data loss."""
+        """Note that the optimizer has stepped on a batch of this data loss."""
 
     def end_epoch(self) -> None:
-        """An epoch has ended."""
+        """Note that an epoch has ended."""
 
     def detach(self) -> None:
-        """Training is over."""
+        """Take the observer off: training is over."""
 
 
 ObserverFactory = Callable[[MatrixFactorization, torch.optim.Optimizer], Sequence[Observer]]
@@ -58,7 +58,7 @@ def train(
         data: ratings, of which `train` and `validation` are read.
         seed: of everything random.
         watched: attach the trackers that the config names.
-        observers: makes further ones that are told of every step and epoch.
+        observers: makes further ones that are called at every step and epoch.
     """
     torch.set_num_threads(config.training.threads)
     init, order, negatives = (
@@ -103,7 +103,7 @@ def fine_tune(config: DictConfig, data: Data, seed: int, model: MatrixFactorizat
     """Train a model on in place, by the optimizer, loss and data of the config, and go back to the best weights.
 
     Args:
-        config: that it was trained by; a fault in it is not laid again.
+        config: that it was trained by; a fault in it is not injected again.
         data: ratings, of which `train` and `validation` are read.
         seed: of the order of the examples, which is another than in training.
         model: whose weights may be under masks.
@@ -120,7 +120,7 @@ def fine_tune(config: DictConfig, data: Data, seed: int, model: MatrixFactorizat
 
 
 def loss_of(config: DictConfig, data: Data, negatives: torch.Generator | None = None) -> Loss:
-    """The loss that the `loss` node names; `negatives` draws those of losses that take any."""
+    """Make the loss that the `loss` node names; `negatives` draws those of losses that take any."""
     loss: Loss = target(config, "loss")(
         data.train, data.n_items, l2=config.loss.l2, logq=config.loss.logq, generator=negatives
     )
@@ -128,7 +128,7 @@ def loss_of(config: DictConfig, data: Data, negatives: torch.Generator | None = 
 
 
 def build_model(config: DictConfig, data: Data, generator: torch.Generator) -> MatrixFactorization:
-    """The model that the `model` node names, untrained."""
+    """Build the model that the `model` node names, untrained."""
     return target(config, "model")(
         data.n_users,
         data.n_items,
@@ -151,7 +151,7 @@ def _epochs(
     course: TrainingTracker,
     meddlers: Sequence[Interference],
 ) -> int:
-    """All epochs, with early stopping where asked for; gives the number of steps taken."""
+    """Train all epochs, with early stopping where asked for, and return the number of steps taken."""
     batches = target(config, "sampler")
     settings, steps = config.training, 0
     best, best_weights, bad_epochs = math.inf, None, 0
@@ -213,7 +213,7 @@ def _capped(config: DictConfig, model: MatrixFactorization) -> Iterator[tuple[st
 
 
 def _without_quarantined(config: DictConfig, data: Data) -> Examples:
-    """The training examples of which neither row is quarantined."""
+    """Select the training examples of which neither row is quarantined."""
     kept = torch.ones(len(data.train), dtype=torch.bool)
     sizes = {"user_emb": data.n_users, "item_emb": data.n_items}
     for table, rows in _listed("sampler.quarantine", config.sampler.quarantine, sizes):
@@ -224,7 +224,7 @@ def _without_quarantined(config: DictConfig, data: Data) -> Examples:
 
 
 def _listed(key: str, tables: Mapping[str, Sequence[int]], sizes: Mapping[str, int]) -> Iterator[tuple[str, list[int]]]:
-    """The tables with rows listed under `key`, and those rows, checked."""
+    """Yield the tables with rows listed under `key`, and those rows, checked."""
     for table, rows in tables.items():
         if table not in sizes:
             raise FlowGradError(f"{key} names {table!r}; the model's tables are {sorted(sizes)}")
@@ -256,7 +256,7 @@ def _tables(model: MatrixFactorization) -> list[str]:
 def _observe_examples(
     trackers: dict[str, EmbeddingTracker], model: MatrixFactorization, data: Data, loss: Loss
 ) -> None:
-    """Residuals mean something where the loss is the error of a rating."""
+    """Give trackers the residuals, which mean something where the loss is the error of a rating."""
     if not loss.of_ratings:
         return
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""Losses of the factorisation: each gives the data term and the penalty apart, for only the first is comparable."""
+"""Losses of the factorisation: each gives the data term and the penalty separately, for only the first is
+comparable.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from pipelines.models.factorization import MatrixFactorization
 
 
 class Loss(ABC):
-    """What is minimised: data term + penalty."""
+    """A loss to minimise: data term + penalty."""
 
     in_batch_negatives = False
     """Whether the other items of the batch are the negatives."""

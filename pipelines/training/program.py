@@ -49,7 +49,7 @@ class Factorization(Program):
     }
 
     def check(self, config: DictConfig) -> None:
-        """As `Program.check`."""
+        """Refuse values that cannot be meant; see `Program.check`."""
         for node, kind, choice in (("model", MatrixFactorization, "model=mf"), ("loss", Loss, "loss=mse")):
             if not (isinstance(found := target(config, node), type) and issubclass(found, kind)):
                 raise FlowGradError(f"{node}._target_={config[node]._target_} is no {kind.__name__}; use {choice}")
@@ -70,13 +70,13 @@ class Factorization(Program):
             raise FlowGradError("tracker.tables is empty; name at least one table, e.g. [user_emb, item_emb]")
 
     def load(self, config: DictConfig) -> Data:
-        """Ratings, split."""
+        """Load ratings, split."""
         data = load(config)
         self.check_data(config, data)
         return data
 
     def check_data(self, config: DictConfig, data: Data) -> None:
-        """As `Program.check_data`: rows that are listed must be there, and memory for the tables."""
+        """Refuse listed rows that are not there, and tables that do not fit into memory; see `Program.check_data`."""
         columns = config.model.dim + (config.model.get("mlp_dim") or 0)
         check_parameters(f"model.dim={config.model.dim}", lambda: (data.n_users + data.n_items) * columns)
         check_rows(config, data)
@@ -84,31 +84,33 @@ class Factorization(Program):
     def train(
         self, config: DictConfig, data: Data, seed: int, *, watched: bool = False, observers: Any = None
     ) -> Trained:
-        """As `pipelines.training.loop.train`; `observers` is an `ObserverFactory`."""
+        """Train by the config and the seed; see `pipelines.training.loop.train`. `observers` is an
+        `ObserverFactory`.
+        """
         return train(config, data, seed, watched=watched, observers=observers)
 
     def metrics(self, config: DictConfig) -> tuple[str, ...]:
-        """Of ratings or of rankings, as `training.evaluation` says."""
+        """Names of the metrics of ratings or of rankings, as `training.evaluation` says."""
         return metric_names(config.training.evaluation, config.training.cutoff)
 
     def evaluate(self, config: DictConfig, trained: Trained, data: Data, seed: int) -> Evaluation:
-        """On the test ratings, which are the same for every seed."""
+        """Evaluate on the test ratings, which are the same for every seed."""
         return evaluate(config.training.evaluation, config.training.cutoff, trained.model, data)
 
     def check_compressible(self, config: DictConfig) -> None:
-        """As `Program.check_compressible`; models of ratings can."""
+        """Refuse models of rankings; models of ratings can be compressed. See `Program.check_compressible`."""
         if not target(config, "loss").of_ratings:
             raise FlowGradError(
                 f"loss._target_={config.loss._target_}: models of rankings cannot be compressed yet; use loss=mse"
             )
 
     def compressible(self, config: DictConfig, trained: Trained, data: Data, seed: int) -> Compressible:
-        """As `Program.compressible`."""
+        """Make a run the subject of compression; see `Program.compressible`."""
         self.check_compressible(config)
         return compressible(config, trained, data, seed)
 
     def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
-        """Optimizer, its settings, and the losses' ends."""
+        """Facts of the report: optimizer, its settings, and the losses' ends."""
         return {
             "optimizer": config.optimizer._target_.rpartition(".")[2],
             "lr": config.optimizer.lr,

@@ -1,4 +1,4 @@
-"""Order in which training examples are drawn."""
+"""Draws the order of training examples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipelines.data import Examples
 
 
 def shuffled_batches(examples: Examples, batch_size: int, generator: torch.Generator) -> Iterator[Examples]:
-    """One epoch: every example once, in random order, in batches of `batch_size` (the last is smaller)."""
+    """Yield one epoch: every example once, in random order, in batches of `batch_size` (the last is smaller)."""
     # Shuffled as a whole, so that a batch is a view and costs nothing.
     shuffled = examples[torch.randperm(len(examples), generator=generator)]
     for start in range(0, len(examples), batch_size):

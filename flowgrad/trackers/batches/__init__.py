@@ -1,4 +1,4 @@
-"""The tracker of what a loop feeds its model: rows, targets, order, mode."""
+"""The tracker of a loop's batches: rows, targets, order, mode."""
 
 from flowgrad.trackers.batches.tracker import BatchTracker
 

@@ -1,4 +1,4 @@
-"""What the inputs of a batch are: numbers, columns of ids, sequences of tokens."""
+"""Says of which kind the inputs of a batch are: numbers, columns of ids, sequences of tokens."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from flowgrad.trackers.batches.rows import RowSample
 from flowgrad.trackers.watching import ArgumentError
 
 MOST_COLUMNS = 64
-"""Whole numbers of a row up to which each is a column of ids; more are a sequence."""
+"""Number of whole numbers in a row up to which each is a column of ids; more are a sequence."""
 
 
 def checked(tracker: str, inputs: Any, targets: Tensor | None) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Tensors in what a model is given, by name or by place, and the targets of as many rows.
+    """Find the tensors in a model's inputs, by name or by place, and the targets of as many rows.
 
     Raises:
         ArgumentError: no tensor with rows, or different numbers of rows.
@@ -47,7 +47,7 @@ def _tensors(inputs: Any) -> dict[str, Tensor]:
 
 
 def ids_of(columns: Mapping[str, Tensor], targets: Tensor | None) -> dict[str, Tensor]:
-    """Columns of ids: whole numbers, one a row, or a few columns of them where the target is one a row."""
+    """Find columns of ids: whole numbers, one a row, or a few columns of them where the target is one a row."""
     found = {}
     for name, values in columns.items():
         if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
@@ -66,7 +66,7 @@ def ids_only(columns: Mapping[str, Tensor], targets: Tensor | None) -> bool:
 
 
 def numbers_only(columns: Mapping[str, Tensor]) -> bool:
-    """Whether all inputs are numbers that like rows have alike."""
+    """Whether all inputs are numbers that like rows share."""
     return all(values.is_floating_point() for values in columns.values())
 
 
@@ -82,7 +82,7 @@ def are_classes(targets: Tensor) -> bool:
 
 
 def numbers_of(part: RowSample) -> tuple[np.ndarray, np.ndarray] | None:
-    """Rows kept and their targets, one a row; None where they are not known."""
+    """Sampled rows and their targets, one a row; None where they are not known."""
     values, targets = part.rows("values"), part.rows("targets")
     if values is None or targets is None or targets.shape[1] != 1 or not len(values):
         return None

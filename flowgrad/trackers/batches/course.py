@@ -1,4 +1,4 @@
-"""In which order batches come, and which optimizer steps are taken beside them."""
+"""Follows the order in which batches come, and the optimizer steps that no batch was noted for."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from torch import Tensor
 
 _REMEMBERED = 64
-"""Batches of an epoch whose rows are compared with those of the next."""
+"""Number of batches of an epoch whose rows are compared with those of the next."""
 
 
 @dataclass
 class Order:
-    """How an epoch's batches differ from each other, and from the epoch before."""
+    """Compares an epoch's batches with each other, and with those of the epoch before."""
 
     last: int = -1
     same: int = 0
-    """Batches of all epochs that held the rows of the one before."""
+    """Number of batches of all epochs that held the rows of the one before."""
     followed: int = 0
-    """Batches that had one before them in their epoch."""
+    """Number of batches that had one before them in their epoch."""
     now: list[int] = field(default_factory=list)
     before: list[int] = field(default_factory=list)
     again: int = 0
-    """Batches that held the rows of the batch at the same place of the epoch before."""
+    """Number of batches that held the rows of the batch at the same place of the epoch before."""
     compared: int = 0
     rows: int = 0
-    """Rows of this epoch whose target is a number."""
+    """Number of rows of this epoch whose target is a number."""
     sum: float = 0.0
     squares: float = 0.0
     between: float = 0.0
@@ -62,7 +62,7 @@ class Order:
             self.between += total * total / len(values)
 
     def end_epoch(self) -> None:
-        """An epoch is over."""
+        """Close the epoch."""
         if 1 < self.batches < self.rows:
             whole = self.sum * self.sum / self.rows
             total, between = self.squares - whole, self.between - whole
@@ -77,7 +77,7 @@ class Order:
         self.sum = self.squares = self.between = 0.0
 
     def figures(self) -> dict[str, float]:
-        """Shares, NaN where there was nothing to compare."""
+        """Shares, in [0, 1]; NaN where there was nothing to compare."""
         return {
             "same_batch_share": self.same / self.followed if self.followed else math.nan,
             "order_repeats": self.again / self.compared if self.compared else math.nan,
@@ -87,35 +87,35 @@ class Order:
 
 @dataclass
 class Steps:
-    """Optimizer steps against batches that were told."""
+    """Counts optimizer steps against batches that were noted."""
 
     taken: int = 0
     told: int = 0
-    """Batches told."""
+    """Number of batches noted."""
     late: int = 0
-    """Steps taken after the last batch told of an epoch and before its end."""
+    """Number of steps taken after the last batch noted of an epoch and before its end."""
     late_epochs: int = 0
     epochs: int = 0
     since: int = 0
-    """Steps taken since a batch was told."""
+    """Number of steps taken since a batch was noted."""
     between: int = 1
-    """Most steps taken between two batches told: more than one where several optimizers take turns."""
+    """Most steps taken between two noted batches: more than one where several optimizers take turns."""
 
     def batch(self) -> None:
-        """A batch was told."""
+        """Note a batch."""
         self.between = max(self.between, self.since if self.told else 1)
         self.told += 1
         self.since = 0
 
     def end_epoch(self) -> None:
-        """An epoch is over."""
+        """Close the epoch."""
         self.epochs += 1
         self.late += self.since
         self.late_epochs += self.since > self.between
         self.since = 0
 
     def figures(self) -> dict[str, float]:
-        """Untold steps by epoch, and batches by step; NaN where no step was seen."""
+        """Steps without a batch by epoch, and batches by step; NaN where no step was seen."""
         return {
             "late_steps": self.late / self.epochs if self.epochs and self.taken else math.nan,
             "late_epochs": self.late_epochs / self.epochs if self.epochs and self.taken else math.nan,
@@ -124,11 +124,11 @@ class Steps:
 
 
 def state_of(part: Any) -> dict[str, Any]:
-    """The state of one of these, as plain numbers and lists."""
+    """State of an `Order` or a `Steps`, as plain numbers and lists."""
     return asdict(part)
 
 
 def load_into(part: Any, state: Mapping[str, Any]) -> None:
-    """Go on from a state."""
+    """Go on from a state of `state_of`."""
     for name in asdict(part):
         setattr(part, name, list(state[name]) if isinstance(state[name], list) else state[name])

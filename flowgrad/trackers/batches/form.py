@@ -1,4 +1,4 @@
-"""What the state of a tracker of batches looks like."""
+"""Declares the form of the state of a tracker of batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from flowgrad.trackers.schema import (
 _TOP = 2**62
 _WORD = count(-(2**63), 2**63 - 1)
 _LARGEST = 2**31
-"""Rows that a sample may hold at most."""
+"""Number of rows that a sample may hold at most."""
 _LEAST_SHARE = 2.0**-40
 
 
@@ -192,7 +192,7 @@ PARTS: dict[str, Check] = {
     "seen_again": number(least=0.0, most=1.0),
     "met_again": number(),
 }
-"""Each part of the state, by its key."""
+"""Check of each part of the state, by its key."""
 
 fits = together(
     (lambda state: state["losses_told"] <= state["batches"], "['losses_told'] is above state['batches']"),

@@ -1,4 +1,4 @@
-"""From what was counted of ids to the figures that are told."""
+"""Computes the reported figures on ids from what was counted of them."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from flowgrad.trackers.batches.id_sums import IdSums
 Numbers = NDArray[np.float64]
 
 TIED_TO = 6
-"""Other columns, those of the most ids, that a column is compared with."""
+"""Number of other columns, those of the most ids, that a column is compared with."""
 LEAST_IDS = 50
-"""Ids from which a column can be said to have nothing to do with its rows."""
+"""Number of ids from which a column can be called unrelated to its rows."""
 PLAIN = 0.02
-"""What a column's ids have of a variance, at the least, from which nothing else about the column is asked."""
+"""Least share of a variance explained by a column's ids from which nothing else about the column is tested."""
 PLAIN_AGREEMENT = 0.4
 """Upper end of an agreement from which no further one is computed: ids are numbered alike."""
 LEAST_EQUAL = 100
-"""Rows from which columns may be said to be equal."""
+"""Number of rows from which columns may be said to be equal."""
 PER_ROW = tuple(measure.name for measure in ids.ID_MEASURES if measure.per_row)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What was counted of training or of validation."""
+    """Counts of training or of validation."""
 
     rows: int
     squares: float
     """Sum of the squares of the targets."""
     target: bool
-    """Whether a target was told with every row, and varies in training."""
+    """Whether every row came with a target, and targets vary in training."""
     whole: bool = False
-    """Whether these rows are those of one epoch: equal ones are no second look at one row then."""
+    """Whether these rows are those of one epoch: equal ones are then not a repeat of one row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Batches:
 
     sizes: NDArray[np.int64]
     distinct: NDArray[np.int64]
-    """Shape (batches, columns)."""
+    """Number of distinct ids of each column, shape (batches, columns)."""
 
 
 def read(
@@ -62,7 +62,7 @@ def read(
     sizes: Mapping[str, int],
     batches: Batches,
 ) -> tuple[dict[str, float], pd.DataFrame]:
-    """Scalars and per-row measures of `flowgrad.measures.ids.ID_MEASURES`, each NaN where it is not known."""
+    """Compute scalars and per-row measures of `flowgrad.measures.ids.ID_MEASURES`, each NaN where it is not known."""
     scalars = dict.fromkeys((m.name for m in ids.ID_MEASURES if not m.per_row), math.nan)
     scalars |= {
         "ids_columns": float(len(columns)),
@@ -89,7 +89,7 @@ def read(
 
 
 def _worst(table: pd.DataFrame) -> dict[str, float]:
-    """Figures of the column that is worst of its kind."""
+    """Figures of the column that is worst in each respect."""
 
     def at(column: str, *others: str, most: bool = False) -> list[float]:
         if table[column].isna().all():
@@ -110,7 +110,7 @@ def _worst(table: pd.DataFrame) -> dict[str, float]:
 
 
 class _Reading:
-    """Figures of columns, with what several of them rest on computed once."""
+    """Computes figures of columns; intermediate results that several rest on are computed once."""
 
     def __init__(self, columns: Mapping[str, IdSums], sample: RowSample, trained: Part, validated: Part) -> None:
         self.columns, self.sample, self.trained, self.validated = columns, sample, trained, validated
@@ -190,12 +190,12 @@ class _Reading:
         return self._tied[first, second]
 
     def _others(self, *names: str) -> list[str]:
-        """Columns beside these, those of the most ids first."""
+        """Names of the columns other than these, those of the most ids first."""
         left = [name for name in self.names if name not in names and self.met[name] > 1]
         return sorted(left, key=lambda name: -self.met[name])[:TIED_TO]
 
     def _related(self, name: str) -> dict[str, float]:
-        """Whether the column's ids have to do with the target or with any other column."""
+        """Figures that say whether the column's ids depend on the target or on any other column."""
         if self.met[name] < LEAST_IDS:
             return {}
         others = self._others(name)
@@ -226,7 +226,9 @@ class _Reading:
         return figures
 
     def _interplay(self, name: str, others: list[str]) -> list[float]:
-        """Whether the target depends on the column's ids in company of another column's; each known z."""
+        """Z-scores of the target's dependence on pairs of the column's ids with another column's, as far as they are
+        known.
+        """
         if not self.trained.target:
             return []
         found = []
@@ -237,7 +239,7 @@ class _Reading:
         return [z for z in found if not math.isnan(z)]
 
     def _agreement(self, name: str) -> dict[str, float]:
-        """Whether validation numbers the ids as training does."""
+        """Figures that say whether validation numbers the ids as training does."""
         column, counts = self.columns[name], self.counts[name]
         if not self.validated.rows:
             return {}
@@ -280,7 +282,7 @@ class _Reading:
         return best
 
     def make_up(self, name: str, sizes: NDArray[np.int64], distinct: NDArray[np.int64]) -> dict[str, float]:
-        """Distinct ids of batches against those of rows in random order."""
+        """Distinct ids of batches, relative to those of rows in random order."""
         if self.columns[name].folded or not len(sizes):
             return {}
         met = 1.0 if self.trained.whole else float(self.times[0].mean())
@@ -288,7 +290,7 @@ class _Reading:
         return {"id_distinct_ratio": ratio, "id_few_share": few, "id_batches": batches}
 
     def pairs(self) -> dict[str, float]:
-        """Rows whose ids, all columns together, are met again."""
+        """Figures on rows whose ids, all columns together, recur."""
         part, other = self.sample.training, self.sample.validation
         times, other_times = self.times
         if len(self.names) < 2 or not len(part.keys):
@@ -323,6 +325,6 @@ def _kish(times: Numbers) -> float:
 
 
 def _numbered(values: NDArray[np.int64], known: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The number of each value among those known, and whether it is known."""
+    """Index of each value among those known, and whether it is known."""
     place = np.minimum(np.searchsorted(known, values), len(known) - 1)
     return place, known[place] == values

@@ -1,4 +1,4 @@
-"""A bounded sample of rows by the hash of their ids: equal rows are all in it, or none of them."""
+"""Samples rows by the hash of their ids, in bounded space: equal rows are all in the sample, or none of them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 MOST_ROWS = 2**16
-"""Distinct rows of each part that are kept."""
+"""Number of distinct rows of each part that are kept."""
 _APART = np.uint64(0x9E3779B97F4A7C15)
-"""What parts the hash that halves rows from the one that tells them apart."""
+"""Odd constant that makes the hash that halves rows independent of the hash that identifies them."""
 _TOP = 2**64 - 1
 
 
 def keys_of(columns: Ids) -> Keys:
-    """One number of 64 bits for the ids of each row, shape (rows,); equal rows have equal numbers.
+    """Hash the ids of each row to one number of 64 bits, shape (rows,); equal rows have equal numbers.
 
     Args:
         columns: shape (columns, rows).
@@ -31,7 +31,7 @@ def keys_of(columns: Ids) -> Keys:
 
 
 def half_of(keys: Keys) -> NDArray[np.int64]:
-    """0 or 1 for each row, the same for equal rows."""
+    """Half of each row, 0 or 1, the same for equal rows; shape (rows,)."""
     return (mixed(keys + _APART) & np.uint64(1)).astype(np.int64)
 
 
@@ -47,13 +47,15 @@ class Part:
         self.keys: Keys = np.zeros(0, dtype=np.uint64)
         self.targets: Floats = np.zeros(0)
         self.times: Floats = np.zeros((2, 0))
-        """How often each was met among two halves of the rows, drawn by the order in which they came."""
+        """Number of times each row was met in two halves of the rows, drawn by the order in which they came; shape (2,
+        rows).
+        """
         self.offered = 0
         self.merged = 0
-        """Rows of these that are distinct for sure: those in front."""
+        """Number of these rows that are distinct for sure: those in front."""
 
     def add(self, ids: Ids, keys: Keys, targets: Floats) -> None:
-        """Keep some rows more."""
+        """Keep some more rows."""
         self.ids = np.concatenate([self.ids, ids], axis=1)
         self.keys = np.concatenate([self.keys, keys])
         self.targets = np.concatenate([self.targets, targets])
@@ -63,7 +65,7 @@ class Part:
         self.times = np.concatenate([self.times, np.stack([half == 0, half == 1]).astype(float)], axis=1)
 
     def merge(self) -> None:
-        """Make one of equal rows."""
+        """Merge equal rows."""
         if self.merged == len(self.keys):
             return
         order = np.lexsort((self.targets, self.keys))
@@ -94,7 +96,7 @@ class Part:
         }
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from a state that `state` gave."""
         self.ids = state["ids"].numpy().copy()
         self.keys = state["keys"].numpy().copy().view(np.uint64)
         self.targets, self.times = state["targets"].numpy().copy(), state["times"].numpy().copy()
@@ -104,8 +106,8 @@ class Part:
 class RowSample:
     """Rows of training and validation whose key is below a threshold that falls as rows come in.
 
-    The threshold is the same for both parts, so that a row of one is known in the other, and a row that is met again is
-    counted every time.
+    The threshold is the same for both parts, so that a row of one is known in the other, and a recurring row is counted
+    every time.
     """
 
     def __init__(self, columns: int) -> None:
@@ -115,7 +117,7 @@ class RowSample:
 
     @property
     def share(self) -> float:
-        """Share of all distinct rows that are in the sample."""
+        """Share of all distinct rows that are in the sample, in [0, 1]."""
         return (self.threshold + 1) / 2**64
 
     def add(self, ids: Ids, keys: Keys, targets: Floats, *, training: bool) -> None:
@@ -140,7 +142,7 @@ class RowSample:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from a state that `state` gave."""
         self.threshold = int(state["share"] * 2**64) - 1
         self.training.load(state["training"])
         self.validation.load(state["validation"])

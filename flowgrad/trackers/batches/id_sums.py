@@ -1,4 +1,4 @@
-"""Sums by id of one column, exact and bounded."""
+"""Sums by id of one column, exactly and in bounded space."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 MOST_IDS = 2**21
-"""Ids of one column that are counted one by one; those beyond share rows with others."""
+"""Number of ids of one column that are counted one by one; those beyond share rows with others."""
 FIRST_IDS = 2**10
-"""Ids that there is room for at the start."""
+"""Number of ids that there is room for at the start."""
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _ARRAYS = ("counts", "sums", "valid_counts", "valid_sums")
 
@@ -32,12 +32,12 @@ class IdSums:
         self.valid_counts: Floats = np.zeros(FIRST_IDS)
         self.valid_sums: Floats = np.zeros(FIRST_IDS)
         self.folded = False
-        """Whether some id was beyond."""
+        """Whether some id was beyond that room."""
         self.room = MOST_IDS
-        """Places that this column may take."""
+        """Number of places that this column may take."""
 
     def places(self, ids: Ids) -> Ids:
-        """Where these ids stand, with room made for them."""
+        """Places of these ids, with room made for them; shape of `ids`."""
         if len(ids) and (int(ids.min()) < 0 or int(ids.max()) >= self.room):
             self.folded = True
             beyond = (ids < 0) | (ids >= self.room)
@@ -75,7 +75,7 @@ class IdSums:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from a state that `state` gave."""
         for name in _ARRAYS:
             setattr(self, name, state[name].numpy().copy())
         self.folded, self.room = bool(state["folded"]), int(state["room"])

@@ -1,4 +1,4 @@
-"""Ids of batches as they are told: sums by id, a sample of rows, the make-up of batches."""
+"""Collects the ids of batches: sums by id, a sample of rows, the make-up of batches."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from flowgrad.trackers.batches.id_rows import RowSample, keys_of
 from flowgrad.trackers.batches.id_sums import MOST_IDS, IdSums
 
 TOTAL_IDS = 2**22
-"""Ids of all columns together that are counted one by one."""
+"""Number of ids of all columns together that are counted one by one."""
 MOST_ROWS = {True: 2**22, False: 2**21}
-"""Rows of training (True) and validation that are counted."""
+"""Number of rows of training (True) and validation that are counted."""
 MOST_BATCHES = 2**13
-"""Training batches whose make-up is noted."""
+"""Number of training batches whose make-up is noted."""
 HELD_ROWS, HELD_BATCHES = 2**14, 64
-"""Rows and batches that are held until they are counted together."""
+"""Number of rows and of batches that are held until they are counted together."""
 _DENSE = 16
-"""Places a row up to which batches by ids are counted in one array, which is faster than sorting."""
+"""Number of places per row up to which batches by ids are counted in one array, which is faster than sorting."""
 _NUMBERS: tuple[str, ...] = (
     "_rows",
     "_valid_rows",
@@ -46,11 +46,12 @@ Numbers = NDArray[np.float64]
 
 
 class Ids:
-    """What is known of the columns of ids that batches hold.
+    """Collects statistics of the columns of ids that batches hold.
 
     Each distinct row should count about once, so the first epoch of training is counted and the first pass over the
-    validation rows; `end_epoch` tells where they end. Where nobody tells, all rows are counted up to `MOST_ROWS`, and
-    `ids_repeats`, read off a sample of rows, says how often each was: statistics are made as if each had been met once.
+    validation rows; `end_epoch` marks where they end. Where it is never called, all rows are counted up to `MOST_ROWS`,
+    and `ids_repeats`, read off a sample of rows, says how often each was: statistics are made as if each had been met
+    once.
 
     Example::
 
@@ -65,7 +66,7 @@ class Ids:
         """Start with nothing seen.
 
         Args:
-            sizes: rows of the table that a column is looked up in, by column; None where they are not known.
+            sizes: number of rows of the table that a column indexes, by column; None where they are not known.
         """
         self._sizes_of: dict[str, int] = dict(sizes or {})
         self._names: tuple[str, ...] = ()
@@ -76,7 +77,7 @@ class Ids:
         self._rows = self._valid_rows = self._skipped = 0
         self._squares = self._valid_squares = 0.0
         self._shift = math.nan
-        """A value near the targets, which is taken off them: variances of large numbers are else lost."""
+        """Value near the targets, which is subtracted from them: variances of large numbers would lose precision."""
         self._target = self._valid_target = True
         self._low, self._high = math.inf, -math.inf
         self._closed = self._valid_closed = False
@@ -86,7 +87,7 @@ class Ids:
         self._known: tuple[dict[str, float], pd.DataFrame] | None = None
 
     def sizes(self, sizes: Mapping[str, int]) -> None:
-        """Tell how many rows the table of a column has, also after batches were seen."""
+        """Set the number of rows of a column's table, also after batches were seen."""
         self._sizes_of |= {name: int(size) for name, size in sizes.items()}
         self._known = None
 
@@ -122,7 +123,7 @@ class Ids:
             self._count()
 
     def end_epoch(self) -> None:
-        """An epoch ended: training rows were all met once, and so were those of validation, if there were any."""
+        """Close an epoch: training rows were all met once, and so were those of validation, if there were any."""
         self._count()
         self._known = None
         self._closed = self._closed or self._rows > 0
@@ -130,12 +131,12 @@ class Ids:
 
     @property
     def skipped(self) -> int:
-        """Batches that lacked a column."""
+        """Number of batches that lacked a column."""
         return self._skipped
 
     @property
     def folded(self) -> tuple[str, ...]:
-        """Columns with ids beyond what is counted one by one: their distinct ids are not known."""
+        """Names of columns with ids beyond those counted one by one: their distinct ids are not known."""
         return tuple(name for name, column in self._columns.items() if column.folded)
 
     def _full(self, training: bool) -> bool:
@@ -150,7 +151,7 @@ class Ids:
         self._equal = {(a, b) for i, a in enumerate(self._names) for b in self._names[i + 1 :]}
 
     def _count(self) -> None:
-        """Count what is held."""
+        """Count the rows that are held."""
         for training in (True, False):
             held, self._held[training] = self._held[training], []
             if held:
@@ -194,7 +195,7 @@ class Ids:
             self._valid_squares += float((shifted**2).sum())
 
     def _compare(self, rows: NDArray[np.int64]) -> None:
-        """Which columns are equal in every row so far."""
+        """Update which columns are equal in every row so far."""
         at = {name: place for place, name in enumerate(self._names)}
         self._equal = {(a, b) for a, b in self._equal if np.array_equal(rows[at[a]], rows[at[b]])}
 
@@ -240,7 +241,7 @@ class Ids:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from a state that `state` gave."""
         self.__init__(state["sizes_of"])  # type: ignore[misc]
         self._names = tuple(state["names"])
         self._columns = {name: IdSums() for name in self._names}
@@ -277,7 +278,7 @@ def _finite(ids_of: NDArray[np.int64], values: Numbers | None) -> tuple[NDArray[
 
 
 def _distinct(places: NDArray[np.int64], sizes: list[int]) -> list[int]:
-    """Distinct ids of each of some batches that stand one after the other."""
+    """Number of distinct ids of each of some batches that stand one after the other."""
     batch = np.repeat(np.arange(len(sizes)), sizes)
     width = int(places.max(initial=0)) + 1
     both = batch * width + places

@@ -1,4 +1,4 @@
-"""A uniform sample of the distinct rows that went through a loop, with how often each came.
+"""Samples the distinct rows of a loop uniformly, with how often each came.
 
 Rows are hashed bit by bit, and those with the smallest hashes are kept: a sample of the distinct rows, whatever the
 order and however often each is repeated, that two loops over the same rows draw alike (bottom-k sampling; Cohen &
@@ -15,23 +15,25 @@ import torch
 from torch import Tensor
 
 SAMPLE = 2048
-"""Distinct rows that are kept, unless told otherwise."""
+"""Number of distinct rows that are kept by default."""
 HASHED, WIDEST = 4096, 1024
-"""Numbers of each input that a row's hash is made of, and numbers that are kept of a row; evenly spaced."""
+"""Number of values of each input that a row's hash is made of, and number of values that are kept of a row; evenly
+spaced.
+"""
 _TOP = 2**62
 _SEED = 20240229
 
 
 class Hash:
-    """Hashes of rows: equal where rows are equal bit by bit, else alike by a chance of 1 in 2^62 where they differ in a
-    number that is looked at.
+    """Hashes rows: equal where rows are equal bit by bit, else alike by a chance of 1 in 2^62 where they differ in a
+    number that is read.
     """
 
     def __init__(self) -> None:
         self._weights: dict[int, Tensor] = {}
 
     def __call__(self, columns: Mapping[str, Tensor]) -> Tensor:
-        """Hashes below 2^62, int64 of shape (rows,), on the CPU. NaN hash alike where their bits are."""
+        """Hashes below 2^62, int64 of shape (rows,), on the CPU. NaNs hash alike where their bits are."""
         found: Tensor | int = 0
         for place, values in enumerate(columns.values()):
             bits = _bits(values.detach())
@@ -60,7 +62,7 @@ def _bits(values: Tensor) -> Tensor:
 
 
 def _mixed(keys: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele, Lea & Flood 2014, OOPSLA), cut to 62 bits."""
+    """Keys mixed by the finaliser of SplitMix64 (Steele, Lea & Flood 2014, OOPSLA), cut to 62 bits."""
     for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
         keys = (keys ^ ((keys >> shift) & ((1 << (64 - shift)) - 1))) * factor
     return (keys ^ ((keys >> 31) & ((1 << 33) - 1))) & (_TOP - 1)
@@ -72,28 +74,30 @@ class RowSample:
     def __init__(self, size: int = SAMPLE) -> None:
         self.size = size
         self.seen = 0
-        """Rows that came, repeated ones too."""
+        """Number of rows that came, repeated ones too."""
         self.keys = torch.empty(0, dtype=torch.int64)
         """Hashes of the rows that are kept, in order."""
         self.times = torch.empty(0, dtype=torch.int64)
-        """How often each came."""
+        """Number of times each row came."""
         self.lately = torch.empty(0, dtype=torch.int64)
-        """How often each came since `turn`."""
+        """Number of times each row came since `turn`."""
         self.places = torch.empty(0, dtype=torch.int64)
-        """Line of each in what is kept of its values."""
+        """Index of each row in what is kept of its values."""
         self.full = False
-        """Whether rows were let go."""
+        """Whether rows were dropped."""
         self.kept: dict[str, Tensor | None] = {}
         """`values` and `targets`: float64 of shape (size, width), or None where rows differ in width or have none."""
 
     @property
     def below(self) -> int:
-        """Hash below which every distinct row is kept."""
+        """Hash, below 2^62, below which every distinct row is kept."""
         return int(self.keys[-1]) if self.full else _TOP
 
     @property
     def distinct(self) -> float:
-        """Distinct rows that came; an estimate, within some 5 % at 2,048 rows kept, where more came than are kept."""
+        """Number of distinct rows that came; an estimate, within some 5 % at 2,048 rows kept, where more came than are
+        kept.
+        """
         return (len(self.keys) - 1) / max(self.below / _TOP, 1e-12) if self.full else float(len(self.keys))
 
     def rows(self, name: str) -> Tensor | None:
@@ -125,7 +129,7 @@ class RowSample:
     def _add(
         self, keys: Tensor, counts: Tensor, rows: Tensor, columns: Mapping[str, Tensor], targets: Tensor | None
     ) -> None:
-        """Take new rows, and let go of those with the largest hashes."""
+        """Take new rows, and drop those with the largest hashes."""
         before = len(self.keys)
         whole = torch.cat([self.keys, keys])
         order = torch.argsort(whole)
@@ -155,7 +159,7 @@ class RowSample:
         self.lately = torch.zeros_like(self.lately)
 
     def state(self) -> dict[str, Any]:
-        """All of it, as plain numbers and tensors of its own."""
+        """State of everything, as plain numbers and tensors of its own."""
         return {name: _copied(value) for name, value in vars(self).items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -171,14 +175,14 @@ def _copied(value: Any) -> Any:
 
 
 def _member(some: Tensor, ordered: Tensor) -> Tensor:
-    """Which numbers stand among those in order, shape of `some`."""
+    """Flags of the numbers that stand among those in order, shape of `some`."""
     if not len(ordered):
         return torch.zeros(len(some), dtype=torch.bool)
     return ordered[torch.searchsorted(ordered, some).clamp(max=len(ordered) - 1)] == some
 
 
 def _numbers(columns: Mapping[str, Tensor], rows: Tensor) -> Tensor:
-    """Some rows as float64, evenly spaced columns of at most `WIDEST`."""
+    """Values of some rows as float64, evenly spaced columns of at most `WIDEST`."""
     parts = []
     for values in columns.values():
         own = values.detach()[rows.to(values.device)]
@@ -187,7 +191,7 @@ def _numbers(columns: Mapping[str, Tensor], rows: Tensor) -> Tensor:
 
 
 def _spaced(values: Tensor, most: int) -> Tensor:
-    """At most so many columns, evenly spaced."""
+    """Evenly spaced columns, at most so many."""
     width = values.shape[1]
     if width <= most:
         return values

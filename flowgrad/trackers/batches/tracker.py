@@ -1,4 +1,4 @@
-"""What a loop feeds its model: which rows, with which targets, in which order, and what the loss made of them."""
+"""Follows the batches of a loop: their rows, targets and order, and the loss computed on them."""
 
 from __future__ import annotations
 
@@ -60,9 +60,11 @@ _UNSEEN = {
     "optimizer": "not given; give optimizer=, and steps that are taken beside the batches told are seen",
 }
 _FIRST_LOOKS, _LOOK = 8, 25
-"""Steps from the first on whose loss is recomputed, and every how many after them."""
+"""Number of first steps whose loss is recomputed, and period of those after them."""
 _SLACK = 2.0
-"""How many times as often as training rows meet each other validation rows must meet them to be copies."""
+"""Factor by which validation rows must meet training rows more often than training rows meet each other, to be
+copies.
+"""
 _OFTEN = 0.5
 """Share of the rows of earlier epochs that must come again for the rows to be the same in each epoch."""
 
@@ -103,13 +105,13 @@ class BatchTracker(Tracker):
         Args:
             name: what is trained; `layer` of the report.
             rules: rule book to judge by; the shipped one if None.
-            optimizer: what steps; its steps are counted by a hook. None: they are not known.
-            sizes: rows of the table that a column of ids is looked up in, by the column's name: that of the input, with
-                `[k]` for the k-th of several columns. None: not known.
-            sample: distinct rows that are kept of training and of validation each.
+            optimizer: the loop's optimizer; its steps are counted by a hook. None: they are not known.
+            sizes: number of rows of the table that a column of ids indexes, by the column's name: that of the input,
+                with `[k]` for the k-th of several columns. None: not known.
+            sample: number of distinct rows that are kept of training and of validation each.
 
         Raises:
-            TypeError: `optimizer` is none that can be watched.
+            TypeError: `optimizer` cannot be watched.
             ValueError: `sample` is below 2.
         """
         if sample < 2:
@@ -147,10 +149,10 @@ class BatchTracker(Tracker):
         """Note a batch that was trained on.
 
         Args:
-            inputs: what the model was given: a tensor of shape (rows, ...), or a mapping or a sequence of such.
-            targets: what its outputs are compared with, shape (rows, ...); None where there are none.
+            inputs: inputs of the model: a tensor of shape (rows, ...), or a mapping or a sequence of such.
+            targets: targets that its outputs are compared with, shape (rows, ...); None where there are none.
             outputs: as they were given to the loss; None: the loss is not recomputed.
-            loss: what came out of it: a number, or a tensor of one.
+            loss: the loss of the batch: a number, or a tensor of one.
 
         Raises:
             ValueError: no tensor in `inputs`, or tensors of different numbers of rows, in the first batch. In a later
@@ -223,7 +225,7 @@ class BatchTracker(Tracker):
             self._ids.see(found, of_rows, training=training)
 
     def _measure(self) -> Measurements:
-        """Rows, order and what the samples of training and validation say of each other."""
+        """Compute figures of rows and order, and of the samples of training and validation compared."""
         stamp = (self._batches, self._validations, self._epochs)
         if self._figures is None or self._figures[0] != stamp:
             self._figures = (stamp, self._measured())
@@ -261,7 +263,7 @@ class BatchTracker(Tracker):
         }
 
     def _row_figures(self) -> dict[str, float]:
-        """Whether targets belong to their rows, where rows are numbers and targets are one a row."""
+        """Figures that say whether targets belong to their rows, where rows are numbers and targets are one a row."""
         unknown = {measure.name: math.nan for measure in TARGET_MEASURES}
         parts = [numbers_of(part) for part in (self._train, self._validation)]
         if not self._numbers_only or any(part is None for part in parts):
@@ -271,8 +273,8 @@ class BatchTracker(Tracker):
         return {name: float(found[name]) for name in unknown}
 
     def _seen_rows(self, same: bool) -> dict[str, float]:
-        """Validation rows that training saw, among those whose hash is in reach of both samples. Rows of ids alone are
-        judged by the ids' own figures.
+        """Figures on validation rows that training saw, among those whose hash is in reach of both samples. Rows of ids
+        alone are judged by the ids' own figures.
         """
         unknown = {"validation_seen": math.nan, "validation_copied": math.nan, "validation_copies_open": math.nan}
         one, other = self._train, self._validation
@@ -295,14 +297,14 @@ class BatchTracker(Tracker):
         }
 
     def _sequence_figures(self) -> dict[str, float]:
-        """Whether sequences have to do with their targets."""
+        """Figures that say whether sequences depend on their targets."""
         values, targets = self._train.rows("values"), self._train.rows("targets")
         if not self._batches or not self._sequences or values is None or targets is None:
             return {measure.name: math.nan for measure in SEQUENCE_MEASURES}
         return sequence_figures(values.numpy(), targets.numpy())
 
     def _coverage(self) -> Coverage:
-        """What was told, and what was not."""
+        """The coverage of a report: what `step` and `validate` were given, and what they were not."""
         seen = {"batches": float(self._batches), "epochs": float(self._epochs), "rows": float(self._train.seen)}
         told = {
             "targets": self._targets_told,
@@ -323,7 +325,7 @@ class BatchTracker(Tracker):
         return Coverage(seen, unseen, blind)
 
     def detach(self) -> None:
-        """Take the hooks off the optimizer. What was measured stays readable."""
+        """Take the hooks off the optimizer. Measurements stay readable."""
         self._take_off(self._handles)
         self._handles = []
 
@@ -375,7 +377,7 @@ def _read_by_audit(columns: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor
 
 
 def _table(part: RowSample, chosen: Tensor) -> list[np.ndarray]:
-    """Columns of some of the rows kept, the targets last where they are known; none where rows differ in width."""
+    """Columns of some of the rows kept, the targets last where they are known; empty where rows differ in width."""
     values, targets = part.rows("values"), part.rows("targets")
     if values is None:
         return []

@@ -1,4 +1,4 @@
-"""What the trees of a booster are made of, read from the newest rounds alone, in either library's own format."""
+"""Reads the trees of a booster, the newest rounds alone, from either library's own format."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class BoostedTrees(ABC):
     @property
     @abstractmethod
     def rounds(self) -> int:
-        """Rounds that the booster holds."""
+        """Number of rounds that the booster holds."""
 
     @abstractmethod
     def read(self, start: int, stop: int) -> Forest:
-        """Trees of the rounds from `start` to before `stop`, at least one, in order; several a round for several
-        classes. The time does not depend on how many rounds came before.
+        """Read the trees of the rounds from `start` to before `stop`, at least one, in order; several a round for
+        several classes. The time does not depend on how many rounds came before.
         """
 
 
@@ -41,16 +41,16 @@ class XGBoostTrees(BoostedTrees):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """As `BoostedTrees.names`; `f0`, `f1`, ... where XGBoost was given none."""
+        """Names of all columns; `f0`, `f1`, ... where XGBoost was given none."""
         return tuple(self._booster.feature_names or (f"f{i}" for i in range(self._booster.num_features())))
 
     @property
     def rounds(self) -> int:
-        """As `BoostedTrees.rounds`."""
+        """Number of rounds that the booster holds."""
         return self._booster.num_boosted_rounds()
 
     def read(self, start: int, stop: int) -> Forest:
-        """As `BoostedTrees.read`."""
+        """Read the trees of some rounds; see `BoostedTrees.read`."""
         content = loads(bytes(self._booster[start:stop].save_raw("ubj")))
         model = content["learner"]["gradient_booster"]
         model = model.get("gbtree", model)["model"]  # DART wraps it
@@ -81,7 +81,7 @@ class XGBoostTrees(BoostedTrees):
 
 
 def _leaf_sizes(trees: list[dict], sizes: list[int], all_of: Any) -> np.ndarray:
-    """Size of the value of each node that is a leaf; of the others, anything."""
+    """Size of the value of each node that is a leaf; arbitrary for the others."""
     if "leaf_weights" not in trees[0]:
         return np.abs(all_of("split_conditions"), dtype=float)
     # Trees of several outputs number their leaves; the right child of a leaf is its number.
@@ -105,16 +105,16 @@ class LightGBMTrees(BoostedTrees):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """As `BoostedTrees.names`."""
+        """Names of all columns."""
         return tuple(self._booster.feature_name())
 
     @property
     def rounds(self) -> int:
-        """As `BoostedTrees.rounds`. Fewer than were trained where LightGBM found no split."""
+        """Number of rounds that the booster holds, fewer than were trained where LightGBM found no split."""
         return self._booster.current_iteration()
 
     def read(self, start: int, stop: int) -> Forest:
-        """As `BoostedTrees.read`."""
+        """Read the trees of some rounds; see `BoostedTrees.read`."""
         text = self._booster.model_to_string(num_iteration=stop - start, start_iteration=start)
         begin, end = text.find("\nTree="), text.rfind("\nend of trees")
         lines: dict[str, list[str]] = {key: [] for key in self.KEYS}
@@ -153,23 +153,24 @@ def _repeated(counts: Any) -> Integers:
 
 
 def is_xgboost(model: Any) -> bool:
-    """True for a `xgboost.Booster`, told without importing the library."""
+    """Whether the model is an `xgboost.Booster`, recognised without importing the library."""
     return comes_from(model, "xgboost", "Booster")
 
 
 def is_lightgbm(model: Any) -> bool:
-    """True for a `lightgbm.Booster`, told without importing the library."""
+    """Whether the model is a `lightgbm.Booster`, recognised without importing the library."""
     return comes_from(model, "lightgbm", "Booster")
 
 
 def is_catboost(model: Any) -> bool:
-    """True for a `catboost.CatBoost` and its estimators, told without importing the library."""
+    """Whether the model is a `catboost.CatBoost` or one of its estimators, recognised without importing the library."""
     return comes_from(model, "catboost", "CatBoost")
 
 
 def trees_of(booster: Any) -> BoostedTrees | None:
-    """How the trees of this booster are read; None where it has none to be read: XGBoost's linear booster, the boosters
-    of a cross-validation, of which there are several, and CatBoost's with text or embeddings, which it does not export.
+    """Make the reader of this booster's trees; None where it has no readable trees: XGBoost's linear booster, the
+    boosters of a cross-validation, of which there are several, and CatBoost's with text or embeddings, which it does
+    not export.
     """
     if is_catboost(booster):
         from flowgrad.trackers.boosting.catboost_trees import exported

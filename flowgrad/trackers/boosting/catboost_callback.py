@@ -1,4 +1,4 @@
-"""The tracker's ear in CatBoost's training loop."""
+"""Holds the callback of CatBoost's training loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class CatBoostCallback:
-    """Tells the tracker of every round's evaluations. CatBoost shows a callback nothing else: neither the trees nor
+    """Passes every round's evaluations to the tracker. CatBoost shows a callback nothing else: neither the trees nor
     when training ends.
     """
 
@@ -21,7 +21,7 @@ class CatBoostCallback:
         self._told = False
 
     def after_iteration(self, info: Any) -> bool:
-        """After a round; never asks to stop. The last value stands in a round without evaluation (`metric_period`)."""
+        """Note a round; never asks to stop. The last value stands in a round without evaluation (`metric_period`)."""
         try:
             self._tell(info)
         except Exception as error:
@@ -41,7 +41,7 @@ class CatBoostCallback:
 
 
 def directions(metrics: Iterable[str], model: Any) -> dict[str, bool]:
-    """Direction of each metric whose direction CatBoost tells, or the metric of the user's own that a fitted model was
+    """Direction of each metric whose direction CatBoost states, or of the user's own metric that a fitted model was
     given: CatBoost asks it too.
     """
     found = {metric: known for metric in metrics if (known := higher_is_better(metric)) is not None}
@@ -52,13 +52,13 @@ def directions(metrics: Iterable[str], model: Any) -> dict[str, bool]:
 
 
 def _own_metric(model: Any) -> Any:
-    """The metric of the user's own that early stopping went by; None where it is one of CatBoost's."""
+    """The user's own metric that early stopping went by; None where it is one of CatBoost's."""
     given = model.get_params().get("eval_metric")
     return given if hasattr(given, "is_max_optimal") and hasattr(given, "evaluate") else None
 
 
 def eval_metric(model: Any) -> str:
-    """The metric that early stopping of a fitted model went by; empty where it does not tell."""
+    """Name of the metric that early stopping of a fitted model went by; empty where it is not known."""
     own = _own_metric(model)
     if own is not None:
         return type(own).__name__
@@ -66,7 +66,7 @@ def eval_metric(model: Any) -> str:
 
 
 def higher_is_better(metric: str) -> bool | None:
-    """Direction of one of CatBoost's metrics, by the name that it reports (`NDCG:top=5`); None where it tells none."""
+    """Direction of one of CatBoost's metrics, by the name that it reports (`NDCG:top=5`); None where it has none."""
     name, _, given = metric.partition(":")
     kind: Any = getattr(catboost.metrics, name, None)
     if not hasattr(kind, "params_with_defaults"):  # some metric of the user's own

@@ -1,4 +1,4 @@
-"""Trees of a CatBoost model, which tells of them only once it is trained."""
+"""Reads the trees of a CatBoost model, which shows them only once it is trained."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def exported(model: Any) -> CatBoostTrees | None:
 class CatBoostTrees(BoostedTrees):
     """Trees of a fitted `catboost.CatBoost`, symmetric or not.
 
-    CatBoost keeps no gains of its splits. In their place stands by how much a split changes what is predicted,
-    c1 c2 / (c1 + c2) (v1 - v2)^2 for the weights c and the mean values v of its two sides: the terms of CatBoost's own
-    feature importance, `PredictionValuesChange` (https://catboost.ai/docs/en/concepts/fstr#regular-feature-importance).
-    It keeps the sum of the rows' weights in a leaf, which is that of hessians for squared errors alone. A symmetric
-    tree has leaves that no row reaches; they are left out.
+    CatBoost keeps no gains of its splits. In their place stands the change of the prediction by a split, c1 c2 / (c1 +
+    c2) (v1 - v2)^2 for the weights c and the mean values v of its two sides: the terms of CatBoost's own feature
+    importance, `PredictionValuesChange` (https://catboost.ai/docs/en/concepts/fstr#regular-feature-importance). It
+    keeps the sum of the rows' weights in a leaf, which is that of hessians for squared errors alone. A symmetric tree
+    has leaves that no row reaches; they are left out.
 
     A split on a statistic of several columns counts for each of them, with its share of the gain.
     """
@@ -50,16 +50,16 @@ class CatBoostTrees(BoostedTrees):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """As `BoostedTrees.names`."""
+        """Names of all columns."""
         return tuple(map(str, self._booster.feature_names_))
 
     @property
     def rounds(self) -> int:
-        """As `BoostedTrees.rounds`."""
+        """Number of rounds that the booster holds."""
         return self._booster.tree_count_
 
     def read(self, start: int, stop: int) -> Forest:
-        """As `BoostedTrees.read`."""
+        """Read the trees of some rounds; see `BoostedTrees.read`."""
         trees = [_Tree(self._columns, tree) for tree in self._trees[start:stop]]
 
         def of_trees(lists: Sequence[Sequence[Any]]) -> np.ndarray:
@@ -79,7 +79,7 @@ class CatBoostTrees(BoostedTrees):
 
 
 class _Columns:
-    """Which columns a split is on."""
+    """Finds the columns that a split is on."""
 
     def __init__(self, info: Mapping[str, Any]) -> None:
         floats, categories = info.get("float_features") or [], info.get("categorical_features") or []
@@ -112,11 +112,11 @@ class _Tree:
 
     def __init__(self, columns: _Columns, tree: Mapping[str, Any]) -> None:
         self.depth = 0
-        """Splits from the root to the deepest leaf."""
+        """Number of splits from the root to the deepest leaf."""
         self.splits: list[tuple[int, float]] = []
-        """Column and gain."""
+        """Column and gain of each split."""
         self.leaves: list[tuple[float, float]] = []
-        """Size of the value and weight."""
+        """Size of the value and weight of each leaf."""
         self._columns = columns
         if "leaf_values" in tree:
             self._read_symmetric(tree)
@@ -139,7 +139,7 @@ class _Tree:
         ]
 
     def _read_node(self, node: Mapping[str, Any], depth: int) -> tuple[float, Floats]:
-        """Note the node and all below it; gives its weight and mean value."""
+        """Note the node and all below it; return its weight and mean value."""
         if "split" not in node:
             value, weight = np.atleast_1d(node["value"]).astype(float), float(node.get("weight", np.nan))
             self.depth = max(self.depth, depth)
@@ -157,8 +157,8 @@ class _Tree:
 
 
 def _change(left: Floats, right: Floats, low: Floats, high: Floats) -> float:
-    """How much a split changes the prediction, summed over the pairs of sides: weights of shape (pairs,), values of
-    shape (pairs, outputs).
+    """Change of the prediction by a split, summed over the pairs of sides: weights of shape (pairs,), values of shape
+    (pairs, outputs).
     """
     both = left + right
     weight = np.divide(left * right, both, out=np.zeros_like(both), where=both != 0)

@@ -1,4 +1,4 @@
-"""The columns that a booster learns from, looked at one by one."""
+"""Measures the columns that a booster learns from, one by one."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ PER_COLUMN = (
     "tells_by_presence",
 )  # fmt: skip
 HELD_OUT = ("val_r2", "r2_loss", "shift_z", "code_r2_loss", "code_shift_z")
-"""What takes held-out rows."""
+"""Measures that need held-out rows."""
 LEAST_HELD_OUT = 30
-"""Validation rows below which nothing is said of a column on them: of 30, R2 has a standard error of up to .18."""
+"""Number of validation rows below which nothing is said of a column on them: of 30, R2 has a standard error of up to
+.18.
+"""
 SIGNS = ("told_late", "copies_target", "tells_by_presence")
 _SCALARS = (
     "leak_r2", "leak_ratio", "leak_rest", "told_after", "target_copies", "target_presence", "twins", "val_rows",
@@ -35,13 +37,13 @@ _SCALARS = (
 
 
 class Columns:
-    """What each column says of the target alone, and which of them repeat each other."""
+    """Measures how much each column explains of the target alone, and which columns repeat each other."""
 
     def __init__(self) -> None:
         self._table = pd.DataFrame(columns=list(PER_COLUMN), dtype=float)
         self._scalars: dict[str, float] = {}
         self.unseen: dict[str, str] = {}
-        """What could not be told of the data that were given, and why."""
+        """Reasons why figures of the data that were given are not known, by name."""
         self.class_map = ""
         """Classes of validation that match others of training, in words."""
 
@@ -104,11 +106,11 @@ class Columns:
         }
 
     def table(self) -> pd.DataFrame:
-        """A line a column; empty before `observe`."""
+        """Table of one line a column; empty before `observe`."""
         return self._table.copy()
 
     def scalars(self) -> dict[str, float]:
-        """The figures over all columns; NaN before `observe`."""
+        """Figures over all columns; NaN before `observe`."""
         table = self._table
         if table.empty:
             return {"observed": 0.0, **dict.fromkeys(_SCALARS, math.nan)}
@@ -143,7 +145,7 @@ def _names_classes(target: NDArray[np.float64]) -> bool:
 def _seen(
     train: pd.DataFrame, target: NDArray[np.float64], held_out: pd.DataFrame, new_target: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Held-out rows that are copies of rows that training saw. Where it is open whether they are, none is claimed."""
+    """Held-out rows that are copies of rows that training saw. Where that is uncertain, none is claimed."""
     before, after = ([*columns_of(part), values] for part, values in ((train, target), (held_out, new_target)))
     found = parts_objection(before, after)
     count = 0.0 if found is None or found.level == DOWNGRADED or found.check != SEEN_ROWS else float(found.count)
@@ -157,7 +159,7 @@ def _alone(
     new_target: NDArray[np.float64],
     ordered: bool,
 ) -> dict[str, float]:
-    """What the column says of the target alone."""
+    """Figures of the prediction of the target by the column alone."""
     if not ordered:
         fit = trees.alone_by_value(column, target, new_column, new_target)
         again = _fitted_again(trees.alone_by_value, new_column, new_target)
@@ -179,8 +181,8 @@ def _by_value(
     new_codes: NDArray[np.float64],
     new_target: NDArray[np.float64],
 ) -> dict[str, float]:
-    """How much less a mean for each value tells of the held-out rows whose value was trained on: a week that is yet to
-    come has no mean to go by, and is no reason to mistrust the column.
+    """Fit of a mean for each value on the held-out rows whose value was trained on: a week that is yet to come has no
+    mean to go by, and is no reason to mistrust the column.
     """
     known = np.isnan(new_codes) | np.isin(new_codes, codes)
     if known.sum() < LEAST_HELD_OUT or np.ptp(new_target[known]) == 0:
@@ -226,7 +228,7 @@ def _codes(
 
 
 def _values(column: NDArray[np.float64], ordered: bool) -> dict[str, float]:
-    """What values the column has in training."""
+    """Figures of the values that the column has in training."""
     known = column[~np.isnan(column)]
     values, counts = np.unique(known, return_counts=True)
     most = max(int(counts.max()) if len(counts) else 0, len(column) - len(known))
@@ -260,7 +262,7 @@ def _target(values: Any, rows: int, what: str) -> NDArray[np.float64]:
 
 
 def _named(wanted: Iterable[str], names: list[str], what: str) -> set[str]:
-    """The columns that the user names."""
+    """Names of the columns that the user gave, checked."""
     found = {wanted} if isinstance(wanted, str) else {str(name) for name in wanted}
     for name in sorted(found):
         if name not in names:

@@ -1,4 +1,4 @@
-"""What a tracker of boosters saw, what it could not see, and how that can be seen."""
+"""Says what a tracker of boosters saw, what it could not see, and how that can be seen."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _MODES = {
 
 @dataclass(frozen=True)
 class Sight:
-    """What the tracker knows at one moment."""
+    """State of the tracker's knowledge at one moment."""
 
     rounds: int
     trees: int
-    """Trees that were read."""
+    """Number of trees that were read."""
     readable: bool
     """Whether the trees could be read, or will be."""
     curves: int
-    """Values a round: one for each evaluation set and metric."""
+    """Number of values a round: one for each evaluation set and metric."""
     columns: int
-    """Columns that the trees or the data have."""
+    """Number of columns that the trees or the data have."""
     trained_on: bool
     """Whether the training rows were evaluated."""
     rows: float
-    """Validation rows observed; NaN where they were not."""
+    """Number of validation rows observed; NaN where they were not."""
     judged: Judged | None
     told: Told
     kept: int | None
-    """Round that is kept; None where nobody told."""
+    """Round that is kept; None where it is not known."""
     of_columns: Mapping[str, str]
-    """What the look at the columns could not tell."""
+    """Figures on columns that are not known, each with the reason."""
     others: int = 0
-    """Trainings that were passed over, because one had been watched."""
+    """Number of trainings that were passed over, because one had been watched."""
 
 
 def coverage(sight: Sight) -> Coverage:

@@ -1,4 +1,4 @@
-"""The evaluations of a booster's rounds, and which of them it is judged by."""
+"""Keeps the evaluations of a booster's rounds, and chooses which of them it is judged by."""
 
 from __future__ import annotations
 
@@ -35,18 +35,19 @@ LOWER = frozenset(
         "root_mean_squared_log_error", "zero_one_loss",
     )
 )  # fmt: skip
-"""Those that are better when lower."""
+"""Metrics that are better when lower."""
 SQUARED = frozenset(("l2", "mse", "mean_squared_error"))
 """Squared errors, whose roots are compared."""
 COMPARED = SQUARED | frozenset(
     ("rmse", "l2_root", "mae", "l1", "root_mean_squared_error", "mean_absolute_error", "auc", "roc_auc_score")
 )
-"""Metrics whose difference between training and held-out rows is told, relative to the latter. Logarithmic losses and
-error rates fall to nearly nothing on the training rows of healthy boosters, and a ranking has no scale of its own."""
+"""Metrics whose difference between training and held-out rows is reported, relative to the latter. Logarithmic losses
+and error rates fall to nearly nothing on the training rows of healthy boosters, and a ranking has no scale of its own.
+"""
 
 
 class Stop(NamedTuple):
-    """What the round that early stopping chose says of it."""
+    """Choice that early stopping made: evaluation set, metric and direction."""
 
     held: str
     """Evaluation set that it went by."""
@@ -63,9 +64,9 @@ class Evaluations:
     ) -> None:
         self._metric, self._validation, self._training = metric, validation, training
         self._given = dict(directions)
-        """Directions that the user gave."""
+        """Directions that the user gave, by metric."""
         self._told: dict[str, bool] = {}
-        """Directions that the library told."""
+        """Directions that the library stated, by metric."""
         self._stop: Stop | None = None
         self._values: dict[tuple[str, str], list[float]] = {}
         self._last = True
@@ -86,7 +87,7 @@ class Evaluations:
                 self._values[held, metric] = [float(value) for value in values]
 
     def table(self) -> pd.DataFrame:
-        """A column `SET METRIC` each."""
+        """Table with a column `SET METRIC` each."""
         columns = {" ".join(key): pd.Series(values) for key, values in self._values.items()}
         table = pd.DataFrame(columns, dtype=float)
         table.index = pd.RangeIndex(1, len(table) + 1, name="round")
@@ -98,15 +99,16 @@ class Evaluations:
             self._metric = metric
 
     def take_directions(self, directions: Mapping[str, bool]) -> None:
-        """Directions that a library tells of; those that the user gave stand."""
+        """Take directions that a library states; those that the user gave stand."""
         self._told.update(directions)
 
     def take_stop(self, best: int, score: float, first: int) -> bool:
-        """Early stopping chose a round: find out by which set and metric, and which way, where the values tell.
+        """Take the round that early stopping chose: find out by which set and metric, and which way, where the values
+        show it.
 
         Args:
             best: the round, from 1.
-            score: value of its metric then; NaN where the library does not tell (LightGBM).
+            score: value of its metric then; NaN where the library does not state it (LightGBM).
             first: round that the training began with.
 
         Returns:
@@ -137,7 +139,7 @@ class Evaluations:
 
     @property
     def chosen(self) -> tuple[str, str] | None:
-        """Set and metric that are judged by; None where there is none."""
+        """Set and metric that are judged; None where there is none."""
         held = self.validation
         metric = self._chosen(held)
         return None if held is None or metric is None else (held, metric)
@@ -155,7 +157,7 @@ class Evaluations:
         return Judged(metric, direction, held, model)
 
     def course(self, kept: int | None, mode: str) -> dict[str, float]:
-        """The measures of the metric that is judged by; NaN where there is none, or nobody told its direction.
+        """Measures of the metric that is judged; NaN where there is none, or its direction is not known.
 
         Args:
             kept: last round of the model that is kept; None: not known.
@@ -205,7 +207,7 @@ class Evaluations:
 
     @property
     def validation(self) -> str | None:
-        """The set that is judged by."""
+        """Name of the set that is judged."""
         if self._validation is not None:
             return self._known(self._validation, "validation")
         if self._stop is not None and self._stop.held != self.training:
@@ -227,10 +229,10 @@ class Evaluations:
         return self._metric or stop or metrics[-1 if self._last else 0]
 
     def higher_is_better(self, metric: str) -> bool | None:
-        """Direction of a metric: what the user said, else the library, else the name; None where none tells.
+        """Direction of a metric by the user, else by the library, else by its name; None where it is not known.
 
-        A round that early stopping kept tells its direction. That XGBoost took a metric of one's own for better when
-        lower is what it does unasked; so there a name that is known has the word.
+        A round that early stopping kept shows the direction that it took. XGBoost takes a user's own metric for better
+        when lower by default; there a known name decides.
         """
         for known in (self._given, self._told):
             if metric in known:
@@ -243,8 +245,9 @@ class Evaluations:
 
 
 def chosen_way(values: Sequence[float], best: int, first: int) -> bool | None:
-    """Which way a metric was taken to be better, by the round that early stopping kept: a round that is kept is better
-    than the one before it, and, where it is the first, as good as what follows. None where the values are alike.
+    """Direction in which a metric was taken to be better, by the round that early stopping kept: a round that is kept
+    is better than the one before it, and, where it is the first, as good as what follows. None where the values are
+    alike.
 
     >>> chosen_way([0.3, 0.5, 0.4], best=2, first=1)
     True
@@ -258,7 +261,8 @@ def chosen_way(values: Sequence[float], best: int, first: int) -> bool | None:
 
 
 def extreme_way(values: Sequence[float], best: int) -> bool | None:
-    """As `chosen_way`, where early stopping may have gone by another metric: None unless the round is the one best.
+    """Direction as by `chosen_way`, where early stopping may have gone by another metric: None unless the round is the
+    single best.
 
     >>> extreme_way([0.3, 0.5, 0.4], best=2)
     True
@@ -280,6 +284,6 @@ _NAMES = (
     "generalisation_gap",
 )  # fmt: skip
 _OF_LAST = ("val_last", "val_excess", "val_drift", "val_lost", "train_last", "generalisation_gap")
-"""What is not known where nobody tells which model is kept."""
+"""Measures that are not known where it is not known which model is kept."""
 _OF_BOOSTING = ("val_excess", "val_drift", "val_climb", "val_lost", "late_val_gain", "late_train_gain")
-"""What rounds say that correct those before them, and stay as they are."""
+"""Measures that hold only for rounds that correct those before them, and stay as they are."""

@@ -1,4 +1,4 @@
-"""Boosters that are trained already: what is read of them besides their trees."""
+"""Reads boosters that are trained already, all but their trees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def booster_of(model: Any) -> Any:
     """The booster that `model` is, or has within it.
 
     Raises:
-        TypeError: it is none, or is not fitted.
+        TypeError: it is no booster, or is not fitted.
     """
     for found in (model, *(getattr(model, name, None) for name in ("booster_", "_Booster"))):
         if is_xgboost(found) or is_lightgbm(found) or (is_catboost(found) and found.is_fitted()):
@@ -27,14 +27,14 @@ def booster_of(model: Any) -> Any:
 
 
 def rounds_of(booster: Any) -> int:
-    """Rounds that the booster holds, of trees or, where it is linear, of steps."""
+    """Number of rounds that the booster holds, of trees or, where it is linear, of steps."""
     if is_catboost(booster):
         return booster.tree_count_
     return booster.current_iteration() if is_lightgbm(booster) else booster.num_boosted_rounds()
 
 
 def recorded(model: Any) -> Recorded:
-    """What the estimator recorded while it was fitted; nothing where no evaluation set was given."""
+    """Evaluations that the estimator recorded while it was fitted; empty where no evaluation set was given."""
     found = model.get_evals_result() if is_catboost(model) else getattr(model, "evals_result_", None)
     return found if isinstance(found, Mapping) else {}
 

@@ -1,4 +1,4 @@
-"""Trees that follow each other, as flat arrays."""
+"""Keeps trees that follow each other, as flat arrays."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Forest:
-    """Trees of any library. Flat, because arrays of each tree's own cost more time than a small tree takes to grow."""
+    """Trees of any library. The arrays are flat, because arrays of each tree's own cost more time than a small tree
+    takes to grow.
+    """
 
     depths: Integers
-    """Of each tree: splits from the root to the deepest leaf; shape (trees,)."""
+    """Depth of each tree, the splits from the root to the deepest leaf; shape (trees,)."""
     split_tree: Integers
     """Tree that each split is in, from 0; shape (splits,), in no order."""
     features: Integers
@@ -33,11 +35,11 @@ class Forest:
 
     @property
     def trees(self) -> int:
-        """How many."""
+        """Number of trees."""
         return len(self.depths)
 
     def leaves(self) -> Integers:
-        """Leaves of each tree."""
+        """Number of leaves of each tree, shape (trees,)."""
         return np.bincount(self.leaf_tree, minlength=self.trees)
 
     def gain(self) -> Floats:
@@ -55,7 +57,7 @@ class Forest:
 
 
 def walk(left: Integers, right: Integers, roots: Integers) -> tuple[Integers, Integers, Integers]:
-    """Nodes that can be reached from the roots of trees, level by level.
+    """Find the nodes that can be reached from the roots of trees, level by level.
 
     Args:
         left: left child of each node; below 0 where there is none. Shape (nodes,), of all trees.
@@ -102,7 +104,7 @@ def grouped_median(values: Floats, groups: Integers, count: int) -> Floats:
 
 
 def starts(sizes: Sequence[int] | Integers) -> Integers:
-    """Where each of several arrays begins in all of them, one behind the other.
+    """Offset of each of several arrays in their concatenation.
 
     >>> starts([3, 2, 4])
     array([0, 3, 5])

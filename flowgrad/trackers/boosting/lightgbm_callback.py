@@ -1,4 +1,4 @@
-"""The tracker's ear in LightGBM's training loop."""
+"""Holds the callback of LightGBM's training loop."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
 
 
 class LightGBMCallback:
-    """Tells the tracker of every round. LightGBM knows a callback by these two attributes."""
+    """Passes every round to the tracker. LightGBM recognises a callback by these two attributes."""
 
     order = 15
-    """Before early stopping, which has 30 and leaves the round by an exception."""
+    """Order of the callback: before early stopping, which has 30 and leaves the round by an exception."""
     before_iteration = False
 
     def __init__(self, tracker: BoostingTracker) -> None:
         self._tracker = tracker
 
     def __call__(self, env: Any) -> None:
-        """After a round."""
+        """Note a round."""
         try:
             if env.iteration == env.begin_iteration:
                 self._tracker.begin(env.model, env.begin_iteration)

@@ -25,7 +25,7 @@ class Best(NamedTuple):
 
 
 def evaluation_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], best: Best | None, title: str) -> Any:
-    """Every metric by round, one panel each, a line for each evaluation set; the best round is marked.
+    """Draw every metric by round, one panel each, a line for each evaluation set; the best round is marked.
 
     Args:
         curves: metric -> evaluation set -> one value a round.
@@ -52,11 +52,11 @@ def evaluation_figure(curves: Mapping[str, Mapping[str, Sequence[float]]], best:
 
 
 def gain_figure(gain: pd.DataFrame, top: int, title: str) -> Any:
-    """Who brings the gain, and when: the share of each window's gain by column as colours, the most gain first; above
-    it, the gain of a round.
+    """Draw which columns bring the gain, and when: the share of each window's gain by column as colours, the most gain
+    first; above it, the gain of a round.
 
     Args:
-        gain: a line a window, whose index is its last round; a column each. As `BoostingTracker.gain_by_window`.
+        gain: a line a window, whose index is its last round; a column each. See `BoostingTracker.gain_by_window`.
         top: columns that have a line of their own; the rest stand together as the last.
         title: above the picture.
     """
@@ -81,7 +81,7 @@ def gain_figure(gain: pd.DataFrame, top: int, title: str) -> Any:
 
 
 def gain_shares(gain: pd.DataFrame, top: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """What `gain_figure` shows.
+    """Compute the shares that `gain_figure` shows.
 
     Returns:
         A line a column (the `top` with most gain, then the others together, where there are any), a column a window:

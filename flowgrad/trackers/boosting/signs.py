@@ -1,7 +1,7 @@
-"""Signs, in the data alone, that a column was written down after the target.
+"""Looks for signs, in the data alone, that a column was written down after the target.
 
-That a column predicts well is none: yesterday's value explains .99 of many series, and is known in time. Both signs are
-things that a column which is known in time does not do, on rows enough that chance does not either.
+A good prediction is no sign: yesterday's value explains .99 of many series, and is known in time. Neither sign occurs
+in a column that is known in time, nor by chance on enough rows.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 MOST_CLASSES = 20
 """Distinct values of a target up to which they count as classes."""
 LEAST_A_CLASS = 5
-"""Rows of each class in training, and rows with a value in validation."""
+"""Number of rows of each class in training, and of rows with a value in validation, at least."""
 LEAST_ROWS = 20
-"""Rows with a value, in either part, for a column to lie on a line with the target."""
+"""Number of rows with a value, in either part, for a column to lie on a line with the target."""
 ROUNDING = 1e-9
 """Share of the target's variance that rounding to 32 bits may leave off the line. A price explains that of the next
 day but for 1e-3 to 1e-7."""
 _FIRST = 1000
-"""Rows that are looked at first: most columns have too many values already there."""
+"""Number of rows that are checked first: most columns have too many values already there."""
 CHANCE = 1e-6
 """Probability that rows at random are of one class."""
 
@@ -50,7 +50,7 @@ def copies_target(x: _Floats, y: _Floats, new_x: _Floats, new_y: _Floats, *, ord
 
 
 def _recoded(column: _Floats, target: _Floats, trained: _Floats) -> bool:
-    """Each value goes with one class, and each class with one value."""
+    """Whether each value goes with one class, and each class with one value."""
     if np.isnan(column).any() or len(np.unique(column[:_FIRST])) > MOST_CLASSES:
         return False
     pairs = np.unique(np.column_stack([column, target]), axis=0)

@@ -1,4 +1,4 @@
-"""What a library tells of the training itself: how its rounds add up, what it ranks, and which of them it keeps."""
+"""Asks a library about the training itself: how its rounds add up, what it ranks, and which rounds it keeps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from flowgrad.trackers.boosting.boosted_trees import comes_from, is_catboost, is
 BOOSTED: Final = "boosted"
 """Each round corrects those before it, and stays as it is."""
 FOREST: Final = "forest"
-"""Trees know nothing of each other: LightGBM's `boosting=rf`, one round of XGBoost's `num_parallel_tree`."""
+"""Trees are independent of each other: LightGBM's `boosting=rf`, one round of XGBoost's `num_parallel_tree`."""
 DART: Final = "dart"
-"""Trees are left out at random and scaled anew: what a round was, later rounds change."""
+"""Trees are left out at random and scaled anew: later rounds change earlier ones."""
 LINEAR: Final = "linear"
 """Rounds are steps of a linear model: XGBoost's `booster=gblinear`."""
 _CATBOOST_RANKS = (
@@ -32,7 +32,7 @@ _LIGHTGBM_LINES = re.compile(r"^\[(boosting|objective|learning_rate): (\S+)\]$",
 
 @dataclass(frozen=True)
 class Told:
-    """What one library tells. Nothing is known of a training that none tells of."""
+    """Facts that one library states about a training. A field is empty where the library does not state it."""
 
     framework: str = ""
     """`xgboost`, `lightgbm` or `catboost`."""
@@ -41,10 +41,11 @@ class Told:
     ranks: bool = False
     """Whether the objective is one of ranking, whose gains do not shrink as errors do."""
     best: int | None = None
-    """Round that early stopping keeps, from 1, those before the tracker came included; 0 where the last is kept, None
-    where that is not known."""
+    """Round that early stopping keeps, from 1, those before the tracker was attached included; 0 where the last is
+    kept, None where that is not known.
+    """
     score: float = math.nan
-    """Value of the metric of early stopping in that round, where the library tells (XGBoost)."""
+    """Value of the metric of early stopping in that round, where the library states it (XGBoost)."""
     rate: float = math.nan
     """Learning rate that the library trains at."""
     cuts: bool = True
@@ -52,7 +53,7 @@ class Told:
 
 
 def told_by(model: Any) -> Told:
-    """What this booster tells, or the boosters of a cross-validation; of one that is still trained, as far as it is."""
+    """Ask this booster, or the boosters of a cross-validation; one that is still training answers as far as it can."""
     if is_catboost(model):
         return _told_by_catboost(model)
     if comes_from(model, "lightgbm", "Booster", "CVBooster"):
@@ -91,7 +92,7 @@ def _told_by_lightgbm(model: Any) -> Told:
 
 
 def _told_by_catboost(model: Any) -> Told:
-    """CatBoost lets go of the trees after the best round, unless `use_best_model=False`."""
+    """Ask CatBoost, which drops the trees after the best round, unless `use_best_model=False`."""
     settings = model.get_all_params()
     ranks = str(settings.get("loss_function", "")).startswith(_CATBOOST_RANKS)
     rate = float(settings.get("learning_rate", math.nan))

@@ -1,4 +1,4 @@
-"""The rounds of a gradient booster: its evaluations, its trees, its columns."""
+"""Tracks the rounds of a gradient booster: its evaluations, its trees, its columns."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ class BoostingTracker(Tracker):
 
     One tracker watches one training; going on with the same booster is part of it. Trees are read in chunks of the
     newest `window` rounds, so that the cost of a round does not grow with their number. A linear booster and
-    cross-validation have evaluations alone, and NaN for what trees would say. Trees that DART scales anew later are
-    told as they were when they were read. LightGBM lets go of the trees after the best round when early stopping ends
+    cross-validation have evaluations alone, and NaN for figures of trees. Trees that DART scales anew later are
+    reported as they were when they were read. LightGBM drops the trees after the best round when early stopping ends
     the training: of these only whole windows are seen. Names of columns and the treatment of missing, infinite and
     categorical values are the library's own.
 
     Verdicts are on the model that is kept: where early stopping chose a round, what comes after it is not judged. They
     need the direction of the metric; it is the user's, else the library's, else that of the round that early stopping
-    chose, else that of a name that is known. Of a metric of one's own that none of these tells of, nothing is judged,
-    and the report says how to tell. Of forests, DART and linear boosters, whose rounds do not correct those before
-    them or do not stay as they are, nothing is said of overfitting and stagnation.
+    chose, else that of a name that is known. A user's own metric whose direction none of these gives is not judged, and
+    the report says how to give it. Overfitting and stagnation are not judged for forests, DART and linear boosters,
+    whose rounds do not correct those before them or do not stay as they are.
     """
 
     KIND = "boosting"
@@ -103,21 +103,21 @@ class BoostingTracker(Tracker):
         self._columns = Columns()
         self._rounds = 0
         self._base = 0
-        """Rounds that the booster had before."""
+        """Number of rounds that the booster had before."""
         self._began = 0
-        """Rounds that were seen before the training that runs, or ran last."""
+        """Number of rounds that were seen before the current or last training."""
         self._source: BoostedTrees | None = None
-        """Whose newest rounds are still to be read."""
+        """Reader of the rounds that are still to be read."""
         self._model: Any = None
-        """Booster that is asked what it tells, until the tracker lets go of it."""
+        """Booster that is asked about the training, until the tracker lets go of it."""
         self._told = Told()
         self._others = 0
-        """Trainings that were passed over, because one had been watched."""
+        """Number of trainings that were passed over, because one had been watched."""
         self._passed_over = False
         self._names: tuple[str, ...] = ()
         self._read = 0
         self._trees: list[np.ndarray] = []
-        """`_TREE` of each chunk that was read, shape (trees, 6)."""
+        """Figures named in `_TREE` of each chunk that was read, shape (trees, 6)."""
         self._gain: list[np.ndarray] = []
         self._splits = np.zeros(0)
         self._first = np.zeros(0)
@@ -125,9 +125,7 @@ class BoostingTracker(Tracker):
         self._peak = np.zeros(0)
 
     def as_xgb_callback(self) -> XGBoostCallback:
-        """A callback for `xgboost.train`, `xgboost.cv` and XGBoost's scikit-learn estimators. Its place among other
-        callbacks does not matter, but for one thing: that `EarlyStopping(save_best=True)` has cut the booster is seen
-        only from behind it.
+        """Make a callback for `xgboost.train`, `xgboost.cv` and XGBoost's scikit-learn estimators.
 
         Raises:
             ImportError: xgboost is not installed.
@@ -139,13 +137,13 @@ class BoostingTracker(Tracker):
         return XGBoostCallback(self)
 
     def as_lgb_callback(self) -> LightGBMCallback:
-        """A callback for `lightgbm.train`, `lightgbm.cv` and LightGBM's scikit-learn estimators."""
+        """Make a callback for `lightgbm.train`, `lightgbm.cv` and LightGBM's scikit-learn estimators."""
         from flowgrad.trackers.boosting.lightgbm_callback import LightGBMCallback
 
         return LightGBMCallback(self)
 
     def as_catboost_callback(self) -> CatBoostCallback:
-        """A callback for `fit(…, callbacks=[…])` of CatBoost's estimators, which tells of evaluations alone: give the
+        """Make a callback for `fit(…, callbacks=[…])` of CatBoost's estimators, which sees evaluations alone: give the
         fitted model to `from_model` for its trees and for the metric that early stopping goes by.
 
         CatBoost takes callbacks for training on the CPU alone; with `task_type="GPU"` use `from_model` only.
@@ -187,7 +185,7 @@ class BoostingTracker(Tracker):
         self._read_all()
 
     def _complete(self, model: Any) -> None:
-        """What CatBoost's callback is not told."""
+        """Take from a fitted CatBoost model what its callback does not see."""
         from flowgrad.trackers.boosting.catboost_callback import directions, eval_metric
 
         self._source = trees_of(model)
@@ -204,12 +202,12 @@ class BoostingTracker(Tracker):
         written_after: Iterable[str] = (),
         known_in_time: Iterable[str] = (),
     ) -> None:
-        """Look at the columns themselves: what each says of the target alone, and which repeat each other, and how many
-        validation rows are exact copies of training rows; whether like rows have like targets, within each part and
-        from one to the other; and whether the columns of both parts are in one order and on one scale.
+        """Measure the columns themselves: how much each explains of the target alone, which repeat each other, and how
+        many validation rows are exact copies of training rows; whether like rows have like targets, within each part
+        and from one to the other; and whether the columns of both parts are in one order and on one scale.
 
-        That a column predicts well does not say whether it leaks: when it is written down does, which the data rarely
-        show. So a strong column is a question, and these two arguments are its answer.
+        A good prediction does not show whether a column leaks: that depends on when it is written down, which the data
+        rarely show. So a strong column is a question, and these two arguments are its answer.
 
         Args:
             X: training rows; a data frame, or an array of shape (rows, columns). Missing values are allowed, and count
@@ -227,7 +225,7 @@ class BoostingTracker(Tracker):
         self._columns.observe(X, y, X_validation, y_validation, written_after, known_in_time)
 
     def _measure(self) -> Measurements:
-        """The course of the evaluations, the trees, and a line a column, the most gain first."""
+        """Measure the course of the evaluations, the trees, and a line a column, the most gain first."""
         self._read_trees(everything=True)
         self._ask()
         table, frame, told, kept = self._table(), self._frame(), self._told, self._kept()
@@ -279,8 +277,8 @@ class BoostingTracker(Tracker):
         )
 
     def trees(self) -> pd.DataFrame:
-        """A line a tree: `tree`, `round` (from 1), `depth`, `leaves`, `gain` (sum over its splits), `leaf_size` (mean
-        of the leaves' values in size) and `leaf_hessian` (median of their sums of hessians).
+        """Table of one line a tree: `tree`, `round` (from 1), `depth`, `leaves`, `gain` (sum over its splits),
+        `leaf_size` (mean of the leaves' values in size) and `leaf_hessian` (median of their sums of hessians).
         """
         self._read_trees(everything=True)
         table = self._frame()
@@ -298,7 +296,7 @@ class BoostingTracker(Tracker):
         return pd.DataFrame(np.array(self._gain), index=pd.Index(ends, name="round"), columns=pd.Index(self._names))
 
     def evaluations(self) -> pd.DataFrame:
-        """Every value recorded: a column `SET METRIC` each, a line a round (from 1)."""
+        """Table of every value recorded: a column `SET METRIC` each, a line a round (from 1)."""
         return self._evaluations.table()
 
     def plot_evaluations(self, path: str | Path) -> None:
@@ -315,7 +313,7 @@ class BoostingTracker(Tracker):
         save(self.evaluation_figure(), path)
 
     def evaluation_figure(self) -> Any:
-        """What `plot_evaluations` draws, as a `matplotlib.figure.Figure`."""
+        """Make the picture of `plot_evaluations`, a `matplotlib.figure.Figure`."""
         curves = self._evaluations.curves()
         if not curves:
             raise FlowGradError(f"tracker {self.name!r} has seen no evaluation; train with evaluation sets")
@@ -341,7 +339,7 @@ class BoostingTracker(Tracker):
         save(self.gain_figure(columns), path)
 
     def gain_figure(self, columns: int = 15) -> Any:
-        """What `plot_gain` draws, as a `matplotlib.figure.Figure`."""
+        """Make the picture of `plot_gain`, a `matplotlib.figure.Figure`."""
         if columns < 1:
             raise FlowGradError(f"columns={columns}: must be at least 1")
         gain = self.gain_by_window()
@@ -367,11 +365,13 @@ class BoostingTracker(Tracker):
     def _count(self) -> int:
         return self._rounds
 
-    # What the callbacks call.
+    # The callbacks call these methods.
 
     @entry("the start of a training")
     def begin(self, booster: Any, round_before: int, framework: str = "") -> None:
-        """A training begins, of a booster that has so many rounds; None where the library does not show it."""
+        """Note that a training begins, of a booster that has so many rounds; None where the library does not show
+        it.
+        """
         self._begin(booster, round_before, framework)
 
     def _begin(self, booster: Any, round_before: int, framework: str) -> None:
@@ -386,7 +386,7 @@ class BoostingTracker(Tracker):
         self._source = None if is_catboost(booster) else trees_of(booster)
 
     def _pass_over(self) -> None:
-        """Another training begins: it is not watched, and goes on undisturbed."""
+        """Note that another training begins: it is not watched, and goes on undisturbed."""
         self.detach()
         self._others += 1
         if self._others == 1:
@@ -397,7 +397,7 @@ class BoostingTracker(Tracker):
 
     @entry("a round")
     def end_round(self, evaluated: Sequence[tuple[str, str, float, bool | None]], *, last: bool) -> None:
-        """A round has ended, with these evaluations: set, metric, value and direction (None: not told).
+        """Note a round with its evaluations: set, metric, value and direction (None: not known).
 
         Args:
             evaluated: of this round.
@@ -412,7 +412,9 @@ class BoostingTracker(Tracker):
 
     @entry("the end of a training")
     def end(self, booster: Any) -> None:
-        """The training has ended with this booster, which may be another than began: early stopping may cut it."""
+        """Note that the training has ended with this booster, which may be another than began: early stopping may cut
+        it.
+        """
         if self._passed_over:
             return
         if self._model is not None:
@@ -420,7 +422,7 @@ class BoostingTracker(Tracker):
         self.detach()
 
     def _ask(self) -> None:
-        """Ask the booster what it tells, while the tracker has it."""
+        """Ask the booster about the training, while the tracker has it."""
         if self._model is None or not self._rounds:
             return
         told = told_by(self._model)
@@ -430,7 +432,7 @@ class BoostingTracker(Tracker):
         self._told = told
 
     def _kept(self) -> int | None:
-        """Last round of the model that is kept; None where nobody told."""
+        """Last round of the model that is kept; None where it is not known."""
         if self._told.best is None:
             return None if self._told.framework == "catboost" else self._rounds
         return min(self._told.best - self._base, self._rounds) if self._told.best else self._rounds
@@ -474,7 +476,7 @@ class BoostingTracker(Tracker):
             np.maximum.at(self._peak, found.features, found.gains / usual)
 
     def _frame(self) -> pd.DataFrame:
-        """A line a tree."""
+        """Table of one line a tree."""
         rows = np.concatenate(self._trees) if self._trees else np.empty((0, len(_TREE)))
         return pd.DataFrame(rows, columns=list(_TREE)).astype(_TREE)
 
@@ -504,7 +506,7 @@ class BoostingTracker(Tracker):
 
 
 _TREE = {"round": int, "depth": int, "leaves": int, "gain": float, "leaf_size": float, "leaf_hessian": float}
-"""What is kept of each tree."""
+"""Names and types of the figures that are kept of each tree."""
 
 
 def _missing(method: str, package: str, error: ModuleNotFoundError) -> ImportError:

@@ -1,4 +1,5 @@
-"""Universal Binary JSON as XGBoost writes it (https://ubjson.org, draft 12): arrays of one type become NumPy arrays.
+"""Reads Universal Binary JSON as XGBoost writes it (https://ubjson.org, draft 12): arrays of one type become NumPy
+arrays.
 
 Reading a model's JSON text takes ten times as long where trees are deep, most of it for digits.
 """
@@ -18,7 +19,7 @@ _TYPED, _COUNTED, _ARRAY_END, _OBJECT_END = b"$#]}"
 
 
 def loads(content: bytes) -> Any:
-    r"""The value that the bytes hold: dict, list, array, text, number, truth value or None.
+    r"""Decode the value that the bytes hold: dict, list, array, text, number, truth value or None.
 
     Raises:
         ValueError: the bytes are no UBJSON, or hold what XGBoost does not write, such as objects of one type.
@@ -36,7 +37,7 @@ def loads(content: bytes) -> Any:
 
 
 def _value(content: bytes, at: int) -> tuple[Any, int]:
-    """The value whose marker stands at `at`, and where it ends."""
+    """Decode the value whose marker stands at `at`, and say where it ends."""
     marker = content[at]
     if marker in _CONSTANTS:
         return _CONSTANTS[marker], at + 1

@@ -1,4 +1,4 @@
-"""The tracker's ear in XGBoost's training loop."""
+"""Holds the callback of XGBoost's training loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class XGBoostCallback(TrainingCallback):
-    """Tells the tracker of every round.
+    """Passes every round to the tracker.
 
     XGBoost stops asking the callbacks of a round at the first that wants to stop: one that stands before this in the
     list hides the last round. It is made up for at the end, from the record that XGBoost keeps.
@@ -24,7 +24,7 @@ class XGBoostCallback(TrainingCallback):
         self._told = 0
 
     def before_training(self, model: Any) -> Any:
-        """Before the first round."""
+        """Note that training begins."""
         self._log, self._told = {}, 0
         try:
             rounds = model.num_boosted_rounds() if hasattr(model, "num_boosted_rounds") else 0
@@ -34,7 +34,7 @@ class XGBoostCallback(TrainingCallback):
         return model
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        """After a round; never asks to stop."""
+        """Note a round; never asks to stop."""
         self._log = evals_log
         try:
             self._tell()
@@ -43,7 +43,7 @@ class XGBoostCallback(TrainingCallback):
         return False
 
     def after_training(self, model: Any) -> Any:
-        """After the last round, with the booster as the callbacks before this left it: `save_best` cuts it."""
+        """Note that training has ended, with the booster as the callbacks before this left it: `save_best` cuts it."""
         try:
             while any(self._told < len(values) for metrics in self._log.values() for values in metrics.values()):
                 self._tell()

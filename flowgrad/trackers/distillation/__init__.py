@@ -1,4 +1,4 @@
-"""The tracker of a student beside its teacher."""
+"""The tracker of a student and its teacher."""
 
 from flowgrad.trackers.distillation.tracker import DistillationTracker
 

@@ -18,14 +18,14 @@ from flowgrad.trackers.distillation.probe import Forward, as_array, called, thin
 
 _FEATURES = 4096
 _SEARCHES = 4
-"""Exchanges without a formula after which answers on other rows are sought no more."""
+"""Number of exchanges without a formula after which answers on other rows are not sought any more."""
 _SINGLE = 2.0**-20
-"""Spacing of numbers, relative, that outputs may have for a formula to be found."""
+"""Relative spacing of numbers that outputs may have for a formula to be found."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one exchange says."""
+    """Verdict on one exchange."""
 
     formula: Formula
     classes: int
@@ -35,7 +35,7 @@ class Verdict:
     seen: bool = False
     """Whether outputs of one shape and a gradient were seen, precise enough for a formula to be found."""
     swapped: bool = False
-    """Whether answers and rows are two halves of the batch, swapped: two views of the same."""
+    """Whether answers and rows are two halves of the batch, swapped: two views of the same examples."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Trial:
     """The teacher's response to inputs that it was given while it taught, or to the student's."""
 
     unlike: float = math.nan
-    """Natural logarithm of how far they are from what its first running statistics hold."""
+    """Natural logarithm of the distance of the inputs from the teacher's first running statistics."""
     gap: float = math.nan
     """Median distance of its two highest outputs."""
 
@@ -55,19 +55,19 @@ class Audit:
         self._exchanges = exchanges
         self._verdicts: list[Verdict] = []
         self._asked: Verdict | None = None
-        """The last exchange, where the teacher's answers were asked for anew."""
+        """Verdict on the last exchange, where the teacher's answers were asked for anew."""
         self.own, self.other = Trial(), Trial()
-        """On the teacher's inputs of the last exchange and on the student's."""
+        """Trials on the teacher's inputs of the last exchange and on the student's."""
         self._missed = 0
 
     def verdicts(self) -> list[Verdict]:
-        """One an exchange."""
+        """Verdicts, one an exchange."""
         for exchange in self._exchanges.found[len(self._verdicts) - self._exchanges.earlier :]:
             self._verdicts.append(self._judge(exchange))
         return [*self._verdicts, *([] if self._asked is None else [self._asked])]
 
     def seen(self) -> int:
-        """Exchanges of which outputs of one shape and a gradient in single precision were seen."""
+        """Number of exchanges of which outputs of one shape and a gradient in single precision were seen."""
         return sum(one.seen for one in self.verdicts())
 
     def _judge(self, exchange: Exchange) -> Verdict:
@@ -163,7 +163,7 @@ class Audit:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """What `state_dict` wrote."""
+        """Go on from a state that `state_dict` gave."""
         self._exchanges.take_up(len(state["verdicts"]))
         self._verdicts = [_unpacked(one) for one in state["verdicts"]]
         self._asked = None
@@ -206,7 +206,9 @@ def _tried(
 
 
 class _Unlike:
-    """Notes, of the first module with running statistics that is called, how far its inputs are from them."""
+    """Notes the distance of inputs from running statistics, for the first module with such statistics that is
+    called.
+    """
 
     def __init__(self, found: list[float]) -> None:
         self._found = found

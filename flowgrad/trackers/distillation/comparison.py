@@ -1,4 +1,4 @@
-"""One look at student and teacher side by side: what each layer of the one holds of its layer of the other."""
+"""Compares student and teacher at one moment: how much each student layer holds of its teacher layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from flowgrad.trackers.distillation.probe import Response, Seen, examples, has_c
 FloatArray = NDArray[np.float64]
 
 _DETERMINISTIC = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.Embedding, nn.EmbeddingBag)
-"""Layers that give the same for the same inputs also while they train."""
+"""Types of layers that give the same for the same inputs also while they train."""
 COLUMNS = (
     "width", "width_ratio", "too_narrow", "rank", "rank_ratio", "unexplained", "lost", "cka", "constant_units", "noise",
 )  # fmt: skip
@@ -28,25 +28,27 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one look found."""
+    """Result of one comparison."""
 
     columns: Mapping[str, FloatArray]
-    """`COLUMNS`, each of shape (student layers,); NaN where a layer was not called, has no pair or is not finite."""
+    """Figures named in `COLUMNS`, each of shape (student layers,); NaN where a layer was not called, has no pair or is
+    not finite.
+    """
     cka: FloatArray
     """Debiased linear CKA, shape (student layers, teacher layers)."""
     outputs: Mapping[str, float]
-    """`logit_kl`, `agreement`, `output_r2` and `output_spread`."""
+    """Figures `logit_kl`, `agreement`, `output_r2` and `output_spread`, by name."""
     nonfinite: int
-    """Layers of the student with activations that are not finite."""
+    """Number of layers of the student with activations that are not finite."""
 
     @classmethod
     def unknown(cls, ours: int, theirs: int) -> Comparison:
-        """Of nothing."""
+        """Make an empty comparison."""
         columns = {name: np.full(ours, math.nan) for name in COLUMNS}
         return cls(columns, np.full((ours, theirs), math.nan), {}, 0)
 
     def state_dict(self) -> dict[str, Any]:
-        """As tensors and numbers."""
+        """State of the comparison, as tensors and numbers."""
         return {
             "columns": {name: torch.from_numpy(values.copy()) for name, values in self.columns.items()},
             "cka": torch.from_numpy(self.cka.copy()),
@@ -56,7 +58,7 @@ class Comparison:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Comparison:
-        """What `state_dict` wrote."""
+        """Make the comparison of a state that `state_dict` gave."""
         columns = {name: values.cpu().numpy().copy() for name, values in state["columns"].items()}
         return cls(columns, state["cka"].cpu().numpy().copy(), dict(state["outputs"]), state["nonfinite"])
 
@@ -116,7 +118,7 @@ def _products(seen: Seen | None) -> FloatArray | None:
 
 
 def _alone(layer: Layer, seen: Seen) -> dict[str, float]:
-    """What a layer's own activations say."""
+    """Figures of a layer's own activations."""
     observed = units(seen.outputs, has_channels_first(layer))
     spread = np.ptp(observed, axis=0)
     return {
@@ -127,9 +129,9 @@ def _alone(layer: Layer, seen: Seen) -> dict[str, float]:
 
 
 def _noise(layer: Layer, repeated: Sequence[Sequence[Response]]) -> float:
-    """What the layer adds to the difference between two passes over the same inputs, in the mode where that is more.
+    """Difference that the layer adds between two passes over the same inputs, in the mode where it is larger.
 
-    In training mode layers with dropout of their own (attention, recurrent ones) are left out: they are meant to.
+    In training mode layers with dropout of their own (attention, recurrent ones) are left out: they differ on purpose.
     """
     modes = repeated if isinstance(layer.module, _DETERMINISTIC) else repeated[:1]
     found = [_added(layer, *(response.layers.get(layer.name) for response in both)) for both in modes]
@@ -151,7 +153,7 @@ def _rank(observed: FloatArray) -> float:
 
 
 def _beside(layer: Layer, seen: Seen, own: Mapping[str, float], partner: Layer, theirs: Seen) -> dict[str, float]:
-    """What a layer's activations say of its teacher's."""
+    """Figures of a layer's activations compared with its teacher layer's."""
     target = units(theirs.outputs, has_channels_first(partner))
     width = int(own["width"])
     found = {
@@ -183,7 +185,7 @@ def _first_of_each(a: FloatArray, b: FloatArray) -> list[int]:
 
 
 def _outputs(student: FloatArray, teacher: FloatArray) -> dict[str, float]:
-    """How far the student's outputs are from the teacher's."""
+    """Figures of the distance between the student's outputs and the teacher's."""
     found = dict.fromkeys(("logit_kl", "agreement", "output_r2", "output_spread"), math.nan)
     if student.shape != teacher.shape or not (np.isfinite(student).all() and np.isfinite(teacher).all()):
         return found

@@ -1,4 +1,4 @@
-"""What the student's weights hold when training begins: drawn at random, learned elsewhere, or the teacher's."""
+"""Says what the student's weights are when training begins: drawn at random, learned elsewhere, or the teacher's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flowgrad.trackers.distillation.layers import Layer
 FloatArray = NDArray[np.float64]
 
 SIDE = 64
-"""Rows and columns of a layer's weights that are kept, evenly spread over them."""
+"""Number of rows and columns of a layer's weights that are kept, evenly spread over them."""
 _ALIKE = 0.01
 """Largest difference of two layers that are the same, over the deviation of their weights: what rounding to half a
 precision changes."""
@@ -30,7 +30,7 @@ class Content:
         self._parts: list[torch.Tensor] = []
         self._others: list[torch.Tensor] = []
         self._found: tuple[float, FloatArray] | None = None
-        """What was read of them, once it was asked for."""
+        """Figures read from the weights, once they were asked for."""
         self.keep()
 
     def keep(self) -> None:
@@ -41,11 +41,11 @@ class Content:
         self._others = [part_of(layer) for layer in self._teacher if layer.weights[0].shape in shapes]
 
     def structure(self) -> float:
-        """Highest `measures.structure` of a layer; NaN where none is known."""
+        """Highest `measures.structure` of a layer, a ratio; NaN where none is known."""
         return self._read()[0]
 
     def copied(self) -> FloatArray:
-        """1 for layers that are one of the teacher's, else 0; shape (layers,)."""
+        """Flags of layers that equal one of the teacher's, 1 or 0; shape (layers,)."""
         return self._read()[1].copy()
 
     def _read(self) -> tuple[float, FloatArray]:
@@ -57,11 +57,11 @@ class Content:
         return self._found
 
     def state_dict(self) -> dict[str, Any]:
-        """What is kept."""
+        """State: the parts that are kept."""
         return {"parts": [part.clone() for part in self._parts], "others": [part.clone() for part in self._others]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """What `state_dict` wrote."""
+        """Go on from a state that `state_dict` gave."""
         self._found = None
         self._parts, self._others = list(state["parts"]), list(state["others"])
 

@@ -1,4 +1,4 @@
-"""What the tracker of a student saw, what it could not see, and whether any verdict can rest on it."""
+"""Says what the tracker of a student saw, what it could not see, and whether any verdict can rest on it."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ class Sight:
     looks: int
     comparisons: int
     losses: int
-    """Losses told at looks."""
+    """Number of losses given at sampled steps."""
     distillation_losses: int
-    """Distillation losses told at looks."""
+    """Number of distillation losses given at sampled steps."""
     teacher_calls: int
     has_optimizer: bool
     optimizer_steps: int
-    """Steps of the optimizer given that were seen."""
+    """Number of steps of the optimizer given that were seen."""
     held: int
-    """Layers that the optimizer given holds."""
+    """Number of layers that the optimizer given holds."""
     holds: bool
     """Whether it holds any weight, scale or bias of the student."""
     moved: bool
-    """Whether any layer moved at a look."""
+    """Whether any layer moved at a sampled step."""
     heard: bool
-    """Whether any layer had a gradient at a look, be it 0."""
+    """Whether any layer had a gradient at a sampled step, be it 0."""
     formulas: int
-    """Steps of which both models' outputs and the gradient at the student's were seen."""
+    """Number of steps of which both models' outputs and the gradient at the student's were seen."""
     passed_over: int
-    """Calls of `step()` without a step of the optimizer."""
+    """Number of calls of `step()` without a step of the optimizer."""
 
     @property
     def stands(self) -> bool:
-        """Whether looks were taken, and no weight moved at any of them."""
+        """Whether steps were sampled, and no weight moved at any of them."""
         return self.looks > 0 and not self.moved
 
 
 def coverage(sight: Sight) -> Coverage:
-    """Counts of what was seen, what was not with the way to see it, and why the whole says nothing, where it does."""
+    """The coverage of a report: counts of what was seen, what was not with the way to see it, and why the whole says
+    nothing, where it does.
+    """
     seen = {
         "steps": float(sight.steps),
         "looks": float(sight.looks),
@@ -90,7 +92,8 @@ def _unseen(sight: Sight) -> dict[str, str]:
 
 
 def blindness(sight: Sight) -> str:
-    """Why no verdict can rest on what was seen; empty where one can.
+    """The reason why no verdict can rest on what was seen; empty where one can. Weights that stand still are seen as
+    such only where the optimizer that holds them was seen to step.
 
     Weights that stand still are seen as such only where the optimizer that holds them was seen to step.
     """

@@ -1,4 +1,6 @@
-"""What passes between teacher and student in some steps: inputs, outputs, and the gradient at the student's outputs."""
+"""Records what passes between teacher and student in some steps: inputs, outputs, and the gradient at the student's
+outputs.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,15 @@ from flowgrad.trackers.distillation.probe import first_tensor
 from flowgrad.trackers.watching import Failed, raising
 
 ROWS = 256
-"""Rows of a call that are kept, evenly spread over it."""
+"""Number of rows of a call that are kept, evenly spread over it."""
 NUMBERS = 2**17
-"""Numbers of an output that are kept."""
+"""Number of values of an output that are kept."""
 INPUTS = 2**21
-"""Numbers of inputs that are kept; larger ones are not."""
+"""Number of values of inputs that are kept; larger inputs are not."""
 MOST = 20
-"""Exchanges that are kept."""
+"""Number of exchanges that are kept."""
 _CALLS = 4
-"""Calls of each model in a step that are kept: the last ones."""
+"""Number of calls of each model in a step that are kept: the last ones."""
 
 
 @dataclass
@@ -31,13 +33,13 @@ class Call:
     """One call of a model."""
 
     rows: int
-    """Rows of its output, of which `logits` may be a part."""
+    """Number of rows of its output, of which `logits` may be a part."""
     logits: torch.Tensor
-    """Shape (rows kept, classes)."""
+    """Outputs, shape (rows kept, classes)."""
     inputs: torch.Tensor | None
     """First tensor among its arguments, examples first; None where it is too large."""
     examples: int
-    """Examples of the inputs, of which `inputs` may be a part."""
+    """Number of examples of the inputs, of which `inputs` may be a part."""
     single: bool
     """Whether that tensor was its only argument."""
     training: bool
@@ -54,20 +56,20 @@ class Exchange:
 
 
 class Exchanges:
-    """Hears of the calls of both models in the steps for which it is armed. Its hooks return nothing."""
+    """Records the calls of both models in the steps for which it is armed. Its hooks return nothing."""
 
     def __init__(self, failed: Failed = raising) -> None:
         self.failed = failed
-        """Told of what goes wrong in a pass."""
+        """Function that is called with errors of a pass."""
         self.found: list[Exchange] = []
-        """The last ones of each step, in their order; inputs of all but the last are kept for 32 rows."""
+        """Last exchanges of each step, in their order; inputs of all but the last are kept for 32 rows."""
         self.earlier = 0
-        """Exchanges before those, of a run that was taken up again."""
+        """Number of exchanges before those, of a run that was taken up again."""
         self._armed = False
         self._ours: deque[Call] = deque(maxlen=_CALLS)
         self._theirs: deque[Call] = deque(maxlen=_CALLS)
         self.deaf = False
-        """Whether calls are the tracker's own."""
+        """Whether the calls are the tracker's own, and are not recorded."""
 
     def listen(self, teacher: nn.Module, student: nn.Module) -> list[RemovableHandle]:
         """Attach to both models; the result takes the hooks off."""
@@ -77,12 +79,12 @@ class Exchanges:
         ]
 
     def arm(self, wanted: bool = True) -> None:
-        """Hear of the calls from here on, if that is wanted."""
+        """Record the calls from here on, if `wanted`."""
         self._armed = wanted and self.earlier + len(self.found) < MOST
         self._clear()
 
     def close(self) -> None:
-        """The step for which it was armed is taken: keep the exchange, if one was heard."""
+        """Note that the step for which it was armed is taken: keep the exchange, if one was recorded."""
         if not self._armed:
             return
         self._armed = False
@@ -124,7 +126,7 @@ class Exchanges:
 
 
 class _Gradient:
-    """Keeps the gradient of a call's outputs. A tensor's hook that returns nothing."""
+    """Keeps the gradient of a call's outputs; its hook on the tensor returns nothing."""
 
     def __init__(self, exchanges: Exchanges, call: Call) -> None:
         self._exchanges, self._call = exchanges, call
@@ -163,7 +165,9 @@ def _nothing() -> _Hook:
 
 
 def as_rows(logits: torch.Tensor) -> torch.Tensor:
-    """A line a distribution: classes are along the second axis of maps, and along the last one of all else."""
+    """Reshape to one line a distribution: classes are along the second axis of maps, and along the last one of all
+    else.
+    """
     if logits.dim() >= 4:
         logits = logits.movedim(1, -1)
     return logits.reshape(-1, logits.shape[-1])

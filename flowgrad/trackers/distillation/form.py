@@ -1,4 +1,4 @@
-"""What the state of a tracker of a student looks like."""
+"""Declares the form of the state of a tracker of a student."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _ORIGIN = record(dict.fromkeys(("drawn", "drawn_last", "structure", "statistics"
 
 
 def parts(layers: Sequence[Layer], teacher: Sequence[Layer]) -> dict[str, Check]:
-    """Each part of the state of a tracker of these layers, by its key."""
+    """Check of each part of the state of a tracker of these layers, by its key."""
     size = len(layers)
     each = tensor("float64", (size,))
     comparison = record(

@@ -1,4 +1,4 @@
-"""What the graph of a loss says: which weights it reaches, and what the loss is made of."""
+"""Reads the graph of a loss: which weights it reaches, and which functions the loss is made of."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 MOST = 20_000
-"""Nodes of a graph that are visited; of a larger one the rest stays unseen."""
+"""Number of nodes of a graph that are visited; of a larger one the rest stays unseen."""
 _SOFTMAX, _SIMILARITY = ("Softmax", "Logsumexp"), ("VectorNorm", "NormBackward", "CosineSimilarity", "CosineEmbedding")
 _LAYERS = ("mmBackward", "Convolution", "LinearBackward", "CompiledFunction")
 _NO_SIMILARITY = ("LayerNorm", "BatchNorm", "GroupNorm", "RmsNorm", "RMSNorm")
 
 
 def node_of(loss: Any) -> Any:
-    """Where the graph of a loss begins; None for a number, or a tensor without a graph."""
+    """Node at which the graph of a loss begins; None for a number, or a tensor without a graph."""
     return loss.grad_fn if isinstance(loss, torch.Tensor) else None
 
 

@@ -1,4 +1,4 @@
-"""The layers of a student and a teacher, and which follows which."""
+"""Finds the layers of a student and a teacher, and which pairs with which."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Layer:
     """A module with weights of its own."""
 
     name: str
-    """Where it stands in the model, e.g. `encoder.0`."""
+    """Path of the layer in the model, e.g. `encoder.0`."""
     module: nn.Module
     weights: tuple[nn.Parameter, ...]
     """Its parameters of two or more dimensions: biases and scales, which often begin at 0, are left out."""
 
     @property
     def embeds(self) -> bool:
-        """Whether it looks up rows instead of reading activations."""
+        """Whether the layer selects rows by id instead of reading activations."""
         return isinstance(self.module, _EMBEDDINGS)
 
 
@@ -40,7 +40,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def layers_of(model: nn.Module) -> tuple[Layer, ...]:
-    """Modules with weights of two or more dimensions of their own, in the order in which the model holds them.
+    """Find the modules with weights of two or more dimensions of their own, in the order in which the model holds them.
 
     A module that stands in several places is one layer, under its first name. The model itself is a layer only where
     it has no other.
@@ -64,7 +64,7 @@ def _weights(module: nn.Module) -> tuple[nn.Parameter, ...]:
 
 
 class Places:
-    """Where a model holds the weights of its layers, so that it shows when it holds others."""
+    """Remembers where a model holds the weights of its layers, so that a replacement shows."""
 
     def __init__(self, layers: Sequence[Layer], whose: str) -> None:
         self._whose = whose
@@ -97,7 +97,7 @@ def _holder(layer: nn.Module, weight: nn.Parameter) -> tuple[nn.Module, str]:
 
 
 def given_pairs(pairs: Mapping[str, str], student: Sequence[Layer], teacher: Sequence[Layer]) -> dict[str, str]:
-    """`pairs`, checked.
+    """Check `pairs`.
 
     Raises:
         ValueError: empty, or a name that is no layer of that model.
@@ -113,12 +113,12 @@ def given_pairs(pairs: Mapping[str, str], student: Sequence[Layer], teacher: Seq
 
 
 def find_pairs(student: Sequence[Layer], teacher: Sequence[Layer]) -> dict[str, str]:
-    """For each layer of the student the layer of the teacher that it follows.
+    """Find for each layer of the student the layer of the teacher that it follows.
 
-    By name where the teacher has all of the student's names and as many layers, and where the student is built as the
-    teacher and goes on after its last layer. Else names without a number that both
-    have pair (`item_emb`); the others pair by kind (embeddings; all else) and relative depth, first with first and
-    last with last; a single one pairs with the last. Layers without a counterpart are left out.
+    Layers pair by name where the teacher has all of the student's names and as many layers, and where the student is
+    built as the teacher and goes on after its last layer. Else names without a number that both have pair (`item_emb`);
+    the others pair by kind (embeddings; all else) and relative depth, first with first and last with last; a single one
+    pairs with the last. Layers without a counterpart are left out.
 
     >>> from torch import nn
     >>> deep, shallow = (nn.Sequential(*[nn.Linear(4, 4) for _ in range(n)]) for n in (5, 3))
@@ -156,7 +156,7 @@ def _goes_on(student: Sequence[Layer], teacher: Mapping[str, Layer]) -> bool:
 
 
 def by_depth(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
-    """Each of ours with the one of theirs at the same relative depth.
+    """Pair each of ours with the one of theirs at the same relative depth.
 
     >>> by_depth(["a", "b"], ["1", "2", "3"])
     {'a': '1', 'b': '3'}

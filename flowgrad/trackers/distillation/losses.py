@@ -1,4 +1,4 @@
-"""Losses that were told, and what their graphs say."""
+"""Keeps the losses that the tracker was given, and reads their graphs."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ class Losses:
 
     def __init__(self) -> None:
         self.told: dict[str, list[torch.Tensor]] = {kind: [] for kind in LOSSES}
-        """One a look."""
+        """Losses given, one a sampled step, by kind."""
         self.taught = self.softmax = self.similarity = False
-        """What graphs have shown: see `teacher_taught`, `loss_softmax`, `loss_similarity`."""
+        """Facts that graphs have shown: see `teacher_taught`, `loss_softmax`, `loss_similarity`."""
 
     def note(self, told: Mapping[str, float | torch.Tensor | None]) -> None:
-        """Keep what was told at a look."""
+        """Keep the losses of a sampled step."""
         for kind, value in told.items():
             if value is not None:
                 self.told[kind].append(torch.as_tensor(value, dtype=torch.float32).detach().clone().reshape(()))
 
     def read_graphs(self, whole: Any, part: Any, asking: Collection[int]) -> None:
-        """Note what the graph of the distillation loss is made of, and whether it alone leads to the teacher.
+        """Note which functions the graph of the distillation loss is made of, and whether it alone leads to the
+        teacher.
 
         Args:
             whole: where the graph of the whole loss begins; None for one without a graph.
@@ -65,9 +66,9 @@ class Losses:
         }
 
     def state_dict(self) -> dict[str, list[torch.Tensor]]:
-        """Losses told; facts of graphs are kept elsewhere."""
+        """State: the losses; facts of graphs are kept elsewhere."""
         return {kind: [value.clone() for value in values] for kind, values in self.told.items()}
 
     def load_state_dict(self, state: Mapping[str, list[torch.Tensor]]) -> None:
-        """What `state_dict` wrote."""
+        """Go on from a state that `state_dict` gave."""
         self.told = {kind: [value.clone() for value in state[kind]] for kind in LOSSES}

@@ -1,4 +1,4 @@
-"""How the weights of each layer move under the optimizer, looked at in some steps."""
+"""Measures how the weights of each layer move under the optimizer, at sampled steps."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from flowgrad.trackers.watching import Failed, raising
 FloatArray = NDArray[np.float64]
 
 SPACING, LOOKS = 4, 64
-"""Steps from one look to the next; doubled whenever so many looks were taken with it."""
+"""Steps from one sampled step to the next, and number of samples after which that distance doubles."""
 WINDOW = 8
-"""Looks over which signal, noise and drift are taken."""
+"""Number of sampled steps over which signal, noise and drift are taken."""
 LAST = 3
-"""Looks that tell whether a layer is alive now."""
+"""Number of sampled steps that show whether a layer is alive now."""
 
 
 _LISTS = ("figures", "windows", "alterations")
@@ -37,58 +37,60 @@ class Motion:
 
     def __init__(self, layers: Sequence[Layer], failed: Failed = raising) -> None:
         self._failed = failed
-        """Told of what goes wrong in a backward pass."""
+        """Function that is called with errors of a backward pass."""
         self._weights = [weight for layer in layers for weight in layer.weights]
         self._counts = np.array([sum(w.numel() for w in layer.weights) for layer in layers], dtype=float)
         owner = [place for place, layer in enumerate(layers) for _ in layer.weights]
         self._device = self._weights[0].device
         self._owner = torch.tensor(owner, device=self._device)
         self._figures: list[torch.Tensor] = []
-        """One a look: squared lengths of weights, update and gradient, shape (3, layers)."""
+        """Squared lengths of weights, update and gradient, shape (3, layers), one entry a sampled step."""
         self._windows: list[torch.Tensor] = []
-        """One a window: see `_close`; shape (5, layers)."""
+        """Figures of each window, see `_close`; shape (5, layers) each."""
         self._alterations: list[torch.Tensor] = []
-        """One a look with gradients of which it is known how they were computed: see `note_gradients`; (layers,)."""
+        """Alteration of gradients, shape (layers,), one entry for each sampled step whose computed gradients are known:
+        see `note_gradients`.
+        """
         self._computed: dict[int, torch.Tensor] = {}
-        """Place of a weight -> its gradient as the last backward pass left it, before a step that is looked at."""
+        """Gradient of each weight, by its place, as the last backward pass left it, before a sampled step."""
         self._next, self._spacing = 1, SPACING
         self._before: list[torch.Tensor] | None = None
-        """Weights before the step that is looked at."""
+        """Weights before the step that is sampled."""
         self._gradient: torch.Tensor | None = None
         """Squared lengths of that step's gradients."""
         self._anchor: list[torch.Tensor] | None = None
         """Weights at the start of the window."""
         self._sum: list[torch.Tensor] | None = None
-        """Gradients added up over the looks of the window."""
+        """Sum of the gradients over the sampled steps of the window."""
         self._anchored = self._inside = 0
         self._heard = False
-        """Whether any gradient was seen at a look."""
+        """Whether any gradient was seen at a sampled step."""
 
     @property
     def heard(self) -> bool:
-        """Whether a weight had a gradient, be it 0, at a look."""
+        """Whether a weight had a gradient, be it 0, at a sampled step."""
         return self._heard
 
     @property
     def moved(self) -> bool:
-        """Whether any layer moved at a look."""
+        """Whether any layer moved at a sampled step."""
         return bool(self._figures) and not bool((torch.stack(self._figures)[:, 1] == 0).all())
 
     @property
     def looks(self) -> int:
-        """Looks taken."""
+        """Number of steps sampled."""
         return len(self._figures)
 
     def due(self, step: int) -> bool:
-        """Whether this step is looked at."""
+        """Whether this step is sampled."""
         return step == self._next
 
     def before(self) -> None:
-        """A step that is due comes next: note the weights."""
+        """Note the weights before a step that is due."""
         self._before = [weight.detach().clone() for weight in self._weights]
 
     def after(self, step: int) -> None:
-        """The step that was due is taken."""
+        """Measure the step that was due, once it is taken."""
         if self._gradient is None:
             self.note_gradients(cleared=True)
         assert self._gradient is not None
@@ -104,8 +106,8 @@ class Motion:
         self._next = step + self._spacing
 
     def listen(self) -> list[RemovableHandle]:
-        """Hear of gradients as the backward pass leaves them, where `before` has said that they matter; the result
-        takes the hooks off.
+        """Record gradients as the backward pass leaves them, where `before` has said that they matter; the result takes
+        the hooks off.
         """
         places = [place for place, weight in enumerate(self._weights) if weight.requires_grad and weight.is_leaf]
         return [self._weights[place].register_post_accumulate_grad_hook(partial(self._hear, place)) for place in places]
@@ -123,8 +125,8 @@ class Motion:
         return self._gradient is not None
 
     def note_gradients(self, *, cleared: bool = False) -> None:
-        """Note the gradients of the step that is due, as they stand, and how far they are from what was computed: 1
-        less the squared cosine, which clipping by norm and loss scaling leave at 0.
+        """Note the gradients of the step that is due, as they stand, and their distance from the computed ones: 1 less
+        the squared cosine, which clipping by norm and loss scaling leave at 0.
 
         Args:
             cleared: whether the loop may have cleared them since; where all are 0 now, those computed count.
@@ -159,8 +161,8 @@ class Motion:
         return products.new_zeros(len(self._counts)).index_add_(0, self._owner, products)
 
     def _close(self, weights: list[torch.Tensor], step: int) -> None:
-        """End the window, if one is open: mean squared length and squared length of the mean of the gradients, way
-        made, mean length of the updates, steps. Begin the next.
+        """End the window, if one is open, and keep its figures: mean squared length and squared length of the mean of
+        the gradients, distance covered, mean length of the updates, steps. Begin the next.
         """
         if self._anchor is not None and self._sum is not None:
             recent = torch.stack(self._figures[-WINDOW:])
@@ -187,12 +189,13 @@ class Motion:
 
     @property
     def weights(self) -> list[nn.Parameter]:
-        """The weights watched, layer by layer."""
+        """Weights that are watched, layer by layer."""
         return self._weights
 
     def table(self) -> dict[str, FloatArray]:
-        """Per layer, shape (layers,): `weights` (their number), `update` and `gradient_length` (mean lengths),
-        `velocity` and `gradient` (over the weights' length), `snr`, `drift`, `altered`; NaN where not known yet.
+        """Figures of the layers, each of shape (layers,): `weights` (their number), `update` and `gradient_length`
+        (mean lengths), `velocity` and `gradient` (over the weights' length), `snr`, `drift`, `altered`; NaN where not
+        known yet.
         """
         unknown = np.full(len(self._counts), math.nan)
         names = ("update", "gradient_length", "velocity", "gradient", "snr", "drift", "altered")
@@ -215,7 +218,7 @@ class Motion:
         return found
 
     def _altered(self) -> FloatArray:
-        """Mean over the looks; NaN for a layer without gradients."""
+        """Mean alteration over the sampled steps, shape (layers,); NaN for a layer without gradients."""
         if not self._alterations:
             return np.full(len(self._counts), math.nan)
         found = _array(self._alterations)
@@ -225,7 +228,9 @@ class Motion:
         return np.clip(total / np.where(counts == 0, math.nan, counts), 0.0, 1.0)
 
     def alive(self) -> dict[str, float]:
-        """Layers that moved, had a gradient other than 0, and are not finite, in the last `LAST` looks."""
+        """Number of layers that moved, that had a gradient other than 0, and that are not finite, in the last `LAST`
+        sampled steps.
+        """
         if not self._figures:
             return dict.fromkeys(("moving_layers", "live_layers", "nonfinite_layers"), math.nan)
         recent = _array(self._figures[-LAST:])
@@ -237,8 +242,8 @@ class Motion:
         }
 
     def course(self) -> dict[str, float]:
-        """Over all looks: `still_layers`, which never moved, and `peak_velocity`, the largest median over the layers of
-        update over weights, where both are finite. NaN where no look was taken.
+        """Figures over all sampled steps: `still_layers`, which never moved, and `peak_velocity`, the largest median
+        over the layers of update over weights, where both are finite. They are NaN where no step was sampled.
         """
         if not self._figures:
             return dict.fromkeys(("still_layers", "peak_velocity"), math.nan)
@@ -260,7 +265,7 @@ class Motion:
         return {**lists, **copies, **{key: getattr(self, f"_{key}") for key in _NUMBERS}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Go on from a state that `state_dict` gave."""
         for key in (*_LISTS, *_COPIES):
             kept = state[key]
             setattr(self, f"_{key}", None if kept is None else [tensor.to(self._device).clone() for tensor in kept])

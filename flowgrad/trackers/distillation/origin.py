@@ -1,4 +1,4 @@
-"""Whether the teacher looks as initialisers leave a model, as it began to teach."""
+"""Says whether the teacher, as it began to teach, was as initialisers leave a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Origin:
 
     @torch.no_grad()
     def read(self) -> None:
-        """Note how the weights look now."""
+        """Read the weights as they are now."""
         watched = [
             Watched(f"{path}.{own}" if path else own, parameter, module)
             for path, module in self._teacher.named_modules()
@@ -41,7 +41,7 @@ class Origin:
         judged = ~np.isnan(fresh)
         if judged.any():
             self.drawn = float((fresh * sizes)[judged].sum() / sizes[judged].sum())
-            if self.statistics < 1:  # what was called in training was trained
+            if self.statistics < 1:  # a module that was called in training was trained
                 self.drawn = min(self.drawn, 1 - 1e-6)
         last = {id(weight) for weight in self._layers[-1].weights}
         ends = [value for one, value in zip(watched, fresh, strict=True) if id(one.parameter) in last]
@@ -51,7 +51,7 @@ class Origin:
             self.structure = max((one for one in found if not math.isnan(one)), default=math.nan)
 
     def figures(self) -> dict[str, float]:
-        """`teacher_drawn`, `teacher_structure` and `teacher_statistics_drawn`."""
+        """Figures `teacher_drawn`, `teacher_structure` and `teacher_statistics_drawn`, by name."""
         return {
             "teacher_drawn": self.drawn,
             "teacher_drawn_last": self.drawn_last,
@@ -60,11 +60,11 @@ class Origin:
         }
 
     def state_dict(self) -> dict[str, float]:
-        """What was read."""
+        """State: the figures that were read."""
         return {name: getattr(self, name) for name in ("drawn", "drawn_last", "structure", "statistics")}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """What `state_dict` wrote."""
+        """Go on from a state that `state_dict` gave."""
         for name, value in state.items():
             setattr(self, name, value)
 
@@ -74,8 +74,8 @@ def _is_read(parameter: torch.Tensor) -> bool:
 
 
 def _as_made(model: nn.Module) -> float:
-    """1 where all running statistics are those of a module that was never called in training, 0 where none are, or a
-    share between; NaN of a model without any.
+    """Share of running statistics, in [0, 1], that are those of a module that was never called in training; NaN of a
+    model without any.
     """
     found = []
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""Pictures of a student beside its teacher."""
+"""Draws pictures of a student and its teacher."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PANELS = {
     "too_narrow": "outside of its width",
     "drift": "drift of its weights",
 }
-"""Column -> what it is called in the picture."""
+"""Title of each column's panel in the picture."""
 
 
 def similarity_figure(similarity: pd.DataFrame, pairs: Mapping[str, str], title: str) -> Any:
-    """A heat map of the similarity of layers, a frame around each pair.
+    """Draw a heat map of the similarity of layers, a frame around each pair.
 
     Args:
         similarity: lines are the student's layers, columns the teacher's; NaN stays white.
@@ -53,10 +53,10 @@ def similarity_figure(similarity: pd.DataFrame, pairs: Mapping[str, str], title:
 
 
 def health_figure(rows: pd.DataFrame, title: str) -> Any:
-    """What tells of each layer whether it can follow: one panel a measure of `PANELS`, one bar a layer.
+    """Draw which layers can follow the teacher: one panel a measure of `PANELS`, one bar a layer.
 
     Args:
-        rows: a line a layer, as `DistillationTracker.layer_table`.
+        rows: a line a layer, as of `DistillationTracker.layer_table`.
         title: above the picture.
     """
     figure = new_figure(2 + 1.9 * len(PANELS), 1.4 + 0.3 * len(rows))

@@ -1,4 +1,4 @@
-"""What goes into and comes out of the layers of a model for a probe batch, without a trace left in the model."""
+"""Records the inputs and outputs of a model's layers for a probe batch, without a trace left in the model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FloatArray = NDArray[np.float64]
 Forward = Callable[[nn.Module, Any], Any]
 
 EXAMPLES = 256
-"""Examples of a probe that are compared, evenly spread over it. Cost grows with their square."""
+"""Number of examples of a probe that are compared, evenly spread over it. The cost grows with their square."""
 FEATURES = 4096
-"""Numbers of one example that are compared; of larger maps every so many-th position."""
+"""Number of values of one example that are compared; of larger maps every so many-th position."""
 
 
 @dataclass
@@ -32,17 +32,17 @@ class Seen:
 
     inputs: list[torch.Tensor] = field(default_factory=list)
     outputs: list[torch.Tensor] = field(default_factory=list)
-    """One of each for every time that the layer was called; examples first."""
+    """Outputs, examples first, one entry for every time that the layer was called."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a model made of a probe."""
+    """Response of a model to a probe."""
 
     output: FloatArray
-    """Shape (examples, outputs)."""
+    """Outputs of the model, shape (examples, outputs)."""
     layers: Mapping[str, Seen]
-    """Without the layers that were not called."""
+    """Activations by layer, without the layers that were not called."""
 
 
 class NothingShownError(FlowGradError):
@@ -59,12 +59,12 @@ def respond(
     *,
     training: bool = False,
 ) -> list[Response]:
-    """Run the model on the inputs and look at its layers.
+    """Run the model on the inputs and record its layers.
 
     Args:
         model: not trained, not changed: see `undisturbed`.
         layers: whose activations are wanted.
-        inputs: what it is called with: a tensor, a tuple of arguments, or a mapping of keyword arguments.
+        inputs: arguments of the call: a tensor, a tuple of arguments, or a mapping of keyword arguments.
         forward: called as `forward(model, inputs)` instead.
         whose: `student` or `teacher`, for messages.
         passes: how often it is run.
@@ -112,7 +112,7 @@ def called(model: nn.Module, inputs: Any) -> Any:
 
 
 def first_tensor(value: Any) -> torch.Tensor | None:
-    """The first tensor in what a layer takes or gives; None where there is none."""
+    """Find the first tensor among the arguments or outputs of a layer; None where there is none."""
     if isinstance(value, torch.Tensor):
         return value
     if isinstance(value, Mapping):
@@ -147,8 +147,8 @@ class _Catch:
 
 @contextmanager
 def undisturbed(model: nn.Module, training: bool = False) -> Iterator[None]:
-    """Evaluation mode without gradients inside, or training mode of all but modules with buffers; outside, training
-    flags, buffers and global random numbers are as they were, also after an error.
+    """Put the model into evaluation mode without gradients, or into training mode of all but modules with buffers;
+    afterwards, training flags, buffers and global random numbers are as they were, also after an error.
     """
     flags = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in model.buffers()]
@@ -196,7 +196,7 @@ def has_channels_first(layer: Layer) -> bool:
 
 
 def thinned(tensor: torch.Tensor, axis: int, most: int) -> torch.Tensor:
-    """At most so many entries along an axis, evenly spread."""
+    """Evenly spread entries along an axis, at most so many."""
     size = tensor.shape[axis]
     if size <= most:
         return tensor
@@ -204,5 +204,5 @@ def thinned(tensor: torch.Tensor, axis: int, most: int) -> torch.Tensor:
 
 
 def as_array(tensor: torch.Tensor) -> FloatArray:
-    """A copy in double precision, on the CPU."""
+    """Copy to double precision, on the CPU."""
     return tensor.detach().to("cpu", torch.float64, copy=True).numpy()

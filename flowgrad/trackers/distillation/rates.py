@@ -1,4 +1,4 @@
-"""Which layers the optimizer given holds, and at which rates."""
+"""Says which layers the optimizer given holds, and at which rates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float64]
 
 
 def rates(layers: Sequence[Layer], optimizers: Optimizers) -> FloatArray:
-    """Learning rate of each layer; NaN where the optimizer is not known or has none for it."""
+    """Learning rate of each layer, shape (layers,); NaN where the optimizer is not known or has none for it."""
     given = optimizers.rate_by_identity()
     return np.array(
         [
@@ -26,18 +26,18 @@ def rates(layers: Sequence[Layer], optimizers: Optimizers) -> FloatArray:
 
 
 def flags(layers: Sequence[Layer], optimizers: Optimizers, velocity: FloatArray) -> dict[str, FloatArray]:
-    """`frozen` and `left_out` of each layer, given how fast it moves."""
+    """Flags `frozen` and `left_out` of each layer, given how fast it moves."""
     given = optimizers.rate_by_identity() if optimizers.known else None
     frozen = np.array([not any(weight.requires_grad for weight in layer.weights) for layer in layers])
     left_out = np.array(
         [given is not None and not any(id(weight) in given for weight in layer.weights) for layer in layers]
     )
-    still = ~(velocity > 0)  # what moves without this optimizer is moved by another
+    still = ~(velocity > 0)  # a layer that moves without this optimizer is moved by another
     return {"frozen": frozen.astype(float), "left_out": (left_out & ~frozen & still).astype(float)}
 
 
 def rate_figures(layers: Sequence[Layer], optimizers: Optimizers, velocity: FloatArray) -> dict[str, float]:
-    """`rate_levels` and `elsewhere_layers`."""
+    """Figures `rate_levels` and `elsewhere_layers`, by name."""
     found = rates(layers, optimizers)
     known = found[~np.isnan(found)]
     given = optimizers.rate_by_identity()

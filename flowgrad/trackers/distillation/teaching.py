@@ -1,4 +1,4 @@
-"""How the teacher behaves while it teaches: whether its weights move, which way, and in which mode it is called."""
+"""Measures the teacher while it teaches: whether its weights move, which way, and in which mode it is called."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TENSORS = ("start", "last", "statistics")
 
 
 class Teaching:
-    """Samples the teacher's weights and running statistics at the looks; keeps lengths on their device."""
+    """Samples the teacher's weights and running statistics at the sampled steps; keeps lengths on their device."""
 
     def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
         own = {id(weight) for weight in student.parameters()}
@@ -28,7 +28,7 @@ class Teaching:
         self._counts = [len(sampled(weight.detach())) for weight in self._weights]
         self._sizes = [weight.numel() for weight in self._weights]
         self.shared = [id(weight) in own for weight in self._weights]
-        """One flag a weight: whether it is the student's too."""
+        """Flags of the weights that are the student's too, one a weight."""
         self._partners = [
             None if shared else partner for shared, partner in zip(self.shared, _partners(named, student), strict=True)
         ]
@@ -43,19 +43,20 @@ class Teaching:
         self._last: torch.Tensor | None = None
         self._statistics: torch.Tensor | None = None
         self._moves: list[torch.Tensor] = []
-        """One a look: squared lengths of the way since the start, of the way since the last look, of that of weights
-        that the student has too and of the student's distance from there, and the product of these two; shape (5,).
+        """Figures of each sampled step, shape (5,): squared lengths of the way since the start, of the way since the
+        last sample, of that of weights that the student has too and of the student's distance from there, and the
+        product of these two.
         """
         self.begin()
 
     @property
     def weights(self) -> Sequence[nn.Parameter]:
-        """Weights of the teacher that are looked at."""
+        """Weights of the teacher that are sampled."""
         return self._weights
 
     @torch.no_grad()
     def begin(self) -> None:
-        """Whatever happened before is not training: start from the weights as they are."""
+        """Start from the weights as they are: whatever happened before is not training."""
         self._start = self._last = self._entries.read()
         self._statistics = self._running.read()
 
@@ -78,8 +79,8 @@ class Teaching:
         self._last = now
 
     def figures(self) -> dict[str, float]:
-        """`teacher_moved`, `teacher_moving`, `teacher_part`, `teacher_toward` and `teacher_statistics`; NaN where no
-        look was taken.
+        """Figures `teacher_moved`, `teacher_moving`, `teacher_part`, `teacher_toward` and `teacher_statistics`, by
+        name; NaN where no step was sampled.
         """
         names = ("teacher_moved", "teacher_moving", "teacher_part", "teacher_toward", "teacher_statistics")
         if not self._moves or self._start is None:
@@ -106,7 +107,7 @@ class Teaching:
         return float((now - self._statistics).double().norm()) / length if length else math.nan
 
     def _part(self) -> float:
-        """Share of the teacher's weights in tensors that are not where they were."""
+        """Share of the teacher's weights, in [0, 1], in tensors that are not where they were."""
         assert self._start is not None
         assert self._last is not None
         counts = self._counts
@@ -124,7 +125,7 @@ class Teaching:
         return {**tensors, "moves": [move.clone() for move in self._moves]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where `state_dict` was taken; of a teacher of another size only the moves count."""
+        """Go on from a state that `state_dict` gave; of a teacher of another size only the moves count."""
         for key in _TENSORS:
             own, kept = getattr(self, f"_{key}"), state[key]
             if own is not None and kept is not None and own.shape == kept.shape:
@@ -134,7 +135,8 @@ class Teaching:
 
 
 class Calls:
-    """Hears of calls of the teacher, and in which mode its modules that draw or move buffers then are.
+    """Counts calls of the teacher, and notes the mode of its modules that draw random numbers or move buffers. Its
+    forward hook returns nothing. Copies of the teacher carry an inert one.
 
     A forward hook that returns nothing. Copies of the teacher carry a deaf one.
     """
@@ -143,16 +145,16 @@ class Calls:
 
     def __init__(self, teacher: nn.Module, failed: Failed = raising) -> None:
         self._failed = failed
-        """Told of what goes wrong in a forward pass."""
+        """Function that is called with errors of a forward pass."""
         self.calls = self.training = 0
-        """Calls, and those of them with such a module in training mode."""
+        """Number of calls, and of those with such a module in training mode."""
         self.in_training = False
-        """Whether the last one was."""
+        """Whether the last call was in training mode."""
         self.deaf = False
         self._moody = [module for module in teacher.modules() if _is_moody(module)]
 
     def listen(self, teacher: nn.Module) -> RemovableHandle:
-        """Attach; the result takes it off."""
+        """Attach the hook; the result takes it off."""
         return teacher.register_forward_pre_hook(self)
 
     def __call__(self, *_: Any) -> None:
@@ -177,7 +179,9 @@ def _deaf() -> Calls:
 
 
 def _is_moody(module: nn.Module) -> bool:
-    """Whether it gives something else in training mode: it keeps running statistics, or has a rate of dropout."""
+    """Whether the module gives another result in training mode: it keeps running statistics, or has a rate of
+    dropout.
+    """
     if any(module._buffers.get(name) is not None for name in _RUNNING):
         return True
     rates = (getattr(module, name, 0.0) for name in ("p", "dropout", "drop_prob"))
@@ -189,7 +193,7 @@ def _is_sampled(tensor: torch.Tensor) -> bool:
 
 
 class _Sample:
-    """Evenly spread entries of tensors, in a row."""
+    """Evenly spread entries of tensors, concatenated."""
 
     def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
         self._tensors = tensors
@@ -204,8 +208,8 @@ class _Sample:
 
 
 def _partners(named: Sequence[tuple[str, nn.Parameter]], student: nn.Module) -> list[nn.Parameter | None]:
-    """For each weight of the teacher the student's of its name and shape; where not all have one, the student's next
-    one of its shape, so that a student with a part before or after pairs too.
+    """Find for each weight of the teacher the student's of its name and shape; where not all have one, the student's
+    next one of its shape, so that a student with a part before or after pairs too.
     """
     own = dict(student.named_parameters())
     found: list[nn.Parameter | None] = [

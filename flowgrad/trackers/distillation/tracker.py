@@ -45,19 +45,20 @@ _OUTPUTS = ("logit_kl", "agreement", "output_r2", "output_spread")
 _NUMBERS = ("optimizer_steps", "told", "waiting", "passed_over", "teacher_noise")
 _OF_MOTION = ("velocity", "update", "gradient_length", "gradient", "snr", "drift", "altered")
 PATIENCE = 64
-"""Calls of `step()` in a row that are passed over because the optimizer has not stepped; after so many it is taken to
-be another one that trains now."""
+"""Number of calls of `step()` in a row that are passed over because the optimizer has not stepped; after so many
+another optimizer is taken to train.
+"""
 
 
 class DistillationTracker(Tracker):
-    """Watches a student's layers: how they move, and what they hold of the teacher's.
+    """Watches a student's layers: how they move, and how much they hold of the teacher's.
 
     Call `step()` after every `optimizer.step()`, and `observe(inputs)` with a batch of inputs whenever the two are to
-    be compared; the report speaks of the last such look. Motion is measured at every fourth step, more seldom as the
-    run grows, and needs no synchronisation; a look costs one pass of both models and some linear algebra.
+    be compared; the report speaks of the last such comparison. Motion is measured at every fourth step, more seldom as
+    the run grows, and needs no synchronisation; a comparison costs a few passes of both models and some linear algebra.
 
     A layer is a module with weights of two or more dimensions of its own; embeddings are layers. Of the teacher, some
-    entries of each tensor are looked at, and a hook that returns nothing counts its calls and their mode. In at most 20
+    entries of each tensor are sampled, and a hook that returns nothing counts its calls and their mode. In at most 20
     steps hooks that return nothing keep some rows of both models' inputs and outputs, and of the student's gradient.
 
     Example::
@@ -92,8 +93,9 @@ class DistillationTracker(Tracker):
                 depth if None.
             probe: inputs that `observe()` uses where it is given none.
             optimizer: of the student: one, a wrapper of one (as Accelerate's), or several in a list. With it, gradients
-                are read as it is about to use them (after clipping), and a layer that it was not given is told; without
-                it, gradients are read at `step()`, and as the backward pass left them where they are cleared by then.
+                are read as it is about to use them (after clipping), and a layer that it was not given is reported;
+                without it, gradients are read at `step()`, and as the backward pass left them where they are cleared by
+                then.
             name: `layer` of the report.
             rules: rule book to judge by; the shipped one if None.
             forward: called as `forward(model, inputs)` for both models instead of `model(inputs)`, for models that
@@ -133,10 +135,12 @@ class DistillationTracker(Tracker):
         self._probe, self._forward, self._optimizers = probe, forward, Optimizers(optimizer, name)
         self._steps = 0
         self._optimizer_steps = self._told = self._waiting = self._passed_over = 0
-        """Steps of the optimizer; those of them that `step()` was told of; its calls without one, in a row and all."""
+        """Number of steps of the optimizer; of those that `step()` followed; of its calls without one, in a row and in
+        all.
+        """
         self._teacher_noise = math.nan
         self._gaps: list[float] = []
-        """One a comparison."""
+        """Gap of each comparison."""
         self._places = Places(self._layers, name)
         self._motion = Motion(self._layers, self._failed)
         self._teaching = Teaching(self._teacher, self._student)
@@ -160,7 +164,7 @@ class DistillationTracker(Tracker):
 
     @property
     def pairs(self) -> dict[str, str]:
-        """{student layer: teacher layer}, as given or found."""
+        """Map of {student layer: teacher layer}, as given or paired here."""
         return dict(self._pairs)
 
     def _count(self) -> int:
@@ -240,7 +244,7 @@ class DistillationTracker(Tracker):
             self._exchanges.arm(self._is_heard())
 
     def _is_heard(self) -> bool:
-        """Whether the next step is one of looks 1, 2, 3, 4, 6, 8, 12, ..."""
+        """Whether the next step is one of the samples 1, 2, 3, 4, 6, 8, 12, ..."""
         looks = self._motion.looks + 1
         marked = _is_marked(looks) or (looks % 3 == 0 and _is_marked(looks // 3))
         return marked and self._motion.due(self._steps + 1)
@@ -289,10 +293,10 @@ class DistillationTracker(Tracker):
     def observe(self, inputs: Any = None) -> None:
         """Run both models on a batch of inputs and compare them.
 
-        Both run in evaluation mode without gradients, the student twice, which should give the same twice, and twice
-        in training mode; a teacher that was seen to be called, twice in the mode in which it was. Training flags,
-        buffers and random numbers are as before then. Of more than 256 examples 256 are compared, evenly spread over
-        the batch; of much fewer, R2 tells little. Figures of several calls compare where the inputs are the same.
+        Both run in evaluation mode without gradients, the student twice, which should give the same twice, and twice in
+        training mode; a teacher that was seen to be called, twice in the mode in which it was. Training flags, buffers
+        and random numbers are as before then. Of more than 256 examples 256 are compared, evenly spread over the batch;
+        of much fewer, R2 means little. Figures of several calls compare where the inputs are the same.
 
         Args:
             inputs: a tensor, a tuple of arguments or a mapping of keyword arguments; `probe` if None.
@@ -321,7 +325,7 @@ class DistillationTracker(Tracker):
         self._gaps.append(1 - r2 if math.isnan(kl) else kl)
 
     def _asked(self, inputs: Any) -> Response:
-        """The teacher's response in evaluation mode; notes how two in the mode in which it teaches differ."""
+        """The teacher's response in evaluation mode; the difference of two in the mode in which it teaches is noted."""
         self._calls.deaf = self._exchanges.deaf = True
         try:
             known, training = self._calls.calls > 0, self._calls.in_training
@@ -338,7 +342,7 @@ class DistillationTracker(Tracker):
         return found[0]
 
     def layer_table(self) -> pd.DataFrame:
-        """Per-row measures, a line a layer of the student, in the model's order; NaN where not known."""
+        """Table of per-row measures, a line a layer of the student, in the model's order; NaN where not known."""
         return self._layer_table() if self._halt is None else self.measurements().tables["rows"]
 
     def _layer_table(self) -> pd.DataFrame:
@@ -364,7 +368,7 @@ class DistillationTracker(Tracker):
         return pd.DataFrame({name: found[name] for name in measures.ROW_NAMES}, index=index, dtype=float)
 
     def _measure(self) -> Measurements:
-        """Scalars over the layers, and a line a layer."""
+        """Compute scalars over the layers, and a line a layer."""
         rows, sight = self._layer_table(), self._sight()
         seen = coverage(sight)
         motion = {**self._motion.alive(), **self._motion.course()}
@@ -432,7 +436,7 @@ class DistillationTracker(Tracker):
         )
 
     def struggling(self) -> dict[str, list[str]]:
-        """{rule: layers it names}, most severe first, for the rules that fire and name layers."""
+        """Layers that rules name, {rule: layers}, most severe first, for the rules that fire and name layers."""
         return {
             finding.rule_id: [str(row) for row in finding.rows.index]
             for finding in self.findings()
@@ -464,11 +468,11 @@ class DistillationTracker(Tracker):
         save(self.similarity_figure(), path)
 
     def similarity_figure(self) -> Any:
-        """What `plot_similarity` draws, as a `matplotlib.figure.Figure`."""
+        """Make the picture of `plot_similarity`, a `matplotlib.figure.Figure`."""
         return similarity_figure(self.similarity(), self._pairs, self.name)
 
     def plot_health(self, path: str | Path) -> None:
-        """Draw what each layer moves, loses and lacks, one bar a layer.
+        """Draw how each layer moves, and what it loses and lacks, one bar a layer.
 
         Args:
             path: ends in .png, .svg or .pdf; the bytes repeat.
@@ -481,7 +485,7 @@ class DistillationTracker(Tracker):
         save(self.health_figure(), path)
 
     def health_figure(self) -> Any:
-        """What `plot_health` draws, as a `matplotlib.figure.Figure`."""
+        """Make the picture of `plot_health`, a `matplotlib.figure.Figure`."""
         return health_figure(self.layer_table(), self.name)
 
     def state_dict(self) -> dict[str, Any]:
@@ -547,7 +551,7 @@ class DistillationTracker(Tracker):
         self._origin.load_state_dict(state["origin"])
 
     def detach(self) -> None:
-        """Take the hooks off the optimizer, the weights and the teacher. What was measured stays readable."""
+        """Take the hooks off the optimizer, the weights and the teacher. Measurements stay readable."""
         self._attached = False
         for hook in self._hooks:
             hook.remove()
@@ -560,5 +564,5 @@ def _has_closure(given: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
 
 
 def _is_marked(looks: int) -> bool:
-    """Whether this is one of looks 1, 2, 4, 8, ..."""
+    """Whether this is one of the samples 1, 2, 4, 8, ..."""
     return looks & (looks - 1) == 0

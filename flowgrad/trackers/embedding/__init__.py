@@ -1,4 +1,4 @@
-"""The tracker of embedding tables: what is counted of every row, and followed of a sample of them."""
+"""The tracker of embedding tables: it counts lookups of every row, and follows the weights of a sample of rows."""
 
 from flowgrad.trackers.embedding.tracker import EmbeddingTracker
 

@@ -1,4 +1,4 @@
-"""Counting inside compiled graphs: an operator that hands lookups to the tracker of the table they are of.
+"""Counts lookups inside compiled graphs: an operator that hands lookups to the tracker of the table they are of.
 
 A hook that runs Python while a model is compiled breaks its graph, and would be a reason to compile anew at every step.
 An operator is one opaque node instead: it is called with the ids each time the graph runs, also under `fullgraph=True`.
@@ -34,4 +34,6 @@ _operator.register_fake(lambda marker, ids, weight, place: None)
 _operator.register_vmap(lambda info, in_dims, marker, ids, weight, place: (None, None))  # nobody can count inside
 
 note_lookup = torch.ops.flowgrad.note_lookup
-"""(marker, ids, weight, place) -> None: tell the tracker at that place of the layer with this table."""
+"""Operator (marker, ids, weight, place) -> None: it hands lookups to the tracker at that place of the layer with this
+table.
+"""

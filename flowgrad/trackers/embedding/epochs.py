@@ -1,4 +1,4 @@
-"""Where an epoch ends, read off the batch sizes."""
+"""Recognises the end of an epoch by the batch sizes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class EpochSense:
         """False once the batches contradicted the picture."""
 
     def steps_left(self, lookups: int) -> float:
-        """Steps to the next one that `ends` must be asked of, if all have so many lookups: the epoch's last, or the
-        next one where that is out of the ordinary. Infinite where neither is to come.
+        """Number of steps to the next one that `ends` must be asked of, if all have so many lookups: the epoch's last,
+        or the next one where that is out of the ordinary. It is infinite where neither is to come.
         """
         if lookups != self._size:
             return 1
@@ -50,10 +50,10 @@ class EpochSense:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as numbers."""
+        """State of everything, as numbers."""
         return {"size": self._size, "length": self._length, "steps": self._steps, "fits": self.fits}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Go on from a state that `state_dict` gave."""
         self._size, self._length, self._steps = state["size"], state["length"], state["steps"]
         self.fits = state["fits"]

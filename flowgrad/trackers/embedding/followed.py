@@ -1,4 +1,4 @@
-"""The rows whose weights are followed: where they began, and how they went on."""
+"""Follows the weights of some rows: where they began, and how they went on."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class FollowedRows:
 
     @property
     def initial_scale(self) -> float:
-        """Root mean square of the entries at the start."""
+        """Root mean square of the entries at the start, in units of the weights."""
         return float(self._scale)
 
     @property
     def initial_spectrum(self) -> tuple[float, float]:
-        """Of the rows at the start: how far their strongest direction stands out (`structure_of_gram`), and their
-        effective rank over the most it can be. Computed when first asked for.
+        """Figures of the rows at the start: how far their strongest direction stands out (`structure_of_gram`), and
+        their effective rank as a share of the most it can be. Computed when first asked for.
         """
         if self._spectrum is None:
             rows = self.initial.double()
@@ -55,8 +55,8 @@ class FollowedRows:
         return self._spectrum
 
     def beginning(self) -> dict[str, float]:
-        """What the rows looked like at the start: `initial_drawn`, `initial_column_spread`, `initial_row_spread`.
-        Computed when first asked for.
+        """Figures of the rows at the start: `initial_drawn`, `initial_column_spread`, `initial_row_spread`. Computed
+        when first asked for.
         """
         if self._begun is None:
             rows = as_array(self.initial)
@@ -68,12 +68,16 @@ class FollowedRows:
         return self._begun
 
     def column_spread(self, weight: torch.Tensor) -> float:
-        """How far the entries of a row differ now, over the rows followed that have moved; NaN where none has."""
+        """Relative spread of the entries of a row now, a ratio, over the rows followed that have moved; NaN where none
+        has.
+        """
         now = self.of(weight)
         return table_starts.column_spread(as_array(now[(now != self.initial).any(dim=1)]))
 
     def of(self, weight: torch.Tensor) -> torch.Tensor:
-        """Weights of the rows followed, shape (followed, dim). Of a table followed whole, not a copy."""
+        """Weights of the rows followed, shape (followed, dim). They are not a copy where the whole table is
+        followed.
+        """
         return weight if self.rows is None else weight.index_select(0, self.rows)
 
     def end_epoch(self, weight: torch.Tensor) -> None:
@@ -81,11 +85,11 @@ class FollowedRows:
         self.windows.end_epoch(self.of(weight), self.initial)
 
     def moved(self, weight: torch.Tensor, renormed: bool) -> torch.Tensor:
-        """Which rows stand elsewhere than they began, bool of shape (followed,).
+        """Flags of the rows that stand elsewhere than they began, bool of shape (followed,).
 
         Args:
             weight: the table, shape (rows, dim).
-            renormed: whether the layer itself shortens rows that it looks up (`max_norm`): only a turn is the
+            renormed: whether the layer itself shortens rows at their lookup (`max_norm`): only a turn is the
                 optimizer's doing then.
         """
         now = self.of(weight)
@@ -95,7 +99,7 @@ class FollowedRows:
         return ~(turn.abs().amax(dim=1) <= 8 * torch.finfo(now.dtype).eps)
 
     def unmoved(self, weight: torch.Tensor, counts: torch.Tensor, renormed: bool) -> torch.Tensor:
-        """Which rows were looked up since the start and stand where they began, bool of shape (followed,).
+        """Flags of the rows that were looked up since the start and stand where they began, bool of shape (followed,).
 
         Args:
             weight: the table, shape (rows, dim).
@@ -129,7 +133,7 @@ class FollowedRows:
         return spread
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as tensors (copies) and numbers."""
+        """State of everything, as tensors (copies) and numbers."""
         return {
             "rows": None if self.rows is None else self.rows.clone(),
             "counts": self._counts.clone(),
@@ -140,7 +144,7 @@ class FollowedRows:
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: torch.device) -> FollowedRows:
-        """Go on from where `state_dict` was taken."""
+        """Go on from a state that `state_dict` gave."""
         made = cls(state["initial"].to(device), state["counts"].to(device))
         made.rows = None if state["rows"] is None else state["rows"].to(device, copy=True)
         made._scale = torch.tensor(state["scale"], dtype=torch.float64)
@@ -149,6 +153,6 @@ class FollowedRows:
 
 
 def as_array(tensor: torch.Tensor) -> np.ndarray:
-    """The tensor as NumPy's; floats in double precision."""
+    """Convert the tensor to NumPy, floats in double precision."""
     tensor = tensor.detach().cpu()
     return tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()

@@ -1,4 +1,4 @@
-"""What the state of a tracker of a table looks like."""
+"""Declares the form of the state of a tracker of a table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EPOCHS = record({"size": maybe(count()), "length": maybe(count(1)), "steps": co
 
 
 def parts(shape: tuple[int, ...], dtype: str) -> dict[str, Check]:
-    """Each part of the state of a table of this shape and type (`float32`), by its key."""
+    """Check of each part of the state of a tracker of a table of this shape and type (`float32`), by its key."""
     rows = shape[0]
     done = record(
         {

@@ -1,4 +1,4 @@
-"""An optional intervention: damp the gradients of rows that circle, while training runs."""
+"""Intervenes, on request: it damps the gradients of rows that circle, while training runs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Intervention(NamedTuple):
     """One change of what is damped."""
 
     step: int
-    """Optimizer steps taken when it was made."""
+    """Number of optimizer steps taken when it was made."""
     factor: float
-    """What the rows' gradients are multiplied by from here on; 1 lets them go."""
+    """Factor of the rows' gradients from here on; 1 lets them go."""
     rows: tuple[int, ...]
-    """Ids, ascending."""
+    """Ids of the rows, ascending."""
 
 
 class GradientGuard:
@@ -46,7 +46,7 @@ class GradientGuard:
             layer: the table.
             factor: of damped rows, 0 <= factor < 1.
             log: CSV file that every intervention is appended to as it is made; its folder must exist.
-            failed: told of what goes wrong in the backward pass; the gradient then is left as it is.
+            failed: called with errors of the backward pass; the gradient then is left as it is.
 
         Raises:
             ValueError: `factor` is out of range, the table takes no gradient, or `log` stands in no folder.
@@ -58,14 +58,14 @@ class GradientGuard:
         if log is not None and not log.absolute().parent.is_dir():
             raise ValueError(f"log={log}: there is no folder {log.absolute().parent}; make it first")
         self.interventions: list[Intervention] = []
-        """Everything done so far, in order."""
+        """Interventions so far, in order."""
         self._factor, self._log, self._failed = factor, log, failed
         self._damped: frozenset[int] = frozenset()
         self._scale = torch.ones(len(layer.weight), dtype=layer.weight.dtype, device=layer.weight.device)
         self._hook = layer.weight.register_hook(self._scaled)
 
     def damp(self, rows: list[int], step: int) -> None:
-        """From now on damp exactly these rows; those damped before and not among them are let go."""
+        """Damp exactly these rows from now on; those damped before and not among them are let go."""
         wanted = frozenset(rows)
         for factor, changed in ((1.0, self._damped - wanted), (self._factor, wanted - self._damped)):
             if changed:
@@ -75,11 +75,13 @@ class GradientGuard:
         self._damped = wanted
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """Everything done so far, as numbers and lists."""
+        """State: interventions so far, as numbers and lists."""
         return [{"step": done.step, "factor": done.factor, "rows": list(done.rows)} for done in self.interventions]
 
     def load_state_dict(self, state: Iterable[dict[str, Any]]) -> None:
-        """Go on from where `state_dict` was taken. The log file already tells of it, and is not written to."""
+        """Go on from a state that `state_dict` gave. The log file already holds these interventions, and is not written
+        to.
+        """
         self.interventions = [Intervention(done["step"], done["factor"], tuple(done["rows"])) for done in state]
         self._scale.fill_(1.0)
         for done in self.interventions:

@@ -1,4 +1,4 @@
-"""How often each row was looked up."""
+"""Counts how often each row was looked up."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 MOST_BATCHES = 64
-"""Batches that are kept at most."""
+"""Number of batches that are kept at most."""
 KEPT = 32_768
-"""Lookups that are kept before they are counted, at most. A count is one write at a random place of memory, and the
-training has driven what lay there out of the cache; counted together, the rows looked up often are fetched once. Where
-one batch has more lookups than the table has rows, nothing is won by waiting."""
+"""Number of lookups that are kept before they are counted, at most. A count is one write at a random place of memory,
+and the training has driven what lay there out of the cache; counted together, the rows looked up often are fetched
+once. Where one batch has more lookups than the table has rows, nothing is won by waiting.
+"""
 
 
 class LookupCounter:
@@ -22,20 +23,20 @@ class LookupCounter:
         # Written to here, so that the system hands out the memory now and not page by page while training runs.
         self._counts = torch.empty(rows, dtype=torch.int32, device=device).zero_()
         self.total = 0
-        """Lookups so far."""
+        """Number of lookups so far."""
         self._kept = torch.empty(KEPT, dtype=torch.int64, device=device).zero_()
         self._size = -1
-        """Lookups of the batches that are kept: all have as many."""
+        """Number of lookups of each batch that is kept: all have as many."""
         self._places: list[torch.Tensor] = []
-        """Where such batches go."""
+        """Tensors that such batches are copied to."""
         self._filled = 0
-        """Places that hold one."""
+        """Number of these tensors that hold a batch."""
         self._ones = self._counts.new_ones(0)
-        """As many as are counted at once: one that is expanded takes the slow way through `scatter_add_`."""
+        """Ones, as many as lookups are counted at once: an expanded one takes the slow way through `scatter_add_`."""
 
     @property
     def counts(self) -> torch.Tensor:
-        """Lookups of each row, shape (rows,). The counter goes on writing to it."""
+        """Number of lookups of each row, shape (rows,). The counter goes on writing to it."""
         self._count()
         return self._counts
 
@@ -78,7 +79,7 @@ class LookupCounter:
         self._counts.scatter_add_(0, ids, self._ones if len(self._ones) == size else self._ones[:size])
 
     def __getstate__(self) -> dict[str, Any]:
-        self._count()  # what is kept is a view each of one buffer, and each would be written with the whole of it
+        self._count()  # each kept tensor is a view of one buffer, and would be written with the whole of it
         dropped: dict[str, Any] = {"_kept": None, "_places": [], "_ones": None, "_size": -1}
         return self.__dict__ | dropped
 

@@ -1,4 +1,4 @@
-"""The name that a caller already gave to the thing passed in."""
+"""Finds the name that a caller already gave to the thing passed in."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from types import FrameType
 from typing import Any
 
 _INNER = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>")
-"""Frames that hold little but a loop's variable; what it loops over is known outside of them."""
+"""Names of frames that hold little but a loop's variable; the things looped over are known outside of them."""
 _MOST = 4096
-"""Things that a list or dict of the caller may hold to be searched."""
+"""Number of things that a list or dict of the caller may hold to be searched."""
 
 
 def default_name(frame: FrameType | None, value: Any, taken: Collection[str]) -> str:
-    """A name for `value`, which the call running in `frame` passes first.
+    """Find a name for `value`, which the call running in `frame` passes first.
 
-    `model.item_emb` gives `item_emb`, and a variable its name. What a loop goes through gives the place at which it
-    stands in a model, list or dict of the caller (`embs.0`, `tables.user`), or the expression where it stands in none.
-    Without a place, a name that is taken gets a number.
+    `model.item_emb` gives `item_emb`, and a variable its name. A loop's variable gives the place of its value in a
+    model, list or dict of the caller (`embs.0`, `tables.user`), or the expression where it stands in none. Without a
+    place, a name that is taken gets a number.
 
     Args:
         frame: of the caller; None where it is not known.
@@ -69,7 +69,7 @@ def _loop_variables(frame: FrameType) -> set[str]:
 
 
 def _argument(frame: FrameType) -> ast.expr | None:
-    """The first argument in the call's own source text, found by the position of the instruction that is running."""
+    """First argument in the call's own source text, located by the position of the instruction that is running."""
     positions = list(frame.f_code.co_positions())[frame.f_lasti // 2]
     first, last, start, end = positions
     if first is None or last is None or start is None or end is None:
@@ -91,7 +91,7 @@ def _argument(frame: FrameType) -> ast.expr | None:
 
 
 def _place(frame: FrameType, value: Any) -> str | None:
-    """Where `value` stands in something that the caller holds, from its last name on: `item_emb`, `embs.0`."""
+    """Path of `value` in something that the caller holds, from its last name on: `item_emb`, `embs.0`."""
     for holder in _frames(frame):
         for name, held in holder.f_locals.items():
             path = _path(held, value)
@@ -130,6 +130,6 @@ def _from_last_name(path: str) -> str:
 
 
 def _variable(frame: FrameType, value: Any) -> str | None:
-    """A variable of the frame that holds `value`."""
+    """Name of a variable of the frame that holds `value`."""
     # pytest keeps what it asserts under names that are none
     return next((name for name, held in frame.f_locals.items() if held is value and name.isidentifier()), None)

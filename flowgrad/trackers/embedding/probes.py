@@ -1,4 +1,4 @@
-"""Probes: at some steps, whether the rows looked up had a gradient, moved, and how far."""
+"""Probes some steps: whether the rows looked up had a gradient, moved, and how far."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from flowgrad.trackers.embedding.sampling import even_rows
 from flowgrad.trackers.watching import Failed, raising
 
 FIRST_PROBES = 16
-"""Steps at the start of a run that are all probed."""
+"""Number of steps at the start of a run that are all probed."""
 FIRST_LOOKUPS = 4096
-"""Lookups of such a step that are probed at most, evenly over the batch."""
+"""Number of lookups of such a step that are probed at most, evenly over the batch."""
 STRIDE = 64
 """Steps from one probe to the next after that."""
 MOST_LOOKUPS = 1024
-"""Lookups of such a step that are probed at most; of all where rows are suspected."""
+"""Number of lookups of such a step that are probed at most; of all where rows are suspected."""
 PANEL = 128
-"""Rows, evenly over the table, that are looked at in every probe whether they were looked up or not."""
+"""Number of rows, evenly over the table, that are read in every probe whether they were looked up or not."""
 SUSPECT_PROBES = 512
-"""Steps that are all probed because of rows that do not move. A row that is looked up once and never again would have
-every step probed for ever, and where a loss has a margin there are many."""
+"""Number of steps that are all probed because of rows that do not move. A row that is looked up once and never again
+would have every step probed for ever, and where a loss has a margin there are many.
+"""
 SUSPECT_STRIDE = 16
 """Steps from one probe to the next after those, as long as there are such rows."""
 LOOKS_ENOUGH = 8
-"""Probed lookups after which a row without a gradient needs no more of them."""
+"""Number of probed lookups after which a row without a gradient needs no more of them."""
 
 RECENT = 16
-"""Probed steps whose longest move is kept."""
+"""Number of probed steps whose longest move is kept."""
 MOST_PASSES = 8
-"""Forward passes of one step that are probed: of gradients that are accumulated over many, the first ones."""
+"""Number of forward passes of one step that are probed: of gradients that are accumulated over many, the first ones."""
 MANY_PASSES = 4
-"""Forward passes of one step from which it is asked whether the gradients of all of them reach the step."""
+"""Number of forward passes of one step from which it is checked whether the gradients of all of them reach the step."""
 
 _TENSORS = (
     "looks",
@@ -58,20 +59,20 @@ _TENSORS = (
 _NUMBERS = ("probed", "asked", "moved_within", "moved_outside", "suspicious", "_suspect_probes")
 _LATER_TENSORS = ("_distinct", "_lost")
 _LATER_NUMBERS = ("_counted_lookups", "_counted_batches")
-"""What states of before these were noted lack."""
+"""Keys that earlier states, which lack these counts, do not have."""
 
 
 class _Probe(NamedTuple):
-    """Lookups of one forward pass that are looked at again after the step."""
+    """Lookups of one forward pass that are read again after the step."""
 
     ids: torch.Tensor
-    """Those looked at again, shape (n,), with repeats; those of the first pass of a step open with the panel."""
+    """Ids that are read again, shape (n,), with repeats; those of the first pass of a step open with the panel."""
     before: torch.Tensor
-    """Their weights, shape (n, dim)."""
+    """Weights of these rows before the step, shape (n, dim)."""
 
 
 class StepCourse(NamedTuple):
-    """How long the longest moves of the probed steps were."""
+    """Longest moves of the probed steps."""
 
     longest: torch.Tensor
     """Longest move of a row at any probed step, 0-dim."""
@@ -85,24 +86,24 @@ class Probes:
     """Counts by row, over probed lookups: how many, with a gradient, with a move; and the path travelled.
 
     Rows that were looked up and never moved are suspects, and while there are any that have not been probed often,
-    steps are probed more often: whether such a row has a gradient tells what is wrong with it.
+    steps are probed more often: whether such a row has a gradient shows the cause.
     """
 
-    # What a probe costs is its number of operations, not their size: hence lookups and panel in one tensor.
+    # The cost of a probe is its number of operations, not their size: hence lookups and panel in one tensor.
 
     def __init__(self, rows: int, device: torch.device, failed: Failed = raising) -> None:
         self._failed = failed
-        """Told of what goes wrong in a backward pass."""
+        """Function that is called with errors of a backward pass."""
         # Written to here, so that the system hands out the memory now and not page by page while training runs.
         self.looks = torch.empty(rows, dtype=torch.int32, device=device).zero_()
         self.moves = torch.empty_like(self.looks).zero_()
         self.path = torch.empty_like(self.looks, dtype=torch.float32).zero_()
         self.panel_path = torch.zeros((), dtype=torch.float64, device=device)
-        """Path of the panel's rows at all probed steps."""
+        """Length of the path of the panel's rows over all probed steps."""
         self.panel_idle_path = torch.zeros_like(self.panel_path)
-        """The part of it at steps that did not look the row up."""
+        """Length of the part of that path at steps that did not look the row up."""
         self.first_nonfinite = torch.full((), -1, dtype=torch.int64, device=device)
-        """Number of the probed step (from 1) after which a row looked at was first not finite; -1: none was."""
+        """Number of the probed step (from 1) after which a row read was first not finite; -1: none was."""
         self.longest_step = torch.zeros((), dtype=torch.float64, device=device)
         """Length of the longest move at any probed step. Moves that are not finite do not count."""
         self.recent_steps = torch.zeros(RECENT, dtype=torch.float64, device=device)
@@ -116,37 +117,43 @@ class Probes:
         self.elsewhere = torch.zeros((), dtype=torch.bool, device=device)
         """Whether a row of the panel that was never looked up had a gradient."""
         self.probed = 0
-        """Steps probed."""
+        """Number of steps probed."""
         self.asked = False
         """Whether the table asked for a gradient at any lookup probed."""
         self.moved_within = False
         """Whether anything moved between a lookup and the end of its step."""
         self.moved_outside = 0
-        """How often rows moved between the end of a probed step and the next probe, before anything moved within."""
+        """Number of times that rows moved between the end of a probed step and the next probe, before anything moved
+        within.
+        """
         self._last: _Probe | None = None
         """Rows and their weights at the end of the last probed step, as long as nothing moved within."""
         # Some loops clear the gradient before `close`, some mask it after it came; none does both.
         self._left = torch.empty_like(self.looks).zero_()
-        """Lookups that had a gradient at `close`."""
+        """Number of lookups of each row that had a gradient at `close`, shape (rows,)."""
         self._any_left = torch.zeros((), dtype=torch.bool, device=device)
-        """Whether there are any."""
+        """Whether there are any such lookups."""
         self._early = torch.empty_like(self.looks).zero_()
-        """Lookups that had a gradient as soon as it came."""
+        """Number of lookups of each row that had a gradient as soon as it came, shape (rows,)."""
         self._panel = even_rows(rows, min(rows, PANEL), device)
         self._panel_counts: torch.Tensor | None = None
         self._distinct = torch.zeros_like(self.longest_step)
-        """Distinct rows of each of the first batches, summed up."""
+        """Number of distinct rows of each of the first batches, summed up."""
         self._counted_lookups = self._counted_batches = 0
-        """Lookups of these batches, and how many they are."""
+        """Number of lookups of these batches, and number of the batches."""
         self._lost = torch.zeros(2, dtype=torch.float64, device=device)
-        """Lookups that had a gradient once, and those with none at the step; over steps with many forward passes."""
+        """Number of lookups that had a gradient once, and of those with none at the step; over steps with many forward
+        passes.
+        """
         self.suspicious = False
-        """Whether there are rows that do not move, nobody knows why."""
+        """Whether there are rows that do not move for an unknown reason."""
         self._suspect_probes = 0
-        """Steps probed for their sake."""
+        """Number of steps probed for their sake."""
         self._pending: list[_Probe] = []
         self._early_gradient: torch.Tensor | None = None
-        """Of the lookups pending when a gradient last came: whether it, or one before, was other than zero there."""
+        """Whether a gradient, the last or one before, was other than zero at each of the lookups pending when it
+        came.
+        """
         self._early_pull: torch.Tensor | None = None
         """`panel_pull` of the step that is waited for."""
         self._gradient_hook: RemovableHandle | None = None
@@ -155,24 +162,24 @@ class Probes:
 
     @property
     def course(self) -> StepCourse:
-        """The probed steps' longest moves."""
+        """Longest moves of the probed steps."""
         return StepCourse(self.longest_step, self.recent_steps, self.first_nonfinite)
 
     @property
     def panel(self) -> torch.Tensor:
-        """Ids of the rows that every probe looks at."""
+        """Ids of the rows that every probe reads, shape (panel,)."""
         return self._panel
 
     @property
     def lost_gradient_share(self) -> float:
-        """Share of the lookups with a gradient, in steps with `MANY_PASSES` forward passes or more, whose gradient
-        was cleared before the step. NaN where there was no such step.
+        """Share of the lookups with a gradient, in [0, 1], in steps with `MANY_PASSES` forward passes or more, whose
+        gradient was cleared before the step. NaN where there was no such step.
         """
         once, lost = self._lost.tolist()
         return lost / once if once else math.nan
 
     def spread_over_batches(self, exposures: np.ndarray) -> float:
-        """Distinct rows of a batch over what shuffled batches have; see `measures.lookups`."""
+        """Ratio of a batch's distinct rows to those of shuffled batches; see `measures.lookups`."""
         return spread_over_batches(float(self._distinct), self._counted_lookups, self._counted_batches, exposures)
 
     @property
@@ -182,7 +189,7 @@ class Probes:
 
     @property
     def gradients(self) -> torch.Tensor:
-        """Lookups with a gradient, by row, shape (rows,)."""
+        """Number of lookups with a gradient, by row, shape (rows,)."""
         return self._gradients_of(slice(None))
 
     def _gradients_of(self, rows: torch.Tensor | slice) -> torch.Tensor:
@@ -195,7 +202,7 @@ class Probes:
         return step % self._stride == 0
 
     def next_due(self, step: int) -> int:
-        """The first step after number `step` that is due, as things are."""
+        """Number of the first step after number `step` that is due, as things are."""
         return step + 1 if self.due(step + 1) else step + self._stride - step % self._stride
 
     @property
@@ -203,7 +210,7 @@ class Probes:
         return SUSPECT_STRIDE if self.suspicious else STRIDE
 
     def open(self, ids: torch.Tensor, weight: torch.Tensor, counts: torch.Tensor, step: int) -> None:
-        """Note lookups of `ids`, int64 of shape (n,), what stands in the table `weight` before the step, and how often
+        """Note lookups of `ids`, int64 of shape (n,), the content of the table `weight` before the step, and how often
         each row was looked up before, shape (rows,).
         """
         if not len(ids) or len(self._pending) >= MOST_PASSES or not weight.requires_grad:
@@ -230,14 +237,16 @@ class Probes:
         self._pending.append(_Probe(ids, weight.detach().index_select(0, ids)))
 
     def _count_distinct(self, ids: torch.Tensor) -> None:
-        """Note how many distinct rows a batch looks up. In the first steps only: to sort is dear."""
+        """Note how many distinct rows a batch looks up. This happens in the first steps only, as sorting is
+        expensive.
+        """
         ordered = ids.sort().values
         self._distinct += 1 + (ordered[1:] != ordered[:-1]).sum()
         self._counted_lookups += len(ids)
         self._counted_batches += 1
 
     def _note_gradient(self, weight: torch.Tensor) -> None:
-        """Look at the gradient as soon as it is there: some loops clear it before `close`."""
+        """Read the gradient as soon as it is there: some loops clear it before `close`."""
         try:
             self._note_early(weight)
         except Exception as error:
@@ -256,8 +265,8 @@ class Probes:
             self._early_pull = (rows.double() * gradient.double()).sum()
 
     def close(self, weight: torch.Tensor, counts: torch.Tensor, step: int, rate: float = math.nan) -> None:
-        """Note what step number `step` (from 1), just taken, did to the rows of the lookups pending; `counts` now, as
-        for `open`; `rate` the table's learning rate now, NaN where it is not known.
+        """Note how step number `step` (from 1), just taken, moved the rows of the lookups pending; `counts` now, as for
+        `open`; `rate` the table's learning rate now, NaN where it is not known.
         """
         ids = self._ids()
         self.probed += 1
@@ -307,7 +316,7 @@ class Probes:
         self.first_nonfinite = self.first_nonfinite.masked_fill(first, step)
 
     def _close_panel(self, path: torch.Tensor, has_gradient: torch.Tensor | None, counts: torch.Tensor) -> None:
-        """Arguments are of all lookups, the panel first."""
+        """Measure the panel's rows; arguments are of all lookups, the panel first."""
         assert self._panel_counts is not None
         panel = len(self._panel)
         seen = counts.index_select(0, self._panel)
@@ -344,12 +353,12 @@ class Probes:
         self.suspicious = bool(unclear.any())
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as tensors (copies) and numbers. Lookups that wait for their step are not part of it."""
+        """State of everything, as tensors (copies) and numbers. Lookups that wait for their step are not part of it."""
         numbers = {name: getattr(self, name) for name in (*_NUMBERS, *_LATER_NUMBERS)}
         return {name: getattr(self, name).clone() for name in (*_TENSORS, *_LATER_TENSORS)} | numbers
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Go on from a state that `state_dict` gave."""
         for name in (*_TENSORS, *(name for name in _LATER_TENSORS if name in state)):
             setattr(self, name, state[name].to(self.looks.device, copy=True))
         for name in (*_NUMBERS, *(name for name in _LATER_NUMBERS if name in state)):
@@ -376,5 +385,7 @@ class Probes:
 
 
 def _not_zero(rows: torch.Tensor) -> torch.Tensor:
-    """Which rows of shape (n, dim) have an entry other than zero. NaN is not zero; `any` is many times slower."""
+    """Flags of the rows, shape (n,), of an array of shape (n, dim) that have an entry other than zero. NaN is not zero;
+    `any` is many times slower.
+    """
     return rows.abs().amax(dim=1) != 0

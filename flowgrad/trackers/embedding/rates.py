@@ -1,4 +1,4 @@
-"""What the optimizer that holds a table is set to do to it: rate, weight decay, momentum."""
+"""Reads the settings of the optimizer that holds a table: rate, weight decay, momentum."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNKNOWN = {
         math.nan,
     ),
 }
-"""The figures where no optimizer was told."""
+"""Figures where no optimizer was given."""
 AT_PEAK, BELOW_PEAK = 0.999, 0.75
 """A rate is rising where it is at its highest now, while its mean over the steps so far lies below this share of it."""
 
@@ -42,7 +42,7 @@ class TableRate:
     def __init__(self, optimizers: Optimizers) -> None:
         self._optimizers = optimizers
         self._steps = 0
-        """Steps whose rate was noted."""
+        """Number of steps whose rate was noted."""
         self._sum = self._peak = self._decayed = 0.0
         """Sum of the rates of the steps noted, their highest, and the sum of rate times weight decay."""
 
@@ -81,18 +81,18 @@ class TableRate:
         }
 
     def _over_others(self, rate: float) -> float:
-        """The table's rate over the highest of all groups told; NaN where there is none."""
+        """Ratio of the table's rate to the highest of all groups; NaN where there is none."""
         rates = [number(group.get("lr"), only_at_hand=False) for group in self._optimizers.groups()]
         highest = max((one for one in rates if one > 0), default=math.nan)
         return rate / highest
 
     def now(self, weight: torch.Tensor) -> float:
-        """The table's rate as it stands; NaN where there is none, or reading it would wait for a device."""
+        """Learning rate of the table now; NaN where there is none, or reading it would wait for a device."""
         held = self._optimizers.group_of(weight)
         return math.nan if held is None else number(held[1].get("lr"))
 
     def decay_share(self, weight: torch.Tensor, norm_ratio: float, square: float, pull: float) -> float:
-        """Part of the shrinking of the rows that weight decay accounts for; see the measure of that name.
+        """Share of the shrinking of the rows, in [0, 1], that weight decay accounts for; see the measure of that name.
 
         Args:
             weight: the table.
@@ -120,11 +120,11 @@ class TableRate:
         return rate >= AT_PEAK * self._peak and self._sum / self._steps < BELOW_PEAK * self._peak
 
     def state_dict(self) -> dict[str, float]:
-        """The course of the rate, as numbers."""
+        """State: the course of the rate, as numbers."""
         return {"steps": self._steps, "sum": self._sum, "peak": self._peak, "decayed": self._decayed}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Go on from a state that `state_dict` gave."""
         self._steps, self._sum, self._peak = int(state["steps"]), state["sum"], state["peak"]
         self._decayed = state["decayed"]
 
@@ -140,10 +140,10 @@ def _unused(optimizer: Optimizer, group: dict[str, Any], weight: torch.Tensor) -
 
 
 def rate_of(optimizer: Any, tracker: str) -> TableRate | None:
-    """The reader of one optimizer, of a wrapper of one, or of several; None where none is told.
+    """Make the reader of one optimizer, of a wrapper of one, or of several; None where none is given.
 
     Raises:
-        TypeError: something that holds no parameter groups.
+        TypeError: `optimizer` holds no parameter groups.
     """
     return None if optimizer is None else TableRate(Optimizers(optimizer, tracker, hooked=False))
 

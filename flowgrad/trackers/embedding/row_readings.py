@@ -1,4 +1,4 @@
-"""From what was counted and followed to measures: the row table, and the scalars over it."""
+"""Computes measures from counts and followed weights: the row table, and the scalars over it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from flowgrad.trackers.embedding.followed import FollowedRows, as_array
 from flowgrad.trackers.embedding.probes import StepCourse
 
 LEAST_LOOKS = 4
-"""Probed lookups from which a row's velocity is compared with that of others."""
+"""Number of probed lookups from which a row's velocity is compared with that of others."""
 _PIECE = 65_536
-"""Rows that are read at once."""
+"""Number of rows that are read at once."""
 _WEIGHTS_ALONE = ("norm", "init_cosine", "row_loss", "label_conflict", "moved", "growth")
-"""Columns that stand without anything counted."""
+"""Columns that are known without any count."""
 _BEGINNING = ("initial_drawn", "initial_column_spread", "initial_row_spread")
 ROW_MEASURES = [measure.name for measure in measures.MEASURES if measure.per_row]
 
 
 class Counted(NamedTuple):
-    """What was counted, by row of shape (rows,) but for the last two."""
+    """Counts by row, each of shape (rows,) but for the last two."""
 
     exposures: torch.Tensor
     looks: torch.Tensor
@@ -46,7 +46,8 @@ def read_rows(
     padding: int | None,
     blind: bool = False,
 ) -> pd.DataFrame:
-    """One line a row of the table but `padding`: the per-row measures; `moved` and `growth` (`FollowedRows.readings`).
+    """Make one line a row of the table but `padding`: the per-row measures; `moved` and `growth`
+    (`FollowedRows.readings`).
 
     Args:
         weight: the table, shape (rows, dim).
@@ -70,7 +71,7 @@ def read_rows(
     unknown = (exposures > 0) & np.where(np.isnan(moved), looks < exposures, looks == 0)
     # Probes may have missed the moves of a row; that it stands elsewhere now is as good.
     moves = np.where((moves == 0) & (moved == 1), 1.0, moves)
-    # Rows that nobody looked up stand still, unless those followed show that something else moves such rows.
+    # Rows without a lookup stand still, unless those followed show that something else moves such rows.
     unseen = exposures == 0
     untouched = np.where(unseen, 1 - moved, 0.0)
     if not (unseen & (moved == 1)).any():
@@ -103,15 +104,15 @@ def read_rows(
 def scalars_of(
     rows: pd.DataFrame, weight: torch.Tensor, counted: Counted, followed: FollowedRows | None, probed: StepCourse
 ) -> dict[str, float]:
-    """What the rows say together: medians are over the exposed ones. Figures that are counted are NaN where `rows` do
-    not know them.
+    """Compute figures of all rows together: medians are over the exposed ones. Figures that are counted are NaN where
+    `rows` do not know them.
 
     Args:
         rows: what `read_rows` gave.
         weight: the table, shape (rows, dim).
         counted: what was counted.
         followed: the rows followed, if any are yet.
-        probed: how long the probed steps were.
+        probed: the longest moves of the probed steps.
     """
     exposures, seen = rows["exposures"], rows[rows["exposures"] > 0]
 
@@ -154,7 +155,7 @@ def scalars_of(
 
 
 def _effective_rank_share(weight: torch.Tensor, seen: np.ndarray) -> float:
-    """Effective rank of the rows `seen`, over the most it can be."""
+    """Effective rank of the rows `seen`, as a share of the most it can be, in (0, 1]."""
     if not len(seen) or weight.shape[1] < 2:
         return math.nan
     gram = torch.zeros(weight.shape[1], weight.shape[1], dtype=torch.float64, device=weight.device)
@@ -166,7 +167,9 @@ def _effective_rank_share(weight: torch.Tensor, seen: np.ndarray) -> float:
 
 
 def initial_norm_of(followed: FollowedRows | None, weight: torch.Tensor) -> float:
-    """Root mean square of the norms of the rows followed, when that began; NaN where none are."""
+    """Root mean square of the norms of the rows followed, in units of the weights, when that began; NaN where none
+    are.
+    """
     return followed.initial_scale * math.sqrt(weight.shape[1]) if followed else math.nan
 
 
@@ -181,5 +184,5 @@ def _ratio(part: torch.Tensor, whole: torch.Tensor) -> float:
 
 
 def _over(length: torch.Tensor, scale: float) -> float:
-    """A length over a scale; NaN where nothing moved, or there is no scale."""
+    """Ratio of a length to a scale; NaN where nothing moved, or there is no scale."""
     return float(length) / scale if scale > 0 and float(length) > 0 else math.nan

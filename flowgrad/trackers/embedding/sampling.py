@@ -1,4 +1,4 @@
-"""Which rows of a large table are tracked closely."""
+"""Chooses the rows of a large table that are tracked closely."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def even_rows(rows: int, size: int, device: torch.device) -> torch.Tensor:
-    """Ids of `size` of so many rows, ascending and evenly over them, the first and the last among them."""
-    # Not `linspace`: the float32 that it computes in cannot tell neighbours among more than 2^24 rows.
+    """Ids of `size` of so many rows, ascending and evenly spread over them, the first and the last among them."""
+    # `linspace` is not used: the float32 that it computes in merges neighbours among more than 2^24 rows.
     return torch.arange(size, device=device) * (rows - 1) // max(1, size - 1)
 
 

@@ -1,4 +1,4 @@
-"""Whether a tracker could see what happened to its table: why not, and how it could."""
+"""Says whether a tracker could see what happened to its table: why not, and how it could."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 RECENT = 2
-"""Times that a table has to have moved outside of all that the tracker sees before `step` is said to be misplaced."""
+"""Number of times that a table has to have moved outside of all that the tracker sees before `step` is called
+misplaced.
+"""
 
 UNTOLD = {
     "in_batch_negatives": "not told; call observe(in_batch_negatives=1) where the loss takes its negatives from the "
@@ -14,7 +16,7 @@ UNTOLD = {
     "sampling_correction": "not told; call observe(sampling_correction=...), 0 for none and 1 for full log-Q",
     "row_effect_f": "not told; call observe_residuals(rows, residuals, biases=...) for models of ratings",
 }
-"""Scalar -> why it is not known, and how it would be."""
+"""Reason why each of these scalars is not known, and how it would be."""
 LABELS = "not told; call observe_labels(rows, others, labels) where examples have labels"
 OPTIMIZER = (
     "not told; make the tracker with optimizer=... and causes that rest on its rate, decay or momentum can be claimed"
@@ -23,16 +25,16 @@ FROZEN = "the table takes no gradient (requires_grad is False): its rows stand s
 
 
 class Seen(NamedTuple):
-    """What happened, as far as the tracker knows."""
+    """Events that the tracker knows of."""
 
     steps: int
-    """Calls of `step`."""
+    """Number of calls of `step`."""
     lookups: int
-    """Lookups that were counted."""
+    """Number of lookups that were counted."""
     uncounted: Mapping[str, int]
-    """Why forward passes were not counted -> how many were not: `eval`, `no_grad`, `copies`, `transforms`."""
+    """Number of forward passes that were not counted, by reason: `eval`, `no_grad`, `copies`, `transforms`."""
     eval_steps: int
-    """Steps at which the layer was called in eval mode with gradients enabled."""
+    """Number of steps at which the layer was called in eval mode with gradients enabled."""
     training: bool
     """Whether the layer is in training mode now."""
     trainable: bool
@@ -42,11 +44,11 @@ class Seen(NamedTuple):
     moved_within: bool
     """Whether rows ever moved between a lookup and `step`."""
     moved_outside: int
-    """How often they moved between `step` and the next lookup, as long as they never did so within."""
+    """Number of times that rows moved between `step` and the next lookup, as long as they never did so within."""
 
 
 def blindness(seen: Seen) -> str:
-    """Why no verdict can rest on what was seen, and the way out; empty where one can."""
+    """The reason why no verdict can rest on what was seen, and the way out; empty where one can."""
     if not seen.steps:
         found = f"{seen.lookups} lookups were seen and no step" if seen.lookups else "no step was seen"
         return f"{found}; call step() of the tracker after every optimizer.step()"
@@ -66,7 +68,7 @@ def blindness(seen: Seen) -> str:
 
 
 def is_misplaced(seen: Seen) -> bool:
-    """Whether `step` is called where the optimizer has not stepped yet: its moves look like somebody else's."""
+    """Whether `step` is called where the optimizer has not stepped yet: its moves seem somebody else's."""
     return seen.moved_outside >= RECENT and not seen.moved_within
 
 
@@ -104,7 +106,7 @@ def _why_no_lookup(seen: Seen) -> str:
 
 
 def partly_unseen(seen: Seen, unseen_moved: int, elsewhere: bool, decay: float, ranks: int) -> dict[str, str]:
-    """What is incomplete although the tracker is not blind, by name.
+    """Find figures that are incomplete although the tracker is not blind, by name, with the reason.
 
     Args:
         seen: what happened.

@@ -1,4 +1,4 @@
-"""Whether somebody else than the optimizer writes to the rows, between the end of an epoch and the next lookup."""
+"""Says whether anything but the optimizer writes to the rows, between the end of an epoch and the next lookup."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _NUMBERS = ("compared", "rewritten", "repeated", "_cosines")
 
 
 class EpochStarts:
-    """Compares rows at the end of an epoch with what stands there when the next one begins."""
+    """Compares rows at the end of an epoch with the same rows when the next one begins."""
 
     def __init__(self) -> None:
         self.compared = 0
-        """Epochs whose start was compared with the end of the one before."""
+        """Number of epochs whose start was compared with the end of the one before."""
         self.rewritten = 0
-        """Epochs among these that began with other weights."""
+        """Number of epochs among these that began with other weights."""
         self.repeated = 0
-        """Epochs among those that began with the very weights that an epoch before began with."""
+        """Number of epochs among those that began with the very weights that an epoch before began with."""
         self._cosines = 0.0
         self._ended: tuple[torch.Tensor, torch.Tensor] | None = None
         """Ids and weights of some rows at the end of the last epoch, until the next lookup."""
         self._began: torch.Tensor | None = None
-        """The same rows when the last epoch began."""
+        """Weights of the same rows when the last epoch began."""
 
     @property
     def waiting(self) -> bool:
@@ -34,7 +34,7 @@ class EpochStarts:
 
     @property
     def cosine(self) -> float:
-        """Mean cosine of the rows rewritten with what they were; NaN where none were."""
+        """Mean cosine, in [-1, 1], of the rows rewritten with their former values; NaN where none were."""
         return self._cosines / self.rewritten if self.rewritten else math.nan
 
     def ended(self, weight: torch.Tensor, rows: torch.Tensor) -> None:
@@ -56,14 +56,14 @@ class EpochStarts:
         self._began = now
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as numbers and tensors (copies)."""
+        """State of everything, as numbers and tensors (copies)."""
         rows, weights = self._ended or (None, None)
         tensors = {"rows": rows, "weights": weights, "began": self._began}
         copied = {name: None if tensor is None else tensor.clone() for name, tensor in tensors.items()}
         return copied | {name: getattr(self, name) for name in _NUMBERS}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Go on from a state that `state_dict` gave."""
         for name in _NUMBERS:
             setattr(self, name, state[name])
         rows, weights, self._began = (

@@ -1,4 +1,4 @@
-"""The parameter of the table that is watched, whatever became of it."""
+"""Finds the parameter of the table that is watched, whatever became of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_size(layer: nn.Embedding | nn.EmbeddingBag, tracker: str) -> None:
 
 
 def parameter_of(layer: nn.Module, tracker: str) -> torch.Tensor:
-    """The tensor that is trained: the layer's weight, or under a mask or a parametrisation what it is made from.
+    """Find the tensor that is trained: the layer's weight, or under a mask or a parametrisation its source.
 
     Raises:
         ChangedError: the layer holds none.
@@ -42,7 +42,7 @@ def parameter_of(layer: nn.Module, tracker: str) -> torch.Tensor:
 
 
 def gone(tracker: str) -> ChangedError:
-    """Of a layer whose weight is no parameter any more."""
+    """Make the error of a layer whose weight is no parameter any more."""
     return ChangedError(
         f"{tracker}: the weight of the table is no parameter of it any more (pruned under a mask, parametrised, made a "
         "buffer or deleted); make it one again, as make_permanent(model) does with masks, and attach a new tracker"

@@ -46,13 +46,13 @@ _transforms = torch._C._functorch.peek_interpreter_stack
 _backward_task = torch._C._current_graph_task_id
 
 DAMPING = 0.1
-"""What `auto_fix` multiplies gradients by."""
+"""Factor that `auto_fix` multiplies gradients by."""
 
 
 _TOLD = ("row_effect_f", "row_biases", "in_batch_negatives", "sampling_correction")
 """Scalars that the table cannot show."""
 _STARTS = ("compared_starts", "rewritten_starts", "repeated_starts", "rewrite_cosine")
-"""Scalars of who else writes to the table, which nobody can tell where `step` is misplaced."""
+"""Scalars of other writes to the table, which are not known where `step` is misplaced."""
 
 
 class EmbeddingTracker(Tracker):
@@ -66,13 +66,13 @@ class EmbeddingTracker(Tracker):
     In a distributed run (`DistributedDataParallel`) every rank has a tracker of its own, attached after the model was
     wrapped, and sees its own lookups; `all_reduce()` puts them together. Batches are taken to be equal on all ranks.
 
-    Counted is what this layer is asked for. Not seen are lookups past it (`F.embedding` or indexing with its weight,
-    another layer that shares the parameter), within `torch.func` transforms, and in a model that was compiled, or
-    shares its class with one that was, before the tracker was attached. Attach before the first forward pass of what
+    Lookups of this layer are counted. Lookups past it (`F.embedding` or indexing with its weight, another layer that
+    shares the parameter), within `torch.func` transforms, and in a model that was compiled, or shares its class with
+    one that was, before the tracker was attached are not seen. Attach before the first forward pass of what
     `torch.compile` gave; `fullgraph=True` is fine. Where nothing was seen, the report says so under `Coverage`, its
-    status is `NOT_OBSERVED`, and what counts lookups raises an error instead of naming every row dead.
+    status is `NOT_OBSERVED`, and methods that count lookups raise an error instead of naming every row dead.
 
-    `torch.export` and `torch.jit.trace` leave the tracker out of what they make. `torch.jit.script` compiles hooks as
+    `torch.export` and `torch.jit.trace` leave the tracker out of their result. `torch.jit.script` compiles hooks as
     well: call `detach()` first, and attach a new tracker after it.
 
     Example::
@@ -104,17 +104,17 @@ class EmbeddingTracker(Tracker):
                 layer stands in a model, list or dict of the caller (`embs.0`).
             rules: rule book to judge by; the shipped one if None.
             optimizer: the one that holds the table, or all there are. Its learning rate, weight decay and momentum are
-                read and never written; causes that rest on them can only be claimed where it is told.
-            sample: rows whose weights are followed. Smaller tables are followed whole; of larger ones a sample,
-                half of it the rows looked up most in the first steps. Lookups are counted for all rows anyhow.
-            auto_fix: damp the gradients of the rows that the rule `zombie_rows` names, looking anew whenever a window
-                closes, at the cost of reading the whole table. Training is no longer undisturbed then; docs/rules.md
-                tells what came of it.
+                read and never written; causes that rest on them can only be claimed where it is given.
+            sample: rows whose weights are followed. Smaller tables are followed whole; of larger ones a sample, half of
+                it the rows looked up most in the first steps. Lookups are counted for all rows in any case.
+            auto_fix: damp the gradients of the rows that the rule `zombie_rows` names, naming them anew whenever a
+                window closes, at the cost of reading the whole table. Training is no longer undisturbed then;
+                docs/rules.md gives the effect that was measured.
             log: CSV file for what `auto_fix` does (`step, factor, count, rows`); also kept in `interventions`.
 
         Raises:
             TypeError: `layer` is neither `nn.Embedding` nor `nn.EmbeddingBag`, its weight is computed and no parameter,
-                or its class looks up something else than it is called with; `sample` is no whole number; `optimizer`
+                or its class overrides the lookup; `sample` is no whole number; `optimizer`
                 holds no parameter groups.
             ValueError: `sample` is less than 1, `auto_fix` on a table that takes no gradient, or `log` without
                 `auto_fix` or in a folder that does not exist.
@@ -149,28 +149,28 @@ class EmbeddingTracker(Tracker):
         self._steps = 0
         # Most steps are like the last one and are only counted: see `step`.
         self._next_look = 0
-        """Number of the step that is to be looked at next, whatever it is like."""
+        """Number of the step that is to be read next, whatever it is like."""
         self._looked = 0
-        """Number of the last step that was looked at."""
+        """Number of the last step that was read."""
         self._usual = 0
-        """Lookups of that step."""
+        """Number of lookups of that step."""
         self._expected = 0
-        """Lookups in all at the end of the next step, if it is like that one."""
+        """Number of lookups in all at the end of the next step, if it is like that one."""
         self._forward_step = -1
-        """Steps taken at the last forward pass outside of a backward pass."""
+        """Number of steps taken at the last forward pass outside of a backward pass."""
         self._uncounted: dict[str, int] = {}
-        """Why forward passes were not counted -> how many were not."""
+        """Number of forward passes that were not counted, by reason."""
         self._eval_step, self._eval_steps = -1, 0
-        """Number of the last step with a forward pass in eval mode and gradients enabled; how many had one."""
+        """Number of the last step with a forward pass in eval mode and gradients enabled; number of such steps."""
         self._busy = 0
-        """Steps with lookups."""
+        """Number of steps with lookups."""
         self._last_busy = 0
-        """Number of the last of them that was looked at."""
+        """Number of the last of them that was read."""
         self._epochs_told = 0
-        """Epochs that the loop announced."""
+        """Number of epochs that the loop announced."""
         self._attached = True
         self.place = sum(isinstance(hook, _ForwardHook) for hook in layer._forward_hooks.values())
-        """Hooks of trackers that the layer had before."""
+        """Number of hooks of trackers that the layer had before."""
         ATTACHED.add(self)
         self._hook = layer.register_forward_hook(_ForwardHook(self), with_kwargs=True)
         self._guard: GradientGuard | None = None
@@ -180,11 +180,11 @@ class EmbeddingTracker(Tracker):
 
     @property
     def interventions(self) -> tuple[Intervention, ...]:
-        """What `auto_fix` has done so far."""
+        """Interventions of `auto_fix` so far."""
         return tuple(self._guard.interventions) if self._guard else ()
 
     def _weight(self) -> torch.Tensor:
-        """Weights of the table, shape (rows, dim). Not a copy.
+        """Weights of the table, shape (rows, dim), not a copy.
 
         Raises:
             ChangedError: the table was resized, converted or moved since tracking began.
@@ -208,7 +208,7 @@ class EmbeddingTracker(Tracker):
         return self._steps
 
     def _note_lookup(self, layer: nn.Module, ids: torch.Tensor) -> None:
-        # In one piece, and functions by their own names: each call and each look-up is a part of what watching costs.
+        # This is one piece, with functions by their own names: each call and attribute access adds to the cost.
         if layer is not self.layer or not (layer.training and _grad_enabled()) or _transforms() is not None:
             self._pass_by(layer)
             return
@@ -238,7 +238,7 @@ class EmbeddingTracker(Tracker):
         self._lookups.add(ids)
 
     def _pass_by(self, layer: nn.Module) -> None:
-        """Note why a forward pass is not counted. Evaluation with gradients disabled is as it should be."""
+        """Note why a forward pass is not counted. Evaluation with gradients disabled is regular."""
         if layer is not self.layer:
             why = "copies"
         elif _transforms() is not None:  # `torch.func` lets nobody count inside
@@ -263,7 +263,7 @@ class EmbeddingTracker(Tracker):
             self._failed("a compiled forward pass", error)
 
     def step(self) -> None:
-        """Note what the optimizer step just taken did to the rows looked up since the last one.
+        """Note how the optimizer step just taken moved the rows looked up since the last one.
 
         Where the table was resized, converted, moved, pruned or parametrised since tracking began, the tracker warns
         and stops (see `Tracker`), within 64 steps of that.
@@ -280,7 +280,7 @@ class EmbeddingTracker(Tracker):
             self._failed("step()", error)
 
     def _look(self) -> None:
-        """Look at the step just taken."""
+        """Read the step just taken."""
         if (thread := get_ident()) != self._thread:
             self._turn(thread)
         if not isinstance(self.layer._parameters.get("weight"), nn.Parameter):
@@ -309,7 +309,7 @@ class EmbeddingTracker(Tracker):
         self._plan()
 
     def _pass_over(self, step: int) -> None:
-        """Make up for the steps up to this one that were only counted."""
+        """Account for the steps up to this one that were only counted."""
         passed = step - self._looked
         if passed <= 0:
             return
@@ -322,7 +322,7 @@ class EmbeddingTracker(Tracker):
         self._looked = step
 
     def _plan(self) -> None:
-        """Say which step is to be looked at next. All up to now are looked at or passed over."""
+        """Choose the step that is to be read next. All up to now are read or passed over."""
         self._probing = self._probes.due(self._steps) or self._starts.waiting
         if self._probing or self._followed is None or self._merged is not None:
             self._next_look = self._steps + 1
@@ -332,7 +332,7 @@ class EmbeddingTracker(Tracker):
         self._next_look = self._steps + int(ahead)
 
     def _epoch_ends(self, lookups: int) -> bool:
-        """Whether the step was the last one of an epoch that nobody announces. Asked from the first step on, also
+        """Whether the step was the last one of an epoch that nobody announces. It is asked from the first step on, also
         while no rows are followed yet: begun in the middle of an epoch, the first one would seem shorter.
         """
         if self._epochs is None or not lookups:
@@ -404,7 +404,7 @@ class EmbeddingTracker(Tracker):
         """Note facts that the table cannot show: `in_batch_negatives` (0 or 1), `sampling_correction` (0..1).
 
         Raises:
-            ValueError: a fact that no rule knows of.
+            ValueError: a fact that no rule names.
         """
         known = {"in_batch_negatives", "sampling_correction"}
         if unknown := set(facts) - known:
@@ -428,7 +428,7 @@ class EmbeddingTracker(Tracker):
     @entry("observe_labels()", argued=True)
     def observe_labels(self, rows: np.ndarray, others: np.ndarray, labels: np.ndarray) -> None:
         """Note the training labels, shape (n,), with the row of each, and of its counterpart in the other table (the
-        item where this one holds users). Rows whose labels agree with nobody can be told then.
+        item where this one holds users). Rows whose labels agree with nobody's can be named then.
 
         Raises:
             ValueError: not one row and one counterpart a label, or a row that the table does not have.
@@ -448,9 +448,10 @@ class EmbeddingTracker(Tracker):
             )
 
     def row_table(self) -> pd.DataFrame:
-        """Per-row measures, one line a row of the table (without `padding_idx`), indexed by row id.
+        """Table of per-row measures, one line a row of the table (without `padding_idx`), indexed by row id.
 
-        Columns are the `per_row` measures of `MEASURES`; NaN where a row does not tell yet, or is not followed.
+        Columns are the `per_row` measures of `MEASURES`; NaN where a row's figure is not known yet, or the row is not
+        followed.
 
         Raises:
             ValueError: the table was resized, converted or moved since tracking began.
@@ -471,7 +472,7 @@ class EmbeddingTracker(Tracker):
         )
 
     def _sight(self, weight: torch.Tensor, counted: Counted) -> sight.Seen:
-        """What happened, as far as it was seen."""
+        """Events as far as they were seen."""
         probes, followed = self._probes, self._followed
         return sight.Seen(
             steps=self._steps,
@@ -490,7 +491,7 @@ class EmbeddingTracker(Tracker):
         return self._probes.asked or self._parameter.requires_grad
 
     def _coverage(self, seen: sight.Seen, rows: pd.DataFrame) -> Coverage:
-        """What was seen, and what could not be."""
+        """The coverage of a report: what was seen, and what could not be."""
         windows = self._followed.windows if self._followed else None
         counts = {
             "steps": self._steps,
@@ -521,7 +522,7 @@ class EmbeddingTracker(Tracker):
         return UNKNOWN if self._rate is None else self._rate.figures(self._parameter)
 
     def _refuse_if_blind(self, what: str) -> None:
-        """A count that was not made is not a zero."""
+        """Refuse to answer where the tracker is blind: a count that was not made is not a zero."""
         if self._halt is not None:
             raise FlowGradError(f"{self.name}: {what} cannot be told: {self.stopped}")
         blind = sight.blindness(self._sight(self._weight(), self._counted()))
@@ -529,11 +530,11 @@ class EmbeddingTracker(Tracker):
             raise FlowGradError(f"{self.name}: {what} cannot be told: {blind}")
 
     def _course(self) -> StepCourse:
-        """How long the probed steps were: of all ranks where they have been put together, else of this one."""
+        """Longest moves of the probed steps: of all ranks where they have been put together, else of this one."""
         return self._probes.course if self._merged is None or self._merged_course is None else self._merged_course
 
     def _counted(self) -> Counted:
-        """What was counted: by all ranks where they have been put together since the last step, else by this one."""
+        """Counts by all ranks where they have been put together since the last step, else by this one."""
         if self._merged is not None:
             return self._merged
         probes = self._probes
@@ -548,7 +549,7 @@ class EmbeddingTracker(Tracker):
         )
 
     def _measure(self) -> Measurements:
-        """Scalars over the exposed rows, and the row table."""
+        """Compute scalars over the exposed rows, and the row table."""
         weight, counted = self._weight(), self._counted()
         rows = self._read(weight, counted)
         scalars = {
@@ -581,7 +582,7 @@ class EmbeddingTracker(Tracker):
         )
 
     def _course_of_lookups(self, rows: pd.DataFrame) -> dict[str, float]:
-        """What was seen of batches and epochs as such."""
+        """Figures of batches and epochs as such."""
         windows = self._followed.windows if self._followed else None
         epochs = float(windows.epochs) if windows else 0.0
         exposures = rows["exposures"].to_numpy()
@@ -601,7 +602,7 @@ class EmbeddingTracker(Tracker):
         }
 
     def _since_lookup(self) -> int:
-        """Steps at the end of the run that had no lookup."""
+        """Number of steps at the end of the run that had no lookup."""
         last = self._steps if self._usual and self._steps > self._looked else self._last_busy
         return self._steps - last
 
@@ -609,7 +610,7 @@ class EmbeddingTracker(Tracker):
         """Ids of the rows that the rule `zombie_rows` names: they move much and get nowhere.
 
         Raises:
-            FlowGradError: the tracker is blind, as its report says; the message tells why, and the way out.
+            FlowGradError: the tracker is blind, as its report says; the message gives the reason and the way out.
         """
         self._refuse_if_blind("which rows circle")
         return self._zombies()
@@ -628,7 +629,8 @@ class EmbeddingTracker(Tracker):
         return [int(row) for row in rows.index[rows["untouched"] == 1]]
 
     def popularity_bias(self) -> dict[str, float]:
-        """How unequally rows were exposed: `gini`, `head_share` (top tenth) and `coverage` (share ever exposed).
+        """Figures of how unequally rows were exposed, in [0, 1]: `gini`, `head_share` (top tenth) and `coverage` (share
+        ever exposed).
 
         Raises:
             FlowGradError: as for `zombie_embeddings`.
@@ -654,20 +656,20 @@ class EmbeddingTracker(Tracker):
         return self.row_table()["velocity"].rename("saliency")
 
     def all_reduce(self, group: distributed.ProcessGroup | None = None) -> None:
-        """Put together what the ranks of a distributed run saw, so that the report of each speaks of the whole run.
+        """Sum the counts of the ranks of a distributed run, so that the report of each speaks of the whole run.
 
         Call it on every rank, for several trackers in the same order, before reading; nothing happens where
-        `torch.distributed` is not initialised. Lookups and probes are summed. The next `step()` drops the sums and
-        goes on with the rank's own counts, so nothing is ever counted twice. Weights are equal on all ranks, and so is
-        what is seen in them (coherence, jitter, norms), given equal batches; it is not exchanged. Neither is what
-        `observe`, `observe_residuals` and `observe_labels` were told: tell every rank of the whole data.
+        `torch.distributed` is not initialised. Lookups and probes are summed. The next `step()` drops the sums and goes
+        on with the rank's own counts, so nothing is ever counted twice. Weights are equal on all ranks, and so are
+        their figures (coherence, jitter, norms), given equal batches; they are not exchanged. Neither are the arguments
+        of `observe`, `observe_residuals` and `observe_labels`: give every rank the whole data.
 
-        Some things are not those of one process over the same data. Of a table larger than `sample`, each rank
-        follows rows chosen from its own lookups in the first steps, and its coherence and jitter are those of its
-        rows. Of batches larger than a probe, each rank probes as many lookups as one process would. A row that
-        another rank looked up is told from its gradient: where the loop clears gradients before `step()`,
-        `idle_path_share` is not known, and where the loss has a term over the whole table, no row counts as idle.
-        And `auto_fix` damps on each rank what that rank's own lookups show.
+        Some things are not those of one process over the same data. Of a table larger than `sample`, each rank follows
+        rows chosen from its own lookups in the first steps, and its coherence and jitter are those of its rows. Of
+        batches larger than a probe, each rank probes as many lookups as one process would. A row that another rank
+        looked up is recognised by its gradient: where the loop clears gradients before `step()`, `idle_path_share` is
+        not known, and where the loss has a term over the whole table, no row counts as idle. And `auto_fix` damps on
+        each rank what that rank's own lookups show.
 
         Args:
             group: the ranks that share the data; all if None.
@@ -736,7 +738,7 @@ class EmbeddingTracker(Tracker):
         )
 
     def _table(self) -> dict[str, Any]:
-        """What a state must have in common with the tracker that loads it."""
+        """Entries that a state must have in common with the tracker that loads it."""
         return {"shape": list(self._shape), "dtype": str(self._dtype).removeprefix("torch.")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -788,7 +790,7 @@ class EmbeddingTracker(Tracker):
         self._plan()
 
     def detach(self) -> None:
-        """Take the hooks off the layer. What was measured stays readable."""
+        """Take the hooks off the layer. Measurements stay readable."""
         self._attached = False
         self._hook.remove()
         ATTACHED.discard(self)
@@ -798,7 +800,7 @@ class EmbeddingTracker(Tracker):
 
 
 class _ForwardHook:
-    """The hook on the layer. A copied or pickled layer carries an inert one: the copy is not what is tracked."""
+    """The hook on the layer. A copied or pickled layer carries an inert one: the copy is not tracked."""
 
     def __init__(self, tracker: EmbeddingTracker | None = None) -> None:
         self._tracker = tracker
@@ -810,7 +812,7 @@ class _ForwardHook:
         if self._tracker is None:
             return
         if _is_compiling():
-            # What is exported is to run without the tracker.
+            # An exported model is to run without the tracker.
             if layer.training and _grad_enabled() and not _is_exporting():
                 weight = layer._parameters.get("weight")
                 if weight is not None:
@@ -825,7 +827,7 @@ class _ForwardHook:
 
     @property
     def __name__(self) -> str:
-        """What `torch.jit.script` asks hooks for, to compile them."""
+        """Refusal for `torch.jit.script`, which asks hooks for this name to compile them."""
         raise AttributeError(
             "an EmbeddingTracker is attached, and torch.jit.script cannot compile its hook; call detach() of the "
             "tracker first, and attach a new one after it"
@@ -836,10 +838,10 @@ class _ForwardHook:
 
 
 def fact_of(name: str, value: float, tracker: str) -> float:
-    """A fact as a number.
+    """Convert a fact to a number, in its own unit.
 
     Raises:
-        ArgumentError: it is none.
+        ArgumentError: it is no number.
     """
     try:
         return float(value)
@@ -848,7 +850,7 @@ def fact_of(name: str, value: float, tracker: str) -> float:
 
 
 def _way_out(given: Any) -> str:
-    """What to pass instead of something that is no table."""
+    """Advice on what to pass instead of something that is no table."""
     if isinstance(given, torch.Tensor):
         return "; give the layer that holds the weight, such as model.item_emb"
     if not isinstance(given, nn.Module):

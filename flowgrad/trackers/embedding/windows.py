@@ -1,4 +1,4 @@
-"""Windowed statistics of the rows of a table: do a row's displacements agree, and how much does it tremble?
+"""Keeps windowed statistics of the rows of a table: do a row's displacements agree, and how much does it jitter?
 
 A window holds some snapshots of the rows and ends with one; D is a row's displacement from one window's end to the
 next.
@@ -21,21 +21,23 @@ import torch
 from flowgrad.trackers.embedding.ranks import world_size
 
 FIRST_WINDOW = 16
-"""Least number of steps of the first window where no epochs are announced."""
+"""Number of steps, at least, of the first window where no epochs are announced."""
 WINDOWS_PER_LENGTH = 2
-"""Windows after which their length doubles: the last few always cover most of the run."""
+"""Number of windows after which their length doubles: the last few always cover most of the run."""
 LOOKUPS_PER_ROW = 4
-"""Lookups from one snapshot to the next, per row that is tracked, early in a run."""
+"""Number of lookups from one snapshot to the next, per row that is tracked, early in a run."""
 LATER_LOOKUPS_PER_ROW = 64
-"""The same after that: short runs are to be judged too, and long ones are to cost little."""
+"""Number of such lookups after that: short runs are to be judged too, and long ones are to cost little."""
 LATER_STEPS = 32
-"""Steps from one snapshot to the next at least, after that; epochs are seen more often where they are short."""
+"""Number of steps from one snapshot to the next at least, after that; epochs are seen more often where they are
+short.
+"""
 EARLY = 64
-"""Steps that count as early."""
+"""Number of steps that count as early."""
 SNAPSHOTS_PER_WINDOW = 4
-"""Snapshots that a window has at least, its last one included, where its length is known beforehand."""
+"""Number of snapshots that a window has at least, its last one included, where its length is known beforehand."""
 FIRST_SNAPSHOTS = 4
-"""Steps at the start of a run, each with a snapshot: by then it is known how large the batches are."""
+"""Number of steps at the start of a run that each have a snapshot: by then it is known how large the batches are."""
 
 _TENSORS = ("_start", "_before", "_sum", "_squares", "_cosines", "_cosine_weight", "_deviations", "_deviation_weight")
 _NUMBERS = (
@@ -75,11 +77,11 @@ class RowWindows:
         self._opened = self._snapped = 0
         self._epoch_length: int | None = None
         self.closed = 0
-        """Windows closed so far."""
+        """Number of windows closed so far."""
 
     @property
     def epochs(self) -> int:
-        """Epochs closed so far, told or recognised; 0 where windows are none."""
+        """Number of epochs closed so far, announced or recognised; 0 where windows are none."""
         return self.closed if self._by_epoch else 0
 
     def step(self, lookups: int) -> bool:
@@ -89,7 +91,7 @@ class RowWindows:
 
     @property
     def steps_left(self) -> int:
-        """Steps to the next one that calls for `snapshot`."""
+        """Number of steps to the next one that calls for `snapshot`."""
         return max(1, self._next - self._steps)
 
     def pass_over(self, steps: int, lookups: int) -> None:
@@ -112,7 +114,7 @@ class RowWindows:
             self._next = min(self._next, max(self._due, self._steps + 1))
 
     def _stride(self) -> int:
-        """Steps to the next snapshot."""
+        """Number of steps to the next snapshot."""
         if self._steps < FIRST_SNAPSHOTS:
             return 1
         if not self._lookups:
@@ -155,7 +157,7 @@ class RowWindows:
 
     def _note_deviations(self, end: torch.Tensor, importance: float) -> None:
         if self._seen < 2:
-            return  # one look has no spread
+            return  # one snapshot has no spread
         # The mean is a sum of offsets from the window's start, which keeps the difference of squares well conditioned.
         spread = (self._squares - torch.linalg.vecdot(self._sum, self._sum) / self._seen).clamp(min=0) / self._seen
         end = end.to(self._start.dtype)
@@ -166,13 +168,13 @@ class RowWindows:
         self._deviation_weight += known * importance
 
     def leave_epochs(self) -> None:
-        """Go back to windows by length: what looked like epochs were none."""
+        """Go back to windows by length: the recognised epochs were none."""
         if self._by_epoch:
             self._by_epoch = False
             self._due = self._steps + self._length
 
     def end_epoch(self, rows: torch.Tensor, initial: torch.Tensor) -> None:
-        """Close the window as an epoch. What shorter windows said holds until the second one ends.
+        """Close the window as an epoch. Statistics of shorter windows hold until the second one ends.
 
         Args:
             rows: weights now, shape (rows, dim).
@@ -196,17 +198,17 @@ class RowWindows:
             self._before = rows.to(self._start.dtype) - initial.to(self._start.dtype)
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Coherence and jitter of each row, shape (rows,) each; NaN where a row was not seen enough to tell."""
+        """Coherence and jitter of each row, shape (rows,) each; NaN where a row was not seen often enough."""
         return self._cosines / self._cosine_weight, self._deviations / self._deviation_weight
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as tensors (copies) and numbers."""
+        """State of everything, as tensors (copies) and numbers."""
         tensors = {name: getattr(self, name) for name in _TENSORS}
         copied = {name: None if tensor is None else tensor.clone() for name, tensor in tensors.items()}
         return copied | {name: getattr(self, name) for name in _NUMBERS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Go on from a state that `state_dict` gave."""
         for name in _TENSORS:
             tensor = state[name]
             setattr(self, name, None if tensor is None else tensor.to(self._squares.device, copy=True))

@@ -1,4 +1,4 @@
-"""The tracker of whole networks: a look at every tensor, at the steps that a schedule names."""
+"""The tracker of whole networks: it samples every tensor, at the steps that a schedule names."""
 
 from flowgrad.trackers.flow.tracker import FlowTracker
 

@@ -1,4 +1,4 @@
-"""Units that are dead or saturated, read from what activation modules put out at the steps looked at."""
+"""Finds units that are dead or saturated, by the outputs of activation modules at sampled steps."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ _BOUNDS: dict[type[nn.Module], tuple[float, float]] = {
 
 
 _PREPARE = "__prepare_scriptable__"
-"""Name under which `torch.jit.script` looks for what prepares a model."""
+"""Name of the method by which `torch.jit.script` prepares a model."""
 _FEWEST, _BATCH, _OUTPUTS = 8, 64, 64
-"""Examples and outputs of each that the spread of a model's output is taken over: at least, and at most."""
+"""Number of examples, and of outputs of each, that the spread of a model's output is taken over: at least, and at
+most.
+"""
 
 
 @dataclass
 class Block:
-    """What some looks in a row showed of the layer behind one weight."""
+    """Outputs of the layer behind one weight, over some sampled steps in a row."""
 
     highest: torch.Tensor | None = None
     """Largest output of each unit for any example, shape (units,)."""
@@ -43,25 +45,25 @@ class Block:
 
     @property
     def alive(self) -> torch.Tensor | None:
-        """Units with an output other than zero for some example, shape (units,). A NaN is no dead unit."""
+        """Flags of units with an output other than zero for some example, shape (units,). A NaN is no dead unit."""
         return None if self.highest is None else ~(self.highest <= 0)
 
 
 class FirstUse(NamedTuple):
-    """How a module was used for the first time."""
+    """First use of a module."""
 
     at: int
-    """Where the first tensor that it was given lies; 0 where it was given none."""
+    """Address of the first tensor that the module was given; 0 where it was given none."""
     asks: bool
-    """Whether that one asked for a gradient."""
+    """Whether that tensor asked for a gradient."""
     linked: bool
-    """Whether a module of the same pass had put it out."""
+    """Whether that tensor is the output of a module of the same pass."""
     graph: bool
     """Whether the pass recorded gradients there."""
 
 
 class ActivationWatch:
-    """Hooks on the layers of a model that are there only while a step is looked at; between looks they cost nothing.
+    """Hooks on the layers of a model that are there only while a step is sampled; between samples they cost nothing.
 
     An activation belongs to the weight used last before it. Passes without gradients are not counted.
     """
@@ -77,9 +79,9 @@ class ActivationWatch:
 
         Args:
             owners: modules that hold parameters, with the name of the weight that has units; empty where none has.
-            modules: that may be looked at.
-            root: the whole model, whose output is looked at; None where it must not be.
-            failed: told of what goes wrong in a forward pass.
+            modules: that may be sampled.
+            root: the whole model, whose output is sampled; None where it must not be.
+            failed: called with errors of a forward pass.
         """
         self.failed = failed
         self._root = root
@@ -90,7 +92,7 @@ class ActivationWatch:
         ]
         self._handles: list[RemovableHandle] = []
         self.modes: Modes | None = None
-        """Told of passes of the whole model without gradients."""
+        """Modes that are notified of passes of the whole model without gradients."""
         self._at_root = False
         """Whether the hooks are those of `arm_root` alone."""
         self._last: nn.Module | None = None
@@ -98,35 +100,35 @@ class ActivationWatch:
         self.order: dict[int, None] = {}
         """Places of the owners in `owners`, in order of first use."""
         self.first_uses: dict[int, FirstUse] = {}
-        """Of these, and of owners that were used without gradients within a pass of the whole model that has them, how
-        they were used for the first time, in order.
+        """First use of each of these owners, in order, and of owners that were used without gradients within a pass of
+        the whole model that has them.
         """
         self._made: dict[tuple[int, int], StorageWeakRef] = {}
         """Storage and place of the outputs of this pass. The reference keeps no memory, and lets no other storage take
-        the name of one that is gone: what is put where a freed output lay is not taken for it.
+        the identity of one that is gone: a tensor put where a freed output lay is not mistaken for it.
         """
         self.spread: torch.Tensor | None = None
         """Largest `_spread` of the model's outputs since `turn`, shape (2,)."""
         self.spread_before: torch.Tensor | None = None
-        """Of the looks before that."""
+        """Largest `_spread` of the sampled steps before that, shape (2,)."""
         self.spread_first: torch.Tensor | None = None
-        """The looks before the first `turn`."""
+        """Largest `_spread` of the sampled steps before the first `turn`, shape (2,)."""
         self.first_given: torch.Tensor | None = None
-        """Root mean square of what the owner used first was given then, 0-dim; None where that was no tensor, or
+        """Root mean square of the input of the owner used first, at that use, 0-dim; None where that was no tensor, or
         the owner is no layer of torch.
         """
         self._inside = False
         """Whether a pass of the whole model with gradients is under way."""
         self._reads_output = True
         self._uses_known = False
-        """Whether every owner was used in a pass with gradients: no later pass tells of a first use."""
+        """Whether every owner was used in a pass with gradients: no later pass can hold a first use."""
         self.blocks: dict[str, Block] = {}
-        """By name of the weight, of the looks since `turn`."""
+        """Outputs by name of the weight, over the sampled steps since `turn`."""
         self.before: dict[str, Block] = {}
-        """Of the looks before that."""
+        """Outputs by name of the weight, over the sampled steps before that."""
 
     def arm(self, *, output: bool = True) -> None:
-        """Watch the next forward passes; what the whole model puts out, only with `output` once a block was seen."""
+        """Watch the next forward passes; the output of the whole model only with `output` once a block was seen."""
         self._reads_output = output or self.spread_before is None
         if self._at_root:
             self.disarm()
@@ -163,7 +165,7 @@ class ActivationWatch:
         self._made.clear()
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy or a pickle saw the outputs of no pass."""
+        """State of a copy or a pickle, which saw the outputs of no pass."""
         return {**vars(self), "_made": {}}
 
     def turn(self) -> None:
@@ -174,8 +176,8 @@ class ActivationWatch:
             self.spread_first = self.spread_before
 
     def output_spread(self) -> tuple[float, float]:
-        """Largest spread in the recent looks, over the outputs' size and over the spread at the first looks; NaN where
-        no output was seen.
+        """Largest spread in the recent sampled steps, as a ratio to the outputs' size and to the spread at the first
+        ones; NaN where no output was seen.
         """
         seen = [spread for spread in (self.spread, self.spread_before) if spread is not None]
         if not seen:
@@ -185,14 +187,14 @@ class ActivationWatch:
         return relative, spread / first if first else (math.inf if spread else math.nan)
 
     def enter(self) -> None:
-        """A pass of the whole model begins."""
+        """Note that a pass of the whole model begins."""
         self._inside = torch.is_grad_enabled()
         if self.modes is not None and not self._inside:
             self.modes.aside()
         self._made.clear()
 
     def leave(self, output: Any) -> None:
-        """It has put this out."""
+        """Note the output of the whole model."""
         if not self._inside:
             return
         self._inside = False
@@ -202,7 +204,7 @@ class ActivationWatch:
             self.spread = spread if known is None else torch.maximum(known.to(spread.device), spread)
 
     def note_aside(self, module: nn.Module, output: Any, args: tuple[Any, ...]) -> None:
-        """A module was used without gradients."""
+        """Note that a module was used without gradients."""
         if self._inside:
             self._note_use(module, output, args, graph=False)
 
@@ -235,7 +237,7 @@ class ActivationWatch:
             self._made.setdefault((storage._cdata, output.data_ptr()), StorageWeakRef(storage))
 
     def note(self, module: nn.Module, output: Any, args: tuple[Any, ...] = ()) -> None:
-        """What a module put out, from what."""
+        """Note the output of a module, and its inputs."""
         self._note_use(module, output, args, graph=True)
         if module in self._owners:
             if not self.order and type(module).__module__.startswith("torch.nn."):
@@ -268,7 +270,7 @@ class ActivationWatch:
         block.calls += 1
 
     def _axis(self, output: torch.Tensor) -> int:
-        """Units lie along the last axis, and along the channels behind a convolution."""
+        """Axis of the units: the last one, or that of the channels behind a convolution."""
         weight = getattr(self._last, "weight", None)
         if isinstance(weight, torch.Tensor) and weight.dim() >= 3:
             if output.dim() == weight.dim():
@@ -278,7 +280,7 @@ class ActivationWatch:
         return output.dim() - 1
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """State for a checkpoint."""
         return {
             "order": list(self.order),
             "first_uses": {place: list(use) for place, use in self.first_uses.items()},
@@ -289,7 +291,9 @@ class ActivationWatch:
         }
 
     def load_state_dict(self, state: dict[str, Any], devices: Mapping[str, torch.device]) -> None:
-        """Go on from a checkpoint; `devices` tells where the weight of each name lies, near which its outputs do."""
+        """Go on from a state that `state_dict` gave; `devices` gives the device of the weight of each name, near which
+        its outputs lie.
+        """
         self.order = dict.fromkeys(state["order"])
         self.first_uses = {place: FirstUse(*use) for place, use in state["first_uses"].items()}
         self._settle_uses()
@@ -303,7 +307,7 @@ class ActivationWatch:
 
 
 class _ActivationHook:
-    """The hook on the layers. A copied or pickled model carries an inert one: the copy is not what is tracked."""
+    """The hook on the layers. A copied or pickled model carries an inert one: the copy is not tracked."""
 
     def __init__(self, watch: ActivationWatch | None = None) -> None:
         self._watch = watch
@@ -330,7 +334,7 @@ class _EndHook:
         self._watch = watch
 
     def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """Before the pass."""
+        """Note that a pass begins."""
         if self._watch is not None and _looking():
             try:
                 self._watch.enter()
@@ -349,7 +353,9 @@ class _EndHook:
 
 
 class _Unhooked:
-    """What `torch.jit.script` calls first: hooks cannot be scripted, and come off until the next look."""
+    """Takes the hooks off when `torch.jit.script` calls it first: hooks cannot be scripted, and come back at the next
+    sample.
+    """
 
     def __init__(self, watch: ActivationWatch | None = None) -> None:
         self._watch = watch
@@ -368,12 +374,12 @@ def _looking() -> bool:
     """Whether a pass is one that trains: not traced, compiled or exported, nor within `torch.func`."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    return torch._C._functorch.peek_interpreter_stack() is None  # `torch.func` lets nobody look inside
+    return torch._C._functorch.peek_interpreter_stack() is None  # the inside of `torch.func` is not accessible
 
 
 def _spread(output: Any) -> torch.Tensor | None:
     """Largest standard deviation over the batch of any of the outputs, over their root mean square and as it is, shape
-    (2,); of a part of the batch, and of outputs evenly spaced. None of what is no batch of numbers.
+    (2,); of a part of the batch, and of outputs evenly spaced. None where the output is no batch of numbers.
     """
     if isinstance(output, tuple | list):
         output = next((part for part in output if isinstance(part, torch.Tensor)), None)
@@ -392,7 +398,9 @@ def _spread(output: Any) -> torch.Tensor | None:
 
 
 def _stride(count: int) -> int:
-    """Between at most `_OUTPUTS` of so many; one that shares no factor with them, else it would see a few classes."""
+    """Distance between at most `_OUTPUTS` of so many; it shares no factor with them, else only a few classes would be
+    seen.
+    """
     stride = -(-count // _OUTPUTS)
     while math.gcd(stride, count) > 1:
         stride += 1
@@ -408,7 +416,7 @@ def _size(args: tuple[Any, ...]) -> torch.Tensor | None:
 
 
 def _storage(value: Any) -> torch.UntypedStorage | None:
-    """What the numbers of a tensor lie in; None of what is no tensor, or one without such a place."""
+    """Storage of the tensor's numbers; None where the value is no tensor, or has no such storage."""
     if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Whether gradients are cleared between two steps of an optimizer, and whether steps use them before that."""
+"""Says whether gradients are cleared between two steps of an optimizer, and whether steps use them before that."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import nn
 from flowgrad.trackers.watching import Failed, raising
 
 MANY = 8
-"""Backward passes before one step from which on it tells whether they were for nothing."""
+"""Number of backward passes before one step from which on it is counted whether they were wasted."""
 NEARLY_ALL = 0.9
 _COUNTS = ("windows", "wasteful", "passes", "lost")
 _MOST = 64
-"""Arrivals that wait to be counted on an accelerator; more of them tell nothing new."""
+"""Number of passes that wait to be counted on an accelerator; more of them add nothing new."""
 
 
 class ClearingProbe:
-    """Watches the gradient of one tensor between the steps of its optimizer, at the steps that are looked at.
+    """Watches the gradient of one tensor between the steps of its optimizer, at sampled steps.
 
-    Right before a backward pass adds to the gradient, it is either gone, zero, or what is left from before. Where none
-    of the passes since the optimizer's last step found it gone or zero, what that step used was still in it: it was
-    not cleared. What several passes add up in between (accumulation, a second player's loss) does not count, as one of
-    them, the first after clearing, found it cleared. Writes nothing, and waits for no accelerator.
+    Right before a backward pass adds to the gradient, it is either gone, zero, or left over from before. Where none of
+    the passes since the optimizer's last step found it gone or zero, the gradient of that step was still in it: it was
+    not cleared. Sums of several passes in between (accumulation, a second player's loss) do not count, as one of them,
+    the first after clearing, found it cleared. The probe writes nothing, and waits for no accelerator.
 
     A pass that finds the gradient gone which an earlier pass had brought, with no step of the optimizer in between,
-    shows that the earlier one was for nothing. Passes within a step (closures) are not counted.
+    shows that the earlier one was wasted. Passes within a step (closures) are not counted.
     """
 
     def __init__(self, failed: Failed = raising) -> None:
-        """Watch nothing yet; `failed` is told of what goes wrong in a backward pass."""
+        """Watch nothing yet; `failed` is called with errors of a backward pass."""
         self._failed = failed
         self._handle: Any = None
         self._parameter: nn.Parameter | None = None
@@ -42,37 +42,37 @@ class ClearingProbe:
         self._passes = 0
         self._cleared = False
         self._least: torch.Tensor | None = None
-        """Smallest largest entry that a pass found, 0-dim."""
+        """Least, over passes, of the largest gradient entry that a pass found before it added its own; 0-dim."""
         self.waiting: list[torch.Tensor] = []
-        """The same of steps taken, to be fetched."""
+        """Such values of steps taken, to be fetched."""
         self.checks = 0
-        """Steps of which it is known."""
+        """Number of steps of which it is known whether gradients were cleared."""
         self.uncleared = 0
-        """Of these, those whose gradient still held the one of the step before."""
+        """Number of these steps whose gradient still held the one of the step before."""
         self.seeking = False
-        """Whether it is noted that backward passes reach the tensor: as long as no look found a gradient."""
+        """Whether it is noted that backward passes reach the tensor: as long as no sampled step had a gradient."""
         self.arrived = 0
-        """Passes that brought a gradient other than zero while `seeking`."""
+        """Number of passes that brought a gradient other than zero while `seeking`."""
         self._brought: list[torch.Tensor] = []
-        """Largest entry of what passes brought, on an accelerator, 0-dim each."""
+        """Largest entry of the gradient of each pass, on an accelerator, 0-dim each."""
         self._filled: Any = None
         """Handle of the hook that is called once the gradient is there."""
         self._within = False
         """Whether the optimizer is in its step."""
         self._unused = self._gone = False
-        """Whether the gradient holds what no step has used yet, and whether the pass under way found it gone."""
+        """Whether the gradient holds a part that no step has used yet, and whether the pass under way found it gone."""
         self._version = 0
-        """Version of the gradient when the last pass had added to it."""
+        """Version counter of the gradient when the last pass had added to it."""
         self._added = self._lost = 0
-        """Passes since the optimizer's last step, and those of them whose gradient was cleared before any step."""
+        """Number of passes since the optimizer's last step, and of those whose gradient was cleared before any step."""
         self.windows = 0
-        """Steps before which there were `MANY` passes or more."""
+        """Number of steps before which there were `MANY` passes or more."""
         self.wasteful = 0
-        """Steps among these before which at least `NEARLY_ALL` of the passes were for nothing."""
+        """Number of steps among these before which at least `NEARLY_ALL` of the passes were wasted."""
         self.passes = 0
-        """Passes before all steps that were watched."""
+        """Number of passes before all steps that were watched."""
         self.lost = 0
-        """Passes among these that were for nothing."""
+        """Number of passes among these that were wasted."""
 
     def arm(self, parameter: nn.Parameter) -> None:
         """Watch this tensor until `disarm`."""
@@ -98,7 +98,7 @@ class ClearingProbe:
         self._added, self._lost, self._unused, self._within = 0, 0, False, False
 
     def _on_gradient(self, gradient: torch.Tensor) -> None:
-        """Before it is added: what is there already?"""
+        """Note the present gradient before a pass adds to it."""
         try:
             self._find(gradient)
         except Exception as error:
@@ -121,7 +121,7 @@ class ClearingProbe:
             self._least = largest if self._least is None else torch.minimum(self._least, largest)
 
     def _on_filled(self, parameter: torch.Tensor) -> None:
-        """The pass has added its gradient. `torch.autograd.grad` adds none, and does not come here."""
+        """Note that the pass has added its gradient. `torch.autograd.grad` adds none, and does not come here."""
         if self._within:
             return
         try:
@@ -134,8 +134,8 @@ class ClearingProbe:
             self._failed("a backward pass", error)
 
     def _is_zeroed(self, there: torch.Tensor) -> bool:
-        """Whether somebody has set the gradient to zero since a pass added to it. An accelerator is not waited for:
-        what was set to zero there counts as kept.
+        """Whether somebody has set the gradient to zero since a pass added to it. An accelerator is not waited for: a
+        gradient set to zero there counts as kept.
         """
         if not self._unused or there._version == self._version or there.device.type != "cpu":
             return False
@@ -143,7 +143,7 @@ class ClearingProbe:
             return there.layout == torch.strided and there.numel() > 0 and not bool(there.detach().any())
 
     def stepping(self) -> None:
-        """The optimizer is about to step, with what is there."""
+        """Note that the optimizer is about to step, with the gradient as it is."""
         self._within = True
 
     def _count_lost(self) -> None:
@@ -166,13 +166,15 @@ class ClearingProbe:
             self._brought.append(largest)
 
     def count_arrivals(self) -> int:
-        """Passes that brought a gradient while `seeking`; waits for the accelerator where some are not counted yet."""
+        """Number of passes that brought a gradient while `seeking`; waits for the accelerator where some are not
+        counted yet.
+        """
         self.arrived += sum(bool(largest > 0) for largest in self._brought)
         self._brought = []
         return self.arrived
 
     def stepped(self) -> None:
-        """The optimizer has stepped."""
+        """Note that the optimizer has stepped."""
         self._count_lost()
         if self._handle is not None and self._whole and self._passes:
             if self._cleared:
@@ -190,13 +192,13 @@ class ClearingProbe:
             self.settle([float(self._least)])
 
     def settle(self, fetched: Sequence[float]) -> None:
-        """What those in `waiting` were."""
+        """Take the fetched values of `waiting`."""
         self.waiting = []
         self.checks += len(fetched)
         self.uncleared += sum(value > 0 for value in fetched)
 
     def state_dict(self) -> dict[str, int]:
-        """For a checkpoint."""
+        """State for a checkpoint."""
         return {
             "checks": self.checks,
             "uncleared": self.uncleared,
@@ -206,7 +208,7 @@ class ClearingProbe:
         }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a state that `state_dict` gave."""
         for key in _COUNTS:
             setattr(self, key, state.get(key, 0))
         self.checks, self.uncleared = state["checks"], state["uncleared"]

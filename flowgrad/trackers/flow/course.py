@@ -1,4 +1,4 @@
-"""What the looks note of the run as a whole: the learning rate, where gradients arrive, the first broken number."""
+"""Notes the run as a whole at sampled steps: the learning rate, where gradients arrive, the first broken number."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from flowgrad.trackers.optimizers import Optimizers
 from flowgrad.trackers.watching import Failed, raising
 
 PROBED = 8
-"""First steps at which it is looked whether gradients are cleared, whatever the schedule."""
+"""Number of first steps at which it is checked whether gradients are cleared, whatever the schedule."""
 
 
 class Course:
-    """Figures over time that rules judge by windows."""
+    """Keeps figures over time that rules judge by windows."""
 
     def __init__(self, parameters: list[nn.Parameter], optimizers: Optimizers, failed: Failed = raising) -> None:
-        """Start with no look; `failed` is told of what goes wrong in a backward pass."""
+        """Start with no sample; `failed` is called with errors of a backward pass."""
         count = len(parameters)
         self._parameters = parameters
         self._optimizers = optimizers
         self._rates = History(1, 1)
         self._base = math.nan
-        """Largest rate seen over the one that its scheduler works towards."""
+        """Ratio of the largest rate seen to the one that its scheduler works towards."""
         self.last_gradient = np.full(count, math.nan)
-        """Step of the last look at which each tensor had a gradient other than zero."""
+        """Number of the last sampled step at which each tensor had a gradient other than zero, shape (tensors,)."""
         self.had_tensor = np.zeros(count, dtype=bool)
-        """Whether it had a gradient tensor at a look, be it zero."""
+        """Flags of tensors that had a gradient tensor at a sampled step, be it zero; shape (tensors,)."""
         self.gradient_looks = 0
-        """Looks at which some tensor had a gradient other than zero."""
+        """Number of sampled steps at which some tensor had a gradient other than zero."""
         self.optimizer_steps = 0
-        """Steps of the optimizers, by their hooks."""
+        """Number of steps of the optimizers, counted by their hooks."""
         self.broken_step = 0
-        """Step of the first look with a gradient that is not finite; 0 without one."""
+        """Number of the first sampled step with a gradient that is not finite; 0 without one."""
         self.broken_first = np.zeros(count, dtype=bool)
-        """Which tensors' gradients were not finite then."""
+        """Flags of tensors whose gradients were not finite then, shape (tensors,)."""
         self.probes = [ClearingProbe(failed) for _ in (optimizers.all or (None,))]
 
     def note(self, step: int, seen: NetworkSeen) -> None:
-        """What a look saw."""
+        """Note the figures of a sampled step."""
         with np.errstate(invalid="ignore"):
             flows = (seen.gradient_norm > 0) | (seen.has_gradient & ~np.isfinite(seen.gradient_norm))
         self.last_gradient[flows] = step
@@ -61,7 +61,7 @@ class Course:
             self._base = float(np.fmax(self._base, now / base)) if base > 0 else self._base
 
     def arm(self, steps: int, due: bool) -> None:
-        """Watch whether gradients are cleared before the next step, where it is looked at or one of the first."""
+        """Watch whether gradients are cleared before the next step, where it is sampled or one of the first."""
         for k, probe in enumerate(self.probes):
             probe.seeking = not self.gradient_looks
             chosen = self._probed(k) if due or steps < PROBED else None
@@ -83,24 +83,24 @@ class Course:
         return self._parameters[min(mine, key=lambda i: self._parameters[i].numel())] if mine else None
 
     def stepping(self, optimizer: Any) -> None:
-        """An optimizer is about to step."""
+        """Note that an optimizer is about to step."""
         for k, probe in enumerate(self.probes):
             if self._optimizers.all[k] is optimizer:
                 probe.stepping()
 
     def stepped(self, optimizer: Any = None) -> None:
-        """An optimizer has stepped."""
+        """Note that an optimizer has stepped."""
         self.optimizer_steps += optimizer is not None
         for k, probe in enumerate(self.probes):
             if optimizer is None or self._optimizers.all[k] is optimizer:
                 probe.stepped()
 
     def waiting(self) -> list[torch.Tensor]:
-        """What is still to be fetched from an accelerator."""
+        """Values that are still to be fetched from an accelerator."""
         return [value for probe in self.probes for value in probe.waiting]
 
     def settle(self, fetched: list[float]) -> None:
-        """What of `waiting` was fetched."""
+        """Take the fetched values of `waiting`."""
         for probe in self.probes:
             count = len(probe.waiting)
             if count:
@@ -108,7 +108,7 @@ class Course:
                 fetched = fetched[count:]
 
     def arrivals(self) -> int:
-        """Backward passes that brought a gradient before any look found one."""
+        """Number of backward passes that brought a gradient before any sampled step had one."""
         return sum(probe.count_arrivals() for probe in self.probes)
 
     def scalars(self, losses: Losses) -> dict[str, float]:
@@ -139,7 +139,7 @@ class Course:
         }
 
     def mean_rates(self) -> tuple[float, float]:
-        """Mean of the largest learning rate at the early looks, and at the recent ones; NaN without."""
+        """Mean of the largest learning rate at the early sampled steps, and at the recent ones; NaN without."""
         steps = self._rates.steps
         if not len(steps):
             return math.nan, math.nan
@@ -147,7 +147,7 @@ class Course:
         return float(np.mean(rates[flow.early(steps)])), float(np.mean(rates[flow.recent(steps)]))
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """State for a checkpoint."""
         self.settle([float(value) for value in self.waiting()])
         return {
             "rates": self._rates.state_dict(),
@@ -158,7 +158,7 @@ class Course:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a state that `state_dict` gave."""
         self._rates.load_state_dict(state["rates"])
         self._base = state["base"]
         for key in _ARRAYS:

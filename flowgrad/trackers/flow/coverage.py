@@ -1,4 +1,4 @@
-"""What a tracker of a network saw, what it could not see, and when no verdict can rest on it."""
+"""Says what a tracker of a network saw, what it could not see, and when no verdict can rest on it."""
 
 from __future__ import annotations
 
@@ -7,48 +7,50 @@ from dataclasses import dataclass
 from flowgrad.measurements import Coverage
 
 HALTED = 8
-"""Looks without any gradient from which on an optimizer that holds tensors watched is known to step with none."""
+"""Number of sampled steps without any gradient from which on an optimizer that holds watched tensors is known to step
+with none.
+"""
 
 
 @dataclass(frozen=True)
 class Sight:
-    """Counts that tell how much was seen."""
+    """Counts that say how much was seen."""
 
     steps: int
-    """Calls of `step()` with a step of the optimizer before them."""
+    """Number of calls of `step()` with a step of the optimizer before them."""
     skipped: int
-    """Calls without."""
+    """Number of calls without one."""
     early: bool
-    """Whether one came before any step."""
+    """Whether a call came before any step."""
     optimizer_steps: int
-    """Steps of the optimizers given, by their hooks."""
+    """Number of steps of the optimizers given, counted by their hooks."""
     looks: int
     gradients: int
-    """Looks at which some tensor had a gradient other than zero."""
+    """Number of sampled steps at which some tensor had a gradient other than zero."""
     moved: bool
-    """Whether a look saw a tensor move."""
+    """Whether a tensor was seen to move at a sampled step."""
     asked: bool
     """Whether some tensor asks for a gradient."""
     losses: int
     epochs: int
     validations: int
     inputs: float
-    """Rows of inputs shown; 0 for none."""
+    """Number of rows of inputs shown; 0 for none."""
     optimizer: bool
-    """Whether one was given."""
+    """Whether an optimizer was given."""
     held: bool
     """Whether the optimizers hold some watched tensor; True where none was given."""
     activations: bool
     """Whether a forward pass was seen."""
     compiled: bool
     checks: int
-    """Steps of which it is known whether gradients were cleared before."""
+    """Number of steps of which it is known whether gradients were cleared before."""
     elsewhere: int
-    """Tensors that no optimizer given holds, and that move."""
+    """Number of tensors that no optimizer given holds, and that move."""
 
 
 def coverage_of(sight: Sight) -> Coverage:
-    """The coverage that these counts make."""
+    """Make the coverage of these counts."""
     seen = {
         "steps": sight.steps,
         "looks": sight.looks,

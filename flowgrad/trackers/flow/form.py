@@ -1,4 +1,4 @@
-"""What the state of a tracker of a network looks like."""
+"""Declares the form of the state of a tracker of a network."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ LATER: dict[str, Check] = {"modes": _MODES, "places": _PLACES}
 
 
 def parts(watched: Sequence[Watched], owners: int, figures: int) -> dict[str, Check]:
-    """Each part of the state of a tracker of these tensors, by its key.
+    """Check of each part of the state of a tracker of these tensors, by its key.
 
     Args:
         watched: the tensors.
         owners: modules that hold them.
-        figures: kept of each look.
+        figures: number kept of each sampled step.
     """
     size = len(watched)
     flags = tensor("int64", (size,), least=0)
@@ -199,7 +199,7 @@ def _network(watched: Sequence[Watched], owners: int) -> Check:
 
 
 def _looks(watched: Sequence[Watched]) -> Check:
-    """Of each device, and of tensors that lay together as they do now."""
+    """Make the check of the samples of each device; tensors must have lain together as they do now."""
     by_device: dict[torch.device, list[Watched]] = {}
     for one in watched:
         by_device.setdefault(one.parameter.device, []).append(one)
@@ -225,7 +225,7 @@ def _looks(watched: Sequence[Watched]) -> Check:
 
 
 def _anything(value: Any, where: str) -> None:
-    """Is checked later on."""
+    """Accept anything; it is checked later on."""
 
 
 def _look(watched: Sequence[Watched]) -> Check:

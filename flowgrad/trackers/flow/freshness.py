@@ -1,4 +1,4 @@
-"""Whether weights are as initialisers draw them, or were trained before they were watched."""
+"""Says whether weights are as initialisers draw them, or were trained before they were watched."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from flowgrad.trackers.flow.look import PART, apart, fetch, sampled
 from flowgrad.trackers.flow.parameters import Watched, unit_axis
 
 _SPREAD_OF_UNIFORM = math.sqrt(3)
-"""Largest entry of a uniform distribution around zero, over its root mean square."""
+"""Ratio of the largest entry of a uniform distribution around zero to its root mean square."""
 _ERRORS = 4.0
-"""Standard errors that a figure may be off."""
+"""Number of standard errors that a figure may be off."""
 _FEWEST = 30
-"""Entries below which the shape of a distribution tells nothing."""
+"""Number of entries below which the shape of a distribution is not judged."""
 
 
 @apart
 def freshness(watched: Sequence[Watched]) -> np.ndarray:
-    """1 where a tensor looks as initialisers leave it, 0 where it does not, NaN of biases and of small tensors.
+    """Flags of tensors that are as initialisers leave them: 1 or 0, NaN for biases and small tensors.
 
     A weight is fresh where its entries are uniform around zero, or where its layer's bias is one number throughout or
-    uniform within PyTorch's default bound. Without a bias, entries of a normal distribution around zero tell. A scale
+    uniform within PyTorch's default bound. Without a bias, entries of a normal distribution around zero decide. A scale
     of a normalisation is fresh where it is one number throughout.
 
     Args:
@@ -48,7 +48,7 @@ def freshness(watched: Sequence[Watched]) -> np.ndarray:
 
 
 class _Shape:
-    """Of the entries of a tensor."""
+    """Shape of the distribution of a tensor's entries."""
 
     def __init__(self, count: int, mean: float, square: float, fourth: float, low: float, high: float) -> None:
         self.count = count
@@ -57,7 +57,7 @@ class _Shape:
         self.rms = math.sqrt(square) if square > 0 else 0.0
         self.kurtosis = fourth / square**2 if square > 0 else math.nan
         self.shift = abs(mean) / self.rms * math.sqrt(count) if self.rms else 0.0
-        """Mean in its standard errors."""
+        """Mean in units of its standard error."""
 
     @property
     def uniform(self) -> bool:
@@ -82,7 +82,7 @@ def _fresh(weight: _Shape, bias: _Shape | None, bound: float) -> float:
 
 
 def _bound(watched: Watched) -> float:
-    """Of PyTorch's default biases."""
+    """Bound of PyTorch's default biases."""
     axis = unit_axis(watched)
     if axis is None:
         return math.nan

@@ -1,4 +1,4 @@
-"""What was seen over time, in a bounded space."""
+"""Keeps figures over time, in a bounded space."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 LOOKS = 256
 WINDOWS = 512
 RECENT = 16
-"""Losses before the first that is not finite."""
+"""Number of losses kept before the first that is not finite."""
 
 
 class History:
-    """Figures of the looks, shape (looks, figures, tensors). When full, every second look is let go of, the first one
-    kept, so that the past gets coarser and the newest looks stand as they were.
+    """Figures of the sampled steps, or looks, shape (looks, figures, tensors). When full, every second one is dropped,
+    the first one kept, so that the past gets coarser and the newest ones stay as they were.
     """
 
     def __init__(self, figures: int, tensors: int, capacity: int = LOOKS) -> None:
@@ -30,7 +30,7 @@ class History:
         return len(self._steps)
 
     def append(self, step: int, values: np.ndarray) -> None:
-        """Note a look: `values` has shape (figures, tensors)."""
+        """Note a sampled step: `values` has shape (figures, tensors)."""
         if len(self._steps) == self._capacity:
             kept = self._values[::2].copy()
             self._steps = self._steps[::2]
@@ -40,19 +40,19 @@ class History:
 
     @property
     def steps(self) -> np.ndarray:
-        """Step of each look kept, shape (looks,)."""
+        """Number of each sampled step kept, shape (looks,)."""
         return np.array(self._steps, dtype=int)
 
     def of(self, figure: int) -> np.ndarray:
-        """One figure at the looks kept, shape (looks, tensors)."""
+        """One figure at the sampled steps kept, shape (looks, tensors)."""
         return self._values[: len(self._steps), figure].astype(float)
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """State for a checkpoint."""
         return {"steps": list(self._steps), "values": torch.from_numpy(self._values[: len(self._steps)].copy())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a state that `state_dict` gave."""
         self._steps = list(state["steps"])
         self._values[: len(self._steps)] = state["values"].cpu().numpy()
 
@@ -65,13 +65,13 @@ class Losses:
         self.first = math.nan
         self.nonfinite = 0
         self.told = 0
-        """Losses noted."""
+        """Number of losses noted."""
         self.lowest = math.nan
-        """Lowest finite one."""
+        """Lowest finite loss."""
         self.broken_at = 0
-        """Number of the first that was not finite, from 1; 0 where all were."""
+        """Number of the first loss that was not finite, from 1; 0 where all were."""
         self.recent: deque[float] = deque(maxlen=RECENT)
-        """The last finite ones before that."""
+        """Last finite losses before that."""
         self._width = 1
         self._count: list[int] = []
         self._mean: list[float] = []
@@ -111,7 +111,7 @@ class Losses:
 
     @property
     def windows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Finite losses in each window, their mean, and the sum of their squared distances from it."""
+        """Number of finite losses in each window, their mean, and the sum of their squared distances from it."""
         return np.array(self._count, dtype=float), np.array(self._mean), np.array(self._square)
 
     @property
@@ -125,7 +125,7 @@ class Losses:
         return [*mean[np.cumsum(count) <= told - len(recent)].tolist(), *recent]
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """State for a checkpoint."""
         return {
             "first": self.first,
             "nonfinite": self.nonfinite,
@@ -140,7 +140,7 @@ class Losses:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a state that `state_dict` gave."""
         self.first, self.nonfinite, self._width = state["first"], state["nonfinite"], state["width"]
         self._count, self._mean, self._square = list(state["count"]), list(state["mean"]), list(state["square"])
         self.told, self.lowest, self.broken_at = state["told"], state["lowest"], state["broken_at"]

@@ -1,4 +1,6 @@
-"""What one step did to the tensors of a device, computed there, and fetched as one vector."""
+"""Measures one sampled step, or look, on the tensors of a device: figures are computed there, and fetched as one
+vector.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 
 SAMPLE = 1024
-"""Most entries of a gradient that are compared over time; evenly spaced in the tensor."""
+"""Number of entries of a gradient that are compared over time, at most; evenly spaced in the tensor."""
 
 
 P = ParamSpec("P")
@@ -19,7 +21,9 @@ R = TypeVar("R")
 
 
 def apart(function: Callable[P, R]) -> Callable[P, R]:
-    """Runs without gradients, and outside of inference mode: tensors made in that could not be written to later."""
+    """Run the function without gradients, and outside of inference mode: tensors made in that could not be written to
+    later.
+    """
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -30,25 +34,26 @@ def apart(function: Callable[P, R]) -> Callable[P, R]:
 
 
 PART = 1 << 15
-"""Most entries of a weight that are copied and compared; of larger ones, runs of entries, evenly spaced.
-The norm of a part, scaled up, is that of the whole to about one percent."""
+"""Number of entries of a weight that are copied and compared, at most; of larger ones, runs of entries, evenly spaced.
+The norm of a part, scaled up, is that of the whole to about one percent.
+"""
 _RUN = 64
-"""Entries in a row: what a cache line or two hold, so that a part costs what its share of the memory does."""
+"""Number of entries in a row: a cache line or two, so that a part costs what its share of the memory does."""
 
 _CACHED = 1 << 17
-"""Entries that are worked on together on a CPU: half a megabyte, and as much of their copies."""
+"""Number of entries that are worked on together on a CPU: half a megabyte, and as much of their copies."""
 
 
 class Seen(NamedTuple):
-    """Figures of one look, one a tensor, shape (tensors,); NaN where there is none."""
+    """Figures of one sampled step, one a tensor, shape (tensors,); NaN where there is none."""
 
     weight_norm: np.ndarray
     gradient_norm: np.ndarray
     velocity: np.ndarray
     product: np.ndarray
-    """Of the sampled gradient and that of the look before."""
+    """Inner product of the sampled gradient and that of the look before."""
     square: np.ndarray
-    """Of the sampled gradient."""
+    """Squared norm of the sampled gradient."""
     seen_gradient: np.ndarray
     """1 where the tensor had a gradient."""
     sampled: np.ndarray
@@ -56,45 +61,47 @@ class Seen(NamedTuple):
 
     @classmethod
     def nothing(cls, count: int) -> Seen:
-        """All NaN."""
+        """Figures that are all NaN."""
         return cls(*np.full((len(cls._fields), count), math.nan))
 
 
 def fetch(values: torch.Tensor) -> np.ndarray:
-    """The one transfer of a look: figures (never tensors of the model) to the host."""
+    """Make the one transfer of a look: figures (never tensors of the model) to the host."""
     return values.cpu().numpy().astype(float)
 
 
 class DeviceLook:
-    """The tensors of one device. A look is `before`, `gradients` and `after`, in this order around a step."""
+    """Measures the tensors of one device. A look is `before`, `gradients` and `after`, in this order around a step."""
 
     def __init__(self, parameters: Sequence[torch.Tensor], whole: Sequence[bool]) -> None:
         """Allocate nothing yet: buffers are made at the first look, so that a model may be moved before.
 
         Args:
             parameters: all that are watched on the device.
-            whole: of which a part does not tell, because steps change few of their rows.
+            whole: whether each is read whole, because steps change few of its rows.
         """
         self._all = list(parameters)
         self._whole = list(whole)
         count = len(self._all)
         self._copies: dict[int, torch.Tensor] = {}
         self._rows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        """Of a tensor with a sparse gradient: the ids of the rows, and the rows before the step."""
+        """Ids of the rows of each tensor with a sparse gradient, and these rows before the step."""
         self._open = False
         """Whether a look has begun that `take` has not ended."""
         self._live: list[int] = []
         self._dense: list[int] = []
         self._fresh: list[int] = []
-        """Those of `_live` whose gradients are still to be read."""
+        """Indices among `_live` whose gradients are still to be read."""
         self._found: list[int] = []
         """Tensors that had a gradient."""
         self._sampled: list[int] = []
         self._pieces: list[tuple[str, list[int], list[torch.Tensor]]] = []
         self._views: dict[int, tuple[int, torch.Tensor]] = {}
-        """Of a tensor, in this look: where its memory lay, and what is copied and compared of it."""
+        """Address of each tensor's memory in this look, and the view that is copied and compared."""
         self._products: torch.Tensor | None = None
-        """Of the sampled gradients with those of the look before, and with themselves, shape (2 * tensors,)."""
+        """Inner products of the sampled gradients with those of the look before, and with themselves, shape (2 *
+        tensors,).
+        """
         shape = (count, SAMPLE)
         device = self._all[0].device
         self._sample = torch.zeros(shape, device=device)
@@ -102,15 +109,17 @@ class DeviceLook:
         self.total = torch.zeros(shape, device=device)
         """Sum of the sampled gradients since `turn`."""
         self.total_before = torch.zeros(shape, device=device)
-        """The same of the block before."""
+        """Sum of the sampled gradients of the block before."""
         self.zero_rows: dict[int, torch.Tensor] = {}
-        """Tensor -> units (rows) without gradient at any look since `turn`, for those asked for in `follow_rows`."""
+        """Map of tensor -> units (rows) without gradient at any look since `turn`, for those asked for in
+        `follow_rows`.
+        """
         self.zero_rows_before: dict[int, torch.Tensor] = {}
         self.follow_rows: dict[int, tuple[int, int]] = {}
-        """Tensor -> (the tensor that tells of its units, the axis of the units in that)."""
+        """Map of tensor -> (the tensor that shows its units, the axis of the units in that)."""
 
     def turn(self) -> None:
-        """Begin a new block of looks."""
+        """Begin a new block of sampled steps."""
         self.total, self.total_before = self.total_before.zero_(), self.total
         self.zero_rows, self.zero_rows_before = {}, self.zero_rows
 
@@ -119,8 +128,8 @@ class DeviceLook:
         their norms.
 
         Args:
-            chosen: those that the optimizer about to step holds, where there are several; what it changed since an
-                earlier step of the same look is left as it was then. None: all, and the look begins anew.
+            chosen: those that the optimizer about to step holds, where there are several; changes since an earlier step
+                of the same look are left as they were then. None: all, and the look begins anew.
         """
         if chosen is None or not self._open:
             self._begin()
@@ -155,7 +164,7 @@ class DeviceLook:
         self._sample.zero_()
 
     def _part(self, i: int) -> torch.Tensor:
-        """What is copied and compared of a weight, as a view."""
+        """View of a weight's entries that are copied and compared."""
         weight = self._all[i]
         lies, view = self._views.get(i, (0, None))
         if view is None or lies != weight.data_ptr():  # a step may put other memory under the tensor
@@ -169,10 +178,10 @@ class DeviceLook:
             self._rows[i] = (ids, self._all[i].detach()[ids])
 
     def gradients(self, scale: torch.Tensor | None) -> None:
-        """Norms and samples of the gradients as they are now, of what `before` took last.
+        """Take norms and samples of the gradients as they are now, of the tensors that `before` took last.
 
         Args:
-            scale: what they are still multiplied by, as under AMP with a fused optimizer.
+            scale: factor that they are still multiplied by, as under AMP with a fused optimizer.
         """
         found = {i: g for i in self._fresh if (g := self._all[i].grad) is not None}
         whole = {i: _plain(g) for i, g in found.items() if g.layout == torch.strided}
@@ -193,7 +202,7 @@ class DeviceLook:
         self._pieces += [("gradient_norm", group, values) for group, values in pieces]
 
     def _sum_gradients(self) -> None:
-        """What the samples of this look say with those of the looks before."""
+        """Add the samples of this look to those of the looks before, and take their products."""
         self.total.add_(self._sample)
         self._products = torch.cat([(self._sample * self._last).sum(1), (self._sample * self._sample).sum(1)])
         self._last, self._sample = self._sample, self._last
@@ -215,7 +224,7 @@ class DeviceLook:
             self.zero_rows[i] = zero if known is None else zero & known
 
     def after(self) -> None:
-        """Norms of what the step changed."""
+        """Take the norms of the changes by the step."""
         if not self._open:  # no step of an optimizer that holds one of these tensors
             self._begin()
         self._sum_gradients()
@@ -227,10 +236,10 @@ class DeviceLook:
             self._pieces.append(("velocity", [i], _norms([self._all[i].detach()[ids] - rows])))
 
     def take(self, extra: Sequence[torch.Tensor] = ()) -> tuple[Seen, list[float]]:
-        """All figures of the look, with other 0-dim tensors of this device, by one transfer."""
+        """Return all figures of the look, with other 0-dim tensors of this device, by one transfer."""
         values = [v for _, _, vs in self._pieces for v in vs]
         seen = Seen.nothing(len(self._all))
-        # Most are float32 already; a call a number would be half of what a look of a small network costs.
+        # Most are float32 already; a call a number would be half of the cost of a sampled step of a small network.
         apart = [v if v.dtype == torch.float32 else v.float() for v in (*values, *extra)]
         together = [torch.stack(apart)] if apart else []
         if self._products is not None:
@@ -257,7 +266,7 @@ class DeviceLook:
         return seen, [float(x) for x in numbers[at:]]
 
     def _groups(self, chosen: Sequence[int]) -> list[list[int]]:
-        """The tensors that one `_foreach` call takes: of one type, and on a CPU few enough to stay in its cache."""
+        """Group the tensors into `_foreach` calls: of one type, and on a CPU few enough to stay in its cache."""
         groups: list[list[int]] = []
         open_groups: dict[torch.dtype, tuple[list[int], int]] = {}
         for i in chosen:
@@ -274,7 +283,7 @@ class DeviceLook:
         return groups
 
     def state_dict(self) -> dict[str, Any]:
-        """What is summed over looks, for a checkpoint."""
+        """State for a checkpoint: the sums over looks."""
         return {
             "last": self._last.clone(),
             "total": self.total.clone(),
@@ -284,7 +293,7 @@ class DeviceLook:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a state that `state_dict` gave."""
         for own, key in ((self._last, "last"), (self.total, "total"), (self.total_before, "total_before")):
             own.copy_(state[key])
         device = self._last.device
@@ -316,7 +325,7 @@ def _figures(weight: torch.Tensor) -> torch.Tensor:
 
 
 def part(weight: torch.Tensor) -> torch.Tensor:
-    """At most `PART` entries of a larger tensor that lies in one piece of memory, as a view; any other as it is."""
+    """View of at most `PART` entries of a larger tensor that lies in one piece of memory; any other as it is."""
     runs = weight.numel() // _RUN
     if weight.numel() <= PART or not weight.is_contiguous():
         return weight
@@ -327,7 +336,7 @@ def part(weight: torch.Tensor) -> torch.Tensor:
 
 
 def sampled(values: torch.Tensor) -> torch.Tensor:
-    """At most `SAMPLE` entries of a dense tensor, evenly spaced; a view wherever its memory allows, shape (n,)."""
+    """Evenly spaced entries of a dense tensor, at most `SAMPLE`; a view wherever its memory allows, shape (n,)."""
     count = values.numel()
     flat = values.view(-1) if values.is_contiguous() else values.reshape(-1)
     if count <= SAMPLE:
@@ -340,7 +349,9 @@ def sampled(values: torch.Tensor) -> torch.Tensor:
 
 
 def _norms(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Of tensors of one type; single precision or better, in which squares of half precision do not overflow."""
+    """Norms of tensors of one type; in single precision or better, in which squares of half precision do not
+    overflow.
+    """
     plain = [_plain(t) for t in tensors]
     return list(torch._foreach_norm(plain, 2, dtype=torch.promote_types(plain[0].dtype, torch.float32)))
 

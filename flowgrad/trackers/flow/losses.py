@@ -1,4 +1,4 @@
-"""Losses on their way from the device to the host."""
+"""Keeps losses on their way from the device to the host."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from flowgrad.trackers.flow.places import Places
 from flowgrad.trackers.watching import ArgumentError, loss_of
 
 _MOST = 256
-"""Losses that wait on a device before they are fetched anyway."""
+"""Number of losses that wait on a device before they are fetched anyway."""
 
 
 class PendingLosses:
-    """Losses told at every step, read from an accelerator only when a look asks for them."""
+    """Losses given at every step, read from an accelerator only at a sampled step."""
 
     def __init__(self) -> None:
         """Start without a loss."""
@@ -54,7 +54,7 @@ class PendingLosses:
             self.places.add(loss)
 
     def end_epoch(self) -> None:
-        """An epoch ends behind the losses told so far."""
+        """Note that an epoch ends behind the losses given so far."""
         if self._far:
             self._waiting.append((None, False))
         else:
@@ -71,7 +71,7 @@ class PendingLosses:
         return [value for value, _ in self._waiting if isinstance(value, torch.Tensor)] if self._far else []
 
     def settle(self, fetched: list[float]) -> None:
-        """Note what was fetched of `on_device`."""
+        """Note the losses fetched of `on_device`."""
         if not self._far:
             return
         found = iter(fetched)

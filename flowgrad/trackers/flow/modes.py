@@ -1,4 +1,4 @@
-"""Which mode modules are in when they are trained and when they are evaluated, and which stand in several places."""
+"""Says which mode modules are in when they are trained and when they are evaluated, and which are shared."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 _MOST = 64
-"""Modules that are looked at."""
+"""Number of modules that are read."""
 _COUNTS = ("eval_looks", "other_step", "train_looks", "held_out", "in_training")
 
 
 class Modes:
-    """Reads `training` of the modules that it matters to: at the steps looked at, and in passes without gradients that
-    come behind the last step of an epoch. A read of a flag each; no hook of its own.
+    """Reads `training` of the modules that it matters to: at sampled steps, and in passes without gradients that come
+    behind the last step of an epoch. The cost is a read of a flag each; it has no hook of its own.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -27,18 +27,18 @@ class Modes:
         self.dropouts = sum(_drops(module) for module in found)
         self.shared = shared_modules(model)
         self.eval_looks = 0
-        """Last looks in a row at which all were in evaluation mode."""
+        """Number of last sampled steps in a row at which all were in evaluation mode."""
         self.train_looks = 0
-        """Looks at which all were in training mode."""
+        """Number of sampled steps at which all were in training mode."""
         self.other_step = 0
-        """Step of the last look at which some was not in evaluation mode."""
+        """Number of the last sampled step at which some was not in evaluation mode."""
         self.expecting = False
         """Whether passes without gradients are taken to be held out now."""
         self.held_out = 0
         self.in_training = 0
 
     def look(self, step: int) -> None:
-        """A step that is looked at has been taken."""
+        """Note that a sampled step has been taken."""
         if not self._all:
             return
         modes = {module.training for module in self._all}
@@ -49,7 +49,7 @@ class Modes:
             self.eval_looks, self.other_step = 0, step
 
     def aside(self) -> None:
-        """A pass of the whole model without gradients begins."""
+        """Note that a pass of the whole model without gradients begins."""
         if self.expecting and self._all:
             self.held_out += 1
             self.in_training += all(module.training for module in self._all)
@@ -69,17 +69,17 @@ class Modes:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """State for a checkpoint."""
         return {key: getattr(self, key) for key in _COUNTS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a state that `state_dict` gave."""
         for key in _COUNTS:
             setattr(self, key, state[key])
 
 
 def shared_modules(model: nn.Module) -> int:
-    """Modules with parameters that one module holds under several names, as `[layer] * 2` does.
+    """Number of modules with parameters that one module holds under several names, as `[layer] * 2` does.
 
     A second name somewhere else, as of a part that stands in a `Sequential` too, is an alias and is not counted.
     """

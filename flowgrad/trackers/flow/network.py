@@ -1,4 +1,4 @@
-"""The looks at a whole network: its tensors on all their devices, and its activations."""
+"""Samples a whole network: its tensors on all their devices, and its activations."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ from flowgrad.trackers.flow.parameters import Watched, is_compiled, unit_axis
 from flowgrad.trackers.watching import ChangedError, Failed, raising
 
 BLOCK = 16
-"""Looks that signal, noise and dead units are taken over, at least (twice as many at most)."""
+"""Number of sampled steps that signal, noise and dead units are taken over, at least (twice as many at most)."""
 OUTPUTS_EVERY = 3
-"""Looks of a block from one whose outputs are read to the next, once there was a block; it costs as much as a layer."""
+"""Number of sampled steps of a block from one whose outputs are read to the next, once there was a block; it costs as
+much as a layer.
+"""
 
 
 class NetworkSeen(NamedTuple):
-    """Figures of one look, one a tensor, shape (tensors,)."""
+    """Figures of one sampled step, one a tensor, shape (tensors,)."""
 
     weight_norm: np.ndarray
     gradient_norm: np.ndarray
     velocity: np.ndarray
     gradient_cosine: np.ndarray
-    """With the gradient of the step before; NaN where that was not looked at."""
+    """Cosine with the gradient of the step before; NaN where that was not sampled."""
     has_gradient: np.ndarray
     """True where the tensor had a gradient."""
 
 
 class _Devices:
-    """Which tensors lie on which device."""
+    """Tensors by the device that they lie on."""
 
     def __init__(self, watched: Sequence[Watched]) -> None:
         by_device: dict[torch.device, list[int]] = {}
@@ -54,10 +56,10 @@ class _Devices:
 
 
 class NetworkLook:
-    """What the looks see, and what is summed over blocks of them."""
+    """Takes the samples, and sums over blocks of them."""
 
     def __init__(self, model: nn.Module, watched: Sequence[Watched], tracker: str, failed: Failed = raising) -> None:
-        """Allocate nothing yet; `failed` is told of what goes wrong in a forward pass."""
+        """Allocate nothing yet; `failed` is called with errors of a forward pass."""
         self._watched = watched
         self._tracker = tracker
         self._made: _Devices | None = None
@@ -88,7 +90,7 @@ class NetworkLook:
         return self._checked() if self._made is None else self._made
 
     def _checked(self) -> _Devices:
-        """The tensors by device, as long as they are what they were at the first look."""
+        """Tensors by device, as long as they are what they were at the first sample."""
         now = [(tuple(w.parameter.shape), w.parameter.dtype, w.parameter.device) for w in self._watched]
         if self._made is None:
             self._made, self._began = _Devices(self._watched), now
@@ -140,19 +142,19 @@ class NetworkLook:
 
     @apart
     def before(self, chosen: Sequence[int] | None = None) -> None:
-        """Right before a step; of the tensors at these places, where several optimizers step."""
+        """Measure right before a step; of the tensors at these places, where several optimizers step."""
         for here, look in self._checked().parts:
             look.before(None if chosen is None else np.flatnonzero(np.isin(here, chosen)).tolist())
 
     @apart
     def gradients(self, scale: torch.Tensor | None) -> None:
-        """When the gradients are there."""
+        """Measure the gradients when they are there."""
         for _, look in self._devices.parts:
             look.gradients(scale)
 
     @apart
     def after(self, step: int, losses: Sequence[torch.Tensor]) -> tuple[NetworkSeen, list[float]]:
-        """Right after the step: all figures, and the losses that were still on a device."""
+        """Measure right after the step: all figures, and the losses that were still on a device."""
         parts = self._devices.parts
         seen, numbers = Seen.nothing(len(self._watched)), [math.nan] * len(losses)
         for n, (chosen, look) in enumerate(parts):
@@ -208,7 +210,7 @@ class NetworkLook:
         return weight_figures([w.parameter for w in self._watched])
 
     def signal_to_noise(self) -> np.ndarray:
-        """Of the last block of looks that has enough of them, shape (tensors,)."""
+        """Signal to noise of the last block of sampled steps that has enough of them, shape (tensors,)."""
         found = np.full(len(self._watched), math.nan)
         if self._made is None:
             return found
@@ -226,7 +228,9 @@ class NetworkLook:
         return flow.signal_to_noise(square / n, (total / n) ** 2, count)
 
     def units(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Dead units, units in all, and the share of saturated outputs of the layer of each tensor; NaN: not seen."""
+        """Number of dead units, of units in all, and the share of saturated outputs of the layer of each tensor; NaN:
+        not seen.
+        """
         dead, total, saturation = (np.full(len(self._watched), math.nan) for _ in range(3))
         at = {w.name: i for i, w in enumerate(self._watched)}
         numbers: list[tuple[np.ndarray, int, torch.Tensor]] = []
@@ -255,12 +259,12 @@ class NetworkLook:
         return dead, total, saturation
 
     def dead_seen(self) -> np.ndarray:
-        """Where units that are dead were seen on activations, not on gradients, shape (tensors,)."""
+        """Flags of tensors whose dead units were seen on activations, not on gradients, shape (tensors,)."""
         return np.array([self._seen(one.name) for one in self._watched])
 
     def used(self) -> np.ndarray:
         """1 where the tensor's module was used in a pass with gradients, 0.5 where only without them within one, 0
-        where neither; NaN where nobody saw any pass. Shape (tensors,).
+        where neither; NaN where no pass was seen. Shape (tensors,).
         """
         uses = self.activations.first_uses
         if not uses:
@@ -272,7 +276,7 @@ class NetworkLook:
         return [places[one.owner] for one in self._watched]
 
     def cut_off(self, reached: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Which tensors seem to come before a place where the gradient is stopped.
+        """Find the tensors that seem to come before a place where the gradient is stopped.
 
         These are all that the forward pass uses before the first that a gradient reaches, where that one is given
         something else than they are, which asks for no gradient, and where all behind it are reached.
@@ -281,7 +285,7 @@ class NetworkLook:
             reached: which tensors a gradient ever reached, shape (tensors,).
 
         Returns:
-            The tensors, shape (tensors,); and whether what the first one behind is given was put out by one of them.
+            The tensors, shape (tensors,); and whether the input of the first one behind is an output of one of them.
         """
         nothing = np.zeros(len(self._watched), dtype=bool)
         uses, places = self.activations.first_uses, np.array(self._places())
@@ -309,7 +313,7 @@ class NetworkLook:
         return ranks
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """State for a checkpoint."""
         return {
             "previous_step": self._previous_step,
             "in_block": self._in_block,
@@ -320,12 +324,12 @@ class NetworkLook:
 
     @property
     def owners(self) -> int:
-        """Modules that hold the tensors."""
+        """Number of modules that hold the tensors."""
         return len(self._owners)
 
     @apart
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a state that `state_dict` gave."""
         self._previous_step, self._in_block = state["previous_step"], state["in_block"]
         for key in _SUMS:
             setattr(self, key, state[key].cpu().numpy().copy())

@@ -1,4 +1,4 @@
-"""Which tensors of a model are watched, and under which names."""
+"""Finds the tensors of a model that are watched, and their names."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Watched(NamedTuple):
     """A parameter tensor of the model."""
 
     name: str
-    """Without what `DistributedDataParallel` and `torch.compile` put before it."""
+    """Name of the parameter, without the prefixes of `DistributedDataParallel` and `torch.compile`."""
     parameter: nn.Parameter
     owner: nn.Module
     """The module that holds it; the first of several."""
 
 
 def watched_parameters(model: nn.Module, tracker: str) -> list[Watched]:
-    """Every parameter with a floating point or complex type, each once, in order of definition.
+    """Find every parameter with a floating point or complex type, each once, in order of definition.
 
     Raises:
         TypeError: `model` is no module, or its parameters are sharded.
@@ -47,7 +47,7 @@ def watched_parameters(model: nn.Module, tracker: str) -> list[Watched]:
 
 
 def plain_name(path: str) -> str:
-    """The name that the parameter has in the model that was wrapped or compiled.
+    """Name of the parameter in the model that was wrapped or compiled.
 
     >>> plain_name("module._orig_mod.fc.weight")
     'fc.weight'
@@ -76,8 +76,8 @@ def _check(name: str, parameter: nn.Parameter, tracker: str) -> None:
 
 
 def unit_axis(watched: Watched) -> int | None:
-    """Along which axis of the tensor the units of its layer lie; None where it has none (a table of embeddings, a bias,
-    a tensor of a module that says nothing of its meaning).
+    """Axis of the tensor along which the units of its layer lie; None where it has none (a table of embeddings, a bias,
+    a tensor of a module of unknown kind).
     """
     parameter, own = watched.parameter, watched.name.rpartition(".")[2]
     if parameter.dim() < 2 or isinstance(watched.owner, nn.Embedding | nn.EmbeddingBag | nn.Bilinear):

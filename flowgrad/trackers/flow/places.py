@@ -1,4 +1,4 @@
-"""Whether the loss takes the same course within every epoch, as where rows come in one order."""
+"""Says whether the loss takes the same course within every epoch, as where rows come in one order."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from flowgrad.measures.flow_course import places_of
 
 BINS = 10
-"""Parts of an epoch."""
+"""Number of parts of an epoch."""
 FEWEST = 10
-"""Steps of an epoch from which on it has parts."""
+"""Number of steps of an epoch from which on it has parts."""
 SKIPPED = 1
-"""First epochs that are left out: the loss falls too fast in them."""
+"""Number of first epochs that are left out: the loss falls too fast in them."""
 
 
 class Places:
@@ -25,12 +25,12 @@ class Places:
     def __init__(self) -> None:
         """Start before the first epoch."""
         self._ended = 0
-        """Epochs that have ended."""
+        """Number of epochs that have ended."""
         self._length = self._at = 0
-        """Losses of the last epoch, and of this one so far."""
+        """Number of losses of the last epoch, and of this one so far."""
         self._count, self._sum = [0] * BINS, [0.0] * BINS
         self.epochs = 0
-        """Epochs that are in the sums."""
+        """Number of epochs that are in the sums."""
         self.total, self.square = np.zeros(BINS), np.zeros(BINS)
         """Sums over epochs of the loss of each part, less the line through the parts, over the epoch's level."""
 
@@ -44,7 +44,7 @@ class Places:
         self._at += 1
 
     def end_epoch(self) -> None:
-        """The epoch has ended."""
+        """Close the epoch."""
         self._ended += 1
         if self._at == self._length and self._ended > SKIPPED and all(self._count):
             means = np.array(self._sum) / self._count
@@ -63,7 +63,7 @@ class Places:
         return places_of(self.epochs, self.total, self.square)
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """State for a checkpoint."""
         return {
             **{key: getattr(self, key) for key in _NUMBERS},
             **{key: list(getattr(self, key)) for key in _LISTS},
@@ -71,7 +71,7 @@ class Places:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a state that `state_dict` gave."""
         for key in _NUMBERS:
             setattr(self, key, state[key])
         for key in _LISTS:

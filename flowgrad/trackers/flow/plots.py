@@ -1,4 +1,4 @@
-"""Pictures of a network's training."""
+"""Draws pictures of a network's training."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from flowgrad.drawing import as_written, new_figure
 
 _NAME_LENGTH = 32
 _MOST = 60
-"""Layers that are drawn; of deeper networks evenly spaced ones."""
+"""Number of layers that are drawn; of deeper networks evenly spaced ones."""
 _HEALTH = ("gradient_relative", "update_ratio", "snr", "dead_share", "saturation")
 
 
 def velocity_figure(ratios: pd.DataFrame, title: str) -> Any:
-    """Update-to-weight ratio of each layer over the steps, as colours (log10).
+    """Draw the update-to-weight ratio of each layer over the steps, as colours (log10).
 
     Args:
-        ratios: a line a look, whose index is its step; a column a layer, in order of depth.
+        ratios: a line a sampled step, whose index is its step; a column a layer, in order of depth.
         title: above the picture.
     """
     layers = _drawn(list(ratios.columns))
@@ -41,10 +41,11 @@ def velocity_figure(ratios: pd.DataFrame, title: str) -> Any:
 
 
 def gradient_flow_figure(rms: pd.DataFrame, title: str) -> Any:
-    """Root mean square of the gradient's entries by depth, in the first, middle and last third of the looks.
+    """Draw the root mean square of the gradient's entries by depth, in the first, middle and last third of the sampled
+    steps.
 
     Args:
-        rms: a line a look, a column a layer in order of depth.
+        rms: a line a sampled step, a column a layer in order of depth.
         title: above the picture.
     """
     layers = _drawn(list(rms.columns))
@@ -69,7 +70,7 @@ def gradient_flow_figure(rms: pd.DataFrame, title: str) -> Any:
 
 
 def health_figure(rows: pd.DataFrame, title: str) -> Any:
-    """A panel a figure, a bar a layer.
+    """Draw a panel for each figure, with a bar for each layer.
 
     Args:
         rows: of the row table, in order of depth.

@@ -1,4 +1,4 @@
-"""From what the looks saw to the figures that rules read."""
+"""Computes the figures that rules read from the sampled steps."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from flowgrad.trackers.watching import ArgumentError, ArgumentTypeError
 
 InputFigures = dict[str, float]
 _FEWEST_LOOKS = 5
-"""Looks from which on it says something that a tensor had no gradient at any."""
+"""Number of sampled steps from which on the lack of a gradient at all of them is reported."""
 _FEWEST_LAYERS = 2
-"""Layers from which on tables beside them are not asked how long the first updates are."""
+"""Number of layers from which on tables next to them are not asked for the size of the first updates."""
 _MANY_DEAD = 0.5
 _IDS = (torch.int16, torch.int32, torch.int64)
 _ROWS = 4096
-"""Inputs that are read at once."""
+"""Number of inputs that are read at once."""
 
 
 def network_rows(
@@ -37,8 +37,8 @@ def network_rows(
     flags: Mapping[str, np.ndarray],
     loss_first: float = math.nan,
 ) -> pd.DataFrame:
-    """A line a tensor, with the number of units of its layer in `attrs["units"]`; `attrs["tables"]` says which of them
-    are tables of embeddings.
+    """Make a line a tensor, with the number of units of its layer in `attrs["units"]`; `attrs["tables"]` says which of
+    them are tables of embeddings.
     """
     now, then = flow.recent(steps), flow.early(steps)
     entries = np.array([w.parameter.numel() for w in watched], dtype=float)
@@ -49,7 +49,7 @@ def network_rows(
         update, update_first = (
             flow.mean_of(history["velocity"][at] / history["weight_norm"][at]) for at in (now, then)
         )
-        # What begins at zero grows by any share at first, on purpose (adapters, last layers of residual branches).
+        # Layers that begin at zero grow by any share at first, on purpose (adapters, last layers of residual branches).
         update_first = np.where(began > 0, update_first, math.nan)
     rms = flow.ratios(gradient, np.sqrt(entries))
     fastest = np.nanmax(update_first[is_weight], initial=0.0) if len(steps) else math.nan
@@ -89,7 +89,7 @@ def network_rows(
 def network_scalars(
     rows: pd.DataFrame, steps: np.ndarray, history: Mapping[str, np.ndarray], units: np.ndarray, tables: np.ndarray
 ) -> dict[str, float]:
-    """Figures of all tensors together; `tables` says which of them are tables of embeddings."""
+    """Compute figures of all tensors together; `tables` says which of them are tables of embeddings."""
     now, then = flow.recent(steps), flow.early(steps)
     gradient = history["gradient_norm"]
     total = flow.whole_norm(gradient)
@@ -167,20 +167,23 @@ def _early_updates(rows: pd.DataFrame, layers: np.ndarray, tables: np.ndarray) -
 
 
 def frozen_for(rows: pd.DataFrame, steps: int) -> float:
-    """Steps since the last gradient of the tensors that ask for none any more, of the median one over all steps."""
+    """Share of all steps, in [0, 1], since the last gradient of the tensors that ask for none any more, of the median
+    one.
+    """
     frozen = (rows["requires_grad"] == 0) & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)
     last = flow.median_of(rows["last_gradient"][frozen])
     return 1 - last / steps if steps and not math.isnan(last) else 0.0
 
 
 def decay_scalars(rows: pd.DataFrame, optimizers: Optimizers, early: float, recent: float) -> dict[str, float]:
-    """Part of weight decay in what moves the median weight layer; NaN where optimizers differ in how they decay.
+    """Compute the share of weight decay in the motion of the median weight layer; NaN where optimizers differ in how
+    they decay.
 
     Args:
         rows: `network_rows`.
         optimizers: that were given.
-        early: mean of the largest learning rate at the early looks.
-        recent: the same at the recent looks.
+        early: mean of the largest learning rate at the early sampled steps.
+        recent: the same at the recent ones.
     """
     settings = {
         (is_decoupled(one, group), decay_of(one, group)) for one in optimizers.all for group in one.param_groups
@@ -202,14 +205,16 @@ def decay_scalars(rows: pd.DataFrame, optimizers: Optimizers, early: float, rece
 
 
 def first_normalises(watched: Sequence[Watched], depth: np.ndarray) -> bool:
-    """Whether the module used first makes the size of its input matter little: a normalisation, a table of rows."""
+    """Whether the module used first makes the size of its input matter little, as a normalisation or a table of rows
+    does.
+    """
     owner = watched[int(np.argmin(depth))].owner
     tables = (nn.Embedding, nn.EmbeddingBag)
     return isinstance(owner, tables) or "Norm" in type(owner).__name__
 
 
 def given_scalars(activations: ActivationWatch) -> dict[str, float]:
-    """Size of what the module used first was given, and whether that was seen."""
+    """Size of the input of the module used first, and whether that was seen."""
     given = activations.first_given
     return {
         "layer_input_size": math.nan if given is None else float(given),
@@ -224,7 +229,7 @@ def usual_norms(watched: Sequence[Watched]) -> np.ndarray:
 
 
 def _fan_in(watched: Watched) -> float:
-    """Inputs of a unit of the layer; NaN of a tensor without units."""
+    """Number of inputs of a unit of the layer; NaN of a tensor without units."""
     axis = unit_axis(watched)
     return math.nan if axis is None else watched.parameter.numel() / watched.parameter.shape[axis]
 
@@ -235,7 +240,7 @@ def _geometric_mean(values: np.ndarray) -> float:
 
 
 def observe(inputs: torch.Tensor | np.ndarray, tracker: str) -> InputFigures:
-    """Figures of a network's inputs, shape (n, features...)."""
+    """Compute figures of a network's inputs, shape (n, features...)."""
     if isinstance(inputs, torch.Tensor) and inputs.dtype in _IDS:
         return {}  # rows of tables, whose numbers have no size
     if not hasattr(inputs, "shape"):

@@ -1,4 +1,4 @@
-"""Whether anything but the optimizers given writes to the weights between two steps."""
+"""Says whether anything but the optimizers given writes to the weights between two steps."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from flowgrad.trackers.flow.parameters import Watched
 from flowgrad.trackers.optimizers import Optimizers
 
 _TENSORS = 8
-"""Tensors of each optimizer whose counters of writes are read at every step."""
+"""Number of tensors of each optimizer whose counters of writes are read at every step."""
 _ENTRIES = 16
-"""Entries of each that are compared at steps that are looked at."""
+"""Number of entries of each that are compared at sampled steps."""
 _DRIFT = 0.05
-"""Of the length of a step: what weights must move between two to count as moved."""
+"""Distance, as a share of the length of a step, that weights must move between two steps to count as moved."""
 _FEW, _SELDOM = 8, 0.2
-"""Writes that are compared with one another: the first ones, and more as long as they are this share of the steps."""
+"""Number of first writes that are compared with one another, and the share of the steps up to which further ones
+are.
+"""
 _PAIRS = 32
-"""Pairs of steps whose weights are compared in any case."""
+"""Number of pairs of steps whose weights are compared in any case."""
 KEPT = 64
-"""Steps before which weights were written to that are remembered."""
+"""Number of steps that are remembered before which weights were written to."""
 
 
 class Rewrites:
     """Compares some weights after a step of an optimizer and before its next.
 
     At every step these are PyTorch's counters of writes (`Tensor._version`), in which writes through `.data` do not
-    show, and which rise where weights are put back as they were. At two steps in a row that are looked at, these are
-    entries of the weights. Nothing is fetched from an accelerator before `scalars`.
+    show, and which rise where weights are put back as they were. At two sampled steps in a row, these are entries of
+    the weights. Nothing is fetched from an accelerator before `scalars`.
     """
 
     def __init__(self, watched: Sequence[Watched], optimizers: Optimizers) -> None:
@@ -42,30 +44,32 @@ class Rewrites:
         self._chosen = {id(one): _spread(watched, optimizers, one) for one in optimizers.all}
         self._noted: dict[int, list[int]] = {}
         self._entries: dict[int, tuple[int, torch.Tensor]] = {}
-        """Of an optimizer: number of its last step that was looked at, and entries of the weights after it."""
+        """Number of each optimizer's last sampled step, and entries of the weights after it."""
         self._drift: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        """Of an optimizer about to step: entries before, and how far they went since its last step."""
+        """Entries before the step of each optimizer that is about to step, and how far they went since its last
+        step.
+        """
         self._waiting: list[torch.Tensor] = []
-        """Whether weights moved between steps, 0-dim each."""
+        """Flags of whether weights moved between steps, 0-dim each."""
         self._written: dict[int, torch.Tensor] = {}
-        """Of an optimizer: entries of the weights when they had last been written to."""
+        """Entries of each optimizer's weights when they had last been written to."""
         self._alike: list[torch.Tensor] = []
-        """Whether they were the same the time before, 0-dim each."""
+        """Flags of whether they were the same the time before, 0-dim each."""
         self.checks = 0
-        """Pairs of successive steps of an optimizer whose counters were compared."""
+        """Number of pairs of successive steps of an optimizer whose counters were compared."""
         self.count = 0
-        """Of these, those between which weights were written to."""
+        """Number of these pairs between which weights were written to."""
         self.at: deque[int] = deque(maxlen=KEPT)
-        """Numbers of the steps before which that was, the last ones."""
+        """Numbers of the last steps before which weights were written to."""
         self.alike = 0
-        """Writes that put the very entries there that the write before had."""
+        """Number of writes that put the very entries there that the write before had."""
         self.compared = 0
-        """Pairs whose weights were compared."""
+        """Number of pairs whose weights were compared."""
         self.moved = 0
-        """Of these, those between which they moved."""
+        """Number of these pairs between which weights moved."""
 
     def before(self, optimizer: Any, step: int, *, due: bool) -> None:
-        """An optimizer is about to take this step, which is looked at where it is `due`."""
+        """Note that an optimizer is about to take this step, which is sampled where it is `due`."""
         noted = self._noted.pop(id(optimizer), None)
         if not noted:
             return
@@ -92,7 +96,7 @@ class Rewrites:
         self._drift[optimizer] = now, torch.linalg.vector_norm(now - after)
 
     def stepped(self, optimizer: Any, step: int, *, due: bool) -> None:
-        """An optimizer has taken this step."""
+        """Note that an optimizer has taken this step."""
         chosen = self._chosen.get(id(optimizer))
         if not chosen:
             return
@@ -124,7 +128,7 @@ class Rewrites:
         self._alike = []
 
     def scalars(self) -> dict[str, float]:
-        """How often it was seen; shares are NaN where no two steps were compared."""
+        """Figures of how often writes were seen; shares are NaN where no two steps were compared."""
         self._count()
         return {
             "rewrites": float(self.count),
@@ -135,12 +139,12 @@ class Rewrites:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint; what is loaded after it counts as no write."""
+        """State for a checkpoint; loading it later counts as no write."""
         self._count()
         return {"at": list(self.at), **{key: getattr(self, key) for key in _NUMBERS}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a state that `state_dict` gave."""
         for key in _NUMBERS:
             setattr(self, key, state[key])
         self.at = deque(state["at"], maxlen=KEPT)
@@ -152,7 +156,7 @@ _NUMBERS = ("checks", "count", "alike", "compared", "moved")
 
 
 def _sample(parameters: Sequence[nn.Parameter]) -> torch.Tensor:
-    """Some entries of each, of those on the first one's device, as a copy."""
+    """Copy of some entries of each tensor, of those on the first one's device."""
     device = parameters[0].device
     parts = []
     for parameter in parameters[:: 2 if len(parameters) > _TENSORS // 2 else 1]:
@@ -165,7 +169,7 @@ def _sample(parameters: Sequence[nn.Parameter]) -> torch.Tensor:
 
 @functools.cache
 def _stride(count: int) -> int:
-    """Between the entries taken of so many."""
+    """Distance between the entries taken of so many."""
     stride = max(1, -(-count // _ENTRIES))
     while stride > 1 and math.gcd(stride, count) > 1:  # else it would see one column only
         stride += 1

@@ -47,7 +47,7 @@ from flowgrad.trackers.watching import OPTIMIZER, entry, loss_of
 
 _FIGURES = ("weight_norm", "gradient_norm", "velocity", "gradient_cosine")
 _ROUNDING = 1e-6
-"""Share of a norm that two readings of the same weights may differ by."""
+"""Share of a norm by which two readings of the same weights may differ."""
 _FEWEST_RECENT = 8
 _FLAGS = ("moved", "had_gradient", "nonfinite")
 
@@ -67,11 +67,11 @@ class FlowTracker(Tracker):
     averaged over the ranks of `DistributedDataParallel`. Without it, `.grad` is read at `step()`, so that the loop must
     not clear gradients before.
 
-    Steps are looked at as `schedule` says; a look computes a handful of numbers a tensor on the tensors' device and
+    Steps are sampled as `schedule` says; a sample computes a handful of numbers a tensor on the tensors' device and
     fetches them by one transfer. It takes a copy of the weights that lives on the device. Weights that require no
     gradient are read but not followed. Dead and saturated units are read from the outputs of modules (`nn.ReLU`,
     `nn.ReLU6`, `nn.Tanh`, `nn.Sigmoid`, `nn.Hardsigmoid`, `nn.RNN`); where there are none, and in compiled models, dead
-    units are those without any gradient. docs/layers.md tells more.
+    units are those without any gradient. See docs/layers.md.
     """
 
     KIND = "flow"
@@ -97,9 +97,10 @@ class FlowTracker(Tracker):
             scheduler: of the learning rate; its optimizer is taken where none is given.
             name: what is trained; `layer` of the report.
             rules: rule book to judge by; the shipped one if None.
-            schedule: number of a step (from 1) -> whether it is looked at; `flowgrad.trackers.schedules` has some.
+            schedule: number of a step (from 1) -> whether it is sampled; `flowgrad.trackers.schedules` has some.
                 None: the first 20 steps, then two in a row of every 40.
-            loss_at_least: what the loss cannot fall below: 0 of squared errors and of cross-entropies. None: not told.
+            loss_at_least: bound that the loss cannot fall below: 0 of squared errors and of cross-entropies. None: not
+                known.
 
         Raises:
             TypeError: `model` is no module or has sharded parameters, `optimizer` is none, `schedule` cannot be called.
@@ -117,14 +118,14 @@ class FlowTracker(Tracker):
         self._rewrites = Rewrites(self._watched, self._optimizers)
         self._floor = math.nan if loss_at_least is None else float(loss_at_least)
         self._fresh: np.ndarray | None = None
-        """Which tensors looked as initialisers leave them, before the first step that was looked at."""
+        """Flags of tensors that were as initialisers leave them, before the first sampled step."""
         self._version = 0
-        """Of the weights, at the last step."""
+        """Version counters of the weights, summed, at the last step."""
         self._schedule = schedules.default() if schedule is None else schedule
         self._network = NetworkLook(model, self._watched, name, self._failed)
         self._modes = self._network.activations.modes = Modes(model)
         self._epoch_start = self._epoch_steps = 0
-        """Step at which the last epoch ended, and how many it had."""
+        """Number of the step at which the last epoch ended, and its number of steps."""
         count = len(self._watched)
         self._history = History(len(_FIGURES), count)
         self._losses = PendingLosses()
@@ -136,10 +137,10 @@ class FlowTracker(Tracker):
         self._validation: list[float] = []
         self._inputs: InputFigures = {}
         self._shown = 0
-        """Rows of inputs."""
+        """Number of rows of inputs shown."""
         self._lr_first = self._lr_most = flow.median_of(self._learning_rates())
         self._rates: list[Any] = []
-        """Of the parameter groups, when they were last noted."""
+        """Learning rates of the parameter groups, when they were last noted."""
         self._attached = True
         self._stepped = self._read = False
         self._rewritten_before = False
@@ -153,7 +154,9 @@ class FlowTracker(Tracker):
 
     @property
     def optimizer(self) -> Optimizer | None:
-        """That trains the watched tensors, where it was given, without what wraps it; the first of several."""
+        """The optimizer that trains the watched tensors, where it was given, without its wrappers; the first of
+        several.
+        """
         return self._optimizers.all[0] if self._optimizers.known else None
 
     def _count(self) -> int:
@@ -199,7 +202,7 @@ class FlowTracker(Tracker):
         """Note the optimizer step just taken, and the loss of its batch as it was before.
 
         Args:
-            loss: a number or a tensor of one number, on any device; it stays there until the next look.
+            loss: a number or a tensor of one number, on any device; it stays there until the next sampled step.
 
         Where a watched tensor was replaced, resized, converted or moved since tracking began, the tracker warns and
         stops (see `Tracker`).
@@ -232,7 +235,7 @@ class FlowTracker(Tracker):
             self._failed("step()", self._refusal(error))
 
     def _note_version(self) -> None:
-        """Whoever writes to the weights after the step raises it."""
+        """Note the version of the weights, which any write after the step raises."""
         self._version = self._version_now()
 
     def _version_now(self) -> int:
@@ -268,7 +271,7 @@ class FlowTracker(Tracker):
         self._lr_most = float(np.fmax(self._lr_most, flow.median_of(self._learning_rates(only_at_hand=True))))
 
     def _plan(self) -> None:
-        """Get ready for the next step, if it is to be looked at."""
+        """Get ready for the next step, if it is to be sampled."""
         self._due = bool(self._schedule(self._steps + 1))
         self._course.arm(self._steps, self._due)
         # An epoch is as long as the one before: behind its last step, passes without gradients are a validation.
@@ -304,7 +307,7 @@ class FlowTracker(Tracker):
         self._shown = len(inputs)
 
     def _measure(self) -> Measurements:
-        """Scalars of the whole network, and a line a tensor in order of depth."""
+        """Compute scalars of the whole network, and a line a tensor in order of depth."""
         pending = self._losses.on_device()
         if pending:
             self._losses.settle([float(value) for value in torch.stack([p.float() for p in pending]).tolist()])
@@ -394,7 +397,7 @@ class FlowTracker(Tracker):
             # Weights that begin far below the usual size outgrow it at once, and no step overshoots by that.
             usual = np.nan_to_num(usual_norms(self._watched))
             updates = history["velocity"] / np.maximum(history["weight_norm"], usual)
-        # What begins at zero grows by any share at first, on purpose.
+        # Layers that begin at zero grow by any share at first, on purpose.
         began = np.all(history["weight_norm"][:1] > 0, axis=0).tolist()
         weights = [i for i, p in enumerate(self._parameters) if p.dim() >= 2 and began[i]]
         largest = np.fmax.reduce(updates[:, weights], axis=1, initial=math.nan)
@@ -450,7 +453,7 @@ class FlowTracker(Tracker):
         return rows
 
     def _moved(self) -> np.ndarray:
-        """Which tensors a step that was looked at changed, or something else between two looks."""
+        """Flags of tensors that changed at a sampled step, or between two of them."""
         norms = self._history.of(_FIGURES.index("weight_norm"))
         with np.errstate(all="ignore"):
             spread = np.fmax.reduce(norms, axis=0) - np.fmin.reduce(norms, axis=0)
@@ -458,7 +461,9 @@ class FlowTracker(Tracker):
         return ((self._flags["moved"] > 0) | between).astype(float)
 
     def _stopped(self) -> np.ndarray:
-        """Which tensors had a gradient before the recent looks and at none of them, where there are enough of both."""
+        """Flags of tensors that had a gradient before the recent sampled steps and at none of them, where there are
+        enough of both.
+        """
         steps = self._history.steps
         recent = flow.recent(steps)
         if recent.sum() < _FEWEST_RECENT or recent.all():
@@ -470,15 +475,18 @@ class FlowTracker(Tracker):
         return self._optimizers.held(self._parameters)
 
     def _learning_rates(self, *, only_at_hand: bool = False) -> np.ndarray:
-        """Of each tensor; NaN where it is in no group. Only those at hand: without a transfer from an accelerator."""
+        """Learning rate of each tensor, shape (tensors,); NaN where it is in no group. With `only_at_hand`, rates on an
+        accelerator are not fetched.
+        """
         return self._optimizers.rates(self._parameters, only_at_hand=only_at_hand)
 
     def history(self, figure: str) -> pd.DataFrame:
-        """A figure of every tensor at the looks that are kept (at most 256): a line a step, a column a tensor.
+        """Table of a figure of every tensor at the sampled steps that are kept (at most 256): a line a step, a column a
+        tensor.
 
         Args:
             figure: `weight_norm`, `gradient_norm`, `velocity` or `gradient_cosine` (NaN unless the step before was
-                looked at too).
+                sampled too).
 
         Raises:
             FlowGradError: another figure.
@@ -495,37 +503,41 @@ class FlowTracker(Tracker):
             path: ends in .png, .svg or .pdf; the bytes repeat.
 
         Raises:
-            FlowGradError: another ending, or no step was looked at.
+            FlowGradError: another ending, or no step was sampled.
             ImportError: matplotlib (extra `plots`) is not installed.
         """
         path = picture_path(path)
         save(self.velocity_figure(), path)
 
     def velocity_figure(self) -> Any:
-        """What `plot_velocity` draws, as a `matplotlib.figure.Figure`."""
+        """Make the picture of `plot_velocity`, a `matplotlib.figure.Figure`."""
         weights = self._weights()
         with np.errstate(all="ignore"):
             ratios = self.history("velocity")[weights] / self.history("weight_norm")[weights]
         return plots.velocity_figure(ratios, self.name)
 
     def plot_gradient_flow(self, path: str | Path) -> None:
-        """Draw the gradient's size by depth: early, in the middle and late in the run. As `plot_velocity`."""
+        """Draw the gradient's size by depth: early, in the middle and late in the run. Arguments and errors are those
+        of `plot_velocity`.
+        """
         path = picture_path(path)
         save(self.gradient_flow_figure(), path)
 
     def gradient_flow_figure(self) -> Any:
-        """What `plot_gradient_flow` draws, as a `matplotlib.figure.Figure`."""
+        """Make the picture of `plot_gradient_flow`, a `matplotlib.figure.Figure`."""
         weights = self._weights()
         entries = self.measurements().tables["rows"]["entries"][weights]
         return plots.gradient_flow_figure(self.history("gradient_norm")[weights] / np.sqrt(entries), self.name)
 
     def plot_health(self, path: str | Path) -> None:
-        """Draw what the row table says of each layer: gradient, update, noise, dead units. As `plot_velocity`."""
+        """Draw figures of the row table for each layer: gradient, update, noise, dead units. Arguments and errors are
+        those of `plot_velocity`.
+        """
         path = picture_path(path)
         save(self.health_figure(), path)
 
     def health_figure(self) -> Any:
-        """What `plot_health` draws, as a `matplotlib.figure.Figure`."""
+        """Make the picture of `plot_health`, a `matplotlib.figure.Figure`."""
         return plots.health_figure(self.measurements().tables["rows"].loc[self._weights()], self.name)
 
     def _weights(self) -> list[str]:
@@ -613,7 +625,7 @@ class FlowTracker(Tracker):
             self._plan()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Of a copy or a pickle: it says what was seen so far, and watches nothing."""
+        """State of a copy or a pickle, which reports what was seen so far and watches nothing."""
         state = self.__dict__.copy()
         state.update(_handles=[], _attached=False, _due=False)
         if self._final is None:
@@ -621,7 +633,7 @@ class FlowTracker(Tracker):
         return state
 
     def detach(self) -> None:
-        """Take the hooks off the layers and the optimizer. What was measured stays readable, as it was then."""
+        """Take the hooks off the layers and the optimizer. Measurements stay readable, as they were then."""
         if not self._attached:
             return
         self._attached = self._due = False
@@ -636,7 +648,7 @@ class FlowTracker(Tracker):
 
 
 def _of_fastest(rates: np.ndarray) -> np.ndarray:
-    """Each rate over the largest; 1 of all where a schedule has taken all of them to 0."""
+    """Ratio of each rate to the largest, shape of `rates`; 1 for all where a schedule has taken all of them to 0."""
     fastest = np.fmax.reduce(rates, initial=math.nan)
     if fastest == 0:
         return np.where(np.isnan(rates), math.nan, 1.0)
@@ -644,6 +656,6 @@ def _of_fastest(rates: np.ndarray) -> np.ndarray:
 
 
 def _scale(optimizer: Optimizer) -> torch.Tensor | None:
-    """What the gradients are still multiplied by: fused optimizers unscale within the step."""
+    """Factor that the gradients are still multiplied by: fused optimizers unscale within the step."""
     scale = getattr(optimizer, "grad_scale", None)
     return scale if isinstance(scale, torch.Tensor) else None

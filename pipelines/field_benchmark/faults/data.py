@@ -62,7 +62,7 @@ def _inputs(run: Training, change: object) -> None:
 
 @fault(["perceptron", "cnn", "recurrent"])
 def inputs_not_normalised(run: Training) -> None:
-    """Inputs come as they are in the file: years beside shares, or pixels up to 255."""
+    """Inputs stay as in the file: years next to shares, or pixels up to 255."""
 
     def raw(x: Tensor) -> Tensor:
         if run.host == "perceptron":

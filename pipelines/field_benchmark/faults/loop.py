@@ -1,4 +1,4 @@
-"""Faults of the loop: what is cleared, stepped, scaled and shuffled, and in which mode the model is."""
+"""Faults of the loop: gradients, steps, schedules and shuffling, and the mode of the model."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def sum_instead_of_mean(run: Training) -> None:
 
 @fault(["perceptron", "cnn", "two_tower", "deepfm"])
 def wrong_sign(run: Training) -> None:
-    """What is to be minimised is maximised."""
+    """The loss is maximised instead of minimised."""
     criterion = run.criterion
     run.criterion = lambda run, output, rows: -criterion(run, output, rows)
 

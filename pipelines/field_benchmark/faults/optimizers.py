@@ -12,7 +12,7 @@ from pipelines.field_benchmark.training import Training, plain_step
 
 
 def scaled(run: Training, factor: float) -> None:
-    """Every learning rate times a factor."""
+    """Multiply every learning rate by a factor."""
     make = run.optimizer_of
 
     def optimizer_of(run: Training) -> Optimizer:
@@ -81,7 +81,7 @@ def optimizer_made_every_batch(run: Training) -> None:
 
 @fault(["perceptron", "cnn", "deepfm"])
 def state_lost_on_resume(run: Training) -> None:
-    """In each epoch training resumes with weights and without the optimizer's state."""
+    """Training resumes in each epoch with weights and without the optimizer's state."""
 
     def forget(run: Training, epoch: int) -> None:
         run.optimizer.state.clear()
@@ -91,7 +91,7 @@ def state_lost_on_resume(run: Training) -> None:
 
 @fault(["perceptron", "cnn", "factorisation"], base="sgd_momentum")
 def momentum_near_one(run: Training) -> None:
-    """A momentum of .999 at the rate that was tuned for .9."""
+    """SGD has a momentum of .999 at the rate that was tuned for .9."""
     run.optimizer_of = lambda run: torch.optim.SGD(run.model.parameters(), lr=run.sgd, momentum=0.999)
 
 
@@ -121,7 +121,7 @@ def too_few_epochs(run: Training) -> None:
 
 @fault(["perceptron", "deepfm", "factorisation"])
 def far_too_many_epochs(run: Training) -> None:
-    """No penalty, no early stopping: the model learns its rows by heart."""
+    """There is no penalty and no early stopping: the model learns its rows by heart."""
     make = run.optimizer_of
 
     def optimizer_of(run: Training) -> Optimizer:

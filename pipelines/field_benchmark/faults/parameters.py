@@ -14,7 +14,7 @@ from pipelines.field_benchmark.training import Training
 
 
 def _without(run: Training, names: tuple[str, ...]) -> None:
-    """The optimizer of the training, made without the parameters of some modules."""
+    """Make the optimizer of the training without the parameters of some modules."""
     make = run.optimizer_of
 
     def optimizer_of(run: Training) -> Optimizer:
@@ -55,7 +55,7 @@ def optimizer_of_another_model(run: Training) -> None:
 
 
 def _cut(module: nn.Module) -> None:
-    """Outputs of the module leave the graph, as by `.detach()`, `.data` or a trip through NumPy."""
+    """Take outputs of the module out of the graph, as by `.detach()`, `.data` or a trip through NumPy."""
 
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
         return output.detach() if isinstance(output, Tensor) else tuple(part.detach() for part in output)

@@ -21,7 +21,7 @@ def ids(rows: Rows, name: str) -> Tensor:
 
 
 def with_ids(rows: Rows, name: str, values: Tensor) -> Rows:
-    """The rows with other ids."""
+    """Replace the ids in the rows."""
     if "fields" not in rows:
         return {**rows, name: values}
     fields = rows["fields"].clone()
@@ -63,7 +63,7 @@ def ids_all_unknown(run: Training) -> None:
 
 @fault(["factorisation", "deepfm"])
 def negatives_are_positives(run: Training) -> None:
-    """Half of what was liked stands among the negatives too."""
+    """Half of the liked items stand among the negatives too."""
     name = "rating" if "rating" in run.train else "y"
     low, high = float(run.train[name].min()), float(run.train[name].quantile(0.6))
     liked = torch.nonzero(run.train[name] >= high).flatten()
@@ -75,7 +75,7 @@ def negatives_are_positives(run: Training) -> None:
 
 @fault(["two_tower"])
 def negatives_of_the_same_user(run: Training) -> None:
-    """Batches hold few users, so that what a user liked is a negative of the same user."""
+    """Batches hold few users, so that an item that a user liked is a negative of the same user."""
     order = torch.argsort(run.train["user"], stable=True)
 
     def batches(run: Training, epoch: int):  # type: ignore[no-untyped-def]
@@ -115,7 +115,7 @@ def temperature_tiny(run: Training) -> None:
 
 @fault(["factorisation", "deepfm"])
 def wrong_column(run: Training) -> None:
-    """The items are looked up by the ids of the users."""
+    """Items are looked up by the ids of the users."""
     for part in ("train", "validation", "test"):
         rows = getattr(run, part)
         setattr(run, part, with_ids(rows, "item", ids(rows, "user")))

@@ -17,7 +17,7 @@ from pipelines.field_benchmark.training import Training
 
 @habit(["perceptron", "cnn", "transformer", "deepfm"])
 def accumulation(run: Training) -> None:
-    """Four small batches a step, each loss divided by four."""
+    """Four small batches make a step, each loss divided by four."""
     every, run.batch = 4, max(4, run.batch // 4)
 
     def step(run: Training, rows: Rows) -> Tensor | None:
@@ -115,13 +115,13 @@ def average_copy(run: Training) -> None:
 
 @habit(["perceptron", "cnn", "factorisation", "deepfm"])
 def early_stopping(run: Training) -> None:
-    """Many epochs, and the weights of the best one are kept."""
+    """Training has many epochs, and the weights of the best one are kept."""
     run.epochs, run.patience = run.epochs * 2, 2
 
 
 @habit(["perceptron", "cnn", "recurrent"])
 def large_batch(run: Training) -> None:
-    """Eight times the batch, with more epochs at twice the rate."""
+    """Batches are eight times as large, with more epochs at twice the rate."""
     run.batch, run.epochs = run.batch * 8, run.epochs * 4
     scaled(run, 2.0)
 
@@ -196,5 +196,5 @@ def gaussian_likelihood(run: Training) -> None:
 
 @habit(["recurrent", "factorisation", "deepfm"])
 def read_as_number(run: Training) -> None:
-    """Trackers are told `loss.item()`."""
+    """Trackers are given `loss.item()`."""
     run.told = "number"

@@ -30,14 +30,14 @@ def pretrain(run: Training, epochs: int = 4) -> None:
 
 
 def only_trainable(run: Training, rate: float = 2e-3) -> None:
-    """The optimizer holds what asks for gradients."""
+    """Make an optimizer that holds only parameters that ask for gradients."""
     run.optimizer_of = lambda run: torch.optim.Adam(
         [p for p in run.model.parameters() if p.requires_grad], lr=rate, weight_decay=_decay(run)
     )
 
 
 def _decay(run: Training) -> float:
-    """The penalty that keeps the host from overfitting."""
+    """Penalty that keeps the host from overfitting."""
     return 3e-4 if run.host == "factorisation" else 1e-5
 
 
@@ -66,7 +66,7 @@ def body_without_gradients(run: Training) -> None:
 
 
 class Adapter(nn.Module):
-    """A frozen linear layer with a product of two narrow ones beside it (Hu et al. 2022)."""
+    """A frozen linear layer with a product of two narrow ones added to it (Hu et al. 2022)."""
 
     def __init__(self, layer: nn.Linear, rank: int = 4):
         super().__init__()
@@ -82,7 +82,7 @@ class Adapter(nn.Module):
 
 @habit(["perceptron", "recurrent", "deepfm"])
 def adapters(run: Training) -> None:
-    """Low-rank adapters beside frozen linear layers; the head is trained whole."""
+    """Low-rank adapters are added to frozen linear layers; the head is trained whole."""
     pretrain(run)
     for parameter in run.model.parameters():
         parameter.requires_grad_(False)

@@ -17,7 +17,7 @@ RECOMMENDERS = ["factorisation", "two_tower", "deepfm"]
 
 
 def total_steps(run: Training) -> int:
-    """Steps of the whole training."""
+    """Number of steps of the whole training."""
     return run.epochs * -(-length(run.train) // run.batch)
 
 

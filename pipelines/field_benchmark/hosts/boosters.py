@@ -21,7 +21,7 @@ def logarithmic(y: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def parts(table: Table, target: str, seed: int, rows: slice = slice(None)) -> tuple[Part, Part, Part]:
-    """Rows to train, to validate and to test on: 60, 20 and 20 %, drawn by the seed."""
+    """Divide rows into those to train, to validate and to test on: 60, 20 and 20 %, drawn by the seed."""
     X, y = table.features.iloc[rows].reset_index(drop=True), table.targets[target][rows]
     order = np.random.default_rng(seed).permutation(len(y))
     cuts = np.split(order, [round(0.6 * len(y)), round(0.8 * len(y))])

@@ -89,7 +89,7 @@ def two_tower(data: FieldData, seed: int) -> Training:
         return F.cross_entropy(logits, torch.arange(len(output)))
 
     def cost(run: Training, rows: Rows) -> float:
-        """Where the liked film stands among all, as a share: 0 first, 1 last, films drawn alike."""
+        """Rank of the liked film among all, as a share: 0 first, 1 last, films drawn alike."""
         rows = take(rows, torch.arange(min(3000, length(rows))))
         scores = run.forward(run, {**rows, "item": torch.arange(ITEMS)})
         own = scores.gather(1, rows["item"][:, None])

@@ -33,7 +33,7 @@ def divergence(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def soft_loss(run: Training, output: Tensor, rows: Rows) -> Tensor:
-    """Most of it from the teacher, a tenth from the labels."""
+    """Loss with most of its weight on the teacher, a tenth on the labels."""
     assert run.teacher is not None
     with torch.set_grad_enabled(run.teacher_mode and torch.is_grad_enabled()):
         target = run.teacher(rows["x"])

@@ -1,4 +1,6 @@
-"""Sound trainings of less usual kinds: two optimizers against each other, contrastive learning. No fault is laid in."""
+"""Sound trainings of less usual kinds: two optimizers against each other, contrastive learning. No fault is injected
+into them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What types cannot say of the `job.boosters` node."""
+"""Checks the `job.boosters` node beyond its types."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelines.overhead.boosters.measurement import Case
 
 
 def checked_cases(job: DictConfig) -> list[Case]:
-    """The cases to run, fewest rounds first.
+    """Check the cases to run, and return them, fewest rounds first.
 
     Raises:
         FlowGradError: names the key, the value and what would be right.

@@ -28,10 +28,10 @@ _logger = logging.getLogger(__name__)
 
 
 def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder: Path) -> None:
-    """Measure what watching costs; the table is written anew after each case.
+    """Measure the cost of watching; the table is written anew after each case.
 
     Args:
-        config: the composed config; its `job.boosters` node says what is measured.
+        config: the composed config; its `job.boosters` node lists the cases.
         task: the overrides that it was composed from. They hold for the booster too, which is that of the experiment
             `job.boosters.experiment`.
         sources: not used.

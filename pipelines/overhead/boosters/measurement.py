@@ -1,4 +1,4 @@
-"""One comparison: bare and watched trainings of a booster, in turns."""
+"""Makes one comparison: bare and watched trainings of a booster, in turns."""
 
 from __future__ import annotations
 
@@ -25,43 +25,43 @@ class Case:
     id: str
     rounds: int
     trainings: int
-    """Of each arm; the peer has a number of its own."""
+    """Number of trainings of each arm; the peer has a number of its own."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a comparison depends on; it is sent to a process of its own."""
+    """Everything that a comparison depends on; it is sent to a process of its own."""
 
     config: DictConfig
-    """Of the booster and its table; its number of rounds and its early stopping are the case's affair."""
+    """Config of the booster and its table; its number of rounds and its early stopping are set by the case."""
     case: Case
     watcher: str
-    """`tracker`, `peer`, or `none` for a control: two bare arms."""
+    """Name of the watcher: `tracker`, `peer`, or `none` for a control: two bare arms."""
     trainings: int
-    """Of each arm."""
+    """Number of trainings of each arm."""
     block: int
-    """Rounds of one arm before the other has its turn."""
+    """Number of rounds of one arm before the other has its turn."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a comparison gives."""
+    """Figures of a comparison."""
 
     bare_ms: tuple[float, ...]
-    """Per round, one figure a block."""
+    """Milliseconds per round, one figure a block."""
     watched_ms: tuple[float, ...]
-    """As `bare_ms`, and paired with it."""
+    """Milliseconds per round of the watched arm, paired with `bare_ms`."""
     cpu_ratio: float
-    """All CPU time of the watched trainings over that of the bare ones."""
+    """Ratio of all CPU time of the watched trainings to that of the bare ones."""
     own_ms: float
-    """CPU time in the watcher's callbacks, per round."""
+    """CPU time in the watcher's callbacks, in milliseconds per round."""
     growth: float
-    """Exponent of that time over the rounds, from a quarter of the rounds to all; NaN where nothing watches."""
+    """Exponent of that time over the rounds, from a quarter of the rounds to all; NaN where there is no watcher."""
     rows: int
-    """Trained on."""
+    """Number of rows trained on."""
     columns: int
     identical: bool
-    """All boosters of both arms hold the same bytes."""
+    """Whether all boosters of both arms hold the same bytes."""
 
 
 def measure(plan: Plan) -> Measured:
@@ -74,7 +74,7 @@ def measure(plan: Plan) -> Measured:
         settings = OmegaConf.merge(plan.config, {"model": {"rounds": rounds, "early_stopping_rounds": 0}})
         return content(library.train(settings, train, validation, seed, None, watching).booster)
 
-    training(plan.block)  # what is done once a process is done now
+    training(plan.block)  # work that is done once a process is done now
     times: tuple[list[float], list[float]] = ([], [])
     contents, by_round, outside, cpu = set(), np.zeros(1), 0.0, [0.0, 0.0]
     for _ in range(plan.trainings):
@@ -114,14 +114,14 @@ def growth(by_round: NDArray[np.float64]) -> float:
 
 
 def content(booster: Any) -> bytes:
-    """All that the booster holds, as its library writes it."""
+    """Content of the booster as bytes, as its library writes it."""
     if hasattr(booster, "save_raw"):
         return bytes(booster.save_raw("ubj"))
     return booster.model_to_string().encode()
 
 
 def _one_pair(training: Callable[..., bytes], watching: list[Any], plan: Plan) -> tuple[list[Arm], list[bytes]]:
-    """A bare training and a watched one."""
+    """Run a bare training and a watched one."""
     turns = Turns(alternating(plan.case.rounds // plan.block))
     arms = [Arm(turns, number, plan.case.rounds, plan.block) for number in range(2)]
     bare, watched = arms

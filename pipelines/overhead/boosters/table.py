@@ -1,4 +1,4 @@
-"""The figures of all comparisons as one table."""
+"""Makes one table of the figures of all comparisons."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ HEADINGS = {
     "peer_ms": "peer\nms",
     "peer_growth": "\ngrowth",
 }
-"""What is printed: column -> its heading, in two lines so that the table fits a terminal."""
+"""Heading of each printed column, in two lines so that the table fits a terminal."""
 
 
 def row(case: Case, library: str, seen: Mapping[str, Measured], limit: float) -> dict[str, object]:
-    """One line of the table, without what says where it was measured.
+    """Make one line of the table, without the columns that say where it was measured.
 
     `bare_ms` and `tracked_ms` are medians over blocks, per round; `tracker_ms` and `peer_ms` means of the time in the
     callbacks, per round, and `growth` is its exponent over the rounds. `peer_ratio` is a ratio of the means, for its

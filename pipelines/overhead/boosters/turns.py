@@ -1,4 +1,4 @@
-"""Two trainings that take turns."""
+"""Lets two trainings take turns."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 
 class GivenUpError(Exception):
-    """There are no more turns."""
+    """The waiting ends: there are no more turns."""
 
 
 class Turns:
-    """Whose turn it is. Only one training runs at a time.
+    """Says whose turn it is. Only one training runs at a time.
 
     Args:
         order: the arm that has each turn, by number.
@@ -25,7 +25,7 @@ class Turns:
         self._changed = threading.Condition()
 
     def wait(self, arm: int) -> None:
-        """Until the arm has its turn.
+        """Wait until the arm has its turn.
 
         Raises:
             GivenUpError: the other arm has failed.
@@ -36,7 +36,7 @@ class Turns:
                 raise GivenUpError("the other training has failed")
 
     def end(self) -> None:
-        """The turn is over."""
+        """End the turn."""
         with self._changed:
             self._at += 1
             self._changed.notify_all()
@@ -60,20 +60,20 @@ class Arm:
 
     def __init__(self, turns: Turns, number: int, rounds: int, block: int) -> None:
         self.seconds: list[float] = []
-        """Wall time of each turn so far."""
+        """Wall time of each turn so far, in seconds."""
         self.cpu_seconds: list[float] = []
-        """Of the process, which has no other work meanwhile: all threads of the library together."""
+        """CPU seconds of the process, which has no other work meanwhile: all threads of the library together."""
         self._turns, self._number, self._rounds, self._block = turns, number, rounds, block
         self._round, self._start, self._cpu_start = 0, 0.0, 0.0
 
     @property
     def opening(self) -> Callbacks:
-        """Goes before the callbacks that are timed."""
+        """Callbacks that go before those that are timed."""
         return Callbacks(begin=self._begin)
 
     @property
     def closing(self) -> Callbacks:
-        """Goes after them."""
+        """Callbacks that go after those that are timed."""
         return Callbacks(end_round=self._end_round, end=self._end)
 
     def _begin(self) -> None:
@@ -108,7 +108,7 @@ class Callbacks:
         self._begin, self._end_round, self._end = begin, end_round, end
 
     def as_xgb_callback(self) -> Any:
-        """For `xgboost.train`."""
+        """Make a callback for `xgboost.train`."""
         from xgboost.callback import TrainingCallback
 
         begin, end_round, end = self._begin, self._end_round, self._end
@@ -132,7 +132,7 @@ class Callbacks:
         return Callback()
 
     def as_lgb_callback(self) -> Any:
-        """For `lightgbm.train`, which does not tell of the end: it is where the last round ends."""
+        """Make a callback for `lightgbm.train`, which does not announce the end: it is where the last round ends."""
         begin, end_round, end = self._begin, self._end_round, self._end
 
         def before(env: Any) -> None:
@@ -151,7 +151,7 @@ class Callbacks:
 
 
 def in_turns(trainings: Sequence[Callable[[], Any]], turns: Turns) -> list[Any]:
-    """What each training gives; each runs in a thread of its own.
+    """Run the trainings, each in a thread of its own, and return their results.
 
     Raises:
         Exception: what a training raised; the other ends at its next turn.
@@ -173,7 +173,7 @@ def in_turns(trainings: Sequence[Callable[[], Any]], turns: Turns) -> list[Any]:
 
 
 def alternating(blocks: int) -> list[int]:
-    """Arms 0 and 1 in turns, each with as many blocks; the order is swapped each time.
+    """Order arms 0 and 1 in turns, each with as many blocks; the order is swapped each time.
 
     >>> alternating(3)
     [0, 1, 1, 0, 0, 1]

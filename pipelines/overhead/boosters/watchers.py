@@ -1,4 +1,4 @@
-"""What can watch a booster, and the time that it takes in its callbacks."""
+"""Makes the watchers of a booster, and times their callbacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flowgrad.trackers import BoostingTracker
 
 
 def watcher(name: str, window: int) -> Any:
-    """What watches by this name; it has `as_xgb_callback` and `as_lgb_callback`.
+    """Make the watcher of this name; it has `as_xgb_callback` and `as_lgb_callback`.
 
     Args:
         name: `tracker` or `peer`, which reads every column's importance after every round, as is its default.
@@ -34,7 +34,7 @@ class Timed:
         self._watcher = watcher
 
     def as_xgb_callback(self) -> Any:
-        """For `xgboost.train`."""
+        """Make a callback for `xgboost.train`."""
         from xgboost.callback import TrainingCallback
 
         inner, rounds, outside = self._watcher.as_xgb_callback(), self.rounds, self.outside
@@ -47,7 +47,7 @@ class Timed:
         return Callback()
 
     def as_lgb_callback(self) -> Any:
-        """For `lightgbm.train`."""
+        """Make a callback for `lightgbm.train`."""
         inner = self._watcher.as_lgb_callback()
         call: Any = _timed(inner, self.rounds)
         call.order, call.before_iteration = inner.order, getattr(inner, "before_iteration", False)

@@ -1,4 +1,4 @@
-"""What is trained while it is timed: a network, normal inputs, random classes, and a plain training step."""
+"""Makes the training that is timed: a network, normal inputs, random classes, and a plain training step."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipelines.overhead.networks.watchers import Watcher
 
 CLASSES = 10
 _HEAD_WIDTH = 64
-"""Of one attention head, as in Vaswani et al. (2017)."""
+"""Width of one attention head, as in Vaswani et al. (2017)."""
 _LEARNING_RATE = 1e-4
-"""Small enough that nothing diverges; the cost of a step does not depend on it."""
+"""Learning rate, small enough that nothing diverges; the cost of a step does not depend on it."""
 Batch = tuple[Tensor, Tensor]
-"""Inputs, shape (batch, width) or (batch, tokens, width), and classes, shape (batch,)."""
+"""Type of inputs, shape (batch, width) or (batch, tokens, width), and classes, shape (batch,)."""
 
 
 @dataclass(frozen=True)
@@ -27,30 +27,30 @@ class Case:
 
     id: str
     network: str
-    """A key of `NETWORKS`."""
+    """Name of the network, a key of `NETWORKS`."""
     depth: int
-    """Layers."""
+    """Number of layers."""
     width: int
-    """Of the inputs and of every layer but the last."""
+    """Width of the inputs and of every layer but the last."""
     batch: int
-    """Examples a step."""
+    """Number of examples a step."""
     tokens: int | None
-    """Of an example; None: it is a single vector."""
+    """Number of tokens of an example; None: it is a single vector."""
     steps: int
-    """Of each arm, where the watcher is our own."""
+    """Number of steps of each arm, where the watcher is our own."""
     teacher: int | None = None
     """Width of a frozen teacher, of the same depth, whose scores the network learns; None: it learns classes."""
     optimizer: str = "adam"
-    """A key of `OPTIMIZERS`."""
+    """Name of the optimizer, a key of `OPTIMIZERS`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the inputs of a batch."""
+        """Shape of the inputs of a batch."""
         return (self.batch, self.width) if self.tokens is None else (self.batch, self.tokens, self.width)
 
 
 def mlp(case: Case, hidden: int | None = None) -> nn.Module:
-    """`depth` linear layers with ReLU between them.
+    """Make `depth` linear layers with ReLU between them.
 
     Args:
         case: says of what size.
@@ -63,8 +63,8 @@ def mlp(case: Case, hidden: int | None = None) -> nn.Module:
 
 
 class Transformer(nn.Module):
-    """`depth` encoder layers with heads of width 64 and four times the width between, and a linear layer on the mean
-    token. No dropout: it would make the bare step slower.
+    """A transformer of `depth` encoder layers with heads of width 64 and four times the width between, and a linear
+    layer on the mean token. It has no dropout, which would make the bare step slower.
     """
 
     def __init__(self, case: Case) -> None:
@@ -96,14 +96,14 @@ OPTIMIZERS: Mapping[str, Callable[[nn.Module], torch.optim.Optimizer]] = {"adam"
 
 
 class Batches:
-    """Normal inputs and random classes."""
+    """Source of normal inputs and random classes."""
 
     def __init__(self, case: Case, seed: int, device: torch.device) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         self._shape, self._device = case.shape, device
 
     def draw(self, count: int) -> list[Batch]:
-        """The next `count` batches, on the device."""
+        """Draw the next `count` batches, on the device."""
         return [self._one() for _ in range(count)]
 
     def _one(self) -> Batch:
@@ -125,8 +125,8 @@ class Arm:
         self.watcher: Watcher | None = None
 
     def twin(self) -> Arm:
-        """An arm that trains the same weights in the same memory, with the same optimizer state; hooks on one are not
-        on the other. Only for an arm that has taken a step: before that there is no state to share.
+        """Make an arm that trains the same weights in the same memory, with the same optimizer state; hooks on one are
+        not on the other. Only for an arm that has taken a step: before that there is no state to share.
         """
         twin = copy.copy(self)
         twin.model = copy.deepcopy(self.model)
@@ -137,7 +137,7 @@ class Arm:
         return twin
 
     def train(self, batches: list[Batch]) -> None:
-        """One step a batch."""
+        """Take one step a batch."""
         for inputs, classes in batches:
             self.optimizer.zero_grad()
             loss = self._loss(inputs, classes)
@@ -157,11 +157,11 @@ class Arm:
         )
 
     def weights(self) -> list[Tensor]:
-        """The model's parameters."""
+        """Parameters of the model."""
         return list(self.model.parameters())
 
     def tensors(self) -> list[Tensor]:
-        """What the model, its teacher and its optimizer hold, whether watched or not."""
+        """Tensors that the model, its teacher and its optimizer hold, whether watched or not."""
         weights = self.weights()
         others = [*self.model.buffers(), *(() if self.teacher is None else self.teacher.parameters())]
         gradients = [weight.grad for weight in weights if weight.grad is not None]

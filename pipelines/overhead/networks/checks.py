@@ -1,4 +1,4 @@
-"""What types cannot say of the `job` node."""
+"""Checks the `job` node beyond its types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REQUIRED, _OPTIONAL = {"network", "depth", "width", "batch"}, {"tokens", "steps
 
 
 def checked_cases(job: DictConfig) -> list[Case]:
-    """The cases to run, in the order of the config.
+    """Check the cases to run, and return them, in the order of the config.
 
     Raises:
         FlowGradError: names the key, the value and what would be right.

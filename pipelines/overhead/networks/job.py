@@ -27,10 +27,10 @@ _logger = logging.getLogger(__name__)
 
 
 def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder: Path) -> None:
-    """Measure what watching a network costs. The table is written anew after each case.
+    """Measure the cost of watching a network. The table is written anew after each case.
 
     Args:
-        config: the composed config; its `job` node says what is measured.
+        config: the composed config; its `job` node lists the cases.
         task: not used.
         sources: not used.
         folder: run folder; every file is written there, whole or not at all.

@@ -1,4 +1,4 @@
-"""One comparison: a bare network and a watched one, in turns."""
+"""Makes one comparison: a bare network and a watched one, in turns."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pipelines.overhead.networks.watchers import attaching
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a comparison depends on; it is sent to a process of its own."""
+    """Everything that a comparison depends on; it is sent to a process of its own."""
 
     case: Case
     watcher: str
-    """One of `OWN` or `OTHERS`, or `none` for a control: two bare arms."""
+    """Name of the watcher: one of `OWN` or `OTHERS`, or `none` for a control: two bare arms."""
     steps: int
-    """Of each arm; rounded up to whole rounds: two blocks of either arm."""
+    """Number of steps of each arm; rounded up to whole rounds: two blocks of either arm."""
     block: int
-    """Steps of one arm before the other has its turn."""
+    """Number of steps of one arm before the other has its turn."""
     warmup: int
-    """Steps of each arm, bare, before the watcher attaches."""
+    """Number of steps of each arm, bare, before the watcher attaches."""
     seed: int
     threads: int
     device: str
     folder: Path
-    """Where a watcher may keep files meanwhile."""
+    """Folder where a watcher may keep files meanwhile."""
 
 
 def measure(plan: Plan) -> Measured:

@@ -1,4 +1,4 @@
-"""The figures of all comparisons as one table."""
+"""Makes one table of the figures of all comparisons."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ HEADINGS = {
     "held_share": "of the\nweights",
     "within": "within\nlimit",
 }
-"""What is printed: column -> its heading, in two lines so that the table fits a terminal."""
+"""Heading of each printed column, in two lines so that the table fits a terminal."""
 
 _MIB = 2.0**20
 _ENTRY_BYTES = 4
-"""Of a weight in single precision."""
+"""Size of a weight in single precision, in bytes."""
 
 
 def row(case: Case, watcher: str, seen: Measured, control: Measured, limit: float | None) -> dict[str, object]:
-    """One line of the table, without what says where it was measured.
+    """Make one line of the table, without the columns that say where it was measured.
 
     `bare_ms` and `watched_ms` are medians over blocks, per step. `aa_*` compare two bare arms of the same case.
 
@@ -47,7 +47,7 @@ def row(case: Case, watcher: str, seen: Measured, control: Measured, limit: floa
         case: what was trained.
         watcher: what watched.
         seen: what was measured.
-        control: the same of two bare arms.
+        control: figures of two bare arms.
         limit: the most that the typical step and all of them together may take, over bare ones; None: not judged.
     """
     ratio, bare = (paired_ratio(measured.bare_ms, measured.watched_ms) for measured in (seen, control))

@@ -1,4 +1,4 @@
-"""What can watch a network: FlowGrad's tracker, and the ways of others for comparison."""
+"""Makes the watchers of a network: FlowGrad's tracker, and those of others for comparison."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from pipelines.overhead.networks.cases import Arm, Case
 
 NONE = "none"
-"""A control: nothing watches."""
+"""Name of a control without a watcher."""
 OWN = ("flow", "flow_default", "distillation", "squares")
-"""`FlowTracker` at every step, and by its default schedule; `DistillationTracker`, where there is a teacher;
-`SquaredGradients`, of SGD, by its default schedule."""
+"""Names of our watchers: `FlowTracker` at every step, and by its default schedule; `DistillationTracker`, where there
+is a teacher; `SquaredGradients`, of SGD, by its default schedule.
+"""
 OTHERS = ("peer", "wandb")
-"""The peer's `FlowTracker` and `wandb.watch(log="all")`, both at every step."""
+"""Names of other watchers: the peer's `FlowTracker` and `wandb.watch(log="all")`, both at every step."""
 
 
 class Watcher(Protocol):
@@ -44,7 +45,7 @@ def suits(name: str, case: Case) -> bool:
 
 
 def installed(name: str) -> bool:
-    """Whether what the watcher of this name needs can be imported."""
+    """Whether the package of the watcher of this name can be imported."""
     if name == "peer":
         return has_peer()
     return name != "wandb" or find_spec("wandb") is not None
@@ -52,7 +53,8 @@ def installed(name: str) -> bool:
 
 @contextmanager
 def attaching(name: str, folder: Path) -> Iterator[Attach]:
-    """What attaches the watcher of this name to an arm. Imports it now, before any memory is looked at.
+    """Yield the function that attaches the watcher of this name to an arm. It is imported now, before any memory is
+    measured.
 
     Args:
         name: `none`, or one of `OWN` or `OTHERS`.
@@ -83,7 +85,9 @@ def _flow(every_step: bool) -> Attach:
 
 
 def _distillation() -> Attach:
-    """Its steps alone: a comparison of the two models is made when the user asks for one."""
+    """Attach the steps of a distillation tracker alone: a comparison of the two models is made when the user asks for
+    one.
+    """
     from flowgrad.trackers.distillation import DistillationTracker
 
     def attach(arm: Arm) -> Watcher:
@@ -94,7 +98,7 @@ def _distillation() -> Attach:
 
 
 def _squares() -> Attach:
-    """It is told of steps by a hook on the optimizer."""
+    """Attach squared gradients, which a hook on the optimizer tells of steps."""
     from flowgrad.trackers.squared_gradients import SquaredGradients
 
     def attach(arm: Arm) -> Watcher:
@@ -110,11 +114,11 @@ class _ToldNothing:
         self.watcher = watcher
 
     def step(self, loss: Tensor) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class _ToldFloats:
-    """For a watcher that takes the loss as a float."""
+    """Gives a watcher the loss as a float."""
 
     def __init__(self, step: Callable[..., Any]) -> None:
         self._step = step
@@ -125,7 +129,9 @@ class _ToldFloats:
 
 @contextmanager
 def _wandb(folder: Path) -> Iterator[Attach]:
-    """Offline, without a look at the machine, the code or the console: nothing but `watch` and `log` is timed."""
+    """Yield the attachment of `wandb`, offline and without its checks of the machine, the code or the console: only
+    `watch` and `log` are timed.
+    """
     with tempfile.TemporaryDirectory(prefix="wandb-", dir=folder) as place, _files_within(place):
         import wandb
 
@@ -147,8 +153,8 @@ def _wandb(folder: Path) -> Iterator[Attach]:
 
 @contextmanager
 def _files_within(place: str) -> Iterator[None]:
-    """Where `wandb` keeps logs, caches and temporary folders. It reads some of this once, when it is imported: in the
-    comparison's own process.
+    """Set the folders where `wandb` keeps logs, caches and temporary folders. It reads some of this once, when it is
+    imported: in the comparison's own process.
     """
     tempfile.tempdir = place
     for kind in ("", "CACHE_", "CONFIG_", "DATA_", "ARTIFACT_"):

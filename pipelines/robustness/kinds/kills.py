@@ -124,7 +124,7 @@ def _ended(words: list[str], place: Place) -> tuple[int, str]:
 
 
 def _environment(place: Place) -> dict[str, str]:
-    """With a folder for temporary files that nobody looks into: who is killed leaves some."""
+    """Environment with a folder for temporary files that is not checked: a killed process leaves some."""
     temporary = place.folder / "of_killed"
     temporary.mkdir(exist_ok=True)
     return {**environment(), "TMPDIR": str(temporary)}

@@ -185,7 +185,7 @@ def _override(rng: np.random.Generator, start: list[str]) -> str:
 
 
 def _value(rng: np.random.Generator, was: Any) -> str:
-    """Mostly one of the right type: others are told apart before anything is done with them."""
+    """Draw a value, mostly one of the right type: others are refused before anything is done with them."""
     near: list[str] = []
     kinds: tuple[str, ...] = (*_NUMBERS, *_LISTS, *_TEXTS)
     if isinstance(was, bool):

@@ -113,7 +113,7 @@ def judge(place: Place, arguments: list[str], *, must: bool) -> Any:
 
 
 def printed(place: Place) -> str:
-    """What the attack printed so far."""
+    """Text that the attack printed so far."""
     import sys
 
     sys.stdout.flush()

@@ -28,7 +28,7 @@ _EXPRESSIONS = (
     "steps " + "+ steps " * 5000, "0 < steps < steps < 1e999", "~steps", "f'{steps}'", "{steps:>99999999}",
     "{steps!r:{steps}}", "{0.__class__}", "{steps.real}", "%(steps)s", "{" * 5000, "{steps:٩٩٩٩٩٩٩٩٩}", "steps ** 0.5",
 )  # fmt: skip
-"""For conditions and premises."""
+"""Hostile texts for conditions and premises."""
 _FIXES: tuple[dict[str, Any], ...] = (
     {"set": {"training._target_": "os.abort"}}, {"set": {"model._target_": "subprocess.Popen"}},
     {"set": {"optimizer._target_": "builtins.exec"}}, {"set": {"a.b": "${oc.env:" + _VARIABLE + "}"}},
@@ -36,7 +36,7 @@ _FIXES: tuple[dict[str, Any], ...] = (
     {"set": None}, {"set": {"x" * 9999: 1}}, {"set": {"hydra.run.dir": "/"}},
     {"set": {"optimizer.lr": list(range(1000))}}, {"plain": 1},
 )  # fmt: skip
-"""For fixes."""
+"""Hostile fixes."""
 
 
 def draw(rng: np.random.Generator, base: Path) -> Attack:
