@@ -36,6 +36,8 @@ def damage(folder: Path, told: Any) -> str:
     for name, sha256 in told.items():
         path = folder / str(name)
         try:
+            if not path.is_file():  # a pipe would be waited for
+                return f"{path} is missing"
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except (OSError, ValueError):
             return f"{path} is missing"

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from flowgrad import exits
+from flowgrad.files import without_waiting
 from pipelines import interrupts, output
 from pipelines.command_line import flags_first, one_line
 from pipelines.override_errors import file_swept_over, unwritable
@@ -161,6 +163,12 @@ class _LowerCase(logging.Formatter):
 
 class _RunLog(logging.FileHandler):
     """A log that cannot be written ends the run; `logging` prints a traceback and goes on."""
+
+    def _open(self) -> TextIOWrapper:
+        """A pipe in its place is not waited for."""
+        return open(
+            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=without_waiting
+        )
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Raise what went wrong."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from flowgrad.files import write_atomically
+from flowgrad.files import read_bounded, write_atomically
 from pipelines.config_text import to_yaml
 from pipelines.finished import damage, hashes
 from pipelines.source import source_sha256
@@ -19,6 +21,8 @@ FILE = "job.json"
 JOBS = "jobs.json"
 """In the sweep's folder: its jobs' folders, in their order."""
 _LONGEST = 80
+_MOST_BYTES = 16 << 20
+"""A file of this package may have so many bytes."""
 _NO_MATTER = ("hydra", "workers")
 """Config nodes that change no result."""
 
@@ -38,6 +42,21 @@ class Mark:
     """What a search minimises; None for other jobs."""
     files: dict[str, str] = field(default_factory=dict)
     """What it left: path in its folder -> SHA-256."""
+    sha256: str = ""
+    """Of all of the above, so that a mark that was edited is told."""
+
+    def whole(self) -> Mark:
+        """The same with its own hash."""
+        return replace(self, sha256=self._own_sha256())
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is as it was written."""
+        return self.sha256 == self._own_sha256()
+
+    def _own_sha256(self) -> str:
+        told = {name: value for name, value in asdict(self).items() if name != "sha256"}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def mark(folder: Path, config: DictConfig, overrides: list[str], *, reason: str = "", objective: object = None) -> None:
@@ -45,28 +64,52 @@ def mark(folder: Path, config: DictConfig, overrides: list[str], *, reason: str 
     value = float(objective) if isinstance(objective, int | float) else None
     left = {name: sha256 for name, sha256 in hashes(folder).items() if name != FILE}
     ended = Mark(overrides, config_sha256(config), source_sha256(), reason, value, left)
-    write_atomically(folder / FILE, json.dumps(asdict(ended), indent=1).encode())
+    _write(folder, ended)
 
 
 def refuse(folder: Path, overrides: list[str], reason: str) -> None:
     """Mark a job whose config could not even be composed."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / FILE, json.dumps(asdict(Mark(overrides, "", "", reason)), indent=1).encode())
+    _write(folder, Mark(overrides, "", "", reason))
+
+
+def _write(folder: Path, ended: Mark) -> None:
+    write_atomically(folder / FILE, json.dumps(asdict(ended.whole()), indent=1).encode())
 
 
 def read_mark(folder: Path) -> Mark | None:
-    """The job's end; None where it has none: it was killed, or never began."""
+    """The job's end; None where it has none that can be read: it was killed, or never began."""
+    told = read_json(folder / FILE)
     try:
-        return Mark(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = Mark(**told) if isinstance(told, Mapping) else None
+    except TypeError:
+        return None
+    return found if found is not None and _is_typed(found) else None
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds; None where it is none, or cannot be read."""
+    try:
+        return json.loads(read_bounded(path, _MOST_BYTES).decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
 
 
+def _is_typed(found: Mark) -> bool:
+    texts = [found.config_sha256, found.source_sha256, found.reason, found.sha256]
+    if not isinstance(found.overrides, list) or not isinstance(found.files, dict):
+        return False
+    return isinstance(found.objective, float | None) and all(isinstance(one, str) for one in [*texts, *found.overrides, *found.files.values()])
+
+
 def is_done(folder: Path, config: DictConfig) -> bool:
-    """Whether this very config came to a good end there, by this very code, and all that it left is as it was."""
+    """Whether this very config came to a good end there, by this very code, and all that it left, the mark among it, is
+    as it was.
+    """
     told = read_mark(folder)
     return (
         told is not None
+        and told.is_whole
         and not told.reason
         and (told.config_sha256, told.source_sha256) == (config_sha256(config), source_sha256())
         and not damage(folder, told.files)
