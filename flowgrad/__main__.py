@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import flowgrad
 from flowgrad.errors import FlowGradError
+from flowgrad.lines import told_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return commands.add(arguments.folders, arguments.into, arguments.rules)
         return commands.show(arguments.files)
     except FlowGradError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {told_line(str(error))}", file=sys.stderr)
         return commands.UNREADABLE
 
 

@@ -71,7 +71,7 @@ def verified_trials(folder: Path, book: RuleBook | None = None) -> tuple[Trial, 
             raise EvidenceError(f"{where}: {problem}; do the run again")
     if lost := sorted(set(right) - seen):
         raise EvidenceError(
-            f"{path}: there is no line of {lost[0][1]}, {lost[0][0]!r}; the file was cut: do the run again"
+            f"{path}: there is no line of {lost[0][1][:80]}, {lost[0][0][:200]!r}; the file was cut: do the run again"
         )
     return Ledger().plus(trials).trials
 
@@ -120,12 +120,12 @@ def _planned(folder: Path) -> Mapping[str, _Planned]:
     path = folder / PLAN
     plan = read_table(path, PLAN_COLUMNS, ["alpha", "overlap"])
     if twice := plan["experiment"][plan["experiment"].duplicated()].tolist():
-        raise EvidenceError(f"{path}: {twice[0]!r} stands twice; do the run again")
+        raise EvidenceError(f"{path}: {str(twice[0])[:200]!r} stands twice; do the run again")
     if plan["experiment"].isna().any():
         raise EvidenceError(f"{path}: a line names no experiment; do the run again")
     treated = set(observations.loc[observations["arm"] == TREATED, "experiment"])
     if odd := sorted(treated ^ set(plan["experiment"].astype(str))):
-        raise EvidenceError(f"{path}: {odd[0]!r} is in one of it and {OBSERVATIONS}, and not in the other; "
+        raise EvidenceError(f"{path}: {odd[0][:200]!r} is in one of it and {OBSERVATIONS}, and not in the other; "
                             "do the run again")  # fmt: skip
     found = {}
     for problem in _against_config(plan, RunConfig.beside(folder)):
@@ -135,7 +135,7 @@ def _planned(folder: Path) -> Mapping[str, _Planned]:
         try:
             found[line["experiment"]] = _tested(own, line)
         except (StatisticsError, ValueError, TypeError) as error:
-            raise EvidenceError(f"{folder / OBSERVATIONS}: {line['experiment']}: {error}; do the run again") from error
+            raise EvidenceError(f"{folder / OBSERVATIONS}: {line['experiment'][:200]!r}: {error}; do the run again") from error
     return found
 
 
@@ -188,10 +188,10 @@ def _differences(trial: Trial, right: _Planned, sha256: str) -> Iterator[str]:
     if trial.observations_sha256 != sha256:
         yield f"{OBSERVATIONS} is not the file that it was computed from (its SHA-256 differs)"
     if trial.comparison != BENCHMARK:
-        yield f"comparison is {trial.comparison!r}; a trial of a fault is {BENCHMARK!r}"
+        yield f"comparison is {trial.comparison[:80]!r}; a trial of a fault is {BENCHMARK!r}"
     for name in ("metric", "n", "verdict"):
         if (one := getattr(trial, name)) != (other := getattr(right, name)):
-            yield f"{name} is {one}; the observations give {other}"
+            yield f"{name} is {str(one)[:80]!r}; the observations give {str(other)[:80]!r}"
     both_unknown = math.isnan(trial.p) and math.isnan(right.p)
     if not both_unknown and not math.isclose(trial.p, right.p, rel_tol=_TOLERANCE, abs_tol=1e-15):
         yield f"p is {trial.p}; the observations give {right.p}"
