@@ -29,7 +29,7 @@ SHIPPED = Path(__file__).parent / "conf" / "evidence.csv"
 VERDICTS = ("confirmed", "refuted", "inconclusive")
 BENCHMARK = "treated_vs_faulted"
 """Comparison of the trials of a benchmark: one file of observations holds many of them, told by their experiment."""
-_OF_NUMBERS = frozenset("0123456789.e+-")
+_OF_NUMBERS = frozenset("0123456789.e+-naif")
 """Characters that a number is written in; Python reads digits of any script, and spaces and underscores beside them."""
 PATIENCE = 120.0
 """Seconds to wait for others that write into a ledger's folder."""

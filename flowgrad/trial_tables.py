@@ -135,7 +135,8 @@ def _planned(folder: Path) -> Mapping[str, _Planned]:
         try:
             found[line["experiment"]] = _tested(own, line)
         except (StatisticsError, ValueError, TypeError) as error:
-            raise EvidenceError(f"{folder / OBSERVATIONS}: {line['experiment'][:200]!r}: {error}; do the run again") from error
+            where = f"{folder / OBSERVATIONS}: {line['experiment'][:200]!r}"
+            raise EvidenceError(f"{where}: {str(error)[:300]}; do the run again") from error
     return found
 
 
