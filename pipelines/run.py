@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # the imports take a second
-    from flowgrad import exits
-    from pipelines import output
+    from flowgrad import exits, output
 
     output.keep_open()
     exits.leave_quietly()
@@ -27,9 +26,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from flowgrad import exits
+from flowgrad import exits, output
 from flowgrad.files import without_waiting
-from pipelines import interrupts, output
+from pipelines import interrupts
 from pipelines.command_line import flags_first, one_line
 from pipelines.override_errors import file_swept_over, unwritable
 from pipelines.refusals import told

@@ -8,21 +8,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from flowgrad.files import read_bounded, write_atomically
+from flowgrad.files import write_atomically
 from pipelines.config_text import to_yaml
-from pipelines.finished import damage, hashes
+from pipelines.finished import damage, hashes, read_json, seal
 from pipelines.source import source_sha256
 
 FILE = "job.json"
 JOBS = "jobs.json"
 """In the sweep's folder: its jobs' folders, in their order."""
 _LONGEST = 80
-_MOST_BYTES = 16 << 20
-"""A file of this package may have so many bytes."""
 _NO_MATTER = ("hydra", "workers")
 """Config nodes that change no result."""
 
@@ -47,16 +44,12 @@ class Mark:
 
     def whole(self) -> Mark:
         """The same with its own hash."""
-        return replace(self, sha256=self._own_sha256())
+        return replace(self, sha256=seal(asdict(self)))
 
     @property
     def is_whole(self) -> bool:
         """Whether it is as it was written."""
-        return self.sha256 == self._own_sha256()
-
-    def _own_sha256(self) -> str:
-        told = {name: value for name, value in asdict(self).items() if name != "sha256"}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        return self.sha256 == seal(asdict(self))
 
 
 def mark(folder: Path, config: DictConfig, overrides: list[str], *, reason: str = "", objective: object = None) -> None:
@@ -85,14 +78,6 @@ def read_mark(folder: Path) -> Mark | None:
     except TypeError:
         return None
     return found if found is not None and _is_typed(found) else None
-
-
-def read_json(path: Path) -> Any:
-    """What a file of JSON holds; None where it is none, or cannot be read."""
-    try:
-        return json.loads(read_bounded(path, _MOST_BYTES).decode("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
 
 
 def _is_typed(found: Mark) -> bool:

@@ -17,13 +17,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flowgrad import output
 from flowgrad.csv_tables import read_table
 from flowgrad.errors import EvidenceError
 from flowgrad.statistics import CONTROL, PRIMARY, holm
-from pipelines import output
 from pipelines.command_line import one_line
+from pipelines.finished import read_json
 from pipelines.refusals import told
-from pipelines.sweep.mark import FILE, JOBS, Mark, read_json, read_mark
+from pipelines.sweep.mark import FILE, JOBS, Mark, read_mark
 from pipelines.tables import rounded, write_table
 
 COLUMNS = ["job", "overrides", "comparison", "metric", "n", "baseline", "treated", "difference", "ci_low", "ci_high",
