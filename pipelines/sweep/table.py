@@ -18,8 +18,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from flowgrad import output
+from flowgrad.bounded_yaml import load_yaml
 from flowgrad.csv_tables import read_table
 from flowgrad.errors import EvidenceError
+from flowgrad.files import read_bounded
 from flowgrad.statistics import CONTROL, PRIMARY, holm
 from pipelines.command_line import one_line
 from pipelines.finished import read_json
@@ -33,6 +35,8 @@ COLUMNS = ["job", "overrides", "comparison", "metric", "n", "baseline", "treated
 _SHOWN = ["overrides", "comparison", "metric", "difference", "ci_low", "ci_high", "effect_size", "p_sweep", "family",
           "verdict", "objective", "prescribed", "reason"]  # fmt: skip
 _PRINTED = ["overrides", "comparison", "metric", "baseline", "treated", "p_sweep", "gap_closed", "verdict", "objective"]
+_MOST_BYTES = 1 << 20
+"""A prescription may have so many bytes."""
 FAMILY = "jobs of this sweep"
 _OF_THE_SWEEP = ("job", "launch", "hparams_search", "workers")
 """Overrides that a run of the best configuration does not need."""
@@ -117,7 +121,7 @@ def _lines(job: Path, mark: Mark | None, common: set[str]) -> list[dict]:
     path = job / "prescription.yaml"
     try:
         table = read_table(job / "significance.csv", ["test", "comparison", "family"])
-        prescription = yaml.safe_load(path.read_bytes().decode("utf-8"))
+        prescription = load_yaml(read_bounded(path, _MOST_BYTES), _MOST_BYTES)
         changes = " ".join(override for stage in prescription["rounds"] for override in stage["overrides"])
     except EvidenceError as error:
         return [known | {"verdict": "failed", "reason": str(error)}]

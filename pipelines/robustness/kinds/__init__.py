@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.robustness.attack import Kind
-from pipelines.robustness.kinds import disks, kills, ledgers, overrides, packed, ratings, recipes, reports, reproductions, rules, states, trials
+from pipelines.robustness.kinds import disks, kills, ledgers, overrides, packed, ratings, recipes, reports, reproductions, rules, states, sweeps, trials
 
 KINDS: dict[str, Kind] = {
     "overrides": Kind(overrides.draw, seconds=90, mebibytes=1500),
@@ -16,6 +16,7 @@ KINDS: dict[str, Kind] = {
     "ratings": Kind(ratings.draw, seconds=30, mebibytes=1500),
     "reproductions": Kind(reproductions.draw, seconds=30),
     "disks": Kind(disks.draw, seconds=90, training=90.0),
+    "sweeps": Kind(sweeps.draw, seconds=20),
     "trials": Kind(trials.draw, seconds=20),
     "kills": Kind(kills.draw, seconds=240, mebibytes=4000),
 }
