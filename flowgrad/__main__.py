@@ -6,18 +6,20 @@ them.
 from __future__ import annotations
 
 if __name__ == "__main__":  # the imports of a command take a second
-    from flowgrad import exits
+    from flowgrad import exits, output
 
+    output.keep_open()
     exits.leave_quietly()
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import flowgrad
+from flowgrad import output
 from flowgrad.errors import FlowGradError
+from flowgrad.lines import told_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return commands.add(arguments.folders, arguments.into, arguments.rules)
         return commands.show(arguments.files)
     except FlowGradError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {told_line(str(error))}", file=sys.stderr)
         return commands.UNREADABLE
 
 
@@ -78,11 +80,11 @@ def _version() -> str:
 def _printed() -> int:
     try:
         status = main()
-        sys.stdout.flush()
     except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush fails again
         status = 2
-    return status
+    except OSError as error:
+        status = output.unwritten(error)
+    return output.settled(status)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from flowgrad.collecting import trials_of
 from flowgrad.files import read_bounded
 from flowgrad.ledger import SHIPPED, Ledger
+from flowgrad.lines import told_line
 from flowgrad.provenance import provenance
 from flowgrad.recomputation import OBSERVATIONS, recompute
 from flowgrad.report import from_xml
@@ -95,14 +96,14 @@ def _validate(file: str, book: RuleBook | None) -> int:
         return UNREADABLE
     checked = examine(data)
     if isinstance(checked, Problem):
-        print(f"{file}:{checked.line}: {checked.reason}")
+        print(told_line(f"{file}:{checked.line}: {checked.reason}"))
         return INVALID
     report, folder = from_xml(data), Path(file).parent
     found, origin = recompute(report, folder), provenance(report, folder, book)
     for problem in (*found.problems, *origin.problems):
-        print(f"{file}: {problem}")
+        print(told_line(f"{file}: {problem}"))
     for thing in (*found.unchecked, *origin.unchecked):
-        print(f"{file}: not checked: {thing}", file=sys.stderr)
+        print(told_line(f"{file}: not checked: {thing}"), file=sys.stderr)
     if found.problems or origin.problems:
         return INVALID
     told = f"; {found.agreed} verdict(s) follow from {OBSERVATIONS}" if found.agreed else ""

@@ -39,7 +39,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():  # a device, or a pipe
-        with open(path, "wb") as file:
+        with open(path, "wb", opener=without_waiting) as file:
             file.write(data)
         return
     clear_leftovers(path.parent)
@@ -57,6 +57,18 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """An opener for `open`: a pipe that nobody reads is refused, and not waited for.
+
+    Raises:
+        OSError: nothing can be opened there, ENXIO of such a pipe among it.
+    """
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if hasattr(os, "O_NONBLOCK"):
+        os.set_blocking(handle, True)
+    return handle
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -31,6 +31,8 @@ BENCHMARK = "treated_vs_faulted"
 """Comparison of the trials of a benchmark: one file of observations holds many of them, distinguished by their
 experiment.
 """
+_OF_NUMBERS = frozenset("0123456789.e+-naif")
+"""Characters that a number is written in; Python reads digits of any script, and spaces and underscores beside them."""
 PATIENCE = 120.0
 """Number of seconds to wait for others that write into a ledger's folder."""
 
@@ -169,6 +171,8 @@ def _trial(where: str, values: Iterable[str]) -> Trial:
     if empty := [name for name in ("rule", "rule_sha256", "comparison", "observations_sha256") if not given[name]]:
         told = "rule and rule_sha256" if empty[0].startswith("rule") else empty[0]
         raise EvidenceError(f"{where}: {told} must not be empty")
+    if odd := next((given[name] for name in ("n", "p") if not set(given[name]) <= _OF_NUMBERS), None):
+        raise EvidenceError(f"{where}: n and p must be numbers, written in plain digits, not {odd[:40]!r}")
     try:
         # A trial that the gate objects to has no p, and its verdict is inconclusive.
         unknown = not given["p"] and given["verdict"] == "inconclusive"

@@ -375,7 +375,7 @@ def observations_of(path: Path) -> pd.DataFrame:
     if not set(found["higher_is_better"].unique()) <= {True, False}:
         raise EvidenceError(f"{path}: higher_is_better must be True or False")
     names = ["experiment", "arm", "metric"]
-    return found.assign(**{name: found[name].astype(str) for name in names})
+    return found.assign(**{name: found[name].astype(str).fillna("") for name in names})
 
 
 def _computed(proof: Validation, beside: _Beside, unchecked: list[str]) -> pd.Series:

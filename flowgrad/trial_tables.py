@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,13 +52,14 @@ def verified_trials(folder: Path, book: RuleBook | None = None) -> tuple[Trial, 
                 "trust; do the run again"
             )
     planned = _planned(folder)
+    run = _run_name(path, trials, planned)
     right = {(experiment, rule): one for experiment, one in planned.items() for rule in one.rules}
     books = book if book is not None else _rules(folder)
     sha256 = hashlib.sha256(read_bounded(folder / OBSERVATIONS, MOST_BYTES)).hexdigest()
     seen: set[tuple[str, str]] = set()
     for trial in trials:
-        where = f"{path}: {trial.rule}, {trial.experiment[:200]!r}"
-        name = next((name for name in planned if trial.experiment.endswith(f": {name}")), "")
+        where = f"{path}: {trial.rule[:80]}, {trial.experiment[:200]!r}"
+        name = trial.experiment[len(run) + 2 :] if trial.experiment.startswith(f"{run}: ") else ""
         if (name, trial.rule) in seen:
             raise EvidenceError(f"{where} stands twice; take one of the two out, or do the run again")
         seen.add((name, trial.rule))
@@ -70,9 +71,32 @@ def verified_trials(folder: Path, book: RuleBook | None = None) -> tuple[Trial, 
             raise EvidenceError(f"{where}: {problem}; do the run again")
     if lost := sorted(set(right) - seen):
         raise EvidenceError(
-            f"{path}: there is no line of {lost[0][1]}, {lost[0][0]!r}; the file was cut: do the run again"
+            f"{path}: there is no line of {lost[0][1][:80]}, {lost[0][0][:200]!r}; the file was cut: do the run again"
         )
     return Ledger().plus(trials).trials
+
+
+def _run_name(path: Path, trials: Sequence[Trial], planned: Mapping[str, _Planned]) -> str:
+    """What every trial's experiment begins with: the name of the run.
+
+    Raises:
+        EvidenceError: they begin with several names, with none, or with another than the run's config has.
+    """
+    config = RunConfig.beside(path.parent)
+    found = {
+        trial.experiment[: -len(name) - 2]: trial
+        for trial in trials
+        for name in planned
+        if trial.experiment.endswith(f": {name}")
+    }
+    right = config.name if config is not None else ""
+    if not right or "${" in right:
+        right = next((name for name in found if ": " not in name), "")
+    for name, trial in found.items():
+        if name != right or not name.strip():
+            told = f"the run's name is {right[:80]!r}" if right else "the name of a run is to stand before the colon"
+            raise EvidenceError(f"{path}: {trial.rule[:80]}, {trial.experiment[:200]!r}: {told}; do the run again")
+    return right
 
 
 @dataclass(frozen=True)
@@ -96,19 +120,35 @@ def _planned(folder: Path) -> Mapping[str, _Planned]:
     path = folder / PLAN
     plan = read_table(path, PLAN_COLUMNS, ["alpha", "overlap"])
     if twice := plan["experiment"][plan["experiment"].duplicated()].tolist():
-        raise EvidenceError(f"{path}: {twice[0]!r} stands twice; do the run again")
+        raise EvidenceError(f"{path}: {str(twice[0])[:200]!r} stands twice; do the run again")
+    if plan["experiment"].isna().any():
+        raise EvidenceError(f"{path}: a line names no experiment; do the run again")
     treated = set(observations.loc[observations["arm"] == TREATED, "experiment"])
     if odd := sorted(treated ^ set(plan["experiment"].astype(str))):
-        raise EvidenceError(f"{path}: {odd[0]!r} is in one of it and {OBSERVATIONS}, and not in the other; "
+        raise EvidenceError(f"{path}: {odd[0][:200]!r} is in one of it and {OBSERVATIONS}, and not in the other; "
                             "do the run again")  # fmt: skip
     found = {}
+    for problem in _against_config(plan, RunConfig.beside(folder)):
+        raise EvidenceError(f"{path}: {problem}; do the run again")
     for line in plan.fillna({"rules": ""}).astype({"experiment": str, "metric": str, "rules": str}).to_dict("records"):
         own = observations[observations["experiment"] == line["experiment"]]
         try:
             found[line["experiment"]] = _tested(own, line)
         except (StatisticsError, ValueError, TypeError) as error:
-            raise EvidenceError(f"{folder / OBSERVATIONS}: {line['experiment']}: {error}; do the run again") from error
+            where = f"{folder / OBSERVATIONS}: {line['experiment'][:200]!r}"
+            raise EvidenceError(f"{where}: {str(error)[:300]}; do the run again") from error
     return found
+
+
+def _against_config(plan: pd.DataFrame, config: RunConfig | None) -> Iterator[str]:
+    """What the run's config says otherwise of the tests, where no setting of the job has a comparison of its own."""
+    if config is None or "comparison" in str(config.values.get("job")):
+        return
+    for name in ("alpha", "overlap"):
+        wanted = config.of("comparison", name)
+        if isinstance(wanted, int | float) and not isinstance(wanted, bool):
+            for line in plan[~(plan[name] == float(wanted))].to_dict("records"):
+                yield f"{str(line['experiment'])[:200]!r}: {name} is {line[name]}; {config.path.name} says {wanted}"
 
 
 def _tested(own: pd.DataFrame, line: Mapping) -> _Planned:
@@ -149,10 +189,10 @@ def _differences(trial: Trial, right: _Planned, sha256: str) -> Iterator[str]:
     if trial.observations_sha256 != sha256:
         yield f"{OBSERVATIONS} is not the file that it was computed from (its SHA-256 differs)"
     if trial.comparison != BENCHMARK:
-        yield f"comparison is {trial.comparison!r}; a trial of a fault is {BENCHMARK!r}"
+        yield f"comparison is {trial.comparison[:80]!r}; a trial of a fault is {BENCHMARK!r}"
     for name in ("metric", "n", "verdict"):
         if (one := getattr(trial, name)) != (other := getattr(right, name)):
-            yield f"{name} is {one}; the observations give {other}"
+            yield f"{name} is {str(one)[:80]!r}; the observations give {str(other)[:80]!r}"
     both_unknown = math.isnan(trial.p) and math.isnan(right.p)
     if not both_unknown and not math.isclose(trial.p, right.p, rel_tol=_TOLERANCE, abs_tol=1e-15):
         yield f"p is {trial.p}; the observations give {right.p}"

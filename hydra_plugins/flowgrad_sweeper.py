@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ from hydra.errors import HydraException
 from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from pipelines.command_line import one_line
 from pipelines.folder_names import folder_name
+from pipelines.refusals import told
 from pipelines.sweep.mark import JOBS, is_done, refuse
 
 _logger = logging.getLogger(__name__)
@@ -34,13 +38,17 @@ class GridSweeper(BasicSweeper):
         self._folders: list[str] = []
         try:
             return super().sweep(arguments)
-        except (HydraException, OmegaConfBaseException):
+        except (HydraException, OmegaConfBaseException, FlowGradError):
             raise
-        except Exception:
+        except Exception as error:
             if not self._folders:
                 raise
             # A worker was killed, or its machine went: the table tells which jobs came to no end.
-            _logger.exception("the launcher failed")
+            line = told(error)
+            if line is None:
+                _logger.exception("the launcher failed")
+            else:
+                print(f"error: {line}", file=sys.stderr)
             return []
 
     def get_job_batch(self) -> Sequence[Sequence[str]]:
@@ -48,11 +56,19 @@ class GridSweeper(BasicSweeper):
 
         Raises:
             HydraException, OmegaConfBaseException: not one of the batch can be composed.
+            FlowGradError: two jobs would write into one folder.
         """
+        top = Path(self.config.hydra.sweep.dir)  # type: ignore[union-attr]
         batch, launched, faults = super().get_job_batch(), [], []
         for overrides in batch:
             folder, composed, fault = self._composed(list(overrides))
-            self._folders.append(folder.name)
+            name = os.path.relpath(folder, top)
+            if name in self._folders:
+                raise FlowGradError(
+                    f"two jobs of this sweep, {' '.join(overrides)[:200]!r} one of them, would write into one folder, "
+                    f"{name!r}: leave out what is given twice, and hydra.sweep.subdir as it is"
+                )
+            self._folders.append(name)
             if fault is not None:
                 faults.append((folder, list(overrides), fault))
             elif not is_done(folder, composed):
@@ -61,8 +77,7 @@ class GridSweeper(BasicSweeper):
             raise faults[0][2]
         for folder, given, fault in faults:
             refuse(folder, given, one_line(fault))
-        folder = Path(self.config.hydra.sweep.dir)  # type: ignore[union-attr]
-        write_atomically(folder / JOBS, json.dumps(self._folders, indent=1).encode())
+        write_atomically(top / JOBS, json.dumps(self._folders, indent=1).encode())
         self._start_no_idle_workers(len(launched))
         return launched
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
 from omegaconf.errors import OmegaConfBaseException
 
+from flowgrad.lines import told_line
 from pipelines.override_errors import explained
 
 _TAKE_A_VALUE = {
@@ -48,18 +48,7 @@ def one_line(error: BaseException, given: Sequence[str] = ()) -> str:
         if part and not any(part in seen for seen in parts):
             parts.append(part)
         current = current.__cause__
-    return _cut(_printable(": ".join(parts)))
-
-
-def _printable(text: str) -> str:
-    """Escape control characters and halves of surrogate pairs: the terminal is to show them, not to obey them."""
-    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
-
-
-def _cut(text: str) -> str:
-    """Cut words that fill a screen, and the whole where it still does, in their middle."""
-    words = _LONG_WORD.sub(lambda word: f"{word[0][:_KEPT]}...{word[0][-_KEPT:]}", text)
-    return words if len(words) <= _LONGEST else f"{words[: _LONGEST // 2]} ... {words[-_LONGEST // 2 :]}"
+    return told_line(": ".join(parts))
 
 
 def _flat(error: BaseException) -> str:
@@ -79,9 +68,6 @@ def _flat(error: BaseException) -> str:
     return f"{key}: {text}" if key and str(key) not in text else text
 
 
-_LONG_WORD = re.compile(r"\S{400,}")
-_KEPT = 60
-_LONGEST = 1200
 _NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https://")
 _PLUGIN = re.compile(
     r"In '.*': Could not find 'hydra/(?:launcher|sweeper(?:/sampler)?)/(joblib|submitit|ray|optuna|tpe)"

@@ -5,10 +5,15 @@ unchanged.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flowgrad.files import read_bounded
+
+_MOST_BYTES = 16 << 20
+"""What is told of a run may have so many bytes."""
 _LOGS = (".log",)
 """Endings of files that hold no result, and that may grow."""
 
@@ -38,9 +43,30 @@ def damage(folder: Path, told: Any) -> str:
     for name, sha256 in told.items():
         path = folder / str(name)
         try:
+            if not path.is_file():  # a pipe would be waited for
+                return f"{path} is missing"
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except (OSError, ValueError):
             return f"{path} is missing"
         if found != sha256:
             return f"{path} was changed"
     return ""
+
+
+def seal(told: Mapping[str, Any]) -> str:
+    """SHA-256 of what is told of a run, but for its entry `sha256`, where this stands: of one that was edited it is
+    another.
+    """
+    kept = {name: value for name, value in told.items() if name != "sha256"}
+    try:
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    except RecursionError:  # it was edited: what is told is shallow
+        return "none"
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds; None where it is none, or cannot be read."""
+    try:
+        return json.loads(read_bounded(path, _MOST_BYTES).decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None

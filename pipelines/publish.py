@@ -8,8 +8,7 @@ where there is none, unless they are named.
 from __future__ import annotations
 
 if __name__ == "__main__":  # the imports take a second
-    from flowgrad import exits
-    from pipelines import output
+    from flowgrad import exits, output
 
     output.keep_open()
     exits.leave_quietly()
@@ -21,11 +20,11 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from flowgrad import exits
+from flowgrad import exits, output
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
-from pipelines import console, output, readme
+from pipelines import console, readme
 from pipelines.claims.runs import command, done, perform, writing
 from pipelines.refusals import told
 from pipelines.run import CONF
@@ -43,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(given: list[str]) -> int:
     if set(given) & {"-h", "--help"}:
-        print(__doc__)
-        return 0
+        return output.printed(__doc__)
     config = OmegaConf.load(Path(CONF) / "results.yaml")
     for name in given:
         if name not in config.runs:

@@ -29,6 +29,7 @@ _PART = re.compile(r"\.(.*)\.[0-9a-f]{8}\.part")
 """Name of the temporary file that `flowgrad.files.write_atomically` writes first."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+_IN_THE_WAY = (errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENXIO)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 _LONGEST = 300
 """Number of characters of a library's message."""
@@ -83,6 +84,10 @@ def _of_file(error: OSError) -> str:
         return f"{place} cannot be used: {why}; change its rights, or write elsewhere with hydra.run.dir=FOLDER"
     if error.errno in _GONE:
         return f"{place} is not there, or not any more: {why}; was a folder deleted or moved while this ran?"
+    if error.errno in _IN_THE_WAY:
+        return (
+            f"{place} cannot be written: {why}; move away what is there, or write elsewhere with hydra.run.dir=FOLDER"
+        )
     return f"{place}: {why}"
 
 

@@ -11,8 +11,7 @@ those whose files are not as they were left or do not follow from their observat
 from __future__ import annotations
 
 if __name__ == "__main__":  # the imports take a second
-    from flowgrad import exits
-    from pipelines import output
+    from flowgrad import exits, output
 
     output.keep_open()
     exits.leave_quietly()
@@ -27,14 +26,14 @@ from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from datasets.given_paths import given_path
-from flowgrad import exits
+from flowgrad import exits, output
 from flowgrad.collecting import trials_of
 from flowgrad.errors import FlowGradError
 from flowgrad.ledger import Ledger, Trial
 from flowgrad.report import Claim
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import holm
-from pipelines import console, output
+from pipelines import console
 from pipelines.claims.readings import NAN, Reading
 from pipelines.claims.runs import Done, done, perform, writing
 from pipelines.claims.settings import register, typed
@@ -55,8 +54,7 @@ def _main(given: list[str]) -> int:
         print(f"error: {complaint}", file=sys.stderr)
         return 2
     if set(given) & {"-h", "--help"}:
-        print(__doc__)
-        return 0
+        return output.printed(__doc__)
     register()
     GlobalHydra.instance().clear()
     try:

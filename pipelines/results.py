@@ -90,7 +90,7 @@ def clear(folder: Path) -> None:
     """Remove what an earlier run left in this folder: files of two runs side by side would contradict each other."""
     for pattern in ("report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
                     "interventions.csv", "significance.*", "learning_curves.png", "booster_*.png", "overhead.*",
-                    "calibration.*", "by_user.npz", "seeds.csv"):  # fmt: skip
+                    "calibration.*", "by_user.npz", "seeds.csv", "trials.*"):  # fmt: skip
         for path in folder.glob(pattern):
             path.unlink()
 

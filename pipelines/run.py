@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # the imports take a second
-    from flowgrad import exits
-    from pipelines import output
+    from flowgrad import exits, output
 
     output.keep_open()
     exits.leave_quietly()
@@ -17,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from flowgrad import exits
-from pipelines import interrupts, output
+from flowgrad import exits, output
+from flowgrad.files import without_waiting
+from pipelines import interrupts
 from pipelines.command_line import flags_first, one_line
 from pipelines.override_errors import file_swept_over, unwritable
 from pipelines.refusals import told
@@ -164,6 +165,10 @@ class _LowerCase(logging.Formatter):
 
 class _RunLog(logging.FileHandler):
     """Log of a run; where it cannot be written the run ends, while `logging` would print a traceback and go on."""
+
+    def _open(self) -> TextIOWrapper:
+        """A pipe in its place is not waited for."""
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=without_waiting)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Raise the error."""

@@ -7,13 +7,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import hydra.core.utils
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from datasets.given_paths import given_path
 from flowgrad.errors import FlowGradError
-from flowgrad.files import locked
+from flowgrad.files import locked, write_atomically
 
 _HELD = ExitStack()
 """Lock of this process; not the callback's own, which is sent to the workers of a sweep."""
@@ -33,10 +34,22 @@ class FolderLock(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Lock the folder when a sweep begins."""
         _hold(config, "hydra.sweep.dir")
+        file = Path(str(config.hydra.sweep.dir), "multirun.yaml")
+        if file.exists() and not file.is_file():  # Hydra would wait for somebody who reads a pipe
+            _refuse(f"{file} is no plain file; move it away, or name another folder with hydra.sweep.dir=FOLDER")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Let go of the folder when the sweep has ended."""
         _HELD.close()
+
+
+def _save_whole(cfg: Any, filename: str, output_dir: Path) -> None:
+    """What Hydra says of a run, in `.hydra`: each file whole or not at all."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    write_atomically(output_dir / filename, OmegaConf.to_yaml(cfg).encode())
+
+
+hydra.core.utils._save_config = _save_whole  # here, for this module is imported in the workers of a sweep too
 
 
 def _hold(config: DictConfig, key: str) -> None:

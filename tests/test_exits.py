@@ -104,3 +104,18 @@ def test_the_command_of_reports_is_interrupted_while_it_imports():
         runpy.run_module("flowgrad", run_name="__main__")
     """
     assert interrupted(code) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("redirected", [">/dev/full", ">/dev/full 2>&-", ">&-", "2>/dev/full", "| true"])
+def test_standard_output_of_the_flowgrad_command_that_cannot_be_written(redirected):
+    """A full disk ended in a traceback, and so did a closed standard output."""
+    told = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m flowgrad evidence show {redirected}; echo code ${{PIPESTATUS[0]}} >&2"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stderr
+    assert "Traceback" not in told
+    assert "Exception" not in told
+    wanted = {">/dev/full": "error: standard output cannot be written: No space left on device\ncode 2\n"}
+    assert told in (wanted.get(redirected), "code 0\n", "code 2\n")

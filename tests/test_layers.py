@@ -46,6 +46,8 @@ ARROWS = {
         "trackers",
     },
     "exits": set(),
+    "lines": set(),
+    "output": set(),
     "__init__": {"analyzers", "compression", "errors", "prescription", "report", "rules", "trackers"},
     "testing": {"report", "trackers"},
     "run_config": {"bounded_yaml", "errors", "files", "ledger", "rules"},
@@ -77,12 +79,13 @@ ARROWS = {
         "collecting",
         "files",
         "ledger",
+        "lines",
         "provenance",
         "recomputation",
         "report",
         "rules",
     },
-    "__main__": {"__init__", "commands", "errors", "exits"},
+    "__main__": {"__init__", "commands", "errors", "exits", "lines", "output"},
 }
 TORCH = {
     "testing.py",

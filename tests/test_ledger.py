@@ -288,3 +288,61 @@ def test_trials_without_what_they_follow_from(bench, capsys, name, content):
     assert name in err
     assert err.count("\n") == 1
     assert content is not None or "do the run again" in err
+
+
+@pytest.mark.parametrize("name", ["x: b", "", " ", "B", "a\nb", "x" * 5000, "hot, diagnosis seed 2"])
+@pytest.mark.parametrize("lines", ["one", "all"])
+def test_a_trial_of_another_runs_name(bench, capsys, name, lines):
+    """`x: b: FAULT` counted beside `b: FAULT`, as a trial of its own, of the same observations."""
+    (bench / "config.yaml").write_text("name: b\n")
+    frame(bench, "trials.csv", lambda t: t.assign(
+        experiment=[f"{name}: {e.partition(': ')[2]}" if lines == "all" or not at else e
+                    for at, e in enumerate(t["experiment"])]
+    ))  # fmt: skip
+    assert add(bench) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert len(err) < 1000
+
+
+def test_trials_of_two_names_without_a_config(bench, capsys):
+    frame(bench, "trials.csv", first(experiment="c: hot, diagnosis seed 1"))
+    assert add(bench) == 2
+    assert "the run's name is 'c'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content", ["name: b", "name: 'b: hot'", "{}", "name: ${x}", "name: b\ncomparison: {alpha: 0.05}"]
+)
+def test_trials_of_the_run_whose_config_is_beside_them(tmp_path, content):
+    write_trials(tmp_path / "b")
+    (tmp_path / "b" / "config.yaml").write_text(content)
+    if "hot" in content:
+        frame(tmp_path / "b", "trials.csv", lambda t: t.assign(experiment="b: hot: " + t["experiment"].str[3:]))
+    assert add(tmp_path / "b") == 0
+
+
+@pytest.mark.parametrize("settings", [{"alpha": 0.5}, {"overlap": 0.8}])
+def test_a_plan_by_another_level_than_the_configs(tmp_path, capsys, settings):
+    """A level of .5, edited into the plan, confirms anything."""
+    write_trials(tmp_path / "b", **settings)
+    (tmp_path / "b" / "config.yaml").write_text("name: b\ncomparison: {alpha: 0.05, overlap: 0.5}\n")
+    assert add(tmp_path / "b") == 2
+    assert "config.yaml says" in capsys.readouterr().err
+    (tmp_path / "b" / "config.yaml").write_text(
+        "name: b\ncomparison: {alpha: 0.05}\njob: {settings: {a: [comparison=x]}}\n"
+    )
+    assert add(tmp_path / "b") == 0
+
+
+def test_a_plan_whose_experiment_is_empty(bench, capsys):
+    """It ended in a TypeError."""
+    frame(bench, "trials.plan.csv", first(experiment=""))
+    assert add(bench) == 2
+    assert "names no experiment" in capsys.readouterr().err
+
+
+def test_a_very_long_rule_is_cut(bench, capsys):
+    frame(bench, "trials.csv", first(rule="x" * 9999))
+    assert add(bench) == 2
+    assert len(capsys.readouterr().err) < 1000

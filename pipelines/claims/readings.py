@@ -10,13 +10,17 @@ import pandas as pd
 import yaml
 from statsmodels.stats.proportion import proportion_confint
 
+from flowgrad.bounded_yaml import load_yaml
 from flowgrad.csv_tables import read_table
 from flowgrad.errors import FlowGradError, StatisticsError
+from flowgrad.files import read_bounded
 from flowgrad.recomputation import observations_of
 from flowgrad.statistics import NO_WORSE, PRIMARY, PROVEN, pair, variance_test
 from pipelines.claims.verification import tested_line
 
 NAN = float("nan")
+_MOST_BYTES = 1 << 20
+"""A prescription may have so many bytes."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def silence(folders: Sequence[Path]) -> Reading:
     for folder in folders:
         path = _file(folder, "prescription.yaml")
         try:
-            content = yaml.safe_load(path.read_bytes().decode("utf-8"))
+            content = load_yaml(read_bounded(path, _MOST_BYTES), _MOST_BYTES)
             count += sum(len(stage["overrides"]) for stage in content["rounds"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError) as error:
             raise FlowGradError(f"{path}: it is no prescription: {' '.join(str(error).split())[:300]}") from error

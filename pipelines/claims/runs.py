@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowgrad.errors import FlowGradError
-from flowgrad.files import locked, write_atomically
+from flowgrad.files import locked, without_waiting, write_atomically
 from pipelines import interrupts
 from pipelines.claims.verification import contradiction
-from pipelines.finished import damage, hashes
+from pipelines.finished import damage, hashes, read_json, seal
 from pipelines.run_folder import in_use
 from pipelines.source import ROOT, source_sha256
 
@@ -46,16 +46,13 @@ def done(folder: Path, run: str, overrides: Sequence[str]) -> Done | None:
     """The run, where it was finished before with these overrides and this source code, and verifies: every file that it
     left is there as it was, and its tables and reports follow from its observations.
     """
-    try:
-        told = json.loads((folder / f"{run}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
+    told = read_json(folder / f"{run}.json")
     if not isinstance(told, dict) or (told.get("command"), told.get("source")) != (command(overrides), source_sha256()):
         return None
     seconds = told.get("seconds")
     known = isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0
-    reason = damage(folder / run, told.get("files")) if known else f"{run}.json does not say how long it took"
-    if reason := reason or contradiction(folder / run):
+    reason = "" if known and told.get("sha256") == seal(told) else f"{run}.json is not as it was left"
+    if reason := reason or damage(folder / run, told.get("files")) or contradiction(folder / run):
         _logger.warning("%s is done anew: %s", run, reason)
         return None
     return Done(folder / run, command(overrides), float(seconds or 0), "")
@@ -73,7 +70,7 @@ def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> Done
     began = time.monotonic()
     (folder / f"{run}.json").unlink(missing_ok=True)
     words = [sys.executable, "-m", "pipelines.run", *overrides, f"hydra.run.dir={folder / run}"]
-    with open(folder / f"{run}.log", "wb") as log, interrupts.lifeline() as (line, added):
+    with open(folder / f"{run}.log", "wb", opener=without_waiting) as log, interrupts.lifeline() as (line, added):
         code = subprocess.run(
             words,
             stdout=log,
@@ -91,7 +88,7 @@ def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> Done
         "seconds": round(seconds, 1),
         "files": hashes(folder / run),
     }
-    write_atomically(folder / f"{run}.json", json.dumps(told, indent=1).encode())
+    write_atomically(folder / f"{run}.json", json.dumps({**told, "sha256": seal(told)}, indent=1).encode())
     return Done(folder / run, command(overrides), seconds, "")
 
 

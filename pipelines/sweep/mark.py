@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.files import write_atomically
 from pipelines.config_text import to_yaml
-from pipelines.finished import damage, hashes
+from pipelines.finished import damage, hashes, read_json, seal
 from pipelines.source import source_sha256
 
 FILE = "job.json"
@@ -36,6 +37,17 @@ class Mark:
     """Value that a search minimises; None for other jobs."""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each file that the job left, by its path in the folder."""
+    sha256: str = ""
+    """SHA-256 of all of the above, which tells a mark that was edited."""
+
+    def whole(self) -> Mark:
+        """The same with its own hash."""
+        return replace(self, sha256=seal(asdict(self)))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is as it was written."""
+        return self.sha256 == seal(asdict(self))
 
 
 def mark(folder: Path, config: DictConfig, overrides: list[str], *, reason: str = "", objective: object = None) -> None:
@@ -43,28 +55,46 @@ def mark(folder: Path, config: DictConfig, overrides: list[str], *, reason: str 
     value = float(objective) if isinstance(objective, int | float) else None
     left = {name: sha256 for name, sha256 in hashes(folder).items() if name != FILE}
     ended = Mark(overrides, config_sha256(config), source_sha256(), reason, value, left)
-    write_atomically(folder / FILE, json.dumps(asdict(ended), indent=1).encode())
+    _write(folder, ended)
 
 
 def refuse(folder: Path, overrides: list[str], reason: str) -> None:
     """Mark a job whose config could not even be composed."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / FILE, json.dumps(asdict(Mark(overrides, "", "", reason)), indent=1).encode())
+    _write(folder, Mark(overrides, "", "", reason))
+
+
+def _write(folder: Path, ended: Mark) -> None:
+    write_atomically(folder / FILE, json.dumps(asdict(ended.whole()), indent=1).encode())
 
 
 def read_mark(folder: Path) -> Mark | None:
-    """Read the job's end; None where it has none: it was killed, or never began."""
+    """Read the job's end; None where it has none that can be read: it was killed, or never began."""
+    told = read_json(folder / FILE)
     try:
-        return Mark(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = Mark(**told) if isinstance(told, Mapping) else None
+    except TypeError:
         return None
+    return found if found is not None and _is_typed(found) else None
+
+
+def _is_typed(found: Mark) -> bool:
+    texts = [found.config_sha256, found.source_sha256, found.reason, found.sha256]
+    if not isinstance(found.overrides, list) or not isinstance(found.files, dict):
+        return False
+    return isinstance(found.objective, float | None) and all(
+        isinstance(one, str) for one in [*texts, *found.overrides, *found.files.values()]
+    )
 
 
 def is_done(folder: Path, config: DictConfig) -> bool:
-    """Whether this very config came to a good end there, by this very code, and all its files are unchanged."""
+    """Whether this very config came to a good end there, by this very code, and all that it left, the mark among it, is
+    unchanged.
+    """
     told = read_mark(folder)
     return (
         told is not None
+        and told.is_whole
         and not told.reason
         and (told.config_sha256, told.source_sha256) == (config_sha256(config), source_sha256())
         and not damage(folder, told.files)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flowgrad import output
+from flowgrad.bounded_yaml import load_yaml
 from flowgrad.csv_tables import read_table
 from flowgrad.errors import EvidenceError
+from flowgrad.files import read_bounded
 from flowgrad.statistics import CONTROL, PRIMARY, holm
+from pipelines.command_line import one_line
+from pipelines.finished import read_json
+from pipelines.refusals import told
 from pipelines.sweep.mark import FILE, JOBS, Mark, read_mark
 from pipelines.tables import rounded, write_table
 
@@ -29,6 +35,8 @@ COLUMNS = ["job", "overrides", "comparison", "metric", "n", "baseline", "treated
 _SHOWN = ["overrides", "comparison", "metric", "difference", "ci_low", "ci_high", "effect_size", "p_sweep", "family",
           "verdict", "objective", "prescribed", "reason"]  # fmt: skip
 _PRINTED = ["overrides", "comparison", "metric", "baseline", "treated", "p_sweep", "gap_closed", "verdict", "objective"]
+_MOST_BYTES = 1 << 20
+"""A prescription may have so many bytes."""
 FAMILY = "jobs of this sweep"
 _OF_THE_SWEEP = ("job", "launch", "hparams_search", "workers")
 """Overrides that a run of the best configuration does not need."""
@@ -42,8 +50,20 @@ class SweepTable(Callback):
         """Collect every job's end.
 
         Raises:
-            SystemExit: code 1, a job failed.
+            SystemExit: code 1, a job failed; 2, the table cannot be written. Of any other exception Hydra would make a
+                warning.
         """
+        try:
+            self._collect(config)
+        except BrokenPipeError:
+            raise SystemExit(output.UNREAD) from None
+        except Exception as error:
+            line = told(error) or f"{type(error).__name__}: {one_line(error)}"
+            print(f"error: the table of this sweep is not there: {line}", file=sys.stderr)
+            raise SystemExit(2) from error
+
+    @staticmethod
+    def _collect(config: DictConfig) -> None:
         folder = Path(config.hydra.sweep.dir)
         table = collect(folder, float(config.comparison.alpha))
         if table.empty:
@@ -84,34 +104,34 @@ def collect(folder: Path, alpha: float) -> pd.DataFrame:
 
 def _jobs(folder: Path) -> list[str]:
     """Names of the jobs' folders, in their order: as the sweeper planned them, or by number."""
-    try:
-        return list(json.loads((folder / JOBS).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        found = (path.parent.name for path in folder.glob(f"*/{FILE}"))
-        return sorted(found, key=lambda name: (int(name), "") if name.isdigit() else (-1, name))
+    planned = read_json(folder / JOBS)
+    if isinstance(planned, list) and all(isinstance(name, str) for name in planned):
+        return planned
+    found = (path.parent.name for path in folder.glob(f"*/{FILE}"))
+    return sorted(found, key=lambda name: (int(name), "") if name.isdecimal() and name.isascii() else (-1, name))
 
 
 def _lines(job: Path, mark: Mark | None, common: set[str]) -> list[dict]:
     swept = " ".join(override for override in mark.overrides if override not in common) if mark else ""
-    told = {"job": job.name, "overrides": swept or job.name}
+    known = {"job": job.name, "overrides": swept or job.name}
     if mark is None or mark.reason:
-        return [told | {"verdict": "failed", "reason": mark.reason if mark else KILLED}]
+        return [known | {"verdict": "failed", "reason": mark.reason if mark else KILLED}]
     if not (job / "significance.csv").is_file():
-        return [told | {"verdict": "done", "objective": mark.objective}]
+        return [known | {"verdict": "done", "objective": mark.objective}]
     path = job / "prescription.yaml"
     try:
         table = read_table(job / "significance.csv", ["test", "comparison", "family"])
-        prescription = yaml.safe_load(path.read_bytes().decode("utf-8"))
+        prescription = load_yaml(read_bounded(path, _MOST_BYTES), _MOST_BYTES)
         changes = " ".join(override for stage in prescription["rounds"] for override in stage["overrides"])
     except EvidenceError as error:
-        return [told | {"verdict": "failed", "reason": str(error)}]
+        return [known | {"verdict": "failed", "reason": str(error)}]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         reason = f"{path}: it is no prescription: {' '.join(str(error).split())[:300]}"
-        return [told | {"verdict": "failed", "reason": reason}]
+        return [known | {"verdict": "failed", "reason": reason}]
     table = table[table["test"].isin(PRIMARY) & table["comparison"].isin(["treated_vs_baseline", "aa"])]
     return [
         {name: line[name] for name in COLUMNS if name in line}
-        | told
+        | known
         | {"prescribed": changes, "family": CONTROL if line["family"] == CONTROL else FAMILY}
         for line in table.to_dict("records")
     ]

@@ -8,8 +8,8 @@ import os
 import pytest
 import yaml
 
+from flowgrad import output
 from flowgrad.files import write_atomically
-from pipelines import output
 from pipelines import run as application
 from pipelines.refusals import told
 

@@ -26,6 +26,26 @@ def keep_open() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
+def printed(text: str | None) -> int:
+    """Print a text; 0, or 2 where standard output cannot be written, which is said."""
+    try:
+        print(text)
+    except BrokenPipeError:
+        return UNREAD
+    except OSError as error:
+        return unwritten(error)
+    return 0
+
+
+def unwritten(error: OSError) -> int:
+    """Say that something could not be written, on standard error; gives the exit code 2."""
+    _discard(sys.stdout)
+    with suppress(OSError):
+        what = error.filename if isinstance(error.filename, str) else "standard output"
+        print(f"error: {what} cannot be written: {os.strerror(error.errno or 0)}", file=sys.stderr)
+    return 2
+
+
 def settled(code: int) -> int:
     """Return the exit code, once all that was printed is written out. Where that fails nothing is left over for the end
     of the process, which would complain of it once more.
@@ -39,9 +59,7 @@ def settled(code: int) -> int:
         except OSError as error:
             _discard(stream)
             if stream is sys.stdout and not code:
-                code = 2
-                with suppress(OSError):
-                    print(f"error: standard output cannot be written: {os.strerror(error.errno or 0)}", file=sys.stderr)
+                code = unwritten(error)
     return code
 
 
