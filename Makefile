@@ -57,7 +57,7 @@ results: setup
 		outputs/results/faults_layers outputs/results/faults_distillation \
 		outputs/results/compression_digits outputs/results/compression_cnn \
 		outputs/results/compression_neumf outputs/results/compression_embedding
-	$(BIN)/python -m pipelines.readme
+	$(BIN)/python -m pipelines.benchmarks.readme
 
 setup: $(STAMP)
 

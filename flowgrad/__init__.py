@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowgrad.analyzers import FeatureAnalyzer
-    from flowgrad.analyzers.calibration import Calibration
-    from flowgrad.analyzers.quantization import QuantizationAdvisor
-    from flowgrad.analyzers.saliency import SaliencyAnalyzer
     from flowgrad.compression import apply_recipe
+    from flowgrad.compression.planning.calibration import Calibration
+    from flowgrad.compression.planning.quantization import QuantizationAdvisor
+    from flowgrad.compression.planning.saliency import SaliencyAnalyzer
     from flowgrad.errors import FlowGradError, ReportError, RuleError, StatisticsError
+    from flowgrad.features import FeatureAnalyzer
     from flowgrad.prescription import Prescription, prescribe
     from flowgrad.report import Report, RunIdentity, RunReport
     from flowgrad.rules import Finding, Rule, RuleBook
@@ -60,17 +60,17 @@ __all__ = [
 
 _OF_TORCH = {
     "BatchTracker": "flowgrad.trackers.batches",
-    "Calibration": "flowgrad.analyzers.calibration",
+    "Calibration": "flowgrad.compression.planning.calibration",
     "DistillationTracker": "flowgrad.trackers.distillation",
     "EmbeddingTracker": "flowgrad.trackers.embedding",
     "FlowTracker": "flowgrad.trackers.flow",
-    "QuantizationAdvisor": "flowgrad.analyzers.quantization",
-    "SaliencyAnalyzer": "flowgrad.analyzers.saliency",
+    "QuantizationAdvisor": "flowgrad.compression.planning.quantization",
+    "SaliencyAnalyzer": "flowgrad.compression.planning.saliency",
     "apply_recipe": "flowgrad.compression",
 }
 _HOMES = _OF_TORCH | {
     "BoostingTracker": "flowgrad.trackers",
-    "FeatureAnalyzer": "flowgrad.analyzers",
+    "FeatureAnalyzer": "flowgrad.features",
     "Finding": "flowgrad.rules",
     "FlowGradError": "flowgrad.errors",
     "Prescription": "flowgrad.prescription",

@@ -6,15 +6,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowgrad.collecting import trials_of
+from flowgrad.evidence.ledger import SHIPPED, Ledger
 from flowgrad.files import read_bounded
-from flowgrad.ledger import SHIPPED, Ledger
 from flowgrad.lines import told_line
-from flowgrad.provenance import provenance
-from flowgrad.recomputation import OBSERVATIONS, recompute
 from flowgrad.report import from_xml
 from flowgrad.report.schema import MOST_BYTES, Problem, examine
 from flowgrad.rules import RuleBook
+from flowgrad.verification.collecting import trials_of
+from flowgrad.verification.provenance import provenance
+from flowgrad.verification.recomputation import OBSERVATIONS, recompute
 
 VALID, INVALID, UNREADABLE = 0, 1, 2
 

@@ -60,7 +60,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def without_waiting(path: str, flags: int) -> int:
-    """An opener for `open`: a pipe that nobody reads is refused, and not waited for.
+    """Number of the opened file, for `open(opener=...)`: a pipe that nobody reads is refused, and not waited for.
 
     Raises:
         OSError: nothing can be opened there, ENXIO of such a pipe among it.

@@ -27,7 +27,7 @@ def keep_open() -> None:
 
 
 def printed(text: str | None) -> int:
-    """Print a text; 0, or 2 where standard output cannot be written, which is said."""
+    """Print a text and return the exit code: 0, or 2 where standard output cannot be written, which is said."""
     try:
         print(text)
     except BrokenPipeError:

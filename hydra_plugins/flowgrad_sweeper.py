@@ -20,10 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
-from pipelines.command_line import one_line
-from pipelines.folder_names import folder_name
-from pipelines.refusals import told
-from pipelines.sweep.mark import JOBS, is_done, refuse
+from pipelines.config.command_line import one_line
+from pipelines.config.folder_names import folder_name
+from pipelines.config.refusals import told
+from pipelines.sweeps.job_record import JOBS, is_done, refuse
 
 _logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class GridSweeper(BasicSweeper):
         """
         given = getattr(self.launcher, "joblib", None)
         if given is not None:
-            from pipelines.workers import cores  # which imports torch
+            from pipelines.stages.parallel import cores  # which imports torch
 
             wanted = int(given.get("n_jobs", -1))
             most = wanted if wanted > 0 else max(1, cores() + 1 + wanted)

@@ -24,11 +24,12 @@ from flowgrad import exits, output
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
-from pipelines import console, readme
-from pipelines.claims.runs import command, done, perform, writing
-from pipelines.refusals import told
+from pipelines.benchmarks import readme
+from pipelines.benchmarks.claims.runs import command, done, perform, writing
+from pipelines.config.code_fingerprint import ROOT
+from pipelines.config.refusals import told
+from pipelines.output import console
 from pipelines.run import CONF
-from pipelines.source import ROOT
 
 RESULTS = Path("docs/results")
 RUNS = Path("outputs/results")

@@ -28,12 +28,12 @@ from omegaconf import DictConfig
 
 from flowgrad import exits, output
 from flowgrad.files import without_waiting
-from pipelines import interrupts
-from pipelines.command_line import flags_first, one_line
-from pipelines.override_errors import file_swept_over, unwritable
-from pipelines.refusals import told
-from pipelines.settings import register
-from pipelines.sweep.mark import FILE, mark
+from pipelines.config.command_line import flags_first, one_line
+from pipelines.config.override_errors import file_swept_over, unwritable
+from pipelines.config.refusals import told
+from pipelines.config.schema import register
+from pipelines.output import interrupts
+from pipelines.sweeps.job_record import FILE, write_record
 
 CONF = str(Path(__file__).parents[1] / "conf")
 """Folder of the configs as an absolute path, so that it is found however this module was started."""
@@ -59,8 +59,8 @@ def job(config: DictConfig) -> Any:
     interrupts.end_with_sweep()
     # After Hydra has checked the command line: torch is slow to import.
     with exits.leaving_quietly():
-        from pipelines.targets import job_of
-        from pipelines.values import check_values
+        from pipelines.config.targets import job_of
+        from pipelines.config.values import check_values
 
     _state["composed"] = True
     context = HydraConfig.get()
@@ -90,10 +90,10 @@ def job(config: DictConfig) -> Any:
         reason = line or f"{type(error).__name__}: {one_line(error)}"
     else:
         if swept:
-            mark(folder, config, given, objective=objective)
+            write_record(folder, config, given, objective=objective)
         return objective
     # A job that fails does not take the sweep with it.
-    mark(folder, config, given, reason=reason)
+    write_record(folder, config, given, reason=reason)
     return float("nan")
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from flowgrad.evidence import posterior
-from flowgrad.ledger import BENCHMARK, Ledger, Trial
+from flowgrad.evidence.confidence import posterior
+from flowgrad.evidence.ledger import BENCHMARK, Ledger, Trial
 from flowgrad.report import CausalModel, Report, RunIdentity, RunReport, Validation, write
 from flowgrad.rules import RuleBook
-from flowgrad.run_config import RunConfig, _sha256
 from flowgrad.statistics import OBSERVATION_COLUMNS, PROVEN, arms_test, margin_table, rounds_of_a_run, significance
 from flowgrad.statistics.design import HARMLESS, ROUNDS, harmless_from
-from flowgrad.trial_tables import PLAN, PLAN_COLUMNS, TRIALS
+from flowgrad.verification.run_config import RunConfig, _sha256
+from flowgrad.verification.trial_tables import PLAN, PLAN_COLUMNS, TRIALS
 
 RULES = ("row_effects", "popularity_skew")
 NAME = "movielens_mf"

@@ -18,73 +18,50 @@ ARROWS = {
     "files": set(),
     "conf": set(),
     "lazy": set(),
+    "lines": set(),
+    "output": set(),
+    "exits": set(),
     "measurements": set(),
-    "evidence": {"lazy"},
     "bounded_yaml": set(),
     "csv_tables": {"errors", "files"},
-    "ledger": {"csv_tables", "errors", "evidence", "files"},
+    "drawing": {"errors", "files"},
     "measures": {"lazy", "measurements"},
     "gate": {"errors"},
     "statistics": {"errors", "gate"},
-    "rules": {"bounded_yaml", "errors", "evidence", "files", "ledger", "measurements", "measures"},
+    "evidence": {"csv_tables", "errors", "files", "lazy"},
+    "rules": {"bounded_yaml", "errors", "evidence", "files", "measurements", "measures"},
     "report": {"errors", "evidence", "files", "measurements", "measures", "rules"},
     "prescription": {"errors", "report", "rules"},
     "subject": {"measurements", "report", "rules"},
-    "drawing": {"errors", "files"},
     "trackers": {"drawing", "errors", "gate", "measurements", "measures", "report", "rules", "subject"},
-    "compression": {"bounded_yaml", "errors", "files", "measures", "rules", "trackers"},
-    "analyzers": {
-        "compression",
+    "testing": {"report", "trackers"},
+    "features": {"drawing", "errors", "gate", "lazy", "measurements", "measures", "rules", "statistics", "subject"},
+    "compression": {
+        "bounded_yaml",
         "drawing",
         "errors",
+        "files",
         "gate",
         "measurements",
         "measures",
         "rules",
-        "statistics",
         "subject",
         "trackers",
     },
-    "exits": set(),
-    "lines": set(),
-    "output": set(),
-    "__init__": {"analyzers", "compression", "errors", "prescription", "report", "rules", "trackers"},
-    "testing": {"report", "trackers"},
-    "run_config": {"bounded_yaml", "errors", "files", "ledger", "rules"},
-    "recomputation": {"csv_tables", "errors", "files", "gate", "report", "run_config", "statistics"},
-    "provenance": {
+    "verification": {
         "bounded_yaml",
         "csv_tables",
         "errors",
         "evidence",
         "files",
-        "ledger",
+        "gate",
         "report",
         "rules",
-        "run_config",
-    },
-    "trial_tables": {
-        "csv_tables",
-        "errors",
-        "files",
-        "ledger",
-        "provenance",
-        "recomputation",
-        "rules",
-        "run_config",
         "statistics",
     },
-    "collecting": {"errors", "ledger", "provenance", "recomputation", "report", "rules", "trial_tables"},
-    "commands": {
-        "collecting",
-        "files",
-        "ledger",
-        "lines",
-        "provenance",
-        "recomputation",
-        "report",
-        "rules",
-    },
+    "__init__": {"compression", "errors", "features", "prescription", "report", "rules", "trackers"},
+    "analyzers": set(),
+    "commands": {"evidence", "files", "lines", "output", "report", "rules", "verification"},
     "__main__": {"__init__", "commands", "errors", "exits", "lines", "output"},
 }
 TORCH = {
@@ -119,13 +96,13 @@ TORCH = {
     *(f"trackers/batches/{name}.py" for name in ("columns", "course", "id_rows", "id_sums", "ids", "rows", "tracker")),
     "trackers/optimizers.py",
     "trackers/schema.py",
-    *(f"analyzers/{name}.py" for name in ("calibration", "compensation", "layer_inputs", "pruning_units")),
-    *(f"analyzers/{name}.py" for name in ("reading", "saliency", "second_moment")),
+    *(f"compression/planning/{name}.py" for name in ("calibration", "gptq", "layer_inputs", "pruning_units")),
+    *(f"compression/planning/{name}.py" for name in ("reading", "saliency", "second_moment")),
     *(f"compression/{name}.py" for name in ("applying", "measuring", "storage", "torchao_layers", "weights")),
 }
-XGBOOST = {"analyzers/scores.py", "trackers/boosting/xgboost_callback.py"}
+XGBOOST = {"features/scores.py", "trackers/boosting/xgboost_callback.py"}
 CATBOOST = {"trackers/boosting/catboost_callback.py", "trackers/boosting/catboost_trees.py"}
-MATPLOTLIB = {"analyzers/plots.py", "drawing.py"}
+MATPLOTLIB = {"features/plots.py", "drawing.py"}
 HEAVY = {
     "torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "catboost", "sklearn",
     "interpret", "torchao",
@@ -258,3 +235,14 @@ def test_names_offered_are_there():
         assert getattr(flowgrad, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'Embedding_Tracker'"):
         flowgrad.Embedding_Tracker  # noqa: B018
+
+
+def test_names_that_moved_are_given_with_a_warning():
+    from flowgrad import analyzers
+
+    with pytest.warns(DeprecationWarning, match="is in flowgrad.features"):
+        assert analyzers.FeatureAnalyzer is flowgrad.FeatureAnalyzer
+    with pytest.warns(DeprecationWarning, match=r"is in flowgrad\.compression\.planning\.saliency"):
+        assert analyzers.SaliencyAnalyzer is flowgrad.SaliencyAnalyzer
+    with pytest.raises(AttributeError, match="no attribute 'Analyser'"):
+        analyzers.Analyser  # noqa: B018

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from flowgrad.errors import RuleError
-from flowgrad.evidence import posterior
+from flowgrad.evidence.confidence import posterior
 from flowgrad.prescription import INEFFECTIVE, has_path, prescribe
 from flowgrad.rules import Finding, Fix, RuleBook
 

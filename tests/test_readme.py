@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 
 import flowgrad
 from flowgrad.errors import FlowGradError
-from pipelines.outcome import proof_line
-from pipelines.readme import DOCUMENTS, filled, line, summary
+from pipelines.benchmarks.readme import DOCUMENTS, filled, line, summary
+from pipelines.stages.outcome import proof_line
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -172,10 +172,10 @@ def test_every_run_composes(command, monkeypatch, tmp_path):
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from pipelines.checks import check_settings
-    from pipelines.command_line import flags_first
-    from pipelines.rule_book import rule_book
-    from pipelines.settings import register
+    from pipelines.config.command_line import flags_first
+    from pipelines.config.schema import register
+    from pipelines.stages.check import check_settings
+    from pipelines.stages.rule_book import rule_book
 
     monkeypatch.setenv("FLOWGRAD_RUN_ID", "test")
     words = flags_first(shlex.split(command)[3:])

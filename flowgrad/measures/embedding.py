@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flowgrad.measurements import Measure
-from flowgrad.measures.alike import against_alike
+from flowgrad.measures.exposure_strata import against_alike
 
 Floats = NDArray[np.float64]
 

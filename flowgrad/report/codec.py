@@ -38,7 +38,7 @@ DIGITS = 6
 """Number of significant digits of a number in a report: more than any figure here is known to."""
 
 
-def spell(value: float) -> str:
+def format_number(value: float) -> str:
     """Write a number as xs:double spells it, rounded to `DIGITS` significant digits.
 
     >>> spell(0.1), spell(2 / 3), spell(float("-inf")), spell(float("nan"))
@@ -64,7 +64,7 @@ def _write_scalar(value: object) -> str:
     if isinstance(value, numbers.Integral):
         return str(int(value))
     if isinstance(value, numbers.Real):
-        return spell(float(value))
+        return format_number(float(value))
     return _write_text(value)
 
 
@@ -73,8 +73,8 @@ def _read_integer(text: str) -> int | str:
 
 
 def _read_scalar(text: str) -> str | float | int:
-    """Read the number that `spell` or `str(int)` writes exactly so; any other text stays as it stands (`1.10`, `inf`,
-    `+3`).
+    """Read the number that `format_number` or `str(int)` writes exactly so; other text (`1.10`, `inf`, `+3`) stays as
+    it is.
     """
     if _INTEGER.fullmatch(text):
         return int(text)
@@ -95,7 +95,7 @@ class Codec(NamedTuple):
 
 
 _TEXT = Codec(_write_text, str)
-_NUMBER = Codec(spell, float)
+_NUMBER = Codec(format_number, float)
 _COUNT = Codec(lambda value: str(operator.index(value)), int)  # refuses 2.7, takes numpy integers
 
 _CODECS: dict[Any, Codec] = {

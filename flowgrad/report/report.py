@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flowgrad.evidence import Confidence
+from flowgrad.evidence.confidence import Confidence
 from flowgrad.report.codec import canonical
 from flowgrad.rules.rule import Evidence
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from flowgrad.evidence import Confidence
+from flowgrad.evidence.confidence import Confidence
 from flowgrad.report.claims import Claim, ClaimsReport
 from flowgrad.report.report import (
     CausalModel,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from flowgrad.evidence import Confidence
+from flowgrad.evidence.confidence import Confidence
 from flowgrad.report.codec import clean
 from flowgrad.report.report import (
     NOT_OBSERVED,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flowgrad.evidence import Confidence
+from flowgrad.evidence.confidence import Confidence
 from flowgrad.measurements import Judged
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from flowgrad.errors import RuleError
-from flowgrad.evidence import posterior
-from flowgrad.ledger import Ledger
+from flowgrad.evidence.confidence import posterior
+from flowgrad.evidence.ledger import Ledger
 from flowgrad.measurements import Measurements
 from flowgrad.measures import VOCABULARY
 from flowgrad.rules.condition import BoolArray, Condition

@@ -11,9 +11,9 @@ from flowgrad.statistics.comparisons import (
 )
 from flowgrad.statistics.design import harmless_from, round_comparison, rounds_from, rounds_of_a_run
 from flowgrad.statistics.equivalence import EquivalenceResult, tost
-from flowgrad.statistics.margins import EQUIVALENT, NO_WORSE, PROVEN, margin_table
 from flowgrad.statistics.multiplicity import benjamini_hochberg, holm
 from flowgrad.statistics.nested import NestedResult, halves, nested_f, random_products
+from flowgrad.statistics.noninferiority import EQUIVALENT, NO_WORSE, PROVEN, margin_table
 from flowgrad.statistics.paired import adjust, gap_closed, paired_t, sign_test, wilcoxon
 from flowgrad.statistics.pairs import Pairs, pair
 from flowgrad.statistics.power import detectable_effect, seeds_needed

@@ -9,8 +9,8 @@ import pytest
 from datasets.tables import Table
 from flowgrad import BoostingTracker
 from flowgrad.gate import parts_objection, table_objection
-from pipelines.data_gate import pass_gate
-from pipelines.tabular.data import TableData
+from pipelines.data.tables import TableData
+from pipelines.stages.data_gate import pass_gate
 
 ROWS, STORES = 3000, 200
 RANDOM = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from flowgrad import BoostingTracker, Calibration, FeatureAnalyzer, SaliencyAnalyzer
-from flowgrad.analyzers.terms import Term
+from flowgrad.features.terms import Term
 from flowgrad.gate import GateError
 from flowgrad.statistics import nested_f
 

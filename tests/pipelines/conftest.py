@@ -10,8 +10,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import flag_override
 
 from pipelines import run as application
-from pipelines.composition import WITHOUT_RULES, store_without_rules
-from pipelines.settings import register
+from pipelines.config.compose import WITHOUT_RULES, store_without_rules
+from pipelines.config.schema import register
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["dataset=synthetic", "seeds.test=[1,2,3]", "workers=1"]

@@ -16,7 +16,7 @@ import yaml
 from lxml import etree
 
 from flowgrad.report import read
-from pipelines.tables import rounded
+from pipelines.output.tables import rounded
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["experiment=movielens_mf", "dataset=synthetic", "seeds.test=[1,2,3]", "workers=1"]
@@ -216,9 +216,9 @@ def test_the_main_job_on_movielens(command):
     "change", [[], ["model.dim=64"], ["training.batch_size=256"], ["training.batch_size=4096"], ["seeds.diagnosis=9"]]
 )
 def test_the_tuned_configuration_gets_no_fix(composed, change):
-    from pipelines.data import load
-    from pipelines.diagnosis import diagnose
-    from pipelines.rule_book import rule_book
+    from pipelines.data.ratings import load
+    from pipelines.stages.diagnose import diagnose
+    from pipelines.stages.rule_book import rule_book
 
     overrides = ("experiment=movielens_mf_tuned", *change)
     config = composed(*overrides)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from flowgrad.evidence import Confidence
+from flowgrad.evidence.confidence import Confidence
 from flowgrad.report import (
     CausalModel,
     Metric,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from flowgrad.ledger import Ledger
+from flowgrad.evidence.ledger import Ledger
 from flowgrad.measurements import Measurements
 from flowgrad.report import build_report, causal_model, fix_without_config, from_xml, to_text, to_xml
 from flowgrad.rules import RuleBook

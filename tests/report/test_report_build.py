@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgrad.evidence import posterior
+from flowgrad.evidence.confidence import posterior
 from flowgrad.measurements import Measurements
 from flowgrad.measures import VOCABULARY
 from flowgrad.report import (

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from flowgrad.ledger import Ledger
+from flowgrad.evidence.ledger import Ledger
 from flowgrad.measurements import Coverage, Measurements
 from flowgrad.report import FINDINGS, HEALTHY, NOT_OBSERVED, build_report, causal_model, from_xml, to_text, to_xml
 from flowgrad.rules import RuleBook

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowgrad.evidence import Confidence
+from flowgrad.evidence.confidence import Confidence
 from flowgrad.report import (
     CausalModel,
     CoverageReport,
@@ -28,7 +28,7 @@ from flowgrad.report import (
     to_text,
     to_xml,
 )
-from flowgrad.report.codec import DOUBLE, clean, spell
+from flowgrad.report.codec import DOUBLE, clean, format_number
 from flowgrad.rules.rule import SEVERITIES, Evidence
 
 any_character = st.characters(exclude_categories=())
@@ -150,10 +150,10 @@ def test_run_report(report):
 @given(st.floats())
 def test_numbers_to_six_digits(value):
     """Seventeen digits of a figure that is known to three drown a reader."""
-    assert DOUBLE.fullmatch(spell(value))
+    assert DOUBLE.fullmatch(format_number(value))
     back = from_xml(to_xml(Report("flow", "l", measurements=(Metric("m", value),)))).measurements[0].value
     assert math.isnan(back) if math.isnan(value) else back == float(f"{value:.6g}")
-    assert spell(back) == spell(value)
+    assert format_number(back) == format_number(value)
 
 
 @given(texts)

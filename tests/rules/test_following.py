@@ -6,7 +6,7 @@ import pytest
 
 from flowgrad import TrainingTracker, joined
 from flowgrad.errors import RuleError
-from flowgrad.ledger import Ledger
+from flowgrad.evidence.ledger import Ledger
 from flowgrad.measurements import Measure, Measurements
 from flowgrad.report import from_xml, to_text, to_xml
 from flowgrad.rules import RuleBook, settled

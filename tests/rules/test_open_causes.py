@@ -5,7 +5,7 @@ import math
 import pytest
 
 from flowgrad.errors import RuleError
-from flowgrad.ledger import Ledger
+from flowgrad.evidence.ledger import Ledger
 from flowgrad.measurements import Judged, Measure, Measurements
 from flowgrad.measures import training
 from flowgrad.rules import RuleBook

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from flowgrad.errors import RuleError
-from flowgrad.evidence import posterior
-from flowgrad.ledger import Ledger, Trial
+from flowgrad.evidence.confidence import posterior
+from flowgrad.evidence.ledger import Ledger, Trial
 from flowgrad.measurements import Measure, Measurements
 from flowgrad.rules import Evidence, Fix, RuleBook
 from flowgrad.rules.entries import read_entries

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from flowgrad import EmbeddingTracker
-from flowgrad.ledger import Ledger
+from flowgrad.evidence.ledger import Ledger
 from flowgrad.report import from_xml
 from flowgrad.rules import RuleBook
 from flowgrad.testing import EXAMPLES, Example, Ratings, TrackerContract, healthy, seeded, zombie

@@ -1,0 +1,1 @@
+"""What is known of each rule's fix from validated runs."""

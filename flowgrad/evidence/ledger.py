@@ -1,0 +1,185 @@
+"""Keeps the ledger of validated fixes: one line a trial, from which the confidence of every rule follows.
+
+The shipped ledger, `flowgrad/conf/evidence.csv`, holds this project's own trials (docs/evidence.md); users add theirs
+in a file of their own. A trial counts for the rule that it tried: for one with the same condition and fix
+(`Rule.sha256`). A rule whose threshold or fix was changed starts from the prior again.
+
+Several processes may add to one file at once: each holds its folder while it reads, adds and writes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from flowgrad.csv_tables import read_lines
+from flowgrad.errors import EvidenceError
+from flowgrad.evidence.confidence import Confidence, posterior
+from flowgrad.files import locked, write_atomically
+
+SHIPPED = Path(__file__).parents[1] / "conf" / "evidence.csv"
+VERDICTS = ("confirmed", "refuted", "inconclusive")
+BENCHMARK = "treated_vs_faulted"
+"""Comparison of the trials of a benchmark: one file of observations holds many of them, distinguished by their
+experiment.
+"""
+_OF_NUMBERS = frozenset("0123456789.e+-naif")
+"""Characters that a number is written in; Python reads digits of any script, and spaces and underscores beside them."""
+PATIENCE = 120.0
+"""Number of seconds to wait for others that write into a ledger's folder."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One validated prescription, for one of its rules; each field is a column of the file."""
+
+    rule: str
+    """Id of the rule."""
+    rule_sha256: str
+    """`Rule.sha256` at the time."""
+    experiment: str
+    """Name of the experiment."""
+    comparison: str
+    metric: str
+    n: int
+    """Number of pairs."""
+    p: float
+    """P-value, adjusted."""
+    verdict: str
+    """Verdict, one of `VERDICTS`."""
+    observations_sha256: str
+    """SHA-256 of the file that the test was computed from."""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Key that distinguishes trials: the same observations of a comparison count once, whatever the run's id."""
+        part = (self.experiment.partition(": ")[2] or self.experiment) if self.comparison == BENCHMARK else ""
+        return (self.rule, self.rule_sha256, part, self.comparison, self.observations_sha256)
+
+
+COLUMNS = tuple(field.name for field in fields(Trial))
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Trials, each once, in the order they came."""
+
+    trials: tuple[Trial, ...] = ()
+
+    @classmethod
+    def load(cls, *paths: str | Path) -> Ledger:
+        """Load the trials of these files together; without paths, the shipped ones.
+
+        Raises:
+            EvidenceError: as `FILE:LINE: ...`, a file that cannot be read or a line that is no trial.
+        """
+        return cls(()).plus(trial for path in (paths or (SHIPPED,)) for trial in read_trials(path))
+
+    @classmethod
+    def extend(cls, path: str | Path, trials: Iterable[Trial]) -> tuple[Ledger, Ledger]:
+        """Add trials to a file, which is made where it is missing; trials added by others meanwhile are kept.
+
+        Args:
+            path: of the file.
+            trials: those that it holds already are passed over.
+
+        Returns: The trials that the file held, and those that it holds now.
+
+        Raises:
+            EvidenceError: as `load`; or the folder is not there, or somebody else holds it for `PATIENCE` seconds.
+        """
+        target, found = Path(os.path.realpath(path)), tuple(trials)
+        try:
+            with _held(target.parent):
+                before = cls.load(path) if target.exists() else cls()
+                after = before.plus(found)
+                after.write(target)
+        except OSError as error:
+            raise EvidenceError(f"{path}: cannot be written: {error.strerror or error}") from error
+        return before, after
+
+    def plus(self, trials: Iterable[Trial]) -> Ledger:
+        """Ledger with further trials; those that it holds already are passed over."""
+        held = {trial.key: trial for trial in self.trials}
+        for trial in trials:
+            held.setdefault(trial.key, trial)
+        return Ledger(tuple(held.values()))
+
+    def confidence(self, rule: str, sha256: str) -> Confidence:
+        """Confidence in a rule's fix by the trials of this very rule; the prior where there are none."""
+        verdicts = self._verdicts.get((rule, sha256), [])
+        return posterior(verdicts.count("confirmed"), len(verdicts), verdicts.count("refuted"))
+
+    @cached_property
+    def _verdicts(self) -> dict[tuple[str, str], list[str]]:
+        found: dict[tuple[str, str], list[str]] = {}
+        for trial in self.trials:
+            found.setdefault((trial.rule, trial.rule_sha256), []).append(trial.verdict)
+        return found
+
+    def table(self) -> pd.DataFrame:
+        """Table of one line a trial, columns `COLUMNS`."""
+        return pd.DataFrame([astuple(trial) for trial in self.trials], columns=list(COLUMNS))
+
+    def write(self, path: str | Path) -> None:
+        """Write the ledger as a file that `load` reads, whole or not at all."""
+        write_atomically(path, self.table().to_csv(index=False, lineterminator="\n").encode())
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    end = time.monotonic() + PATIENCE
+    while True:
+        with locked(folder) as held:
+            if held is not None:
+                yield
+                return
+        if time.monotonic() > end:
+            raise EvidenceError(
+                f"{folder}: somebody else has written there for {PATIENCE:g} seconds; wait for it, or name a file in "
+                "another folder"
+            )
+        time.sleep(0.02)
+
+
+def read_trials(path: str | Path) -> tuple[Trial, ...]:
+    """Read every line of a file of trials, also those that stand twice.
+
+    Raises:
+        EvidenceError: as `Ledger.load`.
+    """
+    lines = read_lines(path)
+    _, header = next(lines)
+    if tuple(header) != COLUMNS:
+        told = ", ".join(header)[:300]
+        raise EvidenceError(f"{path}:1: the columns are {told}; they must be {', '.join(COLUMNS)}")
+    return tuple(_trial(f"{path}:{number}", values) for number, values in lines)
+
+
+def _trial(where: str, values: Iterable[str]) -> Trial:
+    given = dict(zip(COLUMNS, values, strict=True))
+    if given["verdict"] not in VERDICTS:
+        raise EvidenceError(f"{where}: verdict is {given['verdict'][:80]!r}; it must be {', '.join(VERDICTS)}")
+    if empty := [name for name in ("rule", "rule_sha256", "comparison", "observations_sha256") if not given[name]]:
+        told = "rule and rule_sha256" if empty[0].startswith("rule") else empty[0]
+        raise EvidenceError(f"{where}: {told} must not be empty")
+    if odd := next((given[name] for name in ("n", "p") if not set(given[name]) <= _OF_NUMBERS), None):
+        raise EvidenceError(f"{where}: n and p must be numbers, written in plain digits, not {odd[:40]!r}")
+    try:
+        # A trial that the gate objects to has no p, and its verdict is inconclusive.
+        unknown = not given["p"] and given["verdict"] == "inconclusive"
+        n, p = int(given["n"]), math.nan if unknown else float(given["p"])
+    except ValueError as error:
+        told = f"{given['n'][:40]!r} and {given['p'][:40]!r}"
+        raise EvidenceError(f"{where}: n and p must be numbers, not {told}") from error
+    if n < 2 or not (unknown or 0 <= p <= 1):
+        raise EvidenceError(f"{where}: n={n} must be at least 2 and p={p} lie between 0 and 1")
+    return Trial(**{**given, "n": n, "p": p})  # type: ignore[arg-type]

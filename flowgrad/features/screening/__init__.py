@@ -1,0 +1,1 @@
+"""Which terms of columns a table speaks for: the arithmetic, on arrays."""

@@ -1,0 +1,1 @@
+"""Reports and tables held against the observations beside them."""

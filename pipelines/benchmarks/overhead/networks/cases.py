@@ -1,0 +1,169 @@
+"""Makes the training that is timed: a network, normal inputs, random classes, and a plain training step."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.benchmarks.overhead.networks.watchers import Watcher
+
+CLASSES = 10
+_HEAD_WIDTH = 64
+"""Width of one attention head, as in Vaswani et al. (2017)."""
+_LEARNING_RATE = 1e-4
+"""Learning rate, small enough that nothing diverges; the cost of a step does not depend on it."""
+Batch = tuple[Tensor, Tensor]
+"""Type of inputs, shape (batch, width) or (batch, tokens, width), and classes, shape (batch,)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network and the way it is trained."""
+
+    id: str
+    network: str
+    """Name of the network, a key of `NETWORKS`."""
+    depth: int
+    """Number of layers."""
+    width: int
+    """Width of the inputs and of every layer but the last."""
+    batch: int
+    """Number of examples a step."""
+    tokens: int | None
+    """Number of tokens of an example; None: it is a single vector."""
+    steps: int
+    """Number of steps of each arm, where the watcher is our own."""
+    teacher: int | None = None
+    """Width of a frozen teacher, of the same depth, whose scores the network learns; None: it learns classes."""
+    optimizer: str = "adam"
+    """Name of the optimizer, a key of `OPTIMIZERS`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the inputs of a batch."""
+        return (self.batch, self.width) if self.tokens is None else (self.batch, self.tokens, self.width)
+
+
+def mlp(case: Case, hidden: int | None = None) -> nn.Module:
+    """Make `depth` linear layers with ReLU between them.
+
+    Args:
+        case: says of what size.
+        hidden: width of the layers between; that of the inputs if None.
+    """
+    width = hidden or case.width
+    widths = [case.width, *[width] * (case.depth - 1)]
+    between = [part for pair in pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU())]
+    return nn.Sequential(*between, nn.Linear(widths[-1], CLASSES))
+
+
+class Transformer(nn.Module):
+    """A transformer of `depth` encoder layers with heads of width 64 and four times the width between, and a linear
+    layer on the mean token. It has no dropout, which would make the bare step slower.
+    """
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            case.width, max(1, case.width // _HEAD_WIDTH), 4 * case.width, dropout=0.0, batch_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, case.depth, enable_nested_tensor=False)
+        self.head = nn.Linear(case.width, CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits, shape (batch, classes)."""
+        scores: Tensor = self.head(self.encoder(inputs).mean(dim=1))
+        return scores
+
+
+NETWORKS: Mapping[str, Callable[[Case], nn.Module]] = {"mlp": mlp, "transformer": Transformer}
+
+
+def _adam(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE, fused=True)  # as pipelines.trainers.optimizers does
+
+
+def _sgd(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE, momentum=0.9, fused=True)
+
+
+OPTIMIZERS: Mapping[str, Callable[[nn.Module], torch.optim.Optimizer]] = {"adam": _adam, "sgd": _sgd}
+
+
+class Batches:
+    """Source of normal inputs and random classes."""
+
+    def __init__(self, case: Case, seed: int, device: torch.device) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._shape, self._device = case.shape, device
+
+    def draw(self, count: int) -> list[Batch]:
+        """Draw the next `count` batches, on the device."""
+        return [self._one() for _ in range(count)]
+
+    def _one(self) -> Batch:
+        inputs = torch.randn(self._shape, generator=self._generator)
+        classes = torch.randint(CLASSES, self._shape[:1], generator=self._generator)
+        return inputs.to(self._device), classes.to(self._device)
+
+
+class Arm:
+    """A network in training: with cross-entropy, or with the divergence from its teacher's scores."""
+
+    def __init__(self, case: Case, seed: int, device: torch.device) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = NETWORKS[case.network](case).to(device)
+            self.teacher = None if case.teacher is None else mlp(case, case.teacher).to(device)
+        self._optimizer = OPTIMIZERS[case.optimizer]
+        self.optimizer = self._optimizer(self.model)
+        self.watcher: Watcher | None = None
+
+    def twin(self) -> Arm:
+        """Make an arm that trains the same weights in the same memory, with the same optimizer state; hooks on one are
+        not on the other. Only for an arm that has taken a step: before that there is no state to share.
+        """
+        twin = copy.copy(self)
+        twin.model = copy.deepcopy(self.model)
+        twin.optimizer = self._optimizer(twin.model)
+        for own, shared in zip(twin.model.parameters(), self.model.parameters(), strict=True):
+            own.data, own.grad = shared.data, None
+            twin.optimizer.state[own] = self.optimizer.state[shared]
+        return twin
+
+    def train(self, batches: list[Batch]) -> None:
+        """Take one step a batch."""
+        for inputs, classes in batches:
+            self.optimizer.zero_grad()
+            loss = self._loss(inputs, classes)
+            loss.backward()
+            self.optimizer.step()
+            if self.watcher is not None:
+                self.watcher.step(loss.detach())
+
+    def _loss(self, inputs: Tensor, classes: Tensor) -> Tensor:
+        scores = self.model(inputs)
+        if self.teacher is None:
+            return nn.functional.cross_entropy(scores, classes)
+        with torch.no_grad():
+            theirs = self.teacher(inputs)
+        return nn.functional.kl_div(
+            scores.log_softmax(-1), theirs.log_softmax(-1), reduction="batchmean", log_target=True
+        )
+
+    def weights(self) -> list[Tensor]:
+        """Parameters of the model."""
+        return list(self.model.parameters())
+
+    def tensors(self) -> list[Tensor]:
+        """Tensors that the model, its teacher and its optimizer hold, whether watched or not."""
+        weights = self.weights()
+        others = [*self.model.buffers(), *(() if self.teacher is None else self.teacher.parameters())]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        state = [value for kept in self.optimizer.state.values() for value in kept.values() if torch.is_tensor(value)]
+        return [*weights, *gradients, *others, *state]

@@ -1,0 +1,56 @@
+"""Checks the `job` node beyond its types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from flowgrad.errors import FlowGradError
+from pipelines.benchmarks.overhead.checks import check_device
+from pipelines.benchmarks.overhead.networks.cases import NETWORKS, OPTIMIZERS, Case
+from pipelines.benchmarks.overhead.networks.watchers import OTHERS, OWN
+
+_REQUIRED, _OPTIONAL = {"network", "depth", "width", "batch"}, {"tokens", "steps", "teacher", "optimizer"}
+
+
+def checked_cases(job: DictConfig) -> list[Case]:
+    """Check the cases to run, and return them, in the order of the config.
+
+    Raises:
+        FlowGradError: names the key, the value and what would be right.
+    """
+    for unknown in sorted({*job.watchers, *job.limits} - {*OWN, *OTHERS}):
+        raise FlowGradError(f"job.watchers or job.limits names {unknown!r}; use {', '.join([*OWN, *OTHERS])}")
+    check_device(job.device)
+    cases = OmegaConf.to_container(job.cases, resolve=True)
+    assert isinstance(cases, dict)
+    for unknown in sorted(set(job.only or ()) - set(cases)):
+        raise FlowGradError(f"job.only names {unknown!r}; job.cases has {', '.join(map(str, cases))}")
+    every = [_case(str(id), given, job.steps) for id, given in cases.items()]
+    chosen = [case for case in every if job.only is None or case.id in job.only]
+    if not chosen or not job.watchers:
+        raise FlowGradError("job.cases, job.only and job.watchers leave nothing to measure; name at least one of each")
+    return chosen
+
+
+def _case(id: str, given: Any, steps: int) -> Case:
+    where = f"job.cases.{id}"
+    if not isinstance(given, dict) or not _REQUIRED <= set(given) <= _REQUIRED | _OPTIONAL:
+        raise FlowGradError(
+            f"{where}={given}: must give network, depth, width and batch, "
+            "may give tokens, steps, teacher and optimizer, and nothing else"
+        )
+    asked = [key for key, value in given.items() if value is not None]
+    given = {"steps": steps, "tokens": None, **given}
+    if str(given["network"]) not in NETWORKS:
+        raise FlowGradError(f"{where}.network={given['network']}: must be one of {', '.join(NETWORKS)}")
+    if str(given.get("optimizer", "adam")) not in OPTIMIZERS:
+        raise FlowGradError(f"{where}.optimizer={given['optimizer']}: must be one of {', '.join(OPTIMIZERS)}")
+    sequences = given["network"] == "transformer"
+    if sequences != (given["tokens"] is not None):
+        raise FlowGradError(f"{where}.tokens={given['tokens']}: a transformer needs them, and nothing else has any")
+    for key in ("depth", "width", "batch", "steps", *({"tokens", "teacher"} & set(asked))):
+        if type(given[key]) is not int or given[key] < 1:
+            raise FlowGradError(f"{where}.{key}={given[key]}: must be a whole number of at least 1")
+    return Case(id, **given)

@@ -1,0 +1,153 @@
+"""Types of every config node. A key that is not here is an error, and so is a value of another type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from pipelines.config.folder_names import folder_name
+from pipelines.config.schema.compression import CompressionSettings
+from pipelines.config.schema.data import (
+    DatasetSettings,
+    MovieLensSettings,
+    MovieLensTableSettings,
+    RatingsCsvSettings,
+    SmallTableSettings,
+    SyntheticSettings,
+    TaskSettings,
+)
+from pipelines.config.schema.faults import ColumnFaultSettings, FaultSettings, LayerFaultSettings, RowFaultSettings
+from pipelines.config.schema.jobs import (
+    CalibrationSettings,
+    CompressionBenchmarkSettings,
+    CompressionProofSettings,
+    FaultBenchmarkSettings,
+    FeatureBenchmarkSettings,
+    FeatureSynergySettings,
+    FieldBenchmarkSettings,
+    JobSettings,
+    LayersOverheadSettings,
+    RobustnessSettings,
+    TrackerOverheadSettings,
+)
+from pipelines.config.schema.models import (
+    BoosterSettings,
+    FactorizationSettings,
+    ModelSettings,
+    NetworkSettings,
+    NeuMFSettings,
+    RecurrentSettings,
+    StudentSettings,
+    TeacherSettings,
+)
+from pipelines.config.schema.proof import ComparisonSettings, EvidenceSettings, SeedSettings
+from pipelines.config.schema.trackers import (
+    BoostingTrackerSettings,
+    DistillationTrackerSettings,
+    EmbeddingTrackerSettings,
+    FlowTrackerSettings,
+    TrackerSettings,
+)
+from pipelines.config.schema.training import (
+    BoostingSettings,
+    DistillationLoopSettings,
+    DistillationLossSettings,
+    FactorizationLossSettings,
+    LoopSettings,
+    LossSettings,
+    NetworkLoopSettings,
+    OptimizerSettings,
+    SamplerSettings,
+    TrainingSettings,
+)
+
+
+@dataclass
+class Settings:
+    """Settings of a whole run."""
+
+    name: str = MISSING
+    """The experiment's name: first column of the tables."""
+    job: JobSettings = MISSING
+    dataset: DatasetSettings = MISSING
+    task: TaskSettings | None = None
+    """Settings of the task, of tables only."""
+    teacher: TeacherSettings | None = None
+    """Settings of the teacher, of distillation only."""
+    model: ModelSettings = MISSING
+    optimizer: OptimizerSettings | None = None
+    """Settings of the optimizer of models that torch trains. Sampler, loss and fault are a factorisation's."""
+    sampler: SamplerSettings | None = None
+    loss: LossSettings | None = None
+    training: TrainingSettings = MISSING
+    fault: FaultSettings | None = None
+    compression: CompressionSettings | None = None
+    """Settings of the compression of a trained model; `job=compression` only."""
+    tracker: TrackerSettings = MISSING
+    comparison: ComparisonSettings = MISSING
+    rules: dict[str, Any] = field(default_factory=dict)
+    """Rule book: id -> rule."""
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
+    seeds: SeedSettings = field(default_factory=SeedSettings)
+    rounds: int = 4
+    """Number of rounds of diagnose-and-fix, at most."""
+    workers: int | None = None
+    """Number of processes that train the arms; null: one a core. It changes no result."""
+    trial: list[str] = field(default_factory=list)
+    """Overrides to prove instead of a prescription: the treated arm is the config with these, diagnosed or not."""
+    tuned: str | None = None
+    """Experiment whose config is the reference for `gap_closed`; null: none."""
+
+
+def register() -> None:
+    """Make the types known to Hydra, for the YAML files to build on, and how the folder of a sweep's job is named."""
+    OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)
+    store = ConfigStore.instance()
+    store.store(name="settings", node=Settings)
+    for name, node in {
+        "job": JobSettings,
+        "fault_benchmark": FaultBenchmarkSettings,
+        "tracker_overhead": TrackerOverheadSettings,
+        "layers_overhead": LayersOverheadSettings,
+        "calibration": CalibrationSettings,
+        "compression_benchmark": CompressionBenchmarkSettings,
+        "feature_benchmark": FeatureBenchmarkSettings,
+        "feature_synergy": FeatureSynergySettings,
+        "field_benchmark": FieldBenchmarkSettings,
+        "robustness": RobustnessSettings,
+        "compression_proof": CompressionProofSettings,
+        "compression": CompressionSettings,
+        "movielens": MovieLensSettings,
+        "ratings_csv": RatingsCsvSettings,
+        "synthetic": SyntheticSettings,
+        "movielens_table": MovieLensTableSettings,
+        "small_table": SmallTableSettings,
+        "task": TaskSettings,
+        "factorization": FactorizationSettings,
+        "neumf": NeuMFSettings,
+        "network": NetworkSettings,
+        "recurrent": RecurrentSettings,
+        "booster": BoosterSettings,
+        "student": StudentSettings,
+        "teacher": TeacherSettings,
+        "optimizer": OptimizerSettings,
+        "sampler": SamplerSettings,
+        "loss": FactorizationLossSettings,
+        "distillation_loss": DistillationLossSettings,
+        "loop": LoopSettings,
+        "distillation_loop": DistillationLoopSettings,
+        "network_loop": NetworkLoopSettings,
+        "boosting": BoostingSettings,
+        "fault": RowFaultSettings,
+        "layer_fault": LayerFaultSettings,
+        "column_fault": ColumnFaultSettings,
+        "embedding_tracker": EmbeddingTrackerSettings,
+        "flow_tracker": FlowTrackerSettings,
+        "boosting_tracker": BoostingTrackerSettings,
+        "distillation_tracker": DistillationTrackerSettings,
+        "comparison": ComparisonSettings,
+    }.items():
+        store.store(group="types", name=name, node=node)

@@ -1,0 +1,139 @@
+"""Types of the training of a model: optimizer, sampler, loss, loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class OptimizerSettings:
+    """One optimizer over all parameters. A setting that its class lacks must stay at its default."""
+
+    _target_: str = MISSING
+    lr: float = MISSING
+    weight_decay: float = 0.0
+    """Weight decay of every row at every step; `loss.l2` is the one on the rows in the batch."""
+    momentum: float = 0.0
+    """Momentum of SGD only."""
+    sparse_gradients: bool = False
+    """Whether the tables' gradients hold the rows in the batch only."""
+
+
+@dataclass
+class SamplerSettings:
+    """Order of the training examples."""
+
+    _target_: str = "pipelines.trainers.factorization.sampling.shuffled_batches"
+    quarantine: dict[str, list[int]] = MISSING
+    """Rows, by table, whose examples are left out of training."""
+
+
+@dataclass
+class LossSettings:
+    """Settings of the loss."""
+
+    _target_: str = MISSING
+
+
+@dataclass
+class FactorizationLossSettings(LossSettings):
+    """Loss of a factorisation: a data term and a penalty."""
+
+    l2: float = 0.0
+    """Strength of the penalty: squared norm of the rows of each example, averaged over the batch."""
+    logq: float = 0.0
+    """Strength of the log-Q correction of in-batch negatives, in [0, 1] (losses that take negatives only)."""
+
+
+@dataclass
+class DistillationLossSettings(LossSettings):
+    """Distance to the teacher's outputs and to the labels."""
+
+    _target_: str = "pipelines.trainers.distillation.losses.KnowledgeDistillation"
+    temperature: float = MISSING
+    """Temperature that divides the logits of both; of a single output, without effect."""
+    label_weight: float = MISSING
+    """Weight of the labels, in [0, 1]; the teacher has the rest."""
+
+
+@dataclass
+class TrainingSettings:
+    """Settings of the training; `_target_` is the kind of program, a `pipelines.trainers.trainer.Program`."""
+
+    _target_: str = MISSING
+    threads: int = 1
+    """Number of CPU threads; results are the same bytes only for the same number."""
+
+
+@dataclass
+class BoostingSettings(TrainingSettings):
+    """Rounds of a booster."""
+
+    _target_: str = "pipelines.trainers.boosting.trainer.Boosting"
+    dropped_columns: dict[str, list[str]] = MISSING
+    """Columns, by tracker, that are kept from the booster."""
+    added_columns: dict[str, list[str]] = MISSING
+    """Columns, by analyzer, computed from others, such as `user_mean * item_mean`."""
+
+
+@dataclass
+class NetworkLoopSettings(TrainingSettings):
+    """Epochs of a torch optimizer on a network. Parameters are named by a prefix, such as `layers.0`."""
+
+    _target_: str = "pipelines.trainers.networks.trainer.Networks"
+    epochs: int = MISSING
+    """Number of epochs, at most."""
+    batch_size: int = MISSING
+    early_stopping: bool = True
+    """Whether training stops when the validation loss has not improved for `patience` epochs, and the best weights are
+    kept.
+    """
+    patience: int = 5
+    """Number of epochs without a better validation loss after which it stops."""
+    clip_norm: float | None = None
+    """Largest norm of the whole gradient; null: as it comes."""
+    frozen: list[str] = field(default_factory=list)
+    """Parameters that are not trained, on purpose: they ask for no gradient."""
+    left_out: list[str] = field(default_factory=list)
+    """Parameters that ask for a gradient and that the optimizer does not hold: a mistake, to see whether it is
+    found.
+    """
+    layer_lr: Any = None
+    """Factor on the learning rate by prefix; null: one rate for all."""
+    full_rate: dict[str, list[str]] = MISSING
+    """Parameters, by tracker, that train at the full learning rate, whatever `left_out` and `layer_lr` say."""
+
+
+@dataclass
+class DistillationLoopSettings(NetworkLoopSettings):
+    """Epochs of a student. Layers are named as in `StudentSettings`."""
+
+    _target_: str = MISSING
+    unfrozen_layers: dict[str, list[str]] = MISSING
+    """Layers, by tracker, that are trained, whatever `frozen` and `left_out` say."""
+
+
+@dataclass
+class LoopSettings(TrainingSettings):
+    """Epochs of a torch optimizer."""
+
+    _target_: str = "pipelines.trainers.factorization.trainer.Factorization"
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    early_stopping: bool = False
+    """Whether training stops when the validation loss has not improved for `patience` epochs, and the best weights are
+    kept.
+    """
+    patience: int = 2
+    """Number of epochs without a better validation loss after which it stops."""
+    capped_rows: dict[str, list[int]] = MISSING
+    """Rows, by table, whose steps are capped at the median step of the batch's rows: a learning rate of their own is
+    taken from them.
+    """
+    evaluation: str = MISSING
+    """Kind of evaluation: `rating` (MSE, RMSE, MAE) or `ranking` (NDCG@k, HR@k over all items)."""
+    cutoff: int = 10
+    """Rank k of the ranking metrics."""

@@ -1,0 +1,1 @@
+"""What `job=` names: the closed loop, a search, compression, feature synergy."""

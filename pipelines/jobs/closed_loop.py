@@ -1,0 +1,189 @@
+"""The main job: diagnose, prescribe, apply, retrain, prove."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig
+from rich.progress import Progress
+
+from flowgrad.errors import FlowGradError
+from flowgrad.rules import RuleBook
+from flowgrad.statistics import PRIMARY, Comparison, reason_of, significance, user_significance
+from pipelines.config.compose import composed, with_overrides
+from pipelines.data.ratings import cache_folder
+from pipelines.output import console
+from pipelines.output.tables import write_csv
+from pipelines.stages import artifacts
+from pipelines.stages.check import check_fixes, check_settings, check_trial, check_tuned
+from pipelines.stages.compare import comparisons, observe
+from pipelines.stages.data_gate import pass_gate
+from pipelines.stages.diagnose import Diagnosis
+from pipelines.stages.outcome import print_outcome
+from pipelines.stages.parallel import workers_for
+from pipelines.stages.plan_seeds import is_auto, plan_seeds
+from pipelines.stages.rule_book import rule_book
+from pipelines.stages.treat import treat
+from pipelines.trainers.evaluation import explains_target, higher_is_better
+from pipelines.trainers.trainer import Dataset, trainer_of
+
+_logger = logging.getLogger(__name__)
+
+
+def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], folder: Path) -> None:
+    """Run one experiment into `folder`.
+
+    Args:
+        config: the baseline's composed config.
+        task: the overrides that it was composed from.
+        rule_folders: Hydra's config sources, to say where a faulty rule stands.
+        folder: run folder; every file is written there, whole or not at all.
+
+    Raises:
+        FlowGradError: bad config, rules or data, before anything is trained.
+    """
+    book, tuned = checked(config, task, rule_folders)
+    # matplotlib's list of fonts would go to the home folder.
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
+    program = trainer_of(config)
+    data = program.load(config)
+    if tuned is not None:
+        _fitting(f"tuned={config.tuned}", tuned, data)
+    if config.trial:
+        _fitting(f"trial={list(config.trial)}", composed(with_overrides(task, list(config.trial))), data)
+    _logger.info("data: %s; sha256 %s", data.source, data.sha256)
+    objection = pass_gate(data, explains=explains_target(config.comparison.metrics))
+    artifacts.clear(folder)
+    with console.progress() as bar:
+        diagnosing = bar.add_task("diagnose", total=None)
+
+        def on_round(diagnosis: Diagnosis) -> None:
+            bar.advance(diagnosing)
+            found = [f"{f.type} on {f.subject}" for f in diagnosis.all_findings]
+            _logger.info("round %d: %s", diagnosis.round, "; ".join(found) or "nothing found")
+            _logger.info("round %d prescribes: %s", diagnosis.round, diagnosis.prescription.shell or "nothing")
+            for rule, why in diagnosis.prescription.overruled.items():
+                _logger.info("round %d: %s %s", diagnosis.round, rule, why)
+
+        diagnoses = treat(config, task, data, book, on_round)
+        bar.remove_task(diagnosing)
+        artifacts.write_config(folder, diagnoses)
+        artifacts.write_prescription(folder, diagnoses)
+        artifacts.write_plots(folder, diagnoses)
+        artifacts.write_reports(folder, diagnoses, data, book, {})
+
+        rounds = len(diagnoses) - 1
+        arms = {artifacts.arm_name(diagnosis, rounds): diagnosis.config for diagnosis in diagnoses}
+        if tuned is not None:
+            arms["tuned"] = tuned
+        planned = comparisons(rounds, config.comparison.aa_offset)
+        arms["aa"] = config
+        test = _seeds(config, arms, planned, data, bar, folder, diagnoses)
+        seeds = dict.fromkeys(arms, test) | {"aa": [seed + config.comparison.aa_offset for seed in test]}
+        proving = bar.add_task("prove", total=sum(map(len, seeds.values())))
+        observed = observe(
+            arms,
+            seeds,
+            data,
+            workers_for(config, _seconds(diagnoses, sum(map(len, seeds.values())))),
+            lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"),
+        )
+    settings = config.comparison
+    table = significance(
+        observed.observations,
+        planned,
+        settings.metrics,
+        settings.alpha,
+        overlap=settings.overlap,
+        objection=objection,
+    )
+    first = program.metrics(config)[0]
+    users = user_significance(
+        observed.by_user,
+        planned,
+        experiment=config.name,
+        metric=first,
+        higher_is_better=higher_is_better(first),
+        alpha=settings.alpha,
+        objection=objection,
+    )
+    table = pd.concat([table, users], ignore_index=True) if len(users) else table
+    validations = artifacts.write_proof(folder, observed, table, diagnoses)
+    artifacts.write_reports(folder, diagnoses, data, book, validations)
+    for _, line in table[table["test"].isin(PRIMARY)].iterrows():
+        _logger.info("%s, %s: %s%s", line["comparison"], line["metric"], line["verdict"], _because(line))
+    print_outcome(diagnoses, table, folder)
+
+
+def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]) -> tuple[RuleBook, DictConfig | None]:
+    """Check all settings; return the rule book, and the config of the tuned arm where there is one.
+
+    Raises:
+        FlowGradError: a setting, a rule, a trial or the tuned experiment is not.
+    """
+    check_settings(config)
+    book = rule_book(config, task, rule_folders)
+    tuned = check_tuned(config, task)
+    check_fixes(config, task, book)
+    check_trial(config, task)
+    return book, tuned
+
+
+def _fitting(where: str, config: DictConfig, data: Dataset) -> None:
+    """Refuse another config of the run that does not fit these data."""
+    try:
+        trainer_of(config).check_data(config, data)
+    except FlowGradError as error:
+        raise FlowGradError(f"{where}: {error}") from error
+
+
+def _seconds(diagnoses: Sequence[Diagnosis], runs: int) -> float:
+    """Seconds that so many runs would take one after the other, each as long as the longest diagnosed one. The pace is
+    that of the fastest: the first pays for imports.
+    """
+    pace = min(one.seconds / max(one.trained.steps, 1) for one in diagnoses)
+    return runs * pace * max(one.trained.steps for one in diagnoses)
+
+
+def _because(line: pd.Series) -> str:
+    reason = reason_of(line)
+    return f" ({reason})" if reason else ""
+
+
+def _seeds(
+    config: DictConfig,
+    arms: Mapping[str, DictConfig],
+    planned: Sequence[Comparison],
+    data: Dataset,
+    bar: Progress,
+    folder: Path,
+    diagnoses: Sequence[Diagnosis],
+) -> list[int]:
+    """Seeds of the proof: those given, or as many as a pilot says are needed."""
+    if not is_auto(config):
+        return list(config.seeds.test)
+    pilot = list(config.seeds.auto.pilot)
+    shift = config.comparison.aa_offset
+    # The control is planned for only where there is nothing else.
+    seeds = {arm: pilot for arm in arms if arm not in ("tuned", "aa")}
+    if len(seeds) == 1:
+        seeds["aa"] = [seed + shift for seed in pilot]
+    piloting = bar.add_task("pilot", total=sum(map(len, seeds.values())))
+    tried = {arm: arms[arm] for arm in seeds}
+    workers = workers_for(config, _seconds(diagnoses, sum(map(len, seeds.values()))))
+    seen = observe(tried, seeds, data, workers, lambda _: bar.advance(piloting))
+    bar.remove_task(piloting)
+    test, plan = plan_seeds(config, seen.observations, planned, config.comparison.metrics)
+    write_csv(plan, folder / "seeds.csv")
+    short = plan[plan["needed"] > config.seeds.auto.most]
+    if len(short):
+        _logger.warning(
+            "seeds.auto.most=%d is too few to find %.3g of the baseline in %s; what %d seeds can find is in seeds.csv",
+            config.seeds.auto.most, config.seeds.auto.effect, ", ".join(short["comparison"].unique()), len(test),
+        )  # fmt: skip
+    _logger.info("seeds: %d, planned by %d pilot seeds that are not used again", len(test), len(pilot))
+    return test

@@ -1,0 +1,1 @@
+"""What a run prints and writes: console, tables, its folder, its end."""

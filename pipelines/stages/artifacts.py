@@ -1,0 +1,162 @@
+"""Writes the files that a run leaves in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from hydra.core.hydra_config import HydraConfig
+
+from flowgrad.drawing import new_figure, picture
+from flowgrad.files import write_atomically
+from flowgrad.report import Validation, write
+from flowgrad.rules import RuleBook
+from pipelines.config.text import to_yaml
+from pipelines.output.tables import write_csv, write_table
+from pipelines.stages.compare import Observed, round_comparison, validation
+from pipelines.stages.diagnose import Diagnosis, named_rows, run_report
+from pipelines.trainers.trainer import Dataset, trainer_of
+
+_SHOWN = [
+    "comparison", "metric", "test", "n", "baseline", "treated", "difference", "ci_low", "ci_high",
+    "effect_size", "p", "p_adjusted", "wins", "gap_closed", "verdict",
+]  # fmt: skip
+
+
+def report_stem(diagnosis: Diagnosis, rounds: int) -> str:
+    """File name of a diagnosis: `report` before, `report_treated` after, `report_round2` ... between."""
+    if diagnosis.round == 1:
+        return "report"
+    return "report_treated" if diagnosis.round == rounds + 1 else f"report_round{diagnosis.round}"
+
+
+def arm_name(diagnosis: Diagnosis, rounds: int) -> str:
+    """Name of the arm whose config was diagnosed: `baseline`, `round1`, ... `treated`."""
+    if diagnosis.round == 1:
+        return "baseline"
+    return "treated" if diagnosis.round == rounds + 1 else f"round{diagnosis.round - 1}"
+
+
+def write_reports(
+    folder: Path, diagnoses: Sequence[Diagnosis], data: Dataset, book: RuleBook, validations: Mapping[int, Validation]
+) -> None:
+    """Write every round's report with its row tables; `validations` holds the test of each round's prescription."""
+    rounds = len(diagnoses) - 1
+    for diagnosis in diagnoses:
+        stem = report_stem(diagnosis, rounds)
+        tables = {}
+        for subject, rows in named_rows(diagnosis, data).items():
+            tables[subject] = f"{stem.replace('report', f'rows_{subject}', 1)}.csv"
+            write_csv(rows, folder / tables[subject])
+        proof = validations.get(diagnosis.round)
+        proven = dict.fromkeys(diagnosis.prescription.rules, proof) if proof else {}
+        write(run_report(diagnosis, data, book, arm_name(diagnosis, rounds), tables, proven), folder / f"{stem}.xml")
+
+
+def write_prescription(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
+    """Write every round's overrides, the rules behind them, and the command that runs the treated config."""
+    treated = diagnoses[-1]
+    content = {
+        "experiment": treated.config.name,
+        "rounds": [
+            {
+                "overrides": list(d.prescription.overrides),
+                "rules": list(d.prescription.rules),
+                "was": dict(d.prescription.was),
+            }
+            for d in diagnoses[:-1]
+        ],
+        "command": command(treated.overrides),
+    }
+    write_atomically(
+        folder / "prescription.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000).encode()
+    )
+
+
+def command(overrides: Sequence[str]) -> str:
+    """Write the shell command that runs these overrides, with the `--config-dir` that this run was given."""
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    folders = [source.path for source in sources if source.provider == "command-line"]
+    words = [word for folder in folders for word in ("--config-dir", folder)] + list(overrides)
+    return " ".join(["python -m pipelines.run", *map(shlex.quote, words)])
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run left in this folder: files of two runs side by side would contradict each other."""
+    for pattern in ("report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
+                    "interventions.csv", "significance.*", "learning_curves.png", "booster_*.png", "overhead.*",
+                    "calibration.*", "by_user.npz", "seeds.csv", "trials.*"):  # fmt: skip
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def write_config(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
+    """Write the baseline's config, resolved, and the treated one's where there is one."""
+    for stem, diagnosis in {"config": diagnoses[0], "config_treated": diagnoses[-1]}.items():
+        if stem == "config" or len(diagnoses) > 1:
+            write_atomically(folder / f"{stem}.yaml", to_yaml(diagnosis.config).encode())
+
+
+def write_plots(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
+    """Write the program's pictures of the baseline's run, and of the treated one's where there is one."""
+    for suffix, diagnosis in {"": diagnoses[0], "_treated": diagnoses[-1]}.items():
+        if not suffix or len(diagnoses) > 1:
+            pictures = trainer_of(diagnosis.config).plots(diagnosis.config, diagnosis.trained)
+            for stem, content in pictures.items():
+                write_atomically(folder / f"{stem}{suffix}.png", content)
+
+
+def write_proof(
+    folder: Path, observed: Observed, table: pd.DataFrame, diagnoses: Sequence[Diagnosis]
+) -> dict[int, Validation]:
+    """Write observations, significance and curves; return the validation of each round's prescription."""
+    write_csv(observed.observations, folder / "observations.csv")
+    if len(observed.interventions):
+        write_csv(observed.interventions, folder / "interventions.csv")
+    write_table(table, folder, "significance", _SHOWN)
+    write_atomically(
+        folder / "learning_curves.png", learning_curves(observed.curves, trainer_of(diagnoses[0].config).STEP)
+    )
+    sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()
+    rounds = len(diagnoses) - 1
+    settings = diagnoses[0].config.comparison
+    return {
+        n: validation(table, round_comparison(n, rounds), settings.metrics[0], sha256, overlap=settings.overlap)
+        for n in range(1, rounds + 1)
+    }
+
+
+def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], step: str = "epoch") -> bytes:
+    """Draw validation loss by epoch or round, one line an arm: mean over seeds, band from lowest to highest. It is a
+    PNG.
+    """
+    figure = new_figure(7, 4)
+    axes = figure.subplots()
+    for arm, runs in curves.items():
+        if arm == "aa":
+            continue  # the baseline again
+        longest = max(map(len, runs))
+        # A run that stopped early counts as long as it lasted.
+        losses = np.array([[*run, *[np.nan] * (longest - len(run))] for run in runs])
+        losses = np.ma.masked_invalid(losses)
+        epochs = np.arange(1, longest + 1)
+        (line,) = axes.plot(epochs, losses.mean(axis=0), label=f"{arm} ({len(runs)} seeds)", marker=".")
+        axes.fill_between(epochs, losses.min(axis=0), losses.max(axis=0), color=line.get_color(), alpha=0.2)
+    axes.set(xlabel=step, ylabel="validation loss")
+    if _spread(curves) > 10:
+        axes.set_yscale("log")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    return picture(figure)
+
+
+def _spread(curves: Mapping[str, Sequence[Sequence[float]]]) -> float:
+    """Ratio of the highest to the lowest finite loss."""
+    values = np.array([loss for runs in curves.values() for run in runs for loss in run])
+    values = values[np.isfinite(values) & (values > 0)]
+    return float(values.max() / values.min()) if len(values) else 1.0

@@ -1,0 +1,103 @@
+"""Observes both arms on every test seed, and tests them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig
+
+from flowgrad.report import Validation
+from flowgrad.statistics import NO_WORSE, OBSERVATION_COLUMNS, PRIMARY, PROVEN, Comparison, reason_of, rounds_of_a_run
+from flowgrad.statistics import round_comparison as round_comparison
+from flowgrad.trackers.embedding import guard
+from pipelines.stages.parallel import outcomes
+from pipelines.trainers.evaluation import higher_is_better
+from pipelines.trainers.trainer import Dataset
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All values of the arms."""
+
+    observations: pd.DataFrame
+    """One line a seed, arm and metric; columns `OBSERVATION_COLUMNS`."""
+    curves: Mapping[str, tuple[tuple[float, ...], ...]]
+    """Validation loss by epoch of each arm, one tuple a seed."""
+    by_user: Mapping[str, np.ndarray]
+    """First metric of each arm, shape (seeds, users)."""
+    interventions: pd.DataFrame
+    """Interventions of `tracker.auto_fix`: arm, seed, table, step, factor, count, rows."""
+
+
+def observe(
+    arms: Mapping[str, DictConfig],
+    seeds: Mapping[str, Sequence[int]],
+    data: Dataset,
+    workers: int,
+    on_run: Callable[[str], None],
+) -> Observed:
+    """Train every arm on its seeds and evaluate each run on the test ratings, which are read here and nowhere else."""
+    runs = [(arm, seed) for arm in arms for seed in seeds[arm]]
+    experiment = next(iter(arms.values())).name
+    rows: list[tuple[str, str, int, str, float, bool]] = []
+    curves: dict[str, list[tuple[float, ...]]] = {arm: [] for arm in arms}
+    by_user: dict[str, list[tuple[float, ...]]] = {arm: [] for arm in arms}
+    done: list[tuple] = []
+    results = outcomes([(arms[arm], seed) for arm, seed in runs], data, workers)
+    for (arm, seed), outcome in zip(runs, results, strict=True):
+        rows += [(experiment, arm, seed, name, v, higher_is_better(name)) for name, v in outcome.metrics.items()]
+        curves[arm].append(outcome.validation_losses)
+        by_user[arm].append(outcome.by_user)
+        done += [
+            (arm, seed, table, one.step, one.factor, len(one.rows), " ".join(map(str, one.rows)))
+            for table, one in outcome.interventions
+        ]
+        on_run(arm)
+    return Observed(
+        pd.DataFrame(rows, columns=list(OBSERVATION_COLUMNS)),
+        {arm: tuple(losses) for arm, losses in curves.items()},
+        {arm: np.array(values) for arm, values in by_user.items()},
+        pd.DataFrame(done, columns=["arm", "seed", "table", *guard.COLUMNS]),
+    )
+
+
+def comparisons(rounds: int, aa_offset: int) -> list[Comparison]:
+    """Comparisons of a run of so many rounds of treatment: the whole, each round's own share, and A/A."""
+    return rounds_of_a_run(rounds, aa_offset)
+
+
+def validation(
+    table: pd.DataFrame,
+    comparison: str,
+    metric: str,
+    observations_sha256: str,
+    *,
+    overlap: float | None = None,
+    margin: float | None = None,
+) -> Validation:
+    """Make the primary test of a comparison, as a report carries it; with a margin, the test that it got no worse by
+    that share of the baseline.
+    """
+    tests = PRIMARY if margin is None else (NO_WORSE,)
+    found = table[(table["comparison"] == comparison) & (table["metric"] == metric) & table["test"].isin(tests)]
+    line = found.iloc[0]
+    figures = ("baseline", "treated", "difference", "ci_low", "ci_high", "effect_size", "p", "p_adjusted", "alpha")
+    return Validation(
+        verdict=PROVEN.get(line["verdict"], line["verdict"]),
+        test=line["test"],
+        unit=line["unit"],
+        n=int(line["n"]),
+        metric=metric,
+        family=line["family"],
+        comparison=comparison,
+        baseline_arm=line["baseline_arm"],
+        treated_arm=line["treated_arm"],
+        observations_sha256=observations_sha256,
+        overlap=overlap,
+        margin=margin,
+        reason=reason_of(line),
+        **{name: float(line[name]) for name in figures},
+    )

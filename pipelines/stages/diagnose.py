@@ -1,0 +1,149 @@
+"""Trains once, watched, on the diagnosis seed; evaluates the rules; prescribes."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from flowgrad.measurements import Measurements
+from flowgrad.prescription import Prescription, prescribe
+from flowgrad.report import RunIdentity, RunReport, Validation, build_report, causal_model, with_validations
+from flowgrad.rules import Finding, RuleBook
+from flowgrad.trackers import joined
+from pipelines.config.compose import config_sha256
+from pipelines.trainers.trainer import Dataset, Trained, trainer_of
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Result of one watched run on the diagnosis seed."""
+
+    round: int
+    """Number of the round, from 1. The last one of a run diagnoses the treated config."""
+    config: DictConfig
+    overrides: tuple[str, ...]
+    """The task's overrides that gave `config`."""
+    trained: Trained
+    findings: tuple[tuple[Measurements, tuple[Finding, ...]], ...]
+    """Measurements of each subject, with the findings on it."""
+    prescription: Prescription
+    """Prescription of this round; empty where no finding has a fix that would change the config."""
+    seconds: float = math.inf
+    """Seconds that the watched training took."""
+
+    @property
+    def all_findings(self) -> tuple[Finding, ...]:
+        """Findings on every subject, in order of the subjects."""
+        return tuple(finding for _, found in self.findings for finding in found)
+
+
+def diagnose(
+    config: DictConfig,
+    overrides: tuple[str, ...],
+    data: Dataset,
+    book: RuleBook,
+    number: int,
+    observers: Any = None,
+) -> Diagnosis:
+    """Train on the diagnosis seed with trackers, and judge the run by the rule book."""
+    program, began = trainer_of(config), time.perf_counter()
+    trained = program.train(config, data, config.seeds.diagnosis, watched=True, observers=observers)
+    seconds = time.perf_counter() - began
+    found = joined([book.evaluate(seen) for seen in trained.measurements])
+    findings = tuple(zip(trained.measurements, found, strict=True))
+    prescription = prescribe(
+        [finding for _, found in findings for finding in found], config, refuted=config.evidence.prescribe_refuted
+    )
+    return Diagnosis(number, config, overrides, trained, findings, prescription, seconds)
+
+
+def run_report(
+    diagnosis: Diagnosis,
+    data: Dataset,
+    book: RuleBook,
+    arm: str,
+    tables: Mapping[str, str],
+    validations: Mapping[str, Validation],
+) -> RunReport:
+    """Make the diagnosis one document.
+
+    Args:
+        diagnosis: the diagnosis.
+        data: the data that it was made on.
+        book: the rules, for the shares they define.
+        arm: `baseline`, `round1`, ... `treated`.
+        tables: subject -> file that names all its rows.
+        validations: rule id -> the test of its fix, for the rules of this round's prescription.
+    """
+    config, trained = diagnosis.config, diagnosis.trained
+    program = trainer_of(config)
+    sha256 = config_sha256(config)
+    identity = RunIdentity(
+        id=f"{config.name}-{sha256[:6]}",
+        arm=arm,
+        round=diagnosis.round,
+        seed=config.seeds.diagnosis,
+        config_sha256=sha256,
+        data_sha256=data.sha256,
+        training=program.facts(config, trained),
+        environment={
+            "flowgrad": _flowgrad_version(),
+            **{name: import_module(name).__version__ for name in program.PACKAGES},
+            "python": platform.python_version(),
+        },
+    )
+    reports = []
+    for seen, found in diagnosis.findings:
+        models = [
+            causal_model(
+                f,
+                _overrides(f, diagnosis),
+                table=tables.get(seen.subject, "") if f.rows is not None else "",
+                deferred=diagnosis.prescription.overruled.get(f.rule_id, ""),
+            )
+            for f in found
+        ]
+        measured = replace(seen, scalars={**seen.scalars, **book.shares(seen)})
+        reports.append(with_validations(build_report(measured, models, book=book), validations))
+    return RunReport(tuple(reports), identity)
+
+
+def named_rows(diagnosis: Diagnosis, data: Dataset) -> dict[str, pd.DataFrame]:
+    """Rows that findings name on each subject: rule, row, the data set's own id, and the row's measures."""
+    tables = {}
+    for seen, found in diagnosis.findings:
+        parts = [f.rows.reset_index(names="row").assign(rule=f.rule_id) for f in found if f.rows is not None]
+        if not parts:
+            continue
+        table = pd.concat(parts, ignore_index=True)
+        ids = trainer_of(diagnosis.config).row_ids(data, seen.subject)
+        table.insert(0, "id", table["row"] if ids is None else ids[table["row"].to_numpy()])
+        table.insert(0, "rule", table.pop("rule"))
+        tables[seen.subject] = table
+    return tables
+
+
+def _overrides(finding: Finding, diagnosis: Diagnosis) -> tuple:
+    """Overrides of the finding's fix where it was prescribed; where it waits, those that it would make on this
+    config.
+    """
+    if finding.fix is None:
+        return ()
+    own = diagnosis.prescription.by_rule.get(finding.rule_id)
+    if own is not None:
+        return own
+    return prescribe([finding], diagnosis.config, refuted=True).by_rule.get(finding.rule_id, ())
+
+
+def _flowgrad_version() -> str:
+    from flowgrad import __version__
+
+    return __version__

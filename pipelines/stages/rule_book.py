@@ -1,0 +1,99 @@
+"""Makes the rule book of a composed config, checked before anything is trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from flowgrad.evidence.ledger import SHIPPED, Ledger
+from flowgrad.prescription import has_path
+from flowgrad.rules import RuleBook
+from pipelines.trainers.trainer import trainer_of
+
+_OVERRIDE = re.compile(r"^\+{0,2}rules\.([A-Za-z_]\w*)[.=]")
+
+
+def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -> RuleBook:
+    """Make the rules of `config.rules` a book, every one of them valid and every fix on a path that the config has.
+
+    Args:
+        config: the composed config.
+        task: its overrides; a rule changed there says so in errors.
+        folders: Hydra's config sources (`file://...`, `library://...`), first the one that wins.
+
+    Raises:
+        RuleError: names file, rule and position of the first thing that is wrong.
+        EvidenceError: a file of `config.evidence.files` holds no trials.
+    """
+    plain = OmegaConf.to_container(config.rules, resolve=True)
+    assert isinstance(plain, dict)
+    rules = {str(rule_id): rule for rule_id, rule in plain.items()}
+    book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders), ledger=_ledger(config))
+    paths = list(_paths(config))
+    book.check_fix_paths(lambda path: has_path(config, path), paths, trainer_of(config).SUBJECTS)
+    return book
+
+
+def _ledger(config: DictConfig) -> Ledger:
+    files = [*([SHIPPED] if config.evidence.shipped else []), *config.evidence.files]
+    return Ledger.load(*files) if files else Ledger()
+
+
+def _origins(rules: dict[str, Any], task: Sequence[str], folders: Sequence[str]) -> dict[str, str]:
+    """Origin of each rule, by id: `FILE:LINE`, or the override that wrote it."""
+    origins: dict[str, str] = {}
+    for file in _rule_files(folders):
+        for rule_id, line in _lines(file):
+            origins.setdefault(rule_id, f"{_shown(file)}:{line}")
+    for override in task:
+        if match := _OVERRIDE.match(override):
+            origins[match[1]] = f"command line ({override.partition('=')[0]})"
+    return {rule_id: origin for rule_id, origin in origins.items() if rule_id in rules}
+
+
+def _rule_files(folders: Sequence[str]) -> Iterator[Path]:
+    for folder in folders:
+        kind, _, place = folder.partition("://")
+        if kind == "file":
+            root = Path(place)
+        elif kind in ("pkg", "library") and place.startswith("flowgrad"):
+            root = Path(str(files(place)))
+        else:
+            continue
+        yield from sorted((root / "rules").glob("*.yaml"))
+
+
+def _lines(file: Path) -> Iterator[tuple[str, int]]:
+    """Yield top-level keys of a YAML file with their lines; none where it is not a mapping (Hydra has said so)."""
+    try:
+        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return  # not part of this run, or Hydra would have said so
+    if isinstance(root, yaml.MappingNode):
+        for key, _ in root.value:
+            yield str(key.value), key.start_mark.line + 1
+
+
+def _shown(file: Path) -> str:
+    try:
+        return str(file.relative_to(Path.cwd()))
+    except ValueError:
+        return str(file)
+
+
+def _paths(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in map(str, node):
+        if prefix == "" and key in ("rules", "hydra"):
+            continue
+        path = f"{prefix}{key}"
+        value = node._get_node(key)
+        if isinstance(value, DictConfig) and not value._is_none() and not value._is_missing():
+            yield from _paths(value, f"{path}.")
+        else:
+            yield path

@@ -1,0 +1,67 @@
+"""Makes rounds of diagnose, fix, diagnose again, all on the diagnosis seed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from omegaconf import DictConfig
+
+from flowgrad.prescription import Prescription, plain_value
+from flowgrad.rules import RuleBook
+from pipelines.config.compose import composed, trains_alike, treated, with_overrides
+from pipelines.stages.diagnose import Diagnosis, diagnose
+from pipelines.trainers.trainer import Dataset
+
+_logger = logging.getLogger(__name__)
+_NOTHING = "changes nothing that is trained, beside the other settings"
+
+
+def treat(
+    config: DictConfig,
+    task: Sequence[str],
+    data: Dataset,
+    book: RuleBook,
+    on_round: Callable[[Diagnosis], None] = lambda _: None,
+) -> tuple[Diagnosis, ...]:
+    """Diagnose and fix until nothing is prescribed, at most `config.rounds` times.
+
+    Returns:
+        One diagnosis more than there are prescriptions: the last is of the treated config. Its own prescription is
+        not applied; it is not empty only where the rounds ran out. Where `config.trial` names a change, that is the
+        only one.
+    """
+    diagnoses = [diagnose(config, tuple(task), data, book, 1)]
+    if config.trial:
+        diagnoses[0] = replace(diagnoses[0], prescription=_given(config))
+    on_round(diagnoses[-1])
+    if config.trial:
+        changes = [*diagnoses[0].prescription.overrides, "trial=[]"]  # the change is made, and no more to be tried
+        overrides = tuple(with_overrides(diagnoses[0].overrides, changes))
+        tried = diagnose(composed(overrides), overrides, data, book, 2)
+        diagnoses.append(replace(tried, prescription=Prescription((), (), {})))
+        on_round(diagnoses[-1])
+        return tuple(diagnoses)
+    while diagnoses[-1].prescription and len(diagnoses) <= config.rounds:
+        last, fix = diagnoses[-1], diagnoses[-1].prescription.overrides
+        changed = treated(last.config, last.overrides, fix)
+        if trains_alike(last.config, changed):
+            _logger.warning("%s: %s", last.prescription.shell, _NOTHING)
+            diagnoses[-1] = replace(last, prescription=_none_of(last.prescription))
+            break
+        overrides = tuple(with_overrides(last.overrides, fix))
+        diagnoses.append(diagnose(changed, overrides, data, book, len(diagnoses) + 1))
+        on_round(diagnoses[-1])
+    return tuple(diagnoses)
+
+
+def _none_of(prescription: Prescription) -> Prescription:
+    """Make an empty prescription with its reason: to prove this one would be to prove a config against itself."""
+    return Prescription((), (), {}, overruled={**prescription.overruled, **dict.fromkeys(prescription.rules, _NOTHING)})
+
+
+def _given(config: DictConfig) -> Prescription:
+    """Make the change that the config asks to be proven a prescription."""
+    paths = [override.partition("=")[0].lstrip("+~") for override in config.trial]
+    return Prescription(tuple(config.trial), (), {path: plain_value(config, path) for path in paths})

@@ -1,0 +1,128 @@
+"""Trains gradient boosters on tables of features."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from omegaconf import DictConfig
+
+from datasets.tables import TEST
+from flowgrad.drawing import picture
+from flowgrad.errors import FlowGradError
+from flowgrad.trackers import BoostingTracker
+from pipelines.config.schema.data import TableSettings, TaskSettings
+from pipelines.config.schema.faults import ColumnFaultSettings
+from pipelines.config.schema.models import BoosterSettings
+from pipelines.config.schema.trackers import BoostingTrackerSettings
+from pipelines.config.schema.training import BoostingSettings
+from pipelines.config.targets import target
+from pipelines.data.tables import TableData, load_table
+from pipelines.trainers.boosting.columns import TRACKER, analyzer_of, check_columns, select_columns, stated
+from pipelines.trainers.boosting.faults import check_fault, inject
+from pipelines.trainers.boosting.models import Boosted, Library
+from pipelines.trainers.evaluation import Evaluation
+from pipelines.trainers.scoring import METRICS, check_overlap, check_task, scores
+from pipelines.trainers.trainer import Trained, Trainer
+
+_KINDS = ("regression", "binary")
+"""Kinds of task."""
+
+
+class Boosting(Trainer):
+    """A table, trained in rounds by XGBoost or LightGBM; watched by `BoostingTracker`."""
+
+    SUBJECTS = ("boosting", "feature")
+    TREATABLE = ("model", "training")
+    PACKAGES = ("xgboost", "lightgbm")
+    STEP = "round"
+    NODES: ClassVar = {
+        "dataset": (TableSettings, "dataset=movielens_table"),
+        "task": (TaskSettings, "task=rating"),
+        "teacher": None,
+        "model": (BoosterSettings, "model=xgboost"),
+        "optimizer": None,
+        "sampler": None,
+        "loss": None,
+        "fault": (ColumnFaultSettings, "fault=null"),
+        "training": (BoostingSettings, "training=boosting"),
+        "tracker": (BoostingTrackerSettings, "tracker=boosting"),
+    }
+
+    OPTIONAL = ("fault",)
+
+    def check(self, config: DictConfig) -> None:
+        """Refuse values that cannot be meant; see `Trainer.check`."""
+        if config.fault is not None:
+            check_fault(config)
+        check_task(config, _KINDS)
+        if not (isinstance(found := target(config, "model"), type) and issubclass(found, Library)):
+            raise FlowGradError(f"model._target_={config.model._target_} is no booster; use model=xgboost or lightgbm")
+        check_overlap(config)
+
+    def load(self, config: DictConfig) -> TableData:
+        """Load a table, split, before any column is added or dropped."""
+        data = load_table(config)
+        self.check_data(config, data)
+        return data
+
+    def check_data(self, config: DictConfig, data: TableData) -> None:
+        """Refuse named columns that the table lacks; see `Trainer.check_data`."""
+        check_columns(config, inject(config, data).data.columns)
+
+    def train(
+        self, config: DictConfig, data: TableData, seed: int, *, watched: bool = False, observers: Any = None
+    ) -> Trained:
+        """Train rounds on the rows that the seed keeps.
+
+        `observers` are trackers of other libraries, with the callbacks and `observe_data` of a `BoostingTracker`.
+        """
+        train, validation, _ = (select_columns(part, config) for part in inject(config, data).data.parts(seed))
+        if np.ptp(train.target) == 0:
+            raise FlowGradError(
+                f"seed {seed}: all {len(train.target)} training rows have the target {train.target[0]:g}, so there is "
+                f"nothing to predict; keep more rows than dataset.keep={config.dataset.keep}"
+            )
+        tracker = BoostingTracker(TRACKER, window=config.tracker.window) if watched else None
+        # This is a stream of its own, next to that of the rows.
+        own = int(np.random.SeedSequence(seed, spawn_key=(1,)).generate_state(1)[0]) % 2**31
+        trained = target(config, "model")().train(config, train, validation, own, tracker, observers or ())
+        parts = (train.features, train.target, validation.features, validation.target)
+        if tracker is not None:
+            tracker.observe_data(*parts, **stated(config, train))
+        for watching in observers or ():
+            watching.observe_data(*parts)
+        measured = [tracker.measurements()] if tracker is not None else []
+        if watched and config.tracker.features:
+            measured.append(analyzer_of(train, seed).measurements())
+        return Trained(
+            trained, trained.curves.get("train", ()), trained.curves["valid"], trained.rounds, tuple(measured)
+        )
+
+    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+        """Names of the metrics of the kind of task."""
+        return METRICS[config.task.kind]
+
+    def evaluate(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Evaluation:
+        """Evaluate on the test rows that the seed keeps."""
+        test = select_columns(inject(config, data).data.part(TEST, seed), config)
+        return Evaluation(scores(config.task.kind, test.target, trained.model.predict(test.features)), ())
+
+    def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
+        """Draw evaluations by round, and the gain of each column by window."""
+        boosted: Boosted = trained.model
+        tracker = BoostingTracker(TRACKER, window=config.tracker.window)
+        metric = config.task.metrics[0]
+        tracker.from_model(boosted.booster, {held: {metric: values} for held, values in boosted.curves.items()})
+        return {"booster_curves": picture(tracker.evaluation_figure()), "booster_gain": picture(tracker.gain_figure())}
+
+    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
+        """Library, settings and the losses' ends."""
+        return {
+            "library": target(config, "model").PACKAGE,
+            "learning_rate": config.model.learning_rate,
+            "max_depth": config.model.max_depth,
+            "rounds": trained.steps,
+            "loss_first": trained.train_losses[0],
+            "loss_last": trained.train_losses[-1],
+        }

@@ -1,0 +1,126 @@
+"""Matrix factorisation of ratings."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from omegaconf import DictConfig
+
+from flowgrad.errors import FlowGradError
+from pipelines.config.memory import check_parameters
+from pipelines.config.schema.data import RatingsSettings
+from pipelines.config.schema.faults import RowFaultSettings
+from pipelines.config.schema.models import FactorizationSettings
+from pipelines.config.schema.trackers import EmbeddingTrackerSettings
+from pipelines.config.schema.training import FactorizationLossSettings, LoopSettings, OptimizerSettings, SamplerSettings
+from pipelines.config.targets import target
+from pipelines.data.ratings import Data, load
+from pipelines.trainers.compressible import Compressible
+from pipelines.trainers.evaluation import Evaluation
+from pipelines.trainers.factorization.compressing import compressible
+from pipelines.trainers.factorization.evaluation import evaluate, metric_names
+from pipelines.trainers.factorization.faults import MLP, SIDES, check_fault, side_of
+from pipelines.trainers.factorization.loop import check_rows, train
+from pipelines.trainers.factorization.losses import Loss
+from pipelines.trainers.factorization.models.factorization import MatrixFactorization
+from pipelines.trainers.optimizers import check_optimizer
+from pipelines.trainers.trainer import Trained, Trainer
+
+
+class Factorization(Trainer):
+    """Ratings, trained in epochs by a torch optimizer; watched by `EmbeddingTracker` and `TrainingTracker`."""
+
+    SUBJECTS = ("training", "embedding")
+    TREATABLE = ("model", "optimizer", "sampler", "loss", "training")
+    PACKAGES = ("torch",)
+    STEP = "epoch"
+    NODES: ClassVar = {
+        "dataset": (RatingsSettings, "dataset=movielens_100k"),
+        "task": None,
+        "teacher": None,
+        "model": (FactorizationSettings, "model=mf"),
+        "optimizer": (OptimizerSettings, "optimizer=adam"),
+        "sampler": (SamplerSettings, "sampler=shuffled"),
+        "loss": (FactorizationLossSettings, "loss=mse"),
+        "fault": (RowFaultSettings, "fault=none"),
+        "training": (LoopSettings, "training=rating"),
+        "tracker": (EmbeddingTrackerSettings, "tracker=embedding"),
+    }
+
+    def check(self, config: DictConfig) -> None:
+        """Refuse values that cannot be meant; see `Trainer.check`."""
+        for node, kind, choice in (("model", MatrixFactorization, "model=mf"), ("loss", Loss, "loss=mse")):
+            if not (isinstance(found := target(config, node), type) and issubclass(found, kind)):
+                raise FlowGradError(f"{node}._target_={config[node]._target_} is no {kind.__name__}; use {choice}")
+        check_optimizer(config)
+        check_fault(config)
+        if not target(config, "loss").of_ratings and config.training.evaluation != "ranking":
+            raise FlowGradError(
+                f"training.evaluation={config.training.evaluation}: scores of loss._target_={config.loss._target_} "
+                "are no ratings; use training=ranking"
+            )
+        if (widths := config.model.get("widths")) is not None and not len(widths):
+            raise FlowGradError("model.widths=[]: give units of one layer or more")
+        known = (*SIDES, *(MLP + table for table in SIDES)) if config.model.get("mlp_dim") else tuple(SIDES)
+        for table in config.tracker.tables:
+            if table not in known:
+                raise FlowGradError(f"tracker.tables names {table!r}; the model's tables are {', '.join(known)}")
+        if not config.tracker.tables:
+            raise FlowGradError("tracker.tables is empty; name at least one table, e.g. [user_emb, item_emb]")
+
+    def load(self, config: DictConfig) -> Data:
+        """Load ratings, split."""
+        data = load(config)
+        self.check_data(config, data)
+        return data
+
+    def check_data(self, config: DictConfig, data: Data) -> None:
+        """Refuse listed rows that are not there, and tables that do not fit into memory; see `Trainer.check_data`."""
+        columns = config.model.dim + (config.model.get("mlp_dim") or 0)
+        check_parameters(f"model.dim={config.model.dim}", lambda: (data.n_users + data.n_items) * columns)
+        check_rows(config, data)
+
+    def train(
+        self, config: DictConfig, data: Data, seed: int, *, watched: bool = False, observers: Any = None
+    ) -> Trained:
+        """Train by the config and the seed; see `pipelines.trainers.factorization.loop.train`. `observers` is an
+        `ObserverFactory`.
+        """
+        return train(config, data, seed, watched=watched, observers=observers)
+
+    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+        """Names of the metrics of ratings or of rankings, as `training.evaluation` says."""
+        return metric_names(config.training.evaluation, config.training.cutoff)
+
+    def evaluate(self, config: DictConfig, trained: Trained, data: Data, seed: int) -> Evaluation:
+        """Evaluate on the test ratings, which are the same for every seed."""
+        return evaluate(config.training.evaluation, config.training.cutoff, trained.model, data)
+
+    def check_compressible(self, config: DictConfig) -> None:
+        """Refuse models of rankings; models of ratings can be compressed. See `Trainer.check_compressible`."""
+        if not target(config, "loss").of_ratings:
+            raise FlowGradError(
+                f"loss._target_={config.loss._target_}: models of rankings cannot be compressed yet; use loss=mse"
+            )
+
+    def compressible(self, config: DictConfig, trained: Trained, data: Data, seed: int) -> Compressible:
+        """Make a run the subject of compression; see `Trainer.compressible`."""
+        self.check_compressible(config)
+        return compressible(config, trained, data, seed)
+
+    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
+        """Facts of the report: optimizer, its settings, and the losses' ends."""
+        return {
+            "optimizer": config.optimizer._target_.rpartition(".")[2],
+            "lr": config.optimizer.lr,
+            "batch_size": config.training.batch_size,
+            "epochs": len(trained.train_losses),
+            "steps": trained.steps,
+            "loss_first": trained.train_losses[0],
+            "loss_last": trained.train_losses[-1],
+        }
+
+    def row_ids(self, data: Data, subject: str) -> np.ndarray | None:
+        """Ids of users and items."""
+        return {"users": data.ratings.user_ids, "items": data.ratings.item_ids}.get(side_of(subject) or "")

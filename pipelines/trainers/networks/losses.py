@@ -1,0 +1,79 @@
+"""Losses that a network minimises, by kind of task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipelines.trainers.networks.data import Rows
+
+
+class Loss(ABC):
+    """Mean loss of a batch; `fit` takes any."""
+
+    @abstractmethod
+    def of(self, model: nn.Module, batch: Rows) -> Tensor:
+        """Loss of a batch, a scalar with its graph."""
+
+    def held_out(self, model: nn.Module, rows: Rows) -> float:
+        """Mean loss of rows that are not trained on, the model in evaluation mode."""
+        model.eval()
+        with torch.no_grad():
+            return float(self.of(model, rows))
+
+
+class OutputLoss(Loss):
+    """A loss of a model's outputs and the target."""
+
+    @abstractmethod
+    def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
+        """Loss of outputs of shape (rows, outputs), a scalar."""
+
+    def of(self, model: nn.Module, batch: Rows) -> Tensor:
+        """Loss of a batch by its outputs; see `Loss.of`."""
+        return self.criterion(model(batch.inputs), batch)
+
+
+class SquaredError(OutputLoss):
+    """Mean squared error."""
+
+    def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
+        """Mean squared error of the outputs, a scalar."""
+        return functional.mse_loss(outputs[:, 0], batch.target)
+
+
+class BinaryCrossEntropy(OutputLoss):
+    """Log-loss of one logit."""
+
+    def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
+        """Mean log-loss of the outputs, a scalar."""
+        return functional.binary_cross_entropy_with_logits(outputs[:, 0], batch.target)
+
+
+class CrossEntropy(OutputLoss):
+    """Log-loss of a logit a class."""
+
+    def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
+        """Mean cross-entropy of the outputs, a scalar."""
+        return functional.cross_entropy(outputs, batch.target)
+
+
+LOSSES: dict[str, type[OutputLoss]] = {
+    "regression": SquaredError,
+    "binary": BinaryCrossEntropy,
+    "multiclass": CrossEntropy,
+}
+"""Loss of each kind of task, by name."""
+
+
+def predicted(kind: str, model: nn.Module, inputs: Tensor) -> Tensor:
+    """Predict values, probabilities of class 1 (shape (rows,)), or of each class (shape (rows, classes)); float64."""
+    model.eval()
+    with torch.no_grad():
+        outputs = model(inputs).double()
+    if kind == "multiclass":
+        return outputs.softmax(dim=1)
+    return outputs[:, 0].sigmoid() if kind == "binary" else outputs[:, 0]

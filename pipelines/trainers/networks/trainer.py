@@ -1,0 +1,230 @@
+"""Trains neural networks on tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from datasets.tables import TEST
+from flowgrad.compression.planning.calibration import Calibration
+from flowgrad.drawing import picture
+from flowgrad.errors import FlowGradError
+from flowgrad.trackers import schedules
+from flowgrad.trackers.flow import FlowTracker
+from pipelines.config.memory import check_parameters
+from pipelines.config.schema.data import TableSettings, TaskSettings
+from pipelines.config.schema.models import NetworkSettings
+from pipelines.config.schema.trackers import FlowTrackerSettings
+from pipelines.config.schema.training import NetworkLoopSettings, OptimizerSettings
+from pipelines.config.targets import target
+from pipelines.data.tables import TableData, load_table
+from pipelines.trainers.compressible import Compressible, split_batches
+from pipelines.trainers.evaluation import Evaluation
+from pipelines.trainers.networks.data import Preparation
+from pipelines.trainers.networks.initialisation import INITS
+from pipelines.trainers.networks.loop import Observer, fit
+from pipelines.trainers.networks.losses import LOSSES, predicted
+from pipelines.trainers.networks.models import ACTIVATIONS, NORMALISATIONS, Network, build_network
+from pipelines.trainers.networks.parameters import check_rates, freeze, groups
+from pipelines.trainers.optimizers import build_optimizer, check_optimizer
+from pipelines.trainers.scoring import METRICS, check_overlap, check_task, scores
+from pipelines.trainers.trainer import Trained, Trainer
+
+TRACKER = "model"
+"""Name of the tracker, under which findings list parameters."""
+
+ObserverFactory = Callable[[Network, torch.optim.Optimizer], Sequence[Observer]]
+_INIT, _ORDER, _FINE_TUNING = 2, 3, 4
+"""Streams of a seed, besides that of the rows that it keeps (0)."""
+_ONE_OF: dict[str, Sequence[str | None]] = {
+    "model.activation": tuple(ACTIVATIONS), "model.normalisation": NORMALISATIONS, "model.init": INITS,
+}  # fmt: skip
+
+
+class Networks(Trainer):
+    """A table, trained in epochs by a torch optimizer; watched by `FlowTracker`."""
+
+    SUBJECTS = ("flow",)
+    TREATABLE = ("model", "optimizer", "training")
+    PACKAGES = ("torch",)
+    STEP = "epoch"
+    NODES: ClassVar = {
+        "dataset": (TableSettings, "dataset=digits"),
+        "teacher": None,
+        "task": (TaskSettings, "task=digit"),
+        "model": (NetworkSettings, "model=mlp"),
+        "optimizer": (OptimizerSettings, "optimizer=adam"),
+        "sampler": None,
+        "loss": None,
+        "fault": None,
+        "training": (NetworkLoopSettings, "training=network"),
+        "tracker": (FlowTrackerSettings, "tracker=flow"),
+    }
+
+    def check(self, config: DictConfig) -> None:
+        """Refuse values that cannot be meant; see `Trainer.check`."""
+        check_task(config)
+        if not (isinstance(found := target(config, "model"), type) and issubclass(found, Network)):
+            raise FlowGradError(
+                f"model._target_={config.model._target_} is no network; use model=mlp, cnn or recurrent"
+            )
+        for key, choices in _ONE_OF.items():
+            if (value := OmegaConf.select(config, key)) not in choices:
+                known = ", ".join("null" if choice is None else choice for choice in choices)
+                raise FlowGradError(f"{key}={value!r} is unknown; use one of {known}")
+        if config.optimizer.sparse_gradients:
+            raise FlowGradError("optimizer.sparse_gradients=true: a network's gradients are dense; set it to false")
+        check_optimizer(config)
+        check_rates(config.training, (TRACKER,))
+        check_overlap(config)
+
+    def load(self, config: DictConfig) -> TableData:
+        """Load a table, split."""
+        data = load_table(config)
+        self.check_data(config, data)
+        return data
+
+    def check_data(self, config: DictConfig, data: TableData) -> None:
+        """Refuse a network that cannot take the columns, or an optimizer that cannot take the network; see
+        `Trainer.check_data`.
+        """
+        model: type[Network] = target(config, "model")
+        sizes = len(data.columns), _outputs(config, data)
+        model.check(config.model, sizes[0])
+        check_parameters("model.width, model.depth", lambda: model(config.model, *sizes))
+        network = _network(config, data, torch.Generator().manual_seed(0))
+        freeze(network, config.training)
+        build_optimizer(config, groups(network, config.training, config.optimizer.lr, TRACKER))
+
+    def train(
+        self,
+        config: DictConfig,
+        data: TableData,
+        seed: int,
+        *,
+        watched: bool = False,
+        observers: ObserverFactory | None = None,
+    ) -> Trained:
+        """Train epochs on the rows that the seed keeps. Initial weights and order of the rows draw on streams of their
+        own, so that two configs of one seed share what they can.
+
+        `observers` makes further watchers from the network and its optimizer.
+        """
+        torch.set_num_threads(config.training.threads)
+        init, order = (_generator(seed, stream) for stream in (_INIT, _ORDER))
+        parts = data.parts(seed)
+        preparation = _preparation(config, data, seed)
+        train, validation = (preparation.rows(part) for part in parts[:2])
+        network = _network(config, data, init)
+        freeze(network, config.training)
+        optimizer = build_optimizer(config, groups(network, config.training, config.optimizer.lr, TRACKER))
+        others = tuple(observers(network, optimizer)) if observers else ()
+        trackers = (_tracker(config, network, optimizer),) if watched else ()
+        for tracker in trackers:
+            tracker.observe_inputs(train.inputs)
+        loss = LOSSES[config.task.kind]()
+        fitted = fit(network, loss, optimizer, train, validation, config.training, order, (*others, *trackers))
+        for watching in (*others, *trackers):
+            watching.detach()
+        measured = tuple(tracker.measurements() for tracker in trackers)
+        return Trained(
+            network,
+            fitted.train_losses,
+            fitted.validation_losses,
+            fitted.steps,
+            measured,
+            trackers=trackers,
+            optimizer=optimizer,
+        )
+
+    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+        """Names of the metrics of the kind of task."""
+        return METRICS[config.task.kind]
+
+    def evaluate(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Evaluation:
+        """Evaluate on the test rows that the seed keeps."""
+        test = data.part(TEST, seed)
+        outputs = predicted(config.task.kind, trained.model, _preparation(config, data, seed).rows(test).inputs)
+        return Evaluation(scores(config.task.kind, test.target, outputs.numpy()), ())
+
+    def check_compressible(self, config: DictConfig) -> None:
+        """Accept every network: all can be compressed."""
+
+    def compressible(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Compressible:
+        """Make a run the subject of compression; see `Trainer.compressible`."""
+        preparation = _preparation(config, data, seed)
+        train, validation, test = (preparation.rows(part) for part in data.parts(seed))
+        loss = LOSSES[config.task.kind]()
+
+        def fine_tune(model: torch.nn.Module, epochs: int) -> None:
+            settings = OmegaConf.merge(config.training, {"epochs": epochs, "early_stopping": True})
+            assert isinstance(settings, DictConfig)
+            optimizer = build_optimizer(config, groups(model, settings, config.optimizer.lr, TRACKER))
+            fit(model, loss, optimizer, train, validation, settings, _generator(seed, _FINE_TUNING))
+            model.eval()
+
+        return Compressible(
+            trained.model.eval(),
+            trained.optimizer,
+            Calibration(
+                split_batches(len(validation), validation.__getitem__),
+                lambda model, batch: model(batch.inputs),
+                loss.criterion,
+            ),
+            partial(loss.held_out, rows=test),
+            lambda model: model(test.inputs),
+            fine_tune,
+            next((one for one in trained.trackers if isinstance(one, FlowTracker)), None),
+        )
+
+    def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
+        """Draw the update of each layer over the steps, the gradient by depth, and the row table of each layer."""
+        pictures = {}
+        for tracker in trained.trackers:
+            pictures["flow_velocity"] = picture(tracker.velocity_figure())
+            pictures["flow_gradients"] = picture(tracker.gradient_flow_figure())
+            pictures["flow_health"] = picture(tracker.health_figure())
+        return pictures
+
+    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
+        """Facts of the report: network, optimizer, and the losses' ends."""
+        return {
+            "network": config.model._target_.rpartition(".")[2],
+            "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+            "optimizer": config.optimizer._target_.rpartition(".")[2],
+            "lr": config.optimizer.lr,
+            "batch_size": config.training.batch_size,
+            "epochs": len(trained.train_losses),
+            "steps": trained.steps,
+            "loss_first": trained.train_losses[0],
+            "loss_last": trained.train_losses[-1],
+        }
+
+
+def _tracker(config: DictConfig, network: Network, optimizer: torch.optim.Optimizer) -> FlowTracker:
+    steps = config.tracker.schedule
+    return FlowTracker(network, optimizer, name=TRACKER, schedule=None if steps is None else schedules.every(steps))
+
+
+def _network(config: DictConfig, data: TableData, generator: torch.Generator) -> Network:
+    return build_network(config, len(data.columns), _outputs(config, data), generator)
+
+
+def _outputs(config: DictConfig, data: TableData) -> int:
+    return len(np.unique(data.table.targets[data.target])) if config.task.kind == "multiclass" else 1
+
+
+def _preparation(config: DictConfig, data: TableData, seed: int) -> Preparation:
+    return Preparation.of(
+        data.parts(seed)[0], standardise=config.model.standardise, classes=config.task.kind == "multiclass"
+    )
+
+
+def _generator(seed: int, stream: int) -> torch.Generator:
+    drawn = np.random.SeedSequence(seed, spawn_key=(stream,)).generate_state(1)[0]
+    return torch.Generator().manual_seed(int(drawn))

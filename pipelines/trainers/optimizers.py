@@ -1,0 +1,67 @@
+"""Builds optimizers, as the config names them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from flowgrad.errors import FlowGradError
+from pipelines.config.targets import target
+
+
+def build_optimizer(
+    config: DictConfig, parameters: Iterable[torch.nn.Parameter] | list[dict[str, Any]]
+) -> torch.optim.Optimizer:
+    """Build the optimizer that the `optimizer` node names, over parameters or groups of them.
+
+    Raises:
+        FlowGradError: as `check_optimizer`; or the class refuses these parameters.
+    """
+    made, given = _checked(config)
+    try:
+        return made(parameters, lr=config.optimizer.lr, **given)
+    except (TypeError, ValueError) as error:
+        raise FlowGradError(
+            f"optimizer._target_={config.optimizer._target_} cannot train this model: {error}"
+        ) from error
+
+
+def check_optimizer(config: DictConfig) -> None:
+    """Refuse a class that is no optimizer, or that needs to be called in another way, and settings that it lacks.
+
+    Raises:
+        FlowGradError: names the key, the value and what would be right.
+    """
+    _checked(config)
+
+
+def _checked(config: DictConfig) -> tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]:
+    """Class of the optimizer, and its arguments besides parameters and learning rate."""
+    cls = target(config, "optimizer")
+    if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
+        raise FlowGradError(f"optimizer._target_={config.optimizer._target_} is no optimizer; use optimizer=adam")
+    if inspect.signature(cls.step).parameters["closure"].default is inspect.Parameter.empty:
+        raise FlowGradError(
+            f"optimizer._target_={config.optimizer._target_} computes the loss several times a step, which this loop "
+            "does not; use optimizer=adam"
+        )
+    accepted = inspect.signature(cls).parameters
+    settings = {"weight_decay": config.optimizer.weight_decay, "momentum": config.optimizer.momentum}
+    for name, value in settings.items():
+        if value and name not in accepted:
+            raise FlowGradError(f"optimizer.{name}={value}: {cls.__name__} has no {name}; set it to 0")
+    takes_sparse = cls in (torch.optim.SparseAdam, torch.optim.SGD, torch.optim.Adagrad)
+    if config.optimizer.sparse_gradients and not takes_sparse:
+        raise FlowGradError(
+            f"optimizer.sparse_gradients=true: {cls.__name__} takes dense gradients only; set it to false"
+        )
+    if cls is torch.optim.SparseAdam and not config.optimizer.sparse_gradients:
+        raise FlowGradError("optimizer.sparse_gradients=false: SparseAdam takes sparse gradients only; set it to true")
+    given = {name: value for name, value in settings.items() if name in accepted}
+    if "fused" in accepted and not config.optimizer.sparse_gradients:
+        given["fused"] = True  # one kernel a step instead of a dozen a parameter
+    return cls, given

@@ -1,0 +1,181 @@
+"""Holds the interface of a kind of model: all that the closed loop asks of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from flowgrad.errors import FlowGradError
+from flowgrad.measurements import Measurements
+from pipelines.config.targets import target
+from pipelines.trainers.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from flowgrad.trackers.embedding.guard import Intervention
+    from pipelines.trainers.compressible import Compressible
+
+
+class Dataset(Protocol):
+    """Data as a program loads them; it is sent to other processes once."""
+
+    @property
+    def source(self) -> str:
+        """Origin of this copy."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the content."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Result of one run."""
+
+    model: Any
+    train_losses: tuple[float, ...]
+    """Training loss of each epoch or round; a booster that was not watched has none."""
+    validation_losses: tuple[float, ...]
+    """Validation loss after each epoch or round."""
+    steps: int
+    """Number of optimizer steps, or rounds."""
+    measurements: tuple[Measurements, ...] = ()
+    """Measurements of the trackers; empty for a run that was not watched."""
+    interventions: tuple[tuple[str, Intervention], ...] = ()
+    """Interventions of `tracker.auto_fix`, by table."""
+    trackers: tuple[Any, ...] = ()
+    """Trackers of a watched run, detached, for pictures and for compression."""
+    optimizer: Any = None
+    """The optimizer that trained the model; compression reads its state."""
+
+
+class Trainer(ABC):
+    """A kind of model: how it is configured, given data, trained and judged. `training._target_` names it."""
+
+    SUBJECTS: ClassVar[tuple[str, ...]]
+    """Subjects of the rules that its trackers feed."""
+    TREATABLE: ClassVar[tuple[str, ...]]
+    """Config nodes that a fix may change; the proof rests on data, seeds and comparison."""
+    PACKAGES: ClassVar[tuple[str, ...]]
+    """Packages whose versions the report lists."""
+    STEP: ClassVar[str]
+    """Unit that the losses of a run are counted by: `epoch`, `round`."""
+    NODES: ClassVar[dict[str, tuple[type, str] | None]]
+    """Type of each config node, and a choice to offer; None: it must be null."""
+    OPTIONAL: ClassVar[tuple[str, ...]] = ()
+    """Nodes with a type that may be null."""
+
+    def check_nodes(self, config: DictConfig) -> None:
+        """Refuse choices that belong to another kind of model.
+
+        Raises:
+            FlowGradError: names the node and a choice that fits.
+        """
+        name = type(self).__name__
+        for node, fitting in self.NODES.items():
+            found = None if config[node] is None else OmegaConf.get_type(config[node])
+            if found is None and node in self.OPTIONAL:
+                continue
+            if fitting is None and found is not None:
+                raise FlowGradError(f"{node}: training by {name} has none; leave it out")
+            if fitting is not None and not (isinstance(found, type) and issubclass(found, fitting[0])):
+                raise FlowGradError(f"{node}: training by {name} cannot use this choice; choose e.g. {fitting[1]}")
+
+    @abstractmethod
+    def check(self, config: DictConfig) -> None:
+        """Refuse values that cannot be meant.
+
+        Raises:
+            FlowGradError: names the key, the value and what would be right.
+        """
+
+    @abstractmethod
+    def load(self, config: DictConfig) -> Any:
+        """Load the data that the config names, a `Dataset`.
+
+        Raises:
+            FlowGradError: any error of the loader.
+        """
+
+    @abstractmethod
+    def check_data(self, config: DictConfig, data: Any) -> None:
+        """Refuse a config that these data do not fit; `load` has done so for the config that it was given.
+
+        Raises:
+            FlowGradError: names the key, the value and what would be right.
+        """
+
+    @abstractmethod
+    def train(
+        self, config: DictConfig, data: Any, seed: int, *, watched: bool = False, observers: Any = None
+    ) -> Trained:
+        """Make one training run, by the config and the seed alone.
+
+        Args:
+            config: what to train and how.
+            data: as `load` gives them.
+            seed: of everything random.
+            watched: attach the trackers that the config names.
+            observers: makes further ones; how is the program's own affair.
+        """
+
+    @abstractmethod
+    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+        """Names of the metrics that `evaluate` gives.
+
+        Raises:
+            FlowGradError: the config asks for an evaluation that there is not.
+        """
+
+    @abstractmethod
+    def evaluate(self, config: DictConfig, trained: Trained, data: Any, seed: int) -> Evaluation:
+        """Compute metrics of a run of that seed on the test data."""
+
+    @abstractmethod
+    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
+        """Attributes of the report's `<training>`."""
+
+    def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
+        """Draw pictures of one watched run, as PNG, by the stems of their file names; none for most kinds of model."""
+        return {}
+
+    def check_compressible(self, config: DictConfig) -> None:
+        """Refuse models that cannot be compressed.
+
+        Raises:
+            FlowGradError: the message names models that can be.
+        """
+        raise self._incompressible()
+
+    def compressible(self, config: DictConfig, trained: Trained, data: Any, seed: int) -> Compressible:
+        """Make a run of that seed the subject that compression is planned on and judged by.
+
+        Raises:
+            FlowGradError: as `check_compressible`.
+        """
+        raise self._incompressible()
+
+    def _incompressible(self) -> FlowGradError:
+        return FlowGradError(
+            f"training._target_: what {type(self).__name__} trains cannot be compressed; use training=network (tables) "
+            "or training=rating (model=mf, model=neumf)"
+        )
+
+    def row_ids(self, data: Any, subject: str) -> np.ndarray | None:
+        """The data set's own id of each row of a subject; None where rows have names, or no other ids."""
+        return None
+
+
+def trainer_of(config: DictConfig) -> Trainer:
+    """Make the program that `training._target_` names.
+
+    Raises:
+        FlowGradError: there is no such thing.
+    """
+    found = target(config, "training")
+    if not (isinstance(found, type) and issubclass(found, Trainer)):
+        raise FlowGradError(f"training._target_={config.training._target_} is no kind of training; use training=rating")
+    return found()

@@ -1,0 +1,153 @@
+"""Workers that die, fail or are interrupted; a run on several processes gives what one gives."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from flowgrad.errors import FlowGradError
+from pipelines.stages.parallel import parallel_map, run_isolated
+
+BIG = bytes(1 << 22)
+"""More than a pipe holds."""
+
+
+def times(run, data):
+    return run * len(data)
+
+
+def slow_first(run, data):
+    time.sleep(0.3 * (run == 0))
+    return run
+
+
+def killed(run, data):
+    if run == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return run
+
+
+class CannotTravelError(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def failing(run, data):
+    if run == 1:
+        raise FlowGradError(f"no such run {run}")
+    if run == 3:
+        raise CannotTravelError("left", "right")
+    return run
+
+
+class Deadly:
+    """Data that ends whoever reads it, as a system short of memory does."""
+
+    def __init__(self):
+        self.rest = BIG
+
+    def __reduce__(self):
+        return os._exit, (7,)
+
+    def __len__(self):
+        return 1
+
+
+def size(argument):
+    return len(argument)
+
+
+def test_results_come_in_order():
+    assert list(parallel_map(times, [1, 2, 3, 4, 5], "ab", 2)) == [2, 4, 6, 8, 10]
+    assert (
+        list(parallel_map(slow_first, range(4), None, 2))
+        == list(parallel_map(slow_first, range(4), None, 1))
+        == [0, 1, 2, 3]
+    )
+
+
+def test_what_is_larger_than_a_pipe_arrives():
+    assert run_isolated(size, BIG) == len(BIG)
+    assert list(parallel_map(times, [1, 1], BIG, 2)) == [len(BIG)] * 2
+
+
+def test_a_worker_that_is_killed_is_told_in_one_line():
+    with pytest.raises(FlowGradError, match=r"^killed ended without a result \(exit code -9\); was memory short\?$"):
+        list(parallel_map(killed, range(6), None, 2))
+
+
+def test_a_worker_that_dies_while_it_starts_is_told_too():
+    with pytest.raises(FlowGradError, match=r"^times ended without a result \(exit code 7\)"):
+        list(parallel_map(times, [1, 2], Deadly(), 2))
+    with pytest.raises(FlowGradError, match=r"^size ended without a result \(exit code 7\)"):
+        run_isolated(size, Deadly())
+
+
+def test_an_error_arrives_with_its_place_but_not_in_its_message():
+    with pytest.raises(FlowGradError) as caught:
+        list(parallel_map(failing, range(3), None, 2))
+    assert str(caught.value) == "no such run 1"
+    assert "in failing" in caught.value.__notes__[0]
+    with pytest.raises(RuntimeError) as caught:
+        list(parallel_map(failing, [2, 3], None, 2))
+    assert str(caught.value) == "CannotTravelError: left and right"
+
+
+def test_who_stops_listening_leaves_no_process():
+    results = parallel_map(os_id, range(8), None, 2)
+    pids = {next(results), next(results)}
+    results.close()
+    assert all(not is_alive(pid) for pid in pids)
+
+
+def os_id(run, data):
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+STARTS_FOR_LONG = """
+    import os, sys, time
+    sys.path.insert(0, {tests!r})
+    from flowgrad import exits
+    from pipelines.stages.parallel import each
+    from test_parallel import BIG, slow_first
+
+    def main():
+        print("ready", flush=True)
+        for result in each(slow_first, [0] * 500, BIG, 2):
+            pass
+        return 0
+
+    if __name__ == "__main__":
+        sys.exit(exits.answered(main))
+"""
+
+
+@pytest.mark.parametrize("after", [0.02, 0.2, 0.7])
+def test_an_interrupt_while_workers_start_is_answered_soon(tmp_path, after):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(STARTS_FOR_LONG).format(tests=os.path.dirname(__file__)))
+    words = [sys.executable, str(script)]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
+    ) as run:
+        assert run.stdout.readline() == "ready\n"
+        time.sleep(after)
+        began = time.monotonic()
+        os.killpg(run.pid, signal.SIGINT)
+        _, told = run.communicate(timeout=60)
+    assert (run.returncode, told) == (130, "interrupted\n")
+    assert time.monotonic() - began < 3
