@@ -138,9 +138,16 @@ def _main(given: list[str]) -> int:
 def _of_arguments(error: Exception) -> str:
     """What Hydra trips over while it composes, such as a choice of a group that is a number."""
     said = one_line(error)
+    if isinstance(error, RecursionError):
+        return "a config refers to itself, in its defaults or by an alias, or is nested too deeply; take that out"
+    if isinstance(error, UnicodeDecodeError):
+        return f"a config is no UTF-8 text ({said}); save it as such"
     if isinstance(error, ValueError):
         return said or type(error).__name__
-    return f"the arguments cannot be composed ({said or type(error).__name__}); the choice of a group must be a name"
+    return (
+        f"the arguments cannot be composed ({said or type(error).__name__}); the choice of a group must be a name, "
+        "and a config file hold a mapping"
+    )
 
 
 def _tell(line: str, log: Path) -> None:
