@@ -85,7 +85,9 @@ def _of_file(error: OSError) -> str:
     if error.errno in _GONE:
         return f"{place} is not there, or not any more: {why}; was a folder deleted or moved while this ran?"
     if error.errno in _IN_THE_WAY:
-        return f"{place} cannot be written: {why}; move away what is there, or write elsewhere with hydra.run.dir=FOLDER"
+        return (
+            f"{place} cannot be written: {why}; move away what is there, or write elsewhere with hydra.run.dir=FOLDER"
+        )
     return f"{place}: {why}"
 
 

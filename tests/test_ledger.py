@@ -311,7 +311,9 @@ def test_trials_of_two_names_without_a_config(bench, capsys):
     assert "the run's name is 'c'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["name: b", "name: 'b: hot'", "{}", "name: ${x}", "name: b\ncomparison: {alpha: 0.05}"])
+@pytest.mark.parametrize(
+    "content", ["name: b", "name: 'b: hot'", "{}", "name: ${x}", "name: b\ncomparison: {alpha: 0.05}"]
+)
 def test_trials_of_the_run_whose_config_is_beside_them(tmp_path, content):
     write_trials(tmp_path / "b")
     (tmp_path / "b" / "config.yaml").write_text(content)
@@ -327,7 +329,9 @@ def test_a_plan_by_another_level_than_the_configs(tmp_path, capsys, settings):
     (tmp_path / "b" / "config.yaml").write_text("name: b\ncomparison: {alpha: 0.05, overlap: 0.5}\n")
     assert add(tmp_path / "b") == 2
     assert "config.yaml says" in capsys.readouterr().err
-    (tmp_path / "b" / "config.yaml").write_text("name: b\ncomparison: {alpha: 0.05}\njob: {settings: {a: [comparison=x]}}\n")
+    (tmp_path / "b" / "config.yaml").write_text(
+        "name: b\ncomparison: {alpha: 0.05}\njob: {settings: {a: [comparison=x]}}\n"
+    )
     assert add(tmp_path / "b") == 0
 
 

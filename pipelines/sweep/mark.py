@@ -84,7 +84,9 @@ def _is_typed(found: Mark) -> bool:
     texts = [found.config_sha256, found.source_sha256, found.reason, found.sha256]
     if not isinstance(found.overrides, list) or not isinstance(found.files, dict):
         return False
-    return isinstance(found.objective, float | None) and all(isinstance(one, str) for one in [*texts, *found.overrides, *found.files.values()])
+    return isinstance(found.objective, float | None) and all(
+        isinstance(one, str) for one in [*texts, *found.overrides, *found.files.values()]
+    )
 
 
 def is_done(folder: Path, config: DictConfig) -> bool:

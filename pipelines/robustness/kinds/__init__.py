@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from pipelines.robustness.attack import Kind
-from pipelines.robustness.kinds import disks, kills, ledgers, overrides, packed, ratings, recipes, reports, reproductions, rules, states, sweeps, trials
+from pipelines.robustness.kinds import (
+    disks,
+    kills,
+    ledgers,
+    overrides,
+    packed,
+    ratings,
+    recipes,
+    reports,
+    reproductions,
+    rules,
+    states,
+    sweeps,
+    trials,
+)
 
 KINDS: dict[str, Kind] = {
     "overrides": Kind(overrides.draw, seconds=90, mebibytes=1500),

@@ -58,7 +58,9 @@ def _attack(tried: str, base: Path, change: Callable[[Path], Any]) -> Attack:
             shutil.copytree(base / "killed", top / job)
             mark(top / job, _config(job), [f"optimizer.lr={_RATES[job]}", "x=1"])
         (top / JOBS).write_text(json.dumps(list(_RATES)))
-        kept = {job: {path.name: path.read_bytes() for path in (top / job).iterdir() if path.is_file()} for job in _RATES}
+        kept = {
+            job: {path.name: path.read_bytes() for path in (top / job).iterdir() if path.is_file()} for job in _RATES
+        }
         wanted = _lines_of(top)
         change(top)
         collect(top, 0.05)
