@@ -142,7 +142,7 @@ def _planned(folder: Path) -> Mapping[str, _Planned]:
 
 def _against_config(plan: pd.DataFrame, config: RunConfig | None) -> Iterator[str]:
     """What the run's config says otherwise of the tests, where no setting of the job has a comparison of its own."""
-    if config is None or "comparison" in str(config.values.get("job")):
+    if config is None or "comparison" in str(config.values.get("job")):  # noqa: PD011
         return
     for name in ("alpha", "overlap"):
         wanted = config.of("comparison", name)

@@ -172,7 +172,10 @@ class _RunLog(logging.FileHandler):
 
     def _open(self) -> TextIOWrapper:
         """A pipe in its place is not waited for."""
-        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=without_waiting)
+        stream: Any = open(  # noqa: SIM115
+            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=without_waiting
+        )
+        return stream  # type: ignore[no-any-return]
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Raise what went wrong."""

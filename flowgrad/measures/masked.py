@@ -14,4 +14,5 @@ def unmasked(values: Any) -> Any:
     """
     if not isinstance(values, np.ma.MaskedArray) or values.dtype.kind not in "fiub":
         return values
-    return values.astype(float).filled(np.nan)
+    numbers: Any = values.astype(float)
+    return numbers.filled(np.nan)

@@ -160,6 +160,7 @@ def _figure(path: Path, seed: int) -> None:
     table = pd.read_csv(path)
     columns = table.select_dtypes("number").columns
     column, at = columns[int(rng.integers(len(columns)))], int(rng.integers(len(table)))
-    table[column] = table[column].astype(float)
-    table.loc[at, column] = table.loc[at, column] * float(rng.choice([0.5, 0.99, -1, 1.01, np.inf, np.nan])) + 1e-3
+    values = table[column].to_numpy(dtype=float, copy=True)
+    values[at] = values[at] * float(rng.choice([0.5, 0.99, -1, 1.01, np.inf, np.nan])) + 1e-3
+    table[column] = values
     table.to_csv(path, index=False)
