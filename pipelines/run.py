@@ -175,7 +175,7 @@ class _RunLog(logging.FileHandler):
         stream: Any = open(  # noqa: SIM115
             self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=without_waiting
         )
-        return stream  # type: ignore[no-any-return]
+        return stream
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Raise what went wrong."""
