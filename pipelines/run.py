@@ -141,9 +141,16 @@ def _main(given: list[str]) -> int:
 def _of_arguments(error: Exception) -> str:
     """Message for an error that Hydra raises while it composes, such as a choice of a group that is a number."""
     said = one_line(error)
+    if isinstance(error, RecursionError):
+        return "a config refers to itself, in its defaults or by an alias, or is nested too deeply; take that out"
+    if isinstance(error, UnicodeDecodeError):
+        return f"a config is no UTF-8 text ({said}); save it as such"
     if isinstance(error, ValueError):
         return said or type(error).__name__
-    return f"the arguments cannot be composed ({said or type(error).__name__}); the choice of a group must be a name"
+    return (
+        f"the arguments cannot be composed ({said or type(error).__name__}); the choice of a group must be a name, "
+        "and a config file hold a mapping"
+    )
 
 
 def _tell(line: str, log: Path) -> None:
@@ -168,7 +175,10 @@ class _RunLog(logging.FileHandler):
 
     def _open(self) -> TextIOWrapper:
         """A pipe in its place is not waited for."""
-        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=without_waiting)
+        stream: Any = open(  # noqa: SIM115
+            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=without_waiting
+        )
+        return stream
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Raise the error."""

@@ -122,3 +122,14 @@ def test_a_link_is_not_followed(tmp_path):
     (tmp_path / ".download-link").symlink_to(target)
     files.clear_folders(tmp_path, ".download-")
     assert (target / "part.zip").exists()
+
+
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path):
+    """A run hung for ever where a pipe stood in the place of one of its files."""
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(OSError, match="No such device"):
+        write_atomically(tmp_path / "a.csv", b"x")
+    reader = os.open(tmp_path / "a.csv", os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(tmp_path / "a.csv", b"x" * 1000)
+    assert os.read(reader, 2000) == b"x" * 1000
+    os.close(reader)

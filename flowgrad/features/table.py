@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 
 from flowgrad.errors import FlowGradError
 from flowgrad.gate import REFUSED, GateError, Objection, distinct_rows, table_objection
+from flowgrad.measures.masked import unmasked
 
 Floats = NDArray[np.float64]
 
+MOST_COLUMNS = 10_000
+"""Each is compared with every other: of more, that takes gigabytes."""
 _LARGEST = 1e60
 """Size of a value up to which sums of fourth powers are floats."""
 
@@ -101,9 +105,11 @@ def checked_table(X: Any, y: Any, groups: Any = None) -> FeatureTable:
     names = [str(name) for name in frame.columns]
     if not len(frame) or not names:
         raise FlowGradError(f"X has the shape {frame.shape}; give rows and columns")
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            raise FlowGradError(f"two columns are named {name!r}; rename one")
+    if len(names) > MOST_COLUMNS:
+        raise FlowGradError(f"X has {len(names)} columns; at most {MOST_COLUMNS} are compared: give those that matter")
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise FlowGradError(f"two columns are named {twice[:80]!r}; rename one")
     columns = [_numbers(frame.iloc[:, place], name) for place, name in enumerate(names)]
     if isinstance(y, pd.Series) and not y.index.equals(frame.index) and _same_labels(y.index, frame.index):
         raise FlowGradError("y has the index of X in another order; give y.loc[X.index], or y.to_numpy() if rows match")
@@ -130,7 +136,10 @@ def _groups(groups: Any, rows: int) -> NDArray[np.intp] | None:
 
 
 def _from_array(X: Any) -> pd.DataFrame:
-    array = np.asarray(X)
+    try:
+        array = np.asarray(unmasked(X))
+    except ValueError as error:
+        raise FlowGradError(f"X is no array ({error}); give a data frame, or rows of one length") from error
     if array.ndim != 2:
         raise FlowGradError(f"X has the shape {array.shape}; give a data frame or an array of rows and columns")
     return pd.DataFrame(array, columns=pd.Index([f"x{place}" for place in range(array.shape[1])]))
@@ -173,7 +182,7 @@ def _same_labels(one: pd.Index, other: pd.Index) -> bool:
 def _target(y: Any, rows: int) -> Floats:
     if np.shape(y) != (rows,):
         raise FlowGradError(f"y has the shape {np.shape(y)}; X has {rows} rows")
-    given = pd.Series(y).infer_objects()
+    given = pd.Series(unmasked(y)).infer_objects()
     if not pd.api.types.is_numeric_dtype(given) or pd.api.types.is_complex_dtype(given):
         raise FlowGradError(f"y holds {given.dtype}, not numbers; code two classes as 0 and 1")
     target = given.to_numpy(dtype=float, na_value=np.nan)

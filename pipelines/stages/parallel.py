@@ -23,6 +23,10 @@ from flowgrad.trackers.embedding.guard import Intervention
 from pipelines.output import interrupts
 from pipelines.trainers.trainer import Dataset, trainer_of
 
+_EVERY = 0.5
+"""Seconds between two looks for an interrupt, while a worker is waited for: one that is raised in a finalizer, or in a
+callback of a library, is lost there, and training may take hours.
+"""
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 Loaded = TypeVar("Loaded", bound=Dataset)
@@ -145,6 +149,8 @@ class _Worker:
             Exception: the error of the function.
         """
         try:
+            while not self.connection.poll(_EVERY):
+                exits.raise_again()
             place, result, error = self.connection.recv()
         except (EOFError, OSError):
             raise self._gone() from None
@@ -189,7 +195,8 @@ def _in_order(
     for place in range(len(runs)):
         exits.raise_again()
         while place not in done:
-            answering = wait([worker.connection for worker in busy])
+            answering = wait([worker.connection for worker in busy], timeout=_EVERY)
+            exits.raise_again()
             for worker in [worker for worker in busy if worker.connection in answering]:
                 at, result = worker.answer()
                 done[at] = result

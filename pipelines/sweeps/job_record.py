@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -80,7 +81,7 @@ def read_record(folder: Path) -> JobRecord | None:
     return found if found is not None and _is_typed(found) else None
 
 
-def _is_typed(found: JobRecord) -> bool:
+def _is_typed(found: Any) -> bool:
     texts = [found.config_sha256, found.source_sha256, found.reason, found.sha256]
     if not isinstance(found.overrides, list) or not isinstance(found.files, dict):
         return False

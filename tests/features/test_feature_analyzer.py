@@ -501,3 +501,22 @@ def test_columns_alike_are_told():
     assert found["REDUNDANT_FEATURES"].premise.startswith("54.5% of the columns after the first")  # 6 of 11
     assert len(found["COLLINEAR_CLUSTER"].rows) == 12
     assert list(found) == ["FEATURE_SYNERGY", "REDUNDANT_FEATURES", "COLLINEAR_CLUSTER"]
+
+
+def test_what_a_mask_hides_is_missing():
+    """`numpy.asarray` took what lies under the mask."""
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    with pytest.raises(FlowGradError, match="'x1' is missing in"):
+        FeatureAnalyzer(np.ma.masked_where(np.arange(3) * X > 0, X), X[:, 0] + X[:, 1])
+    with pytest.raises(FlowGradError, match="y holds NaN"):
+        FeatureAnalyzer(X, np.ma.masked_greater(X[:, 0] ** 2, 1))
+    FeatureAnalyzer(np.ma.masked_array(X, False), np.ma.masked_array(X[:, 0] ** 2, False))
+
+
+@pytest.mark.parametrize(
+    ("X", "told"), [([[1], [1, 2]], "is no array"), (np.zeros((3, 100_000)), "at most 10000"), (np.zeros(3), "shape")]
+)
+def test_tables_that_are_none(X, told):
+    """Names of a hundred thousand columns were each looked up among all before it."""
+    with pytest.raises(FlowGradError, match=told):
+        FeatureAnalyzer(X, np.arange(3))

@@ -268,3 +268,43 @@ def test_evaluations_that_are_not_finite_are_never_the_best(library):
                   callbacks=[tracker.as_lgb_callback()])  # fmt: skip
     measured = tracker.measurements().scalars
     assert (measured["val_best"], measured["best_round"], measured["val_nonfinite"]) == (3, 5, 1)
+
+
+HOSTILE = {
+    "lists": (lambda X: pd.DataFrame({"a": [[1]] * len(X), "b": X[:, 0]}), "cannot be compared"),
+    "values without squares": (lambda X: np.sign(X) * 1e200, "whose squares no float holds"),
+    "complex numbers": (lambda X: X + 1j, "complex"),
+    "rows of several lengths": (lambda X: [[1.0], [1.0, 2.0]], "is no array"),
+    "three axes": (lambda X: X[:, :, None], "shape"),
+    "nothing": (lambda X: None, "shape"),
+    "names that are one as text": (lambda X: pd.DataFrame(X[:, :2], columns=[1, "1"]), "named '1'"),
+    "too many columns": (lambda X: np.tile(X, (1, 2000)), "at most 5000"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_data_that_cannot_be_looked_at_are_refused_in_one_line(name):
+    """An error of pandas or LAPACK, or gigabytes and minutes for a hundred thousand columns."""
+    make, told = HOSTILE[name]
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    with pytest.raises(ValueError, match=told) as error:
+        BoostingTracker().observe_data(make(X), X[:, 0], make(X), X[:, 0])
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_what_a_mask_hides_is_missing():
+    """`numpy.asarray` took what lies under the mask."""
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    hidden = X[:, 1] > 0
+    masked = np.ma.masked_array(X.copy(), np.zeros(X.shape, bool))
+    masked[hidden, 1] = np.ma.masked
+    gaps = X.copy()
+    gaps[hidden, 1] = np.nan
+    tables = []
+    for data in (masked, gaps):
+        tracker = BoostingTracker()
+        tracker.observe_data(data, X[:, 0], data, X[:, 0])
+        tables.append(tracker._columns.table())
+    pd.testing.assert_frame_equal(*tables)
+    with pytest.raises(ValueError, match="y holds NaN"):
+        BoostingTracker().observe_data(X, masked[:, 1], X, X[:, 0])

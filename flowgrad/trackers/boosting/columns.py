@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flowgrad.gate import DOWNGRADED, SEEN_ROWS, columns_of, parts_objection
 from flowgrad.measures import trees
+from flowgrad.measures.masked import unmasked
 from flowgrad.measures.row_figures import BELONGING_MEASURES, belonging_figures
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.trackers.boosting.signs import MOST_CLASSES, copies_target, tells_by_presence
@@ -28,6 +29,10 @@ LEAST_HELD_OUT = 30
 """Number of validation rows below which nothing is said of a column on them: of 30, R2 has a standard error of up to
 .18.
 """
+MOST_COLUMNS = 5_000
+"""Number of columns that are compared with each other; of more, that takes minutes and gigabytes."""
+_LARGEST = 1e150
+"""Size of a value up to which squares are floats."""
 SIGNS = ("told_late", "copies_target", "tells_by_presence")
 _SCALARS = (
     "leak_r2", "leak_ratio", "leak_rest", "told_after", "target_copies", "target_presence", "twins", "val_rows",
@@ -241,23 +246,42 @@ def _values(column: NDArray[np.float64], ordered: bool) -> dict[str, float]:
 
 
 def _frame(data: Any, what: str) -> pd.DataFrame:
-    frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(np.asarray(data))
+    frame = data if isinstance(data, pd.DataFrame) else _from_array(data, what)
     if not len(frame) or not len(frame.columns):
         raise ValueError(f"{what} has the shape {frame.shape}; give rows and columns")
-    if not frame.columns.is_unique:
-        raise ValueError(f"{what}: two columns are named {frame.columns[frame.columns.duplicated()][0]!r}")
+    if len(frame.columns) > MOST_COLUMNS:
+        raise ValueError(
+            f"{what} has {len(frame.columns)} columns; at most {MOST_COLUMNS} are compared: give those that matter"
+        )
+    names = pd.Index([str(name) for name in frame.columns])
+    if not names.is_unique:
+        raise ValueError(f"{what}: two columns are named {names[names.duplicated()][0][:80]!r}; rename one")
     return frame
 
 
-def _target(values: Any, rows: int, what: str) -> NDArray[np.float64]:
+def _from_array(data: Any, what: str) -> pd.DataFrame:
     try:
-        target = np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(unmasked(data))
+    except ValueError as error:
+        raise ValueError(f"{what} is no array ({error}); give a data frame, or rows of one length") from error
+    if array.ndim > 2 or not array.ndim:
+        raise ValueError(f"{what} has the shape {array.shape}; give a data frame or an array of rows and columns")
+    return pd.DataFrame(array.astype(str) if array.dtype.kind == "S" else array)
+
+
+def _target(values: Any, rows: int, what: str) -> NDArray[np.float64]:
+    if np.iscomplexobj(values):
+        raise ValueError(f"{what} holds complex numbers; give real ones")
+    try:
+        target = np.asarray(unmasked(values), dtype=float)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{what} holds no numbers; code two classes as 0 and 1") from error
     if target.shape != (rows,):
         raise ValueError(f"{what} has the shape {target.shape}; its rows are {rows}")
     if not np.isfinite(target).all():
         raise ValueError(f"{what} holds NaN or infinity; leave out the rows without a target")
+    if np.abs(target).max(initial=0.0) > _LARGEST:
+        raise ValueError(f"{what} has values above {_LARGEST:g}, whose squares no float holds; give it in other units")
     return target
 
 
@@ -281,13 +305,25 @@ def _too_little(target: NDArray[np.float64]) -> str:
 
 def _numbers(column: pd.Series, new_column: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
     """Both parts as numbers, and whether their order means something; categories are numbered."""
+    if any(pd.api.types.is_complex_dtype(part) for part in (column, new_column)):
+        raise ValueError(f"column {column.name!r} holds complex numbers; give their parts as two columns")
     if pd.api.types.is_numeric_dtype(column) and pd.api.types.is_numeric_dtype(new_column):
         parts = [part.to_numpy(dtype=float, na_value=math.nan) for part in (column, new_column)]
         if any(np.isinf(part).any() for part in parts):
             raise ValueError(f"column {column.name!r} holds infinity; replace it, or leave the column out")
+        if any(np.abs(part[~np.isnan(part)]).max(initial=0.0) > _LARGEST for part in parts):
+            raise ValueError(
+                f"column {column.name!r} has values above {_LARGEST:g}, whose squares no float holds; give it in other "
+                "units"
+            )
         return parts[0], parts[1], True
-    codes, values = pd.factorize(column)
-    found = values.get_indexer(pd.Index(new_column)) if len(values) else np.full(len(new_column), -1)
+    try:
+        codes, values = pd.factorize(column)
+        found = values.get_indexer(pd.Index(new_column)) if len(values) else np.full(len(new_column), -1)
+    except (TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f"column {str(column.name)[:80]!r} holds things that cannot be compared ({error}); give numbers or texts"
+        ) from error
     unseen = (found == -1) & new_column.notna().to_numpy()
     new_codes = np.where(unseen, len(values), found).astype(float)
     return _known(codes.astype(float)), _known(new_codes), False

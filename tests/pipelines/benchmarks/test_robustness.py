@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from flowgrad.errors import FlowGradError
+from flowgrad.evidence.ledger import read_trials
 from pipelines.benchmarks.robustness import job
 from pipelines.benchmarks.robustness.attack import FAULTS, RAN, REFUSED, Attack, Fault, Kind, Refused
 from pipelines.benchmarks.robustness.child import attempt
@@ -100,7 +102,7 @@ def prepared(tmp_path_factory):
     return folder
 
 
-FEW = {"rules": 3, "reports": 3, "packed": 8, "recipes": 6, "states": 5, "ledgers": 4, "ratings": 6}
+FEW = {"rules": 3, "reports": 3, "packed": 8, "recipes": 6, "states": 5, "ledgers": 4, "ratings": 6, "trials": 6}
 
 
 @pytest.mark.parametrize("kind", FEW)
@@ -129,6 +131,57 @@ def test_a_validation_that_calls_all_valid_is_told(prepared, monkeypatch):
     monkeypatch.setattr("flowgrad.__main__.main", lambda arguments: 0)
     found = Counter(line.came.outcome for line in attacks(Parcel("reports", 1, tuple(range(10))), prepared))
     assert found["accepted"] >= 3
+
+
+def test_a_ledger_that_takes_a_forged_trial_is_told(prepared, monkeypatch):
+    """As it was before verdicts were computed anew."""
+    monkeypatch.setattr(
+        "flowgrad.verification.collecting.verified_trials", lambda folder, book: read_trials(folder / "trials.csv")
+    )
+    found = Counter(line.came.outcome for line in attacks(Parcel("trials", 1, tuple(range(12))), prepared))
+    assert found["accepted"] >= 3
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run that is not quite the one that reproductions name, which is nothing to them."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_run(folder / "killed")
+    return folder
+
+
+OF_A_RUN = {"sweeps": 6, "reproductions": 3}
+
+
+@pytest.mark.parametrize("kind", OF_A_RUN)
+def test_a_few_attacks_on_finished_runs_find_no_fault(finished, kind):
+    lines = attacks(Parcel(kind, 11, tuple(range(OF_A_RUN[kind]))), finished)
+    assert not len(faults(lines)), faults(lines).to_dict("records")
+    assert counts(lines).iloc[-1]["tried"] == OF_A_RUN[kind]
+
+
+def test_a_sweep_that_believes_an_edited_job_is_told(finished, monkeypatch):
+    """As it was before a mark had the hashes of what its job left."""
+    monkeypatch.setattr("pipelines.sweeps.job_record.damage", lambda folder, told: "")
+    found = Counter(line.came.outcome for line in attacks(Parcel("sweeps", 1, tuple(range(20))), finished))
+    assert found["accepted"] >= 2
+
+
+def test_writers_on_a_full_disk_find_no_fault(prepared):
+    kind, found = KINDS["disks"], Counter()
+    for seed in range(30):
+        attack = kind.draw(np.random.default_rng(seed), prepared)
+        if " a run" not in attack.tried:
+            found[attempt(attack, kind, prepared / "disk").outcome] += 1
+    assert set(found) == {REFUSED, RAN}
+
+
+def test_a_writer_that_leaves_half_of_a_file_is_told(prepared, monkeypatch):
+    monkeypatch.setattr("flowgrad.evidence.ledger.write_atomically", lambda path, data: Path(path).write_bytes(data))
+    kind = KINDS["disks"]
+    drawn = (kind.draw(np.random.default_rng(seed), prepared) for seed in range(5000))
+    attack = next(one for one in drawn if "a ledger over an old one, files of 400 bytes" in one.tried)
+    assert attempt(attack, kind, prepared / "disk").outcome == "loss"
 
 
 def test_trials_that_are_lost_are_told(prepared, monkeypatch):

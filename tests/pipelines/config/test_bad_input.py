@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 
 import pytest
@@ -194,3 +195,37 @@ def test_what_is_no_job_is_not_called(command, name):
     assert code == 2
     assert err.count("\n") == 1
     assert f"job._target_={name}" in err
+
+
+@pytest.mark.parametrize("name", ["run.log", ".hydra/config.yaml", ".hydra/hydra.yaml", "multirun.yaml", "."])
+def test_a_pipe_in_the_place_of_a_file_of_a_run(command, tmp_path, name):
+    """The run waited for ever for somebody who reads it."""
+    path = tmp_path / "piped" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    swept = ["-m"] if name == "multirun.yaml" else []
+    code, _, err = command(*swept, "dataset=synthetic", folder="piped")
+    assert code == 2
+    assert err.count("error: ") == 1
+    assert len(err.splitlines()) == 1
+
+
+CONFIGS = {
+    "defaults: [mine]\n": "refers to itself",
+    "a: &a [*a]\n": "refers to itself",
+    "a: " + "[" * 3000: "refers to itself",
+    "5\n": "hold a mapping",
+    "name: '\udcff'\n": "no UTF-8",
+}
+
+
+@pytest.mark.parametrize("content", CONFIGS)
+def test_a_config_of_the_users_own_that_is_none(command, tmp_path, content):
+    """One that names itself was told as a choice of a group that is no name."""
+    file = tmp_path / "mine" / "experiment" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(f"# @package _global_\n{content}".encode(errors="surrogateescape"))
+    code, _, err = command("--config-dir", str(tmp_path / "mine"), "experiment=mine")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert CONFIGS[content] in err

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
 
+from flowgrad import exits
 from flowgrad.errors import FlowGradError
 from pipelines.stages.parallel import parallel_map, run_isolated
 
@@ -151,3 +153,15 @@ def test_an_interrupt_while_workers_start_is_answered_soon(tmp_path, after):
         _, told = run.communicate(timeout=60)
     assert (run.returncode, told) == (130, "interrupted\n")
     assert time.monotonic() - began < 3
+
+
+def test_an_interrupt_that_was_lost_is_answered_while_a_worker_is_waited_for(monkeypatch):
+    """Raised in a finalizer it is ignored there; the parent then waited until a worker had done its work."""
+    monkeypatch.setattr(exits, "_came", False)
+    timer = threading.Timer(1.0, lambda: setattr(exits, "_came", True))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_isolated(time.sleep, 60)
+    assert time.monotonic() - began < 30
+    timer.join()

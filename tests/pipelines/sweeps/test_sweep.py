@@ -203,3 +203,74 @@ def test_folder_names_are_safe_and_tell_overrides_apart(overrides, start):
     assert len(name) < 100
     assert "/" not in name
     assert name != folder_name(overrides + "1")
+
+
+EDITED = {
+    "overrides": [5, None, [[1]], "abc", {}],
+    "config_sha256": [None, 5],
+    "reason": ["", 5, None, ["a"]],
+    "objective": ["x", 5, [1], 0.001],
+    "files": [{}, None, [], {"significance.csv": 5}, {"../x": "0"}],
+    "sha256": ["", None],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in EDITED.items() for value in values])
+def test_a_job_whose_record_was_edited_is_not_done(composed, tmp_path, name, value):
+    """An edited objective was the best of a search, and overrides that are no list took the whole table."""
+    config = composed(*SMALL)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "significance.csv").write_text("p\n0.5\n")
+    write_record(tmp_path / "a", config, ["x=1"], objective=0.5)
+    told = json.loads((tmp_path / "a" / FILE).read_text())
+    (tmp_path / "a" / FILE).write_text(json.dumps({**told, name: value}))
+    if value != told[name]:
+        assert not is_done(tmp_path / "a", config)
+    (tmp_path / "a" / "significance.csv").unlink()
+    assert collect(tmp_path, 0.05)["verdict"].item() in ("failed", "done")
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"5", b"[1]", b"[null]", b"{}", b"\xff", b"[" * 100_000, None])
+def test_a_list_of_jobs_that_is_none(tmp_path, content):
+    """Of an exception Hydra made a warning: the sweep ended with 0, and its table was not there, or an old one."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / FILE).write_text(json.dumps(JobRecord(["x=a"], "", "").__dict__))
+    os.mkfifo(tmp_path / JOBS) if content is None else (tmp_path / JOBS).write_bytes(content)
+    assert collect(tmp_path, 0.05)["job"].tolist() in (["a"], [])
+
+
+def test_a_table_that_cannot_be_written_is_told(command, monkeypatch):
+    """Hydra made a warning of it, and the sweep ended with 0."""
+
+    def full(*given):
+        raise OSError(28, "No space left on device", "sweep.csv")
+
+    monkeypatch.setattr("pipelines.sweeps.table.write_table", full)
+    code, _, err = command("-m", "job=search", "dataset=synthetic", "training.epochs=1", "model.dim=2", folder="sweep")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("error: the table of this sweep is not there: sweep.csv cannot be written")
+
+
+SAME = (
+    ["optimizer.lr=0.01,0.01"],
+    ["workers=1,2"],
+    ["model.dim=2,3", "hydra.sweep.subdir=a"],
+    ["model.dim=2,3", "hydra.sweep.subdir=${hydra.job.num}"],
+)
+
+
+@pytest.mark.parametrize("more", SAME)
+def test_two_jobs_of_one_folder_are_refused(command, more):
+    """The second wrote over the first, and its figures stood twice in the table."""
+    code, folder, err = command("-m", "job=search", "dataset=synthetic", "training.epochs=1", *more, folder="sweep")
+    assert code == 2
+    assert "would write into one folder" in err
+    assert not list(folder.glob(f"**/{FILE}"))
+
+
+def test_a_folder_of_jobs_may_have_parts(command):
+    """The table looked for the last part of the folder alone, and told that the jobs came to no end."""
+    code, folder, _ = command("-m", "job=search", "dataset=synthetic", "training.epochs=1", "model.dim=2,3",
+                              "hydra.sweep.subdir=a/${model.dim}", folder="sweep")  # fmt: skip
+    assert code == 0
+    assert pd.read_csv(folder / "sweep.csv")["verdict"].tolist() == ["done", "done"]

@@ -32,14 +32,7 @@ _PLACES: dict[str, Callable[[Path], Any]] = {
     "/dev/zero": lambda path: path.symlink_to("/dev/zero"),
     "a link to itself": lambda path: path.symlink_to(path),
 }
-_TABLES = (
-    "observations.csv",
-    "significance.csv",
-    "report.xml",
-    "config.yaml",
-    "prescription.yaml",
-    "config_treated.yaml",
-)
+_TABLES = ("observations.csv", "significance.csv", "report.xml", "config.yaml", "prescription.yaml")
 
 
 class _AgainError(Exception):
@@ -49,8 +42,7 @@ class _AgainError(Exception):
 def draw(rng: np.random.Generator, base: Path) -> Attack:
     """The run's record, a file of it, or the whole folder; with hashes made anew, or not."""
     way, hashed, seed = int(rng.integers(8)), bool(rng.random() < 0.5), int(rng.integers(2**31))
-    names = [name for name in _TABLES if (base / "killed" / name).exists()]
-    name, kind = names[int(rng.integers(len(names)))], list(_PLACES)[int(rng.integers(len(_PLACES)))]
+    name, kind = _TABLES[int(rng.integers(len(_TABLES)))], list(_PLACES)[int(rng.integers(len(_PLACES)))]
     if way == 0:
         return _attack(f"record, value {seed}", base, lambda top: _record_value(top, seed))
     if way == 1:
@@ -61,7 +53,7 @@ def draw(rng: np.random.Generator, base: Path) -> Attack:
     if way == 3:
         return _attack(f"{name} is {kind}", base, lambda top: _replaced(top / _RUN / name, _PLACES[kind]), hashed)
     if way == 4:
-        other = names[seed % len(names)]
+        other = _TABLES[seed % len(_TABLES)]
         return _attack(f"{name} is {other}", base, lambda top: _swapped(top / _RUN, name, other), hashed)
     if way == 5:
         return _attack(f"{name}, lines {seed}", base, lambda top: _lines(top / _RUN / name, seed), hashed)
@@ -167,6 +159,7 @@ def _figure(path: Path, seed: int) -> None:
     table = pd.read_csv(path)
     columns = table.select_dtypes("number").columns
     column, at = columns[int(rng.integers(len(columns)))], int(rng.integers(len(table)))
-    table[column] = table[column].astype(float)
-    table.loc[at, column] = table.loc[at, column] * float(rng.choice([0.5, 0.99, -1, 1.01, np.inf, np.nan])) + 1e-3
+    values = table[column].to_numpy(dtype=float, copy=True)
+    values[at] = values[at] * float(rng.choice([0.5, 0.99, -1, 1.01, np.inf, np.nan])) + 1e-3
+    table[column] = values
     table.to_csv(path, index=False)

@@ -1,4 +1,4 @@
-"""Trials of a benchmark, added to a ledger: none enters that does not follow from the observations beside it."""
+"""Trials of a benchmark that are added to a ledger: none enters that does not follow from its observations."""
 
 from __future__ import annotations
 
