@@ -531,6 +531,6 @@ def _sampled(one: np.ndarray, other: np.ndarray, most: int = 200_000) -> tuple[n
     return one[::stride], other[::stride]
 
 
-def _check_share(name: str, value: float) -> None:
+def _check_share(name: str, value: Any) -> None:
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < 1:
         raise FlowGradError(f"{name}={str(value)[:80]}: a share from 0 to below 1")
