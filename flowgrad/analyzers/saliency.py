@@ -532,5 +532,6 @@ def _sampled(one: np.ndarray, other: np.ndarray, most: int = 200_000) -> tuple[n
 
 
 def _check_share(name: str, value: Any) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < 1:
+    known = isinstance(value, Real) and not (value is True or value is False)
+    if not known or not 0 <= value < 1:
         raise FlowGradError(f"{name}={str(value)[:80]}: a share from 0 to below 1")
