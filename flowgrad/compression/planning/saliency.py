@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -531,6 +532,7 @@ def _sampled(one: np.ndarray, other: np.ndarray, most: int = 200_000) -> tuple[n
     return one[::stride], other[::stride]
 
 
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise FlowGradError(f"{name}={value}: a share from 0 to below 1")
+def _check_share(name: str, value: Any) -> None:
+    known = isinstance(value, Real) and not (value is True or value is False)
+    if not known or not 0 <= value < 1:
+        raise FlowGradError(f"{name}={str(value)[:80]}: a share from 0 to below 1")

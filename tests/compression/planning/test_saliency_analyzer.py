@@ -469,6 +469,7 @@ def test_computed_and_masked_weights():
     ("asked", "message"),
     [
         ({"sparsity": 1.0}, "sparsity=1.0: a share from 0 to below 1"),
+        ({"sparsity": "half"}, "sparsity=half: a share from 0 to below 1"),
         ({"sparsity": 0.5, "structured": "neuron"}, "structured='neuron' must be null, rows or neurons; did you mean"),
         ({"sparsity": 0.5, "score": "magnitud"}, "score='magnitud' is unknown; did you mean 'magnitude'"),
         ({"sparsity": 0.5, "score": "fisher"}, "no calibration was given"),

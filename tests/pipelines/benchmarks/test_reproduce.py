@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -19,7 +20,7 @@ from flowgrad.statistics import OBSERVATION_COLUMNS, Comparison, margin_table, s
 from flowgrad.verification.collecting import trials_of
 from pipelines.benchmarks.claims import readings, reproduction, runs
 from pipelines.jobs.feature_synergy.linear import COMPARISON, HALF, METRICS
-from pipelines.sweeps.finished import hashes
+from pipelines.sweeps.finished import hashes, seal
 from tests.evidence_folders import observed, write_run, write_trials
 
 RUN = [
@@ -165,7 +166,8 @@ def test_a_changed_command_or_source_is_run_again(tmp_path, monkeypatch):
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "cases.csv").write_text("a\n1\n")
     told = {"command": runs.command(["a=1"]), "source": runs.source_sha256(), "seconds": 2.0}
-    (tmp_path / "r.json").write_text(json.dumps(told | {"files": hashes(tmp_path / "r")}))
+    told["files"] = hashes(tmp_path / "r")
+    (tmp_path / "r.json").write_text(json.dumps(told | {"sha256": seal(told)}))
     assert runs.done(tmp_path, "r", ["a=1"]) == runs.FinishedRun(tmp_path / "r", "python -m pipelines.run a=1", 2.0, "")
     assert runs.done(tmp_path, "r", ["a=2"]) is None
     monkeypatch.setattr(runs, "source_sha256", lambda: "other")
@@ -300,7 +302,8 @@ def test_help_tells_how(capsys):
 def redone(folder, run="r", overrides=("a=1",)):
     """A finished run as `perform` leaves it; whether it counts as done, and after a change that it does not."""
     told = {"command": runs.command(overrides), "source": runs.source_sha256(), "seconds": 2.0}
-    (folder / f"{run}.json").write_text(json.dumps(told | {"files": hashes(folder / run)}))
+    told["files"] = hashes(folder / run)
+    (folder / f"{run}.json").write_text(json.dumps(told | {"sha256": seal(told)}))
     return lambda: runs.done(folder, run, list(overrides)) is None
 
 
@@ -361,13 +364,34 @@ def test_hashes_written_anew_do_not_help_a_table_that_does_not_follow(tmp_path, 
     [{"seconds": "x"}, {"seconds": None}, {"seconds": math.nan}, {"seconds": -1}, {"files": {}}, {"files": None},
      {"files": []}, {"files": {"none": "x"}}, {"files": {"\0": "x"}}, {"files": {"report.xml": 7}}],
 )  # fmt: skip
-def test_a_mark_that_was_edited(tmp_path, changes):
+@pytest.mark.parametrize("hashed", [False, True], ids=["", "hashed again"])
+def test_a_mark_that_was_edited(tmp_path, changes, hashed):
     write_run(tmp_path / "r")
-    redone(tmp_path)
+    assert not redone(tmp_path)()
     path = tmp_path / "r.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    told = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(told | ({"sha256": seal(told)} if hashed else {})))
     assert runs.done(tmp_path, "r", ["a=1"]) is None
     path.write_text("[" * 100_000)
+    assert runs.done(tmp_path, "r", ["a=1"]) is None
+
+
+def test_seconds_that_were_edited(tmp_path):
+    """Any number of seconds was taken."""
+    write_run(tmp_path / "r")
+    assert not redone(tmp_path)()
+    path = tmp_path / "r.json"
+    path.write_text(path.read_text().replace('"seconds": 2.0', '"seconds": 3.0'))
+    assert runs.done(tmp_path, "r", ["a=1"]) is None
+
+
+@pytest.mark.parametrize("name", ["r.json", "r/observations.csv", "r/report.xml"])
+def test_a_pipe_in_the_place_of_a_file_of_a_run(tmp_path, name):
+    """It was waited for, for ever."""
+    write_run(tmp_path / "r")
+    assert not redone(tmp_path)()
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
     assert runs.done(tmp_path, "r", ["a=1"]) is None
 
 
