@@ -41,8 +41,8 @@ DIGITS = 6
 def format_number(value: float) -> str:
     """Write a number as xs:double spells it, rounded to `DIGITS` significant digits.
 
-    >>> spell(0.1), spell(2 / 3), spell(float("-inf")), spell(float("nan"))
-    ('0.1', '0.666667', '-INF', 'NaN')
+    >>> [format_number(value) for value in (0.1, 2 / 3, float("-inf"), float("nan"))]
+    ['0.1', '0.666667', '-INF', 'NaN']
     """
     number = float(value)
     if math.isnan(number):

@@ -31,7 +31,7 @@ def booster(composed):
 @pytest.fixture
 def here(monkeypatch):
     """Comparisons in this process, without the peer: what is tested is not the times."""
-    monkeypatch.setattr(job, "alone", lambda function, plan: function(plan))
+    monkeypatch.setattr(job, "run_isolated", lambda function, plan: function(plan))
     monkeypatch.setattr(job, "has_peer", lambda: False)
 
 

@@ -160,7 +160,7 @@ def test_within_limits(watched, cpu_ratio, limit, within):
 @pytest.fixture
 def here(monkeypatch):
     """Comparisons in this process, without the peer: what is tested is not the times."""
-    monkeypatch.setattr(job, "alone", lambda function, plan: function(plan))
+    monkeypatch.setattr(job, "run_isolated", lambda function, plan: function(plan))
     monkeypatch.setattr(job, "installed", lambda name: name in OWN)
 
 

@@ -123,12 +123,12 @@ STARTS_FOR_LONG = """
     import os, sys, time
     sys.path.insert(0, {tests!r})
     from flowgrad import exits
-    from pipelines.stages.parallel import each
+    from pipelines.stages.parallel import parallel_map
     from test_parallel import BIG, slow_first
 
     def main():
         print("ready", flush=True)
-        for result in each(slow_first, [0] * 500, BIG, 2):
+        for result in parallel_map(slow_first, [0] * 500, BIG, 2):
             pass
         return 0
 
