@@ -17,6 +17,8 @@ MOST_BITS = 10_000
 """Number of bits of a whole number: Python refuses to write one of thousands of digits."""
 LONGEST_MESSAGE = 2_000
 """Number of characters of an error about a rule."""
+_LEFT_OUT = " ... "
+"""Text in the place of the middle of a longer one."""
 
 
 def check_bounds(content: Any) -> None:
@@ -41,8 +43,8 @@ def cut(message: str) -> str:
     """The message, without its middle where it is too long."""
     if len(message) <= LONGEST_MESSAGE:
         return message
-    half = LONGEST_MESSAGE // 2
-    return f"{message[:half]} ... {message[-half:]}"
+    half = (LONGEST_MESSAGE - len(_LEFT_OUT)) // 2
+    return f"{message[:half]}{_LEFT_OUT}{message[-half:]}"
 
 
 def _values(content: Any) -> Iterator[Any]:

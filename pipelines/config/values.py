@@ -27,7 +27,7 @@ def check_values(config: DictConfig) -> None:
     """
     for key in config:
         if key not in _LEFT_OUT and not OmegaConf.is_missing(config, key):
-            _check(str(key), str(key), config[key], TOP.get(str(key)))
+            _check(str(key), str(key), _resolved(config, str(key), str(key)), TOP.get(str(key)))
 
 
 def check_value(key: str, value: Any) -> None:
@@ -49,7 +49,8 @@ def _check(key: str, name: str, value: Any, limit: Limit | None) -> None:
         for own in value:
             _check_text(f"{key}: its key", own)
             if not OmegaConf.is_missing(value, own):
-                _check(f"{key}.{own!s}", _named(kind, str(own), name), value[own], limit_of(kind, str(own)) or limit)
+                held = _resolved(value, own, f"{key}.{own!s}")
+                _check(f"{key}.{own!s}", _named(kind, str(own), name), held, limit_of(kind, str(own)) or limit)
     elif isinstance(value, ListConfig):
         for place, one in enumerate(value):
             _check(f"{key}[{place}]" if isinstance(one, DictConfig | ListConfig) else key, name, one, limit)
@@ -62,6 +63,17 @@ def _check(key: str, name: str, value: Any, limit: Limit | None) -> None:
             given_path(key, value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         _check_number(key, value, limit)
+
+
+def _resolved(node: DictConfig, own: Any, key: str) -> Any:
+    """The value there; an interpolation that stands for something else than the list or mapping that belongs there is
+    refused, which OmegaConf takes.
+    """
+    value, held = node[own], node._get_node(own)
+    for kind, plain, word in ((DictConfig, dict, "mapping"), (ListConfig, list, "list")):
+        if isinstance(held, kind) and not (value is None or isinstance(value, kind | plain)):
+            raise FlowGradError(f"{key}={held._value()} stands for {_shown(value)}; it must be a {word}")
+    return value
 
 
 def _named(kind: object, own: str, name: str) -> str:

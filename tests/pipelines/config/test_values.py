@@ -162,3 +162,15 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_made():
     with pytest.raises(FlowGradError, match="GiB"):
         check_parameters("model.dim", lambda: 10**13)
     check_parameters("model.dim", lambda: 1000)
+
+
+@pytest.mark.parametrize("key", ["training.capped_rows", "sampler.quarantine", "trial", "evidence.files", "seeds"])
+def test_an_interpolation_that_stands_for_something_else_is_refused(composed, key):
+    """OmegaConf takes `training.capped_rows=${name}` for a mapping; it ended in an AttributeError in the training."""
+    wanted = "mapping" if key in ("training.capped_rows", "sampler.quarantine", "seeds") else "list"
+    config = composed(*MF, key + "=${name}")
+    with pytest.raises(
+        FlowGradError, match=re.escape(f"{key}=${{name}} stands for 'movielens_mf'; it must be a {wanted}")
+    ):
+        check_values(config)
+    check_values(composed(*MF, "comparison.metrics=${oc.select:task.metrics,[mse]}"))
