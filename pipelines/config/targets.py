@@ -49,12 +49,28 @@ def job_of(config: DictConfig) -> Callable[[DictConfig, Sequence[str], Sequence[
     Raises:
         FlowGradError: there is no such thing, or it is something else, which is not called.
     """
-    found = target(config, "job")
-    names = tuple(inspect.signature(found).parameters) if inspect.isfunction(found) else ()
-    if len(names) != len(_OF_A_JOB) or (*names[:2], names[3]) != (*_OF_A_JOB[:2], _OF_A_JOB[3]):
+    return function_of(config, "job", _OF_A_JOB, "job=closed_loop", free=2)
+
+
+def function_of(config: DictConfig, node: str, names: Sequence[str], choice: str, *, free: int | None = None) -> Any:
+    """The function that `config[node]._target_` names, which takes parameters of these names and no others.
+
+    Args:
+        config: the composed config.
+        node: name of the node.
+        names: the parameters, in their order.
+        choice: an override that is right.
+        free: place of a parameter whose name does not matter.
+
+    Raises:
+        FlowGradError: there is no such thing, or it is something else, which is not called.
+    """
+    found = target(config, node)
+    held = tuple(inspect.signature(found).parameters) if inspect.isfunction(found) else ()
+    if len(held) != len(names) or any(held[at] != name for at, name in enumerate(names) if at != free):
         raise FlowGradError(
-            f"job._target_={config.job._target_} is no job, which is a function ({', '.join(_OF_A_JOB)}); use "
-            "job=closed_loop"
+            f"{node}._target_={config[node]._target_} is no {node}, which is a function ({', '.join(names)}); "
+            f"use {choice}"
         )
     return found
 

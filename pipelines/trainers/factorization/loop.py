@@ -16,7 +16,7 @@ from flowgrad import exits
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import TrainingTracker
 from flowgrad.trackers.embedding import EmbeddingTracker
-from pipelines.config.targets import target
+from pipelines.config.targets import function_of, target
 from pipelines.data.ratings import Data, Examples
 from pipelines.trainers.factorization.faults import SIDES, inject, side_of
 from pipelines.trainers.factorization.interference import CappedRows, TrainingHook
@@ -152,7 +152,7 @@ def _epochs(
     meddlers: Sequence[TrainingHook],
 ) -> int:
     """Train all epochs, with early stopping where asked for, and return the number of steps taken."""
-    batches = target(config, "sampler")
+    batches = sampler_of(config)
     settings, steps = config.training, 0
     best, best_weights, bad_epochs = math.inf, None, 0
     for _ in range(settings.epochs):
@@ -194,6 +194,15 @@ def _epochs(
     if settings.early_stopping and best_weights is not None:
         model.load_state_dict(best_weights)
     return steps
+
+
+def sampler_of(config: DictConfig) -> Callable[[Examples, int, torch.Generator], Iterator[Examples]]:
+    """The function that draws the batches of an epoch.
+
+    Raises:
+        FlowGradError: `sampler._target_` names something else, which is not called.
+    """
+    return function_of(config, "sampler", ("examples", "batch_size", "generator"), "sampler=shuffled")
 
 
 def check_rows(config: DictConfig, data: Data) -> None:

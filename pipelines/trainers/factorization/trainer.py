@@ -21,7 +21,7 @@ from pipelines.trainers.evaluation import Evaluation
 from pipelines.trainers.factorization.compressing import compressible
 from pipelines.trainers.factorization.evaluation import evaluate, metric_names
 from pipelines.trainers.factorization.faults import MLP, SIDES, check_fault, side_of
-from pipelines.trainers.factorization.loop import check_rows, train
+from pipelines.trainers.factorization.loop import check_rows, sampler_of, train
 from pipelines.trainers.factorization.losses import Loss
 from pipelines.trainers.factorization.models.factorization import MatrixFactorization
 from pipelines.trainers.optimizers import check_optimizer
@@ -53,6 +53,7 @@ class Factorization(Trainer):
         for node, kind, choice in (("model", MatrixFactorization, "model=mf"), ("loss", Loss, "loss=mse")):
             if not (isinstance(found := target(config, node), type) and issubclass(found, kind)):
                 raise FlowGradError(f"{node}._target_={config[node]._target_} is no {kind.__name__}; use {choice}")
+        sampler_of(config)
         check_optimizer(config)
         check_fault(config)
         if not target(config, "loss").of_ratings and config.training.evaluation != "ranking":

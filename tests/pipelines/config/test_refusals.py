@@ -150,3 +150,16 @@ def test_a_target_of_the_version_before_is_followed_with_a_warning(caplog, old):
     assert imported("model._target_", old) is imported("model._target_", MOVED[old])
     imported("model._target_", old)  # which is not told again
     assert [record.message for record in caplog.records] == [f"model._target_={old} has moved: write {MOVED[old]}"]
+
+
+@pytest.mark.parametrize(
+    "name", ["datasets", "os.getcwd", "builtins.print", "builtins.int", "pipelines.jobs.closed_loop.run"]
+)
+def test_what_is_no_sampler_is_not_called(composed, name):
+    """A module as `sampler._target_` ended in a TypeError in the training, of the closed loop and of a recipe's job."""
+    from flowgrad.errors import FlowGradError
+    from pipelines.stages.check import check_settings
+
+    config = composed("dataset=synthetic", f"sampler._target_={name}", rules=False)
+    with pytest.raises(FlowGradError, match=r"sampler\._target_=.* (is no sampler, which is a function|cannot be)"):
+        check_settings(config)
