@@ -44,7 +44,7 @@ class Boosting(Trainer):
         "optimizer": None,
         "sampler": None,
         "loss": None,
-        "fault": (ColumnFaultSettings, "fault=null"),
+        "fault": (ColumnFaultSettings, "fault=leak"),
         "training": (BoostingSettings, "training=boosting"),
         "tracker": (BoostingTrackerSettings, "tracker=boosting"),
     }
