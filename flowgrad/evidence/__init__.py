@@ -1,1 +1,1 @@
-"""What is known of each rule's fix from validated runs."""
+"""Evidence of validated runs for each rule's fix: the ledger of trials, and the confidence that follows."""

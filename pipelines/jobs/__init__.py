@@ -1,1 +1,1 @@
-"""What `job=` names: the closed loop, a search, compression, feature synergy."""
+"""The jobs that `job=` names: the closed loop, a search, compression, feature synergy."""

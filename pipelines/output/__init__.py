@@ -1,1 +1,1 @@
-"""What a run prints and writes: console, tables, its folder, its end."""
+"""Output of a run: console, tables, its folder, its end."""

@@ -13,7 +13,7 @@ from typing import Any
 from flowgrad.files import read_bounded
 
 _MOST_BYTES = 16 << 20
-"""What is told of a run may have so many bytes."""
+"""Number of bytes that a record of a run may have."""
 _LOGS = (".log",)
 """Endings of files that hold no result, and that may grow."""
 
@@ -65,7 +65,7 @@ def seal(told: Mapping[str, Any]) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """What a file of JSON holds; None where it is none, or cannot be read."""
+    """Read a JSON file; None where it is none, or cannot be read."""
     try:
         return json.loads(read_bounded(path, _MOST_BYTES).decode("utf-8"))
     except (OSError, ValueError, RecursionError):

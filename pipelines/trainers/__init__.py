@@ -1,1 +1,1 @@
-"""What is trained, a folder a family of models, behind one class."""
+"""Trainers, a folder for each family of models, behind one class."""

@@ -1,6 +1,6 @@
 """Runs the peer library `gradtracer` 0.9.0 on our boosters, judged by its own trackers, thresholds and rules.
 
-As in the `embedding` module beside this one, nothing of it is computed here; only the credit of a finding for a fault
+Nothing of it is computed here, as in the `embedding` module beside this one; only the credit of a finding for a fault
 is ours (`CREDITS`).
 """
 

@@ -1,5 +1,6 @@
 """Workers that die, fail or are interrupted; a run on several processes gives what one gives."""
 
+import math
 import os
 import signal
 import subprocess
@@ -9,10 +10,11 @@ import threading
 import time
 
 import pytest
+from omegaconf import OmegaConf
 
 from flowgrad import exits
 from flowgrad.errors import FlowGradError
-from pipelines.stages.parallel import parallel_map, run_isolated
+from pipelines.stages.parallel import parallel_map, run_isolated, workers_for
 
 BIG = bytes(1 << 22)
 """More than a pipe holds."""
@@ -165,3 +167,12 @@ def test_an_interrupt_that_was_lost_is_answered_while_a_worker_is_waited_for(mon
         run_isolated(time.sleep, 60)
     assert time.monotonic() - began < 30
     timer.join()
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds", "expected"),
+    [(None, 0.5, 1), (None, 3600.0, 7), (3, 0.5, 3), (1, 3600.0, 1), (None, math.inf, 7)],
+)
+def test_work_that_takes_less_than_starting_processes_is_done_in_one(monkeypatch, given, seconds, expected):
+    monkeypatch.setattr("pipelines.stages.parallel.cores", lambda: 7)
+    assert workers_for(OmegaConf.create({"workers": given}), seconds) == expected

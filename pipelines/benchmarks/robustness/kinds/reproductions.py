@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from pipelines.benchmarks.claims import reproduction, runs
 from pipelines.benchmarks.robustness.attack import Attack, Fault, Place, Refused
 from pipelines.benchmarks.robustness.base import KILLED
-from pipelines.benchmarks.robustness.damage import bytes_damaged, lines_damaged, value_damaged
+from pipelines.benchmarks.robustness.damage_files import damage_bytes, damage_json, damage_lines, replace_path
 from pipelines.benchmarks.robustness.kinds.reports import printed
 from pipelines.config.code_fingerprint import source_sha256
 from pipelines.sweeps.finished import hashes, seal
@@ -46,19 +46,19 @@ def draw(rng: np.random.Generator, base: Path) -> Attack:
     if way == 0:
         return _attack(f"record, value {seed}", base, lambda top: _record_value(top, seed))
     if way == 1:
-        return _attack(f"record, bytes {seed}", base, lambda top: _bytes(top / f"{_RUN}.json", seed))
+        return _attack(f"record, bytes {seed}", base, lambda top: damage_bytes(top / f"{_RUN}.json", seed))
     if way == 2:
         file = (f"{_RUN}.json", f"{_RUN}.log", "claims.csv", "claims.xml", _RUN)[seed % 5]
-        return _attack(f"{file} is {kind}", base, lambda top: _replaced(top / file, _PLACES[kind]))
+        return _attack(f"{file} is {kind}", base, lambda top: replace_path(top / file, _PLACES[kind]))
     if way == 3:
-        return _attack(f"{name} is {kind}", base, lambda top: _replaced(top / _RUN / name, _PLACES[kind]), hashed)
+        return _attack(f"{name} is {kind}", base, lambda top: replace_path(top / _RUN / name, _PLACES[kind]), hashed)
     if way == 4:
         other = _TABLES[seed % len(_TABLES)]
         return _attack(f"{name} is {other}", base, lambda top: _swapped(top / _RUN, name, other), hashed)
     if way == 5:
-        return _attack(f"{name}, lines {seed}", base, lambda top: _lines(top / _RUN / name, seed), hashed)
+        return _attack(f"{name}, lines {seed}", base, lambda top: damage_lines(top / _RUN / name, seed), hashed)
     if way == 6:
-        return _attack(f"{name}, bytes {seed}", base, lambda top: _bytes(top / _RUN / name, seed), hashed)
+        return _attack(f"{name}, bytes {seed}", base, lambda top: damage_bytes(top / _RUN / name, seed), hashed)
     table = ("observations.csv", "significance.csv")[seed % 2]
     return _attack(f"{table}, figure {seed}", base, lambda top: _figure(top / _RUN / table, seed), hashed)
 
@@ -127,25 +127,7 @@ def _write_record(top: Path) -> None:
 
 
 def _record_value(top: Path, seed: int) -> None:
-    path = top / f"{_RUN}.json"
-    value, _ = value_damaged(json.loads(path.read_text()), np.random.default_rng(seed))
-    path.write_text(json.dumps(value, default=str), errors="surrogatepass")
-
-
-def _bytes(path: Path, seed: int) -> None:
-    path.write_bytes(bytes_damaged(path.read_bytes(), np.random.default_rng(seed))[0])
-
-
-def _lines(path: Path, seed: int) -> None:
-    path.write_text(lines_damaged(path.read_text(), np.random.default_rng(seed))[0])
-
-
-def _replaced(path: Path, make: Callable[[Path], Any]) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-    make(path)
+    damage_json(top / f"{_RUN}.json", seed)
 
 
 def _swapped(folder: Path, name: str, other: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from pipelines.benchmarks.robustness.attack import Attack, Fault, Place, Refused
-from pipelines.benchmarks.robustness.damage import bytes_damaged, lines_damaged, value_damaged
+from pipelines.benchmarks.robustness.damage_files import damage_bytes, damage_json, damage_lines, replace_path
 from pipelines.sweeps.job_record import FILE, JOBS, is_done, read_record, write_record
 from pipelines.sweeps.table import collect
 
@@ -35,19 +35,19 @@ def draw(rng: np.random.Generator, base: Path) -> Attack:
     job = list(_RATES)[int(rng.integers(len(_RATES)))]
     kind = list(_PLACES)[int(rng.integers(len(_PLACES)))]
     if way < 2:
-        return _attack(f"mark of {job}, value {seed}", base, lambda top: _json(top / job / FILE, seed))
+        return _attack(f"mark of {job}, value {seed}", base, lambda top: damage_json(top / job / FILE, seed))
     if way == 2:
-        return _attack(f"mark of {job}, bytes {seed}", base, lambda top: _bytes(top / job / FILE, seed))
+        return _attack(f"mark of {job}, bytes {seed}", base, lambda top: damage_bytes(top / job / FILE, seed))
     if way == 3:
-        return _attack(f"list of jobs, value {seed}", base, lambda top: _json(top / JOBS, seed))
+        return _attack(f"list of jobs, value {seed}", base, lambda top: damage_json(top / JOBS, seed))
     if way == 4:
         name = (FILE, f"../{JOBS}", "significance.csv", "prescription.yaml", "observations.csv", ".")[seed % 6]
-        return _attack(f"{name} of {job} is {kind}", base, lambda top: _replaced(top / job / name, _PLACES[kind]))
+        return _attack(f"{name} of {job} is {kind}", base, lambda top: replace_path(top / job / name, _PLACES[kind]))
     if way == 5:
         other = list(_RATES)[seed % len(_RATES)]
         return _attack(f"{job} is a copy of {other}", base, lambda top: _copied(top / other, top / job))
     name = ("significance.csv", "prescription.yaml", "observations.csv", "report.xml")[seed % 4]
-    change = _bytes if way == 6 else _lines
+    change = damage_bytes if way == 6 else damage_lines
     return _attack(f"{name} of {job}, {change.__name__} {seed}", base, lambda top: change(top / job / name, seed))
 
 
@@ -67,7 +67,7 @@ def _attack(tried: str, base: Path, change: Callable[[Path], Any]) -> Attack:
         for job in _RATES:
             read_record(top / job)
         done = [job for job in _RATES if is_done(top / job, _config(job))]
-        _replaced(top / JOBS, lambda path: path.write_text(json.dumps(list(_RATES))))  # as a sweep that goes on does
+        replace_path(top / JOBS, lambda path: path.write_text(json.dumps(list(_RATES))))  # as a sweep that goes on does
         found = _lines_of(top)
         for job in done:
             now = {name: (top / job / name).read_bytes() for name in kept[job] if name != FILE}
@@ -89,27 +89,6 @@ def _lines_of(top: Path) -> dict[str, str]:
 
 def _config(job: str) -> DictConfig:
     return OmegaConf.create({"name": "x", "optimizer": {"lr": _RATES[job]}})
-
-
-def _json(path: Path, seed: int) -> None:
-    value, _ = value_damaged(json.loads(path.read_text()), np.random.default_rng(seed))
-    path.write_text(json.dumps(value, default=str), errors="surrogatepass")
-
-
-def _bytes(path: Path, seed: int) -> None:
-    path.write_bytes(bytes_damaged(path.read_bytes(), np.random.default_rng(seed))[0])
-
-
-def _lines(path: Path, seed: int) -> None:
-    path.write_text(lines_damaged(path.read_text(), np.random.default_rng(seed))[0])
-
-
-def _replaced(path: Path, make: Callable[[Path], Any]) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-    make(path)
 
 
 def _copied(one: Path, other: Path) -> None:

@@ -30,7 +30,7 @@ _TEXTS = (
     "inconclusive", "٣", "1_0", "0x1", "None", "True", "a\nb", "../x", "mae", "row_effects", "popularity_skew", "1e-9",
 )  # fmt: skip
 _LEVELS = ("alpha", "overlap")
-"""What of a plan may be changed without a change of what follows from it."""
+"""Columns of a plan that can change without a change of any verdict."""
 _PLACES: dict[str, Callable[[Path], Any]] = {
     "a folder": lambda path: path.mkdir(),
     "a pipe": lambda path: os.mkfifo(path),
