@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -38,6 +39,11 @@ class Diagnosis:
     """Prescription of this round; empty where no finding has a fix that would change the config."""
     seconds: float = math.inf
     """Seconds that the watched training took."""
+
+    @cached_property
+    def config_sha256(self) -> str:
+        """Hash of what decides the training, made once: the reports are written before the proof and after it."""
+        return config_sha256(self.config)
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:
@@ -85,7 +91,7 @@ def run_report(
     """
     config, trained = diagnosis.config, diagnosis.trained
     program = trainer_of(config)
-    sha256 = config_sha256(config)
+    sha256 = diagnosis.config_sha256
     identity = RunIdentity(
         id=f"{config.name}-{sha256[:6]}",
         arm=arm,

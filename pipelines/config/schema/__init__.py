@@ -63,6 +63,7 @@ from pipelines.config.schema.training import (
     SamplerSettings,
     TrainingSettings,
 )
+from pipelines.config.text import read_fast
 
 
 @dataclass
@@ -103,7 +104,10 @@ class Settings:
 
 
 def register() -> None:
-    """Make the types known to Hydra, for the YAML files to build on, and how the folder of a sweep's job is named."""
+    """Make the types known to Hydra, for the YAML files to build on, and how the folder of a sweep's job is named; let
+    it read them fast.
+    """
+    read_fast()
     OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)
     store = ConfigStore.instance()
     store.store(name="settings", node=Settings)
