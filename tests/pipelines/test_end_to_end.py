@@ -104,9 +104,14 @@ def test_the_command_of_the_prescription_gives_the_treated_config(finished, comp
 
 
 def test_outcome_is_told_on_the_terminal(finished):
-    _, done = finished
-    for words in ("round 1", "change", "treated_vs_baseline", "confirmed", "aa", "files"):
-        assert words in done.stdout
+    folder, done = finished
+    rounds, whole = done.stdout.splitlines()[:-2], done.stdout.splitlines()[-2:]
+    assert [line.split("  ")[0] for line in rounds[:-1]] == [f"round {n}" for n in range(1, len(rounds))]
+    assert all(" on " in line and " → " in line for line in rounds[:-1])
+    assert rounds[-1] == "treated   nothing found"
+    assert whole[0].startswith("proof     mse ")
+    assert whole[0].endswith(": confirmed")
+    assert whole[1] == f"files     {folder}"
     assert done.stderr.strip() == ""
 
 
