@@ -49,8 +49,8 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     book, tuned = checked(config, task, rule_folders)
     # matplotlib's list of fonts would go to the home folder.
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
-    program = trainer_of(config)
-    data = program.load(config)
+    trainer = trainer_of(config)
+    data = trainer.load()
     if tuned is not None:
         _fitting(f"tuned={config.tuned}", tuned, data)
     if config.trial:
@@ -101,7 +101,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         overlap=settings.overlap,
         objection=objection,
     )
-    first = program.metrics(config)[0]
+    first = trainer.metrics()[0]
     users = user_significance(
         observed.by_user,
         planned,
@@ -136,7 +136,7 @@ def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]
 def _fitting(where: str, config: DictConfig, data: Dataset) -> None:
     """Refuse another config of the run that does not fit these data."""
     try:
-        trainer_of(config).check_data(config, data)
+        trainer_of(config).check_data(data)
     except FlowGradError as error:
         raise FlowGradError(f"{where}: {error}") from error
 

@@ -103,10 +103,10 @@ def write_config(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
 
 
 def write_plots(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
-    """Write the program's pictures of the baseline's run, and of the treated one's where there is one."""
+    """Write the trainer's pictures of the baseline's run, and of the treated one's where there is one."""
     for suffix, diagnosis in {"": diagnoses[0], "_treated": diagnoses[-1]}.items():
         if not suffix or len(diagnoses) > 1:
-            pictures = trainer_of(diagnosis.config).plots(diagnosis.config, diagnosis.trained)
+            pictures = trainer_of(diagnosis.config).plots(diagnosis.trained)
             for stem, content in pictures.items():
                 write_atomically(folder / f"{stem}{suffix}.png", content)
 

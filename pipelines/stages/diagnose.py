@@ -60,8 +60,8 @@ def diagnose(
     observers: Any = None,
 ) -> Diagnosis:
     """Train on the diagnosis seed with trackers, and judge the run by the rule book."""
-    program, began = trainer_of(config), time.perf_counter()
-    trained = program.train(config, data, config.seeds.diagnosis, watched=True, observers=observers)
+    trainer, began = trainer_of(config), time.perf_counter()
+    trained = trainer.train(data, config.seeds.diagnosis, watched=True, observers=observers)
     seconds = time.perf_counter() - began
     found = joined([book.evaluate(seen) for seen in trained.measurements])
     findings = tuple(zip(trained.measurements, found, strict=True))
@@ -90,7 +90,7 @@ def run_report(
         validations: rule id -> the test of its fix, for the rules of this round's prescription.
     """
     config, trained = diagnosis.config, diagnosis.trained
-    program = trainer_of(config)
+    trainer = trainer_of(config)
     sha256 = diagnosis.config_sha256
     identity = RunIdentity(
         id=f"{config.name}-{sha256[:6]}",
@@ -99,10 +99,10 @@ def run_report(
         seed=config.seeds.diagnosis,
         config_sha256=sha256,
         data_sha256=data.sha256,
-        training=program.facts(config, trained),
+        training=trainer.facts(trained),
         environment={
             "flowgrad": _flowgrad_version(),
-            **{name: import_module(name).__version__ for name in program.PACKAGES},
+            **{name: import_module(name).__version__ for name in trainer.PACKAGES},
             "python": platform.python_version(),
         },
     )

@@ -98,7 +98,7 @@ def studies(config: DictConfig, task: Sequence[str], *, peer: bool) -> list[Stud
         try:
             made = composed(with_overrides([*known[name]], shared_overrides(task)), rules=False)
             check_settings(made)
-            trainer_of(made).check_compressible(made)
+            trainer_of(made).check_compressible()
         except (FlowGradError, HydraException, OmegaConfBaseException) as error:
             raise FlowGradError(f"job.settings.{name}: {one_line(error)}") from error
         found += [Study(str(name), seed, made, peer) for seed in job.seeds]

@@ -61,7 +61,7 @@ class DistillationLossSettings(LossSettings):
 
 @dataclass
 class TrainingSettings:
-    """Settings of the training; `_target_` is the kind of program, a `pipelines.trainers.trainer.Program`."""
+    """Settings of the training; `_target_` is the kind of training, a `pipelines.trainers.trainer.Trainer`."""
 
     _target_: str = MISSING
     threads: int = 1

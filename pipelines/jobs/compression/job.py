@@ -60,7 +60,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     book = rule_book(config, task, rule_folders)
     # matplotlib's list of fonts would go to the home folder.
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
-    data = trainer_of(config).load(config)
+    data = trainer_of(config).load()
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     objection = pass_gate(data)
     artifacts.clear(folder)
