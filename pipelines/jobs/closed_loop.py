@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
 from flowgrad.statistics import PRIMARY, Comparison, reason_of, significance, user_significance
 from pipelines.config.compose import composed, with_overrides
-from pipelines.data.ratings import cache_folder
 from pipelines.output import console
 from pipelines.output.tables import write_csv
 from pipelines.stages import artifacts
@@ -47,8 +45,6 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         FlowGradError: bad config, rules or data, before anything is trained.
     """
     book, tuned = checked(config, task, rule_folders)
-    # matplotlib's list of fonts would go to the home folder.
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
     trainer = trainer_of(config)
     data = trainer.load()
     if tuned is not None:
@@ -57,7 +53,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         _fitting(f"trial={list(config.trial)}", composed(with_overrides(task, list(config.trial))), data)
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     objection = pass_gate(data, explains=explains_target(config.comparison.metrics))
-    artifacts.clear(folder)
+    artifacts.begin(folder)
     with console.progress() as bar:
         diagnosing = bar.add_task("diagnose", total=None)
 

@@ -6,6 +6,7 @@ import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,13 +87,22 @@ def command(overrides: Sequence[str]) -> str:
     return " ".join(["python -m pipelines.run", *map(shlex.quote, words)])
 
 
-def clear(folder: Path) -> None:
-    """Remove what an earlier run left in this folder: files of two runs side by side would contradict each other."""
-    for pattern in ("report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
+def begin(folder: Path, config: Any = None, *, also: Sequence[str] = ()) -> None:
+    """Make a run's folder ready. What an earlier run left in it is removed: files of two runs side by side would
+    contradict each other.
+
+    Args:
+        folder: run folder.
+        config: written as `config.yaml`, resolved, where it is given.
+        also: patterns of files of this job's own, removed too.
+    """
+    for pattern in (*also, "report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
                     "interventions.csv", "significance.*", "learning_curves.png", "booster_*.png", "overhead.*",
                     "calibration.*", "by_user.npz", "seeds.csv", "trials.*"):  # fmt: skip
         for path in folder.glob(pattern):
             path.unlink()
+    if config is not None:
+        write_atomically(folder / "config.yaml", to_yaml(config).encode())
 
 
 def write_config(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:

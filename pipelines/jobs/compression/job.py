@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from flowgrad.files import write_atomically
 from flowgrad.gate import Objection
 from flowgrad.report import Validation, to_text, write
 from flowgrad.rules import RuleBook
-from pipelines.data.ratings import cache_folder
 from pipelines.jobs.compression.arms import Arm, arms_of
 from pipelines.jobs.compression.checks import check_compression
 from pipelines.jobs.compression.measuring import LOSS, compressed
@@ -58,15 +56,10 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     """
     check_compression(config)
     book = rule_book(config, task, rule_folders)
-    # matplotlib's list of fonts would go to the home folder.
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
     data = trainer_of(config).load()
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     objection = pass_gate(data)
-    artifacts.clear(folder)
-    for pattern in _OWN:
-        for path in folder.glob(pattern):
-            path.unlink()
+    artifacts.begin(folder, also=_OWN)
     with console.progress() as bar:
         diagnosing = bar.add_task("diagnose", total=None)
         advice = advise(config, task, data, book)
