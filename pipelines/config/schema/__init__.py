@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
@@ -33,6 +33,7 @@ from pipelines.config.schema.jobs import (
     RobustnessSettings,
     TrackerOverheadSettings,
 )
+from pipelines.config.schema.limits import Limit
 from pipelines.config.schema.models import (
     BoosterSettings,
     FactorizationSettings,
@@ -93,9 +94,9 @@ class Settings:
     """Rule book: id -> rule."""
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
     seeds: SeedSettings = field(default_factory=SeedSettings)
-    rounds: int = 4
+    rounds: Annotated[int, Limit(0, 1000)] = 4
     """Number of rounds of diagnose-and-fix, at most."""
-    workers: int | None = None
+    workers: Annotated[int | None, Limit(1, 1024)] = None
     """Number of processes that train the arms; null: one a core. It changes no result."""
     trial: list[str] = field(default_factory=list)
     """Overrides to prove instead of a prescription: the treated arm is the config with these, diagnosed or not."""
