@@ -21,6 +21,7 @@ from pipelines.stages.check import check_fixes, check_settings, check_trial, che
 from pipelines.stages.compare import comparisons, observe
 from pipelines.stages.data_gate import pass_gate
 from pipelines.stages.diagnose import Diagnosis
+from pipelines.stages.experiment import Experiment
 from pipelines.stages.outcome import print_outcome
 from pipelines.stages.parallel import workers_for
 from pipelines.stages.plan_seeds import is_auto, plan_seeds
@@ -45,8 +46,8 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         FlowGradError: bad config, rules or data, before anything is trained.
     """
     book, tuned = checked(config, task, rule_folders)
-    trainer = trainer_of(config)
-    data = trainer.load()
+    data = trainer_of(config).load()
+    experiment = Experiment(config, tuple(task), book, data)
     if tuned is not None:
         _fitting(f"tuned={config.tuned}", tuned, data)
     if config.trial:
@@ -65,12 +66,12 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             for rule, why in diagnosis.prescription.overruled.items():
                 _logger.info("round %d: %s %s", diagnosis.round, rule, why)
 
-        diagnoses = treat(config, task, data, book, on_round)
+        diagnoses = treat(experiment, on_round)
         bar.remove_task(diagnosing)
         artifacts.write_config(folder, diagnoses)
         artifacts.write_prescription(folder, diagnoses)
         artifacts.write_plots(folder, diagnoses)
-        artifacts.write_reports(folder, diagnoses, data, book, {})
+        artifacts.write_reports(folder, diagnoses, {})
 
         rounds = len(diagnoses) - 1
         arms = {artifacts.arm_name(diagnosis, rounds): diagnosis.config for diagnosis in diagnoses}
@@ -97,7 +98,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         overlap=settings.overlap,
         objection=objection,
     )
-    first = trainer.metrics()[0]
+    first = experiment.trainer.metrics()[0]
     users = user_significance(
         observed.by_user,
         planned,
@@ -109,7 +110,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     )
     table = pd.concat([table, users], ignore_index=True) if len(users) else table
     validations = artifacts.write_proof(folder, observed, table, diagnoses)
-    artifacts.write_reports(folder, diagnoses, data, book, validations)
+    artifacts.write_reports(folder, diagnoses, validations)
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         _logger.info("%s, %s: %s%s", line["comparison"], line["metric"], line["verdict"], _because(line))
     print_outcome(diagnoses, table, folder)

@@ -223,10 +223,12 @@ def test_the_main_job_on_movielens(command):
 def test_the_tuned_configuration_gets_no_fix(composed, change):
     from pipelines.data.ratings import load
     from pipelines.stages.diagnose import diagnose
+    from pipelines.stages.experiment import Experiment
     from pipelines.stages.rule_book import rule_book
 
     overrides = ("experiment=movielens_mf_tuned", *change)
     config = composed(*overrides)
-    diagnosis = diagnose(config, overrides, load(config), rule_book(config, overrides, []), 1)
+    book = rule_book(config, overrides, [])
+    diagnosis = diagnose(Experiment(config, overrides, book, load(config)), 1)
     assert not diagnosis.prescription
     assert not [finding.type for finding in diagnosis.all_findings if finding.fix]
