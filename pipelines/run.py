@@ -62,6 +62,7 @@ def job(config: DictConfig) -> Any:
         from pipelines.config.cache import cache_folder
         from pipelines.config.targets import job_of
         from pipelines.config.values import check_values
+        from pipelines.output import loggers
 
     _state["composed"] = True
     context = HydraConfig.get()
@@ -74,11 +75,14 @@ def job(config: DictConfig) -> Any:
     try:
         with _logging_to(folder / "run.log"):
             check_values(config)
+            loggers.check_loggers(config)
             # matplotlib's list of fonts would go to the home folder.
             os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
             with exits.leaving_quietly():
                 do = job_of(config)
             objective = do(config, given, list(reversed(sources)), folder)
+            if config.logger:
+                loggers.send(config, folder)
     except BrokenPipeError as error:
         raise SystemExit(output.UNREAD) from error  # of which Hydra would print a line
     except Exception as error:

@@ -20,7 +20,7 @@ from flowgrad.rules import RuleBook
 
 NAMES = ("config.yaml", ".hydra/config.yaml")
 """Names of files that hold it; the second is what Hydra writes, for jobs that write none of their own."""
-APART = ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "compression")
+APART = ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "compression", "logger")
 """Nodes that are not part of `config_sha256`: they do not decide a training run's outcome, or are checked
 separately.
 """

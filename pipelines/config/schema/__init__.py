@@ -90,6 +90,8 @@ class Settings:
     """Settings of the compression of a trained model; `job=compression` only."""
     tracker: TrackerSettings = MISSING
     comparison: ComparisonSettings = MISSING
+    logger: dict[str, Any] = field(default_factory=dict)
+    """Settings of the experiment trackers that the run is sent to, by name; each has a `_target_`."""
     rules: dict[str, Any] = field(default_factory=dict)
     """Rule book: id -> rule."""
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
