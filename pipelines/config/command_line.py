@@ -69,6 +69,3 @@ def _flat(error: BaseException) -> str:
 
 
 _NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https://")
-_PLUGIN = re.compile(
-    r"In '.*': Could not find 'hydra/(?:launcher|sweeper(?:/sampler)?)/(joblib|submitit|ray|optuna|tpe)"
-)
