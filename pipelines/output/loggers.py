@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,7 +86,10 @@ def _made(name: str, settings: DictConfig, config: DictConfig, folder: Path) -> 
     given: dict[str, Any] = {str(key): value for key, value in plain.items() if key != "_target_"}
     run = f"{config.name}-{folder.name}"
     if kind is TensorBoardLogger:
-        given["folder"] = folder / str(given.get("folder") or "tensorboard")
+        place = Path(str(given.get("folder") or "tensorboard"))
+        given["folder"] = folder / place
+        if not place.is_absolute():  # events of an earlier run in this folder would be shown as this one's
+            shutil.rmtree(folder / place, ignore_errors=True)
     elif kind is MLflowLogger:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         if given.get("tracking_uri") is None:
