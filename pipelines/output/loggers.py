@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,10 +85,10 @@ def _made(name: str, settings: DictConfig, config: DictConfig, folder: Path) -> 
     given: dict[str, Any] = {str(key): value for key, value in plain.items() if key != "_target_"}
     run = f"{config.name}-{folder.name}"
     if kind is TensorBoardLogger:
-        place = Path(str(given.get("folder") or "tensorboard"))
-        given["folder"] = folder / place
-        if not place.is_absolute():  # events of an earlier run in this folder would be shown as this one's
-            shutil.rmtree(folder / place, ignore_errors=True)
+        given["folder"] = place = folder / str(given.get("folder") or "tensorboard")
+        if folder.resolve() in place.resolve().parents:
+            for events in place.glob("events.out.tfevents.*"):  # of an earlier run, which would be shown as this one's
+                events.unlink()
     elif kind is MLflowLogger:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         if given.get("tracking_uri") is None:
