@@ -97,8 +97,8 @@ def _made(name: str, settings: DictConfig, config: DictConfig, folder: Path) -> 
         given.setdefault("run_name", run)
     elif kind is WandbLogger:
         given = {"dir": str(folder), "name": run, "settings": {"silent": True}} | given
-        for place in ("CACHE", "CONFIG", "DATA"):  # it would write to the home folder
-            os.environ.setdefault(f"WANDB_{place}_DIR", str(folder / "wandb" / place.lower()))
+        for kept in ("CACHE", "CONFIG", "DATA"):  # it would write to the home folder
+            os.environ.setdefault(f"WANDB_{kept}_DIR", str(folder / "wandb" / kept.lower()))
     return kind(**given)
 
 
