@@ -6,13 +6,13 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
+from pipelines.config.own_code import module_of
 
 NODES = ("job", "dataset", "model", "optimizer", "sampler", "loss", "training")
 """Config nodes with a `_target_`."""
@@ -100,8 +100,8 @@ def imported(key: str, path: str) -> Any:
     """
     module, _, name = _followed(key, path).rpartition(".")
     try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:  # the last of a path that begins with dots
+        return getattr(module_of(module), name)
+    except (FlowGradError, AttributeError) as error:
         raise FlowGradError(f"{key}={path} cannot be imported") from error
 
 

@@ -1,38 +1,14 @@
-"""Limits the values of settings beyond their types, in one place for all settings.
+"""Limits the values of settings beyond their types.
 
-Every number must be finite, and a whole one must fit into 64 bits. Narrower limits stand in `LIMITS`. An upper limit is
-far above what anybody means: it keeps a slip of the finger from asking for all memory, or from training for a year.
+Every number must be finite, and a whole one must fit into 64 bits. Narrower limits stand in `LIMITS`, those of settings
+of a user's own beside their fields (`pipelines.config.bounds`). An upper limit is far above what anybody means: it keeps
+a slip of the finger from asking for all memory, or from training for a year.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from operator import ge, gt, le, lt
-
+from pipelines.config.bounds import Choices, Limit, bounds_of
 from pipelines.config.schema import compression, data, faults, jobs, models, proof, trackers, training
-
-
-@dataclass(frozen=True)
-class Limit:
-    """Limits of one number, or of each of a list."""
-
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    below: float | None = None
-
-    def complaint(self, value: float) -> str:
-        """Name the end that the value is beyond; empty where it is within."""
-        for beyond, end, bound in (
-            (le, "above", self.above),
-            (lt, "at least", self.least),
-            (gt, "at most", self.most),
-            (ge, "below", self.below),
-        ):
-            if bound is not None and beyond(value, bound):
-                return f"must be {end} {bound}"
-        return ""
-
 
 ANY = Limit(-1e30, 1e30)
 """Limits of numbers without a limit of their own: a float of 32 bits can still hold these, and some sums of them."""
@@ -152,8 +128,10 @@ PATHS = frozenset({"path", "cache", "files"})
 """Settings that name a file or a folder."""
 
 
-def limit_of(kind: object, name: str) -> Limit | None:
+def limit_of(kind: object, name: str) -> Limit | Choices | None:
     """Find the limit of a setting of this type; None where it has none of its own."""
+    if (beside := bounds_of(kind, name)) is not None:
+        return beside
     for one in kind.__mro__ if isinstance(kind, type) else ():
         if name in LIMITS.get(one, {}):
             return LIMITS[one][name]
