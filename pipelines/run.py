@@ -28,7 +28,7 @@ from omegaconf import DictConfig
 
 from flowgrad import exits, output
 from flowgrad.files import without_waiting
-from pipelines.config.command_line import flags_first, one_line
+from pipelines.config.command_line import flags_first, one_line, with_shipped
 from pipelines.config.override_errors import file_swept_over, unwritable
 from pipelines.config.refusals import told
 from pipelines.config.schema import register
@@ -115,7 +115,7 @@ def _main(given: list[str]) -> int:
     os.environ["FLOWGRAD_RUN_ID"] = _run_id(given)  # the environment reaches the workers of a sweep too
     os.environ[interrupts.SWEEP] = str(os.getpid())
     os.environ["FLOWGRAD_COMMAND"] = shlex.join(["python", "-m", "pipelines.run", *given])
-    sys.argv = ["python -m pipelines.run", *flags_first(given)]
+    sys.argv = ["python -m pipelines.run", *with_shipped(flags_first(given))]
     if complaint := file_swept_over(given):
         print(f"error: {complaint}", file=sys.stderr)
         return 2

@@ -25,10 +25,10 @@ def module_of(name: str) -> ModuleType:
             ) from error
         raise FlowGradError(f"module {name!r} needs {missing!r}, which is not installed") from error
     except Exception as error:  # a module of the user's own may raise anything
-        raise FlowGradError(f"module {name!r} cannot be imported: {_told(error)}") from error
+        raise FlowGradError(f"module {name!r} cannot be imported: {told_error(error)}") from error
 
 
-def _told(error: Exception) -> str:
+def told_error(error: Exception) -> str:
     """The error in one line, with the last line of code that it came through."""
     told = " ".join(f"{type(error).__name__}: {error}".split())
     frames = traceback.extract_tb(error.__traceback__)

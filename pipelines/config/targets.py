@@ -82,13 +82,20 @@ def called(config: DictConfig, node: str, settings: Mapping[str, Any]) -> Any:
         FlowGradError: there is no such thing, or it takes other settings; or any error of the function.
     """
     function = target(config, node)
-    try:
-        inspect.signature(function).bind(**settings)
-    except (TypeError, ValueError) as error:
-        raise FlowGradError(
-            f"{node}._target_={config[node]._target_} does not take the settings of this node: {error}"
-        ) from error
+    check_call(f"{node}._target_={config[node]._target_}", function, **settings)
     return function(**settings)
+
+
+def check_call(what: str, function: Any, *given: Any, **settings: Any) -> None:
+    """Refuse a function or class that cannot be called so, which is not called here.
+
+    Raises:
+        FlowGradError: says which argument is missing, or too many.
+    """
+    try:
+        inspect.signature(function).bind(*given, **settings)
+    except (TypeError, ValueError) as error:
+        raise FlowGradError(f"{what} does not take the settings of this node: {error}") from error
 
 
 def imported(key: str, path: str) -> Any:

@@ -87,6 +87,8 @@ class Settings:
     compression: CompressionSettings | None = None
     """Settings of the compression of a trained model; `job=compression` only."""
     tracker: TrackerSettings = MISSING
+    own_trackers: dict[str, Any] = field(default_factory=dict)
+    """Trackers of the user's own that watch the diagnosed runs besides: name -> `_target_` and settings."""
     comparison: ComparisonSettings = MISSING
     rules: dict[str, Any] = field(default_factory=dict)
     """Rule book: id -> rule."""
