@@ -29,6 +29,7 @@ from omegaconf import DictConfig
 from flowgrad import exits, output
 from flowgrad.files import without_waiting
 from pipelines.config.command_line import flags_first, one_line, with_shipped
+from pipelines.config.own_folders import check_hidden
 from pipelines.config.override_errors import file_swept_over, unwritable
 from pipelines.config.refusals import told
 from pipelines.config.schema import register
@@ -72,6 +73,7 @@ def job(config: DictConfig) -> Any:
         (folder / FILE).unlink(missing_ok=True)
     try:
         with _logging_to(folder / "run.log"):
+            check_hidden({str(group): name for group, name in context.runtime.choices.items()}, sources)
             check_values(config)
             with exits.leaving_quietly():
                 do = job_of(config)
