@@ -8,9 +8,9 @@ from functools import cache, cached_property
 from typing import Any, ClassVar
 
 from flowgrad.measurements import Measure, Measurements
-from flowgrad.measures import declare
 from flowgrad.report import Report, RunReport, build_report, causal_model, fix_without_config, to_text, to_xml
 from flowgrad.rules import Finding, RuleBook
+from flowgrad.rules.kinds import declare
 
 
 @cache

@@ -13,7 +13,7 @@ _GROUP = "types/"
 
 
 class SettingsConfigSource(ConfigSource):
-    """`settings://` in a search path: a config of the group `types` with dots in its name is a dataclass of a module."""
+    """`settings://` in a search path: a config of the group `types` with a dot in its name is a class of a module."""
 
     @staticmethod
     def scheme() -> str:

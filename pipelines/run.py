@@ -29,8 +29,8 @@ from omegaconf import DictConfig
 from flowgrad import exits, output
 from flowgrad.files import without_waiting
 from pipelines.config.command_line import flags_first, one_line, with_shipped
-from pipelines.config.own_folders import check_hidden
 from pipelines.config.override_errors import file_swept_over, unwritable
+from pipelines.config.own_folders import check_hidden
 from pipelines.config.refusals import told
 from pipelines.config.schema import register
 from pipelines.output import interrupts

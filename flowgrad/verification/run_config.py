@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +16,8 @@ from flowgrad.bounded_yaml import load_yaml
 from flowgrad.errors import EvidenceError, RuleError
 from flowgrad.evidence.ledger import Ledger
 from flowgrad.files import read_text_bounded
-from flowgrad.measurements import Measure
-from flowgrad.measures import VOCABULARY
 from flowgrad.rules import RuleBook
+from flowgrad.rules.kinds import lenient_vocabulary
 
 NAMES = ("config.yaml", ".hydra/config.yaml")
 """Names of files that hold it; the second is what Hydra writes, for jobs that write none of their own."""
@@ -27,7 +25,6 @@ APART = ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "co
 """Nodes that are not part of `config_sha256`: they do not decide a training run's outcome, or are checked
 separately.
 """
-_NAME = re.compile(r"[A-Za-z_]\w*")
 MOST_BYTES = 4 << 20
 """Number of bytes that a config may have; with all rules it takes a quarter of a million."""
 
@@ -90,7 +87,7 @@ class RunConfig:
             return None
         named = {str(name): rule for name, rule in rules.items()}
         try:
-            return RuleBook.from_mapping(named, VOCABULARY | _taken_as_told(named), ledger=Ledger())
+            return RuleBook.from_mapping(named, lenient_vocabulary(named), ledger=Ledger())
         except RuleError as error:
             raise RuleError(f"{self.path}: {error}") from error
 
@@ -103,23 +100,6 @@ class RunConfig:
         except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, OmegaConfBaseException):
             return False
         return isinstance(whole, dict) and _sha256({str(name): part for name, part in whole.items()}) == told
-
-
-def _taken_as_told(rules: Mapping[str, Any]) -> dict[str, tuple[Measure, ...]]:
-    """Vocabulary of kinds that nothing here measures, such as that of a tracker of the user's own, whose code is not run
-    to check a report: every name in their rules is taken for a figure.
-    """
-    told: dict[str, set[str]] = {}
-    shares = {rule.get("share") for rule in rules.values() if isinstance(rule, Mapping)}
-    for rule in rules.values():
-        kind = rule.get("subject") if isinstance(rule, Mapping) else None
-        if isinstance(kind, str) and kind not in VOCABULARY:
-            text = " ".join(str(value) for key, value in rule.items() if key != "subject")
-            told.setdefault(kind, set()).update(set(_NAME.findall(text)) - shares)
-    return {
-        kind: tuple(Measure(name, "", "", per_row) for name in sorted(names) for per_row in (False, True))
-        for kind, names in told.items()
-    }
 
 
 def _sha256(values: Mapping[str, Any]) -> str:

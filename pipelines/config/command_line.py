@@ -39,7 +39,7 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
 
 
 def with_shipped(arguments: Sequence[str]) -> list[str]:
-    """Complete `hydra.searchpath=[...]`, which stands for all folders that Hydra is told of, by those that every run needs.
+    """Complete `hydra.searchpath=[...]`, which replaces all folders of ours, by those that every run needs.
 
     >>> with_shipped(["hydra.searchpath=[file://mine]"])
     ['hydra.searchpath=[file://mine, library://flowgrad.conf, settings://]']

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Coverage, Measurements
-from flowgrad.measures import is_own
+from flowgrad.rules.kinds import is_own
 from flowgrad.trackers import Tracker
 from pipelines.config.own_code import told_error
 from pipelines.config.targets import check_call, imported

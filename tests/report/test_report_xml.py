@@ -109,7 +109,7 @@ def test_row_measure_named_id(full, zombie):
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (Report("Gardening", "e"), "flowgrad_Gardening_report"),
+        (Report("gardening", "e"), "flowgrad_gardening_report"),
         (Report("a b", "e"), "kind='a b'"),
         (Report("embedding", None), "layer=None: expected text"),
         (Report("embedding", "e", RunIdentity("r", seed=2.7)), "seed=2.7"),

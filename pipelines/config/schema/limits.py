@@ -1,8 +1,8 @@
 """Limits the values of settings beyond their types.
 
 Every number must be finite, and a whole one must fit into 64 bits. Narrower limits stand in `LIMITS`, those of settings
-of a user's own beside their fields (`pipelines.config.bounds`). An upper limit is far above what anybody means: it keeps
-a slip of the finger from asking for all memory, or from training for a year.
+of a user's own beside their fields (`pipelines.config.bounds`). An upper limit is far above what anybody means: it
+keeps a slip of the finger from asking for all memory, or from training for a year.
 """
 
 from __future__ import annotations
