@@ -104,16 +104,17 @@ class _Guarded:
 
     def __init__(self, entry: OwnTracker, model: Any, optimizer: Any) -> None:
         self._entry, self._steps, self._stopped = entry, 0, ""
-        self._tracker = entry.cls(model, optimizer, name=entry.name, **entry.settings)  # type: ignore[call-arg]
+        make: Callable[..., Any] = entry.cls
+        self._tracker = make(model, optimizer, name=entry.name, **entry.settings)
 
     def step(self, loss: Any) -> None:
         """Note that the optimizer has stepped on a batch of this loss."""
-        self._call(lambda: self._tracker.step(loss))  # type: ignore[attr-defined]
+        self._call(lambda: self._tracker.step(loss))
         self._steps += not self._stopped
 
     def end_epoch(self, *_: float) -> None:
         """Note that an epoch has ended."""
-        self._call(self._tracker.end_epoch)  # type: ignore[attr-defined]
+        self._call(self._tracker.end_epoch)
 
     def detach(self) -> None:
         """Take the tracker off: training is over."""
@@ -160,9 +161,9 @@ def _entry(name: str, entry: Any) -> OwnTracker:
         raise FlowGradError(f"own_trackers: {name!r} is no name such as layer_norms; findings and files go by it")
     if not isinstance(entry, DictConfig) or not isinstance(entry.get("_target_"), str):
         raise FlowGradError(f"{key} must name a class: {key}._target_=MODULE.CLASS")
-    path, settings = entry["_target_"], OmegaConf.to_container(entry, resolve=True)
-    assert isinstance(settings, dict)
-    settings = {str(key): value for key, value in settings.items() if key != "_target_"}
+    path, given = entry["_target_"], OmegaConf.to_container(entry, resolve=True)
+    assert isinstance(given, dict)
+    settings: dict[str, Any] = {str(key): value for key, value in given.items() if key != "_target_"}
     found = imported(f"{key}._target_", path)
     if not (isinstance(found, type) and issubclass(found, Tracker)) or not is_own(getattr(found, "KIND", "")):
         raise FlowGradError(
