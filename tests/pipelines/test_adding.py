@@ -89,6 +89,8 @@ def finished(tmp_path_factory):
         "--config-dir",
         str(folder),
         "experiment=mine",
+        "training.epochs=3",
+        "seeds.test=[1,2,3]",
         "workers=2",
         "rounds=1",
         f"hydra.run.dir={place / 'run'}",
@@ -348,8 +350,8 @@ def test_the_search_path_of_the_command_line_keeps_our_rules(own, command, tmp_p
     """`hydra.searchpath=[...]` took the place of the rules, and configs composed later did not know of it."""
     own(shown())
     code, folder, err = command(
-        f"hydra.searchpath=[file://{tmp_path / 'mine'}]", "experiment=mine", "rounds=1", "seeds.test=[1,2]",
-        "workers=1", 'trial=["model.scale=2"]',
+        f"hydra.searchpath=[file://{tmp_path / 'mine'}]", "experiment=mine", "rounds=1", "training.epochs=2",
+        "seeds.test=[1,2]", "workers=1", 'trial=["model.scale=2"]',
     )  # fmt: skip
     assert code == 0, err
     assert f"{tmp_path / 'mine'}" in (folder / "prescription.yaml").read_text()
