@@ -18,7 +18,9 @@ import pandas as pd
 import pytest
 import torch
 
+from flowgrad.errors import FlowGradError
 from flowgrad.report import read
+from pipelines.config.code_fingerprint import code_sha256, source_sha256
 from pipelines.config.compose import config_sha256
 from pipelines.config.schema.limits import limit_of
 from pipelines.config.settings_types import settings_type
@@ -240,6 +242,49 @@ def test_a_stock_booster_on_the_table_of_a_user(own, composed):
     check_settings(config)
     data = trainer_of(config).load(config)
     assert trainer_of(config).train(config, data, 1).steps == 3
+
+
+BOOSTER = {
+    "my_models.py": """
+        from dataclasses import dataclass
+
+        from pipelines.config.bounds import bounded
+        from pipelines.config.schema.models import BoosterSettings
+        from pipelines.trainers.boosting.models import XGBoost
+
+        @dataclass
+        class StumpSettings(BoosterSettings):
+            _target_: str = "my_models.Stumps"
+            max_depth: int = bounded(1, least=1, most=2)
+
+        class Stumps(XGBoost):
+            pass
+        """,
+    "model/stumps.yaml": "defaults: [/types/my_models.StumpSettings@_here_]\nrounds: 3\nlearning_rate: 0.3\n",
+}
+
+
+def test_a_booster_of_a_user(own, composed):
+    """Its bound on a setting of the base is narrower than the base's."""
+    overrides = [own(NETWORK | BOOSTER), "experiment=movielens_boosting", "dataset=moons", "task=odd", "tuned=null"]
+    config = composed(*overrides, "model=stumps", "model.max_depth=1", "seeds.test=[1,2]")
+    check_settings(config)
+    trained = trainer_of(config).train(config, trainer_of(config).load(config), 1, watched=True)
+    assert trained.steps == 3
+    assert trainer_of(config).facts(config, trained)["max_depth"] == 1
+    with pytest.raises(FlowGradError, match=r"model.max_depth=3: must be at most 2"):
+        check_settings(composed(*overrides, "model=stumps", "model.max_depth=3", "seeds.test=[1,2]"))
+
+
+def test_code_of_a_users_own_is_part_of_what_a_job_ran_by(own, composed, tmp_path):
+    """A sweep passed over a finished job though the model's module had changed since."""
+    config = composed(own(shown()), "experiment=movielens_mf", "model=scaled", *TINY)
+    before = code_sha256(config)
+    assert before == code_sha256(config) != source_sha256()
+    module = tmp_path / "mine" / f"{own.tag}_models.py"
+    module.write_text(module.read_text() + "\n# another version\n")
+    assert code_sha256(config) != before
+    assert code_sha256(composed("experiment=movielens_mf", *TINY)) == source_sha256()
 
 
 @pytest.mark.parametrize(
