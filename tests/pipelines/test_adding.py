@@ -267,7 +267,7 @@ BOOSTER = {
 def test_a_booster_of_a_user(own, composed):
     """Its bound on a setting of the base is narrower than the base's."""
     overrides = [own(NETWORK | BOOSTER), "experiment=movielens_boosting", "dataset=moons", "task=odd", "tuned=null"]
-    config = composed(*overrides, "model=stumps", "model.max_depth=1", "seeds.test=[1,2]")
+    config = composed(*overrides, "model=stumps", "model.max_depth=1", "model.rounds=3", "seeds.test=[1,2]")
     check_settings(config)
     trained = trainer_of(config).train(config, trainer_of(config).load(config), 1, watched=True)
     assert trained.steps == 3
