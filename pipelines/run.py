@@ -60,8 +60,10 @@ def job(config: DictConfig) -> Any:
     interrupts.end_with_sweep()
     # After Hydra has checked the command line: torch is slow to import.
     with exits.leaving_quietly():
+        from pipelines.config.cache import cache_folder
         from pipelines.config.targets import job_of
         from pipelines.config.values import check_values
+        from pipelines.output import loggers
 
     _state["composed"] = True
     context = HydraConfig.get()
@@ -75,9 +77,14 @@ def job(config: DictConfig) -> Any:
         with _logging_to(folder / "run.log"):
             check_hidden({str(group): name for group, name in context.runtime.choices.items()}, sources)
             check_values(config)
+            loggers.check_loggers(config)
+            # matplotlib's list of fonts would go to the home folder.
+            os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
             with exits.leaving_quietly():
                 do = job_of(config)
             objective = do(config, given, list(reversed(sources)), folder)
+            if config.logger:
+                loggers.send(config, folder)
     except BrokenPipeError as error:
         raise SystemExit(output.UNREAD) from error  # of which Hydra would print a line
     except Exception as error:

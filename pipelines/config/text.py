@@ -1,16 +1,60 @@
-"""Writes configs as YAML text, by libyaml where PyYAML was built with it: the same text, several times as fast."""
+"""Reads and writes configs as YAML text by libyaml, where PyYAML was built with it: the same as OmegaConf does, several
+times as fast.
+"""
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf._utils import get_omega_conf_dumper
+from omegaconf import OmegaConf, _utils
+
+_SlowLoader: Any = _utils.get_yaml_loader()
+"""OmegaConf's loader of YAML."""
+
+
+class _NamedText(io.StringIO):
+    """A text that errors call by the name of its file."""
+
+    name = "<unicode string>"
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """OmegaConf's loader by libyaml. A text that is no YAML is read once more by the slow one, whose error shows the
+    line that is wrong.
+    """
+
+    yaml_implicit_resolvers = _SlowLoader.yaml_implicit_resolvers
+    yaml_constructors = _SlowLoader.yaml_constructors
+
+    def __init__(self, stream: Any) -> None:
+        self._text = _NamedText(stream.read() if hasattr(stream, "read") else stream)
+        self._text.name = str(getattr(stream, "name", _NamedText.name))
+        super().__init__(self._text.getvalue())
+
+    def get_single_data(self) -> Any:
+        """Read the text's only document."""
+        try:
+            return super().get_single_data()
+        except yaml.YAMLError:
+            return _SlowLoader(self._text).get_single_data()
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Make a dictionary of a mapping, whose keys differ."""
+        keys = [key.value for key, _ in node.value if key.tag == yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG]
+        if len(keys) != len(set(keys)):
+            raise yaml.constructor.ConstructorError(problem="found duplicate key")
+        return super().construct_mapping(node, deep=deep)
 
 
 class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
-    yaml_representers = get_omega_conf_dumper().yaml_representers
+    yaml_representers = _utils.get_omega_conf_dumper().yaml_representers
+
+
+def read_fast() -> None:
+    """Let OmegaConf, and with it Hydra, read YAML by libyaml."""
+    _utils.get_yaml_loader = lambda: _Loader
 
 
 def to_yaml(config: Any, *, resolve: bool = True, sort_keys: bool = False) -> str:

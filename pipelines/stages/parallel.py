@@ -104,9 +104,9 @@ def cores() -> int:
 def outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
     """Train and evaluate one (config, seed), unwatched."""
     config, seed = run
-    program = trainer_of(config)
-    trained = program.train(config, data, seed)
-    found = program.evaluate(config, trained, data, seed)
+    trainer = trainer_of(config)
+    trained = trainer.train(data, seed)
+    found = trainer.evaluate(trained, data, seed)
     return Outcome(found.metrics, found.by_user, trained.validation_losses, trained.interventions)
 
 

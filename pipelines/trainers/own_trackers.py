@@ -39,10 +39,10 @@ def own_trackers(config: DictConfig) -> tuple[OwnTracker, ...]:
         FlowGradError: a name, class or setting that cannot be, or training that attaches no such trackers.
     """
     found = tuple(_entry(str(name), entry) for name, entry in config.own_trackers.items())
-    program = trainer_of(config)
-    if found and program.STEP != "epoch":
+    trainer = trainer_of(config)
+    if found and trainer.STEP != "epoch":
         raise FlowGradError(
-            f"own_trackers: training by {type(program).__name__} attaches none; attach {found[0].name!r} in a loop of "
+            f"own_trackers: training by {type(trainer).__name__} attaches none; attach {found[0].name!r} in a loop of "
             "your own"
         )
     return found

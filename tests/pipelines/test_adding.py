@@ -26,6 +26,7 @@ from pipelines.config.schema.limits import limit_of
 from pipelines.config.settings_types import settings_type
 from pipelines.stages.check import check_settings
 from pipelines.stages.diagnose import diagnose
+from pipelines.stages.experiment import Experiment
 from pipelines.stages.rule_book import rule_book
 from pipelines.trainers.trainer import trainer_of
 
@@ -150,20 +151,20 @@ def test_the_users_model_on_a_dataset_of_ours(own, composed):
     config = composed(path, "experiment=movielens_mf", "dataset=synthetic", "model=scaled", *TINY)
     check_settings(config)
     program = trainer_of(config)
-    data = program.load(config)
-    trained = [program.train(config, data, 3) for _ in range(2)]
+    data = program.load()
+    trained = [program.train(data, 3) for _ in range(2)]
     assert type(trained[0].model).__name__ == "Scaled"
     assert trained[0].train_losses == trained[1].train_losses
-    assert program.evaluate(config, trained[0], data, 3).metrics["mse"] > 0
+    assert program.evaluate(trained[0], data, 3).metrics["mse"] > 0
 
 
 def test_a_model_of_ours_on_the_users_dataset(own, composed):
     path = own(shown())
     config = composed(path, "experiment=movielens_mf", "dataset=grid", "dataset.users=12", *TINY)
     check_settings(config)
-    data = trainer_of(config).load(config)
+    data = trainer_of(config).load()
     assert (data.n_users, data.n_items, data.source) == (12, 20, "made up")
-    assert trainer_of(config).train(config, data, 3).steps > 0
+    assert trainer_of(config).train(data, 3).steps > 0
 
 
 NETWORK = {
@@ -173,15 +174,17 @@ NETWORK = {
         import torch
         from torch import nn
 
-        from pipelines.config.bounds import bounded
+        from typing import Annotated
+
+        from pipelines.config.schema.limits import Choices, Limit
         from pipelines.config.schema.models import NetworkSettings
         from pipelines.trainers.networks.models import Network
 
         @dataclass
         class MixerSettings(NetworkSettings):
             _target_: str = "my_nets.Mixer"
-            pooling: str = bounded("mean", choices=["mean", "max"])
-            dropout: float = bounded(0.1, least=0, below=1)
+            pooling: Annotated[str, Choices(("mean", "max"))] = "mean"
+            dropout: Annotated[float, Limit(least=0, below=1)] = 0.1
 
         class Mixer(Network):
             def __init__(self, settings, inputs, outputs):
@@ -225,13 +228,13 @@ def test_a_network_and_a_table_of_a_user(own, composed):
     config = composed(own(NETWORK), *ON_TABLES)
     check_settings(config)
     program = trainer_of(config)
-    data = program.load(config)
+    data = program.load()
     trained = []
     for noise in (1, 2):
         torch.manual_seed(noise)
-        trained.append(program.train(config, data, 3))
+        trained.append(program.train(data, 3))
     assert torch.equal(trained[0].model.table, trained[1].model.table)
-    assert program.train(config, data, 4).train_losses != trained[0].train_losses
+    assert program.train(data, 4).train_losses != trained[0].train_losses
 
 
 def test_a_stock_booster_on_the_table_of_a_user(own, composed):
@@ -240,22 +243,24 @@ def test_a_stock_booster_on_the_table_of_a_user(own, composed):
         "seeds.test=[1,2]", "workers=1",
     )  # fmt: skip
     check_settings(config)
-    data = trainer_of(config).load(config)
-    assert trainer_of(config).train(config, data, 1).steps == 3
+    data = trainer_of(config).load()
+    assert trainer_of(config).train(data, 1).steps == 3
 
 
 BOOSTER = {
     "my_models.py": """
         from dataclasses import dataclass
 
-        from pipelines.config.bounds import bounded
+        from typing import Annotated
+
+        from pipelines.config.schema.limits import Choices, Limit
         from pipelines.config.schema.models import BoosterSettings
         from pipelines.trainers.boosting.models import XGBoost
 
         @dataclass
         class StumpSettings(BoosterSettings):
             _target_: str = "my_models.Stumps"
-            max_depth: int = bounded(1, least=1, most=2)
+            max_depth: Annotated[int, Limit(1, 2)] = 1
 
         class Stumps(XGBoost):
             pass
@@ -269,9 +274,9 @@ def test_a_booster_of_a_user(own, composed):
     overrides = [own(NETWORK | BOOSTER), "experiment=movielens_boosting", "dataset=moons", "task=odd", "tuned=null"]
     config = composed(*overrides, "model=stumps", "model.max_depth=1", "model.rounds=3", "seeds.test=[1,2]")
     check_settings(config)
-    trained = trainer_of(config).train(config, trainer_of(config).load(config), 1, watched=True)
+    trained = trainer_of(config).train(trainer_of(config).load(), 1, watched=True)
     assert trained.steps == 3
-    assert trainer_of(config).facts(config, trained)["max_depth"] == 1
+    assert trainer_of(config).facts(trained)["max_depth"] == 1
     with pytest.raises(FlowGradError, match=r"model.max_depth=3: must be at most 2"):
         check_settings(composed(*overrides, "model=stumps", "model.max_depth=3", "seeds.test=[1,2]"))
 
@@ -446,10 +451,10 @@ def test_a_tracker_attaches_to_networks_and_changes_no_hash(own, composed):
     config = composed(*overrides)
     assert config_sha256(config) != ""
     book = rule_book(config, overrides, [])
-    seen = diagnose(config, overrides, trainer_of(config).load(config), book, 1)
+    seen = diagnose(Experiment(config, overrides, book, trainer_of(config).load()), 1)
     assert "LARGE" in [finding.type for finding in seen.all_findings]
     assert [measured.subject for measured, _ in seen.findings] == ["model", "norms"]
-    unwatched = trainer_of(plain).train(plain, trainer_of(plain).load(plain), plain.seeds.diagnosis)
+    unwatched = trainer_of(plain).train(trainer_of(plain).load(), plain.seeds.diagnosis)
     assert unwatched.train_losses == seen.trained.train_losses
 
 
@@ -461,7 +466,8 @@ def test_a_tracker_that_fails_lets_the_run_go_on(own, composed):
     entry = "+own_trackers={norms: {_target_: " + own.tag + "_trackers.LayerNorms}}"
     overrides = (path, "experiment=movielens_mf", "dataset=synthetic", *TINY, entry, rule_on(f"{own.tag}_norms"))
     config = composed(*overrides)
-    seen = diagnose(config, overrides, trainer_of(config).load(config), rule_book(config, overrides, []), 1)
+    book = rule_book(config, overrides, [])
+    seen = diagnose(Experiment(config, overrides, book, trainer_of(config).load()), 1)
     measured, findings = seen.findings[-1]
     assert measured.coverage.stopped
     assert "after 2 steps: ZeroDivisionError" in measured.coverage.blind

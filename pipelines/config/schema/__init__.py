@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
@@ -33,6 +33,7 @@ from pipelines.config.schema.jobs import (
     RobustnessSettings,
     TrackerOverheadSettings,
 )
+from pipelines.config.schema.limits import Limit
 from pipelines.config.schema.models import (
     BoosterSettings,
     FactorizationSettings,
@@ -63,6 +64,7 @@ from pipelines.config.schema.training import (
     SamplerSettings,
     TrainingSettings,
 )
+from pipelines.config.text import read_fast
 
 
 @dataclass
@@ -90,13 +92,15 @@ class Settings:
     own_trackers: dict[str, Any] = field(default_factory=dict)
     """Trackers of the user's own that watch the diagnosed runs besides: name -> `_target_` and settings."""
     comparison: ComparisonSettings = MISSING
+    logger: dict[str, Any] = field(default_factory=dict)
+    """Settings of the experiment trackers that the run is sent to, by name; each has a `_target_`."""
     rules: dict[str, Any] = field(default_factory=dict)
     """Rule book: id -> rule."""
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
     seeds: SeedSettings = field(default_factory=SeedSettings)
-    rounds: int = 4
+    rounds: Annotated[int, Limit(0, 1000)] = 4
     """Number of rounds of diagnose-and-fix, at most."""
-    workers: int | None = None
+    workers: Annotated[int | None, Limit(1, 1024)] = None
     """Number of processes that train the arms; null: one a core. It changes no result."""
     trial: list[str] = field(default_factory=list)
     """Overrides to prove instead of a prescription: the treated arm is the config with these, diagnosed or not."""
@@ -105,7 +109,10 @@ class Settings:
 
 
 def register() -> None:
-    """Make the types known to Hydra, for the YAML files to build on, and how the folder of a sweep's job is named."""
+    """Make the types known to Hydra, for the YAML files to build on, and how the folder of a sweep's job is named; let
+    it read them fast.
+    """
+    read_fast()
     OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)
     store = ConfigStore.instance()
     store.store(name="settings", node=Settings)
