@@ -94,6 +94,3 @@ def _flat(error: BaseException) -> str:
 
 _NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https://")
 _UNTYPED = re.compile(r"In '(model|dataset)/[^']*': .*not in '(?:Model|Dataset)Settings'")
-_PLUGIN = re.compile(
-    r"In '.*': Could not find 'hydra/(?:launcher|sweeper(?:/sampler)?)/(joblib|submitit|ray|optuna|tpe)"
-)

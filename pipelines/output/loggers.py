@@ -85,7 +85,10 @@ def _made(name: str, settings: DictConfig, config: DictConfig, folder: Path) -> 
     given: dict[str, Any] = {str(key): value for key, value in plain.items() if key != "_target_"}
     run = f"{config.name}-{folder.name}"
     if kind is TensorBoardLogger:
-        given["folder"] = folder / str(given.get("folder") or "tensorboard")
+        given["folder"] = place = folder / str(given.get("folder") or "tensorboard")
+        if folder.resolve() in place.resolve().parents:
+            for events in place.glob("events.out.tfevents.*"):  # of an earlier run, which would be shown as this one's
+                events.unlink()
     elif kind is MLflowLogger:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         if given.get("tracking_uri") is None:

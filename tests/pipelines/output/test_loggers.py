@@ -122,7 +122,9 @@ def test_tensorboard_writes_into_the_run_folder(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     observations(tmp_path, ["baseline", "treated"], ["mse"])
-    loggers.send(config_of(**TENSORBOARD), tmp_path)
+    for _ in range(2):  # a run that is done again takes the place of the first
+        loggers.send(config_of(**TENSORBOARD), tmp_path)
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
     read = EventAccumulator(str(tmp_path / "tensorboard"))
     read.Reload()
     assert [(point.step, point.value) for point in read.Scalars("mse/treated")] == [(1, 11.0), (2, 12.0)]
