@@ -66,6 +66,7 @@ ARROWS = {
     "__main__": {"__init__", "commands", "errors", "exits", "lines", "output"},
 }
 TORCH = {
+    "loggers/tensorboard.py",
     "testing.py",
     "trackers/squared_gradients.py",
     *(
