@@ -2,6 +2,7 @@
 
 from flowgrad.report.build import build_report, causal_model, fix_without_config, with_validations
 from flowgrad.report.claims import Claim, ClaimsReport
+from flowgrad.report.mapping import to_mapping
 from flowgrad.report.overrides import override_text
 from flowgrad.report.report import (
     FINDINGS,
@@ -29,6 +30,7 @@ from flowgrad.report.report import (
     Validation,
 )
 from flowgrad.report.schema import validate
+from flowgrad.report.short_text import to_short_text
 from flowgrad.report.structure import AnyReport
 from flowgrad.report.text import to_text
 from flowgrad.report.xml import from_xml, read, to_xml, write
@@ -66,6 +68,8 @@ __all__ = [
     "from_xml",
     "override_text",
     "read",
+    "to_mapping",
+    "to_short_text",
     "to_text",
     "to_xml",
     "validate",
