@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +31,8 @@ from flowgrad.watching.losses import Logged
 from flowgrad.watching.reading import Reading, read
 from flowgrad.watching.rounds import Round
 
+_LOOSE = 16
+"""Number of tensors that no known optimizer holds whose gradients are looked at after a step, at most."""
 _NOTHING = (
     "no step of the optimizer was seen: call optimizer.step() of the very optimizer that was given; a step that was "
     "compiled, or written by hand, calls no hooks"
@@ -52,6 +55,8 @@ class Watch(Watching):
         self._optimizers = Optimizers(optimizer, self.name)
         self._round = Round()
         self._round.expect(self._optimizers.all)
+        self._behind = False
+        """Whether the optimizer in its step takes part in the step of the training that is over."""
         self._logged = Logged()
         self._steps = self._skipped = self._epochs = self._batches = 0
         self._far: torch.Tensor | None = None
@@ -122,7 +127,13 @@ class Watch(Watching):
         fresh = self._optimizers.add(optimizer, self.name)
         self._handles += [one.register_step_pre_hook(self._before_step) for one in fresh]
         self._attached.add_optimizer(optimizer)
+        self._note_loose()
         self._handles += [one.register_step_post_hook(self._after_step) for one in fresh]
+
+    def _note_loose(self) -> None:
+        held = {id(one) for group in self._optimizers.groups() for one in group["params"]}
+        loose = [one for one in self._model.parameters() if id(one) not in held and one.requires_grad]
+        self._round.loose = loose[:: -(-len(loose) // _LOOSE)] if loose else []
 
     def _before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._open or self._halt is not None:
@@ -135,6 +146,7 @@ class Watch(Watching):
                     self._fresh = []
                 if self._round.begins_anew(optimizer):
                     self._end_step()
+                self._behind = self._round.belongs_to_last(optimizer)
             except Exception as error:
                 self._failed(OPTIMIZER, error)
 
@@ -151,7 +163,9 @@ class Watch(Watching):
                     return
                 self._note_far(optimizer)
                 self._attached.stepped(optimizer)
-                if self._round.note(optimizer):
+                if self._behind:
+                    self._round.join_last(optimizer)
+                elif self._round.note(optimizer):
                     self._end_step()
             except Exception as error:
                 self._failed(OPTIMIZER, error)
@@ -169,7 +183,7 @@ class Watch(Watching):
             self._far = void if self._far is None else self._far.to(void.device) + void
 
     def _end_step(self) -> None:
-        self._round.end()
+        self._round.end(self._optimizers.all)
         self._steps += 1
         self._attached.end_step(self._optimizers.all, self._logged.step.take())
 
@@ -315,6 +329,11 @@ class Watch(Watching):
                 f"it holds parameters of the model, was not given and took {count} steps; give all: "
                 "watch(model, [one, other])"
             )
+        if count := _overlapping(self._optimizers.all):
+            found["optimizers"] = (
+                f"{count} optimizers have stepped the same tensors: where each was made anew, the moments of the one before "
+                "were lost; make one, before the loop"
+            )
         if world := _other_ranks():
             found["ranks"] = f"figures are of this rank; call watch.all_reduce() on all {world} before reading"
         return found
@@ -446,6 +465,13 @@ class _FreshHook:
 
     def __reduce__(self) -> tuple[type[_FreshHook], tuple[()]]:
         return _FreshHook, ()
+
+
+def _overlapping(optimizers: Sequence[Any]) -> int:
+    """Number of optimizers that hold a tensor which another one holds."""
+    held = [{id(p) for group in one.param_groups for p in group["params"]} for one in optimizers]
+    times = Counter(tensor for own in held for tensor in own)
+    return sum(any(times[tensor] > 1 for tensor in own) for own in held)
 
 
 def _other_ranks() -> int:
