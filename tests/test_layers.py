@@ -62,7 +62,8 @@ ARROWS = {
     },
     "__init__": {"compression", "errors", "features", "prescription", "report", "rules", "trackers", "watching"},
     "analyzers": set(),
-    "commands": {"evidence", "files", "lines", "output", "report", "rules", "verification"},
+    "running": {"errors", "files", "report", "rules", "trackers", "watching"},
+    "commands": {"evidence", "files", "lines", "output", "report", "rules", "running", "verification"},
     "__main__": {"__init__", "commands", "errors", "exits", "lines", "output"},
 }
 TORCH = {
@@ -97,6 +98,7 @@ TORCH = {
     *(f"trackers/batches/{name}.py" for name in ("columns", "course", "id_rows", "id_sums", "ids", "rows", "tracker")),
     "trackers/optimizers.py",
     "trackers/schema.py",
+    "running/observer.py",
     *(f"watching/{name}.py" for name in ("attached", "building", "discovery", "losses", "watch")),
     *(f"compression/planning/{name}.py" for name in ("calibration", "gptq", "layer_inputs", "pruning_units")),
     *(f"compression/planning/{name}.py" for name in ("reading", "saliency", "second_moment")),

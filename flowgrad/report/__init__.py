@@ -3,6 +3,7 @@
 from flowgrad.report.build import build_report, causal_model, fix_without_config, with_validations
 from flowgrad.report.claims import Claim, ClaimsReport
 from flowgrad.report.mapping import to_mapping
+from flowgrad.report.notebook import to_html
 from flowgrad.report.overrides import override_text
 from flowgrad.report.report import (
     FINDINGS,
@@ -68,6 +69,7 @@ __all__ = [
     "from_xml",
     "override_text",
     "read",
+    "to_html",
     "to_mapping",
     "to_short_text",
     "to_text",

@@ -25,12 +25,12 @@ _WAITING = 256
 class Settings(NamedTuple):
     """Settings of the trackers, as `watch` was given them."""
 
-    name: str
-    rules: RuleBook | None
-    schedule: Schedule | None
-    sample: int
-    target_variance: float | None
-    loss_at_least: float | None
+    name: str = "model"
+    rules: RuleBook | None = None
+    schedule: Schedule | None = None
+    sample: int = 12_288
+    target_variance: float | None = None
+    loss_at_least: float | None = None
 
 
 class Attached:

@@ -25,7 +25,7 @@ from flowgrad.report import (
     fix_without_config,
     to_xml,
 )
-from flowgrad.watching.coverage import Counts, blindness, coverage
+from flowgrad.watching.coverage import Counts, Words, blindness, coverage
 from flowgrad.watching.merging import Merged, merged, told_before
 from flowgrad.watching.naming import listed
 from flowgrad.watching.rate import deferred, verdict
@@ -51,6 +51,7 @@ def build(
     extra: Mapping[str, str],
     blind: str,
     nothing: str,
+    words: Words,
 ) -> Report:
     """Build the report.
 
@@ -62,6 +63,7 @@ def build(
         extra: further things that were not seen, with the reason, by name.
         blind: reason why watching stopped; empty where it did not.
         nothing: reason why no step was seen, where there was none.
+        words: advice to the loop.
     """
     blind = blind or blindness(readings, counts, nothing)
     found = [] if not counts.steps else merged(readings)
@@ -75,7 +77,7 @@ def build(
         _identity(name, counts, optimizers, lr),
         tuple(metrics),
         tuple(_models(found)),
-        coverage(readings, counts, extra, blind, tables),
+        coverage(readings, counts, extra, blind, tables, words),
         tuple(_groups(readings)),
         verdict(found, lr, observed=not blind),
     )

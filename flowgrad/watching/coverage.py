@@ -10,17 +10,44 @@ from flowgrad.report import CoverageReport, Seen, Unjudged, Unseen
 from flowgrad.watching.naming import listed, without_numbers
 from flowgrad.watching.reading import Reading
 
-LOSS = "never logged; call watch.log(loss=loss) at every step"
 _FEW_LOSSES = 0.5
 """Share of the steps below which logged losses are few."""
-_BATCHES = (
+
+
+class Words(NamedTuple):
+    """Advice on how things would be seen that were not."""
+
+    loss: str
+    few_losses: str
+    epochs: str
+    val_loss: str
+    batches: str
+    facts: str
+
+
+OWN = Words(
+    "never logged; call watch.log(loss=loss) at every step",
+    "logged {losses} times in {steps} steps; call watch.log(loss=loss) at every step, or figures that set losses "
+    "beside steps are rough",
+    "never told; call watch.end_epoch() after each epoch and its validation",
+    "never logged; call watch.log(val_loss=...) before watch.end_epoch()",
     "never logged; with watch.log(loss=loss, inputs=x, targets=y, outputs=outputs) rows, ids, targets and the loss "
-    "itself are checked"
-)
-_FACTS = (
+    "itself are checked",
     "nobody told in-batch negatives, sampling corrections, residuals or labels of the tables; "
-    "watch.tables[NAME].observe(...), observe_residuals(...) and observe_labels(...) do"
+    "watch.tables[NAME].observe(...), observe_residuals(...) and observe_labels(...) do",
 )
+"""Words for a loop that holds the watch."""
+_INSIDE = "watch = flowgrad.watch(model, optimizer) in the script"
+OUTSIDE = Words(
+    "backward() ran on no single number",
+    "backward() ran {losses} times on a single number in {steps} steps; figures that set losses beside steps are rough",
+    f"not seen from outside; {_INSIDE} and watch.end_epoch() tell them",
+    f"not seen from outside; {_INSIDE} and watch.log(val_loss=...) tell it",
+    f"not seen from outside; {_INSIDE} and watch.log(loss=loss, inputs=x, targets=y, outputs=outputs) tell them",
+    f"in-batch negatives, sampling corrections, residuals and labels are not seen from outside; {_INSIDE} and "
+    "watch.tables[NAME].observe(...) tell them",
+)
+"""Words for a script that is run unchanged."""
 _OTHERS = "{count} tensors move that no optimizer given holds; give all of them: watch(model, [one, other])"
 _OWN_WORDS = frozenset(
     {
@@ -52,7 +79,7 @@ class Counts(NamedTuple):
 
 
 def coverage(
-    readings: Sequence[Reading], counts: Counts, extra: Mapping[str, str], blind: str, tables: int
+    readings: Sequence[Reading], counts: Counts, extra: Mapping[str, str], blind: str, tables: int, words: Words
 ) -> CoverageReport:
     """Make the coverage of the whole.
 
@@ -62,8 +89,9 @@ def coverage(
         extra: further things that were not seen, with the reason, by name.
         blind: reason why no verdict can rest on the whole; empty where one can.
         tables: number of tables of the model, watched or not.
+        words: advice to the loop.
     """
-    unseen = {**extra, **_of_logs(counts), **_of_trackers(readings)}
+    unseen = {**extra, **_of_logs(counts, words), **_of_trackers(readings, words)}
     judged = _unjudged(readings)
     return CoverageReport(
         seen=tuple(Seen(name, float(value)) for name, value in _seen(readings, counts, tables).items()),
@@ -113,26 +141,23 @@ def _seen(readings: Sequence[Reading], counts: Counts, tables: int) -> dict[str,
     return seen
 
 
-def _of_logs(counts: Counts) -> dict[str, str]:
+def _of_logs(counts: Counts, words: Words) -> dict[str, str]:
     found = {}
     if not counts.losses:
-        found["loss"] = LOSS
+        found["loss"] = words.loss
     elif counts.losses < _FEW_LOSSES * counts.steps:
-        found["loss"] = (
-            f"logged {counts.losses} times in {counts.steps} steps; call watch.log(loss=loss) at every step, or "
-            "figures that set losses beside steps are rough"
-        )
+        found["loss"] = words.few_losses.format(losses=counts.losses, steps=counts.steps)
     if not counts.epochs:
-        logged = f"; val_loss was logged {counts.validations} times" if counts.validations else ""
-        found["epochs"] = f"never told{logged}; call watch.end_epoch() after each epoch and its validation"
-    elif not counts.validations:
-        found["val_loss"] = "never logged; call watch.log(val_loss=...) before watch.end_epoch()"
+        logged = f"val_loss was logged {counts.validations} times, and epochs " if counts.validations else ""
+        found["epochs"] = logged + words.epochs
+    if not counts.validations:
+        found["val_loss"] = words.val_loss
     if not counts.batches:
-        found["batches"] = _BATCHES
+        found["batches"] = words.batches
     return found
 
 
-def _of_trackers(readings: Iterable[Reading]) -> dict[str, str]:
+def _of_trackers(readings: Iterable[Reading], words: Words) -> dict[str, str]:
     """What trackers could not see, each thing once, with the names of the tables that it is about."""
     groups: dict[tuple[str, str], list[tuple[Reading, str]]] = {}
     facts = False
@@ -153,7 +178,7 @@ def _of_trackers(readings: Iterable[Reading]) -> dict[str, str]:
         where = f"{listed([one.name for one, _ in members])}: " if reading.kind == "embedding" else ""
         _put(found, name, where + because)
     if facts:
-        found["facts"] = _FACTS
+        found["facts"] = words.facts
     return found
 
 

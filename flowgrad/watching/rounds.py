@@ -81,7 +81,7 @@ def _mark(optimizer: Any) -> Mark | None:
 
 
 def _mark_of(parameter: Any) -> Mark | None:
-    """The gradient, which is not kept alive, and its number of writes; its identity may be another's once it is gone."""
+    """The gradient, which is not kept alive, and its number of writes."""
     gradient = parameter.grad
     return None if gradient is None else (ref(gradient), gradient._version)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ import torch
 from torch import distributed, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from flowgrad.report import Report, RunReport, to_mapping, to_short_text
+from flowgrad.report import Report, RunReport, to_html, to_mapping, to_short_text
 from flowgrad.rules import Finding, RuleBook
 from flowgrad.subject import as_agent_xml
 from flowgrad.trackers import run_report
@@ -25,9 +26,11 @@ from flowgrad.trackers.schedules import Schedule
 from flowgrad.trackers.watching import OPTIMIZER, Watching, entry, within_optimizer
 from flowgrad.watching.attached import Attached, Settings
 from flowgrad.watching.building import build
-from flowgrad.watching.coverage import Counts
+from flowgrad.watching.coverage import OUTSIDE, OWN, Counts
 from flowgrad.watching.discovery import as_model, signature
+from flowgrad.watching.looks import Looks
 from flowgrad.watching.losses import Logged
+from flowgrad.watching.merging import merged
 from flowgrad.watching.reading import Reading, read
 from flowgrad.watching.rounds import Round
 
@@ -46,8 +49,22 @@ _NOTHING_AT_ALL = (
 class Watch(Watching):
     """A watched training. `watch` makes one; see there."""
 
-    def __init__(self, model: Any, optimizer: Any, settings: Settings) -> None:
-        """Attach to a model; arguments and errors are those of `watch`."""
+    def __init__(
+        self, model: Any, optimizer: Any, settings: Settings, looks: Looks | None = None, *, outside: bool = False
+    ) -> None:
+        """Attach to a model; arguments and errors are those of `watch`.
+
+        Args:
+            model: that is trained.
+            optimizer: that trains it.
+            settings: all other arguments of the trackers.
+            looks: that tell findings while it trains.
+            outside: whether the loop knows nothing of it, and somebody else calls `meet` before each step.
+        """
+        self._outside = outside
+        self._looks = Looks(None, None) if looks is None else looks
+        self._news: list[Finding] = []
+        """Findings that are to be told as soon as nothing else is under way."""
         self.name = settings.name
         self._model = as_model(model, self.name)
         self._settings = settings
@@ -64,6 +81,8 @@ class Watch(Watching):
         self._unknown: dict[str, int] = {}
         """Number of steps of optimizers that hold parameters of the model and were not given, by their class."""
         self._handles: list[Any] = []
+        self.unseen: dict[str, str] = {}
+        """Further things that were not seen, by name, with the reason: integrations add theirs."""
         self._fresh: list[Any] = []
         """Handles of hooks that look, until the first step, whether the weights are still those attached to."""
         self._state: Mapping[str, Any] | None = None
@@ -82,7 +101,8 @@ class Watch(Watching):
         self._handles = [one.register_step_pre_hook(self._before_step) for one in self._optimizers.all]
         self._attached = Attached(self._model, self._optimizers.all, self._settings)
         self._handles += [one.register_step_post_hook(self._after_step) for one in self._optimizers.all]
-        self._handles.append(register_optimizer_step_pre_hook(self._before_any_step))
+        if not self._outside:
+            self._handles.append(register_optimizer_step_pre_hook(self._before_any_step))
 
     def _look_out(self) -> None:
         hook = _FreshHook(self)
@@ -107,13 +127,21 @@ class Watch(Watching):
             self._failed("a forward pass", error)
 
     def _before_any_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not self._open or self._halt is not None or any(optimizer is one for one in self._optimizers.all):
-            return
+        self.meet(optimizer)
+
+    def meet(self, optimizer: Any) -> bool:
+        """Note that an optimizer, whosoever, is about to step: one that holds parameters of the model joins, or is told
+        of where others were given. Returns whether it is one of this training.
+        """
+        if any(optimizer is one for one in self._optimizers.all):
+            return True
+        if not self._open or self._halt is not None:
+            return False
         with within_optimizer():
             try:
                 own = {id(one) for one in self._model.parameters()}
                 if not any(id(one) in own for group in optimizer.param_groups for one in group["params"]):
-                    return
+                    return False
                 if self._given:
                     kind = type(optimizer).__name__
                     self._unknown[kind] = self._unknown.get(kind, 0) + 1
@@ -121,6 +149,7 @@ class Watch(Watching):
                     self._join(optimizer)
             except Exception as error:
                 self._failed(OPTIMIZER, error)
+        return True
 
     def _join(self, optimizer: Any) -> None:
         """Watch an optimizer that is about to take its first step; hooks put on it now are called at that step."""
@@ -149,6 +178,8 @@ class Watch(Watching):
                 self._behind = self._round.belongs_to_last(optimizer)
             except Exception as error:
                 self._failed(OPTIMIZER, error)
+        if self._news:
+            self._tell()
 
     def _after_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._open or self._halt is not None:
@@ -169,6 +200,8 @@ class Watch(Watching):
                     self._end_step()
             except Exception as error:
                 self._failed(OPTIMIZER, error)
+        if self._news:
+            self._tell()
 
     def _skip(self) -> None:
         self._skipped += 1
@@ -186,6 +219,19 @@ class Watch(Watching):
         self._round.end(self._optimizers.all)
         self._steps += 1
         self._attached.end_step(self._optimizers.all, self._logged.step.take())
+        if self._looks.due(self._steps):
+            self._look()
+
+    def _look(self, *, ended: bool = False) -> None:
+        """Look for findings that were not told yet."""
+        found = self._looks.timed(lambda: [one.lead for one in merged(read(self._attached.all()))])
+        self._news += self._looks.news(found, ended=ended)
+
+    def _tell(self) -> None:
+        """Tell findings; what the function that was given raises is the loop's own."""
+        news, self._news = self._news, []
+        for finding in news:
+            self._looks.tell(finding)
 
     # What the loop calls
 
@@ -298,6 +344,7 @@ class Watch(Watching):
             extra=self._extra(),
             blind=self.stopped,
             nothing=_NOTHING if self._given else _NOTHING_AT_ALL,
+            words=OUTSIDE if self._outside else OWN,
         )
 
     def _read(self) -> list[Reading]:
@@ -321,7 +368,7 @@ class Watch(Watching):
         )
 
     def _extra(self) -> dict[str, str]:
-        found = {}
+        found = dict(self.unseen)
         for name, because in self._attached.refused.items():
             found["network" if name == self.name else f"table {name}"] = because
         for kind, count in self._unknown.items():
@@ -331,8 +378,8 @@ class Watch(Watching):
             )
         if count := _overlapping(self._optimizers.all):
             found["optimizers"] = (
-                f"{count} optimizers have stepped the same tensors: where each was made anew, the moments of the one before "
-                "were lost; make one, before the loop"
+                f"{count} optimizers have stepped the same tensors: where each was made anew, the moments of the one "
+                "before were lost; make one, before the loop"
             )
         if world := _other_ranks():
             found["ranks"] = f"figures are of this rank; call watch.all_reduce() on all {world} before reading"
@@ -340,8 +387,6 @@ class Watch(Watching):
 
     def findings(self) -> tuple[Finding, ...]:
         """Every finding once, most severe first, as it is at the place that bears it out best."""
-        from flowgrad.watching.merging import merged
-
         return tuple(one.lead for one in merged(self._read())) if self._steps else ()
 
     def report(self) -> str:
@@ -358,13 +403,9 @@ class Watch(Watching):
 
     def to_json(self) -> str:
         """The report as JSON text, with the names of the XML."""
-        import json
-
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
     def _repr_html_(self) -> str:
-        from flowgrad.watching.html import to_html
-
         return to_html(self.to_report())
 
     def details(self) -> RunReport:
@@ -390,6 +431,7 @@ class Watch(Watching):
             "skipped": self._skipped,
             "epochs": self._epochs,
             "batches": self._batches,
+            "told": sorted(self._looks.told),
             "logged": self._logged.state(),
             "tables": {name: tracker.state_dict() for name, tracker in self._attached.tables.items()},
             "network": None if network is None else network.state_dict(),
@@ -423,6 +465,7 @@ class Watch(Watching):
         self._logged.load(state["logged"])
         self._steps, self._skipped = state["steps"], state["skipped"]
         self._epochs, self._batches = state["epochs"], state["batches"]
+        self._looks.told = set(state["told"])
 
     def all_reduce(self, group: Any = None) -> None:
         """Sum the counts of tables over the ranks of a distributed run; call it on every rank, before reading."""
@@ -436,6 +479,8 @@ class Watch(Watching):
         if self._halt is None:
             with contextlib.suppress(Exception):
                 self._finish_step()
+                if self._looks.wanted and self._steps:
+                    self._look(ended=True)
         self._open = False
         for handle in self._fresh:
             handle.remove()
@@ -443,6 +488,8 @@ class Watch(Watching):
         self._take_off(self._handles)
         self._handles = []
         self._attached.detach()
+        if self._news:
+            self._tell()
 
     def __enter__(self) -> Self:
         return self
@@ -493,6 +540,8 @@ def watch(
     sample: int = 12_288,
     target_variance: float | None = None,
     loss_at_least: float | None = None,
+    on_finding: Callable[[Finding], Any] | None = None,
+    looks: Schedule | None = None,
 ) -> Watch:
     """Watch a whole training: every table of embeddings, every layer, the losses, and the batches where they are told.
 
@@ -517,6 +566,10 @@ def watch(
         sample: rows of a table whose weights are followed.
         target_variance: variance of the training targets, where the loss is a squared error.
         loss_at_least: bound that the loss cannot fall below: 0 of squared errors and of cross-entropies.
+        on_finding: called with each finding once, while it trains and when it ends (`detach`, the end of a `with`): as
+            soon as two looks in a row make it, a critical one at once. What it raises ends the training.
+        looks: number of a step (from 1) -> whether it is looked for findings; one look costs about as much as a report.
+            None: twice in each doubling of the steps, in at most a fiftieth of the time.
 
     Raises:
         TypeError: `model` is no module, or `optimizer` has no step hooks.
@@ -525,4 +578,4 @@ def watch(
     if optimizer is None:
         optimizer = getattr(scheduler, "optimizer", None)
     settings = Settings(name, rules, schedule, sample, target_variance, loss_at_least)
-    return Watch(model, optimizer, settings)
+    return Watch(model, optimizer, settings, Looks(on_finding, looks))

@@ -19,7 +19,7 @@ def seen(watch):
 
 
 def compared(step, make, steps=24):
-    """Train twice by `step(model, optimizer, ids, labels, watch)`, watched and not; the watch, once weights are equal."""
+    """Train twice, watched and not, by `step`; returns the watch where the weights are equal."""
     models, watch = [], None
     for watched in (False, True):
         model = made()

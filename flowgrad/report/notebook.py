@@ -1,10 +1,10 @@
-"""Writes the report of a watched training for a notebook."""
+"""Writes a report for a notebook."""
 
 from __future__ import annotations
 
 from html import escape
 
-from flowgrad.report import CausalModel, Report
+from flowgrad.report.report import CausalModel, Report
 
 
 def to_html(report: Report) -> str:
