@@ -168,7 +168,7 @@ class Observer:
         try:
             loss = tensors[0] if isinstance(tensors, tuple | list) and len(tensors) == 1 else tensors
             loss = getattr(loss, "_flowgrad_loss", loss)
-            if getattr(loss, "numel", lambda: 0)() != 1:
+            if loss is None or getattr(loss, "numel", lambda: 0)() != 1:
                 return
             if len(self._losses) < _KEPT:
                 self._losses.append(loss.detach().clone())
