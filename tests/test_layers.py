@@ -83,6 +83,7 @@ TORCH = {
             "sampling",
             "starts",
             "table",
+            "tallies",
             "tracker",
             "windows",
         )

@@ -16,7 +16,7 @@ from flowgrad.trackers.embedding import EmbeddingTracker
 from flowgrad.trackers.flow import FlowTracker
 from flowgrad.trackers.schedules import Schedule
 from flowgrad.trackers.watching import told
-from flowgrad.watching.discovery import tables_of
+from flowgrad.watching.discovery import sample_of, tables_of
 
 _WAITING = 256
 """Number of losses that wait on an accelerator for the tracker that needs their numbers."""
@@ -28,7 +28,7 @@ class Settings(NamedTuple):
     name: str = "model"
     rules: RuleBook | None = None
     schedule: Schedule | None = None
-    sample: int = 12_288
+    sample: int | None = None
     target_variance: float | None = None
     loss_at_least: float | None = None
 
@@ -48,11 +48,11 @@ class Attached:
         self.refused: dict[str, str] = {}
         """Reason why a table, or the network, is not watched, by name."""
         self.tables: dict[str, EmbeddingTracker] = {}
-        for name, layer in tables_of(model).items():
+        tables = tables_of(model)
+        sample = sample_of(tables.values()) if settings.sample is None else settings.sample
+        for name, layer in tables.items():
             try:
-                self.tables[name] = EmbeddingTracker(
-                    layer, name, settings.rules, optimizer=given, sample=settings.sample
-                )
+                self.tables[name] = EmbeddingTracker(layer, name, settings.rules, optimizer=given, sample=sample)
             except (TypeError, ValueError, RuntimeError) as error:
                 self.refused[name] = told(error)
         self.network: FlowTracker | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,11 @@ from torch import nn
 
 from flowgrad.trackers.flow.parameters import plain_name
 from flowgrad.trackers.watching import ArgumentTypeError
+
+MOST_FOLLOWED, LEAST_FOLLOWED = 12_288, 4_096
+"""Number of rows of a table that are followed, at most and at least. Shares of fewer are rough."""
+_COPIES, _SHARE = 5, 0.05
+"""Number of copies of the rows followed that a tracker holds, and the share of the memory of all tables for them."""
 
 
 def as_model(given: Any, name: str) -> nn.Module:
@@ -39,6 +44,21 @@ def tables_of(model: nn.Module) -> dict[str, nn.Embedding | nn.EmbeddingBag]:
             name = plain_name(path) or type(module).__name__
             found[path if name in found else name] = module
     return found
+
+
+def sample_of(tables: Iterable[nn.Module]) -> int:
+    """Number of rows of each table whose weights are followed: as many as by default, unless that takes more than a
+    twentieth of the memory of all tables; then fewer, down to a third.
+    """
+    weights = [weight for one in tables if isinstance(weight := one._parameters.get("weight"), torch.Tensor)]
+    size = sum(weight.nbytes for weight in weights)
+    sample = MOST_FOLLOWED
+    while sample > LEAST_FOLLOWED:
+        copies = sum(_COPIES * weight[:sample].nbytes for weight in weights)
+        if copies <= _SHARE * size:
+            break
+        sample -= LEAST_FOLLOWED
+    return sample
 
 
 def signature(model: nn.Module) -> list[tuple[Any, ...]]:

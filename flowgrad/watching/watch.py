@@ -537,7 +537,7 @@ def watch(
     scheduler: Any = None,
     rules: RuleBook | None = None,
     schedule: Schedule | None = None,
-    sample: int = 12_288,
+    sample: int | None = None,
     target_variance: float | None = None,
     loss_at_least: float | None = None,
     on_finding: Callable[[Finding], Any] | None = None,
@@ -563,7 +563,7 @@ def watch(
         rules: rule book to judge by; the shipped one if None.
         schedule: number of a step (from 1) -> whether all layers are looked at; see `flowgrad.trackers.schedules`.
             None: the first 20 steps, then two in a row of every 40.
-        sample: rows of a table whose weights are followed.
+        sample: rows of a table whose weights are followed. None: 12,288, or fewer where that takes much memory.
         target_variance: variance of the training targets, where the loss is a squared error.
         loss_at_least: bound that the loss cannot fall below: 0 of squared errors and of cross-entropies.
         on_finding: called with each finding once, while it trains and when it ends (`detach`, the end of a `with`): as

@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python tests/watching/measure_cost.py --steps 240
 
-It prints, for each optimizer and schedule, the ratio of the watched to the bare time (CPU time of the process, the median
-over pairs of blocks of steps, and of all blocks together), and the memory that the trackers hold as a share of the tables.
+It prints, for each optimizer and schedule, the ratio of the watched to the bare time (CPU time of the process, the
+median over pairs of blocks of steps, and of all blocks together), and the memory that the trackers hold as a share of the
+tables.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-import tracemalloc  # noqa: F401
 from collections.abc import Callable
 
 import torch
@@ -21,8 +21,8 @@ import flowgrad
 from flowgrad.trackers.schedules import every
 
 CRITEO = (
-    1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992, 5461306, 10, 5652, 2173,
-    4, 7046547, 18, 15, 286181, 105, 142572,
+    1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194,
+    27, 14992, 5461306, 10, 5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572,
 )  # fmt: skip
 """Number of ids of each categorical column of the Criteo Kaggle set."""
 
@@ -34,9 +34,10 @@ class Ranker(nn.Module):
         super().__init__()
         self.tables = nn.ModuleList(nn.Embedding(size, 16, sparse=sparse) for size in sizes)
         wide = 16 * len(sizes) + 13
-        self.net = nn.Sequential(
-            nn.Linear(wide, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 1)
-        )  # fmt: skip
+        layers: list[nn.Module] = []
+        for before in (wide, 256, 256):
+            layers += [nn.Linear(before, 256), nn.ReLU()]
+        self.net = nn.Sequential(*layers, nn.Linear(256, 1))
 
     def forward(self, ids: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         rows = [table(ids[:, k]) for k, table in enumerate(self.tables)]
@@ -83,7 +84,11 @@ def held(watch: flowgrad.Watch) -> int:
     """Number of bytes of the tensors that the trackers hold, each memory once."""
     seen: dict[int, int] = {}
     weights = {p.untyped_storage().data_ptr() for p in watch._model.parameters()}
-    grads = {p.grad.untyped_storage().data_ptr() for p in watch._model.parameters() if p.grad is not None and not p.grad.is_sparse}
+    grads = {
+        p.grad.untyped_storage().data_ptr()
+        for p in watch._model.parameters()
+        if p.grad is not None and not p.grad.is_sparse
+    }
     visited: set[int] = set()
     waiting: list[object] = [watch._attached]
     while waiting:
@@ -103,7 +108,9 @@ def held(watch: flowgrad.Watch) -> int:
     return sum(seen.values())
 
 
-def measure(sizes: tuple[int, ...], sparse: bool, steps: int, block: int, schedule, device: str) -> tuple[float, float, float, float]:
+def measure(
+    sizes: tuple[int, ...], sparse: bool, steps: int, block: int, schedule, device: str
+) -> tuple[float, float, float, float]:
     """Ratios of the median block and of the whole, the share of memory, and the bare step in milliseconds."""
     bare, watched = Training(sizes, sparse, device), Training(sizes, sparse, device)
     watched.watch = flowgrad.watch(watched.model, watched.optimizers, schedule=schedule)
@@ -126,7 +133,12 @@ def measure(sizes: tuple[int, ...], sparse: bool, steps: int, block: int, schedu
     share = held(watched.watch) / tables
     watched.watch.detach()
     pairs = [b / a for a, b in zip(*spent, strict=True)]
-    return statistics.median(pairs[1:]), sum(spent[1]) / sum(spent[0]), share, 1000 * statistics.median(spent[0]) / block
+    return (
+        statistics.median(pairs[1:]),
+        sum(spent[1]) / sum(spent[0]),
+        share,
+        1000 * statistics.median(spent[0]) / block,
+    )
 
 
 def main() -> None:

@@ -38,8 +38,8 @@ PART = 1 << 15
 The norm of a part, scaled up, is that of the whole to about one percent.
 """
 LARGE = 1 << 20
-"""Number of entries of a table of embeddings from which on a part of it is read: a step changes few of its rows, so that
-a smaller one is read whole.
+"""Number of entries of a table of embeddings above which a part of it is read: a step changes few of its rows, so that
+one of fewer is read whole.
 """
 _LOOKUPS = 256
 """Number of lookups of a large table with a sparse gradient whose rows are read, about."""
@@ -155,9 +155,8 @@ class DeviceLook:
         dense = []
         for i in self._fresh:
             gradient = self._all[i].grad
-            if gradient is not None and gradient.layout != torch.strided:
-                if self._keep_rows(i, gradient):
-                    continue
+            if gradient is not None and gradient.layout != torch.strided and self._keep_rows(i, gradient):
+                continue
             dense.append(i)
             if i not in self._copies or self._copies[i].shape != self._part(i).shape:
                 self._copies[i] = torch.empty_like(self._part(i), requires_grad=False)
