@@ -110,7 +110,7 @@ class Observer:
 
     def _watching(self, model: Any) -> Watch:
         from flowgrad.watching.attached import Settings
-        from flowgrad.watching.watch import Watch
+        from flowgrad.watching.watched_run import Watch
 
         return Watch(model, None, Settings(self.name), outside=True)
 

@@ -76,6 +76,8 @@ class Watch(Watching):
         """Whether the optimizer in its step takes part in the step of the training that is over."""
         self._logged = Logged()
         self._steps = self._skipped = self._epochs = self._batches = 0
+        self._reduced = -1
+        """Number of steps after which counts of the ranks were summed last."""
         self._far: torch.Tensor | None = None
         """Number of steps that a gradient scaler made void, counted on its device."""
         self._unknown: dict[str, int] = {}
@@ -381,7 +383,7 @@ class Watch(Watching):
                 f"{count} optimizers have stepped the same tensors: where each was made anew, the moments of the one "
                 "before were lost; make one, before the loop"
             )
-        if world := _other_ranks():
+        if (world := _other_ranks()) and self._reduced != self._steps:
             found["ranks"] = f"figures are of this rank; call watch.all_reduce() on all {world} before reading"
         return found
 
@@ -469,8 +471,11 @@ class Watch(Watching):
 
     def all_reduce(self, group: Any = None) -> None:
         """Sum the counts of tables over the ranks of a distributed run; call it on every rank, before reading."""
+        if self._round.open:
+            self._end_step()
         for tracker in self._attached.tables.values():
             tracker.all_reduce(group)
+        self._reduced = self._steps
 
     def detach(self) -> None:
         """Take all hooks off. The report stays readable."""
