@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -261,3 +263,18 @@ def test_the_network_of_a_model_that_has_none_is_passed_over():
     model = Ranker()
     with flowgrad.watch(model.tables, torch.optim.SGD(model.tables.parameters(), 0.1)) as watch:
         assert len(watch.tables) == 3
+
+
+def test_a_watch_goes_with_its_model():
+    """The hook on all optimizers kept every watch of a notebook alive, with its model."""
+
+    def once():
+        model = made()
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        watch = flowgrad.watch(model, optimizer)
+        train(model, [optimizer], watch, 4)
+        return weakref.ref(model), weakref.ref(watch)
+
+    kept = once()
+    gc.collect()
+    assert [one() for one in kept] == [None, None]

@@ -254,19 +254,24 @@ def test_a_second_model_is_said(tmp_path, capsys):
     assert "SGD (10 steps); of several models the first is watched" in unseen["other_models"]
 
 
+def hooks():
+    """Hooks on all modules and on all optimizers of the process."""
+    from torch.nn.modules import module
+    from torch.optim import optimizer
+
+    return module._global_forward_pre_hooks, optimizer._global_optimizer_pre_hooks
+
+
 def test_nothing_is_left_behind(tmp_path, capsys):
     backward, scale = torch.autograd.backward, torch.amp.GradScaler.scale
     before = list(sys.argv), list(sys.path), list(sys.meta_path), sys.modules["__main__"]
+    hooked = [list(one) for one in hooks()]
     assert main(["run", script(tmp_path)]) == 0
     capsys.readouterr()
     assert (list(sys.argv), list(sys.path), list(sys.meta_path), sys.modules["__main__"]) == before
     assert torch.autograd.backward is backward
     assert torch.amp.GradScaler.scale is scale
-    from torch.nn.modules import module
-    from torch.optim import optimizer
-
-    assert not module._global_forward_pre_hooks
-    assert not optimizer._global_optimizer_pre_hooks
+    assert [list(one) for one in hooks()] == hooked
 
 
 @pytest.mark.parametrize("fullgraph", [False, True])
