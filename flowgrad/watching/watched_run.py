@@ -390,7 +390,9 @@ class Watch(Watching):
         return found
 
     def findings(self) -> tuple[Finding, ...]:
-        """Every finding once, most severe first, as it is at the place that bears it out best."""
+        """Every finding once, most severe first, as it is at the place that bears it out best, with the first of its
+        rows; those of `tables[NAME]` have all.
+        """
         return tuple(one.lead for one in merged(self._read())) if self._steps else ()
 
     def report(self) -> str:
