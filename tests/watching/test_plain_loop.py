@@ -13,7 +13,7 @@ from torch import nn
 import flowgrad
 from flowgrad.trackers import TrackingStopped
 from flowgrad.trackers.schedules import every
-from tests.watching_loops import Ranker, alike, batches, criterion, made, train
+from tests.watching_loops import Ranker, alike, batches, criterion, data, made, train
 
 
 def seen(watch):
@@ -194,6 +194,38 @@ def test_several_models_are_one_training():
             optimizer.step()
         assert list(watch.tables) == ["users", "items"]
         assert seen(watch)["lookups"] == 64
+
+
+def test_layers_without_a_shape_yet_are_said():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(20, 4), nn.LazyLinear(1))
+    watch = flowgrad.watch(model)
+    model(torch.arange(4))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for _ in range(8):
+        optimizer.zero_grad()
+        model(torch.arange(20)).square().sum().backward()
+        optimizer.step()
+    unseen = {one.name: one.because for one in watch.to_report().coverage.unseen}
+    assert "network" not in unseen or "lazy module" in unseen["network"]
+    assert watch.steps == 8
+    watch.detach()
+
+
+def test_workers_and_copies_of_a_watch_are_no_concern():
+    model = made()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    with flowgrad.watch(model, optimizer) as watch:
+        ids, labels = data()
+        rows = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(ids, labels), 64, num_workers=1)
+        for x, y in rows:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+            average = copy.deepcopy(model)
+        average(ids)
+        assert watch.steps == 10
+        assert seen(watch)["lookups"] == 640 * 3
 
 
 def test_nothing_is_left_on_the_model_and_the_optimizer():
