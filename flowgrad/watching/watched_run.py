@@ -133,11 +133,15 @@ class Watch(Watching):
         except Exception as error:
             self._failed("a forward pass", error)
 
+    def knows(self, optimizer: Any) -> bool:
+        """Whether an optimizer is watched."""
+        return any(optimizer is one for one in self._optimizers.all)
+
     def meet(self, optimizer: Any) -> bool:
         """Note that an optimizer, whosoever, is about to step: one that holds parameters of the model joins, or is told
         of where others were given. Returns whether it is one of this training.
         """
-        if any(optimizer is one for one in self._optimizers.all):
+        if self.knows(optimizer):
             return True
         if not self._open or self._halt is not None:
             return False

@@ -209,6 +209,23 @@ def test_of_several_models_those_that_are_trained_are_watched(tmp_path, capsys):
     assert "teacher" not in json.dumps(report)
 
 
+@pytest.mark.parametrize("pause", ["", "if step % 3 == 0: "])
+def test_models_with_an_optimizer_each_are_one_training(tmp_path, capsys, pause):
+    """Only the model of the optimizer that stepped first was watched."""
+    text = TOWERS.replace(
+        "torch.optim.Adam([*users.parameters(), *items.parameters()], 0.01)",
+        "torch.optim.Adam(users.parameters(), 0.01)\n    other = torch.optim.SGD(items.parameters(), 0.01)",
+    ).replace("optimizer.step()", f"optimizer.step()\n        {pause}other.step(); other.zero_grad()")
+    assert main(["run", "--json", script(tmp_path, text)]) == 0
+    report, _ = told(capsys)
+    groups = {one["kind"]: one["layers"] for one in report["watched"]}
+    assert groups["embedding"] == "Tower.rows, Tower_2.rows"
+    assert seen(report)["steps"] == 24
+    assert report["run"]["training"]["optimizer"] == "SGD, Adam"
+    unseen = {one["name"] for one in report["coverage"]["unseen"]}
+    assert "other_models" not in unseen
+
+
 PARTS = """
     import torch
     from torch import nn
