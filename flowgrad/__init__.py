@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flowgrad.trackers.distillation import DistillationTracker
     from flowgrad.trackers.embedding import EmbeddingTracker
     from flowgrad.trackers.flow import FlowTracker
+    from flowgrad.watching import Watch, watch
 
 __version__ = "0.2.0"
 
@@ -50,12 +51,14 @@ __all__ = [
     "SaliencyAnalyzer",
     "StatisticsError",
     "TrainingTracker",
+    "Watch",
     "__version__",
     "apply_recipe",
     "joined",
     "prescribe",
     "run_report",
     "to_agent_xml",
+    "watch",
 ]
 
 
@@ -67,7 +70,9 @@ _OF_TORCH = {
     "FlowTracker": "flowgrad.trackers.flow",
     "QuantizationAdvisor": "flowgrad.compression.planning.quantization",
     "SaliencyAnalyzer": "flowgrad.compression.planning.saliency",
+    "Watch": "flowgrad.watching",
     "apply_recipe": "flowgrad.compression",
+    "watch": "flowgrad.watching",
 }
 _HOMES = _OF_TORCH | {
     "BoostingTracker": "flowgrad.trackers",

@@ -1,4 +1,5 @@
-"""`python -m flowgrad validate FILE ...`: do these reports follow the schema, and their verdicts from the observations
+"""`python -m flowgrad run train.py ...`: run a script unchanged, and print what was wrong with what it trained.
+`python -m flowgrad validate FILE ...`: do these reports follow the schema, and their verdicts from the observations
 in the same folder? `python -m flowgrad evidence`: show the trials behind the confidence in each rule's fix, and add to
 them.
 """
@@ -21,15 +22,20 @@ from flowgrad import output
 from flowgrad.errors import FlowGradError
 from flowgrad.lines import told_line
 
+SEVERITIES = ("info", "low", "medium", "high", "critical")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status. That of `validate` is 0 where all files hold, 1 where one does not, 2
-    where one cannot be read; that of `evidence` is 0 when done, 2 for bad input. Bad usage raises SystemExit(2).
+    where one cannot be read; that of `evidence` is 0 when done, 2 for bad input; that of `run` is the script's, or 1
+    for findings. Bad usage raises SystemExit(2).
     """
     arguments = _parser().parse_args(argv)
     from flowgrad import commands
 
     try:
+        if arguments.command == "run":
+            return commands.run(arguments.script, arguments.module, arguments.report, arguments.json, arguments.fail_on)
         if arguments.command == "validate":
             return commands.validate(arguments.files, arguments.rules)
         if arguments.what == "add":
@@ -44,6 +50,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m flowgrad", description="FlowGrad's tools for reports.")
     parser.add_argument("--version", action="version", version=f"flowgrad {_version()}")
     commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser(
+        "run",
+        help="run a training script unchanged, and print the report of what it trained at its end",
+        usage="%(prog)s [--report FILE] [--json] [--fail-on SEVERITY] [-m] SCRIPT ...",
+    )
+    run.add_argument("-m", dest="module", action="store_true", help="SCRIPT is the name of a module")
+    run.add_argument("--report", metavar="FILE", help="write the report, as XML or as .json, .html or .txt say")
+    run.add_argument("--json", action="store_true", help="print JSON instead of text")
+    run.add_argument(
+        "--fail-on",
+        choices=SEVERITIES,
+        help="end with exit code 1 where a finding is as severe and the script ends well",
+    )
+    run.add_argument("script", nargs=argparse.REMAINDER, metavar="SCRIPT ...", help="the script and its arguments")
     validate = commands.add_parser(
         "validate", help="check report files against the schema, and their verdicts against the observations"
     )

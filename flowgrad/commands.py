@@ -36,6 +36,20 @@ def validate(files: Sequence[str], rules: Sequence[str]) -> int:
     return max([_validate(file, book) for file in files])
 
 
+def run(command: Sequence[str], module: bool, report: str | None, as_json: bool, fail_on: str | None) -> int:
+    """Run a script unchanged and print the report of what it trained; see `flowgrad.running.command.run_watched`.
+
+    Returns:
+        The exit code: the script's, or 1 where that is 0 and a finding is as severe as `fail_on`.
+
+    Raises:
+        FlowGradError: there is no such script.
+    """
+    from flowgrad.running.command import run_watched
+
+    return run_watched(command, module=module, report=report, as_json=as_json, fail_on=fail_on)
+
+
 def add(folders: Sequence[str], into: str, rules: Sequence[str]) -> int:
     """Collect the trials of finished runs in a file.
 

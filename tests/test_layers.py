@@ -36,6 +36,7 @@ ARROWS = {
     "subject": {"measurements", "report", "rules"},
     "trackers": {"drawing", "errors", "gate", "lazy", "measurements", "measures", "report", "rules", "subject"},
     "testing": {"report", "trackers"},
+    "watching": {"errors", "measurements", "report", "rules", "subject", "trackers"},
     "features": {"drawing", "errors", "gate", "lazy", "measurements", "measures", "rules", "statistics", "subject"},
     "compression": {
         "bounded_yaml",
@@ -60,9 +61,20 @@ ARROWS = {
         "rules",
         "statistics",
     },
-    "__init__": {"compression", "errors", "features", "lazy", "prescription", "report", "rules", "trackers"},
+    "__init__": {
+        "compression",
+        "errors",
+        "features",
+        "lazy",
+        "prescription",
+        "report",
+        "rules",
+        "trackers",
+        "watching",
+    },
     "analyzers": set(),
-    "commands": {"evidence", "files", "lines", "output", "report", "rules", "verification"},
+    "running": {"errors", "files", "report", "rules", "trackers", "watching"},
+    "commands": {"evidence", "files", "lines", "output", "report", "rules", "running", "verification"},
     "__main__": {"__init__", "commands", "errors", "exits", "lines", "output"},
 }
 TORCH = {
@@ -83,6 +95,7 @@ TORCH = {
             "sampling",
             "starts",
             "table",
+            "tallies",
             "tracker",
             "windows",
         )
@@ -98,6 +111,8 @@ TORCH = {
     *(f"trackers/batches/{name}.py" for name in ("columns", "course", "id_rows", "id_sums", "ids", "rows", "tracker")),
     "trackers/optimizers.py",
     "trackers/schema.py",
+    "running/observer.py",
+    *(f"watching/{name}.py" for name in ("attached", "building", "discovery", "losses", "watched_run")),
     *(f"compression/planning/{name}.py" for name in ("calibration", "gptq", "layer_inputs", "pruning_units")),
     *(f"compression/planning/{name}.py" for name in ("reading", "saliency", "second_moment")),
     *(f"compression/{name}.py" for name in ("applying", "measuring", "storage", "torchao_layers", "weights")),

@@ -2,6 +2,8 @@
 
 from flowgrad.report.build import build_report, causal_model, fix_without_config, with_validations
 from flowgrad.report.claims import Claim, ClaimsReport
+from flowgrad.report.mapping import to_mapping
+from flowgrad.report.notebook import to_html
 from flowgrad.report.overrides import override_text
 from flowgrad.report.report import (
     FINDINGS,
@@ -10,10 +12,14 @@ from flowgrad.report.report import (
     CausalModel,
     CoverageReport,
     Evaluation,
+    Group,
     Metric,
     OpenCause,
     Override,
+    Place,
+    PlaceList,
     PlainChange,
+    RateVerdict,
     Report,
     RowList,
     RowRecord,
@@ -25,6 +31,7 @@ from flowgrad.report.report import (
     Validation,
 )
 from flowgrad.report.schema import validate
+from flowgrad.report.short_text import to_short_text
 from flowgrad.report.structure import AnyReport
 from flowgrad.report.text import to_text
 from flowgrad.report.xml import from_xml, read, to_xml, write
@@ -39,10 +46,14 @@ __all__ = [
     "ClaimsReport",
     "CoverageReport",
     "Evaluation",
+    "Group",
     "Metric",
     "OpenCause",
     "Override",
+    "Place",
+    "PlaceList",
     "PlainChange",
+    "RateVerdict",
     "Report",
     "RowList",
     "RowRecord",
@@ -58,6 +69,9 @@ __all__ = [
     "from_xml",
     "override_text",
     "read",
+    "to_html",
+    "to_mapping",
+    "to_short_text",
     "to_text",
     "to_xml",
     "validate",

@@ -200,6 +200,57 @@ class Validation(Canonical):
 
 
 @dataclass(frozen=True, eq=False)
+class Place(Canonical):
+    """One of the places at which a finding was made."""
+
+    layer: str
+    """Name of the watched thing, such as a table."""
+    kind: str
+    """Kind of subject: `embedding`, `flow`, `training` or `batches`."""
+    rule: str = ""
+    """Rule that fired there; empty where it is the finding's own."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlaceList(Canonical):
+    """The places at which a finding was made: how many, and the first few; the finding's figures are of the first."""
+
+    count: int
+    of: int = 0
+    """Number of watched things of that kind; 0 where it is not told."""
+    shown: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Group(Canonical):
+    """Watched things that are alike."""
+
+    kind: str
+    """Kind of subject: `embedding`, `flow`, `training` or `batches`."""
+    layers: str
+    """Names, the first and the last of many."""
+    count: int
+    status: str
+    """Status of all of them together, one of the states of a report."""
+    content: str = ""
+    """Content in words: number of rows and width of tables, number of tensors."""
+
+
+@dataclass(frozen=True, eq=False)
+class RateVerdict(Canonical):
+    """The one verdict of a report on the learning rate."""
+
+    verdict: str
+    """Verdict: `too_high`, `too_low`, `badly_scheduled`, `contradictory`, `open`, `no_objection` or `not_judged`."""
+    because: str = ""
+    """Types of the findings behind it, separated by spaces, or the reason why there is none."""
+    lr: float | None = None
+    """Learning rate now, the median over tensors; None where it is not known."""
+    change: str = ""
+    """Change in the words of the library that trains; empty where none is prescribed."""
+
+
+@dataclass(frozen=True, eq=False)
 class CausalModel(Canonical):
     """A finding in its form in the report: premise, implication, action, expected effect, confidence."""
 
@@ -231,6 +282,8 @@ class CausalModel(Canonical):
     """The evaluation that the finding rests on."""
     follows: str = ""
     """Type of the finding of the same run that explains this one; empty where it stands by itself."""
+    places: PlaceList | None = None
+    """Places at which it was made, in a report on several watched things; None in a report on one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,6 +300,10 @@ class Report(Canonical):
     findings: tuple[CausalModel, ...] = ()
     coverage: CoverageReport | None = None
     """Evidence that the report rests on; None in reports of earlier versions."""
+    watched: tuple[Group, ...] = ()
+    """Content of a report on several watched things, in groups; empty in a report on one."""
+    learning_rate: RateVerdict | None = None
+    """Verdict on the learning rate, in a report on several watched things."""
 
     @property
     def status(self) -> str:

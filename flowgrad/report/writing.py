@@ -59,7 +59,7 @@ def _report(report: Report) -> etree._Element:
 
 def _fill(element: etree._Element, shape: Shape, value: Any) -> None:
     types = hints(shape.cls)
-    left_out = _left_out(shape, value)
+    left_out = defaults_of(shape, value)
     for name in shape.attributes:
         if name not in left_out:
             _set(element, name, getattr(value, name), types[name])
@@ -92,7 +92,7 @@ def _wrapper(element: etree._Element, tag: str) -> etree._Element:
     return element[-1] if len(element) and element[-1].tag == tag else etree.SubElement(element, tag)
 
 
-def _left_out(shape: Shape, value: Any) -> set[str]:
+def defaults_of(shape: Shape, value: Any) -> set[str]:
     """Names of fields that hold their plain default: an absent attribute or element reads back as that."""
     types = hints(shape.cls)
     plain = [field for field in fields(shape.cls) if field.default is None or isinstance(field.default, str | int)]

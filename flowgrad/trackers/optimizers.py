@@ -49,13 +49,27 @@ class Optimizers:
         """Whether an optimizer was given."""
         return bool(self.all)
 
-    def hook(self, before: Callable[..., None], after: Callable[..., None]) -> list[Any]:
-        """Call `before` and `after` around every step of each; returns the handles."""
+    def hook(
+        self, before: Callable[..., None], after: Callable[..., None], those: Sequence[Optimizer] | None = None
+    ) -> list[Any]:
+        """Call `before` and `after` around every step of each, or of `those` alone; returns the handles."""
         return [
             handle
-            for one in self.all
+            for one in (self.all if those is None else those)
             for handle in (one.register_step_pre_hook(before), one.register_step_post_hook(after))
         ]
+
+    def add(self, given: Any, tracker: str) -> tuple[Optimizer, ...]:
+        """Take in further optimizers, as `given` to a new one, and return those that are new.
+
+        Raises:
+            TypeError: as where they are given at first.
+        """
+        known = {id(one) for one in self.all}
+        fresh = tuple(one for one in _opened(given, tracker, hooked=True) if id(one) not in known)
+        self.all += fresh
+        self._shares.clear()
+        return fresh
 
     def groups(self) -> list[dict[str, Any]]:
         """All parameter groups."""
@@ -195,6 +209,14 @@ def _inner(given: Any, depth: int, hooked: bool) -> list[Optimizer] | None:
 def _steps(given: Any) -> bool:
     """Whether the object has the interface of a wrapper of an optimizer."""
     return not isinstance(given, torch.Tensor | type) and all(hasattr(given, name) for name in ("step", "zero_grad"))
+
+
+def is_skipped(optimizer: Any) -> bool:
+    """Whether the step that is under way changes nothing, because a gradient scaler found infinite gradients: fused
+    optimizers are called all the same. A flag on an accelerator is not waited for, and counts as unset.
+    """
+    found = getattr(optimizer, "found_inf", None)
+    return isinstance(found, torch.Tensor) and found.device.type == "cpu" and bool(found)
 
 
 def is_adaptive(optimizer: Optimizer) -> bool:

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Concatenate, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from flowgrad.errors import FlowGradError
@@ -24,6 +24,20 @@ OPTIMIZER = "a step of the optimizer"
 """Place of hooks that an optimizer calls before and after its step. It goes through its hooks then, and none may be
 taken off meanwhile.
 """
+
+_WITHIN = threading.local()
+
+
+@contextlib.contextmanager
+def within_optimizer() -> Iterator[None]:
+    """Say that an optimizer goes through its hooks meanwhile, in this thread: none is taken off then, whoever stops."""
+    before = getattr(_WITHIN, "deep", False)
+    _WITHIN.deep = True
+    try:
+        yield
+    finally:
+        _WITHIN.deep = before
+
 
 Failed = Callable[[str, Exception], None]
 """Function that takes where something went wrong, in words, and the error."""
@@ -122,7 +136,10 @@ class Watching:
 
     def _take_off(self, handles: Iterable[Any]) -> None:
         """Take hooks off optimizers; where that might be while one goes through them, later."""
-        if self._halting and self._halt is not None and (self._halt.place == OPTIMIZER or len(self._threads) > 1):
+        halting = self._halting and self._halt is not None
+        if getattr(_WITHIN, "deep", False) or (
+            halting and (self._halt.place == OPTIMIZER or len(self._threads) > 1)  # type: ignore[union-attr]
+        ):
             self._late = (*self._late, *handles)
             return
         for handle in handles:
@@ -130,7 +147,7 @@ class Watching:
 
     def _take_off_late(self) -> None:
         """Take off the hooks that were left on an optimizer within its step; not where several threads step."""
-        if len(self._threads) > 1:
+        if len(self._threads) > 1 or getattr(_WITHIN, "deep", False):
             return
         late, self._late = self._late, ()
         for handle in late:

@@ -119,7 +119,7 @@ class BatchTracker(Tracker):
         super().__init__(name, rules)
         self._hash = Hash()
         self._train, self._validation = RowSample(sample), RowSample(sample)
-        optimizers = Optimizers(optimizer, name)
+        optimizers = self._optimizers = Optimizers(optimizer, name)
         maximised = any(group.get("maximize") for group in optimizers.groups())
         self._audit, self._ids = LossAudit(maximised=maximised), Ids(sizes)
         self._ids_only = self._numbers_only = self._classes = self._sequences = True
@@ -131,6 +131,16 @@ class BatchTracker(Tracker):
         self._figures: tuple[tuple[int, ...], dict[str, float]] | None = None
         self._handles = optimizers.hook(lambda *_: None, self._stepped) if optimizers.known else []
         self._counts_steps = optimizers.known
+
+    def add_optimizer(self, optimizer: Any) -> None:
+        """Count the steps of a further optimizer, too; one that is known is passed over.
+
+        Raises:
+            TypeError: it has no step hooks.
+        """
+        fresh = self._optimizers.add(optimizer, self.name)
+        self._handles += self._optimizers.hook(lambda *_: None, self._stepped, fresh)
+        self._counts_steps = self._optimizers.known
 
     def _count(self) -> int:
         return self._batches

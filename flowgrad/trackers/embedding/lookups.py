@@ -24,7 +24,7 @@ class LookupCounter:
         self._counts = torch.empty(rows, dtype=torch.int32, device=device).zero_()
         self.total = 0
         """Number of lookups so far."""
-        self._kept = torch.empty(KEPT, dtype=torch.int64, device=device).zero_()
+        self._kept = torch.empty(0, dtype=torch.int64, device=device)
         self._size = -1
         """Number of lookups of each batch that is kept: all have as many."""
         self._places: list[torch.Tensor] = []
@@ -59,6 +59,8 @@ class LookupCounter:
         self._size = size
         waits = 0 < size <= min(KEPT, len(self._counts))
         batches = min(KEPT // size, MOST_BATCHES) if waits else 0
+        if waits and not len(self._kept):
+            self._kept = torch.empty(KEPT, dtype=torch.int64, device=self.device).zero_()
         self._places = list(self._kept[: batches * size].split(size)) if waits else []
         self._grow_ones(batches * size if waits else size)
 
@@ -85,7 +87,7 @@ class LookupCounter:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._kept = torch.empty(KEPT, dtype=torch.int64, device=self.device).zero_()
+        self._kept = torch.empty(0, dtype=torch.int64, device=self.device)
         self._ones = self._counts.new_ones(0)
 
     def load(self, counts: torch.Tensor, total: int) -> None:

@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from flowgrad.measures.lookups import spread_over_batches
 from flowgrad.trackers.embedding.ranks import world_size
 from flowgrad.trackers.embedding.sampling import even_rows
+from flowgrad.trackers.embedding.tallies import RowTallies
 from flowgrad.trackers.watching import Failed, raising
 
 FIRST_PROBES = 16
@@ -40,10 +41,9 @@ MOST_PASSES = 8
 MANY_PASSES = 4
 """Number of forward passes of one step from which it is checked whether the gradients of all of them reach the step."""
 
+_BY_ROW = {"looks": "looks", "moves": "moves", "path": "path", "_left": "left", "_early": "early"}
+"""Column of the rows' tallies by its key in a state."""
 _TENSORS = (
-    "looks",
-    "moves",
-    "path",
     "panel_path",
     "panel_idle_path",
     "first_nonfinite",
@@ -52,9 +52,7 @@ _TENSORS = (
     "panel_pull",
     "panel_square",
     "elsewhere",
-    "_left",
     "_any_left",
-    "_early",
 )
 _NUMBERS = ("probed", "asked", "moved_within", "moved_outside", "suspicious", "_suspect_probes")
 _LATER_TENSORS = ("_distinct", "_lost")
@@ -94,10 +92,9 @@ class Probes:
     def __init__(self, rows: int, device: torch.device, failed: Failed = raising) -> None:
         self._failed = failed
         """Function that is called with errors of a backward pass."""
-        # Written to here, so that the system hands out the memory now and not page by page while training runs.
-        self.looks = torch.empty(rows, dtype=torch.int32, device=device).zero_()
-        self.moves = torch.empty_like(self.looks).zero_()
-        self.path = torch.empty_like(self.looks, dtype=torch.float32).zero_()
+        self._rows = RowTallies(rows, device)
+        # Some loops clear the gradient before `close`, some mask it after it came; none does both: `left` counts
+        # lookups that had a gradient at `close`, `early` those that had one as soon as it came.
         self.panel_path = torch.zeros((), dtype=torch.float64, device=device)
         """Length of the path of the panel's rows over all probed steps."""
         self.panel_idle_path = torch.zeros_like(self.panel_path)
@@ -128,13 +125,8 @@ class Probes:
         """
         self._last: _Probe | None = None
         """Rows and their weights at the end of the last probed step, as long as nothing moved within."""
-        # Some loops clear the gradient before `close`, some mask it after it came; none does both.
-        self._left = torch.empty_like(self.looks).zero_()
-        """Number of lookups of each row that had a gradient at `close`, shape (rows,)."""
         self._any_left = torch.zeros((), dtype=torch.bool, device=device)
         """Whether there are any such lookups."""
-        self._early = torch.empty_like(self.looks).zero_()
-        """Number of lookups of each row that had a gradient as soon as it came, shape (rows,)."""
         self._panel = even_rows(rows, min(rows, PANEL), device)
         self._panel_counts: torch.Tensor | None = None
         self._distinct = torch.zeros_like(self.longest_step)
@@ -171,6 +163,21 @@ class Probes:
         return self._panel
 
     @property
+    def looks(self) -> torch.Tensor:
+        """Number of probed lookups of each row, shape (rows,)."""
+        return self._rows.whole("looks")
+
+    @property
+    def moves(self) -> torch.Tensor:
+        """Number of probed lookups of each row at whose step it moved, shape (rows,)."""
+        return self._rows.whole("moves")
+
+    @property
+    def path(self) -> torch.Tensor:
+        """Length of the path of each row at its probed lookups, in units of the weights, shape (rows,)."""
+        return self._rows.whole("path")
+
+    @property
     def lost_gradient_share(self) -> float:
         """Share of the lookups with a gradient, in [0, 1], in steps with `MANY_PASSES` forward passes or more, whose
         gradient was cleared before the step. NaN where there was no such step.
@@ -193,7 +200,7 @@ class Probes:
         return self._gradients_of(slice(None))
 
     def _gradients_of(self, rows: torch.Tensor | slice) -> torch.Tensor:
-        return torch.where(self._any_left, self._left[rows], self._early[rows])
+        return torch.where(self._any_left, self._rows.of("left", rows), self._rows.of("early", rows))
 
     def due(self, step: int) -> bool:
         """True where lookups before the end of step number `step` (from 0) are to be handed over."""
@@ -292,16 +299,14 @@ class Probes:
             self.panel_pull += self._early_pull
             self.panel_square += first[:panel].double().square().sum()
         ids, path = ids[panel:], path[panel:]
-        self.looks.scatter_add_(0, ids, torch.ones_like(ids, dtype=torch.int32))
-        self.moves.scatter_add_(0, ids, (path != 0).int())
-        self.path.scatter_add_(0, ids, path.float())
+        sums = {"looks": torch.ones_like(ids, dtype=torch.int32), "moves": path != 0, "path": path}
         if has_gradient is not None:
             left = has_gradient[panel:]
-            self._left.scatter_add_(0, ids, left.int())
+            sums["left"] = left
             self._any_left |= left.any()
         if self._early_gradient is not None:
-            early = self._early_gradient[panel:]
-            self._early.scatter_add_(0, ids[: len(early)], early.int())
+            sums["early"] = self._early_gradient[panel:]
+        self._rows.add(ids, **sums)
         self.drop()
 
     def _note_course(self, path: torch.Tensor, step: int, rate: float) -> None:
@@ -349,18 +354,20 @@ class Probes:
 
     def suspect(self, unmoved: torch.Tensor, rows: torch.Tensor | slice) -> None:
         """Say which of `rows` were looked up and never moved: bool, one a row."""
-        unclear = unmoved & (self._gradients_of(rows) == 0) & (self.looks[rows] < LOOKS_ENOUGH)
+        unclear = unmoved & (self._gradients_of(rows) == 0) & (self._rows.of("looks", rows) < LOOKS_ENOUGH)
         self.suspicious = bool(unclear.any())
 
     def state_dict(self) -> dict[str, Any]:
         """State of everything, as tensors (copies) and numbers. Lookups that wait for their step are not part of it."""
         numbers = {name: getattr(self, name) for name in (*_NUMBERS, *_LATER_NUMBERS)}
-        return {name: getattr(self, name).clone() for name in (*_TENSORS, *_LATER_TENSORS)} | numbers
+        rows = {key: self._rows.whole(name).clone() for key, name in _BY_ROW.items()}
+        return rows | {name: getattr(self, name).clone() for name in (*_TENSORS, *_LATER_TENSORS)} | numbers
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
         for name in (*_TENSORS, *(name for name in _LATER_TENSORS if name in state)):
-            setattr(self, name, state[name].to(self.looks.device, copy=True))
+            setattr(self, name, state[name].to(self._panel.device, copy=True))
+        self._rows.load({name: state[key] for key, name in _BY_ROW.items()})
         for name in (*_NUMBERS, *(name for name in _LATER_NUMBERS if name in state)):
             setattr(self, name, state[name])
         self._last = None
@@ -376,8 +383,10 @@ class Probes:
         # A gradient that is never cleared still holds the rows of earlier batches; one row's parts count together.
         # Marks cost in proportion to the lookups; to sort and search costs several times as much.
         found, parts = gradient._indices()[0], _not_zero(gradient._values())
+        if not self._rows.dense:
+            return torch.isin(ids, found[parts])
         if not len(self._marks):
-            self._marks = torch.empty_like(self.looks, dtype=torch.uint8).zero_()
+            self._marks = torch.zeros(self._rows.rows, dtype=torch.uint8, device=self._marks.device)
         self._marks.scatter_reduce_(0, found, parts.to(torch.uint8), "amax")
         marked = self._marks.index_select(0, ids) != 0
         self._marks.index_fill_(0, found, 0)

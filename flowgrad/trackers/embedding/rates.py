@@ -46,6 +46,14 @@ class TableRate:
         self._sum = self._peak = self._decayed = 0.0
         """Sum of the rates of the steps noted, their highest, and the sum of rate times weight decay."""
 
+    def add(self, optimizer: Any, tracker: str) -> None:
+        """Read a further optimizer, too.
+
+        Raises:
+            TypeError: it holds no parameter groups.
+        """
+        self._optimizers.add(optimizer, tracker)
+
     def note(self, weight: torch.Tensor, steps: int) -> None:
         """Note the rate now as that of the steps up to this one, where it has one that is read without waiting for a
         device.

@@ -183,6 +183,17 @@ class EmbeddingTracker(Tracker):
         """Interventions of `auto_fix` so far."""
         return tuple(self._guard.interventions) if self._guard else ()
 
+    def add_optimizer(self, optimizer: Any) -> None:
+        """Read a further optimizer, too; one that is known is passed over.
+
+        Raises:
+            TypeError: it holds no parameter groups.
+        """
+        if self._rate is None:
+            self._rate = rate_of(optimizer, self.name)
+        else:
+            self._rate.add(optimizer, self.name)
+
     def _weight(self) -> torch.Tensor:
         """Weights of the table, shape (rows, dim), not a copy.
 

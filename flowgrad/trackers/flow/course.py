@@ -43,7 +43,13 @@ class Course:
         """Number of the first sampled step with a gradient that is not finite; 0 without one."""
         self.broken_first = np.zeros(count, dtype=bool)
         """Flags of tensors whose gradients were not finite then, shape (tensors,)."""
+        self._failed = failed
         self.probes = [ClearingProbe(failed) for _ in (optimizers.all or (None,))]
+
+    def follow(self, optimizer: Any) -> None:
+        """Check a further optimizer, which stands among those that were given now."""
+        if optimizer is not self._optimizers.all[0]:  # the probe of all steps becomes that of the first
+            self.probes.append(ClearingProbe(self._failed))
 
     def note(self, step: int, seen: NetworkSeen) -> None:
         """Note the figures of a sampled step."""

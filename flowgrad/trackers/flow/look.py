@@ -37,6 +37,14 @@ PART = 1 << 15
 """Number of entries of a weight that are copied and compared, at most; of larger ones, runs of entries, evenly spaced.
 The norm of a part, scaled up, is that of the whole to about one percent.
 """
+LARGE = 1 << 20
+"""Number of entries of a table of embeddings above which a part of it is read: a step changes few of its rows, so that
+one of fewer is read whole.
+"""
+_LOOKUPS = 256
+"""Number of lookups of a large table with a sparse gradient whose rows are read, about."""
+_LARGE_SHARE = 32
+"""Factor by which the part of such a table is smaller than the table."""
 _RUN = 64
 """Number of entries in a row: a cache line or two, so that a part costs what its share of the memory does."""
 
@@ -86,6 +94,10 @@ class DeviceLook:
         self._copies: dict[int, torch.Tensor] = {}
         self._rows: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         """Ids of the rows of each tensor with a sparse gradient, and these rows before the step."""
+        self._summed: dict[int, torch.Tensor] = {}
+        """Values of each sparse gradient summed by row, from `before` to `gradients`."""
+        self._one_in: dict[int, int] = {}
+        """Number of rows of a large table with a sparse gradient of which one is read, by tensor; all of any other."""
         self._open = False
         """Whether a look has begun that `take` has not ended."""
         self._live: list[int] = []
@@ -143,22 +155,24 @@ class DeviceLook:
         dense = []
         for i in self._fresh:
             gradient = self._all[i].grad
-            if gradient is not None and gradient.layout != torch.strided:
-                self._keep_rows(i, gradient)
-            else:
-                dense.append(i)
-                if i not in self._copies:
-                    self._copies[i] = torch.empty_like(self._part(i), requires_grad=False)
+            if gradient is not None and gradient.layout != torch.strided and self._keep_rows(i, gradient):
+                continue
+            dense.append(i)
+            if i not in self._copies or self._copies[i].shape != self._part(i).shape:
+                self._copies[i] = torch.empty_like(self._part(i), requires_grad=False)
         self._dense += dense
         for group in self._groups(dense):
             copies = [self._copies[i] for i in group]
             torch._foreach_copy_(copies, [self._part(i) for i in group])
             self._pieces.append(("weight_norm", group, _norms(copies)))
-        for i in [i for i in self._fresh if i in self._rows]:
-            self._pieces.append(("weight_norm", [i], _norms([self._all[i].detach()])))
+        sparse = [i for i in self._fresh if i in self._rows]
+        for group in self._groups(sparse):
+            parts = [self._norm_part(i) for i in group]
+            self._pieces.append(("weight_norm", group, _norms(parts)))
 
     def _begin(self) -> None:
         self._open, self._pieces, self._rows = True, [], {}
+        self._summed, self._one_in = {}, {}
         self._views = {}
         self._live, self._dense, self._found, self._sampled = [], [], [], []
         self._sample.zero_()
@@ -168,14 +182,35 @@ class DeviceLook:
         weight = self._all[i]
         lies, view = self._views.get(i, (0, None))
         if view is None or lies != weight.data_ptr():  # a step may put other memory under the tensor
-            view = weight.detach() if self._whole[i] else part(weight.detach())
+            view = _table_part(weight.detach()) if self._whole[i] else part(weight.detach())
             self._views[i] = weight.data_ptr(), view
         return view
 
-    def _keep_rows(self, i: int, gradient: torch.Tensor) -> None:
-        if gradient.layout == torch.sparse_coo and gradient.sparse_dim() == 1:
-            ids = gradient._indices()[0].unique()
-            self._rows[i] = (ids, self._all[i].detach()[ids])
+    def _norm_part(self, i: int) -> torch.Tensor:
+        """View of the entries that the norm of a table with a sparse gradient is of: all, or a part of a large one."""
+        weight = self._all[i].detach()
+        return part(weight) if weight.numel() > LARGE else weight
+
+    def _keep_rows(self, i: int, gradient: torch.Tensor) -> bool:
+        """Keep the rows that a sparse gradient is of, and its sum for each; whether there was more to do than to copy a
+        small table whole.
+        """
+        if gradient.layout != torch.sparse_coo or gradient.sparse_dim() != 1:
+            return True
+        # To coalesce sorts all values; it would be most of the cost of a look.
+        table, ids, values = self._all[i].detach(), gradient._indices()[0], gradient._values()
+        if len(table) <= 2 * len(ids):
+            self._summed[i] = torch.zeros_like(table).index_add_(0, ids, values)
+            return False
+        if table.numel() > LARGE and len(ids) >= 2 * _LOOKUPS:
+            one_in = len(ids) // _LOOKUPS
+            chosen = (ids % one_in == 0).nonzero().flatten()
+            if len(chosen):
+                ids, values, self._one_in[i] = ids[chosen], values.index_select(0, chosen), one_in
+        rows, at = ids.unique(return_inverse=True)
+        self._summed[i] = values.new_zeros((len(rows), *values.shape[1:])).index_add_(0, at, values)
+        self._rows[i] = (rows, table.index_select(0, rows))
+        return True
 
     def gradients(self, scale: torch.Tensor | None) -> None:
         """Take norms and samples of the gradients as they are now, of the tensors that `before` took last.
@@ -186,9 +221,9 @@ class DeviceLook:
         found = {i: g for i in self._fresh if (g := self._all[i].grad) is not None}
         whole = {i: _plain(g) for i, g in found.items() if g.layout == torch.strided}
         pieces = [(group, _norms([whole[i] for i in group])) for group in self._groups(list(whole))]
-        for i in found.keys() - whole.keys():
-            values = found[i].coalesce().values() if found[i].layout == torch.sparse_coo else found[i].values()
-            pieces.append(([i], _norms([values])))
+        sparse = {i: self._values(i, g) for i, g in found.items() if i not in whole}
+        pieces += [(group, _norms([sparse[i] for i in group])) for group in self._groups(list(sparse))]
+        self._summed = {}
         self._found += found
         self._sampled += whole
         self._fresh = []
@@ -200,6 +235,13 @@ class DeviceLook:
             for i in whole:
                 self._sample[i].div_(scale)
         self._pieces += [("gradient_norm", group, values) for group, values in pieces]
+
+    def _values(self, i: int, gradient: torch.Tensor) -> torch.Tensor:
+        """Values of a sparse gradient, one a row."""
+        known = self._summed.get(i)
+        if known is not None:
+            return known
+        return gradient.coalesce().values() if gradient.layout == torch.sparse_coo else gradient.values()
 
     def _sum_gradients(self) -> None:
         """Add the samples of this look to those of the looks before, and take their products."""
@@ -232,8 +274,8 @@ class DeviceLook:
             copies = [self._copies[i] for i in group]
             torch._foreach_sub_(copies, [self._part(i) for i in group])
             self._pieces.append(("velocity", group, _norms(copies)))
-        for i, (ids, rows) in self._rows.items():
-            self._pieces.append(("velocity", [i], _norms([self._all[i].detach()[ids] - rows])))
+        moved = {i: self._all[i].detach().index_select(0, ids) - rows for i, (ids, rows) in self._rows.items()}
+        self._pieces += [("velocity", group, _norms([moved[i] for i in group])) for group in self._groups(list(moved))]
 
     def take(self, extra: Sequence[torch.Tensor] = ()) -> tuple[Seen, list[float]]:
         """Return all figures of the look, with other 0-dim tensors of this device, by one transfer."""
@@ -255,9 +297,18 @@ class DeviceLook:
             getattr(seen, name)[group] = numbers[at : at + len(group)]
             at += len(group)
         scale = np.ones(len(self._all))
-        scale[self._dense] = [math.sqrt(self._all[i].numel() / max(self._copies[i].numel(), 1)) for i in self._dense]
-        for norm in (seen.weight_norm, seen.velocity):
-            norm *= scale
+        for i in self._live:
+            read = self._norm_part(i) if i in self._rows else self._part(i)
+            scale[i] = math.sqrt(self._all[i].numel() / max(read.numel(), 1))
+        seen.weight_norm[:] *= scale
+        seen.velocity[self._dense] *= scale[self._dense]
+        for i, one_in in self._one_in.items():
+            seen.velocity[i] *= math.sqrt(one_in)
+            seen.gradient_norm[i] *= math.sqrt(one_in)
+        for i in self._dense:
+            # A step may change no row of a part, and of a table a row for each of the batch.
+            if self._whole[i] and scale[i] > 1 and seen.velocity[i] == 0:
+                seen.velocity[i] = math.nan
         for i in self._found:
             seen.seen_gradient[i] = 1
         for i in self._sampled:
@@ -333,6 +384,16 @@ def part(weight: torch.Tensor) -> torch.Tensor:
     while math.gcd(stride, runs) > 1:  # else it would see a few of the columns only
         stride += 1
     return weight.view(-1)[: runs * _RUN].view(runs, _RUN)[::stride]
+
+
+def _table_part(weight: torch.Tensor) -> torch.Tensor:
+    """View of evenly spaced rows of a large table; a smaller one as it is, and one that is not of one piece."""
+    if weight.numel() <= LARGE or not weight.is_contiguous():
+        return weight
+    stride = min(_LARGE_SHARE, max(1, weight.numel() // PART))
+    while math.gcd(stride, len(weight)) > 1 and stride > 2:
+        stride -= 1
+    return weight[::stride]
 
 
 def sampled(values: torch.Tensor) -> torch.Tensor:

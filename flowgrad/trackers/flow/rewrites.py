@@ -41,6 +41,7 @@ class Rewrites:
 
     def __init__(self, watched: Sequence[Watched], optimizers: Optimizers) -> None:
         """Start with no step."""
+        self._optimizers = optimizers
         self._chosen = {id(one): _spread(watched, optimizers, one) for one in optimizers.all}
         self._noted: dict[int, list[int]] = {}
         self._entries: dict[int, tuple[int, torch.Tensor]] = {}
@@ -67,6 +68,11 @@ class Rewrites:
         """Number of pairs whose weights were compared."""
         self.moved = 0
         """Number of these pairs between which weights moved."""
+
+    def follow(self, watched: Sequence[Watched], optimizer: Any) -> None:
+        """Read the weights of a further optimizer, too."""
+        self._chosen = {id(one): _spread(watched, self._optimizers, one) for one in self._optimizers.all}
+        self._noted, self._entries, self._drift = {}, {}, {}
 
     def before(self, optimizer: Any, step: int, *, due: bool) -> None:
         """Note that an optimizer is about to take this step, which is sampled where it is `due`."""

@@ -42,7 +42,7 @@ from flowgrad.trackers.flow.readings import (
     usual_norms,
 )
 from flowgrad.trackers.flow.rewrites import Rewrites
-from flowgrad.trackers.optimizers import Optimizers
+from flowgrad.trackers.optimizers import Optimizers, is_skipped
 from flowgrad.trackers.watching import OPTIMIZER, entry, loss_of
 
 _FIGURES = ("weight_norm", "gradient_norm", "velocity", "gradient_cosine")
@@ -159,6 +159,23 @@ class FlowTracker(Tracker):
         """
         return self._optimizers.all[0] if self._optimizers.known else None
 
+    def add_optimizer(self, optimizer: Any) -> None:
+        """Watch a further optimizer of the same model, from its next step on; one that is known is passed over.
+
+        Args:
+            optimizer: as where the tracker is made.
+
+        Raises:
+            TypeError: it has no step hooks.
+        """
+        fresh = self._optimizers.add(optimizer, self.name)
+        for one in fresh:
+            self._course.follow(one)
+            self._rewrites.follow(self._watched, one)
+        self._handles += self._optimizers.hook(self._before_step, self._after_step, fresh)
+        if fresh and not self._steps:
+            self._lr_first = self._lr_most = flow.median_of(self._learning_rates())
+
     def _count(self) -> int:
         return self._steps
 
@@ -190,6 +207,8 @@ class FlowTracker(Tracker):
         if not self._attached:
             return
         try:
+            if is_skipped(optimizer):
+                return
             self._stepped = True
             self._rewrites.stepped(optimizer, self._steps + 1, due=self._due)
             self._course.stepped(optimizer)
@@ -233,6 +252,15 @@ class FlowTracker(Tracker):
             self._plan()
         except Exception as error:
             self._failed("step()", self._refusal(error))
+
+    def note_loss(self, loss: float | torch.Tensor) -> None:
+        """Note a loss apart from `step`: that of the last step, where it is told after it."""
+        if not self._attached:
+            return
+        try:
+            self._losses.add(loss, self.name)
+        except Exception as error:
+            self._failed("note_loss()", self._refusal(error))
 
     def _note_version(self) -> None:
         """Note the version of the weights, which any write after the step raises."""

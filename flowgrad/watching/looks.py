@@ -1,0 +1,101 @@
+"""Says which findings are told while training goes on, and when it is looked for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from flowgrad.rules import Finding
+from flowgrad.trackers.schedules import Schedule
+
+_FIRST = 32
+"""Step from which on it is looked for findings."""
+_COST = 0.02
+"""Share of the time since the start that looks of the default schedule take at most."""
+_ONLY_AT_THE_END = frozenset(
+    {
+        "DEAD_EMBEDDINGS",
+        "EXPOSURE_CONCENTRATION",
+        "FEW_ROWS_LOOKED_UP",
+        "LEARNING_RATE_TOO_LOW",
+        "LEARNING_RATE_VANISHED",
+        "LOW_SIGNAL_TO_NOISE",
+        "NO_LEARNING",
+        "ROWS_NEAR_THEIR_START",
+        "SLOW_CONVERGENCE",
+        "STILL_IMPROVING",
+        "TABLE_BARELY_USED",
+        "TRAINING_CUT_SHORT",
+    }
+)
+"""Findings on what a training came to: in its middle, they say no more than that it is not over."""
+
+
+class Looks:
+    """Tells each finding once, by its type: where two looks in a row make it, a critical one at once."""
+
+    def __init__(self, tell: Callable[[Finding], Any] | None, schedule: Schedule | None) -> None:
+        """Start with nothing told.
+
+        Args:
+            tell: called with each finding; None: it is never looked for them.
+            schedule: number of a step (from 1) -> whether it is looked for findings; None: twice in each doubling of
+                the steps, as long as that takes no more than a fiftieth of the time.
+
+        Raises:
+            TypeError: one of them cannot be called.
+        """
+        for name, value in (("on_finding", tell), ("looks", schedule)):
+            if value is not None and not callable(value):
+                raise TypeError(f"{name}={value!r} must be a function")
+        self._tell, self._schedule = tell, schedule
+        self.told: set[str] = set()
+        """Types of the findings that were told."""
+        self._last: set[str] = set()
+        """Types of the findings of the last look."""
+        self._began = time.monotonic()
+        self._spent = 0.0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody wants to be told."""
+        return self._tell is not None
+
+    def due(self, step: int) -> bool:
+        """Whether it is to be looked for findings after this step."""
+        if self._tell is None:
+            return False
+        if self._schedule is not None:
+            return bool(self._schedule(step))
+        if step < _FIRST or step % (1 << (step.bit_length() - 2)):
+            return False
+        return self._spent <= _COST * (time.monotonic() - self._began)
+
+    def timed(self, look: Callable[[], Sequence[Finding]]) -> Sequence[Finding]:
+        """Look, and note the time that it takes."""
+        began = time.monotonic()
+        try:
+            return look()
+        finally:
+            self._spent += time.monotonic() - began
+
+    def news(self, found: Iterable[Finding], *, ended: bool) -> list[Finding]:
+        """Choose the findings that are to be told now, and take them for told.
+
+        Args:
+            found: every finding as it is now, once.
+            ended: whether the training is over.
+        """
+        found = [one for one in found if one.type not in self.told and not one.follows]
+        before, self._last = self._last, {one.type for one in found}
+        if not ended:
+            found = [one for one in found if one.type not in _ONLY_AT_THE_END]
+            found = [one for one in found if one.severity == "critical" or one.type in before]
+        self.told |= {one.type for one in found}
+        return found
+
+    def tell(self, finding: Finding) -> None:
+        """Call whom it may concern."""
+        if self._tell is not None:
+            self._tell(finding)

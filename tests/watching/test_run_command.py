@@ -1,0 +1,338 @@
+"""`python -m flowgrad run`: a script of others, unchanged, watched from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from flowgrad.__main__ import main
+from flowgrad.report import from_xml, validate
+from tests.watching_loops import alike
+
+ROOT = Path(__file__).parents[2]
+PLAIN = """
+    import sys, torch
+    from torch import nn
+    torch.manual_seed(0)
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.users = nn.Embedding(40, 4)
+            self.top = nn.Linear(4, 1)
+        def forward(self, ids):
+            return self.top(self.users(ids)).squeeze(1)
+    model = Net()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for step in range(STEPS):
+        ids = torch.randint(40, (32,))
+        loss = nn.functional.mse_loss(model(ids), (ids % 2).float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    END
+"""
+
+
+def script(folder, text=PLAIN, *, steps=24, end=""):
+    path = folder / "train.py"
+    path.write_text(textwrap.dedent(text).replace("STEPS", str(steps)).replace("END", textwrap.dedent(end)))
+    return str(path)
+
+
+def told(capsys):
+    """The JSON that was printed last, and what the script itself printed before."""
+    out = capsys.readouterr().out
+    start = out.index('{\n  "flowgrad_watch_report"')
+    return json.loads(out[start:])["flowgrad_watch_report"], out[:start]
+
+
+def seen(report):
+    return {one["name"]: one["value"] for one in report["coverage"]["seen"]}
+
+
+def test_every_step_lookup_and_loss_of_a_script_is_seen(tmp_path, capsys):
+    path = script(tmp_path, end="print(sys.argv[1:], __name__, __file__ == sys.argv[0])")
+    assert main(["run", "--json", path, "--lr", "3", "--json"]) == 0
+    report, printed = told(capsys)
+    assert printed == "['--lr', '3', '--json'] __main__ True\n"
+    counts = seen(report)
+    assert counts["steps"] == counts["losses"] == 24
+    assert counts["lookups"] == 24 * 32
+    assert report["layer"] == path
+    assert report["status"] in ("HEALTHY", "FINDINGS")
+    assert "not seen from outside" in str(report["coverage"]["unseen"])
+
+
+def test_weights_are_those_of_a_script_that_is_not_watched(tmp_path, capsys):
+    path = script(tmp_path, end="torch.save(model, sys.argv[1])\nprint(torch.rand(1).item())")
+    assert main(["run", path, str(tmp_path / "one.pt")]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    text = Path(path).read_text()
+    before = list(sys.argv)
+    sys.argv = [path, str(tmp_path / "other.pt")]
+    code = compile(text, path, "exec")
+    module = type(sys)("__main__")
+    known = sys.modules["__main__"]
+    try:
+        sys.modules["__main__"] = module
+        exec(code, vars(module))
+        models = [torch.load(tmp_path / f"{name}.pt", weights_only=False) for name in ("one", "other")]
+    finally:
+        sys.argv, sys.modules["__main__"] = before, known
+    assert alike(*models)
+    assert capsys.readouterr().out.splitlines()[0] == first
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        ("sys.exit(3)", 3, ""),
+        ("sys.exit()", 0, ""),
+        ("sys.exit('no more')", 1, "no more"),
+        ("raise ValueError('lost')", 1, "ValueError: lost"),
+        ("raise KeyboardInterrupt", 130, "interrupted"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 143, ""),
+    ],
+)
+def test_the_report_comes_however_the_script_ends(tmp_path, capsys, end, code, said):
+    path = script(tmp_path, end=end)
+    assert main(["run", path]) == code
+    captured = capsys.readouterr()
+    assert "steps 24" in captured.out
+    assert said in captured.err
+    assert "running/" not in captured.err
+
+
+def test_reports_are_written_by_their_ending(tmp_path, capsys):
+    path = script(tmp_path)
+    for ending, start in ((".xml", "<?xml"), (".json", "{"), (".html", "<!doctype html>"), (".txt", path)):
+        file = tmp_path / f"report{ending}"
+        assert main(["run", "--report", str(file), path]) == 0
+        assert file.read_text().startswith(start)
+    validate((tmp_path / "report.xml").read_bytes())
+    assert from_xml((tmp_path / "report.xml").read_bytes()).kind == "watch"
+    capsys.readouterr()
+
+
+def test_findings_may_end_it_with_one(tmp_path, capsys):
+    path = script(tmp_path, PLAIN.replace("0.01", "50.0"), steps=80)
+    assert main(["run", path]) == 0
+    assert main(["run", "--fail-on", "high", path]) == 1
+    assert "LEARNING_RATE_TOO_HIGH" in capsys.readouterr().out
+    path = script(tmp_path, PLAIN.replace("0.01", "50.0"), steps=80, end="sys.exit(7)")
+    assert main(["run", "--fail-on", "high", path]) == 7
+    path = script(tmp_path, steps=80)
+    assert main(["run", "--fail-on", "high", path]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("print('hello')", "trained nothing with torch"),
+        (
+            "import torch\nw = torch.ones(3, requires_grad=True)\nw.sum().backward()",
+            "1 backward passes were seen and no step",
+        ),
+        (
+            "import torch\nw = torch.ones(3, requires_grad=True)\no = torch.optim.SGD([w], 0.1)\n"
+            "w.sum().backward()\no.step()",
+            "tensors that are not watched: SGD (1 steps), and of no module that was called",
+        ),
+    ],
+)
+def test_a_script_that_trains_nothing_says_so(tmp_path, capsys, text, reason):
+    path = script(tmp_path, text)
+    file = tmp_path / "report.xml"
+    assert main(["run", "--report", str(file), "--fail-on", "low", path]) == 0
+    out = capsys.readouterr().out
+    assert "NOT_OBSERVED" in out
+    assert reason in " ".join(out.split())
+    assert from_xml(file.read_bytes()).status == "NOT_OBSERVED"
+
+
+def test_bad_usage_names_the_way_out(tmp_path, capsys):
+    assert main(["run"]) == 2
+    assert main(["run", str(tmp_path / "none.py")]) == 2
+    assert main(["run", "--report", str(tmp_path / "no" / "r.xml"), script(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "no script was given" in err
+    assert "there is no such script" in err
+    assert "there is no folder" in err
+
+
+def test_a_module_is_run_by_its_name(tmp_path, capsys, monkeypatch):
+    package = tmp_path / "mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    script(package)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--json", "-m", "mine.train", "x"]) == 0
+    assert seen(told(capsys)[0])["steps"] == 24
+
+
+TOWERS = """
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+    class Tower(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rows = nn.Embedding(40, 4)
+        def forward(self, ids):
+            return self.rows(ids)
+    users, items, teacher = Tower(), Tower(), nn.Linear(4, 4)
+    optimizer = torch.optim.Adam([*users.parameters(), *items.parameters()], 0.01)
+    for step in range(24):
+        ids = torch.randint(40, (32,))
+        loss = ((users(ids) - teacher(items(ids))) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
+
+def test_of_several_models_those_that_are_trained_are_watched(tmp_path, capsys):
+    assert main(["run", "--json", script(tmp_path, TOWERS)]) == 0
+    report, _ = told(capsys)
+    groups = {one["kind"]: one["layers"] for one in report["watched"]}
+    assert groups["embedding"] == "Tower.rows, Tower_2.rows"
+    assert seen(report)["steps"] == 24
+    assert "teacher" not in json.dumps(report)
+
+
+@pytest.mark.parametrize("pause", ["", "if step % 3 == 0: "])
+def test_models_with_an_optimizer_each_are_one_training(tmp_path, capsys, pause):
+    """Only the model of the optimizer that stepped first was watched."""
+    text = TOWERS.replace(
+        "torch.optim.Adam([*users.parameters(), *items.parameters()], 0.01)",
+        "torch.optim.Adam(users.parameters(), 0.01)\n    other = torch.optim.SGD(items.parameters(), 0.01)",
+    ).replace("optimizer.step()", f"optimizer.step()\n        {pause}other.step(); other.zero_grad()")
+    assert main(["run", "--json", script(tmp_path, text)]) == 0
+    report, _ = told(capsys)
+    groups = {one["kind"]: one["layers"] for one in report["watched"]}
+    assert groups["embedding"] == "Tower.rows, Tower_2.rows"
+    assert seen(report)["steps"] == 24
+    assert report["run"]["training"]["optimizer"] == "SGD, Adam"
+    unseen = {one["name"] for one in report["coverage"]["unseen"]}
+    assert "other_models" not in unseen
+
+
+PARTS = """
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Embedding(40, 4), nn.ReLU())
+    model = nn.Sequential(encoder, nn.Linear(4, 1))
+    encoder(torch.arange(4))
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for step in range(24):
+        optimizer.zero_grad()
+        loss = model(torch.randint(40, (32,))).square().mean()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    print(loss.item())
+"""
+
+
+def test_a_part_that_is_called_first_is_no_model_of_its_own_and_losses_are_not_scaled(tmp_path, capsys):
+    assert main(["run", "--json", script(tmp_path, PARTS)]) == 0
+    report, printed = told(capsys)
+    assert seen(report)["tables"] == 1
+    assert [one["layers"] for one in report["watched"] if one["kind"] == "embedding"] == ["0.0"]
+    assert seen(report)["losses"] == 24
+    assert float(printed) < 10
+
+
+def test_a_second_model_is_said(tmp_path, capsys):
+    """The losses of a model that is trained next were taken for those of the first, which was called healthy."""
+    second = """
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    for step in range(10):
+        optimizer.zero_grad()
+        model(ids).sum().mul(1e6).backward()
+        optimizer.step()
+    """
+    assert main(["run", "--json", script(tmp_path, end=second)]) == 0
+    report, _ = told(capsys)
+    assert seen(report)["losses"] == seen(report)["steps"] == 24
+    unseen = {one["name"]: one["because"] for one in report["coverage"]["unseen"]}
+    assert "SGD (10 steps); of several models the first is watched" in unseen["other_models"]
+
+
+def hooks():
+    """Hooks on all modules and on all optimizers of the process."""
+    from torch.nn.modules import module
+    from torch.optim import optimizer
+
+    return module._global_forward_pre_hooks, optimizer._global_optimizer_pre_hooks
+
+
+def test_nothing_is_left_behind(tmp_path, capsys):
+    backward, scale = torch.autograd.backward, torch.amp.GradScaler.scale
+    before = list(sys.argv), list(sys.path), list(sys.meta_path), sys.modules["__main__"]
+    hooked = [list(one) for one in hooks()]
+    assert main(["run", script(tmp_path)]) == 0
+    capsys.readouterr()
+    assert (list(sys.argv), list(sys.path), list(sys.meta_path), sys.modules["__main__"]) == before
+    assert torch.autograd.backward is backward
+    assert torch.amp.GradScaler.scale is scale
+    assert [list(one) for one in hooks()] == hooked
+
+
+@pytest.mark.parametrize("fullgraph", [False, True])
+def test_a_compiled_model_is_watched(tmp_path, capsys, fullgraph):
+    torch._dynamo.reset()
+    made = f"net = model; model = torch.compile(net, backend='eager', fullgraph={fullgraph})"
+    text = PLAIN.replace("optimizer = ", f"{made}\n    optimizer = ")
+    assert main(["run", "--json", script(tmp_path, text)]) == 0
+    report, _ = told(capsys)
+    assert seen(report)["steps"] == 24
+    assert seen(report)["lookups"] == 24 * 32
+    torch._dynamo.reset()
+
+
+def test_a_model_that_is_judged_before_training(tmp_path, capsys):
+    """A first pass without gradients, and weights that are loaded after a first pass with them."""
+    first = "with torch.no_grad(): model(torch.arange(4))"
+    second = "model(torch.arange(4)); model.load_state_dict(Net().state_dict())"
+    text = PLAIN.replace("optimizer = ", f"{first}\n    {second}\n    optimizer = ")
+    assert main(["run", "--json", script(tmp_path, text)]) == 0
+    report, _ = told(capsys)
+    assert seen(report)["steps"] == 24
+    assert seen(report)["lookups"] == 24 * 32
+
+
+def started(*args, cwd, **settings):
+    return subprocess.Popen(
+        [sys.executable, "-m", "flowgrad", "run", *args],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings,
+    )  # fmt: skip
+
+
+def test_from_a_shell_and_interrupted(tmp_path):
+    """Torch is imported by the script; the interrupt comes as from a terminal."""
+    path = script(tmp_path, end="print('ready', flush=True)\nimport time\ntime.sleep(60)")
+    text = Path(path).read_text()
+    Path(path).write_text("import sys\nassert 'torch' not in sys.modules\n" + text)
+    running = started(path, cwd=tmp_path)
+    assert running.stdout.readline() == "ready\n"
+    running.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "steps 24" in out
+    assert err == "interrupted\n"
+    assert time.monotonic() - began < 50
