@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ CHECK, TOLD = "CHECK_CANDIDATES", "You know which of them it is, and what to cha
 """Action of such a finding, and its expected effect."""
 
 
+@cache
+def _shipped_rules() -> Mapping[str, Rule]:
+    """The shipped rules, read once a process: nothing of them can be changed."""
+    return validate(read_entries(SHIPPED).values(), VOCABULARY)
+
+
 @dataclass(frozen=True)
 class RuleBook(Mapping[str, Rule]):
     """A checked set of rules; a mapping of rule id to `Rule`. Make one with `load` or `from_mapping`."""
@@ -51,7 +58,10 @@ class RuleBook(Mapping[str, Rule]):
         Raises:
             RuleError: as `FILE:LINE: rule 'id': ...`, for the first thing that is wrong.
         """
-        rules = validate(read_entries(*(paths or (SHIPPED,))).values(), vocabulary)
+        if paths or vocabulary is not VOCABULARY:
+            rules = validate(read_entries(*(paths or (SHIPPED,))).values(), vocabulary)
+        else:
+            rules = dict(_shipped_rules())
         return cls(rules, Ledger.load() if ledger is None else ledger)
 
     @classmethod
@@ -111,8 +121,9 @@ class RuleBook(Mapping[str, Rule]):
         Rows count one each, or by the rule's `share_weight`; among the rows for which every value named in `rows` is
         known. NaN where there is no such row.
         """
+        columns = _row_columns(measurements)
         return {
-            rule.share: _share(rule.rows, rule.share_weight, measurements)
+            rule.share: _share(rule.rows, rule.share_weight, columns, measurements)
             for rule in self._on(measurements)
             if rule.share is not None and rule.rows is not None
         }
@@ -229,8 +240,7 @@ def _over_rows(mask: BoolArray, measurements: Measurements) -> BoolArray:
     return np.broadcast_to(mask, len(_row_table(measurements)))
 
 
-def _share(rows: Condition, weight: str, measurements: Measurements) -> float:
-    columns = _row_columns(measurements)
+def _share(rows: Condition, weight: str, columns: Mapping[str, Any], measurements: Measurements) -> float:
     known, selected = (_over_rows(mask, measurements) for mask in (rows.known(columns), rows.select(columns)))
     weights = np.nan_to_num(np.asarray(columns[weight], dtype=float)) if weight else np.ones(len(known))
     total = weights[known].sum()
