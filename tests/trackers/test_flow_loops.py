@@ -53,8 +53,9 @@ class Loop:
         self.tracker.step(loss)
 
     def run(self):
-        for self.number, batch in enumerate(BATCHES[: self.steps]):
-            self.step(batch, self.number)
+        for number, batch in enumerate(BATCHES[: self.steps]):
+            self.number = number
+            self.step(batch, number)
         return self.tracker
 
 
