@@ -22,10 +22,11 @@ QUICK := tests/compression tests/evidence tests/gate tests/measures tests/report
 	$(addprefix tests/features/test_,feature_analyzer.py terms.py) \
 	$(addprefix tests/statistics/test_,designs.py multiplicity.py) tests/verification/test_recomputation.py \
 	$(addprefix tests/trackers/test_,batches.py boosting_tracker.py distillation_gradients.py flow_causes.py lookups.py) \
-	tests/pipelines/test_rooms.py tests/pipelines/config/test_values.py \
+	tests/pipelines/test_rooms.py \
 	tests/pipelines/config/test_configs.py::test_the_tests_compose_what_hydra_composes \
 	tests/pipelines/test_end_to_end.py::test_all_files_are_there_and_no_others \
 	tests/pipelines/test_end_to_end.py::test_reports_are_valid_and_carry_their_proof
+QUICK += $(addprefix --ignore=tests/measures/test_,loss_audit.py row_figures.py)
 
 test-quick: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(QUICK)
