@@ -4,16 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: run test test-quick test-robustness test-ray test-optuna docs setup results wheel clean
+.PHONY: run test test-robustness test-ray test-optuna docs setup results wheel clean
 
 run: setup
 	$(BIN)/python -m pipelines.run experiment=movielens_mf
-
-test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 
 # For daily work, under a minute on two cores: each part of the library, how configs are composed, and one small run from
 # end to end. What trains for long, simulates, or starts processes is left to `make test`.
@@ -28,8 +22,15 @@ QUICK := tests/compression tests/evidence tests/gate tests/measures tests/report
 	tests/pipelines/test_end_to_end.py::test_reports_are_valid_and_carry_their_proof
 QUICK += $(addprefix --ignore=tests/measures/test_,loss_audit.py row_figures.py)
 
+.PHONY: test-quick
 test-quick: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(QUICK)
+
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Damaged and hostile input, kills and signals, drawn by seed; under ten minutes on two cores. Others: ARGS='job.seeds=[7,8,9]'.
 test-robustness: setup
