@@ -10,7 +10,7 @@ run: setup
 	$(BIN)/python -m pipelines.run experiment=movielens_mf
 
 # For daily work, under a minute on two cores: each part of the library, how configs are composed, and one small run from
-# end to end. What trains for long, simulates, or starts processes is left to `make test`.
+# end to end. What trains for long, or simulates, is left to `make test`.
 QUICK := tests/compression tests/evidence tests/gate tests/measures tests/report tests/rules \
 	tests/test_layers.py tests/test_prescription.py tests/datasets/test_synthetic.py \
 	$(addprefix tests/features/test_,feature_analyzer.py terms.py) \
