@@ -1,4 +1,4 @@
-# Two commands: `make run` (the main job on real data) and `make test`. Both set up .venv first.
+# Two commands: `make run` (the main job on real data) and `make test`. Both set up .venv first; `make test-quick` is for between.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -8,6 +8,23 @@ STAMP := $(VENV)/.setup-done
 
 run: setup
 	$(BIN)/python -m pipelines.run experiment=movielens_mf
+
+# For daily work, under a minute on two cores: each part of the library, how configs are composed, and one small run from
+# end to end. What trains for long, or simulates, is left to `make test`.
+QUICK := tests/compression tests/evidence tests/gate tests/measures tests/report tests/rules \
+	tests/test_layers.py tests/test_prescription.py tests/datasets/test_synthetic.py \
+	$(addprefix tests/features/test_,feature_analyzer.py terms.py) \
+	$(addprefix tests/statistics/test_,designs.py multiplicity.py) tests/verification/test_recomputation.py \
+	$(addprefix tests/trackers/test_,batches.py boosting_tracker.py distillation_gradients.py flow_causes.py lookups.py) \
+	tests/pipelines/test_rooms.py \
+	tests/pipelines/config/test_configs.py::test_the_tests_compose_what_hydra_composes \
+	tests/pipelines/test_end_to_end.py::test_all_files_are_there_and_no_others \
+	tests/pipelines/test_end_to_end.py::test_reports_are_valid_and_carry_their_proof
+QUICK += $(addprefix --ignore=tests/measures/test_,loss_audit.py row_figures.py)
+
+.PHONY: test-quick
+test-quick: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(QUICK)
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal

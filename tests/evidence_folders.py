@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import fields
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -42,9 +44,24 @@ def observed(arms, metrics=("mse", "mae"), seeds=8, seed=0, name=NAME):
     return pd.DataFrame(lines, columns=list(OBSERVATION_COLUMNS))
 
 
-def write_run(folder, *, rounds=2, seed=0, overlap=None, tested=("mse", "mae"), rules=RULES, harmless=False):
+def write_run(folder, **chosen):
     """A run's folder: config, observations, tests of all rounds, what was prescribed, and the report of the first."""
+    report, files = _run(**chosen)
     folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return report
+
+
+@cache
+def _run(**chosen):
+    """The report of such a run, and the content of its files by name: hundreds of tests begin with the same few."""
+    with TemporaryDirectory() as made:
+        folder = Path(made)
+        return _written_run(folder, **chosen), {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def _written_run(folder, *, rounds=2, seed=0, overlap=None, tested=("mse", "mae"), rules=RULES, harmless=False):
     if harmless:
         observations = observed(["dense", "prescribed", "plain"], ("loss", "mse", "bytes"), seed=seed)
         planned, tested = harmless_from(observations)

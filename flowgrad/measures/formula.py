@@ -173,10 +173,12 @@ def _parts(way: FloatArray, p: FloatArray, g: FloatArray) -> tuple[FloatArray, I
     """
     columns = np.stack([way, p, np.full_like(p, 1 / p.shape[1])], axis=-1)
     flat, wanted = columns.reshape(-1, 3), g.reshape(-1)
-    size = float(np.abs(g).mean())
+    size, sizes = float(np.abs(g).mean()), np.sqrt((flat * flat).sum(axis=0))
+    sizes[sizes == 0] = 1.0
+    scaled = flat / sizes
     counts = np.ones(len(wanted))
     for _ in range(12):  # least absolute deviations: the labels' entries are few and far out
-        off = wanted - flat @ _solved(flat, wanted, counts)
+        off = wanted - flat @ (_solved(scaled, wanted, counts) / sizes)
         counts = 1 / np.maximum(np.abs(off), 1e-5 * size)
     labels = np.full(len(g), -1)
     for _ in range(8):
@@ -186,7 +188,7 @@ def _parts(way: FloatArray, p: FloatArray, g: FloatArray) -> tuple[FloatArray, I
         labels = chosen
         counts = np.ones(g.shape)
         counts[np.arange(len(g)), labels] = 0
-        weights = _solved(flat, wanted, counts.reshape(-1))
+        weights = _solved(scaled, wanted, counts.reshape(-1)) / sizes
         off = wanted - flat @ weights
     table = off.reshape(g.shape)
     out = table[np.arange(len(g)), labels]
@@ -196,11 +198,10 @@ def _parts(way: FloatArray, p: FloatArray, g: FloatArray) -> tuple[FloatArray, I
     return np.array([weights[0], expected, weights[2]]), labels, float(np.linalg.norm(rest))
 
 
-def _solved(columns: FloatArray, wanted: FloatArray, counts: FloatArray) -> FloatArray:
-    sizes = np.sqrt((columns * columns).sum(axis=0))
-    scaled = columns / np.where(sizes > 0, sizes, 1.0)
+def _solved(scaled: FloatArray, wanted: FloatArray, counts: FloatArray) -> FloatArray:
+    """Weights of columns of one size whose sum is nearest to what is wanted, each row counted so often."""
     weighted = scaled * counts[:, None]
-    return np.linalg.lstsq(weighted.T @ scaled, weighted.T @ wanted, rcond=1e-14)[0] / np.where(sizes > 0, sizes, 1.0)
+    return np.asarray(np.linalg.lstsq(weighted.T @ scaled, weighted.T @ wanted, rcond=1e-14)[0])
 
 
 def _elsewhere(s: FloatArray, t: FloatArray, g: FloatArray, temperatures: Sequence[float], rows: int) -> Formula:

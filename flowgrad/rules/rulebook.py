@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ CHECK, TOLD = "CHECK_CANDIDATES", "You know which of them it is, and what to cha
 """Action of such a finding, and its expected effect."""
 
 
+@cache
+def _shipped_rules() -> Mapping[str, Rule]:
+    """The shipped rules, read once a process: nothing of them can be changed."""
+    return validate(read_entries(SHIPPED).values(), VOCABULARY)
+
+
 @dataclass(frozen=True)
 class RuleBook(Mapping[str, Rule]):
     """A checked set of rules; a mapping of rule id to `Rule`. Make one with `load` or `from_mapping`."""
@@ -51,7 +58,10 @@ class RuleBook(Mapping[str, Rule]):
         Raises:
             RuleError: as `FILE:LINE: rule 'id': ...`, for the first thing that is wrong.
         """
-        rules = validate(read_entries(*(paths or (SHIPPED,))).values(), vocabulary)
+        if paths or vocabulary is not VOCABULARY:
+            rules = validate(read_entries(*(paths or (SHIPPED,))).values(), vocabulary)
+        else:
+            rules = dict(_shipped_rules())
         return cls(rules, Ledger.load() if ledger is None else ledger)
 
     @classmethod
@@ -160,7 +170,12 @@ class RuleBook(Mapping[str, Rule]):
 
     def judges(self, measurements: Measurements) -> bool:
         """Whether some rule on this kind of subject could be judged."""
-        return len(self.unjudged(measurements)) < sum(1 for _ in self._on(measurements))
+        known = {name: float(value) for name, value in measurements.scalars.items()}
+        # What is true or false while shares are not known stays so when they are, and they take longest.
+        return self._judges(measurements, known) or self._judges(measurements, known | self.shares(measurements))
+
+    def _judges(self, measurements: Measurements, measured: Mapping[str, float]) -> bool:
+        return any(rule.condition.truth(measured) is not None for rule in self._on(measurements))
 
     def _on(self, measurements: Measurements) -> Iterator[Rule]:
         return (rule for rule in self.rules.values() if rule.subject == measurements.kind)
@@ -218,10 +233,14 @@ def _row_table(measurements: Measurements) -> pd.DataFrame:
     return pd.DataFrame() if table is None else table
 
 
-def _row_columns(measurements: Measurements) -> dict[str, Any]:
-    """Columns that a `rows` condition may name: scalars, and the columns of the row table."""
-    table = _row_table(measurements)
-    return {**measurements.scalars, **{str(name): table[name].to_numpy() for name in table.columns}}
+def _row_columns(names: Iterable[str], measurements: Measurements) -> dict[str, Any]:
+    """Values of the names that a `rows` condition uses: scalars, and columns of the row table."""
+    table, scalars = _row_table(measurements), measurements.scalars
+    return {
+        name: table[name].to_numpy() if name in table.columns else scalars[name]
+        for name in names
+        if name in table.columns or name in scalars
+    }
 
 
 def _over_rows(mask: BoolArray, measurements: Measurements) -> BoolArray:
@@ -230,16 +249,18 @@ def _over_rows(mask: BoolArray, measurements: Measurements) -> BoolArray:
 
 
 def _share(rows: Condition, weight: str, measurements: Measurements) -> float:
-    columns = _row_columns(measurements)
+    columns = _row_columns(rows.names, measurements)
     known, selected = (_over_rows(mask, measurements) for mask in (rows.known(columns), rows.select(columns)))
-    weights = np.nan_to_num(np.asarray(columns[weight], dtype=float)) if weight else np.ones(len(known))
+    weights = np.ones(len(known))
+    if weight:
+        weights = np.nan_to_num(np.asarray(_row_columns([weight], measurements)[weight], dtype=float))
     total = weights[known].sum()
     return float(weights[known & selected].sum() / total) if total else math.nan
 
 
 def _named_rows(rows: Condition, measurements: Measurements) -> pd.DataFrame:
     table = _row_table(measurements)
-    named = table[_over_rows(rows.select(_row_columns(measurements)), measurements)]
+    named = table[_over_rows(rows.select(_row_columns(rows.names, measurements)), measurements)]
     if "exposures" not in named.columns:
         return named
     return named.sort_index(kind="stable").sort_values("exposures", ascending=False, kind="stable")

@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import DictConfig
 
 from flowgrad import exits
 from flowgrad.errors import FlowGradError
-from flowgrad.trackers.embedding.guard import Intervention
 from pipelines.output import interrupts
 from pipelines.trainers.trainer import Dataset, trainer_of
+
+if TYPE_CHECKING:
+    from flowgrad.trackers.embedding.guard import Intervention
 
 _EVERY = 0.5
 """Seconds between two looks for an interrupt, while a worker is waited for: one that is raised in a finalizer, or in a

@@ -54,6 +54,7 @@ class Loop:
 
     def run(self):
         for number, batch in enumerate(BATCHES[: self.steps]):
+            self.number = number
             self.step(batch, number)
         return self.tracker
 
@@ -320,7 +321,7 @@ def test_a_gradient_that_stops_midway_is_a_question_and_so_are_layers_frozen_mid
 
         def loss(self, batch):
             z = self.model[:2](X[batch])
-            if self.tracker.measurements().step >= 100 and not self.frozen:
+            if self.number >= 100 and not self.frozen:
                 z = z.detach()
             return F.mse_loss(self.model[2:](z), Y[batch])
 
@@ -494,7 +495,7 @@ def test_a_broken_row_is_not_a_rate_that_is_too_high():
     class Broken(Loop):
         def loss(self, batch):
             loss = super().loss(batch)
-            return loss * (math.nan if self.tracker.measurements().step == 60 else 1)
+            return loss * (math.nan if self.number == 60 else 1)
 
     tracker = Broken().run()
     found = finding(tracker, "NONFINITE_VALUES")

@@ -53,9 +53,10 @@ def _recoded(column: _Floats, target: _Floats, trained: _Floats) -> bool:
     """Whether each value goes with one class, and each class with one value."""
     if np.isnan(column).any() or len(np.unique(column[:_FIRST])) > MOST_CLASSES:
         return False
-    pairs = np.unique(np.column_stack([column, target]), axis=0)
-    one_to_one = len(pairs) == len(np.unique(pairs[:, 0])) == len(np.unique(pairs[:, 1]))
-    return one_to_one and int(np.unique(trained, return_counts=True)[1].min()) >= LEAST_A_CLASS
+    (values, of_column), (classes, of_target) = (np.unique(part, return_inverse=True) for part in (column, target))
+    if len(values) != len(classes) or len(np.unique(of_column * len(classes) + of_target)) != len(values):
+        return False
+    return int(np.unique(trained, return_counts=True)[1].min()) >= LEAST_A_CLASS
 
 
 def _on_a_line(x: _Floats, y: _Floats) -> bool:

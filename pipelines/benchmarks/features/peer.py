@@ -12,7 +12,6 @@ import numpy as np
 
 from datasets.planted import Planted
 from flowgrad.errors import FlowGradError
-from pipelines.benchmarks.gradtracer.embedding import peer_available
 
 ALL = 10**9
 """Value of `top_k` that asks for everything it has."""
@@ -28,6 +27,8 @@ def check_peer() -> None:
     Raises:
         FlowGradError: says how to install it.
     """
+    from pipelines.benchmarks.gradtracer.embedding import peer_available  # takes torch, which features need not
+
     if not peer_available():
         raise FlowGradError("the peer library is not installed: pip install 'flowgrad[bench]'")
 

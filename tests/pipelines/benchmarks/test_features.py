@@ -193,20 +193,18 @@ def test_the_experiment_end_to_end(command):
     assert line["recall"] == pytest.approx(found)
     assert len(pd.read_csv(folder / "nulls.csv")) == 2 * 2 * len(PROTOCOLS)
     assert "recall" in (folder / "scores.md").read_text()
-
-
-def test_two_runs_are_the_same_but_for_the_time_taken(command):
-    """Also with two workers: neither order nor process decides anything."""
-    tables = []
-    for workers in (1, 2):
-        code, folder, errors = command(
-            *SMALL, "job.methods=[partial_f]", "job.only=[diabetes,linear]", f"workers={workers}", folder=f"w{workers}"
-        )
-        assert code == 0, errors
-        tables.append([pd.read_csv(folder / f"{stem}.csv") for stem in ("settings", "nulls")])
-    (first, p), (second, q) = tables
-    pd.testing.assert_frame_equal(first.drop(columns="seconds"), second.drop(columns="seconds"))
-    pd.testing.assert_frame_equal(p, q)
+    # A part of it again, on two processes: neither order nor process decides anything, but the time taken.
+    part = ("diabetes", "linear")
+    code, other, errors = command(
+        *SMALL, "job.methods=[partial_f]", f"job.only=[{','.join(part)}]", "workers=2", folder="again"
+    )
+    assert code == 0, errors
+    for stem in ("settings", "nulls"):
+        tables = (pd.read_csv(place / f"{stem}.csv") for place in (folder, other))
+        first, again = (table.drop(columns="seconds", errors="ignore") for table in tables)
+        first = first[first["setting"].isin(part)].reset_index(drop=True)
+        assert len(first) > 1
+        pd.testing.assert_frame_equal(first, again, check_dtype=False)
 
 
 def test_a_method_that_is_not_installed_is_left_out(command, monkeypatch):

@@ -16,7 +16,9 @@ BENCHMARK = ["experiment=faults_layers", "job.only=[mlp_d2_sgd]", "job.only_cont
 
 
 def test_a_sick_perceptron_is_told_why_and_gets_better(command):
-    code, folder, err = command("experiment=layers_digits", "seeds.test=[1,2,3]", "workers=1", "tuned=null", "rounds=2")
+    code, folder, err = command(
+        "experiment=layers_digits", "training.epochs=20", "seeds.test=[1,2,3]", "workers=1", "tuned=null", "rounds=2"
+    )
     assert code == 0, err
     report = read(folder / "report.xml")
     found = {model.rule for one in report.reports for model in one.findings}
