@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
+from pipelines.config.text import to_yaml
 from pipelines.data.ratings import load
 from pipelines.output.tables import write_csv
 from pipelines.stages import artifacts
@@ -36,7 +37,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     check_settings(config)
     data = load(config)
     artifacts.clear(folder)
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+    write_atomically(folder / "config.yaml", to_yaml(config).encode())
     trained = train(config, data, config.seeds.diagnosis)
     losses = trained.validation_losses
     curve = {"epoch": range(1, len(losses) + 1), "train_loss": trained.train_losses, "validation_loss": losses}

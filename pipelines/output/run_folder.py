@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from datasets.given_paths import given_path
 from flowgrad.errors import FlowGradError
 from flowgrad.files import locked, write_atomically
+from pipelines.config.text import to_yaml
 
 _HELD = ExitStack()
 """Lock of this process; not the callback's own, which is sent to the workers of a sweep."""
@@ -46,7 +47,7 @@ class FolderLock(Callback):
 def _save_whole(cfg: Any, filename: str, output_dir: Path) -> None:
     """What Hydra says of a run, in `.hydra`: each file whole or not at all."""
     output_dir.mkdir(parents=True, exist_ok=True)
-    write_atomically(output_dir / filename, OmegaConf.to_yaml(cfg).encode())
+    write_atomically(output_dir / filename, to_yaml(cfg, resolve=False).encode())
 
 
 hydra.core.utils._save_config = _save_whole  # here, for this module is imported in the workers of a sweep too

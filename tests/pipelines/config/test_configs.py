@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError
@@ -15,6 +16,7 @@ from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, RuleBook
 from flowgrad.rules.rule import Fix
 from pipelines.config.compose import config_sha256, treated, tuned_overrides, with_overrides
+from pipelines.config.merged_rules import in_turn
 from pipelines.stages.check import check_settings
 from pipelines.stages.rule_book import rule_book
 from pipelines.trainers.trainer import trainer_of
@@ -173,3 +175,44 @@ def test_the_tests_compose_what_hydra_composes(composed, experiment):
     for config in (made, wanted):
         with pytest.raises(ConfigAttributeError):
             config.rules.zombie_rows.nothing = 1
+
+
+def nodes(config):
+    """All there is to a config: of each node its kind, type, flags, parent and content."""
+    kept, content = dict(config._metadata.__dict__), config.__dict__.get("_content", config.__dict__.get("_val"))
+    kept.pop("resolver_cache", None)
+    if isinstance(content, dict):
+        content = [(key, node._get_parent() is config, nodes(node)) for key, node in content.items()]
+    elif isinstance(content, list):
+        content = [(node._get_parent() is config, nodes(node)) for node in content]
+    return type(config).__name__, kept, content
+
+
+OWN = "own:\n  subject: embedding\nzombie_rows:\n  severity: low\n"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experiment=movielens_mf"],
+        ["experiment=robustness", "optimizer.lr=0.5"],
+        ["~rules.zombie_rows", "rules.dead_rows.severity=low", "+rules.mine={subject: embedding}"],
+        ["hydra.searchpath=[library://flowgrad.conf,FOLDER]", "+rules=own"],
+        ["hydra.searchpath=[FOLDER,library://flowgrad.conf]", "+rules=own"],
+        ["hydra.searchpath=[FOLDER,library://flowgrad.conf]"],
+        ["hydra.searchpath=[library://flowgrad.conf,FOLDER]", "experiment=own"],
+    ],
+    ids=str,
+)
+def test_rules_that_are_merged_once_are_those_merged_in_turn(composed, monkeypatch, tmp_path, overrides):
+    """Of what a user has put over them too, by a file of a name of its own, or of one of theirs."""
+    for folder in ("rules", "experiment"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "rules" / "own.yaml").write_text(OWN)
+    (tmp_path / "rules" / "embedding.yaml").write_text(OWN)
+    (tmp_path / "experiment" / "own.yaml").write_text("# @package _global_\nrules:\n  mine: {subject: embedding}\n")
+    given = [override.replace("FOLDER", f"file://{tmp_path}") for override in overrides]
+    found = [compose("config", overrides=given, return_hydra_config=True) for _ in range(2)]
+    monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", in_turn)
+    wanted = nodes(compose("config", overrides=given, return_hydra_config=True))
+    assert all(nodes(one) == wanted for one in found)
