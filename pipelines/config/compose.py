@@ -6,6 +6,7 @@ import copy
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import yaml
@@ -63,8 +64,9 @@ def composed(overrides: Sequence[str], *, rules: bool = True) -> DictConfig:
     return compose(WITHOUT_RULES, overrides=[one for one in overrides if not re.match(r"rules\b", key_of(one))])
 
 
+@cache
 def store_without_rules() -> None:
-    """Give Hydra the primary config `WITHOUT_RULES`."""
+    """Give Hydra the primary config `WITHOUT_RULES`; once a process."""
     primary = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text("utf-8"))
     primary["defaults"] = [one for one in primary["defaults"] if not str(one).startswith("rules/")]
     ConfigStore.instance().store(WITHOUT_RULES, primary)

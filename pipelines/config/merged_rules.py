@@ -18,7 +18,7 @@ in_turn = ConfigLoaderImpl._compose_config_from_defaults_list
 """Hydra's own way: each file is merged into all those before it, which takes half of the time of composing."""
 
 
-def _merged_once(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> DictConfig:
+def merged_once(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> DictConfig:
     """As `in_turn`, save that the library's rules, most of every config, are merged with each other once. Where another
     file holds rules too, all of them are merged in turn.
     """
@@ -52,4 +52,4 @@ def _has_rules(default: Any, file: Any) -> bool:
     return file.config.get(_RULES) != {}
 
 
-ConfigLoaderImpl._compose_config_from_defaults_list = _merged_once  # type: ignore[method-assign]
+ConfigLoaderImpl._compose_config_from_defaults_list = merged_once  # type: ignore[method-assign]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hydra.errors import HydraException
@@ -41,8 +41,7 @@ def check_settings(config: DictConfig) -> None:
     check_values(config)
     program = trainer_of(config)
     program.check_nodes(config)
-    # Rules have a validator of their own.
-    for key in sorted(k for k in OmegaConf.missing_keys(config) if not k.startswith("rules.")):
+    for key in sorted(_missing(config)):
         raise FlowGradError(f"{key} is missing; give it as {key}=VALUE")
     for node in NODES:
         if config[node] is not None:
@@ -58,6 +57,15 @@ def check_settings(config: DictConfig) -> None:
         raise FlowGradError(f"name={config.name!r}: use letters, digits, `_`, `-` and `.`; it names the run folder")
     _check_metrics(config)
     _check_seeds(config)
+
+
+def _missing(config: DictConfig) -> Iterator[str]:
+    """Keys without a value, save those of the rules, which have a validator of their own and are most of a config."""
+    for key in map(str, config):
+        if OmegaConf.is_missing(config, key):
+            yield key
+        elif key != "rules" and OmegaConf.is_config(config[key]):
+            yield from OmegaConf.missing_keys(config[key])
 
 
 def check_fixes(config: DictConfig, task: Sequence[str], book: RuleBook) -> None:
