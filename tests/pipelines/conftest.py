@@ -13,7 +13,7 @@ from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import Overrides
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import AnyNode, DictConfig, flag_override
+from omegaconf import AnyNode, BooleanNode, DictConfig, FloatNode, IntegerNode, StringNode, flag_override
 
 from pipelines import run as application
 from pipelines.config import merged_rules
@@ -26,9 +26,9 @@ SMALL = ["dataset=synthetic", "seeds.test=[1,2,3]", "workers=1"]
 
 
 class ComposedOnce:
-    """What Hydra makes of the choices of groups before it puts values into it: of choices made before, a copy of what it
-    was then. That is most of the third of a second that composing a config takes. Where a test has configs of its own,
-    in a folder that may change, Hydra makes it each time.
+    """What Hydra makes of the choices of groups before it puts values into it: a copy of what it made of the same ones
+    before. That is most of the third of a second that composing a config takes. Where a test has configs of its own, in
+    a folder that may change, Hydra makes it each time.
     """
 
     MOST = 64
@@ -77,8 +77,8 @@ def copied(config, memo):
 
 
 def _child(node, parent, memo):
-    if type(node) is AnyNode:
-        made = object.__new__(AnyNode)
+    if type(node) in (AnyNode, StringNode, IntegerNode, FloatNode, BooleanNode):
+        made = object.__new__(type(node))
         made.__dict__.update(_metadata=_metadata(node), _parent=parent, _flags_cache=None, _val=node.__dict__["_val"])
         return made
     made = copied(node, memo) if type(node) is DictConfig else copy.deepcopy(node, memo)
