@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
 import sys
 from collections import OrderedDict, defaultdict
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,18 +157,40 @@ def composed(monkeypatch, compositions):
         yield config
 
 
+def run_command(arguments, place):
+    """Run the command line in this process, into a folder, and return its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYDRA_FULL_ERROR", "1")
+        patch.setenv("FLOWGRAD_RUN_ID", "test")
+        patch.setattr(sys, "argv", ["test"])
+        GlobalHydra.instance().clear()
+        kind = "sweep" if "-m" in arguments else "run"
+        return application.main([*arguments, f"hydra.{kind}.dir={place}"])
+
+
 @pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
+def command(tmp_path, capsys):
     """Run the command line in this process, into a folder of its own: (exit code, folder, standard error)."""
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setenv("FLOWGRAD_RUN_ID", "test")
-    monkeypatch.setattr(sys, "argv", ["test"])
 
     def run(*arguments, folder="run"):
         place = tmp_path / folder
-        GlobalHydra.instance().clear()
-        kind = "sweep" if "-m" in arguments else "run"
-        code = application.main([*arguments, f"hydra.{kind}.dir={place}"])
+        code = run_command(arguments, place)
         return code, place, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def command_once(tmp_path_factory):
+    """As `command`, for what several tests of a module look at and none changes: each command is run once."""
+    known = {}
+
+    def run(*arguments):
+        if arguments not in known:
+            place = tmp_path_factory.mktemp("once") / "run"
+            with redirect_stderr(io.StringIO()) as err, redirect_stdout(io.StringIO()) as out:
+                code = run_command(arguments, place)
+            known[arguments] = code, place, err.getvalue(), out.getvalue()
+        return known[arguments]
 
     return run
