@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import DictConfig
 
 from flowgrad import exits
 from flowgrad.errors import FlowGradError
-from flowgrad.trackers.embedding.guard import Intervention
 from pipelines.output import interrupts
-from pipelines.trainers.trainer import Dataset, trainer_of
+
+if TYPE_CHECKING:  # of torch, which a process imports when it trains
+    from flowgrad.trackers.embedding.guard import Intervention
+    from pipelines.trainers.trainer import Dataset
 
 _EVERY = 0.5
 """Seconds between two looks for an interrupt, while a worker is waited for: one that is raised in a finalizer, or in a
@@ -29,7 +31,7 @@ callback of a library, is lost there, and training may take hours.
 """
 Given = TypeVar("Given")
 Result = TypeVar("Result")
-Loaded = TypeVar("Loaded", bound=Dataset)
+Loaded = TypeVar("Loaded", bound="Dataset")
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ def cores() -> int:
 
 def outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
     """Train and evaluate one (config, seed), unwatched."""
+    from pipelines.trainers.trainer import trainer_of
+
     config, seed = run
     program = trainer_of(config)
     trained = program.train(config, data, seed)
