@@ -6,8 +6,9 @@ xgboost nor lightgbm until it is asked for a callback of theirs.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from flowgrad.lazy import lazy_names
 
 if TYPE_CHECKING:
     from flowgrad.compression import apply_recipe
@@ -91,17 +92,16 @@ _HOMES = _OF_TORCH | {
 """Module that each name is imported from when it is first asked for."""
 
 
+_find = lazy_names(__name__, _HOMES)
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'flowgrad' has no attribute {name!r}")
     try:
-        found = getattr(import_module(_HOMES[name]), name)
+        return _find(name)
     except ModuleNotFoundError as error:
         if error.name != "torch" or name not in _OF_TORCH:
             raise
         raise ImportError(f"{name} needs torch: pip install 'flowgrad[torch]'") from error
-    globals()[name] = found
-    return found
 
 
 def __dir__() -> list[str]:

@@ -59,6 +59,7 @@ def job(config: DictConfig) -> Any:
     interrupts.end_with_sweep()
     # After Hydra has checked the command line: torch is slow to import.
     with exits.leaving_quietly():
+        from pipelines.config.cache import cache_folder
         from pipelines.config.targets import job_of
         from pipelines.config.values import check_values
 
@@ -73,6 +74,8 @@ def job(config: DictConfig) -> Any:
     try:
         with _logging_to(folder / "run.log"):
             check_values(config)
+            # matplotlib's list of fonts would go to the home folder.
+            os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
             with exits.leaving_quietly():
                 do = job_of(config)
             objective = do(config, given, list(reversed(sources)), folder)

@@ -12,11 +12,13 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from statsmodels.regression.linear_model import OLS
 from statsmodels.tools.tools import add_constant
 
 from flowgrad.errors import StatisticsError
 from flowgrad.gate import Objection, refuse, table_objection
+from flowgrad.lazy import LazyModule
+
+_linear = LazyModule("statsmodels.regression.linear_model")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def nested_f(
     if np.ptp(y) == 0:
         raise StatisticsError(f"{target!r} is {y[0]:g} in every row; there is nothing to explain")
     _check_rank(x, columns)
-    larger_fit, smaller_fit = OLS(y, x).fit(), OLS(y, x[:, : len(smaller) + 1]).fit()
+    larger_fit = _linear.OLS(y, x).fit()
+    smaller_fit = _linear.OLS(y, x[:, : len(smaller) + 1]).fit()
     if larger_fit.ssr <= 1e-20 * smaller_fit.centered_tss:
         raise StatisticsError(f"the larger model explains {target!r} without a rest; F is infinite. Is it in a column?")
     objection = refuse(table_objection(data[columns], y))

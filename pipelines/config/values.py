@@ -10,7 +10,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from datasets.given_paths import given_path
 from flowgrad.errors import FlowGradError
 from pipelines.config.override_errors import fault_of
-from pipelines.config.schema.limits import ANY, MAY_REPEAT, OF_OVERRIDES, OVERRIDES, PATHS, TOP, Limit, limit_of
+from pipelines.config.schema import Settings
+from pipelines.config.schema.limits import ANY, MAY_REPEAT, OF_OVERRIDES, OVERRIDES, PATHS, Limit, limit_of
 
 _LONGEST_TEXT = 4096
 _SHOWN = 60
@@ -27,7 +28,7 @@ def check_values(config: DictConfig) -> None:
     """
     for key in config:
         if key not in _LEFT_OUT and not OmegaConf.is_missing(config, key):
-            _check(str(key), str(key), _resolved(config, str(key), str(key)), TOP.get(str(key)))
+            _check(str(key), str(key), _resolved(config, str(key), str(key)), limit_of(Settings, str(key)))
 
 
 def check_value(key: str, value: Any) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
 from pandas import DataFrame
 from torch import Tensor
 
-from datasets.given_paths import given_path
-from datasets.movielens_files import default_cache
 from datasets.ratings import Ratings, leave_one_out, random_split
 from flowgrad.errors import FlowGradError
 from pipelines.config.schema.data import RatingsSettings
@@ -89,12 +86,6 @@ def load(config: DictConfig) -> Data:
     else:
         raise FlowGradError(f"dataset.split={settings.split!r} is unknown; use leave_one_out or random")
     return Data(ratings, _examples(split.train), _examples(split.validation), _examples(split.test))
-
-
-def cache_folder(config: DictConfig) -> Path:
-    """Folder of the data cache: the one place outside the run folder where anything is written."""
-    given = config.dataset.get("cache")
-    return default_cache() if given is None else given_path("dataset.cache", given)
 
 
 def _examples(frame: DataFrame) -> Examples:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
 from flowgrad.statistics import PRIMARY, Comparison, reason_of, significance, user_significance
 from pipelines.config.compose import composed, with_overrides
-from pipelines.data.ratings import cache_folder
 from pipelines.output import console
 from pipelines.output.tables import write_csv
 from pipelines.stages import artifacts
@@ -23,6 +21,7 @@ from pipelines.stages.check import check_fixes, check_settings, check_trial, che
 from pipelines.stages.compare import comparisons, observe
 from pipelines.stages.data_gate import pass_gate
 from pipelines.stages.diagnose import Diagnosis
+from pipelines.stages.experiment import Experiment
 from pipelines.stages.outcome import print_outcome
 from pipelines.stages.parallel import workers_for
 from pipelines.stages.plan_seeds import is_auto, plan_seeds
@@ -47,17 +46,15 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         FlowGradError: bad config, rules or data, before anything is trained.
     """
     book, tuned = checked(config, task, rule_folders)
-    # matplotlib's list of fonts would go to the home folder.
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
-    program = trainer_of(config)
-    data = program.load(config)
+    data = trainer_of(config).load()
+    experiment = Experiment(config, tuple(task), book, data)
     if tuned is not None:
         _fitting(f"tuned={config.tuned}", tuned, data)
     if config.trial:
         _fitting(f"trial={list(config.trial)}", composed(with_overrides(task, list(config.trial))), data)
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     objection = pass_gate(data, explains=explains_target(config.comparison.metrics))
-    artifacts.clear(folder)
+    artifacts.begin(folder)
     with console.progress() as bar:
         diagnosing = bar.add_task("diagnose", total=None)
 
@@ -69,12 +66,12 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             for rule, why in diagnosis.prescription.overruled.items():
                 _logger.info("round %d: %s %s", diagnosis.round, rule, why)
 
-        diagnoses = treat(config, task, data, book, on_round)
+        diagnoses = treat(experiment, on_round)
         bar.remove_task(diagnosing)
         artifacts.write_config(folder, diagnoses)
         artifacts.write_prescription(folder, diagnoses)
         artifacts.write_plots(folder, diagnoses)
-        artifacts.write_reports(folder, diagnoses, data, book, {})
+        artifacts.write_reports(folder, diagnoses, {})
 
         rounds = len(diagnoses) - 1
         arms = {artifacts.arm_name(diagnosis, rounds): diagnosis.config for diagnosis in diagnoses}
@@ -101,7 +98,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         overlap=settings.overlap,
         objection=objection,
     )
-    first = program.metrics(config)[0]
+    first = experiment.trainer.metrics()[0]
     users = user_significance(
         observed.by_user,
         planned,
@@ -113,7 +110,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     )
     table = pd.concat([table, users], ignore_index=True) if len(users) else table
     validations = artifacts.write_proof(folder, observed, table, diagnoses)
-    artifacts.write_reports(folder, diagnoses, data, book, validations)
+    artifacts.write_reports(folder, diagnoses, validations)
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         _logger.info("%s, %s: %s%s", line["comparison"], line["metric"], line["verdict"], _because(line))
     print_outcome(diagnoses, table, folder)
@@ -136,7 +133,7 @@ def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]
 def _fitting(where: str, config: DictConfig, data: Dataset) -> None:
     """Refuse another config of the run that does not fit these data."""
     try:
-        trainer_of(config).check_data(config, data)
+        trainer_of(config).check_data(data)
     except FlowGradError as error:
         raise FlowGradError(f"{where}: {error}") from error
 

@@ -11,8 +11,6 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
-from flowgrad.files import write_atomically
-from pipelines.config.text import to_yaml
 from pipelines.data.ratings import load
 from pipelines.output.tables import write_csv
 from pipelines.stages import artifacts
@@ -36,8 +34,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     """
     check_settings(config)
     data = load(config)
-    artifacts.clear(folder)
-    write_atomically(folder / "config.yaml", to_yaml(config).encode())
+    artifacts.begin(folder, config)
     trained = train(config, data, config.seeds.diagnosis)
     losses = trained.validation_losses
     curve = {"epoch": range(1, len(losses) + 1), "train_loss": trained.train_losses, "validation_loss": losses}

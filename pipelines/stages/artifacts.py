@@ -6,6 +6,7 @@ import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from flowgrad.drawing import new_figure, picture
 from flowgrad.files import write_atomically
 from flowgrad.report import Validation, write
-from flowgrad.rules import RuleBook
 from pipelines.config.text import to_yaml
 from pipelines.output.tables import write_csv, write_table
 from pipelines.stages.compare import Observed, round_comparison, validation
 from pipelines.stages.diagnose import Diagnosis, named_rows, run_report
-from pipelines.trainers.trainer import Dataset, trainer_of
 
 _SHOWN = [
     "comparison", "metric", "test", "n", "baseline", "treated", "difference", "ci_low", "ci_high",
@@ -42,20 +41,18 @@ def arm_name(diagnosis: Diagnosis, rounds: int) -> str:
     return "treated" if diagnosis.round == rounds + 1 else f"round{diagnosis.round - 1}"
 
 
-def write_reports(
-    folder: Path, diagnoses: Sequence[Diagnosis], data: Dataset, book: RuleBook, validations: Mapping[int, Validation]
-) -> None:
+def write_reports(folder: Path, diagnoses: Sequence[Diagnosis], validations: Mapping[int, Validation]) -> None:
     """Write every round's report with its row tables; `validations` holds the test of each round's prescription."""
     rounds = len(diagnoses) - 1
     for diagnosis in diagnoses:
         stem = report_stem(diagnosis, rounds)
         tables = {}
-        for subject, rows in named_rows(diagnosis, data).items():
+        for subject, rows in named_rows(diagnosis).items():
             tables[subject] = f"{stem.replace('report', f'rows_{subject}', 1)}.csv"
             write_csv(rows, folder / tables[subject])
         proof = validations.get(diagnosis.round)
         proven = dict.fromkeys(diagnosis.prescription.rules, proof) if proof else {}
-        write(run_report(diagnosis, data, book, arm_name(diagnosis, rounds), tables, proven), folder / f"{stem}.xml")
+        write(run_report(diagnosis, arm_name(diagnosis, rounds), tables, proven), folder / f"{stem}.xml")
 
 
 def write_prescription(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
@@ -86,13 +83,22 @@ def command(overrides: Sequence[str]) -> str:
     return " ".join(["python -m pipelines.run", *map(shlex.quote, words)])
 
 
-def clear(folder: Path) -> None:
-    """Remove what an earlier run left in this folder: files of two runs side by side would contradict each other."""
-    for pattern in ("report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
+def begin(folder: Path, config: Any = None, *, also: Sequence[str] = ()) -> None:
+    """Make a run's folder ready. What an earlier run left in it is removed: files of two runs side by side would
+    contradict each other.
+
+    Args:
+        folder: run folder.
+        config: written as `config.yaml`, resolved, where it is given.
+        also: patterns of files of this job's own, removed too.
+    """
+    for pattern in (*also, "report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
                     "interventions.csv", "significance.*", "learning_curves.png", "booster_*.png", "overhead.*",
                     "calibration.*", "by_user.npz", "seeds.csv", "trials.*"):  # fmt: skip
         for path in folder.glob(pattern):
             path.unlink()
+    if config is not None:
+        write_atomically(folder / "config.yaml", to_yaml(config).encode())
 
 
 def write_config(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
@@ -103,10 +109,10 @@ def write_config(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
 
 
 def write_plots(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
-    """Write the program's pictures of the baseline's run, and of the treated one's where there is one."""
+    """Write the trainer's pictures of the baseline's run, and of the treated one's where there is one."""
     for suffix, diagnosis in {"": diagnoses[0], "_treated": diagnoses[-1]}.items():
         if not suffix or len(diagnoses) > 1:
-            pictures = trainer_of(diagnosis.config).plots(diagnosis.config, diagnosis.trained)
+            pictures = diagnosis.experiment.trainer.plots(diagnosis.trained)
             for stem, content in pictures.items():
                 write_atomically(folder / f"{stem}{suffix}.png", content)
 
@@ -120,7 +126,7 @@ def write_proof(
         write_csv(observed.interventions, folder / "interventions.csv")
     write_table(table, folder, "significance", _SHOWN)
     write_atomically(
-        folder / "learning_curves.png", learning_curves(observed.curves, trainer_of(diagnoses[0].config).STEP)
+        folder / "learning_curves.png", learning_curves(observed.curves, diagnoses[0].experiment.trainer.STEP)
     )
     sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()
     rounds = len(diagnoses) - 1

@@ -39,14 +39,14 @@ def check_settings(config: DictConfig) -> None:
         if config[node] is None:
             raise FlowGradError(f"{node} is missing; choose one, e.g. leave out {node}=null")
     check_values(config)
-    program = trainer_of(config)
-    program.check_nodes(config)
+    trainer = trainer_of(config)
+    trainer.check_nodes()
     for key in sorted(_missing(config)):
         raise FlowGradError(f"{key} is missing; give it as {key}=VALUE")
     for node in NODES:
         if config[node] is not None:
             target(config, node)
-    program.check(config)
+    trainer.check()
     if config.compression is not None and not config.job._target_.startswith(_COMPRESSES):
         raise FlowGradError("compression: this job trains models and compresses none; choose job=compression")
     if config.trial and config.job._target_ not in _TRY:
@@ -74,15 +74,15 @@ def check_fixes(config: DictConfig, task: Sequence[str], book: RuleBook) -> None
     Raises:
         RuleError: a fix that leads to a config that cannot run, or that would change a node that the proof rests on.
     """
-    program = trainer_of(config)
+    trainer = trainer_of(config)
     config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "rules"])  # they are most of it
     for rule in book.values():
-        if rule.fix is None or rule.subject not in program.SUBJECTS:
+        if rule.fix is None or rule.subject not in trainer.SUBJECTS:
             continue
         where = f"{rule.source}: rule {rule.id!r}: its fix"
         for path in rule.fix.paths:
-            if path.partition(".")[0] not in program.TREATABLE:
-                allowed = ", ".join(program.TREATABLE)
+            if path.partition(".")[0] not in trainer.TREATABLE:
+                allowed = ", ".join(trainer.TREATABLE)
                 raise RuleError(f"{where} sets {path!r}; a fix may change {allowed} and nothing else")
             if path not in rule.fix.rows and OmegaConf.is_config(OmegaConf.select(config, path)):
                 raise RuleError(f"{where} sets the group {path!r}; name the keys below it")
@@ -144,7 +144,7 @@ def check_tuned(config: DictConfig, task: Sequence[str]) -> DictConfig | None:
     for node in ("dataset", "task", "teacher"):
         if config[node] != tuned[node]:
             raise FlowGradError(f"{where} has another {node}: its arm would be trained on data that are not its own")
-    known = trainer_of(tuned).metrics(tuned)
+    known = trainer_of(tuned).metrics()
     for metric in config.comparison.metrics:
         if metric not in known:
             raise FlowGradError(f"{where} gives no {metric!r} but {', '.join(known)}; name another experiment, or null")
@@ -152,7 +152,7 @@ def check_tuned(config: DictConfig, task: Sequence[str]) -> DictConfig | None:
 
 
 def _check_metrics(config: DictConfig) -> None:
-    known = trainer_of(config).metrics(config)
+    known = trainer_of(config).metrics()
     if not config.comparison.metrics:
         raise FlowGradError(f"comparison.metrics is empty; choose from {', '.join(known)}")
     for metric in config.comparison.metrics:

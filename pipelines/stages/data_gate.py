@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 
 def pass_gate(data: Any, *, explains: bool = True) -> Objection | None:
-    """Find the objection to data as a program loads them. It is logged, and kept for the verdicts: where it blocks,
+    """Find the objection to data as a trainer loads them. It is logged, and kept for the verdicts: where it blocks,
     nothing is confirmed. Up to 5 % of validation or test rows that training saw are noted.
 
     Args:

@@ -16,10 +16,10 @@ from omegaconf import DictConfig
 from flowgrad.measurements import Measurements
 from flowgrad.prescription import Prescription, prescribe
 from flowgrad.report import RunIdentity, RunReport, Validation, build_report, causal_model, with_validations
-from flowgrad.rules import Finding, RuleBook
+from flowgrad.rules import Finding
 from flowgrad.trackers import joined
-from pipelines.config.compose import config_sha256
-from pipelines.trainers.trainer import Dataset, Trained, trainer_of
+from pipelines.stages.experiment import Experiment
+from pipelines.trainers.trainer import Trained
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,8 @@ class Diagnosis:
 
     round: int
     """Number of the round, from 1. The last one of a run diagnoses the treated config."""
-    config: DictConfig
-    overrides: tuple[str, ...]
-    """The task's overrides that gave `config`."""
+    experiment: Experiment
+    """The experiment that was watched."""
     trained: Trained
     findings: tuple[tuple[Measurements, tuple[Finding, ...]], ...]
     """Measurements of each subject, with the findings on it."""
@@ -40,35 +39,36 @@ class Diagnosis:
     """Seconds that the watched training took."""
 
     @property
+    def config(self) -> DictConfig:
+        """Config of the run."""
+        return self.experiment.config
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Overrides that gave `config`."""
+        return self.experiment.overrides
+
+    @property
     def all_findings(self) -> tuple[Finding, ...]:
         """Findings on every subject, in order of the subjects."""
         return tuple(finding for _, found in self.findings for finding in found)
 
 
-def diagnose(
-    config: DictConfig,
-    overrides: tuple[str, ...],
-    data: Dataset,
-    book: RuleBook,
-    number: int,
-    observers: Any = None,
-) -> Diagnosis:
+def diagnose(experiment: Experiment, number: int, observers: Any = None) -> Diagnosis:
     """Train on the diagnosis seed with trackers, and judge the run by the rule book."""
-    program, began = trainer_of(config), time.perf_counter()
-    trained = program.train(config, data, config.seeds.diagnosis, watched=True, observers=observers)
+    config, book, began = experiment.config, experiment.book, time.perf_counter()
+    trained = experiment.trainer.train(experiment.data, config.seeds.diagnosis, watched=True, observers=observers)
     seconds = time.perf_counter() - began
     found = joined([book.evaluate(seen) for seen in trained.measurements])
     findings = tuple(zip(trained.measurements, found, strict=True))
     prescription = prescribe(
         [finding for _, found in findings for finding in found], config, refuted=config.evidence.prescribe_refuted
     )
-    return Diagnosis(number, config, overrides, trained, findings, prescription, seconds)
+    return Diagnosis(number, experiment, trained, findings, prescription, seconds)
 
 
 def run_report(
     diagnosis: Diagnosis,
-    data: Dataset,
-    book: RuleBook,
     arm: str,
     tables: Mapping[str, str],
     validations: Mapping[str, Validation],
@@ -77,26 +77,23 @@ def run_report(
 
     Args:
         diagnosis: the diagnosis.
-        data: the data that it was made on.
-        book: the rules, for the shares they define.
         arm: `baseline`, `round1`, ... `treated`.
         tables: subject -> file that names all its rows.
         validations: rule id -> the test of its fix, for the rules of this round's prescription.
     """
-    config, trained = diagnosis.config, diagnosis.trained
-    program = trainer_of(config)
-    sha256 = config_sha256(config)
+    config, trained, book = diagnosis.config, diagnosis.trained, diagnosis.experiment.book
+    trainer, sha256 = diagnosis.experiment.trainer, diagnosis.experiment.config_sha256
     identity = RunIdentity(
         id=f"{config.name}-{sha256[:6]}",
         arm=arm,
         round=diagnosis.round,
         seed=config.seeds.diagnosis,
         config_sha256=sha256,
-        data_sha256=data.sha256,
-        training=program.facts(config, trained),
+        data_sha256=diagnosis.experiment.data.sha256,
+        training=trainer.facts(trained),
         environment={
             "flowgrad": _flowgrad_version(),
-            **{name: import_module(name).__version__ for name in program.PACKAGES},
+            **{name: import_module(name).__version__ for name in trainer.PACKAGES},
             "python": platform.python_version(),
         },
     )
@@ -116,7 +113,7 @@ def run_report(
     return RunReport(tuple(reports), identity)
 
 
-def named_rows(diagnosis: Diagnosis, data: Dataset) -> dict[str, pd.DataFrame]:
+def named_rows(diagnosis: Diagnosis) -> dict[str, pd.DataFrame]:
     """Rows that findings name on each subject: rule, row, the data set's own id, and the row's measures."""
     tables = {}
     for seen, found in diagnosis.findings:
@@ -124,7 +121,7 @@ def named_rows(diagnosis: Diagnosis, data: Dataset) -> dict[str, pd.DataFrame]:
         if not parts:
             continue
         table = pd.concat(parts, ignore_index=True)
-        ids = trainer_of(diagnosis.config).row_ids(data, seen.subject)
+        ids = diagnosis.experiment.trainer.row_ids(diagnosis.experiment.data, seen.subject)
         table.insert(0, "id", table["row"] if ids is None else ids[table["row"].to_numpy()])
         table.insert(0, "rule", table.pop("rule"))
         tables[seen.subject] = table

@@ -1,4 +1,4 @@
-"""Prints the last lines of the closed loop: findings, changes, and whether they helped."""
+"""Prints what came of the closed loop: findings, changes, and whether they helped."""
 
 from __future__ import annotations
 
@@ -6,49 +6,63 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from flowgrad.statistics import PRIMARY
+from flowgrad.statistics import CONTROL, PRIMARY, round_comparison
 from pipelines.output.tables import rounded
-from pipelines.stages.artifacts import command
 from pipelines.stages.diagnose import Diagnosis
 
 
 def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: Path) -> None:
-    """Print findings, changes, figures before and after, p, verdict, and where the files are."""
-    console = Console()
-    rows = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
-    rows.add_column(style="bold", no_wrap=True)
-    rows.add_column(overflow="fold")
+    """Print a line a round, with what was found, changed and proven of it; the proof of the whole; where the files are.
+
+    The A/A control is shown where it found a difference, which it should not, and where nothing else was compared.
+    """
+    primary = table[table["test"].isin(PRIMARY)]
+    rounds = len(diagnoses) - 1
     for diagnosis in diagnoses:
-        last = diagnosis.round == len(diagnoses)
-        rows.add_row(f"round {diagnosis.round}" if not last or len(diagnoses) == 1 else "treated", _found(diagnosis))
-        if not last:
-            rows.add_row("  change", escape(" ".join(diagnosis.prescription.overrides)))
-        elif diagnosis.prescription:
-            rows.add_row("  next", escape(" ".join(diagnosis.prescription.overrides)) + " (no rounds left)")
-    for _, line in table[table["test"].isin(PRIMARY)].iterrows():
-        rows.add_row(escape(str(line["comparison"])), proof_line(line))
-    console.print(rows)
-    # Not in the table: what is to be pasted must not be wrapped.
-    if len(diagnoses) > 1:
-        console.print(f" command: {command(diagnoses[-1].overrides)}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f" files: {folder}", markup=False, highlight=False, soft_wrap=True)
+        if diagnosis.round <= rounds:
+            _print_line(f"round {diagnosis.round}", _round(diagnosis, primary, rounds))
+        else:
+            _print_line("treated" if rounds else "round 1", _found(diagnosis) + _next(diagnosis))
+    for _, line in primary.iterrows():
+        if line["comparison"] == round_comparison(1, 1):
+            _print_line("proof", proof_line(line))
+        elif line["family"] == CONTROL and (not rounds or line["verdict"] != "inconclusive"):
+            _print_line(str(line["comparison"]), proof_line(line))
+    _print_line("files", str(folder))
+
+
+def _print_line(name: str, text: str) -> None:
+    """Print one line, which is not wrapped: parts of it are to be pasted."""
+    Console().print(f"{name:<9} {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _round(diagnosis: Diagnosis, primary: pd.DataFrame, rounds: int) -> str:
+    """`FOUND → CHANGE`, and the verdict on this round's share where there are others."""
+    text = f"{_found(diagnosis)} → {' '.join(diagnosis.prescription.overrides)}"
+    if rounds == 1:
+        return text
+    own = primary[primary["comparison"] == round_comparison(diagnosis.round, rounds)]
+    return f"{text} ({own['verdict'].iloc[0]})" if len(own) else text
+
+
+def _next(diagnosis: Diagnosis) -> str:
+    """What the last round would have changed, had there been another."""
+    overrides = diagnosis.prescription.overrides
+    return f"; next would be {' '.join(overrides)}, but no rounds are left" if overrides else ""
 
 
 def _found(diagnosis: Diagnosis) -> str:
-    """List each type of finding once, with its subjects; those that inform only, in brackets."""
+    """List each type of finding once, with its subjects: those that this round acts on; all where it acts on none."""
     acting = set(diagnosis.prescription.rules)
-    subjects: dict[tuple[str, bool], list[str]] = {}
-    for finding in diagnosis.all_findings:
-        subjects.setdefault((finding.type, finding.rule_id in acting), []).append(finding.subject)
-    if not subjects:
-        return "nothing found"
-    named = {True: "{} on {}", False: "({} on {})"}
-    return escape("; ".join(named[acts].format(kind, ", ".join(on)) for (kind, acts), on in subjects.items()))
+    chosen = [one for one in diagnosis.all_findings if not acting or one.rule_id in acting]
+    subjects: dict[str, list[str]] = {}
+    for finding in chosen:
+        subjects.setdefault(finding.type, []).append(finding.subject)
+    text = "; ".join(f"{kind} on {', '.join(on)}" for kind, on in subjects.items())
+    others = len(diagnosis.all_findings) - len(chosen)
+    return (text or "nothing found") + (f" ({others} more in the report)" if others else "")
 
 
 def proof_line(line: pd.Series) -> str:
@@ -58,7 +72,7 @@ def proof_line(line: pd.Series) -> str:
     unsure = text["verdict"] == "inconclusive" and text["detectable"]
     power = f" (could have found {text['detectable']})" if unsure else ""
     interval = f" [{text['ci_low']}, {text['ci_high']}]" if text["ci_low"] else ""
-    return escape(
+    return (
         f"{text['metric']} {text['baseline'] or 'diverged'} → {text['treated'] or 'diverged'}"
         f" ({text['difference'] or 'no difference'}{interval}), p {text['p_adjusted']},"
         f" wins {text['wins']}/{text['n']}{closed}: {text['verdict']}{power}"

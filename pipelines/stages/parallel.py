@@ -108,9 +108,9 @@ def outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
     from pipelines.trainers.trainer import trainer_of
 
     config, seed = run
-    program = trainer_of(config)
-    trained = program.train(config, data, seed)
-    found = program.evaluate(config, trained, data, seed)
+    trainer = trainer_of(config)
+    trained = trainer.train(data, seed)
+    found = trainer.evaluate(trained, data, seed)
     return Outcome(found.metrics, found.by_user, trained.validation_losses, trained.interventions)
 
 

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from omegaconf import DictConfig
 
 from flowgrad.prescription import Prescription, plain_value
-from flowgrad.rules import RuleBook
 from pipelines.config.compose import composed, trains_alike, treated, with_overrides
 from pipelines.stages.diagnose import Diagnosis, diagnose
-from pipelines.trainers.trainer import Dataset
+from pipelines.stages.experiment import Experiment
 
 _logger = logging.getLogger(__name__)
 _NOTHING = "changes nothing that is trained, beside the other settings"
 
 
-def treat(
-    config: DictConfig,
-    task: Sequence[str],
-    data: Dataset,
-    book: RuleBook,
-    on_round: Callable[[Diagnosis], None] = lambda _: None,
-) -> tuple[Diagnosis, ...]:
+def treat(experiment: Experiment, on_round: Callable[[Diagnosis], None] = lambda _: None) -> tuple[Diagnosis, ...]:
     """Diagnose and fix until nothing is prescribed, at most `config.rounds` times.
 
     Returns:
@@ -32,14 +25,15 @@ def treat(
         not applied; it is not empty only where the rounds ran out. Where `config.trial` names a change, that is the
         only one.
     """
-    diagnoses = [diagnose(config, tuple(task), data, book, 1)]
+    config = experiment.config
+    diagnoses = [diagnose(experiment, 1)]
     if config.trial:
         diagnoses[0] = replace(diagnoses[0], prescription=_given(config))
     on_round(diagnoses[-1])
     if config.trial:
         changes = [*diagnoses[0].prescription.overrides, "trial=[]"]  # the change is made, and no more to be tried
         overrides = tuple(with_overrides(diagnoses[0].overrides, changes))
-        tried = diagnose(composed(overrides), overrides, data, book, 2)
+        tried = diagnose(experiment.changed(composed(overrides), overrides), 2)
         diagnoses.append(replace(tried, prescription=Prescription((), (), {})))
         on_round(diagnoses[-1])
         return tuple(diagnoses)
@@ -51,7 +45,7 @@ def treat(
             diagnoses[-1] = replace(last, prescription=_none_of(last.prescription))
             break
         overrides = tuple(with_overrides(last.overrides, fix))
-        diagnoses.append(diagnose(changed, overrides, data, book, len(diagnoses) + 1))
+        diagnoses.append(diagnose(experiment.changed(changed, overrides), len(diagnoses) + 1))
         on_round(diagnoses[-1])
     return tuple(diagnoses)
 

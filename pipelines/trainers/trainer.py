@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Dataset(Protocol):
-    """Data as a program loads them; it is sent to other processes once."""
+    """Data as a trainer loads them; it is sent to other processes once."""
 
     @property
     def source(self) -> str:
@@ -68,7 +68,11 @@ class Trainer(ABC):
     OPTIONAL: ClassVar[tuple[str, ...]] = ()
     """Nodes with a type that may be null."""
 
-    def check_nodes(self, config: DictConfig) -> None:
+    def __init__(self, config: DictConfig) -> None:
+        """Bind the config that says what is trained, on what data and how; nothing is read or checked yet."""
+        self.config = config
+
+    def check_nodes(self) -> None:
         """Refuse choices that belong to another kind of model.
 
         Raises:
@@ -76,7 +80,7 @@ class Trainer(ABC):
         """
         name = type(self).__name__
         for node, fitting in self.NODES.items():
-            found = None if config[node] is None else OmegaConf.get_type(config[node])
+            found = None if self.config[node] is None else OmegaConf.get_type(self.config[node])
             if found is None and node in self.OPTIONAL:
                 continue
             if fitting is None and found is not None:
@@ -85,7 +89,7 @@ class Trainer(ABC):
                 raise FlowGradError(f"{node}: training by {name} cannot use this choice; choose e.g. {fitting[1]}")
 
     @abstractmethod
-    def check(self, config: DictConfig) -> None:
+    def check(self) -> None:
         """Refuse values that cannot be meant.
 
         Raises:
@@ -93,7 +97,7 @@ class Trainer(ABC):
         """
 
     @abstractmethod
-    def load(self, config: DictConfig) -> Any:
+    def load(self) -> Any:
         """Load the data that the config names, a `Dataset`.
 
         Raises:
@@ -101,29 +105,26 @@ class Trainer(ABC):
         """
 
     @abstractmethod
-    def check_data(self, config: DictConfig, data: Any) -> None:
-        """Refuse a config that these data do not fit; `load` has done so for the config that it was given.
+    def check_data(self, data: Any) -> None:
+        """Refuse data that the config does not fit; `load` has done so for those that it gives.
 
         Raises:
             FlowGradError: names the key, the value and what would be right.
         """
 
     @abstractmethod
-    def train(
-        self, config: DictConfig, data: Any, seed: int, *, watched: bool = False, observers: Any = None
-    ) -> Trained:
+    def train(self, data: Any, seed: int, *, watched: bool = False, observers: Any = None) -> Trained:
         """Make one training run, by the config and the seed alone.
 
         Args:
-            config: what to train and how.
             data: as `load` gives them.
             seed: of everything random.
             watched: attach the trackers that the config names.
-            observers: makes further ones; how is the program's own affair.
+            observers: makes further ones; how is each trainer's own affair.
         """
 
     @abstractmethod
-    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+    def metrics(self) -> tuple[str, ...]:
         """Names of the metrics that `evaluate` gives.
 
         Raises:
@@ -131,18 +132,27 @@ class Trainer(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, config: DictConfig, trained: Trained, data: Any, seed: int) -> Evaluation:
+    def evaluate(self, trained: Trained, data: Any, seed: int) -> Evaluation:
         """Compute metrics of a run of that seed on the test data."""
 
-    @abstractmethod
-    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
-        """Attributes of the report's `<training>`."""
+    def facts(self, trained: Trained) -> dict[str, str | float | int]:
+        """Attributes of the report's `<training>`: optimizer, its settings, and the losses' ends."""
+        config = self.config
+        return {
+            "optimizer": config.optimizer._target_.rpartition(".")[2],
+            "lr": config.optimizer.lr,
+            "batch_size": config.training.batch_size,
+            "epochs": len(trained.train_losses),
+            "steps": trained.steps,
+            "loss_first": trained.train_losses[0],
+            "loss_last": trained.train_losses[-1],
+        }
 
-    def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
+    def plots(self, trained: Trained) -> dict[str, bytes]:
         """Draw pictures of one watched run, as PNG, by the stems of their file names; none for most kinds of model."""
         return {}
 
-    def check_compressible(self, config: DictConfig) -> None:
+    def check_compressible(self) -> None:
         """Refuse models that cannot be compressed.
 
         Raises:
@@ -150,7 +160,7 @@ class Trainer(ABC):
         """
         raise self._incompressible()
 
-    def compressible(self, config: DictConfig, trained: Trained, data: Any, seed: int) -> Compressible:
+    def compressible(self, trained: Trained, data: Any, seed: int) -> Compressible:
         """Make a run of that seed the subject that compression is planned on and judged by.
 
         Raises:
@@ -170,7 +180,7 @@ class Trainer(ABC):
 
 
 def trainer_of(config: DictConfig) -> Trainer:
-    """Make the program that `training._target_` names.
+    """Make the trainer that `training._target_` names, bound to the config.
 
     Raises:
         FlowGradError: there is no such thing.
@@ -178,4 +188,4 @@ def trainer_of(config: DictConfig) -> Trainer:
     found = target(config, "training")
     if not (isinstance(found, type) and issubclass(found, Trainer)):
         raise FlowGradError(f"training._target_={config.training._target_} is no kind of training; use training=rating")
-    return found()
+    return found(config)

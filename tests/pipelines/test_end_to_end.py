@@ -104,9 +104,14 @@ def test_the_command_of_the_prescription_gives_the_treated_config(finished, comp
 
 
 def test_outcome_is_told_on_the_terminal(finished):
-    _, done = finished
-    for words in ("round 1", "change", "treated_vs_baseline", "confirmed", "aa", "files"):
-        assert words in done.stdout
+    folder, done = finished
+    rounds, whole = done.stdout.splitlines()[:-2], done.stdout.splitlines()[-2:]
+    assert [line.split("  ")[0] for line in rounds[:-1]] == [f"round {n}" for n in range(1, len(rounds))]
+    assert all(" on " in line and " → " in line for line in rounds[:-1])
+    assert rounds[-1] == "treated   nothing found"
+    assert whole[0].startswith("proof     mse ")
+    assert whole[0].endswith(": confirmed")
+    assert whole[1] == f"files     {folder}"
     assert done.stderr.strip() == ""
 
 
@@ -218,10 +223,12 @@ def test_the_main_job_on_movielens(command):
 def test_the_tuned_configuration_gets_no_fix(composed, change):
     from pipelines.data.ratings import load
     from pipelines.stages.diagnose import diagnose
+    from pipelines.stages.experiment import Experiment
     from pipelines.stages.rule_book import rule_book
 
     overrides = ("experiment=movielens_mf_tuned", *change)
     config = composed(*overrides)
-    diagnosis = diagnose(config, overrides, load(config), rule_book(config, overrides, []), 1)
+    book = rule_book(config, overrides, [])
+    diagnosis = diagnose(Experiment(config, overrides, book, load(config)), 1)
     assert not diagnosis.prescription
     assert not [finding.type for finding in diagnosis.all_findings if finding.fix]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich import box
 from rich.console import Console
@@ -55,8 +55,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     check_settings(config)
     configs = _settings(config, task)
     data = load_all(configs.values())
-    artifacts.clear(folder)
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+    artifacts.begin(folder, config)
     job = config.job
     pools, observations = {}, []
     with console.progress() as bar:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from flowgrad.errors import FlowGradError
-from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
 from pipelines.benchmarks.compression.scores import (
     ALL,
@@ -30,7 +28,6 @@ from pipelines.benchmarks.gradtracer.embedding import peer_available
 from pipelines.config.command_line import one_line
 from pipelines.config.compose import composed, shared_overrides, with_overrides
 from pipelines.config.values import check_values
-from pipelines.data.ratings import cache_folder
 from pipelines.output import console
 from pipelines.output.tables import write_csv, write_table
 from pipelines.stages import artifacts
@@ -56,17 +53,12 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
         FlowGradError: bad config or data, before anything is trained.
     """
     check_settings(config)
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))  # the peer imports pyplot
     peer = config.job.peer and peer_available()
     if config.job.peer and not peer:
         _logger.warning("the peer library is not installed, so it is not scored: pip install 'flowgrad[bench]'")
     runs = studies(config, task, peer=peer)
     data = load_all(one.config for one in runs)
-    artifacts.clear(folder)
-    for pattern in _FILES:
-        for path in folder.glob(pattern):
-            path.unlink()
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+    artifacts.begin(folder, config, also=_FILES)
     found = []
     with console.progress() as bar:
         doing = bar.add_task("compress", total=len(runs))
@@ -98,7 +90,7 @@ def studies(config: DictConfig, task: Sequence[str], *, peer: bool) -> list[Stud
         try:
             made = composed(with_overrides([*known[name]], shared_overrides(task)), rules=False)
             check_settings(made)
-            trainer_of(made).check_compressible(made)
+            trainer_of(made).check_compressible()
         except (FlowGradError, HydraException, OmegaConfBaseException) as error:
             raise FlowGradError(f"job.settings.{name}: {one_line(error)}") from error
         found += [Study(str(name), seed, made, peer) for seed in job.seeds]

@@ -54,10 +54,10 @@ class StudyResult:
 
 def study(run: Study, data: Datasets) -> StudyResult:
     """Train, and compress in every way."""
-    program, own = trainer_of(run.config), data.of(run.config)
+    trainer, own = trainer_of(run.config), data.of(run.config)
     watching = Watching(peer=run.peer)
-    trained = program.train(run.config, own, run.seed, watched=True, observers=watching)
-    subject = program.compressible(run.config, trained, own, run.seed)
+    trained = trainer.train(own, run.seed, watched=True, observers=watching)
+    subject = trainer.compressible(trained, own, run.seed)
     truth = HeldOut(subject)
     seconds = _planning_seconds(subject, watching)
     given: dict[str, Any] = {"calibration": subject.calibration, "squares": watching.squares}

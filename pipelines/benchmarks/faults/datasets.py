@@ -46,9 +46,9 @@ def load_all(configs: Iterable[DictConfig]) -> Datasets:
     found: dict[str, Any] = {}
     for config in configs:
         if (key := _key(config)) not in found:
-            found[key] = trainer_of(config).load(config)
+            found[key] = trainer_of(config).load()
         else:
-            trainer_of(config).check_data(config, found[key])
+            trainer_of(config).check_data(found[key])
     return Datasets(found)
 
 

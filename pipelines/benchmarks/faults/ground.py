@@ -73,7 +73,7 @@ class FaultFamily(ABC):
 
     @abstractmethod
     def peers(self, config: DictConfig) -> tuple[Any, Mapping[str, Any]]:
-        """Observers for the program, and places where each table's tracker of the peer will be: objects with
+        """Observers for the trainer, and places where each table's tracker of the peer will be: objects with
         `diagnosis()`.
         """
 

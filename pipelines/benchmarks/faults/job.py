@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,9 +31,9 @@ from pipelines.benchmarks.faults.scores import share_interval
 from pipelines.benchmarks.faults.scoring import by_setting, case_table, measure_table, rule_table, score_table
 from pipelines.config.compose import composed, config_sha256
 from pipelines.config.targets import imported
-from pipelines.data.ratings import cache_folder
 from pipelines.output import console
 from pipelines.output.tables import write_csv, write_table
+from pipelines.stages import artifacts
 from pipelines.stages.check import check_fixes, check_settings
 from pipelines.stages.parallel import cores, parallel_map
 from pipelines.stages.plan_seeds import is_auto
@@ -42,6 +41,7 @@ from pipelines.stages.rule_book import rule_book
 
 _SHOWN = ["method", "kind", "fault", "runs", "true", "found", "hits", "precision", "recall", "f1", "low", "high",
           "false_alarm_rate", "confused"]  # fmt: skip
+_FILES = ("cases.csv", "measures.csv", "scores.*", "settings.*", "rules.*", "layers.*", "repairs.*", "trials.*")
 _logger = logging.getLogger(__name__)
 
 
@@ -61,15 +61,12 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     check_fixes(config, task, book)
     if not planned:
         raise FlowGradError("job.settings, job.seeds or the faults are empty; there is nothing to run")
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))  # the peer imports pyplot
     peer = config.job.peer and _peer_available()
     if config.job.peer and not peer:
         _logger.warning("the peer library is not installed, so it is not scored: pip install 'flowgrad[bench]'")
     data = load_all(case.config for case in planned)
     _check_rows(planned, ground, data)
-    for name in ("cases", "measures", "scores", "settings", "rules", "layers", "repairs", "observations", "trials"):
-        for path in folder.glob(f"{name}.*"):
-            path.unlink()
+    artifacts.begin(folder, config, also=_FILES)
     with console.progress() as bar:
         found = _diagnose(planned, book, ground, data, peer, config, bar)
         table = case_table(planned, found, book, ground)

@@ -12,6 +12,7 @@ from flowgrad.rules import RuleBook
 from pipelines.benchmarks.faults.datasets import Datasets
 from pipelines.benchmarks.faults.ground import FaultFamily
 from pipelines.stages.diagnose import diagnose
+from pipelines.stages.experiment import Experiment
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class DiagnosedRun:
 def observe(task: Task, data: Datasets) -> DiagnosedRun:
     """Train on the diagnosis seed, watched, and return the result."""
     observers, peers = task.ground.peers(task.config) if task.peer else (None, {})
-    diagnosis = diagnose(task.config, task.overrides, data.of(task.config), task.book, 1, observers)
+    watched = Experiment(task.config, task.overrides, task.book, data.of(task.config))
+    diagnosis = diagnose(watched, 1, observers)
     return DiagnosedRun(
         truth=task.ground.truth(task.config, data),
         named={

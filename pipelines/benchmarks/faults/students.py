@@ -87,7 +87,7 @@ class PeerOnStudent:
 
 
 class PeerStudent:
-    """The peer on one student and its teacher: called by the program for watchers, read by `diagnosis`."""
+    """The peer on one student and its teacher: called by the trainer for watchers, read by `diagnosis`."""
 
     def __init__(self, config: DictConfig) -> None:
         """Remember how the teacher was trained."""

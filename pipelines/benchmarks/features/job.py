@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.progress import Progress
 
 from flowgrad.errors import FlowGradError
-from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
 from pipelines.benchmarks.features.cases import (
     NullCase,
@@ -37,7 +35,6 @@ from pipelines.benchmarks.features.scores import (
 )
 from pipelines.benchmarks.features.screening import PROVE, Screening, screen
 from pipelines.benchmarks.features.speed import Size, cost, peer_columns
-from pipelines.data.ratings import cache_folder
 from pipelines.output import console
 from pipelines.output.tables import write_csv, write_table
 from pipelines.stages import artifacts
@@ -69,17 +66,12 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     planted, null = planted_cases(job), null_cases(job)
     if not (planted or null or job.speed):
         raise FlowGradError("job.planted, job.nulls and job.only leave nothing to run")
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))  # the peer imports pyplot
     methods = _installed(job.methods) if planted or job.speed else []
     tables = load_tables(job, [*planted, *null])
     both: list[PlantedCase | NullCase] = [*planted, *null]
     for one in both:
         one.make(tables, job.first_seed)  # one that cannot be made is refused before an hour is spent on the others
-    artifacts.clear(folder)
-    for pattern in ("cases.csv", "nulls.csv", "scores.*", "settings.*"):
-        for path in folder.glob(pattern):
-            path.unlink()
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+    artifacts.begin(folder, config, also=("cases.csv", "nulls.csv", "scores.*", "settings.*"))
     _logger.info("tables: %s", tables.source)
     workers = config.workers or cores()
     lines: list[dict] = []

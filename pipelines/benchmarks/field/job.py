@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
-from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
 from pipelines.benchmarks.field.data import FieldData, load
 from pipelines.benchmarks.field.registry import FAULTS, HABITS, HOSTS
@@ -34,7 +32,6 @@ from pipelines.benchmarks.field.scoring import (
     truth_of,
     verdict,
 )
-from pipelines.data.ratings import cache_folder
 from pipelines.output import console
 from pipelines.output.tables import write_csv, write_table
 from pipelines.stages import artifacts
@@ -64,18 +61,13 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     planned = tasks(job)
     if not planned:
         raise FlowGradError("job.seeds, job.only_hosts, job.only_faults and job.only_habits leave nothing to run")
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))  # the peer imports pyplot
     path, cache = config.dataset.get("path"), config.dataset.get("cache")
     peer = job.peer and _peer_available()
     if job.peer and not peer:
         _logger.warning("the peer library is not installed, so it is not scored: pip install 'flowgrad[bench]'")
         planned = [replace(one, peer=False) for one in planned]
     data = load(movielens=any(HOSTS[one.host].movielens for one in planned), path=path, cache=cache)
-    artifacts.clear(folder)
-    for pattern in _FILES:
-        for old in folder.glob(pattern):
-            old.unlink()
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+    artifacts.begin(folder, config, also=_FILES)
     found = _watch(planned, data, config.workers or cores())
     _write(found, job, folder)
 

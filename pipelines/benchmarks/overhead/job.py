@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from flowgrad.files import write_atomically
 from pipelines.benchmarks.overhead import table
 from pipelines.benchmarks.overhead.blocks import Measured
 from pipelines.benchmarks.overhead.boosters import job as boosters
@@ -46,8 +45,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
         return
     check_settings(config)
     cases = checked_cases(config.job)
-    artifacts.clear(folder)
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+    artifacts.begin(folder, config)
     wanted = config.job.peer_steps > 0
     watchers = ["none", "tracker", *(["peer", "peer_interval"] if wanted and has_peer() else [])]
     where = where_measured(config)

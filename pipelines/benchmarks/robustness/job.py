@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from flowgrad.errors import FlowGradError
-from flowgrad.files import write_atomically
 from flowgrad.rules.suggestion import did_you_mean
 from pipelines.benchmarks.robustness import base
 from pipelines.benchmarks.robustness.child import attempt
@@ -67,8 +66,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
         SystemExit: code 1, faults were found.
     """
     parcels = _parcels(config.job)
-    artifacts.clear(folder)
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+    artifacts.begin(folder, config)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the workers, whose forked children would wait for other threads for ever
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="flowgrad-robustness-") as temporary, console.progress() as bar:

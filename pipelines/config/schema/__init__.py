@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
@@ -34,6 +34,7 @@ from pipelines.config.schema.jobs import (
     RobustnessSettings,
     TrackerOverheadSettings,
 )
+from pipelines.config.schema.limits import Limit
 from pipelines.config.schema.models import (
     BoosterSettings,
     FactorizationSettings,
@@ -64,6 +65,7 @@ from pipelines.config.schema.training import (
     SamplerSettings,
     TrainingSettings,
 )
+from pipelines.config.text import read_fast
 
 
 @dataclass
@@ -93,9 +95,9 @@ class Settings:
     """Rule book: id -> rule."""
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
     seeds: SeedSettings = field(default_factory=SeedSettings)
-    rounds: int = 4
+    rounds: Annotated[int, Limit(0, 1000)] = 4
     """Number of rounds of diagnose-and-fix, at most."""
-    workers: int | None = None
+    workers: Annotated[int | None, Limit(1, 1024)] = None
     """Number of processes that train the arms; null: one a core. It changes no result."""
     trial: list[str] = field(default_factory=list)
     """Overrides to prove instead of a prescription: the treated arm is the config with these, diagnosed or not."""
@@ -105,9 +107,10 @@ class Settings:
 
 @cache
 def register() -> None:
-    """Make the types known to Hydra, for the YAML files to build on, and how the folder of a sweep's job is named; once
-    a process.
+    """Make the types known to Hydra, for the YAML files to build on, and how the folder of a sweep's job is named; let
+    it read them fast. All of it is done once a process.
     """
+    read_fast()
     OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)
     store = ConfigStore.instance()
     store.store(name="settings", node=Settings)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from omegaconf import MISSING
+
+from pipelines.config.schema.limits import COUNT, FROM_0_TO_1, PART, SCALE, SEED, SHARE, Limit
 
 
 @dataclass
@@ -20,11 +23,11 @@ class RatingsSettings(DatasetSettings):
 
     split: str = "leave_one_out"
     """Kind of split: `leave_one_out` (by time) or `random`."""
-    test_share: float = 0.1
+    test_share: Annotated[float, PART] = 0.1
     """Share of the ratings, in (0, 1), to test on; `random` split only."""
-    validation_share: float = 0.1
+    validation_share: Annotated[float, PART] = 0.1
     """Share of the ratings, in (0, 1), to validate on; `random` split only."""
-    split_seed: int = 0
+    split_seed: Annotated[int, SEED] = 0
     """Seed of the `random` split; the same for every arm and seed of training."""
 
 
@@ -67,9 +70,9 @@ class RatingsCsvSettings(RatingsSettings):
     """Unit of timestamps that are numbers: `auto` keeps them and refuses a mixture, `s`, `ms`, `us` and `ns` make them
     seconds, `mixed` takes each by its size.
     """
-    max_bad_share: float = MISSING
+    max_bad_share: Annotated[float, FROM_0_TO_1] = MISSING
     """Largest share of rows, in [0, 1], that may be left out because they cannot be read."""
-    max_dropped_share: float = MISSING
+    max_dropped_share: Annotated[float, FROM_0_TO_1] = MISSING
     """Largest share of rows, in [0, 1], that may be left out in all, for that or as repeated pairs."""
     duplicates: str = MISSING
     """Treatment of (user, item) pairs that occur again: `error` refuses the file, `drop` keeps the earliest row, `last`
@@ -82,20 +85,20 @@ class SyntheticSettings(RatingsSettings):
     """A small generator with known structure; needs no network."""
 
     _target_: str = "datasets.synthetic.make_ratings"
-    n_users: int = 120
-    n_items: int = 80
-    n_ratings: int = 3000
-    dim: int = 3
-    noise: float = 0.5
-    popularity_exponent: float = 1.0
-    seed: int = 0
+    n_users: Annotated[int, COUNT] = 120
+    n_items: Annotated[int, COUNT] = 80
+    n_ratings: Annotated[int, COUNT] = 3000
+    dim: Annotated[int, Limit(1, 1000)] = 3
+    noise: Annotated[float, SCALE] = 0.5
+    popularity_exponent: Annotated[float, Limit(0, 100)] = 1.0
+    seed: Annotated[int, SEED] = 0
 
 
 @dataclass
 class TableSettings(DatasetSettings):
     """A table of features and targets; `_target_` makes a `datasets.tables.Table`."""
 
-    keep: float = MISSING
+    keep: Annotated[float, SHARE] = MISSING
     """Share of the rows (or of the groups that they belong to, such as users) that each seed keeps of every part: a
     booster may draw nothing at random, and seeds then stand for samples of the data. 1: all."""
 
@@ -118,9 +121,9 @@ class SmallTableSettings(TableSettings):
     _target_: str = "datasets.small_tables.load_small_table"
     name: str = MISSING
     """Name of the table: `diabetes`, `breast_cancer` or `digits`."""
-    test_share: float = 0.2
-    validation_share: float = 0.2
-    split_seed: int = 0
+    test_share: Annotated[float, PART] = 0.2
+    validation_share: Annotated[float, PART] = 0.2
+    split_seed: Annotated[int, SEED] = 0
     """Seed of the split; the same for every arm and seed of training."""
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from omegaconf import MISSING
+
+from pipelines.config.schema.limits import FROM_0, SCALE, SEED, SHARE
 
 
 @dataclass
@@ -13,9 +16,9 @@ class FaultSettings:
 
     kind: str = MISSING
     """Kind of the fault; see `faults.py` of each family in `pipelines/trainers`."""
-    strength: float = 0.0
+    strength: Annotated[float, SCALE] = 0.0
     """Strength of the fault; each kind documents its unit."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of all that is drawn for it, such as its rows; the same for every arm and seed of training."""
 
 
@@ -25,9 +28,9 @@ class RowFaultSettings(FaultSettings):
 
     table: str = "item_emb"
     """Name of the table whose rows get it."""
-    share: float = 0.05
+    share: Annotated[float, SHARE] = 0.05
     """Share, in (0, 1], of the rows with at least `least` training ratings."""
-    least: int = 20
+    least: Annotated[int, FROM_0] = 20
     """Number of training ratings of a row, at least."""
 
 
@@ -42,5 +45,5 @@ class LayerFaultSettings(FaultSettings):
 class ColumnFaultSettings(FaultSettings):
     """A fault of columns that are added to a table."""
 
-    noise: float = 0.0
+    noise: Annotated[float, SCALE] = 0.0
     """Standard deviation of the noise on the target, or on a copied column, as a ratio to its own."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import MISSING
+
+from pipelines.config.schema.limits import BELOW_1, FROM_0, FROM_0_TO_1, PART, POSITIVE, SCALE, SEED, TIMES, Limit
 
 
 @dataclass
@@ -52,7 +54,7 @@ class FaultBenchmarkSettings(JobSettings):
     _target_: str = "pipelines.benchmarks.faults.job.run"
     ground: str = "pipelines.benchmarks.faults.embeddings.Embeddings"
     """Kind of model: a `pipelines.benchmarks.faults.ground.Ground`."""
-    seeds: list[int] = MISSING
+    seeds: Annotated[list[int], SEED] = MISSING
     """Seeds of the diagnosed runs; each also chooses other rows."""
     tables: list[str] = MISSING
     """Tables whose rows get faults."""
@@ -75,13 +77,13 @@ class FaultBenchmarkSettings(JobSettings):
     """Whether each rule's precision over all runs is written too; `also` and `true_of` must then be complete."""
     peer: bool = MISSING
     """Whether the peer library watches the same runs."""
-    peer_seeds: int = MISSING
+    peer_seeds: Annotated[int, FROM_0] = MISSING
     """Number of diagnosed seeds, from the first, whose runs it watches: it takes three times as long as the
     training.
     """
     repair: bool = MISSING
     """Whether the prescribed fixes are tried on the seeds of the proof, together with random ones."""
-    repair_seeds: int = MISSING
+    repair_seeds: Annotated[int, FROM_0] = MISSING
     """Number of diagnosed seeds, from the first, whose prescriptions are tried."""
     repair_kinds: list[str] = MISSING
     """Kinds of faults whose prescriptions are tried: `run`, `row`."""
@@ -91,7 +93,7 @@ class FaultBenchmarkSettings(JobSettings):
     """Settings whose prescriptions are tried; null: all."""
     repair_random: bool = MISSING
     """Whether random fixes are tried too."""
-    least_cost: float = MISSING
+    least_cost: Annotated[float, SCALE] = MISSING
     """Cost of a fault, as a share of the metric, below which it counts as harmless."""
 
 
@@ -99,9 +101,9 @@ class FaultBenchmarkSettings(JobSettings):
 class OverheadLimits:
     """Limits by which `within` in the table is judged."""
 
-    ratio: dict[str, float] = MISSING
+    ratio: Annotated[dict[str, float], Limit(1, 1000000.0)] = MISSING
     """Ratio of a watched step's time to a bare one's, at most, by batch size: `b1024`. One without is not judged."""
-    memory_share: float = MISSING
+    memory_share: Annotated[float, POSITIVE] = MISSING
     """Memory that the tracker may hold, as a share of the table's, at most."""
 
 
@@ -113,11 +115,11 @@ class BoosterOverheadSettings:
     """Name of the experiment whose booster, table and tracker are taken."""
     cases: dict[str, Any] = MISSING
     """Cases by id: rounds, a multiple of two blocks, and trainings of each arm."""
-    block: int = MISSING
+    block: Annotated[int, TIMES] = MISSING
     """Number of rounds of one arm before the other has its turn."""
-    peer_trainings: int = MISSING
+    peer_trainings: Annotated[int, Limit(0, 10**6)] = MISSING
     """Number of trainings of each arm, for the peer; 0: no peer."""
-    ratio_limit: float = MISSING
+    ratio_limit: Annotated[float, Limit(1, 1000000.0)] = MISSING
     """Ratio of a watched training's time to a bare one's, at most."""
 
 
@@ -129,23 +131,23 @@ class TrackerOverheadSettings(JobSettings):
     """Cases by id: rows, dim, optimizer, batch and, where not `steps` from below, steps."""
     only: list[str] | None = None
     """Ids of the cases to run; null: all."""
-    steps: int = MISSING
+    steps: Annotated[int, TIMES] = MISSING
     """Number of watched steps of a case that does not give its own; rounded up to whole rounds: two blocks of either
     arm.
     """
-    block: int = MISSING
+    block: Annotated[int, TIMES] = MISSING
     """Number of steps of one arm before the other has its turn."""
-    warmup: int = MISSING
+    warmup: Annotated[int, TIMES] = MISSING
     """Number of bare steps before the tracker attaches, twice: once to warm up, once to see the memory of a bare
     step.
     """
-    peer_steps: int = MISSING
+    peer_steps: Annotated[int, Limit(0, 10**6)] = MISSING
     """Number of steps for the peer that reads every step, as `steps`; 0: no peer."""
-    epoch_steps: int | None = None
+    epoch_steps: Annotated[int | None, TIMES] = None
     """Number of steps after which the tracker's epoch ends; null: never."""
-    exponent: float = MISSING
+    exponent: Annotated[float, Limit(0, 100)] = MISSING
     """Exponent of Zipf's law, by which ids are drawn; 0: all alike."""
-    seed: int = MISSING
+    seed: Annotated[int, SEED] = MISSING
     device: str = MISSING
     """Name of the device, `cpu` or `cuda`."""
     limits: OverheadLimits = MISSING
@@ -164,26 +166,26 @@ class LayersOverheadSettings(JobSettings):
     """
     only: list[str] | None = None
     """Ids of the cases to run; null: all."""
-    steps: int = MISSING
+    steps: Annotated[int, TIMES] = MISSING
     """Number of watched steps of a case that does not give its own; rounded up to whole rounds: two blocks of either
     arm.
     """
-    other_steps: int = MISSING
+    other_steps: Annotated[int, TIMES] = MISSING
     """Number of steps, at most, of a watcher of others, which costs more."""
-    block: int = MISSING
+    block: Annotated[int, TIMES] = MISSING
     """Number of steps of one arm before the other has its turn."""
-    warmup: int = MISSING
+    warmup: Annotated[int, TIMES] = MISSING
     """Number of bare steps before the watcher attaches, twice: once to warm up, once to see the memory of a bare
     step.
     """
-    seed: int = MISSING
+    seed: Annotated[int, SEED] = MISSING
     device: str = MISSING
     """Name of the device, `cpu` or `cuda`."""
     watchers: list[str] = MISSING
     """Names of watchers: `flow`, `flow_default`, `distillation` (for cases with a teacher), `squares` (for cases of
     SGD), `peer`, `wandb`; one that is not installed is left out, and the note says so.
     """
-    limits: dict[str, float] = MISSING
+    limits: Annotated[dict[str, float], Limit(1, 1000000.0)] = MISSING
     """Ratio of a watched step's time to a bare one's, at most, by watcher. One without is not judged."""
 
 
@@ -192,15 +194,15 @@ class CalibrationSettings(JobSettings):
     """Settings of the rates at which tests reject where there is nothing to find."""
 
     _target_: str = "pipelines.benchmarks.aa_tests.job.run"
-    first_seed: int = MISSING
+    first_seed: Annotated[int, SEED] = MISSING
     """Seed of the first run; seeds follow each other, and no two settings share one. They are other than those of
     diagnosis and proof.
     """
-    pairs: int = MISSING
-    """Number of seeds of a test."""
-    tests: int = MISSING
-    """Number of tests of each setting, of which no two share a run."""
-    resamples: int = MISSING
+    pairs: Annotated[int, Limit(3, 10**4)] = MISSING
+    """Number of seeds of a test; one of variances takes three."""
+    tests: Annotated[int, Limit(2, 10**5)] = MISSING
+    """Number of tests of each setting, of which no two share a run. A family takes the arms of two tests."""
+    resamples: Annotated[int, Limit(0, 10**5)] = MISSING
     """Number of times that the same runs are divided into other tests, for a finer figure without an interval."""
     settings: dict[str, list[str]] = MISSING
     """Configurations: id -> overrides."""
@@ -213,11 +215,11 @@ class FeatureSynergySettings(JobSettings):
     """Terms of two columns, proven and tried."""
 
     _target_: str = "pipelines.jobs.feature_synergy.job.run"
-    seeds: list[int] = MISSING
+    seeds: Annotated[list[int], SEED] = MISSING
     """Seeds, each of which halves the training rows in its own way."""
-    top: int = MISSING
+    top: Annotated[int, Limit(1, 10**4)] = MISSING
     """Number of terms chosen, at most."""
-    draws: int = MISSING
+    draws: Annotated[int, Limit(1, 10**5)] = MISSING
     """Number of times that as many products are drawn at random, for the control."""
 
 
@@ -226,19 +228,19 @@ class CompressionProofSettings(JobSettings):
     """Settings of the compression of the models of each seed, besides the prescription."""
 
     _target_: str = "pipelines.jobs.compression.job.run"
-    sparsities: list[float] = MISSING
+    sparsities: Annotated[list[float], PART] = MISSING
     """Shares of the weights that are pruned, by each way of choosing them."""
     bits: list[int] = MISSING
     """Bits of a weight, the same everywhere and shared out."""
-    removed: list[float] = MISSING
+    removed: Annotated[list[float], PART] = MISSING
     """Shares of the rows of the watched tables that are removed; empty for models without tables."""
-    fine_tune: int = MISSING
+    fine_tune: Annotated[int, Limit(0, 10**6)] = MISSING
     """Number of epochs that pruned models are trained on, in further arms; 0: none."""
-    margin: float = MISSING
+    margin: Annotated[float, PART] = MISSING
     """Margin that does not matter: a difference of the held-out loss, or of the first metric, as a share of the dense
     model's.
     """
-    repeats: int = MISSING
+    repeats: Annotated[int, TIMES] = MISSING
     """Number of passes that the latency is the median of."""
 
 
@@ -248,11 +250,11 @@ class ColumnsSettings:
 
     table: str | None = None
     """Name of the table whose columns are taken, a key of `FeatureBenchmarkSettings.tables`; null: they are made up."""
-    rows: int = MISSING
+    rows: Annotated[int, Limit(20, 10**8)] = MISSING
     """Number of rows; of a real table, at most."""
-    columns: int = MISSING
+    columns: Annotated[int, Limit(3, 10**4)] = MISSING
     """Number of columns; of a real table, at most, and only those that differ."""
-    correlation: float = 0.0
+    correlation: Annotated[float, BELOW_1] = 0.0
     """Correlation of any two of the normal variables that made-up columns are made from."""
 
 
@@ -262,9 +264,9 @@ class PlantedSettings(ColumnsSettings):
 
     shapes: list[str] = MISSING
     """Shapes of the planted interactions, one each; keys of `datasets.planted.SHAPES`."""
-    strength: float = MISSING
+    strength: Annotated[float, PART] = MISSING
     """Partial R^2 of each interaction."""
-    main: float = 1.0
+    main: Annotated[float, SCALE] = 1.0
     """Standard deviation of the sum of the main effects over that of the noise."""
 
 
@@ -280,11 +282,11 @@ class NullSettings(ColumnsSettings):
 class FeatureBenchmarkLimits:
     """Limits by which `within` in the table is judged."""
 
-    recall: float = MISSING
+    recall: Annotated[float, FROM_0_TO_1] = MISSING
     """Share of the interactions, at least, that is among twice as many pairs."""
-    false_alarms: float = MISSING
+    false_alarms: Annotated[float, FROM_0_TO_1] = MISSING
     """Share of the null tables, at most, in which something is found."""
-    seconds: float = MISSING
+    seconds: Annotated[float, POSITIVE] = MISSING
     """Seconds that the large table may take, at most."""
 
 
@@ -293,19 +295,19 @@ class FeatureBenchmarkSettings(JobSettings):
     """Settings of known interactions, and of tables without any."""
 
     _target_: str = "pipelines.benchmarks.features.job.run"
-    first_seed: int = MISSING
+    first_seed: Annotated[int, SEED] = MISSING
     """Seed of the first table; seeds follow each other."""
-    runs: int = MISSING
+    runs: Annotated[int, TIMES] = MISSING
     """Number of tables of each planted setting."""
-    slow_runs: int = MISSING
+    slow_runs: Annotated[int, TIMES] = MISSING
     """Number of those tables, from the first, that slow methods get."""
-    null_runs: int = MISSING
+    null_runs: Annotated[int, TIMES] = MISSING
     """Number of tables of each null setting."""
     methods: list[str] = MISSING
     """Names of methods, keys of `pipelines.benchmarks.features.methods.METHODS`; one that is not installed is left out
     with a warning.
     """
-    top: int = MISSING
+    top: Annotated[int, Limit(1, 10**4)] = MISSING
     """Number of pairs that are selected and tested in a null table, at most."""
     tables: dict[str, list[str]] = MISSING
     """Real tables: id -> overrides that choose `dataset` and `task`."""
@@ -317,8 +319,8 @@ class FeatureBenchmarkSettings(JobSettings):
     """Settings to run, planted or null; null: all."""
     speed: bool = MISSING
     """Whether the cost of a large table is measured too."""
-    speed_rows: int = MISSING
-    speed_columns: int = MISSING
+    speed_rows: Annotated[int, Limit(2, 10**8)] = MISSING
+    speed_columns: Annotated[int, Limit(2, 10**4)] = MISSING
     limits: FeatureBenchmarkLimits = MISSING
 
 
@@ -326,11 +328,11 @@ class FeatureBenchmarkSettings(JobSettings):
 class CompressionBenchmarkLimits:
     """Limits by which `within` in the table is judged."""
 
-    spearman: float = MISSING
+    spearman: Annotated[float, Limit(-1, 1)] = MISSING
     """Pooled correlation, at least, of the default score of bits with the truth."""
-    p: float = MISSING
+    p: Annotated[float, FROM_0_TO_1] = MISSING
     """P-value, at most, of a setting's paired t-test of the chosen pruning against global magnitude."""
-    seconds: float = MISSING
+    seconds: Annotated[float, POSITIVE] = MISSING
     """Seconds that the planning of a model may take, at most."""
 
 
@@ -339,7 +341,7 @@ class CompressionBenchmarkSettings(JobSettings):
     """Scores of compression against the truth."""
 
     _target_: str = "pipelines.benchmarks.compression.job.run"
-    seeds: list[int] = MISSING
+    seeds: Annotated[list[int], SEED] = MISSING
     """Seeds of the models of each setting."""
     settings: dict[str, list[str]] = MISSING
     """Models that are scored: id -> overrides."""
@@ -369,7 +371,7 @@ class FieldBenchmarkSettings(JobSettings):
     """Faults and habits of other people's training loops."""
 
     _target_: str = "pipelines.benchmarks.field.job.run"
-    seeds: list[int] = MISSING
+    seeds: Annotated[list[int], SEED] = MISSING
     """Seeds of the splits, the weights and the order of rows."""
     only_hosts: list[str] | None = None
     """Trainings to run; null: all."""
@@ -379,7 +381,7 @@ class FieldBenchmarkSettings(JobSettings):
     """Healthy habits to run, `as_is` for the hosts as they are; null: all."""
     peer: bool = MISSING
     """Whether the peer library watches the networks too."""
-    least_cost: float = MISSING
+    least_cost: Annotated[float, SCALE] = MISSING
     """Share of a sound model's learning that a fault must cost, or mislead its author by, to count as harmful."""
     faults: dict[str, FieldFault] = MISSING
     """Truth of each registered fault."""
@@ -394,11 +396,11 @@ class RobustnessSettings(JobSettings):
     """Damaged and hostile input."""
 
     _target_: str = "pipelines.benchmarks.robustness.job.run"
-    seeds: list[int] = MISSING
+    seeds: Annotated[list[int], SEED] = MISSING
     """Seeds by which attacks are drawn."""
-    attacks: dict[str, int] = MISSING
+    attacks: Annotated[dict[str, int], Limit(0, 10**6)] = MISSING
     """Number of attacks of each kind, a key of `pipelines.benchmarks.robustness.kinds.KINDS`, for each seed."""
     only: list[str] | None = None
     """Kinds to try; null: all."""
-    only_number: int | None = None
+    only_number: Annotated[int | None, FROM_0] = None
     """Number of the one attack of each kind and seed to try again; null: all."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from omegaconf import MISSING
+
+from pipelines.config.schema.limits import COUNT, FROM_0, POSITIVE, SCALE, SEED, SHARE, SIZE, TIMES, Limit
 
 
 @dataclass
@@ -18,22 +21,22 @@ class ModelSettings:
 class BoosterSettings(ModelSettings):
     """A gradient booster. The names are XGBoost's where it has one; LightGBM is given its equivalents."""
 
-    rounds: int = MISSING
+    rounds: Annotated[int, TIMES] = MISSING
     """Number of rounds, at most."""
-    early_stopping_rounds: int = 0
+    early_stopping_rounds: Annotated[int, Limit(0, 10**6)] = 0
     """Number of rounds without a better validated metric after which training stops and the best is kept; 0: train
     all.
     """
-    learning_rate: float = MISSING
-    max_depth: int = MISSING
+    learning_rate: Annotated[float, SHARE] = MISSING
+    max_depth: Annotated[int, Limit(1, 30)] = MISSING
     """Number of splits from the root to a leaf, at most."""
-    min_child_weight: float = 1.0
+    min_child_weight: Annotated[float, FROM_0] = 1.0
     """Least sum of hessians in a leaf: rows, for squared errors."""
-    reg_lambda: float = 1.0
+    reg_lambda: Annotated[float, FROM_0] = 1.0
     """L2 penalty on the leaves."""
-    subsample: float = 1.0
+    subsample: Annotated[float, SHARE] = 1.0
     """Share of the rows that each tree is grown on."""
-    column_share: float = 1.0
+    column_share: Annotated[float, SHARE] = 1.0
     """Share of the columns that each tree may split on."""
 
 
@@ -41,9 +44,9 @@ class BoosterSettings(ModelSettings):
 class NetworkSettings(ModelSettings):
     """A network on the rows of a table."""
 
-    width: int = MISSING
+    width: Annotated[int, SIZE] = MISSING
     """Number of units of every hidden layer; channels of a convolution."""
-    depth: int = MISSING
+    depth: Annotated[int, Limit(1, 1000)] = MISSING
     """Number of hidden layers."""
     activation: str = "relu"
     """Name of the activation, a key of `pipelines.trainers.networks.models.ACTIVATIONS`."""
@@ -51,7 +54,7 @@ class NetworkSettings(ModelSettings):
     """Normalisation before each activation: `batch`, `layer` or null."""
     init: str = "kaiming"
     """Initialisation: `kaiming`, `xavier` or `torch`; see `pipelines.trainers.networks.initialisation`."""
-    init_scale: float = 1.0
+    init_scale: Annotated[float, SCALE] = 1.0
     """Factor on the initial weights of the hidden layers."""
     bias_init: float = 0.0
     """Initial biases of the hidden layers."""
@@ -67,7 +70,7 @@ class RecurrentSettings(NetworkSettings):
 
     cell: str = "gru"
     """Kind of cell: `rnn`, `gru` or `lstm`."""
-    steps: int = 8
+    steps: Annotated[int, COUNT] = 8
     """Number of pieces that a row is cut into."""
 
 
@@ -76,9 +79,9 @@ class StudentSettings(ModelSettings):
     """A network that learns from a teacher. Its layers: `user_emb` and `item_emb` (with `dim`), `fc1`, ..., `out`."""
 
     _target_: str = "pipelines.trainers.distillation.students.build_student"
-    widths: list[int] = MISSING
+    widths: Annotated[list[int], SIZE] = MISSING
     """Number of units of each hidden layer."""
-    dim: int | None = None
+    dim: Annotated[int | None, SIZE] = None
     """Number of columns of the embeddings; null: inputs are features."""
     widened_layers: dict[str, list[str]] = MISSING
     """Layers, by tracker, made as wide as the median of the others of their kind, and at least twice their former
@@ -90,18 +93,18 @@ class StudentSettings(ModelSettings):
 class TeacherSettings:
     """Settings of a student's teacher: a network that is trained once and then belongs to the data."""
 
-    widths: list[int] = MISSING
+    widths: Annotated[list[int], SIZE] = MISSING
     """Number of units of each hidden layer."""
-    dim: int | None = None
+    dim: Annotated[int | None, SIZE] = None
     """Number of columns of the embeddings; null: inputs are features."""
-    lr: float = 0.001
+    lr: Annotated[float, POSITIVE] = 0.001
     """Learning rate of Adam."""
-    batch_size: int = MISSING
-    epochs: int = MISSING
+    batch_size: Annotated[int, Limit(2, 10**9)] = MISSING
+    epochs: Annotated[int, TIMES] = MISSING
     """Number of epochs, at most: it stops early."""
-    patience: int = 3
+    patience: Annotated[int, TIMES] = 3
     """Number of epochs without a better validation loss after which it stops."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of weights and order; the same for every arm and seed of the student."""
 
 
@@ -110,10 +113,10 @@ class FactorizationSettings(ModelSettings):
     """Matrix factorisation."""
 
     _target_: str = "pipelines.trainers.factorization.models.factorization.MatrixFactorization"
-    dim: int = MISSING
+    dim: Annotated[int, SIZE] = MISSING
     biases: bool = MISSING
     """Whether there are a global mean, a user bias and an item bias."""
-    init_std: float = MISSING
+    init_std: Annotated[float, SCALE] = MISSING
     """Standard deviation of the embeddings' initial entries."""
 
 
@@ -122,7 +125,7 @@ class NeuMFSettings(FactorizationSettings):
     """Neural matrix factorisation: a perceptron with embeddings of its own, next to the factorisation."""
 
     _target_: str = "pipelines.trainers.factorization.models.neumf.NeuMF"
-    mlp_dim: int = MISSING
+    mlp_dim: Annotated[int, SIZE] = MISSING
     """Number of columns of the perceptron's embeddings."""
-    widths: list[int] = MISSING
+    widths: Annotated[list[int], SIZE] = MISSING
     """Number of units of each of its hidden layers."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import MISSING
+
+from pipelines.config.schema.limits import PART, POSITIVE, SEED, SHARE, Limit
 
 
 @dataclass
@@ -14,10 +16,10 @@ class ComparisonSettings:
 
     metrics: list[str] = MISSING
     """Metrics tested; the first is the primary one."""
-    alpha: float = MISSING
-    aa_offset: int = 1000
+    alpha: Annotated[float, PART] = MISSING
+    aa_offset: Annotated[int, Limit(1, 2**32 - 1)] = 1000
     """Offset of the A/A arm's seeds: it trains the baseline on `seeds.test` plus this."""
-    overlap: float | None = None
+    overlap: Annotated[float | None, SHARE] = None
     """Share of their rows that the splits of two seeds have in common, for the corrected t-test; null: seeds are no
     splits, and the test is the plain one."""
 
@@ -38,15 +40,15 @@ class EvidenceSettings:
 class AutoSeedSettings:
     """Rule of how many seeds `test: auto` takes, fixed before any of them is seen."""
 
-    pilot: list[int] = field(default_factory=lambda: list(range(901, 907)))
+    pilot: Annotated[list[int], SEED] = field(default_factory=lambda: list(range(901, 907)))
     """Seeds that show how much the arms' difference varies, and are left out of the proof."""
-    effect: float = 0.02
+    effect: Annotated[float, POSITIVE] = 0.02
     """Smallest difference worth finding, as a share of the baseline's mean."""
-    power: float = 0.8
+    power: Annotated[float, PART] = 0.8
     """Probability to find it, in (0, 1)."""
-    least: int = 6
-    most: int = 40
-    first: int = 101
+    least: Annotated[int, Limit(2, 10**5)] = 6
+    most: Annotated[int, Limit(2, 10**5)] = 40
+    first: Annotated[int, SEED] = 101
     """First seed of the proof; the others follow it."""
 
 
@@ -54,7 +56,7 @@ class AutoSeedSettings:
 class SeedSettings:
     """Seeds of training. Diagnosis and proof never share one."""
 
-    diagnosis: int = 0
-    test: Any = field(default_factory=lambda: list(range(101, 111)))
+    diagnosis: Annotated[int, SEED] = 0
+    test: Annotated[Any, SEED] = field(default_factory=lambda: list(range(101, 111)))
     """Seeds of the proof: a list, or `auto`."""
     auto: AutoSeedSettings = field(default_factory=AutoSeedSettings)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from omegaconf import MISSING
+
+from pipelines.config.schema.limits import COUNT, TIMES, Limit
 
 
 @dataclass
@@ -16,7 +19,7 @@ class TrackerSettings:
 class BoostingTrackerSettings(TrackerSettings):
     """A booster and its columns."""
 
-    window: int = 25
+    window: Annotated[int, TIMES] = 25
     """Number of rounds in a window of the gains by column."""
     features: bool = False
     """Whether missing terms of two columns are searched for too."""
@@ -30,7 +33,7 @@ class BoostingTrackerSettings(TrackerSettings):
 class FlowTrackerSettings(TrackerSettings):
     """The tensors of a network."""
 
-    schedule: int | None = None
+    schedule: Annotated[int | None, COUNT] = None
     """Period of the sampled steps; null: the tracker's own schedule."""
 
 
@@ -38,7 +41,7 @@ class FlowTrackerSettings(TrackerSettings):
 class DistillationTrackerSettings(TrackerSettings):
     """The layers of a student."""
 
-    probe: int = MISSING
+    probe: Annotated[int, Limit(8, 10**9)] = MISSING
     """Number of validation rows that both models are compared on, at most."""
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import MISSING
+
+from pipelines.config.schema.limits import BELOW_1, COUNT, FROM_0, FROM_0_TO_1, POSITIVE, SCALE, TIMES, Limit
 
 
 @dataclass
@@ -13,10 +15,10 @@ class OptimizerSettings:
     """One optimizer over all parameters. A setting that its class lacks must stay at its default."""
 
     _target_: str = MISSING
-    lr: float = MISSING
-    weight_decay: float = 0.0
+    lr: Annotated[float, POSITIVE] = MISSING
+    weight_decay: Annotated[float, SCALE] = 0.0
     """Weight decay of every row at every step; `loss.l2` is the one on the rows in the batch."""
-    momentum: float = 0.0
+    momentum: Annotated[float, BELOW_1] = 0.0
     """Momentum of SGD only."""
     sparse_gradients: bool = False
     """Whether the tables' gradients hold the rows in the batch only."""
@@ -27,7 +29,7 @@ class SamplerSettings:
     """Order of the training examples."""
 
     _target_: str = "pipelines.trainers.factorization.sampling.shuffled_batches"
-    quarantine: dict[str, list[int]] = MISSING
+    quarantine: Annotated[dict[str, list[int]], FROM_0] = MISSING
     """Rows, by table, whose examples are left out of training."""
 
 
@@ -42,9 +44,9 @@ class LossSettings:
 class FactorizationLossSettings(LossSettings):
     """Loss of a factorisation: a data term and a penalty."""
 
-    l2: float = 0.0
+    l2: Annotated[float, SCALE] = 0.0
     """Strength of the penalty: squared norm of the rows of each example, averaged over the batch."""
-    logq: float = 0.0
+    logq: Annotated[float, FROM_0_TO_1] = 0.0
     """Strength of the log-Q correction of in-batch negatives, in [0, 1] (losses that take negatives only)."""
 
 
@@ -53,18 +55,18 @@ class DistillationLossSettings(LossSettings):
     """Distance to the teacher's outputs and to the labels."""
 
     _target_: str = "pipelines.trainers.distillation.losses.KnowledgeDistillation"
-    temperature: float = MISSING
+    temperature: Annotated[float, POSITIVE] = MISSING
     """Temperature that divides the logits of both; of a single output, without effect."""
-    label_weight: float = MISSING
+    label_weight: Annotated[float, FROM_0_TO_1] = MISSING
     """Weight of the labels, in [0, 1]; the teacher has the rest."""
 
 
 @dataclass
 class TrainingSettings:
-    """Settings of the training; `_target_` is the kind of program, a `pipelines.trainers.trainer.Program`."""
+    """Settings of the training; `_target_` is the kind of training, a `pipelines.trainers.trainer.Trainer`."""
 
     _target_: str = MISSING
-    threads: int = 1
+    threads: Annotated[int, Limit(1, 1024)] = 1
     """Number of CPU threads; results are the same bytes only for the same number."""
 
 
@@ -84,16 +86,16 @@ class NetworkLoopSettings(TrainingSettings):
     """Epochs of a torch optimizer on a network. Parameters are named by a prefix, such as `layers.0`."""
 
     _target_: str = "pipelines.trainers.networks.trainer.Networks"
-    epochs: int = MISSING
+    epochs: Annotated[int, TIMES] = MISSING
     """Number of epochs, at most."""
-    batch_size: int = MISSING
+    batch_size: Annotated[int, Limit(2, 10**9)] = MISSING
     early_stopping: bool = True
     """Whether training stops when the validation loss has not improved for `patience` epochs, and the best weights are
     kept.
     """
-    patience: int = 5
+    patience: Annotated[int, TIMES] = 5
     """Number of epochs without a better validation loss after which it stops."""
-    clip_norm: float | None = None
+    clip_norm: Annotated[float | None, Limit(above=0, most=1e30)] = None
     """Largest norm of the whole gradient; null: as it comes."""
     frozen: list[str] = field(default_factory=list)
     """Parameters that are not trained, on purpose: they ask for no gradient."""
@@ -101,7 +103,7 @@ class NetworkLoopSettings(TrainingSettings):
     """Parameters that ask for a gradient and that the optimizer does not hold: a mistake, to see whether it is
     found.
     """
-    layer_lr: Any = None
+    layer_lr: Annotated[Any, SCALE] = None
     """Factor on the learning rate by prefix; null: one rate for all."""
     full_rate: dict[str, list[str]] = MISSING
     """Parameters, by tracker, that train at the full learning rate, whatever `left_out` and `layer_lr` say."""
@@ -121,19 +123,19 @@ class LoopSettings(TrainingSettings):
     """Epochs of a torch optimizer."""
 
     _target_: str = "pipelines.trainers.factorization.trainer.Factorization"
-    epochs: int = MISSING
-    batch_size: int = MISSING
+    epochs: Annotated[int, TIMES] = MISSING
+    batch_size: Annotated[int, COUNT] = MISSING
     early_stopping: bool = False
     """Whether training stops when the validation loss has not improved for `patience` epochs, and the best weights are
     kept.
     """
-    patience: int = 2
+    patience: Annotated[int, TIMES] = 2
     """Number of epochs without a better validation loss after which it stops."""
-    capped_rows: dict[str, list[int]] = MISSING
+    capped_rows: Annotated[dict[str, list[int]], FROM_0] = MISSING
     """Rows, by table, whose steps are capped at the median step of the batch's rows: a learning rate of their own is
     taken from them.
     """
     evaluation: str = MISSING
     """Kind of evaluation: `rating` (MSE, RMSE, MAE) or `ranking` (NDCG@k, HR@k over all items)."""
-    cutoff: int = 10
+    cutoff: Annotated[int, TIMES] = 10
     """Rank k of the ranking metrics."""

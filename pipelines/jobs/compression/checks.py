@@ -24,7 +24,7 @@ def check_compression(config: DictConfig) -> None:
         FlowGradError: names the key, the value and what would be right.
     """
     check_settings(config)
-    trainer_of(config).check_compressible(config)
+    trainer_of(config).check_compressible()
     if config.compression is None:
         raise FlowGradError("compression=null: what is prescribed has no place; choose compression=recipe")
     if is_auto(config):

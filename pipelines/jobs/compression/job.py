@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
@@ -16,8 +14,6 @@ from flowgrad.compression import write_packed
 from flowgrad.files import write_atomically
 from flowgrad.gate import Objection
 from flowgrad.report import Validation, to_text, write
-from flowgrad.rules import RuleBook
-from pipelines.data.ratings import cache_folder
 from pipelines.jobs.compression.arms import Arm, arms_of
 from pipelines.jobs.compression.checks import check_compression
 from pipelines.jobs.compression.measuring import LOSS, compressed
@@ -31,9 +27,10 @@ from pipelines.stages import artifacts
 from pipelines.stages.compare import validation
 from pipelines.stages.data_gate import pass_gate
 from pipelines.stages.diagnose import run_report
+from pipelines.stages.experiment import Experiment
 from pipelines.stages.parallel import cores, parallel_map
 from pipelines.stages.rule_book import rule_book
-from pipelines.trainers.trainer import Dataset, trainer_of
+from pipelines.trainers.trainer import trainer_of
 
 _logger = logging.getLogger(__name__)
 _SHOWN = [
@@ -58,21 +55,16 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     """
     check_compression(config)
     book = rule_book(config, task, rule_folders)
-    # matplotlib's list of fonts would go to the home folder.
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
-    data = trainer_of(config).load(config)
+    data = trainer_of(config).load()
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     objection = pass_gate(data)
-    artifacts.clear(folder)
-    for pattern in _OWN:
-        for path in folder.glob(pattern):
-            path.unlink()
+    artifacts.begin(folder, also=_OWN)
     with console.progress() as bar:
         diagnosing = bar.add_task("diagnose", total=None)
-        advice = advise(config, task, data, book)
+        advice = advise(Experiment(config, tuple(task), book, data))
         bar.remove_task(diagnosing)
         _logger.info("prescribed: %s", advice.diagnosis.prescription.shell or "nothing")
-        _write_advice(folder, advice, data, book)
+        _write_advice(folder, advice)
         arms = arms_of(config.job, advice.settings)
         tasks = [Task(config, seed, tuple(arms), str(folder)) for seed in config.seeds.test]
         proving = bar.add_task("compress", total=len(tasks))
@@ -81,7 +73,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             found += one
             bar.advance(proving)
     table = _write_proof(folder, config, arms, found, objection)
-    _write_report(folder, advice, data, book, _validations(folder, table, advice, config.job.margin))
+    _write_report(folder, advice, _validations(folder, table, advice, config.job.margin))
     shown = table[table["test"] != "wilcoxon"] if len(table) else table
     for _, line in shown.iterrows():
         _logger.info("%s, %s: %s", line["comparison"], line["metric"], line["verdict"])
@@ -89,7 +81,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         console.print_table(shown[_PRINTED], folder, f"prescribed: {advice.diagnosis.prescription.shell or 'nothing'}")
 
 
-def _write_advice(folder: Path, advice: Advice, data: Dataset, book: RuleBook) -> None:
+def _write_advice(folder: Path, advice: Advice) -> None:
     artifacts.write_config(folder, _diagnoses(advice))
     artifacts.write_prescription(folder, _diagnoses(advice))
     for stem, content in advice.pictures.items():
@@ -99,7 +91,7 @@ def _write_advice(folder: Path, advice: Advice, data: Dataset, book: RuleBook) -
         epochs = advice.settings.get("fine_tune") or 0
         model, done = compressed(advice.subject, advice.recipe, epochs)
         write_packed(model, folder / "model.fg", done, finite=False)
-    _write_report(folder, advice, data, book, {})
+    _write_report(folder, advice, {})
 
 
 def _diagnoses(advice: Advice) -> tuple:
@@ -130,9 +122,7 @@ def _validations(folder: Path, table: pd.DataFrame, advice: Advice, margin: floa
     return dict.fromkeys(advice.diagnosis.prescription.rules, proof)
 
 
-def _write_report(
-    folder: Path, advice: Advice, data: Any, book: RuleBook, validations: Mapping[str, Validation]
-) -> None:
-    report = run_report(advice.diagnosis, data, book, "dense", {}, validations)
+def _write_report(folder: Path, advice: Advice, validations: Mapping[str, Validation]) -> None:
+    report = run_report(advice.diagnosis, "dense", {}, validations)
     write(report, folder / "report.xml")
     write_atomically(folder / "report.txt", to_text(report).encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +13,10 @@ from flowgrad.compression.planning.recipes import plan_recipe, prescribed
 from flowgrad.compression.planning.saliency import SaliencyAnalyzer
 from flowgrad.drawing import picture
 from flowgrad.prescription import Prescription, change_text, plain_value, prescribe
-from flowgrad.rules import RuleBook
 from pipelines.config.compose import composed, with_overrides
 from pipelines.jobs.compression.trial import trained_of
 from pipelines.stages.diagnose import Diagnosis
+from pipelines.stages.experiment import Experiment
 from pipelines.trainers.compressible import Compressible
 
 NODE = "compression"
@@ -49,7 +48,7 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in found.items() if value is not None}
 
 
-def advise(config: DictConfig, task: Sequence[str], data: Any, book: RuleBook) -> Advice:
+def advise(experiment: Experiment) -> Advice:
     """Train on the diagnosis seed, ask both analyzers, and prescribe; settings that the config names are taken instead.
 
     Bits are judged of the model that pruning leaves.
@@ -57,7 +56,8 @@ def advise(config: DictConfig, task: Sequence[str], data: Any, book: RuleBook) -
     Raises:
         FlowGradError: the training diverged, or a model that cannot be compressed.
     """
-    trained, subject = trained_of(config, data, config.seeds.diagnosis)
+    config, book = experiment.config, experiment.book
+    trained, subject = trained_of(config, experiment.data, config.seeds.diagnosis)
     given = settings_of(config)
     known: dict[str, Any] = {"calibration": subject.calibration}
     analyzer = SaliencyAnalyzer(subject.source, subject.optimizer, rules=book, **known)
@@ -75,9 +75,10 @@ def advise(config: DictConfig, task: Sequence[str], data: Any, book: RuleBook) -
     else:
         everything = [finding for _, part in findings for finding in part]
         prescription = prescribe(everything, config, refuted=config.evidence.prescribe_refuted)
-    overrides = tuple(with_overrides(task, prescription.overrides))
-    diagnosis = Diagnosis(1, config, tuple(task), trained, findings, prescription)
-    treated = Diagnosis(2, composed(overrides), overrides, trained, (), Prescription((), (), {}))
+    overrides = with_overrides(experiment.overrides, prescription.overrides)
+    diagnosis = Diagnosis(1, experiment, trained, findings, prescription)
+    other = experiment.changed(composed(overrides), overrides)
+    treated = Diagnosis(2, other, trained, (), Prescription((), (), {}))
     settings = {name: value for name, value in settings_of(treated.config).items() if name != "fine_tune"}
     recipe = Recipe()
     if settings:

@@ -66,7 +66,7 @@ def proof_table(
     Args:
         observations: one line an arm, seed and figure.
         arms: that were observed.
-        metrics: the program's own, the first is tested.
+        metrics: the trainer's own, the first is tested.
         margin: over the dense model's mean.
         alpha: level.
         objection: to the data, from the gate.

@@ -57,15 +57,15 @@ def trial(task: Task, data: Any) -> list[Result]:
         FlowGradError: the training diverged, or a model that cannot be compressed; the message names the seed.
     """
     config, seed = task.config, task.seed
-    program = trainer_of(config)
+    trainer = trainer_of(config)
     rows = any(arm.kind == "rows" or "rows" in dict(arm.settings) for arm in task.arms)
-    trained = program.train(config, data, seed, watched=rows)
-    subject = program.compressible(config, trained, data, seed)
+    trained = trainer.train(data, seed, watched=rows)
+    subject = trainer.compressible(trained, data, seed)
     check_trained(subject, seed)
     tables = table_names(subject)
 
     def evaluate(model: nn.Module) -> Mapping[str, float]:
-        return program.evaluate(config, replace(trained, model=model), data, seed).metrics
+        return trainer.evaluate(replace(trained, model=model), data, seed).metrics
 
     results: list[Result] = []
     with tempfile.TemporaryDirectory(dir=task.folder, prefix=f".seed{seed}-") as place:
@@ -132,7 +132,7 @@ def observations_of(results: list[Result], experiment: str) -> pd.DataFrame:
 
 
 def metrics_of(results: list[Result]) -> list[str]:
-    """Names of the program's own metrics."""
+    """Names of the trainer's own metrics."""
     return list(_metrics(results[0].figures))
 
 
@@ -147,8 +147,8 @@ def trained_of(config: DictConfig, data: Any, seed: int) -> tuple[Trained, Compr
     Raises:
         FlowGradError: it diverged.
     """
-    program = trainer_of(config)
-    trained = program.train(config, data, seed, watched=True)
-    subject = program.compressible(config, trained, data, seed)
+    trainer = trainer_of(config)
+    trained = trainer.train(data, seed, watched=True)
+    subject = trainer.compressible(trained, data, seed)
     check_trained(subject, seed)
     return trained, subject

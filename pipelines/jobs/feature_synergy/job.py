@@ -42,7 +42,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         FlowGradError: bad config, rules or data, before anything is trained.
     """
     _check(config, task, rule_folders)
-    data = trainer_of(config).load(config)
+    data = trainer_of(config).load()
     pass_gate(data)
     place = folder / LINEAR
     place.mkdir(exist_ok=True)

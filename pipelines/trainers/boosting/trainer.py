@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from omegaconf import DictConfig
 
 from datasets.tables import TEST
 from flowgrad.drawing import picture
@@ -51,8 +50,9 @@ class Boosting(Trainer):
 
     OPTIONAL = ("fault",)
 
-    def check(self, config: DictConfig) -> None:
+    def check(self) -> None:
         """Refuse values that cannot be meant; see `Trainer.check`."""
+        config = self.config
         if config.fault is not None:
             check_fault(config)
         check_task(config, _KINDS)
@@ -60,23 +60,22 @@ class Boosting(Trainer):
             raise FlowGradError(f"model._target_={config.model._target_} is no booster; use model=xgboost or lightgbm")
         check_overlap(config)
 
-    def load(self, config: DictConfig) -> TableData:
+    def load(self) -> TableData:
         """Load a table, split, before any column is added or dropped."""
-        data = load_table(config)
-        self.check_data(config, data)
+        data = load_table(self.config)
+        self.check_data(data)
         return data
 
-    def check_data(self, config: DictConfig, data: TableData) -> None:
+    def check_data(self, data: TableData) -> None:
         """Refuse named columns that the table lacks; see `Trainer.check_data`."""
-        check_columns(config, inject(config, data).data.columns)
+        check_columns(self.config, inject(self.config, data).data.columns)
 
-    def train(
-        self, config: DictConfig, data: TableData, seed: int, *, watched: bool = False, observers: Any = None
-    ) -> Trained:
+    def train(self, data: TableData, seed: int, *, watched: bool = False, observers: Any = None) -> Trained:
         """Train rounds on the rows that the seed keeps.
 
         `observers` are trackers of other libraries, with the callbacks and `observe_data` of a `BoostingTracker`.
         """
+        config = self.config
         train, validation, _ = (select_columns(part, config) for part in inject(config, data).data.parts(seed))
         if np.ptp(train.target) == 0:
             raise FlowGradError(
@@ -99,29 +98,29 @@ class Boosting(Trainer):
             trained, trained.curves.get("train", ()), trained.curves["valid"], trained.rounds, tuple(measured)
         )
 
-    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+    def metrics(self) -> tuple[str, ...]:
         """Names of the metrics of the kind of task."""
-        return METRICS[config.task.kind]
+        return METRICS[self.config.task.kind]
 
-    def evaluate(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Evaluation:
+    def evaluate(self, trained: Trained, data: TableData, seed: int) -> Evaluation:
         """Evaluate on the test rows that the seed keeps."""
-        test = select_columns(inject(config, data).data.part(TEST, seed), config)
-        return Evaluation(scores(config.task.kind, test.target, trained.model.predict(test.features)), ())
+        test = select_columns(inject(self.config, data).data.part(TEST, seed), self.config)
+        return Evaluation(scores(self.config.task.kind, test.target, trained.model.predict(test.features)), ())
 
-    def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
+    def plots(self, trained: Trained) -> dict[str, bytes]:
         """Draw evaluations by round, and the gain of each column by window."""
         boosted: Boosted = trained.model
-        tracker = BoostingTracker(TRACKER, window=config.tracker.window)
-        metric = config.task.metrics[0]
+        tracker = BoostingTracker(TRACKER, window=self.config.tracker.window)
+        metric = self.config.task.metrics[0]
         tracker.from_model(boosted.booster, {held: {metric: values} for held, values in boosted.curves.items()})
         return {"booster_curves": picture(tracker.evaluation_figure()), "booster_gain": picture(tracker.gain_figure())}
 
-    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
+    def facts(self, trained: Trained) -> dict[str, str | float | int]:
         """Library, settings and the losses' ends."""
         return {
-            "library": target(config, "model").PACKAGE,
-            "learning_rate": config.model.learning_rate,
-            "max_depth": config.model.max_depth,
+            "library": target(self.config, "model").PACKAGE,
+            "learning_rate": self.config.model.learning_rate,
+            "max_depth": self.config.model.max_depth,
             "rounds": trained.steps,
             "loss_first": trained.train_losses[0],
             "loss_last": trained.train_losses[-1],

@@ -1,4 +1,4 @@
-"""Students of a teacher, as programs of the closed loop."""
+"""Trains students of a teacher."""
 
 from __future__ import annotations
 
@@ -62,15 +62,16 @@ class Distillation(Trainer):
     OPTIONAL = ("fault",)
 
     @abstractmethod
-    def rows(self, config: DictConfig) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
+    def rows(self) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
         """Load the source, its hash, shapes, and rows to train, to validate and to test on."""
 
     @abstractmethod
     def scored(self, outputs: Tensor, test: Taught) -> dict[str, float]:
         """Compute metrics of finite outputs, shape (n, outputs)."""
 
-    def check(self, config: DictConfig) -> None:
+    def check(self) -> None:
         """Refuse values that cannot be meant; see `Trainer.check`."""
+        config = self.config
         for key in ("teacher.widths", "model.widths"):
             if not len(OmegaConf.select(config, key)):
                 raise FlowGradError(f"{key}=[]: give units of one layer or more")
@@ -85,10 +86,11 @@ class Distillation(Trainer):
         if config.fault is not None:
             check_fault(config, layer_names(config))
 
-    def load(self, config: DictConfig) -> TaughtData:
+    def load(self) -> TaughtData:
         """Load rows, split, and the teacher, trained on the training rows."""
-        source, sha256, shapes, train, validation, test = self.rows(config)
-        self._check_shapes(config, shapes)
+        config = self.config
+        source, sha256, shapes, train, validation, test = self.rows()
+        self._check_shapes(shapes)
         teacher = trained_teacher(config.teacher, shapes, train, validation, config.training.threads)
         return TaughtData(
             source=f"{source}; teacher of widths {list(config.teacher.widths)}, seed {config.teacher.seed}",
@@ -100,24 +102,27 @@ class Distillation(Trainer):
             test=taught(teacher, test),
         )
 
-    def check_data(self, config: DictConfig, data: TaughtData) -> None:
+    def check_data(self, data: TaughtData) -> None:
         """Refuse named layers that the network lacks; see `Trainer.check_data`."""
-        self._check_shapes(config, data.shapes)
+        self._check_shapes(data.shapes)
 
-    def _check_shapes(self, config: DictConfig, shapes: Shapes) -> None:
+    def _check_shapes(self, shapes: Shapes) -> None:
+        config = self.config
         for node in ("teacher", "model"):
             of = config[node]
             check_parameters(f"{node}.widths, {node}.dim", partial(_parameters, shapes, list(of.widths), of.dim or 0))
-        student, training = build_student(config, shapes, torch.Generator().manual_seed(0)), trained_by(config)
+        student, training = (
+            build_student(config, shapes, torch.Generator().manual_seed(0)),
+            trained_by(config),
+        )
         freeze(student, training)
         build_optimizer(config, groups(student, training, config.optimizer.lr, TRACKER))
 
-    def train(
-        self, config: DictConfig, data: TaughtData, seed: int, *, watched: bool = False, observers: Any = None
-    ) -> Trained:
+    def train(self, data: TaughtData, seed: int, *, watched: bool = False, observers: Any = None) -> Trained:
         """Train by the config, from `seed` alone: initial weights and order of the examples draw on streams of their
         own. `observers` makes further watchers of (data, student, optimizer).
         """
+        config = self.config
         torch.set_num_threads(config.training.threads)
         init, order = (
             torch.Generator().manual_seed(int(s.generate_state(1)[0])) for s in np.random.SeedSequence(seed).spawn(2)
@@ -126,7 +131,7 @@ class Distillation(Trainer):
         training = trained_by(config)
         freeze(student, training)
         optimizer = build_optimizer(config, groups(student, training, config.optimizer.lr, TRACKER))
-        loss = self._loss(config, data)
+        loss = self._loss(data)
         undo = interfere(config, student, optimizer)
         courses = (LossHistory(_tracker(config, data, student, optimizer), loss),) if watched else ()
         others = tuple(observers(data, student, optimizer)) if observers else ()
@@ -139,27 +144,15 @@ class Distillation(Trainer):
         losses = fitted.train_losses, fitted.validation_losses
         return Trained(student.eval(), *losses, fitted.steps, measured, trackers=trackers)
 
-    def evaluate(self, config: DictConfig, trained: Trained, data: TaughtData, seed: int) -> Evaluation:
+    def evaluate(self, trained: Trained, data: TaughtData, seed: int) -> Evaluation:
         """Evaluate on the test rows, which are the same for every seed."""
         with torch.no_grad():
             outputs = trained.model(data.test.inputs)
         if not outputs.isfinite().all():
-            return Evaluation(dict.fromkeys(self.metrics(config), math.nan), ())
+            return Evaluation(dict.fromkeys(self.metrics(), math.nan), ())
         return Evaluation(self.scored(outputs, data.test), ())
 
-    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
-        """Facts of the report: optimizer, its settings, and the losses' ends."""
-        return {
-            "optimizer": config.optimizer._target_.rpartition(".")[2],
-            "lr": config.optimizer.lr,
-            "batch_size": config.training.batch_size,
-            "epochs": len(trained.train_losses),
-            "steps": trained.steps,
-            "loss_first": trained.train_losses[0],
-            "loss_last": trained.train_losses[-1],
-        }
-
-    def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
+    def plots(self, trained: Trained) -> dict[str, bytes]:
         """Draw how alike the layers of teacher and student are, and the row table of each layer."""
         pictures = {}
         for tracker in trained.trackers:
@@ -167,8 +160,8 @@ class Distillation(Trainer):
             pictures["distillation_health"] = picture(tracker.health_figure())
         return pictures
 
-    def _loss(self, config: DictConfig, data: TaughtData) -> KnowledgeDistillation:
-        settings = config.loss
+    def _loss(self, data: TaughtData) -> KnowledgeDistillation:
+        settings = self.config.loss
         return KnowledgeDistillation(
             temperature=settings.temperature, label_weight=settings.label_weight, classes=data.shapes.outputs > 1
         )
@@ -182,9 +175,10 @@ class TableDistillation(Distillation):
         "task": (TaskSettings, "task=digit"),
     }
 
-    def check(self, config: DictConfig) -> None:
+    def check(self) -> None:
         """Refuse values that cannot be meant; see `Trainer.check`."""
-        super().check(config)
+        config = self.config
+        super().check()
         check_task(config, ["multiclass"])
         check_overlap(config)
         if config.dataset.keep != 1:
@@ -193,16 +187,16 @@ class TableDistillation(Distillation):
             if OmegaConf.select(config, key) is not None:
                 raise FlowGradError(f"{key}={OmegaConf.select(config, key)}: columns are not embedded; use {key}=null")
 
-    def rows(self, config: DictConfig) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
+    def rows(self) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
         """Load the rows of the table; see `Distillation.rows`."""
-        table = load_table(config)
+        table = load_table(self.config)
         parts = table.parts(0)
         prepared = Preparation.of(parts[0], standardise=True, classes=True)
         train, validation, test = (prepared.rows(part) for part in parts)
         classes = int(table.table.targets[table.target].max()) + 1
         return table.source, table.sha256, Shapes(len(table.columns), classes), train, validation, test
 
-    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+    def metrics(self) -> tuple[str, ...]:
         """Names of metrics: distance to the teacher, and to the labels."""
         return "kl", "accuracy", "logloss"
 
@@ -218,21 +212,21 @@ class RatingDistillation(Distillation):
 
     NODES: ClassVar = Distillation.NODES | {"dataset": (RatingsSettings, "dataset=movielens_100k"), "task": None}
 
-    def check(self, config: DictConfig) -> None:
+    def check(self) -> None:
         """Refuse values that cannot be meant; see `Trainer.check`."""
-        super().check(config)
+        super().check()
         for key in ("teacher.dim", "model.dim"):
-            if OmegaConf.select(config, key) is None:
+            if OmegaConf.select(self.config, key) is None:
                 raise FlowGradError(f"{key}=null: give the columns of the embeddings, e.g. {key}=8")
 
-    def rows(self, config: DictConfig) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
+    def rows(self) -> tuple[str, str, Shapes, Rows, Rows, Rows]:
         """Load the rows of the ratings; see `Distillation.rows`."""
-        data = load_ratings(config)
+        data = load_ratings(self.config)
         train, validation, test = (_paired(part) for part in (data.train, data.validation, data.test))
         shapes = Shapes(0, 1, data.n_users, data.n_items, float(data.train.ratings.mean()))
         return data.source, data.sha256, shapes, train, validation, test
 
-    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+    def metrics(self) -> tuple[str, ...]:
         """Names of metrics: distance to the teacher, and to the ratings."""
         return "teacher_rmse", "rmse", "mae"
 

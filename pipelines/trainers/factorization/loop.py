@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from flowgrad.trackers import TrainingTracker
 from flowgrad.trackers.embedding import EmbeddingTracker
 from pipelines.config.targets import function_of, target
 from pipelines.data.ratings import Data, Examples
+from pipelines.trainers.early_stopping import EarlyStopping
 from pipelines.trainers.factorization.faults import SIDES, inject, side_of
 from pipelines.trainers.factorization.interference import CappedRows, TrainingHook
 from pipelines.trainers.factorization.losses import Loss
@@ -154,7 +154,7 @@ def _epochs(
     """Train all epochs, with early stopping where asked for, and return the number of steps taken."""
     batches = sampler_of(config)
     settings, steps = config.training, 0
-    best, best_weights, bad_epochs = math.inf, None, 0
+    stopping = EarlyStopping(settings, model)
     for _ in range(settings.epochs):
         exits.raise_again()
         total = 0.0
@@ -183,16 +183,10 @@ def _epochs(
         course.end_epoch(total / len(data.train), validation)
         if not math.isfinite(total):
             break  # weights that are not finite never become so again
-        if validation < best:
-            best, bad_epochs = validation, 0
-            best_weights = copy.deepcopy(model.state_dict()) if settings.early_stopping else None
-        else:
-            bad_epochs += 1
-        if settings.early_stopping and bad_epochs >= settings.patience:
+        if stopping.ends(validation):
             course.stop_early()
             break
-    if settings.early_stopping and best_weights is not None:
-        model.load_state_dict(best_weights)
+    stopping.restore()
     return steps
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
 from pipelines.config.memory import check_parameters
@@ -48,8 +47,9 @@ class Factorization(Trainer):
         "tracker": (EmbeddingTrackerSettings, "tracker=embedding"),
     }
 
-    def check(self, config: DictConfig) -> None:
+    def check(self) -> None:
         """Refuse values that cannot be meant; see `Trainer.check`."""
+        config = self.config
         for node, kind, choice in (("model", MatrixFactorization, "model=mf"), ("loss", Loss, "loss=mse")):
             if not (isinstance(found := target(config, node), type) and issubclass(found, kind)):
                 raise FlowGradError(f"{node}._target_={config[node]._target_} is no {kind.__name__}; use {choice}")
@@ -70,57 +70,44 @@ class Factorization(Trainer):
         if not config.tracker.tables:
             raise FlowGradError("tracker.tables is empty; name at least one table, e.g. [user_emb, item_emb]")
 
-    def load(self, config: DictConfig) -> Data:
+    def load(self) -> Data:
         """Load ratings, split."""
-        data = load(config)
-        self.check_data(config, data)
+        data = load(self.config)
+        self.check_data(data)
         return data
 
-    def check_data(self, config: DictConfig, data: Data) -> None:
+    def check_data(self, data: Data) -> None:
         """Refuse listed rows that are not there, and tables that do not fit into memory; see `Trainer.check_data`."""
+        config = self.config
         columns = config.model.dim + (config.model.get("mlp_dim") or 0)
         check_parameters(f"model.dim={config.model.dim}", lambda: (data.n_users + data.n_items) * columns)
         check_rows(config, data)
 
-    def train(
-        self, config: DictConfig, data: Data, seed: int, *, watched: bool = False, observers: Any = None
-    ) -> Trained:
+    def train(self, data: Data, seed: int, *, watched: bool = False, observers: Any = None) -> Trained:
         """Train by the config and the seed; see `pipelines.trainers.factorization.loop.train`. `observers` is an
         `ObserverFactory`.
         """
-        return train(config, data, seed, watched=watched, observers=observers)
+        return train(self.config, data, seed, watched=watched, observers=observers)
 
-    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+    def metrics(self) -> tuple[str, ...]:
         """Names of the metrics of ratings or of rankings, as `training.evaluation` says."""
-        return metric_names(config.training.evaluation, config.training.cutoff)
+        return metric_names(self.config.training.evaluation, self.config.training.cutoff)
 
-    def evaluate(self, config: DictConfig, trained: Trained, data: Data, seed: int) -> Evaluation:
+    def evaluate(self, trained: Trained, data: Data, seed: int) -> Evaluation:
         """Evaluate on the test ratings, which are the same for every seed."""
-        return evaluate(config.training.evaluation, config.training.cutoff, trained.model, data)
+        return evaluate(self.config.training.evaluation, self.config.training.cutoff, trained.model, data)
 
-    def check_compressible(self, config: DictConfig) -> None:
+    def check_compressible(self) -> None:
         """Refuse models of rankings; models of ratings can be compressed. See `Trainer.check_compressible`."""
-        if not target(config, "loss").of_ratings:
+        if not target(self.config, "loss").of_ratings:
             raise FlowGradError(
-                f"loss._target_={config.loss._target_}: models of rankings cannot be compressed yet; use loss=mse"
+                f"loss._target_={self.config.loss._target_}: models of rankings cannot be compressed yet; use loss=mse"
             )
 
-    def compressible(self, config: DictConfig, trained: Trained, data: Data, seed: int) -> Compressible:
+    def compressible(self, trained: Trained, data: Data, seed: int) -> Compressible:
         """Make a run the subject of compression; see `Trainer.compressible`."""
-        self.check_compressible(config)
-        return compressible(config, trained, data, seed)
-
-    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
-        """Facts of the report: optimizer, its settings, and the losses' ends."""
-        return {
-            "optimizer": config.optimizer._target_.rpartition(".")[2],
-            "lr": config.optimizer.lr,
-            "batch_size": config.training.batch_size,
-            "epochs": len(trained.train_losses),
-            "steps": trained.steps,
-            "loss_first": trained.train_losses[0],
-            "loss_last": trained.train_losses[-1],
-        }
+        self.check_compressible()
+        return compressible(self.config, trained, data, seed)
 
     def row_ids(self, data: Data, subject: str) -> np.ndarray | None:
         """Ids of users and items."""

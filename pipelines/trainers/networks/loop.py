@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from flowgrad import exits
 from flowgrad.trackers import TrainingTracker
+from pipelines.trainers.early_stopping import EarlyStopping
 from pipelines.trainers.networks.data import Rows, shuffled
 from pipelines.trainers.networks.losses import Loss
 
@@ -69,7 +69,7 @@ def fit(
         watchers: called at every step and epoch.
     """
     course = TrainingTracker()
-    best, best_weights, bad_epochs, steps = math.inf, None, 0, 0
+    stopping, steps = EarlyStopping(settings, model), 0
     for _ in range(settings.epochs):
         exits.raise_again()
         model.train()
@@ -87,15 +87,9 @@ def fit(
             watcher.end_epoch(trained, held_out)
         if not math.isfinite(trained):
             break  # weights that are not finite never become so again
-        if held_out < best:
-            best, bad_epochs = held_out, 0
-            best_weights = copy.deepcopy(model.state_dict()) if settings.early_stopping else None
-        else:
-            bad_epochs += 1
-        if settings.early_stopping and bad_epochs >= settings.patience:
+        if stopping.ends(held_out):
             break
-    if best_weights is not None:
-        model.load_state_dict(best_weights)
+    stopping.restore()
     return Fitted(course.train_losses, course.validation_losses, steps)
 
 

@@ -66,8 +66,9 @@ class Networks(Trainer):
         "tracker": (FlowTrackerSettings, "tracker=flow"),
     }
 
-    def check(self, config: DictConfig) -> None:
+    def check(self) -> None:
         """Refuse values that cannot be meant; see `Trainer.check`."""
+        config = self.config
         check_task(config)
         if not (isinstance(found := target(config, "model"), type) and issubclass(found, Network)):
             raise FlowGradError(
@@ -83,16 +84,17 @@ class Networks(Trainer):
         check_rates(config.training, (TRACKER,))
         check_overlap(config)
 
-    def load(self, config: DictConfig) -> TableData:
+    def load(self) -> TableData:
         """Load a table, split."""
-        data = load_table(config)
-        self.check_data(config, data)
+        data = load_table(self.config)
+        self.check_data(data)
         return data
 
-    def check_data(self, config: DictConfig, data: TableData) -> None:
+    def check_data(self, data: TableData) -> None:
         """Refuse a network that cannot take the columns, or an optimizer that cannot take the network; see
         `Trainer.check_data`.
         """
+        config = self.config
         model: type[Network] = target(config, "model")
         sizes = len(data.columns), _outputs(config, data)
         model.check(config.model, sizes[0])
@@ -103,7 +105,6 @@ class Networks(Trainer):
 
     def train(
         self,
-        config: DictConfig,
         data: TableData,
         seed: int,
         *,
@@ -115,6 +116,7 @@ class Networks(Trainer):
 
         `observers` makes further watchers from the network and its optimizer.
         """
+        config = self.config
         torch.set_num_threads(config.training.threads)
         init, order = (_generator(seed, stream) for stream in (_INIT, _ORDER))
         parts = data.parts(seed)
@@ -142,21 +144,24 @@ class Networks(Trainer):
             optimizer=optimizer,
         )
 
-    def metrics(self, config: DictConfig) -> tuple[str, ...]:
+    def metrics(self) -> tuple[str, ...]:
         """Names of the metrics of the kind of task."""
-        return METRICS[config.task.kind]
+        return METRICS[self.config.task.kind]
 
-    def evaluate(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Evaluation:
+    def evaluate(self, trained: Trained, data: TableData, seed: int) -> Evaluation:
         """Evaluate on the test rows that the seed keeps."""
         test = data.part(TEST, seed)
-        outputs = predicted(config.task.kind, trained.model, _preparation(config, data, seed).rows(test).inputs)
-        return Evaluation(scores(config.task.kind, test.target, outputs.numpy()), ())
+        outputs = predicted(
+            self.config.task.kind, trained.model, _preparation(self.config, data, seed).rows(test).inputs
+        )
+        return Evaluation(scores(self.config.task.kind, test.target, outputs.numpy()), ())
 
-    def check_compressible(self, config: DictConfig) -> None:
+    def check_compressible(self) -> None:
         """Accept every network: all can be compressed."""
 
-    def compressible(self, config: DictConfig, trained: Trained, data: TableData, seed: int) -> Compressible:
+    def compressible(self, trained: Trained, data: TableData, seed: int) -> Compressible:
         """Make a run the subject of compression; see `Trainer.compressible`."""
+        config = self.config
         preparation = _preparation(config, data, seed)
         train, validation, test = (preparation.rows(part) for part in data.parts(seed))
         loss = LOSSES[config.task.kind]()
@@ -182,7 +187,7 @@ class Networks(Trainer):
             next((one for one in trained.trackers if isinstance(one, FlowTracker)), None),
         )
 
-    def plots(self, config: DictConfig, trained: Trained) -> dict[str, bytes]:
+    def plots(self, trained: Trained) -> dict[str, bytes]:
         """Draw the update of each layer over the steps, the gradient by depth, and the row table of each layer."""
         pictures = {}
         for tracker in trained.trackers:
@@ -191,18 +196,12 @@ class Networks(Trainer):
             pictures["flow_health"] = picture(tracker.health_figure())
         return pictures
 
-    def facts(self, config: DictConfig, trained: Trained) -> dict[str, str | float | int]:
+    def facts(self, trained: Trained) -> dict[str, str | float | int]:
         """Facts of the report: network, optimizer, and the losses' ends."""
         return {
-            "network": config.model._target_.rpartition(".")[2],
+            "network": self.config.model._target_.rpartition(".")[2],
             "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
-            "optimizer": config.optimizer._target_.rpartition(".")[2],
-            "lr": config.optimizer.lr,
-            "batch_size": config.training.batch_size,
-            "epochs": len(trained.train_losses),
-            "steps": trained.steps,
-            "loss_first": trained.train_losses[0],
-            "loss_last": trained.train_losses[-1],
+            **super().facts(trained),
         }
 
 

@@ -17,7 +17,7 @@ from pipelines.benchmarks.aa_tests.table import POOLED, SHOWN, calibration_table
 from pipelines.benchmarks.aa_tests.tests import FAMILY_ARMS, ROW_T, TESTS, Calibrated
 from pipelines.benchmarks.readme import filled
 from pipelines.config.schema.jobs import CalibrationSettings
-from pipelines.config.schema.limits import LIMITS
+from pipelines.config.schema.limits import limit_of
 from pipelines.output.tables import write_table
 from pipelines.trainers.evaluation import higher_is_better
 
@@ -192,7 +192,7 @@ def test_bad_settings_are_named(given, told, command):
 
 def test_the_fewest_tests_have_the_arms_that_a_family_takes():
     """The limit stands apart from the tests that it is for."""
-    least = LIMITS[CalibrationSettings]["tests"].least
+    least = limit_of(CalibrationSettings, "tests").least
     assert 2 * (least - 1) < FAMILY_ARMS <= 2 * least
 
 

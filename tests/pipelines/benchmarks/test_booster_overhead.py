@@ -132,8 +132,8 @@ def test_another_booster_is_not_identical(booster, monkeypatch):
 def test_a_timed_tracker_sees_every_round(booster, library):
     config = booster(library)
     config.model.rounds, config.model.early_stopping_rounds = 7, 0
-    program = measurement.Boosting()
-    train, validation, _ = program.load(config).parts(0)
+    trainer = measurement.Boosting(config)
+    train, validation, _ = trainer.load().parts(0)
     tracker = watcher("tracker", 3)
     timed = Timed(tracker)
     measurement.target(config, "model")().train(config, train, validation, 0, None, [timed])

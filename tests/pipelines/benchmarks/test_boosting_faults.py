@@ -27,13 +27,13 @@ BENCHMARK = ["experiment=faults_boosting", "job.only=[lightgbm_diabetes]", "work
 def test_every_kind_can_be_laid_and_trained(composed, kind):
     config = composed(*DIABETES, f"fault={kind}", "fault.seed=3", "model.rounds=20")
     check_settings(config)
-    program = trainer_of(config)
-    data = program.load(config)
+    trainer = trainer_of(config)
+    data = trainer.load()
     faulted = inject(config, data)
     assert set(faulted.data.columns) - set(data.columns) == set(faulted.columns)
-    trained = program.train(config, data, 0, watched=True)
+    trained = trainer.train(data, 0, watched=True)
     assert set(faulted.columns) < set(trained.measurements[0].tables["rows"].index)
-    assert np.isfinite(program.evaluate(config, trained, data, 0).metrics["rmse"])
+    assert np.isfinite(trainer.evaluate(trained, data, 0).metrics["rmse"])
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,10 @@ def test_the_peer_sees_the_same_run_and_names_what_it_has_rules_for(composed, li
     from pipelines.benchmarks.gradtracer.boosting import CREDITS, PeerBoostingTracker, columns_for
 
     config = composed(*DIABETES, f"model={library}", "fault=leak", "fault.noise=0.01", "model.rounds=30")
-    program = trainer_of(config)
-    data = program.load(config)
+    trainer = trainer_of(config)
+    data = trainer.load()
     peer = PeerBoostingTracker()
-    runs = [program.train(config, data, 0, watched=True, observers=others) for others in ((), (peer,))]
+    runs = [trainer.train(data, 0, watched=True, observers=others) for others in ((), (peer,))]
     assert runs[0].validation_losses == runs[1].validation_losses
     found = peer.diagnosis()
     assert found.error == ""

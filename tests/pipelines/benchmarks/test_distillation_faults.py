@@ -96,11 +96,11 @@ def test_a_small_benchmark_from_end_to_end(command):
 def test_the_peer_watches_teacher_and_student_and_changes_nothing(composed):
     pytest.importorskip("gradtracer")
     config = composed(*SMALL, "fault=frozen_layer", "fault.layer=fc2")
-    program = trainer_of(config)
-    data = program.load(config)
+    trainer = trainer_of(config)
+    data = trainer.load()
     observers, peers = Students().peers(config)
-    bare = program.train(config, data, 0)
-    watched = program.train(config, data, 0, observers=observers)
+    bare = trainer.train(data, 0)
+    watched = trainer.train(data, 0, observers=observers)
     assert watched.validation_losses == bare.validation_losses
     told = peers["student"].diagnosis()
     assert told.largest_gap in {"fc1", "fc2", "out"}

@@ -62,7 +62,7 @@ def test_every_fault_of_the_benchmark_fits_its_network(composed):
     assert {case.kind for case in planned} == {"control", "run"}
     for case in planned:
         if case.config.dataset._target_.endswith("load_small_table"):
-            trainer_of(case.config).load(case.config)
+            trainer_of(case.config).load()
 
 
 def test_faults_of_rows_are_refused(composed):
@@ -73,10 +73,10 @@ def test_faults_of_rows_are_refused(composed):
 def test_the_peer_watches_the_same_run(composed):
     pytest.importorskip("gradtracer")
     config = composed("experiment=layers_digits_tuned", "training.epochs=2", "model.width=8")
-    program = trainer_of(config)
-    data = program.load(config)
+    trainer = trainer_of(config)
+    data = trainer.load()
     observers, peers = Layers().peers(config)
-    runs = [program.train(config, data, 0, watched=True, observers=others) for others in (None, observers)]
+    runs = [trainer.train(data, 0, watched=True, observers=others) for others in (None, observers)]
     assert runs[0].validation_losses == runs[1].validation_losses
     diagnosis = peers["model"].diagnosis()
     assert diagnosis.error == ""

@@ -1,11 +1,15 @@
-"""Configs as text are what OmegaConf writes, whatever stands in them."""
+"""Configs as text are what OmegaConf writes, and are read as it reads them, whatever stands in them."""
+
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from pipelines.config.text import to_yaml
+import pipelines
+from pipelines.config.text import _Loader, _SlowLoader, to_yaml
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=120)
 VALUES = (
@@ -31,3 +35,41 @@ def test_a_config_reads_as_omegaconf_writes_it(composed, overrides, sort_keys):
 def test_any_values_come_back(content):
     text = to_yaml(OmegaConf.create(content), resolve=False)
     assert OmegaConf.to_yaml(OmegaConf.create(text)) == OmegaConf.to_yaml(OmegaConf.create(content))
+
+
+ROOT = Path(pipelines.__file__).parents[1]
+FILES = sorted([*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "flowgrad" / "conf").rglob("*.yaml")])
+
+
+def test_every_config_reads_as_omegaconf_reads_it():
+    for file in FILES:
+        text = file.read_text("utf-8")
+        assert yaml.load(text, Loader=_Loader) == yaml.load(text, Loader=_SlowLoader), file
+
+
+@given(st.dictionaries(TEXTS, VALUES | st.lists(VALUES, max_size=3) | st.dictionaries(TEXTS, VALUES, max_size=3)))
+def test_any_text_reads_as_omegaconf_reads_it(content):
+    text = yaml.safe_dump(content, allow_unicode=True)
+    assert repr(yaml.load(text, Loader=_Loader)) == repr(yaml.load(text, Loader=_SlowLoader))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e5", "a: 1_0", "a: .5e+3", "a: 2001-01-01", "a: &x {b: 1}\nc: *x", "a: {b: 1}\n<<: {c: 2}", "", "# nothing",
+     "a: yes\nb: 0o7\nc: 1:30", "a: |\n  two\n  lines\n", "!!python/object/apply:pathlib.Path [a, b]", "- ~\n- null"],
+)  # fmt: skip
+def test_odd_texts_read_as_omegaconf_reads_them(text):
+    assert yaml.load(text, Loader=_Loader) == yaml.load(text, Loader=_SlowLoader)
+
+
+@pytest.mark.parametrize("text", ["a: 1\na: 2", "a: [1", "a: b: c", "\tx", "a: *missing", "a: 1\n---\nb: 2", "? [1]"])
+def test_what_is_no_yaml_is_told_in_the_words_of_omegaconf(tmp_path, text):
+    """The line that is wrong is shown, which libyaml does not do."""
+    file = tmp_path / "wrong.yaml"
+    file.write_text(text)
+    said = []
+    for loader in (_Loader, _SlowLoader):
+        with file.open(encoding="utf-8") as stream, pytest.raises(yaml.YAMLError) as caught:
+            yaml.load(stream, Loader=loader)
+        said.append(str(caught.value))
+    assert said[0] == said[1]

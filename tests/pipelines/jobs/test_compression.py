@@ -36,7 +36,7 @@ DIGITS = [
 def subject(composed):
     """A NeuMF on synthetic ratings: config, data, what compression takes."""
     config = composed(*NEUMF)
-    data = trainer_of(config).load(config)
+    data = trainer_of(config).load()
     return config, data, trained_of(config, data, 0)[1]
 
 
@@ -142,7 +142,7 @@ def test_fine_tuning_keeps_what_is_pruned_at_0(subject):
 
 def test_a_trial_gives_every_arm_and_leaves_no_file(composed, tmp_path):
     config = composed(*DIGITS)
-    data = trainer_of(config).load(config)
+    data = trainer_of(config).load()
     arms = tuple(arms_of(config.job, {"sparsity": 0.5, "bits": 4}))
     results = trial(Task(config, 1, arms, str(tmp_path)), data)
     assert [one.arm for one in results] == list(arms)
@@ -203,7 +203,7 @@ def _dense_loss(folder):
 def test_the_packed_model_is_the_one_of_the_recipe(command, composed):
     given = [*DIGITS, "compression.sparsity=0.5", "compression.bits=4"]
     config = composed(*given)
-    data = trainer_of(config).load(config)
+    data = trainer_of(config).load()
     model = trained_of(config, data, config.seeds.diagnosis)[1].model
     code, folder, err = command(*given)
     assert code == 0, err

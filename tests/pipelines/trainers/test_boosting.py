@@ -96,23 +96,23 @@ def test_tables_and_tasks_that_do_not_fit(command, overrides, message):
 def test_all_columns_dropped(composed):
     config = composed(*SMALL, "training.dropped_columns.booster=[age,sex,bmi,bp,s1,s2,s3,s4,s5,s6]")
     check_settings(config)
-    program = trainer_of(config)
+    trainer = trainer_of(config)
     with pytest.raises(FlowGradError, match="leaves no column"):
-        program.train(config, program.load(config), 0)
+        trainer.train(trainer.load(), 0)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_watched_or_not_a_run_predicts_the_same(composed, library):
     config = composed(*SMALL, f"model={library}", "model.rounds=30", "model.subsample=0.7")
-    program = trainer_of(config)
-    data = program.load(config)
-    runs = [program.train(config, data, 3, watched=watched) for watched in (False, True)]
-    metrics = [program.evaluate(config, run, data, 3).metrics for run in runs]
+    trainer = trainer_of(config)
+    data = trainer.load()
+    runs = [trainer.train(data, 3, watched=watched) for watched in (False, True)]
+    metrics = [trainer.evaluate(run, data, 3).metrics for run in runs]
     assert metrics[0] == metrics[1]
     assert runs[0].validation_losses == runs[1].validation_losses
     assert (runs[0].train_losses, len(runs[1].train_losses)) == ((), 30)
-    other = program.train(config, data, 4)
-    assert program.evaluate(config, other, data, 4).metrics != metrics[0]
+    other = trainer.train(data, 4)
+    assert trainer.evaluate(other, data, 4).metrics != metrics[0]
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -120,11 +120,11 @@ def test_watched_or_not_a_run_predicts_the_same(composed, library):
 def test_classes(composed, library, task):
     name = {"malignant": "breast_cancer", "odd": "digits"}[task]
     config = composed(BOOSTING, f"dataset={name}", f"task={task}", f"model={library}", "model.rounds=40")
-    program = trainer_of(config)
-    data = program.load(config)
-    trained = program.train(config, data, 0, watched=True)
+    trainer = trainer_of(config)
+    data = trainer.load()
+    trained = trainer.train(data, 0, watched=True)
     test = data.part(2, 0)
-    found = program.evaluate(config, trained, data, 0).metrics
+    found = trainer.evaluate(trained, data, 0).metrics
     assert found["auc"] == roc_auc_score(test.target, trained.model.predict(test.features)) > 0.95
     assert trained.measurements[0].scalars["higher_is_better"] == 1
 
@@ -150,11 +150,11 @@ def test_an_overfit_booster_is_found_fixed_and_proven(command, library):
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_pictures_of_a_run_repeat(composed, library):
     config = composed(*SMALL, f"model={library}", "model.rounds=40")
-    program = trainer_of(config)
-    trained = program.train(config, program.load(config), 0, watched=True)
-    pictures = program.plots(config, trained)
+    trainer = trainer_of(config)
+    trained = trainer.train(trainer.load(), 0, watched=True)
+    pictures = trainer.plots(trained)
     assert sorted(pictures) == ["booster_curves", "booster_gain"]
-    assert pictures == program.plots(config, trained)
+    assert pictures == trainer.plots(trained)
     assert all(content.startswith(b"\x89PNG") for content in pictures.values())
 
 
@@ -164,17 +164,17 @@ def test_a_column_that_leaks_is_dropped(composed, tmp_path):
     from flowgrad.rules import RuleBook
 
     config = composed(*SMALL, "model.rounds=20")
-    program = trainer_of(config)
-    data = program.load(config)
+    trainer = trainer_of(config)
+    data = trainer.load()
     table = data.table
     leaking = table.features.assign(leak=table.targets["progression"] + 1.0)
     data = TableData(Table(**{**vars(table), "features": leaking}), data.target, data.keep)
-    seen = program.train(config, data, 0, watched=True).measurements
+    seen = trainer.train(data, 0, watched=True).measurements
     findings = [finding for measured in seen for finding in RuleBook.load().evaluate(measured)]
     prescription = prescribe(findings, config)
     assert prescription.overrides == ("training.dropped_columns.booster=[leak]",)
     treated = composed(*SMALL, "model.rounds=20", *prescription.overrides)
-    again = program.train(treated, data, 0, watched=True).measurements[0]
+    again = trainer_of(treated).train(data, 0, watched=True).measurements[0]
     assert "leak" not in again.tables["rows"].index
 
 
@@ -188,10 +188,10 @@ def test_the_tuned_booster_of_real_ratings_is_as_good_as_published(composed, lib
             "comparison=paired_t", "comparison.metrics=${task.metrics}",
         )  # fmt: skip
         check_settings(config)
-        program = trainer_of(config)
-        data = program.load(config)
-        trained = program.train(config, data, 101, watched=True)
-        found = program.evaluate(config, trained, data, 101).metrics
+        trainer = trainer_of(config)
+        data = trainer.load()
+        trained = trainer.train(data, 101, watched=True)
+        found = trainer.evaluate(trained, data, 101).metrics
         assert found["rmse"] <= bar if task == "rating" else found["auc"] >= bar
         rules = [f.rule_id for measured in trained.measurements for f in _book().evaluate(measured)]
         assert rules == []

@@ -32,9 +32,9 @@ def generator():
 
 def trained(config, data=None, **kwargs):
     check_settings(config)
-    program = trainer_of(config)
-    data = program.load(config) if data is None else data
-    return program, data, program.train(config, data, 0, **kwargs)
+    trainer = trainer_of(config)
+    data = trainer.load() if data is None else data
+    return trainer, data, trainer.train(data, 0, **kwargs)
 
 
 def test_networks_have_named_layers_of_the_widths_asked_for_and_leave_global_random_numbers_alone():
@@ -91,25 +91,25 @@ def test_a_student_like_its_teacher_has_no_distance():
 @BOTH
 def test_the_teacher_is_part_of_the_data_and_the_same_whenever_it_is_trained(composed, overrides):
     config = composed(*overrides)
-    program = trainer_of(config)
-    one, two = program.load(config), program.load(config)
+    trainer = trainer_of(config)
+    one, two = trainer.load(), trainer.load()
     assert one.sha256 == two.sha256
     assert torch.equal(one.test.taught, two.test.taught)
     assert not any(p.requires_grad for p in one.teacher.parameters())
     other = composed(*overrides, "teacher.seed=1")
-    assert program.load(other).sha256 != one.sha256
+    assert trainer_of(other).load().sha256 != one.sha256
 
 
 @BOTH
 def test_watching_changes_no_bit(composed, overrides):
     config = composed(*overrides)
-    program, data, bare = trained(config)
+    trainer, data, bare = trained(config)
     _, _, seen = trained(config, data, watched=True)
     weights = [run.model.state_dict() for run in (bare, seen)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert list(seen.measurements[0].tables["rows"].index) == list(layer_names(config))
-    metrics = program.evaluate(config, seen, data, 0).metrics
-    assert tuple(metrics) == program.metrics(config)
+    metrics = trainer.evaluate(seen, data, 0).metrics
+    assert tuple(metrics) == trainer.metrics()
     assert all(map(math.isfinite, metrics.values()))
 
 

@@ -248,11 +248,11 @@ def test_scores_of_classes():
 @pytest.mark.parametrize("overrides", [[], ["model=cnn", "model.width=4"], ["model=recurrent", "model.width=4"]])
 def test_a_watched_run_gives_the_bytes_of_one_that_is_not(composed, overrides):
     config = composed(*QUICK, *overrides)
-    program = trainer_of(config)
-    data = program.load(config)
+    trainer = trainer_of(config)
+    data = trainer.load()
     torch.manual_seed(7)
     state = torch.get_rng_state()
-    plain, again, watched = (program.train(config, data, 5, watched=watched) for watched in (False, False, True))
+    plain, again, watched = (trainer.train(data, 5, watched=watched) for watched in (False, False, True))
     assert torch.equal(torch.get_rng_state(), state)  # no draw from the global generator
     for other in (again, watched):
         assert other.validation_losses == plain.validation_losses
@@ -266,9 +266,9 @@ def test_a_watched_run_gives_the_bytes_of_one_that_is_not(composed, overrides):
 
 def test_another_seed_draws_other_weights(composed):
     config = composed(*QUICK)
-    program = trainer_of(config)
-    data = program.load(config)
-    first, other = (program.train(config, data, seed) for seed in (1, 2))
+    trainer = trainer_of(config)
+    data = trainer.load()
+    first, other = (trainer.train(data, seed) for seed in (1, 2))
     assert not torch.equal(first.model.head.weight, other.model.head.weight)
     assert first.validation_losses != other.validation_losses
 

@@ -51,13 +51,13 @@ def test_weights_are_drawn_by_the_generator_alone():
 
 def test_its_four_tables_are_watched(composed):
     config = composed(*SMALL)
-    program = trainer_of(config)
-    data = program.load(config)
-    trained = program.train(config, data, 0, watched=True)
+    trainer = trainer_of(config)
+    data = trainer.load()
+    trained = trainer.train(data, 0, watched=True)
     assert [seen.subject for seen in trained.measurements[1:]] == list(config.tracker.tables)
     assert trained.validation_losses[-1] < trained.validation_losses[0]
-    assert list(program.row_ids(data, "mlp_item_emb")) == list(data.ratings.item_ids)
-    bare = program.train(config, data, 0).model
+    assert list(trainer.row_ids(data, "mlp_item_emb")) == list(data.ratings.item_ids)
+    bare = trainer.train(data, 0).model
     assert all(torch.equal(a, b) for a, b in zip(bare.parameters(), trained.model.parameters(), strict=True))
 
 
@@ -77,6 +77,6 @@ def test_mistakes(composed, override, message):
 
 def test_tables_that_it_lacks_are_named(composed):
     config = composed("model=mf", "tracker=neumf", "dataset=synthetic")
-    program = trainer_of(config)
+    trainer = trainer_of(config)
     with pytest.raises(FlowGradError, match=r"mlp_user_emb.*'item_emb', 'user_emb'"):
-        program.train(config, program.load(config), 0, watched=True)
+        trainer.train(trainer.load(), 0, watched=True)

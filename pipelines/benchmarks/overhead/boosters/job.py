@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from flowgrad.files import write_atomically
 from pipelines.benchmarks.overhead import table as tables
 from pipelines.benchmarks.overhead.boosters import table
 from pipelines.benchmarks.overhead.boosters.checks import checked_cases
@@ -46,9 +45,8 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     cases = checked_cases(job)
     booster = composed([f"experiment={job.boosters.experiment}", *without(task, ("experiment", "job", "hydra"))])
     check_settings(booster)
-    artifacts.clear(folder)
     ran = OmegaConf.merge({key: booster[key] for key in booster if key != "job"}, {"job": job})
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(ran, resolve=True).encode())
+    artifacts.begin(folder, ran)
     wanted = job.boosters.peer_trainings > 0
     watchers = ["none", "tracker", *(["peer"] if wanted and has_peer() else [])]
     package = target(booster, "model").PACKAGE

@@ -66,8 +66,8 @@ class Measured:
 
 def measure(plan: Plan) -> Measured:
     """Run the comparison in this process."""
-    program, seed = Boosting(), plan.config.seeds.diagnosis
-    train, validation, _ = program.load(plan.config).parts(seed)
+    trainer, seed = Boosting(plan.config), plan.config.seeds.diagnosis
+    train, validation, _ = trainer.load().parts(seed)
     library = target(plan.config, "model")()
 
     def training(rounds: int, *watching: Any) -> bytes:

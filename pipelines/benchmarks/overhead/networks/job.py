@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from flowgrad.files import write_atomically
 from pipelines.benchmarks.overhead import table as tables
 from pipelines.benchmarks.overhead.blocks import Measured
 from pipelines.benchmarks.overhead.job import where_measured
@@ -41,8 +40,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     """
     check_settings(config)
     cases = checked_cases(config.job)
-    artifacts.clear(folder)
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+    artifacts.begin(folder, config)
     watchers = [name for name in config.job.watchers if installed(name)]
     missing = [name for name in config.job.watchers if name not in watchers]
     plans = {case.id: [NONE, *(name for name in watchers if suits(name, case))] for case in cases}

@@ -1,0 +1,41 @@
+"""Stops training when the validation loss no longer falls, and goes back to the best weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import nn
+
+
+class EarlyStopping:
+    """Keeps the best weights of a training, if `training.early_stopping` asks for it (Prechelt 1998)."""
+
+    def __init__(self, settings: DictConfig, model: nn.Module) -> None:
+        """Watch a model that is trained in place.
+
+        Args:
+            settings: the config's `training`, with `early_stopping` and `patience`, in epochs.
+            model: the model.
+        """
+        self._settings, self._model = settings, model
+        self._best, self._bad_epochs = math.inf, 0
+        self._best_weights: dict[str, Any] | None = None
+
+    def ends(self, validation_loss: float) -> bool:
+        """Take the validation loss of an epoch; return whether it was the last."""
+        if not self._settings.early_stopping:
+            return False
+        if validation_loss < self._best:
+            self._best, self._bad_epochs = validation_loss, 0
+            self._best_weights = copy.deepcopy(self._model.state_dict())
+        else:
+            self._bad_epochs += 1
+        return bool(self._bad_epochs >= self._settings.patience)
+
+    def restore(self) -> None:
+        """Give the model the weights of its best epoch, where there was one."""
+        if self._best_weights is not None:
+            self._model.load_state_dict(self._best_weights)
