@@ -121,7 +121,7 @@ def configs_composed_once():
 
 
 RULES = "rules"
-"""Of the configs composed so far, the rules of those that change none."""
+"""Where the rules of all configs that change none are kept among those composed so far."""
 
 
 @pytest.fixture(scope="session")
@@ -137,17 +137,18 @@ def composed(monkeypatch, compositions):
     """
 
     def config(*overrides, rules=True):
-        key = (*overrides, rules)
+        apart = not rules or not any(override.lstrip("+~").startswith("rules") for override in overrides)
+        key = (*overrides, apart)
         if key not in compositions:
-            apart = not rules or not any(override.lstrip("+~").startswith("rules") for override in overrides)
             made = compose(WITHOUT_RULES if apart else "config", overrides=list(overrides))
-            if rules and apart:
-                if RULES not in compositions:
-                    compositions[RULES] = pickle.dumps(compose("config").rules)
-                with flag_override(made, ["struct", "no_deepcopy_set_nodes"], [False, True]):
-                    made.rules = pickle.loads(compositions[RULES])
             compositions[key] = pickle.dumps(made)
-        return pickle.loads(compositions[key])
+        made = pickle.loads(compositions[key])
+        if rules and apart:
+            if RULES not in compositions:
+                compositions[RULES] = compose("config").rules
+            with flag_override(made, ["struct", "no_deepcopy_set_nodes"], [False, True]):
+                made.rules = copy.deepcopy(compositions[RULES])
+        return made
 
     monkeypatch.setenv("FLOWGRAD_RUN_ID", "test")
     register()
