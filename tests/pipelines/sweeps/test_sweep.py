@@ -187,6 +187,8 @@ def test_a_job_whose_files_are_not_as_it_left_them_is_not_done(composed, tmp_pat
     (tmp_path / "significance.csv").write_text("p\n0.5\n")
     write_record(tmp_path, config, [])
     assert is_done(tmp_path, config)
+    assert is_done(tmp_path, composed(*SMALL, "workers=2", rules=False))
+    assert not is_done(tmp_path, composed(*SMALL, "model.dim=3", rules=False))
     (tmp_path / "significance.csv").write_text("p\n0.05\n")
     assert not is_done(tmp_path, config)
     (tmp_path / "significance.csv").unlink()
