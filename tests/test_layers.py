@@ -42,6 +42,7 @@ ARROWS = {
         "errors",
         "files",
         "gate",
+        "lazy",
         "measurements",
         "measures",
         "rules",

@@ -62,7 +62,7 @@ def _reads_as_other(text: str) -> bool:
 
 
 def _represent_text(dumper: Any, text: str) -> yaml.ScalarNode:
-    """As OmegaConf does."""
+    """Represent a text as OmegaConf does."""
     tag = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
     return dumper.represent_scalar(tag, text, style="'" if _reads_as_other(text) else None)
 
