@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: run test test-robustness test-ray test-optuna docs setup results wheel clean
+.PHONY: run test test-robustness test-ray test-optuna docs setup results wheel release clean
 
 run: setup
 	$(BIN)/python -m pipelines.run experiment=movielens_mf
@@ -14,6 +14,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/zensical build --strict --clean
 
 # Damaged and hostile input, kills and signals, drawn by seed; under ten minutes on two cores. Others: ARGS='job.seeds=[7,8,9]'.
 test-robustness: setup
@@ -37,9 +38,8 @@ test-optuna: .venv-optuna/.setup-done
 	.venv-$*/bin/python -m pip install -q --group pipelines -e .
 	touch $@
 
-# The site, into build/docs; a warning is an error. What it needs goes into the same .venv.
+# The site, into build/docs; a warning is an error.
 docs: setup
-	$(BIN)/python -m pip install -q -c constraints.txt --group docs
 	$(BIN)/zensical build --strict --clean
 
 # The tables that README and docs quote; minutes.
@@ -69,8 +69,18 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt --group dev -e .
 	touch $@
 
-wheel: setup
-	$(BIN)/python -m build --wheel
+wheel: .venv-release/.setup-done
+	.venv-release/bin/python -m build --wheel
+
+# Wheel and sdist, into dist/; each is installed into a fresh environment, where the quickstart has to run.
+release: .venv-release/.setup-done
+	PYTHON=.venv-release/bin/python .ci/release
+
+.venv-release/.setup-done: pyproject.toml constraints.txt
+	test -x .venv-release/bin/python || $(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install -q -c constraints.txt pip
+	.venv-release/bin/python -m pip install -q -c constraints.txt --group release
+	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-ray .venv-optuna build dist .cache
+	rm -rf $(VENV) .venv-ray .venv-optuna .venv-release build dist .cache

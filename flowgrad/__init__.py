@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flowgrad.trackers.embedding import EmbeddingTracker
     from flowgrad.trackers.flow import FlowTracker
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BatchTracker",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache, cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from flowgrad.measurements import Measure, Measurements
 from flowgrad.report import Report, RunReport, build_report, causal_model, fix_without_config, to_text, to_xml
 from flowgrad.rules import Finding, RuleBook
+from flowgrad.rules.kinds import declare
 
 
 @cache
@@ -28,6 +29,16 @@ class Subject(ABC):
     """Subject kind: the `subject` of the rules it feeds, and the `flowgrad_{KIND}_report` it writes."""
     MEASURES: ClassVar[tuple[Measure, ...]]
     """All measures, which is everything a rule on its subject may name."""
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        """Make a kind that a subclass names in its body known to rules.
+
+        Raises:
+            FlowGradError: the kind is another's, or is no name.
+        """
+        super().__init_subclass__(**given)
+        if "KIND" in vars(cls):
+            declare(cls.KIND, getattr(cls, "MEASURES", ()), f"{cls.__module__}.{cls.__qualname__}")
 
     def __init__(self, name: str, rules: RuleBook | None = None) -> None:
         self.name = name

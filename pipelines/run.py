@@ -28,8 +28,9 @@ from omegaconf import DictConfig
 
 from flowgrad import exits, output
 from flowgrad.files import without_waiting
-from pipelines.config.command_line import flags_first, one_line
+from pipelines.config.command_line import flags_first, one_line, with_shipped
 from pipelines.config.override_errors import file_swept_over, unwritable
+from pipelines.config.own_folders import check_hidden
 from pipelines.config.refusals import told
 from pipelines.config.schema import register
 from pipelines.output import interrupts
@@ -62,6 +63,7 @@ def job(config: DictConfig) -> Any:
         from pipelines.config.cache import cache_folder
         from pipelines.config.targets import job_of
         from pipelines.config.values import check_values
+        from pipelines.output import loggers
 
     _state["composed"] = True
     context = HydraConfig.get()
@@ -73,12 +75,16 @@ def job(config: DictConfig) -> Any:
         (folder / FILE).unlink(missing_ok=True)
     try:
         with _logging_to(folder / "run.log"):
+            check_hidden({str(group): name for group, name in context.runtime.choices.items()}, sources)
             check_values(config)
+            loggers.check_loggers(config)
             # matplotlib's list of fonts would go to the home folder.
             os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
             with exits.leaving_quietly():
                 do = job_of(config)
             objective = do(config, given, list(reversed(sources)), folder)
+            if config.logger:
+                loggers.send(config, folder)
     except BrokenPipeError as error:
         raise SystemExit(output.UNREAD) from error  # of which Hydra would print a line
     except Exception as error:
@@ -118,7 +124,7 @@ def _main(given: list[str]) -> int:
     os.environ["FLOWGRAD_RUN_ID"] = _run_id(given)  # the environment reaches the workers of a sweep too
     os.environ[interrupts.SWEEP] = str(os.getpid())
     os.environ["FLOWGRAD_COMMAND"] = shlex.join(["python", "-m", "pipelines.run", *given])
-    sys.argv = ["python -m pipelines.run", *flags_first(given)]
+    sys.argv = ["python -m pipelines.run", *with_shipped(flags_first(given))]
     if complaint := file_swept_over(given):
         print(f"error: {complaint}", file=sys.stderr)
         return 2

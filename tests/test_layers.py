@@ -31,6 +31,7 @@ ARROWS = {
     "evidence": {"csv_tables", "errors", "files", "lazy"},
     "rules": {"bounded_yaml", "errors", "evidence", "files", "measurements", "measures"},
     "report": {"errors", "evidence", "files", "measurements", "measures", "rules"},
+    "loggers": {"errors"},
     "prescription": {"errors", "report", "rules"},
     "subject": {"measurements", "report", "rules"},
     "trackers": {"drawing", "errors", "gate", "lazy", "measurements", "measures", "report", "rules", "subject"},
@@ -66,6 +67,7 @@ ARROWS = {
     "__main__": {"__init__", "commands", "errors", "exits", "lines", "output"},
 }
 TORCH = {
+    "loggers/tensorboard.py",
     "testing.py",
     "trackers/squared_gradients.py",
     *(

@@ -125,18 +125,6 @@ def nonfinite(weights: list[Weight]) -> list[str]:
     return [one.name for one in weights if not bool(torch.isfinite(one.parameter.detach()).all())]
 
 
-def holders(model: nn.Module, parameter: nn.Parameter) -> list[tuple[nn.Module, str]]:
-    """Find every module that holds the parameter, with its name there."""
-    return [
-        (module, own) for module in model.modules() for own, held in module._parameters.items() if held is parameter
-    ]
-
-
-def module_name(name: str) -> str:
-    """Name of the module of a parameter, `mlp.0` of `mlp.0.weight`."""
-    return _split(name)[0]
-
-
 def _names(model: nn.Module) -> dict[int, list[str]]:
     names: dict[int, list[str]] = {}
     for path, parameter in model.named_parameters(remove_duplicate=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ class MLflowLogger(Logger):
         *,
         experiment: str = "flowgrad",
         run_name: str | None = None,
+        artifacts: str | None = None,
         run_id: str | None = None,
     ) -> None:
         """Write to the run of that id, which stays open, or begin one.
@@ -32,6 +34,8 @@ class MLflowLogger(Logger):
             tracking_uri: as MLflow takes it, such as `sqlite:///mlflow.db`; None: MLflow's own default.
             experiment: MLflow experiment of a new run.
             run_name: name of a new run.
+            artifacts: where a new experiment keeps files, as a URI; None: MLflow's own default, `./mlruns` for a
+                database in a file.
             run_id: id of a run of the user's own.
 
         Raises:
@@ -43,27 +47,27 @@ class MLflowLogger(Logger):
             raise missing("mlflow") from error
         self._client = MlflowClient(tracking_uri)
         self._own = run_id is None
-        self._run = run_id or self._begun(experiment, run_name)
+        self._run = run_id or self._begun(experiment, run_name, artifacts)
         self._waiting: list[tuple[str, float, int, int]] = []
 
     def settings(self, values: Mapping[str, Setting]) -> None:
         """Write the settings as parameters."""
         from mlflow.entities import Param
 
-        params = [Param(name, str(value)) for name, value in values.items()]
+        params = [Param(_named(name), str(value)) for name, value in values.items()]
         for start in range(0, len(params), 100):  # as many as one call takes
             self._client.log_batch(self._run, params=params[start : start + 100])
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Keep one point of each series until a batch is full."""
         now = int(time.time() * 1000)
-        self._waiting += [(name, float(value), now, step) for name, value in values.items()]
+        self._waiting += [(_named(name), float(value), now, step) for name, value in values.items()]
         if len(self._waiting) >= _BATCH:
             self._send()
 
     def alert(self, title: str, text: str, severity: str) -> None:
         """Write the finding as a tag."""
-        self._client.set_tag(self._run, f"finding.{title}", f"{severity}: {text}"[:_LONGEST])
+        self._client.set_tag(self._run, f"finding.{_named(title)}", f"{severity}: {text}"[:_LONGEST])
 
     def artifact(self, path: Path) -> None:
         """Keep a file with the run."""
@@ -75,9 +79,9 @@ class MLflowLogger(Logger):
         if self._own:
             self._client.set_terminated(self._run)
 
-    def _begun(self, experiment: str, name: str | None) -> str:
+    def _begun(self, experiment: str, name: str | None, artifacts: str | None) -> str:
         known: Any = self._client.get_experiment_by_name(experiment)
-        where = self._client.create_experiment(experiment) if known is None else known.experiment_id
+        where = self._client.create_experiment(experiment, artifacts) if known is None else known.experiment_id
         return str(self._client.create_run(where, run_name=name).info.run_id)
 
     def _send(self) -> None:
@@ -86,3 +90,8 @@ class MLflowLogger(Logger):
         points, self._waiting = self._waiting, []
         for start in range(0, len(points), _BATCH):
             self._client.log_batch(self._run, metrics=[Metric(*point) for point in points[start : start + _BATCH]])
+
+
+def _named(name: str) -> str:
+    """A name that MLflow takes: it allows letters, digits and a few signs."""
+    return re.sub(r"[^\w\-. :/]", "-", name, flags=re.ASCII)

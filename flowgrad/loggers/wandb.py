@@ -29,7 +29,7 @@ class WandbLogger(Logger):
             import wandb
         except ImportError as error:
             raise missing("wandb") from error
-        self._wandb = wandb
+        self._wandb: Any = wandb
         self._own = run is None
         self._run: Any = wandb.init(**init) if run is None else run
         self._series: set[str] = set()

@@ -15,4 +15,6 @@ VOCABULARY: dict[str, tuple[Measure, ...]] = {
     "saliency": saliency.MEASURES,
     "quantization": quantization.MEASURES,
 }
-"""Subject kind -> everything a rule on that subject may name."""
+"""Subject kind -> everything a rule on that subject may name. Classes of other kinds add theirs
+(`flowgrad.rules.kinds.declare`).
+"""

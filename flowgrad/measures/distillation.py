@@ -306,7 +306,6 @@ MEASURES = (
     Measure("constant_units", "share", "Units that are the same for every probe example.", per_row=True),
 )
 
-SCALAR_NAMES = tuple(measure.name for measure in MEASURES if not measure.per_row)
 ROW_NAMES = tuple(measure.name for measure in MEASURES if measure.per_row)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,11 @@ SCHEMA = Path(__file__).with_name("report.xsd")
 MOST_BYTES = 32 << 20
 """Number of bytes that a report may have."""
 
+_REPORT = re.compile(r"flowgrad_[a-z][a-z0-9]*(_[a-z0-9]+)*_report")
+"""Name of the element of a report of any kind."""
+_MOST_KINDS = 64
+"""Number of kinds that are not the library's own, in one document."""
+_ELEMENT = "{http://www.w3.org/2001/XMLSchema}element"
 _POSITION = re.compile(r"\s*,? line \d+, column \d+$")  # lxml repeats it in the message
 
 
@@ -77,7 +82,7 @@ def examine(data: bytes | str) -> etree._Element | Problem:
         return _problem(error.lineno, f"not XML: {_POSITION.sub('', error.msg or 'the document is empty')}")
     if root.getroottree().docinfo.internalDTD is not None:
         return _problem(data[: max(data.find(b"<!DOCTYPE"), 0)].count(b"\n") + 1, "a report has no DOCTYPE")
-    schema = _schema()
+    schema = _schema(_own_kinds(root))
     if not schema.validate(root):
         log: Any = schema.error_log  # the stubs know nothing of it
         first = log[0]
@@ -121,6 +126,22 @@ def _problem(line: Any, reason: str) -> Problem:
     return Problem(max(line or 1, 1), words if len(words) <= 300 else words[:299] + "…")
 
 
+def _own_kinds(root: etree._Element) -> tuple[str, ...]:
+    """Elements of reports of kinds that the schema does not name: those of trackers of somebody's own."""
+    tags = {str(element.tag) for element in (root, *root) if _REPORT.fullmatch(str(element.tag))}
+    own = sorted(tags - _known())
+    return tuple(own) if len(own) <= _MOST_KINDS else ()
+
+
 @cache
-def _schema() -> etree.XMLSchema:
-    return etree.XMLSchema(etree.parse(str(SCHEMA)))
+def _known() -> frozenset[str]:
+    return frozenset(str(element.get("name")) for element in etree.parse(str(SCHEMA)).getroot().iterfind(_ELEMENT))
+
+
+@lru_cache(maxsize=16)
+def _schema(own: tuple[str, ...]) -> etree.XMLSchema:
+    """The schema, with a line for each of these elements, as the kinds of the library have."""
+    tree = etree.parse(str(SCHEMA))
+    for name in own:
+        tree.getroot().append(etree.Element(_ELEMENT, {"name": name, "substitutionGroup": "report"}))
+    return etree.XMLSchema(tree)

@@ -23,7 +23,8 @@ def to_xml(report: AnyReport) -> bytes:
     (`INF`, `-INF`, `NaN`) and read back to the last bit. Characters that cannot stand in XML become U+FFFD.
 
     Raises:
-        ReportError: for a report that cannot be written so that it follows `report.xsd`; nothing is returned then.
+        ReportError: for a report that cannot be written so that it follows `report.xsd`, or one of a kind that no class
+            of this process declares; nothing is returned then.
     """
     data = etree.tostring(to_element(report), encoding="UTF-8", xml_declaration=True, pretty_print=True)
     validate(data)

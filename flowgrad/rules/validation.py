@@ -131,7 +131,10 @@ def _check_value(entry: Entry, key: str, value: Any, vocabulary: Vocabulary) -> 
     elif key in _REQUIRED and not value.strip():
         raise error(f"{key}: must not be empty")
     elif key == "subject" and value not in vocabulary:
-        raise error(f"subject: nothing measures {value!r}; known: {', '.join(vocabulary)}")
+        raise error(
+            f"subject: nothing measures {value!r}; known: {', '.join(vocabulary)}; import a tracker of your own first, "
+            "or name it in own_trackers"
+        )
     elif key == "severity" and value not in SEVERITIES:
         raise error(f"severity: must be one of {', '.join(SEVERITIES)}, got {value!r}")
     elif key in ("type", "action", "symptom") and not _UPPER_SNAKE.fullmatch(value):

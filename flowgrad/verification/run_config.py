@@ -17,10 +17,11 @@ from flowgrad.errors import EvidenceError, RuleError
 from flowgrad.evidence.ledger import Ledger
 from flowgrad.files import read_text_bounded
 from flowgrad.rules import RuleBook
+from flowgrad.rules.kinds import lenient_vocabulary
 
 NAMES = ("config.yaml", ".hydra/config.yaml")
 """Names of files that hold it; the second is what Hydra writes, for jobs that write none of their own."""
-APART = ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "compression")
+APART = ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "compression", "logger", "own_trackers")
 """Nodes that are not part of `config_sha256`: they do not decide a training run's outcome, or are checked
 separately.
 """
@@ -84,8 +85,9 @@ class RunConfig:
         rules = self.values.get("rules")
         if not isinstance(rules, Mapping) or not rules:
             return None
+        named = {str(name): rule for name, rule in rules.items()}
         try:
-            return RuleBook.from_mapping({str(name): rule for name, rule in rules.items()}, ledger=Ledger())
+            return RuleBook.from_mapping(named, lenient_vocabulary(named), ledger=Ledger())
         except RuleError as error:
             raise RuleError(f"{self.path}: {error}") from error
 

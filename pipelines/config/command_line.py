@@ -15,6 +15,10 @@ _TAKE_A_VALUE = {
     "--experimental-rerun",
 }  # fmt: skip
 
+SEARCH_PATH = "hydra.searchpath="
+SHIPPED = ("library://flowgrad.conf", "settings://")
+"""Places of `hydra.searchpath` in conf/config.yaml."""
+
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
     """Put flags before overrides; Hydra's parser takes overrides in one stretch only.
@@ -32,6 +36,24 @@ def flags_first(arguments: Sequence[str]) -> list[str]:
         else:
             overrides.append(argument)
     return flags + overrides
+
+
+def with_shipped(arguments: Sequence[str]) -> list[str]:
+    """Complete `hydra.searchpath=[...]`, which replaces all folders of ours, by those that every run needs.
+
+    >>> with_shipped(["hydra.searchpath=[file://mine]"])
+    ['hydra.searchpath=[file://mine, library://flowgrad.conf, settings://]']
+    """
+    return [_completed(one) if one.startswith(SEARCH_PATH) else one for one in arguments]
+
+
+def _completed(argument: str) -> str:
+    given = argument.rstrip()
+    missing = [place for place in SHIPPED if place not in given]
+    if not given.endswith("]") or not missing:
+        return argument  # what is no list, Hydra refuses
+    kept = given.removesuffix("]").rstrip().removesuffix(",")
+    return f"{kept}{'' if kept.endswith('[') else ', '}{', '.join(missing)}]"
 
 
 def one_line(error: BaseException, given: Sequence[str] = ()) -> str:
@@ -56,6 +78,8 @@ def _flat(error: BaseException) -> str:
     kept = [line for line in lines if line and not line.startswith(_NOISE)]
     if not any("rules." in line for line in kept):  # every other node is typed: appending a key fails as well
         kept = [line for line in kept if not line.startswith("To append to your config")]
+    if found := _UNTYPED.search(" ".join(kept)):
+        kept.append(f"(a {found[1]} of your own names its settings by `defaults: [/types/MODULE.CLASS@_here_]`)")
     cut = next((n for n, line in enumerate(kept) if line.startswith("Config search path")), len(kept))
     text = " ".join(kept[:cut])
     plugin = re.match(
@@ -69,6 +93,4 @@ def _flat(error: BaseException) -> str:
 
 
 _NOISE = ("full_key:", "object_type=", "reference_type=", "Set the environment variable", "See https://")
-_PLUGIN = re.compile(
-    r"In '.*': Could not find 'hydra/(?:launcher|sweeper(?:/sampler)?)/(joblib|submitit|ray|optuna|tpe)"
-)
+_UNTYPED = re.compile(r"In '(model|dataset)/[^']*': .*not in '(?:Model|Dataset)Settings'")

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from hydra import compose
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from flowgrad.verification.run_config import APART
 from pipelines.config.code_fingerprint import ROOT
+from pipelines.config.command_line import SEARCH_PATH
 from pipelines.config.text import to_yaml
 
 WITHOUT_RULES = "config_without_rules"
@@ -59,9 +61,18 @@ def composed(overrides: Sequence[str], *, rules: bool = True) -> DictConfig:
         HydraException: as on the command line.
     """
     if rules:
-        return compose("config", overrides=list(overrides))
+        return compose("config", overrides=[*search_path(), *overrides])
     store_without_rules()
-    return compose(WITHOUT_RULES, overrides=[one for one in overrides if not re.match(r"rules\b", key_of(one))])
+    kept = [one for one in overrides if not re.match(r"rules\b", key_of(one))]
+    return compose(WITHOUT_RULES, overrides=[*search_path(), *kept])
+
+
+def search_path() -> list[str]:
+    """The override `hydra.searchpath=...` that the running job was given, if any. Hydra keeps folders that are given by
+    `--config-dir`, and forgets these.
+    """
+    given = HydraConfig.get().overrides.hydra if HydraConfig.initialized() else []
+    return [one for one in given if one.startswith(SEARCH_PATH)]
 
 
 @cache

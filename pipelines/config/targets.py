@@ -6,13 +6,13 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
+from pipelines.config.own_code import module_of
 
 NODES = ("job", "dataset", "model", "optimizer", "sampler", "loss", "training")
 """Config nodes with a `_target_`."""
@@ -82,13 +82,20 @@ def called(config: DictConfig, node: str, settings: Mapping[str, Any]) -> Any:
         FlowGradError: there is no such thing, or it takes other settings; or any error of the function.
     """
     function = target(config, node)
-    try:
-        inspect.signature(function).bind(**settings)
-    except (TypeError, ValueError) as error:
-        raise FlowGradError(
-            f"{node}._target_={config[node]._target_} does not take the settings of this node: {error}"
-        ) from error
+    check_call(f"{node}._target_={config[node]._target_}", function, **settings)
     return function(**settings)
+
+
+def check_call(what: str, function: Any, *given: Any, **settings: Any) -> None:
+    """Refuse a function or class that cannot be called so, which is not called here.
+
+    Raises:
+        FlowGradError: says which argument is missing, or too many.
+    """
+    try:
+        inspect.signature(function).bind(*given, **settings)
+    except (TypeError, ValueError) as error:
+        raise FlowGradError(f"{what} does not take the settings of this node: {error}") from error
 
 
 def imported(key: str, path: str) -> Any:
@@ -100,8 +107,8 @@ def imported(key: str, path: str) -> Any:
     """
     module, _, name = _followed(key, path).rpartition(".")
     try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:  # the last of a path that begins with dots
+        return getattr(module_of(module), name)
+    except (FlowGradError, AttributeError) as error:
         raise FlowGradError(f"{key}={path} cannot be imported") from error
 
 

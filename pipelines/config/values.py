@@ -11,7 +11,7 @@ from datasets.given_paths import given_path
 from flowgrad.errors import FlowGradError
 from pipelines.config.override_errors import fault_of
 from pipelines.config.schema import Settings
-from pipelines.config.schema.limits import ANY, MAY_REPEAT, OF_OVERRIDES, OVERRIDES, PATHS, Limit, limit_of
+from pipelines.config.schema.limits import ANY, MAY_REPEAT, OF_OVERRIDES, OVERRIDES, PATHS, Choices, Limit, limit_of
 
 _LONGEST_TEXT = 4096
 _SHOWN = 60
@@ -44,7 +44,7 @@ def check_value(key: str, value: Any) -> None:
     _check(key, key.rpartition(".")[2], value, None)
 
 
-def _check(key: str, name: str, value: Any, limit: Limit | None) -> None:
+def _check(key: str, name: str, value: Any, limit: Limit | Choices | None) -> None:
     if isinstance(value, DictConfig):
         kind = OmegaConf.get_type(value)
         for own in value:
@@ -60,10 +60,12 @@ def _check(key: str, name: str, value: Any, limit: Limit | None) -> None:
             _check_overrides(key, value)
     elif isinstance(value, str):
         _check_text(key, value)
+        if isinstance(limit, Choices) and (complaint := limit.complaint(value)):
+            raise FlowGradError(f"{key}={_shown(value)}: {complaint}")
         if name in PATHS:
             given_path(key, value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        _check_number(key, value, limit)
+        _check_number(key, value, limit if isinstance(limit, Limit) else ANY)
 
 
 def _resolved(node: DictConfig, own: Any, key: str) -> Any:
@@ -84,11 +86,11 @@ def _named(kind: object, own: str, name: str) -> str:
     return "overrides" if name in OVERRIDES else name
 
 
-def _check_number(key: str, value: float, limit: Limit | None) -> None:
+def _check_number(key: str, value: float, limit: Limit) -> None:
     shown = _shown(value)
     if not math.isfinite(value):
         raise FlowGradError(f"{key}={shown}: must be a finite number")
-    if complaint := (limit or ANY).complaint(value):
+    if complaint := limit.complaint(value):
         raise FlowGradError(f"{key}={shown}: {complaint}")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise FlowGradError(f"{key}={shown}: must fit into 64 bits")

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from flowgrad.drawing import new_figure, picture
 from flowgrad.files import write_atomically
 from flowgrad.report import Validation, write
+from pipelines.config.compose import search_path
 from pipelines.config.text import to_yaml
 from pipelines.output.tables import write_csv, write_table
 from pipelines.stages.compare import Observed, round_comparison, validation
@@ -76,10 +77,11 @@ def write_prescription(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
 
 
 def command(overrides: Sequence[str]) -> str:
-    """Write the shell command that runs these overrides, with the `--config-dir` that this run was given."""
+    """Write the shell command that runs these overrides, with the folders of configs that this run was given."""
     sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
     folders = [source.path for source in sources if source.provider == "command-line"]
-    words = [word for folder in folders for word in ("--config-dir", folder)] + list(overrides)
+    words = [word for folder in folders for word in ("--config-dir", folder)]
+    words += [*search_path(), *overrides]
     return " ".join(["python -m pipelines.run", *map(shlex.quote, words)])
 
 

@@ -19,6 +19,7 @@ from pipelines.config.compose import composed, key_of, trains_alike, treated, tu
 from pipelines.config.targets import NODES, target
 from pipelines.config.values import check_values
 from pipelines.stages.plan_seeds import is_auto
+from pipelines.trainers.own_trackers import own_trackers, subjects_of
 from pipelines.trainers.trainer import trainer_of
 
 _COMPRESSES = "pipelines.jobs.compression."
@@ -55,6 +56,8 @@ def check_settings(config: DictConfig) -> None:
         )
     if not re.fullmatch(r"[\w.-]+", config.name) or set(config.name) == {"."}:
         raise FlowGradError(f"name={config.name!r}: use letters, digits, `_`, `-` and `.`; it names the run folder")
+    if own_trackers(config) and config.job._target_ not in _TRY:
+        raise FlowGradError("own_trackers: this job diagnoses no run; leave it out, or choose job=closed_loop")
     _check_metrics(config)
     _check_seeds(config)
 
@@ -74,10 +77,10 @@ def check_fixes(config: DictConfig, task: Sequence[str], book: RuleBook) -> None
     Raises:
         RuleError: a fix that leads to a config that cannot run, or that would change a node that the proof rests on.
     """
-    trainer = trainer_of(config)
+    trainer, subjects = trainer_of(config), subjects_of(config)
     config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "rules"])  # they are most of it
     for rule in book.values():
-        if rule.fix is None or rule.subject not in trainer.SUBJECTS:
+        if rule.fix is None or rule.subject not in subjects:
             continue
         where = f"{rule.source}: rule {rule.id!r}: its fix"
         for path in rule.fix.paths:

@@ -19,6 +19,7 @@ from flowgrad.report import RunIdentity, RunReport, Validation, build_report, ca
 from flowgrad.rules import Finding
 from flowgrad.trackers import joined
 from pipelines.stages.experiment import Experiment
+from pipelines.trainers.own_trackers import OwnWatch
 from pipelines.trainers.trainer import Trained
 
 
@@ -57,10 +58,12 @@ class Diagnosis:
 def diagnose(experiment: Experiment, number: int, observers: Any = None) -> Diagnosis:
     """Train on the diagnosis seed with trackers, and judge the run by the rule book."""
     config, book, began = experiment.config, experiment.book, time.perf_counter()
-    trained = experiment.trainer.train(experiment.data, config.seeds.diagnosis, watched=True, observers=observers)
+    own = OwnWatch(config, observers)
+    trained = experiment.trainer.train(experiment.data, config.seeds.diagnosis, watched=True, observers=own.observers)
     seconds = time.perf_counter() - began
-    found = joined([book.evaluate(seen) for seen in trained.measurements])
-    findings = tuple(zip(trained.measurements, found, strict=True))
+    measured = (*trained.measurements, *own.measurements(trained.measurements))
+    found = joined([book.evaluate(seen) for seen in measured])
+    findings = tuple(zip(measured, found, strict=True))
     prescription = prescribe(
         [finding for _, found in findings for finding in found], config, refuted=config.evidence.prescribe_refuted
     )

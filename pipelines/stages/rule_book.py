@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from flowgrad.evidence.ledger import SHIPPED, Ledger
 from flowgrad.prescription import has_path
 from flowgrad.rules import RuleBook
-from pipelines.trainers.trainer import trainer_of
+from pipelines.trainers.own_trackers import subjects_of
 
 _OVERRIDE = re.compile(r"^\+{0,2}rules\.([A-Za-z_]\w*)[.=]")
 
@@ -28,15 +28,17 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
         folders: Hydra's config sources (`file://...`, `library://...`), first the one that wins.
 
     Raises:
+        FlowGradError: as `own_trackers`.
         RuleError: names file, rule and position of the first thing that is wrong.
         EvidenceError: a file of `config.evidence.files` holds no trials.
     """
     plain = OmegaConf.to_container(config.rules, resolve=True)
     assert isinstance(plain, dict)
     rules = {str(rule_id): rule for rule_id, rule in plain.items()}
+    subjects = subjects_of(config)  # imports trackers of the user's own, which rules may be about
     book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders), ledger=_ledger(config))
     paths = list(_paths(config))
-    book.check_fix_paths(lambda path: has_path(config, path), paths, trainer_of(config).SUBJECTS)
+    book.check_fix_paths(lambda path: has_path(config, path), paths, subjects)
     return book
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.files import write_atomically
-from pipelines.config.code_fingerprint import source_sha256
+from pipelines.config.code_fingerprint import code_sha256
 from pipelines.config.text import to_yaml
 from pipelines.sweeps.finished import damage, hashes, read_json, seal
 
@@ -57,7 +57,7 @@ def write_record(
     """Write the mark; a job does this last."""
     value = float(objective) if isinstance(objective, int | float) else None
     left = {name: sha256 for name, sha256 in hashes(folder).items() if name != FILE}
-    ended = JobRecord(overrides, config_sha256(config), source_sha256(), reason, value, left)
+    ended = JobRecord(overrides, config_sha256(config), code_sha256(config), reason, value, left)
     _write(folder, ended)
 
 
@@ -99,7 +99,7 @@ def is_done(folder: Path, config: DictConfig) -> bool:
         told is not None
         and told.is_whole
         and not told.reason
-        and (told.config_sha256, told.source_sha256) == (config_sha256(config), source_sha256())
+        and (told.config_sha256, told.source_sha256) == (config_sha256(config), code_sha256(config))
         and not damage(folder, told.files)
     )
 

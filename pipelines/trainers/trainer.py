@@ -86,7 +86,10 @@ class Trainer(ABC):
             if fitting is None and found is not None:
                 raise FlowGradError(f"{node}: training by {name} has none; leave it out")
             if fitting is not None and not (isinstance(found, type) and issubclass(found, fitting[0])):
-                raise FlowGradError(f"{node}: training by {name} cannot use this choice; choose e.g. {fitting[1]}")
+                raise FlowGradError(
+                    f"{node}: training by {name} cannot use this choice{_foreign(found, fitting[0])}; choose e.g. "
+                    f"{fitting[1]}"
+                )
 
     @abstractmethod
     def check(self) -> None:
@@ -189,3 +192,10 @@ def trainer_of(config: DictConfig) -> Trainer:
     if not (isinstance(found, type) and issubclass(found, Trainer)):
         raise FlowGradError(f"training._target_={config.training._target_} is no kind of training; use training=rating")
     return found(config)
+
+
+def _foreign(found: object, fitting: type) -> str:
+    """Hint for settings of a user's own that build on none of the family."""
+    if not isinstance(found, type) or found.__module__.partition(".")[0] in ("pipelines", "builtins"):
+        return ""
+    return f" ({found.__module__}.{found.__name__} is no subclass of {fitting.__module__}.{fitting.__name__})"

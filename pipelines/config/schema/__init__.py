@@ -90,7 +90,11 @@ class Settings:
     compression: CompressionSettings | None = None
     """Settings of the compression of a trained model; `job=compression` only."""
     tracker: TrackerSettings = MISSING
+    own_trackers: dict[str, Any] = field(default_factory=dict)
+    """Trackers of the user's own that watch the diagnosed runs besides: name -> `_target_` and settings."""
     comparison: ComparisonSettings = MISSING
+    logger: dict[str, Any] = field(default_factory=dict)
+    """Settings of the experiment trackers that the run is sent to, by name; each has a `_target_`."""
     rules: dict[str, Any] = field(default_factory=dict)
     """Rule book: id -> rule."""
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)

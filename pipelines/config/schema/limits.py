@@ -36,6 +36,17 @@ class Limit:
         return ""
 
 
+@dataclass(frozen=True)
+class Choices:
+    """Texts that a setting may be."""
+
+    values: tuple[str, ...]
+
+    def complaint(self, value: str) -> str:
+        """Name the texts; empty where the value is one of them."""
+        return "" if value in self.values else f"is unknown; use one of {', '.join(self.values)}"
+
+
 ANY = Limit(-1e30, 1e30)
 """Limits of numbers without a limit of their own: a float of 32 bits can still hold these, and some sums of them."""
 
@@ -61,14 +72,14 @@ PATHS = frozenset({"path", "cache", "files"})
 """Settings that name a file or a folder."""
 
 
-def limit_of(kind: Any, name: str) -> Limit | None:
+def limit_of(kind: Any, name: str) -> Limit | Choices | None:
     """Find the limit of a setting of this dataclass, or of its bases; None where it has none of its own."""
     return _limits(kind).get(name) if isinstance(kind, type) else None
 
 
 @cache
-def _limits(kind: type) -> Mapping[str, Limit]:
+def _limits(kind: type) -> Mapping[str, Limit | Choices]:
     """Limits of all fields of a dataclass, by name."""
     hints = get_type_hints(kind, include_extras=True)
     noted = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
-    return {name: one for name, notes in noted.items() for one in notes if isinstance(one, Limit)}
+    return {name: one for name, notes in noted.items() for one in notes if isinstance(one, Limit | Choices)}

@@ -13,13 +13,13 @@ from pipelines.config.schema.faults import RowFaultSettings
 from pipelines.config.schema.models import FactorizationSettings
 from pipelines.config.schema.trackers import EmbeddingTrackerSettings
 from pipelines.config.schema.training import FactorizationLossSettings, LoopSettings, OptimizerSettings, SamplerSettings
-from pipelines.config.targets import target
+from pipelines.config.targets import check_call, target
 from pipelines.data.ratings import Data, load
 from pipelines.trainers.compressible import Compressible
 from pipelines.trainers.evaluation import Evaluation
 from pipelines.trainers.factorization.compressing import compressible
 from pipelines.trainers.factorization.evaluation import evaluate, metric_names
-from pipelines.trainers.factorization.faults import MLP, SIDES, check_fault, side_of
+from pipelines.trainers.factorization.faults import check_fault, side_of
 from pipelines.trainers.factorization.loop import check_rows, sampler_of, train
 from pipelines.trainers.factorization.losses import Loss
 from pipelines.trainers.factorization.models.factorization import MatrixFactorization
@@ -61,12 +61,14 @@ class Factorization(Trainer):
                 f"training.evaluation={config.training.evaluation}: scores of loss._target_={config.loss._target_} "
                 "are no ratings; use training=ranking"
             )
-        if (widths := config.model.get("widths")) is not None and not len(widths):
-            raise FlowGradError("model.widths=[]: give units of one layer or more")
-        known = (*SIDES, *(MLP + table for table in SIDES)) if config.model.get("mlp_dim") else tuple(SIDES)
+        model: type[MatrixFactorization] = target(config, "model")
+        model.check(config.model)
+        own = {key: value for key, value in config.model.items() if key != "_target_"}
+        check_call(f"model._target_={config.model._target_}", model, 1, 1, 0.0, sparse=False, generator=None, **own)
         for table in config.tracker.tables:
-            if table not in known:
-                raise FlowGradError(f"tracker.tables names {table!r}; the model's tables are {', '.join(known)}")
+            if table not in model.TABLES:
+                known = ", ".join(model.TABLES)
+                raise FlowGradError(f"tracker.tables names {table!r}; the model's tables are {known}")
         if not config.tracker.tables:
             raise FlowGradError("tracker.tables is empty; name at least one table, e.g. [user_emb, item_emb]")
 
@@ -79,7 +81,7 @@ class Factorization(Trainer):
     def check_data(self, data: Data) -> None:
         """Refuse listed rows that are not there, and tables that do not fit into memory; see `Trainer.check_data`."""
         config = self.config
-        columns = config.model.dim + (config.model.get("mlp_dim") or 0)
+        columns = target(config, "model").columns(config.model)
         check_parameters(f"model.dim={config.model.dim}", lambda: (data.n_users + data.n_items) * columns)
         check_rows(config, data)
 

@@ -32,8 +32,8 @@ def initialise(network: nn.Module, settings: DictConfig, generator: torch.Genera
                 deviation = _deviation(module.weight, settings.init if hidden else "torch", bounded)
                 scale = settings.init_scale if hidden else 1.0
                 _draw(module.weight, deviation * scale, hidden and settings.init != "torch", generator)
-                assert module.bias is not None
-                module.bias.fill_(settings.bias_init if hidden else 0.0)
+                if module.bias is not None:
+                    module.bias.fill_(settings.bias_init if hidden else 0.0)
             elif isinstance(module, nn.RNNBase):
                 for parameter in module.parameters():
                     if parameter.dim() > 1:

@@ -133,7 +133,8 @@ def build_network(config: DictConfig, inputs: int, outputs: int, generator: torc
     """
     made: type[Network] = target(config, "model")
     made.check(config.model, inputs)
-    with torch.random.fork_rng(devices=[]):  # torch draws weights when a layer is made; they are drawn anew below
+    with torch.random.fork_rng(devices=[]):  # torch draws weights when a layer is made; most are drawn anew below
+        torch.manual_seed(generator.initial_seed())  # those of a network of a user's own that are not
         network = made(config.model, inputs, outputs)
     initialise(network, config.model, generator)
     return network

@@ -88,7 +88,7 @@ def test_other_code_or_another_config_is_run_again(command, monkeypatch):
     times = [path.stat().st_mtime_ns for path in sorted(folder.glob(f"*/{FILE}"))]
     command(*given, folder="sweep")
     assert [path.stat().st_mtime_ns for path in sorted(folder.glob(f"*/{FILE}"))] == times
-    monkeypatch.setattr("pipelines.sweeps.job_record.source_sha256", lambda: "other code")
+    monkeypatch.setattr("pipelines.sweeps.job_record.code_sha256", lambda config: "other code")
     command(*given, folder="sweep")
     assert all(
         b > a for a, b in zip(times, [p.stat().st_mtime_ns for p in sorted(folder.glob(f"*/{FILE}"))], strict=True)

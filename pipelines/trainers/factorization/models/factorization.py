@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 
@@ -12,7 +15,22 @@ class MatrixFactorization(nn.Module):
     The mean is that of the training ratings and is not trained.
     """
 
+    TABLES: ClassVar[tuple[str, ...]] = ("user_emb", "item_emb")
+    """Names of the attributes that hold tables of embeddings, which `tracker.tables` may name."""
     mean: Tensor
+
+    @classmethod
+    def check(cls, settings: DictConfig) -> None:
+        """Refuse settings that cannot be meant together; bounds of a single one stand beside its field.
+
+        Raises:
+            FlowGradError: names the key, the value and what would be right.
+        """
+
+    @classmethod
+    def columns(cls, settings: DictConfig) -> int:
+        """Number of columns of all tables of one side, by which it is checked whether they fit into memory."""
+        return int(settings.dim)
 
     def __init__(
         self,

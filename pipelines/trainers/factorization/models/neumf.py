@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from flowgrad.errors import FlowGradError
 from pipelines.trainers.factorization.models.factorization import MatrixFactorization, table
 
 
@@ -17,6 +19,19 @@ class NeuMF(MatrixFactorization):
     The factorisation (GMF) and the perceptron (MLP) have embeddings of their own: `user_emb`, `item_emb`, and
     `mlp_user_emb`, `mlp_item_emb`. Section 3.4 of the paper; for ratings the output is linear and not a probability.
     """
+
+    TABLES = (*MatrixFactorization.TABLES, *(f"mlp_{table}" for table in MatrixFactorization.TABLES))
+
+    @classmethod
+    def check(cls, settings: DictConfig) -> None:
+        """Refuse a perceptron without layers; see `MatrixFactorization.check`."""
+        if not len(settings.widths):
+            raise FlowGradError("model.widths=[]: give units of one layer or more")
+
+    @classmethod
+    def columns(cls, settings: DictConfig) -> int:
+        """Number of columns of both parts; see `MatrixFactorization.columns`."""
+        return int(settings.dim + settings.mlp_dim)
 
     def __init__(
         self,
