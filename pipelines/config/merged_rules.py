@@ -19,8 +19,8 @@ in_turn = ConfigLoaderImpl._compose_config_from_defaults_list
 
 
 def merged_once(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> DictConfig:
-    """As `in_turn`, save that the library's rules, most of every config, are merged with each other once. Where another
-    file holds rules too, all of them are merged in turn.
+    """Compose as `in_turn` does, save that the library's rules, most of every config, are merged with each other once.
+    Where another file holds rules too, all of them are merged in turn.
     """
     loaded = [(one, repo.load_config(config_path=one.config_path)) for one in defaults]
     library = [one for one, file in loaded if _is_of_library(one, file)]
