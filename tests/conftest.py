@@ -19,7 +19,7 @@ settings.load_profile("fixed")
 
 # With torch, pandas and pytest loaded a search of all objects takes a fifth of a second, and a config of some thousand
 # nodes brings one on: half of the time of such tests. Young objects are searched as ever.
-gc.set_threshold(*gc.get_threshold()[:2], 200)
+gc.set_threshold(*gc.get_threshold()[:2], 400)
 
 
 @pytest.fixture(autouse=True)
