@@ -8,6 +8,8 @@ from typing import ClassVar
 from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra.plugins.config_source import ConfigResult
 
+from pipelines.config.merged_rules import SCHEME
+
 
 class LibraryConfigSource(ImportlibResourcesConfigSource):
     """`library://flowgrad.conf` in a search path: as `pkg://flowgrad.conf`, whose files do not change while it runs."""
@@ -18,7 +20,7 @@ class LibraryConfigSource(ImportlibResourcesConfigSource):
     @staticmethod
     def scheme() -> str:
         """How such a place begins."""
-        return "library"
+        return SCHEME
 
     def load_config(self, config_path: str) -> ConfigResult:
         """A copy of what the file holds."""

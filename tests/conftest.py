@@ -1,8 +1,11 @@
-"""What all tests share: one hypothesis profile without chance, one thread, and no config file read twice."""
+"""What all tests share: one hypothesis profile without chance, one thread, no config file read twice, and few searches
+for garbage among all there is.
+"""
 
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import pickle
 
@@ -13,6 +16,10 @@ from omegaconf import OmegaConf
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
+
+# With torch, pandas and pytest loaded a search of all objects takes a fifth of a second, and a config of some thousand
+# nodes brings one on: half of the time of such tests. Young objects are searched as ever.
+gc.set_threshold(*gc.get_threshold()[:2], 400)
 
 
 @pytest.fixture(autouse=True)

@@ -44,6 +44,7 @@ ARROWS = {
         "errors",
         "files",
         "gate",
+        "lazy",
         "measurements",
         "measures",
         "rules",

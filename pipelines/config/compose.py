@@ -6,6 +6,7 @@ import copy
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import yaml
@@ -74,8 +75,9 @@ def search_path() -> list[str]:
     return [one for one in given if one.startswith(SEARCH_PATH)]
 
 
+@cache
 def store_without_rules() -> None:
-    """Give Hydra the primary config `WITHOUT_RULES`."""
+    """Give Hydra the primary config `WITHOUT_RULES`; once a process."""
     primary = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text("utf-8"))
     primary["defaults"] = [one for one in primary["defaults"] if not str(one).startswith("rules/")]
     ConfigStore.instance().store(WITHOUT_RULES, primary)

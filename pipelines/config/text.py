@@ -5,6 +5,7 @@ times as fast.
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -49,7 +50,24 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
-    yaml_representers = _utils.get_omega_conf_dumper().yaml_representers
+    yaml_representers = _utils.get_omega_conf_dumper().yaml_representers.copy()
+
+
+@lru_cache(maxsize=1 << 13)
+def _reads_as_other(text: str) -> bool:
+    """Whether the text without quotes would be read as a number or a truth value. The texts of the rules are those of
+    every config.
+    """
+    return bool(_utils.yaml_is_bool(text) or _utils.is_int(text) or _utils.is_float(text))
+
+
+def _represent_text(dumper: Any, text: str) -> yaml.ScalarNode:
+    """Represent a text as OmegaConf does."""
+    tag = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
+    return dumper.represent_scalar(tag, text, style="'" if _reads_as_other(text) else None)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def read_fast() -> None:

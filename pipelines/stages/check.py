@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hydra.errors import HydraException
@@ -42,8 +42,7 @@ def check_settings(config: DictConfig) -> None:
     check_values(config)
     trainer = trainer_of(config)
     trainer.check_nodes()
-    # Rules have a validator of their own.
-    for key in sorted(k for k in OmegaConf.missing_keys(config) if not k.startswith("rules.")):
+    for key in sorted(_missing(config)):
         raise FlowGradError(f"{key} is missing; give it as {key}=VALUE")
     for node in NODES:
         if config[node] is not None:
@@ -61,6 +60,15 @@ def check_settings(config: DictConfig) -> None:
         raise FlowGradError("own_trackers: this job diagnoses no run; leave it out, or choose job=closed_loop")
     _check_metrics(config)
     _check_seeds(config)
+
+
+def _missing(config: DictConfig) -> Iterator[str]:
+    """Keys without a value, save those of the rules, which have a validator of their own and are most of a config."""
+    for key in map(str, config):
+        if OmegaConf.is_missing(config, key):
+            yield key
+        elif key != "rules" and OmegaConf.is_config(config[key]):
+            yield from OmegaConf.missing_keys(config[key])
 
 
 def check_fixes(config: DictConfig, task: Sequence[str], book: RuleBook) -> None:

@@ -20,7 +20,10 @@ from omegaconf import DictConfig
 from flowgrad import exits
 from flowgrad.errors import FlowGradError
 from pipelines.output import interrupts
-from pipelines.trainers.trainer import Dataset, trainer_of
+
+if TYPE_CHECKING:  # of torch, which a process imports when it trains
+    from flowgrad.trackers.embedding.guard import Intervention
+    from pipelines.trainers.trainer import Dataset
 
 if TYPE_CHECKING:
     from flowgrad.trackers.embedding.guard import Intervention
@@ -31,7 +34,7 @@ callback of a library, is lost there, and training may take hours.
 """
 Given = TypeVar("Given")
 Result = TypeVar("Result")
-Loaded = TypeVar("Loaded", bound=Dataset)
+Loaded = TypeVar("Loaded", bound="Dataset")
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ def cores() -> int:
 
 def outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
     """Train and evaluate one (config, seed), unwatched."""
+    from pipelines.trainers.trainer import trainer_of
+
     config, seed = run
     trainer = trainer_of(config)
     trained = trainer.train(data, seed)

@@ -106,7 +106,7 @@ def is_done(folder: Path, config: DictConfig) -> bool:
 
 def config_sha256(config: DictConfig) -> str:
     """Hash of everything in the config that matters to what the job does."""
-    kept = [str(key) for key in config if key not in _NO_MATTER]
-    return hashlib.sha256(
-        to_yaml(OmegaConf.masked_copy(config, kept), resolve=False, sort_keys=True).encode()
-    ).hexdigest()
+    plain = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    assert isinstance(plain, dict)
+    kept = {key: value for key, value in plain.items() if key not in _NO_MATTER}
+    return hashlib.sha256(to_yaml(kept, sort_keys=True).encode()).hexdigest()

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -19,9 +18,11 @@ from flowgrad.compression.applying import set_values
 from flowgrad.compression.planning.layer_inputs import input_moments
 from flowgrad.errors import FlowGradError
 from flowgrad.gate import Batch, batches_objection, refuse
+from flowgrad.lazy import LazyModule
 from flowgrad.measurements import Coverage
 from flowgrad.trackers.flow.parameters import plain_name
 
+stats = LazyModule("scipy.stats")
 Outputs = Callable[[nn.Module, Any], torch.Tensor]
 Criterion = Callable[[torch.Tensor, Any], torch.Tensor]
 _CONFIDENCE = 0.95

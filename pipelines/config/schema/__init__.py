@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any
 
 from hydra.core.config_store import ConfigStore
@@ -108,9 +109,10 @@ class Settings:
     """Experiment whose config is the reference for `gap_closed`; null: none."""
 
 
+@cache
 def register() -> None:
     """Make the types known to Hydra, for the YAML files to build on, and how the folder of a sweep's job is named; let
-    it read them fast.
+    it read them fast. All of it is done once a process.
     """
     read_fast()
     OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)

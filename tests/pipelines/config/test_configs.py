@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 from hydra import compose
+from hydra._internal import config_loader_impl, defaults_list
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError
 
 from flowgrad.evidence.confidence import posterior
@@ -15,9 +18,11 @@ from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, RuleBook
 from flowgrad.rules.rule import Fix
 from pipelines.config.compose import config_sha256, treated, tuned_overrides, with_overrides
+from pipelines.config.merged_rules import in_turn, merged_once
 from pipelines.stages.check import check_settings
 from pipelines.stages.rule_book import rule_book
 from pipelines.trainers.trainer import trainer_of
+from tests.pipelines.conftest import OMEGACONFS_COPY
 
 CONF = Path(__file__).parents[3] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -165,11 +170,94 @@ def test_rules_from_the_command_line(composed, arguments, check):
     assert check(rule_book(composed(*arguments), arguments, []))
 
 
-@pytest.mark.parametrize("experiment", ["movielens_mf", "layers_digits"])
-def test_the_tests_compose_what_hydra_composes(composed, experiment):
-    """They put the rules in afterwards, which is faster."""
-    made, wanted = composed(f"experiment={experiment}"), compose("config", overrides=[f"experiment={experiment}"])
+@pytest.fixture
+def hydras_own(monkeypatch):
+    """Let Hydra compose as it does of itself, from here on."""
+
+    def start():
+        monkeypatch.setattr(config_loader_impl, "create_defaults_list", defaults_list.create_defaults_list)
+        monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", in_turn)
+
+    return start
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experiment=movielens_mf"],
+        ["experiment=layers_digits"],
+        ["experiment=movielens_mf", "optimizer=adagrad", "optimizer.lr=0.7", "tuned=null", "~fault", "model.dim=3"],
+        ["rules.zombie_rows.severity=low", "+rules.mine={subject: embedding}", "seeds.test=[1,2,3]"],
+    ],
+    ids=str,
+)
+def test_the_tests_compose_what_hydra_composes(composed, hydras_own, overrides):
+    """They put the rules in afterwards, and the values into a config of the same choices, which is faster."""
+    composed(*overrides, "workers=2")
+    made = composed(*overrides)
+    told = compose("config", overrides=overrides, return_hydra_config=True)
+    hydras_own()
+    wanted = compose("config", overrides=overrides)
     assert OmegaConf.to_yaml(made) == OmegaConf.to_yaml(wanted)
+    assert nodes(told) == nodes(compose("config", overrides=overrides, return_hydra_config=True))
     for config in (made, wanted):
         with pytest.raises(ConfigAttributeError):
             config.rules.zombie_rows.nothing = 1
+
+
+def nodes(config):
+    """All there is to a config: of each node its kind, type, flags, parent and content."""
+    kept, content = dict(config._metadata.__dict__), config.__dict__.get("_content", config.__dict__.get("_val"))
+    kept.pop("resolver_cache", None)
+    if isinstance(content, dict):
+        content = [(key, node._get_parent() is config, nodes(node)) for key, node in content.items()]
+    elif isinstance(content, list):
+        content = [(node._get_parent() is config, nodes(node)) for node in content]
+    return type(config).__name__, kept, content
+
+
+OWN = "own:\n  subject: embedding\nzombie_rows:\n  severity: low\n"
+
+
+def test_the_tests_copy_as_omegaconf_does(composed, monkeypatch):
+    config = composed("experiment=movielens_mf", "seeds.test=[1,2]")
+    OmegaConf.set_readonly(config.model, True)
+    assert config.rules.zombie_rows._get_flag("struct")
+    parts = [config, config.model, config.rules, config.seeds]
+    found = [copy.deepcopy(part) for part in parts]
+    monkeypatch.setattr(DictConfig, "__deepcopy__", OMEGACONFS_COPY)
+    assert [nodes(one) for one in found] == [nodes(copy.deepcopy(part)) for part in parts]
+    assert [one._get_parent() for one in found] == [None, config, config, config]
+    OmegaConf.set_readonly(found[0].model, False)
+    found[0].model.dim = config.model.dim + 1
+    assert OmegaConf.is_readonly(config.model)
+    assert found[0].model.dim == config.model.dim + 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experiment=movielens_mf"],
+        ["experiment=robustness", "optimizer.lr=0.5"],
+        ["~rules.zombie_rows", "rules.dead_rows.severity=low", "+rules.mine={subject: embedding}"],
+        ["hydra.searchpath=[library://flowgrad.conf,FOLDER]", "+rules=own"],
+        ["hydra.searchpath=[FOLDER,library://flowgrad.conf]", "+rules=own"],
+        ["hydra.searchpath=[FOLDER,library://flowgrad.conf]"],
+        ["hydra.searchpath=[library://flowgrad.conf,FOLDER]", "experiment=own"],
+    ],
+    ids=str,
+)
+def test_rules_that_are_merged_once_are_those_merged_in_turn(composed, hydras_own, monkeypatch, tmp_path, overrides):
+    """Of what a user has put over them too, by a file of a name of its own, or of one of theirs."""
+    for folder in ("rules", "experiment"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "rules" / "own.yaml").write_text(OWN)
+    (tmp_path / "rules" / "embedding.yaml").write_text(OWN)
+    (tmp_path / "experiment" / "own.yaml").write_text("# @package _global_\nrules:\n  mine: {subject: embedding}\n")
+    given = [override.replace("FOLDER", f"file://{tmp_path}") for override in overrides]
+    hydras_own()
+    monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merged_once)
+    found = [compose("config", overrides=given, return_hydra_config=True) for _ in range(2)]
+    hydras_own()
+    wanted = nodes(compose("config", overrides=given, return_hydra_config=True))
+    assert all(nodes(one) == wanted for one in found)

@@ -32,12 +32,23 @@ DIGITS = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def trained_once():
+    """What `subject` trained first."""
+    return []
+
+
 @pytest.fixture
-def subject(composed):
-    """A NeuMF on synthetic ratings: config, data, what compression takes."""
-    config = composed(*NEUMF)
-    data = trainer_of(config).load()
-    return config, data, trained_of(config, data, 0)[1]
+def subject(composed, trained_once):
+    """A NeuMF on synthetic ratings: config, data, what compression takes. No test may change it."""
+    if not trained_once:
+        config = composed(*NEUMF)
+        data = trainer_of(config).load()
+        trained_once += config, data, trained_of(config, data, 0)[1]
+    model = trained_once[2].model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    yield tuple(trained_once)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 def test_rows_are_dealt_evenly():

@@ -123,6 +123,7 @@ def is_alive(pid):
 
 STARTS_FOR_LONG = """
     import os, sys, time
+    import torch  # in each worker too, as one that trains does
     sys.path.insert(0, {tests!r})
     from flowgrad import exits
     from pipelines.stages.parallel import parallel_map

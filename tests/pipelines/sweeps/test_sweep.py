@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -18,12 +19,16 @@ from tests.pipelines.conftest import ROOT, SMALL
 QUICK = [*SMALL, "rounds=1", "training.epochs=4"]
 
 
-def test_one_table_over_all_jobs(command, capsys):
-    code, folder, _ = command("-m", *QUICK, "optimizer.lr=0.005,0.05", folder="sweep")
-    assert code == 0
+SWEPT = ["-m", *QUICK, "optimizer.lr=0.005,0.05,-1,abc"]
+"""Two jobs that can run, and two that cannot."""
+
+
+def test_one_table_over_all_jobs(command_once):
+    code, folder, _, _ = command_once(*SWEPT)
+    assert code == 1
     table = pd.read_csv(folder / "sweep.csv")
-    assert table["overrides"].unique().tolist() == ["optimizer.lr=0.005", "optimizer.lr=0.05"]
-    assert set(table["comparison"]) <= {"treated_vs_baseline", "aa"}
+    assert table["overrides"].unique().tolist() == [f"optimizer.lr={rate}" for rate in ("0.005", "0.05", "-1", "abc")]
+    assert set(table["comparison"].dropna()) <= {"treated_vs_baseline", "aa"}
     whole = table[table["comparison"] == "treated_vs_baseline"]
     assert (whole["family"] == FAMILY).all()
     if len(whole) == 2:
@@ -34,15 +39,15 @@ def test_one_table_over_all_jobs(command, capsys):
     assert "p_sweep" in (folder / "sweep.md").read_text()
 
 
-def test_a_job_that_fails_does_not_take_the_sweep_with_it(command):
-    code, folder, err = command("-m", *QUICK, "optimizer.lr=0.05,-1,abc", folder="sweep")
+def test_a_job_that_fails_does_not_take_the_sweep_with_it(command_once):
+    code, folder, err, _ = command_once(*SWEPT)
     assert code == 1
     assert "optimizer.lr=-1.0" in err
     table = pd.read_csv(folder / "sweep.csv").set_index("overrides")
     assert table.loc[["optimizer.lr=-1", "optimizer.lr=abc"], "verdict"].tolist() == ["failed", "failed"]
     assert "must be above 0" in table.loc["optimizer.lr=-1", "reason"]
     assert "abc" in table.loc["optimizer.lr=abc", "reason"]
-    assert "failed" not in table.loc[["optimizer.lr=0.05"], "verdict"].tolist()
+    assert "failed" not in table.loc[["optimizer.lr=0.005", "optimizer.lr=0.05"], "verdict"].tolist()
 
 
 def test_a_job_that_crashes_is_told_too(command, monkeypatch):
@@ -58,8 +63,8 @@ def test_a_job_that_crashes_is_told_too(command, monkeypatch):
     assert "Traceback" in next(folder.glob("*/run.log")).read_text()
 
 
-def test_only_what_is_missing_is_run_again(command):
-    _, folder, _ = command("-m", *QUICK, "optimizer.lr=0.005,0.05,-1", folder="sweep")
+def test_only_what_is_missing_is_run_again(command_once, command, tmp_path):
+    folder = shutil.copytree(command_once(*SWEPT)[1], tmp_path / "sweep")
     first = {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/significance.csv")}
     assert len(first) == 2
     half_done = sorted(first)[0]
@@ -73,6 +78,7 @@ def test_only_what_is_missing_is_run_again(command):
     assert second[kept] == first[kept]
     assert second[half_done] > first[half_done]
     table = pd.read_csv(folder / "sweep.csv")
+    assert set(table["comparison"]) <= {"treated_vs_baseline", "aa"}
     assert table["overrides"].unique().tolist() == ["optimizer.lr=0.01", "optimizer.lr=0.005", "optimizer.lr=0.05"]
 
 
@@ -177,10 +183,12 @@ def test_a_job_whose_tables_were_cut_is_told_as_failed(tmp_path, name, content):
 
 def test_a_job_whose_files_are_not_as_it_left_them_is_not_done(composed, tmp_path):
     """An edited p entered the table of the sweep that went on."""
-    config = composed(*SMALL)
+    config = composed(*SMALL, rules=False)
     (tmp_path / "significance.csv").write_text("p\n0.5\n")
     write_record(tmp_path, config, [])
     assert is_done(tmp_path, config)
+    assert is_done(tmp_path, composed(*SMALL, "workers=2", rules=False))
+    assert not is_done(tmp_path, composed(*SMALL, "model.dim=3", rules=False))
     (tmp_path / "significance.csv").write_text("p\n0.05\n")
     assert not is_done(tmp_path, config)
     (tmp_path / "significance.csv").unlink()
@@ -218,7 +226,7 @@ EDITED = {
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in EDITED.items() for value in values])
 def test_a_job_whose_record_was_edited_is_not_done(composed, tmp_path, name, value):
     """An edited objective was the best of a search, and overrides that are no list took the whole table."""
-    config = composed(*SMALL)
+    config = composed(*SMALL, rules=False)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "significance.csv").write_text("p\n0.5\n")
     write_record(tmp_path / "a", config, ["x=1"], objective=0.5)
