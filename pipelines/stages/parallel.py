@@ -25,9 +25,6 @@ if TYPE_CHECKING:  # of torch, which a process imports when it trains
     from flowgrad.trackers.embedding.guard import Intervention
     from pipelines.trainers.trainer import Dataset
 
-if TYPE_CHECKING:
-    from flowgrad.trackers.embedding.guard import Intervention
-
 _EVERY = 0.5
 """Seconds between two looks for an interrupt, while a worker is waited for: one that is raised in a finalizer, or in a
 callback of a library, is lost there, and training may take hours.
