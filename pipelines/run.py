@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # the imports take a second
+    import gc
+
     from flowgrad import exits, output
+
+    gc.disable()  # until all is imported, which makes no garbage, and a lot to search for it
 
     output.keep_open()
     exits.leave_quietly()
 
+import gc
 import hashlib
 import logging
 import os
@@ -82,6 +87,7 @@ def job(config: DictConfig) -> Any:
             os.environ.setdefault("MPLCONFIGDIR", str(cache_folder(config) / "matplotlib"))
             with exits.leaving_quietly():
                 do = job_of(config)
+            _search_for_garbage()
             objective = do(config, given, list(reversed(sources)), folder)
             if config.logger:
                 loggers.send(config, folder)
@@ -160,6 +166,15 @@ def _of_arguments(error: Exception) -> str:
         f"the arguments cannot be composed ({said or type(error).__name__}); the choice of a group must be a name, "
         "and a config file hold a mapping"
     )
+
+
+def _search_for_garbage() -> None:
+    """Search for it from now on, where that was put off: among what is made from here, and not in imported modules,
+    which took an eighth of a short run.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _tell(line: str, log: Path) -> None:
