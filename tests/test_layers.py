@@ -100,7 +100,7 @@ TORCH = {
     "trackers/optimizers.py",
     "trackers/schema.py",
     "running/observer.py",
-    *(f"watching/{name}.py" for name in ("attached", "building", "discovery", "losses", "watch")),
+    *(f"watching/{name}.py" for name in ("attached", "building", "discovery", "losses", "watched_run")),
     *(f"compression/planning/{name}.py" for name in ("calibration", "gptq", "layer_inputs", "pruning_units")),
     *(f"compression/planning/{name}.py" for name in ("reading", "saliency", "second_moment")),
     *(f"compression/{name}.py" for name in ("applying", "measuring", "storage", "torchao_layers", "weights")),

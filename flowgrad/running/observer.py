@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 
 _MOST = 16
 """Number of models called before the first step that are watched from their first pass on."""
+_LATE = 16
+"""Number of steps of optimizers by which a model that was called before the first is trained, or let go."""
 _KEPT = 256
 """Number of losses that are kept until the next step, at most."""
 
 
 class Observer:
-    """Watches the model whose parameters the first optimizer that steps holds.
+    """Watches the models that are called before the first step, and whose parameters an optimizer holds.
 
-    Every module that is called by the script itself with gradients is watched from then on, until an optimizer steps:
-    those that hold none of its parameters are let go. The loss is what backward runs on, as it is before a gradient
+    Every module that is called by the script itself with gradients is watched from then on, until optimizers step:
+    those that hold none of their parameters are let go. The loss is what backward runs on, as it is before a gradient
     scaler multiplies it.
     """
 
@@ -35,6 +37,8 @@ class Observer:
         self.passes = self.backwards = self.steps = 0
         """Number of forward passes of models, of backward passes, and of steps of optimizers that were seen."""
         self._roots: dict[int, tuple[Any, Watch]] = {}
+        self._models: list[Any] = []
+        """Models that are watched."""
         self._known: set[int] = set()
         self._losses: list[Any] = []
         self._forward: Any = None
@@ -70,8 +74,7 @@ class Observer:
         for undo in self._undo:
             undo()
         self._undo = []
-        for _, watch in self._roots.values():
-            watch.detach()
+        self._let_go()
         if self.watch is not None:
             self.watch.detach()
 
@@ -110,7 +113,7 @@ class Observer:
 
     def _watching(self, model: Any) -> Watch:
         from flowgrad.watching.attached import Settings
-        from flowgrad.watching.watch import Watch
+        from flowgrad.watching.watched_run import Watch
 
         return Watch(model, None, Settings(self.name), outside=True)
 
@@ -119,12 +122,12 @@ class Observer:
         if self.failure:
             return
         try:
-            if self.watch is None:
+            if self._roots and (self.watch is None or not self.watch.knows(optimizer)):
                 self._choose(optimizer)
+            if self._roots and self.steps > _LATE and self.watch is not None:
+                self._let_go()
             losses, self._losses = self._losses, []
-            if self.watch is None:
-                return
-            if self.watch.meet(optimizer):
+            if self.watch is not None and self.watch.meet(optimizer):
                 for loss in losses:
                     self.watch.log(loss=loss)
             else:
@@ -138,17 +141,23 @@ class Observer:
         held = {key: sum(id(one) in own for one in root.parameters()) for key, (root, _) in self._roots.items()}
         chosen = sorted((key for key in held if held[key]), key=lambda key: -held[key])
         if not chosen:
-            self._note_other(optimizer)
             return
-        for key in held.keys() - set(chosen[:1]):
-            self._roots[key][1].detach()
-        if len(chosen) == 1:
-            self.watch = self._roots[chosen[0]][1]
+        found = [self._roots.pop(key) for key in chosen]
+        self._models += [model for model, _ in found]
+        if len(self._models) == 1:
+            self.watch = found[0][1]
         else:
-            self._roots[chosen[0]][1].detach()
-            self.watch = self._watching(_named([self._roots[key][0] for key in chosen]))
-        self._roots = {}
+            for watch in (self.watch, *(watch for _, watch in found)):
+                if watch is not None:
+                    watch.detach()
+            self.watch = self._watching(_named(self._models))
         self._forward.remove()
+
+    def _let_go(self) -> None:
+        """Let go of models that were called and that nobody has trained so far."""
+        for _, watch in self._roots.values():
+            watch.detach()
+        self._roots = {}
 
     def _note_other(self, optimizer: Any) -> None:
         kind = type(optimizer).__name__

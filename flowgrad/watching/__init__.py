@@ -1,5 +1,5 @@
 """Watches a whole training by one line, and tells it in one report."""
 
-from flowgrad.watching.watch import Watch, watch
+from flowgrad.watching.watched_run import Watch, watch
 
 __all__ = ["Watch", "watch"]

@@ -109,8 +109,10 @@ def _metrics(scalars: Mapping[str, Mapping[str, float]], counts: Counts) -> Iter
 
 def _models(found: Sequence[Merged]) -> Iterator[CausalModel]:
     put_off = {**told_before(found), **deferred(found)}
-    for lead, places in found:
-        model = replace(causal_model(lead, fix_without_config(lead), shown=5), places=places)
+    for lead, places, rows in found:
+        model = replace(causal_model(lead, fix_without_config(lead)), places=places)
+        if model.rows is not None:
+            model = replace(model, rows=replace(model.rows, count=rows))
         if lead.type in put_off:
             model = replace(model, fix=(), plain=(), deferred=put_off[lead.type])
         yield model

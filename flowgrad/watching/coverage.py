@@ -37,17 +37,17 @@ OWN = Words(
     "watch.tables[NAME].observe(...), observe_residuals(...) and observe_labels(...) do",
 )
 """Words for a loop that holds the watch."""
-_INSIDE = "watch = flowgrad.watch(model, optimizer) in the script"
 OUTSIDE = Words(
-    "backward() ran on no single number",
-    "backward() ran {losses} times on a single number in {steps} steps; figures that set losses beside steps are rough",
-    f"not seen from outside; {_INSIDE} and watch.end_epoch() tell them",
-    f"not seen from outside; {_INSIDE} and watch.log(val_loss=...) tell it",
-    f"not seen from outside; {_INSIDE} and watch.log(loss=loss, inputs=x, targets=y, outputs=outputs) tell them",
-    f"in-batch negatives, sampling corrections, residuals and labels are not seen from outside; {_INSIDE} and "
-    "watch.tables[NAME].observe(...) tell them",
+    loss="backward() ran on no single number",
+    few_losses="backward() ran {losses} times on a single number in {steps} steps; figures that set losses beside "
+    "steps are rough",
+    epochs="",
+    val_loss="",
+    batches="",
+    facts="epochs, validation, batches and what tables cannot show are not seen from outside; in the script, watch = "
+    "flowgrad.watch(model, optimizer), watch.log(...) and watch.end_epoch() tell them",
 )
-"""Words for a script that is run unchanged."""
+"""Words for a script that is run unchanged; what is not said by itself is empty."""
 _OTHERS = "{count} tensors move that no optimizer given holds; give all of them: watch(model, [one, other])"
 _OWN_WORDS = frozenset(
     {
@@ -147,12 +147,12 @@ def _of_logs(counts: Counts, words: Words) -> dict[str, str]:
         found["loss"] = words.loss
     elif counts.losses < _FEW_LOSSES * counts.steps:
         found["loss"] = words.few_losses.format(losses=counts.losses, steps=counts.steps)
-    if not counts.epochs:
+    if not counts.epochs and words.epochs:
         logged = f"val_loss was logged {counts.validations} times, and epochs " if counts.validations else ""
         found["epochs"] = logged + words.epochs
-    if not counts.validations:
+    if not counts.validations and words.val_loss:
         found["val_loss"] = words.val_loss
-    if not counts.batches:
+    if not counts.batches and words.batches:
         found["batches"] = words.batches
     return found
 
@@ -177,7 +177,7 @@ def _of_trackers(readings: Iterable[Reading], words: Words) -> dict[str, str]:
             because = _OTHERS.format(count=because.split(" ", 1)[0])
         where = f"{listed([one.name for one, _ in members])}: " if reading.kind == "embedding" else ""
         _put(found, name, where + because)
-    if facts:
+    if facts or not words.epochs:
         found["facts"] = words.facts
     return found
 

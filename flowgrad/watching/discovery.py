@@ -63,11 +63,11 @@ def sample_of(tables: Iterable[nn.Module]) -> int:
 
 def signature(model: nn.Module) -> list[tuple[Any, ...]]:
     """List identity, place and number of writes of every parameter, which show whether one was moved or written to."""
-    return [(id(one), one.device, one.dtype, tuple(one.shape), _writes(one)) for one in model.parameters()]
+    return [(id(one), one.device, one.dtype, *_content(one)) for one in model.parameters()]
 
 
-def _writes(parameter: torch.Tensor) -> tuple[int, int]:
+def _content(parameter: torch.Tensor) -> tuple[Any, ...]:
     try:
-        return (0 if parameter.is_inference() else parameter._version), parameter.data_ptr()
-    except RuntimeError:  # of tensors without a memory of their own
-        return 0, 0
+        return tuple(parameter.shape), 0 if parameter.is_inference() else parameter._version, parameter.data_ptr()
+    except (RuntimeError, ValueError):  # of tensors without a shape or a memory of their own
+        return ()

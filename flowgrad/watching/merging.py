@@ -20,6 +20,8 @@ class Merged(NamedTuple):
     lead: Finding
     """The finding at the place that bears it out best."""
     places: PlaceList
+    rows: int
+    """Number of rows that it names at that place."""
 
 
 def merged(readings: Sequence[Reading]) -> list[Merged]:
@@ -29,10 +31,10 @@ def merged(readings: Sequence[Reading]) -> list[Merged]:
         readings: of all trackers of the run.
     """
     watched = Counter(reading.kind for reading in readings)
-    by_type: dict[str, list[tuple[Finding, str]]] = {}
+    by_type: dict[str, list[tuple[Finding, Reading]]] = {}
     for reading in readings:
         for finding in reading.findings:
-            by_type.setdefault(finding.type, []).append((finding, reading.kind))
+            by_type.setdefault(finding.type, []).append((finding, reading))
     found = [_merged(group, watched) for group in by_type.values()]
     return sorted(found, key=lambda one: -SEVERITIES.index(one.lead.severity))
 
@@ -41,7 +43,7 @@ def told_before(found: Sequence[Merged]) -> dict[str, str]:
     """Reason why the change of a finding is not told with it, by its type: a finding before asks for the same."""
     first: dict[str, str] = {}
     repeated = {}
-    for lead, _ in found:
+    for lead, *_ in found:
         if lead.candidates or lead.follows:
             continue
         if lead.action in first:
@@ -50,20 +52,21 @@ def told_before(found: Sequence[Merged]) -> dict[str, str]:
     return repeated
 
 
-def _merged(group: Sequence[tuple[Finding, str]], watched: Counter[str]) -> Merged:
-    ordered = sorted(group, key=lambda one: _weight(one[0]), reverse=True)
-    lead, kind = ordered[0]
+def _merged(group: Sequence[tuple[Finding, Reading]], watched: Counter[str]) -> Merged:
+    ordered = sorted(group, key=lambda one: _weight(*one), reverse=True)
+    lead, first = ordered[0]
     subjects: dict[tuple[str, str], Place] = {}
-    for finding, own in ordered:
+    for finding, reading in ordered:
         rule = "" if finding.rule_id == lead.rule_id else finding.rule_id
-        subjects.setdefault((own, finding.subject), Place(finding.subject, own, rule))
+        subjects.setdefault((reading.kind, finding.subject), Place(finding.subject, reading.kind, rule))
     kinds = {own for own, _ in subjects}
-    of = watched[kind] if len(kinds) == 1 else 0
-    return Merged(lead, PlaceList(len(subjects), of, tuple(subjects.values())[:SHOWN]))
+    of = watched[first.kind] if len(kinds) == 1 else 0
+    places = PlaceList(len(subjects), of, tuple(subjects.values())[:SHOWN])
+    return Merged(lead, places, first.rows.get(lead.rule_id, 0))
 
 
-def _weight(finding: Finding) -> tuple[int, bool, bool, float, int]:
+def _weight(finding: Finding, reading: Reading) -> tuple[int, bool, bool, float, int]:
     """Weight by which the finding that leads is chosen: severe, of a known cause, standing by itself."""
-    rows = 0 if finding.rows is None else len(finding.rows)
+    rows = reading.rows.get(finding.rule_id, 0)
     rank = SEVERITIES.index(finding.severity)
     return rank, not finding.candidates, not finding.follows, finding.confidence.value, rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from flowgrad.measurements import Measurements
@@ -10,12 +11,18 @@ from flowgrad.rules import Finding
 from flowgrad.trackers import joined
 from flowgrad.trackers.base import Tracker
 
+SHOWN = 5
+"""Number of rows of a table that a finding names."""
+
 
 class Reading(NamedTuple):
-    """One tracker as it was read."""
+    """One tracker as it was read. The rows of tables are not kept: of all tables together they may be millions."""
 
     measured: Measurements
     findings: tuple[Finding, ...]
+    """Findings, each with the first of the rows that it names."""
+    rows: Mapping[str, int]
+    """Number of rows that each finding names, by rule."""
     blind: str
     """Reason why no verdict can rest on it; empty where one can."""
     unjudged: Mapping[str, str]
@@ -34,10 +41,17 @@ class Reading(NamedTuple):
 
 def read(trackers: Iterable[Tracker]) -> list[Reading]:
     """Read trackers in order; a finding that another tracker's finding explains is marked so."""
-    trackers = tuple(trackers)
-    measured = [tracker.measurements() for tracker in trackers]
-    found = joined([tracker.rule_book.evaluate(seen) for tracker, seen in zip(trackers, measured, strict=True)])
-    return [
-        Reading(seen, own, seen.coverage.blind, tracker.rule_book.unjudged(seen))
-        for tracker, seen, own in zip(trackers, measured, found, strict=True)
-    ]
+    alone = [_read(tracker) for tracker in trackers]
+    found = joined([one.findings for one in alone])
+    return [one._replace(findings=findings) for one, findings in zip(alone, found, strict=True)]
+
+
+def _read(tracker: Tracker) -> Reading:
+    measured, book = tracker.measurements(), tracker.rule_book
+    found = book.evaluate(measured)
+    rows = {one.rule_id: len(one.rows) for one in found if one.rows is not None}
+    shown = tuple(one if one.rows is None else replace(one, rows=one.rows.head(SHOWN).copy()) for one in found)
+    unjudged = book.unjudged(measured)
+    if measured.kind == "embedding":
+        measured = replace(measured, tables={})
+    return Reading(measured, shown, rows, measured.coverage.blind, unjudged)

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python tests/watching/measure_cost.py --steps 240
 
-It prints, for each optimizer and schedule, the ratio of the watched to the bare time (CPU time of the process, the
-median over pairs of blocks of steps, and of all blocks together), and the memory that the trackers hold as a share of the
+It prints, for each optimizer and schedule, the ratio of the watched to the bare time (CPU time of the process: the
+median over pairs of blocks of steps, and all blocks together), and the memory that the trackers hold, as a share of the
 tables.
 """
 

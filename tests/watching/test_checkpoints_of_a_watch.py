@@ -63,6 +63,8 @@ def test_what_is_no_state_is_refused():
     watch = flowgrad.watch(model, torch.optim.Adam(model.parameters()))
     with pytest.raises(ValueError, match="no state of a watch"):
         watch.load_state_dict({"steps": 3})
+    with pytest.raises(ValueError, match="the state lacks 'batches'"):
+        watch.load_state_dict({"flowgrad_watch": 1, "steps": 3})
     other = made(sizes=(30, 50))
     state = flowgrad.watch(other, torch.optim.Adam(other.parameters())).state_dict()
     with pytest.raises(ValueError, match=r"differ in the table 'tables\.2'"):

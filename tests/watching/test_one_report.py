@@ -71,6 +71,16 @@ def test_the_rate_has_one_verdict_and_one_change(too_fast):
     assert "Rate       too high" in too_fast.report()
 
 
+def test_rows_are_counted_whole_though_few_are_named(too_fast):
+    for finding in too_fast.to_report().findings:
+        if finding.rows is None or finding.places.shown[0].kind != "embedding":
+            continue
+        tracker = too_fast.tables[finding.places.shown[0].layer]
+        whole = next(one for one in tracker.findings() if one.rule_id == finding.rule)
+        assert finding.rows.count == len(whole.rows)
+        assert len(finding.rows.shown) <= 5
+
+
 def test_tables_that_are_alike_are_one_group(too_fast):
     groups = [one for one in too_fast.to_report().watched if one.kind == "embedding"]
     assert sum(one.count for one in groups) == 26

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 import flowgrad
 from flowgrad.trackers import TrackingStopped
 from flowgrad.trackers.schedules import every
-from tests.watching_loops import Ranker, alike, batches, criterion, made, train
+from tests.watching_loops import Ranker, alike, batches, criterion, data, made, train
 
 
 def seen(watch):
@@ -194,6 +196,38 @@ def test_several_models_are_one_training():
         assert seen(watch)["lookups"] == 64
 
 
+def test_layers_without_a_shape_yet_are_said():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(20, 4), nn.LazyLinear(1))
+    watch = flowgrad.watch(model)
+    model(torch.arange(4))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for _ in range(8):
+        optimizer.zero_grad()
+        model(torch.arange(20)).square().sum().backward()
+        optimizer.step()
+    unseen = {one.name: one.because for one in watch.to_report().coverage.unseen}
+    assert "network" not in unseen or "lazy module" in unseen["network"]
+    assert watch.steps == 8
+    watch.detach()
+
+
+def test_workers_and_copies_of_a_watch_are_no_concern():
+    model = made()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    with flowgrad.watch(model, optimizer) as watch:
+        ids, labels = data()
+        rows = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(ids, labels), 64, num_workers=1)
+        for x, y in rows:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+            average = copy.deepcopy(model)
+        average(ids)
+        assert watch.steps == 10
+        assert seen(watch)["lookups"] == 640 * 3
+
+
 def test_nothing_is_left_on_the_model_and_the_optimizer():
     model = made()
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
@@ -261,3 +295,18 @@ def test_the_network_of_a_model_that_has_none_is_passed_over():
     model = Ranker()
     with flowgrad.watch(model.tables, torch.optim.SGD(model.tables.parameters(), 0.1)) as watch:
         assert len(watch.tables) == 3
+
+
+def test_a_watch_goes_with_its_model():
+    """The hook on all optimizers kept every watch of a notebook alive, with its model."""
+
+    def once():
+        model = made()
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        watch = flowgrad.watch(model, optimizer)
+        train(model, [optimizer], watch, 4)
+        return weakref.ref(model), weakref.ref(watch)
+
+    kept = once()
+    gc.collect()
+    assert [one() for one in kept] == [None, None]

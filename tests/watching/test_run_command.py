@@ -209,6 +209,23 @@ def test_of_several_models_those_that_are_trained_are_watched(tmp_path, capsys):
     assert "teacher" not in json.dumps(report)
 
 
+@pytest.mark.parametrize("pause", ["", "if step % 3 == 0: "])
+def test_models_with_an_optimizer_each_are_one_training(tmp_path, capsys, pause):
+    """Only the model of the optimizer that stepped first was watched."""
+    text = TOWERS.replace(
+        "torch.optim.Adam([*users.parameters(), *items.parameters()], 0.01)",
+        "torch.optim.Adam(users.parameters(), 0.01)\n    other = torch.optim.SGD(items.parameters(), 0.01)",
+    ).replace("optimizer.step()", f"optimizer.step()\n        {pause}other.step(); other.zero_grad()")
+    assert main(["run", "--json", script(tmp_path, text)]) == 0
+    report, _ = told(capsys)
+    groups = {one["kind"]: one["layers"] for one in report["watched"]}
+    assert groups["embedding"] == "Tower.rows, Tower_2.rows"
+    assert seen(report)["steps"] == 24
+    assert report["run"]["training"]["optimizer"] == "SGD, Adam"
+    unseen = {one["name"] for one in report["coverage"]["unseen"]}
+    assert "other_models" not in unseen
+
+
 PARTS = """
     import torch
     from torch import nn
@@ -254,19 +271,24 @@ def test_a_second_model_is_said(tmp_path, capsys):
     assert "SGD (10 steps); of several models the first is watched" in unseen["other_models"]
 
 
+def hooks():
+    """Hooks on all modules and on all optimizers of the process."""
+    from torch.nn.modules import module
+    from torch.optim import optimizer
+
+    return module._global_forward_pre_hooks, optimizer._global_optimizer_pre_hooks
+
+
 def test_nothing_is_left_behind(tmp_path, capsys):
     backward, scale = torch.autograd.backward, torch.amp.GradScaler.scale
     before = list(sys.argv), list(sys.path), list(sys.meta_path), sys.modules["__main__"]
+    hooked = [list(one) for one in hooks()]
     assert main(["run", script(tmp_path)]) == 0
     capsys.readouterr()
     assert (list(sys.argv), list(sys.path), list(sys.meta_path), sys.modules["__main__"]) == before
     assert torch.autograd.backward is backward
     assert torch.amp.GradScaler.scale is scale
-    from torch.nn.modules import module
-    from torch.optim import optimizer
-
-    assert not module._global_forward_pre_hooks
-    assert not optimizer._global_optimizer_pre_hooks
+    assert [list(one) for one in hooks()] == hooked
 
 
 @pytest.mark.parametrize("fullgraph", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import nn
@@ -80,8 +81,8 @@ class ClearingProbe:
             return
         self.disarm()
         if parameter.requires_grad and parameter.is_leaf:
-            self._parameter, self._handle = parameter, parameter.register_hook(self._on_gradient)
-            self._filled = parameter.register_post_accumulate_grad_hook(self._on_filled)
+            self._parameter, self._handle = parameter, parameter.register_hook(_Hook(self, "_on_gradient"))
+            self._filled = parameter.register_post_accumulate_grad_hook(_Hook(self, "_on_filled"))
             self._whole, self._resumed = self._resumed, False
 
     def disarm(self) -> None:
@@ -215,3 +216,15 @@ class ClearingProbe:
         self.arrived, self._brought = state.get("arrived", 0), []
         self.disarm()
         self._resumed = bool(state["whole"])
+
+
+class _Hook:
+    """The hook on a tensor. It does not keep the probe alive, which holds the tensor: such a circle is never freed."""
+
+    def __init__(self, probe: ClearingProbe, method: str) -> None:
+        self._probe, self._method = ref(probe), method
+
+    def __call__(self, tensor: torch.Tensor) -> None:
+        probe = self._probe()
+        if probe is not None:
+            getattr(probe, self._method)(tensor)

@@ -167,7 +167,8 @@ class DeviceLook:
             self._pieces.append(("weight_norm", group, _norms(copies)))
         sparse = [i for i in self._fresh if i in self._rows]
         for group in self._groups(sparse):
-            self._pieces.append(("weight_norm", group, _norms([self._part(i) for i in group])))
+            parts = [self._norm_part(i) for i in group]
+            self._pieces.append(("weight_norm", group, _norms(parts)))
 
     def _begin(self) -> None:
         self._open, self._pieces, self._rows = True, [], {}
@@ -184,6 +185,11 @@ class DeviceLook:
             view = _table_part(weight.detach()) if self._whole[i] else part(weight.detach())
             self._views[i] = weight.data_ptr(), view
         return view
+
+    def _norm_part(self, i: int) -> torch.Tensor:
+        """View of the entries that the norm of a table with a sparse gradient is of: all, or a part of a large one."""
+        weight = self._all[i].detach()
+        return part(weight) if weight.numel() > LARGE else weight
 
     def _keep_rows(self, i: int, gradient: torch.Tensor) -> bool:
         """Keep the rows that a sparse gradient is of, and its sum for each; whether there was more to do than to copy a
@@ -291,7 +297,9 @@ class DeviceLook:
             getattr(seen, name)[group] = numbers[at : at + len(group)]
             at += len(group)
         scale = np.ones(len(self._all))
-        scale[self._live] = [math.sqrt(self._all[i].numel() / max(self._part(i).numel(), 1)) for i in self._live]
+        for i in self._live:
+            read = self._norm_part(i) if i in self._rows else self._part(i)
+            scale[i] = math.sqrt(self._all[i].numel() / max(read.numel(), 1))
         seen.weight_norm[:] *= scale
         seen.velocity[self._dense] *= scale[self._dense]
         for i, one_in in self._one_in.items():

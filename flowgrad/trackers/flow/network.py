@@ -91,7 +91,7 @@ class NetworkLook:
 
     def _checked(self) -> _Devices:
         """Tensors by device, as long as they are what they were at the first sample."""
-        now = [(tuple(w.parameter.shape), w.parameter.dtype, w.parameter.device) for w in self._watched]
+        now = [(w.parameter.shape, w.parameter.dtype, w.parameter.device) for w in self._watched]
         if self._made is None:
             self._made, self._began = _Devices(self._watched), now
             self._follow_units()

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
+from weakref import ref
 
 import torch
 from torch import distributed, nn
@@ -34,6 +35,10 @@ from flowgrad.watching.merging import merged
 from flowgrad.watching.reading import Reading, read
 from flowgrad.watching.rounds import Round
 
+_PARTS = frozenset(
+    {"steps", "skipped", "epochs", "batches", "told", "stopped", "logged", "tables", "network", "course", "rows"}
+)
+"""Parts of a state."""
 _LOOSE = 16
 """Number of tensors that no known optimizer holds whose gradients are looked at after a step, at most."""
 _NOTHING = (
@@ -76,6 +81,8 @@ class Watch(Watching):
         """Whether the optimizer in its step takes part in the step of the training that is over."""
         self._logged = Logged()
         self._steps = self._skipped = self._epochs = self._batches = 0
+        self._reduced = -1
+        """Number of steps after which counts of the ranks were summed last."""
         self._far: torch.Tensor | None = None
         """Number of steps that a gradient scaler made void, counted on its device."""
         self._unknown: dict[str, int] = {}
@@ -102,7 +109,7 @@ class Watch(Watching):
         self._attached = Attached(self._model, self._optimizers.all, self._settings)
         self._handles += [one.register_step_post_hook(self._after_step) for one in self._optimizers.all]
         if not self._outside:
-            self._handles.append(register_optimizer_step_pre_hook(self._before_any_step))
+            self._handles.append(register_optimizer_step_pre_hook(_AnyStep(self)))
 
     def _look_out(self) -> None:
         hook = _FreshHook(self)
@@ -126,14 +133,15 @@ class Watch(Watching):
         except Exception as error:
             self._failed("a forward pass", error)
 
-    def _before_any_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.meet(optimizer)
+    def knows(self, optimizer: Any) -> bool:
+        """Whether an optimizer is watched."""
+        return any(optimizer is one for one in self._optimizers.all)
 
     def meet(self, optimizer: Any) -> bool:
         """Note that an optimizer, whosoever, is about to step: one that holds parameters of the model joins, or is told
         of where others were given. Returns whether it is one of this training.
         """
-        if any(optimizer is one for one in self._optimizers.all):
+        if self.knows(optimizer):
             return True
         if not self._open or self._halt is not None:
             return False
@@ -381,12 +389,14 @@ class Watch(Watching):
                 f"{count} optimizers have stepped the same tensors: where each was made anew, the moments of the one "
                 "before were lost; make one, before the loop"
             )
-        if world := _other_ranks():
+        if (world := _other_ranks()) and self._reduced != self._steps:
             found["ranks"] = f"figures are of this rank; call watch.all_reduce() on all {world} before reading"
         return found
 
     def findings(self) -> tuple[Finding, ...]:
-        """Every finding once, most severe first, as it is at the place that bears it out best."""
+        """Every finding once, most severe first, as it is at the place that bears it out best, with the first of its
+        rows; those of `tables[NAME]` have all.
+        """
         return tuple(one.lead for one in merged(self._read())) if self._steps else ()
 
     def report(self) -> str:
@@ -432,6 +442,7 @@ class Watch(Watching):
             "epochs": self._epochs,
             "batches": self._batches,
             "told": sorted(self._looks.told),
+            "stopped": self.stopped,
             "logged": self._logged.state(),
             "tables": {name: tracker.state_dict() for name, tracker in self._attached.tables.items()},
             "network": None if network is None else network.state_dict(),
@@ -447,6 +458,10 @@ class Watch(Watching):
         """
         if not isinstance(state, Mapping) or state.get("flowgrad_watch") != 1:
             raise ValueError(f"{self.name}: this is no state of a watch; give what `state_dict()` of one returned")
+        if missing := _PARTS - set(state):
+            raise ValueError(
+                f"{self.name}: the state lacks {sorted(missing)[0]!r}; save the whole of what `state_dict()` returned"
+            )
         if set(state["tables"]) != set(self._attached.tables):
             odd = sorted(set(state["tables"]) ^ set(self._attached.tables))[0]
             raise ValueError(
@@ -466,11 +481,16 @@ class Watch(Watching):
         self._steps, self._skipped = state["steps"], state["skipped"]
         self._epochs, self._batches = state["epochs"], state["batches"]
         self._looks.told = set(state["told"])
+        if state["stopped"]:
+            self.unseen["before_the_checkpoint"] = state["stopped"]
 
     def all_reduce(self, group: Any = None) -> None:
         """Sum the counts of tables over the ranks of a distributed run; call it on every rank, before reading."""
+        if self._round.open:
+            self._end_step()
         for tracker in self._attached.tables.values():
             tracker.all_reduce(group)
+        self._reduced = self._steps
 
     def detach(self) -> None:
         """Take all hooks off. The report stays readable."""
@@ -498,6 +518,18 @@ class Watch(Watching):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.detach()
+
+
+class _AnyStep:
+    """The hook on all optimizers of the process. It does not keep a watch alive whose model is gone."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = ref(watch)
+
+    def __call__(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        watch = self._watch()
+        if watch is not None:
+            watch.meet(optimizer)
 
 
 class _FreshHook:
