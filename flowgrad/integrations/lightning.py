@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from flowgrad.integrations import callback
 from flowgrad.integrations.missing import missing
+
+try:
+    from flowgrad.integrations import callback
+except ModuleNotFoundError as error:
+    raise missing("lightning", "pytorch-lightning", "lightning", error) from error
 
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 """The two names that Lightning is installed under, each with classes of its own."""
@@ -51,7 +55,7 @@ class FlowGradCallback(callback.Callback, Base):
 
     _VAL_LOSS = ("val_loss", "val/loss", "valid_loss", "valid/loss", "validation_loss", "validation/loss", "eval_loss")
     _UNSEEN: Mapping[str, str] = {
-        "loss": "training_step returned none that Lightning ran backward on; callback.watch.log(loss=...) in it tells it",
+        "loss": "Lightning ran backward on no single one; callback.watch.log(loss=...) in training_step tells it",
         "val_loss": "no validation was run",
         "epochs": "no epoch ended",
         "batches": "not handed over; callback.watch.log(inputs=x, targets=y) in training_step has rows, ids and "

@@ -12,6 +12,8 @@ def missing(module: str, package: str, extra: str, error: ModuleNotFoundError) -
         extra: extra of flowgrad that brings it.
         error: of the import that failed.
     """
-    if error.name is not None and error.name.partition(".")[0] not in (package.replace("-", "_"), "torch"):
+    lacking = (error.name or "").partition(".")[0]
+    if lacking not in (package.replace("-", "_"), "torch"):
         return error  # the framework is there, and itself lacks something
-    return ImportError(f"flowgrad.integrations.{module} needs {package}: pip install 'flowgrad[{extra}]'")
+    needed = "torch" if lacking == "torch" else package
+    return ImportError(f"flowgrad.integrations.{module} needs {needed}: pip install 'flowgrad[{extra}]'")

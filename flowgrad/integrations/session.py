@@ -96,7 +96,8 @@ class Session:
         names = sorted(map(str, figures))
         known = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "") or "none"
         self.watch.unseen[what] = (
-            f"no figure named {name} was logged; those logged are {known}; FlowGradCallback({what}=NAME) says which it is"
+            f"no figure named {name} was logged; those logged are {known}; FlowGradCallback({what}=NAME) says "
+            "which it is"
         )
 
     def end_epoch(self) -> None:

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 from weakref import ref
 
-import torch
-
 from flowgrad.files import write_atomically
-from flowgrad.integrations import callback
 from flowgrad.integrations.missing import missing
-from flowgrad.integrations.model_loss import ModelLoss
 from flowgrad.trackers.watching import told
 
 try:
+    import torch
     from transformers.trainer_callback import TrainerCallback
+
+    from flowgrad.integrations import callback
+    from flowgrad.integrations.model_loss import ModelLoss
 except ModuleNotFoundError as error:
     raise missing("transformers", "transformers", "transformers", error) from error
 
@@ -49,7 +49,7 @@ class FlowGradCallback(callback.Callback, Base):
 
     _VAL_LOSS = ("eval_loss",)
     _UNSEEN: Mapping[str, str] = {
-        "loss": "backward reached no loss that the model put out, and Trainer logged none; logging_steps=10 has it log one",
+        "loss": "backward reached none of the model, and Trainer logged none; logging_steps=10 has it log one",
         "val_loss": "no evaluation was run; eval_strategy='epoch' has Trainer run one",
         "epochs": "no epoch ended",
         "batches": "not handed over; callback.watch.log(inputs=x, targets=y) in compute_loss has rows, ids and targets "
@@ -109,8 +109,8 @@ class FlowGradCallback(callback.Callback, Base):
         if not recent:
             self._session.log(loss)
             unseen["loss"] = (
-                f"Trainer told means alone, every {args.logging_steps:g} steps: backward reached no loss that the model put "
-                "out; figures that set losses beside steps are rough"
+                f"Trainer told means alone, every {args.logging_steps:g} steps: backward reached no loss that the "
+                "model put out; figures that set losses beside steps are rough"
             )
         elif args.world_size == 1:
             own = float(torch.stack(recent).mean())

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+
 from tests.watching_loops import alike, criterion, data, made
 
 pl = pytest.importorskip("pytorch_lightning")
@@ -12,11 +13,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The number of training batches"),
 ]
 
-from tests.integrations.lightning_loops import ByHand, Module, TwoByHand, fit  # noqa: E402
-
 import flowgrad  # noqa: E402
 from flowgrad.integrations.lightning import FlowGradCallback  # noqa: E402
 from flowgrad.report import to_xml  # noqa: E402
+from tests.integrations.lightning_loops import ByHand, Module, TwoByHand, fit  # noqa: E402
 
 
 def seen(callback):

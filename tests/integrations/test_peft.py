@@ -40,4 +40,6 @@ def test_a_dead_adapter_is_named(kind):
     (found,) = [one for one in watch.to_report().findings if one.type == "PARAMETERS_WITHOUT_GRADIENT"]
     assert found.rows.count == (2 if kind == "lora" else 1)
     assert all("layers.2." in one.id for one in found.rows.shown)
-    assert "layers.2." in (watch.report() if kind == "lora" else watch.to_agent_xml())  # what is low is a line in the text
+    assert "layers.2." in (
+        watch.report() if kind == "lora" else watch.to_agent_xml()
+    )  # what is low is a line in the text

@@ -12,8 +12,6 @@ from tests.watching_loops import alike, criterion
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
-import transformers.trainer  # noqa: E402
-
 from flowgrad.integrations.transformers import FlowGradCallback  # noqa: E402
 from flowgrad.report import to_xml  # noqa: E402
 from tests.integrations.transformers_loops import Net, Summing, fit, rows, trainer  # noqa: E402
@@ -24,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def no_datasets(monkeypatch):
     """The folder `datasets` of this repository passes for Hugging Face's package."""
-    monkeypatch.setattr(transformers.trainer, "is_datasets_available", lambda: False)
+    monkeypatch.setattr("transformers.trainer.is_datasets_available", lambda: False)
 
 
 def seen(callback):
@@ -94,11 +92,16 @@ def test_the_loss_of_a_step_is_that_of_its_rows(model, count, tmp_path):
     callback = FlowGradCallback(show=False)
     told = []
     trained = trainer(tmp_path, [callback], model=model, count=count, num_train_epochs=1)
-    callback.on_step_end = lambda *args, **others: told.append(float(callback._recent[-1])) if callback._recent else None
+    callback.on_step_end = lambda *args, **others: (
+        told.append(float(callback._recent[-1])) if callback._recent else None
+    )
     trained.train()
     sizes = torch.tensor([min(16, count - 16 * step) for step in range(-(-count // 16))])
     losses = torch.tensor(trained.model.losses)
-    own = [(a * (b / b.sum() if model is Summing else 1 / len(a))).sum() for a, b in zip(losses.split(4), sizes.split(4), strict=True)]
+    own = [
+        (a * (b / b.sum() if model is Summing else 1 / len(a))).sum()
+        for a, b in zip(losses.split(4), sizes.split(4), strict=True)
+    ]
     assert len(own) == len(told) == 10
     assert told == pytest.approx([float(one) for one in own], rel=1e-5)
 
@@ -233,8 +236,9 @@ def test_a_model_of_transformers(tmp_path):
     models = []
     for callback in (None, FlowGradCallback(show=False)):
         made = trainer(
-            tmp_path, [callback] if callback else [], model=lambda: transformers.BertForSequenceClassification(settings),
-            count=1, evaluated=data[:32], num_train_epochs=2, learning_rate=1e-3,
+            tmp_path, [callback] if callback else [], count=1,
+            model=lambda: transformers.BertForSequenceClassification(settings),
+            evaluated=data[:32], num_train_epochs=2, learning_rate=1e-3,
         )  # fmt: skip
         made.train_dataset = data
         made.train()

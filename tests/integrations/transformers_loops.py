@@ -47,8 +47,8 @@ def rows(count, seed=0):
 def trainer(folder, callbacks=(), model=Net, kind=Trainer, count=640, evaluated=None, extra=None, **settings):
     torch.manual_seed(0)
     settings = {
-        "num_train_epochs": 3, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 4, "learning_rate": 0.01,
-        "eval_strategy": "epoch", "save_strategy": "no", "logging_steps": 5, **settings,
+        "num_train_epochs": 3, "per_device_train_batch_size": 16, "gradient_accumulation_steps": 4,
+        "learning_rate": 0.01, "eval_strategy": "epoch", "save_strategy": "no", "logging_steps": 5, **settings,
     }  # fmt: skip
     arguments = TrainingArguments(
         output_dir=str(folder), report_to=[], disable_tqdm=True, use_cpu=True, lr_scheduler_type="constant", **settings

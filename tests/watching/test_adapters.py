@@ -100,7 +100,7 @@ def adapted(adapter, dead=(), optimizer=torch.optim.AdamW, lr=0.01, everything=F
     held = [one for one in model.parameters() if everything or one.requires_grad]
     optimizer = optimizer(held, lr)
     watch = flowgrad.watch(model, optimizer)
-    for shift in (5, 6):
+    for _ in range(2):
         trained(model, optimizer, 60, 5, watch)
         watch.end_epoch()
     return watch

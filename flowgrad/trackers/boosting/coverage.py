@@ -84,8 +84,8 @@ def _of_others(sight: Sight) -> dict[str, str]:
     found = {}
     if sight.others:
         found["other_trainings"] = (
-            f"{sight.others} more were given to this tracker, which tells of the first alone; take a new one for each, or "
-            "give best_estimator_ of a search to from_model of a new one"
+            f"{sight.others} more were given to this tracker, which tells of the first alone; take a new one for each, "
+            "or give best_estimator_ of a search to from_model of a new one"
         )
     if sight.copies:
         found["copies"] = _of_copies(sight.copies)
@@ -94,8 +94,8 @@ def _of_others(sight: Sight) -> dict[str, str]:
 
 def _of_copies(copies: int) -> str:
     return (
-        f"the callback was copied {copies} times, as searches and cross-validation copy an estimator, and each copy has a "
-        "tracker of its own: best_estimator_.callbacks[0].tracker, or give best_estimator_ to from_model of a new one"
+        f"the callback was copied {copies} times, as searches and cross-validation copy an estimator, and each copy "
+        "has a tracker of its own: best_estimator_.callbacks[0].tracker, or give best_estimator_ to from_model of a new one"
     )
 
 
