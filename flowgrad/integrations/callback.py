@@ -92,10 +92,10 @@ class Callback:
         session = self._session
         if session is None or session.report is not None:
             return
-        session.end(because)
+        report = session.end(because)
         try:
-            if self._speaks and session.report is not None:
-                self._hand_over(session.report)
+            if self._speaks:
+                self._hand_over(report)
         except Exception as error:
             warnings.warn(f"{session.watch.name}: the report could not be told: {told(error)}", TrackingStopped, 2)
 

@@ -112,14 +112,14 @@ class Session:
         self.watch.unseen.pop("epochs", None)
         self.watch.end_epoch(**figures)
 
-    def end(self, because: str = "") -> None:
-        """Stop watching, and make the report; not twice.
+    def end(self, because: str = "") -> Report:
+        """Stop watching, and make the report, once.
 
         Args:
             because: why the training did not come to its end; empty where it did.
         """
         if self.report is not None:
-            return
+            return self.report
         if because:
             self.watch.unseen["end"] = f"the training was broken off: {because}"
         if self._periods > self._epochs + 1:
@@ -130,3 +130,4 @@ class Session:
             self.watch.detach()
         finally:
             self.report = self.watch.to_report()
+        return self.report

@@ -95,7 +95,8 @@ def _of_others(sight: Sight) -> dict[str, str]:
 def _of_copies(copies: int) -> str:
     return (
         f"the callback was copied {copies} times, as searches and cross-validation copy an estimator, and each copy "
-        "has a tracker of its own: best_estimator_.callbacks[0].tracker, or give best_estimator_ to from_model of a new one"
+        "has a tracker of its own: best_estimator_.callbacks[0].tracker, or give best_estimator_ to from_model of a "
+        "new one"
     )
 
 
