@@ -204,6 +204,15 @@ def test_a_checkpoint_goes_on_where_it_was(tmp_path):
     assert to_xml(resumed.report) == to_xml(whole.report)
 
 
+def test_a_checkpoint_written_after_the_training_goes_on(tmp_path):
+    whole, first, resumed = (FlowGradCallback(show=False) for _ in range(3))
+    fit([whole], epochs=4)
+    trainer = fit([first], epochs=2).trainer
+    trainer.save_checkpoint(tmp_path / "written.ckpt")
+    fit([resumed], epochs=4, checkpoint=tmp_path / "written.ckpt")
+    assert to_xml(resumed.report) == to_xml(whole.report)
+
+
 def test_a_checkpoint_of_another_run_is_told_of(tmp_path):
     from pytorch_lightning.callbacks import ModelCheckpoint
 
