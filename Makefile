@@ -32,6 +32,12 @@ test-optuna: .venv-optuna/.setup-done
 test-integrations: .venv-integrations/.setup-done
 	OMP_NUM_THREADS=1 .venv-integrations/bin/python -m pytest -q tests/integrations tests/trackers/test_catboost.py tests/trackers/test_boosting_searches.py
 
+.venv-integrations/.setup-done: pyproject.toml constraints.txt
+	test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
+	.venv-integrations/bin/python -m pip install -q -c constraints.txt pip
+	.venv-integrations/bin/python -m pip install -q -c constraints.txt --group pipelines --group integrations -e .
+	touch $@
+
 # Their own pins first: beside those of constraints.txt, pip tries every boto3 there ever was and gives up.
 .venv-%/.setup-done: pyproject.toml constraints.txt
 	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
