@@ -21,6 +21,7 @@ try:
 
     from flowgrad.integrations import callback
     from flowgrad.integrations.model_loss import ModelLoss
+    from flowgrad.watching.losses import Mean
 except ModuleNotFoundError as error:
     raise missing("transformers", "transformers", "transformers", error) from error
 
@@ -60,8 +61,8 @@ class FlowGradCallback(callback.Callback, Base):
         """Take the settings; they and their errors are those of `flowgrad.integrations.callback.Callback`."""
         super().__init__(**settings)
         self._model_loss = ModelLoss()
-        self._recent: list[torch.Tensor] = []
-        """Losses of the model since Trainer logged its own."""
+        self._recent = Mean()
+        """Loss of the model since Trainer logged its own."""
         self._waits = False
         """Whether an epoch is over, and its evaluation is still to come."""
         self._farewell: Callable[[], None] = lambda: None
@@ -75,7 +76,7 @@ class FlowGradCallback(callback.Callback, Base):
         session = self._begin(model, optimizer, known, speaks=state.is_world_process_zero)
         if because:
             session.without(because)
-        self._recent, self._waits = [], False
+        self._recent, self._waits = Mean(), False
         if args.n_gpu <= 1:  # of several in one process, each has a copy of the model
             self._model_loss.attach(model)
         own = ref(self)
@@ -89,7 +90,7 @@ class FlowGradCallback(callback.Callback, Base):
         loss = self._model_loss.take(args.world_size if args.average_tokens_across_devices else 1)
         if loss is not None:
             self._session.log(loss)
-            self._recent.append(loss)
+            self._recent.add(loss)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **others: Any) -> None:
         """Note Trainer's loss, where the model put none out; its summary comes when all steps are taken, and before the
@@ -103,17 +104,16 @@ class FlowGradCallback(callback.Callback, Base):
             self._finish()
 
     def _compare(self, args: Any, loss: float) -> None:
-        recent, self._recent = self._recent, []
         assert self._session is not None
-        unseen = self._session.watch.unseen
-        if not recent:
+        recent, unseen = self._recent.take(), self._session.watch.unseen
+        if recent is None:
             self._session.log(loss)
             unseen["loss"] = (
                 f"Trainer told means alone, every {args.logging_steps:g} steps: backward reached no loss that the "
                 "model put out; figures that set losses beside steps are rough"
             )
         elif args.world_size == 1:
-            own = float(torch.stack(recent).mean())
+            own = float(recent)
             if math.isfinite(own) and abs(own - loss) > _APART * max(abs(own), abs(loss)):
                 unseen["loss_terms"] = (
                     f"the loss is the model's own: {own:.4g} where Trainer logged {loss:.4g}, which has further terms"
