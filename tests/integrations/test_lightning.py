@@ -266,3 +266,15 @@ def test_a_second_training_has_a_report_of_its_own(capsys):
 def test_settings_that_are_none_are_refused_at_once(settings, message):
     with pytest.raises((ValueError, TypeError), match=message):
         FlowGradCallback(**settings)
+
+
+def test_findings_are_told_while_it_trains():
+    told = []
+    callback = FlowGradCallback(
+        show=False,
+        looks=lambda step: step % 20 == 0,
+        on_finding=lambda found: told.append((found.type, callback.watch.steps)),
+    )
+    fit([callback], module=Detached, epochs=8)
+    assert dict(told)["PARAMETERS_WITHOUT_GRADIENT"] <= 41
+    assert len(dict(told)) == len(told)
