@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: run test test-robustness test-ray test-optuna docs setup results wheel release clean
+.PHONY: run test test-quick test-robustness test-ray test-optuna test-integrations docs setup results wheel release clean
 
 run: setup
 	$(BIN)/python -m pipelines.run experiment=movielens_mf
@@ -45,6 +45,16 @@ test-ray: .venv-ray/.setup-done
 
 test-optuna: .venv-optuna/.setup-done
 	.venv-optuna/bin/python -m pipelines.run -m hparams_search=mf_optuna dataset=synthetic hydra.sweeper.n_trials=2
+
+# Callbacks in the frameworks that they are for, which the tests of `make test` leave out where they are not installed.
+test-integrations: .venv-integrations/.setup-done
+	OMP_NUM_THREADS=1 .venv-integrations/bin/python -m pytest -q tests/integrations tests/trackers/test_catboost.py tests/trackers/test_boosting_searches.py
+
+.venv-integrations/.setup-done: pyproject.toml constraints.txt
+	test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
+	.venv-integrations/bin/python -m pip install -q -c constraints.txt pip
+	.venv-integrations/bin/python -m pip install -q -c constraints.txt --group pipelines --group integrations -e .
+	touch $@
 
 # Their own pins first: beside those of constraints.txt, pip tries every boto3 there ever was and gives up.
 .venv-%/.setup-done: pyproject.toml constraints.txt
@@ -100,4 +110,4 @@ release: .venv-release/.setup-done
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-ray .venv-optuna .venv-release build dist .cache
+	rm -rf $(VENV) .venv-ray .venv-optuna .venv-integrations .venv-release build dist .cache

@@ -1,5 +1,7 @@
-"""What pytest does not look into for doctests: modules of an extra that is not installed."""
+"""What pytest does not look into for doctests: modules of an extra that is not installed, or long to import."""
 
 from importlib.util import find_spec
 
 collect_ignore = [] if find_spec("catboost") else ["flowgrad/trackers/boosting/catboost_callback.py"]
+collect_ignore += ["flowgrad/integrations/lightning.py", "flowgrad/integrations/transformers.py"]
+collect_ignore += ["tests/integrations/lightning_loops.py", "tests/integrations/transformers_loops.py"]

@@ -74,6 +74,7 @@ ARROWS = {
         "watching",
     },
     "analyzers": set(),
+    "integrations": {"errors", "files", "report", "trackers", "watching"},
     "running": {"errors", "files", "report", "rules", "trackers", "watching"},
     "commands": {"evidence", "files", "lines", "output", "report", "rules", "running", "verification"},
     "__main__": {"__init__", "commands", "errors", "exits", "lines", "output"},
@@ -112,6 +113,8 @@ TORCH = {
     *(f"trackers/batches/{name}.py" for name in ("columns", "course", "id_rows", "id_sums", "ids", "rows", "tracker")),
     "trackers/optimizers.py",
     "trackers/schema.py",
+    "integrations/model_loss.py",
+    "integrations/transformers.py",
     "running/observer.py",
     *(f"watching/{name}.py" for name in ("attached", "building", "discovery", "losses", "watched_run")),
     *(f"compression/planning/{name}.py" for name in ("calibration", "gptq", "layer_inputs", "pruning_units")),
@@ -120,10 +123,11 @@ TORCH = {
 }
 XGBOOST = {"features/scores.py", "trackers/boosting/xgboost_callback.py"}
 CATBOOST = {"trackers/boosting/catboost_callback.py", "trackers/boosting/catboost_trees.py"}
+TRANSFORMERS = {"integrations/transformers.py"}
 MATPLOTLIB = {"features/plots.py", "drawing.py"}
 HEAVY = {
     "torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "catboost", "sklearn",
-    "interpret", "torchao",
+    "interpret", "torchao", "lightning", "pytorch_lightning", "transformers", "accelerate", "peft",
 }  # fmt: skip
 NEVER = {"hydra", "pipelines", "datasets", "tests", "pytest", "lightgbm", "sklearn"}
 
@@ -192,6 +196,8 @@ def test_outside_imports(path):
             assert relative in XGBOOST, f"{path}:{line}: imports {name}"
         if top == "catboost":
             assert relative in CATBOOST, f"{path}:{line}: imports {name}"
+        if top == "transformers":
+            assert relative in TRANSFORMERS, f"{path}:{line}: imports {name}"
         if top == "matplotlib":
             assert relative in MATPLOTLIB, f"{path}:{line}: imports {name}"
 

@@ -34,9 +34,11 @@ from flowgrad.report.schema import validate
 from flowgrad.report.short_text import to_short_text
 from flowgrad.report.structure import AnyReport
 from flowgrad.report.text import to_text
+from flowgrad.report.written import ENDINGS, to_bytes, to_json
 from flowgrad.report.xml import from_xml, read, to_xml, write
 
 __all__ = [
+    "ENDINGS",
     "FINDINGS",
     "HEALTHY",
     "NOT_OBSERVED",
@@ -69,7 +71,9 @@ __all__ = [
     "from_xml",
     "override_text",
     "read",
+    "to_bytes",
     "to_html",
+    "to_json",
     "to_mapping",
     "to_short_text",
     "to_text",

@@ -14,6 +14,8 @@ LINES = 60
 """Number of lines at most."""
 WIDTH = 110
 _LABEL = 13
+_NAMES = 4
+"""Number of rows whose names are written."""
 _VERDICTS = {
     "too_high": "too high",
     "too_low": "too low",
@@ -88,6 +90,7 @@ def _finding(finding: CausalModel) -> list[str]:
 
 def _parts(finding: CausalModel) -> Iterator[tuple[str, str]]:
     yield "Premise", finding.premise
+    yield "Where", _names(finding)
     if not finding.candidates and not finding.deferred:
         yield "Implies", finding.implies
     for one in finding.candidates[:3]:
@@ -100,6 +103,15 @@ def _parts(finding: CausalModel) -> Iterator[tuple[str, str]]:
         yield "Change", finding.plain[0].text
     elif not finding.candidates:
         yield "Action", finding.action
+
+
+def _names(finding: CausalModel) -> str:
+    """Names of the rows, where rows have names that say what they are: the tensors of a network."""
+    rows, places = finding.rows, finding.places
+    if rows is None or places is None or not any(place.kind == "flow" for place in places.shown):
+        return ""
+    names = [str(row.id) for row in rows.shown[:_NAMES]]
+    return ", ".join(names) + (f" and {rows.count - len(names)} more" if names and rows.count > len(names) else "")
 
 
 def _places(places: PlaceList | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
-from flowgrad.report import Report, to_html, to_mapping, to_short_text, to_xml
+from flowgrad.report import Report, to_bytes, to_json, to_short_text
 from flowgrad.rules import SEVERITIES
 from flowgrad.running.importing import AfterImport
 from flowgrad.running.observer import Observer
@@ -50,9 +49,9 @@ def run_watched(command: Sequence[str], *, module: bool, report: str | None, as_
     made = observer.report()
     if _is_first_rank():
         sys.stdout.flush()
-        print(_as_json(made) if as_json else to_short_text(made), flush=True)
+        print(to_json(made) if as_json else to_short_text(made), flush=True)
         if report is not None:
-            write_atomically(report, _written(made, Path(report).suffix))
+            write_atomically(report, to_bytes(made, Path(report).suffix))
     return code or (FOUND if _is_found(made, fail_on) else 0)
 
 
@@ -66,15 +65,3 @@ def _is_found(report: Report, fail_on: str | None) -> bool:
         return False
     least = SEVERITIES.index(fail_on)
     return any(SEVERITIES.index(finding.severity) >= least for finding in report.findings)
-
-
-def _as_json(report: Report) -> str:
-    return json.dumps(to_mapping(report), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _written(report: Report, ending: str) -> bytes:
-    if ending == ".json":
-        return _as_json(report).encode()
-    if ending == ".html":
-        return f'<!doctype html><html lang="en"><meta charset="utf-8">{to_html(report)}</html>'.encode()
-    return to_short_text(report).encode() if ending == ".txt" else to_xml(report)

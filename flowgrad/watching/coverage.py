@@ -91,7 +91,7 @@ def coverage(
         tables: number of tables of the model, watched or not.
         words: advice to the loop.
     """
-    unseen = {**extra, **_of_logs(counts, words), **_of_trackers(readings, words)}
+    unseen = {**extra, **_of_logs(counts, words), **_of_trackers(readings, words), **extra}
     judged = _unjudged(readings)
     return CoverageReport(
         seen=tuple(Seen(name, float(value)) for name, value in _seen(readings, counts, tables).items()),

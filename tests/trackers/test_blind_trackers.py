@@ -259,3 +259,20 @@ def test_rows_never_looked_up_that_stand_still_are_dead():
     (found,) = [one for one in tracker.findings() if one.rule_id == "dead_rows"]
     assert "stand where they began" in found.premise
     assert "noise" not in found.implies
+
+
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_a_mode_of_now_is_no_cause(evaluated):
+    """A model that was evaluated last was told to have been in eval mode, where its lookups went past the layer."""
+    layer = nn.Embedding(20, 4)
+    tracker = EmbeddingTracker(layer, "table")
+    optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+    for _ in range(20):
+        optimizer.zero_grad()
+        nn.functional.embedding(torch.arange(10), layer.weight).square().sum().backward()
+        optimizer.step()
+        tracker.step()
+    layer.train(not evaluated)
+    blind = tracker.measurements().coverage.blind
+    assert "it is looked up past this layer" in blind
+    assert ("it is in eval mode now" in blind) is evaluated

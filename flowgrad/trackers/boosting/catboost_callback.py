@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import catboost
 
-if TYPE_CHECKING:
-    from flowgrad.trackers.boosting import BoostingTracker
+from flowgrad.trackers.boosting.callback import TrackerCallback
 
 
-class CatBoostCallback:
+class CatBoostCallback(TrackerCallback):
     """Passes every round's evaluations to the tracker. CatBoost shows a callback nothing else: neither the trees nor
     when training ends.
     """
-
-    def __init__(self, tracker: BoostingTracker) -> None:
-        self._tracker = tracker
-        self._told = False
 
     def after_iteration(self, info: Any) -> bool:
         """Note a round; never asks to stop. The last value stands in a round without evaluation (`metric_period`)."""
@@ -29,9 +24,8 @@ class CatBoostCallback:
         return True
 
     def _tell(self, info: Any) -> None:
-        if not self._told:
+        if info.iteration == 1:  # of every training, also of one that goes on from a model
             self._tracker.begin(None, 0, "catboost")
-            self._told = True
         evaluated = [
             (held, metric, values[-1], higher_is_better(metric))
             for held, metrics in info.metrics.items()

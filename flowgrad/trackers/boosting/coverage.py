@@ -46,6 +46,8 @@ class Sight:
     """Figures on columns that are not known, each with the reason."""
     others: int = 0
     """Number of trainings that were passed over, because one had been watched."""
+    copies: int = 0
+    """Number of copies of a callback, each with a tracker of its own."""
 
 
 def coverage(sight: Sight) -> Coverage:
@@ -59,7 +61,8 @@ def coverage(sight: Sight) -> Coverage:
         **({} if math.isnan(sight.rows) else {"validation_rows": sight.rows}),
     }
     if not sight.rounds:
-        return Coverage(seen, dict(sight.of_columns), NOT_WATCHED)
+        because = f"no round was seen: {_of_copies(sight.copies)}" if sight.copies else NOT_WATCHED
+        return Coverage(seen, dict(sight.of_columns), because)
     unseen = {**_of_evaluations(sight), **_of_trees(sight), **_of_data(sight), **_of_others(sight)}
     return Coverage(seen, unseen, "" if _judges(sight) else f"{_WITHOUT}: {_why_not(unseen)}")
 
@@ -78,12 +81,23 @@ def _why_not(unseen: Mapping[str, str]) -> str:
 
 
 def _of_others(sight: Sight) -> dict[str, str]:
-    if not sight.others:
-        return {}
-    return {
-        "other_trainings": f"{sight.others} more were given to this tracker, which tells of the first alone; take a "
-        "new one for each, or give best_estimator_ of a search to from_model"
-    }
+    found = {}
+    if sight.others:
+        found["other_trainings"] = (
+            f"{sight.others} more were given to this tracker, which tells of the first alone; take a new one for each, "
+            "or give best_estimator_ of a search to from_model of a new one"
+        )
+    if sight.copies:
+        found["copies"] = _of_copies(sight.copies)
+    return found
+
+
+def _of_copies(copies: int) -> str:
+    return (
+        f"the callback was copied {copies} times, as searches and cross-validation copy an estimator, and each copy "
+        "has a tracker of its own: best_estimator_.callbacks[0].tracker, or give best_estimator_ to from_model of a "
+        "new one"
+    )
 
 
 def _of_evaluations(sight: Sight) -> dict[str, str]:

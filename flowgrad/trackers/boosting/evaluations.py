@@ -86,6 +86,16 @@ class Evaluations:
             for metric, values in metrics.items():
                 self._values[held, metric] = [float(value) for value in values]
 
+    def ends_as(self, recorded: Mapping[str, Mapping[str, Sequence[float]]]) -> bool:
+        """Whether another record ends with the values that this one ends with, as far as both have them."""
+        ends = [
+            (values[-1], self._values[held, metric][-1])
+            for held, metrics in recorded.items()
+            for metric, values in metrics.items()
+            if len(values) and self._values.get((held, metric))
+        ]
+        return all(math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-12) or pair[0] != pair[0] for pair in ends)
+
     def table(self) -> pd.DataFrame:
         """Table with a column `SET METRIC` each."""
         columns = {" ".join(key): pd.Series(values) for key, values in self._values.items()}

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from flowgrad.trackers.boosting import BoostingTracker
+from flowgrad.trackers.boosting.callback import TrackerCallback
 
 
-class LightGBMCallback:
+class LightGBMCallback(TrackerCallback):
     """Passes every round to the tracker. LightGBM recognises a callback by these two attributes."""
 
     order = 15
     """Order of the callback: before early stopping, which has 30 and leaves the round by an exception."""
     before_iteration = False
-
-    def __init__(self, tracker: BoostingTracker) -> None:
-        self._tracker = tracker
 
     def __call__(self, env: Any) -> None:
         """Note a round."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from flowgrad.trackers.boosting.xgboost_callback import XGBoostCallback
 
 _logger = logging.getLogger(__name__)
+_ONE_BEGINS = threading.Lock()
 
 
 class BoostingTracker(Tracker):
@@ -96,6 +98,10 @@ class BoostingTracker(Tracker):
             ValueError: `window` is below 1.
         """
         super().__init__(name, rules)
+        self._settings: dict[str, Any] = {
+            "name": name, "metric": metric, "validation": validation, "training": training,
+            "higher_is_better": higher_is_better, "window": window, "rules": rules,
+        }  # fmt: skip
         if window < 1:
             raise ValueError(f"window={window}: must be 1 round or more")
         self._window = window
@@ -113,7 +119,14 @@ class BoostingTracker(Tracker):
         self._told = Told()
         self._others = 0
         """Number of trainings that were passed over, because one had been watched."""
-        self._passed_over = False
+        self._copies: tuple[list[int], ...] = ([0],)
+        """Numbers of copies of a callback that were made, each with a tracker of its own: of this tracker's, copies of
+        copies included, and of those that it is a copy of.
+        """
+        self._under_way: int | None = None
+        """Thread of the training that is watched; None where none has begun, or it has ended."""
+        self._passing: set[int] = set()
+        """Threads whose present training is passed over."""
         self._names: tuple[str, ...] = ()
         self._read = 0
         self._trees: list[np.ndarray] = []
@@ -173,6 +186,10 @@ class BoostingTracker(Tracker):
         watched = self._rounds > 0
         if watched and (self._names or not is_catboost(booster)):
             raise ValueError(f"tracker {self.name!r} has seen {self._rounds} rounds already; take a new one")
+        if watched and not self._evaluations.ends_as(recorded(model)):
+            raise ValueError(
+                f"tracker {self.name!r} has watched another training than that of this model; take a new one for it"
+            )
         if not watched:
             found, rounds = recorded(model) if evals_result is None else evals_result, rounds_of(booster)
             check_recorded(found, rounds)
@@ -264,6 +281,7 @@ class BoostingTracker(Tracker):
             kept,
             self._columns.unseen,
             self._others,
+            self._copies[0][0],
         )
         return Measurements(
             self.KIND,
@@ -375,8 +393,15 @@ class BoostingTracker(Tracker):
         self._begin(booster, round_before, framework)
 
     def _begin(self, booster: Any, round_before: int, framework: str) -> None:
-        self._passed_over = self._rounds > 0 and round_before != self._base + self._rounds
-        if self._passed_over:
+        thread = threading.get_ident()
+        with _ONE_BEGINS:
+            another = self._under_way not in (None, thread)
+            if another or (self._rounds > 0 and round_before != self._base + self._rounds):
+                self._passing.add(thread)
+            else:
+                self._under_way = thread
+                self._passing.discard(thread)
+        if thread in self._passing:
             self._pass_over()
             return
         if not self._rounds:
@@ -385,9 +410,20 @@ class BoostingTracker(Tracker):
         self._model, self._told = booster, Told(framework)
         self._source = None if is_catboost(booster) else trees_of(booster)
 
+    def anew(self) -> BoostingTracker:
+        """Make a tracker of the same settings for a copy of a callback; the report tells how many there are."""
+        for count in self._copies:
+            count[0] += 1
+        found = type(self)(**self._settings)
+        found._copies += self._copies
+        return found
+
     def _pass_over(self) -> None:
-        """Note that another training begins: it is not watched, and goes on undisturbed."""
-        self.detach()
+        """Note that another training begins: it is not watched, and goes on undisturbed. In the same thread, the one
+        that was watched is over.
+        """
+        if self._under_way in (None, threading.get_ident()):
+            self.detach()
         self._others += 1
         if self._others == 1:
             _logger.warning(
@@ -403,7 +439,7 @@ class BoostingTracker(Tracker):
             evaluated: of this round.
             last: early stopping goes by the last of the metrics (XGBoost), not the first.
         """
-        if self._passed_over:
+        if threading.get_ident() in self._passing:
             return
         self._rounds += 1
         self._evaluations.end_round(evaluated, last=last)
@@ -415,11 +451,12 @@ class BoostingTracker(Tracker):
         """Note that the training has ended with this booster, which may be another than began: early stopping may cut
         it.
         """
-        if self._passed_over:
+        if threading.get_ident() in self._passing:
             return
         if self._model is not None:
             self._model = booster
         self.detach()
+        self._under_way = None
 
     def _ask(self) -> None:
         """Ask the booster about the training, while the tracker has it."""

@@ -85,8 +85,8 @@ def _why_no_lookup(seen: Seen) -> str:
         )
     if "transforms" in passes:
         return f"{passes['transforms']} were within torch.func transforms, where nobody can count"
-    if "eval" in passes or (not seen.training and seen.moved):
-        times = f"at {passes['eval']} with gradients enabled" if "eval" in passes else "now"
+    if "eval" in passes:
+        times = f"at {passes['eval']} with gradients enabled"
         return f"the layer is in eval mode ({times}); call model.train() before training"
     if "no_grad" in passes:
         if not seen.trainable:
@@ -98,6 +98,7 @@ def _why_no_lookup(seen: Seen) -> str:
             "parameter), or in a model that was compiled, or shares its class with one that was, before the tracker "
             "was attached; call the layer itself, and attach the tracker before the first forward pass of what "
             "torch.compile gave (torch._dynamo.reset() drops what was compiled)"
+            + ("" if seen.training else "; it is in eval mode now: was model.train() called before training?")
         )
     return (
         "the layer is not called, or its calls cannot be seen. Was it replaced by another one? Attach to the layer "
