@@ -22,7 +22,6 @@ QUICK := tests/compression tests/evidence tests/gate tests/measures tests/report
 	tests/pipelines/test_end_to_end.py::test_reports_are_valid_and_carry_their_proof
 QUICK += $(addprefix --ignore=tests/measures/test_,loss_audit.py row_figures.py)
 
-.PHONY: test-quick
 test-quick: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(QUICK)
 
