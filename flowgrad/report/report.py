@@ -16,6 +16,8 @@ from flowgrad.rules.rule import Evidence
 
 HEALTHY, FINDINGS, NOT_OBSERVED = "HEALTHY", "FINDINGS", "NOT_OBSERVED"
 """The states of a report."""
+WATCH = "watch"
+"""Kind of a report on several watched things; its figures and findings are those of their trackers."""
 
 
 class Canonical:

@@ -10,7 +10,7 @@ from lxml import etree
 from flowgrad.errors import ReportError
 from flowgrad.measures import VOCABULARY
 from flowgrad.report.codec import canonical, codec, hints
-from flowgrad.report.report import Report, RunReport
+from flowgrad.report.report import WATCH, Report, RunReport
 from flowgrad.report.structure import (
     CLAIMS,
     REPORT,
@@ -47,7 +47,7 @@ def _report(report: Report) -> etree._Element:
         element = etree.Element(f"flowgrad_{report.kind}_report")
     except ValueError as error:
         raise ReportError(f"kind={report.kind!r} cannot be part of an element name") from error
-    if report.kind not in VOCABULARY:
+    if report.kind != WATCH and report.kind not in VOCABULARY:
         raise ReportError(f"{element.tag}: nothing here measures the kind {report.kind!r}; import its tracker first")
     _fill(element, REPORT, report)
     element.set("schema_version", SCHEMA_VERSION)

@@ -16,6 +16,7 @@ from flowgrad.report import (
     FINDINGS,
     HEALTHY,
     NOT_OBSERVED,
+    WATCH,
     CausalModel,
     Group,
     Metric,
@@ -31,7 +32,6 @@ from flowgrad.watching.naming import listed
 from flowgrad.watching.rate import deferred, verdict
 from flowgrad.watching.reading import Reading
 
-KIND = "watch"
 MOST_BYTES = 20_000
 """Number of bytes that the XML of a report is brought down to, as far as leaving out details does."""
 _FIGURES = {
@@ -72,7 +72,7 @@ def build(
     metrics = [Metric(key, value) for key, value in _metrics(scalars, counts)]
     tables = sum(one.kind == "embedding" for one in readings) + sum(key.startswith("table ") for key in extra)
     report = Report(
-        KIND,
+        WATCH,
         name,
         _identity(name, counts, optimizers, lr),
         tuple(metrics),

@@ -221,8 +221,12 @@ class ClearingProbe:
 class _Hook:
     """The hook on a tensor. It does not keep the probe alive, which holds the tensor: such a circle is never freed."""
 
-    def __init__(self, probe: ClearingProbe, method: str) -> None:
-        self._probe, self._method = ref(probe), method
+    def __init__(self, probe: ClearingProbe | None, method: str) -> None:
+        self._probe, self._method = (lambda: None) if probe is None else ref(probe), method
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[ClearingProbe | None, str]]:
+        """Copy or pickle the hook with its probe, which a weak reference cannot be."""
+        return _Hook, (self._probe(), self._method)
 
     def __call__(self, tensor: torch.Tensor) -> None:
         probe = self._probe()
