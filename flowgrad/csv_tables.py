@@ -6,13 +6,18 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from flowgrad.errors import EvidenceError
 from flowgrad.files import read_bounded
+from flowgrad.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")  # imported where a table is made
 
 MOST_BYTES = 16 << 20
 """Number of bytes that a table may have: a hundred thousand lines of ten figures."""

@@ -17,13 +17,18 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from flowgrad.csv_tables import read_lines
 from flowgrad.errors import EvidenceError
 from flowgrad.evidence.confidence import Confidence, posterior
 from flowgrad.files import locked, write_atomically
+from flowgrad.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")  # imported where a table is made
 
 SHIPPED = Path(__file__).parents[1] / "conf" / "evidence.csv"
 VERDICTS = ("confirmed", "refuted", "inconclusive")

@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from flowgrad.errors import RuleError
 from flowgrad.evidence.confidence import posterior
 from flowgrad.evidence.ledger import Ledger
+from flowgrad.lazy import LazyModule
 from flowgrad.measurements import Measurements
 from flowgrad.measures import VOCABULARY
 from flowgrad.rules.condition import BoolArray, Condition
@@ -24,6 +24,11 @@ from flowgrad.rules.premise import render_premise
 from flowgrad.rules.rule import Candidate, Evidence, Finding, Rule
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.rules.validation import Vocabulary, validate
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")  # imported where a table is made
 
 SHIPPED = Path(__file__).parents[1] / "conf" / "rules"
 """Folder of the rules that come with the library."""

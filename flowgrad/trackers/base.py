@@ -8,14 +8,18 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import pandas as pd
-
+from flowgrad.lazy import LazyModule
 from flowgrad.measurements import Measurements
 from flowgrad.subject import Subject
 from flowgrad.trackers import states
 from flowgrad.trackers.watching import Halt, TrackingStopped, Watching, told
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")  # imported where a table is made
 
 
 class Tracker(Watching, Subject):

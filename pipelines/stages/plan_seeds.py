@@ -21,7 +21,7 @@ _CONFIDENCE = 0.8
 
 
 @dataclass(frozen=True)
-class Plan:
+class SeedPlan:
     """Seeds of a proof, and why as many; each field is a column of `seeds.csv`."""
 
     comparison: str
@@ -77,7 +77,7 @@ def plan_seeds(
     n = min(rule.most, max(rule.least, *needs))
     least = detectable_effect(n, power=rule.power, alpha=level)
     lines = [
-        Plan(c.name, metric, len(rule.pilot), mean, sd, upper, rule.effect * abs(mean), level, rule.power, need,
+        SeedPlan(c.name, metric, len(rule.pilot), mean, sd, upper, rule.effect * abs(mean), level, rule.power, need,
              least * upper)
         for (c, metric, mean, sd, upper), need in zip(found, needs, strict=True)
     ]  # fmt: skip

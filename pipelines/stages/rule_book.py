@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.evidence.ledger import SHIPPED, Ledger
@@ -16,6 +15,7 @@ from flowgrad.prescription import has_path
 from flowgrad.rules import RuleBook
 from pipelines.trainers.own_trackers import subjects_of
 
+_TOP_KEY = re.compile(r"""["']?([A-Za-z_]\w*)["']?\s*:""")
 _OVERRIDE = re.compile(r"^\+{0,2}rules\.([A-Za-z_]\w*)[.=]")
 
 
@@ -72,14 +72,16 @@ def _rule_files(folders: Sequence[str]) -> Iterator[Path]:
 
 
 def _lines(file: Path) -> Iterator[tuple[str, int]]:
-    """Yield top-level keys of a YAML file with their lines; none where it is not a mapping (Hydra has said so)."""
+    """Yield top-level keys of a YAML file with their lines; none of a file that is no text (Hydra has said so), or that
+    is written in braces.
+    """
     try:
-        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
         return  # not part of this run, or Hydra would have said so
-    if isinstance(root, yaml.MappingNode):
-        for key, _ in root.value:
-            yield str(key.value), key.start_mark.line + 1
+    for number, line in enumerate(text.splitlines(), start=1):
+        if match := _TOP_KEY.match(line):
+            yield match[1], number
 
 
 def _shown(file: Path) -> str:

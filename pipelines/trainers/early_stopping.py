@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 
 class EarlyStopping:
@@ -30,7 +30,10 @@ class EarlyStopping:
             return False
         if validation_loss < self._best:
             self._best, self._bad_epochs = validation_loss, 0
-            self._best_weights = copy.deepcopy(self._model.state_dict())
+            self._best_weights = {
+                name: held.clone() if isinstance(held, Tensor) else copy.deepcopy(held)
+                for name, held in self._model.state_dict().items()
+            }
         else:
             self._bad_epochs += 1
         return bool(self._bad_epochs >= self._settings.patience)

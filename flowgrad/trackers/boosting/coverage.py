@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flowgrad.measurements import Coverage, Judged
-from flowgrad.trackers.boosting.told import DART, FOREST, LINEAR, Told
+from flowgrad.trackers.boosting.told import DART, FOREST, LINEAR, StatedFacts
 
 NOT_WATCHED = (
     "no round was seen: give as_xgb_callback(), as_lgb_callback() or as_catboost_callback() to the training that is "
@@ -39,7 +39,7 @@ class Sight:
     rows: float
     """Number of validation rows observed; NaN where they were not."""
     judged: Judged | None
-    told: Told
+    told: StatedFacts
     kept: int | None
     """Round that is kept; None where it is not known."""
     of_columns: Mapping[str, str]

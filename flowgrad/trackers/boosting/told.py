@@ -31,7 +31,7 @@ _LIGHTGBM_LINES = re.compile(r"^\[(boosting|objective|learning_rate): (\S+)\]$",
 
 
 @dataclass(frozen=True)
-class Told:
+class StatedFacts:
     """Facts that one library states about a training. A field is empty where the library does not state it."""
 
     framework: str = ""
@@ -52,7 +52,7 @@ class Told:
     """Whether every way to predict stops at that round. XGBoost's `Booster.predict` takes all trees."""
 
 
-def told_by(model: Any) -> Told:
+def told_by(model: Any) -> StatedFacts:
     """Ask this booster, or the boosters of a cross-validation; one that is still training answers as far as it can."""
     if is_catboost(model):
         return _told_by_catboost(model)
@@ -60,10 +60,10 @@ def told_by(model: Any) -> Told:
         return _told_by_lightgbm(model)
     if comes_from(model, "xgboost", "Booster", "_PackedBooster"):
         return _told_by_xgboost(model)
-    return Told()
+    return StatedFacts()
 
 
-def _told_by_xgboost(model: Any) -> Told:
+def _told_by_xgboost(model: Any) -> StatedFacts:
     one = model if is_xgboost(model) else model.cvfolds[0].bst
     learner = json.loads(one.save_config())["learner"]
     booster = learner["gradient_booster"]
@@ -71,7 +71,7 @@ def _told_by_xgboost(model: Any) -> Told:
     rounds = one.num_boosted_rounds()
     mode = {"gblinear": LINEAR, "dart": DART}.get(booster["name"], FOREST if parallel > 1 and rounds == 1 else BOOSTED)
     best, score = model.attr("best_iteration"), model.attr("best_score")
-    return Told(
+    return StatedFacts(
         framework="xgboost",
         mode=mode,
         ranks=learner["objective"]["name"].startswith("rank:"),
@@ -82,18 +82,18 @@ def _told_by_xgboost(model: Any) -> Told:
     )
 
 
-def _told_by_lightgbm(model: Any) -> Told:
+def _told_by_lightgbm(model: Any) -> StatedFacts:
     one = model if is_lightgbm(model) else model.boosters[0]
     said = dict(_LIGHTGBM_LINES.findall(one.model_to_string(num_iteration=1)))
     mode = {"rf": FOREST, "dart": DART}.get(said.get("boosting", ""), BOOSTED)
     ranks = said.get("objective") in ("lambdarank", "rank_xendcg")
     rate = float(said.get("learning_rate", math.nan))
-    return Told("lightgbm", mode, ranks, max(int(model.best_iteration), 0), rate=rate)
+    return StatedFacts("lightgbm", mode, ranks, max(int(model.best_iteration), 0), rate=rate)
 
 
-def _told_by_catboost(model: Any) -> Told:
+def _told_by_catboost(model: Any) -> StatedFacts:
     """Ask CatBoost, which drops the trees after the best round, unless `use_best_model=False`."""
     settings = model.get_all_params()
     ranks = str(settings.get("loss_function", "")).startswith(_CATBOOST_RANKS)
     rate = float(settings.get("learning_rate", math.nan))
-    return Told("catboost", BOOSTED, ranks, int(model.tree_count_), rate=rate)
+    return StatedFacts("catboost", BOOSTED, ranks, int(model.tree_count_), rate=rate)

@@ -27,7 +27,7 @@ from flowgrad.trackers.boosting.evaluations import Evaluations
 from flowgrad.trackers.boosting.fitted import Recorded, booster_of, check_recorded, recorded, rounds_of
 from flowgrad.trackers.boosting.forest import Forest
 from flowgrad.trackers.boosting.plots import Best, evaluation_figure, gain_figure
-from flowgrad.trackers.boosting.told import BOOSTED, DART, Told, told_by
+from flowgrad.trackers.boosting.told import BOOSTED, DART, StatedFacts, told_by
 from flowgrad.trackers.watching import entry
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class BoostingTracker(Tracker):
         """Reader of the rounds that are still to be read."""
         self._model: Any = None
         """Booster that is asked about the training, until the tracker lets go of it."""
-        self._told = Told()
+        self._told = StatedFacts()
         self._others = 0
         """Number of trainings that were passed over, because one had been watched."""
         self._copies: tuple[list[int], ...] = ([0],)
@@ -407,7 +407,7 @@ class BoostingTracker(Tracker):
         if not self._rounds:
             self._base = self._read = round_before
         self._began = self._rounds
-        self._model, self._told = booster, Told(framework)
+        self._model, self._told = booster, StatedFacts(framework)
         self._source = None if is_catboost(booster) else trees_of(booster)
 
     def anew(self) -> BoostingTracker:

@@ -39,7 +39,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Trial:
+class LossTrial:
     """The teacher's response to inputs that it was given while it taught, or to the student's."""
 
     unlike: float = math.nan
@@ -56,7 +56,7 @@ class Audit:
         self._verdicts: list[Verdict] = []
         self._asked: Verdict | None = None
         """Verdict on the last exchange, where the teacher's answers were asked for anew."""
-        self.own, self.other = Trial(), Trial()
+        self.own, self.other = LossTrial(), LossTrial()
         """Trials on the teacher's inputs of the last exchange and on the student's."""
         self._missed = 0
 
@@ -100,7 +100,7 @@ class Audit:
             return
         ours, theirs = self._exchanges.found[-1].student, self._exchanges.found[-1].teacher
         shown = theirs is not None and theirs.single and not theirs.training
-        self.own = _tried(teacher, theirs.inputs, forward)[0] if theirs is not None and shown else Trial()
+        self.own = _tried(teacher, theirs.inputs, forward)[0] if theirs is not None and shown else LossTrial()
         alike = (
             theirs is None
             or theirs.inputs is None
@@ -167,7 +167,7 @@ class Audit:
         self._exchanges.take_up(len(state["verdicts"]))
         self._verdicts = [_unpacked(one) for one in state["verdicts"]]
         self._asked = None
-        self.own, self.other = Trial(**state["own"]), Trial(**state["other"])
+        self.own, self.other = LossTrial(**state["own"]), LossTrial(**state["other"])
 
 
 def _inputs(exchange: Exchange) -> Beside:
@@ -181,9 +181,9 @@ def _inputs(exchange: Exchange) -> Beside:
 
 def _tried(
     teacher: nn.Module, inputs: torch.Tensor | None, forward: Forward | None
-) -> tuple[Trial, torch.Tensor | None]:
+) -> tuple[LossTrial, torch.Tensor | None]:
     if inputs is None:
-        return Trial(), None
+        return LossTrial(), None
     first: list[float] = []
     handles = [
         module.register_forward_pre_hook(_Unlike(first))
@@ -194,15 +194,15 @@ def _tried(
         with undisturbed(teacher):
             output = called(teacher, inputs) if forward is None else forward(teacher, inputs)
     except (TypeError, RuntimeError, ValueError, KeyError, AttributeError, IndexError):
-        return Trial(), None  # inputs of the student that the teacher does not take
+        return LossTrial(), None  # inputs of the student that the teacher does not take
     finally:
         for handle in handles:
             handle.remove()
     logits = getattr(output, "logits", output)
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or logits.shape[1] < 2:
-        return Trial(first[0] if first else math.nan), None
+        return LossTrial(first[0] if first else math.nan), None
     two = logits.double().topk(2, dim=1).values
-    return Trial(first[0] if first else math.nan, float((two[:, 0] - two[:, 1]).median())), logits
+    return LossTrial(first[0] if first else math.nan, float((two[:, 0] - two[:, 1]).median())), logits
 
 
 class _Unlike:

@@ -15,7 +15,7 @@ from torch import nn
 from flowgrad.measures import representation
 from flowgrad.measures.embedding import effective_rank_of_gram
 from flowgrad.trackers.distillation.layers import Layer
-from flowgrad.trackers.distillation.probe import Response, Seen, examples, has_channels_first, units
+from flowgrad.trackers.distillation.probe import ProbeSnapshot, Response, examples, has_channels_first, units
 
 FloatArray = NDArray[np.float64]
 
@@ -107,17 +107,17 @@ def compare(
     return Comparison(found.columns, found.cka, _outputs(student.output, teacher.output), nonfinite)
 
 
-def _finite(seen: Seen) -> bool:
+def _finite(seen: ProbeSnapshot) -> bool:
     return all(bool(torch.isfinite(call).all()) for call in seen.outputs)
 
 
-def _products(seen: Seen | None) -> FloatArray | None:
+def _products(seen: ProbeSnapshot | None) -> FloatArray | None:
     if seen is None or not _finite(seen):
         return None
     return representation.debiased_gram(examples(seen.outputs))
 
 
-def _alone(layer: Layer, seen: Seen) -> dict[str, float]:
+def _alone(layer: Layer, seen: ProbeSnapshot) -> dict[str, float]:
     """Figures of a layer's own activations."""
     observed = units(seen.outputs, has_channels_first(layer))
     spread = np.ptp(observed, axis=0)
@@ -138,7 +138,7 @@ def _noise(layer: Layer, repeated: Sequence[Sequence[Response]]) -> float:
     return max(found, key=lambda noise: -math.inf if math.isnan(noise) else noise)
 
 
-def _added(layer: Layer, seen: Seen | None, again: Seen | None) -> float:
+def _added(layer: Layer, seen: ProbeSnapshot | None, again: ProbeSnapshot | None) -> float:
     if seen is None or again is None or not (_finite(seen) and _finite(again)):
         return math.nan
     coming = 0.0 if layer.embeds else representation.noise_share(examples(seen.inputs), examples(again.inputs))
@@ -152,7 +152,9 @@ def _rank(observed: FloatArray) -> float:
     return effective_rank_of_gram(centred @ centred.T if few else centred.T @ centred)
 
 
-def _beside(layer: Layer, seen: Seen, own: Mapping[str, float], partner: Layer, theirs: Seen) -> dict[str, float]:
+def _beside(
+    layer: Layer, seen: ProbeSnapshot, own: Mapping[str, float], partner: Layer, theirs: ProbeSnapshot
+) -> dict[str, float]:
     """Figures of a layer's activations compared with its teacher layer's."""
     target = units(theirs.outputs, has_channels_first(partner))
     width = int(own["width"])

@@ -27,7 +27,7 @@ FEATURES = 4096
 
 
 @dataclass
-class Seen:
+class ProbeSnapshot:
     """Activations of one layer."""
 
     inputs: list[torch.Tensor] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Response:
 
     output: FloatArray
     """Outputs of the model, shape (examples, outputs)."""
-    layers: Mapping[str, Seen]
+    layers: Mapping[str, ProbeSnapshot]
     """Activations by layer, without the layers that were not called."""
 
 
@@ -76,7 +76,7 @@ def respond(
     found = []
     with undisturbed(model, training):
         for _ in range(passes):
-            seen: dict[str, Seen] = {layer.name: Seen() for layer in layers}
+            seen: dict[str, ProbeSnapshot] = {layer.name: ProbeSnapshot() for layer in layers}
             with _captured(layers, seen):
                 output = _output(model, inputs, forward, whose)
             found.append(Response(output, {name: calls for name, calls in seen.items() if calls.outputs}))
@@ -123,7 +123,7 @@ def first_tensor(value: Any) -> torch.Tensor | None:
 
 
 @contextmanager
-def _captured(layers: Sequence[Layer], seen: Mapping[str, Seen]) -> Iterator[None]:
+def _captured(layers: Sequence[Layer], seen: Mapping[str, ProbeSnapshot]) -> Iterator[None]:
     handles = [layer.module.register_forward_hook(_Catch(seen[layer.name]), with_kwargs=True) for layer in layers]
     try:
         yield
@@ -133,7 +133,7 @@ def _captured(layers: Sequence[Layer], seen: Mapping[str, Seen]) -> Iterator[Non
 
 
 class _Catch:
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: ProbeSnapshot) -> None:
         self._seen = seen
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:

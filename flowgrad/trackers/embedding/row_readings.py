@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 
+from flowgrad.lazy import LazyModule
 from flowgrad.measures import embedding as measures
 from flowgrad.trackers.embedding.followed import FollowedRows, as_array
 from flowgrad.trackers.embedding.probes import StepCourse
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")  # imported where a table is made
 
 LEAST_LOOKS = 4
 """Number of probed lookups from which a row's velocity is compared with that of others."""

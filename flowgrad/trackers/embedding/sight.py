@@ -24,7 +24,7 @@ OPTIMIZER = (
 FROZEN = "the table takes no gradient (requires_grad is False): its rows stand still on purpose and are not judged"
 
 
-class Seen(NamedTuple):
+class SeenLookups(NamedTuple):
     """Events that the tracker knows of."""
 
     steps: int
@@ -47,7 +47,7 @@ class Seen(NamedTuple):
     """Number of times that rows moved between `step` and the next lookup, as long as they never did so within."""
 
 
-def blindness(seen: Seen) -> str:
+def blindness(seen: SeenLookups) -> str:
     """The reason why no verdict can rest on what was seen, and the way out; empty where one can."""
     if not seen.steps:
         found = f"{seen.lookups} lookups were seen and no step" if seen.lookups else "no step was seen"
@@ -67,16 +67,16 @@ def blindness(seen: Seen) -> str:
     return ""
 
 
-def is_misplaced(seen: Seen) -> bool:
+def is_misplaced(seen: SeenLookups) -> bool:
     """Whether `step` is called where the optimizer has not stepped yet: its moves seem somebody else's."""
     return seen.moved_outside >= RECENT and not seen.moved_within
 
 
-def _and_yet(seen: Seen) -> str:
+def _and_yet(seen: SeenLookups) -> str:
     return "" if seen.moved is None else " although the table moved" if seen.moved else " and the table did not move"
 
 
-def _why_no_lookup(seen: Seen) -> str:
+def _why_no_lookup(seen: SeenLookups) -> str:
     passes = {name: f"{count} forward pass{'es' if count != 1 else ''}" for name, count in seen.uncounted.items()}
     if "copies" in passes:
         return (
@@ -106,7 +106,7 @@ def _why_no_lookup(seen: Seen) -> str:
     )
 
 
-def partly_unseen(seen: Seen, unseen_moved: int, elsewhere: bool, decay: float, ranks: int) -> dict[str, str]:
+def partly_unseen(seen: SeenLookups, unseen_moved: int, elsewhere: bool, decay: float, ranks: int) -> dict[str, str]:
     """Find figures that are incomplete although the tracker is not blind, by name, with the reason.
 
     Args:

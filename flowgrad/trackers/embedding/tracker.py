@@ -8,14 +8,14 @@ import operator
 from collections.abc import Iterable
 from pathlib import Path
 from threading import get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import distributed, nn
 
 from flowgrad.errors import FlowGradError
+from flowgrad.lazy import LazyModule
 from flowgrad.measurements import Coverage, Measurements
 from flowgrad.measures import embedding as measures
 from flowgrad.measures.labels import label_conflict
@@ -37,6 +37,11 @@ from flowgrad.trackers.embedding.sampling import stratified_rows
 from flowgrad.trackers.embedding.starts import EpochStarts
 from flowgrad.trackers.embedding.table import check_size, gone, parameter_of
 from flowgrad.trackers.watching import ArgumentError, ChangedError, entry
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = LazyModule("pandas")  # imported where a table is made
 
 _is_compiling = torch.compiler.is_compiling
 _is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
@@ -482,10 +487,10 @@ class EmbeddingTracker(Tracker):
             blind=bool(sight.blindness(self._sight(weight, counted))),
         )
 
-    def _sight(self, weight: torch.Tensor, counted: Counted) -> sight.Seen:
+    def _sight(self, weight: torch.Tensor, counted: Counted) -> sight.SeenLookups:
         """Events as far as they were seen."""
         probes, followed = self._probes, self._followed
-        return sight.Seen(
+        return sight.SeenLookups(
             steps=self._steps,
             lookups=self._lookups.total if self._merged is None else int(counted.exposures.sum()),
             uncounted=self._uncounted,
@@ -501,7 +506,7 @@ class EmbeddingTracker(Tracker):
     def _trainable(self) -> bool:
         return self._probes.asked or self._parameter.requires_grad
 
-    def _coverage(self, seen: sight.Seen, rows: pd.DataFrame) -> Coverage:
+    def _coverage(self, seen: sight.SeenLookups, rows: pd.DataFrame) -> Coverage:
         """The coverage of a report: what was seen, and what could not be."""
         windows = self._followed.windows if self._followed else None
         counts = {

@@ -20,7 +20,7 @@ PROBED = 8
 """Number of first steps at which it is checked whether gradients are cleared, whatever the schedule."""
 
 
-class Course:
+class FlowHistory:
     """Keeps figures over time that rules judge by windows."""
 
     def __init__(self, parameters: list[nn.Parameter], optimizers: Optimizers, failed: Failed = raising) -> None:

@@ -52,7 +52,7 @@ _CACHED = 1 << 17
 """Number of entries that are worked on together on a CPU: half a megabyte, and as much of their copies."""
 
 
-class Seen(NamedTuple):
+class StepSnapshot(NamedTuple):
     """Figures of one sampled step, one a tensor, shape (tensors,); NaN where there is none."""
 
     weight_norm: np.ndarray
@@ -68,7 +68,7 @@ class Seen(NamedTuple):
     """1 where a sample was taken of it."""
 
     @classmethod
-    def nothing(cls, count: int) -> Seen:
+    def nothing(cls, count: int) -> StepSnapshot:
         """Figures that are all NaN."""
         return cls(*np.full((len(cls._fields), count), math.nan))
 
@@ -277,10 +277,10 @@ class DeviceLook:
         moved = {i: self._all[i].detach().index_select(0, ids) - rows for i, (ids, rows) in self._rows.items()}
         self._pieces += [("velocity", group, _norms([moved[i] for i in group])) for group in self._groups(list(moved))]
 
-    def take(self, extra: Sequence[torch.Tensor] = ()) -> tuple[Seen, list[float]]:
+    def take(self, extra: Sequence[torch.Tensor] = ()) -> tuple[StepSnapshot, list[float]]:
         """Return all figures of the look, with other 0-dim tensors of this device, by one transfer."""
         values = [v for _, _, vs in self._pieces for v in vs]
-        seen = Seen.nothing(len(self._all))
+        seen = StepSnapshot.nothing(len(self._all))
         # Most are float32 already; a call a number would be half of the cost of a sampled step of a small network.
         apart = [v if v.dtype == torch.float32 else v.float() for v in (*values, *extra)]
         together = [torch.stack(apart)] if apart else []

@@ -12,7 +12,7 @@ from torch import nn
 
 from flowgrad.measures import flow
 from flowgrad.trackers.flow.activations import ActivationWatch, Block
-from flowgrad.trackers.flow.look import DeviceLook, Seen, apart, fetch, weight_figures
+from flowgrad.trackers.flow.look import DeviceLook, StepSnapshot, apart, fetch, weight_figures
 from flowgrad.trackers.flow.parameters import Watched, is_compiled, unit_axis
 from flowgrad.trackers.watching import ChangedError, Failed, raising
 
@@ -156,7 +156,7 @@ class NetworkLook:
     def after(self, step: int, losses: Sequence[torch.Tensor]) -> tuple[NetworkSeen, list[float]]:
         """Measure right after the step: all figures, and the losses that were still on a device."""
         parts = self._devices.parts
-        seen, numbers = Seen.nothing(len(self._watched)), [math.nan] * len(losses)
+        seen, numbers = StepSnapshot.nothing(len(self._watched)), [math.nan] * len(losses)
         for n, (chosen, look) in enumerate(parts):
             device = self._watched[chosen[0]].parameter.device
             # Losses come with their own device; those of a device without tensors with the first.
@@ -172,7 +172,7 @@ class NetworkLook:
     def _has(self, device: torch.device) -> bool:
         return any(w.parameter.device == device for w in self._watched)
 
-    def _note(self, step: int, seen: Seen) -> NetworkSeen:
+    def _note(self, step: int, seen: StepSnapshot) -> NetworkSeen:
         has_gradient = seen.seen_gradient == 1
         # A gradient that was not there is a row of zeros in the sample.
         square = np.where(has_gradient & (seen.sampled == 1), seen.square, math.nan)

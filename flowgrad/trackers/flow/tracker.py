@@ -22,7 +22,7 @@ from flowgrad.rules import RuleBook
 from flowgrad.trackers import schedules, states
 from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.flow import form, plots
-from flowgrad.trackers.flow.course import Course
+from flowgrad.trackers.flow.course import FlowHistory
 from flowgrad.trackers.flow.coverage import Sight, coverage_of
 from flowgrad.trackers.flow.freshness import freshness
 from flowgrad.trackers.flow.history import History
@@ -114,7 +114,7 @@ class FlowTracker(Tracker):
         self._parameters = [one.parameter for one in self._watched]
         given = optimizer if optimizer is not None else getattr(scheduler, "optimizer", None)
         self._optimizers = Optimizers(given, name)
-        self._course = Course(self._parameters, self._optimizers, self._failed)
+        self._course = FlowHistory(self._parameters, self._optimizers, self._failed)
         self._rewrites = Rewrites(self._watched, self._optimizers)
         self._floor = math.nan if loss_at_least is None else float(loss_at_least)
         self._fresh: np.ndarray | None = None

@@ -23,7 +23,7 @@ from pipelines.stages.check import check_settings
 
 
 @dataclass(frozen=True)
-class Case:
+class FaultCase:
     """One training run that is diagnosed."""
 
     kind: str
@@ -51,7 +51,7 @@ class Case:
     """Place where the fault is injected, for those that choose no rows themselves (`FaultFamily.places`)."""
 
 
-def cases(config: DictConfig, task: Sequence[str], ground: FaultFamily) -> list[Case]:
+def cases(config: DictConfig, task: Sequence[str], ground: FaultFamily) -> list[FaultCase]:
     """List every case that the job names, settings first, then seeds.
 
     Raises:
@@ -87,7 +87,7 @@ def _chosen(known: DictConfig, only: Sequence[str] | None) -> Iterator[tuple[str
     return ((str(name), spec) for name, spec in known.items() if only is None or name in only)
 
 
-def _of_setting(config: DictConfig, task: Sequence[str], name: str, ground: FaultFamily) -> Iterator[Case]:
+def _of_setting(config: DictConfig, task: Sequence[str], name: str, ground: FaultFamily) -> Iterator[FaultCase]:
     job = config.job
     healthy = (*job.settings[name], *shared_overrides(task))
     where = f"job.settings.{name}"
@@ -98,7 +98,7 @@ def _of_setting(config: DictConfig, task: Sequence[str], name: str, ground: Faul
             plain = tuple(with_overrides(healthy, list(changes)))
             overrides = (*plain, f"seeds.diagnosis={seed}")
             made = _seeded(_composed(f"job.controls.{control} in {where}", plain), seed)
-            yield Case("control", control, control, name, "", seed, made, overrides, overrides, (), known)
+            yield FaultCase("control", control, control, name, "", seed, made, overrides, overrides, (), known)
         for fault, spec in _chosen(job.row_faults, job.only_faults):
             if spec.settings is not None and name not in spec.settings:
                 continue
@@ -112,7 +112,9 @@ def _of_setting(config: DictConfig, task: Sequence[str], name: str, ground: Faul
                     plain = (*laid, *further)
                     overrides = (*plain, f"fault.seed={seed}", f"seeds.diagnosis={seed}")
                     made = _seeded(_composed(f"job.row_faults.{fault} in {where}", plain), seed)
-                    yield Case("row", fault, fault, name, table, seed, made, overrides, healthy, rules, also, place)
+                    yield FaultCase(
+                        "row", fault, fault, name, table, seed, made, overrides, healthy, rules, also, place
+                    )
         for fault, spec in _chosen(job.run_faults, job.only_faults):
             if spec.settings is not None and name not in spec.settings:
                 continue
@@ -120,7 +122,7 @@ def _of_setting(config: DictConfig, task: Sequence[str], name: str, ground: Faul
             overrides = (*plain, f"seeds.diagnosis={seed}")
             made = _seeded(_composed(f"job.run_faults.{fault} in {where}", plain), seed)
             rules, also = tuple(spec.rules), (*spec.also, *known)
-            yield Case("run", fault, spec.means, name, "", seed, made, overrides, healthy, rules, also)
+            yield FaultCase("run", fault, spec.means, name, "", seed, made, overrides, healthy, rules, also)
 
 
 def _faulted(where: str, fault: DictConfig, base: DictConfig, healthy: Sequence[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from flowgrad.rules import RuleBook
 from pipelines.benchmarks.faults.datasets import Datasets
 
 if TYPE_CHECKING:
-    from pipelines.benchmarks.faults.cases import Case
+    from pipelines.benchmarks.faults.cases import FaultCase
     from pipelines.benchmarks.faults.observation import DiagnosedRun
 
 
@@ -67,7 +67,7 @@ class FaultFamily(ABC):
         """Fixes that could be drawn at random, besides those of the rule book, that name no rows."""
         return ()
 
-    def tables(self, cases: Sequence[Case], found: Sequence[DiagnosedRun], book: RuleBook) -> dict[str, DataFrame]:
+    def tables(self, cases: Sequence[FaultCase], found: Sequence[DiagnosedRun], book: RuleBook) -> dict[str, DataFrame]:
         """Further tables of this kind of model, by the names of their files."""
         return {}
 

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
 from flowgrad.verification.trial_tables import PLAN, TRIALS
-from pipelines.benchmarks.faults.cases import Case, cases, check_chosen
+from pipelines.benchmarks.faults.cases import FaultCase, cases, check_chosen
 from pipelines.benchmarks.faults.datasets import Datasets, load_all, trained
 from pipelines.benchmarks.faults.ground import FaultFamily
 from pipelines.benchmarks.faults.observation import DiagnosedRun, Task, observe
@@ -121,7 +121,7 @@ def _ground(config: DictConfig) -> FaultFamily:
     return found()
 
 
-def _check_rows(planned: Sequence[Case], ground: FaultFamily, data: Datasets) -> None:
+def _check_rows(planned: Sequence[FaultCase], ground: FaultFamily, data: Datasets) -> None:
     """Refuse a fault that these data cannot have before any other is trained with."""
     for case in planned:
         if case.kind == "row":
@@ -132,7 +132,7 @@ def _check_rows(planned: Sequence[Case], ground: FaultFamily, data: Datasets) ->
 
 
 def _diagnose(
-    planned: Sequence[Case],
+    planned: Sequence[FaultCase],
     book: RuleBook,
     ground: FaultFamily,
     data: Datasets,
@@ -154,7 +154,7 @@ def _diagnose(
 
 
 def _repair(
-    planned: Sequence[Case],
+    planned: Sequence[FaultCase],
     found: Sequence[DiagnosedRun],
     book: RuleBook,
     ground: FaultFamily,

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from flowgrad.rules import RuleBook
-from pipelines.benchmarks.faults.cases import Case
+from pipelines.benchmarks.faults.cases import FaultCase
 from pipelines.benchmarks.faults.observation import DiagnosedRun
 from pipelines.benchmarks.faults.scores import share_interval
 from pipelines.trainers.distillation.students import layer_names
 
 
-def layer_table(cases: Sequence[Case], found: Sequence[DiagnosedRun], book: RuleBook) -> pd.DataFrame:
+def layer_table(cases: Sequence[FaultCase], found: Sequence[DiagnosedRun], book: RuleBook) -> pd.DataFrame:
     """Make one line a method, kind of student and damage, and pooled ones.
 
     Of damaged students, `top1` is the share whose damaged layer is the first row of the first finding that names
@@ -34,7 +34,7 @@ def layer_table(cases: Sequence[Case], found: Sequence[DiagnosedRun], book: Rule
     return pd.DataFrame(table)
 
 
-def _judged(case: Case, seen: DiagnosedRun, book: RuleBook) -> Iterator[dict]:
+def _judged(case: FaultCase, seen: DiagnosedRun, book: RuleBook) -> Iterator[dict]:
     """Yield one line a method; none for faults of the whole run."""
     if case.kind == "run":
         return

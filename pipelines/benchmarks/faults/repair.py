@@ -23,7 +23,7 @@ from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, Rule, RuleBook
 from flowgrad.statistics import OBSERVATION_COLUMNS, TestResult, arms_test
 from flowgrad.verification.trial_tables import PLAN_COLUMNS
-from pipelines.benchmarks.faults.cases import Case
+from pipelines.benchmarks.faults.cases import FaultCase
 from pipelines.benchmarks.faults.datasets import Datasets
 from pipelines.benchmarks.faults.ground import FaultFamily
 from pipelines.benchmarks.faults.observation import DiagnosedRun
@@ -33,10 +33,10 @@ from pipelines.trainers.evaluation import higher_is_better
 
 
 @dataclass(frozen=True)
-class Trial:
+class RepairTrial:
     """A faulted run, and the configs that it is compared with."""
 
-    case: Case
+    case: FaultCase
     detected: bool
     """Whether a right rule acts."""
     arms: dict[str, tuple[str, ...]]
@@ -48,7 +48,7 @@ class Trial:
 
 
 def trials(
-    cases: Sequence[Case],
+    cases: Sequence[FaultCase],
     found: Sequence[DiagnosedRun],
     book: RuleBook,
     *,
@@ -59,7 +59,7 @@ def trials(
     random: bool,
     ground: FaultFamily,
     data: Datasets,
-) -> list[Trial]:
+) -> list[RepairTrial]:
     """One trial of each fault that ought to be repaired, and of each of these diagnosis seeds.
 
     Args:
@@ -87,7 +87,7 @@ def trials(
         if seen.prescription:
             arms["treated"] = tuple(with_overrides(case.overrides, seen.prescription))
         detected = bool(set(seen.acting) & set(case.rules))
-        chosen.append(Trial(case, detected, arms, seen.acting, seen.prescription, drawn))
+        chosen.append(RepairTrial(case, detected, arms, seen.acting, seen.prescription, drawn))
     return chosen
 
 
@@ -95,7 +95,7 @@ def _asked(name: str, only: Sequence[str] | None) -> bool:
     return only is None or name in only
 
 
-def _random_fix(case: Case, book: RuleBook, ground: FaultFamily, data: Datasets) -> tuple[str, ...]:
+def _random_fix(case: FaultCase, book: RuleBook, ground: FaultFamily, data: Datasets) -> tuple[str, ...]:
     """Draw a fix of the rule book (or of `FaultFamily.other_fixes`) evenly among those that change this config and can
     run; the same for the same case.
     """
@@ -109,7 +109,7 @@ def _random_fix(case: Case, book: RuleBook, ground: FaultFamily, data: Datasets)
     raise FlowGradError(f"{case.fault} in {case.setting}: no rule of the book has a fix that can be applied")
 
 
-def _applied(rule: Rule, case: Case, ground: FaultFamily) -> tuple[str, ...]:
+def _applied(rule: Rule, case: FaultCase, ground: FaultFamily) -> tuple[str, ...]:
     """Overrides of the rule's fix; empty where it changes nothing or gives a config that cannot run."""
     finding = Finding(rule.id, rule.type, rule.severity, "", "", "", "", "", posterior(), fix=rule.fix)
     try:
@@ -122,7 +122,7 @@ def _applied(rule: Rule, case: Case, ground: FaultFamily) -> tuple[str, ...]:
 
 
 def repair_table(
-    trials_: Sequence[Trial], values: dict[tuple[str, ...], list[float]], metric: str, least_cost: float
+    trials_: Sequence[RepairTrial], values: dict[tuple[str, ...], list[float]], metric: str, least_cost: float
 ) -> pd.DataFrame:
     """Make one line a trial: the cost of the fault, and the tests of the prescribed and of the random fix against
     it.
@@ -151,7 +151,7 @@ def repair_table(
 
 
 def observation_table(
-    trials_: Sequence[Trial], values: dict[tuple[str, ...], list[float]], metric: str, seeds: Sequence[int]
+    trials_: Sequence[RepairTrial], values: dict[tuple[str, ...], list[float]], metric: str, seeds: Sequence[int]
 ) -> pd.DataFrame:
     """Table of the values of every arm of every trial: one line a seed; columns `OBSERVATION_COLUMNS`."""
     better = higher_is_better(metric)
@@ -193,7 +193,7 @@ def ledger_of(repairs: pd.DataFrame, book: RuleBook, name: str, observations_sha
     return Ledger().plus(told)
 
 
-def plan_table(trials_: Sequence[Trial]) -> pd.DataFrame:
+def plan_table(trials_: Sequence[RepairTrial]) -> pd.DataFrame:
     """Table of the plan, from which the verdicts in `trials.csv` follow together with the observations; columns
     `PLAN_COLUMNS`.
     """

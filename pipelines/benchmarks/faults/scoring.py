@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 import pandas as pd
 
 from flowgrad.rules import RuleBook
-from pipelines.benchmarks.faults.cases import Case
+from pipelines.benchmarks.faults.cases import FaultCase
 from pipelines.benchmarks.faults.ground import FaultFamily
 from pipelines.benchmarks.faults.observation import DiagnosedRun
 from pipelines.benchmarks.faults.scores import f1_interval, pooled, row_score, share_interval
@@ -18,7 +18,7 @@ COUNTS = ("hits", "found", "true")
 
 
 def case_table(
-    cases: Sequence[Case], found: Sequence[DiagnosedRun], book: RuleBook, ground: FaultFamily
+    cases: Sequence[FaultCase], found: Sequence[DiagnosedRun], book: RuleBook, ground: FaultFamily
 ) -> pd.DataFrame:
     """Make one line a case and method: `hits`, `found` and `true` count rows for faults of rows, and actions for
     others.
@@ -37,7 +37,7 @@ def case_table(
     return pd.DataFrame(lines)
 
 
-def rule_table(cases: Sequence[Case], found: Sequence[DiagnosedRun], ground: FaultFamily) -> pd.DataFrame:
+def rule_table(cases: Sequence[FaultCase], found: Sequence[DiagnosedRun], ground: FaultFamily) -> pd.DataFrame:
     """Make one line a rule that fired: in how many runs, in how many of them it is right (it is one of the case's, or
     also true there), and in how many controls, whether or not it has a fix.
     """
@@ -61,7 +61,7 @@ def rule_table(cases: Sequence[Case], found: Sequence[DiagnosedRun], ground: Fau
     return pd.DataFrame(scored, columns=columns)
 
 
-def _line(case: Case, method: str, counts: tuple[int, int, int], confused: int, alarms: str) -> dict:
+def _line(case: FaultCase, method: str, counts: tuple[int, int, int], confused: int, alarms: str) -> dict:
     return {
         "method": method,
         **_identity(case),
@@ -71,7 +71,7 @@ def _line(case: Case, method: str, counts: tuple[int, int, int], confused: int, 
     }
 
 
-def measure_table(cases: Sequence[Case], found: Sequence[DiagnosedRun]) -> pd.DataFrame:
+def measure_table(cases: Sequence[FaultCase], found: Sequence[DiagnosedRun]) -> pd.DataFrame:
     """Make a table of the measures that rules judged, for reading (five digits): one line a case and subject, a column
     for each measure.
     """
@@ -85,7 +85,7 @@ def measure_table(cases: Sequence[Case], found: Sequence[DiagnosedRun]) -> pd.Da
     )
 
 
-def _identity(case: Case) -> dict:
+def _identity(case: FaultCase) -> dict:
     return {
         "kind": case.kind,
         "fault": case.fault,
@@ -95,26 +95,26 @@ def _identity(case: Case) -> dict:
     } | ({"place": case.place} if case.place else {})
 
 
-def _own_rows(case: Case, seen: DiagnosedRun) -> tuple[int, int, int]:
+def _own_rows(case: FaultCase, seen: DiagnosedRun) -> tuple[int, int, int]:
     named = {row for rule in case.rules for row in seen.named.get((rule, case.table), ())}
     score = row_score(named, seen.truth)
     return score.hits, score.found, score.true
 
 
-def _own_actions(case: Case, seen: DiagnosedRun, book: RuleBook) -> tuple[int, int, int]:
+def _own_actions(case: FaultCase, seen: DiagnosedRun, book: RuleBook) -> tuple[int, int, int]:
     informing = {rule for rule, _ in seen.named if book[rule].fix is None}
     right = bool((set(seen.acting) | informing) & set(case.rules))
     wrong = len(set(seen.acting) - {*case.rules, *case.also})
     return int(right), int(right) + wrong, int(case.kind == "run")
 
 
-def _alarms(case: Case, seen: DiagnosedRun, book: RuleBook) -> list[str]:
+def _alarms(case: FaultCase, seen: DiagnosedRun, book: RuleBook) -> list[str]:
     """Findings that carry a fix and are none of the case's; a finding whose cause is open carries none."""
     passed = {*case.rules, *case.also, *seen.open}
     return sorted({rule for rule, _ in seen.named if book[rule].fix is not None and rule not in passed})
 
 
-def _confused(case: Case, seen: DiagnosedRun) -> int:
+def _confused(case: FaultCase, seen: DiagnosedRun) -> int:
     """Number of rows of a fault without motion that were named as having another such fault."""
     if case.fault not in MOTIONLESS:
         return 0
@@ -123,12 +123,12 @@ def _confused(case: Case, seen: DiagnosedRun) -> int:
     return len(named & set(seen.truth))
 
 
-def _peer_rows(case: Case, seen: DiagnosedRun, ground: FaultFamily) -> tuple[int, int, int]:
+def _peer_rows(case: FaultCase, seen: DiagnosedRun, ground: FaultFamily) -> tuple[int, int, int]:
     score = row_score(ground.rows_for(case.fault, seen.peer[case.table]), seen.truth)
     return score.hits, score.found, score.true
 
 
-def _peer_actions(case: Case, seen: DiagnosedRun, ground: FaultFamily) -> tuple[int, int, int]:
+def _peer_actions(case: FaultCase, seen: DiagnosedRun, ground: FaultFamily) -> tuple[int, int, int]:
     """Counts of the peer's actions: every type of alert is one; those credited with the fault count as one."""
     types: dict[str, bool] = {}
     for diagnosis in seen.peer.values():

@@ -13,7 +13,7 @@ from pandas import DataFrame
 from torch import Tensor, nn
 
 from flowgrad.rules import RuleBook
-from pipelines.benchmarks.faults.cases import Case
+from pipelines.benchmarks.faults.cases import FaultCase
 from pipelines.benchmarks.faults.datasets import Datasets
 from pipelines.benchmarks.faults.ground import FaultFamily
 from pipelines.benchmarks.faults.layers import layer_table
@@ -49,7 +49,7 @@ class Students(FaultFamily):
         keys = ("model.widened_layers", "training.unfrozen_layers", "training.full_rate")
         return tuple((f"{key}.{TRACKER}=[{layer}]",) for key in keys for layer in layer_names(config))
 
-    def tables(self, cases: Sequence[Case], found: Sequence[DiagnosedRun], book: RuleBook) -> dict[str, DataFrame]:
+    def tables(self, cases: Sequence[FaultCase], found: Sequence[DiagnosedRun], book: RuleBook) -> dict[str, DataFrame]:
         """Table of whether the damaged layer is the one named, and for the right cause."""
         return {"layers": layer_table(cases, found, book)}
 

@@ -13,7 +13,7 @@ import torch
 from pipelines.benchmarks.overhead.memory import held_bytes, peak_bytes, reset_peak
 
 
-class Arm(Protocol):
+class TimedArm(Protocol):
     """A model in training."""
 
     watcher: Any
@@ -60,7 +60,7 @@ class Measured:
 
 
 def compare(
-    bare: Arm,
+    bare: TimedArm,
     batches: Batches,
     attach: Callable[[Any], Any],
     *,
@@ -108,7 +108,7 @@ def compare(
     )
 
 
-def _warm_up(arm: Arm, batches: Batches, steps: int, device: torch.device) -> int | None:
+def _warm_up(arm: TimedArm, batches: Batches, steps: int, device: torch.device) -> int | None:
     """Train the arm bare, and return the peak of a bare step in bytes."""
     arm.train(batches.draw(steps))
     # Zeros that the optimizer allocated take no memory before they are written to; that is not the watcher's doing.
@@ -122,7 +122,7 @@ def _warm_up(arm: Arm, batches: Batches, steps: int, device: torch.device) -> in
     return peak_bytes(device) if known else None
 
 
-def _timed(arm: Arm, batches: list[Any], device: torch.device) -> tuple[float, float]:
+def _timed(arm: TimedArm, batches: list[Any], device: torch.device) -> tuple[float, float]:
     """Measure the seconds that the block takes, and the CPU seconds of this process within it."""
     _wait(device)
     start, cpu_start = time.perf_counter(), time.process_time()

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipelines.benchmarks.overhead.watchers import Watcher
+from pipelines.benchmarks.overhead.watchers import TableWatcher
 
 
 @dataclass(frozen=True)
-class Case:
+class TableCase:
     """One table and the way it is trained."""
 
     id: str
@@ -55,7 +55,7 @@ class ZipfBatches:
     for in no real table do the popular rows lie side by side.
     """
 
-    def __init__(self, case: Case, exponent: float, seed: int, device: torch.device) -> None:
+    def __init__(self, case: TableCase, exponent: float, seed: int, device: torch.device) -> None:
         self._random = np.random.default_rng(seed)
         weights = np.arange(1, case.rows + 1, dtype=np.float64) ** -exponent
         self._cumulated = np.cumsum(weights)
@@ -72,10 +72,10 @@ class ZipfBatches:
         return list(zip(ids, targets.to(self._device), strict=True))
 
 
-class Arm:
+class TableArm:
     """A table in training: the product of each row with a fixed vector is fitted to a target by squared error."""
 
-    def __init__(self, case: Case, seed: int, device: torch.device) -> None:
+    def __init__(self, case: TableCase, seed: int, device: torch.device) -> None:
         generator = torch.Generator().manual_seed(seed)
         choice = OPTIMIZERS[case.optimizer]
         weight = torch.randn(case.rows, case.dim, generator=generator).mul_(0.1)
@@ -85,9 +85,9 @@ class Arm:
         if not choice.sparse:
             settings["fused"] = True  # as pipelines.trainers.factorization.loop does
         self.optimizer = choice.cls(self.table.parameters(), **settings)
-        self.watcher: Watcher | None = None
+        self.watcher: TableWatcher | None = None
 
-    def twin(self) -> Arm:
+    def twin(self) -> TableArm:
         """Make an arm that trains the same table in the same memory, with the same optimizer state; hooks on one are
         not on the other. Only for an arm that has taken a step: before that there is no state to share.
         """

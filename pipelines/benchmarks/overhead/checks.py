@@ -9,10 +9,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
-from pipelines.benchmarks.overhead.cases import OPTIMIZERS, Case
+from pipelines.benchmarks.overhead.cases import OPTIMIZERS, TableCase
 
 
-def checked_cases(job: DictConfig) -> list[Case]:
+def checked_cases(job: DictConfig) -> list[TableCase]:
     """Check the cases to run, and return them, in the order of the config.
 
     Raises:
@@ -33,7 +33,7 @@ def checked_cases(job: DictConfig) -> list[Case]:
     return chosen
 
 
-def _case(id: str, given: Any, steps: int) -> Case:
+def _case(id: str, given: Any, steps: int) -> TableCase:
     where, keys = f"job.cases.{id}", {"rows", "dim", "batch", "optimizer"}
     if not isinstance(given, dict) or not keys <= set(given) <= keys | {"steps"}:
         raise FlowGradError(f"{where}={given}: must give rows, dim, optimizer and batch, may give steps, nothing else")
@@ -43,7 +43,7 @@ def _case(id: str, given: Any, steps: int) -> Case:
             raise FlowGradError(f"{where}.{key}={given[key]}: must be a whole number of at least 1")
     if str(given["optimizer"]) not in OPTIMIZERS:
         raise FlowGradError(f"{where}.optimizer={given['optimizer']}: must be one of {', '.join(OPTIMIZERS)}")
-    return Case(id, **given)
+    return TableCase(id, **given)
 
 
 def check_device(device: str) -> None:

@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from pipelines.benchmarks.overhead import table
 from pipelines.benchmarks.overhead.blocks import Measured
 from pipelines.benchmarks.overhead.boosters import job as boosters
-from pipelines.benchmarks.overhead.cases import Case
+from pipelines.benchmarks.overhead.cases import TableCase
 from pipelines.benchmarks.overhead.checks import checked_cases
-from pipelines.benchmarks.overhead.measurement import Plan, measure
+from pipelines.benchmarks.overhead.measurement import TablePlan, measure
 from pipelines.benchmarks.overhead.watchers import has_peer
 from pipelines.config.schema.models import BoosterSettings
 from pipelines.output import console
@@ -66,9 +66,9 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     table.show(figures, folder, missing if wanted and not has_peer() else "")
 
 
-def _plan(config: DictConfig, case: Case, watcher: str) -> Plan:
+def _plan(config: DictConfig, case: TableCase, watcher: str) -> TablePlan:
     job = config.job
-    return Plan(
+    return TablePlan(
         case,
         watcher,
         steps=job.peer_steps if watcher == "peer" else case.steps,
@@ -88,5 +88,5 @@ def where_measured(config: DictConfig) -> dict[str, object]:
     return {"device": device, "threads": config.training.threads, "torch": torch.__version__}
 
 
-def _note(case: Case, watcher: str, seen: Measured) -> None:
+def _note(case: TableCase, watcher: str, seen: Measured) -> None:
     _logger.info("%s, %s: %s", case.id, watcher, seen)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import torch
 
 from pipelines.benchmarks.overhead.blocks import Measured, compare
-from pipelines.benchmarks.overhead.cases import Arm, Case, ZipfBatches
+from pipelines.benchmarks.overhead.cases import TableArm, TableCase, ZipfBatches
 from pipelines.benchmarks.overhead.watchers import PEER_INTERVAL, attacher
 
 
 @dataclass(frozen=True)
-class Plan:
+class TablePlan:
     """Everything that a comparison depends on; it is sent to a process of its own."""
 
-    case: Case
+    case: TableCase
     watcher: str
     """Name of the watcher: `tracker`, `peer`, `peer_interval`, or `none` for a control: two bare arms."""
     steps: int
@@ -46,13 +46,13 @@ def whole_rounds(steps: int, block: int, watcher: str) -> int:
     return -(-steps // unit) * unit
 
 
-def measure(plan: Plan) -> Measured:
+def measure(plan: TablePlan) -> Measured:
     """Run the comparison in this process; sets its number of threads."""
     torch.set_num_threads(plan.threads)
     device = torch.device(plan.device)
     attach = attacher(plan.watcher, plan.epoch_steps)
     return compare(
-        Arm(plan.case, plan.seed, device),
+        TableArm(plan.case, plan.seed, device),
         ZipfBatches(plan.case, plan.exponent, plan.seed, device),
         lambda arm: attach(arm.table),
         steps=whole_rounds(plan.steps, plan.block, plan.watcher),

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.benchmarks.overhead.blocks import Measured
-from pipelines.benchmarks.overhead.cases import Case
+from pipelines.benchmarks.overhead.cases import TableCase
 from pipelines.benchmarks.overhead.ratios import paired_ratio
 from pipelines.benchmarks.overhead.watchers import PEER_INTERVAL
 from pipelines.output.tables import rounded
@@ -46,7 +46,7 @@ HEADINGS = {
 """Heading of each printed column, in two lines so that the table fits a terminal."""
 
 
-def row(case: Case, seen: Mapping[str, Measured], limits: DictConfig) -> dict[str, object]:
+def row(case: TableCase, seen: Mapping[str, Measured], limits: DictConfig) -> dict[str, object]:
     """Make one line of the table, without the columns that say where it was measured.
 
     `bare_ms` and the like are medians over blocks, `peer_ratio` and the next are ratios of the means: one step in a

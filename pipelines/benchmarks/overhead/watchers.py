@@ -12,7 +12,7 @@ PEER_INTERVAL = 100
 """Period in steps: the peer reads every step, or, as its own example sets it, one in so many."""
 
 
-class Watcher(Protocol):
+class TableWatcher(Protocol):
     """Hooks on a table, and a call after each step."""
 
     def step(self) -> None:
@@ -24,7 +24,7 @@ def has_peer() -> bool:
     return all(find_spec(name) is not None for name in ("gradtracer", "seaborn"))
 
 
-def attacher(name: str, epoch_steps: int | None) -> Callable[[nn.Embedding], Watcher | None]:
+def attacher(name: str, epoch_steps: int | None) -> Callable[[nn.Embedding], TableWatcher | None]:
     """Make the function that attaches the watcher of this name. It is imported now, before any memory is measured.
 
     Args:
@@ -36,7 +36,7 @@ def attacher(name: str, epoch_steps: int | None) -> Callable[[nn.Embedding], Wat
     if name == "tracker":
         from flowgrad.trackers.embedding import EmbeddingTracker
 
-        def tracker(table: nn.Embedding) -> Watcher:
+        def tracker(table: nn.Embedding) -> TableWatcher:
             watcher = EmbeddingTracker(table, name="table")
             return watcher if epoch_steps is None else _InEpochs(watcher.step, watcher.end_epoch, epoch_steps)
 

@@ -30,7 +30,7 @@ TUNED = (SALIENCY, "magnitude")
 
 
 @dataclass(frozen=True)
-class Arm:
+class CompressionArm:
     """One way to make a model smaller."""
 
     kind: str
@@ -54,30 +54,30 @@ class Arm:
         return "_".join(filter(None, (self.kind, self.by, level, "tuned" if own and self.fine_tune else "")))
 
 
-def arms_of(job: DictConfig, prescribed: dict[str, Any]) -> list[Arm]:
+def arms_of(job: DictConfig, prescribed: dict[str, Any]) -> list[CompressionArm]:
     """Make the arms that a job compares.
 
     Args:
         job: a `CompressionProofSettings`.
         prescribed: settings that are not null of the node `compression`; empty: nothing was prescribed.
     """
-    arms = [Arm(DENSE)]
+    arms = [CompressionArm(DENSE)]
     for share in job.sparsities:
-        arms += [Arm("prune", by, share) for by in PRUNING]
-        arms += [Arm("prune", by, share, fine_tune=job.fine_tune) for by in TUNED if job.fine_tune]
+        arms += [CompressionArm("prune", by, share) for by in PRUNING]
+        arms += [CompressionArm("prune", by, share, fine_tune=job.fine_tune) for by in TUNED if job.fine_tune]
     for bits in job.bits:
-        arms.append(Arm("uniform", level=bits))
+        arms.append(CompressionArm("uniform", level=bits))
         if min(LEVELS) < bits < max(LEVELS):  # the fewest and the most cannot be shared out
-            arms.append(Arm("mixed", level=bits))
+            arms.append(CompressionArm("mixed", level=bits))
         if bits < FITTED_BELOW:  # mixed plans fit scales there: what that does without sharing out
-            arms.append(Arm("fitted", level=bits))
+            arms.append(CompressionArm("fitted", level=bits))
     for share in job.removed:
-        arms += [Arm("rows", by, share) for by in ROWS]
+        arms += [CompressionArm("rows", by, share) for by in ROWS]
     if prescribed:
         epochs = prescribed.get("fine_tune") or 0
-        arms.append(Arm(PRESCRIBED, settings=_plannable(prescribed), fine_tune=epochs))
+        arms.append(CompressionArm(PRESCRIBED, settings=_plannable(prescribed), fine_tune=epochs))
         if _can_be_plain(prescribed):
-            arms.append(Arm(PLAIN, settings=_plannable(prescribed), fine_tune=epochs))
+            arms.append(CompressionArm(PLAIN, settings=_plannable(prescribed), fine_tune=epochs))
     return arms
 
 
@@ -87,7 +87,7 @@ def _can_be_plain(prescribed: dict[str, Any]) -> bool:
     return bool(mixed or {"sparsity", "rows"} & set(prescribed))
 
 
-def recipe_of(arm: Arm, subject: Compressible, tables: tuple[str, ...], seed: int) -> Recipe:
+def recipe_of(arm: CompressionArm, subject: Compressible, tables: tuple[str, ...], seed: int) -> Recipe:
     """Plan what the arm does to one model.
 
     Args:
@@ -99,7 +99,7 @@ def recipe_of(arm: Arm, subject: Compressible, tables: tuple[str, ...], seed: in
     return _PLANS[arm.kind](arm, subject, tables, np.random.default_rng([seed, zlib.crc32(arm.name.encode())]))
 
 
-def _pruned(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
+def _pruned(arm: CompressionArm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
     calibration = subject.calibration if arm.by == CALIBRATED else None
     analyzer = SaliencyAnalyzer(subject.source, subject.optimizer, calibration=calibration)
     if arm.by == "random":
@@ -117,7 +117,9 @@ def _random_weights(analyzer: SaliencyAnalyzer, sparsity: float, random: np.rand
     return PruningPlan(sparsity, "random", None, masks, len(keep))
 
 
-def _removed(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
+def _removed(
+    arm: CompressionArm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator
+) -> Recipe:
     calibration = subject.calibration if arm.by == CALIBRATED else None
     analyzer = SaliencyAnalyzer(subject.source, subject.optimizer, calibration=calibration)
     budget = 1 - arm.level
@@ -141,21 +143,25 @@ def _random_rows(
     return RowPlan(1 - removed, "random", chosen, len(gone))
 
 
-def _uniform(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
+def _uniform(
+    arm: CompressionArm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator
+) -> Recipe:
     return Recipe.of(QuantizationAdvisor(subject.source, subject.optimizer).uniform_plan(int(arm.level)))
 
 
-def _fitted(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
+def _fitted(arm: CompressionArm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
     advisor = QuantizationAdvisor(subject.source, subject.optimizer, calibration=subject.calibration, fitted=True)
     return Recipe.of(advisor.uniform_plan(int(arm.level)))
 
 
-def _mixed(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
+def _mixed(arm: CompressionArm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
     advisor = QuantizationAdvisor(subject.source, subject.optimizer, calibration=subject.calibration)
     return Recipe.of(advisor.mixed_precision_plan(bits=int(arm.level)))
 
 
-def _by_settings(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
+def _by_settings(
+    arm: CompressionArm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator
+) -> Recipe:
     return plan_recipe(
         subject.source,
         subject.optimizer,
@@ -165,7 +171,7 @@ def _by_settings(arm: Arm, subject: Compressible, tables: tuple[str, ...], rando
     )
 
 
-def _plain(arm: Arm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
+def _plain(arm: CompressionArm, subject: Compressible, tables: tuple[str, ...], random: np.random.Generator) -> Recipe:
     """Plan as much compression as is prescribed: the same share of the weights by magnitude, of the rows by norm, and
     the fewest bits everywhere that take no fewer bytes.
     """
@@ -195,7 +201,7 @@ def _plannable(settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((name, value) for name, value in settings.items() if name != "fine_tune")
 
 
-_PLANS: dict[str, Callable[[Arm, Compressible, tuple[str, ...], np.random.Generator], Recipe]] = {
+_PLANS: dict[str, Callable[[CompressionArm, Compressible, tuple[str, ...], np.random.Generator], Recipe]] = {
     DENSE: lambda *_: Recipe(),
     "prune": _pruned,
     "uniform": _uniform,

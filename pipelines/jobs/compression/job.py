@@ -14,7 +14,7 @@ from flowgrad.compression import write_packed
 from flowgrad.files import write_atomically
 from flowgrad.gate import Objection
 from flowgrad.report import Validation, to_text, write
-from pipelines.jobs.compression.arms import Arm, arms_of
+from pipelines.jobs.compression.arms import CompressionArm, arms_of
 from pipelines.jobs.compression.checks import check_compression
 from pipelines.jobs.compression.measuring import LOSS, compressed
 from pipelines.jobs.compression.pareto import pareto
@@ -100,7 +100,7 @@ def _diagnoses(advice: Advice) -> tuple:
 
 
 def _write_proof(
-    folder: Path, config: DictConfig, arms: Sequence[Arm], found: list[Result], objection: Objection | None
+    folder: Path, config: DictConfig, arms: Sequence[CompressionArm], found: list[Result], objection: Objection | None
 ) -> pd.DataFrame:
     observations = observations_of(found, config.name)
     metrics = metrics_of(found)

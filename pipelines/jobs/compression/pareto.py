@@ -9,17 +9,17 @@ import pandas as pd
 from scipy import stats
 
 from flowgrad.drawing import new_figure, picture
-from pipelines.jobs.compression.arms import DENSE, PLAIN, PRESCRIBED, Arm
+from pipelines.jobs.compression.arms import DENSE, PLAIN, PRESCRIBED, CompressionArm
 from pipelines.jobs.compression.measuring import BYTES, LOSS
 
 
-def pareto(observations: pd.DataFrame, arms: Sequence[Arm]) -> bytes:
+def pareto(observations: pd.DataFrame, arms: Sequence[CompressionArm]) -> bytes:
     """Draw bytes of the packed file against held-out loss: a line a way of choosing, mean and 95 % interval over
     seeds.
     """
     figure = new_figure(9, 5)
     axes = figure.subplots()
-    lines: dict[str, list[Arm]] = {}
+    lines: dict[str, list[CompressionArm]] = {}
     for arm in arms:
         lines.setdefault(_label(arm), []).append(arm)
     for place, (label, members) in enumerate(lines.items()):
@@ -47,11 +47,11 @@ def pareto(observations: pd.DataFrame, arms: Sequence[Arm]) -> bytes:
     return picture(figure)
 
 
-def _label(arm: Arm) -> str:
+def _label(arm: CompressionArm) -> str:
     return " ".join(filter(None, (arm.kind, arm.by, "tuned" if arm.fine_tune and not arm.settings else "")))
 
 
-def _point(observations: pd.DataFrame, arm: Arm) -> tuple[float, float, float]:
+def _point(observations: pd.DataFrame, arm: CompressionArm) -> tuple[float, float, float]:
     """Bytes, mean loss and half its interval."""
     own = observations[observations["arm"] == arm.name]
     losses = own.loc[own["metric"] == LOSS, "value"]

@@ -11,7 +11,7 @@ import pandas as pd
 from flowgrad.gate import Objection
 from flowgrad.statistics import EQUIVALENT, Comparison, margin_table, significance
 from flowgrad.statistics.design import HARMLESS as FAMILY
-from pipelines.jobs.compression.arms import CALIBRATED, DENSE, PLAIN, PRESCRIBED, SALIENCY, Arm
+from pipelines.jobs.compression.arms import CALIBRATED, DENSE, PLAIN, PRESCRIBED, SALIENCY, CompressionArm
 from pipelines.jobs.compression.measuring import BYTES, LOSS, RATIO
 from pipelines.jobs.compression.trial import PLANNING
 
@@ -25,7 +25,7 @@ WHOLE = "prescribed_vs_plain"
 """Name of the comparison of the whole prescription with as much compression without the scores."""
 
 
-def planned(arms: Sequence[Arm]) -> list[Comparison]:
+def planned(arms: Sequence[CompressionArm]) -> list[Comparison]:
     """Plan the pairs of arms that are tested for a lower held-out loss of the second."""
     names = {arm.name for arm in arms}
     found = []
@@ -44,15 +44,15 @@ def planned(arms: Sequence[Arm]) -> list[Comparison]:
     return [one for one in found if {one.baseline, one.treated} <= names]
 
 
-def _against(arm: Arm, other: str, family: str) -> Comparison:
-    baseline = Arm(arm.kind, other, arm.level, fine_tune=arm.fine_tune).name
+def _against(arm: CompressionArm, other: str, family: str) -> Comparison:
+    baseline = CompressionArm(arm.kind, other, arm.level, fine_tune=arm.fine_tune).name
     level = baseline.removeprefix(f"{arm.kind}_{other}_")
     return Comparison(f"{arm.kind}_{arm.by}_vs_{other}_{level}", baseline, arm.name, family)
 
 
 def proof_table(
     observations: pd.DataFrame,
-    arms: Sequence[Arm],
+    arms: Sequence[CompressionArm],
     metrics: Sequence[str],
     margin: float,
     alpha: float,
@@ -86,7 +86,7 @@ def proof_table(
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def arm_table(observations: pd.DataFrame, arms: Sequence[Arm], metrics: Sequence[str]) -> pd.DataFrame:
+def arm_table(observations: pd.DataFrame, arms: Sequence[CompressionArm], metrics: Sequence[str]) -> pd.DataFrame:
     """Make a line an arm: means over the seeds, the standard deviation of the loss, and the longest planning."""
     means = observations.groupby(["arm", "metric"])["value"].mean()
     lines = []

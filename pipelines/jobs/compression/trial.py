@@ -17,7 +17,7 @@ from torch import nn
 from flowgrad.compression import Recipe
 from flowgrad.errors import FlowGradError
 from flowgrad.statistics import OBSERVATION_COLUMNS
-from pipelines.jobs.compression.arms import DENSE, Arm, recipe_of
+from pipelines.jobs.compression.arms import DENSE, CompressionArm, recipe_of
 from pipelines.jobs.compression.measuring import BYTES, LOSS, RATIO, measured
 from pipelines.trainers.compressible import Compressible
 from pipelines.trainers.evaluation import higher_is_better
@@ -32,7 +32,7 @@ class Task:
 
     config: DictConfig
     seed: int
-    arms: tuple[Arm, ...]
+    arms: tuple[CompressionArm, ...]
     """Arms to apply; the first is the dense model."""
     folder: str
     """Folder where files may be written; they are gone when it is done."""
@@ -42,7 +42,7 @@ class Task:
 class Result:
     """Figures of one arm on one seed."""
 
-    arm: Arm
+    arm: CompressionArm
     seed: int
     figures: Mapping[str, float]
     """Figures by name; see `pipelines.jobs.compression.measuring.measured`."""
@@ -86,7 +86,7 @@ def trial(task: Task, data: Any) -> list[Result]:
     return results
 
 
-def timed(arm: Arm, subject: Compressible, tables: tuple[str, ...], seed: int) -> tuple[Recipe, float]:
+def timed(arm: CompressionArm, subject: Compressible, tables: tuple[str, ...], seed: int) -> tuple[Recipe, float]:
     """Plan the arm's recipe, and measure the processor's seconds that it took, from nothing but the trained model;
     seconds of a clock would count the other processes in.
 

@@ -32,7 +32,7 @@ for the population.
 
 
 @dataclass(frozen=True)
-class Trial:
+class LinearTrial:
     """Values of one seed."""
 
     proof: FeatureProof
@@ -52,7 +52,7 @@ class Task:
     alpha: float
 
 
-def prove(task: Task, data: TableData) -> Trial:
+def prove(task: Task, data: TableData) -> LinearTrial:
     """Prove the terms of one seed, on all training rows of the table, and half of its test rows."""
     train, test = replace(data, keep=1.0).part(TRAIN, task.seed), replace(data, keep=HALF).part(TEST, task.seed)
     part = without_gaps(train)
@@ -62,10 +62,10 @@ def prove(task: Task, data: TableData) -> Trial:
     terms, later_terms = ([s.values(frame) for s in proof.suggestions] for frame in (part.features, later))
     plain = _rmse(part.features, [], part.target, later, [], test.target)
     extended = _rmse(part.features, terms, part.target, later, later_terms, test.target) if names else float("nan")
-    return Trial(proof, plain, extended)
+    return LinearTrial(proof, plain, extended)
 
 
-def synergy_table(trials: Sequence[Trial], alpha: float) -> pd.DataFrame:
+def synergy_table(trials: Sequence[LinearTrial], alpha: float) -> pd.DataFrame:
     """Make one line a seed, columns `COLUMNS`; p is the larger of F's and the robust test's, by Holm over the seeds.
 
     `random_gain` is the median of as many products drawn at random, and `random_significant` the share of such draws
@@ -90,12 +90,12 @@ def synergy_table(trials: Sequence[Trial], alpha: float) -> pd.DataFrame:
     return table
 
 
-def term_table(trials: Sequence[Trial]) -> pd.DataFrame:
+def term_table(trials: Sequence[LinearTrial]) -> pd.DataFrame:
     """Make one line a term and seed."""
     return pd.concat([trial.proof.each.assign(seed=trial.proof.seed) for trial in trials], ignore_index=True)
 
 
-def observation_table(trials: Sequence[Trial], experiment: str) -> pd.DataFrame:
+def observation_table(trials: Sequence[LinearTrial], experiment: str) -> pd.DataFrame:
     """Make the observations of the arms `columns` and `terms`; columns `OBSERVATION_COLUMNS`. A seed without a term has
     nothing to compare, and no line.
     """

@@ -68,18 +68,18 @@ def train(
     data = replace(injected.data, train=_without_quarantined(config, injected.data))
     model = build_model(config, data, init)
     loss = loss_of(config, data, negatives)
-    meddlers = [injected.interfere(model)] if injected.interfere else []
+    hooks = [injected.interfere(model)] if injected.interfere else []
     # A cap comes last: it is to hold back whatever moved the rows.
-    meddlers += [CappedRows(getattr(model, table), torch.tensor(rows)) for table, rows in _capped(config, model)]
+    hooks += [CappedRows(getattr(model, table), torch.tensor(rows)) for table, rows in _capped(config, model)]
     optimizer = build_optimizer(config, model.parameters())
     trackers = _attach(config, model, loss, optimizer) if watched or config.tracker.auto_fix else {}
     course = TrainingTracker(
         target_variance=float(data.train.ratings.var()) if loss.of_ratings else None, l2_penalty=loss.l2
     )
     others = observers(model, optimizer) if observers else ()
-    steps = _epochs(config, data, model, loss, order, optimizer, tuple(trackers.values()), others, course, meddlers)
-    for meddler in meddlers:
-        meddler.end()
+    steps = _epochs(config, data, model, loss, order, optimizer, tuple(trackers.values()), others, course, hooks)
+    for hook in hooks:
+        hook.end()
     _observe_examples(trackers, model, data, loss)
     for tracker in trackers.values():
         tracker.detach()
@@ -149,7 +149,7 @@ def _epochs(
     trackers: Sequence[EmbeddingTracker],
     observers: Sequence[Observer],
     course: TrainingTracker,
-    meddlers: Sequence[TrainingHook],
+    hooks: Sequence[TrainingHook],
 ) -> int:
     """Train all epochs, with early stopping where asked for, and return the number of steps taken."""
     batches = sampler_of(config)
@@ -162,11 +162,11 @@ def _epochs(
             data_loss, penalty = loss.terms(model, batch)
             optimizer.zero_grad()
             (data_loss + penalty).backward()
-            for meddler in meddlers:
-                meddler.before_step()
+            for hook in hooks:
+                hook.before_step()
             optimizer.step()
-            for meddler in meddlers:
-                meddler.after_step()
+            for hook in hooks:
+                hook.after_step()
             steps += 1
             batch_loss = float(data_loss.detach())
             course.step(batch_loss)

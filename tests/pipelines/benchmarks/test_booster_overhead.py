@@ -12,8 +12,8 @@ from flowgrad.errors import FlowGradError
 from pipelines.benchmarks.overhead import table as tables
 from pipelines.benchmarks.overhead.boosters import job, measurement, table, turns
 from pipelines.benchmarks.overhead.boosters.checks import checked_cases
-from pipelines.benchmarks.overhead.boosters.measurement import Case, Measured, Plan, measure
-from pipelines.benchmarks.overhead.boosters.turns import Arm, GivenUpError, Turns, alternating, in_turns
+from pipelines.benchmarks.overhead.boosters.measurement import BoosterCase, BoosterPlan, Measured, measure
+from pipelines.benchmarks.overhead.boosters.turns import BoosterArm, GivenUpError, Turns, alternating, in_turns
 from pipelines.benchmarks.overhead.boosters.watchers import Timed, watcher
 from pipelines.benchmarks.overhead.watchers import has_peer
 
@@ -57,7 +57,7 @@ class Training:
 
 def arms(rounds, block):
     order = Turns(alternating(rounds // block))
-    return order, [Arm(order, number, rounds, block) for number in range(2)]
+    return order, [BoosterArm(order, number, rounds, block) for number in range(2)]
 
 
 def test_arms_take_turns_by_blocks():
@@ -112,7 +112,7 @@ def test_a_training_that_fails_ends_the_other():
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("name", ["none", *WATCHERS])
 def test_what_a_comparison_gives(booster, library, name):
-    seen = measure(Plan(booster(library), Case("c", 16, 5), name, trainings=2, block=4))
+    seen = measure(BoosterPlan(booster(library), BoosterCase("c", 16, 5), name, trainings=2, block=4))
     assert len(seen.bare_ms) == len(seen.watched_ms) == 2 * 16 / 4
     assert min(*seen.bare_ms, *seen.watched_ms) > 0
     assert seen.cpu_ratio > 0
@@ -125,7 +125,7 @@ def test_what_a_comparison_gives(booster, library, name):
 def test_another_booster_is_not_identical(booster, monkeypatch):
     found = iter(range(100))
     monkeypatch.setattr(measurement, "content", lambda booster: next(found))
-    assert not measure(Plan(booster("xgboost"), Case("c", 4, 1), "none", trainings=1, block=2)).identical
+    assert not measure(BoosterPlan(booster("xgboost"), BoosterCase("c", 4, 1), "none", trainings=1, block=2)).identical
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -159,7 +159,7 @@ def measured(bare=(1.0,) * 12, watched=(1.0,) * 12, own=0.1, identical=True, cpu
 )
 def test_within_the_limit(watched, cpu, identical, within):
     seen = {"tracker": measured(watched=watched, cpu=cpu, identical=identical), "none": measured()}
-    line = table.row(Case("c", 100, 1), "xgboost", seen, 1.06)
+    line = table.row(BoosterCase("c", 100, 1), "xgboost", seen, 1.06)
     assert line["within"] is within
     assert line["aa_ratio"] == 1
     assert math.isnan(line["peer_ratio"])
@@ -192,7 +192,7 @@ def test_the_whole_job(command, here, library):
 
 def test_the_table_fits_120_columns(capsys, tmp_path):
     seen = dict.fromkeys(("tracker", "none", "peer"), measured([1.2345] * 12, [12.345678] * 12, 0.012345))
-    lines = pd.DataFrame([table.row(Case("r2000", n, 1), "lightgbm", seen, 1.06) for n in (500, 2000)])
+    lines = pd.DataFrame([table.row(BoosterCase("r2000", n, 1), "lightgbm", seen, 1.06) for n in (500, 2000)])
     tables.show(lines, tmp_path, "a note", table.HEADINGS)
     out = capsys.readouterr().out
     assert "10.001-10.001" in out

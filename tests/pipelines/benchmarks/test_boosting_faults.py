@@ -10,7 +10,7 @@ from flowgrad.rules import RuleBook
 from flowgrad.statistics import paired_t
 from flowgrad.trackers import BoostingTracker
 from pipelines.benchmarks.faults.boosters import Boosters
-from pipelines.benchmarks.faults.cases import Case
+from pipelines.benchmarks.faults.cases import FaultCase
 from pipelines.benchmarks.faults.datasets import load_all
 from pipelines.benchmarks.faults.observation import DiagnosedRun
 from pipelines.benchmarks.faults.scoring import case_table, rule_table
@@ -75,7 +75,7 @@ def test_each_data_set_is_loaded_once(composed):
 
 def case(kind, fault, rules=(), also=()):
     table = "booster" if kind == "row" else ""
-    return Case(kind, fault, fault, "a", table, 1, None, (), (), tuple(rules), tuple(also))
+    return FaultCase(kind, fault, fault, "a", table, 1, None, (), (), tuple(rules), tuple(also))
 
 
 def test_columns_and_rules_are_counted():

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from flowgrad.rules import RuleBook
-from pipelines.benchmarks.faults.cases import Case
+from pipelines.benchmarks.faults.cases import FaultCase
 from pipelines.benchmarks.faults.layers import layer_table
 from pipelines.benchmarks.faults.observation import DiagnosedRun
 from pipelines.benchmarks.faults.students import Students
@@ -22,7 +22,7 @@ PERCEPTRON = OmegaConf.create({"model": {"dim": None, "widths": [8, 8, 8]}})
 
 
 def case(kind, fault="", place="", rules=()):
-    return Case(kind, fault, fault, "a", "student" if kind == "row" else "", 1, PERCEPTRON, (), (), tuple(rules),
+    return FaultCase(kind, fault, fault, "a", "student" if kind == "row" else "", 1, PERCEPTRON, (), (), tuple(rules),
                 place=place)  # fmt: skip
 
 

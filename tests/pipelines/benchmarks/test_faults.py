@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from flowgrad.rules import RuleBook
-from pipelines.benchmarks.faults.cases import Case
+from pipelines.benchmarks.faults.cases import FaultCase
 from pipelines.benchmarks.faults.embeddings import Embeddings
 from pipelines.benchmarks.faults.observation import DiagnosedRun
 from pipelines.benchmarks.faults.repair import repair_rate
@@ -39,7 +39,7 @@ def test_intervals_hold_the_share():
 
 
 def case(kind, fault, rules=(), setting="a", table="", seed=1):
-    return Case(kind, fault, fault, setting, table, seed, None, (), (), tuple(rules))
+    return FaultCase(kind, fault, fault, setting, table, seed, None, (), (), tuple(rules))
 
 
 def found(named=None, acting=(), truth=()):

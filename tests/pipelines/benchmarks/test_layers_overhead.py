@@ -9,9 +9,9 @@ import torch
 from flowgrad.errors import FlowGradError
 from pipelines.benchmarks.overhead.blocks import Measured
 from pipelines.benchmarks.overhead.networks import job, table
-from pipelines.benchmarks.overhead.networks.cases import CLASSES, Arm, Batches, Case, mlp
+from pipelines.benchmarks.overhead.networks.cases import CLASSES, Batches, NetworkArm, NetworkCase, mlp
 from pipelines.benchmarks.overhead.networks.checks import checked_cases
-from pipelines.benchmarks.overhead.networks.measurement import Plan, measure
+from pipelines.benchmarks.overhead.networks.measurement import NetworkPlan, measure
 from pipelines.benchmarks.overhead.networks.watchers import NONE, OTHERS, OWN, attaching, installed, suits
 
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ SMALL = [
 
 
 def case(network="mlp", depth=3, width=6, batch=5, tokens=None, teacher=None, optimizer="adam"):
-    return Case("c", network, depth, width, batch, tokens, steps=8, teacher=teacher, optimizer=optimizer)
+    return NetworkCase("c", network, depth, width, batch, tokens, steps=8, teacher=teacher, optimizer=optimizer)
 
 
 CASES = {
@@ -49,7 +49,7 @@ def equal(one, other):
 @pytest.mark.parametrize("name", CASES)
 def test_arm_and_twin_are_one_training(name):
     """Steps taken in turns by an arm and its twin lead where the same steps of one arm alone lead."""
-    alone, arm = (Arm(CASES[name], 0, CPU) for _ in range(2))
+    alone, arm = (NetworkArm(CASES[name], 0, CPU) for _ in range(2))
     drawn = draw(CASES[name], 20)
     alone.train(drawn)
     arm.train(drawn[:4])
@@ -62,10 +62,10 @@ def test_arm_and_twin_are_one_training(name):
 
 def test_networks_have_the_sizes_that_the_case_says():
     count = lambda arm: sum(weight.numel() for weight in arm.weights())  # noqa: E731
-    assert count(Arm(case(depth=5, width=7), 0, CPU)) == 4 * (7 * 7 + 7) + 7 * CLASSES + CLASSES
+    assert count(NetworkArm(case(depth=5, width=7), 0, CPU)) == 4 * (7 * 7 + 7) + 7 * CLASSES + CLASSES
     assert mlp(case(width=6), 9)[2].weight.shape == (9, 9)
     one = {"attention": 4 * 64 * 64 + 4 * 64, "between": 8 * 64 * 64 + 5 * 64, "norms": 4 * 64}
-    assert count(Arm(CASES["transformer"], 0, CPU)) == 2 * sum(one.values()) + 64 * CLASSES + CLASSES
+    assert count(NetworkArm(CASES["transformer"], 0, CPU)) == 2 * sum(one.values()) + 64 * CLASSES + CLASSES
 
 
 def test_batches_follow_from_the_seed():
@@ -100,7 +100,7 @@ def test_watched_and_bare_end_with_the_same_bits(name, watcher, place):
     needs(watcher)
     if not suits(watcher, CASES[name]):
         pytest.skip("another kind of case")
-    bare, watched = (Arm(CASES[name], 0, CPU) for _ in range(2))
+    bare, watched = (NetworkArm(CASES[name], 0, CPU) for _ in range(2))
     start = weights_of(bare)
     with attaching(watcher, place) as attach:
         watched.watcher = attach(watched)
@@ -114,7 +114,7 @@ def test_watched_and_bare_end_with_the_same_bits(name, watcher, place):
 @pytest.mark.parametrize("watcher", [NONE, "flow", "peer"])
 def test_what_a_comparison_gives(watcher, place):
     needs(watcher)
-    seen = measure(Plan(case(), watcher, 7, block=2, warmup=2, seed=0, threads=1, device="cpu", folder=place))
+    seen = measure(NetworkPlan(case(), watcher, 7, block=2, warmup=2, seed=0, threads=1, device="cpu", folder=place))
     assert seen.steps == 8
     assert len(seen.bare_ms) == len(seen.watched_ms) == 4
     assert min(*seen.bare_ms, *seen.watched_ms, seen.cpu_ratio) > 0
@@ -125,7 +125,7 @@ def test_what_a_comparison_gives(watcher, place):
 def test_every_step_is_looked_at_or_as_the_default_says(place):
     looks = []
     for watcher in ("flow", "flow_default"):
-        arm = Arm(case(), 0, CPU)
+        arm = NetworkArm(case(), 0, CPU)
         with attaching(watcher, place) as attach:
             arm.watcher = attach(arm)
         arm.train(draw(case(), 60))

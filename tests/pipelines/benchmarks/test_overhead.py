@@ -20,9 +20,9 @@ from flowgrad.errors import FlowGradError
 from flowgrad.trackers.embedding import EmbeddingTracker
 from pipelines.benchmarks.overhead import job, measurement, ratios, table
 from pipelines.benchmarks.overhead.blocks import Measured
-from pipelines.benchmarks.overhead.cases import OPTIMIZERS, Arm, Case, ZipfBatches
+from pipelines.benchmarks.overhead.cases import OPTIMIZERS, TableArm, TableCase, ZipfBatches
 from pipelines.benchmarks.overhead.checks import checked_cases
-from pipelines.benchmarks.overhead.measurement import Plan, measure
+from pipelines.benchmarks.overhead.measurement import TablePlan, measure
 from pipelines.benchmarks.overhead.memory import held_bytes
 from pipelines.benchmarks.overhead.ratios import median_interval, paired_ratio
 from pipelines.benchmarks.overhead.watchers import attacher, has_peer
@@ -35,7 +35,7 @@ SMALL = ["experiment=tracker_overhead", MINE, "job.only=[mine]", "job.steps=20",
 
 
 def case(optimizer="adam", rows=50, dim=4, batch=16):
-    return Case("c", rows, dim, optimizer, batch, steps=20)
+    return TableCase("c", rows, dim, optimizer, batch, steps=20)
 
 
 def batches(exponent=1.0, seed=0, **sizes):
@@ -145,7 +145,7 @@ def test_a_layer_holds_its_weight_and_gradient():
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_tracker_holds_what_its_attributes_hold(optimizer):
     """Against a plain sum over the tensors of the tracker and its parts; table, gradient and optimizer are not its."""
-    arm = Arm(case(optimizer), 0, CPU)
+    arm = TableArm(case(optimizer), 0, CPU)
     arm.watcher = tracker = EmbeddingTracker(arm.table, name="t")
     arm.train(batches().draw(40))
     held = held_bytes(tracker, arm.tensors())
@@ -179,7 +179,7 @@ def test_batches_follow_from_the_seed_and_popular_rows_lie_apart():
 @pytest.mark.parametrize("watcher", WATCHERS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_watched_and_bare_end_with_the_same_bits(optimizer, watcher):
-    bare, watched = (Arm(case(optimizer), 0, CPU) for _ in range(2))
+    bare, watched = (TableArm(case(optimizer), 0, CPU) for _ in range(2))
     start = bare.table.weight.detach().clone()
     watched.watcher = attacher(watcher, epoch_steps=10)(watched.table)
     for arm in (bare, watched):
@@ -191,7 +191,7 @@ def test_watched_and_bare_end_with_the_same_bits(optimizer, watcher):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_arm_and_twin_are_one_training(optimizer):
     """Steps taken in turns by an arm and its twin lead where the same steps of one arm alone lead."""
-    alone_, arm = (Arm(case(optimizer), 0, CPU) for _ in range(2))
+    alone_, arm = (TableArm(case(optimizer), 0, CPU) for _ in range(2))
     drawn = batches().draw(40)
     alone_.train(drawn)
     arm.train(drawn[:10])
@@ -204,7 +204,7 @@ def test_arm_and_twin_are_one_training(optimizer):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_hooks_on_the_twin_do_not_see_the_arm(optimizer):
-    arm, drawn = Arm(case(optimizer), 0, CPU), batches().draw(30)
+    arm, drawn = TableArm(case(optimizer), 0, CPU), batches().draw(30)
     arm.train(drawn[:10])
     twin = arm.twin()
     tracker = twin.watcher = EmbeddingTracker(twin.table, name="t")
@@ -219,7 +219,7 @@ def test_hooks_on_the_twin_do_not_see_the_arm(optimizer):
 def test_an_epoch_is_announced_every_so_many_steps(monkeypatch):
     ended = []
     monkeypatch.setattr(EmbeddingTracker, "end_epoch", lambda self: ended.append(self._steps))
-    arm = Arm(case(), 0, CPU)
+    arm = TableArm(case(), 0, CPU)
     arm.watcher = attacher("tracker", 8)(arm.table)
     arm.train(batches().draw(20))
     assert ended == [8, 16]
@@ -227,7 +227,9 @@ def test_an_epoch_is_announced_every_so_many_steps(monkeypatch):
 
 @pytest.mark.parametrize("watcher", ["none", *WATCHERS])
 def test_what_a_comparison_gives(watcher):
-    plan = Plan(case("sparse_adam"), watcher, 20, 5, 2, exponent=1.0, seed=0, threads=1, device="cpu", epoch_steps=None)
+    plan = TablePlan(
+        case("sparse_adam"), watcher, 20, 5, 2, exponent=1.0, seed=0, threads=1, device="cpu", epoch_steps=None
+    )
     seen = measure(plan)
     assert seen.steps == (100 if watcher == "peer_interval" else 20)
     assert len(seen.bare_ms) == len(seen.watched_ms) == seen.steps // 5

@@ -14,7 +14,7 @@ from flowgrad.__main__ import main as reports
 from flowgrad.compression import Recipe, apply_recipe, read_packed
 from flowgrad.errors import FlowGradError
 from flowgrad.report import read
-from pipelines.jobs.compression.arms import Arm, arms_of, recipe_of
+from pipelines.jobs.compression.arms import CompressionArm, arms_of, recipe_of
 from pipelines.jobs.compression.checks import check_compression
 from pipelines.jobs.compression.measuring import compressed, measured
 from pipelines.jobs.compression.trial import Task, observations_of, table_names, trained_of, trial
@@ -86,7 +86,7 @@ def test_names_tell_the_arm():
 def test_the_plain_recipe_compresses_as_much(subject, settings):
     _, _, model = subject
     asked = tuple(settings.items())
-    recipe, plain = (recipe_of(Arm(kind, settings=asked), model, (), 1) for kind in ("prescribed", "plain"))
+    recipe, plain = (recipe_of(CompressionArm(kind, settings=asked), model, (), 1) for kind in ("prescribed", "plain"))
     if recipe.pruning is not None:
         assert (plain.pruning.score, plain.pruning.sparsity) == ("magnitude", recipe.pruning.sparsity)
         assert plain.pruning.pruned == recipe.pruning.pruned
@@ -109,10 +109,14 @@ def test_every_way_of_choosing_removes_as_much(subject):
     _, _, model = subject
     tables = table_names(model)
     assert len(tables) == 4
-    pruned = [recipe_of(Arm("prune", by, 0.8), model, tables, 1).pruning for by in ("saliency", "magnitude", "random")]
+    pruned = [
+        recipe_of(CompressionArm("prune", by, 0.8), model, tables, 1).pruning
+        for by in ("saliency", "magnitude", "random")
+    ]
     assert len({plan.pruned for plan in pruned}) == 1
     rows = [
-        recipe_of(Arm("rows", by, 0.4), model, tables, 1).rows for by in ("saliency", "norm", "frequency", "random")
+        recipe_of(CompressionArm("rows", by, 0.4), model, tables, 1).rows
+        for by in ("saliency", "norm", "frequency", "random")
     ]
     assert len({plan.pruned for plan in rows}) == 1
     assert {table.name for plan in rows for table in plan.tables} <= set(tables)
@@ -120,14 +124,14 @@ def test_every_way_of_choosing_removes_as_much(subject):
 
 def test_random_arms_repeat_by_seed(subject):
     _, _, model = subject
-    one, same, other = (recipe_of(Arm("prune", "random", 0.5), model, (), seed) for seed in (1, 1, 2))
+    one, same, other = (recipe_of(CompressionArm("prune", "random", 0.5), model, (), seed) for seed in (1, 1, 2))
     assert one.pruning == same.pruning
     assert one.pruning != other.pruning
 
 
 def test_what_is_measured_is_what_the_file_holds(subject, tmp_path):
     _, _, model = subject
-    recipe = recipe_of(Arm("uniform", level=3), model, (), 1)
+    recipe = recipe_of(CompressionArm("uniform", level=3), model, (), 1)
     found = measured(model, recipe, lambda _: {"m": 1.0}, tmp_path / "model.fg", repeats=1)
     by_hand = apply_recipe(model.model, recipe, backend="fake").model
     assert found["loss"] == pytest.approx(model.held_out(by_hand), rel=1e-6)
@@ -141,7 +145,7 @@ def test_what_is_measured_is_what_the_file_holds(subject, tmp_path):
 def test_fine_tuning_keeps_what_is_pruned_at_0(subject):
     _, _, model = subject
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
-    recipe = recipe_of(Arm("prune", "saliency", 0.8), model, (), 1)
+    recipe = recipe_of(CompressionArm("prune", "saliency", 0.8), model, (), 1)
     tuned, plain = compressed(model, recipe, 2)[0], compressed(model, recipe)[0]
     for mask in recipe.pruning.layers:
         values = dict(tuned.named_parameters())[mask.name].detach().numpy()

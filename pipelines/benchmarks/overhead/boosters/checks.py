@@ -7,10 +7,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
-from pipelines.benchmarks.overhead.boosters.measurement import Case
+from pipelines.benchmarks.overhead.boosters.measurement import BoosterCase
 
 
-def checked_cases(job: DictConfig) -> list[Case]:
+def checked_cases(job: DictConfig) -> list[BoosterCase]:
     """Check the cases to run, and return them, fewest rounds first.
 
     Raises:
@@ -29,7 +29,7 @@ def checked_cases(job: DictConfig) -> list[Case]:
     return sorted(chosen, key=lambda case: case.rounds)
 
 
-def _case(id: str, given: Any, block: int) -> Case:
+def _case(id: str, given: Any, block: int) -> BoosterCase:
     where, keys = f"job.boosters.cases.{id}", {"rounds", "trainings"}
     if not isinstance(given, dict) or set(given) != keys:
         raise FlowGradError(f"{where}={given}: must give rounds and trainings, and nothing else")
@@ -38,4 +38,4 @@ def _case(id: str, given: Any, block: int) -> Case:
             raise FlowGradError(f"{where}.{key}={given[key]}: must be a whole number of at least 1")
     if given["rounds"] % (2 * block):
         raise FlowGradError(f"{where}.rounds={given['rounds']}: must be a multiple of two blocks, {2 * block} rounds")
-    return Case(id, **given)
+    return BoosterCase(id, **given)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipelines.benchmarks.overhead import table as tables
 from pipelines.benchmarks.overhead.boosters import table
 from pipelines.benchmarks.overhead.boosters.checks import checked_cases
-from pipelines.benchmarks.overhead.boosters.measurement import Measured, Plan, measure
+from pipelines.benchmarks.overhead.boosters.measurement import BoosterPlan, Measured, measure
 from pipelines.benchmarks.overhead.watchers import has_peer
 from pipelines.config.compose import composed, without
 from pipelines.config.targets import target
@@ -59,7 +59,9 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
             for watcher in watchers:
                 bar.update(measuring, description=f"{case.id}: {watcher}")
                 trainings = job.boosters.peer_trainings if watcher == "peer" else case.trainings
-                seen[watcher] = run_isolated(measure, Plan(booster, case, watcher, trainings, job.boosters.block))
+                seen[watcher] = run_isolated(
+                    measure, BoosterPlan(booster, case, watcher, trainings, job.boosters.block)
+                )
                 bar.advance(measuring)
                 _logger.info("%s, %s: %s", case.id, watcher, seen[watcher])
             lines.append(table.row(case, package, seen, job.boosters.ratio_limit) | where)

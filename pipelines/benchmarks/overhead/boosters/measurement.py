@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from pipelines.benchmarks.overhead.boosters.turns import Arm, Turns, alternating, in_turns
+from pipelines.benchmarks.overhead.boosters.turns import BoosterArm, Turns, alternating, in_turns
 from pipelines.benchmarks.overhead.boosters.watchers import Timed, watcher
 from pipelines.config.targets import target
 from pipelines.trainers.boosting.trainer import Boosting
 
 
 @dataclass(frozen=True)
-class Case:
+class BoosterCase:
     """Trainings of one length."""
 
     id: str
@@ -29,12 +29,12 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BoosterPlan:
     """Everything that a comparison depends on; it is sent to a process of its own."""
 
     config: DictConfig
     """Config of the booster and its table; its number of rounds and its early stopping are set by the case."""
-    case: Case
+    case: BoosterCase
     watcher: str
     """Name of the watcher: `tracker`, `peer`, or `none` for a control: two bare arms."""
     trainings: int
@@ -64,7 +64,7 @@ class Measured:
     """Whether all boosters of both arms hold the same bytes."""
 
 
-def measure(plan: Plan) -> Measured:
+def measure(plan: BoosterPlan) -> Measured:
     """Run the comparison in this process."""
     trainer, seed = Boosting(plan.config), plan.config.seeds.diagnosis
     train, validation, _ = trainer.load().parts(seed)
@@ -120,10 +120,12 @@ def content(booster: Any) -> bytes:
     return booster.model_to_string().encode()
 
 
-def _one_pair(training: Callable[..., bytes], watching: list[Any], plan: Plan) -> tuple[list[Arm], list[bytes]]:
+def _one_pair(
+    training: Callable[..., bytes], watching: list[Any], plan: BoosterPlan
+) -> tuple[list[BoosterArm], list[bytes]]:
     """Run a bare training and a watched one."""
     turns = Turns(alternating(plan.case.rounds // plan.block))
-    arms = [Arm(turns, number, plan.case.rounds, plan.block) for number in range(2)]
+    arms = [BoosterArm(turns, number, plan.case.rounds, plan.block) for number in range(2)]
     bare, watched = arms
     found = in_turns(
         [

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipelines.benchmarks.overhead.boosters.measurement import Case, Measured
+from pipelines.benchmarks.overhead.boosters.measurement import BoosterCase, Measured
 from pipelines.benchmarks.overhead.ratios import paired_ratio
 
 SHOWN = [
@@ -36,7 +36,7 @@ HEADINGS = {
 """Heading of each printed column, in two lines so that the table fits a terminal."""
 
 
-def row(case: Case, library: str, seen: Mapping[str, Measured], limit: float) -> dict[str, object]:
+def row(case: BoosterCase, library: str, seen: Mapping[str, Measured], limit: float) -> dict[str, object]:
     """Make one line of the table, without the columns that say where it was measured.
 
     `bare_ms` and `tracked_ms` are medians over blocks, per round; `tracker_ms` and `peer_ms` means of the time in the

@@ -48,7 +48,7 @@ class Turns:
             self._changed.notify_all()
 
 
-class Arm:
+class BoosterArm:
     """One of the trainings: waits for its turns, and times them.
 
     Args:

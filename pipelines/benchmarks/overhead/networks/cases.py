@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pipelines.benchmarks.overhead.networks.watchers import Watcher
+from pipelines.benchmarks.overhead.networks.watchers import NetworkWatcher
 
 CLASSES = 10
 _HEAD_WIDTH = 64
@@ -22,7 +22,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Case:
+class NetworkCase:
     """One network and the way it is trained."""
 
     id: str
@@ -49,7 +49,7 @@ class Case:
         return (self.batch, self.width) if self.tokens is None else (self.batch, self.tokens, self.width)
 
 
-def mlp(case: Case, hidden: int | None = None) -> nn.Module:
+def mlp(case: NetworkCase, hidden: int | None = None) -> nn.Module:
     """Make `depth` linear layers with ReLU between them.
 
     Args:
@@ -67,7 +67,7 @@ class Transformer(nn.Module):
     layer on the mean token. It has no dropout, which would make the bare step slower.
     """
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: NetworkCase) -> None:
         super().__init__()
         layer = nn.TransformerEncoderLayer(
             case.width, max(1, case.width // _HEAD_WIDTH), 4 * case.width, dropout=0.0, batch_first=True
@@ -81,7 +81,7 @@ class Transformer(nn.Module):
         return scores
 
 
-NETWORKS: Mapping[str, Callable[[Case], nn.Module]] = {"mlp": mlp, "transformer": Transformer}
+NETWORKS: Mapping[str, Callable[[NetworkCase], nn.Module]] = {"mlp": mlp, "transformer": Transformer}
 
 
 def _adam(model: nn.Module) -> torch.optim.Optimizer:
@@ -98,7 +98,7 @@ OPTIMIZERS: Mapping[str, Callable[[nn.Module], torch.optim.Optimizer]] = {"adam"
 class Batches:
     """Source of normal inputs and random classes."""
 
-    def __init__(self, case: Case, seed: int, device: torch.device) -> None:
+    def __init__(self, case: NetworkCase, seed: int, device: torch.device) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         self._shape, self._device = case.shape, device
 
@@ -112,19 +112,19 @@ class Batches:
         return inputs.to(self._device), classes.to(self._device)
 
 
-class Arm:
+class NetworkArm:
     """A network in training: with cross-entropy, or with the divergence from its teacher's scores."""
 
-    def __init__(self, case: Case, seed: int, device: torch.device) -> None:
+    def __init__(self, case: NetworkCase, seed: int, device: torch.device) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model = NETWORKS[case.network](case).to(device)
             self.teacher = None if case.teacher is None else mlp(case, case.teacher).to(device)
         self._optimizer = OPTIMIZERS[case.optimizer]
         self.optimizer = self._optimizer(self.model)
-        self.watcher: Watcher | None = None
+        self.watcher: NetworkWatcher | None = None
 
-    def twin(self) -> Arm:
+    def twin(self) -> NetworkArm:
         """Make an arm that trains the same weights in the same memory, with the same optimizer state; hooks on one are
         not on the other. Only for an arm that has taken a step: before that there is no state to share.
         """

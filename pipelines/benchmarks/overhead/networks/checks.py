@@ -8,13 +8,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
 from pipelines.benchmarks.overhead.checks import check_device
-from pipelines.benchmarks.overhead.networks.cases import NETWORKS, OPTIMIZERS, Case
+from pipelines.benchmarks.overhead.networks.cases import NETWORKS, OPTIMIZERS, NetworkCase
 from pipelines.benchmarks.overhead.networks.watchers import OTHERS, OWN
 
 _REQUIRED, _OPTIONAL = {"network", "depth", "width", "batch"}, {"tokens", "steps", "teacher", "optimizer"}
 
 
-def checked_cases(job: DictConfig) -> list[Case]:
+def checked_cases(job: DictConfig) -> list[NetworkCase]:
     """Check the cases to run, and return them, in the order of the config.
 
     Raises:
@@ -34,7 +34,7 @@ def checked_cases(job: DictConfig) -> list[Case]:
     return chosen
 
 
-def _case(id: str, given: Any, steps: int) -> Case:
+def _case(id: str, given: Any, steps: int) -> NetworkCase:
     where = f"job.cases.{id}"
     if not isinstance(given, dict) or not _REQUIRED <= set(given) <= _REQUIRED | _OPTIONAL:
         raise FlowGradError(
@@ -53,4 +53,4 @@ def _case(id: str, given: Any, steps: int) -> Case:
     for key in ("depth", "width", "batch", "steps", *({"tokens", "teacher"} & set(asked))):
         if type(given[key]) is not int or given[key] < 1:
             raise FlowGradError(f"{where}.{key}={given[key]}: must be a whole number of at least 1")
-    return Case(id, **given)
+    return NetworkCase(id, **given)

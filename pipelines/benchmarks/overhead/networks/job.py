@@ -13,9 +13,9 @@ from pipelines.benchmarks.overhead import table as tables
 from pipelines.benchmarks.overhead.blocks import Measured
 from pipelines.benchmarks.overhead.job import where_measured
 from pipelines.benchmarks.overhead.networks import table
-from pipelines.benchmarks.overhead.networks.cases import Case
+from pipelines.benchmarks.overhead.networks.cases import NetworkCase
 from pipelines.benchmarks.overhead.networks.checks import checked_cases
-from pipelines.benchmarks.overhead.networks.measurement import Plan, measure
+from pipelines.benchmarks.overhead.networks.measurement import NetworkPlan, measure
 from pipelines.benchmarks.overhead.networks.watchers import NONE, OWN, installed, suits
 from pipelines.output import console
 from pipelines.output.tables import write_table
@@ -64,9 +64,9 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     tables.show(figures, folder, note, table.HEADINGS)
 
 
-def _plan(config: DictConfig, case: Case, watcher: str, folder: Path) -> Plan:
+def _plan(config: DictConfig, case: NetworkCase, watcher: str, folder: Path) -> NetworkPlan:
     job = config.job
-    return Plan(
+    return NetworkPlan(
         case,
         watcher,
         steps=case.steps if watcher in (NONE, *OWN) else min(case.steps, job.other_steps),

@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 
 from pipelines.benchmarks.overhead.blocks import Measured, compare
-from pipelines.benchmarks.overhead.networks.cases import Arm, Batches, Case
+from pipelines.benchmarks.overhead.networks.cases import Batches, NetworkArm, NetworkCase
 from pipelines.benchmarks.overhead.networks.watchers import attaching
 
 
 @dataclass(frozen=True)
-class Plan:
+class NetworkPlan:
     """Everything that a comparison depends on; it is sent to a process of its own."""
 
-    case: Case
+    case: NetworkCase
     watcher: str
     """Name of the watcher: one of `OWN` or `OTHERS`, or `none` for a control: two bare arms."""
     steps: int
@@ -32,13 +32,13 @@ class Plan:
     """Folder where a watcher may keep files meanwhile."""
 
 
-def measure(plan: Plan) -> Measured:
+def measure(plan: NetworkPlan) -> Measured:
     """Run the comparison in this process; sets its number of threads."""
     torch.set_num_threads(plan.threads)
     device = torch.device(plan.device)
     with attaching(plan.watcher, plan.folder) as attach:
         return compare(
-            Arm(plan.case, plan.seed, device),
+            NetworkArm(plan.case, plan.seed, device),
             Batches(plan.case, plan.seed, device),
             attach,
             steps=-(-plan.steps // (2 * plan.block)) * 2 * plan.block,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from pipelines.benchmarks.overhead.blocks import Measured
-from pipelines.benchmarks.overhead.networks.cases import Case
+from pipelines.benchmarks.overhead.networks.cases import NetworkCase
 from pipelines.benchmarks.overhead.ratios import paired_ratio
 
 SHOWN = [
@@ -38,7 +38,7 @@ _ENTRY_BYTES = 4
 """Size of a weight in single precision, in bytes."""
 
 
-def row(case: Case, watcher: str, seen: Measured, control: Measured, limit: float | None) -> dict[str, object]:
+def row(case: NetworkCase, watcher: str, seen: Measured, control: Measured, limit: float | None) -> dict[str, object]:
     """Make one line of the table, without the columns that say where it was measured.
 
     `bare_ms` and `watched_ms` are medians over blocks, per step. `aa_*` compare two bare arms of the same case.

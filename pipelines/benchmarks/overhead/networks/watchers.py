@@ -15,7 +15,7 @@ from torch import Tensor
 from pipelines.benchmarks.overhead.watchers import has_peer
 
 if TYPE_CHECKING:
-    from pipelines.benchmarks.overhead.networks.cases import Arm, Case
+    from pipelines.benchmarks.overhead.networks.cases import NetworkArm, NetworkCase
 
 NONE = "none"
 """Name of a control without a watcher."""
@@ -27,17 +27,17 @@ OTHERS = ("peer", "wandb")
 """Names of other watchers: the peer's `FlowTracker` and `wandb.watch(log="all")`, both at every step."""
 
 
-class Watcher(Protocol):
+class NetworkWatcher(Protocol):
     """Hooks on a network, and a call after each step."""
 
     def step(self, loss: Tensor) -> Any:
         """Note the optimizer step just taken, on a batch of this loss."""
 
 
-Attach = Callable[["Arm"], Watcher | None]
+Attach = Callable[["NetworkArm"], NetworkWatcher | None]
 
 
-def suits(name: str, case: Case) -> bool:
+def suits(name: str, case: NetworkCase) -> bool:
     """Whether the watcher of this name is for such a case."""
     if case.optimizer == "sgd":
         return name == "squares"
@@ -90,7 +90,7 @@ def _distillation() -> Attach:
     """
     from flowgrad.trackers.distillation import DistillationTracker
 
-    def attach(arm: Arm) -> Watcher:
+    def attach(arm: NetworkArm) -> NetworkWatcher:
         assert arm.teacher is not None
         return DistillationTracker(arm.teacher, arm.model, optimizer=arm.optimizer)
 
@@ -101,7 +101,7 @@ def _squares() -> Attach:
     """Attach squared gradients, which a hook on the optimizer tells of steps."""
     from flowgrad.trackers.squared_gradients import SquaredGradients
 
-    def attach(arm: Arm) -> Watcher:
+    def attach(arm: NetworkArm) -> NetworkWatcher:
         return _ToldNothing(SquaredGradients(arm.optimizer))
 
     return attach
@@ -140,7 +140,7 @@ def _wandb(folder: Path) -> Iterator[Attach]:
         )
         run = wandb.init(mode="offline", dir=place, settings=quiet)
 
-        def attach(arm: Arm) -> Watcher:
+        def attach(arm: NetworkArm) -> NetworkWatcher:
             run.watch(arm.model, log="all", log_freq=1)
             return _ToldFloats(lambda loss: run.log({"loss": loss}))
 
