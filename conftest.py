@@ -1,4 +1,4 @@
-"""What pytest does not look into for doctests: modules of an extra that is not installed, or long to import."""
+"""Keeps pytest from looking for doctests in modules of an extra that is not installed, or that are long to import."""
 
 from importlib.util import find_spec
 

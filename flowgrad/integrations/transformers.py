@@ -163,7 +163,7 @@ class FlowGradCallback(callback.Callback, Base):
 
 
 def _resumed(args: Any, state: Any) -> tuple[Mapping[str, Any] | None, str]:
-    """What a checkpoint holds that the training goes on from, or the reason why it is not known."""
+    """The state in the checkpoint that the training goes on from, or the reason why it is not known."""
     if not state.global_step:
         return None, ""
     named = args.resume_from_checkpoint

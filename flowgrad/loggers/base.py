@@ -1,4 +1,4 @@
-"""What a place for figures, findings and reports can do."""
+"""The interface of a place for figures, findings and reports, and a guard around one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from flowgrad.errors import FlowGradError
 
@@ -52,10 +53,11 @@ class Guarded(Logger):
     called again.
     """
 
-    def __init__(self, name: str, logger: Logger) -> None:
-        """Wrap a logger under the name that the warning calls it by."""
-        self._name, self._logger = name, logger
-        self._failed = False
+    def __init__(self, name: str, make: Callable[[], Logger]) -> None:
+        """Make a logger, guarded too, and wrap it under the name that the warning calls it by."""
+        self._name, self._failed = name, False
+        self._logger: Logger | None = None
+        self._try(lambda _: setattr(self, "_logger", make()))
 
     @property
     def failed(self) -> bool:
@@ -64,31 +66,33 @@ class Guarded(Logger):
 
     def settings(self, values: Mapping[str, Setting]) -> None:
         """Note settings; see `Logger`."""
-        self._try(lambda: self._logger.settings(values))
+        self._try(lambda logger: logger.settings(values))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Add values; see `Logger`."""
-        self._try(lambda: self._logger.scalars(values, step))
+        self._try(lambda logger: logger.scalars(values, step))
 
     def alert(self, title: str, text: str, severity: str) -> None:
         """Send a finding; see `Logger`."""
-        self._try(lambda: self._logger.alert(title, text, severity))
+        self._try(lambda logger: logger.alert(title, text, severity))
 
     def artifact(self, path: Path) -> None:
         """Keep a file; see `Logger`."""
-        self._try(lambda: self._logger.artifact(path))
+        self._try(lambda logger: logger.artifact(path))
 
     def close(self) -> None:
         """Send what waits, of a logger that failed too: what it took before may still arrive."""
+        if self._logger is None:
+            return
         failed, self._failed = self._failed, False
-        self._try(self._logger.close)
+        self._try(lambda logger: logger.close())
         self._failed = self._failed or failed
 
-    def _try(self, call: Callable[[], None]) -> None:
+    def _try(self, call: Callable[[Any], None]) -> None:
         if self._failed:
             return
         try:
-            call()
+            call(self._logger)
         except Exception as error:
             self._failed = True
             reason = " ".join(str(error).split())[:200] or type(error).__name__

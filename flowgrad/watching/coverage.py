@@ -158,7 +158,7 @@ def _of_logs(counts: Counts, words: Words) -> dict[str, str]:
 
 
 def _of_trackers(readings: Iterable[Reading], words: Words) -> dict[str, str]:
-    """What trackers could not see, each thing once, with the names of the tables that it is about."""
+    """List what trackers could not see, each thing once, with the names of the tables that it is about."""
     groups: dict[tuple[str, str], list[tuple[Reading, str]]] = {}
     facts = False
     for reading in readings:

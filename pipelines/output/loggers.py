@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ _SENT = ("report.xml", "report_treated.xml", "significance.csv", "observations.c
 """Files that are sent, where the job wrote them."""
 _TOLD = ("medium", "high", "critical")
 """Severities of findings that are sent as alerts."""
+_PROOF = ("metric", "test", "n", "baseline", "treated", "difference", "ci_low", "ci_high", "p_adjusted", "verdict")
+_OBSERVED = ("arm", "seed", "metric", "value")
 _LEFT_OUT = ("rules", "hydra", "logger")
 
 
@@ -49,18 +52,15 @@ def send(config: DictConfig, folder: Path) -> None:
     A logger that fails is named in a warning, and ends nothing.
     """
     for name, settings in config.logger.items():
-        try:
-            logger = Guarded(str(name), _made(str(name), settings, config, folder))
-        except Exception as error:
-            logger = Guarded(str(name), _Unmade(error))
+        logger = Guarded(str(name), partial(_made, str(name), settings, config, folder))
         _tell(logger, config, folder)
         logger.close()
 
 
 def _tell(logger: Logger, config: DictConfig, folder: Path) -> None:
-    significance = _table(folder / "significance.csv")
+    significance = _table(folder / "significance.csv", _PROOF)
     logger.settings({**_flat(config), **_proof(significance), "run_folder": str(folder.resolve())})
-    for step, values in _series(_table(folder / "observations.csv"), significance):
+    for step, values in _series(_table(folder / "observations.csv", _OBSERVED), significance):
         logger.scalars(values, step)
     for title, finding in _findings(folder / "report.xml"):
         logger.alert(title, f"{finding.premise} {finding.implies}", finding.severity)
@@ -102,21 +102,6 @@ def _made(name: str, settings: DictConfig, config: DictConfig, folder: Path) -> 
     return kind(**given)
 
 
-class _Unmade(Logger):
-    """Stands for a logger that could not be made: its first call raises the error."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def settings(self, values: Mapping[str, Any]) -> None:
-        raise self._error
-
-    scalars = alert = artifact = settings  # type: ignore[assignment]
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 def _flat(node: DictConfig, prefix: str = "") -> dict[str, Any]:
     """Settings by dotted path, without rules."""
     flat: dict[str, Any] = {}
@@ -131,17 +116,18 @@ def _flat(node: DictConfig, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _table(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a table; one without lines where the job wrote none, or one of other columns."""
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    return table if set(columns) <= set(table.columns) else pd.DataFrame()
 
 
 def _proof(significance: pd.DataFrame) -> dict[str, Any]:
-    """Verdict and figures of the whole change on the first metric, where one was proven."""
+    """Verdict and figures of the first comparison, which is that of the whole change on the first metric."""
     if not len(significance):
         return {}
     line = significance.iloc[0]
-    names = ("metric", "test", "n", "baseline", "treated", "difference", "ci_low", "ci_high", "p_adjusted", "verdict")
-    return {f"proof.{name}": line[name].item() if hasattr(line[name], "item") else line[name] for name in names}
+    return {f"proof.{name}": line[name].item() if hasattr(line[name], "item") else line[name] for name in _PROOF}
 
 
 def _series(observations: pd.DataFrame, significance: pd.DataFrame) -> Iterator[tuple[int, dict[str, float]]]:

@@ -48,7 +48,7 @@ def _round(diagnosis: Diagnosis, primary: pd.DataFrame, rounds: int) -> str:
 
 
 def _next(diagnosis: Diagnosis) -> str:
-    """What the last round would have changed, had there been another."""
+    """Tell what the last round would have changed, had there been another."""
     overrides = diagnosis.prescription.overrides
     return f"; next would be {' '.join(overrides)}, but no rounds are left" if overrides else ""
 

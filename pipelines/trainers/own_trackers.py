@@ -75,7 +75,7 @@ class OwnWatch:
 
     @property
     def observers(self) -> Any:
-        """What `Trainer.train` is to be given; the others alone, where the config names no tracker."""
+        """The observers for `Trainer.train`; the others alone, where the config names no tracker."""
         return self._made if self._entries else self._others
 
     def _made(self, *given: Any) -> Sequence[Any]:
@@ -121,7 +121,7 @@ class _Guarded:
         self._call(self._tracker.detach)
 
     def measurements(self) -> Measurements:
-        """What it measured; nothing, and why, where it stopped.
+        """The measurements; nothing, and why, where watching stopped.
 
         Raises:
             FlowGradError: it gives other figures than its class declares.

@@ -218,7 +218,7 @@ class Failing(Logger):
 @pytest.mark.parametrize("at", ["settings", "scalars", "alert", "artifact", "close"])
 def test_a_failing_logger_ends_nothing_and_is_told_once(at, report, caplog):
     failing = Failing(at)
-    guarded = Guarded("mlflow", failing)
+    guarded = Guarded("mlflow", lambda: failing)
     with caplog.at_level(logging.WARNING):
         told(guarded, report)
         guarded.close()
@@ -233,7 +233,7 @@ def test_a_failing_logger_ends_nothing_and_is_told_once(at, report, caplog):
 
 def test_a_sound_logger_gets_everything(report, caplog):
     sound = Failing("never")
-    guarded = Guarded("mlflow", sound)
+    guarded = Guarded("mlflow", lambda: sound)
     told(guarded, report)
     guarded.close()
     assert sound.calls == ["settings", "scalars", "scalars", "scalars", "alert", "artifact", "close"]

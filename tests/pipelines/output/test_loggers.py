@@ -97,6 +97,16 @@ def test_a_folder_without_tables_sends_its_settings(tmp_path, sent):
     assert recording.noted["optimizer.lr"] == 0.05
 
 
+def test_tables_of_other_jobs_end_nothing(tmp_path, sent):
+    """Benchmarks write tables of these names with other columns: a run of hours would have ended in a traceback."""
+    (tmp_path / "observations.csv").write_text("trial,config,value\na,b,1\n")
+    (tmp_path / "significance.csv").write_text("comparison,verdict\nx,confirmed\n")
+    recording = sent(config_of(**TENSORBOARD), tmp_path)
+    assert recording.series == {}
+    assert not [name for name in recording.noted if name.startswith("proof")]
+    assert recording.files == ["significance.csv", "observations.csv"]
+
+
 def test_a_whole_run_is_sent(command, monkeypatch):
     """Findings, proof and tables of a real run, while its own files stay what they are."""
     recording = Recording()
