@@ -75,6 +75,16 @@ def test_the_three_numbers_of_the_readme_come_from_tables():
         assert not re.search(r"\d", re.sub(r"<!-- line: \w+ -->.*?<!-- end -->", "", row))
 
 
+def test_what_networks_miss_did_no_harm_but_for_one_fault():
+    """docs/does_it_work.md says so in words."""
+    tables = ROOT / "docs" / "results"
+    cases, repairs = (pd.read_csv(tables / f"faults_layers_{name}.csv") for name in ("cases", "repairs"))
+    missed = cases[(cases["kind"] == "run") & (cases["hits"] < cases["true"])]
+    harm = missed.merge(repairs[["fault", "setting", "harmful"]].drop_duplicates(), on=["fault", "setting"])
+    assert len(harm) == len(missed)
+    assert harm.loc[harm["harmful"], "fault"].tolist() == ["too_few_epochs"]
+
+
 def test_the_output_of_make_run_is_what_the_console_prints():
     table = pd.read_csv(ROOT / "docs" / "results" / "movielens_mf.csv").assign(detectable=None)
     proven = table[(table["comparison"] == "treated_vs_baseline") & (table["test"] == "paired_t")]

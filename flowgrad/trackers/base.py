@@ -7,8 +7,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from flowgrad.lazy import LazyModule
 from flowgrad.measurements import Measurements
@@ -98,14 +97,3 @@ class Tracker(Watching, Subject):
     def state_dict(self) -> dict[str, Any]:
         """Everything seen so far, for a checkpoint. Trackers of boosters have none."""
         raise NotImplementedError(f"{type(self).__name__} has no state")
-
-    def detach(self) -> None:
-        """Take the hooks off. Measurements stay readable."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.detach()

@@ -11,6 +11,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
 from typing import Any, Concatenate, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from flowgrad.errors import FlowGradError
@@ -107,7 +108,15 @@ class Watching:
         raise NotImplementedError
 
     def detach(self) -> None:
-        """Take the hooks off."""
+        """Take the hooks off. Measurements stay readable."""
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.detach()
 
     def _keep(self) -> None:
         """Keep what was seen so far, as it will be reported from now on."""

@@ -7,8 +7,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from weakref import ref
 
 import torch
@@ -510,14 +509,6 @@ class Watch(Watching):
         self._attached.detach()
         if self._news:
             self._tell()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.detach()
 
 
 class _AnyStep:

@@ -23,7 +23,7 @@ class XGBoostCallback(TrackerCallback, TrainingCallback):
     def __init__(self, tracker: BoostingTracker) -> None:
         super().__init__(tracker)
         self._records: dict[int, Record] = {}
-        """What each thread has told of the training that it is at."""
+        """The training that each thread is at, as it was told."""
 
     def before_training(self, model: Any) -> Any:
         """Note that training begins."""
