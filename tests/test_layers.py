@@ -76,8 +76,21 @@ ARROWS = {
     "analyzers": set(),
     "integrations": {"errors", "files", "report", "trackers", "watching"},
     "running": {"errors", "files", "report", "rules", "trackers", "watching"},
+    "agents": {
+        "bounded_yaml",
+        "csv_tables",
+        "errors",
+        "evidence",
+        "files",
+        "lines",
+        "output",
+        "report",
+        "rules",
+        "statistics",
+        "verification",
+    },
     "commands": {"evidence", "files", "lines", "output", "report", "rules", "running", "verification"},
-    "__main__": {"__init__", "commands", "errors", "exits", "lines", "output"},
+    "__main__": {"__init__", "agents", "commands", "errors", "exits", "lines", "output"},
 }
 TORCH = {
     "loggers/tensorboard.py",
