@@ -77,6 +77,7 @@ ARROWS = {
     "integrations": {"errors", "files", "report", "trackers", "watching"},
     "running": {"errors", "files", "report", "rules", "trackers", "watching"},
     "agents": {
+        "__init__",
         "bounded_yaml",
         "csv_tables",
         "errors",
@@ -137,6 +138,7 @@ TORCH = {
 XGBOOST = {"features/scores.py", "trackers/boosting/xgboost_callback.py"}
 CATBOOST = {"trackers/boosting/catboost_callback.py", "trackers/boosting/catboost_trees.py"}
 TRANSFORMERS = {"integrations/transformers.py"}
+MCP = {"agents/serving.py"}
 MATPLOTLIB = {"features/plots.py", "drawing.py"}
 HEAVY = {
     "torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "catboost", "sklearn",
@@ -211,6 +213,8 @@ def test_outside_imports(path):
             assert relative in CATBOOST, f"{path}:{line}: imports {name}"
         if top == "transformers":
             assert relative in TRANSFORMERS, f"{path}:{line}: imports {name}"
+        if top == "mcp":
+            assert relative in MCP, f"{path}:{line}: imports {name}"
         if top == "matplotlib":
             assert relative in MATPLOTLIB, f"{path}:{line}: imports {name}"
 

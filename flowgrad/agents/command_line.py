@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flowgrad.errors import FlowGradError
 from flowgrad.lines import told_line
 from flowgrad.output import printed
 
@@ -87,6 +88,12 @@ def add_verbs(commands: Any) -> None:
         where.add_argument(f"--{agent}", dest="agent", action="store_const", const=agent, help=told)
     where.add_argument("folder", nargs="?", metavar="DIR", help="into a folder of your own")
     install.set_defaults(act=_install)
+    mcp = commands.add_parser("mcp", help="serve the verbs to an agent as tools of MCP, over standard input and output")
+    mcp.add_argument("--root", default=".", metavar="DIR", help="folder that all paths are held to (default: this one)")
+    mcp.add_argument(
+        "--allow-run", action="store_true", help="offer tools that train: start_proof, proof, cancel_proof"
+    )
+    mcp.set_defaults(act=_serve)
 
 
 def _verb(commands: Any, name: str, told: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -152,6 +159,16 @@ def _install(given: argparse.Namespace) -> int:
 
     found = install(given.agent or given.folder, Path.cwd())
     return printed("\n".join(told_line(f"{one.what}: {one.path}") for one in found))
+
+
+def _serve(given: argparse.Namespace) -> int:
+    try:
+        from flowgrad.agents.serving import serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("mcp", "anyio"):
+            raise
+        raise FlowGradError("flowgrad mcp needs a package that is missing: pip install 'flowgrad[mcp]'") from error
+    return serve(given.root, allow_run=given.allow_run)
 
 
 def _findings(given: argparse.Namespace) -> tuple[Mapping[str, Any], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -66,7 +67,8 @@ def _run_folders(root: Path) -> tuple[list[tuple[Path, float]], bool]:
         try:
             with os.scandir(folder) as entries:
                 inside = list(entries)
-            times = [entry.stat(follow_symlinks=False).st_mtime for entry in inside if entry.name in _MARKS]
+            marks = [entry for entry in inside if entry.name in _MARKS and not entry.is_symlink()]
+            times = [entry.stat(follow_symlinks=False).st_mtime for entry in marks]
         except OSError:
             complete = False
             continue
@@ -97,7 +99,7 @@ def _line(folder: Path, when: float) -> RunLine:
 
 def _reported(folder: Path) -> dict[str, Any]:
     files = run_files(folder)
-    if not files.reports:
+    if not files.reports or files.report.is_symlink():
         return {}
     _, parts = parts_of(files.report)
     severities = counts(found for part in parts for found in part.findings)
@@ -106,7 +108,7 @@ def _reported(folder: Path) -> dict[str, Any]:
 
 def _proven(folder: Path) -> dict[str, Any]:
     path = folder / SIGNIFICANCE
-    if not path.is_file():
+    if not path.is_file() or path.is_symlink():
         return {}
     tested: Iterator[dict[str, str]] = iter(primary_of(lines_of(path, ("test", "metric", "verdict"))))
     first = next(tested, None)
@@ -115,8 +117,8 @@ def _proven(folder: Path) -> dict[str, Any]:
 
 def _experiment(folder: Path) -> str:
     """Name of the experiment, that of the folder above where no config says it."""
-    try:
-        named = _NAME.search(read_bounded(folder / "config.yaml", _CONFIG_BYTES))
-    except OSError:
-        named = None
+    path, named = folder / "config.yaml", None
+    if not path.is_symlink():
+        with suppress(OSError):
+            named = _NAME.search(read_bounded(path, _CONFIG_BYTES))
     return named[1].decode() if named else folder.resolve().parent.name

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from flowgrad.__main__ import main
-from flowgrad.evidence.confidence import Confidence
+from flowgrad.evidence.confidence import posterior
 from flowgrad.report import (
     CausalModel,
     CoverageReport,
@@ -29,7 +29,6 @@ from flowgrad.report import (
 from flowgrad.rules.rule import Evidence
 
 NAN, INF = float("nan"), float("inf")
-PRIOR = Confidence(0.5, "prior", 0, 0, 0.00154, 0.99846)
 ZOMBIE = CausalModel(
     type="ZOMBIE_EMBEDDINGS",
     rule="zombie_rows",
@@ -38,7 +37,7 @@ ZOMBIE = CausalModel(
     implies="The learning rate is too high.",
     action="DECREASE_LEARNING_RATE",
     expected_effect="Rows settle; held-out error falls.",
-    confidence=Confidence(0.94, "measured", 40, 38, 0.84, 0.99),
+    confidence=posterior(38, 40),
     risk="Slower early progress.",
     evidence=(Evidence("zombie_share", 0.83, 0.25), Evidence("step_growth", INF)),
     rows=RowList(
@@ -57,7 +56,7 @@ OPEN = CausalModel(
     implies="Several causes look like this.",
     action="CHECK_CANDIDATES",
     expected_effect="You know which of them it is, and what to change.",
-    confidence=PRIOR,
+    confidence=posterior(),
     candidates=(OpenCause("LEARNING_RATE_TOO_HIGH", "Halve the rate: does the loss still rise?"),),
 )
 COVERAGE = CoverageReport(
