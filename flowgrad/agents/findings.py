@@ -25,7 +25,8 @@ def findings(run: str, *, limit: int = 20, least: str = "info", rule: str = "", 
 
     Args:
         run: run folder, or report as XML. Of a folder of several reports, `report.xml` is read.
-        limit: number of findings told, the most severe first; all are counted.
+        limit: number of findings told, the most severe first, of these the ones that know their cause; all are
+            counted.
         least: severity from which on findings are told.
         rule: id of a rule, or a type, that alone is told; empty: every.
         subject: name of a subject (the report's, or a place's) that alone is told; empty: every.
@@ -43,7 +44,8 @@ def findings(run: str, *, limit: int = 20, least: str = "info", rule: str = "", 
         and (not rule or rule in (found.rule, found.type))
         and (not subject or subject in places_of(part, found))
     ]
-    asked.sort(key=lambda pair: -SEVERITIES.index(pair[1].severity))
+    # A finding that knows its cause may answer what others of its severity ask; one that follows comes after it.
+    asked.sort(key=lambda one: (-SEVERITIES.index(one[1].severity), bool(one[1].follows), bool(one[1].candidates)))
     unseen = [*_unseen(parts)]
     told = [finding_of(part, found) for part, found in asked[: max(0, min(limit, MOST_FINDINGS))]]
     answer: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from flowgrad.agents.answers import SCHEMA_VERSION, Row, RowGroup, Rows
 from flowgrad.agents.findings import places_of
-from flowgrad.agents.plain import figure, plain
+from flowgrad.agents.plain import MOST_ITEMS, figure, plain
 from flowgrad.agents.run_files import RunFiles, run_files
 from flowgrad.agents.tables import lines_of
 from flowgrad.errors import EvidenceError, FlowGradError
@@ -41,10 +41,10 @@ def rows(run: str, subject: str, *, rule: str = "", limit: int = 20) -> Rows:
         raise FlowGradError(f"{run}: no report on {subject!r} in it{did_you_mean(subject, sorted(known))}")
     own = [(part, found) for part, found in own if not rule or rule in (found.rule, found.type)]
     groups: list[RowGroup] = []
-    problems: list[str] = []
+    tables = _Tables(files)
     left = max(0, min(limit, MOST_ROWS))
-    for part, found in own:
-        group = _group(files, part, found, left, problems)
+    for part, found in own[:MOST_ITEMS]:
+        group = _group(tables, part, found, left)
         left -= len(group["rows"])
         groups.append(group)
     answer: dict[str, Any] = {
@@ -54,24 +54,39 @@ def rows(run: str, subject: str, *, rule: str = "", limit: int = 20) -> Rows:
         "subject": subject,
         "limit": limit,
         "groups": groups,
-        "problems": problems,
+        "problems": list(tables.problems),
     }
-    return cast(Rows, answer)
+    return cast(Rows, answer | ({"cut": {"groups": len(own)}} if len(own) > MOST_ITEMS else {}))
 
 
-def _group(files: RunFiles, part: Report, found: CausalModel, left: int, problems: list[str]) -> RowGroup:
+class _Tables:
+    """The tables beside a report, each read once."""
+
+    def __init__(self, files: RunFiles) -> None:
+        self.files = files
+        self.problems: dict[str, None] = {}
+        self._lines: dict[str, list[dict[str, str]]] = {}
+
+    def lines(self, name: str) -> list[dict[str, str]] | None:
+        """Lines of a table; None where it cannot be read."""
+        if name not in self._lines:
+            try:
+                self._lines[name] = lines_of(self.files.table(name), ("rule", "id"))
+            except EvidenceError as error:
+                self.problems[str(error)] = None
+                return None
+        return self._lines[name]
+
+
+def _group(tables: _Tables, part: Report, found: CausalModel, left: int) -> RowGroup:
     assert found.rows is not None
-    source = str(files.report)
-    told: list[Row] | None = None
-    if found.rows.table:
-        try:
-            path = files.table(found.rows.table)
-            told = [*_of_table(lines_of(path, ("rule", "id")), found.rule, left)]
-            source = str(path)
-        except EvidenceError as error:
-            problems.append(str(error))
-    if told is None:
+    lines = tables.lines(found.rows.table) if found.rows.table else None
+    if lines is None:
+        source = str(tables.files.report)
         told = [_row({"id": row.id, "figures": dict(row.values)}) for row in found.rows.shown[:left]]
+    else:
+        source = str(tables.files.folder / found.rows.table)
+        told = [*_of_table(lines, found.rule, left)]
     group = {"rule": found.rule, "type": found.type, "layer": part.layer, "count": found.rows.count}
     return cast(RowGroup, group | {"source": source, "rows": told})
 

@@ -186,6 +186,8 @@ def _rows(answer: Answer) -> Iterator[str]:
             yield f"  {row['id']}{place}: {figures}"
         if (left := group["count"] - len(group["rows"])) > 0:
             yield f"  ... and {left} more"
+    if (more := answer.get("cut", {}).get("groups", 0) - len(answer["groups"])) > 0:
+        yield f"... and {more} more findings; --rule tells those of one"
     if not answer["groups"]:
         yield f"{answer['subject']}: no finding names rows there"
     for problem in answer["problems"]:

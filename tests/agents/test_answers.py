@@ -339,6 +339,14 @@ def test_runs_are_listed_the_newest_first(run, tmp_path, answer):
     assert len(answer("runs", tmp_path / "outputs", "--limit", "1")["runs"]) == 1
 
 
+def test_rows_of_many_findings_have_an_end(run, answer):
+    write(reports(*[ZOMBIE] * 200), run / "report.xml")
+    found = answer("rows", run, "item_emb", "--limit", "6")
+    check(found)
+    assert (len(found["groups"]), found["cut"]) == (50, {"groups": 200})
+    assert sum(len(group["rows"]) for group in found["groups"]) == 6
+
+
 def test_rows_that_have_no_table_are_those_of_the_report(tmp_path, answer):
     found = ZOMBIE.__class__(**{**vars(ZOMBIE), "rows": RowList(9, (RowRecord("a b", {"f": 1.0}),))})
     write(Report("embedding", "t", findings=(found,)), tmp_path / "r.xml")
