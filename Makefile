@@ -49,9 +49,9 @@ test-optuna: .venv-optuna/.setup-done
 test-integrations: .venv-integrations/.setup-done
 	OMP_NUM_THREADS=1 .venv-integrations/bin/python -m pytest -q tests/integrations tests/trackers/test_catboost.py tests/trackers/test_boosting_searches.py
 
-# The MCP server, as clients use it; mcp asks for a jsonschema that clashes with the rest.
+# The MCP server, as clients use it (mcp asks for a jsonschema that clashes with the rest), and the whole trial of an agent.
 test-agents: .venv-agents/.setup-done
-	OMP_NUM_THREADS=1 .venv-agents/bin/python -m pytest -q tests/agents
+	OMP_NUM_THREADS=1 FLOWGRAD_WHOLE_TRIAL=1 .venv-agents/bin/python -m pytest -q tests/agents
 
 .venv-integrations/.setup-done: pyproject.toml constraints.txt
 	test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations

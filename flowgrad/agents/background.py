@@ -35,7 +35,7 @@ class ProofState(TypedDict):
     """Run folder that it writes."""
     overrides: list[str]
     said: list[str]
-    """Last lines that it printed."""
+    """Last lines that it printed, or, as long as there are none, that it wrote into its log."""
     proven: NotRequired[Proven]
     problem: NotRequired[str]
     """Reason why there is no verdict."""
@@ -100,7 +100,7 @@ class Proofs:
             "seconds": round((kept.ended or time.monotonic()) - run.began, 1),
             "folder": os.path.relpath(run.folder),
             "overrides": list(run.overrides),
-            "said": _said(kept.log),
+            "said": _said(kept.log) or _logged(run.folder / "run.log"),
         }
         if told["state"] == "failed":
             told["problem"] = f"the run ended with exit code {code}; `said` holds its words"
@@ -138,6 +138,17 @@ def _verdict(folder: Path) -> dict[str, Any]:
         return {"proven": prove(os.path.relpath(folder))}
     except FlowGradError as error:
         return {"problem": str(error)}
+
+
+def _logged(path: Path) -> list[str]:
+    """Last lines of a run's log; none as long as there is no such file."""
+    if path.is_symlink() or not path.is_file():
+        return []
+    try:
+        with path.open("rb") as log:
+            return _said(log)
+    except OSError:
+        return []
 
 
 def _said(log: IO[bytes]) -> list[str]:

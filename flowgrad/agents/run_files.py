@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,8 +105,4 @@ def parts_of(path: Path) -> tuple[RunReport | None, tuple[Report, ...]]:
 
 def shown(path: str | os.PathLike[str]) -> str:
     """Write a path as part of a command that is shown."""
-    text = told_line(os.fspath(path))
-    return text if text and not set(text) - _PLAIN else "'" + text.replace("'", "'\\''") + "'"
-
-
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,@+%")
+    return shlex.quote(told_line(os.fspath(path)))

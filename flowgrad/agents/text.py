@@ -15,7 +15,7 @@ Answer = Mapping[str, Any]
 
 def to_text(answer: Answer) -> str:
     """Write an answer as text."""
-    return "\n".join(told for line in _WRITERS[answer["answer"]](answer) for told in [told_line(line).rstrip()])
+    return "\n".join(told_line(line).rstrip() for line in _WRITERS[answer["answer"]](answer))
 
 
 def _findings(answer: Answer) -> Iterator[str]:

@@ -211,6 +211,9 @@ STUB = """
 import shutil, sys, time
 from pathlib import Path
 folder = Path(dict(word.partition("=")[::2] for word in sys.argv[1:])["hydra.run.dir"])
+folder.mkdir(parents=True)
+(folder / "run.log").write_text("2026-01-01 INFO diagnosing\\n")
+time.sleep(1.5)
 print("round 1", flush=True)
 if "trial=[never=1]" in sys.argv:
     import os, threading
@@ -224,8 +227,8 @@ if "trial=[never=1]" in sys.argv:
 if "trial=[fail=1]" in sys.argv:
     print("error: no such\\x1b[31m key", file=sys.stderr)
     sys.exit(2)
-time.sleep(2.5)
-shutil.copytree("outputs/mf/one", folder)
+time.sleep(2)
+shutil.copytree("outputs/mf/one", folder, dirs_exist_ok=True)
 """
 
 
@@ -285,7 +288,7 @@ def test_a_proof_runs_in_the_background_with_progress_and_a_verdict(checkout):
     steps = [step for step, _ in seen]
     assert len(steps) >= 2
     assert steps == sorted(set(steps)), "progress rises"
-    assert {"round 1"} <= {message for _, message in seen}
+    assert {"2026-01-01 INFO diagnosing", "round 1"} <= {message for _, message in seen}
 
 
 def test_a_proof_that_is_cancelled_is_gone(checkout):

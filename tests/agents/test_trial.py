@@ -1,8 +1,9 @@
 """An honest trial: an agent that knows the skill and the commands alone is given sick runs, and sound ones.
 
 It ends each with the right change applied and proven, or with the right question; what is right stands in the config of
-`faults_field`, which was there before. A run that it ends otherwise fails here. Three runs are tried with every test;
-`make test-agents` tries all (FLOWGRAD_WHOLE_TRIAL=1). FLOWGRAD_WRITE_GOLDEN=1 writes the transcripts.
+`faults_field`, which was there before. Runs of `SICK` were looked at while the agent was written; those of `FRESH` were
+drawn and tried once after that, and stand here as they ended, the one that it missed among them. Three runs are tried
+with every test; `make test-agents` tries all (FLOWGRAD_WHOLE_TRIAL=1). FLOWGRAD_WRITE_GOLDEN=1 writes the transcripts.
 """
 
 from __future__ import annotations
@@ -44,6 +45,23 @@ SICK = {
     "recurrent labels_off_by_one": "asked",
 }
 """Host and fault of each sick run, and how it ends."""
+FRESH = {
+    "transformer gradients_not_cleared": "proven",
+    "recurrent sorted_and_not_shuffled": "asked",
+    "cnn validated_in_train_mode": "asked",
+    "cnn inputs_not_normalised": "asked",  # its change, by pixel instead of by channel, was refuted and taken back
+    "recurrent tiny_training_set": "asked",
+    "cnn weights_too_large": "asked",
+    "cnn momentum_near_one": "proven",
+    "recurrent clipped_before_unscaling": "asked",
+    "cnn detached_late": "asked",
+    "recurrent a_third_of_the_labels_wrong": "asked",
+    "cnn labels_shuffled": "asked",
+    "cnn rate_of_one_layer_tiny": "nothing",
+    "cnn head_left_out": "proven",
+}
+MISSED = {"cnn rate_of_one_layer_tiny"}
+"""Runs that it ends wrongly: what was found there stands below `medium`."""
 SOUND = ("cnn ", "recurrent ")
 FEW = ("cnn same_batch", "cnn left_in_eval", "recurrent ")
 """Runs that every test tries."""
@@ -64,7 +82,7 @@ def data():
     return load(movielens=False)
 
 
-@pytest.mark.parametrize("name", [*SICK, *SOUND])
+@pytest.mark.parametrize("name", [*SICK, *SOUND, *FRESH])
 def test_the_agent_ends_each_run_rightly(name, data, tmp_path, monkeypatch):
     if name not in FEW and not WHOLE:
         pytest.skip("make test-agents tries all runs")
@@ -79,8 +97,8 @@ def test_the_agent_ends_each_run_rightly(name, data, tmp_path, monkeypatch):
     if not fault:
         assert ending.how == "nothing", transcript
     else:
-        assert ending.how == SICK[name], transcript
-        assert is_right(fault, ending), transcript
+        assert ending.how == (SICK | FRESH)[name], transcript
+        assert is_right(fault, ending) == (name not in MISSED), transcript
     assert transcript == golden.read_text(encoding="utf-8")
 
 
@@ -97,7 +115,17 @@ def is_right(fault, ending):
 def test_at_least_twelve_sick_runs_are_tried_and_some_end_with_a_question():
     assert len(SICK) >= 12
     assert set(SICK.values()) == {"proven", "asked"}
-    assert len(list(GOLDEN.glob("*.txt"))) == len(SICK) + len(SOUND)
+    assert len(list(GOLDEN.glob("*.txt"))) == len(SICK) + len(SOUND) + len(FRESH)
+
+
+def test_the_page_tells_how_they_ended():
+    page = " ".join((ROOT / "docs" / "agents.md").read_text(encoding="utf-8").split())
+    whole = SICK | FRESH
+    proven = sum(ending == "proven" for ending in whole.values())
+    assert f"{len(whole)} sick runs" in page
+    assert f"{proven} with the right change, confirmed on five fresh seeds" in page
+    assert f"{len(whole) - proven - len(MISSED)} with the right question" in page
+    assert f"{len(MISSED)} wrongly" in page
 
 
 def test_a_wrong_ending_fails():

@@ -35,7 +35,7 @@ class Nobody:
 
 
 class Workshop:
-    """A training with a fault, or a sound one, and the edits that were made to it. It does not say what the fault is."""
+    """A training, with a fault or sound, and the edits that were made to it. It does not say what the fault is."""
 
     def __init__(self, data: FieldData, host: str, fault: str) -> None:
         self._data, self._host, self._fault = data, host, fault
