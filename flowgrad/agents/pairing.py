@@ -79,6 +79,8 @@ def _plan(one: Arm, other: Arm, before: pd.DataFrame, after: pd.DataFrame) -> tu
     overlaps = [None if config is None else config.of("comparison", "overlap") for config in configs]
     if overlaps[0] != overlaps[1]:
         raise StatisticsError(f"the splits of A overlap by {overlaps[0]}, those of B by {overlaps[1]}: no pairs")
+    if not (overlaps[0] is None or (isinstance(overlaps[0], int | float) and 0 < overlaps[0] < 1)):
+        raise StatisticsError(f"comparison.overlap is {overlaps[0]!r} in the configs, and must lie between 0 and 1")
     shared = [name for name in before["metric"].unique() if name in set(after["metric"])]
     if not shared:
         raise StatisticsError(f"A has the metrics {_few(before)}, and B {_few(after)}: none is common")
