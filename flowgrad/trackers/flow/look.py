@@ -38,7 +38,7 @@ PART = 1 << 15
 The norm of a part, scaled up, is that of the whole to about one percent.
 """
 _ROWS_PART = 1 << 12
-"""Number of such entries of a table with a sparse gradient, of which only the norm is needed, to about three percent."""
+"""Number of such entries of a table with a sparse gradient, whose norm alone is needed: to about three percent."""
 LARGE = 1 << 17
 """Number of entries of a table of embeddings above which a part of it is read: a step changes few of its rows, so that
 one of fewer is read whole.
