@@ -37,19 +37,27 @@ PART = 1 << 15
 """Number of entries of a weight that are copied and compared, at most; of larger ones, runs of entries, evenly spaced.
 The norm of a part, scaled up, is that of the whole to about one percent.
 """
-LARGE = 1 << 20
+_ROWS_PART = 1 << 12
+"""Number of such entries of a table with a sparse gradient, whose norm alone is needed: to about three percent."""
+LARGE = 1 << 17
 """Number of entries of a table of embeddings above which a part of it is read: a step changes few of its rows, so that
 one of fewer is read whole.
 """
+_TABLE_PART = 1 << 15
+"""Number of entries of such a part, about; more where the share of the table would be too small."""
 _LOOKUPS = 256
-"""Number of lookups of a large table with a sparse gradient whose rows are read, about."""
-_LARGE_SHARE = 32
-"""Factor by which the part of such a table is smaller than the table."""
+"""Number of lookups of a table with a sparse gradient whose rows are read, about; of one with few rows for the lookups,
+all are.
+"""
+_LARGE_SHARE = 64
+"""Factor by which the part of a table is smaller than the table, at most."""
 _RUN = 64
 """Number of entries in a row: a cache line or two, so that a part costs what its share of the memory does."""
 
 _CACHED = 1 << 17
 """Number of entries that are worked on together on a CPU: half a megabyte, and as much of their copies."""
+_KNOWN = 32
+"""Number of sets of tensors whose groups are kept: mostly the same tensors have a gradient."""
 
 
 class StepSnapshot(NamedTuple):
@@ -96,6 +104,10 @@ class DeviceLook:
         """Ids of the rows of each tensor with a sparse gradient, and these rows before the step."""
         self._summed: dict[int, torch.Tensor] = {}
         """Values of each sparse gradient summed by row, from `before` to `gradients`."""
+        self._read: dict[int, int] = {}
+        """Number of entries that the norm of each tensor is of."""
+        self._known_groups: dict[tuple[int, ...], list[list[int]]] = {}
+        """Groups of tensors that were put together before."""
         self._one_in: dict[int, int] = {}
         """Number of rows of a large table with a sparse gradient of which one is read, by tensor; all of any other."""
         self._open = False
@@ -158,8 +170,10 @@ class DeviceLook:
             if gradient is not None and gradient.layout != torch.strided and self._keep_rows(i, gradient):
                 continue
             dense.append(i)
-            if i not in self._copies or self._copies[i].shape != self._part(i).shape:
-                self._copies[i] = torch.empty_like(self._part(i), requires_grad=False)
+            own = self._part(i)
+            if i not in self._copies or self._copies[i].shape != own.shape:
+                self._copies[i] = torch.empty_like(own, requires_grad=False)
+            self._read[i] = own.numel()
         self._dense += dense
         for group in self._groups(dense):
             copies = [self._copies[i] for i in group]
@@ -167,7 +181,8 @@ class DeviceLook:
             self._pieces.append(("weight_norm", group, _norms(copies)))
         sparse = [i for i in self._fresh if i in self._rows]
         for group in self._groups(sparse):
-            parts = [self._norm_part(i) for i in group]
+            parts = [part(self._all[i].detach(), _ROWS_PART) for i in group]
+            self._read.update(zip(group, (one.numel() for one in parts), strict=True))
             self._pieces.append(("weight_norm", group, _norms(parts)))
 
     def _begin(self) -> None:
@@ -186,11 +201,6 @@ class DeviceLook:
             self._views[i] = weight.data_ptr(), view
         return view
 
-    def _norm_part(self, i: int) -> torch.Tensor:
-        """View of the entries that the norm of a table with a sparse gradient is of: all, or a part of a large one."""
-        weight = self._all[i].detach()
-        return part(weight) if weight.numel() > LARGE else weight
-
     def _keep_rows(self, i: int, gradient: torch.Tensor) -> bool:
         """Keep the rows that a sparse gradient is of, and its sum for each; whether there was more to do than to copy a
         small table whole.
@@ -202,11 +212,12 @@ class DeviceLook:
         if len(table) <= 2 * len(ids):
             self._summed[i] = torch.zeros_like(table).index_add_(0, ids, values)
             return False
-        if table.numel() > LARGE and len(ids) >= 2 * _LOOKUPS:
-            one_in = len(ids) // _LOOKUPS
-            chosen = (ids % one_in == 0).nonzero().flatten()
+        if len(ids) >= 2 * _LOOKUPS:
+            one_in = 1 << (len(ids) // _LOOKUPS).bit_length() - 1  # a power of two: a remainder costs a division
+            chosen = (ids & one_in - 1 == 0).nonzero().flatten()
             if len(chosen):
-                ids, values, self._one_in[i] = ids[chosen], values.index_select(0, chosen), one_in
+                ids, values = ids.index_select(0, chosen), values.index_select(0, chosen)
+                self._one_in[i] = one_in
         rows, at = ids.unique(return_inverse=True)
         self._summed[i] = values.new_zeros((len(rows), *values.shape[1:])).index_add_(0, at, values)
         self._rows[i] = (rows, table.index_select(0, rows))
@@ -298,8 +309,7 @@ class DeviceLook:
             at += len(group)
         scale = np.ones(len(self._all))
         for i in self._live:
-            read = self._norm_part(i) if i in self._rows else self._part(i)
-            scale[i] = math.sqrt(self._all[i].numel() / max(read.numel(), 1))
+            scale[i] = math.sqrt(self._all[i].numel() / max(self._read.get(i, 0), 1))
         seen.weight_norm[:] *= scale
         seen.velocity[self._dense] *= scale[self._dense]
         for i, one_in in self._one_in.items():
@@ -318,6 +328,11 @@ class DeviceLook:
 
     def _groups(self, chosen: Sequence[int]) -> list[list[int]]:
         """Group the tensors into `_foreach` calls: of one type, and on a CPU few enough to stay in its cache."""
+        key = tuple(chosen)
+        if (known := self._known_groups.get(key)) is not None:
+            return known
+        if len(self._known_groups) >= _KNOWN:
+            self._known_groups.clear()
         groups: list[list[int]] = []
         open_groups: dict[torch.dtype, tuple[list[int], int]] = {}
         for i in chosen:
@@ -331,6 +346,7 @@ class DeviceLook:
                 groups.append(group)
             group.append(i)
             open_groups[tensor.dtype] = (group, so_far + size)
+        self._known_groups[key] = groups
         return groups
 
     def state_dict(self) -> dict[str, Any]:
@@ -375,12 +391,12 @@ def _figures(weight: torch.Tensor) -> torch.Tensor:
     )
 
 
-def part(weight: torch.Tensor) -> torch.Tensor:
-    """View of at most `PART` entries of a larger tensor that lies in one piece of memory; any other as it is."""
+def part(weight: torch.Tensor, most: int = PART) -> torch.Tensor:
+    """View of at most `most` entries of a larger tensor that lies in one piece of memory; any other as it is."""
     runs = weight.numel() // _RUN
-    if weight.numel() <= PART or not weight.is_contiguous():
+    if weight.numel() <= most or not weight.is_contiguous():
         return weight
-    stride = -(-runs * _RUN // PART)
+    stride = -(-runs * _RUN // most)
     while math.gcd(stride, runs) > 1:  # else it would see a few of the columns only
         stride += 1
     return weight.view(-1)[: runs * _RUN].view(runs, _RUN)[::stride]
@@ -390,7 +406,7 @@ def _table_part(weight: torch.Tensor) -> torch.Tensor:
     """View of evenly spaced rows of a large table; a smaller one as it is, and one that is not of one piece."""
     if weight.numel() <= LARGE or not weight.is_contiguous():
         return weight
-    stride = min(_LARGE_SHARE, max(1, weight.numel() // PART))
+    stride = min(_LARGE_SHARE, weight.numel() // _TABLE_PART)
     while math.gcd(stride, len(weight)) > 1 and stride > 2:
         stride -= 1
     return weight[::stride]
