@@ -1,0 +1,56 @@
+"""Learning curves by arm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowgrad.html.figures import Lines, Series, finite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("arm", "seed", "validation_loss")
+"""Columns of the table, beside the last but one, which is named by its unit: `epoch` or `round`."""
+CONTROL_ARM = "aa"
+_MOST_STEPS = 200
+_WIDE = 10
+"""Ratio of the highest to the lowest loss from which on the axis is logarithmic."""
+
+
+def learning_curves(table: pd.DataFrame, file: str) -> Lines | None:
+    """Draw validation loss by epoch or round, a line an arm: the mean over seeds, and a band from lowest to highest. The
+    control is the baseline again, and is left out.
+    """
+    unit = next((str(name) for name in table.columns if name not in COLUMNS), "")
+    if not unit:
+        return None
+    series, told = [], []
+    for arm, lines in table[table["arm"] != CONTROL_ARM].groupby("arm", sort=False):
+        by_step = lines.groupby(unit)["validation_loss"]
+        means = by_step.agg(["mean", "min", "max"])
+        means = means.iloc[:: -(-len(means) // _MOST_STEPS)]
+        seeds = lines["seed"].nunique()
+        series.append(
+            Series(
+                f"{arm} ({seeds} seed{'s' if seeds != 1 else ''})",
+                tuple(map(float, means.index)),
+                tuple(map(float, means["mean"])),
+                tuple(map(float, means["min"])) if seeds > 1 else (),
+                tuple(map(float, means["max"])) if seeds > 1 else (),
+            )
+        )
+        known = finite(series[-1].y)
+        told.append(f"{arm} ends at {known[-1]:.4g}, its lowest mean is {min(known):.4g}" if known else f"{arm}: none")
+    if not series:
+        return None
+    known = [v for one in series for v in finite(one.y) if v > 0]
+    return Lines(
+        f"Learning curves by {unit}",
+        f"Mean validation loss over seeds, with a band from the lowest to the highest: {'; '.join(told)}. A run that "
+        "stopped early counts as long as it lasted.",
+        (file,),
+        unit,
+        "validation loss",
+        tuple(series),
+        log_y=bool(known) and max(known) / min(known) > _WIDE,
+    )

@@ -1,0 +1,44 @@
+"""Writes `report.html`, which people open, and `report.json` with the same content, from the files of a folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from flowgrad.files import write_atomically
+from flowgrad.html import Page, run_page, to_html, to_json
+
+HTML, JSON = "report.html", "report.json"
+
+_logger = logging.getLogger(__name__)
+
+
+def write_run_page(folder: Path) -> None:
+    """Write the page of a finished run, where it left a `report.xml`."""
+    if (folder / "report.xml").is_file():
+        write_page(folder, run_page)
+
+
+def write_page(folder: Path, make: Callable[[Path], Page]) -> None:
+    """Write the page that `make` makes of a folder.
+
+    All figures are in other files by then: a page that cannot be made is named in a warning, and ends nothing. A file
+    that cannot be written is an error, as each other file's is.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    try:
+        page = make(folder)
+        made = {HTML: to_html(page), JSON: to_json(page)}
+    except OSError:
+        raise
+    except Exception as error:
+        _logger.warning("%s is not there, for its page could not be made: %s", folder / HTML, " ".join(str(error).split())[:300])
+        _logger.info("the page of %s", folder, exc_info=error)
+        for name in (HTML, JSON):
+            (folder / name).unlink(missing_ok=True)
+        return
+    for name, content in made.items():
+        write_atomically(folder / name, content)
