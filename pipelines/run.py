@@ -89,7 +89,7 @@ def job(config: DictConfig) -> Any:
                 do = job_of(config)
             _search_for_garbage()
             objective = do(config, given, list(reversed(sources)), folder)
-            pages.write_run_page(folder)
+            pages.write_page(folder)
             if config.logger:
                 loggers.send(config, folder)
     except BrokenPipeError as error:

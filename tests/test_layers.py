@@ -25,6 +25,18 @@ ARROWS = {
     "bounded_yaml": set(),
     "csv_tables": {"errors", "files", "lazy"},
     "drawing": {"errors", "files"},
+    "html": {
+        "bounded_yaml",
+        "csv_tables",
+        "errors",
+        "files",
+        "lazy",
+        "measurements",
+        "measures",
+        "report",
+        "rules",
+        "statistics",
+    },
     "measures": {"lazy", "measurements"},
     "gate": {"errors"},
     "statistics": {"errors", "gate", "lazy"},
@@ -36,7 +48,7 @@ ARROWS = {
     "subject": {"measurements", "report", "rules"},
     "trackers": {"drawing", "errors", "gate", "lazy", "measurements", "measures", "report", "rules", "subject"},
     "testing": {"report", "trackers"},
-    "watching": {"errors", "measurements", "report", "rules", "subject", "trackers"},
+    "watching": {"errors", "files", "html", "measurements", "report", "rules", "subject", "trackers"},
     "features": {"drawing", "errors", "gate", "lazy", "measurements", "measures", "rules", "statistics", "subject"},
     "compression": {
         "bounded_yaml",
@@ -74,9 +86,9 @@ ARROWS = {
         "watching",
     },
     "analyzers": set(),
-    "integrations": {"errors", "files", "report", "trackers", "watching"},
-    "running": {"errors", "files", "report", "rules", "trackers", "watching"},
-    "commands": {"evidence", "files", "lines", "output", "report", "rules", "running", "verification"},
+    "integrations": {"errors", "files", "html", "report", "trackers", "watching"},
+    "running": {"errors", "files", "html", "report", "rules", "trackers", "watching"},
+    "commands": {"evidence", "files", "html", "lines", "output", "report", "rules", "running", "verification"},
     "__main__": {"__init__", "commands", "errors", "exits", "lines", "output"},
 }
 TORCH = {
@@ -127,7 +139,7 @@ TRANSFORMERS = {"integrations/transformers.py"}
 MATPLOTLIB = {"features/plots.py", "drawing.py"}
 HEAVY = {
     "torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "catboost", "sklearn",
-    "interpret", "torchao", "lightning", "pytorch_lightning", "transformers", "accelerate", "peft",
+    "interpret", "jinja2", "torchao", "lightning", "pytorch_lightning", "transformers", "accelerate", "peft",
 }  # fmt: skip
 NEVER = {"hydra", "pipelines", "datasets", "tests", "pytest", "lightgbm", "sklearn"}
 

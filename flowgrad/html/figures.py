@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+WIDE = 10
+"""Ratio of the highest to the lowest value from which on an axis is logarithmic."""
 MOST_LINES = 60
 """Number of lines of the table behind a picture; of longer ones, evenly spaced lines are shown."""
 
@@ -78,7 +80,15 @@ class Lines(Figure):
     marks: tuple[Mark, ...] = ()
     log_x: bool = False
     log_y: bool = False
+    x_range: tuple[float, float] | None = None
+    """Range of the axis, which pictures that are compared share; None: that of the values."""
+    y_range: tuple[float, float] | None = None
     kind: str = field(default="lines", init=False)
+
+    def within(self, title: str, x_range: tuple[float, float], y_range: tuple[float, float]) -> Lines:
+        """The same picture under another title, on axes that it shares with others."""
+        wide = y_range[0] > 0 and y_range[1] > WIDE * y_range[0]
+        return replace(self, title=title, x_range=x_range, y_range=y_range, log_y=wide)
 
     def table(self) -> Table:
         """One line an x, one column a series."""

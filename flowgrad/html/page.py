@@ -120,7 +120,9 @@ class Verdict:
     """The first thing a page says."""
 
     state: str
-    """State: `confirmed`, `refuted`, `inconclusive`, `untested`, `findings`, `healthy`, `not_observed` or `failed`."""
+    """State: `confirmed`, `refuted`, `inconclusive`, `untested`, `findings`, `healthy`, `not_observed`, `done` or
+    `failed`.
+    """
     headline: str
     detail: str
     proof: Proof | None = None
@@ -152,6 +154,8 @@ class Section:
     text: str = ""
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
+    small: bool = False
+    """Whether its pictures are many and small."""
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,13 @@ def to_fragment(page: Page) -> str:
 
 
 def to_json(page: Page) -> bytes:
-    """Write everything that the page says as JSON; a number that is not known is null."""
-    return (json.dumps(_plain(page), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    """Write everything that the page says as JSON, a part a line. Numbers have six digits; one that is not known is null."""
+    parts = (f"{json.dumps(name)}:{_dumped(value)}" for name, value in _plain(page).items())
+    return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _shortened(page: Page) -> list[Page]:
@@ -161,6 +166,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
-        number = float(value)
+        number = float(f"{value:.6g}")  # as in the XML
         return number if math.isfinite(number) else None if math.isnan(number) else "INF" if number > 0 else "-INF"
     return clean(str(value))

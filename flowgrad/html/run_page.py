@@ -12,10 +12,10 @@ from flowgrad.html.findings import findings_of, gaps_of
 from flowgrad.html.folder import Folder
 from flowgrad.html.measured import measured_table
 from flowgrad.html.page import Change, Page, Proof, Section, Step, Verdict
-from flowgrad.html.pictures import curves, proofs
+from flowgrad.html.pictures import curves, proofs, sizes
 from flowgrad.html.pictures.subjects import subject_pictures
 from flowgrad.html.verdicts import of_findings, of_proof, untested
-from flowgrad.report import Report, RunIdentity, RunReport
+from flowgrad.report import Report, RunIdentity, RunReport, Validation, override_text
 from flowgrad.statistics import CONTROL, round_comparison
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def run_page(path: Path) -> Page:
     acted = {rule for one in rounds for rule in one.get("rules") or ()}
     reports = list(diagnoses.values())
     findings = findings_of(reports[0].reports, acted) if reports else ()
-    steps = tuple(_steps(rounds, reports, lines, directions))
-    whole = _whole(lines, rounds)
+    whole = _whole(lines, rounds, _validations(reports))
+    steps = tuple(_steps(rounds, reports, lines, directions, whole))
     proof = None if whole is None else proofs.proof_of_line(whole, directions.get(str(whole["metric"])))
     identity = next((one.run for one in reports if one.run is not None), None)
     after = tuple((name, findings_of(one.reports)) for name, one in list(diagnoses.items())[1:])
@@ -99,11 +99,19 @@ def _lines(tests: pd.DataFrame | None) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _whole(lines: Sequence[dict[str, Any]], rounds: Sequence[Any]) -> dict[str, Any] | None:
+def _whole(lines: Sequence[dict[str, Any]], rounds: Sequence[Any], validations: Sequence[Validation]) -> dict[str, Any] | None:
     """The line of the whole change on the first metric; None where nothing but the control was compared."""
     named = [one for one in lines if one["comparison"] == round_comparison(1, 1)]
+    told = {(one.comparison, one.test) for one in validations}
+    named = named or [one for one in lines if (one["comparison"], one["test"]) in told]
     others = [one for one in lines if one["family"] != CONTROL]
     return next(iter(named or (others if not rounds else [])), None)
+
+
+def _validations(reports: Sequence[RunReport]) -> list[Validation]:
+    """Proofs that the first diagnosis carries."""
+    found = [one for part in reports[0].reports for one in part.findings] if reports else []
+    return [one.validation for one in found if one.validation is not None]
 
 
 def _steps(
@@ -111,6 +119,7 @@ def _steps(
     reports: Sequence[RunReport],
     lines: Sequence[dict[str, Any]],
     directions: dict[str, bool],
+    whole: dict[str, Any] | None,
 ) -> Iterator[Step]:
     for place, report in enumerate(reports):
         acting = rounds[place] if place < len(rounds) else {}
@@ -122,7 +131,7 @@ def _steps(
             change = found[0].changes[0]
         if acting:
             comparison = round_comparison(place + 1, len(rounds))
-            line = next((one for one in lines if one["comparison"] == comparison), None)
+            line = next((one for one in lines if one["comparison"] == comparison), whole if len(rounds) == 1 else None)
             proof = None if line is None else proofs.proof_of_line(line, directions.get(str(line["metric"])))
         yield Step(
             f"Round {place + 1}" if acting else "After" if rounds else "Diagnosis",
@@ -140,7 +149,7 @@ def _change(acting: dict[str, Any]) -> Change | None:
     if not isinstance(overrides, list) or not overrides:
         return None
     was = acting.get("was")
-    note = ", ".join(f"{path} was {value}" for path, value in was.items()) if isinstance(was, dict) else ""
+    note = ", ".join(f"{path} was {override_text(value)}" for path, value in was.items()) if isinstance(was, dict) else ""
     return Change(" ".join(map(str, overrides)), note)
 
 
@@ -184,10 +193,13 @@ def _sections(
             observed, str(whole["metric"]), str(whole["baseline_arm"]), str(whole["treated_arm"]), "observations.csv"
         )
         figures += [] if pairs is None else [pairs]
+    sizes_table = folder.table(sizes.FILE, ("arm",), sizes.NUMBERS)
+    by_size = None if sizes_table is None else sizes.size_picture(sizes_table)
+    figures = [*([] if by_size is None else [by_size]), *figures]
     if figures:
         text = "What was measured on seeds that no diagnosis saw."
         yield Section("Did it help?", text, tuple(figures), tuple(_table(tests)))
-    pictures = subject_pictures(folder)
+    pictures = subject_pictures(folder, [one.reports for one in diagnoses.values()])
     if pictures:
         yield Section("What was seen", "The figures that findings rest on, of the first diagnosis and the last.", tuple(pictures))
     table = measured_table({name: one.reports for name, one in diagnoses.items()})

@@ -8,11 +8,17 @@ from collections.abc import Sequence
 from flowgrad.html.page import Change, Found, Proof, Verdict
 from flowgrad.report import NOT_OBSERVED, Report
 from flowgrad.rules.rule import SEVERITIES
+from flowgrad.statistics import NO_WORSE
 
 _HEADS = {
     "confirmed": "The change helped",
     "refuted": "The change did harm",
     "inconclusive": "Not proven that the change helps",
+}
+_OF_NO_LOSS = {
+    "confirmed": "The change costs nothing that matters",
+    "refuted": "The change costs more than the margin",
+    "inconclusive": "Not proven that the change costs nothing",
 }
 _TESTS = {
     "paired_t": "paired t-test",
@@ -26,7 +32,8 @@ def of_proof(proof: Proof, change: Change | None, run: Change | None) -> Verdict
     """Word the verdict on a change that was tested."""
     if proof.reason:
         return Verdict("inconclusive", "The change could not be tested", proof.reason, proof, change, run)
-    head = _HEADS.get(proof.verdict, f"The change: {proof.verdict.replace('_', ' ')}")
+    heads = _OF_NO_LOSS if proof.test == NO_WORSE else _HEADS
+    head = heads.get(proof.verdict, f"The change: {proof.verdict.replace('_', ' ')}")
     numbers = f"{proof.metric} {told(proof.before, 'diverged')} → {told(proof.after, 'diverged')}"
     return Verdict(proof.verdict, f"{head}: {numbers}", in_words(proof), proof, change, run)
 

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from flowgrad.files import write_atomically
-from flowgrad.html import Page, run_page, to_html, to_json
+from flowgrad.html import folder_page, to_html, to_json
 
 HTML, JSON = "report.html", "report.json"
 
 _logger = logging.getLogger(__name__)
 
 
-def write_run_page(folder: Path) -> None:
-    """Write the page of a finished run, where it left a `report.xml`."""
-    if (folder / "report.xml").is_file():
-        write_page(folder, run_page)
-
-
-def write_page(folder: Path, make: Callable[[Path], Page]) -> None:
-    """Write the page that `make` makes of a folder.
+def write_page(folder: Path) -> None:
+    """Write the page of whatever a folder holds when its job is done.
 
     All figures are in other files by then: a page that cannot be made is named in a warning, and ends nothing. A file
     that cannot be written is an error, as each other file's is.
@@ -30,7 +23,7 @@ def write_page(folder: Path, make: Callable[[Path], Page]) -> None:
         OSError: nothing can be written there.
     """
     try:
-        page = make(folder)
+        page = folder_page(folder)
         made = {HTML: to_html(page), JSON: to_json(page)}
     except OSError:
         raise

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from flowgrad.drawing import new_figure, picture
 from flowgrad.files import write_atomically
-from flowgrad.html.extracts import row_points
+from flowgrad.html.extracts import tables_of
 from flowgrad.report import Validation, write
 from pipelines.config.compose import search_path
 from pipelines.config.text import to_yaml
@@ -96,9 +96,9 @@ def begin(folder: Path, config: Any = None, *, also: Sequence[str] = ()) -> None
         also: patterns of files of this job's own, removed too.
     """
     for pattern in (*also, "report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
-                    "interventions.csv", "significance.*", "learning_curves.png", "booster_*.png", "overhead.*",
-                    "calibration.*", "by_user.npz", "seeds.csv", "trials.*", "curves.csv", "points_*.csv", "report.html",
-                    "report.json"):  # fmt: skip
+                    "interventions.csv", "significance.*", "learning_curves.png", "booster_*.png", "booster_*.csv", "overhead.*",
+                    "calibration.*", "by_user.npz", "seeds.csv", "trials.*", "curves.csv", "points_*.csv", "layers_*.csv",
+                    "teacher_*.csv", "report.html", "report.json"):  # fmt: skip
         for path in folder.glob(pattern):
             path.unlink()
     if config is not None:
@@ -125,10 +125,10 @@ def write_extracts(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
     """Write what the pictures of `report.html` are drawn from: of the baseline's run, and of the treated one's."""
     for suffix, diagnosis in {"": diagnoses[0], "_treated": diagnoses[-1]}.items():
         if not suffix or len(diagnoses) > 1:
-            for measured, _ in diagnosis.findings:
-                points = row_points(measured)
-                if points is not None:
-                    write_csv(points, folder / f"points_{measured.subject}{suffix}.csv")
+            tables = tables_of([measured for measured, _ in diagnosis.findings], diagnosis.trained.trackers)
+            tables |= diagnosis.experiment.trainer.tables(diagnosis.trained)
+            for stem, table in tables.items():
+                write_csv(table, folder / f"{stem}{suffix}.csv")
 
 
 def write_proof(

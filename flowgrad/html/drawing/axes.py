@@ -29,6 +29,8 @@ class Scale:
     end: float
     """Place of `high`."""
     log: bool = False
+    whole: bool = False
+    """Whether all values are whole numbers, so that labels are too."""
 
     def __call__(self, value: float) -> float:
         """Place of a value, in units of the picture."""
@@ -48,6 +50,8 @@ class Scale:
         if self.log:
             return _log_ticks(self.low, self.high)
         step = _nice((self.high - self.low) / _WANTED) if self.high > self.low else 1.0
+        if self.whole:
+            step = max(1.0, 5.0 if step == 2.5 else step)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
         return [n * step for n in range(first, last + 1)]
@@ -63,7 +67,7 @@ def scale(values: Iterable[float | None], start: float, end: float, log: bool = 
         room = max(math.log10(high / low) * pad, 0.05)
         return Scale(low / 10**room, high * 10**room, start, end, log=True)
     room = (high - low) * pad or abs(low) * 0.1 or 1.0
-    return Scale(low - room, high + room, start, end)
+    return Scale(low - room, high + room, start, end, whole=all(v == round(v) for v in known))
 
 
 def _nice(step: float) -> float:
@@ -74,10 +78,10 @@ def _nice(step: float) -> float:
 def _log_ticks(low: float, high: float) -> list[float]:
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     decades = list(range(first, last + 1))
-    if len(decades) >= 2:
+    if len(decades) >= 3:
         every = -(-len(decades) // (_WANTED + 1))
         return [10.0**n for n in decades[::every]]
-    parts = [m * 10.0**n for n in range(first - 1, last + 1) for m in (1, 2, 3, 5)]
+    parts = [m * 10.0**n for n in range(first - 1, last + 1) for m in (1, 2, 5)]
     return [v for v in parts if low <= v <= high]
 
 

@@ -19,8 +19,9 @@ Drawn = tuple[list[str], int, list[tuple[str, str]]]
 def draw_lines(figure: Lines) -> Drawn:
     """Draw each series as a line, with its band, and the marks above all."""
     ys = [v for one in figure.series for part in (one.y, one.low, one.high) for v in part]
-    x = scale((v for one in figure.series for v in one.x), LEFT, WIDTH - RIGHT, figure.log_x, pad=0.02)
-    y = scale([*ys, *(mark.y for mark in figure.marks)], HEIGHT - BOTTOM, TOP, figure.log_y)
+    xs = [v for one in figure.series for v in one.x]
+    x = scale([*xs, *(figure.x_range or ())], LEFT, WIDTH - RIGHT, figure.log_x, pad=0.02)
+    y = scale([*ys, *(figure.y_range or ()), *(mark.y for mark in figure.marks)], HEIGHT - BOTTOM, TOP, figure.log_y)
     parts = frame(x, y, figure.x_label, figure.y_label, HEIGHT - BOTTOM)
     legend = []
     for place, one in enumerate(figure.series):

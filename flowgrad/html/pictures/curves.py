@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowgrad.html.figures import Lines, Series, finite
+from flowgrad.html.figures import WIDE, Lines, Series, finite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,8 +13,6 @@ COLUMNS = ("arm", "seed", "validation_loss")
 """Columns of the table, beside the last but one, which is named by its unit: `epoch` or `round`."""
 CONTROL_ARM = "aa"
 _MOST_STEPS = 200
-_WIDE = 10
-"""Ratio of the highest to the lowest loss from which on the axis is logarithmic."""
 
 
 def learning_curves(table: pd.DataFrame, file: str) -> Lines | None:
@@ -52,5 +50,5 @@ def learning_curves(table: pd.DataFrame, file: str) -> Lines | None:
         unit,
         "validation loss",
         tuple(series),
-        log_y=bool(known) and max(known) / min(known) > _WIDE,
+        log_y=bool(known) and max(known) / min(known) > WIDE,
     )

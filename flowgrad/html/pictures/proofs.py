@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from flowgrad.html.figures import Interval, Intervals, Pair, Pairs
 from flowgrad.html.findings import number
 from flowgrad.html.page import Proof
-from flowgrad.statistics import CONTROL, NO_WORSE, PRIMARY, reason_of
+from flowgrad.statistics import CONTROL, NO_WORSE, PRIMARY, PROVEN, reason_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ def proof_of_line(line: Any, higher_is_better: bool | None = None) -> Proof:
     """Make the proof of a line of `significance.csv`."""
     wins = number(float(line["wins"]))
     return Proof(
-        verdict=str(line["verdict"]),
+        verdict=verdict_of(line),
         metric=str(line["metric"]),
         before=number(line["baseline"]),
         after=number(line["treated"]),
@@ -42,32 +43,49 @@ def proof_of_line(line: Any, higher_is_better: bool | None = None) -> Proof:
     )
 
 
+def verdict_of(line: Any) -> str:
+    """Verdict of a line; that a change costs nothing that matters is a proof where that was to be shown."""
+    return PROVEN.get(str(line["verdict"]), str(line["verdict"]))
+
+
 def effects(table: pd.DataFrame, directions: dict[str, bool], file: str) -> Iterator[Intervals]:
     """Draw one picture a metric: the difference of each comparison with its interval."""
     primary = table[table["test"].isin(TESTED)]
     for metric, lines in primary.groupby("metric", sort=False):
         rows = tuple(
             Interval(
-                f"{line['comparison']}{' (control: the same configuration)' if line['family'] == CONTROL else ''}",
+                f"{line['comparison']}{' (control)' if line['family'] == CONTROL else ''}",
                 number(line["difference"]),
                 number(line["ci_low"]),
                 number(line["ci_high"]),
-                str(line["verdict"]),
+                verdict_of(line),
                 number(line["p_adjusted"]),
             )
             for line in lines.to_dict("records")
         )
-        better = directions.get(str(metric))
-        way = "" if better is None else f" ({'above' if better else 'below'} 0 is better)"
-        counts = {verdict: sum(r.verdict == verdict for r in rows) for verdict in dict.fromkeys(r.verdict for r in rows)}
-        yield Intervals(
-            f"Effect on {metric} by comparison",
-            f"Difference in {metric}, after minus before, with its interval: "
-            f"{', '.join(f'{count} {verdict}' for verdict, count in counts.items())}.",
-            (file,),
-            f"difference in {metric}{way}",
-            rows,
-        )
+        yield told_effect(f"Effect on {metric} by comparison", str(metric), rows, directions.get(str(metric)), file)
+
+
+def told_effect(title: str, metric: str, rows: tuple[Interval, ...], better: bool | None, file: str) -> Intervals:
+    """Draw differences in a metric.
+
+    Args:
+        title: above the picture.
+        metric: name of the metric.
+        rows: the differences.
+        better: whether more is better; None where that is not known.
+        file: that the figures are in.
+    """
+    way = "" if better is None else f" ({'above' if better else 'below'} 0 is better)"
+    counts = Counter(one.verdict for one in rows)
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return Intervals(
+        title,
+        f"Difference in {metric}, after minus before, with its interval: {told}.",
+        (file,),
+        f"difference in {metric}{way}",
+        rows,
+    )
 
 
 def seed_pairs(observations: pd.DataFrame, metric: str, before: str, after: str, file: str) -> Pairs | None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from flowgrad.html.figures import Cloud, Figure, Region, Scatter
+from flowgrad.errors import RuleError
+from flowgrad.html.figures import Cloud, Figure, Region, Scatter, thinned
+from flowgrad.measures import VOCABULARY
+from flowgrad.rules.condition import Condition
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("row", "rank", "exposures")
+_MOST_RANKS = 150
+"""Number of rows of the picture of exposures, which is a line but for its ends."""
+_MOST_ROWS = 500
+"""Number of rows of the picture of rows that circle."""
 _MOST_RULES = 4
 """Number of rules whose rows have a colour of their own."""
 
@@ -35,17 +42,30 @@ def row_pictures(
     ]
 
 
+def zombie_region(condition: str) -> Region | None:
+    """The part of the plane in which rows circle, by the coherence that the rule asks for; its label has the whole rule.
+
+    Args:
+        condition: which rows the rule names.
+    """
+    try:
+        bound = Condition.parse(condition, [one.name for one in VOCABULARY["embedding"]]).thresholds().get("coherence")
+    except RuleError:
+        return None
+    return None if bound is None else Region(f"zombie region: {condition}", x_high=bound)
+
+
 def _exposures(
     points: pd.DataFrame, named: Mapping[str, set[str]], subject: str, files: tuple[str, ...]
 ) -> Scatter | None:
-    known = points[points["exposures"] > 0]
+    known = _thinned(points[points["exposures"] > 0], _MOST_RANKS)
     if not len(known):
         return None
-    total, never = int(points["rank"].max()), int((points["exposures"] == 0).sum())
+    total, never = int(points["rank"].max()), bool((points["exposures"] == 0).any())
     text = (
         f"Lookups of each row of {subject}, the most frequent first: from {known['exposures'].max():,.0f} to "
-        f"{known['exposures'].min():,.0f}; {len(points):,} of {total:,} rows are drawn"
-        f"{f', of which {never} were never looked up and have no dot' if never else ''}. {_told(named)}"
+        f"{known['exposures'].min():,.0f}; {len(known):,} of {total:,} rows are drawn"
+        f"{'; rows that were never looked up have no dot' if never else ''}. {_told(named)}"
     )
     clouds = _clouds(known, named, "rank", "exposures")
     return Scatter(
@@ -58,17 +78,21 @@ def _circling(
 ) -> Scatter | None:
     if not {"coherence", "jitter"} <= set(points.columns):
         return None
-    known = points[points["coherence"].notna() & (points["jitter"] > 0)]
+    known = _thinned(points[points["coherence"].notna() & (points["jitter"] > 0)], _MOST_ROWS)
     if not len(known):
         return None
     text = (
         f"Each dot is a row of {subject}. To the left, its moves over consecutive windows oppose each other; the higher, "
-        f"the more it trembles. Coherence is known of {len(known):,} of the {len(points):,} rows drawn. {_told(named)}"
+        f"the more it trembles; {len(known):,} of {int(points['rank'].max()):,} rows are drawn. {_told(named)}"
     )
     clouds = _clouds(known, named, "coherence", "jitter")
     return Scatter(
         f"{subject}: rows that circle", text, files, "coherence (cosine)", "jitter", clouds, region, log_y=True
     )
+
+
+def _thinned(known: pd.DataFrame, most: int) -> pd.DataFrame:
+    return known.iloc[thinned(range(len(known)), most)]
 
 
 def _clouds(known: pd.DataFrame, named: Mapping[str, set[str]], x: str, y: str) -> tuple[Cloud, ...]:

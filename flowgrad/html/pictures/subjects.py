@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from flowgrad.errors import RuleError
 from flowgrad.html.figures import Figure, Region
 from flowgrad.html.folder import Folder
-from flowgrad.html.pictures.rows import COLUMNS, row_pictures
-from flowgrad.measures import VOCABULARY
-from flowgrad.rules.condition import Condition
+from flowgrad.html.pictures import boosters, layers, teachers
+from flowgrad.html.pictures.rows import COLUMNS, row_pictures, zombie_region
+from flowgrad.report import Report
 
+_AFTER = "_treated"
 MOST_SUBJECTS = 4
 """Number of tables that are drawn."""
 
 
-def subject_pictures(folder: Folder) -> list[Figure]:
-    """Draw the rows of each embedding table, before and after."""
-    return [*_tables(folder)]
+def subject_pictures(folder: Folder, diagnoses: Sequence[Sequence[Report]]) -> list[Figure]:
+    """Draw the rows of each embedding table, the layers of each network, the rounds of each booster and the map of each
+    student, before and after.
+
+    Args:
+        folder: of the run.
+        diagnoses: reports of each diagnosis, in their order.
+    """
+    return [*_tables(folder), *_layers(folder), *_teachers(folder), *_boosters(folder, diagnoses)]
 
 
 def _tables(folder: Folder) -> Iterator[Figure]:
@@ -30,15 +35,53 @@ def _tables(folder: Folder) -> Iterator[Figure]:
         if points is None:
             continue
         region = _region(folder) if not place else region
-        subject, after = re.fullmatch(r"points_(.*?)(_treated)?\.csv", name).groups()  # type: ignore[union-attr]
-        rows = f"rows_{subject}{after or ''}.csv"
+        subject, after, title = _subject(name)
+        rows = f"rows_{subject}{after}.csv"
         told = folder.table(rows, ("rule", "row"))
         named: dict[str, set[str]] = {}
         if told is not None:
             named = {str(rule): set(part["row"].astype(str)) for rule, part in told.groupby("rule", sort=False)}
-        title = f"{subject}, {'after all changes' if after else 'before'}"
         files = (name, rows) if told is not None else (name,)
         yield from row_pictures(points, named, title, region, files)
+
+
+def _layers(folder: Folder) -> Iterator[Figure]:
+    for name in folder.names("layers_*.csv")[: 2 * MOST_SUBJECTS]:
+        table = folder.table(name, layers.COLUMNS, layers.NUMBERS)
+        if table is not None:
+            yield from layers.layer_pictures(table, _subject(name)[2], (name,))
+
+
+def _teachers(folder: Folder) -> Iterator[Figure]:
+    for name in folder.names("teacher_*.csv")[: 2 * MOST_SUBJECTS]:
+        table = folder.table(name, teachers.COLUMNS, ["cka"])
+        drawn = None if table is None else teachers.teacher_picture(table, _subject(name)[2], (name,))
+        if drawn is not None:
+            yield drawn
+
+
+def _boosters(folder: Folder, diagnoses: Sequence[Sequence[Report]]) -> Iterator[Figure]:
+    for after, reports in (("", diagnoses[:1]), (_AFTER, diagnoses[-1:])):
+        title = f"booster, {'after all changes' if after else 'before'}"
+        curves, gain = f"booster_curves{after}.csv", f"booster_gain{after}.csv"
+        table = folder.table(curves, boosters.CURVES, ("round", "value"))
+        known = {m.name: m.value for one in reports for part in one for m in part.measurements if part.kind == "boosting"}
+        kept = int(known["kept_round"]) if known.get("kept_round", 0) > 0 else None
+        drawn = None if table is None else boosters.evaluation_picture(table, kept, title, (curves, "report.xml"))
+        if drawn is not None:
+            yield drawn
+        gained = folder.table(gain, boosters.GAIN, ("round", "gain"))
+        shown = None if gained is None else boosters.gain_picture(gained, title, (gain,))
+        if shown is not None:
+            yield shown
+
+
+def _subject(name: str) -> tuple[str, str, str]:
+    """The subject of a table, what its file's name has after it, and both in words: `points_item_emb_treated.csv`."""
+    stem = name.removesuffix(".csv").partition("_")[2]
+    subject = stem.removesuffix(_AFTER)
+    after = stem[len(subject) :]
+    return subject, after, f"{subject}, {'after all changes' if after else 'before'}"
 
 
 def _region(folder: Folder) -> Region | None:
@@ -46,14 +89,4 @@ def _region(folder: Folder) -> Region | None:
     rules = folder.mapping("config.yaml").get("rules")
     rule: Any = rules.get("zombie_rows") if isinstance(rules, dict) else None
     text = rule.get("rows") if isinstance(rule, dict) else None
-    if not isinstance(text, str):
-        return None
-    try:
-        bounds = Condition.parse(text, [one.name for one in VOCABULARY["embedding"]]).thresholds()
-    except RuleError:
-        return None
-    coherence, jitter = bounds.get("coherence"), bounds.get("jitter")
-    if coherence is None or jitter is None:
-        return None
-    label = f"zombie region: coherence below {coherence:g}, jitter above {jitter:g}"
-    return Region(label, x_high=coherence, y_low=jitter)
+    return zombie_region(text) if isinstance(text, str) else None

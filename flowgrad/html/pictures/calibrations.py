@@ -1,0 +1,44 @@
+"""Calibration of the tests: how often each rejects where there is nothing to find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from flowgrad.html.figures import Interval, Intervals
+from flowgrad.html.findings import number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE = "calibration.csv"
+COLUMNS = {"setting", "metric", "test", "rate", "level", "low", "high", "within"}
+
+
+def calibration_pictures(table: pd.DataFrame) -> Iterator[Intervals]:
+    """Draw one picture a level: the share of rejections of each test with its interval, against the level that it should
+    not exceed.
+    """
+    if not set(table.columns) >= COLUMNS:
+        return
+    for level, lines in table[table["rate"].notna()].groupby("level"):
+        rows = tuple(
+            Interval(
+                " ".join(str(one[name]) for name in ("test", "metric", "setting") if isinstance(one[name], str)),
+                number(one["rate"]),
+                number(one["low"]),
+                number(one["high"]),
+                "confirmed" if one["within"] is True or str(one["within"]) == "True" else "refuted",
+            )
+            for one in lines.to_dict("records")
+        )
+        kept = sum(one.verdict == "confirmed" for one in rows)
+        yield Intervals(
+            f"Calibration at the level {level:g}",
+            f"Share of tests that rejected where both arms were the same, with its interval: {kept} of {len(rows)} hold the "
+            f"level of {level:g}, which the dashed line marks.",
+            (FILE,),
+            "share of rejections",
+            rows,
+            float(level),
+        )
