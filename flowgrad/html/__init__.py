@@ -6,20 +6,20 @@ from flowgrad.lazy import lazy_names
 
 if TYPE_CHECKING:
     from flowgrad.html.figures import Figure
-    from flowgrad.html.folder_page import folder_page
+    from flowgrad.html.of_folder import folder_page
     from flowgrad.html.forms import ENDINGS, report_bytes
     from flowgrad.html.page import Page
     from flowgrad.html.rendering import to_fragment, to_html, to_json
-    from flowgrad.html.report_page import report_page
+    from flowgrad.html.of_report import report_page
 
 __all__ = ["ENDINGS", "Figure", "Page", "folder_page", "report_bytes", "report_page", "to_fragment", "to_html", "to_json"]
 
 _HOMES = {
     "figures": ("Figure",),
-    "folder_page": ("folder_page",),
+    "of_folder": ("folder_page",),
     "forms": ("ENDINGS", "report_bytes"),
     "page": ("Page",),
     "rendering": ("to_fragment", "to_html", "to_json"),
-    "report_page": ("report_page",),
+    "of_report": ("report_page",),
 }
 __getattr__ = lazy_names(__name__, {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names})

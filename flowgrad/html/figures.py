@@ -212,6 +212,8 @@ class Heat(Figure):
     values: tuple[tuple[float, ...], ...]
     """One tuple a row."""
     log: bool = False
+    value_range: tuple[float, float] | None = None
+    """Values of the palest and of the darkest shade; None: the lowest and the highest that are known."""
     framed: tuple[tuple[int, int], ...] = ()
     """Cells with a frame: (row, column)."""
     kind: str = field(default="heat", init=False)

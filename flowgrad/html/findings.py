@@ -11,8 +11,8 @@ from flowgrad.report import CausalModel, Report, RowList, Validation
 from flowgrad.report.text import to_words
 from flowgrad.rules.rule import SEVERITIES
 
-MOST_FINDINGS = 60
-"""Number of findings that a page tells in full; of more the least severe are left out, and counted."""
+MOST_PLACES = 12
+"""Number of places of one finding that a page tells; of more the first ones are told, and the rest counted."""
 _ROWS = 8
 """Number of rows of a finding that are named."""
 _LONGEST = 2_000
@@ -36,13 +36,14 @@ def findings_of(reports: Sequence[Report], acted: Iterable[str] = ()) -> tuple[F
 
 
 def _found(members: Sequence[tuple[Report, CausalModel]], acted: bool) -> Found:
-    lead = members[0][1]
+    lead, told = members[0][1], members[:MOST_PLACES]
+    more = f" and {len(members) - len(told)} more places" if len(told) < len(members) else ""
     return Found(
         type=_cut(lead.type),
         rule=_cut(lead.rule),
         severity=lead.severity,
-        places=_cut(", ".join(_place(report, one) for report, one in members)),
-        sightings=tuple(_sighting(report, one) for report, one in members),
+        places=_cut(", ".join(_place(report, one) for report, one in told)) + more,
+        sightings=tuple(_sighting(report, one) for report, one in told),
         implies=_cut(lead.implies),
         action=_cut(lead.action),
         expected_effect=_cut(lead.expected_effect),

@@ -22,6 +22,13 @@ _MOST_YAML = 4 << 20
 _T = TypeVar("_T")
 
 
+def _mapping(path: Path) -> dict[str, Any]:
+    found = load_yaml(read_bounded(path, _MOST_YAML), _MOST_YAML)
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds no mapping, but a {type(found).__name__}")
+    return found
+
+
 class Folder:
     """A folder of a run, and what could not be read in it."""
 
@@ -50,8 +57,8 @@ class Folder:
 
     def mapping(self, name: str) -> dict[str, Any]:
         """A YAML file as a mapping; an empty one where it is not there, or is none."""
-        found = self._try(name, lambda path: load_yaml(read_bounded(path, _MOST_YAML), _MOST_YAML))
-        return found if isinstance(found, dict) else {}
+        found = self._try(name, _mapping)
+        return {} if found is None else found
 
     def _try(self, name: str, read: Callable[[Path], _T]) -> _T | None:
         if not self.has(name):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from flowgrad.html.figures import Figure
 from flowgrad.html.rendering import to_html
-from flowgrad.html.report_page import report_page
+from flowgrad.html.of_report import report_page
 from flowgrad.report import ENDINGS as FORMS
 from flowgrad.report import Report, to_bytes
 

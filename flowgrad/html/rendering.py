@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -32,7 +32,7 @@ def to_html(page: Page) -> bytes:
     Raises:
         FlowGradError: jinja2 is not installed.
     """
-    for shorter in (page, *_shortened(page)):
+    for shorter in _shortened(page):
         text = _environment().get_template("page.html").render(page=shorter, **_assets())
         if len(data := clean(text).encode()) <= MOST_BYTES:
             return data
@@ -58,19 +58,19 @@ def _dumped(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _shortened(page: Page) -> list[Page]:
-    """The page with less and less of what takes much room."""
-    told = "{} left out here, for a page has 1 MB at most; the files beside it have them"
-    first = replace(page, later=(), missing=(*page.missing, told.format("findings of later rounds are")))
-    sections = tuple(replace(one, tables=()) for one in page.sections)
-    second = replace(first, sections=sections, missing=(*first.missing, told.format("long tables are")))
-    third = replace(
-        second,
-        findings=page.findings[:10],
-        gaps=(),
-        missing=(*second.missing, told.format("all but ten findings, and what was not seen, are")),
+def _shortened(page: Page) -> Iterator[Page]:
+    """The page, and then with less and less of what takes much room."""
+    yield page
+    told = "{} left out here, for a page has 1 MB at most; the report has them"
+    left = told.format("findings of later rounds, and all but the first 60 of findings and of what was not seen, are")
+    shorter = replace(
+        page, later=(), findings=page.findings[:60], gaps=page.gaps[:60], missing=(*page.missing, left)
     )
-    return [first, second, third, replace(third, sections=(), findings=page.findings[:1])]
+    yield shorter
+    sections = tuple(replace(one, tables=()) for one in page.sections)
+    shorter = replace(shorter, sections=sections, missing=(*page.missing, left, told.format("tables are")))
+    yield shorter
+    yield replace(shorter, sections=(), findings=page.findings[:5], gaps=page.gaps[:5])
 
 
 @cache

@@ -28,12 +28,12 @@ def draw_heat(figure: Heat) -> Drawn:
     wide = (WIDTH - RIGHT - left) / max(len(columns), 1)
     values = [[_of(figure.values[i][j], figure.log) for j in columns] for i in rows]
     known = finite(v for line in values for v in line)
-    low, high = (min(known), max(known)) if known else (0.0, 0.0)
+    low, high = figure.value_range or ((min(known), max(known)) if known else (0.0, 0.0))
     paths: dict[int, list[str]] = {}
     for i, line in enumerate(values):
         for j, value in enumerate(line):
             if math.isfinite(value):
-                shade = min(int((value - low) / (high - low) * SHADES), SHADES - 1) if high > low else SHADES // 2
+                shade = min(int(max(value - low, 0.0) / (high - low) * SHADES), SHADES - 1) if high > low else SHADES // 2
                 place = f"M{at(left + j * wide)} {TOP + i * tall}h{at(wide)}v{tall - 1}h-{at(wide)}z"
                 paths.setdefault(shade, []).append(place)
     parts = [f'<path class="h{shade}" d="{"".join(paths[shade])}"/>' for shade in sorted(paths)]

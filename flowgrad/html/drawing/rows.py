@@ -14,8 +14,9 @@ _PAIR = 22
 MOST_ROWS = 30
 """Number of rows that are drawn; the table behind the picture has more."""
 _LONGEST = 44
-_SIGNS = {"confirmed": "c2", "refuted": "c1", "inconclusive": "c7"}
-_NAMED = {"c2": "confirmed", "c1": "refuted", "c7": "inconclusive, or no test"}
+GOOD, BAD, OPEN = "c2", "c1", "c7"
+_SIGNS = {"confirmed": GOOD, "refuted": BAD, "holds": GOOD, "rejects too often": BAD}
+"""Colour of each verdict; others are open."""
 
 
 def draw_intervals(figure: Intervals) -> Drawn:
@@ -27,12 +28,12 @@ def draw_intervals(figure: Intervals) -> Drawn:
     parts = x_axis(x, figure.x_label, bottom)
     if figure.reference is not None:
         parts.append(f'<path class="z" d="M{at(x(figure.reference))} {TOP}V{at(bottom)}"/>')
-    used = []
+    used: dict[str, dict[str, None]] = {}
     for place, row in enumerate(rows):
-        sign = _SIGNS.get(row.verdict, "c7")
-        used.append(sign)
+        sign = _SIGNS.get(row.verdict, OPEN)
+        used.setdefault(sign, {})[row.verdict] = None
         parts += _interval(row, TOP + place * _ROW, x, sign)
-    return parts, bottom + BOTTOM, [(sign, text) for sign, text in _NAMED.items() if sign in used]
+    return parts, bottom + BOTTOM, [(sign, ", ".join(filter(None, words))) for sign, words in used.items() if any(words)]
 
 
 def _interval(row: Interval, top: float, x: Scale, sign: str) -> list[str]:

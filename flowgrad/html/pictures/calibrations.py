@@ -28,11 +28,11 @@ def calibration_pictures(table: pd.DataFrame) -> Iterator[Intervals]:
                 number(one["rate"]),
                 number(one["low"]),
                 number(one["high"]),
-                "confirmed" if one["within"] is True or str(one["within"]) == "True" else "refuted",
+                "holds" if str(one["within"]) == "True" else "rejects too often",
             )
             for one in lines.to_dict("records")
         )
-        kept = sum(one.verdict == "confirmed" for one in rows)
+        kept = sum(one.verdict == "holds" for one in rows)
         yield Intervals(
             f"Calibration at the level {level:g}",
             f"Share of tests that rejected where both arms were the same, with its interval: {kept} of {len(rows)} hold the "

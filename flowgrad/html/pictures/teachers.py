@@ -44,5 +44,6 @@ def teacher_picture(table: pd.DataFrame, title: str, files: tuple[str, ...]) -> 
         tuple(students),
         tuple(teachers),
         tuple(tuple(map(float, line)) for line in values),
+        value_range=(0.0, 1.0),
         framed=tuple(framed),
     )

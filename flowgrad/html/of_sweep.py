@@ -41,8 +41,8 @@ def sweep_page(path: Path) -> Page:
     if figures:
         sections.append(Section("Jobs beside each other", "P-values are adjusted over all jobs of the sweep.", figures))
     if small:
-        left = f" of the first {len(small)} of {len(jobs)} jobs" if len(small) < len(jobs) else ""
-        sections.append(Section("Learning curves", f"All on the same scale{left}.", small, small=True))
+        left = f", of {len(small)} of {len(jobs)} jobs" if len(small) < len(jobs) else ""
+        sections.append(Section("Learning curves", f"All are on the same scale{left}.", small, small=True))
     sections.append(Section("Every job", "", (), (_table(table),)))
     return Page(
         title=path.resolve().name,
@@ -67,7 +67,8 @@ def _verdict(lines: list[dict[Any, Any]], jobs: int) -> Verdict:
         detail = f"Best: {best['overrides']} with {best['objective']:.4g}."
     else:
         changes = Counter(str(one["prescribed"]) for one in tested if isinstance(one.get("prescribed"), str))
-        detail = " ".join(f"{change}: prescribed by {count}." for change, count in changes.most_common(3))
+        detail = "; ".join(f"{change or 'nothing'} ({count} job{'' if count == 1 else 's'})" for change, count in changes.most_common(3))
+        detail = f"Prescribed: {detail}." if detail else ""
     if failed:
         first = next(iter(failed.values()))
         detail += f" {first['overrides']} failed: {first.get('reason')}"
@@ -128,7 +129,8 @@ def _small_multiples(folder: Folder, jobs: dict[str, str]) -> Iterator[Figure]:
 
 
 def _table(table: pd.DataFrame) -> Table:
-    shown = [str(name) for name in table.columns if table[name].notna().any()]
+    named = [str(name) for name in table.columns if table[name].notna().any()]
+    shown = [*(name for name in named if name != "job"), *(name for name in named if name == "job")]
     rows = tuple(
         tuple(None if isinstance(v, float) and math.isnan(v) else v for v in line)
         for line in table[shown].head(_MOST_LINES).itertuples(index=False, name=None)

@@ -8,7 +8,7 @@ from flowgrad.html.figures import Figure, Table
 from flowgrad.html.findings import findings_of, gaps_of
 from flowgrad.html.measured import measured_table
 from flowgrad.html.page import Page, Section, Step
-from flowgrad.html.run_page import facts_of
+from flowgrad.html.of_run import facts_of
 from flowgrad.html.verdicts import of_findings, of_proof
 from flowgrad.report import Report, RunReport
 
