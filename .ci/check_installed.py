@@ -14,7 +14,7 @@ from pathlib import Path
 
 import flowgrad
 
-HELD = ("py.typed", "report/report.xsd", "conf/evidence.csv", "conf/rules/embedding.yaml")
+HELD = ("py.typed", "report/report.xsd", "conf/evidence.csv", "conf/rules/embedding.yaml", "html/templates/page.html")
 OTHERS = {"flowgrad", "bin"}
 """Tops that the distribution may install, besides its own metadata."""
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

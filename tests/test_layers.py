@@ -136,6 +136,7 @@ TORCH = {
 XGBOOST = {"features/scores.py", "trackers/boosting/xgboost_callback.py"}
 CATBOOST = {"trackers/boosting/catboost_callback.py", "trackers/boosting/catboost_trees.py"}
 TRANSFORMERS = {"integrations/transformers.py"}
+JINJA2 = {"html/rendering.py"}
 MATPLOTLIB = {"features/plots.py", "drawing.py"}
 HEAVY = {
     "torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "catboost", "sklearn",
@@ -210,6 +211,8 @@ def test_outside_imports(path):
             assert relative in CATBOOST, f"{path}:{line}: imports {name}"
         if top == "transformers":
             assert relative in TRANSFORMERS, f"{path}:{line}: imports {name}"
+        if top in ("jinja2", "markupsafe"):
+            assert relative in JINJA2, f"{path}:{line}: imports {name}"
         if top == "matplotlib":
             assert relative in MATPLOTLIB, f"{path}:{line}: imports {name}"
 

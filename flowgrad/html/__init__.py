@@ -6,13 +6,23 @@ from flowgrad.lazy import lazy_names
 
 if TYPE_CHECKING:
     from flowgrad.html.figures import Figure
-    from flowgrad.html.of_folder import folder_page
     from flowgrad.html.forms import ENDINGS, report_bytes
+    from flowgrad.html.of_folder import folder_page
+    from flowgrad.html.of_report import report_page
     from flowgrad.html.page import Page
     from flowgrad.html.rendering import to_fragment, to_html, to_json
-    from flowgrad.html.of_report import report_page
 
-__all__ = ["ENDINGS", "Figure", "Page", "folder_page", "report_bytes", "report_page", "to_fragment", "to_html", "to_json"]
+__all__ = [
+    "ENDINGS",
+    "Figure",
+    "Page",
+    "folder_page",
+    "report_bytes",
+    "report_page",
+    "to_fragment",
+    "to_html",
+    "to_json",
+]
 
 _HOMES = {
     "figures": ("Figure",),

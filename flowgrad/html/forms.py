@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from flowgrad.html.figures import Figure
-from flowgrad.html.rendering import to_html
 from flowgrad.html.of_report import report_page
+from flowgrad.html.rendering import to_html
 from flowgrad.report import ENDINGS as FORMS
 from flowgrad.report import Report, to_bytes
 

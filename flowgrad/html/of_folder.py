@@ -8,10 +8,10 @@ from flowgrad.errors import ReportError
 from flowgrad.files import read_bounded
 from flowgrad.html.of_claims import claims_page
 from flowgrad.html.of_job import job_page
-from flowgrad.html.page import Page
 from flowgrad.html.of_report import report_page
 from flowgrad.html.of_run import run_page
 from flowgrad.html.of_sweep import sweep_page
+from flowgrad.html.page import Page
 from flowgrad.report import ClaimsReport, from_xml
 from flowgrad.report.schema import MOST_BYTES
 

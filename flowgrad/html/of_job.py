@@ -39,7 +39,10 @@ def job_page(path: Path) -> Page:
     sections = []
     if figures := tuple(_pictures(held)):
         sections.append(Section("Pictures", "", figures))
-    sections += [Section(name.removesuffix(".csv").replace("_", " ").capitalize(), "", (), (_table(name, one),)) for name, one in held.items()]
+    sections += [
+        Section(name.removesuffix(".csv").replace("_", " ").capitalize(), "", (), (_table(name, one),))
+        for name, one in held.items()
+    ]
     return Page(
         title=title,
         kind="job",

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from flowgrad.html.figures import Figure, Table
 from flowgrad.html.findings import findings_of, gaps_of
 from flowgrad.html.measured import measured_table
-from flowgrad.html.page import Page, Section, Step
 from flowgrad.html.of_run import facts_of
+from flowgrad.html.page import Page, Section, Step
 from flowgrad.html.verdicts import of_findings, of_proof
 from flowgrad.report import Report, RunReport
 
@@ -25,7 +25,9 @@ def report_page(report: Report | RunReport, figures: Sequence[Figure] = ()) -> P
     if tables:
         sections.append(Section("Measurements", "", (), tables))
     identity = report.run if report.run is not None else reports[0].run if reports else None
-    name = identity.id if isinstance(report, RunReport) and identity is not None else reports[0].layer if reports else ""
+    name = (
+        identity.id if isinstance(report, RunReport) and identity is not None else reports[0].layer if reports else ""
+    )
     first = findings[0] if findings else None
     steps = () if first is None else (
         Step(

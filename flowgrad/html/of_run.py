@@ -99,7 +99,9 @@ def _lines(tests: pd.DataFrame | None) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _whole(lines: Sequence[dict[str, Any]], rounds: Sequence[Any], validations: Sequence[Validation]) -> dict[str, Any] | None:
+def _whole(
+    lines: Sequence[dict[str, Any]], rounds: Sequence[Any], validations: Sequence[Validation]
+) -> dict[str, Any] | None:
     """The line of the whole change on the first metric; None where nothing but the control was compared."""
     named = [one for one in lines if one["comparison"] == round_comparison(1, 1)]
     told = {(one.comparison, one.test) for one in validations}
@@ -149,7 +151,9 @@ def _change(acting: dict[str, Any]) -> Change | None:
     if not isinstance(overrides, list) or not overrides:
         return None
     was = acting.get("was")
-    note = ", ".join(f"{path} was {override_text(value)}" for path, value in was.items()) if isinstance(was, dict) else ""
+    note = (
+        ", ".join(f"{path} was {override_text(value)}" for path, value in was.items()) if isinstance(was, dict) else ""
+    )
     return Change(" ".join(map(str, overrides)), note)
 
 
@@ -201,7 +205,9 @@ def _sections(
         yield Section("Did it help?", text, tuple(figures), tuple(_table(tests)))
     pictures = subject_pictures(folder, [one.reports for one in diagnoses.values()])
     if pictures:
-        yield Section("What was seen", "The figures that findings rest on, of the first diagnosis and the last.", tuple(pictures))
+        yield Section(
+            "What was seen", "The figures that findings rest on, of the first diagnosis and the last.", tuple(pictures)
+        )
     table = measured_table({name: one.reports for name, one in diagnoses.items()})
     if table is not None:
         yield Section("Measurements", "Every figure that was measured and is known.", (), (table,))

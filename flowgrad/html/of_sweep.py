@@ -32,7 +32,12 @@ def sweep_page(path: Path) -> Page:
     folder = Folder(path)
     table = folder.table(FILE, _COLUMNS, _NUMBERS)
     if table is None:
-        return Page(path.resolve().name, "sweep", Verdict("failed", "The table of this sweep is not there", ""), missing=tuple(folder.missing))
+        return Page(
+            path.resolve().name,
+            "sweep",
+            Verdict("failed", "The table of this sweep is not there", ""),
+            missing=tuple(folder.missing),
+        )
     lines = table.to_dict("records")
     jobs = {str(line["job"]): str(line["overrides"]) for line in lines}
     figures = tuple([*_effects(table), *_objectives(lines)])
@@ -67,7 +72,10 @@ def _verdict(lines: list[dict[Any, Any]], jobs: int) -> Verdict:
         detail = f"Best: {best['overrides']} with {best['objective']:.4g}."
     else:
         changes = Counter(str(one["prescribed"]) for one in tested if isinstance(one.get("prescribed"), str))
-        detail = "; ".join(f"{change or 'nothing'} ({count} job{'' if count == 1 else 's'})" for change, count in changes.most_common(3))
+        detail = "; ".join(
+            f"{change or 'nothing'} ({count} job{'' if count == 1 else 's'})"
+            for change, count in changes.most_common(3)
+        )
         detail = f"Prescribed: {detail}." if detail else ""
     if failed:
         first = next(iter(failed.values()))

@@ -63,9 +63,7 @@ def _shortened(page: Page) -> Iterator[Page]:
     yield page
     told = "{} left out here, for a page has 1 MB at most; the report has them"
     left = told.format("findings of later rounds, and all but the first 60 of findings and of what was not seen, are")
-    shorter = replace(
-        page, later=(), findings=page.findings[:60], gaps=page.gaps[:60], missing=(*page.missing, left)
-    )
+    shorter = replace(page, later=(), findings=page.findings[:60], gaps=page.gaps[:60], missing=(*page.missing, left))
     yield shorter
     sections = tuple(replace(one, tables=()) for one in page.sections)
     shorter = replace(shorter, sections=sections, missing=(*page.missing, left, told.format("tables are")))
@@ -80,7 +78,9 @@ def _environment() -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("jinja2", "markupsafe"):
             raise
-        raise FlowGradError("a page of HTML needs jinja2, which is not installed: pip install 'flowgrad[html]'") from error
+        raise FlowGradError(
+            "a page of HTML needs jinja2, which is not installed: pip install 'flowgrad[html]'"
+        ) from error
     made = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -90,7 +90,15 @@ def _environment() -> Any:
         auto_reload=False,
     )
     made.filters.update(
-        {"figure": _figure, "cell": _cell, "words": _words, "class": _class, "proof": in_words, "draw": _drawn, "file": _link}
+        {
+            "figure": _figure,
+            "cell": _cell,
+            "words": _words,
+            "class": _class,
+            "proof": in_words,
+            "draw": _drawn,
+            "file": _link,
+        }
     )
     return made
 

@@ -28,7 +28,9 @@ def write_page(folder: Path) -> None:
     except OSError:
         raise
     except Exception as error:
-        _logger.warning("%s is not there, for its page could not be made: %s", folder / HTML, " ".join(str(error).split())[:300])
+        _logger.warning(
+            "%s is not there, for its page could not be made: %s", folder / HTML, " ".join(str(error).split())[:300]
+        )
         _logger.info("the page of %s", folder, exc_info=error)
         for name in (HTML, JSON):
             (folder / name).unlink(missing_ok=True)

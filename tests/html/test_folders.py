@@ -13,7 +13,7 @@ from lxml import html
 
 from flowgrad.__main__ import main
 from flowgrad.errors import ReportError
-from flowgrad.html import folder_page, to_html, to_json
+from flowgrad.html import folder_page, to_html
 from flowgrad.report import Claim, ClaimsReport, RunReport, write
 from tests.html.test_pages import FINDING, HEALTHY, REPORT, RUN
 
@@ -32,7 +32,13 @@ rounds:
   was: {optimizer.lr: 0.05}
 command: python -m pipelines.run optimizer.lr=0.005
 """
-POINTS = {"row": [1, 2, 3], "rank": [1, 2, 3], "exposures": [90, 20, 0], "coherence": [-0.5, 0.3, None], "jitter": [0.2, 0.01, None]}
+POINTS = {
+    "row": [1, 2, 3],
+    "rank": [1, 2, 3],
+    "exposures": [90, 20, 0],
+    "coherence": [-0.5, 0.3, None],
+    "jitter": [0.2, 0.01, None],
+}
 
 
 @pytest.fixture
@@ -42,21 +48,40 @@ def folder(tmp_path):
     write(RunReport((HEALTHY,), RUN), tmp_path / "report_treated.xml")
     (tmp_path / "prescription.yaml").write_text(PRESCRIPTION)
     pd.DataFrame(TESTS).to_csv(tmp_path / "significance.csv", index=False)
-    seeds = [("mf", arm, seed, "mse", value, False) for arm, value in (("baseline", 2.0), ("treated", 1.0)) for seed in (1, 2, 3)]
+    seeds = [
+        ("mf", arm, seed, "mse", value, False)
+        for arm, value in (("baseline", 2.0), ("treated", 1.0))
+        for seed in (1, 2, 3)
+    ]
     names = ["experiment", "arm", "seed", "metric", "value", "higher_is_better"]
     pd.DataFrame(seeds, columns=names).to_csv(tmp_path / "observations.csv", index=False)
-    losses = [(arm, seed, epoch, 3.0 / epoch) for arm in ("baseline", "treated", "aa") for seed in (1, 2) for epoch in (1, 2, 3)]
-    pd.DataFrame(losses, columns=["arm", "seed", "epoch", "validation_loss"]).to_csv(tmp_path / "curves.csv", index=False)
+    losses = [
+        (arm, seed, epoch, 3.0 / epoch)
+        for arm in ("baseline", "treated", "aa")
+        for seed in (1, 2)
+        for epoch in (1, 2, 3)
+    ]
+    pd.DataFrame(losses, columns=["arm", "seed", "epoch", "validation_loss"]).to_csv(
+        tmp_path / "curves.csv", index=False
+    )
     pd.DataFrame(POINTS).to_csv(tmp_path / "points_item_emb.csv", index=False)
     pd.DataFrame({"rule": ["zombie_rows"], "id": [1], "row": [1]}).to_csv(tmp_path / "rows_item_emb.csv", index=False)
     layers = [(step, f"l{n}", 0.1, 1e-3) for step in (1, 2) for n in (0, 1)]
-    pd.DataFrame(layers, columns=["step", "layer", "gradient", "update_ratio"]).to_csv(tmp_path / "layers_net.csv", index=False)
+    pd.DataFrame(layers, columns=["step", "layer", "gradient", "update_ratio"]).to_csv(
+        tmp_path / "layers_net.csv", index=False
+    )
     pairs = [("a", "x", 0.5, True), ("a", "y", 0.25, False)]
     pd.DataFrame(pairs, columns=["student", "teacher", "cka", "paired"]).to_csv(tmp_path / "teacher_s.csv", index=False)
     rounds = [(held, "rmse", at, 1 / at) for held in ("train", "valid") for at in (1, 2, 3)]
-    pd.DataFrame(rounds, columns=["set", "metric", "round", "value"]).to_csv(tmp_path / "booster_curves.csv", index=False)
-    pd.DataFrame({"column": ["a", "b"], "round": [3, 3], "gain": [1, 3]}).to_csv(tmp_path / "booster_gain.csv", index=False)
-    pd.DataFrame({"arm": ["dense", "prune_9"], "loss": [0.1, 0.2], "bytes": [2048, 1024]}).to_csv(tmp_path / "arms.csv", index=False)
+    pd.DataFrame(rounds, columns=["set", "metric", "round", "value"]).to_csv(
+        tmp_path / "booster_curves.csv", index=False
+    )
+    pd.DataFrame({"column": ["a", "b"], "round": [3, 3], "gain": [1, 3]}).to_csv(
+        tmp_path / "booster_gain.csv", index=False
+    )
+    pd.DataFrame({"arm": ["dense", "prune_9"], "loss": [0.1, 0.2], "bytes": [2048, 1024]}).to_csv(
+        tmp_path / "arms.csv", index=False
+    )
     (tmp_path / "config.yaml").write_text("rules: {zombie_rows: {rows: coherence < -0.15 and jitter > 0.1}}\n")
     return tmp_path
 
@@ -175,7 +200,9 @@ def test_a_sweep_shows_its_jobs_beside_each_other(tmp_path):
 
 
 def test_a_search_tells_the_best_job(tmp_path):
-    table = pd.DataFrame({**SWEEP, "objective": [0.5, 0.25, None], "verdict": ["done", "done", "failed"], "difference": [None] * 3})
+    table = pd.DataFrame(
+        {**SWEEP, "objective": [0.5, 0.25, None], "verdict": ["done", "done", "failed"], "difference": [None] * 3}
+    )
     table.to_csv(tmp_path / "sweep.csv", index=False)
     page = folder_page(tmp_path)
     assert "Best: lr=2 with 0.25." in page.verdict.detail
@@ -188,7 +215,21 @@ def test_a_search_tells_the_best_job(tmp_path):
 def test_claims_are_counted_and_those_that_fell_come_first(tmp_path, verdicts, state):
     nan = float("nan")
     claims = tuple(
-        Claim(f"c{n}", "It <helps>", verdict, "t", 3, 1.0, 0.5, nan, 0.01, 0.02, 9.5, "run me", "broke" if verdict == "failed" else "")
+        Claim(
+            f"c{n}",
+            "It <helps>",
+            verdict,
+            "t",
+            3,
+            1.0,
+            0.5,
+            nan,
+            0.01,
+            0.02,
+            9.5,
+            "run me",
+            "broke" if verdict == "failed" else "",
+        )
         for n, verdict in enumerate(verdicts)
     )
     write(ClaimsReport("quick", claims, {"torch": "2"}), tmp_path / "claims.xml")

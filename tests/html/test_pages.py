@@ -34,7 +34,7 @@ from flowgrad.rules.rule import SEVERITIES, Evidence
 
 ATTACKS = {
     "script": "</title></style></script><script>window.hit=1</script>",
-    "attribute": "\" onmouseover=\"window.hit=1\" x='",
+    "attribute": '" onmouseover="window.hit=1" x=\'',
     "image": "<img src=x onerror=window.hit=1>",
     "svg": "]]></desc></svg><svg onload=window.hit=1>",
     "template": "{{ 7*7 }}{% raw %}{# x #}",
@@ -65,7 +65,10 @@ OPEN = replace(
     candidates=(OpenCause("BAD_INPUT", "Print the batch."),),
 )  # fmt: skip
 COVERAGE = CoverageReport(
-    (Seen("steps", 480.0),), (Unseen("validation_loss", "never told"),), (Unjudged("overfitting", "unknown"),), "val_best"
+    (Seen("steps", 480.0),),
+    (Unseen("validation_loss", "never told"),),
+    (Unjudged("overfitting", "unknown"),),
+    "val_best",
 )
 RUN = RunIdentity("mf-3f2a", "baseline", 1, 0, "3f2a99", "06", {"lr": 0.05}, {"torch": "2.13"})
 REPORT = Report("embedding", "item_emb", RUN, (Metric("zombie_share", 0.83, "share"),), (OPEN, FINDING), COVERAGE)
@@ -77,7 +80,9 @@ def attacked(value, text):
     """The same with every text replaced, keys of mappings too, but for words that the schema allows alone."""
     if is_dataclass(value):
         kept = {"kind", "verdict", "severity", "basis"}
-        return replace(value, **{f.name: attacked(getattr(value, f.name), text) for f in fields(value) if f.name not in kept})
+        return replace(
+            value, **{f.name: attacked(getattr(value, f.name), text) for f in fields(value) if f.name not in kept}
+        )
     if isinstance(value, tuple):
         return tuple(attacked(one, text) for one in value)
     if isinstance(value, dict):
@@ -96,7 +101,9 @@ def words(element):
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("severity", ["high", ATTACKS["attribute"]])
 def test_no_text_of_a_report_acts_in_a_browser(attack, severity):
-    report = attacked(replace(REPORT, findings=tuple(replace(f, severity=severity) for f in REPORT.findings)), ATTACKS[attack])
+    report = attacked(
+        replace(REPORT, findings=tuple(replace(f, severity=severity) for f in REPORT.findings)), ATTACKS[attack]
+    )
     page = report_page(report)
     for root in (parsed(page), html.document_fromstring(f"<div>{to_fragment(page)}</div>")):
         assert len(root.xpath("//script")) <= 1
@@ -201,7 +208,11 @@ def test_the_twin_has_what_the_page_has():
     def texts(value):
         if isinstance(value, dict):
             for key, item in value.items():
-                yield from () if key in ("kind", "state", "verdict", "status", "unit", "action", "test", "family") else texts(item)
+                yield from (
+                    ()
+                    if key in ("kind", "state", "verdict", "status", "unit", "action", "test", "family")
+                    else texts(item)
+                )
         elif isinstance(value, list):
             for item in value:
                 yield from texts(item)
@@ -209,7 +220,9 @@ def test_the_twin_has_what_the_page_has():
             yield value
 
     for text in texts(json.loads(to_json(page))):
-        assert " ".join(text.replace("_", " ").split()).lower().replace("−", "-") in root.replace("_", " ").lower(), text
+        assert " ".join(text.replace("_", " ").split()).lower().replace("−", "-") in root.replace("_", " ").lower(), (
+            text
+        )
 
 
 def test_the_same_report_gives_the_same_bytes():

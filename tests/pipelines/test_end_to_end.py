@@ -121,7 +121,11 @@ def test_the_same_command_gives_the_same_bytes(finished, command):
     folder, _ = finished
     code, again, _ = command(*SMALL)
     assert code == 0
-    names = sorted(path.name for path in folder.iterdir() if path.suffix in {".csv", ".xml", ".md", ".tex", ".png", ".html", ".json"})
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix in {".csv", ".xml", ".md", ".tex", ".png", ".html", ".json"}
+    )
     assert names
     for name in names:
         assert (again / name).read_bytes() == (folder / name).read_bytes(), name

@@ -6,11 +6,11 @@ from html import escape
 from typing import NamedTuple
 
 from flowgrad.errors import FlowGradError
+from flowgrad.html.drawing.axes import WIDTH
 from flowgrad.html.drawing.bands import draw_lines
 from flowgrad.html.drawing.dots import draw_scatter
 from flowgrad.html.drawing.grid import draw_heat
 from flowgrad.html.drawing.rows import draw_intervals, draw_pairs
-from flowgrad.html.drawing.axes import WIDTH
 from flowgrad.html.figures import Figure, Heat, Intervals, Lines, Pairs, Scatter
 
 

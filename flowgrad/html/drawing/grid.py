@@ -33,12 +33,16 @@ def draw_heat(figure: Heat) -> Drawn:
     for i, line in enumerate(values):
         for j, value in enumerate(line):
             if math.isfinite(value):
-                shade = min(int(max(value - low, 0.0) / (high - low) * SHADES), SHADES - 1) if high > low else SHADES // 2
+                shade = (
+                    min(int(max(value - low, 0.0) / (high - low) * SHADES), SHADES - 1) if high > low else SHADES // 2
+                )
                 place = f"M{at(left + j * wide)} {TOP + i * tall}h{at(wide)}v{tall - 1}h-{at(wide)}z"
                 paths.setdefault(shade, []).append(place)
     parts = [f'<path class="h{shade}" d="{"".join(paths[shade])}"/>' for shade in sorted(paths)]
     for i, name in enumerate(names):
-        parts.append(f'<text class="e" x="{at(left - 6)}" y="{at(TOP + i * tall + tall / 2 + 4)}">{escape(name)}</text>')
+        parts.append(
+            f'<text class="e" x="{at(left - 6)}" y="{at(TOP + i * tall + tall / 2 + 4)}">{escape(name)}</text>'
+        )
     for i, j in figure.framed:
         if i in rows and j in columns:
             at_i, at_j = rows.index(i), columns.index(j)

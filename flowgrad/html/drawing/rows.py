@@ -33,7 +33,11 @@ def draw_intervals(figure: Intervals) -> Drawn:
         sign = _SIGNS.get(row.verdict, OPEN)
         used.setdefault(sign, {})[row.verdict] = None
         parts += _interval(row, TOP + place * _ROW, x, sign)
-    return parts, bottom + BOTTOM, [(sign, ", ".join(filter(None, words))) for sign, words in used.items() if any(words)]
+    return (
+        parts,
+        bottom + BOTTOM,
+        [(sign, ", ".join(filter(None, words))) for sign, words in used.items() if any(words)],
+    )
 
 
 def _interval(row: Interval, top: float, x: Scale, sign: str) -> list[str]:

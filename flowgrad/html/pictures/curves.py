@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowgrad.html.figures import WIDE, Lines, Series, finite
+from flowgrad.html.figures import WIDE, Lines, Series, finite, thinned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,6 +13,30 @@ COLUMNS = ("arm", "seed", "validation_loss")
 """Columns of the table, beside the last but one, which is named by its unit: `epoch` or `round`."""
 CONTROL_ARM = "aa"
 _MOST_STEPS = 200
+
+
+def loss_curve(table: pd.DataFrame, title: str, files: tuple[str, ...]) -> Lines | None:
+    """Draw the training loss of one run.
+
+    Args:
+        table: `step`, `loss`: means of windows of equal length.
+        title: what is trained.
+        files: that the figures are in.
+    """
+    kept = thinned(range(len(table)), _MOST_STEPS)
+    steps, losses = (tuple(map(float, table[name].iloc[kept])) for name in ("step", "loss"))
+    known = finite(losses)
+    if len(known) < 2:
+        return None
+    return Lines(
+        f"{title}: training loss",
+        f"Means of windows of the losses that were told, from {known[0]:.4g} to {known[-1]:.4g}; the lowest is {min(known):.4g}.",
+        files,
+        "loss, in order",
+        "loss",
+        (Series("training loss", steps, losses),),
+        log_y=min(known) > 0 and max(known) > WIDE * min(known),
+    )
 
 
 def learning_curves(table: pd.DataFrame, file: str) -> Lines | None:

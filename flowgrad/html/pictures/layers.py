@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 COLUMNS = ("layer",)
 NUMBERS = ("step", "gradient", "update_ratio")
 _SHOWN = {
-    "gradient": ("gradient flow", "gradient (root mean square)", "A layer that is pale throughout gets little gradient."),
-    "update_ratio": ("update against weight", "update / weight", "About 0.001 is usual; an empty cell is a layer at rest."),
+    "gradient": (
+        "gradient flow",
+        "gradient (root mean square)",
+        "A layer that is pale throughout gets little gradient.",
+    ),
+    "update_ratio": (
+        "update against weight",
+        "update / weight",
+        "About 0.001 is usual; an empty cell is a layer at rest.",
+    ),
 }
 
 

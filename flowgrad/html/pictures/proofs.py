@@ -91,9 +91,7 @@ def told_effect(title: str, metric: str, rows: tuple[Interval, ...], better: boo
 def seed_pairs(observations: pd.DataFrame, metric: str, before: str, after: str, file: str) -> Pairs | None:
     """Draw the metric of both arms, a line a seed."""
     held = observations[observations["metric"] == metric]
-    values = {
-        arm: held[held["arm"] == arm].set_index("seed")["value"].to_dict() for arm in (before, after)
-    }
+    values = {arm: held[held["arm"] == arm].set_index("seed")["value"].to_dict() for arm in (before, after)}
     seeds = [seed for seed in values[before] if seed in values[after]]
     if not seeds:
         return None

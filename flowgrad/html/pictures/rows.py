@@ -69,7 +69,14 @@ def _exposures(
     )
     clouds = _clouds(known, named, "rank", "exposures")
     return Scatter(
-        f"{subject}: how often rows are looked up", text, files, "row, by rank", "lookups", clouds, log_x=True, log_y=True
+        f"{subject}: how often rows are looked up",
+        text,
+        files,
+        "row, by rank",
+        "lookups",
+        clouds,
+        log_x=True,
+        log_y=True,
     )
 
 

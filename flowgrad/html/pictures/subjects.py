@@ -65,9 +65,13 @@ def _boosters(folder: Folder, diagnoses: Sequence[Sequence[Report]]) -> Iterator
         title = f"booster, {'after all changes' if after else 'before'}"
         curves, gain = f"booster_curves{after}.csv", f"booster_gain{after}.csv"
         table = folder.table(curves, boosters.CURVES, ("round", "value"))
-        known = {m.name: m.value for one in reports for part in one for m in part.measurements if part.kind == "boosting"}
+        known = {
+            m.name: m.value for one in reports for part in one for m in part.measurements if part.kind == "boosting"
+        }
         kept = int(known["kept_round"]) if known.get("kept_round", 0) > 0 else None
-        drawn = None if table is None else boosters.evaluation_picture(table, kept, title, (curves, f"report{after}.xml"))
+        drawn = (
+            None if table is None else boosters.evaluation_picture(table, kept, title, (curves, f"report{after}.xml"))
+        )
         if drawn is not None:
             yield drawn
         gained = folder.table(gain, boosters.GAIN, ("round", "gain"))

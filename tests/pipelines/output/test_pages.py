@@ -75,7 +75,11 @@ def test_no_figure_is_in_the_page_that_is_not_in_the_files(finished):
 
     def without(value):
         if isinstance(value, dict):
-            return {key: without(item) for key, item in value.items() if key not in counted or key == "rows" and "columns" in value}
+            return {
+                key: without(item)
+                for key, item in value.items()
+                if key not in counted or (key == "rows" and "columns" in value)
+            }
         return [without(item) for item in value] if isinstance(value, list) else value
 
     odd = {value for value in figures_of(without(told)) if six(value) not in known}
@@ -126,7 +130,9 @@ def test_a_disk_that_is_full_is_an_error_as_for_every_file(tmp_path, monkeypatch
 
 
 def test_a_sweep_has_a_page(command_once):
-    code, folder, err, _ = command_once("-m", *SMALL[:2], "seeds.test=[1,2]", "rounds=1", "workers=1", "optimizer.lr=0.005,0.05")
+    code, folder, err, _ = command_once(
+        "-m", *SMALL[:2], "seeds.test=[1,2]", "rounds=1", "workers=1", "optimizer.lr=0.005,0.05"
+    )
     assert code == 0, err
     twin = json.loads((folder / "report.json").read_text())
     assert twin["kind"] == "sweep"
