@@ -1,7 +1,7 @@
 """`python -m flowgrad run train.py ...`: run a script unchanged, and print what was wrong with what it trained.
 `python -m flowgrad validate FILE ...`: do these reports follow the schema, and their verdicts from the observations
-in the same folder? `python -m flowgrad html FILE`: write a report as a page that people open. `python -m flowgrad evidence`: show the trials behind the confidence in each rule's fix, and add to
-them.
+in the same folder? `python -m flowgrad html FILE`: write a report as a page that people open. `python -m flowgrad
+evidence`: show the trials behind the confidence in each rule's fix, and add to them.
 """
 
 from __future__ import annotations

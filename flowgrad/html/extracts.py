@@ -111,7 +111,7 @@ def booster_tables(tracker: Any) -> dict[str, pd.DataFrame]:
     gain = tracker.gain_by_window()
     found = {"booster_curves": pd.DataFrame(lines, columns=["set", "metric", "round", "value"])}
     if not gain.empty:
-        long = gain.rename_axis(columns="column").stack().rename("gain").reset_index()
+        long = gain.reset_index().melt("round", var_name="column", value_name="gain")
         found["booster_gain"] = long[["column", "round", "gain"]]
     return found
 

@@ -43,7 +43,7 @@ def claims_page(path: Path, file: str) -> Page:
     if others:
         rows = tuple((one.id, one.statement, one.verdict, _why(one)) for one in others)
         sections.insert(
-            0, Section("Not confirmed", "", (), (Table("Claims that may not be made", _COLUMNS[:3] + ("why",), rows),))
+            0, Section("Not confirmed", "", (), (Table("Claims that may not be made", (*_COLUMNS[:3], "why"), rows),))
         )
     confirmed = counts["confirmed"]
     return Page(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowgrad.html.figures import Figure, Table
 from flowgrad.html.folder import Folder
+from flowgrad.html.frames import table_of
 from flowgrad.html.page import Page, Section, Verdict
 from flowgrad.html.pictures.calibrations import FILE as CALIBRATION
 from flowgrad.html.pictures.calibrations import calibration_pictures
@@ -62,14 +62,7 @@ def _pictures(held: dict[str, pd.DataFrame]) -> Iterator[Figure]:
 
 
 def _table(name: str, table: pd.DataFrame) -> Table:
-    shown = [str(one) for one in table.columns if table[one].notna().any()][:_MOST_COLUMNS]
-    rows = tuple(
-        tuple(None if isinstance(v, float) and math.isnan(v) else v for v in line)
-        for line in table[shown].head(_MOST_LINES).itertuples(index=False, name=None)
-    )
-    notes = []
-    if len(table) > len(rows):
-        notes.append(f"the first {len(rows)} of {len(table)} lines")
-    if len(shown) < table.shape[1]:
-        notes.append(f"{len(shown)} of {table.shape[1]} columns")
-    return Table(name, tuple(shown), rows, ", ".join(notes))
+    known = [str(one) for one in table.columns if table[one].notna().any()]
+    shown = known[:_MOST_COLUMNS]
+    note = f"{len(shown)} of {len(known)} columns" if len(shown) < len(known) else ""
+    return table_of(table, name, shown, _MOST_LINES, note)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowgrad.html.figures import Figure, Table
+from flowgrad.html.figures import Figure
 from flowgrad.html.findings import findings_of, gaps_of
 from flowgrad.html.folder import Folder
+from flowgrad.html.frames import table_of
 from flowgrad.html.measured import measured_table
 from flowgrad.html.page import Change, Page, Proof, Section, Step, Verdict
 from flowgrad.html.pictures import curves, proofs, sizes
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from flowgrad.html.page import Found
 
 _OBSERVED = ("arm", "seed", "metric")
+_SHOWN = ("comparison", "metric", "test", "n", "baseline", "treated", "difference", "ci_low", "ci_high", "effect_size",
+          "p", "p_adjusted", "wins", "gap_closed", "verdict")  # fmt: skip
+_MOST_TESTS = 200
 
 
 def run_page(path: Path) -> Page:
@@ -202,7 +205,8 @@ def _sections(
     figures = [*([] if by_size is None else [by_size]), *figures]
     if figures:
         text = "What was measured on seeds that no diagnosis saw."
-        yield Section("Did it help?", text, tuple(figures), tuple(_table(tests)))
+        tables = () if tests is None else (table_of(tests, "Every test", _SHOWN, _MOST_TESTS),)
+        yield Section("Did it help?", text, tuple(figures), tables)
     pictures = subject_pictures(folder, [one.reports for one in diagnoses.values()])
     if pictures:
         yield Section(
@@ -211,19 +215,6 @@ def _sections(
     table = measured_table({name: one.reports for name, one in diagnoses.items()})
     if table is not None:
         yield Section("Measurements", "Every figure that was measured and is known.", (), (table,))
-
-
-def _table(tests: pd.DataFrame | None) -> Iterator[Table]:
-    if tests is None:
-        return
-    names = ("comparison", "metric", "test", "n", "baseline", "treated", "difference", "ci_low", "ci_high", "effect_size",
-             "p", "p_adjusted", "wins", "gap_closed", "verdict")  # fmt: skip
-    shown = [name for name in names if name in tests]
-    rows = tuple(
-        tuple(None if isinstance(v, float) and math.isnan(v) else v for v in line)
-        for line in tests[shown].itertuples(index=False, name=None)
-    )
-    yield Table("Every test", tuple(shown), rows, "significance.csv has more columns")
 
 
 def _name(identity: RunIdentity | None, path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowgrad.html.figures import Figure, Interval, Intervals, Lines, Table, finite
 from flowgrad.html.findings import number
 from flowgrad.html.folder import Folder
+from flowgrad.html.frames import table_of
 from flowgrad.html.page import Page, Section, Verdict
 from flowgrad.html.pictures import curves
 from flowgrad.html.pictures.proofs import told_effect
@@ -40,7 +40,7 @@ def sweep_page(path: Path) -> Page:
         )
     lines = table.to_dict("records")
     jobs = {str(line["job"]): str(line["overrides"]) for line in lines}
-    figures = tuple([*_effects(table), *_objectives(lines)])
+    figures = (*_effects(table), *_objectives(lines))
     small = tuple(_small_multiples(folder, jobs))
     sections = []
     if figures:
@@ -138,10 +138,5 @@ def _small_multiples(folder: Folder, jobs: dict[str, str]) -> Iterator[Figure]:
 
 def _table(table: pd.DataFrame) -> Table:
     named = [str(name) for name in table.columns if table[name].notna().any()]
-    shown = [*(name for name in named if name != "job"), *(name for name in named if name == "job")]
-    rows = tuple(
-        tuple(None if isinstance(v, float) and math.isnan(v) else v for v in line)
-        for line in table[shown].head(_MOST_LINES).itertuples(index=False, name=None)
-    )
-    note = f"the first {_MOST_LINES} of {len(table)} lines of {FILE}" if len(table) > _MOST_LINES else FILE
-    return Table("Jobs", tuple(shown), rows, note)
+    ordered = [*(name for name in named if name != "job"), *(name for name in named if name == "job")]
+    return table_of(table, "Jobs", ordered, _MOST_LINES, FILE)

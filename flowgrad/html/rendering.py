@@ -49,7 +49,7 @@ def to_fragment(page: Page) -> str:
 
 
 def to_json(page: Page) -> bytes:
-    """Write everything that the page says as JSON, a part a line. Numbers have six digits; one that is not known is null."""
+    """Write everything that the page says as JSON, a part a line. Numbers have six digits; an unknown one is null."""
     parts = (f"{json.dumps(name)}:{_dumped(value)}" for name, value in _plain(page).items())
     return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 

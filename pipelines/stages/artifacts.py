@@ -27,6 +27,13 @@ _SHOWN = [
     "comparison", "metric", "test", "n", "baseline", "treated", "difference", "ci_low", "ci_high",
     "effect_size", "p", "p_adjusted", "wins", "gap_closed", "verdict",
 ]  # fmt: skip
+_OF_A_RUN = (
+    "report*.xml", "report.html", "report.json", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
+    "interventions.csv", "significance.*", "learning_curves.png", "curves.csv", "points_*.csv", "layers_*.csv",
+    "teacher_*.csv", "booster_*.png", "booster_*.csv", "overhead.*", "calibration.*", "by_user.npz", "seeds.csv",
+    "trials.*",
+)  # fmt: skip
+"""Patterns of the files that a run may leave in its folder."""
 
 
 def report_stem(diagnosis: Diagnosis, rounds: int) -> str:
@@ -95,10 +102,7 @@ def begin(folder: Path, config: Any = None, *, also: Sequence[str] = ()) -> None
         config: written as `config.yaml`, resolved, where it is given.
         also: patterns of files of this job's own, removed too.
     """
-    for pattern in (*also, "report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
-                    "interventions.csv", "significance.*", "learning_curves.png", "booster_*.png", "booster_*.csv", "overhead.*",
-                    "calibration.*", "by_user.npz", "seeds.csv", "trials.*", "curves.csv", "points_*.csv", "layers_*.csv",
-                    "teacher_*.csv", "report.html", "report.json"):  # fmt: skip
+    for pattern in (*also, *_OF_A_RUN):
         for path in folder.glob(pattern):
             path.unlink()
     if config is not None:

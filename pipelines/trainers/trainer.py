@@ -158,8 +158,8 @@ class Trainer(ABC):
         return {}
 
     def tables(self, trained: Trained) -> dict[str, pd.DataFrame]:
-        """Make further tables that `report.html` draws pictures of, of one watched run, by the stems of their file names;
-        none for most kinds of model.
+        """Make further tables that `report.html` draws pictures of, of one watched run, by the stems of their file
+        names; none for most kinds of model.
         """
         return {}
 

@@ -18,13 +18,26 @@ from flowgrad.report import Claim, ClaimsReport, RunReport, write
 from tests.html.test_pages import FINDING, HEALTHY, REPORT, RUN
 
 TESTS = {
-    "comparison": ["treated_vs_baseline", "treated_vs_baseline", "aa"], "metric": ["mse"] * 3,
-    "test": ["paired_t", "wilcoxon", "paired_t"], "n": [3] * 3, "baseline": [2.0, 2.0, 2.0], "treated": [1.0, 1.0, 2.1],
-    "difference": [-1.0, -1.0, 0.1], "ci_low": [-1.25, None, -0.5], "ci_high": [-0.75, None, 0.7],
-    "p": [0.001, 0.1, 0.5], "p_adjusted": [0.002, 0.2, 0.5], "wins": [3, 3, 1], "alpha": [0.05] * 3, "unit": ["seed"] * 3,
-    "verdict": ["confirmed", "inconclusive", "inconclusive"], "family": ["rounds", "rounds", "control"],
-    "baseline_arm": ["baseline"] * 3, "treated_arm": ["treated", "treated", "aa"], "detectable": [0.4, None, 0.4],
-}  # fmt: skip
+    "comparison": ["treated_vs_baseline", "treated_vs_baseline", "aa"],
+    "metric": ["mse"] * 3,
+    "test": ["paired_t", "wilcoxon", "paired_t"],
+    "n": [3] * 3,
+    "baseline": [2.0, 2.0, 2.0],
+    "treated": [1.0, 1.0, 2.1],
+    "difference": [-1.0, -1.0, 0.1],
+    "ci_low": [-1.25, None, -0.5],
+    "ci_high": [-0.75, None, 0.7],
+    "p": [0.001, 0.1, 0.5],
+    "p_adjusted": [0.002, 0.2, 0.5],
+    "wins": [3, 3, 1],
+    "alpha": [0.05] * 3,
+    "unit": ["seed"] * 3,
+    "verdict": ["confirmed", "inconclusive", "inconclusive"],
+    "family": ["rounds", "rounds", "control"],
+    "baseline_arm": ["baseline"] * 3,
+    "treated_arm": ["treated", "treated", "aa"],
+    "detectable": [0.4, None, 0.4],
+}
 PRESCRIPTION = """experiment: mf
 rounds:
 - overrides: [optimizer.lr=0.005]
@@ -103,9 +116,19 @@ def test_a_run_tells_its_verdict_its_rounds_and_its_pictures(folder):
     assert page.steps[0].verdict == "confirmed"
     assert [one.acted for one in page.findings] == [True, False]
     titles = [one.title for section in page.sections for one in section.figures]
-    for what in ("Learning curves by epoch", "Effect on mse", "mse by seed", "item_emb, before: how often", "rows that circle",
-                 "gradient flow", "update against weight", "student and teacher", "rmse by round", "columns bring the gain",
-                 "Size against loss"):  # fmt: skip
+    for what in (
+        "Learning curves by epoch",
+        "Effect on mse",
+        "mse by seed",
+        "item_emb, before: how often",
+        "rows that circle",
+        "gradient flow",
+        "update against weight",
+        "student and teacher",
+        "rmse by round",
+        "columns bring the gain",
+        "Size against loss",
+    ):
         assert any(what in title for title in titles), what
 
 
@@ -122,8 +145,20 @@ DAMAGE = {
     "another": b"a,b\n1,2\n",
     "words for numbers": None,
 }
-DAMAGED = ["significance.csv", "observations.csv", "curves.csv", "points_item_emb.csv", "rows_item_emb.csv", "layers_net.csv",
-           "teacher_s.csv", "booster_curves.csv", "booster_gain.csv", "arms.csv", "prescription.yaml", "report_treated.xml"]  # fmt: skip
+DAMAGED = [
+    "significance.csv",
+    "observations.csv",
+    "curves.csv",
+    "points_item_emb.csv",
+    "rows_item_emb.csv",
+    "layers_net.csv",
+    "teacher_s.csv",
+    "booster_curves.csv",
+    "booster_gain.csv",
+    "arms.csv",
+    "prescription.yaml",
+    "report_treated.xml",
+]
 
 
 @pytest.mark.parametrize("name", DAMAGED)
@@ -174,12 +209,24 @@ def test_figures_that_are_not_known_are_said_to_be(folder, kind):
 
 
 SWEEP = {
-    "job": ["0", "1", "2"], "overrides": ["lr=1", "lr=2", "<b>"], "comparison": ["t", "t", None], "metric": ["mse", "mse", None],
-    "n": [3, 3, None], "baseline": [2, 2, None], "treated": [1, 3, None], "difference": [-1, 1, None],
-    "ci_low": [-2, 0.5, None], "ci_high": [-0.5, 2, None], "p": [0.01, 0.02, None], "p_sweep": [0.02, 0.02, None],
-    "family": ["jobs of this sweep"] * 2 + [None], "verdict": ["confirmed", "refuted", "failed"],
-    "objective": [None] * 3, "prescribed": ["a=1", "a=1", None], "reason": [None, None, "out of <memory>"],
-}  # fmt: skip
+    "job": ["0", "1", "2"],
+    "overrides": ["lr=1", "lr=2", "<b>"],
+    "comparison": ["t", "t", None],
+    "metric": ["mse", "mse", None],
+    "n": [3, 3, None],
+    "baseline": [2, 2, None],
+    "treated": [1, 3, None],
+    "difference": [-1, 1, None],
+    "ci_low": [-2, 0.5, None],
+    "ci_high": [-0.5, 2, None],
+    "p": [0.01, 0.02, None],
+    "p_sweep": [0.02, 0.02, None],
+    "family": ["jobs of this sweep"] * 2 + [None],
+    "verdict": ["confirmed", "refuted", "failed"],
+    "objective": [None] * 3,
+    "prescribed": ["a=1", "a=1", None],
+    "reason": [None, None, "out of <memory>"],
+}
 
 
 def test_a_sweep_shows_its_jobs_beside_each_other(tmp_path):
@@ -209,9 +256,14 @@ def test_a_search_tells_the_best_job(tmp_path):
     assert any(one.title == "Objective by job" for section in page.sections for one in section.figures)
 
 
-@pytest.mark.parametrize(("verdicts", "state"), [
-    (["confirmed", "confirmed"], "confirmed"), (["confirmed", "inconclusive"], "inconclusive"), (["confirmed", "failed"], "failed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("verdicts", "state"),
+    [
+        (["confirmed", "confirmed"], "confirmed"),
+        (["confirmed", "inconclusive"], "inconclusive"),
+        (["confirmed", "failed"], "failed"),
+    ],
+)
 def test_claims_are_counted_and_those_that_fell_come_first(tmp_path, verdicts, state):
     nan = float("nan")
     claims = tuple(
@@ -252,8 +304,18 @@ def test_tables_of_another_job_are_shown_those_that_sum_it_up_first(tmp_path):
 
 
 def test_calibration_is_drawn_against_its_level(tmp_path):
-    table = pd.DataFrame({"setting": ["all", None], "metric": ["mse", None], "test": ["paired_t", "sign"], "rate": [0.04, None],
-                          "level": [0.05, 0.05], "low": [0.01, None], "high": [0.1, None], "within": [True, None]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "setting": ["all", None],
+            "metric": ["mse", None],
+            "test": ["paired_t", "sign"],
+            "rate": [0.04, None],
+            "level": [0.05, 0.05],
+            "low": [0.01, None],
+            "high": [0.1, None],
+            "within": [True, None],
+        }
+    )
     table.to_csv(tmp_path / "calibration.csv", index=False)
     figure = folder_page(tmp_path).sections[0].figures[0]
     assert figure.reference == 0.05
@@ -297,7 +359,7 @@ def test_a_page_is_made_without_torch_and_hydra(folder):
     code = (
         "import sys\nfrom flowgrad.html import folder_page, to_html\nfrom pathlib import Path\n"
         f"to_html(folder_page(Path({str(folder)!r})))\n"
-        "print(sorted({'torch', 'hydra', 'matplotlib', 'pipelines'} & {name.partition('.')[0] for name in sys.modules}))"
+        "print(sorted({'torch', 'hydra', 'matplotlib', 'pipelines'} & {one.partition('.')[0] for one in sys.modules}))"
     )
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)

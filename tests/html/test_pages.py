@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from dataclasses import fields, is_dataclass, replace
+from itertools import pairwise
 
 import pytest
 from lxml import html
@@ -61,9 +62,16 @@ FINDING = CausalModel(
     validation=PROOF,
 )
 OPEN = replace(
-    FINDING, type="LOSS_RISES", rule="loss_rises", severity="medium", fix=(), plain=(), validation=None, rows=None,
+    FINDING,
+    type="LOSS_RISES",
+    rule="loss_rises",
+    severity="medium",
+    fix=(),
+    plain=(),
+    validation=None,
+    rows=None,
     candidates=(OpenCause("BAD_INPUT", "Print the batch."),),
-)  # fmt: skip
+)
 COVERAGE = CoverageReport(
     (Seen("steps", 480.0),),
     (Unseen("validation_loss", "never told"),),
@@ -130,8 +138,18 @@ def test_the_most_severe_finding_comes_first_with_its_figures_change_and_proof()
     found = root.xpath("//details[contains(@class, 'finding')]")
     assert [one.xpath("string(.//h3)") for one in found] == ["ZOMBIE_EMBEDDINGS", "LOSS_RISES"]
     said = words(found[0])
-    for text in ("83% of rows circle.", "The rate is too high.", "optimizer.lr=0.005", "optimizer.lr was 0.05", "lr *= 0.1",
-                 "confirmed", "−0.9 to −0.7", "1,390 rows", "rows_item_emb.csv", "38 of 40 confirmed"):  # fmt: skip
+    for text in (
+        "83% of rows circle.",
+        "The rate is too high.",
+        "optimizer.lr=0.005",
+        "optimizer.lr was 0.05",
+        "lr *= 0.1",
+        "confirmed",
+        "−0.9 to −0.7",
+        "1,390 rows",
+        "rows_item_emb.csv",
+        "38 of 40 confirmed",
+    ):
         assert text.lower() in said.lower()
     cells = [[words(cell) for cell in row] for row in found[0].xpath(".//tbody/tr")]
     assert cells[0][:3] == ["zombie_share", "0.83", "0.5"]
@@ -152,14 +170,18 @@ def test_a_link_leads_to_tables_beside_the_page_alone():
 
 VERDICTS = {
     "confirmed": (REPORT, "The change helped: mse 1.9 → 1.1"),
-    "refuted": (replace(REPORT, findings=(replace(FINDING, validation=replace(PROOF, verdict="refuted")),)), "did harm"),
+    "refuted": (
+        replace(REPORT, findings=(replace(FINDING, validation=replace(PROOF, verdict="refuted")),)),
+        "did harm",
+    ),
     "inconclusive": (
-        replace(REPORT, findings=(replace(FINDING, validation=replace(PROOF, verdict="inconclusive")),)), "Not proven",
+        replace(REPORT, findings=(replace(FINDING, validation=replace(PROOF, verdict="inconclusive")),)),
+        "Not proven",
     ),
     "findings": (replace(REPORT, findings=(OPEN,)), "LOSS_RISES on item_emb"),
     "healthy": (HEALTHY, "Nothing was found wrong"),
     "not_observed": (BLIND, "No verdict"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("state", VERDICTS)
@@ -238,7 +260,7 @@ def test_every_table_has_a_caption_and_scopes_and_every_level_of_headings_its_pa
     levels = [int(one.tag[1]) for one in root.xpath("//h1|//h2|//h3|//h4")]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
     ids = root.xpath("//@id")
     assert len(ids) == len(set(ids))
     assert root.xpath("//main[@id='main']")

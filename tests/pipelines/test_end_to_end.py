@@ -24,7 +24,8 @@ FEW = ["dataset=synthetic", "seeds.test=[1,2]", "workers=1"]
 """As SMALL, for what does not rest on the number of seeds."""
 FILES = {
     "config.yaml", "config_treated.yaml", "curves.csv", "learning_curves.png", "observations.csv", "prescription.yaml",
-    "report.html", "report.json", "report.xml", "report_treated.xml", "run.log", "significance.csv", "significance.md", "significance.tex",
+    "report.html", "report.json", "report.xml", "report_treated.xml", "run.log",
+    "significance.csv", "significance.md", "significance.tex",
 }  # fmt: skip
 
 

@@ -101,8 +101,8 @@ def frame(x: Scale, y: Scale, x_label: str, y_label: str, bottom: float) -> list
 def x_axis(x: Scale, label: str, bottom: float) -> list[str]:
     """Draw the axis below a picture."""
     parts = [f'<path class="a" d="M{at(x.start)} {at(bottom)}H{at(x.end)}"/>']
-    for value in x.ticks():
-        parts.append(f'<text class="m" x="{at(x(value))}" y="{at(bottom + 17)}">{short(value)}</text>')
+    ticks = ((at(x(value)), short(value)) for value in x.ticks())
+    parts += [f'<text class="m" x="{place}" y="{at(bottom + 17)}">{text}</text>' for place, text in ticks]
     parts.append(f'<text class="m" x="{at((x.start + x.end) / 2)}" y="{at(bottom + 36)}">{escape(_cut(label))}</text>')
     return parts
 

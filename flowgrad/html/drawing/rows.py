@@ -45,14 +45,12 @@ def _interval(row: Interval, top: float, x: Scale, sign: str) -> list[str]:
     told = f": {row.verdict}" if row.verdict else ""
     parts = [f'<text class="s" x="{_LEFT}" y="{at(top + 15)}">{escape(_cut(row.label, _LONGEST - len(told)))}'
              f"<tspan class='q'>{escape(told)}</tspan></text>"]  # fmt: skip
-    if finite([row.low]) and finite([row.high]):
-        assert row.low is not None and row.high is not None
-        low, high = at(x(row.low)), at(x(row.high))
+    bounds = finite([row.low, row.high])
+    if len(bounds) == 2:
+        low, high = (at(x(bound)) for bound in bounds)
         parts.append(f'<path class="i {sign}" d="M{low} {y}H{high}M{low} {at(top + 23)}v8M{high} {at(top + 23)}v8"/>')
-    if finite([row.value]):
-        assert row.value is not None
-        parts.append(f'<path class="d w {sign}" d="M{at(x(row.value))} {y}h0"/>')
-    else:
+    parts += [f'<path class="d w {sign}" d="M{at(x(value))} {y}h0"/>' for value in finite([row.value])]
+    if not finite([row.value]):
         parts.append(f'<text class="s q" x="{_LEFT}" y="{at(top + 31)}">not known</text>')
     return parts
 

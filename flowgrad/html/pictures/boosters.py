@@ -32,10 +32,10 @@ def evaluation_picture(table: pd.DataFrame, kept: int | None, title: str, files:
     series, marks = [], []
     for name, lines in held.groupby("set", sort=False):
         values = lines.set_index("round")["value"]
-        shown = sorted({*thinned(list(values.index), _MOST_ROUNDS), *([kept] if kept in values.index else [])})
+        shown = sorted({*thinned(list(values.index), _MOST_ROUNDS), *(one for one in values.index if one == kept)})
         series.append(Series(str(name), tuple(map(float, shown)), tuple(float(values[at]) for at in shown)))
-        if kept in values.index and name != held["set"].iloc[0]:
-            marks.append(Mark(float(kept), float(values[kept]), f"round {kept} is kept"))  # type: ignore[arg-type]
+        if kept is not None and kept in values.index and name != held["set"].iloc[0]:
+            marks.append(Mark(float(kept), float(values[kept]), f"round {kept} is kept"))
     ends = "; ".join(f"{one.name} ends at {one.y[-1]:.4g}" for one in series)
     text = f"{metric} by round: {ends}. {f'Round {kept} is kept.' if kept else 'Which round is kept is not known.'}"
     return Lines(f"{title}: {metric} by round", text, files, "round", metric, tuple(series), tuple(marks))
@@ -61,7 +61,8 @@ def gain_picture(table: pd.DataFrame, title: str, files: tuple[str, ...]) -> Hea
     left = f"; {len(ordered) - len(shares)} further columns are left out" if len(shares) < len(ordered) else ""
     return Heat(
         f"{title}: which columns bring the gain, and when",
-        f"Share of the gain of each window of rounds by column, the most gain first: {most} brings {share:.0%} of all{left}.",
+        f"Share of the gain of each window of rounds by column, the most gain first: {most} brings {share:.0%} of "
+        f"all{left}.",
         files,
         "last round of the window",
         "column",

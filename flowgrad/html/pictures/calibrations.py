@@ -16,12 +16,14 @@ COLUMNS = {"setting", "metric", "test", "rate", "level", "low", "high", "within"
 
 
 def calibration_pictures(table: pd.DataFrame) -> Iterator[Intervals]:
-    """Draw one picture a level: the share of rejections of each test with its interval, against the level that it should
-    not exceed.
+    """Draw one picture a level: the share of rejections of each test with its interval, against the level that it
+    should not exceed.
     """
     if not set(table.columns) >= COLUMNS:
         return
-    for level, lines in table[table["rate"].notna()].groupby("level"):
+    known = table[table["rate"].notna()]
+    for level in sorted(set(known["level"].astype(float))):
+        lines = known[known["level"] == level]
         rows = tuple(
             Interval(
                 " ".join(str(one[name]) for name in ("test", "metric", "setting") if isinstance(one[name], str)),
@@ -35,10 +37,10 @@ def calibration_pictures(table: pd.DataFrame) -> Iterator[Intervals]:
         kept = sum(one.verdict == "holds" for one in rows)
         yield Intervals(
             f"Calibration at the level {level:g}",
-            f"Share of tests that rejected where both arms were the same, with its interval: {kept} of {len(rows)} hold the "
-            f"level of {level:g}, which the dashed line marks.",
+            f"Share of tests that rejected where both arms were the same, with its interval: {kept} of {len(rows)} "
+            f"hold the level of {level:g}, which the dashed line marks.",
             (FILE,),
             "share of rejections",
             rows,
-            float(level),
+            level,
         )

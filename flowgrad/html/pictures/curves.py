@@ -30,7 +30,8 @@ def loss_curve(table: pd.DataFrame, title: str, files: tuple[str, ...]) -> Lines
         return None
     return Lines(
         f"{title}: training loss",
-        f"Means of windows of the losses that were told, from {known[0]:.4g} to {known[-1]:.4g}; the lowest is {min(known):.4g}.",
+        f"Means of windows of the losses that were told, from {known[0]:.4g} to {known[-1]:.4g}; the lowest is "
+        f"{min(known):.4g}.",
         files,
         "loss, in order",
         "loss",
@@ -40,8 +41,8 @@ def loss_curve(table: pd.DataFrame, title: str, files: tuple[str, ...]) -> Lines
 
 
 def learning_curves(table: pd.DataFrame, file: str) -> Lines | None:
-    """Draw validation loss by epoch or round, a line an arm: the mean over seeds, and a band from lowest to highest. The
-    control is the baseline again, and is left out.
+    """Draw validation loss by epoch or round, a line an arm: the mean over seeds, and a band from lowest to highest.
+    The control is the baseline again, and is left out.
     """
     unit = next((str(name) for name in table.columns if name not in COLUMNS), "")
     if not unit:

@@ -43,7 +43,7 @@ def row_pictures(
 
 
 def zombie_region(condition: str) -> Region | None:
-    """The part of the plane in which rows circle, by the coherence that the rule asks for; its label has the whole rule.
+    """The part of the plane in which rows circle, by the coherence that the rule asks for; its label has all of it.
 
     Args:
         condition: which rows the rule names.
@@ -89,8 +89,8 @@ def _circling(
     if not len(known):
         return None
     text = (
-        f"Each dot is a row of {subject}. To the left, its moves over consecutive windows oppose each other; the higher, "
-        f"the more it trembles; {len(known):,} of {int(points['rank'].max()):,} rows are drawn. {_told(named)}"
+        f"Each dot is a row of {subject}. To the left, its moves over consecutive windows oppose each other; the "
+        f"higher, the more it trembles; {len(known):,} of {int(points['rank'].max()):,} rows are drawn. {_told(named)}"
     )
     clouds = _clouds(known, named, "coherence", "jitter")
     return Scatter(

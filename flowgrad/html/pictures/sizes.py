@@ -16,8 +16,8 @@ _DENSE, _PRESCRIBED = "dense", "prescribed"
 
 
 def size_picture(table: pd.DataFrame) -> Lines | None:
-    """Draw bytes of the packed model against held-out loss: a line a way of choosing what is left out, a dot a plan, and
-    the plan that was prescribed.
+    """Draw bytes of the packed model against held-out loss: a line a way of choosing what is left out, a dot a plan,
+    and the plan that was prescribed.
 
     Args:
         table: of `arms.csv`: `arm`, `loss`, `bytes`.

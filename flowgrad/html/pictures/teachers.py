@@ -35,8 +35,8 @@ def teacher_picture(table: pd.DataFrame, title: str, files: tuple[str, ...]) -> 
             told.append(f"{one.student} with {one.teacher} {one.cka:.2f}")
     return Heat(
         f"{title}: student and teacher",
-        f"Linear CKA (1: the same up to a rotation) of each layer of the student with each of the teacher. Pairs that are "
-        f"compared have a frame: {'; '.join(told) or 'there is none'}.",
+        f"Linear CKA (1: the same up to a rotation) of each layer of the student with each of the teacher. Pairs that "
+        f"are compared have a frame: {'; '.join(told) or 'there is none'}.",
         files,
         "layer of the teacher",
         "layer of the student",
