@@ -39,7 +39,7 @@ BROWSER := .cache/browser
 test-browser: setup
 	@tests/browser/install $(BROWSER) || { code=$$?; test $$code = 3 && exit 0; exit $$code; }; \
 	set -e; rm -rf $(BROWSER)/pages $(BROWSER)/screenshots; mkdir -p $(BROWSER)/screenshots; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.browser.pages $(CURDIR)/$(BROWSER)/pages; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.browser.pages $(CURDIR)/$(BROWSER)/pages >$(BROWSER)/pages.log; \
 	node tests/browser/check.mjs $(CURDIR)/$(BROWSER) $(BROWSER)/screenshots $$(cat $(BROWSER)/pages/pages.txt)
 
 # Damaged and hostile input, kills and signals, drawn by seed; under ten minutes on two cores. Others: ARGS='job.seeds=[7,8,9]'.

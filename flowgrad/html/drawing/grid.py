@@ -13,8 +13,8 @@ SHADES = 7
 """Number of shades, from `h0` for the lowest values."""
 MOST_ROWS = 40
 MOST_COLUMNS = 48
-_LONGEST = 22
-_LETTER = 6.4
+_LONGEST = 20
+_LETTER = 7.2
 
 
 def draw_heat(figure: Heat) -> Drawn:
