@@ -51,7 +51,7 @@ def claims_page(path: Path, file: str) -> Page:
         kind="claims",
         verdict=Verdict(
             "failed" if counts["failed"] else "confirmed" if confirmed == len(told.claims) else "inconclusive",
-            f"{confirmed} of {len(told.claims)} claims confirmed",
+            f"{confirmed} of {len(told.claims)} claim{'' if len(told.claims) == 1 else 's'} confirmed",
             ", ".join(f"{counts[verdict]} {verdict}" for verdict in ordered if counts[verdict]) + ".",
         ),
         sections=tuple(sections),

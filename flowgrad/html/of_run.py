@@ -14,7 +14,7 @@ from flowgrad.html.measured import measured_table
 from flowgrad.html.page import Change, Page, Proof, Section, Step, Verdict
 from flowgrad.html.pictures import curves, proofs, sizes
 from flowgrad.html.pictures.subjects import subject_pictures
-from flowgrad.html.verdicts import of_findings, of_proof, untested
+from flowgrad.html.verdicts import of_findings, of_proof, untested, with_control
 from flowgrad.report import Report, RunIdentity, RunReport, Validation, override_text
 from flowgrad.statistics import CONTROL, round_comparison
 
@@ -55,7 +55,7 @@ def run_page(path: Path) -> Page:
     return Page(
         title=_name(identity, path),
         kind="run",
-        verdict=_verdict(proof, findings, reports, rounds, prescription),
+        verdict=with_control(_verdict(proof, findings, reports, rounds, prescription), _control(lines)),
         steps=steps,
         findings=findings,
         later=after,
@@ -117,6 +117,12 @@ def _validations(reports: Sequence[RunReport]) -> list[Validation]:
     """Proofs that the first diagnosis carries."""
     found = [one for part in reports[0].reports for one in part.findings] if reports else []
     return [one.validation for one in found if one.validation is not None]
+
+
+def _control(lines: Sequence[dict[str, Any]]) -> Proof | None:
+    """The control that found a difference between two arms of the same configuration, which it should not."""
+    found = [one for one in lines if one["family"] == CONTROL and one["verdict"] in ("confirmed", "refuted")]
+    return proofs.proof_of_line(found[0]) if found else None
 
 
 def _steps(

@@ -21,7 +21,7 @@ from flowgrad.html.verdicts import in_words
 from flowgrad.report.codec import clean
 
 _TEMPLATES = Path(__file__).parent / "templates"
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1_000_000
 """Number of bytes of a page at most: findings, tables and pictures beyond it are left out, and the page says so."""
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.csv")
 

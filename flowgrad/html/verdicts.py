@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from flowgrad.html.page import Change, Found, Proof, Verdict
 from flowgrad.report import NOT_OBSERVED, Report
@@ -36,6 +37,17 @@ def of_proof(proof: Proof, change: Change | None, run: Change | None) -> Verdict
     head = heads.get(proof.verdict, f"The change: {proof.verdict.replace('_', ' ')}")
     numbers = f"{proof.metric} {told(proof.before, 'diverged')} → {told(proof.after, 'diverged')}"
     return Verdict(proof.verdict, f"{head}: {numbers}", in_words(proof), proof, change, run)
+
+
+def with_control(verdict: Verdict, control: Proof | None) -> Verdict:
+    """Add that the control found a difference, where it did: the tests of this run cannot be trusted as they are."""
+    if control is None:
+        return verdict
+    beware = (
+        f"Beware: two arms of the same configuration differ in {control.metric} ({in_words(control)}) "
+        "Either that is chance, or something besides the change differs between arms."
+    )
+    return replace(verdict, detail=f"{verdict.detail} {beware}".strip())
 
 
 def untested(change: Change | None, run: Change | None) -> Verdict:

@@ -78,7 +78,10 @@ def main(place: str) -> int:
     folder = Path(place)
     folder.mkdir(parents=True, exist_ok=True)
     pages = [watched(folder), claims(folder)]
-    for name, kind, arguments in (("run", "run", SMALL), ("sweep", "sweep", ["-m", *SMALL, "rounds=1", "optimizer.lr=0.005,0.05"])):
+    for name, kind, arguments in (
+        ("run", "run", SMALL),
+        ("sweep", "sweep", ["-m", *SMALL, "rounds=1", "optimizer.lr=0.005,0.05"]),
+    ):
         code = run.main([*arguments, f"hydra.{kind}.dir={folder / name}"])
         if code:
             return code

@@ -208,6 +208,14 @@ def test_figures_that_are_not_known_are_said_to_be(folder, kind):
     assert ("diverged" in told) == (kind == "diverged")
 
 
+def test_a_control_that_finds_a_difference_is_told_with_the_verdict(folder):
+    table = pd.DataFrame(TESTS)
+    assert "Beware" not in folder_page(folder).verdict.detail
+    table.loc[2, "verdict"] = "refuted"
+    table.to_csv(folder / "significance.csv", index=False)
+    assert "two arms of the same configuration differ in mse" in folder_page(folder).verdict.detail
+
+
 SWEEP = {
     "job": ["0", "1", "2"],
     "overrides": ["lr=1", "lr=2", "<b>"],
