@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from html import escape
+from itertools import groupby
 
 from flowgrad.html.drawing.axes import BOTTOM, RIGHT, TOP, WIDTH, at, short
 from flowgrad.html.drawing.bands import Drawn
@@ -28,15 +29,15 @@ def draw_heat(figure: Heat) -> Drawn:
     wide = (WIDTH - RIGHT - left) / max(len(columns), 1)
     values = [[_of(figure.values[i][j], figure.log) for j in columns] for i in rows]
     known = finite(v for line in values for v in line)
-    low, high = figure.value_range or ((min(known), max(known)) if known else (0.0, 0.0))
+    bounds = [_of(bound, figure.log) for bound in figure.value_range or ()] or known
+    low, high = (min(bounds), max(bounds)) if bounds else (0.0, 0.0)
     paths: dict[int, list[str]] = {}
     for i, line in enumerate(values):
-        for j, value in enumerate(line):
-            if math.isfinite(value):
-                shade = (
-                    min(int(max(value - low, 0.0) / (high - low) * SHADES), SHADES - 1) if high > low else SHADES // 2
-                )
-                place = f"M{at(left + j * wide)} {TOP + i * tall}h{at(wide)}v{tall - 1}h-{at(wide)}z"
+        for shade, cells in groupby(enumerate(line), key=lambda one: _shade(one[1], low, high)):
+            if shade is not None:  # neighbours of one shade are one rectangle
+                places = [j for j, _ in cells]
+                width = at(wide * len(places))
+                place = f"M{at(left + places[0] * wide)} {TOP + i * tall}h{width}v{tall - 1}h-{width}z"
                 paths.setdefault(shade, []).append(place)
     parts = [f'<path class="h{shade}" d="{"".join(paths[shade])}"/>' for shade in sorted(paths)]
     for i, name in enumerate(names):
@@ -67,6 +68,12 @@ def draw_heat(figure: Heat) -> Drawn:
     if len(known) < sum(map(len, values)):
         legend.append(("empty", "zero or not known" if figure.log else "not known"))
     return parts, bottom + BOTTOM, legend
+
+
+def _shade(value: float, low: float, high: float) -> int | None:
+    if not math.isfinite(value):
+        return None
+    return min(int(max(value - low, 0.0) / (high - low) * SHADES), SHADES - 1) if high > low else SHADES // 2
 
 
 def _of(value: float, log: bool) -> float:

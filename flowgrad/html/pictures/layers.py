@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,7 @@ _SHOWN = {
     "gradient": (
         "gradient flow",
         "gradient (root mean square)",
-        "A layer that is pale throughout gets little gradient.",
+        "A layer that keeps the shade of the lowest value gets little gradient.",
     ),
     "update_ratio": (
         "update against weight",
@@ -28,13 +28,31 @@ _SHOWN = {
 }
 
 
-def layer_pictures(table: pd.DataFrame, title: str, files: tuple[str, ...]) -> Iterator[Heat]:
+Ranges = Mapping[str, tuple[float, float]]
+"""Lowest and highest value of each figure that is positive."""
+
+
+def common_ranges(tables: Sequence[pd.DataFrame]) -> Ranges:
+    """Ranges of all tables together, so that pictures of before and after have the same shades."""
+    found = {}
+    for name in _SHOWN:
+        values = np.concatenate([table[name].to_numpy(dtype=float) for table in tables] or [np.array([])])
+        known = values[np.isfinite(values) & (values > 0)]
+        if len(known):
+            found[name] = (float(known.min()), float(known.max()))
+    return found
+
+
+def layer_pictures(
+    table: pd.DataFrame, title: str, files: tuple[str, ...], ranges: Ranges | None = None
+) -> Iterator[Heat]:
     """Draw gradient and update ratio as grids: a line a layer in order of depth, a column a sampled step.
 
     Args:
         table: of `flowgrad.html.extracts.layer_history`.
         title: what the network is called.
         files: that the figures are in.
+        ranges: of the shades; None: those of the table.
     """
     layers = list(dict.fromkeys(table["layer"].astype(str)))
     for name, (what, label, hint) in _SHOWN.items():
@@ -57,4 +75,5 @@ def layer_pictures(table: pd.DataFrame, title: str, files: tuple[str, ...]) -> I
             tuple(f"{step:g}" for step in wide.columns),
             tuple(tuple(map(float, line)) for line in values),
             log=True,
+            value_range=(ranges or {}).get(name),
         )

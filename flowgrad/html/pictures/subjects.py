@@ -46,10 +46,16 @@ def _tables(folder: Folder) -> Iterator[Figure]:
 
 
 def _layers(folder: Folder) -> Iterator[Figure]:
-    for name in folder.names("layers_*.csv")[: 2 * MOST_SUBJECTS]:
-        table = folder.table(name, layers.COLUMNS, layers.NUMBERS)
-        if table is not None:
-            yield from layers.layer_pictures(table, _subject(name)[2], (name,))
+    names = folder.names("layers_*.csv")[: 2 * MOST_SUBJECTS]
+    read = {name: folder.table(name, layers.COLUMNS, layers.NUMBERS) for name in names}
+    held = {name: table for name, table in read.items() if table is not None}
+    ranges = {
+        subject: layers.common_ranges([table for name, table in held.items() if _subject(name)[0] == subject])
+        for subject in {_subject(name)[0] for name in held}
+    }
+    for name, table in held.items():
+        subject, _, title = _subject(name)
+        yield from layers.layer_pictures(table, title, (name,), ranges[subject])
 
 
 def _teachers(folder: Folder) -> Iterator[Figure]:
