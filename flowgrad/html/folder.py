@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +12,7 @@ from flowgrad.bounded_yaml import load_yaml
 from flowgrad.csv_tables import read_table
 from flowgrad.errors import FlowGradError
 from flowgrad.files import read_bounded
+from flowgrad.html.figures import Figure
 from flowgrad.report import ClaimsReport, Report, RunReport, from_xml
 from flowgrad.report.schema import MOST_BYTES
 
@@ -59,6 +60,15 @@ class Folder:
         """A YAML file as a mapping; an empty one where it is not there, or is none."""
         found = self._try(name, _mapping)
         return {} if found is None else found
+
+    def drawn(self, name: str, make: Callable[[], Iterable[Figure | None]]) -> list[Figure]:
+        """The pictures that `make` draws of a table; where it holds no figures that can be drawn, that is noted."""
+        try:
+            return [one for one in make() if one is not None]
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError, ArithmeticError) as error:
+            said = " ".join(str(error).split())[:200]
+            self.missing.append(f"{name} holds figures that cannot be drawn: {said or type(error).__name__}")
+            return []
 
     def _try(self, name: str, read: Callable[[Path], _T]) -> _T | None:
         if not self.has(name):

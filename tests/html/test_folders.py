@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from lxml import html
 
 from flowgrad.__main__ import main
 from flowgrad.errors import ReportError
-from flowgrad.html import folder_page, to_html
+from flowgrad.html import folder_page, to_html, to_json
 from flowgrad.report import Claim, ClaimsReport, RunReport, write
 from tests.html.test_pages import FINDING, HEALTHY, REPORT, RUN
 
@@ -143,7 +144,12 @@ DAMAGE = {
     "empty": b"",
     "no UTF-8": b"\xff\xfe\x00\x01",
     "another": b"a,b\n1,2\n",
-    "words for numbers": None,
+    "words for numbers": lambda text: text.replace(b"1", b"one").replace(b"0", b"none"),
+    "gaps": lambda text: b"\n".join(
+        re.sub(rb"[^,<>\n]+(?=,|$)", b"", line) if n % 2 else line for n, line in enumerate(text.split(b"\n"))
+    ),
+    "no lines": lambda text: text.split(b"\n")[0] + b"\n",
+    "huge": lambda text: re.sub(rb"(?<=,)\d[\d.]*", b"1e308", text),
 }
 DAMAGED = [
     "significance.csv",
@@ -164,14 +170,14 @@ DAMAGED = [
 @pytest.mark.parametrize("name", DAMAGED)
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_shown(folder, name, damage):
-    content = DAMAGE[damage]
-    if content is None:
-        content = (folder / name).read_bytes().replace(b"1", b"one").replace(b"0", b"none")
-    (folder / name).write_bytes(content)
+    make = DAMAGE[damage]
+    (folder / name).write_bytes(make if isinstance(make, bytes) else make((folder / name).read_bytes()))
     page = folder_page(folder)
     assert page.findings
     to_html(page)
-    if damage != "words for numbers":
+    told = to_json(page).decode()
+    assert "nan%" not in told
+    if isinstance(make, bytes):
         assert any(one.startswith(name) for one in page.missing)
 
 
@@ -328,6 +334,20 @@ def test_calibration_is_drawn_against_its_level(tmp_path):
     figure = folder_page(tmp_path).sections[0].figures[0]
     assert figure.reference == 0.05
     assert [one.verdict for one in figure.rows] == ["holds"]
+
+
+def test_a_round_whose_report_cannot_be_read_is_not_told_to_have_found_nothing(folder):
+    (folder / "prescription.yaml").write_text(
+        PRESCRIPTION.replace("command", "- overrides: [a=1]\n  rules: [x]\ncommand")
+    )
+    (folder / "report_round2.xml").write_text("<broken")
+    page = folder_page(folder)
+    assert [step.name for step in page.steps] == ["Round 1", "Round 2", "After"]
+    assert page.steps[1].found == ("not known: report_round2.xml cannot be read",)
+    assert page.steps[2].found == ()
+    (folder / "report.xml").write_text("<broken")
+    with pytest.raises(ReportError, match=r"report\.xml could not be read"):
+        folder_page(folder)
 
 
 def test_an_empty_folder_has_a_page_that_says_so(tmp_path):

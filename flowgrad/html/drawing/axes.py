@@ -14,6 +14,8 @@ WIDTH = 460
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 44
 _LONGEST = 56
 """Number of letters of an axis' label."""
+_LARGEST = 1e300
+"""Size of the largest number that an axis reaches to; what lies beyond is drawn at its end."""
 _WANTED = 5
 """Number of ticks that an axis has, about."""
 
@@ -59,7 +61,7 @@ class Scale:
 
 def scale(values: Iterable[float | None], start: float, end: float, log: bool = False, pad: float = 0.04) -> Scale:
     """Make the scale that holds all values that are known."""
-    known = [v for v in finite(values) if not log or v > 0]
+    known = [min(max(v, -_LARGEST), _LARGEST) for v in finite(values) if not log or v > 0]
     if not known:
         return Scale(1.0, 10.0, start, end, log) if log else Scale(0.0, 1.0, start, end)
     low, high = min(known), max(known)

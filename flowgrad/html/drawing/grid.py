@@ -73,7 +73,10 @@ def draw_heat(figure: Heat) -> Drawn:
 def _shade(value: float, low: float, high: float) -> int | None:
     if not math.isfinite(value):
         return None
-    return min(int(max(value - low, 0.0) / (high - low) * SHADES), SHADES - 1) if high > low else SHADES // 2
+    if high <= low:
+        return SHADES // 2
+    share = (value / 2 - low / 2) / (high / 2 - low / 2)  # halves: the difference of huge numbers is none
+    return min(int(min(max(share, 0.0), 1.0) * SHADES), SHADES - 1)
 
 
 def _of(value: float, log: bool) -> float:

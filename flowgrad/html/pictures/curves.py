@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("arm", "seed", "validation_loss")
 """Columns of the table, beside the last but one, which is named by its unit: `epoch` or `round`."""
+NUMBERS = ("validation_loss",)
 CONTROL_ARM = "aa"
 _MOST_STEPS = 200
 

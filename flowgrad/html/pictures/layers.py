@@ -54,6 +54,7 @@ def layer_pictures(
         files: that the figures are in.
         ranges: of the shades; None: those of the table.
     """
+    table = table[table["layer"].notna() & table["step"].notna()]
     layers = list(dict.fromkeys(table["layer"].astype(str)))
     for name, (what, label, hint) in _SHOWN.items():
         wide = table.pivot_table(index="layer", columns="step", values=name, sort=True, dropna=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowgrad.html.figures import Interval, Intervals, Pair, Pairs
@@ -20,7 +20,25 @@ TESTED = (*PRIMARY, NO_WORSE)
 """Tests that a verdict rests on."""
 
 
-def proof_of_line(line: Any, higher_is_better: bool | None = None) -> Proof:
+Line = Mapping[str, Any]
+"""A line of `significance.csv`."""
+
+
+def lines_of(table: pd.DataFrame | None) -> list[Line]:
+    """The lines that a verdict rests on, which say how many pairs they are of, and at what level."""
+    if table is None:
+        return []
+    asked = table[table["test"].isin(TESTED) & table["n"].notna() & table["alpha"].notna()]
+    return [{str(key): value for key, value in one.items()} for one in asked.to_dict("records")]
+
+
+def control_of(lines: Sequence[Line]) -> Proof | None:
+    """The control that found a difference between two arms of the same configuration, which it should not."""
+    found = [one for one in lines if one["family"] == CONTROL and one["verdict"] in ("confirmed", "refuted")]
+    return proof_of_line(found[0]) if found else None
+
+
+def proof_of_line(line: Line, higher_is_better: bool | None = None) -> Proof:
     """Make the proof of a line of `significance.csv`."""
     wins = number(float(line["wins"]))
     return Proof(
@@ -48,7 +66,7 @@ def verdict_of(line: Any) -> str:
     return PROVEN.get(str(line["verdict"]), str(line["verdict"]))
 
 
-def effects(table: pd.DataFrame, directions: dict[str, bool], file: str) -> Iterator[Intervals]:
+def effects(table: pd.DataFrame, directions: Mapping[str, bool], file: str) -> Iterator[Intervals]:
     """Draw one picture a metric: the difference of each comparison with its interval."""
     primary = table[table["test"].isin(TESTED)]
     for metric, lines in primary.groupby("metric", sort=False):

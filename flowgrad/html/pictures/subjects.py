@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from flowgrad.html.figures import Figure, Region
@@ -12,8 +12,8 @@ from flowgrad.html.pictures.rows import COLUMNS, row_pictures, zombie_region
 from flowgrad.report import Report
 
 _AFTER = "_treated"
-MOST_SUBJECTS = 4
-"""Number of tables that are drawn."""
+_MOST_FILES = 8
+"""Number of files of a kind that are drawn."""
 
 
 def subject_pictures(folder: Folder, diagnoses: Sequence[Sequence[Report]]) -> list[Figure]:
@@ -24,66 +24,67 @@ def subject_pictures(folder: Folder, diagnoses: Sequence[Sequence[Report]]) -> l
         folder: of the run.
         diagnoses: reports of each diagnosis, in their order.
     """
-    return [*_tables(folder), *_layers(folder), *_teachers(folder), *_boosters(folder, diagnoses)]
+    figures: list[Figure] = []
+    region = _region(folder) if folder.names("points_*.csv") else None
+    for name in folder.names("points_*.csv")[:_MOST_FILES]:
+        figures += folder.drawn(name, lambda name=name: _rows(folder, name, region))
+    figures += folder.drawn("layers_*.csv", lambda: _layers(folder))
+    for name in folder.names("teacher_*.csv")[:_MOST_FILES]:
+        figures += folder.drawn(name, lambda name=name: _teacher(folder, name))
+    for after, reports in (("", diagnoses[:1]), (_AFTER, diagnoses[-1:])):
+        figures += folder.drawn("booster_*.csv", lambda after=after, reports=reports: _booster(folder, after, reports))
+    return figures
 
 
-def _tables(folder: Folder) -> Iterator[Figure]:
-    region = None
-    names = folder.names("points_*.csv")
-    for place, name in enumerate(names[: 2 * MOST_SUBJECTS]):
-        points = folder.table(name, (), COLUMNS[1:])
-        if points is None:
-            continue
-        region = _region(folder) if not place else region
-        subject, after, title = _subject(name)
-        rows = f"rows_{subject}{after}.csv"
-        told = folder.table(rows, ("rule", "row"))
-        named: dict[str, set[str]] = {}
-        if told is not None:
-            named = {str(rule): set(part["row"].astype(str)) for rule, part in told.groupby("rule", sort=False)}
-        files = (name, rows) if told is not None else (name,)
-        yield from row_pictures(points, named, title, region, files)
+def _rows(folder: Folder, name: str, region: Region | None) -> list[Figure]:
+    points = folder.table(name, (), COLUMNS[1:])
+    if points is None:
+        return []
+    subject, after, title = _subject(name)
+    rows = f"rows_{subject}{after}.csv"
+    told = folder.table(rows, ("rule", "row"))
+    if told is None:
+        return row_pictures(points, {}, title, region, (name,))
+    named = {str(rule): set(part["row"].astype(str)) for rule, part in told.groupby("rule", sort=False)}
+    return row_pictures(points, named, title, region, (name, rows))
 
 
-def _layers(folder: Folder) -> Iterator[Figure]:
-    names = folder.names("layers_*.csv")[: 2 * MOST_SUBJECTS]
+def _layers(folder: Folder) -> list[Figure]:
+    names = folder.names("layers_*.csv")[:_MOST_FILES]
     read = {name: folder.table(name, layers.COLUMNS, layers.NUMBERS) for name in names}
     held = {name: table for name, table in read.items() if table is not None}
-    ranges = {
-        subject: layers.common_ranges([table for name, table in held.items() if _subject(name)[0] == subject])
-        for subject in {_subject(name)[0] for name in held}
-    }
+    by_subject: dict[str, list[Any]] = {}
     for name, table in held.items():
-        subject, _, title = _subject(name)
-        yield from layers.layer_pictures(table, title, (name,), ranges[subject])
+        by_subject.setdefault(_subject(name)[0], []).append(table)
+    ranges = {subject: layers.common_ranges(tables) for subject, tables in by_subject.items()}
+    return [
+        figure
+        for name, table in held.items()
+        for figure in layers.layer_pictures(table, _subject(name)[2], (name,), ranges[_subject(name)[0]])
+    ]
 
 
-def _teachers(folder: Folder) -> Iterator[Figure]:
-    for name in folder.names("teacher_*.csv")[: 2 * MOST_SUBJECTS]:
-        table = folder.table(name, teachers.COLUMNS, ["cka"])
-        drawn = None if table is None else teachers.teacher_picture(table, _subject(name)[2], (name,))
-        if drawn is not None:
-            yield drawn
+def _teacher(folder: Folder, name: str) -> list[Figure | None]:
+    table = folder.table(name, teachers.COLUMNS, ["cka"])
+    return [] if table is None else [teachers.teacher_picture(table, _subject(name)[2], (name,))]
 
 
-def _boosters(folder: Folder, diagnoses: Sequence[Sequence[Report]]) -> Iterator[Figure]:
-    for after, reports in (("", diagnoses[:1]), (_AFTER, diagnoses[-1:])):
-        title = f"booster, {'after all changes' if after else 'before'}"
-        curves, gain = f"booster_curves{after}.csv", f"booster_gain{after}.csv"
-        table = folder.table(curves, boosters.CURVES, ("round", "value"))
-        known = {
-            m.name: m.value for one in reports for part in one for m in part.measurements if part.kind == "boosting"
-        }
-        kept = int(known["kept_round"]) if known.get("kept_round", 0) > 0 else None
-        drawn = (
-            None if table is None else boosters.evaluation_picture(table, kept, title, (curves, f"report{after}.xml"))
-        )
-        if drawn is not None:
-            yield drawn
-        gained = folder.table(gain, boosters.GAIN, ("round", "gain"))
-        shown = None if gained is None else boosters.gain_picture(gained, title, (gain,))
-        if shown is not None:
-            yield shown
+def _booster(folder: Folder, after: str, diagnoses: Sequence[Sequence[Report]]) -> list[Figure | None]:
+    title = f"booster, {'after all changes' if after else 'before'}"
+    curves, gain = f"booster_curves{after}.csv", f"booster_gain{after}.csv"
+    boosted = [part for one in diagnoses for part in one if part.kind == "boosting"]
+    kept = next((m.value for part in boosted for m in part.measurements if m.name == "kept_round"), 0.0)
+    told, gained = (
+        folder.table(curves, boosters.CURVES, ("round", "value")),
+        folder.table(gain, boosters.GAIN, ("round", "gain")),
+    )
+    drawn: list[Figure | None] = []
+    if told is not None:
+        files = (curves, f"report{after}.xml")
+        drawn.append(boosters.evaluation_picture(told, int(kept) if kept > 0 else None, title, files))
+    if gained is not None:
+        drawn.append(boosters.gain_picture(gained, title, (gain,)))
+    return drawn
 
 
 def _subject(name: str) -> tuple[str, str, str]:
