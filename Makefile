@@ -33,8 +33,8 @@ test: setup
 	$(BIN)/zensical build --strict --clean
 
 # Pages in Chromium, which this installs where it may: no error, no request, no serious complaint of axe, sorting and
-# copying by keyboard, two widths, both colour schemes. Screenshots are in .cache/browser/screenshots.
-BROWSER := .cache/browser
+# copying by keyboard, two widths, both colour schemes. Screenshots are in build/browser/screenshots.
+BROWSER := build/browser
 
 test-browser: setup
 	@tests/browser/install $(BROWSER) || { code=$$?; test $$code = 3 && exit 0; exit $$code; }; \

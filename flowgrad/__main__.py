@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("files", nargs="+", metavar="FILE", help="report as XML")
     _add_rules(validate)
     html = commands.add_parser("html", help="write a report as one file of HTML, with what lies beside it")
-    html.add_argument("file", metavar="FILE", help="report as XML, best in its run's folder")
+    html.add_argument("file", metavar="FILE", help="report as XML, best in its run's folder; or the folder")
     html.add_argument("--out", metavar="FILE", help="file to write; else the report's name with the ending .html")
     html.add_argument("--json", metavar="FILE", help="write the same content as JSON too")
     evidence = commands.add_parser("evidence", help="validated runs behind the confidence in each rule's fix")

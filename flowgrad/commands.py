@@ -54,8 +54,8 @@ def html(file: str, out: str | None, twin: str | None) -> int:
     """Write a report as one file of HTML, with pictures of what lies beside it where it stands in a run's folder.
 
     Args:
-        file: report as XML.
-        out: file to write; None: the report's name with the ending .html.
+        file: report as XML, or a folder of a run, a sweep or claims.
+        out: file to write; None: the report's name with the ending .html, `report.html` in a folder.
         twin: file for the same content as JSON; None: none is written.
 
     Returns:
@@ -67,20 +67,23 @@ def html(file: str, out: str | None, twin: str | None) -> int:
     """
     from flowgrad.html import folder_page, to_html, to_json
 
-    checked = _examined(file)
-    if checked is not None:
-        return checked
-    target = Path(file).with_suffix(".html") if out is None else Path(out)
-    page = folder_page(Path(file).parent, Path(file).name)
-    for path, content in ((target, to_html(page)), (twin, to_json(page) if twin else b"")):
-        if path is None:
+    path = Path(file)
+    if path.is_dir():
+        page, target = folder_page(path), path / "report.html"
+    elif (wrong := _examined(file)) is not None:
+        return wrong
+    else:
+        page, target = folder_page(path.parent, path.name), path.with_suffix(".html")
+    target = target if out is None else Path(out)
+    for name, content in ((target, to_html(page)), (twin, to_json(page) if twin else b"")):
+        if name is None:
             continue
         try:
-            write_atomically(path, content)
+            write_atomically(name, content)
         except OSError as error:
-            print(f"{path}: cannot be written: {error.strerror}", file=sys.stderr)
+            print(f"{name}: cannot be written: {error.strerror}", file=sys.stderr)
             return UNREADABLE
-        print(told_line(str(path)))
+        print(told_line(str(name)))
     return VALID
 
 

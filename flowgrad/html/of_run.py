@@ -122,7 +122,8 @@ def _proven(
         arm = str(whole["metric"]), str(whole["baseline_arm"]), str(whole["treated_arm"])
         figures += folder.drawn("observations.csv", lambda: [proofs.seed_pairs(observed, *arm, "observations.csv")])
     tables = () if tests is None else (table_of(tests, "Every test", _SHOWN, _MOST_TESTS),)
-    return Section("Did it help?", "What was measured on seeds that no diagnosis saw.", tuple(figures), tables)
+    title = "On other seeds" if whole is None else "Did it help?"
+    return Section(title, "What was measured on seeds that no diagnosis saw.", tuple(figures), tables)
 
 
 def _seen(folder: Folder, diagnoses: Sequence[Sequence[Report]]) -> Section:

@@ -65,6 +65,8 @@ def steps_of(
         if report is None and not acting:
             continue
         found = () if report is None else findings_of(report.reports, acting.get("rules") or ())
+        if not rounds and not found:
+            continue
         chosen = [one for one in found if one.acted] or list(found)
         if not rounds and found and found[0].changes and not found[0].deferred:
             change = found[0].changes[0]

@@ -78,7 +78,9 @@ def of_findings(findings: Sequence[Found], reports: Sequence[Report]) -> Verdict
         why = next((one.coverage.blind for one in blind if one.coverage is not None), "")
         return Verdict("not_observed", "No verdict: too little was seen", why)
     some = f" {len(blind)} of {len(reports)} watched things could not be judged." if blind else ""
-    return Verdict("healthy", "Nothing was found wrong", f"No rule fired in what was seen.{some}")
+    rules = sum(len(rule.rule.split()) for one in reports if one.coverage is not None for rule in one.coverage.unjudged)
+    left = f" {rules} rules could not be judged, for figures that are not known." if rules else ""
+    return Verdict("healthy", "Nothing was found wrong", f"No rule fired in what was seen.{some}{left}")
 
 
 def in_words(proof: Proof) -> str:

@@ -359,6 +359,8 @@ def test_the_command_writes_the_page_and_its_twin(folder, capsys):
     assert capsys.readouterr().out.splitlines() == [str(folder / "report.html"), str(folder / "twin.json")]
     assert (folder / "report.html").read_bytes() == to_html(folder_page(folder))
     assert json.loads((folder / "twin.json").read_text())["verdict"]["state"] == "confirmed"
+    assert main(["html", str(folder), "--out", str(folder / "again.html")]) == 0
+    assert (folder / "again.html").read_bytes() == (folder / "report.html").read_bytes()
     assert main(["html", str(folder / "report_treated.xml"), "--out", str(folder / "other.html")]) == 0
     assert "Nothing was found wrong" in (folder / "other.html").read_text()
 

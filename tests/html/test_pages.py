@@ -196,6 +196,13 @@ def test_the_verdict_comes_first(state):
     assert first.xpath(".//h1")
 
 
+def test_a_healthy_report_says_how_much_could_not_be_judged():
+    assert "1 rules could not be judged" in report_page(HEALTHY).verdict.detail
+    some = report_page(RunReport((HEALTHY, BLIND), RUN)).verdict
+    assert some.state == "healthy"
+    assert "1 of 2 watched things could not be judged" in some.detail
+
+
 def test_a_change_that_was_not_tested_says_why():
     untested = replace(PROOF, verdict="inconclusive", reason="all runs are one run", p=math.nan, p_adjusted=math.nan)
     page = report_page(replace(REPORT, findings=(replace(FINDING, validation=untested),)))

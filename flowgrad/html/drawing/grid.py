@@ -12,8 +12,8 @@ from flowgrad.html.figures import Heat, finite
 
 SHADES = 7
 """Number of shades, from `h0` for the lowest values."""
-MOST_ROWS = 40
-MOST_COLUMNS = 48
+MOST_ROWS, MOST_COLUMNS = 30, 32
+"""Number of rows and columns that are drawn, evenly spaced; the files have more."""
 _LONGEST = 20
 _LETTER = 7.2
 

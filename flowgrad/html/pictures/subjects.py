@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from flowgrad.html.figures import Figure, Region
@@ -27,12 +28,12 @@ def subject_pictures(folder: Folder, diagnoses: Sequence[Sequence[Report]]) -> l
     figures: list[Figure] = []
     region = _region(folder) if folder.names("points_*.csv") else None
     for name in folder.names("points_*.csv")[:_MOST_FILES]:
-        figures += folder.drawn(name, lambda name=name: _rows(folder, name, region))
-    figures += folder.drawn("layers_*.csv", lambda: _layers(folder))
+        figures += folder.drawn(name, partial(_rows, folder, name, region))
+    figures += folder.drawn("layers_*.csv", partial(_layers, folder))
     for name in folder.names("teacher_*.csv")[:_MOST_FILES]:
-        figures += folder.drawn(name, lambda name=name: _teacher(folder, name))
+        figures += folder.drawn(name, partial(_teacher, folder, name))
     for after, reports in (("", diagnoses[:1]), (_AFTER, diagnoses[-1:])):
-        figures += folder.drawn("booster_*.csv", lambda after=after, reports=reports: _booster(folder, after, reports))
+        figures += folder.drawn("booster_*.csv", partial(_booster, folder, after, reports))
     return figures
 
 
