@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import yaml
 
 from flowgrad.bounded_yaml import load_yaml
@@ -64,7 +65,8 @@ class Folder:
     def drawn(self, name: str, make: Callable[[], Iterable[Figure | None]]) -> list[Figure]:
         """The pictures that `make` draws of a table; where it holds no figures that can be drawn, that is noted."""
         try:
-            return [one for one in make() if one is not None]
+            with np.errstate(all="ignore"):  # losses that diverged have no mean
+                return [one for one in make() if one is not None]
         except (ValueError, TypeError, KeyError, IndexError, OverflowError, ArithmeticError) as error:
             said = " ".join(str(error).split())[:200]
             self.missing.append(f"{name} holds figures that cannot be drawn: {said or type(error).__name__}")

@@ -197,7 +197,7 @@ def test_the_verdict_comes_first(state):
 
 
 def test_a_healthy_report_says_how_much_could_not_be_judged():
-    assert "1 rules could not be judged" in report_page(HEALTHY).verdict.detail
+    assert "1 rule could not be judged" in report_page(HEALTHY).verdict.detail
     some = report_page(RunReport((HEALTHY, BLIND), RUN)).verdict
     assert some.state == "healthy"
     assert "1 of 2 watched things could not be judged" in some.detail
