@@ -186,6 +186,9 @@ class Scatter(Figure):
     y_label: str
     clouds: tuple[Cloud, ...]
     region: Region | None = None
+    x_range: tuple[float, float] | None = None
+    """Range of the axis, which pictures that are compared share; None: that of the values."""
+    y_range: tuple[float, float] | None = None
     log_x: bool = False
     log_y: bool = False
     kind: str = field(default="scatter", init=False)

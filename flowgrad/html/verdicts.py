@@ -79,7 +79,11 @@ def of_findings(findings: Sequence[Found], reports: Sequence[Report]) -> Verdict
         return Verdict("not_observed", "No verdict: too little was seen", why)
     some = f" {len(blind)} of {len(reports)} watched things could not be judged." if blind else ""
     rules = sum(len(rule.rule.split()) for one in reports if one.coverage is not None for rule in one.coverage.unjudged)
-    left = f" {rules} rule{'' if rules == 1 else 's'} could not be judged, for figures that are not known." if rules else ""
+    left = (
+        f" {rules} rule{'' if rules == 1 else 's'} could not be judged, for figures that are not known."
+        if rules
+        else ""
+    )
     return Verdict("healthy", "Nothing was found wrong", f"No rule fired in what was seen.{some}{left}")
 
 

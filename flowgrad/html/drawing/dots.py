@@ -17,10 +17,11 @@ _NAMED = 16
 def draw_scatter(figure: Scatter) -> Drawn:
     """Draw each cloud as dots of one colour, in the order given, so that the last lies on top."""
     bounds = [] if figure.region is None else [figure.region]
+    shared = [figure.x_range or (), figure.y_range or ()]
     xs = [v for c in figure.clouds for v in c.x] + [v for r in bounds for v in (r.x_low, r.x_high) if v is not None]
     ys = [v for c in figure.clouds for v in c.y] + [v for r in bounds for v in (r.y_low, r.y_high) if v is not None]
-    x = scale(xs, LEFT, WIDTH - RIGHT, figure.log_x)
-    y = scale(ys, _HEIGHT - BOTTOM, TOP, figure.log_y)
+    x = scale([*xs, *shared[0]], LEFT, WIDTH - RIGHT, figure.log_x)
+    y = scale([*ys, *shared[1]], _HEIGHT - BOTTOM, TOP, figure.log_y)
     parts = [*(_region(r, x, y) for r in bounds), *frame(x, y, figure.x_label, figure.y_label, _HEIGHT - BOTTOM)]
     legend = []
     for place, cloud in enumerate(figure.clouds):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from flowgrad.errors import RuleError
 from flowgrad.html.figures import Cloud, Figure, Region, Scatter, thinned
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("row", "rank", "exposures")
+_SEEN = {"coherence", "jitter"}
 _MOST_RANKS = 150
 """Number of rows of the picture of exposures, which is a line but for its ends."""
 _MOST_ROWS = 500
@@ -23,7 +26,12 @@ _MOST_RULES = 4
 
 
 def row_pictures(
-    points: pd.DataFrame, named: Mapping[str, set[str]], subject: str, region: Region | None, files: tuple[str, ...]
+    points: pd.DataFrame,
+    named: Mapping[str, set[str]],
+    subject: str,
+    region: Region | None,
+    files: tuple[str, ...],
+    ranges: Ranges = (None, None),
 ) -> list[Figure]:
     """Draw exposures by rank, and coherence against jitter where both are known.
 
@@ -34,12 +42,25 @@ def row_pictures(
         subject: name of the table.
         region: region of rows that circle.
         files: that the figures are in.
+        ranges: of coherence and jitter; None: those of the points.
     """
     return [
         one
-        for one in (_exposures(points, named, subject, files), _circling(points, named, subject, region, files))
+        for one in (_exposures(points, named, subject, files), _circling(points, named, subject, region, files, ranges))
         if one is not None
     ]
+
+
+Ranges = tuple[tuple[float, float] | None, tuple[float, float] | None]
+"""Ranges of coherence and of jitter."""
+
+
+def circling_ranges(tables: Sequence[pd.DataFrame]) -> Ranges:
+    """Ranges of all tables together, so that pictures of before and after can be compared."""
+    known = [one[one["coherence"].notna() & (one["jitter"] > 0)] for one in tables if set(one.columns) >= _SEEN]
+    values = [[float(v) for one in known for v in one[name]] for name in ("coherence", "jitter")]
+    coherence, jitter = ((min(of), max(of)) if of else None for of in values)
+    return coherence, jitter
 
 
 def zombie_region(condition: str) -> Region | None:
@@ -58,9 +79,11 @@ def zombie_region(condition: str) -> Region | None:
 def _exposures(
     points: pd.DataFrame, named: Mapping[str, set[str]], subject: str, files: tuple[str, ...]
 ) -> Scatter | None:
-    known = _thinned(points[points["exposures"] > 0], _MOST_RANKS)
+    known = points[points["exposures"] > 0]
     if not len(known):
         return None
+    # Ranks are drawn on a logarithmic axis, and chosen evenly on it.
+    known = known.iloc[np.unique(np.geomspace(1, len(known), _MOST_RANKS).round().astype(int)) - 1]
     total, never = int(points["rank"].max()), bool((points["exposures"] == 0).any())
     text = (
         f"Lookups of each row of {subject}, the most frequent first: from {known['exposures'].max():,.0f} to "
@@ -81,9 +104,14 @@ def _exposures(
 
 
 def _circling(
-    points: pd.DataFrame, named: Mapping[str, set[str]], subject: str, region: Region | None, files: tuple[str, ...]
+    points: pd.DataFrame,
+    named: Mapping[str, set[str]],
+    subject: str,
+    region: Region | None,
+    files: tuple[str, ...],
+    ranges: Ranges,
 ) -> Scatter | None:
-    if not {"coherence", "jitter"} <= set(points.columns):
+    if not set(points.columns) >= _SEEN:
         return None
     known = _thinned(points[points["coherence"].notna() & (points["jitter"] > 0)], _MOST_ROWS)
     if not len(known):
@@ -94,7 +122,7 @@ def _circling(
     )
     clouds = _clouds(known, named, "coherence", "jitter")
     return Scatter(
-        f"{subject}: rows that circle", text, files, "coherence (cosine)", "jitter", clouds, region, log_y=True
+        f"{subject}: rows that circle", text, files, "coherence (cosine)", "jitter", clouds, region, *ranges, log_y=True
     )
 
 

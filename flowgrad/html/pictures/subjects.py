@@ -9,9 +9,11 @@ from typing import Any
 from flowgrad.html.figures import Figure, Region
 from flowgrad.html.folder import Folder
 from flowgrad.html.pictures import boosters, layers, teachers
-from flowgrad.html.pictures.rows import COLUMNS, row_pictures, zombie_region
+from flowgrad.html.pictures.rows import COLUMNS, circling_ranges, row_pictures, zombie_region
 from flowgrad.report import Report
 
+Table = tuple[str, Any]
+"""A table with the name of its file."""
 _AFTER = "_treated"
 _MOST_FILES = 8
 """Number of files of a kind that are drawn."""
@@ -26,9 +28,7 @@ def subject_pictures(folder: Folder, diagnoses: Sequence[Sequence[Report]]) -> l
         diagnoses: reports of each diagnosis, in their order.
     """
     figures: list[Figure] = []
-    region = _region(folder) if folder.names("points_*.csv") else None
-    for name in folder.names("points_*.csv")[:_MOST_FILES]:
-        figures += folder.drawn(name, partial(_rows, folder, name, region))
+    figures += folder.drawn("points_*.csv", partial(_rows, folder))
     figures += folder.drawn("layers_*.csv", partial(_layers, folder))
     for name in folder.names("teacher_*.csv")[:_MOST_FILES]:
         figures += folder.drawn(name, partial(_teacher, folder, name))
@@ -37,32 +37,41 @@ def subject_pictures(folder: Folder, diagnoses: Sequence[Sequence[Report]]) -> l
     return figures
 
 
-def _rows(folder: Folder, name: str, region: Region | None) -> list[Figure]:
-    points = folder.table(name, (), COLUMNS[1:])
-    if points is None:
-        return []
-    subject, after, title = _subject(name)
-    rows = f"rows_{subject}{after}.csv"
-    told = folder.table(rows, ("rule", "row"))
-    if told is None:
-        return row_pictures(points, {}, title, region, (name,))
-    named = {str(rule): set(part["row"].astype(str)) for rule, part in told.groupby("rule", sort=False)}
-    return row_pictures(points, named, title, region, (name, rows))
+def _tables(folder: Folder, kind: str, columns: tuple[str, ...], numbers: tuple[str, ...]) -> dict[str, list[Table]]:
+    """Tables of a kind, by the subject that they are of: of before and of after."""
+    found: dict[str, list[Table]] = {}
+    for name in folder.names(f"{kind}_*.csv")[:_MOST_FILES]:
+        table = folder.table(name, columns, numbers)
+        if table is not None:
+            found.setdefault(_subject(name)[0], []).append((name, table))
+    return found
+
+
+def _rows(folder: Folder) -> list[Figure]:
+    """Pictures of each table of embeddings, those of before and of after on the same scale."""
+    tables = _tables(folder, "points", (), COLUMNS[1:])
+    region = _region(folder) if tables else None
+    figures: list[Figure] = []
+    for members in tables.values():
+        ranges = circling_ranges([table for _, table in members])
+        for name, points in members:
+            subject, after, title = _subject(name)
+            rows = f"rows_{subject}{after}.csv"
+            told = folder.table(rows, ("rule", "row"))
+            parts = () if told is None else told.groupby("rule", sort=False)
+            named = {str(rule): set(part["row"].astype(str)) for rule, part in parts}
+            files = (name,) if told is None else (name, rows)
+            figures += row_pictures(points, named, title, region, files, ranges)
+    return figures
 
 
 def _layers(folder: Folder) -> list[Figure]:
-    names = folder.names("layers_*.csv")[:_MOST_FILES]
-    read = {name: folder.table(name, layers.COLUMNS, layers.NUMBERS) for name in names}
-    held = {name: table for name, table in read.items() if table is not None}
-    by_subject: dict[str, list[Any]] = {}
-    for name, table in held.items():
-        by_subject.setdefault(_subject(name)[0], []).append(table)
-    ranges = {subject: layers.common_ranges(tables) for subject, tables in by_subject.items()}
-    return [
-        figure
-        for name, table in held.items()
-        for figure in layers.layer_pictures(table, _subject(name)[2], (name,), ranges[_subject(name)[0]])
-    ]
+    figures: list[Figure] = []
+    for members in _tables(folder, "layers", layers.COLUMNS, layers.NUMBERS).values():
+        ranges = layers.common_ranges([table for _, table in members])
+        for name, table in members:
+            figures += layers.layer_pictures(table, _subject(name)[2], (name,), ranges)
+    return figures
 
 
 def _teacher(folder: Folder, name: str) -> list[Figure | None]:
