@@ -9,7 +9,8 @@ from pathlib import Path
 
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
-from flowgrad.report import Report, to_bytes, to_json, to_short_text
+from flowgrad.html import report_bytes
+from flowgrad.report import Report, to_json, to_short_text
 from flowgrad.rules import SEVERITIES
 from flowgrad.running.importing import AfterImport
 from flowgrad.running.observer import Observer
@@ -51,7 +52,7 @@ def run_watched(command: Sequence[str], *, module: bool, report: str | None, as_
         sys.stdout.flush()
         print(to_json(made) if as_json else to_short_text(made), flush=True)
         if report is not None:
-            write_atomically(report, to_bytes(made, Path(report).suffix))
+            write_atomically(report, report_bytes(made, Path(report).suffix, observer.pictures))
     return code or (FOUND if _is_found(made, fail_on) else 0)
 
 

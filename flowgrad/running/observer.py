@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowgrad.report import Report
 
 if TYPE_CHECKING:
+    from flowgrad.html import Figure
     from flowgrad.watching import Watch
 
 _MOST = 16
@@ -191,6 +192,14 @@ class Observer:
                 self.watch.unseen["other_models"] = f"{self._told_others()}; of several models the first is watched"
             return self.watch.to_report()
         return nothing_trained(self.name, self._why())
+
+    def pictures(self) -> list[Figure]:
+        """Make the pictures of a page on the script; none where nothing was watched."""
+        if self.watch is None or self.failure:
+            return []
+        from flowgrad.watching.pages import pictures_of
+
+        return pictures_of(self.watch)
 
     def _told_others(self) -> str:
         kinds = ", ".join(f"{kind} ({count} steps)" for kind, count in self._others.items())
