@@ -9,7 +9,7 @@ import numpy as np
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
-def alike(shown, printed, rtol=0.05):
+def alike(shown, printed, rtol=0.05, atol=1e-8):
     """Whether a page shows what was printed: the same words, and numbers that differ by 5 % at most (another machine
     rounds otherwise). A last line `…` stands for all that follows.
     """
@@ -18,7 +18,7 @@ def alike(shown, printed, rtol=0.05):
         shown = shown.removesuffix("…").rstrip()
         printed = "\n".join(printed.splitlines()[: len(shown.splitlines())])
     numbers = [[float(number) for number in _NUMBER.findall(text)] for text in (shown, printed)]
-    return words(shown) == words(printed) and np.allclose(*numbers, rtol=rtol)
+    return words(shown) == words(printed) and np.allclose(*numbers, rtol=rtol, atol=atol)
 
 
 def words(text):

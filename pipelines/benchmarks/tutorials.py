@@ -41,10 +41,18 @@ def run(notebook: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         own = dict.fromkeys(("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"), folder)
         with mock.patch.dict(os.environ, own | {"OMP_NUM_THREADS": "1"}):
-            where = {"metadata": {"path": str(ROOT)}}
-            client = NotebookClient(copy, timeout=SECONDS, kernel_name="python3", resources=where, record_timing=False)
-            client.create_kernel_manager().transport = "ipc"  # no port that another kernel may take
+            client = NotebookClient(
+                copy,
+                timeout=SECONDS,
+                kernel_name="python3",
+                resources={"metadata": {"path": str(ROOT)}},
+                record_timing=False,
+                coalesce_streams=True,  # text that is printed comes in pieces of any length
+            )
+            kernel = client.create_kernel_manager()
+            kernel.transport, kernel.ip = "ipc", f"{folder}/kernel"  # files of its own, not ports that others may take
             client.execute()
+    copy.metadata = nbformat.from_dict(notebook.metadata)  # without the kernel's version
     for cell in copy.cells:
         cell.metadata.clear()
         if cell.cell_type == "code":

@@ -1,6 +1,7 @@
 import copy
 import math
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import flowgrad
 from flowgrad.errors import RuleError
 from flowgrad.evidence.confidence import posterior
 from flowgrad.evidence.ledger import Ledger, Trial
@@ -547,3 +549,13 @@ def test_names_that_are_known_fill_no_screen(tmp_path):
     with pytest.raises(RuleError) as error:
         RuleBook.load(tmp_path / "mine.yaml")
     assert len(str(error.value)) < 1700
+
+
+def test_what_rules_ask_for_of_this_library_is_there():
+    """A rule sent its readers to `QuantizationAnalyzer.mixed_precision_plan`, of a class that has another name."""
+    told = "\n".join(str(text) for rule in RuleBook.load().rules.values() for text in rule.plain.values())
+    names = set(re.findall(r"\b([A-Z]\w+(?:Advisor|Analyzer|Tracker))\.(\w+)", told))
+    assert ("SaliencyAnalyzer", "pruning_plan") in names
+    assert [
+        f"{owner}.{name}" for owner, name in sorted(names) if not hasattr(getattr(flowgrad, owner, None), name)
+    ] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import json
 
 import pytest
@@ -108,6 +109,7 @@ def test_json_has_the_names_of_the_xml(too_fast):
 
 def test_a_notebook_shows_it_with_every_text_escaped(too_fast):
     html = too_fast._repr_html_()
+    assert re.fullmatch(r"<Watch of \w+: [\d,]+ steps>", repr(too_fast))
     assert "LEARNING_RATE_TOO_HIGH" in html
     model = made()
     with flowgrad.watch(model, torch.optim.SGD(model.parameters(), 0.1), name="<script>") as watch:
