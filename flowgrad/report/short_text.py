@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from flowgrad.report.codec import clean
-from flowgrad.report.report import NOT_OBSERVED, CausalModel, CoverageReport, PlaceList, RateVerdict, Report
+from flowgrad.report.report import NOT_OBSERVED, CausalModel, CoverageReport, PlaceList, RateVerdict, Report, RunReport
 from flowgrad.rules.rule import SEVERITIES
 
 LINES = 60
@@ -27,8 +27,13 @@ _VERDICTS = {
 }
 
 
-def to_short_text(report: Report) -> str:
-    """Write a report in at most `LINES` lines of about `WIDTH` characters. What there is no room for is counted."""
+def to_short_text(report: Report | RunReport) -> str:
+    """Write a report in at most `LINES` lines of about `WIDTH` characters. What there is no room for is counted.
+
+    Of several reports, each has a line, and the first of those with the same status and findings is written in full.
+    """
+    if isinstance(report, RunReport):
+        return "\n\n".join(_several(report.reports))
     head = _head(report)
     tail = [*_coverage(report.coverage)] if report.coverage is not None else []
     room = LINES - len(head) - min(len(tail), LINES // 4) - 1
@@ -37,6 +42,21 @@ def to_short_text(report: Report) -> str:
     if len(tail) > left:
         tail = [*tail[: left - 1], "  ... the XML has the rest"]
     return "\n".join([*head, *findings, *tail])
+
+
+def _several(reports: Sequence[Report]) -> Iterator[str]:
+    alike: dict[tuple[str, ...], list[Report]] = {}
+    for one in reports:
+        alike.setdefault((one.status, *sorted({finding.type for finding in one.findings})), []).append(one)
+    lines = [f"{len(reports)} trainings, one after the other:"]
+    for one in reports:
+        steps = 0 if one.run is None else one.run.training.get("steps", 0)
+        kinds = ", ".join(dict.fromkeys(finding.type for finding in one.findings))
+        lines.append(_short(f"  {one.layer}: steps {steps}, {one.status}{f': {kinds}' if kinds else ''}"))
+    yield "\n".join(lines)
+    for first, *others in alike.values():
+        same = [_short(f"Alike: {', '.join(one.layer for one in others)}")] if others else []
+        yield "\n".join([to_short_text(first), *same])
 
 
 def _head(report: Report) -> list[str]:

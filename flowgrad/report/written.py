@@ -6,7 +6,7 @@ import json
 
 from flowgrad.report.mapping import to_mapping
 from flowgrad.report.notebook import to_html
-from flowgrad.report.report import Report
+from flowgrad.report.report import Report, RunReport
 from flowgrad.report.short_text import to_short_text
 from flowgrad.report.xml import to_xml
 
@@ -14,15 +14,16 @@ ENDINGS = (".xml", ".json", ".html", ".txt")
 """Endings of the files that a report can be written to."""
 
 
-def to_json(report: Report) -> str:
+def to_json(report: Report | RunReport) -> str:
     """Write a report as JSON text, with the names of the XML."""
     return json.dumps(to_mapping(report), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def to_bytes(report: Report, ending: str) -> bytes:
+def to_bytes(report: Report | RunReport, ending: str) -> bytes:
     """Write a report in the form of an ending of `ENDINGS`; as XML where it is another."""
     if ending == ".json":
         return to_json(report).encode()
     if ending == ".html":
-        return f'<!doctype html><html lang="en"><meta charset="utf-8">{to_html(report)}</html>'.encode()
+        parts = report.reports if isinstance(report, RunReport) else (report,)
+        return f'<!doctype html><html lang="en"><meta charset="utf-8">{"".join(map(to_html, parts))}</html>'.encode()
     return to_short_text(report).encode() if ending == ".txt" else to_xml(report)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
-from flowgrad.report import Report, to_bytes, to_json, to_short_text
+from flowgrad.report import Report, RunReport, to_bytes, to_json, to_short_text
 from flowgrad.rules import SEVERITIES
 from flowgrad.running.importing import AfterImport
 from flowgrad.running.observer import Observer
@@ -60,8 +60,9 @@ def _is_first_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _is_found(report: Report, fail_on: str | None) -> bool:
+def _is_found(report: Report | RunReport, fail_on: str | None) -> bool:
     if fail_on is None:
         return False
     least = SEVERITIES.index(fail_on)
-    return any(SEVERITIES.index(finding.severity) >= least for finding in report.findings)
+    parts = report.reports if isinstance(report, RunReport) else (report,)
+    return any(SEVERITIES.index(finding.severity) >= least for part in parts for finding in part.findings)

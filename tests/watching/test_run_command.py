@@ -254,9 +254,7 @@ def test_a_part_that_is_called_first_is_no_model_of_its_own_and_losses_are_not_s
     assert float(printed) < 10
 
 
-def test_a_second_model_is_said(tmp_path, capsys):
-    """The losses of a model that is trained next were taken for those of the first, which was called healthy."""
-    second = """
+SECOND = """
     model = Net()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     for step in range(10):
@@ -264,11 +262,144 @@ def test_a_second_model_is_said(tmp_path, capsys):
         model(ids).sum().mul(1e6).backward()
         optimizer.step()
     """
-    assert main(["run", "--json", script(tmp_path, end=second)]) == 0
-    report, _ = told(capsys)
-    assert seen(report)["losses"] == seen(report)["steps"] == 24
-    unseen = {one["name"]: one["because"] for one in report["coverage"]["unseen"]}
-    assert "SGD (10 steps); of several models the first is watched" in unseen["other_models"]
+
+
+def several(capsys):
+    """Reports of several trainings, as JSON."""
+    out = capsys.readouterr().out
+    reports = json.loads(out[out.index('{\n  "flowgrad_report"') :])["flowgrad_report"]["reports"]
+    return [one["flowgrad_watch_report"] for one in reports]
+
+
+def test_a_model_that_is_trained_next_has_a_report_of_its_own(tmp_path, capsys):
+    """Its losses were taken for those of the first, later it was not watched at all."""
+    assert main(["run", "--json", script(tmp_path, end=SECOND)]) == 0
+    first, second = several(capsys)
+    assert seen(first)["losses"] == seen(first)["steps"] == 24
+    assert seen(second)["losses"] == seen(second)["steps"] == 10
+    assert seen(second)["lookups"] == 10 * 32
+    assert first["layer"].endswith("train.py (1: Net)")
+    assert second["layer"].endswith("train.py (2: Net)")
+
+
+def test_optimizers_that_are_all_made_first(tmp_path, capsys):
+    text = """
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rows, self.top = nn.Embedding(40, 4), nn.Linear(4, 1)
+        def forward(self, ids):
+            return self.top(self.rows(ids)).squeeze(1)
+    nets = [Net() for _ in range(3)]
+    BEFORE
+    optimizers = [torch.optim.Adam(net.parameters(), 0.01) for net in nets]
+    for net, optimizer in zip(nets, optimizers):
+        for step in range(20):
+            ids = torch.randint(40, (32,))
+            optimizer.zero_grad()
+            (net(ids) - (ids % 2)).square().mean().backward()
+            optimizer.step()
+    """
+    for before in ("", "[net(torch.arange(4)) for net in nets]"):
+        assert main(["run", "--json", script(tmp_path, text.replace("BEFORE", before))]) == 0
+        reports = several(capsys)
+        assert [seen(one)["steps"] for one in reports] == [20, 20, 20]
+        assert [seen(one)["losses"] for one in reports] == [20, 20, 20]
+        assert [seen(one)["lookups"] for one in reports] == [20 * 32] * 3
+
+
+def test_a_whole_that_is_trained_after_its_part(tmp_path, capsys):
+    """The head of a model whose encoder was trained before was not watched."""
+    text = """
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Embedding(40, 4), nn.Linear(4, 4))
+    model = nn.Sequential(encoder, nn.ReLU(), nn.Linear(4, 1))
+    for net in (encoder, model):
+        optimizer = torch.optim.Adam(net.parameters(), 0.01)
+        for step in range(20):
+            ids = torch.randint(40, (32,))
+            optimizer.zero_grad()
+            (net(ids) - (ids % 2)[:, None]).square().mean().backward()
+            optimizer.step()
+    """
+    assert main(["run", "--json", script(tmp_path, text)]) == 0
+    first, second = several(capsys)
+    assert [seen(one)["steps"] for one in (first, second)] == [20, 20]
+    assert "3 tensors" in str(first["watched"])
+    assert "5 tensors" in str(second["watched"])
+    assert seen(second)["lookups"] == 20 * 32
+
+
+@pytest.mark.parametrize("period", [1, 5, 30])
+def test_models_that_are_trained_in_turns_are_one_training(tmp_path, capsys, period):
+    """The second is called only after the first has trained for a while."""
+    text = f"""
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+    nets = [nn.Sequential(nn.Embedding(40, 4), nn.Linear(4, 1)) for _ in range(2)]
+    optimizers = [torch.optim.Adam(net.parameters(), 0.01) for net in nets]
+    for turn in range({max(4, 60 // period)}):
+        net, optimizer = nets[turn % 2], optimizers[turn % 2]
+        for step in range({period}):
+            ids = torch.randint(40, (32,))
+            optimizer.zero_grad()
+            (net(ids) - (ids % 2)[:, None]).square().mean().backward()
+            optimizer.step()
+    """
+    assert main(["run", "--json", script(tmp_path, text)]) == 0
+    if period < 30:
+        report, _ = told(capsys)
+        assert "2 embedding" in report_line(report)
+        return
+    reports = several(capsys)
+    assert [seen(one)["steps"] for one in reports] == [30, 30, 60]
+    assert "Sequential, Sequential" in reports[-1]["layer"]
+    assert "in_turns" in {one["name"] for one in reports[1]["coverage"]["unseen"]}
+
+
+def report_line(report):
+    return " ".join(f"{one['count']} {one['kind']}" for one in report["watched"])
+
+
+def test_models_of_trainings_that_are_over_are_not_kept(tmp_path, capsys):
+    end = """
+    import weakref
+    models = [weakref.ref(model)]
+    for fold in range(3):
+        model = Net()
+        models.append(weakref.ref(model))
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        for step in range(40):
+            optimizer.zero_grad()
+            loss = model(ids).sum()
+            loss.backward()
+            optimizer.step()
+    print([one() is None for one in models])
+    """
+    assert main(["run", script(tmp_path, end=end)]) == 0
+    assert capsys.readouterr().out.startswith("[True, True, True, False]\n")
+
+
+def test_a_copied_optimizer_is_found_from_its_second_step_on(tmp_path, capsys):
+    end = """
+    import copy
+    model, optimizer = copy.deepcopy((model, optimizer))
+    for step in range(30):
+        optimizer.zero_grad()
+        model(ids).sum().backward()
+        optimizer.step()
+    """
+    assert main(["run", "--json", script(tmp_path, end=end)]) == 0
+    first, second = several(capsys)
+    assert seen(second)["steps"] == 29
+    assert "SGD" not in str(first)
+    assert "Adam (1 steps)" in {one["name"]: one["because"] for one in second["coverage"]["unseen"]}["other_models"]
 
 
 def hooks():
@@ -276,18 +407,22 @@ def hooks():
     from torch.nn.modules import module
     from torch.optim import optimizer
 
-    return module._global_forward_pre_hooks, optimizer._global_optimizer_pre_hooks
+    return (
+        module._global_forward_pre_hooks,
+        optimizer._global_optimizer_pre_hooks,
+        optimizer._global_optimizer_post_hooks,
+    )
 
 
 def test_nothing_is_left_behind(tmp_path, capsys):
-    backward, scale = torch.autograd.backward, torch.amp.GradScaler.scale
+    scaler = torch.amp.GradScaler
+    own = torch.autograd.backward, scaler.scale, scaler.step, torch.optim.Optimizer.__init__
     before = list(sys.argv), list(sys.path), list(sys.meta_path), sys.modules["__main__"]
     hooked = [list(one) for one in hooks()]
     assert main(["run", script(tmp_path)]) == 0
     capsys.readouterr()
     assert (list(sys.argv), list(sys.path), list(sys.meta_path), sys.modules["__main__"]) == before
-    assert torch.autograd.backward is backward
-    assert torch.amp.GradScaler.scale is scale
+    assert (torch.autograd.backward, scaler.scale, scaler.step, torch.optim.Optimizer.__init__) == own
     assert [list(one) for one in hooks()] == hooked
 
 

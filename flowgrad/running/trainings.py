@@ -1,0 +1,212 @@
+"""Keeps the trainings of a script apart: models that are trained one after the other have a report each, those that are
+trained in turns are one training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet, ref
+
+from flowgrad.report import Report
+from flowgrad.running.models import count_of, parameters_of
+
+if TYPE_CHECKING:
+    from flowgrad.watching import Watch
+
+LATE = 16
+"""Number of steps after which a training before is over, and models that were called and not trained are let go."""
+MOST = 64
+"""Number of trainings that are watched."""
+_TURNS = "from then on it was trained in turns with another model; both are watched as one training, which is told apart"
+
+
+class Candidate(NamedTuple):
+    """A model that was called, and is watched in case that it is trained."""
+
+    model: Any
+    watch: Watch
+    met: int
+    """Number of trainings that had begun when it was first called."""
+
+
+class Training:
+    """Models that are trained together, and their watch."""
+
+    def __init__(self, models: list[Any], watch: Watch, number: int) -> None:
+        self.models, self.watch, self.number = models, watch, number
+
+    @property
+    def name(self) -> str:
+        """Classes of the models."""
+        return ", ".join(type(model).__name__ for model in self.models)
+
+
+class Past(NamedTuple):
+    """A training that is over. Its models are not kept alive."""
+
+    number: int
+    name: str
+    report: Report
+    models: tuple[Any, ...]
+    """Weak references of the models."""
+    optimizers: tuple[Any, ...]
+    """Weak references of the optimizers."""
+
+
+class Trainings:
+    """The trainings of a script, in the order in which they began."""
+
+    def __init__(self, watching: Callable[[Any], Watch]) -> None:
+        """Start with none.
+
+        Args:
+            watching: makes the watch of a model, or of several by name.
+        """
+        self._watching = watching
+        self.candidates: dict[int, Candidate] = {}
+        self.current: Training | None = None
+        self._paused: Training | None = None
+        """Training before the current one, as long as it may go on."""
+        self._past: list[Past] = []
+        self._settled = True
+        self.begun = 0
+        """Number of trainings that have begun."""
+        self.waiting: Any = WeakSet()
+        """Optimizers that have not stepped yet."""
+
+    def wanted(self) -> set[int]:
+        """Identities of the tensors that optimizers hold which have not stepped yet."""
+        return parameters_of(self.waiting)
+
+    def seeks(self) -> bool:
+        """Whether models are still to be found: of an optimizer that was made and whose tensors are in none known."""
+        if self.begun >= MOST:
+            return False
+        if self.current is None:
+            return True
+        known = {id(one) for model in self._known_models() for one in model.parameters()}
+        return not self.wanted() <= known
+
+    def _known_models(self) -> list[Any]:
+        assert self.current is not None
+        return [*self.current.models, *(one.model for one in self.candidates.values())]
+
+    def watch_of(self, optimizer: Any) -> Watch | None:
+        """Return the watch of the training that an optimizer is about to step in; None where none holds its tensors."""
+        current = self.current
+        if current is not None and current.watch.knows(optimizer):
+            if not self._settled and current.watch.steps > LATE:
+                self._settle()
+            return current.watch
+        self.waiting.discard(optimizer)
+        training = self._training_of(optimizer)
+        return training.watch if training is not None and training.watch.meet(optimizer) else None
+
+    def _training_of(self, optimizer: Any) -> Training | None:
+        current = self.current
+        if self._paused is not None and self._paused.watch.knows(optimizer):
+            assert current is not None
+            return self._in_turns([self._paused, current])
+        own = parameters_of([optimizer])
+        held = {key: count_of(one.model, own) for key, one in self.candidates.items()}
+        have = 0 if current is None else sum(count_of(model, own) for model in current.models)
+        if max(held.values(), default=0) <= have:
+            return current if have else self._returned(optimizer)
+        keys = sorted((key for key in held if held[key]), key=lambda key: -held[key])
+        found = [self.candidates.pop(key) for key in keys]
+        if current is not None and current.watch.steps <= LATE and any(one.met < current.number for one in found):
+            return self._in_turns([current], [one.model for one in found], [one.watch for one in found])
+        return self._begin([one.model for one in found], [one.watch for one in found])
+
+    def _begin(self, models: list[Any], watches: Sequence[Watch] = ()) -> Training:
+        """Begin a training; the one before it may still turn out to go on."""
+        if self._paused is not None:
+            self._end(self._paused)
+        self._paused, self._settled = self.current, False
+        self.begun += 1
+        if len(watches) == len(models) == 1:
+            watch = watches[0]
+        else:
+            for one in watches:
+                one.detach()
+            watch = self._watching(_named(models) if len(models) > 1 else models[0])
+        self.current = Training(models, watch, self.begun)
+        return self.current
+
+    def _in_turns(
+        self, trainings: Sequence[Training], models: Iterable[Any] = (), watches: Sequence[Watch] = ()
+    ) -> Training:
+        """Make one training of several and of further models; what each did alone for long is told apart."""
+        parts = [*(training.models for training in trainings), list(models)]
+        joined = list({id(model): model for part in parts for model in part}.values())
+        inner = {id(part) for model in joined for part in model.modules() if part is not model}
+        joined = [model for model in joined if id(model) not in inner]
+        for one in watches:
+            one.detach()
+        for training in trainings:
+            if training.watch.steps > LATE:
+                training.watch.unseen["in_turns"] = _TURNS
+                self._end(training)
+            else:
+                training.watch.detach()
+        self._paused = None if self._paused in trainings else self._paused
+        self.current = None
+        return self._begin(joined)
+
+    def _returned(self, optimizer: Any) -> Training | None:
+        """Take up a training that was over, and that goes on after all."""
+        for past in self._past:
+            if any(one() is optimizer for one in past.optimizers):
+                models = [one() for one in past.models]
+                if self.current is not None and None not in models and self.begun < MOST:
+                    return self._in_turns([self.current], models)
+        return None
+
+    def _settle(self) -> None:
+        """Let go of the training before, and of models that were called and that no optimizer is going to train."""
+        self._settled = True
+        if self._paused is not None:
+            self._end(self._paused)
+            self._paused = None
+        wanted = self.wanted()
+        for key in [key for key, one in self.candidates.items() if not count_of(one.model, wanted)]:
+            self.candidates.pop(key).watch.detach()
+
+    def _end(self, training: Training) -> None:
+        watch = training.watch
+        watch.detach()
+        if watch.steps or watch.skipped:
+            refs = tuple(map(ref, training.models)), tuple(map(ref, watch.optimizers))
+            self._past.append(Past(training.number, training.name, watch.to_report(), *refs))
+
+    def close(self) -> None:
+        """End all trainings, and let go of all models."""
+        for training in (self._paused, self.current):
+            if training is not None:
+                self._end(training)
+        self.current = self._paused = None
+        for one in self.candidates.values():
+            one.watch.detach()
+        self.candidates = {}
+
+    def reports(self) -> tuple[Report, ...]:
+        """Reports of the trainings that are over; where they are several, with their numbers and models."""
+        if len(self._past) == 1:
+            return (self._past[0].report,)
+        ordered = sorted(self._past, key=lambda one: one.number)
+        return tuple(
+            replace(one.report, layer=f"{one.report.layer} ({place}: {one.name})")
+            for place, one in enumerate(ordered, 1)
+        )
+
+
+def _named(models: Iterable[Any]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for model in models:
+        name, number = type(model).__name__, 2
+        while name in named:
+            name, number = f"{type(model).__name__}_{number}", number + 1
+        named[name] = model
+    return named

@@ -1,0 +1,117 @@
+"""Sends what a watch sees to an experiment tracker: few series, each finding once, and the report at the end."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from flowgrad.errors import FlowGradError
+from flowgrad.loggers import Guarded, logger_of
+from flowgrad.report import Report, to_bytes
+from flowgrad.trackers.watching import TrackingStopped, told
+from flowgrad.watching.losses import Mean
+from flowgrad.watching.merging import Merged
+from flowgrad.watching.reading import Reading
+
+_APART, _SHARE = 10, 50
+"""Number of steps between two points of a curve, at least; later on a fiftieth of the steps so far."""
+_PLACES = 3
+"""Number of places of a finding that its title names."""
+_FIGURES = {
+    "gradient_norm": "total_gradient_norm",
+    "update_ratio": "median_update_ratio",
+    "dead_units": "dead_units_max",
+}
+"""Figures of the network that are sent, with their names among its measures."""
+_SEVERE = ("high", "critical")
+_FORMS = (".xml", ".txt", ".html")
+
+
+class Sending:
+    """A logger of a watch, which ends no training: an error of it is a warning, and it gets nothing more."""
+
+    def __init__(self, writer: Any, prefix: str) -> None:
+        """Take what the user writes to.
+
+        Raises:
+            FlowGradError: `writer` is none that `flowgrad.loggers.logger_of` takes, or `prefix` is empty.
+        """
+        if not isinstance(prefix, str) or not prefix.strip("/ "):
+            raise FlowGradError(f"prefix={prefix!r}: give the name that the series begin with, such as 'flowgrad'")
+        logger = logger_of(writer)
+        self._logger = Guarded(type(logger).__name__, lambda: logger)
+        self._prefix = prefix.strip("/ ")
+        self.losses = Mean()
+        """Training losses since the last point."""
+        self._next = _APART
+
+    def due(self, step: int) -> bool:
+        """Whether a point of the curves is to be sent after this step."""
+        return step >= self._next
+
+    def point(self, step: int, lr: float) -> None:
+        """Send a point of the curves: mean loss since the last one, and the highest learning rate of a group."""
+        self._next = step + max(_APART, step // _SHARE)
+        loss = self.losses.take()
+        self._scalars(step, {"loss": math.nan if loss is None else float(loss), "lr": lr})
+
+    def epoch(self, step: int, figures: Mapping[str, Any]) -> None:
+        """Send the means of an epoch: `val_loss` and `metric`, as far as they were logged."""
+        self._scalars(step, {name: math.nan if value is None else float(value) for name, value in figures.items()})
+
+    def look(self, step: int, readings: Sequence[Reading], found: Sequence[Merged], skipped: int) -> None:
+        """Send figures of a look, and all that waits."""
+        counts = {"findings": len(found), "findings_severe": sum(one.lead.severity in _SEVERE for one in found)}
+        skips = {"skipped_steps": float(skipped)} if skipped else {}
+        self._scalars(step, {**counts, **skips, **_of_network(readings), **_of_tables(readings)})
+        self._logger.flush()
+
+    def alert(self, found: Iterable[Merged]) -> None:
+        """Send findings."""
+        for lead, places, _ in found:
+            names = [place.layer for place in places.shown[:_PLACES]]
+            more = f" and {places.count - len(names)} more" if places.count > len(names) else ""
+            title = f"{lead.type} on {', '.join(names) or lead.subject}{more}"
+            self._logger.alert(title, f"{lead.premise} {lead.implies}", lead.severity)
+
+    def report(self, make: Callable[[], Report]) -> None:
+        """Send the report as files, and all that waits."""
+        try:
+            made = make()
+            with TemporaryDirectory(prefix="flowgrad-") as folder:
+                for ending in _FORMS:
+                    path = Path(folder) / f"{self._prefix.replace('/', '_')}_report{ending}"
+                    path.write_bytes(to_bytes(made, ending))
+                    self._logger.artifact(path)
+        except Exception as error:
+            warnings.warn(f"the report could not be sent: {told(error)}", TrackingStopped, stacklevel=2)
+        self._logger.flush()
+
+    def _scalars(self, step: int, values: Mapping[str, float]) -> None:
+        known = {f"{self._prefix}/{name}": float(value) for name, value in values.items() if math.isfinite(value)}
+        if known:
+            self._logger.scalars(known, step)
+
+
+def _of_network(readings: Iterable[Reading]) -> dict[str, float]:
+    scalars = next((one.measured.scalars for one in readings if one.kind == "flow" and not one.blind), {})
+    return {name: float(scalars.get(measure, math.nan)) for name, measure in _FIGURES.items()}
+
+
+def _of_tables(readings: Iterable[Reading]) -> dict[str, float]:
+    """Share of the rows of all tables that were never looked up, and the least effective rank of a table."""
+    tables = [one.measured.scalars for one in readings if one.kind == "embedding" and not one.blind]
+    if not tables:
+        return {}
+    rows = np.array([one["rows"] for one in tables])
+    seen = np.array([one["seen_share"] for one in tables])
+    ranks = np.array([one["effective_rank_share"] for one in tables])
+    known = np.isfinite(seen)
+    share = float((rows * (1 - seen))[known].sum() / rows[known].sum()) if known.any() else math.nan
+    return {"rows_never_looked_up": share, "least_rank_share": float(np.fmin.reduce(ranks))}
