@@ -45,6 +45,8 @@ class Observer:
         self._missed: Any = WeakSet()
         """Optimizers among them whose model is looked for, or was, from their first step on."""
         self._losses: list[Any] = []
+        self._within: tuple[Any, ...] | None = None
+        """Arguments of the hook of a step that is under way, of an optimizer whose model its closure may call."""
         self._seeking: Any = None
         """Handle of the hook on all modules, as long as models are looked for."""
         self._undo: list[Callable[[], None]] = []
@@ -152,6 +154,20 @@ class Observer:
             candidates.pop(key).watch.detach()
         candidates[id(whole)] = Candidate(whole, self._watching(whole), self._trainings.begun)
         self._seek()
+        if self._within is not None:
+            self._join_within(*self._within)
+
+    def _join_within(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """Watch an optimizer within its first step, whose closure has just called the model: weights are still as they
+        were. The hooks that are put on it now have missed the beginning.
+        """
+        known = set(optimizer._optimizer_step_pre_hooks)
+        if self._trainings.of(optimizer) is not None:
+            self._within = None
+            self._seek()
+            for key, hook in list(optimizer._optimizer_step_pre_hooks.items()):
+                if key not in known:
+                    hook(optimizer, args, kwargs)
 
     def _watching(self, model: Any) -> Watch:
         from flowgrad.watching.attached import Settings
@@ -161,25 +177,36 @@ class Observer:
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self.steps += 1
-        self._guarded(lambda: self._hand_over(optimizer))
+        self._guarded(lambda: self._begin_step(optimizer, args, kwargs))
+
+    def _begin_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if self._hand_over(optimizer) is not None:
+            return
+        if kwargs.get("closure") is not None or any(map(callable, args[1:])):
+            self._within = optimizer, args, kwargs
+            self._await(optimizer)
+        else:
+            self._note_other(optimizer)
 
     def _hand_over(self, optimizer: Any) -> Watch | None:
-        """Hand the losses since the last step to the watch of the training that an optimizer steps in."""
+        """Hand the losses since the last step to the training that an optimizer steps in, and return its watch."""
         current, losses, self._losses = self._trainings.current, self._losses, []
-        watch = self._trainings.watch_of(optimizer)
-        if watch is None:
-            self._note_other(optimizer)
+        training = self._trainings.of(optimizer)
+        if training is None:
             return None
-        if current is not self._trainings.current:
+        if current is not training:
             self._seek()
-        for loss in losses:
-            watch.log(loss=loss)
-        return watch
+            training.loss.separate = training.joined and bool(losses)
+        training.log(optimizer, losses)
+        return training.watch
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         """Note the loss of a closure, as it was when the step began."""
+        if self._within is not None and self._within[0] is optimizer:
+            self._within = None
+            self._guarded(lambda: self._note_other(optimizer))
         if self._losses and (current := self._trainings.current) is not None and current.watch.knows(optimizer):
-            current.watch.log(loss=self._losses[0])
+            current.log(optimizer, self._losses[:1])
             self._losses = []
 
     def _noting_scaled_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -198,6 +225,8 @@ class Observer:
         watch = self._hand_over(optimizer)
         if watch is not None:
             watch.skip(optimizer)
+        else:
+            self._note_other(optimizer)
 
     def _note_other(self, optimizer: Any) -> None:
         kind = type(optimizer).__name__

@@ -4,12 +4,14 @@ trained in turns are one training.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet, ref
 
 from flowgrad.report import Report
+from flowgrad.running.losses import OneLoss
 from flowgrad.running.models import count_of, parameters_of
 
 if TYPE_CHECKING:
@@ -19,6 +21,11 @@ LATE = 16
 """Number of steps after which a training before is over, and models that were called and not trained are let go."""
 MOST = 64
 """Number of trainings that are watched."""
+LARGE = 1 << 25
+"""Number of bytes of models from which on their memory is given back at once: a watch that is over is in circles."""
+_LOSSES = (
+    "optimizers step in turns, each with a loss of its own; in the script, watch.log(loss=...) tells the one that counts"
+)
 _TURNS = "from then on it was trained in turns with another model; both are watched as one training, which is told apart"
 
 
@@ -36,6 +43,22 @@ class Training:
 
     def __init__(self, models: list[Any], watch: Watch, number: int) -> None:
         self.models, self.watch, self.number = models, watch, number
+        self.loss = OneLoss()
+        self.joined = False
+        """Whether it was made of models that began apart."""
+
+    def log(self, optimizer: Any, losses: Sequence[Any]) -> None:
+        """Note the losses that backward ran on before a step of an optimizer, as far as they are one series."""
+        for loss in self.loss.take(optimizer, losses):
+            self.watch.log(loss=loss)
+
+    def end(self) -> None:
+        """Stop watching."""
+        for loss in self.loss.rest():
+            self.watch.log(loss=loss)
+        if self.loss.separate:
+            self.watch.unseen["loss"] = _LOSSES
+        self.watch.detach()
 
     @property
     def name(self) -> str:
@@ -93,16 +116,16 @@ class Trainings:
         assert self.current is not None
         return [*self.current.models, *(one.model for one in self.candidates.values())]
 
-    def watch_of(self, optimizer: Any) -> Watch | None:
-        """Return the watch of the training that an optimizer is about to step in; None where none holds its tensors."""
+    def of(self, optimizer: Any) -> Training | None:
+        """Return the training that an optimizer is about to step in; None where none holds its tensors."""
         current = self.current
         if current is not None and current.watch.knows(optimizer):
             if not self._settled and current.watch.steps > LATE:
                 self._settle()
-            return current.watch
+            return current
         self.waiting.discard(optimizer)
         training = self._training_of(optimizer)
-        return training.watch if training is not None and training.watch.meet(optimizer) else None
+        return training if training is not None and training.watch.meet(optimizer) else None
 
     def _training_of(self, optimizer: Any) -> Training | None:
         current = self.current
@@ -145,15 +168,21 @@ class Trainings:
         joined = [model for model in joined if id(model) not in inner]
         for one in watches:
             one.detach()
+        lost = 0
         for training in trainings:
             if training.watch.steps > LATE:
                 training.watch.unseen["in_turns"] = _TURNS
                 self._end(training)
             else:
+                lost += training.watch.steps
                 training.watch.detach()
         self._paused = None if self._paused in trainings else self._paused
         self.current = None
-        return self._begin(joined)
+        made = self._begin(joined)
+        made.joined = True
+        if lost:
+            made.watch.unseen["first_steps"] = f"{lost} steps of one model, before the first of another, are left out"
+        return made
 
     def _returned(self, optimizer: Any) -> Training | None:
         """Take up a training that was over, and that goes on after all."""
@@ -167,16 +196,21 @@ class Trainings:
     def _settle(self) -> None:
         """Let go of the training before, and of models that were called and that no optimizer is going to train."""
         self._settled = True
-        if self._paused is not None:
-            self._end(self._paused)
-            self._paused = None
+        over, self._paused = self._paused, None
+        if over is not None:
+            self._end(over)
         wanted = self.wanted()
         for key in [key for key, one in self.candidates.items() if not count_of(one.model, wanted)]:
             self.candidates.pop(key).watch.detach()
+        if over is not None:
+            size = sum(one.nbytes for model in over.models for one in model.parameters())
+            del over
+            if size >= LARGE:
+                gc.collect()
 
     def _end(self, training: Training) -> None:
         watch = training.watch
-        watch.detach()
+        training.end()
         if watch.steps or watch.skipped:
             refs = tuple(map(ref, training.models)), tuple(map(ref, watch.optimizers))
             self._past.append(Past(training.number, training.name, watch.to_report(), *refs))

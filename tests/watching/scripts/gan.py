@@ -7,23 +7,24 @@ torch.manual_seed(0)
 generator = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
 
 
-class Critic(nn.Module):
+class Discriminator(nn.Module):
     def __init__(self):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1))
 
     def forward(self, x):
-        return self.layers(x)
+        return self.layers(x).squeeze(1)
 
 
-critic = Critic()
-optimizers = [torch.optim.Adam(part.parameters(), 1e-3, betas=(0.5, 0.9)) for part in (generator, critic)]
+discriminator, criterion = Discriminator(), nn.BCEWithLogitsLoss()
+optimizers = [torch.optim.Adam(part.parameters(), 1e-3, betas=(0.5, 0.9)) for part in (generator, discriminator)]
 for step in range(8):
     for _ in range(3):
         real, fake = torch.randn(32, 2), generator(torch.randn(32, 4)).detach()
         optimizers[1].zero_grad()
-        (critic(fake).mean() - critic(real).mean()).backward()
+        ones, zeros = torch.ones(32), torch.zeros(32)
+        (criterion(discriminator(real), ones) + criterion(discriminator(fake), zeros)).backward()
         optimizers[1].step()
     optimizers[0].zero_grad()
-    (-critic(generator(torch.randn(32, 4))).mean()).backward()
+    criterion(discriminator(generator(torch.randn(32, 4))), torch.ones(32)).backward()
     optimizers[0].step()
