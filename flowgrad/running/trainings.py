@@ -180,6 +180,8 @@ class Trainings:
         self.current = None
         made = self._begin(joined)
         made.joined = True
+        for optimizer in [one for training in trainings for one in training.watch.optimizers]:
+            made.watch.meet(optimizer)
         if lost:
             made.watch.unseen["first_steps"] = f"{lost} steps of one model, before the first of another, are left out"
         return made

@@ -335,6 +335,38 @@ def test_a_whole_that_is_trained_after_its_part(tmp_path, capsys):
     assert seen(second)["lookups"] == 20 * 32
 
 
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_teacher_that_was_trained_before_is_no_forgotten_layer(tmp_path, capsys, cleared):
+    """The gradients of the teacher's own training still lay there, and it was said to take some that nobody uses."""
+    text = f"""
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+    make = lambda: nn.Sequential(nn.Embedding(40, 4), nn.Linear(4, 1))
+    class Student(nn.Module):
+        def __init__(self, teacher):
+            super().__init__()
+            self.teacher, self.own = teacher, make()
+        def forward(self, ids):
+            with torch.no_grad():
+                known = self.teacher(ids)
+            return self.own(ids) - known
+    teacher = make()
+    student = Student(teacher)
+    for net, learns in ((teacher, teacher), (student, student.own)):
+        optimizer = torch.optim.Adam(learns.parameters(), 0.01)
+        for step in range(40):
+            ids = torch.randint(40, (32,))
+            optimizer.zero_grad()
+            (net(ids) - (net is teacher) * (ids % 2)[:, None]).square().mean().backward()
+            optimizer.step()
+        {"optimizer.zero_grad()" if cleared else ""}
+    """
+    assert main(["run", "--json", script(tmp_path, text)]) == 0
+    for report in several(capsys):
+        assert not [one for one in report.get("causal_model", []) if one["severity"] != "low"]
+
+
 @pytest.mark.parametrize("period", [1, 5, 30])
 def test_models_that_are_trained_in_turns_are_one_training(tmp_path, capsys, period):
     """The second is called only after the first has trained for a while."""
@@ -385,6 +417,53 @@ def test_models_of_trainings_that_are_over_are_not_kept(tmp_path, capsys, monkey
     """
     assert main(["run", script(tmp_path, end=end)]) == 0
     assert capsys.readouterr().out.startswith("[True, True, True, False]\n")
+
+
+def test_an_optimizer_that_replaces_another_goes_on_with_its_losses(tmp_path, capsys):
+    end = """
+    for part in (model.top, model):
+        optimizer = torch.optim.SGD(part.parameters(), 0.001)
+        for step in range(24):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(ids), (ids % 2).float()).backward()
+            optimizer.step()
+    """
+    assert main(["run", "--json", script(tmp_path, end=end)]) == 0
+    report, _ = told(capsys)
+    assert seen(report)["losses"] == seen(report)["steps"] == 72
+    assert "loss" not in {one["name"] for one in report["coverage"]["unseen"]}
+
+
+PARTS_IN_TURNS = """
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = nn.Linear(4, 4), nn.Linear(4, 1)
+    both = Both()
+    optimizers = [torch.optim.Adam(part.parameters(), 0.01) for part in (both.one, both.other)]
+    for step in range(24):
+        x = torch.randn(8, 4)
+        for sign, optimizer in zip((-1, 1), optimizers):
+            both.zero_grad()
+            LOSS
+            optimizer.step()
+"""
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_losses_of_optimizers_that_have_one_each_are_not_mixed(tmp_path, capsys, own):
+    """Those of a generator and a discriminator were one series, which was called diverging."""
+    loss = "(sign * both.other(both.one(x))).exp().mean().backward()"
+    text = PARTS_IN_TURNS.replace("LOSS", loss if own else f"sign > 0 or {loss}".replace("zero_grad", "eval"))
+    text = text if own else text.replace("both.zero_grad()", "sign > 0 or both.zero_grad()")
+    assert main(["run", "--json", script(tmp_path, text)]) == 0
+    report, _ = told(capsys)
+    assert seen(report)["steps"] == 24
+    assert seen(report)["losses"] == (1 if own else 24)
+    assert ("step in turns" in json.dumps(report["coverage"]["unseen"])) == own
 
 
 def test_a_copied_optimizer_is_found_from_its_second_step_on(tmp_path, capsys):
