@@ -47,7 +47,7 @@ test-optuna: .venv-optuna/.setup-done
 
 # Callbacks in the frameworks that they are for, which the tests of `make test` leave out where they are not installed.
 test-integrations: .venv-integrations/.setup-done
-	OMP_NUM_THREADS=1 .venv-integrations/bin/python -m pytest -q tests/integrations tests/trackers/test_catboost.py tests/trackers/test_boosting_searches.py
+	OMP_NUM_THREADS=1 .venv-integrations/bin/python -m pytest -q tests/integrations tests/watching/test_scripts.py tests/trackers/test_catboost.py tests/trackers/test_boosting_searches.py
 
 .venv-integrations/.setup-done: pyproject.toml constraints.txt
 	test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations

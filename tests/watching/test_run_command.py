@@ -221,7 +221,7 @@ def test_models_with_an_optimizer_each_are_one_training(tmp_path, capsys, pause)
     groups = {one["kind"]: one["layers"] for one in report["watched"]}
     assert groups["embedding"] == "Tower.rows, Tower_2.rows"
     assert seen(report)["steps"] == 24
-    assert report["run"]["training"]["optimizer"] == "SGD, Adam"
+    assert report["run"]["training"]["optimizer"] == "Adam, SGD"
     unseen = {one["name"] for one in report["coverage"]["unseen"]}
     assert "other_models" not in unseen
 
