@@ -53,6 +53,7 @@ test-integrations: .venv-integrations/.setup-done
 	test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
 	.venv-integrations/bin/python -m pip install -q -c constraints.txt pip
 	.venv-integrations/bin/python -m pip install -q -c constraints.txt --group pipelines --group integrations -e .
+	.venv-integrations/bin/python -m pip install -q --no-deps recbole==1.2.1 torch-rechub==0.9.0
 	touch $@
 
 # Their own pins first: beside those of constraints.txt, pip tries every boto3 there ever was and gives up.
