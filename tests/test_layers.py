@@ -114,6 +114,7 @@ TORCH = {
     "trackers/optimizers.py",
     "trackers/schema.py",
     "integrations/model_loss.py",
+    "integrations/ranks.py",
     "integrations/transformers.py",
     "running/models.py",
     "running/observer.py",
