@@ -1,5 +1,5 @@
-"""Keeps pytest from looking for doctests in modules of an extra that is not installed, or that are long to import, and in
-scripts, which train when they are imported.
+"""Keeps pytest from looking for doctests in modules of an extra that is not installed, or that are long to import, and
+in scripts, which train when they are imported.
 """
 
 from importlib.util import find_spec

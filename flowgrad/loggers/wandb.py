@@ -14,8 +14,8 @@ _LEVELS = {"critical": "ERROR", "high": "ERROR", "medium": "WARN", "low": "INFO"
 
 class WandbLogger(Logger):
     """Writes to a W&B run. Findings are alerts. A series has steps of its own, and in a run of the user's a point waits
-    for the user's next `run.log`: one that was logged at once would raise W&B's counter of steps, and W&B drops what the
-    user then logs with `step=` below it. Of several points in between, the last is kept.
+    for the user's next `run.log`: one that was logged at once would raise W&B's counter of steps, and W&B drops what
+    the user then logs with `step=` below it. Of several points in between, the last is kept.
     """
 
     def __init__(self, *, run: Any = None, **init: Any) -> None:

@@ -1,5 +1,5 @@
-"""Finds the model that a module belongs to, where a script calls only parts of it: `model.encoder(x)`, or a method of its
-own, as Lightning's `training_step` and RecBole's `calculate_loss`.
+"""Finds the model that a module belongs to, where a script calls only parts of it: `model.encoder(x)`, or a method of
+its own, as Lightning's `training_step` and RecBole's `calculate_loss`.
 """
 
 from __future__ import annotations

@@ -301,4 +301,3 @@ def _noting_scale(scale: Callable[..., Any]) -> Callable[..., Any]:
         return scaled
 
     return noted
-

@@ -11,7 +11,9 @@ optimizer = torch.optim.Adam(model.parameters(), 0.01, fused="--fused" in sys.ar
 scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
 for batch in range(96):
     ids = torch.randint(40, (32,))
-    loss = nn.functional.mse_loss(model(ids).squeeze(1), (ids % 2).float()) * (float("inf") if batch in (1, 50) else 1.0)
+    loss = nn.functional.mse_loss(model(ids).squeeze(1), (ids % 2).float()) * (
+        float("inf") if batch in (1, 50) else 1.0
+    )
     scaler.scale(loss / 4).backward()
     if batch % 4 == 3:
         scaler.unscale_(optimizer)
