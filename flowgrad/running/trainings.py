@@ -23,7 +23,7 @@ MOST = 64
 """Number of trainings that are watched."""
 LARGE = 1 << 25
 """Number of bytes of models from which on their memory is given back at once: a watch that is over is in circles."""
-_LOSSES = "optimizers step in turns, each with a loss of its own; in the script, watch.log(loss=...) tells the one that counts"
+_LOSSES = "optimizers step in turns, each with a loss of its own; watch.log(loss=...) tells the one that counts"
 _TURNS = (
     "from then on it was trained in turns with another model; both are watched as one training, which is told apart"
 )

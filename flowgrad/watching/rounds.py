@@ -14,8 +14,8 @@ class Round:
 
     A step is over once all have stepped that stepped in the one before (at first: all that are known), or when one of
     them is about to step again: of a generator and a discriminator that steps five times as often, the discriminator
-    counts. One that steps behind them with the gradients that were there then takes part in the step that is over, and so
-    does one that turns up behind the very first step.
+    counts. One that steps behind them with the gradients that were there then takes part in the step that is over, and
+    so does one that turns up behind the very first step.
     """
 
     def __init__(self) -> None:

@@ -300,8 +300,8 @@ class Watch(Watching):
     @entry("skip()")
     def skip(self, optimizer: Any = None) -> None:
         """Note that a gradient scaler left a step out, as infinite gradients make it do. It calls a fused optimizer all
-        the same, which is seen; any other it does not call, and only the loop knows: `scaler.get_scale()` is lower after
-        `scaler.update()`.
+        the same, which is seen; any other it does not call, and only the loop knows: `scaler.get_scale()` is lower
+        after `scaler.update()`.
 
         Args:
             optimizer: that would have stepped; of several in one step, the step is counted once.

@@ -1,4 +1,4 @@
-"""Two processes that train together: at the end each callback tells of both, and none waits for one that never comes."""
+"""Two processes that train together: each callback tells of both, and none waits for one that never comes."""
 
 from __future__ import annotations
 

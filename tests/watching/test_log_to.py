@@ -49,8 +49,8 @@ def uncleared(writer, steps=120, epochs=True, watched=True, **settings):
 SERIES = {
     f"flowgrad/{name}"
     for name in (
-        "loss", "lr", "val_loss", "metric", "findings", "findings_severe", "gradient_norm", "update_ratio", "dead_units",
-        "rows_never_looked_up", "least_rank_share",
+        "loss", "lr", "val_loss", "metric", "findings", "findings_severe", "gradient_norm", "update_ratio",
+        "dead_units", "rows_never_looked_up", "least_rank_share",
     )
 }  # fmt: skip
 
@@ -225,7 +225,7 @@ def test_tensorboard_has_it_and_weights_and_chance_are_as_without(tmp_path):
     ends = []
     for watched in (False, True):
         random.seed(0)
-        np.random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
         with SummaryWriter(str(tmp_path / "tb")) as writer:
             model, _ = uncleared(writer, watched=watched)
             ends.append((model, torch.rand(1), np.random.rand(), random.random()))  # noqa: NPY002
@@ -293,8 +293,8 @@ def test_wandb_offline_has_it_and_keeps_the_users_steps(tmp_path):
     """In a process of its own, with a home of its own: W&B starts a service, and writes into the user's folders."""
     pytest.importorskip("wandb")
     done = subprocess.run(
-        [sys.executable, "-c", WANDB, str(tmp_path)], capture_output=True, text=True, check=False, timeout=120, cwd=ROOT,
-        env={**os.environ, "HOME": str(tmp_path), "WANDB_SILENT": "true", "XDG_CACHE_HOME": str(tmp_path)},
+        [sys.executable, "-c", WANDB, str(tmp_path)], capture_output=True, text=True, check=False, timeout=120,
+        cwd=ROOT, env={**os.environ, "HOME": str(tmp_path), "WANDB_SILENT": "true", "XDG_CACHE_HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (line,) = [one for one in done.stdout.splitlines() if one.startswith("SENT ")]

@@ -18,7 +18,7 @@ class Discriminator(nn.Module):
 
 discriminator, criterion = Discriminator(), nn.BCEWithLogitsLoss()
 optimizers = [torch.optim.Adam(part.parameters(), 1e-3, betas=(0.5, 0.9)) for part in (generator, discriminator)]
-for step in range(8):
+for _round in range(8):
     for _ in range(3):
         real, fake = torch.randn(32, 2), generator(torch.randn(32, 4)).detach()
         optimizers[1].zero_grad()
