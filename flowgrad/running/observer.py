@@ -132,15 +132,14 @@ class Observer:
     def _before_forward(self, module: Any, args: Any) -> None:
         import torch
 
-        if torch.compiler.is_compiling() or module in self._known:
-            return
-        self._guarded(lambda: self._meet(module))
+        if not torch.compiler.is_compiling():
+            self._guarded(lambda: self._meet(module))
 
     def _meet(self, module: Any) -> None:
         """Watch a module that the script calls itself: the outermost of a pass is the first that is called."""
         import torch
 
-        if not torch.is_grad_enabled() or torch.jit.is_tracing():
+        if module in self._known or not torch.is_grad_enabled() or torch.jit.is_tracing():
             return
         candidates, wanted = self._trainings.candidates, self._trainings.wanted()
         if self._trainings.current is not None and not count_of(module, wanted):
@@ -201,10 +200,14 @@ class Observer:
         return training.watch
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if self._losses or self._within is not None:
+            self._guarded(lambda: self._end_closure(optimizer))
+
+    def _end_closure(self, optimizer: Any) -> None:
         """Note the loss of a closure, as it was when the step began."""
         if self._within is not None and self._within[0] is optimizer:
             self._within = None
-            self._guarded(lambda: self._note_other(optimizer))
+            self._note_other(optimizer)
         if self._losses and (current := self._trainings.current) is not None and current.watch.knows(optimizer):
             current.log(optimizer, self._losses[:1])
             self._losses = []
@@ -214,7 +217,7 @@ class Observer:
         def noted(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
             before = self.steps
             result = step(scaler, optimizer, *args, **kwargs)
-            if self.steps == before and getattr(type(optimizer).step, "hooked", False):
+            if self.steps == before and getattr(getattr(type(optimizer), "step", None), "hooked", False):
                 self._guarded(lambda: self._leave_out(optimizer))
             return result
 

@@ -85,6 +85,8 @@ class Watch(Watching):
         self._steps = self._skipped = self._epochs = self._batches = 0
         self._reduced = -1
         """Number of steps after which counts of the ranks were summed last."""
+        self._ranks = 0
+        """Number of ranks at the first step, where there was another one: a loop may end them before it reads."""
         self._left_out: set[int] = set()
         """Optimizers that were left out of a step that counts as skipped, as long as none has stepped since."""
         self._far: torch.Tensor | None = None
@@ -235,6 +237,8 @@ class Watch(Watching):
     def _end_step(self) -> None:
         self._round.end(self._optimizers.all)
         self._steps += 1
+        if self._steps == 1:
+            self._ranks = _other_ranks()
         self._attached.end_step(self._optimizers.all, self._logged.step.take())
         for one in self._sent:
             if one.due(self._steps):
@@ -458,8 +462,9 @@ class Watch(Watching):
                 f"{count} optimizers have stepped the same tensors: where each was made anew, the moments of the one "
                 "before were lost; make one, before the loop"
             )
-        if (world := _other_ranks()) and self._reduced != self._steps:
-            found["ranks"] = f"figures are of this rank; call watch.all_reduce() on all {world} before reading"
+        if (world := _other_ranks() or self._ranks) and self._reduced != self._steps:
+            way = "" if self._outside else "; call watch.all_reduce() on all of them before reading"
+            found["ranks"] = f"figures are of this rank, one of {world}{way}"
         return found
 
     def findings(self) -> tuple[Finding, ...]:

@@ -529,6 +529,44 @@ def test_a_model_that_is_judged_before_training(tmp_path, capsys):
     assert seen(report)["lookups"] == 24 * 32
 
 
+def test_many_trainings_are_watched_up_to_a_number(tmp_path, capsys, monkeypatch):
+    for part in ("trainings", "observer"):
+        monkeypatch.setattr(f"flowgrad.running.{part}.MOST", 2)
+    assert main(["run", "--json", script(tmp_path, end=SECOND + SECOND)]) == 0
+    first, second = several(capsys)
+    assert [seen(one)["steps"] for one in (first, second)] == [24, 10]
+    told_of = {one["name"]: one["because"] for one in second["coverage"]["unseen"]}["other_models"]
+    assert told_of == "optimizers stepped tensors that are not watched: SGD (10 steps); 2 trainings are watched at most"
+
+
+RANKS = """
+    import sys, torch
+    from torch import distributed, nn
+    place, rank = "file://" + sys.argv[2], int(sys.argv[1])
+    distributed.init_process_group("gloo", init_method=place, rank=rank, world_size=2)
+    net = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Embedding(40, 4), nn.Linear(4, 1)))
+    optimizer = torch.optim.Adam(net.parameters(), 0.01)
+    for step in range(24):
+        optimizer.zero_grad()
+        net(torch.randint(40, (32,))).square().mean().backward()
+        optimizer.step()
+    distributed.destroy_process_group()
+"""
+
+
+def test_that_figures_are_of_one_rank_is_said_when_the_ranks_are_gone(tmp_path):
+    """Lookups of one of two processes passed for all, for the script had ended the group before the report was made."""
+    path = script(tmp_path, RANKS)
+    both = [started("--json", path, str(rank), str(tmp_path / "meeting"), cwd=tmp_path) for rank in range(2)]
+    out = both[0].communicate(timeout=120)[0], both[1].communicate(timeout=120)[0]
+    report = json.loads(out[0])["flowgrad_watch_report"]
+    assert seen(report)["steps"] == 24
+    assert {one["name"]: one["because"] for one in report["coverage"]["unseen"]}["ranks"] == (
+        "figures are of this rank, one of 2"
+    )
+    assert [one.returncode for one in both] == [0, 0]
+
+
 def started(*args, cwd, **settings):
     return subprocess.Popen(
         [sys.executable, "-m", "flowgrad", "run", *args],
