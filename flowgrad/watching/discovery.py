@@ -11,10 +11,12 @@ from torch import nn
 from flowgrad.trackers.flow.parameters import plain_name
 from flowgrad.trackers.watching import ArgumentTypeError
 
-MOST_FOLLOWED, LEAST_FOLLOWED = 12_288, 4_096
+MOST_FOLLOWED, LEAST_FOLLOWED = 12_288, 512
 """Number of rows of a table that are followed, at most and at least. Shares of fewer are rough."""
-_COPIES, _SHARE = 5, 0.05
-"""Number of copies of the rows followed that a tracker holds, and the share of the memory of all tables for them."""
+_COPIES, _SHARE, _SMALL = 5, 0.05, 2 << 20
+"""Number of copies of the rows followed that a tracker holds; and what these may take: a share of the memory of all
+tables, or so many bytes where that is less.
+"""
 
 
 def as_model(given: Any, name: str) -> nn.Module:
@@ -47,16 +49,13 @@ def tables_of(model: nn.Module) -> dict[str, nn.Embedding | nn.EmbeddingBag]:
 
 
 def sample_of(tables: Iterable[nn.Module]) -> int:
-    """Number of rows of each table whose weights are followed: as many as by default, unless that takes more than a
-    twentieth of the memory of all tables; then fewer, down to a third.
+    """Number of rows of each table whose weights are followed: as many as by default, or fewer where these would take
+    more than a small part of the memory of all tables.
     """
     weights = [weight for one in tables if isinstance(weight := one._parameters.get("weight"), torch.Tensor)]
-    size = sum(weight.nbytes for weight in weights)
+    most = max(_SMALL, _SHARE * sum(weight.nbytes for weight in weights))
     sample = MOST_FOLLOWED
-    while sample > LEAST_FOLLOWED:
-        copies = sum(_COPIES * weight[:sample].nbytes for weight in weights)
-        if copies <= _SHARE * size:
-            break
+    while sample > LEAST_FOLLOWED and sum(_COPIES * weight[:sample].nbytes for weight in weights) > most:
         sample -= LEAST_FOLLOWED
     return sample
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -13,6 +14,12 @@ KEPT = 32_768
 and the training has driven what lay there out of the cache; counted together, the rows looked up often are fetched
 once. Where one batch has more lookups than the table has rows, nothing is won by waiting.
 """
+_KEPT_ONE_IN, _KEPT_AT_LEAST = 16, 4_096
+"""Number of rows of a table for each of which one lookup may be kept, and number that may be in any case: what waits is
+not to take much of the table's memory.
+"""
+_ones: WeakValueDictionary[tuple[torch.device, torch.dtype], torch.Tensor] = WeakValueDictionary()
+"""Ones by device and type, which the counters share: an expanded one takes the slow way through `scatter_add_`."""
 
 
 class LookupCounter:
@@ -32,7 +39,6 @@ class LookupCounter:
         self._filled = 0
         """Number of these tensors that hold a batch."""
         self._ones = self._counts.new_ones(0)
-        """Ones, as many as lookups are counted at once: an expanded one takes the slow way through `scatter_add_`."""
 
     @property
     def counts(self) -> torch.Tensor:
@@ -57,16 +63,13 @@ class LookupCounter:
     def _make_places(self, size: int) -> None:
         self._count()
         self._size = size
-        waits = 0 < size <= min(KEPT, len(self._counts))
-        batches = min(KEPT // size, MOST_BATCHES) if waits else 0
+        rows = len(self._counts)
+        most = min(KEPT, max(rows // _KEPT_ONE_IN, _KEPT_AT_LEAST))
+        waits = 0 < size <= min(most, rows)
+        batches = min(most // size, MOST_BATCHES) if waits else 0
         if waits and not len(self._kept):
-            self._kept = torch.empty(KEPT, dtype=torch.int64, device=self.device).zero_()
+            self._kept = torch.empty(most, dtype=torch.int64, device=self.device).zero_()
         self._places = list(self._kept[: batches * size].split(size)) if waits else []
-        self._grow_ones(batches * size if waits else size)
-
-    def _grow_ones(self, size: int) -> None:
-        if len(self._ones) < size or self._ones.dtype != self._counts.dtype:
-            self._ones = self._counts.new_ones(size)
 
     def _count(self) -> None:
         if self._filled:
@@ -76,9 +79,17 @@ class LookupCounter:
     def _write(self, ids: torch.Tensor) -> None:
         if self.total > 2**31 - 1 and self._counts.dtype == torch.int32:
             self._counts = self._counts.long()  # one row may have had them all
-            self._grow_ones(len(self._ones))
-        size = ids.numel()
-        self._counts.scatter_add_(0, ids, self._ones if len(self._ones) == size else self._ones[:size])
+        self._counts.scatter_add_(0, ids, self._some_ones(ids.numel()))
+
+    def _some_ones(self, size: int) -> torch.Tensor:
+        ones, counts = self._ones, self._counts
+        if len(ones) < size or ones.dtype != counts.dtype:
+            kind = counts.device, counts.dtype
+            known = _ones.get(kind)
+            if known is None or len(known) < size:
+                known = _ones[kind] = counts.new_ones(size)
+            ones = self._ones = known
+        return ones if len(ones) == size else ones[:size]
 
     def __getstate__(self) -> dict[str, Any]:
         self._count()  # each kept tensor is a view of one buffer, and would be written with the whole of it
@@ -94,5 +105,4 @@ class LookupCounter:
         """Go on from these counts."""
         self._filled = 0
         self._counts = counts.to(self.device, copy=True)
-        self._grow_ones(len(self._ones))
         self.total = total

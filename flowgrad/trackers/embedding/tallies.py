@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-DENSE = 1 << 16
+DENSE = 1 << 14
 """Number of rows up to which every row of a table has its place; of larger ones, those that were probed."""
-MOST_ONE_IN, MOST_AT_LEAST = 24, 1 << 15
+MOST_ONE_IN, MOST_AT_LEAST = 32, 1 << 13
 """Number of rows of a larger table of which one may have a place, and number of rows that may have one in any case.
 Rows that are probed for the first time when all places are taken are passed over.
 """
-_WAITING = 1 << 15
-"""Number of lookups that wait to be sorted in."""
+_WAITING = 1 << 13
+"""Number of lookups that wait to be sorted in, at least."""
 COLUMNS: dict[str, torch.dtype] = {
     "looks": torch.int32,
     "moves": torch.int32,

@@ -37,14 +37,20 @@ PART = 1 << 15
 """Number of entries of a weight that are copied and compared, at most; of larger ones, runs of entries, evenly spaced.
 The norm of a part, scaled up, is that of the whole to about one percent.
 """
-LARGE = 1 << 20
+_ROWS_PART = 1 << 13
+"""Number of such entries of a table with a sparse gradient, of which only the norm is needed: to about two percent."""
+LARGE = 1 << 17
 """Number of entries of a table of embeddings above which a part of it is read: a step changes few of its rows, so that
 one of fewer is read whole.
 """
+_TABLE_PART = 1 << 15
+"""Number of entries of such a part, about; more where the share of the table would be too small."""
 _LOOKUPS = 256
-"""Number of lookups of a large table with a sparse gradient whose rows are read, about."""
-_LARGE_SHARE = 32
-"""Factor by which the part of such a table is smaller than the table."""
+"""Number of lookups of a table with a sparse gradient whose rows are read, about; of one with few rows for the lookups,
+all are.
+"""
+_LARGE_SHARE = 64
+"""Factor by which the part of a table is smaller than the table, at most."""
 _RUN = 64
 """Number of entries in a row: a cache line or two, so that a part costs what its share of the memory does."""
 
@@ -187,9 +193,8 @@ class DeviceLook:
         return view
 
     def _norm_part(self, i: int) -> torch.Tensor:
-        """View of the entries that the norm of a table with a sparse gradient is of: all, or a part of a large one."""
-        weight = self._all[i].detach()
-        return part(weight) if weight.numel() > LARGE else weight
+        """View of the entries that the norm of a table with a sparse gradient is of: all, or a part of a larger one."""
+        return part(self._all[i].detach(), _ROWS_PART)
 
     def _keep_rows(self, i: int, gradient: torch.Tensor) -> bool:
         """Keep the rows that a sparse gradient is of, and its sum for each; whether there was more to do than to copy a
@@ -202,11 +207,12 @@ class DeviceLook:
         if len(table) <= 2 * len(ids):
             self._summed[i] = torch.zeros_like(table).index_add_(0, ids, values)
             return False
-        if table.numel() > LARGE and len(ids) >= 2 * _LOOKUPS:
-            one_in = len(ids) // _LOOKUPS
-            chosen = (ids % one_in == 0).nonzero().flatten()
+        if len(ids) >= 2 * _LOOKUPS:
+            one_in = 1 << (len(ids) // _LOOKUPS).bit_length() - 1  # a power of two: a remainder costs a division
+            chosen = (ids & one_in - 1 == 0).nonzero().flatten()
             if len(chosen):
-                ids, values, self._one_in[i] = ids[chosen], values.index_select(0, chosen), one_in
+                ids, values = ids.index_select(0, chosen), values.index_select(0, chosen)
+                self._one_in[i] = one_in
         rows, at = ids.unique(return_inverse=True)
         self._summed[i] = values.new_zeros((len(rows), *values.shape[1:])).index_add_(0, at, values)
         self._rows[i] = (rows, table.index_select(0, rows))
@@ -375,12 +381,12 @@ def _figures(weight: torch.Tensor) -> torch.Tensor:
     )
 
 
-def part(weight: torch.Tensor) -> torch.Tensor:
-    """View of at most `PART` entries of a larger tensor that lies in one piece of memory; any other as it is."""
+def part(weight: torch.Tensor, most: int = PART) -> torch.Tensor:
+    """View of at most `most` entries of a larger tensor that lies in one piece of memory; any other as it is."""
     runs = weight.numel() // _RUN
-    if weight.numel() <= PART or not weight.is_contiguous():
+    if weight.numel() <= most or not weight.is_contiguous():
         return weight
-    stride = -(-runs * _RUN // PART)
+    stride = -(-runs * _RUN // most)
     while math.gcd(stride, runs) > 1:  # else it would see a few of the columns only
         stride += 1
     return weight.view(-1)[: runs * _RUN].view(runs, _RUN)[::stride]
@@ -390,7 +396,7 @@ def _table_part(weight: torch.Tensor) -> torch.Tensor:
     """View of evenly spaced rows of a large table; a smaller one as it is, and one that is not of one piece."""
     if weight.numel() <= LARGE or not weight.is_contiguous():
         return weight
-    stride = min(_LARGE_SHARE, max(1, weight.numel() // PART))
+    stride = min(_LARGE_SHARE, weight.numel() // _TABLE_PART)
     while math.gcd(stride, len(weight)) > 1 and stride > 2:
         stride -= 1
     return weight[::stride]

@@ -161,8 +161,9 @@ class LayersOverheadSettings(JobSettings):
 
     _target_: str = "pipelines.benchmarks.overhead.networks.job.run"
     cases: dict[str, Any] = MISSING
-    """Cases by id: network (`mlp` or `transformer`), depth, width, batch; tokens of a transformer; of a student, the
-    width of its teacher; where not `adam`, the optimizer (`sgd`); and, where not `steps` from below, steps.
+    """Cases by id: network (`mlp`, `transformer` or `ranker`), depth, width, batch; tokens of a transformer; of a
+    ranker, rows of a table at most; of a student, the width of its teacher; where not `adam`, the optimizer (`sgd`;
+    `sparse_adam` of a ranker); and, where not `steps` from below, steps.
     """
     only: list[str] | None = None
     """Ids of the cases to run; null: all."""
@@ -182,11 +183,13 @@ class LayersOverheadSettings(JobSettings):
     device: str = MISSING
     """Name of the device, `cpu` or `cuda`."""
     watchers: list[str] = MISSING
-    """Names of watchers: `flow`, `flow_default`, `distillation` (for cases with a teacher), `squares` (for cases of
-    SGD), `peer`, `wandb`; one that is not installed is left out, and the note says so.
+    """Names of watchers: `flow`, `flow_default`, `watch`, `watch_default`, `distillation` (for cases with a teacher),
+    `squares` (for cases of SGD), `peer`, `wandb`; one that is not installed is left out, and the note says so.
     """
     limits: Annotated[dict[str, float], Limit(1, 1000000.0)] = MISSING
     """Ratio of a watched step's time to a bare one's, at most, by watcher. One without is not judged."""
+    memory_limits: Annotated[dict[str, float], Limit(0, 1000000.0)] = field(default_factory=dict)
+    """Bytes that a watcher holds, at most, as a share of the weights, by watcher."""
 
 
 @dataclass

@@ -12,7 +12,8 @@ from pipelines.benchmarks.overhead.networks import job, table
 from pipelines.benchmarks.overhead.networks.cases import CLASSES, Batches, NetworkArm, NetworkCase, mlp
 from pipelines.benchmarks.overhead.networks.checks import checked_cases
 from pipelines.benchmarks.overhead.networks.measurement import NetworkPlan, measure
-from pipelines.benchmarks.overhead.networks.watchers import NONE, OTHERS, OWN, attaching, installed, suits
+from pipelines.benchmarks.overhead.networks.ranker import SIZES
+from pipelines.benchmarks.overhead.networks.watchers import NONE, OTHERS, OWN, WATCHES, attaching, installed, suits
 
 CPU = torch.device("cpu")
 MINE = "+job.cases.mine={network: mlp, depth: 3, width: 6, batch: 5}"
@@ -22,8 +23,8 @@ SMALL = [
 ]  # fmt: skip
 
 
-def case(network="mlp", depth=3, width=6, batch=5, tokens=None, teacher=None, optimizer="adam"):
-    return NetworkCase("c", network, depth, width, batch, tokens, steps=8, teacher=teacher, optimizer=optimizer)
+def case(network="mlp", depth=3, width=6, batch=5, tokens=None, teacher=None, optimizer="adam", rows=None):
+    return NetworkCase("c", network, depth, width, batch, tokens, 8, teacher, optimizer, rows)
 
 
 CASES = {
@@ -31,6 +32,8 @@ CASES = {
     "transformer": case("transformer", depth=2, width=64, batch=2, tokens=3),
     "student": case(teacher=9),
     "sgd": case(optimizer="sgd"),
+    "ranker": case("ranker", depth=2, rows=30),
+    "sparse ranker": case("ranker", depth=2, rows=30, optimizer="sparse_adam"),
 }
 
 
@@ -75,6 +78,29 @@ def test_batches_follow_from_the_seed():
     assert not torch.equal(one[0][0], one[1][0])
     assert one[0][0].shape == (5, 6)
     assert draw(CASES["transformer"], 1)[0][0].shape == (2, 3, 64)
+
+
+def test_ids_are_of_their_tables_and_skewed():
+    ids = draw(case("ranker", batch=4000, rows=1000), 1)[0][0]
+    assert ids.shape == (len(SIZES), 4000)
+    for column, size in zip(ids, SIZES, strict=True):
+        assert 0 <= int(column.min()) <= int(column.max()) < min(size, 1000)
+        assert float((column < min(size, 1000) / 2).double().mean()) > 0.8  # .5 ** .25 = .84
+
+
+def test_a_watch_looks_at_every_step_of_both_optimizers_or_as_the_default_says(place):
+    looks = []
+    for watcher in WATCHES:
+        arm = NetworkArm(CASES["sparse ranker"], 0, CPU)
+        with attaching(watcher, place) as attach:
+            arm.watcher = attach(arm)
+        arm.train(draw(CASES["sparse ranker"], 60))
+        watch = arm.watcher.watch
+        assert watch.steps == 60
+        assert len(watch.tables) == len(SIZES)
+        looks.append(watch.network.measurements().scalars["looks"])
+    assert looks[0] == 60
+    assert looks[1] < 60
 
 
 @pytest.fixture
@@ -157,6 +183,15 @@ def test_within_limits(watched, cpu_ratio, limit, within):
     assert set(table.SHOWN) < set(line)
 
 
+@pytest.mark.parametrize(("memory_limit", "within"), [(0.3, True), (0.2, False), (None, True)])
+def test_within_the_limit_of_memory(memory_limit, within):
+    """A watcher that is fast enough and holds more than it may is not within its limits."""
+    same = measured([1.0] * 12, [1.0] * 12)
+    line = table.row(case(), "watch", same, same, 1.1, memory_limit)
+    assert line["held_share"] == 0.25
+    assert line["within"] is within
+
+
 @pytest.fixture
 def here(monkeypatch):
     """Comparisons in this process, without the peer: what is tested is not the times."""
@@ -228,6 +263,10 @@ MISTAKES = {
     "limit of nothing": (["+job.limits.x=1.5"], ["'x'"]),
     "steps": (["job.steps=0"], ["job.steps=0", "at least 1"]),
     "device": (["job.device=tpu"], ["job.device=tpu", "cpu or cuda"]),
+    "no rows": (["+job.cases.x={network: ranker, depth: 1, width: 1, batch: 1}"], ["job.cases.x.rows=None", "ranker"]),
+    "rows": (["+job.cases.mlp.rows=3"], ["job.cases.mlp.rows=3", "ranker"]),
+    "sparse": (["+job.cases.mlp.optimizer=sparse_adam"], ["job.cases.mlp.optimizer=sparse_adam", "use adam"]),
+    "memory": (["+job.memory_limits.x=1.5"], ["memory_limits", "'x'"]),
 }
 
 
@@ -249,3 +288,13 @@ def test_the_sizes_that_the_bars_are_set_for(composed):
     assert dict(settings.limits) == {"flow": 1.10, "flow_default": 1.02, "squares": 1.02}
     assert cases["mlp_deep"].depth > first.depth
     assert cases["mlp_wide"].width > first.width
+
+
+def test_the_sizes_that_the_bars_of_a_watch_are_set_for(composed):
+    settings = composed("experiment=watch_overhead").job
+    cases = {one.id: one for one in checked_cases(settings)}
+    for name in ("sparse", "dense"):
+        assert (cases[name].depth, cases[name].width, cases[name].batch, cases[name].rows) == (3, 256, 2048, 200_000)
+    assert cases["sparse"].optimizer == "sparse_adam"
+    assert dict(settings.limits) == {"watch": 1.10, "watch_default": 1.05}
+    assert set(dict(settings.memory_limits).values()) == {0.15}

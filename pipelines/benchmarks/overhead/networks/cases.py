@@ -1,4 +1,4 @@
-"""Makes the training that is timed: a network, normal inputs, random classes, and a plain training step."""
+"""Makes the training that is timed: a network, random inputs and classes, and a plain training step."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from pipelines.benchmarks.overhead.networks.ranker import Ranker, ids_of
 from pipelines.benchmarks.overhead.networks.watchers import NetworkWatcher
 
 CLASSES = 10
@@ -18,7 +19,9 @@ _HEAD_WIDTH = 64
 _LEARNING_RATE = 1e-4
 """Learning rate, small enough that nothing diverges; the cost of a step does not depend on it."""
 Batch = tuple[Tensor, Tensor]
-"""Type of inputs, shape (batch, width) or (batch, tokens, width), and classes, shape (batch,)."""
+"""Type of inputs, shape (batch, width) or (batch, tokens, width), of a ranker ids of shape (tables, batch); and
+classes, shape (batch,).
+"""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class NetworkCase:
     depth: int
     """Number of layers."""
     width: int
-    """Width of the inputs and of every layer but the last."""
+    """Width of every layer but the last, and of the inputs, where these are no ids."""
     batch: int
     """Number of examples a step."""
     tokens: int | None
@@ -42,6 +45,8 @@ class NetworkCase:
     """Width of a frozen teacher, of the same depth, whose scores the network learns; None: it learns classes."""
     optimizer: str = "adam"
     """Name of the optimizer, a key of `OPTIMIZERS`."""
+    rows: int | None = None
+    """Number of rows of a ranker's table, at most; None: it has no tables."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,34 +86,63 @@ class Transformer(nn.Module):
         return scores
 
 
-NETWORKS: Mapping[str, Callable[[NetworkCase], nn.Module]] = {"mlp": mlp, "transformer": Transformer}
+def ranker(case: NetworkCase) -> nn.Module:
+    """Make tables, and `depth` linear layers on their rows."""
+    assert case.rows is not None
+    return Ranker(case.rows, case.depth, case.width, CLASSES, sparse=case.optimizer == "sparse_adam")
 
 
-def _adam(model: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE, fused=True)  # as pipelines.trainers.optimizers does
+NETWORKS: Mapping[str, Callable[[NetworkCase], nn.Module]] = {
+    "mlp": mlp,
+    "transformer": Transformer,
+    "ranker": ranker,
+}
 
 
-def _sgd(model: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE, momentum=0.9, fused=True)
+def _adam(model: nn.Module) -> list[torch.optim.Optimizer]:
+    # As pipelines.trainers.optimizers does.
+    return [torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE, fused=True)]
 
 
-OPTIMIZERS: Mapping[str, Callable[[nn.Module], torch.optim.Optimizer]] = {"adam": _adam, "sgd": _sgd}
+def _sgd(model: nn.Module) -> list[torch.optim.Optimizer]:
+    return [torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE, momentum=0.9, fused=True)]
+
+
+def _sparse_adam(model: nn.Module) -> list[torch.optim.Optimizer]:
+    tables = [layer.weight for layer in model.modules() if isinstance(layer, nn.Embedding)]
+    rest = [weight for weight in model.parameters() if all(weight is not table for table in tables)]
+    return [
+        torch.optim.SparseAdam(tables, lr=_LEARNING_RATE),
+        torch.optim.Adam(rest, lr=_LEARNING_RATE, fused=True),
+    ]
+
+
+OPTIMIZERS: Mapping[str, Callable[[nn.Module], list[torch.optim.Optimizer]]] = {
+    "adam": _adam,
+    "sgd": _sgd,
+    "sparse_adam": _sparse_adam,
+}
+"""Functions that make the optimizers of a network. `sparse_adam` is `SparseAdam` on tables, and Adam on all else."""
 
 
 class Batches:
-    """Source of normal inputs and random classes."""
+    """Source of normal inputs, or skewed ids, and random classes."""
 
     def __init__(self, case: NetworkCase, seed: int, device: torch.device) -> None:
         self._generator = torch.Generator().manual_seed(seed)
-        self._shape, self._device = case.shape, device
+        self._case, self._device = case, device
 
     def draw(self, count: int) -> list[Batch]:
         """Draw the next `count` batches, on the device."""
         return [self._one() for _ in range(count)]
 
     def _one(self) -> Batch:
-        inputs = torch.randn(self._shape, generator=self._generator)
-        classes = torch.randint(CLASSES, self._shape[:1], generator=self._generator)
+        case = self._case
+        if case.rows is None:
+            inputs = torch.randn(case.shape, generator=self._generator)
+        else:
+            inputs = ids_of(case.rows, case.batch, self._generator)
+        classes = torch.randint(CLASSES, (case.batch,), generator=self._generator)
         return inputs.to(self._device), classes.to(self._device)
 
 
@@ -120,8 +154,8 @@ class NetworkArm:
             torch.manual_seed(seed)
             self.model = NETWORKS[case.network](case).to(device)
             self.teacher = None if case.teacher is None else mlp(case, case.teacher).to(device)
-        self._optimizer = OPTIMIZERS[case.optimizer]
-        self.optimizer = self._optimizer(self.model)
+        self._make = OPTIMIZERS[case.optimizer]
+        self.optimizers = self._make(self.model)
         self.watcher: NetworkWatcher | None = None
 
     def twin(self) -> NetworkArm:
@@ -130,19 +164,25 @@ class NetworkArm:
         """
         twin = copy.copy(self)
         twin.model = copy.deepcopy(self.model)
-        twin.optimizer = self._optimizer(twin.model)
-        for own, shared in zip(twin.model.parameters(), self.model.parameters(), strict=True):
+        twin.optimizers = self._make(twin.model)
+        state = {weight: kept for optimizer in self.optimizers for weight, kept in optimizer.state.items()}
+        twins = dict(zip(twin.model.parameters(), self.model.parameters(), strict=True))
+        for own, shared in twins.items():
             own.data, own.grad = shared.data, None
-            twin.optimizer.state[own] = self.optimizer.state[shared]
+        for optimizer in twin.optimizers:
+            for own in (one for group in optimizer.param_groups for one in group["params"]):
+                optimizer.state[own] = state[twins[own]]
         return twin
 
     def train(self, batches: list[Batch]) -> None:
         """Take one step a batch."""
         for inputs, classes in batches:
-            self.optimizer.zero_grad()
+            for optimizer in self.optimizers:
+                optimizer.zero_grad()
             loss = self._loss(inputs, classes)
             loss.backward()
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             if self.watcher is not None:
                 self.watcher.step(loss.detach())
 
@@ -165,5 +205,6 @@ class NetworkArm:
         weights = self.weights()
         others = [*self.model.buffers(), *(() if self.teacher is None else self.teacher.parameters())]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        state = [value for kept in self.optimizer.state.values() for value in kept.values() if torch.is_tensor(value)]
+        kept = [entry for optimizer in self.optimizers for entry in optimizer.state.values()]
+        state = [value for entry in kept for value in entry.values() if torch.is_tensor(value)]
         return [*weights, *gradients, *others, *state]

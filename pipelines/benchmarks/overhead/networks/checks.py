@@ -11,7 +11,7 @@ from pipelines.benchmarks.overhead.checks import check_device
 from pipelines.benchmarks.overhead.networks.cases import NETWORKS, OPTIMIZERS, NetworkCase
 from pipelines.benchmarks.overhead.networks.watchers import OTHERS, OWN
 
-_REQUIRED, _OPTIONAL = {"network", "depth", "width", "batch"}, {"tokens", "steps", "teacher", "optimizer"}
+_REQUIRED, _OPTIONAL = {"network", "depth", "width", "batch"}, {"tokens", "steps", "teacher", "optimizer", "rows"}
 
 
 def checked_cases(job: DictConfig) -> list[NetworkCase]:
@@ -20,8 +20,10 @@ def checked_cases(job: DictConfig) -> list[NetworkCase]:
     Raises:
         FlowGradError: names the key, the value and what would be right.
     """
-    for unknown in sorted({*job.watchers, *job.limits} - {*OWN, *OTHERS}):
-        raise FlowGradError(f"job.watchers or job.limits names {unknown!r}; use {', '.join([*OWN, *OTHERS])}")
+    for unknown in sorted({*job.watchers, *job.limits, *job.memory_limits} - {*OWN, *OTHERS}):
+        raise FlowGradError(
+            f"job.watchers, limits or memory_limits names {unknown!r}; use {', '.join([*OWN, *OTHERS])}"
+        )
     check_device(job.device)
     cases = OmegaConf.to_container(job.cases, resolve=True)
     assert isinstance(cases, dict)
@@ -39,7 +41,7 @@ def _case(id: str, given: Any, steps: int) -> NetworkCase:
     if not isinstance(given, dict) or not _REQUIRED <= set(given) <= _REQUIRED | _OPTIONAL:
         raise FlowGradError(
             f"{where}={given}: must give network, depth, width and batch, "
-            "may give tokens, steps, teacher and optimizer, and nothing else"
+            "may give tokens, steps, teacher, optimizer and rows, and nothing else"
         )
     asked = [key for key, value in given.items() if value is not None]
     given = {"steps": steps, "tokens": None, **given}
@@ -50,7 +52,12 @@ def _case(id: str, given: Any, steps: int) -> NetworkCase:
     sequences = given["network"] == "transformer"
     if sequences != (given["tokens"] is not None):
         raise FlowGradError(f"{where}.tokens={given['tokens']}: a transformer needs them, and nothing else has any")
-    for key in ("depth", "width", "batch", "steps", *({"tokens", "teacher"} & set(asked))):
+    ranker = given["network"] == "ranker"
+    if ranker != (given.get("rows") is not None):
+        raise FlowGradError(f"{where}.rows={given.get('rows')}: a ranker needs them, and nothing else has any")
+    if given.get("optimizer") == "sparse_adam" and not ranker:
+        raise FlowGradError(f"{where}.optimizer=sparse_adam: only a ranker has sparse gradients; use adam")
+    for key in ("depth", "width", "batch", "steps", *({"tokens", "teacher", "rows"} & set(asked))):
         if type(given[key]) is not int or given[key] < 1:
             raise FlowGradError(f"{where}.{key}={given[key]}: must be a whole number of at least 1")
     return NetworkCase(id, **given)

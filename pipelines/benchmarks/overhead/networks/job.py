@@ -39,10 +39,10 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
         FlowGradError: bad config, before anything is measured; or a process that was killed while it measured.
     """
     check_settings(config)
-    cases = checked_cases(config.job)
+    job, cases = config.job, checked_cases(config.job)
     artifacts.begin(folder, config)
-    watchers = [name for name in config.job.watchers if installed(name)]
-    missing = [name for name in config.job.watchers if name not in watchers]
+    watchers = [name for name in job.watchers if installed(name)]
+    missing = [name for name in job.watchers if name not in watchers]
     plans = {case.id: [NONE, *(name for name in watchers if suits(name, case))] for case in cases}
     lines = []
     with console.progress() as bar:
@@ -55,7 +55,8 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
                 bar.advance(measuring)
                 _logger.info("%s, %s: %s", case.id, watcher, seen[watcher])
             lines += [
-                table.row(case, name, seen[name], seen[NONE], config.job.limits.get(name)) | where_measured(config)
+                table.row(case, name, seen[name], seen[NONE], job.limits.get(name), job.memory_limits.get(name))
+                | where_measured(config)
                 for name in plans[case.id][1:]
             ]
             figures = pd.DataFrame(lines)

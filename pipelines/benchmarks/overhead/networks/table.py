@@ -13,7 +13,7 @@ from pipelines.benchmarks.overhead.ratios import paired_ratio
 SHOWN = [
     "case", "network", "depth", "width", "batch", "tokens", "parameters", "watcher", "steps", "bare_ms", "watched_ms",
     "ratio_median", "ratio_low", "ratio_high", "ratio_mean", "cpu_ratio", "ratio_limit", "aa_ratio", "aa_cpu_ratio",
-    "held_mib", "held_share", "peak_mib", "within",
+    "held_mib", "held_share", "memory_limit", "peak_mib", "within",
 ]  # fmt: skip
 """Columns for a reader; the CSV has more."""
 
@@ -38,7 +38,14 @@ _ENTRY_BYTES = 4
 """Size of a weight in single precision, in bytes."""
 
 
-def row(case: NetworkCase, watcher: str, seen: Measured, control: Measured, limit: float | None) -> dict[str, object]:
+def row(
+    case: NetworkCase,
+    watcher: str,
+    seen: Measured,
+    control: Measured,
+    limit: float | None,
+    memory_limit: float | None = None,
+) -> dict[str, object]:
     """Make one line of the table, without the columns that say where it was measured.
 
     `bare_ms` and `watched_ms` are medians over blocks, per step. `aa_*` compare two bare arms of the same case.
@@ -49,8 +56,12 @@ def row(case: NetworkCase, watcher: str, seen: Measured, control: Measured, limi
         seen: what was measured.
         control: figures of two bare arms.
         limit: the most that the typical step and all of them together may take, over bare ones; None: not judged.
+        memory_limit: the most that the watcher may hold, as a share of the weights; None: not judged.
     """
     ratio, bare = (paired_ratio(measured.bare_ms, measured.watched_ms) for measured in (seen, control))
+    share = seen.held_bytes / seen.weight_bytes
+    kept = [] if limit is None else [max(ratio.median, seen.cpu_ratio) <= limit]
+    kept += [] if memory_limit is None else [share <= memory_limit]
     return {
         "case": case.id,
         "network": case.network,
@@ -75,8 +86,9 @@ def row(case: NetworkCase, watcher: str, seen: Measured, control: Measured, limi
         "aa_mean": bare.mean,
         "aa_cpu_ratio": control.cpu_ratio,
         "held_mib": seen.held_bytes / _MIB,
-        "held_share": seen.held_bytes / seen.weight_bytes,
+        "held_share": share,
+        "memory_limit": math.nan if memory_limit is None else memory_limit,
         "weights_mib": seen.weight_bytes / _MIB,
         "peak_mib": math.nan if seen.peak_bytes is None else seen.peak_bytes / _MIB,
-        "within": None if limit is None else max(ratio.median, seen.cpu_ratio) <= limit,
+        "within": all(kept) if kept else None,
     }

@@ -15,14 +15,17 @@ from torch import Tensor
 from pipelines.benchmarks.overhead.watchers import has_peer
 
 if TYPE_CHECKING:
+    from flowgrad import Watch
     from pipelines.benchmarks.overhead.networks.cases import NetworkArm, NetworkCase
 
 NONE = "none"
 """Name of a control without a watcher."""
-OWN = ("flow", "flow_default", "distillation", "squares")
+OWN = ("flow", "flow_default", "distillation", "squares", "watch", "watch_default")
 """Names of our watchers: `FlowTracker` at every step, and by its default schedule; `DistillationTracker`, where there
-is a teacher; `SquaredGradients`, of SGD, by its default schedule.
+is a teacher; `SquaredGradients`, of SGD, by its default schedule; `flowgrad.watch`, which has a tracker for each table,
+too, at every step and by its default schedule.
 """
+WATCHES = ("watch", "watch_default")
 OTHERS = ("peer", "wandb")
 """Names of other watchers: the peer's `FlowTracker` and `wandb.watch(log="all")`, both at every step."""
 
@@ -41,6 +44,8 @@ def suits(name: str, case: NetworkCase) -> bool:
     """Whether the watcher of this name is for such a case."""
     if case.optimizer == "sgd":
         return name == "squares"
+    if case.rows is not None:
+        return name in (*WATCHES, "wandb")
     return name != "squares" and (name == "distillation") == (case.teacher is not None)
 
 
@@ -66,12 +71,14 @@ def attaching(name: str, folder: Path) -> Iterator[Attach]:
         yield _distillation()
     elif name == "squares":
         yield _squares()
+    elif name in WATCHES:
+        yield _watch(every_step=name == "watch")
     elif name in OWN:
         yield _flow(every_step=name == "flow")
     elif name == "peer":
         from gradtracer import FlowTracker as Peer
 
-        yield lambda arm: _ToldFloats(Peer(arm.model, optimizer=arm.optimizer).step)
+        yield lambda arm: _ToldFloats(Peer(arm.model, optimizer=arm.optimizers[0]).step)
     else:
         with _wandb(folder) as attach:
             yield attach
@@ -81,7 +88,7 @@ def _flow(every_step: bool) -> Attach:
     from flowgrad.trackers.flow import FlowTracker
     from flowgrad.trackers.schedules import every
 
-    return lambda arm: FlowTracker(arm.model, arm.optimizer, schedule=every() if every_step else None)
+    return lambda arm: FlowTracker(arm.model, arm.optimizers, schedule=every() if every_step else None)
 
 
 def _distillation() -> Attach:
@@ -92,7 +99,7 @@ def _distillation() -> Attach:
 
     def attach(arm: NetworkArm) -> NetworkWatcher:
         assert arm.teacher is not None
-        return DistillationTracker(arm.teacher, arm.model, optimizer=arm.optimizer)
+        return DistillationTracker(arm.teacher, arm.model, optimizer=arm.optimizers)
 
     return attach
 
@@ -102,9 +109,30 @@ def _squares() -> Attach:
     from flowgrad.trackers.squared_gradients import SquaredGradients
 
     def attach(arm: NetworkArm) -> NetworkWatcher:
-        return _ToldNothing(SquaredGradients(arm.optimizer))
+        return _ToldNothing(SquaredGradients(arm.optimizers[0]))
 
     return attach
+
+
+def _watch(*, every_step: bool) -> Attach:
+    import flowgrad
+    from flowgrad.trackers.schedules import every
+
+    def attach(arm: NetworkArm) -> NetworkWatcher:
+        return _Logged(flowgrad.watch(arm.model, arm.optimizers, schedule=every() if every_step else None))
+
+    return attach
+
+
+class _Logged:
+    """Gives a watch, which steps itself, the loss."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+    def step(self, loss: Tensor) -> None:
+        """Log the loss."""
+        self.watch.log(loss=loss)
 
 
 class _ToldNothing:
