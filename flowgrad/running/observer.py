@@ -191,10 +191,11 @@ class Observer:
         """Hand the losses since the last step to the training that an optimizer steps in, and return its watch."""
         current, losses, self._losses = self._trainings.current, self._losses, []
         training = self._trainings.of(optimizer)
+        if self._seeking is not None or current is not training:
+            self._seek()
         if training is None:
             return None
         if current is not training:
-            self._seek()
             training.loss.separate = training.joined and bool(losses)
         training.log(optimizer, losses)
         return training.watch

@@ -46,6 +46,8 @@ class Training:
         self.loss = OneLoss()
         self.joined = False
         """Whether it was made of models that began apart."""
+        self.lost = 0
+        """Number of steps of one of them before the first of another, which no watch has."""
 
     def log(self, optimizer: Any, losses: Sequence[Any]) -> None:
         """Note the losses that backward ran on before a step of an optimizer, as far as they are one series."""
@@ -76,6 +78,7 @@ class Past(NamedTuple):
     """Weak references of the models."""
     optimizers: tuple[Any, ...]
     """Weak references of the optimizers."""
+    steps: int
 
 
 class Trainings:
@@ -159,7 +162,7 @@ class Trainings:
         return self.current
 
     def _in_turns(
-        self, trainings: Sequence[Training], models: Iterable[Any] = (), watches: Sequence[Watch] = ()
+        self, trainings: Sequence[Training], models: Iterable[Any] = (), watches: Sequence[Watch] = (), *, lost: int = 0
     ) -> Training:
         """Make one training of several and of further models; what each did alone for long is told apart."""
         parts = [*(training.models for training in trainings), list(models)]
@@ -168,13 +171,12 @@ class Trainings:
         joined = [model for model in joined if id(model) not in inner]
         for one in watches:
             one.detach()
-        lost = 0
         for training in trainings:
             if training.watch.steps > LATE:
                 training.watch.unseen["in_turns"] = _TURNS
                 self._end(training)
             else:
-                lost += training.watch.steps
+                lost += training.watch.steps + training.lost
                 training.watch.detach()
         self._paused = None if self._paused in trainings else self._paused
         self.current = None
@@ -183,7 +185,10 @@ class Trainings:
         for optimizer in [one for training in trainings for one in training.watch.optimizers]:
             made.watch.meet(optimizer)
         if lost:
-            made.watch.unseen["first_steps"] = f"{lost} steps of one model, before the first of another, are left out"
+            made.lost = lost
+            made.watch.unseen["first_steps"] = (
+                f"{lost} steps at the beginning, before all models had taken one, are left out"
+            )
         return made
 
     def _returned(self, optimizer: Any) -> Training | None:
@@ -192,7 +197,10 @@ class Trainings:
             if any(one() is optimizer for one in past.optimizers):
                 models = [one() for one in past.models]
                 if self.current is not None and None not in models and self.begun < MOST:
-                    return self._in_turns([self.current], models)
+                    lost = past.steps if past.steps <= LATE else 0
+                    if lost:
+                        self._past.remove(past)
+                    return self._in_turns([self.current], models, lost=lost)
         return None
 
     def _settle(self) -> None:
@@ -215,7 +223,7 @@ class Trainings:
         training.end()
         if watch.steps or watch.skipped:
             refs = tuple(map(ref, training.models)), tuple(map(ref, watch.optimizers))
-            self._past.append(Past(training.number, training.name, watch.to_report(), *refs))
+            self._past.append(Past(training.number, training.name, watch.to_report(), *refs, watch.steps))
 
     def close(self) -> None:
         """End all trainings, and let go of all models."""

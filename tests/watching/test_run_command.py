@@ -395,6 +395,64 @@ def test_models_that_are_trained_in_turns_are_one_training(tmp_path, capsys, per
     assert "in_turns" in {one["name"] for one in reports[1]["coverage"]["unseen"]}
 
 
+def test_many_models_that_are_trained_side_by_side_are_one_training(tmp_path, capsys):
+    text = """
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+    nets = [nn.Sequential(nn.Embedding(40, 4), nn.Linear(4, 1)) for _ in range(5)]
+    optimizers = [torch.optim.Adam(net.parameters(), 0.01) for net in nets]
+    for step in range(40):
+        for net, optimizer in zip(nets, optimizers):
+            ids = torch.randint(40, (32,))
+            optimizer.zero_grad()
+            (net(ids) - (ids % 2)[:, None]).square().mean().backward()
+            optimizer.step()
+    """
+    assert main(["run", "--json", script(tmp_path, text)]) == 0
+    report, _ = told(capsys)
+    assert "5 embedding" in report_line(report)
+    assert seen(report)["steps"] >= 38
+    unseen = {one["name"]: one["because"] for one in report["coverage"]["unseen"]}
+    assert unseen["first_steps"] == "8 steps at the beginning, before all models had taken one, are left out"
+    assert "step in turns" in unseen["loss"]
+
+
+def test_a_critic_an_actor_and_a_temperature(tmp_path, capsys):
+    """The actor is called with gradients only after the critic has stepped, and the temperature is in no module."""
+    text = """
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+    actor, critic = nn.Linear(4, 2), nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1))
+    temperature = torch.zeros(1, requires_grad=True)
+    held = (critic.parameters(), actor.parameters(), [temperature])
+    optimizers = [torch.optim.Adam(one, 0.001) for one in held]
+    for step in range(40):
+        states, rewards = torch.randn(32, 4), torch.randn(32, 1)
+        with torch.no_grad():
+            actions = actor(states)
+        value = critic(torch.cat([states, actions], 1))
+        losses = [lambda: (value - rewards).square().mean(),
+                  lambda: -critic(torch.cat([states, actor(states)], 1)).mean(),
+                  lambda: (temperature.exp() * rewards).mean()]
+        for loss, optimizer in zip(losses, optimizers):
+            optimizer.zero_grad()
+            loss().backward()
+            optimizer.step()
+    from torch.nn.modules import module
+    print(len(module._global_forward_pre_hooks))
+    """
+    assert main(["run", "--json", script(tmp_path, text)]) == 0
+    report, printed = told(capsys)
+    assert printed == "0\n"  # modules are not looked for at every call of one
+    assert "6 tensors" in str(report["watched"])
+    assert seen(report)["steps"] >= 38
+    unseen = {one["name"]: one["because"] for one in report["coverage"]["unseen"]}
+    assert unseen["other_models"] == "optimizers stepped tensors that are not watched: Adam (40 steps)"
+    assert not [one for one in report.get("causal_model", []) if one["severity"] in ("high", "critical")]
+
+
 def report_line(report):
     return " ".join(f"{one['count']} {one['kind']}" for one in report["watched"])
 
