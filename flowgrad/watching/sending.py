@@ -58,18 +58,17 @@ class Sending:
     def point(self, step: int, lr: float) -> None:
         """Send a point of the curves: mean loss since the last one, and the highest learning rate of a group."""
         self._next = step + max(_APART, step // _SHARE)
-        loss = self.losses.take()
-        self._scalars(step, {"loss": math.nan if loss is None else float(loss), "lr": lr})
+        self._scalars(step, {"loss": self.losses.take(), "lr": _known(lr)})
 
     def epoch(self, step: int, figures: Mapping[str, Any]) -> None:
         """Send the means of an epoch: `val_loss` and `metric`, as far as they were logged."""
-        self._scalars(step, {name: math.nan if value is None else float(value) for name, value in figures.items()})
+        self._scalars(step, figures)
 
     def look(self, step: int, readings: Sequence[Reading], found: Sequence[Merged], skipped: int) -> None:
         """Send figures of a look, and all that waits."""
-        counts = {"findings": len(found), "findings_severe": sum(one.lead.severity in _SEVERE for one in found)}
-        skips = {"skipped_steps": float(skipped)} if skipped else {}
-        self._scalars(step, {**counts, **skips, **_of_network(readings), **_of_tables(readings)})
+        severe = sum(one.lead.severity in _SEVERE for one in found)
+        counts = {"findings": len(found), "findings_severe": severe, "skipped_steps": skipped or None}
+        self._scalars(step, {**counts, **_of_network(readings), **_of_tables(readings)})
         self._logger.flush()
 
     def alert(self, found: Iterable[Merged]) -> None:
@@ -93,18 +92,23 @@ class Sending:
             warnings.warn(f"the report could not be sent: {told(error)}", TrackingStopped, stacklevel=2)
         self._logger.flush()
 
-    def _scalars(self, step: int, values: Mapping[str, float]) -> None:
-        known = {f"{self._prefix}/{name}": float(value) for name, value in values.items() if math.isfinite(value)}
+    def _scalars(self, step: int, values: Mapping[str, Any]) -> None:
+        """Send the figures that are known; a loss that is no number is sent as that."""
+        known = {f"{self._prefix}/{name}": float(value) for name, value in values.items() if value is not None}
         if known:
             self._logger.scalars(known, step)
 
 
-def _of_network(readings: Iterable[Reading]) -> dict[str, float]:
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _of_network(readings: Iterable[Reading]) -> dict[str, float | None]:
     scalars = next((one.measured.scalars for one in readings if one.kind == "flow" and not one.blind), {})
-    return {name: float(scalars.get(measure, math.nan)) for name, measure in _FIGURES.items()}
+    return {name: _known(scalars.get(measure, math.nan)) for name, measure in _FIGURES.items()}
 
 
-def _of_tables(readings: Iterable[Reading]) -> dict[str, float]:
+def _of_tables(readings: Iterable[Reading]) -> dict[str, float | None]:
     """Share of the rows of all tables that were never looked up, and the least effective rank of a table."""
     tables = [one.measured.scalars for one in readings if one.kind == "embedding" and not one.blind]
     if not tables:
@@ -114,4 +118,4 @@ def _of_tables(readings: Iterable[Reading]) -> dict[str, float]:
     ranks = np.array([one["effective_rank_share"] for one in tables])
     known = np.isfinite(seen)
     share = float((rows * (1 - seen))[known].sum() / rows[known].sum()) if known.any() else math.nan
-    return {"rows_never_looked_up": share, "least_rank_share": float(np.fmin.reduce(ranks))}
+    return {"rows_never_looked_up": _known(share), "least_rank_share": _known(float(np.fmin.reduce(ranks)))}

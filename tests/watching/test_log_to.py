@@ -129,6 +129,20 @@ def test_what_is_not_known_is_not_sent_and_findings_come_while_it_trains():
     assert kept.calls.count("artifact") == 3
 
 
+def test_a_loss_that_is_no_number_is_shown():
+    """A curve that ends where the training diverged looks like one that was cut short."""
+    kept = Kept()
+    model = made()
+    optimizer = torch.optim.SGD(model.parameters(), 1e30)
+    with flowgrad.watch(model, optimizer) as watch:
+        watch.log_to(kept)
+        train(model, [optimizer], watch, 40)
+        watch.end_epoch(val_loss=float("nan"))
+    assert not np.isfinite(kept.series["flowgrad/loss"][-1][1])
+    assert not np.isfinite(kept.series["flowgrad/val_loss"][-1][1])
+    assert kept.series["flowgrad/lr"][-1] == (40, 1e30)
+
+
 def test_a_training_that_is_over_is_sent_at_once():
     kept = Kept()
     _, watch = uncleared(Kept())

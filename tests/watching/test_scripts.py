@@ -16,6 +16,7 @@ import torch
 
 from flowgrad.__main__ import main
 from flowgrad.report import RunReport, from_xml, validate
+from flowgrad.running.script import run
 
 SCRIPTS = Path(__file__).parent / "scripts"
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,28 @@ def test_a_script_that_ends_early_has_its_report_too(command, end, code, tmp_pat
     (tmp_path / name).write_text(f"{(SCRIPTS / name).read_text()}\n{end}\n")
     assert main(["run", "--json", str(tmp_path / name), *args]) == code
     checked(told(capsys.readouterr().out)["flowgrad_watch_report"], *PLAIN[command])
+
+
+HASH = """
+import hashlib, torch
+nets = [one for one in list(globals().values()) if isinstance(one, torch.nn.Module)]
+weights = b"".join(one.detach().numpy().tobytes() for net in nets for one in net.parameters())
+print("END", len(weights), hashlib.sha256(weights).hexdigest(), torch.rand(1).item())
+"""
+
+
+@pytest.mark.parametrize("command", [*(one for one in PLAIN if one.split("_")[0] not in ("own", "in")), "kfold.py"])
+def test_no_bit_of_a_script_is_another(command, tmp_path, capsys):
+    name, *args = command.split()
+    path = tmp_path / name
+    path.write_text((SCRIPTS / name).read_text() + HASH)
+    assert run(str(path), args, module=False) == 0
+    torch.compiler.reset()
+    assert main(["run", str(path), *args]) == 0
+    ends = [line for line in capsys.readouterr().out.splitlines() if line.startswith("END ")]
+    assert len(ends) == 2
+    assert ends[0] == ends[1]
+    assert int(ends[0].split()[1]) > 100
 
 
 def test_a_module_of_a_package_takes_its_arguments(tmp_path, capsys, monkeypatch):
