@@ -14,6 +14,8 @@ LINES = 60
 """Number of lines at most."""
 WIDTH = 110
 _LABEL = 13
+_LISTED, _IN_FULL = 20, 4
+"""Number of reports, of several, that have a line each, and that are written in full."""
 _NAMES = 4
 """Number of rows whose names are written."""
 _VERDICTS = {
@@ -49,14 +51,18 @@ def _several(reports: Sequence[Report]) -> Iterator[str]:
     for one in reports:
         alike.setdefault((one.status, *sorted({finding.type for finding in one.findings})), []).append(one)
     lines = [f"{len(reports)} trainings, one after the other:"]
-    for one in reports:
+    for one in reports[:_LISTED]:
         steps = 0 if one.run is None else one.run.training.get("steps", 0)
         kinds = ", ".join(dict.fromkeys(finding.type for finding in one.findings))
-        lines.append(_short(f"  {one.layer}: steps {steps}, {one.status}{f': {kinds}' if kinds else ''}"))
+        lines.append("  " + _short(f"{one.layer}: steps {steps}, {one.status}{f': {kinds}' if kinds else ''}"))
+    if len(reports) > _LISTED:
+        lines.append(f"  ... and {len(reports) - _LISTED} more; the XML has them")
     yield "\n".join(lines)
-    for first, *others in alike.values():
+    for first, *others in list(alike.values())[:_IN_FULL]:
         same = [_short(f"Alike: {', '.join(one.layer for one in others)}")] if others else []
         yield "\n".join([to_short_text(first), *same])
+    if len(alike) > _IN_FULL:
+        yield f"... and {len(alike) - _IN_FULL} more that differ; the XML has them"
 
 
 def _head(report: Report) -> list[str]:
