@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: run test test-quick test-robustness test-ray test-optuna test-integrations docs setup results wheel release clean
+.PHONY: run test test-quick test-robustness test-ray test-optuna test-integrations test-agents docs setup results wheel release clean
 
 run: setup
 	$(BIN)/python -m pipelines.run experiment=movielens_mf
@@ -48,6 +48,10 @@ test-optuna: .venv-optuna/.setup-done
 # Callbacks in the frameworks that they are for, which the tests of `make test` leave out where they are not installed.
 test-integrations: .venv-integrations/.setup-done
 	OMP_NUM_THREADS=1 .venv-integrations/bin/python -m pytest -q tests/integrations tests/watching/test_scripts.py tests/trackers/test_catboost.py tests/trackers/test_boosting_searches.py
+
+# The MCP server, as clients use it (mcp asks for a jsonschema that clashes with the rest), and the whole trial of an agent.
+test-agents: .venv-agents/.setup-done
+	OMP_NUM_THREADS=1 FLOWGRAD_WHOLE_TRIAL=1 .venv-agents/bin/python -m pytest -q tests/agents
 
 .venv-integrations/.setup-done: pyproject.toml constraints.txt
 	test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
@@ -110,4 +114,4 @@ release: .venv-release/.setup-done
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-ray .venv-optuna .venv-integrations .venv-release build dist .cache
+	rm -rf $(VENV) .venv-ray .venv-optuna .venv-integrations .venv-agents .venv-release build dist .cache

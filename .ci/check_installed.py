@@ -14,7 +14,10 @@ from pathlib import Path
 
 import flowgrad
 
-HELD = ("py.typed", "report/report.xsd", "conf/evidence.csv", "conf/rules/embedding.yaml")
+HELD = (
+    "py.typed", "report/report.xsd", "conf/evidence.csv", "conf/rules/embedding.yaml", "agents/schema.json",
+    "agents/skill/SKILL.md", "agents/skill/references/proving.md",
+)  # fmt: skip
 OTHERS = {"flowgrad", "bin"}
 """Tops that the distribution may install, besides its own metadata."""
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -58,7 +61,8 @@ def check_commands() -> None:
     """The command line runs, as a module and as a script, and takes the report that the quickstart wrote."""
     script = Path(sysconfig.get_path("scripts")) / "flowgrad"
     for command in ([sys.executable, "-P", "-m", "flowgrad"], [str(script)]):
-        for arguments in (["--help"], ["--version"], ["validate", "report.xml"]):
+        further = (["findings", "report.xml", "--json"], ["schema", "findings"], ["skill", "install", "somewhere"])
+        for arguments in (["--help"], ["--version"], ["validate", "report.xml"], *further):
             done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,7 +1,7 @@
 """`python -m flowgrad run train.py ...`: run a script unchanged, and print what was wrong with what it trained.
 `python -m flowgrad validate FILE ...`: do these reports follow the schema, and their verdicts from the observations
 in the same folder? `python -m flowgrad evidence`: show the trials behind the confidence in each rule's fix, and add to
-them.
+them. `python -m flowgrad findings RUN` and its like: answers that agents act on (`flowgrad.agents`).
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import flowgrad
-from flowgrad import output
+from flowgrad import exits, output
+from flowgrad.agents import command_line
 from flowgrad.errors import FlowGradError
 from flowgrad.lines import told_line
-
-SEVERITIES = ("info", "low", "medium", "high", "critical")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status. That of `validate` is 0 where all files hold, 1 where one does not, 2
     where one cannot be read; that of `evidence` is 0 when done, 2 for bad input; that of `run` is the script's, or 1
-    for findings. Bad usage raises SystemExit(2).
+    for findings; those of the other verbs are in `flowgrad.agents.command_line`. Bad usage raises SystemExit(2).
     """
     arguments = _parser().parse_args(argv)
-    from flowgrad import commands
-
     try:
+        if hasattr(arguments, "answer") or hasattr(arguments, "act"):
+            return command_line.answered(arguments)
+        from flowgrad import commands  # whose imports take a second
+
         if arguments.command == "run":
             return commands.run(arguments.script, arguments.module, arguments.report, arguments.json, arguments.fail_on)
         if arguments.command == "validate":
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return commands.show(arguments.files)
     except FlowGradError as error:
         print(f"error: {told_line(str(error))}", file=sys.stderr)
-        return commands.UNREADABLE
+        return command_line.BAD_INPUT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print JSON instead of text")
     run.add_argument(
         "--fail-on",
-        choices=SEVERITIES,
+        choices=command_line.SEVERITIES,
         help="end with exit code 1 where a finding is as severe and the script ends well",
     )
     run.add_argument("script", nargs=argparse.REMAINDER, metavar="SCRIPT ...", help="the script and its arguments")
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("folders", nargs="+", metavar="FOLDER", help="run folder")
     add.add_argument("--into", required=True, metavar="FILE", help="CSV file; made where it is missing")
     _add_rules(add)
+    command_line.add_verbs(commands)
     return parser
 
 
@@ -95,6 +97,13 @@ def _version() -> str:
         return str(getattr(flowgrad, "__version__", "")) or version("flowgrad")
     except PackageNotFoundError:
         return "(not installed)"
+
+
+def console() -> int:
+    """Run the command `flowgrad` and return its exit status, also where nobody reads what is printed."""
+    output.keep_open()
+    exits.leave_quietly()
+    return _printed()
 
 
 def _printed() -> int:

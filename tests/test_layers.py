@@ -76,8 +76,22 @@ ARROWS = {
     "analyzers": set(),
     "integrations": {"errors", "files", "loggers", "report", "trackers", "watching"},
     "running": {"errors", "files", "report", "rules", "trackers", "watching"},
+    "agents": {
+        "__init__",
+        "bounded_yaml",
+        "csv_tables",
+        "errors",
+        "evidence",
+        "files",
+        "lines",
+        "output",
+        "report",
+        "rules",
+        "statistics",
+        "verification",
+    },
     "commands": {"evidence", "files", "lines", "output", "report", "rules", "running", "verification"},
-    "__main__": {"__init__", "commands", "errors", "exits", "lines", "output"},
+    "__main__": {"__init__", "agents", "commands", "errors", "exits", "lines", "output"},
 }
 TORCH = {
     "loggers/tensorboard.py",
@@ -126,6 +140,7 @@ TORCH = {
 XGBOOST = {"features/scores.py", "trackers/boosting/xgboost_callback.py"}
 CATBOOST = {"trackers/boosting/catboost_callback.py", "trackers/boosting/catboost_trees.py"}
 TRANSFORMERS = {"integrations/transformers.py"}
+MCP = {"agents/serving.py"}
 MATPLOTLIB = {"features/plots.py", "drawing.py"}
 HEAVY = {
     "torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "catboost", "sklearn",
@@ -200,6 +215,8 @@ def test_outside_imports(path):
             assert relative in CATBOOST, f"{path}:{line}: imports {name}"
         if top == "transformers":
             assert relative in TRANSFORMERS, f"{path}:{line}: imports {name}"
+        if top == "mcp":
+            assert relative in MCP, f"{path}:{line}: imports {name}"
         if top == "matplotlib":
             assert relative in MATPLOTLIB, f"{path}:{line}: imports {name}"
 

@@ -28,6 +28,9 @@ class FlowHistory:
         count = len(parameters)
         self._parameters = parameters
         self._optimizers = optimizers
+        self._sizes = [parameter.numel() for parameter in parameters]
+        self._held: dict[int, tuple[int, list[int]]] = {}
+        """Number of tensors that each optimizer held when it was looked at last, and places of those watched."""
         self._rates = History(1, 1)
         self._base = math.nan
         """Ratio of the largest rate seen to the one that its scheduler works towards."""
@@ -48,6 +51,7 @@ class FlowHistory:
 
     def follow(self, optimizer: Any) -> None:
         """Check a further optimizer, which stands among those that were given now."""
+        self._held.clear()
         if optimizer is not self._optimizers.all[0]:  # the probe of all steps becomes that of the first
             self.probes.append(ClearingProbe(self._failed))
 
@@ -78,15 +82,21 @@ class FlowHistory:
 
     def _probed(self, k: int) -> nn.Parameter | None:
         """The smallest tensor that the optimizer holds and a gradient reaches; as far as that is known."""
-        if self._optimizers.known:
-            groups = self._optimizers.all[k].param_groups
-            own = {id(p) for group in groups for p in group["params"]}
-            mine = [i for i, p in enumerate(self._parameters) if id(p) in own]
-        else:
-            mine = list(range(len(self._parameters)))
-        mine = [i for i in mine if self._parameters[i].requires_grad]
+        mine = [i for i in self._held_by(k) if self._parameters[i].requires_grad]
         mine = [i for i in mine if not math.isnan(self.last_gradient[i])] or mine[::-1]
-        return self._parameters[min(mine, key=lambda i: self._parameters[i].numel())] if mine else None
+        return self._parameters[min(mine, key=self._sizes.__getitem__)] if mine else None
+
+    def _held_by(self, k: int) -> list[int]:
+        """Places of the tensors that an optimizer holds, as far as that is known."""
+        if not self._optimizers.known:
+            return list(range(len(self._parameters)))
+        groups = self._optimizers.all[k].param_groups
+        size = sum(len(group["params"]) for group in groups)
+        known = self._held.get(k)
+        if known is None or known[0] != size:
+            own = {id(p) for group in groups for p in group["params"]}
+            known = self._held[k] = size, [i for i, p in enumerate(self._parameters) if id(p) in own]
+        return known[1]
 
     def stepping(self, optimizer: Any) -> None:
         """Note that an optimizer is about to step."""

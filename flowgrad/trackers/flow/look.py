@@ -37,8 +37,8 @@ PART = 1 << 15
 """Number of entries of a weight that are copied and compared, at most; of larger ones, runs of entries, evenly spaced.
 The norm of a part, scaled up, is that of the whole to about one percent.
 """
-_ROWS_PART = 1 << 13
-"""Number of such entries of a table with a sparse gradient, of which only the norm is needed: to about two percent."""
+_ROWS_PART = 1 << 12
+"""Number of such entries of a table with a sparse gradient, whose norm alone is needed: to about three percent."""
 LARGE = 1 << 17
 """Number of entries of a table of embeddings above which a part of it is read: a step changes few of its rows, so that
 one of fewer is read whole.
@@ -56,6 +56,8 @@ _RUN = 64
 
 _CACHED = 1 << 17
 """Number of entries that are worked on together on a CPU: half a megabyte, and as much of their copies."""
+_KNOWN = 32
+"""Number of sets of tensors whose groups are kept: mostly the same tensors have a gradient."""
 
 
 class StepSnapshot(NamedTuple):
@@ -102,6 +104,10 @@ class DeviceLook:
         """Ids of the rows of each tensor with a sparse gradient, and these rows before the step."""
         self._summed: dict[int, torch.Tensor] = {}
         """Values of each sparse gradient summed by row, from `before` to `gradients`."""
+        self._read: dict[int, int] = {}
+        """Number of entries that the norm of each tensor is of."""
+        self._known_groups: dict[tuple[int, ...], list[list[int]]] = {}
+        """Groups of tensors that were put together before."""
         self._one_in: dict[int, int] = {}
         """Number of rows of a large table with a sparse gradient of which one is read, by tensor; all of any other."""
         self._open = False
@@ -164,8 +170,10 @@ class DeviceLook:
             if gradient is not None and gradient.layout != torch.strided and self._keep_rows(i, gradient):
                 continue
             dense.append(i)
-            if i not in self._copies or self._copies[i].shape != self._part(i).shape:
-                self._copies[i] = torch.empty_like(self._part(i), requires_grad=False)
+            own = self._part(i)
+            if i not in self._copies or self._copies[i].shape != own.shape:
+                self._copies[i] = torch.empty_like(own, requires_grad=False)
+            self._read[i] = own.numel()
         self._dense += dense
         for group in self._groups(dense):
             copies = [self._copies[i] for i in group]
@@ -173,7 +181,8 @@ class DeviceLook:
             self._pieces.append(("weight_norm", group, _norms(copies)))
         sparse = [i for i in self._fresh if i in self._rows]
         for group in self._groups(sparse):
-            parts = [self._norm_part(i) for i in group]
+            parts = [part(self._all[i].detach(), _ROWS_PART) for i in group]
+            self._read.update(zip(group, (one.numel() for one in parts), strict=True))
             self._pieces.append(("weight_norm", group, _norms(parts)))
 
     def _begin(self) -> None:
@@ -191,10 +200,6 @@ class DeviceLook:
             view = _table_part(weight.detach()) if self._whole[i] else part(weight.detach())
             self._views[i] = weight.data_ptr(), view
         return view
-
-    def _norm_part(self, i: int) -> torch.Tensor:
-        """View of the entries that the norm of a table with a sparse gradient is of: all, or a part of a larger one."""
-        return part(self._all[i].detach(), _ROWS_PART)
 
     def _keep_rows(self, i: int, gradient: torch.Tensor) -> bool:
         """Keep the rows that a sparse gradient is of, and its sum for each; whether there was more to do than to copy a
@@ -304,8 +309,7 @@ class DeviceLook:
             at += len(group)
         scale = np.ones(len(self._all))
         for i in self._live:
-            read = self._norm_part(i) if i in self._rows else self._part(i)
-            scale[i] = math.sqrt(self._all[i].numel() / max(read.numel(), 1))
+            scale[i] = math.sqrt(self._all[i].numel() / max(self._read.get(i, 0), 1))
         seen.weight_norm[:] *= scale
         seen.velocity[self._dense] *= scale[self._dense]
         for i, one_in in self._one_in.items():
@@ -324,6 +328,11 @@ class DeviceLook:
 
     def _groups(self, chosen: Sequence[int]) -> list[list[int]]:
         """Group the tensors into `_foreach` calls: of one type, and on a CPU few enough to stay in its cache."""
+        key = tuple(chosen)
+        if (known := self._known_groups.get(key)) is not None:
+            return known
+        if len(self._known_groups) >= _KNOWN:
+            self._known_groups.clear()
         groups: list[list[int]] = []
         open_groups: dict[torch.dtype, tuple[list[int], int]] = {}
         for i in chosen:
@@ -337,6 +346,7 @@ class DeviceLook:
                 groups.append(group)
             group.append(i)
             open_groups[tensor.dtype] = (group, so_far + size)
+        self._known_groups[key] = groups
         return groups
 
     def state_dict(self) -> dict[str, Any]:

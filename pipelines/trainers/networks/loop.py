@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from omegaconf import DictConfig
@@ -17,9 +17,12 @@ from pipelines.trainers.early_stopping import EarlyStopping
 from pipelines.trainers.networks.data import Rows, shuffled
 from pipelines.trainers.networks.losses import Loss
 
+if TYPE_CHECKING:
+    from flowgrad import Watch
+
 
 class Watcher(Protocol):
-    """Interface by which the loop reports its progress; a `FlowTracker` has it."""
+    """Interface by which the loop reports its progress."""
 
     def step(self, loss: Tensor) -> Any:
         """Note that the optimizer has stepped on a batch of this loss, a scalar without its graph."""
@@ -55,6 +58,7 @@ def fit(
     settings: DictConfig,
     order: torch.Generator,
     watchers: Sequence[Watcher] = (),
+    watch: Watch | None = None,
 ) -> Fitted:
     """Train in epochs; stop early, and go back to the best weights, where the settings say so.
 
@@ -67,6 +71,7 @@ def fit(
         settings: `NetworkLoopSettings`.
         order: draws the order of the rows.
         watchers: called at every step and epoch.
+        watch: that watches the model, and steps itself; it is told losses.
     """
     course = TrainingTracker()
     stopping, steps = EarlyStopping(settings, model), 0
@@ -76,7 +81,7 @@ def fit(
         total = torch.zeros((), dtype=torch.float64)
         seen = 0
         for batch in shuffled(train, settings.batch_size, order):
-            batch_loss = _step(model, loss, optimizer, batch, settings.clip_norm)
+            batch_loss = _step(model, loss, optimizer, batch, settings.clip_norm, watch)
             steps, seen = steps + 1, seen + len(batch)
             total += batch_loss.double() * len(batch)
             for watcher in watchers:
@@ -85,6 +90,8 @@ def fit(
         course.end_epoch(trained, held_out)
         for watcher in watchers:
             watcher.end_epoch(trained, held_out)
+        if watch is not None:
+            watch.end_epoch(loss=trained, val_loss=held_out)
         if not math.isfinite(trained):
             break  # weights that are not finite never become so again
         if stopping.ends(held_out):
@@ -94,12 +101,19 @@ def fit(
 
 
 def _step(
-    model: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, batch: Rows, clip_norm: float | None
+    model: nn.Module,
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    batch: Rows,
+    clip_norm: float | None,
+    watch: Watch | None,
 ) -> Tensor:
     optimizer.zero_grad()
     made = loss.of(model, batch)
     made.backward()
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    if watch is not None:
+        watch.log(loss=made)
     optimizer.step()
     return made.detach()

@@ -16,6 +16,7 @@ from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import schedules
 from flowgrad.trackers.flow import FlowTracker
+from flowgrad.watching import Watch, watch
 from pipelines.config.memory import check_parameters
 from pipelines.config.schema.data import TableSettings, TaskSettings
 from pipelines.config.schema.models import NetworkSettings
@@ -126,12 +127,13 @@ class Networks(Trainer):
         freeze(network, config.training)
         optimizer = build_optimizer(config, groups(network, config.training, config.optimizer.lr, TRACKER))
         others = tuple(observers(network, optimizer)) if observers else ()
-        trackers = (_tracker(config, network, optimizer),) if watched else ()
+        own = _watch(config, network, optimizer) if watched else None
+        trackers = () if own is None or own.network is None else (own.network,)
         for tracker in trackers:
             tracker.observe_inputs(train.inputs)
         loss = LOSSES[config.task.kind]()
-        fitted = fit(network, loss, optimizer, train, validation, config.training, order, (*others, *trackers))
-        for watching in (*others, *trackers):
+        fitted = fit(network, loss, optimizer, train, validation, config.training, order, others, own)
+        for watching in (*others, *([] if own is None else [own])):
             watching.detach()
         measured = tuple(tracker.measurements() for tracker in trackers)
         return Trained(
@@ -205,9 +207,9 @@ class Networks(Trainer):
         }
 
 
-def _tracker(config: DictConfig, network: Network, optimizer: torch.optim.Optimizer) -> FlowTracker:
+def _watch(config: DictConfig, network: Network, optimizer: torch.optim.Optimizer) -> Watch:
     steps = config.tracker.schedule
-    return FlowTracker(network, optimizer, name=TRACKER, schedule=None if steps is None else schedules.every(steps))
+    return watch(network, optimizer, name=TRACKER, schedule=None if steps is None else schedules.every(steps))
 
 
 def _network(config: DictConfig, data: TableData, generator: torch.Generator) -> Network:
