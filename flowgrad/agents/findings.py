@@ -18,6 +18,7 @@ from flowgrad.rules import SEVERITIES
 MOST_FINDINGS = 1_000
 MOST_UNSEEN = 20
 _RATE = Shape(RateVerdict, "learning_rate")
+_CALM = ("no_objection", "not_judged")
 
 
 def findings(run: str, *, limit: int = 20, least: str = "info", rule: str = "", subject: str = "") -> Findings:
@@ -106,8 +107,10 @@ def _identity(document: Any) -> dict[str, Any]:
 
 
 def _rate(parts: Sequence[Report]) -> dict[str, Rate]:
-    found = next((part.learning_rate for part in parts if part.learning_rate is not None), None)
-    return {} if found is None else {"learning_rate": plain(fields_of(found, _RATE, float))}
+    """The verdict on the learning rate; of several trainings, the first that says something against one."""
+    told = [part.learning_rate for part in parts if part.learning_rate is not None]
+    told.sort(key=lambda one: one.verdict in _CALM)
+    return {"learning_rate": plain(fields_of(told[0], _RATE, float))} if told else {}
 
 
 def _blind(parts: Sequence[Report]) -> Iterator[Blind]:

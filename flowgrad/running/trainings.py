@@ -240,10 +240,19 @@ class Trainings:
         if len(self._past) == 1:
             return (self._past[0].report,)
         ordered = sorted(self._past, key=lambda one: one.number)
-        return tuple(
-            replace(one.report, layer=f"{one.report.layer} ({place}: {one.name})")
-            for place, one in enumerate(ordered, 1)
-        )
+        return tuple(_renamed(one.report, f"({place}: {one.name})") for place, one in enumerate(ordered, 1))
+
+
+def _renamed(report: Report, which: str) -> Report:
+    """Name a report, and what it calls by its name, with the number and models of its training."""
+    own, layer = report.layer, f"{report.layer} {which}"
+    findings = []
+    for one in report.findings:
+        shown = () if one.places is None else one.places.shown
+        places = tuple(replace(place, layer=layer) if place.layer == own else place for place in shown)
+        findings.append(one if one.places is None else replace(one, places=replace(one.places, shown=places)))
+    watched = tuple(replace(one, layers=layer) if one.layers == own else one for one in report.watched)
+    return replace(report, layer=layer, findings=tuple(findings), watched=watched)
 
 
 def _named(models: Iterable[Any]) -> dict[str, Any]:

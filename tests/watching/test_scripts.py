@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from flowgrad.__main__ import main
+from flowgrad.agents.findings import findings
 from flowgrad.report import RunReport, from_xml, validate
 from flowgrad.running.script import run
 
@@ -126,6 +127,10 @@ def test_models_of_folds_have_a_report_each(tmp_path, capsys):
     assert "LEARNING_RATE_TOO_HIGH" in {one.type for one in found.reports[2].findings}
     assert "LEARNING_RATE_TOO_HIGH" not in {one.type for one in found.reports[0].findings}
     validate(file.read_bytes())
+    answer = findings(str(file))
+    assert answer["learning_rate"]["verdict"] == "too_high"  # that of the first training was told for all
+    (rate,) = [one for one in answer["findings"] if one["type"] == "LEARNING_RATE_TOO_HIGH"]
+    assert rate["layer"] == rate["places"]["place"][0]["layer"] == f"{path} (3: Ranker)"
     assert main(["run", "--fail-on", "high", path]) == 1
     capsys.readouterr()
     for ending in (".json", ".html", ".txt"):
