@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: run test test-quick test-robustness test-ray test-optuna test-integrations test-agents docs setup results wheel release clean
+.PHONY: run test test-quick test-browser test-robustness test-ray test-optuna test-integrations test-agents docs setup results wheel release clean
 
 run: setup
 	$(BIN)/python -m pipelines.run experiment=movielens_mf
@@ -31,6 +31,16 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/zensical build --strict --clean
+
+# Pages in Chromium, which this installs where it may: no error, no request, no serious complaint of axe, sorting and
+# copying by keyboard, two widths, both colour schemes. Screenshots are in build/browser/screenshots.
+BROWSER := build/browser
+
+test-browser: setup
+	@tests/browser/install $(BROWSER) || { code=$$?; test $$code = 3 && exit 0; exit $$code; }; \
+	set -e; rm -rf $(BROWSER)/pages $(BROWSER)/screenshots; mkdir -p $(BROWSER)/screenshots; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.browser.pages $(CURDIR)/$(BROWSER)/pages >$(BROWSER)/pages.log; \
+	node tests/browser/check.mjs $(CURDIR)/$(BROWSER) $(BROWSER)/screenshots $$(cat $(BROWSER)/pages/pages.txt)
 
 # Damaged and hostile input, kills and signals, drawn by seed; under ten minutes on two cores. Others: ARGS='job.seeds=[7,8,9]'.
 test-robustness: setup

@@ -16,7 +16,7 @@ import flowgrad
 
 HELD = (
     "py.typed", "report/report.xsd", "conf/evidence.csv", "conf/rules/embedding.yaml", "agents/schema.json",
-    "agents/skill/SKILL.md", "agents/skill/references/proving.md",
+    "agents/skill/SKILL.md", "agents/skill/references/proving.md", "html/templates/page.html",
 )  # fmt: skip
 OTHERS = {"flowgrad", "bin"}
 """Tops that the distribution may install, besides its own metadata."""

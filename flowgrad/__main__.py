@@ -1,7 +1,8 @@
 """`python -m flowgrad run train.py ...`: run a script unchanged, and print what was wrong with what it trained.
 `python -m flowgrad validate FILE ...`: do these reports follow the schema, and their verdicts from the observations
-in the same folder? `python -m flowgrad evidence`: show the trials behind the confidence in each rule's fix, and add to
-them. `python -m flowgrad findings RUN` and its like: answers that agents act on (`flowgrad.agents`).
+in the same folder? `python -m flowgrad html FILE`: write a report as a page that people open. `python -m flowgrad
+evidence`: show the trials behind the confidence in each rule's fix, and add to them. `python -m flowgrad findings RUN`
+and its like: answers that agents act on (`flowgrad.agents`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return commands.run(arguments.script, arguments.module, arguments.report, arguments.json, arguments.fail_on)
         if arguments.command == "validate":
             return commands.validate(arguments.files, arguments.rules)
+        if arguments.command == "html":
+            return commands.html(arguments.file, arguments.out, arguments.json)
         if arguments.what == "add":
             return commands.add(arguments.folders, arguments.into, arguments.rules)
         return commands.show(arguments.files)
@@ -70,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     validate.add_argument("files", nargs="+", metavar="FILE", help="report as XML")
     _add_rules(validate)
+    html = commands.add_parser("html", help="write a report as one file of HTML, with what lies beside it")
+    html.add_argument("file", metavar="FILE", help="report as XML, best in its run's folder; or the folder")
+    html.add_argument("--out", metavar="FILE", help="file to write; else the report's name with the ending .html")
+    html.add_argument("--json", metavar="FILE", help="write the same content as JSON too")
     evidence = commands.add_parser("evidence", help="validated runs behind the confidence in each rule's fix")
     kinds = evidence.add_subparsers(dest="what", required=True)
     show = kinds.add_parser("show", help="trials and confidence of every shipped rule with a fix")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flowgrad.evidence.ledger import SHIPPED, Ledger
-from flowgrad.files import read_bounded
+from flowgrad.files import read_bounded, write_atomically
 from flowgrad.lines import told_line
 from flowgrad.report import from_xml
 from flowgrad.report.schema import MOST_BYTES, Problem, examine
@@ -48,6 +48,56 @@ def run(command: Sequence[str], module: bool, report: str | None, as_json: bool,
     from flowgrad.running.command import run_watched
 
     return run_watched(command, module=module, report=report, as_json=as_json, fail_on=fail_on)
+
+
+def html(file: str, out: str | None, twin: str | None) -> int:
+    """Write a report as one file of HTML, with pictures of what lies beside it where it stands in a run's folder.
+
+    Args:
+        file: report as XML, or a folder of a run, a sweep or claims.
+        out: file to write; None: the report's name with the ending .html, `report.html` in a folder.
+        twin: file for the same content as JSON; None: none is written.
+
+    Returns:
+        The exit code, 0 where the page was written, 1 where the report does not follow the schema, 2 where it cannot be
+        read or the page not be written.
+
+    Raises:
+        FlowGradError: jinja2 is not installed.
+    """
+    from flowgrad.html import folder_page, to_html, to_json
+
+    path = Path(file)
+    if path.is_dir():
+        page, target = folder_page(path), path / "report.html"
+    elif (wrong := _examined(file)) is not None:
+        return wrong
+    else:
+        page, target = folder_page(path.parent, path.name), path.with_suffix(".html")
+    target = target if out is None else Path(out)
+    for name, content in ((target, to_html(page)), (twin, to_json(page) if twin else b"")):
+        if name is None:
+            continue
+        try:
+            write_atomically(name, content)
+        except OSError as error:
+            print(f"{name}: cannot be written: {error.strerror}", file=sys.stderr)
+            return UNREADABLE
+        print(told_line(str(name)))
+    return VALID
+
+
+def _examined(file: str) -> int | None:
+    """The exit code for a file that is no valid report, which is told; None for one that is."""
+    try:
+        checked = examine(read_bounded(file, MOST_BYTES))
+    except OSError as error:
+        print(f"{file}: cannot be read: {error.strerror}", file=sys.stderr)
+        return UNREADABLE
+    if isinstance(checked, Problem):
+        print(told_line(f"{file}:{checked.line}: {checked.reason}"))
+        return INVALID
+    return None
 
 
 def add(folders: Sequence[str], into: str, rules: Sequence[str]) -> int:

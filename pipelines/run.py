@@ -68,7 +68,7 @@ def job(config: DictConfig) -> Any:
         from pipelines.config.cache import cache_folder
         from pipelines.config.targets import job_of
         from pipelines.config.values import check_values
-        from pipelines.output import loggers
+        from pipelines.output import loggers, pages
 
     _state["composed"] = True
     context = HydraConfig.get()
@@ -89,6 +89,7 @@ def job(config: DictConfig) -> Any:
                 do = job_of(config)
             _search_for_garbage()
             objective = do(config, given, list(reversed(sources)), folder)
+            pages.write_page(folder)
             if config.logger:
                 loggers.send(config, folder)
     except BrokenPipeError as error:

@@ -25,6 +25,18 @@ ARROWS = {
     "bounded_yaml": set(),
     "csv_tables": {"errors", "files", "lazy"},
     "drawing": {"errors", "files"},
+    "html": {
+        "bounded_yaml",
+        "csv_tables",
+        "errors",
+        "files",
+        "lazy",
+        "measurements",
+        "measures",
+        "report",
+        "rules",
+        "statistics",
+    },
     "measures": {"lazy", "measurements"},
     "gate": {"errors"},
     "statistics": {"errors", "gate", "lazy"},
@@ -36,7 +48,7 @@ ARROWS = {
     "subject": {"measurements", "report", "rules"},
     "trackers": {"drawing", "errors", "gate", "lazy", "measurements", "measures", "report", "rules", "subject"},
     "testing": {"report", "trackers"},
-    "watching": {"errors", "loggers", "measurements", "report", "rules", "subject", "trackers"},
+    "watching": {"errors", "files", "html", "loggers", "measurements", "report", "rules", "subject", "trackers"},
     "features": {"drawing", "errors", "gate", "lazy", "measurements", "measures", "rules", "statistics", "subject"},
     "compression": {
         "bounded_yaml",
@@ -74,8 +86,8 @@ ARROWS = {
         "watching",
     },
     "analyzers": set(),
-    "integrations": {"errors", "files", "loggers", "report", "trackers", "watching"},
-    "running": {"errors", "files", "report", "rules", "trackers", "watching"},
+    "integrations": {"errors", "files", "html", "loggers", "report", "trackers", "watching"},
+    "running": {"errors", "files", "html", "report", "rules", "trackers", "watching"},
     "agents": {
         "__init__",
         "bounded_yaml",
@@ -90,7 +102,7 @@ ARROWS = {
         "statistics",
         "verification",
     },
-    "commands": {"evidence", "files", "lines", "output", "report", "rules", "running", "verification"},
+    "commands": {"evidence", "files", "html", "lines", "output", "report", "rules", "running", "verification"},
     "__main__": {"__init__", "agents", "commands", "errors", "exits", "lines", "output"},
 }
 TORCH = {
@@ -141,10 +153,11 @@ XGBOOST = {"features/scores.py", "trackers/boosting/xgboost_callback.py"}
 CATBOOST = {"trackers/boosting/catboost_callback.py", "trackers/boosting/catboost_trees.py"}
 TRANSFORMERS = {"integrations/transformers.py"}
 MCP = {"agents/serving.py"}
+JINJA2 = {"html/rendering.py"}
 MATPLOTLIB = {"features/plots.py", "drawing.py"}
 HEAVY = {
     "torch", "hydra", "pytest", "matplotlib", "pipelines", "datasets", "xgboost", "lightgbm", "catboost", "sklearn",
-    "interpret", "torchao", "lightning", "pytorch_lightning", "transformers", "accelerate", "peft",
+    "interpret", "jinja2", "torchao", "lightning", "pytorch_lightning", "transformers", "accelerate", "peft",
 }  # fmt: skip
 NEVER = {"hydra", "pipelines", "datasets", "tests", "pytest", "lightgbm", "sklearn"}
 
@@ -217,6 +230,8 @@ def test_outside_imports(path):
             assert relative in TRANSFORMERS, f"{path}:{line}: imports {name}"
         if top == "mcp":
             assert relative in MCP, f"{path}:{line}: imports {name}"
+        if top in ("jinja2", "markupsafe"):
+            assert relative in JINJA2, f"{path}:{line}: imports {name}"
         if top == "matplotlib":
             assert relative in MATPLOTLIB, f"{path}:{line}: imports {name}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ class Proofs:
     root: Path
     """Folder of the checkout whose pipelines run them."""
     kept: dict[str, _Kept] = field(default_factory=dict)
+    starting: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def start(self, overrides: list[str]) -> ProofState:
         """Start a proof.
@@ -65,22 +67,23 @@ class Proofs:
             FlowGradError: another one runs, there are no pipelines, a word is no override, or the run's folder is not
                 inside the root.
         """
-        running = [name for name, one in self.kept.items() if one.run.process.poll() is None]
-        if len(running) >= MOST_AT_ONCE:
-            raise FlowGradError(f"{running[0]} still runs; wait for it, or cancel it")
         for word in overrides:
             if word.startswith("-") or "=" not in word or "\0" in word:
                 raise FlowGradError(f"{word!r} is no override; write path=value, such as optimizer.lr=0.01")
             if word.lstrip("+~").startswith("hydra."):
                 raise FlowGradError(f"{word!r}: settings of Hydra are not taken; the run's folder is chosen for you")
-        log = tempfile.TemporaryFile()  # noqa: SIM115
-        try:
-            run = ProofRun.start(overrides, self.root, log, own_group=True)
-        except BaseException:
-            log.close()
-            raise
-        name = f"proof-{len(self.kept) + 1}"
-        self.kept[name] = _Kept(run, log)
+        with self.starting:
+            running = [name for name, one in self.kept.items() if one.run.process.poll() is None]
+            if len(running) >= MOST_AT_ONCE:
+                raise FlowGradError(f"{running[0]} still runs; wait for it, or cancel it")
+            log = tempfile.TemporaryFile()  # noqa: SIM115
+            try:
+                run = ProofRun.start(overrides, self.root, log, own_group=True)
+            except BaseException:
+                log.close()
+                raise
+            name = f"proof-{len(self.kept) + 1}"
+            self.kept[name] = _Kept(run, log)
         return self.state(name)
 
     def state(self, name: str) -> ProofState:

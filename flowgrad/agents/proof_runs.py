@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +39,7 @@ class ProofRun:
     began: float
     """Time of its start, of `time.monotonic`."""
     _lifeline: int
+    _ending: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
     def start(cls, overrides: Sequence[str], root: Path, output: IO[bytes] | int, *, own_group: bool) -> ProofRun:
@@ -74,20 +76,21 @@ class ProofRun:
 
     def end(self) -> None:
         """End the run: it is asked first, and its lifeline is cut where it does not answer."""
-        if self._lifeline < 0:
-            return
-        if self.process.poll() is None:
-            with suppress(ProcessLookupError):
-                self.process.send_signal(signal.SIGINT)
+        with self._ending:  # two threads may ask for it
+            if self._lifeline < 0:
+                return
+            if self.process.poll() is None:
+                with suppress(ProcessLookupError):
+                    self.process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(_PATIENCE)
+            os.close(self._lifeline)
+            self._lifeline = -1
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(_PATIENCE)
-        os.close(self._lifeline)
-        self._lifeline = -1
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(_PATIENCE)
-            return
-        self.process.kill()
-        self.process.wait()
+                return
+            self.process.kill()
+            self.process.wait()
 
 
 def planned(overrides: Sequence[str], root: Path) -> tuple[Path, list[str]]:

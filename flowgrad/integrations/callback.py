@@ -10,11 +10,13 @@ from typing import Any
 
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
+from flowgrad.html import ENDINGS, report_bytes
 from flowgrad.integrations.session import Session
 from flowgrad.loggers import logger_of
-from flowgrad.report import ENDINGS, Report, to_bytes, to_short_text
+from flowgrad.report import Report, to_short_text
 from flowgrad.trackers.watching import TrackingStopped, told
 from flowgrad.watching import Watch, watch
+from flowgrad.watching.pages import pictures_of
 
 _OWN = ("model", "optimizer", "name", "scheduler")
 """Arguments of `watch` that a callback knows by itself."""
@@ -101,12 +103,12 @@ class Callback:
         report = session.end(because)
         try:
             if self._speaks:
-                self._hand_over(report)
+                self._hand_over(report, session.watch)
         except Exception as error:
             warnings.warn(f"{session.watch.name}: the report could not be told: {told(error)}", TrackingStopped, 2)
 
-    def _hand_over(self, report: Report) -> None:
+    def _hand_over(self, report: Report, watched: Watch) -> None:
         if self._show:
             print(to_short_text(report), flush=True)
         if self._path is not None:
-            write_atomically(self._path, to_bytes(report, self._path.suffix))
+            write_atomically(self._path, report_bytes(report, self._path.suffix, lambda: pictures_of(watched)))

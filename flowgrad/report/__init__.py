@@ -3,7 +3,6 @@
 from flowgrad.report.build import build_report, causal_model, fix_without_config, with_validations
 from flowgrad.report.claims import Claim, ClaimsReport
 from flowgrad.report.mapping import to_mapping
-from flowgrad.report.notebook import to_html
 from flowgrad.report.overrides import override_text
 from flowgrad.report.report import (
     FINDINGS,
@@ -74,7 +73,6 @@ __all__ = [
     "override_text",
     "read",
     "to_bytes",
-    "to_html",
     "to_json",
     "to_mapping",
     "to_short_text",

@@ -132,6 +132,11 @@ def _plain(change: PlainChange, of: int) -> str:
     return f"{change.framework}: {change.text}" if of > 1 else change.text
 
 
+def to_words(told: Confidence | Evaluation | None) -> str:
+    """Write a confidence with what it rests on, or the evaluation that was judged; empty where there is none."""
+    return _confidence(told) if isinstance(told, Confidence) else _evaluation(told)
+
+
 def _evaluation(judged: Evaluation | None) -> str:
     if judged is None:
         return ""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 
 from flowgrad.report.mapping import to_mapping
-from flowgrad.report.notebook import to_html
 from flowgrad.report.report import Report, RunReport
 from flowgrad.report.short_text import to_short_text
 from flowgrad.report.xml import to_xml
 
-ENDINGS = (".xml", ".json", ".html", ".txt")
-"""Endings of the files that a report can be written to."""
+ENDINGS = (".xml", ".json", ".txt")
+"""Endings of the files that a report can be written to; `flowgrad.html` writes another."""
 
 
 def to_json(report: Report | RunReport) -> str:
@@ -23,7 +22,4 @@ def to_bytes(report: Report | RunReport, ending: str) -> bytes:
     """Write a report in the form of an ending of `ENDINGS`; as XML where it is another."""
     if ending == ".json":
         return to_json(report).encode()
-    if ending == ".html":
-        parts = report.reports if isinstance(report, RunReport) else (report,)
-        return f'<!doctype html><html lang="en"><meta charset="utf-8">{"".join(map(to_html, parts))}</html>'.encode()
     return to_short_text(report).encode() if ending == ".txt" else to_xml(report)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
-from flowgrad.report import Report, RunReport, to_bytes, to_json, to_short_text
+from flowgrad.html import HTML, report_bytes
+from flowgrad.report import Report, RunReport, to_json, to_short_text
 from flowgrad.rules import SEVERITIES
 from flowgrad.running.importing import AfterImport
 from flowgrad.running.observer import Observer
@@ -38,7 +39,7 @@ def run_watched(command: Sequence[str], *, module: bool, report: str | None, as_
         raise FlowGradError("no script was given; write python -m flowgrad run train.py, or run -m package.train")
     if report is not None and not Path(report).absolute().parent.is_dir():
         raise FlowGradError(f"--report {report}: there is no folder {Path(report).absolute().parent}; make it first")
-    observer = Observer(command[0])
+    observer = Observer(command[0], drawn=report is not None and Path(report).suffix == HTML)
     waiting = AfterImport("torch", observer.install)
     waiting.start()
     try:
@@ -51,7 +52,7 @@ def run_watched(command: Sequence[str], *, module: bool, report: str | None, as_
         sys.stdout.flush()
         print(to_json(made) if as_json else to_short_text(made), flush=True)
         if report is not None:
-            write_atomically(report, to_bytes(made, Path(report).suffix))
+            write_atomically(report, report_bytes(made, Path(report).suffix, observer.pictures))
     return code or (FOUND if _is_found(made, fail_on) else 0)
 
 

@@ -14,6 +14,7 @@ from flowgrad.running.models import count_of, whole_of
 from flowgrad.running.trainings import MOST, Candidate, Trainings
 
 if TYPE_CHECKING:
+    from flowgrad.html import Figure
     from flowgrad.watching import Watch
 
 _MOST = 16
@@ -31,13 +32,13 @@ class Observer:
     runs on, as it is before a gradient scaler multiplies it.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, drawn: bool = False) -> None:
         self.name = name
         self.failure = ""
         """Reason why nothing is watched, where that is a fault."""
         self.backwards = self.steps = 0
         """Number of backward passes, and of steps of optimizers, that were seen."""
-        self._trainings = Trainings(self._watching)
+        self._trainings = Trainings(self._watching, drawn=drawn)
         self._known: Any = WeakSet()
         """Modules that were met, and all their parts."""
         self._others: dict[str, int] = {}
@@ -266,6 +267,10 @@ class Observer:
         if not reports:
             return nothing_trained(self.name, self._why())
         return reports[0] if len(reports) == 1 else RunReport(reports)
+
+    def pictures(self) -> list[Figure]:
+        """Make the pictures of a page on the script; none where nothing was watched."""
+        return [] if self.failure else self._trainings.figures()
 
     def _told_others(self) -> str:
         kinds = ", ".join(f"{kind} ({count} steps)" for kind, count in self._others.items())

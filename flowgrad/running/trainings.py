@@ -15,6 +15,7 @@ from flowgrad.running.losses import OneLoss
 from flowgrad.running.models import count_of, parameters_of
 
 if TYPE_CHECKING:
+    from flowgrad.html import Figure
     from flowgrad.watching import Watch
 
 LATE = 16
@@ -79,18 +80,21 @@ class Past(NamedTuple):
     optimizers: tuple[Any, ...]
     """Weak references of the optimizers."""
     steps: int
+    figures: tuple[Figure, ...] = ()
+    """Pictures of it, where it is the one that is drawn."""
 
 
 class Trainings:
     """The trainings of a script, in the order in which they began."""
 
-    def __init__(self, watching: Callable[[Any], Watch]) -> None:
+    def __init__(self, watching: Callable[[Any], Watch], *, drawn: bool = False) -> None:
         """Start with none.
 
         Args:
             watching: makes the watch of a model, or of several by name.
+            drawn: whether pictures are made: of the first training with findings, else of the first.
         """
-        self._watching = watching
+        self._watching, self._drawn = watching, drawn
         self.candidates: dict[int, Candidate] = {}
         self.current: Training | None = None
         self._paused: Training | None = None
@@ -223,7 +227,20 @@ class Trainings:
         training.end()
         if watch.steps or watch.skipped:
             refs = tuple(map(ref, training.models)), tuple(map(ref, watch.optimizers))
-            self._past.append(Past(training.number, training.name, watch.to_report(), *refs, watch.steps))
+            figures = self._figures(watch)
+            self._past.append(Past(training.number, training.name, watch.to_report(), *refs, watch.steps, figures))
+
+    def _figures(self, watch: Watch) -> tuple[Figure, ...]:
+        known = next((one for one in self._past if one.figures), None)
+        if not self._drawn or (known is not None and (known.report.findings or not watch.findings())):
+            return ()
+        from flowgrad.watching.pages import pictures_of
+
+        try:
+            return tuple(pictures_of(watch))
+        except Exception as error:
+            watch.unseen["pictures"] = f"{type(error).__name__}: {error}"
+            return ()
 
     def close(self) -> None:
         """End all trainings, and let go of all models."""
@@ -239,8 +256,18 @@ class Trainings:
         """Reports of the trainings that are over; where they are several, with their numbers and models."""
         if len(self._past) == 1:
             return (self._past[0].report,)
+        return tuple(_renamed(one.report, which) for which, one in self._numbered())
+
+    def figures(self) -> list[Figure]:
+        """Pictures of one training; where there are several, their captions say of which."""
+        which, chosen = next(((w, one) for w, one in reversed(self._numbered()) if one.figures), ("", None))
+        if chosen is None or len(self._past) == 1:
+            return [] if chosen is None else list(chosen.figures)
+        return [replace(one, title=f"{one.title} {which}") for one in chosen.figures]
+
+    def _numbered(self) -> list[tuple[str, Past]]:
         ordered = sorted(self._past, key=lambda one: one.number)
-        return tuple(_renamed(one.report, f"({place}: {one.name})") for place, one in enumerate(ordered, 1))
+        return [(f"({place}: {one.name})", one) for place, one in enumerate(ordered, 1)]
 
 
 def _renamed(report: Report, which: str) -> Report:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flowgrad.errors import FlowGradError
+from flowgrad.html import report_bytes
 from flowgrad.loggers import Guarded, logger_of
-from flowgrad.report import Report, to_bytes
 from flowgrad.trackers.watching import TrackingStopped, told
 from flowgrad.watching.losses import Mean
 from flowgrad.watching.merging import Merged
 from flowgrad.watching.reading import Reading
+
+if TYPE_CHECKING:
+    from flowgrad.watching.watched_run import Watch
 
 _APART, _SHARE = 10, 50
 """Number of steps between two points of a curve, at least; later on a fiftieth of the steps so far."""
@@ -79,14 +82,16 @@ class Sending:
             title = f"{lead.type} on {', '.join(names) or lead.subject}{more}"
             self._logger.alert(title, f"{lead.premise} {lead.implies}", lead.severity)
 
-    def report(self, make: Callable[[], Report]) -> None:
-        """Send the report as files, and all that waits."""
+    def report(self, watch: Watch) -> None:
+        """Send the report as files, with pictures in the one that people open, and all that waits."""
+        from flowgrad.watching.pages import pictures_of
+
         try:
-            made = make()
+            made = watch.to_report()
             with TemporaryDirectory(prefix="flowgrad-") as folder:
                 for ending in _FORMS:
                     path = Path(folder) / f"{self._prefix.replace('/', '_')}_report{ending}"
-                    path.write_bytes(to_bytes(made, ending))
+                    path.write_bytes(report_bytes(made, ending, lambda: pictures_of(watch)))
                     self._logger.artifact(path)
         except Exception as error:
             warnings.warn(f"the report could not be sent: {told(error)}", TrackingStopped, stacklevel=2)

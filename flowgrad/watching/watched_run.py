@@ -7,6 +7,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from weakref import ref
 
@@ -14,7 +15,7 @@ import torch
 from torch import distributed, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from flowgrad.report import Report, RunReport, to_html, to_mapping, to_short_text
+from flowgrad.report import Report, RunReport, to_mapping, to_short_text
 from flowgrad.rules import Finding, RuleBook
 from flowgrad.subject import as_agent_xml
 from flowgrad.trackers import run_report
@@ -362,7 +363,7 @@ class Watch(Watching):
             found = merged(readings) if self._steps else []
             sending.look(self._steps, readings, found, self.skipped)
             sending.alert([one for one in found if not one.lead.follows])
-            sending.report(self.to_report)
+            sending.report(self)
             return
         self._sent.append(sending)
         self._logged.also.append(sending.losses)
@@ -489,8 +490,25 @@ class Watch(Watching):
         """The report as JSON text, with the names of the XML."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
+    def to_html(self, path: str | Path, *, twin: str | Path | None = None) -> None:
+        """Write the report as one file of HTML that people open: verdict, findings, pictures, what was not seen.
+
+        Args:
+            path: file to write.
+            twin: file for the same content as JSON; None: none is written.
+
+        Raises:
+            OSError: nothing can be written there.
+            FlowGradError: jinja2 is not installed.
+        """
+        from flowgrad.watching.pages import write_pages
+
+        write_pages(self, path, twin)
+
     def _repr_html_(self) -> str:
-        return to_html(self.to_report())
+        from flowgrad.html import report_page, to_fragment
+
+        return to_fragment(report_page(self.to_report()))
 
     def details(self) -> RunReport:
         """Make the whole reports of all trackers in one document (`flowgrad_report`): every figure, every rule."""
@@ -586,7 +604,7 @@ class Watch(Watching):
         self._attached.detach()
         sent, self._sent = self._sent, []
         for one in sent:
-            one.report(self.to_report)
+            one.report(self)
         if self._news:
             self._tell()
 

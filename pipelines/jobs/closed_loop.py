@@ -71,6 +71,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         artifacts.write_config(folder, diagnoses)
         artifacts.write_prescription(folder, diagnoses)
         artifacts.write_plots(folder, diagnoses)
+        artifacts.write_extracts(folder, diagnoses)
         artifacts.write_reports(folder, diagnoses, {})
 
         rounds = len(diagnoses) - 1

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from flowgrad.drawing import new_figure, picture
 from flowgrad.files import write_atomically
+from flowgrad.html.extracts import tables_of
 from flowgrad.report import Validation, write
 from pipelines.config.compose import search_path
 from pipelines.config.text import to_yaml
@@ -26,6 +27,13 @@ _SHOWN = [
     "comparison", "metric", "test", "n", "baseline", "treated", "difference", "ci_low", "ci_high",
     "effect_size", "p", "p_adjusted", "wins", "gap_closed", "verdict",
 ]  # fmt: skip
+_OF_A_RUN = (
+    "report*.xml", "report.html", "report.json", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
+    "interventions.csv", "significance.*", "learning_curves.png", "curves.csv", "points_*.csv", "layers_*.csv",
+    "teacher_*.csv", "booster_*.png", "booster_*.csv", "overhead.*", "calibration.*", "by_user.npz", "seeds.csv",
+    "trials.*",
+)  # fmt: skip
+"""Patterns of the files that a run may leave in its folder."""
 
 
 def report_stem(diagnosis: Diagnosis, rounds: int) -> str:
@@ -94,9 +102,7 @@ def begin(folder: Path, config: Any = None, *, also: Sequence[str] = ()) -> None
         config: written as `config.yaml`, resolved, where it is given.
         also: patterns of files of this job's own, removed too.
     """
-    for pattern in (*also, "report*.xml", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
-                    "interventions.csv", "significance.*", "learning_curves.png", "booster_*.png", "overhead.*",
-                    "calibration.*", "by_user.npz", "seeds.csv", "trials.*"):  # fmt: skip
+    for pattern in (*also, *_OF_A_RUN):
         for path in folder.glob(pattern):
             path.unlink()
     if config is not None:
@@ -119,6 +125,16 @@ def write_plots(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
                 write_atomically(folder / f"{stem}{suffix}.png", content)
 
 
+def write_extracts(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
+    """Write what the pictures of `report.html` are drawn from: of the baseline's run, and of the treated one's."""
+    for suffix, diagnosis in {"": diagnoses[0], "_treated": diagnoses[-1]}.items():
+        if not suffix or len(diagnoses) > 1:
+            tables = tables_of([measured for measured, _ in diagnosis.findings], diagnosis.trained.trackers)
+            tables |= diagnosis.experiment.trainer.tables(diagnosis.trained)
+            for stem, table in tables.items():
+                write_csv(table, folder / f"{stem}{suffix}.csv")
+
+
 def write_proof(
     folder: Path, observed: Observed, table: pd.DataFrame, diagnoses: Sequence[Diagnosis]
 ) -> dict[int, Validation]:
@@ -127,6 +143,7 @@ def write_proof(
     if len(observed.interventions):
         write_csv(observed.interventions, folder / "interventions.csv")
     write_table(table, folder, "significance", _SHOWN)
+    write_csv(curve_table(observed, diagnoses[0].experiment.trainer.STEP), folder / "curves.csv")
     write_atomically(
         folder / "learning_curves.png", learning_curves(observed.curves, diagnoses[0].experiment.trainer.STEP)
     )
@@ -137,6 +154,16 @@ def write_proof(
         n: validation(table, round_comparison(n, rounds), settings.metrics[0], sha256, overlap=settings.overlap)
         for n in range(1, rounds + 1)
     }
+
+
+def curve_table(observed: Observed, step: str) -> pd.DataFrame:
+    """Make the table of validation losses: a line an arm, seed and epoch or round."""
+    lines = []
+    for arm, runs in observed.curves.items():
+        seeds = observed.observations.loc[observed.observations["arm"] == arm, "seed"].unique()
+        for seed, losses in zip(seeds, runs, strict=True):
+            lines += [(arm, int(seed), place, loss) for place, loss in enumerate(losses, start=1)]
+    return pd.DataFrame(lines, columns=["arm", "seed", step, "validation_loss"])
 
 
 def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], step: str = "epoch") -> bytes:

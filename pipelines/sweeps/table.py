@@ -25,6 +25,7 @@ from flowgrad.files import read_bounded
 from flowgrad.statistics import CONTROL, PRIMARY, holm
 from pipelines.config.command_line import one_line
 from pipelines.config.refusals import told
+from pipelines.output.pages import write_page
 from pipelines.output.tables import rounded, write_table
 from pipelines.sweeps.finished import read_json
 from pipelines.sweeps.job_record import FILE, JOBS, JobRecord, read_record
@@ -69,6 +70,7 @@ class SweepTable(Callback):
         if table.empty:
             return
         write_table(table, folder, "sweep", [name for name in _SHOWN if table[name].notna().any()])
+        write_page(folder)
         _print(table, folder, config.hydra.runtime.choices.get("experiment"))
         if (table["verdict"] == "failed").any():
             raise SystemExit(1)

@@ -15,6 +15,8 @@ from pipelines.config.targets import target
 from pipelines.trainers.evaluation import Evaluation
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from flowgrad.trackers.embedding.guard import Intervention
     from pipelines.trainers.compressible import Compressible
 
@@ -153,6 +155,12 @@ class Trainer(ABC):
 
     def plots(self, trained: Trained) -> dict[str, bytes]:
         """Draw pictures of one watched run, as PNG, by the stems of their file names; none for most kinds of model."""
+        return {}
+
+    def tables(self, trained: Trained) -> dict[str, pd.DataFrame]:
+        """Make further tables that `report.html` draws pictures of, of one watched run, by the stems of their file
+        names; none for most kinds of model.
+        """
         return {}
 
     def check_compressible(self) -> None:

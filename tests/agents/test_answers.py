@@ -52,8 +52,10 @@ def check(found):
 
 
 def test_the_schema_that_is_shipped_is_that_of_the_types():
-    """After a change: `python -c "from flowgrad.agents import schema; schema.SHIPPED.write_text(schema.made())"`."""
+    """After a wanted change: `FLOWGRAD_GOLDEN=1 python -m pytest tests/agents`, then read the diff."""
     pytest.importorskip("pydantic")
+    if os.environ.get("FLOWGRAD_GOLDEN"):
+        schema.SHIPPED.write_text(schema.made(), encoding="utf-8")
     assert schema.SHIPPED.read_text(encoding="utf-8") == schema.made()
 
 
@@ -64,7 +66,7 @@ def test_answers_are_those_of_the_golden_files(name, here, answer, text):
     golden = GOLDEN / f"{name}.json"
     written = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     shown = text(*COMMANDS[name])
-    if os.environ.get("FLOWGRAD_WRITE_GOLDEN"):
+    if os.environ.get("FLOWGRAD_GOLDEN"):
         golden.write_text(written, encoding="utf-8")
         golden.with_suffix(".txt").write_text(shown, encoding="utf-8")
     assert written == golden.read_text(encoding="utf-8")

@@ -31,17 +31,6 @@ def called(verb, run):
     return [verb, *(str(run) if word == "RUN" else word for word in VERBS[verb])]
 
 
-def command(*words, **given):
-    return subprocess.run(
-        [sys.executable, "-m", "flowgrad", *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        **given,
-    )
-
-
 @pytest.mark.parametrize(
     ("severities", "status", "fail_on", "code"),
     [
@@ -293,3 +282,19 @@ def test_the_installed_command_minds_its_output_too():
     process.stdout.close()
     errors = process.stderr.read()
     assert (process.wait(), errors) == (141, b"")
+
+
+def test_without_the_extra_the_error_names_the_way_out():
+    code = """if True:
+        import sys
+        class Without:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] == "mcp":
+                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        sys.meta_path.insert(0, Without())
+        from flowgrad.__main__ import main
+        sys.exit(main(["mcp"]))
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: flowgrad mcp needs a package that is missing: pip install 'flowgrad[mcp]'\n"

@@ -3,7 +3,7 @@
 It ends each with the right change applied and proven, or with the right question; what is right stands in the config of
 `faults_field`, which was there before. Runs of `SICK` were looked at while the agent was written; those of `FRESH` were
 drawn and tried once after that, and stand here as they ended, the one that it missed among them. Three runs are tried
-with every test; `make test-agents` tries all (FLOWGRAD_WHOLE_TRIAL=1). FLOWGRAD_WRITE_GOLDEN=1 writes the transcripts.
+with every test; `make test-agents` tries all (FLOWGRAD_WHOLE_TRIAL=1). FLOWGRAD_GOLDEN=1 writes the transcripts.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ SOUND = ("cnn ", "recurrent ")
 FEW = ("cnn same_batch", "cnn left_in_eval", "recurrent ")
 """Runs that every test tries."""
 TRUTH = yaml.safe_load((ROOT / "conf" / "job" / "field_benchmark.yaml").read_text(encoding="utf-8"))["faults"]
-WHOLE = bool(os.environ.get("FLOWGRAD_WHOLE_TRIAL") or os.environ.get("FLOWGRAD_WRITE_GOLDEN"))
+WHOLE = bool(os.environ.get("FLOWGRAD_WHOLE_TRIAL") or os.environ.get("FLOWGRAD_GOLDEN"))
 
 
 def flowgrad(*words):
@@ -92,7 +92,7 @@ def test_the_agent_ends_each_run_rightly(name, data, tmp_path, monkeypatch):
     ending = agent.solve()
     golden = GOLDEN / f"{host}_{fault or 'sound'}.txt"
     transcript = "\n".join(agent.transcript) + "\n"
-    if os.environ.get("FLOWGRAD_WRITE_GOLDEN"):
+    if os.environ.get("FLOWGRAD_GOLDEN"):
         golden.write_text(transcript, encoding="utf-8")
     if not fault:
         assert ending.how == "nothing", transcript

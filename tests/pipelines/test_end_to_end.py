@@ -23,8 +23,9 @@ SMALL = ["experiment=movielens_mf", "dataset=synthetic", "seeds.test=[1,2,3]", "
 FEW = ["dataset=synthetic", "seeds.test=[1,2]", "workers=1"]
 """As SMALL, for what does not rest on the number of seeds."""
 FILES = {
-    "config.yaml", "config_treated.yaml", "learning_curves.png", "observations.csv", "prescription.yaml",
-    "report.xml", "report_treated.xml", "run.log", "significance.csv", "significance.md", "significance.tex",
+    "config.yaml", "config_treated.yaml", "curves.csv", "learning_curves.png", "observations.csv", "prescription.yaml",
+    "report.html", "report.json", "report.xml", "report_treated.xml", "run.log",
+    "significance.csv", "significance.md", "significance.tex",
 }  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def test_all_files_are_there_and_no_others(finished):
     found = {path.name for path in folder.iterdir()} - {".hydra"}
     assert found >= FILES
     others = found - FILES
-    assert all(name.startswith(("report_round", "rows_")) for name in others), others
+    assert all(name.startswith(("report_round", "rows_", "points_")) for name in others), others
 
 
 def test_reports_are_valid_and_carry_their_proof(finished):
@@ -121,7 +122,11 @@ def test_the_same_command_gives_the_same_bytes(finished, command):
     folder, _ = finished
     code, again, _ = command(*SMALL)
     assert code == 0
-    names = sorted(path.name for path in folder.iterdir() if path.suffix in {".csv", ".xml", ".md", ".tex", ".png"})
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix in {".csv", ".xml", ".md", ".tex", ".png", ".html", ".json"}
+    )
     assert names
     for name in names:
         assert (again / name).read_bytes() == (folder / name).read_bytes(), name

@@ -138,6 +138,9 @@ def test_models_of_folds_have_a_report_each(tmp_path, capsys):
         assert main(["run", "--json", "--report", str(file), path]) == 0
         assert len(told(capsys.readouterr().out)["flowgrad_report"]["reports"]) == 3
         assert "LEARNING_RATE_TOO_HIGH" in file.read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" in page
+    assert "training loss (3: Ranker)" in page  # the one with findings is drawn
 
 
 def test_a_script_that_evaluates_is_not_called_healthy(capsys):

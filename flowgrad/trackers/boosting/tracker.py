@@ -317,6 +317,10 @@ class BoostingTracker(Tracker):
         """Table of every value recorded: a column `SET METRIC` each, a line a round (from 1)."""
         return self._evaluations.table()
 
+    def evaluation_curves(self) -> dict[str, dict[str, Sequence[float]]]:
+        """Every value recorded: metric -> evaluation set -> one value a round."""
+        return {metric: dict(sets) for metric, sets in self._evaluations.curves().items()}
+
     def plot_evaluations(self, path: str | Path) -> None:
         """Draw every evaluation by round, with the best round marked.
 

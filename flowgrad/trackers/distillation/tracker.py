@@ -443,6 +443,11 @@ class DistillationTracker(Tracker):
             if finding.rows is not None and len(finding.rows)
         }
 
+    @property
+    def compared(self) -> bool:
+        """Whether layers have been compared, so that there is a `similarity`."""
+        return self._comparison is not None
+
     def similarity(self) -> pd.DataFrame:
         """Debiased linear CKA of each layer of the student (lines) with each of the teacher (columns).
 

@@ -9,7 +9,7 @@ import torch
 
 DENSE = 1 << 14
 """Number of rows up to which every row of a table has its place; of larger ones, those that were probed."""
-MOST_ONE_IN, MOST_AT_LEAST = 32, 1 << 13
+MOST_ONE_IN, MOST_AT_LEAST = 32, 1 << 12
 """Number of rows of a larger table of which one may have a place, and number of rows that may have one in any case.
 Rows that are probed for the first time when all places are taken are passed over.
 """

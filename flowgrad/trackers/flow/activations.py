@@ -87,9 +87,12 @@ class ActivationWatch:
         self._root = root
         self._owners = owners
         self._places = {owner: place for place, owner in enumerate(owners)}
-        self._modules = [
-            module for module in modules if module in owners or isinstance(module, (*_ZEROING, *_BOUNDS, nn.RNN))
-        ]
+        units = (*_ZEROING, *_BOUNDS, nn.RNN)
+        self._modules = [module for module in modules if module in owners or isinstance(module, units)]
+        self._showing = [module for module in self._modules if owners.get(module) or isinstance(module, units)]
+        """Those of the modules that show units: the others are of no interest once all first uses are known."""
+        self._hooked: list[nn.Module] = []
+        """Modules that have the hooks now."""
         self._handles: list[RemovableHandle] = []
         self.modes: Modes | None = None
         """Modes that are notified of passes of the whole model without gradients."""
@@ -130,11 +133,13 @@ class ActivationWatch:
     def arm(self, *, output: bool = True) -> None:
         """Watch the next forward passes; the output of the whole model only with `output` once a block was seen."""
         self._reads_output = output or self.spread_before is None
-        if self._at_root:
+        modules = self._showing if self._uses_known else self._modules
+        if self._at_root or modules is not self._hooked:
             self.disarm()
         if not self._handles:
             hook = _ActivationHook(self)
-            self._handles = [module.register_forward_hook(hook) for module in self._modules]
+            self._hooked = modules
+            self._handles = [module.register_forward_hook(hook) for module in modules]
             if self._root is not None:
                 vars(self._root)[_PREPARE] = _Unhooked(self)
                 ends = _EndHook(self)

@@ -346,9 +346,7 @@ class FlowTracker(Tracker):
 
     def _measure(self) -> Measurements:
         """Compute scalars of the whole network, and a line a tensor in order of depth."""
-        pending = self._losses.on_device()
-        if pending:
-            self._losses.settle([float(value) for value in torch.stack([p.float() for p in pending]).tolist()])
+        self._settle()
         rows = self._rows()
         units, tables = rows.attrs.pop("units"), rows.attrs.pop("tables")
         coverage = coverage_of(self._sight(rows))
@@ -498,6 +496,12 @@ class FlowTracker(Tracker):
             between = spread > _ROUNDING * np.fmax.reduce(norms, axis=0)
         return ((self._flags["moved"] > 0) | between).astype(float)
 
+    def _settle(self) -> None:
+        """Fetch the losses that are still on an accelerator."""
+        pending = self._losses.on_device()
+        if pending:
+            self._losses.settle([float(value) for value in torch.stack([p.float() for p in pending]).tolist()])
+
     def _stopped(self) -> np.ndarray:
         """Flags of tensors that had a gradient before the recent sampled steps and at none of them, where there are
         enough of both.
@@ -533,6 +537,14 @@ class FlowTracker(Tracker):
             raise FlowGradError(f"figure={figure!r} must be one of {', '.join(_FIGURES)}")
         steps, names = pd.Index(self._history.steps, name="step"), pd.Index([w.name for w in self._watched])
         return pd.DataFrame(self._history.of(_FIGURES.index(figure)), index=steps, columns=names)
+
+    def loss_curve(self) -> pd.DataFrame:
+        """Table of the losses in at most 512 windows of equal length: the number of the last loss of each (`step`), and
+        the mean of those that are finite (`loss`).
+        """
+        self._settle()
+        count, mean, _ = self._losses.curve.windows
+        return pd.DataFrame({"step": np.cumsum(count).astype(int), "loss": mean})
 
     def plot_velocity(self, path: str | Path) -> None:
         """Draw the update-to-weight ratio of each layer over the steps, as a heat map.

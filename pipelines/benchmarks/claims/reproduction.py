@@ -35,6 +35,7 @@ from pipelines.config.command_line import one_line
 from pipelines.config.override_errors import unwritable
 from pipelines.config.refusals import told
 from pipelines.output import console
+from pipelines.output.pages import write_page
 from pipelines.run import CONF
 
 
@@ -121,6 +122,7 @@ def _reproduce(config: DictConfig) -> int:
                 broken[run] = f"does not verify: {one_line(error)}"
         if evidence and not broken:
             Ledger().plus(trials).write(folder / "evidence.csv")
+        write_page(folder)
     print_claims(claims, folder)
     for run, reason in broken.items():
         print(f"evidence.csv is not written, since {run} {reason}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from datasets.tables import TEST
 from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
+from flowgrad.html.extracts import booster_tables
 from flowgrad.trackers import BoostingTracker
 from pipelines.config.schema.data import TableSettings, TaskSettings
 from pipelines.config.schema.faults import ColumnFaultSettings
@@ -23,6 +24,9 @@ from pipelines.trainers.boosting.models import Boosted, Library
 from pipelines.trainers.evaluation import Evaluation
 from pipelines.trainers.scoring import METRICS, check_overlap, check_task, scores
 from pipelines.trainers.trainer import Trained, Trainer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _KINDS = ("regression", "binary")
 """Kinds of task."""
@@ -109,11 +113,20 @@ class Boosting(Trainer):
 
     def plots(self, trained: Trained) -> dict[str, bytes]:
         """Draw evaluations by round, and the gain of each column by window."""
+        tracker = self._read(trained)
+        return {"booster_curves": picture(tracker.evaluation_figure()), "booster_gain": picture(tracker.gain_figure())}
+
+    def tables(self, trained: Trained) -> dict[str, pd.DataFrame]:
+        """Make tables of the same."""
+        return booster_tables(self._read(trained))
+
+    def _read(self, trained: Trained) -> BoostingTracker:
+        """Read the booster anew, which has all its rounds."""
         boosted: Boosted = trained.model
         tracker = BoostingTracker(TRACKER, window=self.config.tracker.window)
         metric = self.config.task.metrics[0]
         tracker.from_model(boosted.booster, {held: {metric: values} for held, values in boosted.curves.items()})
-        return {"booster_curves": picture(tracker.evaluation_figure()), "booster_gain": picture(tracker.gain_figure())}
+        return tracker
 
     def facts(self, trained: Trained) -> dict[str, str | float | int]:
         """Library, settings and the losses' ends."""

@@ -211,7 +211,7 @@ def test_the_whole_job(command, here, monkeypatch):
     assert list(figures["ratio_limit"]) == [1.1, 1.02]
     assert (folder / "overhead.md").read_text().count("\n") == 4
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == [
-        "config.yaml", "overhead.csv", "overhead.md", "overhead.tex", "run.log",
+        "config.yaml", "overhead.csv", "overhead.md", "overhead.tex", "report.html", "report.json", "run.log",
     ]  # fmt: skip
     assert shown == ["not installed, so not measured: peer"]
 

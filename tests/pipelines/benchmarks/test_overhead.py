@@ -294,7 +294,7 @@ def test_the_whole_job(command, here):
     assert (folder / "overhead.md").read_text().count("\n") == 3
     assert "mine" in (folder / "overhead.tex").read_text()
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == [
-        "config.yaml", "overhead.csv", "overhead.md", "overhead.tex", "run.log",
+        "config.yaml", "overhead.csv", "overhead.md", "overhead.tex", "report.html", "report.json", "run.log",
     ]  # fmt: skip
 
 

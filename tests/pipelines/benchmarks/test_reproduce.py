@@ -62,6 +62,7 @@ def test_a_claim_is_computed_once_and_goes_on_where_it_stopped(tmp_path, capsys,
     assert isinstance(report, ClaimsReport)
     assert report.claims[0].effect == pytest.approx(table["effect"].item(), rel=1e-5)
     assert (tmp_path / "claims.tex").is_file()
+    assert "of 1 claim" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "claims.md").is_file()
     performed = []
     monkeypatch.setattr(reproduction, "perform", lambda *given: performed.append(given))

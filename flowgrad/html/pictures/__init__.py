@@ -1,0 +1,1 @@
+"""Makes the figures of a page from tables of a run, one module a topic."""
