@@ -90,7 +90,7 @@ class ActivationWatch:
         units = (*_ZEROING, *_BOUNDS, nn.RNN)
         self._modules = [module for module in modules if module in owners or isinstance(module, units)]
         self._showing = [module for module in self._modules if owners.get(module) or isinstance(module, units)]
-        """Those of the modules that show units: the others are of no interest once all first uses are known."""
+        """Modules that show units: the others are of no interest once all first uses are known."""
         self._hooked: list[nn.Module] = []
         """Modules that have the hooks now."""
         self._handles: list[RemovableHandle] = []
