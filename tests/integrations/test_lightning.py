@@ -258,7 +258,7 @@ def test_a_second_training_has_a_report_of_its_own(capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"path": "report.pdf"}, "give a file that ends in .xml, .json, .html, .txt"),
+        ({"path": "report.pdf"}, "give a file that ends in .xml, .json, .txt, .html"),
         ({"path": "no/such/report.xml"}, "make it first"),
         ({"on_findings": print}, "takes no 'on_findings'; further settings are rules, schedule"),
         ({"optimizer": None}, "takes no 'optimizer'"),
