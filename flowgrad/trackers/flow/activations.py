@@ -87,7 +87,7 @@ class ActivationWatch:
         self._root = root
         self._owners = owners
         self._places = {owner: place for place, owner in enumerate(owners)}
-        units = (*_ZEROING, *_BOUNDS, nn.RNN)
+        units: tuple[type[nn.Module], ...] = (*_ZEROING, *_BOUNDS, nn.RNN)
         self._modules = [module for module in modules if module in owners or isinstance(module, units)]
         self._showing = [module for module in self._modules if owners.get(module) or isinstance(module, units)]
         """Modules that show units: the others are of no interest once all first uses are known."""

@@ -133,8 +133,10 @@ class Networks(Trainer):
             tracker.observe_inputs(train.inputs)
         loss = LOSSES[config.task.kind]()
         fitted = fit(network, loss, optimizer, train, validation, config.training, order, others, own)
-        for watching in (*others, *([] if own is None else [own])):
-            watching.detach()
+        for observer in others:
+            observer.detach()
+        if own is not None:
+            own.detach()
         measured = tuple(tracker.measurements() for tracker in trackers)
         return Trained(
             network,
