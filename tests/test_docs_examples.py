@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,11 @@ from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 from torch import nn
 
+from tests.shown_output import alike
+
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
 WITH_CODE = [page for page in PAGES if "```python\n" in (ROOT / page).read_text(encoding="utf-8")]
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 class Network(nn.Module):
@@ -62,19 +62,6 @@ def names(page):
         data = xgboost.DMatrix(known["X"], known["y"])
         known |= {"xgboost": xgboost, "data": data, "held_out": data}
     return known
-
-
-def alike(shown, printed):
-    """Whether a page shows what was printed: the same words, and numbers that differ by 5 % at most (another machine
-    rounds otherwise). A last line `…` stands for all that follows.
-    """
-    shown = shown.rstrip()
-    if shown.endswith("\n…"):
-        shown = shown.removesuffix("…").rstrip()
-        printed = "\n".join(printed.splitlines()[: len(shown.splitlines())])
-    texts = [[" ".join(part.split()) for part in _NUMBER.split(text)] for text in (shown, printed)]
-    numbers = [[float(number) for number in _NUMBER.findall(text)] for text in (shown, printed)]
-    return texts[0] == texts[1] and np.allclose(*numbers, rtol=0.05)
 
 
 def readme_names():

@@ -21,7 +21,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = [page.relative_to(ROOT).as_posix() for page in sorted((ROOT / "docs").glob("*.md"))]
 INTEGRATIONS = [page.relative_to(ROOT).as_posix() for page in sorted((ROOT / "docs" / "integrations").glob("*.md"))]
 API = [page.relative_to(ROOT).as_posix() for page in sorted((ROOT / "docs" / "api").glob("*.md"))]
-PAGES = ["README.md", "CONTRIBUTING.md", "datasets/README.md", *DOCS, *INTEGRATIONS, *API]
+TUTORIALS = [page.relative_to(ROOT).as_posix() for page in sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
+PAGES = ["README.md", "CONTRIBUTING.md", "datasets/README.md", *DOCS, *INTEGRATIONS, *API, *TUTORIALS]
 _FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _OUTPUT = re.compile(r"<!-- line: make_run -->.*?<!-- end -->", re.DOTALL)
 
@@ -121,7 +122,7 @@ def test_every_page_stands_in_the_navigation_of_the_site():
         return [page for part in (entry.values() if isinstance(entry, dict) else entry) for page in pages(part)]
 
     config = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
-    assert sorted(pages(config["project"]["nav"])) == sorted(DOCS + INTEGRATIONS + API)
+    assert sorted(pages(config["project"]["nav"])) == sorted(DOCS + INTEGRATIONS + API + TUTORIALS)
 
 
 def test_every_public_name_has_a_place_in_the_api_pages():

@@ -505,6 +505,9 @@ class Watch(Watching):
 
         write_pages(self, path, twin)
 
+    def __repr__(self) -> str:
+        return f"<Watch of {self.name}: {self._steps:,} steps>"
+
     def _repr_html_(self) -> str:
         from flowgrad.html import report_page, to_fragment
 
