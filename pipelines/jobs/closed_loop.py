@@ -27,7 +27,7 @@ from pipelines.stages.parallel import workers_for
 from pipelines.stages.plan_seeds import is_auto, plan_seeds
 from pipelines.stages.rule_book import rule_book
 from pipelines.stages.treat import treat
-from pipelines.trainers.evaluation import explains_target, higher_is_better
+from pipelines.trainers.evaluation import explains_target
 from pipelines.trainers.trainer import Dataset, trainer_of
 
 _logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         planned,
         experiment=config.name,
         metric=first,
-        higher_is_better=higher_is_better(first),
+        higher_is_better=experiment.trainer.higher_is_better(first),
         alpha=settings.alpha,
         objection=objection,
     )
@@ -113,7 +113,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     artifacts.write_reports(folder, diagnoses, validations)
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         _logger.info("%s, %s: %s%s", line["comparison"], line["metric"], line["verdict"], _because(line))
-    print_outcome(diagnoses, table, folder)
+    print_outcome(diagnoses, table, folder, observed.failed)
 
 
 def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]) -> tuple[RuleBook, DictConfig | None]:

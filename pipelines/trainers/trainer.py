@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
+from flowgrad.report import Report
 from pipelines.config.targets import target
-from pipelines.trainers.evaluation import Evaluation
+from pipelines.trainers.evaluation import Evaluation, higher_is_better
 
 if TYPE_CHECKING:
     from flowgrad.trackers.embedding.guard import Intervention
@@ -48,6 +49,8 @@ class Trained:
     """Interventions of `tracker.auto_fix`, by table."""
     trackers: tuple[Any, ...] = ()
     """Trackers of a watched run, detached, for pictures and for compression."""
+    reports: tuple[Report, ...] = ()
+    """Reports that a script of the user's own left, instead of measurements."""
     optimizer: Any = None
     """The optimizer that trained the model; compression reads its state."""
 
@@ -137,6 +140,10 @@ class Trainer(ABC):
     @abstractmethod
     def evaluate(self, trained: Trained, data: Any, seed: int) -> Evaluation:
         """Compute metrics of a run of that seed on the test data."""
+
+    def higher_is_better(self, metric: str) -> bool:
+        """Direction of one of the metrics."""
+        return higher_is_better(metric)
 
     def facts(self, trained: Trained) -> dict[str, str | float | int]:
         """Attributes of the report's `<training>`: optimizer, its settings, and the losses' ends."""
