@@ -22,6 +22,7 @@ from pipelines.stages.compare import comparisons, observe
 from pipelines.stages.data_gate import pass_gate
 from pipelines.stages.diagnose import Diagnosis
 from pipelines.stages.experiment import Experiment
+from pipelines.stages.failed_runs import check_seeds_matter
 from pipelines.stages.outcome import print_outcome
 from pipelines.stages.parallel import workers_for
 from pipelines.stages.plan_seeds import is_auto, plan_seeds
@@ -89,6 +90,8 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             workers_for(config, _seconds(diagnoses, sum(map(len, seeds.values())))),
             lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"),
         )
+    if diagnoses[0].trained.reports:
+        check_seeds_matter(observed.observations)
     settings = config.comparison
     table = significance(
         observed.observations,

@@ -127,9 +127,9 @@ def write_proof(
     if len(observed.interventions):
         write_csv(observed.interventions, folder / "interventions.csv")
     write_table(table, folder, "significance", _SHOWN)
-    write_atomically(
-        folder / "learning_curves.png", learning_curves(observed.curves, diagnoses[0].experiment.trainer.STEP)
-    )
+    if any(map(len, (run for runs in observed.curves.values() for run in runs))):
+        picture_of_curves = learning_curves(observed.curves, diagnoses[0].experiment.trainer.STEP)
+        write_atomically(folder / "learning_curves.png", picture_of_curves)
     sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()
     rounds = len(diagnoses) - 1
     settings = diagnoses[0].config.comparison

@@ -50,10 +50,10 @@ def told_findings(reports: Sequence[Report], book: RuleBook, config: DictConfig)
 def told_again(
     reports: Sequence[Report], prescription: Prescription, validations: Mapping[str, Validation]
 ) -> tuple[Report, ...]:
-    """The script's reports, with the change that was tried and what came of it."""
+    """The script's reports without its own name of the run, with the change that was tried and what came of it."""
     return tuple(
         with_validations(
-            replace(report, findings=tuple(_changed(one, prescription) for one in report.findings)), validations
+            replace(report, run=None, findings=tuple(_changed(one, prescription) for one in report.findings)), validations
         )
         for report in reports
     )

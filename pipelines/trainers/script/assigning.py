@@ -10,11 +10,11 @@ from flowgrad.errors import FlowGradError
 
 
 def assigned(source: str, values: Mapping[str, Any], where: str) -> str:
-    """The source with the value of each name in the first statement at its top that assigns a constant to it. The case
-    of letters does not matter: the parameter `lr` is `LR` there.
+    """The source with the value of each name in the statement at its top that assigns a constant to it. The case of
+    letters does not matter: the parameter `lr` is `LR` there.
 
     Raises:
-        FlowGradError: the source is no Python, or a name is not assigned so, or in several spellings.
+        FlowGradError: the source is no Python, or a name is not assigned so, or more than once.
 
     >>> assigned("SEED = 0\\nlr = 0.1  # rate\\n", {"seed": 7, "lr": 0.01}, "train.py")
     'SEED = 7\\nlr = 0.01  # rate\\n'
@@ -23,23 +23,23 @@ def assigned(source: str, values: Mapping[str, Any], where: str) -> str:
         statements = ast.parse(source).body
     except SyntaxError as error:
         raise FlowGradError(f"training.assigns={where}: line {error.lineno}: {error.msg}") from error
-    found: dict[str, ast.expr] = {}
+    found: list[tuple[str, ast.expr]] = []
     for one in statements:
         target = one.targets[0] if isinstance(one, ast.Assign) and len(one.targets) == 1 else None
         if isinstance(one, ast.AnnAssign) and one.value is not None:
             target = one.target
         if isinstance(target, ast.Name) and _is_constant(value := one.value):  # type: ignore[attr-defined]
-            found.setdefault(target.id, value)
+            found.append((target.id, value))
     lines = source.splitlines(keepends=True)
     places = []
     for name, value in values.items():
-        named = [spelled for spelled in found if spelled.lower() == name.lower()]
+        named = [held for spelled, held in found if spelled.lower() == name.lower()]
         if len(named) != 1:
             raise FlowGradError(
-                f"training.assigns={where}: {len(named)} names at its top are {name}; one is to be assigned a constant"
+                f"training.assigns={where}: {name} is assigned a constant {len(named)} times at its top; do so once"
             )
-        places.append((found[named[0]], value))
-    for held, value in sorted(places, key=lambda place: -place[0].lineno):
+        places.append((named[0], value))
+    for held, value in sorted(places, key=lambda place: (-place[0].lineno, -place[0].col_offset)):
         line = lines[held.lineno - 1].encode()
         assert held.end_col_offset is not None
         lines[held.lineno - 1] = (line[: held.col_offset] + repr(value).encode() + line[held.end_col_offset :]).decode()
