@@ -70,6 +70,7 @@ ARROWS = {
         "prescription",
         "report",
         "rules",
+        "statistics",
         "trackers",
         "watching",
     },
