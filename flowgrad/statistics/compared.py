@@ -31,17 +31,17 @@ class Compared:
     `refuted` where an arm is worse in one, else `inconclusive`.
     """
     table: pd.DataFrame
-    """One line an arm and metric: `comparison`, `metric`, `test`, `n`, `baseline`, `treated`, `difference` with `ci_low`
-    and `ci_high`, `effect_size` (d_z), `p`, `p_adjusted` (Holm over all lines), `wins`, `detectable` (the difference that
-    would have been found with probability `power`), `verdict` and `reason`; with margins `margin` and `p_equivalent`
-    (TOST, Holm over all lines), with users in seeds `v_ratio`, `p_new_users` and `verdict_new_users`.
+    """One line an arm and metric: `comparison`, `metric`, `test`, `n`, `baseline`, `treated`, `difference` with
+    `ci_low` and `ci_high`, `effect_size` (d_z), `p`, `p_adjusted` (Holm over all lines), `wins`, `detectable` (the
+    difference that would have been found with probability `power`), `verdict` and `reason`; with margins `margin` and
+    `p_equivalent` (TOST, Holm over all lines), with users in seeds `v_ratio`, `p_new_users` and `verdict_new_users`.
     """
     cautions: tuple[str, ...]
     """What the verdicts do not speak of."""
 
     @property
     def exit_code(self) -> int:
-        """0 where the verdict is `confirmed`, else 1."""
+        """Exit code of a process: 0 where the verdict is `confirmed`, else 1."""
         return 0 if self.verdict == CONFIRMED else 1
 
     def __str__(self) -> str:
@@ -77,7 +77,8 @@ def compare(
         arm: column of the arms.
         unit: column of what pairs the runs.
         margin: largest difference that does not matter, by metric, in its unit: equivalence is tested too.
-        overlap: share of the rows that is tested on in a split; None: one in as many as there are folds, and none of seeds.
+        overlap: share of the rows that is tested on in a split; None: one in as many as there are folds, and none of
+            seeds.
         alpha: level.
         power: of the smallest difference that could have been found.
 
@@ -126,7 +127,9 @@ def _with_margins(
     told = []
     for _, line in table.iterrows():
         margin, p = margins.get(line["metric"], math.nan), math.nan
-        better = bool(found.observations.loc[found.observations["metric"] == line["metric"], "higher_is_better"].iloc[0])
+        better = bool(
+            found.observations.loc[found.observations["metric"] == line["metric"], "higher_is_better"].iloc[0]
+        )
         if line["metric"] in margins and line["test"] == "paired_t" and not line["reason"]:
             pairs = pairs_of(found.observations, named[line["comparison"]], line["metric"])
             p = tost(

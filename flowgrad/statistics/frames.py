@@ -27,7 +27,9 @@ class Frame:
     """Results in one form."""
 
     observations: pd.DataFrame
-    """One line an arm, unit and metric: `arm`, `seed` (the unit), `metric`, `value`, `higher_is_better`, `experiment`."""
+    """One line an arm, unit and metric: `arm`, `seed` (the unit), `metric`, `value`, `higher_is_better` and
+    `experiment`.
+    """
     arms: tuple[str, ...]
     """Arms in their order, the baseline first."""
     metrics: tuple[str, ...]
@@ -127,10 +129,10 @@ def _check_cells(long: pd.DataFrame) -> None:
         told = long["value"][wrong].iloc[0] if wrong.any() else long["value"].iloc[0]
         raise StatisticsError(f"the value {str(told)[:40]!r} is no number")
     if long["value"].isna().any():
-        one = long[long["value"].isna()].iloc[0]
+        one, count = long[long["value"].isna()].iloc[0], int(long["value"].isna().sum())
         raise StatisticsError(
-            f"{one['metric']} is missing in {one['arm']} at {one['seed']} ({int(long['value'].isna().sum())} in all); leave "
-            "that unit out of every arm, or write inf (-inf where higher is better) for a run that diverged"
+            f"{one['metric']} is missing in {one['arm']} at {one['seed']} ({count} in all); leave that unit "
+            " out of every arm, or write inf (-inf where higher is better) for a run that diverged"
         )
 
 
@@ -188,7 +190,7 @@ def _values(long: pd.DataFrame, arm: str, keys: Sequence[str]) -> pd.Series:
 
 def _by_user(long: pd.DataFrame, arms: Sequence[str]) -> dict[str, np.ndarray]:
     """Values of one metric of each arm, shape (seeds, users); nothing where some user has no value in some seed."""
-    tables = {name: long[long["arm"] == name].pivot(index="seed", columns="user", values="value") for name in arms}
+    tables = {name: long[long["arm"] == name].pivot_table("value", "seed", "user") for name in arms}
     if any(table.isna().to_numpy().any() for table in tables.values()):
         return {}
     return {name: table.to_numpy(dtype=float) for name, table in tables.items()}

@@ -44,7 +44,8 @@ def without_failed(
     if left < LEAST:
         told = next(reason for (arm, _), reason in failures.items() if arm in _BEFORE)
         raise FlowGradError(
-            f"{left} seed(s) are left where the baseline and its control have a result, and {LEAST} are needed; e.g. {told}"
+            f"{left} seed(s) are left where the baseline and its control have a result, and {LEAST} are needed; "
+            f"e.g. {told}"
         )
     lines = [f"{len(gone)} seed(s) left out: {_told(gone)} have no result of the baseline"] if gone else []
     worst = [(arm, seed) for arm, seed in failures if arm not in _BEFORE and seed not in gone]
@@ -61,10 +62,10 @@ def check_seeds_matter(observations: pd.DataFrame) -> None:
         FlowGradError: every arm has one value on all its seeds, in every metric.
     """
     spread = observations.groupby(["arm", "metric"])["value"]
-    if (spread.count() > 1).all() and (spread.nunique() == 1).all():
+    if (spread.count() > 1).all() and (spread.min() == spread.max()).all():
         metric, value = observations["metric"].iloc[0], observations["value"].iloc[0]
         raise FlowGradError(
-            f"the script gives {metric} {value:.6g} on every seed: it ignores its seed, and many runs of it are one run; "
+            f"the script gives {metric} {value:.6g} on every seed: it ignores its seed, and many runs of it are one; "
             "let the seed reach the model's weights and the order of its data"
         )
 

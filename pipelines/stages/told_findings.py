@@ -26,7 +26,9 @@ def check_names(fixes: Mapping[str, str], book: RuleBook) -> None:
     Raises:
         FlowGradError: names one, and what it may have been meant for.
     """
-    known = sorted({path for rule in book.values() if rule.fix is not None for path in (*rule.fix.set, *rule.fix.scale)})
+    known = sorted(
+        {path for rule in book.values() if rule.fix is not None for path in (*rule.fix.set, *rule.fix.scale)}
+    )
     for path in fixes:
         if path not in known:
             raise FlowGradError(f"training.fixes: no rule changes {path!r}{did_you_mean(str(path), known)}")
@@ -53,7 +55,8 @@ def told_again(
     """The script's reports without its own name of the run, with the change that was tried and what came of it."""
     return tuple(
         with_validations(
-            replace(report, run=None, findings=tuple(_changed(one, prescription) for one in report.findings)), validations
+            replace(report, run=None, findings=tuple(_changed(one, prescription) for one in report.findings)),
+            validations,
         )
         for report in reports
     )
@@ -68,9 +71,7 @@ def advice(report_findings: Sequence[Finding], prescription: Prescription) -> It
             yield f"{finding.type} on {finding.subject} → {change} (untried: {reason.partition(': ')[2]})"
 
 
-def _finding(
-    told: CausalModel, report: Report, book: RuleBook, config: DictConfig, untried: dict[str, str]
-) -> Finding:
+def _finding(told: CausalModel, report: Report, book: RuleBook, config: DictConfig, untried: dict[str, str]) -> Finding:
     fix, reason = _fix(told, book, config)
     if reason:
         untried.setdefault(told.rule, f"{UNTRIED}: {reason}")
@@ -101,7 +102,7 @@ def _fix(told: CausalModel, book: RuleBook, config: DictConfig) -> tuple[Fix | N
     """The fix in the script's names; None, with the reason where the report claims a cause that has one."""
     if told.candidates or told.follows or told.deferred:
         return None, ""  # it claims no cause, or another finding stands for its change
-    rule = book[told.rule] if told.rule in book else None
+    rule = book.get(told.rule, None)
     if rule is None or rule.sha256 != told.rule_sha256:
         return None, "the report was made by other rules than this run's"
     if rule.fix is None:
@@ -136,4 +137,6 @@ def _alike(held: Any, new: Any) -> bool:
 
 def _changed(told: CausalModel, prescription: Prescription) -> CausalModel:
     overrides: tuple[Override, ...] = prescription.by_rule.get(told.rule, ())
-    return replace(told, fix=overrides, deferred="" if overrides else prescription.overruled.get(told.rule, told.deferred))
+    return replace(
+        told, fix=overrides, deferred="" if overrides else prescription.overruled.get(told.rule, told.deferred)
+    )

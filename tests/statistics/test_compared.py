@@ -37,7 +37,9 @@ def values(frame, arm):
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.integers(3, 20), st.integers(2, 4), st.floats(-0.2, 0.2), st.integers(0, 2**31), st.sampled_from([0.01, 0.05]))
+@given(
+    st.integers(3, 20), st.integers(2, 4), st.floats(-0.2, 0.2), st.integers(0, 2**31), st.sampled_from([0.01, 0.05])
+)
 def test_every_figure_is_that_of_scipy_and_statsmodels(n, k, shift, seed, alpha):
     arms = ["baseline", *(f"m{at}" for at in range(1, k))]
     frame = results(n, arms, shift, seed)
@@ -57,7 +59,9 @@ def test_every_figure_is_that_of_scipy_and_statsmodels(n, k, shift, seed, alpha)
         assert line["detectable"] == pytest.approx(least * difference.std(ddof=1), rel=1e-6)
         told.append((found.pvalue, DescrStatsW(difference).ttost_mean(-0.05, 0.05)[0]))
     for column, p in zip(("p_adjusted", "p_equivalent"), zip(*told, strict=True), strict=True):
-        assert table.loc[[f"{arm}_vs_baseline" for arm in arms[1:]], column].to_numpy() == pytest.approx(multipletests(p, method="holm")[1], rel=1e-9, abs=1e-300)
+        assert table.loc[[f"{arm}_vs_baseline" for arm in arms[1:]], column].to_numpy() == pytest.approx(
+            multipletests(p, method="holm")[1], rel=1e-9, abs=1e-300
+        )
 
 
 def test_equal_arms_are_called_different_no_more_often_than_the_level():
@@ -76,7 +80,9 @@ def test_equal_arms_are_called_different_no_more_often_than_the_level():
     assert stats.binomtest(int(false), 120, 0.05, alternative="greater").pvalue > 0.01
 
 
-@pytest.mark.parametrize(("shift", "verdict", "code"), [(-0.1, "confirmed", 0), (0.1, "refuted", 1), (0, "inconclusive", 1)])
+@pytest.mark.parametrize(
+    ("shift", "verdict", "code"), [(-0.1, "confirmed", 0), (0.1, "refuted", 1), (0, "inconclusive", 1)]
+)
 def test_the_verdict_goes_by_the_direction(shift, verdict, code):
     found = flowgrad.compare(results(shift=shift), better=LOWER)
     assert (found.verdict, found.exit_code) == (verdict, code)
@@ -87,7 +93,8 @@ def test_one_arm_that_is_worse_makes_the_whole_no_success():
     frame = results(arms=("baseline", "good", "bad"))
     frame.loc[frame["arm"] == "bad", "rmse"] += 0.5
     found = flowgrad.compare(frame, better=LOWER)
-    assert list(found.table["verdict"]) == ["confirmed", "refuted"] and found.verdict == "refuted"
+    assert list(found.table["verdict"]) == ["confirmed", "refuted"]
+    assert found.verdict == "refuted"
 
 
 def test_long_and_wide_tables_say_the_same():
@@ -109,7 +116,9 @@ def test_folds_share_rows_and_are_corrected():
     found = flowgrad.compare(frame, better=LOWER)
     line = found.table.iloc[0]
     plain = flowgrad.compare(frame.rename(columns={"fold": "seed"}), better=LOWER).table.iloc[0]
-    assert line["test"] == "corrected_t" and line["p"] > plain["p"] and "share training rows" in found.cautions[0]
+    assert line["test"] == "corrected_t"
+    assert line["p"] > plain["p"]
+    assert "share training rows" in found.cautions[0]
 
 
 def test_users_in_seeds_give_the_v_ratio_and_a_test_for_new_users():
@@ -121,7 +130,9 @@ def test_users_in_seeds_give_the_v_ratio_and_a_test_for_new_users():
         for user in range(30)
     ]
     line = flowgrad.compare(pd.DataFrame(rows), better=LOWER).table.iloc[0]
-    assert line["n"] == 6 and line["v_ratio"] > 0 and line["verdict_new_users"] == "confirmed"
+    assert line["n"] == 6
+    assert line["v_ratio"] > 0
+    assert line["verdict_new_users"] == "confirmed"
 
 
 def test_users_alone_are_no_seeds():
@@ -164,7 +175,8 @@ MALFORMED = {
     "no arm": (_at(3, "arm", None), {}, "line 4 has no arm"),
     "one told twice": (lambda frame: frame.assign(rmse=[*frame["rmse"][:10]] * 2), {}, "one run, told twice"),
     "copied pairs": (
-        lambda frame: frame.assign(rmse=[v for a in (0, 10) for v in [*frame["rmse"][a : a + 5]] * 2]), {}, "repeat another",
+        lambda frame: frame.assign(rmse=[v for a in (0, 10) for v in [*frame["rmse"][a : a + 5]] * 2]), {},
+        "repeat another",
     ),
     "column twice": (lambda frame: pd.concat([frame, frame[["rmse"]]], axis=1), {}, "stands twice"),
     "no margin": (lambda frame: frame, {"margin": {"rmse": 0.0}}, "above 0"),

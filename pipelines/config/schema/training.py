@@ -146,9 +146,9 @@ class ScriptSettings(TrainingSettings):
     """A program of the user's own, run as a process an arm and seed; `parameters` holds what it is given."""
 
     _target_: str = "pipelines.trainers.script.trainer.Script"
-    command: str = MISSING
-    """Command line, without a shell. `{seed}`, `{folder}` (the run's own) and the name of each parameter in braces stand
-    for their values; `{biases:--biases}` is that text where the parameter is true, and nothing where it is false.
+    command: str = ""
+    """Command line, without a shell. `{seed}`, `{folder}` (the run's own) and the name of each parameter in braces
+    stand for their values; `{biases:--biases}` is that text where the parameter is true, and nothing where it is false.
     `{assigned}` stands for a copy of `assigns`.
     """
     callable: str | None = None
@@ -165,7 +165,9 @@ class ScriptSettings(TrainingSettings):
     watched: bool = True
     """Whether the diagnosed run is made by `python -m flowgrad run`; its command must begin with a Python then."""
     fixes: dict[str, str] = field(default_factory=dict)
-    """Name here of what a rule changes: `optimizer.lr: parameters.lr`. A change without a name is told and not tried."""
+    """Name here of what a rule changes: `optimizer.lr: parameters.lr`. A change without a name is told and not
+    tried.
+    """
     values: dict[str, str] = field(default_factory=dict)
     """Name in the script of a text that a rule sets: `torch.optim.AdamW: adamw`."""
     cwd: str = "."

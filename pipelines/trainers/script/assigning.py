@@ -10,7 +10,7 @@ from flowgrad.errors import FlowGradError
 
 
 def assigned(source: str, values: Mapping[str, Any], where: str) -> str:
-    """The source with the value of each name in the statement at its top that assigns a constant to it. The case of
+    r"""The source with the value of each name in the statement at its top that assigns a constant to it. The case of
     letters does not matter: the parameter `lr` is `LR` there.
 
     Raises:

@@ -38,9 +38,7 @@ def run(words: Sequence[str], cwd: Path, environment: Mapping[str, str], output:
                 stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_with_parent if _LIBRARY else None,
             )  # fmt: skip
         except OSError as error:
-            raise FlowGradError(
-                f"training.command: {words[0]} cannot be run: {error.strerror or error}"
-            ) from None
+            raise FlowGradError(f"training.command: {words[0]} cannot be run: {error.strerror or error}") from None
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +40,7 @@ from pipelines.trainers.trainer import Trained, Trainer
 _WATCH = "import sys; sys.path[0] = {root!r}; from flowgrad.__main__ import console; sys.exit(console())"
 """Program that is `flowgrad run` wherever it is started."""
 _MOST_SOURCE = 4 << 20
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Script(Trainer):
             raise FlowGradError("training.metrics is empty; name a metric, as in {rmse: {better: lower, file: m.json}}")
         if taken := sorted({SEED, FOLDER, ASSIGNED} & set(parameters)):
             raise FlowGradError(f"parameters.{taken[0]}: the name has a meaning of its own; give it another")
+        if settings.callable is not None and settings.command:
+            raise FlowGradError("training.command and training.callable are both given; leave one out")
         if settings.callable is None:
             words = words_of(settings.command)
             check_places(words, parameters, assigned=settings.assigns is not None)
@@ -93,7 +98,9 @@ class Script(Trainer):
             key = str(name).removeprefix("parameters.")
             if not str(name).startswith("parameters.") or key not in parameters:
                 known = ", ".join(f"parameters.{one}" for one in parameters) or "none"
-                raise FlowGradError(f"training.fixes: {path} is called {name}, which is no parameter; there are {known}")
+                raise FlowGradError(
+                    f"training.fixes: {path} is called {name}, which is no parameter; there are {known}"
+                )
 
     def load(self) -> ScriptFiles:
         """Tell the files that the script rests on apart from other versions of them."""
@@ -118,9 +125,15 @@ class Script(Trainer):
         """
         plan = self._plan(data, seed, watched)
         needed = self.settings.report if watched else ""
+        before = _files_in(self.settings.cwd) if watched else {}
         run = made(plan, Path(self.settings.runs), () if watched else self.places(), needed)
         if not watched:
             return Trained(run, (), (), 1)
+        if shared := sorted(name for name, when in _files_in(self.settings.cwd).items() if before.get(name) != when):
+            _logger.warning(
+                "the script writes %s where all of its runs write it, so that one may read what another wrote; give it "
+                "{folder}, or set training.cwd='{folder}'", ", ".join(shared[:3]),
+            )  # fmt: skip
         if run.failure:
             raise FlowGradError(
                 f"the run to diagnose (seed {seed}) gave no report: {run.failure}; what it printed is in "
@@ -183,7 +196,9 @@ class Script(Trainer):
         environment = {name: str(settings.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         if settings.callable is not None:
             given = json.dumps(self.parameters, sort_keys=True)
-            target = str(Path(settings.callable.rpartition(":")[0]).absolute()) + ":" + settings.callable.rpartition(":")[2]
+            target = (
+                str(Path(settings.callable.rpartition(":")[0]).absolute()) + ":" + settings.callable.rpartition(":")[2]
+            )
             words = [sys.executable, calling.__file__, target, given, str(seed), "{folder}"]
         else:
             if settings.assigns is not None:
@@ -199,9 +214,14 @@ class Script(Trainer):
             root = str(Path(flowgrad.__file__).parents[1])
             run = ["run", "--report", f"{{folder}}/{settings.report}"]
             words = [words[0], "-c", _WATCH.format(root=root), *run, *words[1:]]
-        return Plan(
-            tuple(words), settings.cwd, environment, data.sha256, copies, settings.timeout, settings.retries
-        )
+        return Plan(tuple(words), settings.cwd, environment, data.sha256, copies, settings.timeout, settings.retries)
+
+
+def _files_in(cwd: str) -> dict[str, int]:
+    """Files of the folder that runs share, with the time of the last change in ns; none where each has its own."""
+    if "{folder}" in cwd or not Path(cwd).is_dir():
+        return {}
+    return {one.name: one.stat().st_mtime_ns for one in os.scandir(cwd) if one.is_file(follow_symlinks=False)}
 
 
 def _returned(told: Any) -> Any:

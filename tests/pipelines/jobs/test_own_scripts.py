@@ -42,7 +42,8 @@ def finding(rule, places=("item",), **changes):
 def stranger(tmp_path, monkeypatch, command):
     """Set a script up in a folder of its own, and run the loop on it."""
 
-    def set_up(end="", settings=None, source=TRAIN, findings=(finding("zombie_rows"),), parameters=None):
+    def set_up(end="", settings=None, source=TRAIN, findings=None, parameters=None):
+        findings = [finding("zombie_rows")] if findings is None else findings
         (tmp_path / "train.py").write_text(source.replace("AT_THE_END", end))
         write(Report("watch", "train.py", findings=tuple(findings)), tmp_path / "sick.xml")
         write(Report("watch", "train.py"), tmp_path / "sound.xml")
@@ -87,10 +88,19 @@ def test_from_a_report_to_a_confirmed_change_in_the_scripts_own_names(stranger):
     changes = yaml.safe_load((folder / "prescription.yaml").read_text())["rounds"]
     assert changes == [{"overrides": ["parameters.lr=0.05"], "rules": ["zombie_rows"], "was": {"parameters.lr": 0.5}}]
     told = prove(str(folder))
-    assert told["verdict"] == "confirmed" and told["checked"]
+    assert told["verdict"] == "confirmed"
+    assert told["checked"]
     assert validate([str(path) for path in folder.glob("report*.xml")], []) == 0
     observed = pd.read_csv(folder / "observations.csv")
-    assert not observed["higher_is_better"].any() and 0 not in set(observed["seed"])
+    assert not observed["higher_is_better"].any()
+    assert 0 not in set(observed["seed"])
+
+
+def test_a_file_that_all_runs_write_is_said_so(stranger):
+    """Runs of two arms saved their best weights under one name, and one was tested with those of the other."""
+    code, _, err = stranger("open('best.pt', 'w').write('weights')")("seeds.test=[101,102]")
+    assert code == 0
+    assert "the script writes best.pt, calls.txt where all of its runs write it" in err
 
 
 def test_a_second_call_makes_no_run_again_and_a_changed_script_all(stranger, tmp_path):
@@ -108,7 +118,8 @@ def test_a_second_call_makes_no_run_again_and_a_changed_script_all(stranger, tmp
 def test_only_missing_runs_are_made_again(stranger, tmp_path):
     run = stranger("if args.seed == 102 and args.lr > 0.1 and not __import__('os').path.exists('mended'): sys.exit(3)")
     code, folder, err = run()
-    assert code == 0 and "seed 102: it ended with exit code 3" in err
+    assert code == 0
+    assert "seed 102: it ended with exit code 3" in err
     before = run.calls()
     (tmp_path / "mended").touch()
     code, folder, err = run(folder="again")
@@ -128,7 +139,9 @@ def test_a_seed_of_the_baseline_without_a_result_is_left_out_with_its_reason(str
     what, said = FAILING[kind]
     end = f"if args.seed == 103 and args.lr > 0.1:\n    {what}"
     code, folder, err = stranger(end, {"timeout": 1.5})()
-    assert code == 0 and said in err and "seed 103" in err
+    assert code == 0
+    assert said in err
+    assert "seed 103" in err
     observed = pd.read_csv(folder / "observations.csv")
     assert set(observed.loc[observed["arm"] != "aa", "seed"]) == set(SEEDS) - {103}
     assert verdict(folder) == "confirmed"
@@ -147,25 +160,31 @@ def test_a_treated_run_without_a_result_is_worse_than_any_number(stranger, kind)
 
 def test_a_script_that_ignores_its_seed_is_refused(stranger):
     code, folder, err = stranger("error = 1 + 5 * args.lr")()
-    assert code == 2 and "it ignores its seed" in err
+    assert code == 2
+    assert "it ignores its seed" in err
     assert not (folder / "significance.csv").exists()
 
 
 def test_too_few_seeds_with_a_result_prove_nothing(stranger):
     code, folder, err = stranger("if args.seed > 102 and args.lr > 0.1: sys.exit(1)")()
-    assert code == 2 and "0 seed(s) are left" in err, err
+    assert code == 2, err
+    assert "0 seed(s) are left" in err
     assert not (folder / "significance.csv").exists()
 
 
 def test_a_retry_may_help(stranger, tmp_path):
     end = "flag = f'{args.seed}.flag'\nif not __import__('os').path.exists(flag): open(flag, 'w'); sys.exit(1)"
     code, folder, err = stranger(end, {"retries": 1})()
-    assert code == 0 and "no result" not in err and verdict(folder) == "confirmed"
+    assert code == 0
+    assert "no result" not in err
+    assert verdict(folder) == "confirmed"
 
 
 def test_a_run_to_diagnose_without_a_report_ends_with_its_reason(stranger):
     code, _, err = stranger(settings={"report": "other.xml"})()
-    assert code == 2 and "it wrote no other.xml" in err and "output.txt" in err
+    assert code == 2
+    assert "it wrote no other.xml" in err
+    assert "output.txt" in err
 
 
 OPEN = finding("zombie_rows", deferred="one change of the learning rate is told, with DIVERGENCE")
@@ -192,7 +211,8 @@ def test_a_change_without_a_name_is_told_and_not_tried(stranger, capsys, found, 
 def test_findings_of_other_rules_are_advice(stranger):
     other = finding("zombie_rows")
     code, folder, _ = stranger(findings=[CausalModel(**{**vars(other), "rule_sha256": "0" * 16})])()
-    assert code == 0 and "made by other rules" in (folder / "report.xml").read_text()
+    assert code == 0
+    assert "made by other rules" in (folder / "report.xml").read_text()
 
 
 def test_a_change_of_ones_own_is_proven(stranger):
@@ -201,6 +221,7 @@ def test_a_change_of_ones_own_is_proven(stranger):
 
 
 WRONG = {
+    "no command": ({"command": ""}, "training.command is empty"),
     "no seed": ({"command": "python train.py {lr} {biases}"}, "training.command has no {seed}"),
     "idle": ({"command": "python train.py {lr} {seed}"}, "parameters.biases: training.command has no {biases}"),
     "unknown": ({"command": "python t.py {lr} {biases} {seed} {epochs}"}, "{epochs} is unknown"),
@@ -210,7 +231,10 @@ WRONG = {
     "no group": ({"metrics": {"rmse": {"better": "lower", "pattern": "rmse"}}}, "brackets around the number"),
     "no parameter": ({"fixes": {"optimizer.lr": "parameters.rate"}}, "which is no parameter"),
     "no rule": ({"fixes": {"optimizer.rate": "parameters.lr"}}, "no rule changes 'optimizer.rate'"),
-    "not watchable": ({"watched": True, "command": "torchrun t.py {lr} {biases} {seed}"}, "only a Python can be watched"),
+    "not watchable": (
+        {"watched": True, "command": "torchrun t.py {lr} {biases} {seed}"},
+        "only a Python can be watched",
+    ),
     "no program": ({"command": "/no/such/python t.py {lr} {biases} {seed}", "files": ["README.md"]}, "cannot be run"),
     "no file": ({"command": "python gone.py {lr} {biases} {seed}"}, "names no file that is there"),
 }
@@ -220,7 +244,9 @@ WRONG = {
 def test_what_cannot_be_meant_is_refused_in_one_line(stranger, kind):
     settings, said = WRONG[kind]
     code, _, err = stranger(settings=settings)()
-    assert code == 2 and said in err and err.strip().count("\n") == 0
+    assert code == 2
+    assert said in err
+    assert err.strip().count("\n") == 0
 
 
 def test_a_function_is_a_script_too(stranger, tmp_path):
