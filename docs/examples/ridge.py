@@ -8,6 +8,6 @@ def train(config, seed):
     random = np.random.default_rng(seed)
     x = random.normal(size=(200, 30))
     y = x[:, :5].sum(axis=1) + random.normal(size=200)
-    kept, held = x[:36], x[36:]
-    weights = np.linalg.solve(kept.T @ kept + config["penalty"] * np.eye(30), kept.T @ y[:36])
-    return {"mse": np.mean((held @ weights - y[36:]) ** 2)}
+    kept, held = x[:50], x[50:]
+    weights = np.linalg.solve(kept.T @ kept + config["penalty"] * np.eye(30), kept.T @ y[:50])
+    return {"mse": np.mean((held @ weights - y[50:]) ** 2)}

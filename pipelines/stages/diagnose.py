@@ -61,7 +61,7 @@ def diagnose(experiment: Experiment, number: int, observers: Any = None) -> Diag
     config, book, began = experiment.config, experiment.book, time.perf_counter()
     own = OwnWatch(config, observers)
     trained = experiment.trainer.train(experiment.data, config.seeds.diagnosis, watched=True, observers=own.observers)
-    seconds = time.perf_counter() - began
+    seconds = max(time.perf_counter() - began, trained.seconds)
     measured = (*trained.measurements, *own.measurements(trained.measurements))
     found = joined([book.evaluate(seen) for seen in measured])
     told, untried = told_findings(trained.reports, book, config)

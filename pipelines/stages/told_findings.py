@@ -76,7 +76,8 @@ def _finding(told: CausalModel, report: Report, book: RuleBook, config: DictConf
     if reason:
         untried.setdefault(told.rule, f"{UNTRIED}: {reason}")
     places = () if told.places is None else told.places.shown
-    measured = {metric.name: metric.value for metric in (*report.measurements, *told.evidence)}
+    measured = {metric.name: metric.value for metric in report.measurements}
+    measured |= {one.name: one.value for one in told.evidence}
     return Finding(
         told.rule,
         told.type,

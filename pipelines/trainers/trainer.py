@@ -49,10 +49,12 @@ class Trained:
     """Interventions of `tracker.auto_fix`, by table."""
     trackers: tuple[Any, ...] = ()
     """Trackers of a watched run, detached, for pictures and for compression."""
-    reports: tuple[Report, ...] = ()
-    """Reports that a script of the user's own left, instead of measurements."""
     optimizer: Any = None
     """The optimizer that trained the model; compression reads its state."""
+    reports: tuple[Report, ...] = ()
+    """Reports that a script of the user's own left, instead of measurements."""
+    seconds: float = 0.0
+    """Seconds that the run took when it was made, where it may be used again; 0 where it is made each time."""
 
 
 class Trainer(ABC):

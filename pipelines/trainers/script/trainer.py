@@ -139,7 +139,7 @@ class Script(Trainer):
                 f"the run to diagnose (seed {seed}) gave no report: {run.failure}; what it printed is in "
                 f"{run.folder / 'output.txt'}"
             )
-        return Trained(run, (), (), 1, reports=_reports(run.folder / needed))
+        return Trained(run, (), (), 1, reports=_reports(run.folder / needed), seconds=run.seconds)
 
     def metrics(self) -> tuple[str, ...]:
         """Names in `training.metrics`."""

@@ -258,6 +258,7 @@ def train(parameters, seed):
 """
     (tmp_path / "mine.py").write_text(source)
     settings = {
+        "command": "",
         "callable": f"{tmp_path}/mine.py:train",
         "metrics": {"rmse": {"better": "lower"}},
         "watched": True,

@@ -37,7 +37,7 @@ def page(tmp_path, monkeypatch, command):
 
 @pytest.mark.parametrize("name", ["my_function", "my_app", "my_notebook"])
 def test_a_function_an_app_and_a_notebook_are_proven(page, name):
-    code, folder, err = page(name, "seeds.test=[101,102,103,104,105,106]")
+    code, folder, err = page(name, "seeds.test=[101,102,103,104,105,106,107,108]")
     assert code == 0, err
     assert prove(str(folder))["verdict"] == "confirmed"
 
