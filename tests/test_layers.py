@@ -82,6 +82,7 @@ ARROWS = {
         "prescription",
         "report",
         "rules",
+        "statistics",
         "trackers",
         "watching",
     },

@@ -221,10 +221,25 @@ def _prove(answer: Answer) -> Iterator[str]:
     for one in answer["proofs"]:
         told = _proof(one, _of(one, "baseline"), _of(one, "treated"))
         yield from _labelled("Control" if one["control"] else "Proof", f"{one['comparison']}: {told}")
+        if further := _further(one, of_table=answer["run"] == answer["table"]):
+            yield from _labelled("", further)
+    for caution in answer.get("cautions", ()):
+        yield from _labelled("Caution", caution)
     for number, overrides in enumerate(answer["overrides"], start=1):
         yield from _labelled("Change", f"round {number}: {' '.join(overrides) or 'nothing'}")
     if answer.get("command"):
         yield f"next: {answer['command']}"
+
+
+def _further(one: Answer, *, of_table: bool) -> str:
+    """What a table of anybody's results adds to a proof: effect size, equivalence, and the users within seeds."""
+    told = [f"effect size d_z {_of(one, 'effect_size')}"] if of_table else []
+    if "p_equivalent" in one:
+        told.append(f"equivalent within {_of(one, 'margin')}: p {_of(one, 'p_equivalent')}")
+    if "v_ratio" in one:
+        verdict = one.get("verdict_new_users", "not tested")
+        told.append(f"V ratio {_of(one, 'v_ratio')}; for new users p {_of(one, 'p_new_users')}: {verdict}")
+    return "; ".join(told)
 
 
 def _next(answer: Answer) -> Iterator[str]:
