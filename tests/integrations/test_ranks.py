@@ -102,7 +102,7 @@ def rank_of_two(rank, folder, late):
     import torch
 
     torch.set_num_threads(1)
-    ranks.WAIT = 2.0
+    ranks.WAIT = 1.0 if late in ("late", "failed") else 100.0
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     model = made()
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
@@ -121,7 +121,9 @@ def rank_of_two(rank, folder, late):
             distributed.destroy_process_group()
             return
         elif late == "late":
-            time.sleep(4)
+            until = time.monotonic() + 100
+            while not (Path(folder) / "0").exists() and time.monotonic() < until:  # the other has waited long enough
+                time.sleep(0.05)
     report = session.end()
     lookups = {one.name: one.value for one in report.coverage.seen}["lookups"]
     reasons = {one.name: one.because for one in report.coverage.unseen}
