@@ -125,7 +125,7 @@ def _unseen(parts: Sequence[Report]) -> Iterator[Unseen]:
 def _next(files: RunFiles, told: Sequence[Finding]) -> list[str]:
     """Commands that lead on from here."""
     found = [f"flowgrad explain {told[0]['rule']}"] if told else []
-    named = next((one for one in told if one.get("rows")), None)
+    named = next((one for one in told if one.get("rows", {}).get("count")), None)
     if named is not None:
         places = named.get("places", {}).get("place")
         found.append(f"flowgrad rows {shown(files.given)} {shown(places[0]['layer'] if places else named['layer'])}")

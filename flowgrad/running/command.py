@@ -47,7 +47,7 @@ def run_watched(command: Sequence[str], *, module: bool, report: str | None, as_
     finally:
         waiting.stop()
         observer.close()
-    made = observer.report()
+    made = observer.report(code)
     if _is_first_rank():
         sys.stdout.flush()
         print(to_json(made) if as_json else to_short_text(made), flush=True)

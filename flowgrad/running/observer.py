@@ -185,9 +185,13 @@ class Observer:
         except Exception as error:
             self._give_up(error)
 
-    def report(self) -> Report:
-        """Make the report of the script."""
+    def report(self, code: int = 0) -> Report:
+        """Make the report of the script, which ended with the exit code `code`."""
         if self.watch is not None and not self.failure:
+            if code:
+                self.watch.unseen["end"] = (
+                    f"the script ended with exit code {code}; what it did not get to was not seen"
+                )
             if self._others:
                 self.watch.unseen["other_models"] = f"{self._told_others()}; of several models the first is watched"
             return self.watch.to_report()

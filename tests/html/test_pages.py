@@ -303,3 +303,9 @@ def test_without_jinja_the_error_names_the_extra(monkeypatch):
         to_html(report_page(REPORT))
     monkeypatch.undo()
     rendering._environment.cache_clear()
+
+
+def test_a_finding_that_names_no_row_tells_of_none():
+    """A rule whose rows none matched was told as "0 rows; all in rows_model.csv"."""
+    none = replace(REPORT, findings=(replace(FINDING, rows=RowList(0, (), "rows_model.csv")),))
+    assert "0 rows" not in words(parsed(report_page(none)))
