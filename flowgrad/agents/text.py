@@ -30,6 +30,8 @@ def _findings(answer: Answer) -> Iterator[str]:
         yield from _labelled("Rate", "; ".join(str(rate[n]) for n in ("verdict", "because", "change") if rate.get(n)))
     for one in answer["findings"]:
         yield from _finding(one)
+    if not answer["total"] and answer["severities"]:
+        yield "No finding is as asked for; without --severity, --rule and --subject they are told"
     if (left := answer["total"] - len(answer["findings"])) > 0:
         yield f"... and {left} more; --limit {answer['total']} tells them"
     for one in answer["unseen"][:5]:

@@ -88,9 +88,10 @@ class Condition:
                 for left, right in pairwise(sides):
                     for name, number in ((left, right), (right, left)):
                         value = _literal(number)
-                        if isinstance(name, ast.Name) and value is not None:
-                            if true > found.setdefault(name.id, (true, value))[0]:
-                                found[name.id] = (true, value)
+                        if not isinstance(name, ast.Name) or value is None:
+                            continue
+                        if name.id not in found or (true and not found[name.id][0]):
+                            found[name.id] = (true, value)
         return {name: value for name, (_, value) in found.items()}
 
     def _columns(self, columns: Mapping[str, ArrayLike]) -> dict[str, FloatArray]:

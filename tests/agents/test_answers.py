@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flowgrad.__main__ import main
 from flowgrad.agents import schema
 from flowgrad.agents.answers import ANSWERS
 from flowgrad.agents.thinning import thinned
@@ -348,6 +349,14 @@ def test_rows_of_many_findings_have_an_end(run, answer):
     check(found)
     assert (len(found["groups"]), found["cut"]) == (50, {"groups": 200})
     assert sum(len(group["rows"]) for group in found["groups"]) == 6
+
+
+def test_a_question_that_no_finding_answers_is_told_from_a_run_without_findings(run, text, capsys):
+    """A mistyped rule or subject was answered as if there were nothing to tell."""
+    assert "No finding is as asked for" in text("findings", run, "--rule", "zombie_row")
+    assert "No finding is as asked for" not in text("findings", run)
+    assert main(["findings", str(run), "--subject", "item_em"]) == 2
+    assert "did you mean 'item_emb'?" in capsys.readouterr().err
 
 
 def test_no_command_leads_to_rows_where_none_is_named(tmp_path, answer, text):
