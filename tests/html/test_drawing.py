@@ -136,3 +136,14 @@ def test_axes_have_a_few_ticks_within_their_range(low, high, log):
     ticks = made.ticks()
     assert 1 <= len(ticks) <= 13
     assert all(-5 <= made(tick) <= 105 for tick in ticks)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(1e24, "1e24"), (1e-5, "1e-5"), (1.5e-7, "1.5e-7"), (10_000.0, "10,000"), (0.25, "0.25"), (0, "0")],
+)
+def test_labels_of_ticks_are_short(value, told):
+    """Labels such as 1e+24 ran into the name of the axis beside them."""
+    from flowgrad.html.drawing.axes import short
+
+    assert short(value) == told

@@ -11,7 +11,7 @@ from flowgrad.html.figures import finite
 
 WIDTH = 460
 """Width of a picture in its own units; it is as wide as its column on the page."""
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 66, 12, 12, 44
 _LONGEST = 56
 """Number of letters of an axis' label."""
 _LARGEST = 1e300
@@ -121,4 +121,7 @@ def _cut(label: str) -> str:
 
 def short(value: float) -> str:
     """Write the label of a tick."""
-    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 and value == round(value) else f"{value:.4g}"
+    if 1e3 <= abs(value) < 1e6 and value == round(value):
+        return f"{value:,.0f}"
+    digits, e, power = f"{value:.4g}".partition("e")
+    return f"{digits}e{int(power)}" if e else digits
