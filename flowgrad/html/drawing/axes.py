@@ -51,12 +51,7 @@ class Scale:
         """Values at which the axis is labelled."""
         if self.log:
             return _log_ticks(self.low, self.high)
-        step = _nice((self.high - self.low) / _WANTED) if self.high > self.low else 1.0
-        if self.whole:
-            step = max(1.0, 5.0 if step == 2.5 else step)
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        return [n * step for n in range(first, last + 1)]
+        return _even_ticks(self.low, self.high, self.whole)
 
 
 def scale(values: Iterable[float | None], start: float, end: float, log: bool = False, pad: float = 0.04) -> Scale:
@@ -84,7 +79,15 @@ def _log_ticks(low: float, high: float) -> list[float]:
         every = -(-len(decades) // (_WANTED + 1))
         return [10.0**n for n in decades[::every]]
     parts = [m * 10.0**n for n in range(first - 1, last + 1) for m in (1, 2, 5)]
-    return [v for v in parts if low <= v <= high]
+    ticks = [v for v in parts if low <= v <= high]
+    return ticks if len(ticks) > 1 or high - low < 1e-300 else _even_ticks(low, high)
+
+
+def _even_ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    step = _nice((high - low) / _WANTED) if high > low else 1.0
+    if whole:
+        step = max(1.0, 5.0 if step == 2.5 else step)
+    return [n * step for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def frame(x: Scale, y: Scale, x_label: str, y_label: str, bottom: float) -> list[str]:
