@@ -17,7 +17,7 @@ from flowgrad.errors import FlowGradError
 from flowgrad.html.drawing import Drawing, draw
 from flowgrad.html.figures import Cell, Figure
 from flowgrad.html.page import Page
-from flowgrad.html.verdicts import in_words
+from flowgrad.html.verdicts import in_words, values_of
 from flowgrad.lines import unturned
 from flowgrad.report.codec import clean
 
@@ -97,6 +97,7 @@ def _environment() -> Any:
             "words": _words,
             "class": _class,
             "proof": in_words,
+            "values": values_of,
             "draw": _drawn,
             "file": _link,
             "names": _names,

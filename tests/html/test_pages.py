@@ -325,3 +325,13 @@ def test_a_finding_that_names_no_row_tells_of_none():
     """A rule whose rows none matched was told as "0 rows; all in rows_model.csv"."""
     none = replace(REPORT, findings=(replace(FINDING, rows=RowList(0, (), "rows_model.csv")),))
     assert "0 rows" not in words(parsed(report_page(none)))
+
+
+@pytest.mark.parametrize(("reason", "told"), [("", "mse diverged → 0.5"), ("no pairs", "mse not known → 0.5")])
+def test_an_arm_that_was_tested_and_has_no_mean_diverged_wherever_it_is_told(reason, told):
+    """The headline said that the metric had diverged, and the rounds below it that it was not known."""
+    from flowgrad.html.page import Proof
+    from flowgrad.html.verdicts import values_of
+
+    known = {one.name: None for one in fields(Proof)}
+    assert values_of(Proof(**known | {"metric": "mse", "after": 0.5, "reason": reason})) == told
