@@ -30,6 +30,7 @@ ARROWS = {
         "csv_tables",
         "errors",
         "files",
+        "lines",
         "lazy",
         "measurements",
         "measures",

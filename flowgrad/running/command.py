@@ -42,11 +42,12 @@ def run_watched(command: Sequence[str], *, module: bool, report: str | None, as_
     observer = Observer(command[0], drawn=report is not None and Path(report).suffix == HTML)
     waiting = AfterImport("torch", observer.install)
     waiting.start()
+    code = 0
     try:
         code = run(command[0], command[1:], module=module)
     finally:
         waiting.stop()
-        observer.close()
+        observer.close(code)
     made = observer.report()
     if _is_first_rank():
         sys.stdout.flush()

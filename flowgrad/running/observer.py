@@ -91,15 +91,20 @@ class Observer:
         setattr(holder, name, wrapped(own))
         self._undo.append(lambda: setattr(holder, name, own))
 
-    def close(self) -> None:
-        """Take everything off, and end what is watched."""
+    def close(self, code: int = 0) -> None:
+        """Take everything off, and end what is watched; `code` is the exit code that the script ended with."""
         for undo in self._undo:
             undo()
         self._undo = []
         if self._seeking is not None:
             self._seeking.remove()
-        if self._others and (current := self._trainings.current) is not None:
-            current.watch.unseen["other_models"] = self._told_others()
+        if (current := self._trainings.current) is not None:
+            if self._others:
+                current.watch.unseen["other_models"] = self._told_others()
+            if code:
+                current.watch.unseen["end"] = (
+                    f"the script ended with exit code {code}; what it did not get to was not seen"
+                )
         self._trainings.close()
 
     def _give_up(self, error: Exception) -> None:

@@ -647,3 +647,13 @@ def test_from_a_shell_and_interrupted(tmp_path):
     assert "steps 24" in out
     assert err == "interrupted\n"
     assert time.monotonic() - began < 50
+
+
+@pytest.mark.parametrize(("end", "told_end"), [("raise ValueError('lost')", True), ("sys.exit(3)", True), ("", False)])
+def test_a_script_that_broke_off_is_told(end, told_end, tmp_path, capsys):
+    """The report of a script that crashed after a few sound steps said HEALTHY, and nothing of the crash."""
+    code = main(["run", "--json", script(tmp_path, end=end)])
+    report, _ = told(capsys)
+    unseen = {one["name"]: one["because"] for one in report["coverage"]["unseen"]}
+    assert ("end" in unseen) is told_end
+    assert not told_end or f"exit code {code}" in unseen["end"]

@@ -540,11 +540,13 @@ class FlowTracker(Tracker):
 
     def loss_curve(self) -> pd.DataFrame:
         """Table of the losses in at most 512 windows of equal length: the number of the last loss of each (`step`), and
-        the mean of those that are finite (`loss`).
+        the mean of its losses (`loss`). Those that are not finite are in no window; `attrs["not_finite"]` counts them.
         """
         self._settle()
         count, mean, _ = self._losses.curve.windows
-        return pd.DataFrame({"step": np.cumsum(count).astype(int), "loss": mean})
+        table = pd.DataFrame({"step": np.cumsum(count).astype(int), "loss": mean})
+        table.attrs["not_finite"] = self._losses.curve.nonfinite
+        return table
 
     def plot_velocity(self, path: str | Path) -> None:
         """Draw the update-to-weight ratio of each layer over the steps, as a heat map.
