@@ -57,7 +57,7 @@ test-optuna: .venv-optuna/.setup-done
 
 # Callbacks in the frameworks that they are for, which the tests of `make test` leave out where they are not installed.
 test-integrations: .venv-integrations/.setup-done
-	OMP_NUM_THREADS=1 .venv-integrations/bin/python -m pytest -q tests/integrations tests/trackers/test_catboost.py tests/trackers/test_boosting_searches.py
+	OMP_NUM_THREADS=1 .venv-integrations/bin/python -m pytest -q tests/integrations tests/watching/test_scripts.py tests/trackers/test_catboost.py tests/trackers/test_boosting_searches.py
 
 # The MCP server, as clients use it (mcp asks for a jsonschema that clashes with the rest), and the whole trial of an agent.
 test-agents: .venv-agents/.setup-done
@@ -67,6 +67,7 @@ test-agents: .venv-agents/.setup-done
 	test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
 	.venv-integrations/bin/python -m pip install -q -c constraints.txt pip
 	.venv-integrations/bin/python -m pip install -q -c constraints.txt --group pipelines --group integrations -e .
+	.venv-integrations/bin/python -m pip install -q --no-deps recbole==1.2.1 torch-rechub==0.9.0
 	touch $@
 
 # Their own pins first: beside those of constraints.txt, pip tries every boto3 there ever was and gives up.

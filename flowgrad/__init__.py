@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flowgrad.prescription import Prescription, prescribe
     from flowgrad.report import Report, RunIdentity, RunReport
     from flowgrad.rules import Finding, Rule, RuleBook
+    from flowgrad.statistics.compared import compare
     from flowgrad.trackers import BoostingTracker, TrainingTracker, joined, run_report, to_agent_xml
     from flowgrad.trackers.batches import BatchTracker
     from flowgrad.trackers.distillation import DistillationTracker
@@ -54,6 +55,7 @@ __all__ = [
     "Watch",
     "__version__",
     "apply_recipe",
+    "compare",
     "joined",
     "prescribe",
     "run_report",
@@ -89,6 +91,7 @@ _HOMES = _OF_TORCH | {
     "RunReport": "flowgrad.report",
     "StatisticsError": "flowgrad.errors",
     "TrainingTracker": "flowgrad.trackers",
+    "compare": "flowgrad.statistics.compared",
     "joined": "flowgrad.trackers",
     "prescribe": "flowgrad.prescription",
     "run_report": "flowgrad.trackers",

@@ -60,7 +60,7 @@ def html(file: str, out: str | None, twin: str | None) -> int:
 
     Returns:
         The exit code, 0 where the page was written, 1 where the report does not follow the schema, 2 where it cannot be
-        read or the page not be written.
+        read, holds nothing, or the page cannot be written.
 
     Raises:
         FlowGradError: jinja2 is not installed.
@@ -70,6 +70,11 @@ def html(file: str, out: str | None, twin: str | None) -> int:
     path = Path(file)
     if path.is_dir():
         page, target = folder_page(path), path / "report.html"
+        if page.kind == "job" and not page.sections and not page.missing:
+            print(
+                f"{file}: no report.xml and no table is in it; `flowgrad runs` lists folders of runs", file=sys.stderr
+            )
+            return UNREADABLE
     elif (wrong := _examined(file)) is not None:
         return wrong
     else:

@@ -12,6 +12,19 @@ _KEPT = 60
 _LONGEST = 1200
 
 
+_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""The characters of these classes."""
+
+
+def unturned(text: str) -> str:
+    r"""The text with characters that turn the direction of others as escapes, so that it is shown as it stands.
+
+    >>> print(unturned("a\u202eb"))
+    a\u202eb
+    """
+    return _TURNS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def told_line(text: str) -> str:
     r"""One line that a terminal can show: control characters, those that turn the direction and halves of characters as
     escapes, words that fill a screen cut in their middle, and the whole where it still does.

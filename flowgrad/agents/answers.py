@@ -453,6 +453,15 @@ class Proof(TypedDict):
     wins: Number
     detectable: NotRequired[Number]
     """Smallest difference that this many pairs could have found."""
+    margin: NotRequired[Number]
+    """Largest difference that does not matter."""
+    p_equivalent: NotRequired[Number]
+    """P-value of "they differ by the margin or more" (TOST), adjusted after Holm."""
+    v_ratio: NotRequired[Number]
+    """Factor by which a test over the users of one seed underestimates the variance."""
+    p_new_users: NotRequired[Number]
+    verdict_new_users: NotRequired[str]
+    """Verdict for users that the table does not hold."""
     verdict: str
     reason: NotRequired[str]
     control: bool
@@ -462,7 +471,7 @@ class Proof(TypedDict):
 
 
 class Proven(TypedDict):
-    """Answer of `prove`: whether the change helped."""
+    """Answer of `prove`, and of `compare` on one table: whether the change helped."""
 
     answer: Literal["prove"]
     schema_version: str
@@ -478,6 +487,8 @@ class Proven(TypedDict):
     """Overrides of each round that were proven together."""
     command: NotRequired[str]
     """Command that trains with the change."""
+    cautions: NotRequired[list[str]]
+    """What the verdicts do not speak of."""
     cut: NotRequired[Cut]
 
 

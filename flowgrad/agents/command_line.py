@@ -53,10 +53,13 @@ def add_verbs(commands: Any) -> None:
     rows.add_argument("--rule", default="", help="tell rows of this rule or type alone")
     _add_limit(rows, 20, "rows")
     compare = _verb(
-        commands, "compare", "what changed from A to B, tested over the seeds that both have", epilog=_EXITS
-    )
-    for name in ("a", "b"):
-        _add_run(compare, name)
+        commands, "compare", "what changed from run A to B, tested over the seeds that both have; of a CSV file of "
+        "anybody's results, which arms are better than the baseline", epilog=f"{_EXITS}. Of a CSV file: 0 every arm is "
+        "confirmed in the first metric and none is worse in any; 1 not so; 2 wrong use, or runs that are no pairs",
+    )  # fmt: skip
+    compare.add_argument("a", metavar="A", help="run folder, report as XML, or CSV file with a line a run")
+    compare.add_argument("b", metavar="B", nargs="?", help="run folder, or report as XML; none for a CSV file")
+    _add_table(compare)
     compare.add_argument("--arm", default="", help="arm whose seeds are compared (default: the one reported on)")
     _add_limit(compare, 20, "findings of a kind, and figures,")
     compare.add_argument(
@@ -105,6 +108,23 @@ def _verb(commands: Any, name: str, told: str, epilog: str = "") -> argparse.Arg
 
 def _add_run(parser: argparse.ArgumentParser, name: str = "run") -> None:
     parser.add_argument(name, metavar=name.upper(), help="run folder, or report as XML")
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    table = parser.add_argument_group("of a CSV file")
+    table.add_argument("--baseline", metavar="ARM", help="arm that the others are compared with (default: baseline)")
+    table.add_argument(
+        "--better", action="append", default=[], metavar="METRIC=WAY",
+        help="which way a metric is better, higher or lower; the first is the one that the verdict rests on",
+    )  # fmt: skip
+    table.add_argument("--arms", metavar="COLUMN", help="column of the arms (default: arm, model or method)")
+    table.add_argument("--unit", metavar="COLUMN", help="column that pairs runs (default: seed, split, fold or user)")
+    table.add_argument(
+        "--margin", action="append", default=[], metavar="METRIC=SIZE",
+        help="largest difference that does not matter: equivalence is tested too",
+    )  # fmt: skip
+    table.add_argument("--overlap", type=float, metavar="SHARE", help="share of the rows that a split is tested on")
+    table.add_argument("--alpha", type=float, default=0.05, metavar="LEVEL", help="level of all tests (0.05)")
 
 
 def _add_limit(parser: argparse.ArgumentParser, default: int, things: str) -> None:
@@ -209,6 +229,10 @@ def _rows(given: argparse.Namespace) -> tuple[Mapping[str, Any], int]:
 
 
 def _compare(given: argparse.Namespace) -> tuple[Mapping[str, Any], int]:
+    if given.a.endswith(".csv") and given.b is None:
+        return _compare_table(given)
+    if given.b is None:
+        raise FlowGradError(f"{given.a}: name what it is compared with, or one CSV file with a line a run")
     from flowgrad.agents.comparing import compare
 
     answer = compare(given.a, given.b, limit=given.limit, arm=given.arm)
@@ -216,6 +240,22 @@ def _compare(given: argparse.Namespace) -> tuple[Mapping[str, Any], int]:
     if any(SEVERITIES.index(one["severity"]) >= least for one in answer["new"]):
         return answer, FOUND
     return answer, NOT_OBSERVED if given.fail_on and answer["b"]["status"] == "NOT_OBSERVED" else DONE
+
+
+def _compare_table(given: argparse.Namespace) -> tuple[Mapping[str, Any], int]:
+    from flowgrad.agents.comparing_tables import compare_table, numbers_given, pairs_given
+
+    answer = compare_table(
+        given.a,
+        baseline=given.baseline,
+        better=pairs_given(given.better, "--better") or None,
+        arm=given.arms,
+        unit=given.unit,
+        margin=numbers_given(given.margin, "--margin") or None,
+        overlap=given.overlap,
+        alpha=given.alpha,
+    )
+    return answer, DONE if answer["verdict"] == "confirmed" else FOUND
 
 
 def _prove(given: argparse.Namespace) -> tuple[Mapping[str, Any], int]:

@@ -9,15 +9,18 @@ from typing import Any, cast
 from flowgrad.agents.answers import SCHEMA_VERSION, Blind, Finding, Findings, Rate, Status, Unseen
 from flowgrad.agents.plain import plain
 from flowgrad.agents.run_files import RunFiles, run_files, shown
+from flowgrad.errors import FlowGradError
 from flowgrad.report import FINDINGS, HEALTHY, CausalModel, Report
 from flowgrad.report.mapping import fields_of
 from flowgrad.report.report import RateVerdict
 from flowgrad.report.structure import CAUSAL_MODEL, Attributes, Shape
 from flowgrad.rules import SEVERITIES
+from flowgrad.rules.suggestion import did_you_mean
 
 MOST_FINDINGS = 1_000
 MOST_UNSEEN = 20
 _RATE = Shape(RateVerdict, "learning_rate")
+_CALM = ("no_objection", "not_judged")
 
 
 def findings(run: str, *, limit: int = 20, least: str = "info", rule: str = "", subject: str = "") -> Findings:
@@ -32,11 +35,14 @@ def findings(run: str, *, limit: int = 20, least: str = "info", rule: str = "", 
         subject: name of a subject (the report's, or a place's) that alone is told; empty: every.
 
     Raises:
-        FlowGradError: there is no such run, or its report cannot be read.
+        FlowGradError: there is no such run or subject, or its report cannot be read.
     """
     files = run_files(run)
     document, parts = files.read()
     every = [(part, found) for part in parts for found in part.findings]
+    known = {part.layer for part in parts} | {name for one in every for name in places_of(*one)}
+    if subject and subject not in known:
+        raise FlowGradError(f"{run}: no report on {subject!r} in it{did_you_mean(subject, sorted(known))}")
     asked = [
         (part, found)
         for part, found in every
@@ -106,8 +112,10 @@ def _identity(document: Any) -> dict[str, Any]:
 
 
 def _rate(parts: Sequence[Report]) -> dict[str, Rate]:
-    found = next((part.learning_rate for part in parts if part.learning_rate is not None), None)
-    return {} if found is None else {"learning_rate": plain(fields_of(found, _RATE, float))}
+    """The verdict on the learning rate; of several trainings, the first that says something against one."""
+    told = [part.learning_rate for part in parts if part.learning_rate is not None]
+    told.sort(key=lambda one: one.verdict in _CALM)
+    return {"learning_rate": plain(fields_of(told[0], _RATE, float))} if told else {}
 
 
 def _blind(parts: Sequence[Report]) -> Iterator[Blind]:
@@ -125,7 +133,7 @@ def _unseen(parts: Sequence[Report]) -> Iterator[Unseen]:
 def _next(files: RunFiles, told: Sequence[Finding]) -> list[str]:
     """Commands that lead on from here."""
     found = [f"flowgrad explain {told[0]['rule']}"] if told else []
-    named = next((one for one in told if one.get("rows")), None)
+    named = next((one for one in told if one.get("rows", {}).get("count")), None)
     if named is not None:
         places = named.get("places", {}).get("place")
         found.append(f"flowgrad rows {shown(files.given)} {shown(places[0]['layer'] if places else named['layer'])}")

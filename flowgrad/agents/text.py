@@ -30,6 +30,8 @@ def _findings(answer: Answer) -> Iterator[str]:
         yield from _labelled("Rate", "; ".join(str(rate[n]) for n in ("verdict", "because", "change") if rate.get(n)))
     for one in answer["findings"]:
         yield from _finding(one)
+    if not answer["total"] and answer["severities"]:
+        yield "No finding is as asked for; without --severity, --rule and --subject they are told"
     if (left := answer["total"] - len(answer["findings"])) > 0:
         yield f"... and {left} more; --limit {answer['total']} tells them"
     for one in answer["unseen"][:5]:
@@ -37,6 +39,8 @@ def _findings(answer: Answer) -> Iterator[str]:
     further = answer.get("cut", {}).get("unseen", len(answer["unseen"])) - 5
     if further > 0:
         yield from _labelled("Not seen", f"{further} more things; --json names them")
+    if further_reports := answer["reports"]:
+        yield from _labelled("More", f"later reports of this run: {', '.join(further_reports)}", most=4)
     if answer["unjudged"]:
         yield from _labelled("Not judged", f"{answer['unjudged']} rules, for figures that are not known")
     yield from _next(answer)
@@ -58,7 +62,7 @@ def _finding(one: Answer) -> Iterator[str]:
         yield from _labelled("Action", one["action"])
     if one.get("fix"):
         yield from _labelled("Confidence", _confidence(one["confidence"]))
-    if rows := one.get("rows"):
+    if (rows := one.get("rows")) and rows["count"]:
         yield from _labelled("Rows", f"{rows['count']}{' in ' + rows['table'] if rows.get('table') else ''}")
     if proof := one.get("validation"):
         yield from _labelled("Proof", _proof(proof, _of(proof, "baseline"), _of(proof, "treated")))
@@ -221,10 +225,25 @@ def _prove(answer: Answer) -> Iterator[str]:
     for one in answer["proofs"]:
         told = _proof(one, _of(one, "baseline"), _of(one, "treated"))
         yield from _labelled("Control" if one["control"] else "Proof", f"{one['comparison']}: {told}")
+        if further := _further(one, of_table=answer["run"] == answer["table"]):
+            yield from _labelled("", further)
+    for caution in answer.get("cautions", ()):
+        yield from _labelled("Caution", caution)
     for number, overrides in enumerate(answer["overrides"], start=1):
         yield from _labelled("Change", f"round {number}: {' '.join(overrides) or 'nothing'}")
     if answer.get("command"):
         yield f"next: {answer['command']}"
+
+
+def _further(one: Answer, *, of_table: bool) -> str:
+    """What a table of anybody's results adds to a proof: effect size, equivalence, and the users within seeds."""
+    told = [f"effect size d_z {_of(one, 'effect_size')}"] if of_table else []
+    if "p_equivalent" in one:
+        told.append(f"equivalent within {_of(one, 'margin')}: p {_of(one, 'p_equivalent')}")
+    if "v_ratio" in one:
+        verdict = one.get("verdict_new_users", "not tested")
+        told.append(f"V ratio {_of(one, 'v_ratio')}; for new users p {_of(one, 'p_new_users')}: {verdict}")
+    return "; ".join(told)
 
 
 def _next(answer: Answer) -> Iterator[str]:

@@ -6,7 +6,7 @@ from flowgrad.lazy import lazy_names
 
 if TYPE_CHECKING:
     from flowgrad.html.figures import Figure
-    from flowgrad.html.forms import ENDINGS, report_bytes
+    from flowgrad.html.forms import ENDINGS, HTML, report_bytes
     from flowgrad.html.of_folder import folder_page
     from flowgrad.html.of_report import report_page
     from flowgrad.html.page import Page
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENDINGS",
+    "HTML",
     "Figure",
     "Page",
     "folder_page",
@@ -27,7 +28,7 @@ __all__ = [
 _HOMES = {
     "figures": ("Figure",),
     "of_folder": ("folder_page",),
-    "forms": ("ENDINGS", "report_bytes"),
+    "forms": ("ENDINGS", "HTML", "report_bytes"),
     "page": ("Page",),
     "rendering": ("to_fragment", "to_html", "to_json"),
     "of_report": ("report_page",),

@@ -165,6 +165,8 @@ class Cloud:
     y: tuple[float, ...]
     labels: tuple[str, ...] = ()
     """Name of each point, where points have names that are shown."""
+    rest: bool = False
+    """Whether these are the points that no other cloud holds, which are drawn faintly."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ class Folder:
         self.path = path
         self.missing: list[str] = []
         """A line for each file that is there and cannot be read."""
+        self.reasons: dict[str, str] = {}
+        """Why each file that is there and cannot be read is not, by its name."""
         self.read: list[str] = []
         """Names of the files that were read, in their order."""
 
@@ -79,6 +81,7 @@ class Folder:
             found = read(self.path / name)
         except (FlowGradError, OSError, ValueError, yaml.YAMLError) as error:
             said = " ".join(str(error).split())[:300].replace(f"{self.path}/", "")
+            self.reasons[name] = said
             self.missing.append(f"{name} could not be read, and what it holds is not on this page: {said}")
             return None
         self.read.append(name)

@@ -8,14 +8,14 @@ from flowgrad.html.figures import Figure
 from flowgrad.html.of_report import report_page
 from flowgrad.html.rendering import to_html
 from flowgrad.report import ENDINGS as FORMS
-from flowgrad.report import Report, to_bytes
+from flowgrad.report import Report, RunReport, to_bytes
 
 HTML = ".html"
 ENDINGS = (*FORMS, HTML)
 """Endings of the files that a report can be written to."""
 
 
-def report_bytes(report: Report, ending: str, pictures: Callable[[], Sequence[Figure]] = tuple) -> bytes:
+def report_bytes(report: Report | RunReport, ending: str, pictures: Callable[[], Sequence[Figure]] = tuple) -> bytes:
     """Write a report in the form of an ending of `ENDINGS`; as XML where it is another.
 
     Args:

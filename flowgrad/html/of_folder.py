@@ -34,6 +34,8 @@ def folder_page(path: Path, file: str = "") -> Page:
         return claims_page(path, CLAIMS)
     if file in ("", REPORT) and (path / REPORT).is_file() and any((path / name).is_file() for name in _BESIDE):
         return run_page(path)
+    if not file and (path / REPORT).is_file() and not (path / SWEEP).is_file():
+        file = REPORT
     if file:
         try:
             report = from_xml(read_bounded(path / file, MOST_BYTES))

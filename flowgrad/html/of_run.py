@@ -41,7 +41,7 @@ def run_page(path: Path) -> Page:
     rounds = rounds_of(prescription)
     diagnoses = diagnoses_of(folder, len(rounds))
     if BEFORE not in diagnoses:
-        raise ReportError("; ".join(folder.missing) or f"{path}: report.xml is no report of a run")
+        raise ReportError(f"{path / 'report.xml'}: {folder.reasons.get('report.xml', 'it is no report of a run')}")
     first = diagnoses[BEFORE]
     findings = findings_of(first.reports, {rule for one in rounds for rule in one.get("rules") or ()})
     tests = folder.table("significance.csv", proofs.COLUMNS, proofs.NUMBERS)

@@ -17,7 +17,8 @@ from flowgrad.errors import FlowGradError
 from flowgrad.html.drawing import Drawing, draw
 from flowgrad.html.figures import Cell, Figure
 from flowgrad.html.page import Page
-from flowgrad.html.verdicts import in_words
+from flowgrad.html.verdicts import in_words, values_of
+from flowgrad.lines import unturned
 from flowgrad.report.codec import clean
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -34,7 +35,7 @@ def to_html(page: Page) -> bytes:
     """
     for shorter in _shortened(page):
         text = _environment().get_template("page.html").render(page=shorter, **_assets())
-        if len(data := clean(text).encode()) <= MOST_BYTES:
+        if len(data := unturned(clean(text)).encode()) <= MOST_BYTES:
             return data
     return data
 
@@ -45,7 +46,7 @@ def to_fragment(page: Page) -> str:
     Raises:
         FlowGradError: as `to_html`.
     """
-    return str(_environment().get_template("fragment.html").render(page=page))
+    return unturned(str(_environment().get_template("fragment.html").render(page=page)))
 
 
 def to_json(page: Page) -> bytes:
@@ -96,8 +97,10 @@ def _environment() -> Any:
             "words": _words,
             "class": _class,
             "proof": in_words,
+            "values": values_of,
             "draw": _drawn,
             "file": _link,
+            "names": _names,
         }
     )
     return made
@@ -128,6 +131,13 @@ def _link(name: str) -> Any:
     from markupsafe import Markup
 
     return Markup('<a href="{0}">{0}</a>').format(name) if _FILE.fullmatch(name) else name
+
+
+def _names(text: str) -> Any:
+    """Text whose names between backticks are shown as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _figure(value: float | None) -> str:

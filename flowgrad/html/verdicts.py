@@ -35,7 +35,7 @@ def of_proof(proof: Proof, change: Change | None, run: Change | None) -> Verdict
         return Verdict("inconclusive", "The change could not be tested", proof.reason, proof, change, run)
     heads = _OF_NO_LOSS if proof.test == NO_WORSE else _HEADS
     head = heads.get(proof.verdict, f"The change: {proof.verdict.replace('_', ' ')}")
-    numbers = f"{proof.metric} {told(proof.before, 'diverged')} → {told(proof.after, 'diverged')}"
+    numbers = values_of(proof)
     return Verdict(proof.verdict, f"{head}: {numbers}", in_words(proof), proof, change, run)
 
 
@@ -85,6 +85,12 @@ def of_findings(findings: Sequence[Found], reports: Sequence[Report]) -> Verdict
         else ""
     )
     return Verdict("healthy", "Nothing was found wrong", f"No rule fired in what was seen.{some}{left}")
+
+
+def values_of(proof: Proof) -> str:
+    """Tell the metric of both arms: an arm that was tested and has no finite mean diverged."""
+    unknown = "not known" if proof.reason else "diverged"
+    return f"{proof.metric} {told(proof.before, unknown)} → {told(proof.after, unknown)}"
 
 
 def in_words(proof: Proof) -> str:

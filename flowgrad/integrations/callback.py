@@ -12,6 +12,7 @@ from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 from flowgrad.html import ENDINGS, report_bytes
 from flowgrad.integrations.session import Session
+from flowgrad.loggers import logger_of
 from flowgrad.report import Report, to_short_text
 from flowgrad.trackers.watching import TrackingStopped, told
 from flowgrad.watching import Watch, watch
@@ -37,6 +38,7 @@ class Callback:
         metric: str | None = None,
         show: bool = True,
         path: str | Path | None = None,
+        log_to: Any = None,
         **settings: Any,
     ) -> None:
         """Take the settings; watching begins when the training does.
@@ -47,11 +49,12 @@ class Callback:
             metric: name that it logs a figure under which is better when higher; None: there is none.
             show: whether the report is printed at the end, also after an error.
             path: file that the report is written to at the end: .xml, .json, .html or .txt.
+            log_to: experiment tracker that figures, findings and the report are sent to, as `Watch.log_to` takes it.
             settings: further arguments of `flowgrad.watch`, such as `on_finding`, `rules` and `loss_at_least`.
 
         Raises:
             TypeError: a setting is not one of `flowgrad.watch`.
-            FlowGradError: the ending of `path` is none of these, or its folder does not exist.
+            FlowGradError: the ending of `path` is none of these, its folder does not exist, or `log_to` is no logger.
         """
         super().__init__()
         known = [one for one in inspect.signature(watch).parameters if one not in _OWN]
@@ -63,6 +66,7 @@ class Callback:
         if self._path is not None and not self._path.absolute().parent.is_dir():
             raise FlowGradError(f"path={str(path)!r}: there is no folder {self._path.absolute().parent}; make it first")
         self._name, self._show, self._settings = name, show, settings
+        self._logger = None if log_to is None else logger_of(log_to)
         self._val_loss = self._VAL_LOSS if val_loss is None else (val_loss,)
         self._metric = metric
         self._session: Session | None = None
@@ -87,6 +91,8 @@ class Callback:
         name = self._name or type(model).__name__
         make: Callable[[], Watch] = lambda: watch(model, optimizers or None, name=name, **self._settings)  # noqa: E731
         self._session = Session(make, state, self._UNSEEN)
+        if self._logger is not None and speaks:
+            self._session.watch.log_to(self._logger)
         return self._session
 
     def _end(self, because: str = "") -> None:

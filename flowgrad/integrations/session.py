@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flowgrad.integrations.ranks import put_together
 from flowgrad.report import Report
 from flowgrad.trackers.watching import told
 from flowgrad.watching import Watch
@@ -113,7 +114,7 @@ class Session:
         self.watch.end_epoch(**figures)
 
     def end(self, because: str = "") -> Report:
-        """Stop watching, and make the report, once.
+        """Stop watching, put the ranks of a distributed training together, and make the report, once.
 
         Args:
             because: why the training did not come to its end; empty where it did.
@@ -126,6 +127,8 @@ class Session:
             self.watch.unseen["epochs"] = (
                 f"{self._periods} validations in {self._epochs} epochs: each is taken for the end of an epoch"
             )
+        if not because:  # where one failed, others may never get here
+            put_together(self.watch)
         try:
             self.watch.detach()
         finally:

@@ -16,7 +16,7 @@ Setting = str | int | float | bool
 
 
 class Logger(ABC):
-    """A place that a run's figures, findings and report are sent to. Everything may wait until `close`."""
+    """A place that a run's figures, findings and report are sent to. Everything may wait until `flush` or `close`."""
 
     @abstractmethod
     def settings(self, values: Mapping[str, Setting]) -> None:
@@ -33,6 +33,9 @@ class Logger(ABC):
     @abstractmethod
     def artifact(self, path: Path) -> None:
         """Keep a file, under its name."""
+
+    def flush(self) -> None:  # noqa: B027  # most keep nothing back
+        """Send what waits; more may follow."""
 
     @abstractmethod
     def close(self) -> None:
@@ -79,6 +82,10 @@ class Guarded(Logger):
     def artifact(self, path: Path) -> None:
         """Keep a file; see `Logger`."""
         self._try(lambda logger: logger.artifact(path))
+
+    def flush(self) -> None:
+        """Send what waits; see `Logger`."""
+        self._try(lambda logger: logger.flush())
 
     def close(self) -> None:
         """Send what waits, of a logger that failed too: what it took before may still arrive."""

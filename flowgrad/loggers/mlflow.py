@@ -73,6 +73,10 @@ class MLflowLogger(Logger):
         """Keep a file with the run."""
         self._client.log_artifact(self._run, str(path))
 
+    def flush(self) -> None:
+        """Send the points that wait."""
+        self._send()
+
     def close(self) -> None:
         """Send what waits; end a run that was begun here."""
         self._send()

@@ -49,8 +49,12 @@ class TensorBoardLogger(Logger):
         if path.suffix in _TEXTS:
             self._writer.add_text(path.name, f"```\n{path.read_text('utf-8')}\n```")
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Write what waits."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what waits; close a writer that was made here."""
         self._writer.flush()
         if self._own:
             self._writer.close()

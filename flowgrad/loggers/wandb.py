@@ -13,7 +13,10 @@ _LEVELS = {"critical": "ERROR", "high": "ERROR", "medium": "WARN", "low": "INFO"
 
 
 class WandbLogger(Logger):
-    """Writes to a W&B run. Findings are alerts; a series has steps of its own, so that the user's are left alone."""
+    """Writes to a W&B run. Findings are alerts. A series has steps of its own, and in a run of the user's a point waits
+    for the user's next `run.log`: one that was logged at once would raise W&B's counter of steps, and W&B drops what
+    the user then logs with `step=` below it. Of several points in between, the last is kept.
+    """
 
     def __init__(self, *, run: Any = None, **init: Any) -> None:
         """Write to a run of the user's own, which stays open, or begin one.
@@ -43,7 +46,7 @@ class WandbLogger(Logger):
         for name in values.keys() - self._series:
             self._run.define_metric(name, step_metric="flowgrad_step")
             self._series.add(name)
-        self._run.log({**values, "flowgrad_step": step})
+        self._run.log({**values, "flowgrad_step": step}, commit=self._own)
 
     def alert(self, title: str, text: str, severity: str) -> None:
         """Send the finding as an alert."""
@@ -51,7 +54,7 @@ class WandbLogger(Logger):
 
     def artifact(self, path: Path) -> None:
         """Keep a file as an artifact of type `flowgrad`."""
-        held = self._wandb.Artifact(f"{path.stem}-{self._run.id}", type="flowgrad")
+        held = self._wandb.Artifact(f"{path.name}-{self._run.id}", type="flowgrad")
         held.add_file(str(path))
         self._run.log_artifact(held)
 

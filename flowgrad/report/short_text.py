@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from flowgrad.report.codec import clean
-from flowgrad.report.report import NOT_OBSERVED, CausalModel, CoverageReport, PlaceList, RateVerdict, Report
+from flowgrad.report.report import NOT_OBSERVED, CausalModel, CoverageReport, PlaceList, RateVerdict, Report, RunReport
 from flowgrad.rules.rule import SEVERITIES
 
 LINES = 60
 """Number of lines at most."""
 WIDTH = 110
 _LABEL = 13
+_LISTED, _IN_FULL = 20, 4
+"""Number of reports, of several, that have a line each, and that are written in full."""
 _NAMES = 4
 """Number of rows whose names are written."""
 _VERDICTS = {
@@ -27,8 +29,13 @@ _VERDICTS = {
 }
 
 
-def to_short_text(report: Report) -> str:
-    """Write a report in at most `LINES` lines of about `WIDTH` characters. What there is no room for is counted."""
+def to_short_text(report: Report | RunReport) -> str:
+    """Write a report in at most `LINES` lines of about `WIDTH` characters. What there is no room for is counted.
+
+    Of several reports, each has a line, and the first of those with the same status and findings is written in full.
+    """
+    if isinstance(report, RunReport):
+        return "\n\n".join(_several(report.reports))
     head = _head(report)
     tail = [*_coverage(report.coverage)] if report.coverage is not None else []
     room = LINES - len(head) - min(len(tail), LINES // 4) - 1
@@ -37,6 +44,25 @@ def to_short_text(report: Report) -> str:
     if len(tail) > left:
         tail = [*tail[: left - 1], "  ... the XML has the rest"]
     return "\n".join([*head, *findings, *tail])
+
+
+def _several(reports: Sequence[Report]) -> Iterator[str]:
+    alike: dict[tuple[str, ...], list[Report]] = {}
+    for one in reports:
+        alike.setdefault((one.status, *sorted({finding.type for finding in one.findings})), []).append(one)
+    lines = [f"{len(reports)} trainings, one after the other:"]
+    for one in reports[:_LISTED]:
+        steps = 0 if one.run is None else one.run.training.get("steps", 0)
+        kinds = ", ".join(dict.fromkeys(finding.type for finding in one.findings))
+        lines.append("  " + _short(f"{one.layer}: steps {steps}, {one.status}{f': {kinds}' if kinds else ''}"))
+    if len(reports) > _LISTED:
+        lines.append(f"  ... and {len(reports) - _LISTED} more; the XML has them")
+    yield "\n".join(lines)
+    for first, *others in list(alike.values())[:_IN_FULL]:
+        same = [_short(f"Alike: {', '.join(one.layer for one in others)}")] if others else []
+        yield "\n".join([to_short_text(first), *same])
+    if len(alike) > _IN_FULL:
+        yield f"... and {len(alike) - _IN_FULL} more that differ; the XML has them"
 
 
 def _head(report: Report) -> list[str]:

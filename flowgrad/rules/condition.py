@@ -75,18 +75,24 @@ class Condition:
             known &= ~np.isnan(column)
         return known
 
-    def thresholds(self) -> dict[str, float]:
-        """Number that each name is directly compared with; the first one, where there are several."""
-        found: dict[str, float] = {}
+    def thresholds(self, values: Mapping[str, float] | None = None) -> dict[str, float]:
+        """Number that each name is directly compared with. Where there are several, the first whose comparison `values`
+        make true, else the first.
+        """
+        columns = self._columns(values or {})
+        found: dict[str, tuple[bool, float]] = {}
         for node in _in_order(self._tree):
             if isinstance(node, ast.Compare):
+                true = bool(_evaluate(node, columns).true)
                 sides = (node.left, *node.comparators)
                 for left, right in pairwise(sides):
                     for name, number in ((left, right), (right, left)):
                         value = _literal(number)
-                        if isinstance(name, ast.Name) and value is not None:
-                            found.setdefault(name.id, value)
-        return found
+                        if not isinstance(name, ast.Name) or value is None:
+                            continue
+                        if name.id not in found or (true and not found[name.id][0]):
+                            found[name.id] = (true, value)
+        return {name: value for name, (_, value) in found.items()}
 
     def _columns(self, columns: Mapping[str, ArrayLike]) -> dict[str, FloatArray]:
         return {name: np.asarray(columns.get(name, np.nan), dtype=np.float64) for name in self.names}

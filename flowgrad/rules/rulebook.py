@@ -193,7 +193,9 @@ def _finding(rule: Rule, measurements: Measurements, measured: Mapping[str, floa
         rows = _named_rows(rule.rows, measurements)
     shown = (rule.condition,) if rule.requires is None else (rule.condition, rule.requires)
     names = dict.fromkeys(name for condition in shown for name in condition.names)
-    thresholds = {name: value for condition in reversed(shown) for name, value in condition.thresholds().items()}
+    thresholds: dict[str, float] = {}
+    for condition in reversed(shown):
+        thresholds |= condition.thresholds(measured)
     return Finding(
         rule_id=rule.id,
         type=rule.type if claimed or not rule.symptom else rule.symptom,

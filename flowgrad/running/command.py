@@ -9,8 +9,8 @@ from pathlib import Path
 
 from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
-from flowgrad.html import report_bytes
-from flowgrad.report import Report, to_json, to_short_text
+from flowgrad.html import HTML, report_bytes
+from flowgrad.report import Report, RunReport, to_json, to_short_text
 from flowgrad.rules import SEVERITIES
 from flowgrad.running.importing import AfterImport
 from flowgrad.running.observer import Observer
@@ -39,14 +39,15 @@ def run_watched(command: Sequence[str], *, module: bool, report: str | None, as_
         raise FlowGradError("no script was given; write python -m flowgrad run train.py, or run -m package.train")
     if report is not None and not Path(report).absolute().parent.is_dir():
         raise FlowGradError(f"--report {report}: there is no folder {Path(report).absolute().parent}; make it first")
-    observer = Observer(command[0])
+    observer = Observer(command[0], drawn=report is not None and Path(report).suffix == HTML)
     waiting = AfterImport("torch", observer.install)
     waiting.start()
+    code = 0
     try:
         code = run(command[0], command[1:], module=module)
     finally:
         waiting.stop()
-        observer.close()
+        observer.close(code)
     made = observer.report()
     if _is_first_rank():
         sys.stdout.flush()
@@ -61,8 +62,9 @@ def _is_first_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _is_found(report: Report, fail_on: str | None) -> bool:
+def _is_found(report: Report | RunReport, fail_on: str | None) -> bool:
     if fail_on is None:
         return False
     least = SEVERITIES.index(fail_on)
-    return any(SEVERITIES.index(finding.severity) >= least for finding in report.findings)
+    parts = report.reports if isinstance(report, RunReport) else (report,)
+    return any(SEVERITIES.index(finding.severity) >= least for part in parts for finding in part.findings)

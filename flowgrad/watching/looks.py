@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from flowgrad.rules import Finding
 from flowgrad.trackers.schedules import Schedule
+from flowgrad.watching.merging import Merged
 
+T = TypeVar("T")
 _FIRST = 32
 """Step from which on it is looked for findings."""
 _COST = 0.02
@@ -50,6 +52,8 @@ class Looks:
             if value is not None and not callable(value):
                 raise TypeError(f"{name}={value!r} must be a function")
         self._tell, self._schedule = tell, schedule
+        self.sent = False
+        """Whether they are wanted for a logger, too."""
         self.told: set[str] = set()
         """Types of the findings that were told."""
         self._last: set[str] = set()
@@ -60,11 +64,11 @@ class Looks:
     @property
     def wanted(self) -> bool:
         """Whether anybody wants to be told."""
-        return self._tell is not None
+        return self.sent or self._tell is not None
 
     def due(self, step: int) -> bool:
         """Whether it is to be looked for findings after this step."""
-        if self._tell is None:
+        if not self.wanted:
             return False
         if self._schedule is not None:
             return bool(self._schedule(step))
@@ -72,7 +76,7 @@ class Looks:
             return False
         return self._spent <= _COST * (time.monotonic() - self._began)
 
-    def timed(self, look: Callable[[], Sequence[Finding]]) -> Sequence[Finding]:
+    def timed(self, look: Callable[[], T]) -> T:
         """Look, and note the time that it takes."""
         began = time.monotonic()
         try:
@@ -80,19 +84,19 @@ class Looks:
         finally:
             self._spent += time.monotonic() - began
 
-    def news(self, found: Iterable[Finding], *, ended: bool) -> list[Finding]:
+    def news(self, found: Iterable[Merged], *, ended: bool) -> list[Merged]:
         """Choose the findings that are to be told now, and take them for told.
 
         Args:
             found: every finding as it is now, once.
             ended: whether the training is over.
         """
-        found = [one for one in found if one.type not in self.told and not one.follows]
-        before, self._last = self._last, {one.type for one in found}
+        found = [one for one in found if one.lead.type not in self.told and not one.lead.follows]
+        before, self._last = self._last, {one.lead.type for one in found}
         if not ended:
-            found = [one for one in found if one.type not in _ONLY_AT_THE_END]
-            found = [one for one in found if one.severity == "critical" or one.type in before]
-        self.told |= {one.type for one in found}
+            found = [one for one in found if one.lead.type not in _ONLY_AT_THE_END]
+            found = [one for one in found if one.lead.severity == "critical" or one.lead.type in before]
+        self.told |= {one.lead.type for one in found}
         return found
 
     def tell(self, finding: Finding) -> None:

@@ -46,6 +46,8 @@ class Logged:
 
     def __init__(self) -> None:
         self.step, self.train, self.validation, self.metric = Mean(), Mean(), Mean(), Mean()
+        self.also: list[Mean] = []
+        """Further means of the training losses, which others take."""
         self.losses = self.validations = 0
         """Number of training losses, and of validation losses, that were logged."""
 
@@ -61,6 +63,8 @@ class Logged:
         if read[0] is not None:
             self.step.add(read[0])
             self.train.add(read[0])
+            for mean in self.also:
+                mean.add(read[0])
             self.losses += 1
         if read[1] is not None:
             self.validation.add(read[1])

@@ -14,7 +14,8 @@ class Round:
 
     A step is over once all have stepped that stepped in the one before (at first: all that are known), or when one of
     them is about to step again: of a generator and a discriminator that steps five times as often, the discriminator
-    counts. One that steps behind them with the gradients that were there then takes part in the step that is over.
+    counts. One that steps behind them with the gradients that were there then takes part in the step that is over, and
+    so does one that turns up behind the very first step.
     """
 
     def __init__(self) -> None:
@@ -27,6 +28,8 @@ class Round:
         self.loose: list[Any] = []
         """Tensors that no optimizer holds which is known: one that turns up may hold them."""
         self._loose_marks: dict[int, Mark | None] = {}
+        self._ended = 0
+        """Number of steps that are over."""
 
     def expect(self, optimizers: Sequence[Any]) -> None:
         """Note which optimizers are known, as long as no step was taken."""
@@ -48,7 +51,7 @@ class Round:
                 mark = self._loose_marks.get(id(parameter))
                 if mark is not None and _alike(mark, _mark_of(parameter)):
                     return True
-        return False
+        return self._ended == 1
 
     def join_last(self, optimizer: Any) -> None:
         """Note that an optimizer took part in the step that is over."""
@@ -70,6 +73,7 @@ class Round:
         self._usual = set(self._stepped)
         self._last = set(self._stepped)
         self._stepped = {}
+        self._ended += 1
         self._marks = {id(one): _mark(one) for one in optimizers if id(one) not in self._last}
         self._loose_marks = {id(one): _mark_of(one) for one in self.loose}
 

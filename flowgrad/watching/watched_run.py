@@ -34,6 +34,7 @@ from flowgrad.watching.losses import Logged
 from flowgrad.watching.merging import merged
 from flowgrad.watching.reading import Reading, read
 from flowgrad.watching.rounds import Round
+from flowgrad.watching.sending import Sending
 
 _PARTS = frozenset(
     {"steps", "skipped", "epochs", "batches", "told", "stopped", "logged", "tables", "network", "course", "rows"}
@@ -70,6 +71,8 @@ class Watch(Watching):
         self._looks = Looks(None, None) if looks is None else looks
         self._news: list[Finding] = []
         """Findings that are to be told as soon as nothing else is under way."""
+        self._sent: list[Sending] = []
+        """Loggers that figures, findings and the report are sent to."""
         self.name = settings.name
         self._model = as_model(model, self.name)
         self._settings = settings
@@ -83,6 +86,10 @@ class Watch(Watching):
         self._steps = self._skipped = self._epochs = self._batches = 0
         self._reduced = -1
         """Number of steps after which counts of the ranks were summed last."""
+        self._ranks = 0
+        """Number of ranks at the first step, where there was another one: a loop may end them before it reads."""
+        self._left_out: set[int] = set()
+        """Optimizers that were left out of a step that counts as skipped, as long as none has stepped since."""
         self._far: torch.Tensor | None = None
         """Number of steps that a gradient scaler made void, counted on its device."""
         self._unknown: dict[str, int] = {}
@@ -197,9 +204,9 @@ class Watch(Watching):
                 if (thread := threading.get_ident()) != self._thread:
                     self._turn(thread)
                 if is_skipped(optimizer):
-                    if not self._round.open:
-                        self._skip()
+                    self._skip(optimizer)
                     return
+                self._left_out.clear()
                 self._note_far(optimizer)
                 self._attached.stepped(optimizer)
                 if self._behind:
@@ -211,7 +218,12 @@ class Watch(Watching):
         if self._news:
             self._tell()
 
-    def _skip(self) -> None:
+    def _skip(self, optimizer: Any) -> None:
+        """Count a step that is left out, once for all optimizers that would have taken it."""
+        if self._round.open or (self._left_out and id(optimizer) not in self._left_out):
+            self._left_out.add(id(optimizer))
+            return
+        self._left_out = {id(optimizer)}
         self._skipped += 1
         network, loss = self._attached.network, self._logged.step.take()
         if network is not None:
@@ -226,14 +238,24 @@ class Watch(Watching):
     def _end_step(self) -> None:
         self._round.end(self._optimizers.all)
         self._steps += 1
+        if self._steps == 1:
+            self._ranks = _other_ranks()
         self._attached.end_step(self._optimizers.all, self._logged.step.take())
+        for one in self._sent:
+            if one.due(self._steps):
+                one.point(self._steps, self._optimizers.top_rates()[0])
         if self._looks.due(self._steps):
-            self._look()
+            self._looks.timed(self._look)
 
     def _look(self, *, ended: bool = False) -> None:
         """Look for findings that were not told yet."""
-        found = self._looks.timed(lambda: [one.lead for one in merged(read(self._attached.all()))])
-        self._news += self._looks.news(found, ended=ended)
+        readings = read(self._attached.all())
+        found = merged(readings)
+        news = self._looks.news(found, ended=ended)
+        self._news += [one.lead for one in news]
+        for one in self._sent:
+            one.look(self._steps, readings, found, self.skipped)
+            one.alert(news)
 
     def _tell(self) -> None:
         """Tell findings; what the function that was given raises is the loop's own."""
@@ -280,6 +302,18 @@ class Watch(Watching):
         else:
             self._attached.batches.step(inputs, targets, outputs=outputs, loss=loss)
 
+    @entry("skip()")
+    def skip(self, optimizer: Any = None) -> None:
+        """Note that a gradient scaler left a step out, as infinite gradients make it do. It calls a fused optimizer all
+        the same, which is seen; any other it does not call, and only the loop knows: `scaler.get_scale()` is lower
+        after `scaler.update()`.
+
+        Args:
+            optimizer: that would have stepped; of several in one step, the step is counted once.
+        """
+        if self._open:
+            self._skip(optimizer)
+
     @entry("end_epoch()")
     def end_epoch(self, *, loss: Any = None, val_loss: Any = None, metric: Any = None) -> None:
         """Note that an epoch and its validation are over.
@@ -304,6 +338,36 @@ class Watch(Watching):
         self._finish_step()
         self._epochs += 1
         self._attached.end_epoch(train, validation, figure, batches=self._batches > 0)
+        for one in self._sent:
+            one.epoch(self._steps, {"val_loss": validation, "metric": figure})
+
+    def log_to(self, writer: Any, *, prefix: str = "flowgrad") -> None:
+        """Send figures, findings and the report to an experiment tracker, while it trains and at its end.
+
+        A dozen series at most: loss and learning rate at ever larger distances, validations at the end of an epoch, and
+        at the looks (see `looks` of `watch`) number of findings, gradient norm, update ratio, dead units, rows never
+        looked up, least effective rank. Each finding is an alert, once. The report follows as XML, text and HTML at
+        the end (`detach`, the end of a `with`), or now where that was before. A logger that fails is named in a warning
+        and ends nothing; nothing is closed.
+
+        Args:
+            writer: a `SummaryWriter`, the run of `wandb.init` or of `mlflow.start_run`, or a `flowgrad.loggers.Logger`.
+            prefix: what names of series and files begin with.
+
+        Raises:
+            FlowGradError: `writer` is something else.
+        """
+        sending = Sending(writer, prefix)
+        if not self._open:
+            readings = read(self._attached.all())
+            found = merged(readings) if self._steps else []
+            sending.look(self._steps, readings, found, self.skipped)
+            sending.alert([one for one in found if not one.lead.follows])
+            sending.report(self)
+            return
+        self._sent.append(sending)
+        self._logged.also.append(sending.losses)
+        self._looks.sent = True
 
     def _finish_step(self) -> None:
         """Close a step that no further optimizer takes part in, and hand over the loss that was told after it."""
@@ -325,6 +389,16 @@ class Watch(Watching):
     def steps(self) -> int:
         """Number of steps of the training that were seen, each counted once."""
         return self._steps
+
+    @property
+    def skipped(self) -> int:
+        """Number of steps that a gradient scaler left out, as far as they were seen."""
+        return self._counts().skipped
+
+    @property
+    def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """The optimizers that are known, without their wrappers."""
+        return self._optimizers.all
 
     @property
     def tables(self) -> Mapping[str, EmbeddingTracker]:
@@ -389,8 +463,9 @@ class Watch(Watching):
                 f"{count} optimizers have stepped the same tensors: where each was made anew, the moments of the one "
                 "before were lost; make one, before the loop"
             )
-        if (world := _other_ranks()) and self._reduced != self._steps:
-            found["ranks"] = f"figures are of this rank; call watch.all_reduce() on all {world} before reading"
+        if (world := _other_ranks() or self._ranks) and self._reduced != self._steps:
+            way = "" if self._outside else "; call watch.all_reduce() on all of them before reading"
+            found["ranks"] = f"figures are of this rank, one of {world}{way}"
         return found
 
     def findings(self) -> tuple[Finding, ...]:
@@ -519,6 +594,8 @@ class Watch(Watching):
         if self._halt is None:
             with contextlib.suppress(Exception):
                 self._finish_step()
+                for one in self._sent:
+                    one.point(self._steps, self._optimizers.top_rates()[0])
                 if self._looks.wanted and self._steps:
                     self._look(ended=True)
         self._open = False
@@ -528,6 +605,9 @@ class Watch(Watching):
         self._take_off(self._handles)
         self._handles = []
         self._attached.detach()
+        sent, self._sent = self._sent, []
+        for one in sent:
+            one.report(self)
         if self._news:
             self._tell()
 

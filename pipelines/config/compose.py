@@ -126,7 +126,7 @@ def trains_alike(one: DictConfig, other: DictConfig) -> bool:
 
 def _training_of(config: DictConfig) -> dict[str, Any]:
     """Settings that decide the training, without those that have no effect given the rest."""
-    nodes = ("dataset", "task", "teacher", "model", "optimizer", "sampler", "loss", "fault", "training")
+    nodes = ("dataset", "task", "teacher", "model", "optimizer", "sampler", "loss", "fault", "training", "parameters")
     found: dict[str, Any] = {node: _plain(config, node) for node in nodes}
     training, fault = found["training"], found["fault"]
     for key in ("threads", "evaluation", "cutoff"):

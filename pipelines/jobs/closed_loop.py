@@ -22,12 +22,13 @@ from pipelines.stages.compare import comparisons, observe
 from pipelines.stages.data_gate import pass_gate
 from pipelines.stages.diagnose import Diagnosis
 from pipelines.stages.experiment import Experiment
+from pipelines.stages.failed_runs import check_seeds_matter
 from pipelines.stages.outcome import print_outcome
 from pipelines.stages.parallel import workers_for
 from pipelines.stages.plan_seeds import is_auto, plan_seeds
 from pipelines.stages.rule_book import rule_book
 from pipelines.stages.treat import treat
-from pipelines.trainers.evaluation import explains_target, higher_is_better
+from pipelines.trainers.evaluation import explains_target
 from pipelines.trainers.trainer import Dataset, trainer_of
 
 _logger = logging.getLogger(__name__)
@@ -90,6 +91,8 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             workers_for(config, _seconds(diagnoses, sum(map(len, seeds.values())))),
             lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"),
         )
+    if diagnoses[0].trained.reports:
+        check_seeds_matter(observed.observations)
     settings = config.comparison
     table = significance(
         observed.observations,
@@ -105,7 +108,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         planned,
         experiment=config.name,
         metric=first,
-        higher_is_better=higher_is_better(first),
+        higher_is_better=experiment.trainer.higher_is_better(first),
         alpha=settings.alpha,
         objection=objection,
     )
@@ -114,7 +117,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     artifacts.write_reports(folder, diagnoses, validations)
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         _logger.info("%s, %s: %s%s", line["comparison"], line["metric"], line["verdict"], _because(line))
-    print_outcome(diagnoses, table, folder)
+    print_outcome(diagnoses, table, folder, observed.failed)
 
 
 def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]) -> tuple[RuleBook, DictConfig | None]:

@@ -143,10 +143,10 @@ def write_proof(
     if len(observed.interventions):
         write_csv(observed.interventions, folder / "interventions.csv")
     write_table(table, folder, "significance", _SHOWN)
-    write_csv(curve_table(observed, diagnoses[0].experiment.trainer.STEP), folder / "curves.csv")
-    write_atomically(
-        folder / "learning_curves.png", learning_curves(observed.curves, diagnoses[0].experiment.trainer.STEP)
-    )
+    if any(map(len, (run for runs in observed.curves.values() for run in runs))):
+        step = diagnoses[0].experiment.trainer.STEP
+        write_csv(curve_table(observed, step), folder / "curves.csv")
+        write_atomically(folder / "learning_curves.png", learning_curves(observed.curves, step))
     sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()
     rounds = len(diagnoses) - 1
     settings = diagnoses[0].config.comparison

@@ -19,6 +19,7 @@ from pipelines.config.compose import composed, key_of, trains_alike, treated, tu
 from pipelines.config.targets import NODES, target
 from pipelines.config.values import check_values
 from pipelines.stages.plan_seeds import is_auto
+from pipelines.stages.told_findings import check_names
 from pipelines.trainers.own_trackers import own_trackers, subjects_of
 from pipelines.trainers.trainer import trainer_of
 
@@ -78,6 +79,8 @@ def check_fixes(config: DictConfig, task: Sequence[str], book: RuleBook) -> None
         RuleError: a fix that leads to a config that cannot run, or that would change a node that the proof rests on.
     """
     trainer, subjects = trainer_of(config), subjects_of(config)
+    if OmegaConf.select(config, "training.fixes"):
+        check_names(config.training.fixes, book)
     config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "rules"])  # they are most of it
     for rule in book.values():
         if rule.fix is None or rule.subject not in subjects:

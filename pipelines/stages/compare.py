@@ -13,9 +13,9 @@ from flowgrad.report import Validation
 from flowgrad.statistics import NO_WORSE, OBSERVATION_COLUMNS, PRIMARY, PROVEN, Comparison, reason_of, rounds_of_a_run
 from flowgrad.statistics import round_comparison as round_comparison
 from flowgrad.trackers.embedding import guard
+from pipelines.stages.failed_runs import without_failed
 from pipelines.stages.parallel import outcomes
-from pipelines.trainers.evaluation import higher_is_better
-from pipelines.trainers.trainer import Dataset
+from pipelines.trainers.trainer import Dataset, trainer_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Observed:
     """First metric of each arm, shape (seeds, users)."""
     interventions: pd.DataFrame
     """Interventions of `tracker.auto_fix`: arm, seed, table, step, factor, count, rows."""
+    failed: tuple[str, ...] = ()
+    """Lines on runs that gave no result, and what that means for the proof."""
 
 
 def observe(
@@ -41,26 +43,34 @@ def observe(
 ) -> Observed:
     """Train every arm on its seeds and evaluate each run on the test ratings, which are read here and nowhere else."""
     runs = [(arm, seed) for arm in arms for seed in seeds[arm]]
-    experiment = next(iter(arms.values())).name
+    first = next(iter(arms.values()))
+    experiment, better = first.name, trainer_of(first).higher_is_better
     rows: list[tuple[str, str, int, str, float, bool]] = []
     curves: dict[str, list[tuple[float, ...]]] = {arm: [] for arm in arms}
     by_user: dict[str, list[tuple[float, ...]]] = {arm: [] for arm in arms}
     done: list[tuple] = []
+    failures: dict[tuple[str, int], str] = {}
     results = outcomes([(arms[arm], seed) for arm, seed in runs], data, workers)
     for (arm, seed), outcome in zip(runs, results, strict=True):
-        rows += [(experiment, arm, seed, name, v, higher_is_better(name)) for name, v in outcome.metrics.items()]
+        rows += [(experiment, arm, seed, name, v, better(name)) for name, v in outcome.metrics.items()]
         curves[arm].append(outcome.validation_losses)
         by_user[arm].append(outcome.by_user)
         done += [
             (arm, seed, table, one.step, one.factor, len(one.rows), " ".join(map(str, one.rows)))
             for table, one in outcome.interventions
         ]
+        if outcome.failure:
+            failures[arm, seed] = outcome.failure
         on_run(arm)
+    observations, failed = without_failed(
+        pd.DataFrame(rows, columns=list(OBSERVATION_COLUMNS)), failures, first.comparison.aa_offset
+    )
     return Observed(
-        pd.DataFrame(rows, columns=list(OBSERVATION_COLUMNS)),
+        observations,
         {arm: tuple(losses) for arm, losses in curves.items()},
         {arm: np.array(values) for arm, values in by_user.items()},
         pd.DataFrame(done, columns=["arm", "seed", "table", *guard.COLUMNS]),
+        tuple(failed),
     )
 
 

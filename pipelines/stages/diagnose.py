@@ -19,6 +19,7 @@ from flowgrad.report import RunIdentity, RunReport, Validation, build_report, ca
 from flowgrad.rules import Finding
 from flowgrad.trackers import joined
 from pipelines.stages.experiment import Experiment
+from pipelines.stages.told_findings import told_again, told_findings
 from pipelines.trainers.own_trackers import OwnWatch
 from pipelines.trainers.trainer import Trained
 
@@ -60,13 +61,15 @@ def diagnose(experiment: Experiment, number: int, observers: Any = None) -> Diag
     config, book, began = experiment.config, experiment.book, time.perf_counter()
     own = OwnWatch(config, observers)
     trained = experiment.trainer.train(experiment.data, config.seeds.diagnosis, watched=True, observers=own.observers)
-    seconds = time.perf_counter() - began
+    seconds = max(time.perf_counter() - began, trained.seconds)
     measured = (*trained.measurements, *own.measurements(trained.measurements))
     found = joined([book.evaluate(seen) for seen in measured])
-    findings = tuple(zip(measured, found, strict=True))
+    told, untried = told_findings(trained.reports, book, config)
+    findings = (*zip(measured, found, strict=True), *told)
     prescription = prescribe(
         [finding for _, found in findings for finding in found], config, refuted=config.evidence.prescribe_refuted
     )
+    prescription = replace(prescription, overruled={**untried, **prescription.overruled})
     return Diagnosis(number, experiment, trained, findings, prescription, seconds)
 
 
@@ -100,6 +103,8 @@ def run_report(
             "python": platform.python_version(),
         },
     )
+    if trained.reports:
+        return RunReport(told_again(trained.reports, diagnosis.prescription, validations), identity)
     reports = []
     for seen, found in diagnosis.findings:
         models = [

@@ -11,10 +11,14 @@ from rich.console import Console
 from flowgrad.statistics import CONTROL, PRIMARY, round_comparison
 from pipelines.output.tables import rounded
 from pipelines.stages.diagnose import Diagnosis
+from pipelines.stages.told_findings import advice
 
 
-def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: Path) -> None:
-    """Print a line a round, with what was found, changed and proven of it; the proof of the whole; where the files are.
+def print_outcome(
+    diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: Path, failed: Sequence[str] = ()
+) -> None:
+    """Print a line a round, with what was found, changed and proven of it; advice that was not tried; runs that failed;
+    the proof of the whole; where the files are.
 
     The A/A control is shown where it found a difference, which it should not, and where nothing else was compared.
     """
@@ -25,6 +29,11 @@ def print_outcome(diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: P
             _print_line(f"round {diagnosis.round}", _round(diagnosis, primary, rounds))
         else:
             _print_line("treated" if rounds else "round 1", _found(diagnosis) + _next(diagnosis))
+    told = [line for diagnosis in diagnoses for line in advice(diagnosis.all_findings, diagnosis.prescription)]
+    for text in dict.fromkeys(told):
+        _print_line("advice", text)
+    for text in failed:
+        _print_line("failed", text)
     for _, line in primary.iterrows():
         if line["comparison"] == round_comparison(1, 1):
             _print_line("proof", proof_line(line))

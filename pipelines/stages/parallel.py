@@ -46,6 +46,8 @@ class Outcome:
     """Validation loss of each epoch."""
     interventions: tuple[tuple[str, Intervention], ...] = ()
     """Interventions of `tracker.auto_fix`, by table."""
+    failure: str = ""
+    """The reason why the run gave no result, `Evaluation.failure`."""
 
 
 def outcomes(runs: Sequence[tuple[DictConfig, int]], data: Dataset, workers: int) -> Iterator[Outcome]:
@@ -111,7 +113,7 @@ def outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
     trainer = trainer_of(config)
     trained = trainer.train(data, seed)
     found = trainer.evaluate(trained, data, seed)
-    return Outcome(found.metrics, found.by_user, trained.validation_losses, trained.interventions)
+    return Outcome(found.metrics, found.by_user, trained.validation_losses, trained.interventions, found.failure)
 
 
 class _Worker:

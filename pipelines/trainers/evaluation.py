@@ -33,3 +33,5 @@ class Evaluation:
     """First metric of each user with test ratings, in order of their ids: the mean over those ratings. Empty where
     there are no users, or not the same in every run.
     """
+    failure: str = ""
+    """The reason why a run of a script gave no result; empty where it gave one."""

@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
+from flowgrad.report import Report
 from pipelines.config.targets import target
-from pipelines.trainers.evaluation import Evaluation
+from pipelines.trainers.evaluation import Evaluation, higher_is_better
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,10 @@ class Trained:
     """Trackers of a watched run, detached, for pictures and for compression."""
     optimizer: Any = None
     """The optimizer that trained the model; compression reads its state."""
+    reports: tuple[Report, ...] = ()
+    """Reports that a script of the user's own left, instead of measurements."""
+    seconds: float = 0.0
+    """Seconds that the run took when it was made, where it may be used again; 0 where it is made each time."""
 
 
 class Trainer(ABC):
@@ -139,6 +144,10 @@ class Trainer(ABC):
     @abstractmethod
     def evaluate(self, trained: Trained, data: Any, seed: int) -> Evaluation:
         """Compute metrics of a run of that seed on the test data."""
+
+    def higher_is_better(self, metric: str) -> bool:
+        """Direction of one of the metrics."""
+        return higher_is_better(metric)
 
     def facts(self, trained: Trained) -> dict[str, str | float | int]:
         """Attributes of the report's `<training>`: optimizer, its settings, and the losses' ends."""

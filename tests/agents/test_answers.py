@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flowgrad.__main__ import main
 from flowgrad.agents import schema
 from flowgrad.agents.answers import ANSWERS
 from flowgrad.agents.thinning import thinned
@@ -347,6 +349,27 @@ def test_rows_of_many_findings_have_an_end(run, answer):
     check(found)
     assert (len(found["groups"]), found["cut"]) == (50, {"groups": 200})
     assert sum(len(group["rows"]) for group in found["groups"]) == 6
+
+
+def test_a_question_that_no_finding_answers_is_told_from_a_run_without_findings(run, text, capsys):
+    """A mistyped rule or subject was answered as if there were nothing to tell."""
+    assert "No finding is as asked for" in text("findings", run, "--rule", "zombie_row")
+    assert "No finding is as asked for" not in text("findings", run)
+    assert main(["findings", str(run), "--subject", "item_em"]) == 2
+    assert "did you mean 'item_emb'?" in capsys.readouterr().err
+
+
+def test_no_command_leads_to_rows_where_none_is_named(tmp_path, answer, text):
+    """A finding whose rows are none was told as "Rows 0", and `next` led to an answer without any."""
+    found = replace(ZOMBIE, rows=RowList(0, (), "rows_t.csv"))
+    write(Report("embedding", "t", findings=(found,)), tmp_path / "r.xml")
+    assert not [command for command in answer("findings", tmp_path / "r.xml")["next"] if " rows " in command]
+    assert "  Rows " not in text("findings", tmp_path / "r.xml")
+
+
+def test_the_text_of_findings_names_the_later_reports_of_the_run(run, text):
+    """Findings of later rounds stand in reports of their own, which only the JSON named."""
+    assert "report_treated.xml" in " ".join(text("findings", run).split())
 
 
 def test_rows_that_have_no_table_are_those_of_the_report(tmp_path, answer):

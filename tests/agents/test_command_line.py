@@ -165,7 +165,7 @@ def test_names_of_others_do_not_act_on_a_terminal(tmp_path, text, answer, refuse
     [
         ["findings"], ["findings", "a", "b"], ["findings", "a", "--limit", "0"], ["findings", "a", "--limit", "-1"],
         ["findings", "a", "--limit", "١"], ["findings", "a", "--severity", "bad"], ["explain"], ["prove"],
-        ["prove", "a", "--run", "b"], ["history", "a", "b", "c", "--seed", "x"], ["rows", "a"], ["compare", "a"],
+        ["prove", "a", "--run", "b"], ["history", "a", "b", "c", "--seed", "x"], ["rows", "a"], ["compare"],
         ["skill"], ["skill", "install"], ["skill", "install", "--claude", "--codex"],
     ],
 )  # fmt: skip

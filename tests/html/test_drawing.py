@@ -10,6 +10,7 @@ from lxml import etree
 
 from flowgrad.errors import FlowGradError
 from flowgrad.html.drawing import draw
+from flowgrad.html.drawing.axes import scale, short
 from flowgrad.html.figures import (
     MOST_LINES,
     Cloud,
@@ -136,3 +137,28 @@ def test_axes_have_a_few_ticks_within_their_range(low, high, log):
     ticks = made.ticks()
     assert 1 <= len(ticks) <= 13
     assert all(-5 <= made(tick) <= 105 for tick in ticks)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(1e24, "1e24"), (1e-5, "1e-5"), (1.5e-7, "1.5e-7"), (10_000.0, "10,000"), (0.25, "0.25"), (0, "0")],
+)
+def test_labels_of_ticks_are_short(value, told):
+    """Labels such as 1e+24 ran into the name of the axis beside them."""
+    assert short(value) == told
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_rows_that_a_finding_names_have_its_colour_whether_there_are_others_or_not(others):
+    """Where a finding named every row of a table, all were drawn as faintly as rows that no finding names."""
+    rest = (Cloud("the rest", (1.0,), (2.0,), rest=True),) if others else ()
+    figure = Scatter(*HEAD, "x", "y", (*rest, Cloud("named", (2.0, 3.0), (1.0, 2.0))))
+    assert {name: sign for sign, name in draw(figure, "f").legend}["named"] == "c1"
+
+
+@pytest.mark.parametrize(("low", "high"), [(174.0, 318.0), (0.011, 0.014), (1.0, 1.5), (1e-9, 1e9)])
+def test_a_logarithmic_axis_has_two_ticks_at_least(low, high):
+    """An axis from 174 to 318 was labelled at 200 alone, which tells no scale."""
+    ticks = scale((low, high), 0, 100, log=True).ticks()
+    assert 2 <= len(ticks) <= 12
+    assert ticks == sorted(set(ticks))

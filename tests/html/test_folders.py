@@ -346,12 +346,29 @@ def test_a_round_whose_report_cannot_be_read_is_not_told_to_have_found_nothing(f
     assert page.steps[1].found == ("not known: report_round2.xml cannot be read",)
     assert page.steps[2].found == ()
     (folder / "report.xml").write_text("<broken")
-    with pytest.raises(ReportError, match=r"report\.xml could not be read"):
+    with pytest.raises(ReportError, match=r"report\.xml: line 1: not XML"):
         folder_page(folder)
 
 
 def test_an_empty_folder_has_a_page_that_says_so(tmp_path):
     assert folder_page(tmp_path).verdict.state == "failed"
+
+
+def test_the_command_refuses_a_folder_that_holds_nothing(tmp_path, capsys):
+    """An empty folder, or one with a mistyped name, got a page on a job that had failed, and exit code 0."""
+    assert main(["html", str(tmp_path)]) == 2
+    assert "no report.xml and no table is in it" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_folder_with_a_report_alone_has_the_page_of_the_report(folder, capsys):
+    """`flowgrad run --report out/report.xml` and `flowgrad html out` told of a job that had failed, with 0 tables."""
+    for path in folder.iterdir():
+        if path.name != "report.xml":
+            path.unlink()
+    assert folder_page(folder) == folder_page(folder, "report.xml")
+    assert main(["html", str(folder)]) == 0
+    assert folder_page(folder).findings
 
 
 def test_the_command_writes_the_page_and_its_twin(folder, capsys):

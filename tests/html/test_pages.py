@@ -303,3 +303,35 @@ def test_without_jinja_the_error_names_the_extra(monkeypatch):
         to_html(report_page(REPORT))
     monkeypatch.undo()
     rendering._environment.cache_clear()
+
+
+@pytest.mark.parametrize("mark", "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+def test_names_do_not_turn_the_direction_of_a_page(mark):
+    """A column whose name held U+202E was shown from right to left, and hid what it is called."""
+    page = report_page(replace(REPORT, layer=f"user{mark}<b>", findings=(replace(FINDING, premise=f"a{mark}b"),)))
+    for text in (to_html(page).decode(), to_fragment(page)):
+        assert mark not in text
+        assert f"a\\u{ord(mark):04x}b" in text
+
+
+def test_names_in_the_meaning_of_a_figure_are_code_and_act_in_no_browser():
+    """Backticks of the vocabulary were shown as they stand."""
+    from flowgrad.html.rendering import _names
+
+    assert _names("Fall to `loss_last` <b>") == "Fall to <code>loss_last</code> &lt;b&gt;"
+
+
+def test_a_finding_that_names_no_row_tells_of_none():
+    """A rule whose rows none matched was told as "0 rows; all in rows_model.csv"."""
+    none = replace(REPORT, findings=(replace(FINDING, rows=RowList(0, (), "rows_model.csv")),))
+    assert "0 rows" not in words(parsed(report_page(none)))
+
+
+@pytest.mark.parametrize(("reason", "told"), [("", "mse diverged → 0.5"), ("no pairs", "mse not known → 0.5")])
+def test_an_arm_that_was_tested_and_has_no_mean_diverged_wherever_it_is_told(reason, told):
+    """The headline said that the metric had diverged, and the rounds below it that it was not known."""
+    from flowgrad.html.page import Proof
+    from flowgrad.html.verdicts import values_of
+
+    known = {one.name: None for one in fields(Proof)}
+    assert values_of(Proof(**known | {"metric": "mse", "after": 0.5, "reason": reason})) == told

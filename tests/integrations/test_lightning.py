@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from tests.kept_logger import Kept
 from tests.watching_loops import alike, criterion, data, made
 
 pl = pytest.importorskip("pytorch_lightning")
@@ -257,7 +258,7 @@ def test_a_second_training_has_a_report_of_its_own(capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"path": "report.pdf"}, "give a file that ends in .xml, .json, .html, .txt"),
+        ({"path": "report.pdf"}, "give a file that ends in .xml, .json, .txt, .html"),
         ({"path": "no/such/report.xml"}, "make it first"),
         ({"on_findings": print}, "takes no 'on_findings'; further settings are rules, schedule"),
         ({"optimizer": None}, "takes no 'optimizer'"),
@@ -278,3 +279,14 @@ def test_findings_are_told_while_it_trains():
     fit([callback], module=Detached, epochs=8)
     assert dict(told)["PARAMETERS_WITHOUT_GRADIENT"] <= 41
     assert len(dict(told)) == len(told)
+
+
+def test_an_experiment_tracker_has_it_too():
+    kept = Kept()
+    callback = FlowGradCallback(show=False, log_to=kept)
+    fit([callback])
+    assert kept.series["flowgrad/lr"][-1] == (callback.watch.steps, 0.01)
+    assert len(kept.series["flowgrad/val_loss"]) == 3
+    assert kept.files["flowgrad_report.xml"].encode() == to_xml(callback.report)
+    with pytest.raises(ValueError, match="is no logger"):
+        FlowGradCallback(log_to=3)

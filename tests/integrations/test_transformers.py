@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.kept_logger import Kept
 from tests.watching_loops import alike, criterion
 
 transformers = pytest.importorskip("transformers")
@@ -244,3 +245,14 @@ def test_a_model_of_transformers(tmp_path):
     assert alike(*models)
     assert seen(callback)["steps"] == 4 == seen(callback)["losses"]
     assert seen(callback)["tables"] == 3
+
+
+def test_an_experiment_tracker_has_it_too(tmp_path):
+    kept = Kept()
+    callback = FlowGradCallback(show=False, log_to=kept)
+    fit(tmp_path, [callback])
+    assert kept.series["flowgrad/lr"][-1] == (callback.watch.steps, 0.01)
+    assert len(kept.series["flowgrad/val_loss"]) == 3
+    assert kept.files["flowgrad_report.xml"].encode() == to_xml(callback.report)
+    with pytest.raises(ValueError, match="is no logger"):
+        FlowGradCallback(log_to=3)

@@ -231,6 +231,21 @@ def test_thresholds_are_the_numbers_compared_with_directly(text, expected):
     assert Condition.parse(text, NAMES).thresholds() == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "values", "expected"),
+    [
+        ("a > 3 or a < 0.5", {"a": 0.1}, {"a": 0.5}),
+        ("a > 3 or a < 0.5", {"a": 4.0}, {"a": 3.0}),
+        ("a > 3 or a < 0.5", {"a": 1.0}, {"a": 3.0}),
+        ("a > 3 or a < 0.5", {}, {"a": 3.0}),
+        ("a > 8 or b == 0 and (b >= 2 or a > 5)", {"a": 6.0, "b": 0.0}, {"a": 5.0, "b": 0.0}),
+    ],
+)
+def test_of_several_thresholds_the_one_that_was_passed_is_told(text, values, expected):
+    """A finding that a second, lower threshold made was shown with the first, which its figure had not reached."""
+    assert Condition.parse(text, NAMES).thresholds(values) == expected
+
+
 def test_select_goes_over_rows_and_scalars():
     columns = {"a": pd.Series([1, 2, 3], index=[7, 8, 9]), "b": 2}
     assert Condition.parse("a >= b", NAMES).select(columns).tolist() == [False, True, True]

@@ -51,7 +51,7 @@ def test_little_space_holds_what_full_space_does(request):
 
 
 def test_places_end(small, monkeypatch):
-    monkeypatch.setattr(tallies, "MOST_AT_LEAST", 100)
+    monkeypatch.setattr(tallies, "LEAST", 100)
     monkeypatch.setattr(tallies, "MOST_ONE_IN", 5)
     made = RowTallies(500, torch.device("cpu"))
     made.add(torch.arange(90), looks=torch.ones(90))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 import flowgrad
-from flowgrad.report import Place, from_xml, validate
+from flowgrad.report import Place, RunReport, from_xml, to_short_text, to_xml, validate
 from flowgrad.rules import RuleBook
 from tests.watching_loops import Ranker, criterion, data, made, train
 
@@ -234,3 +235,16 @@ def test_a_report_without_a_table():
         assert [one.kind for one in report.watched] == ["flow"]
         assert "tables" not in {one.name for one in report.coverage.seen}
         assert report.findings == () or report.findings[0].places.shown[0] == Place("net", "flow")
+
+
+def test_several_reports_are_told_on_few_screens(watched):
+    """Those of sixty-four trainings would be thousands of lines."""
+    one = watched.to_report()
+    blind = replace(one, findings=(), coverage=replace(one.coverage, blind="nothing was seen"))
+    made = [replace(one if place % 2 else blind, layer=f"train.py ({place}: Net)") for place in range(64)]
+    text = to_short_text(RunReport(tuple(made)))
+    assert text.startswith("64 trainings, one after the other:\n  train.py (0: Net): steps 40, NOT_OBSERVED\n")
+    assert "  ... and 44 more; the XML has them\n" in text
+    assert text.count("Alike: ") == 2
+    assert len(text.splitlines()) < 22 + 2 * 62
+    assert len(to_xml(RunReport(tuple(made)))) < 64 * 20_000

@@ -105,6 +105,34 @@ def test_steps_that_a_scaler_leaves_out_are_no_steps(fused):
     watch.detach()
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_steps_that_the_loop_says_are_left_out(several):
+    """A scaler does not call an optimizer that is not fused: only the loop knows of the step that it leaves out."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**4)
+    model = made()
+    parts = (model.tables, model.net) if several else (model,)
+    optimizers = [torch.optim.Adam(part.parameters(), 0.01) for part in parts]
+    with flowgrad.watch(model, optimizers) as watch:
+        for place, (ids, labels) in enumerate(batches(epochs=2)):
+            loss = criterion(model(ids), labels)
+            scaler.scale(loss * (float("inf") if place in (0, 1, 10) else 1.0)).backward()
+            watch.log(loss=loss)
+            for optimizer in optimizers:
+                scaler.step(optimizer)
+                optimizer.zero_grad()
+            before = scaler.get_scale()
+            scaler.update()
+            if scaler.get_scale() < before:
+                watch.skip()
+        assert watch.steps == 17
+        assert watch.skipped == seen(watch)["skipped_steps"] == 3
+        assert watch.network.measurements().scalars["skipped_steps"] == 3
+        assert "loss" not in unseen(watch)
+        for optimizer in optimizers:
+            watch.skip(optimizer)
+        assert watch.skipped == 4
+
+
 def test_a_closure_is_one_step():
     def step(model, optimizer, ids, labels, watch, place):
         def closure():

@@ -100,3 +100,20 @@ def test_the_command_writes_a_page(tmp_path, capfd, script):
     assert main(["run", "--report", str(tmp_path / "page.html"), str(tmp_path / "train.py")]) == 0
     root = html.parse(str(tmp_path / "page.html")).getroot()
     assert any("training loss" in title for title in titles(root)) == (script is SCRIPT)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_losses_that_are_not_finite_are_counted_where_they_are_not_drawn(broken, tmp_path):
+    """The picture of a run that ended in NaN showed its first losses alone, and said nothing of the others."""
+    model = made()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    watch = flowgrad.watch(model, optimizer)
+    train(model, [optimizer], watch)
+    if broken:
+        with torch.no_grad():
+            for one in model.parameters():
+                one.fill_(float("nan"))
+        train(model, [optimizer], watch)
+    root, _ = page_of(watch, tmp_path)
+    (text,) = [one.text_content() for one in root.xpath("//figure") if "training loss" in one.text_content()]
+    assert ("were NaN or infinite, and are not drawn" in text) is broken

@@ -11,7 +11,7 @@ from flowgrad.html.figures import finite
 
 WIDTH = 460
 """Width of a picture in its own units; it is as wide as its column on the page."""
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 66, 12, 12, 44
 _LONGEST = 56
 """Number of letters of an axis' label."""
 _LARGEST = 1e300
@@ -51,12 +51,7 @@ class Scale:
         """Values at which the axis is labelled."""
         if self.log:
             return _log_ticks(self.low, self.high)
-        step = _nice((self.high - self.low) / _WANTED) if self.high > self.low else 1.0
-        if self.whole:
-            step = max(1.0, 5.0 if step == 2.5 else step)
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        return [n * step for n in range(first, last + 1)]
+        return _even_ticks(self.low, self.high, self.whole)
 
 
 def scale(values: Iterable[float | None], start: float, end: float, log: bool = False, pad: float = 0.04) -> Scale:
@@ -84,7 +79,15 @@ def _log_ticks(low: float, high: float) -> list[float]:
         every = -(-len(decades) // (_WANTED + 1))
         return [10.0**n for n in decades[::every]]
     parts = [m * 10.0**n for n in range(first - 1, last + 1) for m in (1, 2, 5)]
-    return [v for v in parts if low <= v <= high]
+    ticks = [v for v in parts if low <= v <= high]
+    return ticks if len(ticks) > 1 or high - low < 1e-300 else _even_ticks(low, high)
+
+
+def _even_ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    step = _nice((high - low) / _WANTED) if high > low else 1.0
+    if whole:
+        step = max(1.0, 5.0 if step == 2.5 else step)
+    return [n * step for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def frame(x: Scale, y: Scale, x_label: str, y_label: str, bottom: float) -> list[str]:
@@ -121,4 +124,7 @@ def _cut(label: str) -> str:
 
 def short(value: float) -> str:
     """Write the label of a tick."""
-    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 and value == round(value) else f"{value:.4g}"
+    if 1e3 <= abs(value) < 1e6 and value == round(value):
+        return f"{value:,.0f}"
+    digits, e, power = f"{value:.4g}".partition("e")
+    return f"{digits}e{int(power)}" if e else digits

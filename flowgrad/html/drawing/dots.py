@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import cycle
 
 from flowgrad.html.drawing.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Scale, at, frame, scale
 from flowgrad.html.drawing.bands import Drawn
 from flowgrad.html.figures import Region, Scatter
 
 _HEIGHT = 300
-_SIGNS = ("c7", "c1", "c0", "c2", "c4", "c3")
+_REST = "c7"
+_SIGNS = ("c1", "c0", "c2", "c4", "c3")
 _NAMED = 16
 """Number of points up to which each is labelled."""
 
@@ -24,11 +26,12 @@ def draw_scatter(figure: Scatter) -> Drawn:
     y = scale([*ys, *shared[1]], _HEIGHT - BOTTOM, TOP, figure.log_y)
     parts = [*(_region(r, x, y) for r in bounds), *frame(x, y, figure.x_label, figure.y_label, _HEIGHT - BOTTOM)]
     legend = []
-    for place, cloud in enumerate(figure.clouds):
-        sign = _SIGNS[place % len(_SIGNS)]
+    signs = cycle(_SIGNS)
+    for cloud in figure.clouds:
+        sign = _REST if cloud.rest else next(signs)
         known = [(a, b, i) for i, (a, b) in enumerate(zip(cloud.x, cloud.y, strict=True)) if x.shows(a) and y.shows(b)]
         path = "".join(f"M{x(a):.0f} {y(b):.0f}h0" for a, b, _ in known)  # many points: whole units are enough
-        wide = "d w" if cloud.labels else "d" if place else "d t"
+        wide = "d w" if cloud.labels else "d t" if cloud.rest else "d"
         if path:
             parts.append(f'<path class="{wide} {sign}" d="{path}"/>')
         for a, b, i in known if len(cloud.labels) <= _NAMED else ():

@@ -56,7 +56,9 @@ def _interval(row: Interval, top: float, x: Scale, sign: str) -> list[str]:
 
 
 def draw_pairs(figure: Pairs) -> Drawn:
-    """Draw both values of each pair on one line, which links them."""
+    """Draw both values of each pair on one line, which links them. Colours are those of neither good nor bad: the
+    second may be the worse, and lines of learning curves have colours of their own.
+    """
     pairs = figure.pairs[:MOST_ROWS]
     bottom = TOP + _PAIR * len(pairs) + 4
     longest = max((len(_cut(one.label, 12)) for one in pairs), default=1)
@@ -66,16 +68,16 @@ def draw_pairs(figure: Pairs) -> Drawn:
     for place, one in enumerate(pairs):
         y = TOP + place * _PAIR + 14
         parts.append(f'<text class="e" x="{left}" y="{at(y + 4)}">{escape(_cut(one.label, 12))}</text>')
-        known = {name: v for name, v in (("c1", one.before), ("c2", one.after)) if v is not None and x.shows(v)}
-        if len(known) == 2:
-            parts.append(f'<path class="g" d="M{at(x(known["c1"]))} {y}H{at(x(known["c2"]))}"/>')
-        if "c1" in known:
-            parts.append(f'<circle class="o c1" cx="{at(x(known["c1"]))}" cy="{y}" r="5"/>')
-        if "c2" in known:
-            parts.append(f'<path class="d w c2" d="M{at(x(known["c2"]))} {y}h0"/>')
-        if len(known) < 2:
+        before, after = (at(x(v)) if v is not None and x.shows(v) else None for v in (one.before, one.after))
+        if before and after:
+            parts.append(f'<path class="g" d="M{before} {y}H{after}"/>')
+        if before:
+            parts.append(f'<circle class="o {OPEN}" cx="{before}" cy="{y}" r="5"/>')
+        if after:
+            parts.append(f'<path class="d w {OPEN}" d="M{after} {y}h0"/>')
+        if not (before and after):
             parts.append(f'<text class="e q" x="{WIDTH - RIGHT}" y="{at(y + 4)}">not known</text>')
-    return parts, bottom + BOTTOM, [("c1 hollow", figure.before), ("c2", figure.after)]
+    return parts, bottom + BOTTOM, [(f"{OPEN} hollow", figure.before), (OPEN, figure.after)]
 
 
 def _cut(text: str, most: int) -> str:

@@ -20,7 +20,7 @@ def loss_curve(table: pd.DataFrame, title: str, files: tuple[str, ...]) -> Lines
     """Draw the training loss of one run.
 
     Args:
-        table: `step`, `loss`: means of windows of equal length.
+        table: `step`, `loss`: means of windows of equal length; `attrs["not_finite"]`: number of losses left out.
         title: what is trained.
         files: that the figures are in.
     """
@@ -29,12 +29,14 @@ def loss_curve(table: pd.DataFrame, title: str, files: tuple[str, ...]) -> Lines
     known = finite(losses)
     if len(known) < 2:
         return None
+    left = table.attrs.get("not_finite", 0)
+    left_out = f" Of all losses, {left:,} were NaN or infinite, and are not drawn." if left else ""
     return Lines(
         f"{title}: training loss",
         f"Means of windows of the losses that were told, from {known[0]:.4g} to {known[-1]:.4g}; the lowest is "
-        f"{min(known):.4g}.",
+        f"{min(known):.4g}.{left_out}",
         files,
-        "loss, in order",
+        "finite losses, in order" if left else "loss, in order",
         "loss",
         (Series("training loss", steps, losses),),
         log_y=min(known) > 0 and max(known) > WIDE * min(known),

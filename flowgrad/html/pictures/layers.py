@@ -23,7 +23,7 @@ _SHOWN = {
     "update_ratio": (
         "update against weight",
         "update / weight",
-        "About 0.001 is usual; an empty cell is a layer at rest.",
+        "About 0.001 is usual; an empty cell is a layer at rest, or a number that is not known or not finite.",
     ),
 }
 

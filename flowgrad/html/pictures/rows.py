@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("row", "rank", "exposures")
 _SEEN = {"coherence", "jitter"}
+_REST = "rows that no finding names"
 _MOST_RANKS = 150
 """Number of rows of the picture of exposures, which is a line but for its ends."""
 _MOST_ROWS = 500
@@ -133,10 +134,15 @@ def _thinned(known: pd.DataFrame, most: int) -> pd.DataFrame:
 def _clouds(known: pd.DataFrame, named: Mapping[str, set[str]], x: str, y: str) -> tuple[Cloud, ...]:
     rows = known["row"].astype(str)
     taken = rows.isin(set().union(*named.values())) if named else rows != rows
-    parts = [("rows that no finding names", known[~taken])]
+    parts = [(_REST, known[~taken])]
     parts += [(f"named by {rule}", known[rows.isin(ids)]) for rule, ids in list(named.items())[:_MOST_RULES]]
     return tuple(
-        Cloud(f"{name} ({len(part):,} drawn)", tuple(part[x].astype(float)), tuple(part[y].astype(float)))
+        Cloud(
+            f"{name} ({len(part):,} drawn)",
+            tuple(part[x].astype(float)),
+            tuple(part[y].astype(float)),
+            rest=name == _REST,
+        )
         for name, part in parts
         if len(part)
     )

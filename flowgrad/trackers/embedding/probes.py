@@ -89,10 +89,10 @@ class Probes:
 
     # The cost of a probe is its number of operations, not their size: hence lookups and panel in one tensor.
 
-    def __init__(self, rows: int, device: torch.device, failed: Failed = raising) -> None:
+    def __init__(self, rows: int, device: torch.device, failed: Failed = raising, followed: int = 0) -> None:
         self._failed = failed
         """Function that is called with errors of a backward pass."""
-        self._rows = RowTallies(rows, device)
+        self._rows = RowTallies(rows, device, followed)
         # Some loops clear the gradient before `close`, some mask it after it came; none does both: `left` counts
         # lookups that had a gradient at `close`, `early` those that had one as soon as it came.
         self.panel_path = torch.zeros((), dtype=torch.float64, device=device)

@@ -9,7 +9,7 @@ import torch
 
 DENSE = 1 << 14
 """Number of rows up to which every row of a table has its place; of larger ones, those that were probed."""
-MOST_ONE_IN, MOST_AT_LEAST = 32, 1 << 12
+MOST_ONE_IN, LEAST = 64, 1 << 12
 """Number of rows of a larger table of which one may have a place, and number of rows that may have one in any case.
 Rows that are probed for the first time when all places are taken are passed over.
 """
@@ -28,12 +28,13 @@ COLUMNS: dict[str, torch.dtype] = {
 class RowTallies:
     """Sums by row of what is added for single lookups."""
 
-    def __init__(self, rows: int, device: torch.device) -> None:
+    def __init__(self, rows: int, device: torch.device, followed: int = 0) -> None:
         """Start with nothing.
 
         Args:
             rows: of the table.
             device: that it lies on.
+            followed: number of rows whose weights are followed; as many may have a place.
         """
         self.rows, self.device = rows, device
         self.dense = rows <= DENSE
@@ -43,7 +44,7 @@ class RowTallies:
         self._sums = {name: torch.empty(count, dtype=kind, device=device).zero_() for name, kind in COLUMNS.items()}
         self._ids = torch.empty(0, dtype=torch.int64, device=device)
         """Rows that have a place, ascending; not used where every row has one."""
-        self._most = max(rows // MOST_ONE_IN, MOST_AT_LEAST)
+        self._most = max(rows // MOST_ONE_IN, followed, LEAST)
         self._waiting: list[tuple[torch.Tensor, dict[str, torch.Tensor]]] = []
         self._count = 0
         """Number of lookups that wait."""

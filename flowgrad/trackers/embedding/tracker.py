@@ -141,7 +141,7 @@ class EmbeddingTracker(Tracker):
         self._shape, self._dtype = tuple(layer.weight.shape), layer.weight.dtype
         count, device = layer.num_embeddings, layer.weight.device
         self._lookups = LookupCounter(count, device)
-        self._probes = Probes(count, device, self._failed)
+        self._probes = Probes(count, device, self._failed, sample)
         self._sample = sample
         self._followed = FollowedRows(self._weight(), self._lookups.counts) if count <= sample else None
         self._epochs: EpochSense | None = EpochSense()

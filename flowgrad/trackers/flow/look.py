@@ -43,7 +43,7 @@ LARGE = 1 << 17
 """Number of entries of a table of embeddings above which a part of it is read: a step changes few of its rows, so that
 one of fewer is read whole.
 """
-_TABLE_PART = 1 << 15
+_TABLE_PART = 1 << 14
 """Number of entries of such a part, about; more where the share of the table would be too small."""
 _LOOKUPS = 256
 """Number of lookups of a table with a sparse gradient whose rows are read, about; of one with few rows for the lookups,

@@ -26,6 +26,7 @@ from flowgrad.trackers.flow.course import FlowHistory
 from flowgrad.trackers.flow.coverage import Sight, coverage_of
 from flowgrad.trackers.flow.freshness import freshness
 from flowgrad.trackers.flow.history import History
+from flowgrad.trackers.flow.leftovers import Leftovers
 from flowgrad.trackers.flow.losses import PendingLosses
 from flowgrad.trackers.flow.modes import Modes
 from flowgrad.trackers.flow.network import NetworkLook, NetworkSeen
@@ -116,6 +117,7 @@ class FlowTracker(Tracker):
         self._optimizers = Optimizers(given, name)
         self._course = FlowHistory(self._parameters, self._optimizers, self._failed)
         self._rewrites = Rewrites(self._watched, self._optimizers)
+        self._leftovers = Leftovers(self._parameters)
         self._floor = math.nan if loss_at_least is None else float(loss_at_least)
         self._fresh: np.ndarray | None = None
         """Flags of tensors that were as initialisers leave them, before the first sampled step."""
@@ -284,12 +286,20 @@ class FlowTracker(Tracker):
         self._looks += 1
         self._history.append(self._steps, np.stack([getattr(seen, figure) for figure in _FIGURES]))
         self._flags["moved"] |= seen.velocity > 0
-        self._flags["had_gradient"] |= seen.gradient_norm > 0
+        self._flags["had_gradient"] |= (seen.gradient_norm > 0) & ~self._left_over()
         # An infinite norm has overflowed or has an infinite entry; NaN is also what a tensor without gradient has.
         broken = seen.has_gradient & ~np.isfinite(seen.gradient_norm)
         self._flags["nonfinite"] += broken
         self._nonfinite_looks += bool(broken.any())
         self._note_rates()
+
+    def _left_over(self) -> np.ndarray:
+        """Flags of tensors that no optimizer holds and whose gradient is from before: no training has brought it."""
+        flags = np.zeros(len(self._watched), dtype=bool)
+        if still := self._leftovers.still():
+            held = self._held()
+            flags[still] = True if held is None else ~held[still]
+        return flags
 
     def _note_rates(self) -> None:
         rates = self._optimizers.raw_rates()
@@ -530,11 +540,13 @@ class FlowTracker(Tracker):
 
     def loss_curve(self) -> pd.DataFrame:
         """Table of the losses in at most 512 windows of equal length: the number of the last loss of each (`step`), and
-        the mean of those that are finite (`loss`).
+        the mean of its losses (`loss`). Those that are not finite are in no window; `attrs["not_finite"]` counts them.
         """
         self._settle()
         count, mean, _ = self._losses.curve.windows
-        return pd.DataFrame({"step": np.cumsum(count).astype(int), "loss": mean})
+        table = pd.DataFrame({"step": np.cumsum(count).astype(int), "loss": mean})
+        table.attrs["not_finite"] = self._losses.curve.nonfinite
+        return table
 
     def plot_velocity(self, path: str | Path) -> None:
         """Draw the update-to-weight ratio of each layer over the steps, as a heat map.

@@ -63,6 +63,7 @@ from pipelines.config.schema.training import (
     NetworkLoopSettings,
     OptimizerSettings,
     SamplerSettings,
+    ScriptSettings,
     TrainingSettings,
 )
 from pipelines.config.text import read_fast
@@ -75,21 +76,24 @@ class Settings:
     name: str = MISSING
     """The experiment's name: first column of the tables."""
     job: JobSettings = MISSING
-    dataset: DatasetSettings = MISSING
+    dataset: DatasetSettings | None = None
+    """Settings of the data; a script of the user's own has none, and no model and tracker either."""
     task: TaskSettings | None = None
     """Settings of the task, of tables only."""
     teacher: TeacherSettings | None = None
     """Settings of the teacher, of distillation only."""
-    model: ModelSettings = MISSING
+    model: ModelSettings | None = None
     optimizer: OptimizerSettings | None = None
     """Settings of the optimizer of models that torch trains. Sampler, loss and fault are a factorisation's."""
     sampler: SamplerSettings | None = None
     loss: LossSettings | None = None
     training: TrainingSettings = MISSING
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Parameters of a script of the user's own, by the names that its command has for them; `training=script` only."""
     fault: FaultSettings | None = None
     compression: CompressionSettings | None = None
     """Settings of the compression of a trained model; `job=compression` only."""
-    tracker: TrackerSettings = MISSING
+    tracker: TrackerSettings | None = None
     own_trackers: dict[str, Any] = field(default_factory=dict)
     """Trackers of the user's own that watch the diagnosed runs besides: name -> `_target_` and settings."""
     comparison: ComparisonSettings = MISSING
@@ -152,6 +156,7 @@ def register() -> None:
         "distillation_loop": DistillationLoopSettings,
         "network_loop": NetworkLoopSettings,
         "boosting": BoostingSettings,
+        "script": ScriptSettings,
         "fault": RowFaultSettings,
         "layer_fault": LayerFaultSettings,
         "column_fault": ColumnFaultSettings,

@@ -139,3 +139,46 @@ class LoopSettings(TrainingSettings):
     """Kind of evaluation: `rating` (MSE, RMSE, MAE) or `ranking` (NDCG@k, HR@k over all items)."""
     cutoff: Annotated[int, TIMES] = 10
     """Rank k of the ranking metrics."""
+
+
+@dataclass
+class ScriptSettings(TrainingSettings):
+    """A program of the user's own, run as a process an arm and seed; `parameters` holds what it is given."""
+
+    _target_: str = "pipelines.trainers.script.trainer.Script"
+    command: str = ""
+    """Command line, without a shell. `{seed}`, `{folder}` (the run's own) and the name of each parameter in braces
+    stand for their values; `{biases:--biases}` is that text where the parameter is true, and nothing where it is false.
+    `{assigned}` stands for a copy of `assigns`.
+    """
+    callable: str | None = None
+    """`FILE.py:FUNCTION` of a `train(parameters, seed) -> metrics`, instead of a command."""
+    assigns: str | None = None
+    """Script of which a copy is run, in which names assigned at its top have the values of `seed` and `parameters`."""
+    metrics: dict[str, Any] = MISSING
+    """Metrics by name: `better` (`higher` or `lower`), and where the value is read. `pattern`: the last match of a
+    regular expression in the output; `file`: JSON or CSV, or a folder of TensorBoard's, in the run's folder; `mlflow:
+    true`: the run that the script logs. `key`: its name there, where that is another.
+    """
+    report: str = "report.xml"
+    """Report of the diagnosed run, in its folder. With `watched`, `flowgrad run` writes it; else the script does."""
+    watched: bool = True
+    """Whether the diagnosed run is made by `python -m flowgrad run`; its command must begin with a Python then."""
+    fixes: dict[str, str] = field(default_factory=dict)
+    """Name here of what a rule changes: `optimizer.lr: parameters.lr`. A change without a name is told and not
+    tried.
+    """
+    values: dict[str, str] = field(default_factory=dict)
+    """Name in the script of a text that a rule sets: `torch.optim.AdamW: adamw`."""
+    cwd: str = "."
+    """Folder in which it runs; `{folder}` is the run's own."""
+    files: list[str] = field(default_factory=list)
+    """Files and folders that it reads, such as data: finished runs are used again only while none of them changed. The
+    Python files beside a script count by themselves.
+    """
+    runs: str = "outputs/${name}-runs"
+    """Folder that holds a folder for each run; what is finished there is not run again."""
+    timeout: Annotated[float, POSITIVE] = 3600.0
+    """Seconds after which a run is ended."""
+    retries: Annotated[int, Limit(0, 100)] = 1
+    """Number of times that a run without a result is tried again."""

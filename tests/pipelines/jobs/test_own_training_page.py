@@ -1,0 +1,60 @@
+"""The settings on the page about scripts of one's own: each is run as it stands there, on few seeds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from flowgrad.__main__ import main
+from flowgrad.agents.proving import prove
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "own_training.md").read_text(encoding="utf-8")
+SETTINGS = {yaml.safe_load(block)["name"]: block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)}
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch, command):
+    """Run the settings of that name from the folder that the page's paths start from."""
+    monkeypatch.chdir(ROOT)
+    folder = tmp_path / "my_settings" / "experiment"
+    folder.mkdir(parents=True)
+
+    def run(name, *overrides):
+        mine = name if name.startswith("my_") else f"my_{name}"  # the shipped one would hide another of its name
+        (folder / f"{mine}.yaml").write_text(SETTINGS[name], encoding="utf-8")
+        return command(
+            f"experiment={mine}", "--config-dir", str(folder.parent), f"training.runs={tmp_path}/runs", "workers=1",
+            *overrides,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["my_function", "my_app", "my_notebook"])
+def test_a_function_an_app_and_a_notebook_are_proven(page, name):
+    code, folder, err = page(name, "seeds.test=[101,102,103,104,105,106,107,108]")
+    assert code == 0, err
+    assert prove(str(folder))["verdict"] == "confirmed"
+
+
+def test_a_strangers_script_goes_from_a_report_to_a_verdict(page, tmp_path, capsys):
+    script = str(ROOT / "docs" / "examples" / "factorise.py")
+    assert main(["run", "--report", str(tmp_path / "report.xml"), script, "--lr", "0.3", "--epochs", "2"]) == 0
+    assert "Change     for group in optimizer.param_groups" in capsys.readouterr().out
+    code, folder, err = page("script_ratings", "rounds=1", "seeds.test=[101,102]")
+    assert code == 0, err
+    rounds = yaml.safe_load((folder / "prescription.yaml").read_text())["rounds"]
+    assert [one["overrides"] for one in rounds] == [["parameters.lr=0.03"]]
+    line = pd.read_csv(folder / "significance.csv").iloc[0]
+    assert line["wins"] == 2
+    assert main(["validate", *map(str, folder.glob("report*.xml"))]) == 0
+
+
+def test_the_shipped_experiment_is_the_pages(composed):
+    shipped = yaml.safe_load((ROOT / "conf" / "experiment" / "script_ratings.yaml").read_text(encoding="utf-8"))
+    assert shipped == yaml.safe_load(SETTINGS["script_ratings"])
