@@ -122,8 +122,8 @@ def _check_splits(found: Frame, overlap: float) -> None:
     if len(odd):
         one = odd.iloc[0]
         raise StatisticsError(
-            f"{one['metric']} is {one['value']} in {one['arm']} at {found.unit} {one['seed']}; over splits that share rows "
-            "there is no test of values that are not finite; leave that split out of every arm"
+            f"{one['metric']} is {one['value']} in {one['arm']} at {found.unit} {one['seed']}; over splits that share "
+            "rows there is no test of values that are not finite; leave that split out of every arm"
         )
 
 
