@@ -35,11 +35,8 @@ def compare_table(
     Raises:
         FlowGradError: the file cannot be read, or its runs are no pairs.
     """
-    read_table(file)  # which refuses what was cut, swollen or edited
-    try:
-        frame = pd.read_csv(file, encoding="utf-8-sig", index_col=False, float_precision="round_trip")
-    except (OSError, ValueError) as error:
-        raise EvidenceError(f"{file}: cannot be read: {' '.join(str(error).split())[:200]}") from error
+    seen = read_table(file)
+    frame = read_table(file, numbers=[str(name) for name in seen.select_dtypes("float")])  # to the last digit
     try:
         found = compare(
             frame, baseline=baseline, better=better, arm=arm, unit=unit, margin=margin, overlap=overlap, alpha=alpha

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from flowgrad.errors import StatisticsError
@@ -94,6 +95,8 @@ def compare(
         overlap = 1 / found.observations["seed"].nunique()
     elif overlap is None and found.unit == SPLIT:
         raise StatisticsError("splits share training rows; say as overlap which share of the rows each is tested on")
+    if overlap is not None:
+        _check_splits(found, overlap)
     planned = [Comparison(f"{name}_vs_{found.arms[0]}", found.arms[0], name, FAMILY) for name in found.arms[1:]]
     _refuse_copies(found, planned, overlap is not None)
     lines = significance(found.observations, planned, found.metrics, alpha, power=power, overlap=overlap)
@@ -107,6 +110,21 @@ def compare(
         table = _with_users(table, found, planned, alpha)
     kept = [name for name in table if name not in ("experiment", "gap_closed", "family", "alpha", "power")]
     return Compared(_whole(table, found.metrics[0]), table[kept], tuple(cautions))
+
+
+def _check_splits(found: Frame, overlap: float) -> None:
+    """Refuse what the corrected test cannot be made of: the sign test, which would stand in, takes splits for
+    independent.
+    """
+    if not 0 < overlap < 1:
+        raise StatisticsError(f"overlap={overlap}: must lie between 0 and 1")
+    odd = found.observations[~np.isfinite(found.observations["value"])]
+    if len(odd):
+        one = odd.iloc[0]
+        raise StatisticsError(
+            f"{one['metric']} is {one['value']} in {one['arm']} at {found.unit} {one['seed']}; over splits that share "
+            "rows there is no test of values that are not finite; leave that split out of every arm"
+        )
 
 
 def _refuse_copies(found: Frame, planned: list[Comparison], splits: bool) -> None:

@@ -181,6 +181,10 @@ MALFORMED = {
     "column twice": (lambda frame: pd.concat([frame, frame[["rmse"]]], axis=1), {}, "stands twice"),
     "no margin": (lambda frame: frame, {"margin": {"rmse": 0.0}}, "above 0"),
     "margin of none": (lambda frame: frame, {"margin": {"mae": 1.0}}, "no metric 'mae'"),
+    "a fold that diverged": (
+        lambda frame: _at(3, "rmse", math.inf)(frame).rename(columns={"seed": "fold"}), {}, "no test of values",
+    ),
+    "no share": (lambda frame: frame, {"overlap": 2.0}, "between 0 and 1"),
     "splits": (lambda frame: frame.rename(columns={"seed": "split"}), {}, "say as overlap"),
     "level": (lambda frame: frame, {"alpha": 1.5}, "alpha"),
     "both ways": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import sys
 import time
@@ -16,6 +17,7 @@ from flowgrad.files import locked, write_atomically
 from pipelines.trainers.script.process import run
 from pipelines.trainers.script.reading import MLFLOW, OUTPUT, MetricPlace, NoMetricError
 
+_logger = logging.getLogger(__name__)
 RESULT = "result.json"
 """File of a finished run; without it a run is made again."""
 
@@ -74,7 +76,9 @@ def made(plan: Plan, runs: Path, metrics: Sequence[MetricPlace], needed: str = "
         if known is not None and (not needed or (folder / needed).is_file()):
             return known
         failure, began = "", time.perf_counter()
-        for _ in range(plan.retries + 1):
+        for attempt in range(plan.retries + 1):
+            if attempt:
+                _logger.warning("%s: tried again: %s", folder.name, failure)
             failure = _attempt(plan, folder)
             if not failure:
                 seconds = time.perf_counter() - began

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -104,10 +105,10 @@ class Script(Trainer):
 
     def load(self) -> ScriptFiles:
         """Tell the files that the script rests on apart from other versions of them."""
-        scripts = [path for path in map(Path, self._words()) if path.is_file() and path.suffix == ".py"]
+        scripts = _scripts(self._words(), self.settings.cwd)
         if self.settings.assigns is not None:
             scripts.append(self._source())
-        if not self.settings.callable and not scripts and not self.settings.files and "-m" not in self._words():
+        if not scripts and not self.settings.files:
             raise FlowGradError(
                 f"training.command={self.settings.command!r} names no file that is there; run it in the folder that "
                 "its paths start from, or name what it rests on in training.files"
@@ -229,9 +230,20 @@ def _returned(told: Any) -> Any:
     return {"file": calling.METRICS, **told} if isinstance(told, Mapping) else told
 
 
+def _scripts(words: list[str], cwd: str) -> list[Path]:
+    """Python files among the words, and that of a module after `-m`, as the program finds them in its folder."""
+    base = Path() if "{folder}" in cwd else Path(cwd)
+    named = [word for word in words if word.endswith(".py")]
+    for option, module in pairwise(words):
+        if option == "-m":
+            place = module.replace(".", "/")
+            named += [f"{place}.py", f"{place}/__main__.py"]
+    return [base / name for name in named if (base / name).is_file()]
+
+
 def _absolute(words: list[str], cwd: str) -> list[str]:
-    """The words with whole paths of the files that are there, where the script runs in another folder."""
-    if cwd == ".":
+    """The words with whole paths of the files that are there, where each run has a folder of its own."""
+    if "{folder}" not in cwd:
         return words
     return [str(Path(word).absolute()) if Path(word).is_file() else word for word in words]
 

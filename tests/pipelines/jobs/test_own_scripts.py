@@ -177,6 +177,7 @@ def test_a_retry_may_help(stranger, tmp_path):
     code, folder, err = stranger(end, {"retries": 1})()
     assert code == 0
     assert "no result" not in err
+    assert "tried again: it ended with exit code 1" in err
     assert verdict(folder) == "confirmed"
 
 

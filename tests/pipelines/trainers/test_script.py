@@ -16,6 +16,7 @@ from pipelines.trainers.script.command_line import filled
 from pipelines.trainers.script.fingerprint import fingerprint
 from pipelines.trainers.script.process import run
 from pipelines.trainers.script.reading import MLFLOW, OUTPUT, MetricPlace, NoMetricError
+from pipelines.trainers.script.trainer import _scripts
 
 
 @pytest.mark.parametrize(
@@ -154,6 +155,20 @@ def test_any_python_file_beside_a_script_and_any_named_file_is_part_of_what_it_r
     assert fingerprint([script], [data]) == seen[-1]
     with pytest.raises(FlowGradError, match=r"there is no .*gone\.csv"):
         fingerprint([script], [tmp_path / "gone.csv"])
+
+
+def test_scripts_are_found_where_the_program_finds_them(tmp_path):
+    """A script of another folder was no part of what a run rests on, and its old results were used again."""
+    (tmp_path / "pack" / "sub").mkdir(parents=True)
+    for name in ("train.py", "pack/__main__.py", "pack/sub/fit.py"):
+        (tmp_path / name).touch()
+    for words, found in {
+        "python train.py --seed 1": ["train.py"],
+        "python -m pack": ["pack/__main__.py"],
+        "python -m pack.sub.fit": ["pack/sub/fit.py"],
+        "python -m elsewhere": [],
+    }.items():
+        assert _scripts(words.split(), str(tmp_path)) == [tmp_path / name for name in found]
 
 
 def test_names_assigned_at_the_top_get_their_values():
