@@ -810,3 +810,21 @@ def test_rows_are_named_in_the_xml():
     validate(text)
     found = next(model for model in from_xml(text).findings if model.rule == "frozen_by_mistake")
     assert [row.id for row in found.rows.shown] == ["0.weight", "0.bias"]
+
+
+@pytest.mark.parametrize("lookups", [4_000, 1])
+def test_the_gradient_of_a_large_table_is_read_in_part_and_never_missed(lookups):
+    """Of a table of millions of entries the whole gradient was read at every look. The part of it that is read now may
+    hold none of the few rows that a small batch looks up: then it is read whole.
+    """
+    torch.manual_seed(0)
+    table = nn.Embedding(20_000, 16)
+    optimizer = torch.optim.SGD(table.parameters(), 0.1)
+    tracker = FlowTracker(table, optimizer, schedule=every())
+    ids = torch.randint(1, 20_000, (lookups,)) if lookups > 1 else torch.tensor([7])
+    table(ids).square().sum().backward()
+    norm = float(table.weight.grad.norm())
+    optimizer.step()
+    tracker.step()
+    row = tracker.measurements().tables["rows"].iloc[0]
+    assert row["gradient_norm"] == pytest.approx(norm, rel=0.2 if lookups > 1 else 1e-5)

@@ -108,6 +108,8 @@ class DeviceLook:
         """Number of entries that the norm of each tensor is of."""
         self._known_groups: dict[tuple[int, ...], list[list[int]]] = {}
         """Groups of tensors that were put together before."""
+        self._grown: dict[int, float] = {}
+        """Factor from the norm of the part of a gradient that was read to that of the whole, by tensor."""
         self._one_in: dict[int, int] = {}
         """Number of rows of a large table with a sparse gradient of which one is read, by tensor; all of any other."""
         self._open = False
@@ -187,7 +189,7 @@ class DeviceLook:
 
     def _begin(self) -> None:
         self._open, self._pieces, self._rows = True, [], {}
-        self._summed, self._one_in = {}, {}
+        self._summed, self._one_in, self._grown = {}, {}, {}
         self._views = {}
         self._live, self._dense, self._found, self._sampled = [], [], [], []
         self._sample.zero_()
@@ -231,7 +233,8 @@ class DeviceLook:
         """
         found = {i: g for i in self._fresh if (g := self._all[i].grad) is not None}
         whole = {i: _plain(g) for i, g in found.items() if g.layout == torch.strided}
-        pieces = [(group, _norms([whole[i] for i in group])) for group in self._groups(list(whole))]
+        read = {i: self._gradient_part(i, gradient) for i, gradient in whole.items()}
+        pieces = [(group, _norms([read[i] for i in group])) for group in self._groups(list(read))]
         sparse = {i: self._values(i, g) for i, g in found.items() if i not in whole}
         pieces += [(group, _norms([sparse[i] for i in group])) for group in self._groups(list(sparse))]
         self._summed = {}
@@ -246,6 +249,19 @@ class DeviceLook:
             for i in whole:
                 self._sample[i].div_(scale)
         self._pieces += [("gradient_norm", group, values) for group, values in pieces]
+
+    def _gradient_part(self, i: int, gradient: torch.Tensor) -> torch.Tensor:
+        """View of the entries that the norm of a dense gradient is of: of a large table on a CPU, where to read all of
+        it would cost as much as a layer, a part, unless no row of that has any.
+        """
+        self._grown.pop(i, None)
+        if not self._whole[i] or gradient.device.type != "cpu" or gradient.numel() <= LARGE:
+            return gradient
+        own = _table_part(gradient)
+        if own is gradient or not bool(own.any()):
+            return gradient
+        self._grown[i] = math.sqrt(gradient.numel() / own.numel())
+        return own
 
     def _values(self, i: int, gradient: torch.Tensor) -> torch.Tensor:
         """Values of a sparse gradient, one a row."""
@@ -312,6 +328,8 @@ class DeviceLook:
             scale[i] = math.sqrt(self._all[i].numel() / max(self._read.get(i, 0), 1))
         seen.weight_norm[:] *= scale
         seen.velocity[self._dense] *= scale[self._dense]
+        for i, factor in self._grown.items():
+            seen.gradient_norm[i] *= factor
         for i, one_in in self._one_in.items():
             seen.velocity[i] *= math.sqrt(one_in)
             seen.gradient_norm[i] *= math.sqrt(one_in)
