@@ -136,7 +136,7 @@ class Places(TypedDict):
 
 
 class Finding(TypedDict):
-    """What was measured, what follows, and what to do."""
+    """A finding: figures that were measured, the cause that follows, and the change to make."""
 
     layer: str
     """Subject of the report that holds it."""
@@ -322,7 +322,7 @@ class History(TypedDict):
     total: int
     """Number of series that match."""
     available: list[Available]
-    """What there is, where SUBJECT or FIGURE was left out."""
+    """Series that there are, where SUBJECT or FIGURE was left out."""
     cut: NotRequired[Cut]
 
 
@@ -488,7 +488,7 @@ class Proven(TypedDict):
     command: NotRequired[str]
     """Command that trains with the change."""
     cautions: NotRequired[list[str]]
-    """What the verdicts do not speak of."""
+    """Things that the verdicts do not speak of."""
     cut: NotRequired[Cut]
 
 

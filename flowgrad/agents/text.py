@@ -236,7 +236,7 @@ def _prove(answer: Answer) -> Iterator[str]:
 
 
 def _further(one: Answer, *, of_table: bool) -> str:
-    """What a table of anybody's results adds to a proof: effect size, equivalence, and the users within seeds."""
+    """Lines that a table of anybody's results adds to a proof: effect size, equivalence, and the users within seeds."""
     told = [f"effect size d_z {_of(one, 'effect_size')}"] if of_table else []
     if "p_equivalent" in one:
         told.append(f"equivalent within {_of(one, 'margin')}: p {_of(one, 'p_equivalent')}")

@@ -6,6 +6,7 @@ A number that is not known is None, or NaN within a series: it is left out of th
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -37,7 +38,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Figure(ABC):
     """A picture: its caption, what it shows in words, and the files that its figures are in."""
 
     title: str
@@ -45,9 +46,9 @@ class Figure:
     """One or two sentences that tell a reader who does not see the picture what is in it."""
     files: tuple[str, ...]
 
+    @abstractmethod
     def table(self) -> Table:
-        """The figures behind the picture."""
-        raise NotImplementedError
+        """Make the table of the figures behind the picture."""
 
 
 @dataclass(frozen=True)

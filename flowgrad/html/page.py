@@ -134,7 +134,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Gap:
-    """What one tracker could not see or judge."""
+    """The things that one tracker could not see or judge."""
 
     subject: str
     status: str
@@ -175,4 +175,4 @@ class Page:
     facts: tuple[tuple[str, str], ...] = ()
     """Identity of the run: label and value."""
     missing: tuple[str, ...] = ()
-    """What this page does not show, and why."""
+    """The things that this page does not show, and why."""

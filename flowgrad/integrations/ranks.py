@@ -48,7 +48,7 @@ def _all_come() -> bool:
         return _decided(store, _GO)
     try:
         store.wait(["decision"], timedelta(seconds=WAIT))
-    except Exception:
+    except Exception:  # of a type of its own for each kind of store: it timed out, or the rank that held it is gone
         return _decided(store, _STAY)
     return bool(store.get("decision") == _GO)
 

@@ -32,7 +32,7 @@ _VERDICTS = {
 def to_short_text(report: Report | RunReport) -> str:
     """Write a report in at most `LINES` lines of about `WIDTH` characters. What there is no room for is counted.
 
-    Of several reports, each has a line, and the first of those with the same status and findings is written in full.
+    Each of several reports has a line, and the first of those with the same status and findings is written in full.
     """
     if isinstance(report, RunReport):
         return "\n\n".join(_several(report.reports))

@@ -14,7 +14,7 @@ _REPLACED = 128
 class OneLoss:
     """Lets losses through as long as they are one series.
 
-    Of a generator and a discriminator, each has a loss of its own, and no figure can rest on both together. Where an
+    A generator and a discriminator have a loss of their own each, and no figure can rest on both together. Where an
     optimizer takes losses again after another one with other tensors did, they step in turns, and none is let through
     from then on. Those of the other are held back until then.
     """

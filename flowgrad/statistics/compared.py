@@ -38,7 +38,7 @@ class Compared:
     `p_equivalent` (TOST, Holm over all lines), with users in seeds `v_ratio`, `p_new_users` and `verdict_new_users`.
     """
     cautions: tuple[str, ...]
-    """What the verdicts do not speak of."""
+    """Things that the verdicts do not speak of."""
 
     @property
     def exit_code(self) -> int:

@@ -1,4 +1,4 @@
-"""What each verb answers, in JSON and as text: it follows its schema, and is what the golden files hold."""
+"""Each verb's answer, in JSON and as text: it follows its schema, and is that of the golden files."""
 
 from __future__ import annotations
 

@@ -330,7 +330,7 @@ def test_a_proof_ends_with_the_server(checkout):
 @pytest.mark.parametrize(
     "overrides",
     [["experiment=mf", "--config-dir"], ["experiment=mf", "-m"], ["experiment=mf", "word"], [], ["trial=[a=1]"],
-     ["experiment=mf", "hydra.run.dir=/tmp/elsewhere"], ["experiment=mf", "+hydra.sweep.dir=/tmp"],
+     ["experiment=mf", "hydra.run.dir=elsewhere"], ["experiment=mf", "+hydra.sweep.dir=elsewhere"],
      ["experiment=mf", "a=\0"]],
 )  # fmt: skip
 def test_words_that_are_no_overrides_are_refused(overrides, checkout):

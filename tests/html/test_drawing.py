@@ -25,6 +25,7 @@ from flowgrad.html.figures import (
     Region,
     Scatter,
     Series,
+    Table,
 )
 
 NAN, INF = math.nan, math.inf
@@ -124,8 +125,12 @@ def test_what_is_not_known_is_not_drawn_as_zero():
 
 
 def test_a_figure_of_no_kind_is_refused():
-    with pytest.raises(FlowGradError, match="Figure is no kind of figure"):
-        draw(Figure("title", "text", ()), "f")
+    class Odd(Figure):
+        def table(self):
+            return Table("title", (), ())
+
+    with pytest.raises(FlowGradError, match="Odd is no kind of figure"):
+        draw(Odd("title", "text", ()), "f")
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-3.0, 1e-9), (1e-30, 1e30), (5.0, 5.0), (1.0, 1.5)])

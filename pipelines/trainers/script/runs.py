@@ -36,7 +36,7 @@ class ScriptRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run for one arm and seed."""
+    """The process that is run for one arm and seed, and its folder."""
 
     words: tuple[str, ...]
     """Words of the command, with `{folder}` where the run's folder belongs."""

@@ -159,7 +159,7 @@ class Script(Trainer):
         return Evaluation(dict(run.metrics), ())
 
     def facts(self, trained: Trained) -> dict[str, str | float | int]:
-        """What the script's report says of its training, and the parameters."""
+        """Facts of the training that the script's report tells, and the parameters."""
         found: dict[str, str | float | int] = {}
         for report in trained.reports:
             if report.run is not None:

@@ -30,7 +30,7 @@ PLACES = (
 
 
 class Hands(Protocol):
-    """What a programmer can do to a training that is given to them."""
+    """The changes that a programmer can make to a training that is given to them."""
 
     def watch(self, file: str) -> None:
         """Train as it stands, watched, and write the report."""
