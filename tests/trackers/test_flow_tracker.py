@@ -607,6 +607,42 @@ def test_sparse_gradients_cost_no_copy_of_the_table():
     assert not tracker._network._devices.parts[0][1]._copies
 
 
+MANY_LOOKUPS = 4096
+"""Number of lookups in a step of which a look reads a part."""
+
+
+def many_looked_up(ids, spoil=None):
+    """Row of the tracker's table after one look at a step of so many lookups, and the norm of the whole gradient."""
+    model = nn.Embedding(20_000, 4, sparse=True)
+    with torch.no_grad():
+        model.weight.copy_(torch.randn(model.weight.shape, generator=torch.Generator().manual_seed(0)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    tracker = FlowTracker(model, optimizer, rules=RULES, schedule=every(1))
+    model(ids).square().sum().backward()
+    if spoil is not None:
+        model.weight.grad._values()[spoil] = math.inf
+    norm = float(model.weight.grad.to_dense().norm())
+    optimizer.step()
+    tracker.step()
+    return tracker.measurements().tables["rows"].loc["weight"], norm
+
+
+@pytest.mark.parametrize("lookup", [0, 17, 2048, MANY_LOOKUPS - 1])
+def test_a_value_that_is_not_finite_is_seen_in_any_lookup(lookup):
+    row, _ = many_looked_up(torch.arange(MANY_LOOKUPS) * 3 % 20_000, spoil=lookup)
+    assert row["nonfinite_gradients"] == 1
+
+
+def test_ids_sorted_by_frequency_do_not_blow_up_the_norm():
+    """The hottest row is the first of such a table, whose gradient is most of the norm."""
+    ids = torch.arange(MANY_LOOKUPS)
+    ids[: MANY_LOOKUPS // 4] = 0
+    row, norm = many_looked_up(ids)
+    assert row["gradient_norm"] < 1.5 * norm
+    even, norm = many_looked_up(torch.arange(MANY_LOOKUPS))
+    assert even["gradient_norm"] == pytest.approx(norm, rel=0.15)
+
+
 def test_shared_parameters_count_once_and_unused_ones_have_no_gradient():
     class Tied(nn.Module):
         def __init__(self):

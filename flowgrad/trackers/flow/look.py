@@ -49,6 +49,8 @@ _LOOKUPS = 256
 """Number of lookups of a table with a sparse gradient whose rows are read, about; of one with few rows for the lookups,
 all are.
 """
+_HASH, _HASH_SHIFT = 0x9E3779B1, 20
+"""Multiplier and shift that draw these rows from their ids (Knuth, The Art of Computer Programming 3, section 6.4)."""
 _LARGE_SHARE = 64
 """Factor by which the part of a table is smaller than the table, at most."""
 _RUN = 64
@@ -112,6 +114,8 @@ class DeviceLook:
         """Factor from the norm of the part of a gradient that was read to that of the whole, by tensor."""
         self._one_in: dict[int, int] = {}
         """Number of rows of a large table with a sparse gradient of which one is read, by tensor; all of any other."""
+        self._unread: dict[int, torch.Tensor] = {}
+        """Sum of all values of each sparse gradient that is read in part: not finite where one of them is not."""
         self._open = False
         """Whether a look has begun that `take` has not ended."""
         self._live: list[int] = []
@@ -189,7 +193,7 @@ class DeviceLook:
 
     def _begin(self) -> None:
         self._open, self._pieces, self._rows = True, [], {}
-        self._summed, self._one_in, self._grown = {}, {}, {}
+        self._summed, self._unread, self._one_in, self._grown = {}, {}, {}, {}
         self._views = {}
         self._live, self._dense, self._found, self._sampled = [], [], [], []
         self._sample.zero_()
@@ -216,8 +220,10 @@ class DeviceLook:
             return False
         if len(ids) >= 2 * _LOOKUPS:
             one_in = 1 << (len(ids) // _LOOKUPS).bit_length() - 1  # a power of two: a remainder costs a division
-            chosen = (ids & one_in - 1 == 0).nonzero().flatten()
+            # Ids are often sorted by frequency, and then every n-th would always be the hottest row.
+            chosen = ((ids + 1) * _HASH >> _HASH_SHIFT & one_in - 1 == 0).nonzero().flatten()
             if len(chosen):
+                self._unread[i] = values.sum(dtype=_precise(values))
                 ids, values = ids.index_select(0, chosen), values.index_select(0, chosen)
                 self._one_in[i] = one_in
         rows, at = ids.unique(return_inverse=True)
@@ -236,8 +242,8 @@ class DeviceLook:
         read = {i: self._gradient_part(i, gradient) for i, gradient in whole.items()}
         pieces = [(group, _norms([read[i] for i in group])) for group in self._groups(list(read))]
         sparse = {i: self._values(i, g) for i, g in found.items() if i not in whole}
-        pieces += [(group, _norms([sparse[i] for i in group])) for group in self._groups(list(sparse))]
-        self._summed = {}
+        pieces += [(group, self._sparse_norms(group, sparse)) for group in self._groups(list(sparse))]
+        self._summed, self._unread = {}, {}
         self._found += found
         self._sampled += whole
         self._fresh = []
@@ -269,6 +275,15 @@ class DeviceLook:
         if known is not None:
             return known
         return gradient.coalesce().values() if gradient.layout == torch.sparse_coo else gradient.values()
+
+    def _sparse_norms(self, group: list[int], values: dict[int, torch.Tensor]) -> list[torch.Tensor]:
+        """Norms of the values that were read; not finite where a value that was not read is so."""
+        norms = _norms([values[i] for i in group])
+        in_part = [at for at, i in enumerate(group) if i in self._unread]
+        if in_part:
+            zeros = torch._foreach_mul([self._unread[group[at]] for at in in_part], 0.0)
+            torch._foreach_add_([norms[at] for at in in_part], list(zeros))
+        return norms
 
     def _sum_gradients(self) -> None:
         """Add the samples of this look to those of the looks before, and take their products."""
@@ -448,7 +463,11 @@ def _norms(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     overflow.
     """
     plain = [_plain(t) for t in tensors]
-    return list(torch._foreach_norm(plain, 2, dtype=torch.promote_types(plain[0].dtype, torch.float32)))
+    return list(torch._foreach_norm(plain, 2, dtype=_precise(plain[0])))
+
+
+def _precise(values: torch.Tensor) -> torch.dtype:
+    return torch.promote_types(values.dtype, torch.float32)
 
 
 def _plain(values: torch.Tensor) -> torch.Tensor:
