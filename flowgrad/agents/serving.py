@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -174,11 +174,19 @@ def _add_reading(server: MCPServer[None], paths: HeldPaths) -> None:
 
     @server.tool(name="prove", annotations=_READS)
     @_told
-    def tell_proof(run: str, check: bool = True) -> Proven:
+    def tell_proof(
+        run: str, check: bool = True, baseline: str = "", better: dict[str, Literal["higher", "lower"]] | None = None
+    ) -> Proven:
         """Tell whether the change that a run tried helped, with intervals; with `check`, computed anew from the
-        observations.
+        observations. Of a CSV file with a line a run, which of its arms are better than `baseline`; `better` says of
+        each metric which way is better.
         """
-        return prove(paths.inside(run), check=check)
+        path = paths.inside(run)
+        if path.endswith(".csv"):
+            from flowgrad.agents.comparing_tables import compare_table
+
+            return compare_table(path, baseline=baseline or None, better=better)
+        return prove(path, check=check)
 
 
 def _add_running(server: MCPServer[None], proofs: Proofs) -> None:

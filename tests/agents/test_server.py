@@ -87,9 +87,24 @@ def test_a_tool_says_what_the_command_says(tool, root, capsys):
     assert json.loads(text_of(result)) == result.structured_content
 
 
+def test_results_of_anybody_are_proven_as_the_command_does(root, capsys):
+    runs = [
+        (arm, seed, seed / 7 + shift + seed % 3 / 90)
+        for arm, shift in (("old", 0.1), ("new", 0.0))
+        for seed in range(8)
+    ]
+    table(root / "results.csv", ["arm", "seed", "rmse"], runs)
+    given = {"run": "results.csv", "baseline": "old", "better": {"rmse": "lower"}}
+    result = with_client(make_server(root), lambda client: client.call_tool("prove", given))
+    assert not result.is_error, text_of(result)
+    main(["compare", "results.csv", "--baseline", "old", "--better", "rmse=lower", "--json"])
+    assert json.loads(capsys.readouterr().out) == result.structured_content
+
+
 @pytest.mark.parametrize(
     ("tool", "given", "named"),
     [
+        ("prove", {"run": "nothing.csv"}, "nothing.csv"),
         ("findings", {"run": "missing"}, "there is no such file or folder"),
         ("findings", {"run": "outputs/mf/one", "severity": "bad"}, "severity"),
         ("explain", {"rule": "zombie_row"}, "did you mean"),
