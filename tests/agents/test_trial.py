@@ -2,8 +2,8 @@
 
 It ends each with the right change applied and proven, or with the right question; what is right stands in the config of
 `faults_field`, which was there before. Runs of `SICK` were looked at while the agent was written; those of `FRESH` were
-drawn and tried once after that, and stand here as they ended, the one that it missed among them. Three runs are tried
-with every test; `make test-agents` tries all (FLOWGRAD_WHOLE_TRIAL=1). FLOWGRAD_GOLDEN=1 writes the transcripts.
+drawn and tried once after that, and stand here as they ended. Three runs are tried with every test; `make test-agents`
+tries all (FLOWGRAD_WHOLE_TRIAL=1). FLOWGRAD_GOLDEN=1 writes the transcripts.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ pytest.importorskip("sklearn")
 
 from flowgrad.__main__ import main
 from pipelines.benchmarks.field.data import load
+from pipelines.benchmarks.field.run import Task, watched
+from pipelines.benchmarks.field.scoring import harm
 from tests.agents.trial.agent import Agent
-from tests.agents.trial.workshop import Workshop
+from tests.agents.trial.workshop import WATCHED, Workshop
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("golden") / "trial"
@@ -60,12 +62,15 @@ FRESH = {
     "cnn rate_of_one_layer_tiny": "nothing",
     "cnn head_left_out": "proven",
 }
-MISSED = {"cnn rate_of_one_layer_tiny"}
-"""Runs that it ends wrongly: what was found there stands below `medium`."""
+HARMLESS = {"cnn rate_of_one_layer_tiny"}
+"""Runs that it left as they were, where what was found stands below `medium`: right where the fault costs next to
+nothing, which is measured.
+"""
 SOUND = ("cnn ", "recurrent ")
 FEW = ("cnn same_batch", "cnn left_in_eval", "recurrent ")
 """Runs that every test tries."""
-TRUTH = yaml.safe_load((ROOT / "conf" / "job" / "field_benchmark.yaml").read_text(encoding="utf-8"))["faults"]
+BENCHMARK = yaml.safe_load((ROOT / "conf" / "job" / "field_benchmark.yaml").read_text(encoding="utf-8"))
+TRUTH, LEAST_COST = BENCHMARK["faults"], BENCHMARK["least_cost"]
 WHOLE = bool(os.environ.get("FLOWGRAD_WHOLE_TRIAL") or os.environ.get("FLOWGRAD_GOLDEN"))
 
 
@@ -98,7 +103,7 @@ def test_the_agent_ends_each_run_rightly(name, data, tmp_path, monkeypatch):
         assert ending.how == "nothing", transcript
     else:
         assert ending.how == (SICK | FRESH)[name], transcript
-        assert is_right(fault, ending) == (name not in MISSED), transcript
+        assert is_right(fault, ending) == (name not in HARMLESS), transcript
     assert transcript == golden.read_text(encoding="utf-8")
 
 
@@ -110,6 +115,18 @@ def is_right(fault, ending):
     return ending.how == "asked" and any(
         re.search(word, " ".join(ending.said), re.IGNORECASE) for word in truth["words"]
     )
+
+
+@pytest.mark.parametrize("name", sorted(HARMLESS))
+def test_what_it_left_alone_costs_next_to_nothing(name, data):
+    """The limit is that of `faults_field`, below which a fault need not be found there either."""
+    if not WHOLE:
+        pytest.skip("make test-agents tries it")
+    host, _, fault = name.partition(" ")
+    faulted, sound = (
+        watched(Task(host, WATCHED, kind, fault), data) for kind, fault in (("fault", fault), ("sound", ""))
+    )
+    assert harm(faulted, sound).most < LEAST_COST
 
 
 def test_at_least_twelve_sick_runs_are_tried_and_some_end_with_a_question():
@@ -124,8 +141,8 @@ def test_the_page_tells_how_they_ended():
     proven = sum(ending == "proven" for ending in whole.values())
     assert f"{len(whole)} sick runs" in page
     assert f"{proven} with the right change, confirmed on five fresh seeds" in page
-    assert f"{len(whole) - proven - len(MISSED)} with the right question" in page
-    assert f"{len(MISSED)} wrongly" in page
+    assert f"{len(whole) - proven - len(HARMLESS)} with the right question" in page
+    assert f"left {len(HARMLESS)} as it was" in page
 
 
 def test_a_wrong_ending_fails():
