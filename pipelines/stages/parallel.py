@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import pickle
@@ -10,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, groupby, pairwise
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
@@ -23,7 +25,7 @@ from pipelines.output import interrupts
 
 if TYPE_CHECKING:  # of torch, which a process imports when it trains
     from flowgrad.trackers.embedding.guard import Intervention
-    from pipelines.trainers.trainer import Dataset
+    from pipelines.trainers.trainer import Dataset, Trained, Trainer
 
 _EVERY = 0.5
 """Seconds between two looks for an interrupt, while a worker is waited for: one that is raised in a finalizer, or in a
@@ -51,8 +53,36 @@ class Outcome:
 
 
 def outcomes(runs: Sequence[tuple[DictConfig, int]], data: Dataset, workers: int) -> Iterator[Outcome]:
-    """Train and evaluate each (config, seed), unwatched, in the order given."""
-    return parallel_map(outcome, runs, data, workers)
+    """Train and evaluate each (config, seed), unwatched, in the order given. Seeds of one config that follow each other
+    are trained in stacks, where its trainer has any; how they are divided does not depend on the workers.
+    """
+    return chain.from_iterable(parallel_map(_outcomes_of, list(_stacks(runs, data)), data, workers))
+
+
+def _stacks(runs: Sequence[tuple[DictConfig, int]], data: Dataset) -> Iterator[tuple[DictConfig, list[int]]]:
+    """Divide the runs into stacks of about the same size."""
+    from pipelines.trainers.trainer import trainer_of
+
+    for _, group in groupby(runs, key=lambda run: id(run[0])):
+        chosen = list(group)
+        config, seeds = chosen[0][0], [seed for _, seed in chosen]
+        count = math.ceil(len(seeds) / trainer_of(config).stack_size(data))
+        ends = [len(seeds) * place // count for place in range(count + 1)]
+        yield from ((config, seeds[start:end]) for start, end in pairwise(ends))
+
+
+def _outcomes_of(stack: tuple[DictConfig, list[int]], data: Dataset) -> list[Outcome]:
+    """Train and evaluate the seeds of a stack."""
+    from pipelines.trainers.trainer import trainer_of
+
+    config, seeds = stack
+    if len(seeds) == 1:
+        return [outcome((config, seeds[0]), data)]
+    trainer = trainer_of(config)
+    return [
+        _evaluated(trainer, trained, data, seed)
+        for seed, trained in zip(seeds, trainer.train_stack(data, seeds), strict=True)
+    ]
 
 
 def parallel_map(
@@ -111,7 +141,10 @@ def outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
 
     config, seed = run
     trainer = trainer_of(config)
-    trained = trainer.train(data, seed)
+    return _evaluated(trainer, trainer.train(data, seed), data, seed)
+
+
+def _evaluated(trainer: Trainer, trained: Trained, data: Dataset, seed: int) -> Outcome:
     found = trainer.evaluate(trained, data, seed)
     return Outcome(found.metrics, found.by_user, trained.validation_losses, trained.interventions, found.failure)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -132,6 +133,20 @@ class Trainer(ABC):
             watched: attach the trackers that the config names.
             observers: makes further ones; how is each trainer's own affair.
         """
+
+    def stack_size(self, data: Any) -> int:
+        """Number of seeds that `train_stack` takes, at most; 1 where none are trained together."""
+        return 1
+
+    def train_stack(self, data: Any, seeds: Sequence[int]) -> list[Trained]:
+        """Train several seeds together, unwatched. The figures of each are those of a run of its own but for rounding,
+        a relative 1e-5.
+
+        Args:
+            data: as `load` gives them.
+            seeds: so many as `stack_size` at most.
+        """
+        return [self.train(data, seed) for seed in seeds]
 
     @abstractmethod
     def metrics(self) -> tuple[str, ...]:
