@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,12 +24,29 @@ def build_optimizer(
         FlowGradError: as `check_optimizer`; or the class refuses these parameters.
     """
     made, given = _checked(config)
+    _leave_compiler_out()
     try:
         return made(parameters, lr=config.optimizer.lr, **given)
     except (TypeError, ValueError) as error:
         raise FlowGradError(
             f"optimizer._target_={config.optimizer._target_} cannot train this model: {error}"
         ) from error
+
+
+def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
+    """Make a call that steps the optimizer without hooks and profiler, which take as long as the step of a small model,
+    and without torch's compiler, which the first step of a process would import for a second.
+    """
+    return torch.no_grad()(partial(inspect.unwrap(type(optimizer).step), optimizer))
+
+
+def _leave_compiler_out() -> None:
+    """Keep torch from importing its compiler when an optimizer is made. It asks the compiler for a version of this
+    method that is never compiled; the method is that by itself where there is no compiler.
+    """
+    method = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+    if method is not None and "torch._dynamo" not in sys.modules and not hasattr(method, "__dynamo_disable"):
+        method.__dynamo_disable = method
 
 
 def check_optimizer(config: DictConfig) -> None:

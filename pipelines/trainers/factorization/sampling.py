@@ -25,6 +25,6 @@ def shuffled_stack(examples: Examples, batch_size: int, generators: Sequence[tor
 
 def _batches(examples: Examples, order: Tensor, batch_size: int) -> Iterator[Examples]:
     # Shuffled as a whole, so that a batch is a view and costs nothing.
-    shuffled = examples[order]
+    shuffled = Examples(*(held.expand_as(order).gather(-1, order) for held in vars(examples).values()))
     for start in range(0, order.shape[-1], batch_size):
         yield shuffled[..., start : start + batch_size]

@@ -17,7 +17,7 @@ from pipelines.trainers.early_stopping import EarlyStopping
 from pipelines.trainers.factorization.faults import OF_UPDATES, inject
 from pipelines.trainers.factorization.loop import build_model, generators, loss_of, without_quarantined
 from pipelines.trainers.factorization.sampling import shuffled_batches, shuffled_stack
-from pipelines.trainers.optimizers import build_optimizer
+from pipelines.trainers.optimizers import bare_step, build_optimizer
 from pipelines.trainers.stacked import stacked
 from pipelines.trainers.trainer import Trained
 
@@ -110,7 +110,9 @@ class _Stack:
         self.runs = runs
         self._model = stacked([run.model for run in runs])
         self._loss = loss_of(config, data, [run.negatives for run in runs])
-        self._optimizer = build_optimizer(config, self._model.parameters())
+        self._parameters = list(self._model.parameters())
+        self._optimizer = build_optimizer(config, self._parameters)
+        self._step = bare_step(self._optimizer)
 
     def train_epoch(self) -> None:
         """Train every model for one epoch, and tell its run the losses."""
@@ -119,9 +121,10 @@ class _Stack:
         orders = [run.order for run in self.runs]
         for batch in shuffled_stack(train, self._config.training.batch_size, orders):
             data_loss, penalty = self._loss.terms(self._model, batch)
-            self._optimizer.zero_grad()
             (data_loss + penalty).sum().backward()
-            self._optimizer.step()
+            self._step()
+            for parameter in self._parameters:
+                parameter.grad = None
             total += data_loss.detach().double() * batch.users.shape[-1]
             steps += 1
         for run, loss in zip(self.runs, (total / len(train)).tolist(), strict=True):
@@ -130,7 +133,7 @@ class _Stack:
     def only(self, places: Sequence[int]) -> _Stack:
         """Make the stack of some of its runs, whose optimizer goes on from where theirs was."""
         fewer = _Stack(self._config, self._data, [self.runs[place] for place in places])
-        for old, new in zip(self._model.parameters(), fewer._model.parameters(), strict=True):
+        for old, new in zip(self._parameters, fewer._parameters, strict=True):
             fewer._optimizer.state[new] = {
                 name: self._part(held, places) if isinstance(held, Tensor) and held.shape == old.shape else held
                 for name, held in self._optimizer.state[old].items()
