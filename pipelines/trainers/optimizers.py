@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ def build_optimizer(
         FlowGradError: as `check_optimizer`; or the class refuses these parameters.
     """
     made, given = _checked(config)
-    _leave_compiler_out()
+    _leave_compiler_out(made)
     try:
         return made(parameters, lr=config.optimizer.lr, **given)
     except (TypeError, ValueError) as error:
@@ -34,19 +34,25 @@ def build_optimizer(
 
 
 def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
-    """Make a call that steps the optimizer without hooks and profiler, which take as long as the step of a small model,
-    and without torch's compiler, which the first step of a process would import for a second.
+    """Make a call that steps the optimizer without hooks and profiler, which take as long as the step of a small
+    model.
     """
     return torch.no_grad()(partial(inspect.unwrap(type(optimizer).step), optimizer))
 
 
-def _leave_compiler_out() -> None:
-    """Keep torch from importing its compiler when an optimizer is made. It asks the compiler for a version of this
-    method that is never compiled; the method is that by itself where there is no compiler.
+def _leave_compiler_out(kind: type[torch.optim.Optimizer]) -> None:
+    """Keep torch from importing its compiler, which takes as long as a short run. An optimizer asks it to leave two
+    methods alone when it is made, and to break its graph at each step; where nothing is compiled neither is of use.
     """
-    method = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
-    if method is not None and "torch._dynamo" not in sys.modules and not hasattr(method, "__dynamo_disable"):
-        method.__dynamo_disable = method
+    if "torch._dynamo" in sys.modules:
+        return
+    for method in (torch.optim.Optimizer.add_param_group, torch.optim.Optimizer.zero_grad):
+        plain = getattr(method, "__wrapped__", None)
+        if plain is not None:
+            plain.__dynamo_disable = plain
+    step = kind.step
+    if not getattr(step, "hooked", False):  # by the first optimizer of the class, which puts hooks around this one
+        kind.step = wraps(step)(torch.no_grad()(inspect.unwrap(step)))
 
 
 def check_optimizer(config: DictConfig) -> None:
@@ -58,7 +64,7 @@ def check_optimizer(config: DictConfig) -> None:
     _checked(config)
 
 
-def _checked(config: DictConfig) -> tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]:
+def _checked(config: DictConfig) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     """Class of the optimizer, and its arguments besides parameters and learning rate."""
     cls = target(config, "optimizer")
     if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):

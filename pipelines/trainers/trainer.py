@@ -135,16 +135,12 @@ class Trainer(ABC):
         """
 
     def stack_size(self, data: Any) -> int:
-        """Number of seeds that `train_stack` takes, at most; 1 where none are trained together."""
+        """Number of seeds that are best trained together by one call of `train_stack`; 1 where none are."""
         return 1
 
     def train_stack(self, data: Any, seeds: Sequence[int]) -> list[Trained]:
-        """Train several seeds together, unwatched. The figures of each are those of a run of its own but for rounding,
-        a relative 1e-5.
-
-        Args:
-            data: as `load` gives them.
-            seeds: so many as `stack_size` at most.
+        """Train several seeds, unwatched; together where `stack_size` is above 1. The figures of each are those of a
+        run of its own but for rounding, a relative 1e-5.
         """
         return [self.train(data, seed) for seed in seeds]
 

@@ -98,7 +98,9 @@ class Factorization(Trainer):
         return stack_size(self.config, data)
 
     def train_stack(self, data: Data, seeds: Sequence[int]) -> list[Trained]:
-        """Train the seeds as one stack; see `Trainer.train_stack`."""
+        """Train the seeds as one stack of models; see `Trainer.train_stack`."""
+        if len(seeds) == 1 or self.stack_size(data) == 1:
+            return super().train_stack(data, seeds)
         return train_stack(self.config, data, seeds)
 
     def metrics(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.stages.parallel import outcomes
+from pipelines.stages.outcomes import Runs
 from pipelines.trainers.factorization.losses import MeanSquaredError
 from pipelines.trainers.factorization.models.factorization import MatrixFactorization
 from pipelines.trainers.trainer import trainer_of
@@ -110,16 +110,14 @@ def test_what_would_be_another_training_is_not_stacked(composed, overrides):
 
 
 def test_a_seed_does_not_depend_on_how_the_seeds_are_divided(composed, monkeypatch):
-    """Seven seeds in stacks of three at most, with a config that is not stacked after them."""
     trainer = trainer_for(composed)
     data = trainer.load()
-    runs = [(trainer.config, seed) for seed in range(7)]
-    runs += [(trainer_for(composed, "tracker.auto_fix=true").config, seed) for seed in (1, 2)]
-    whole = list(outcomes(runs, data, workers=1))
+    seeds = range(7)
+    whole = list(Runs(data).outcomes(trainer.config, seeds))
     monkeypatch.setattr("pipelines.trainers.factorization.stacking._MOST_SEEDS", 3)
     assert trainer.stack_size(data) == 3
-    parts = list(outcomes(runs, data, workers=1))
-    assert len({found.metrics["mse"] for found in whole[:7]}) == 7
+    parts = list(Runs(data).outcomes(trainer.config, seeds))
+    assert len({found.metrics["mse"] for found in whole}) == 7
     for one, other in zip(whole, parts, strict=True):
         assert one.metrics == pytest.approx(other.metrics, rel=1e-5)
         assert one.validation_losses == pytest.approx(other.validation_losses, rel=1e-5)
