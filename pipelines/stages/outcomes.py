@@ -86,13 +86,13 @@ class Runs:
         """Calls that wait for the outcomes of each stack."""
         key = id(config), tuple(seeds)
         if key not in self._begun:
-            stacks = _stacks(config, seeds, self._of(self._data, config))
+            stacks = divided(config, seeds, self._of(self._data, config))
             waiting = [pool.begin(_trained, (config, stack, self._of)) for stack in stacks]
             self._begun[key] = config, waiting  # the config is kept, so that its id stays its own
         return self._begun[key][1]
 
 
-def _stacks(config: DictConfig, seeds: Sequence[int], data: Dataset) -> list[list[int]]:
+def divided(config: DictConfig, seeds: Sequence[int], data: Dataset) -> list[list[int]]:
     """Divide the seeds into as few stacks as its trainer allows, of about the same size."""
     from pipelines.trainers.trainer import trainer_of
 

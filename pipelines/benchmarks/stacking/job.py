@@ -24,10 +24,10 @@ from pipelines.output import console
 from pipelines.output.tables import write_table
 from pipelines.stages import artifacts
 from pipelines.stages.check import check_settings
-from pipelines.stages.parallel import run_isolated
+from pipelines.stages.parallel import cores, run_isolated
 
 SHOWN = ["case", "seeds", "stack", "steps", "alone_s", "together_s", "ratio", "ratio_low", "ratio_high", "cpu_ratio",
-         "ratio_limit", "alone_mib", "together_mib", "difference", "within"]  # fmt: skip
+         "workers", "shared_ratio", "ratio_limit", "alone_mib", "together_mib", "difference", "within"]  # fmt: skip
 """Columns for a reader; the CSV has more."""
 _MIB = 2.0**20
 _logger = logging.getLogger(__name__)
@@ -49,21 +49,22 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     cases = _cases(config.job, task)
     artifacts.begin(folder, config, also=["stacking.*"])
     seeds = tuple(range(config.job.first_seed, config.job.first_seed + config.job.seeds))
+    workers = config.workers or cores()
     lines = []
     with console.progress() as bar:
         measuring = bar.add_task("measure", total=len(cases))
         for name, made in cases.items():
             bar.update(measuring, description=f"measure: {name}")
-            seen = run_isolated(measure, StackPlan(made, seeds, config.job.rounds))
+            seen = run_isolated(measure, StackPlan(made, seeds, config.job.rounds, workers))
             _logger.info("%s: %s", name, seen)
-            lines.append(line(name, len(seeds), seen, config.job) | {"torch": torch.__version__})
+            lines.append(line(name, len(seeds), workers, seen, config.job) | {"torch": torch.__version__})
             figures = pd.DataFrame(lines)
             write_table(figures, folder, "stacking", SHOWN)
             bar.advance(measuring)
     console.print_table(figures[SHOWN], folder)
 
 
-def line(name: str, seeds: int, seen: Stacked, job: DictConfig) -> dict[str, object]:
+def line(name: str, seeds: int, workers: int, seen: Stacked, job: DictConfig) -> dict[str, object]:
     """Make one line of the table; a case without a limit is not judged by its ratio."""
     ratios = (np.array(seen.together.wall) / seen.alone.wall).tolist()
     ratio, (low, high) = float(np.median(ratios)), median_interval(ratios)
@@ -71,7 +72,7 @@ def line(name: str, seeds: int, seen: Stacked, job: DictConfig) -> dict[str, obj
     return {
         "case": name,
         "seeds": seeds,
-        "stack": min(seen.stack, seeds),
+        "stack": seen.stack,
         "steps": seen.steps,
         "rounds": len(ratios),
         "alone_s": float(np.median(seen.alone.wall)),
@@ -80,6 +81,8 @@ def line(name: str, seeds: int, seen: Stacked, job: DictConfig) -> dict[str, obj
         "ratio_low": low,
         "ratio_high": high,
         "cpu_ratio": float(np.median(np.array(seen.together.cpu) / seen.alone.cpu)),
+        "workers": workers,
+        "shared_ratio": float(np.median(np.array(seen.shared.wall) / seen.alone.wall)),
         "ratio_limit": limit if math.isfinite(limit) else math.nan,
         "alone_mib": _mib(seen.alone.peak_bytes),
         "together_mib": _mib(seen.together.peak_bytes),

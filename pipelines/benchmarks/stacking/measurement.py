@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from omegaconf import DictConfig
 
 from pipelines.benchmarks.overhead.memory import peak_bytes, reset_peak
+from pipelines.stages.outcomes import divided
+from pipelines.stages.parallel import Pool
 from pipelines.trainers.trainer import Trained, trainer_of
 
 _CPU = torch.device("cpu")
@@ -25,7 +28,9 @@ class StackPlan:
     seeds: tuple[int, ...]
     """Seeds that are trained together; the first is trained alone too."""
     rounds: int
-    """Number of times that both are timed."""
+    """Number of times that each way is timed."""
+    workers: int
+    """Number of processes that share the stacks, as those of a proof do."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,9 @@ class Times:
     wall: tuple[float, ...]
     """Seconds that passed."""
     cpu: tuple[float, ...]
-    """Seconds that the processor spent on it."""
+    """Seconds that the processor spent on it in this process."""
     peak_bytes: int | None
-    """Rise of the peak of resident memory, at most; None where the system does not say."""
+    """Rise of the peak of this process's resident memory, at most; None where the system does not say."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,13 @@ class Stacked:
     """Result of one case."""
 
     stack: int
-    """Number of seeds in a stack, at most."""
+    """Number of seeds in the largest stack."""
     steps: int
-    """Number of optimizer steps of a seed."""
+    """Number of optimizer steps of the first seed."""
     alone: Times
     together: Times
+    shared: Times
+    """Times of the same stacks on several processes, which are started before."""
     difference: float
     """Largest relative difference of a validation loss between a seed in its stack and alone."""
 
@@ -58,17 +65,26 @@ def measure(plan: StackPlan) -> Stacked:
     """Load the data, train in turns, and compare the figures of every seed."""
     trainer = trainer_of(plan.config)
     data = trainer.load()
-    runs: dict[bool, Callable[[], Any]] = {
-        False: lambda: trainer.train(data, plan.seeds[0]),
-        True: lambda: trainer.train_stack(data, plan.seeds),
-    }
+    stacks = divided(plan.config, plan.seeds, data)
     alone = [trainer.train(data, seed) for seed in plan.seeds]
-    difference = _difference(alone, trainer.train_stack(data, plan.seeds))
-    timed: dict[bool, list[tuple[float, float, int | None]]] = {False: [], True: []}
-    for place in range(plan.rounds):
-        for together in (False, True) if place % 2 else (True, False):
-            timed[together].append(_timed(runs[together]))
-    return Stacked(trainer.stack_size(data), alone[0].steps, _times(timed[False]), _times(timed[True]), difference)
+    together = [one for seeds in stacks for one in trainer.train_stack(data, seeds)]
+    with closing(Pool(plan.workers, data)) as pool:
+        ways: list[Callable[[], Any]] = [
+            lambda: trainer.train(data, plan.seeds[0]),
+            lambda: [trainer.train_stack(data, seeds) for seeds in stacks],
+            lambda: [wait() for wait in [pool.begin(_train, (plan.config, seeds)) for seeds in stacks]],
+        ]
+        ways[-1]()  # starts the processes
+        timed: list[list[tuple[float, float, int | None]]] = [[] for _ in ways]
+        for place in range(plan.rounds):
+            for way in range(len(ways))[:: 1 if place % 2 else -1]:
+                timed[way].append(_timed(ways[way]))
+    return Stacked(max(map(len, stacks)), alone[0].steps, *map(_times, timed), difference=_difference(alone, together))
+
+
+def _train(stack: tuple[DictConfig, Sequence[int]], data: Any) -> None:
+    config, seeds = stack
+    trainer_of(config).train_stack(data, seeds)
 
 
 def _timed(run: Callable[[], Any]) -> tuple[float, float, int | None]:

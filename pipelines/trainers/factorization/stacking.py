@@ -24,7 +24,7 @@ from pipelines.trainers.trainer import Trained
 _ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad, torch.optim.SparseAdam)
 """Optimizers that move each parameter by its own gradients alone, so that one may move those of many models."""
 _MOST_SEEDS = 16
-_MOST_VALUES = 2**20
+_MOST_VALUES = 2**19
 """Parameters of a stack. Larger ones leave the processor's cache, and cost more than they save."""
 
 

@@ -12,7 +12,7 @@ from pipelines.benchmarks.stacking.measurement import Stacked, StackPlan, Times,
 
 MINE = [
     "experiment=stacking", "+job.cases.mine=['experiment=movielens_mf','dataset=synthetic','training.epochs=2']",
-    "job.only=[mine]", "job.rounds=2",
+    "job.only=[mine]", "job.rounds=2", "workers=1",
 ]  # fmt: skip
 
 
@@ -38,11 +38,11 @@ def test_the_table_has_a_line_a_case(command, in_this_process):
 def test_seeds_that_get_other_figures_are_seen(composed, monkeypatch):
     """A stack that trained one seed twice would be fast too."""
     config = composed("dataset=synthetic", "training.epochs=2", rules=False)
-    assert measure(StackPlan(config, (1, 2), 1)).difference <= 1e-5
+    assert measure(StackPlan(config, (1, 2), 1, 1)).difference <= 1e-5
     from pipelines.trainers.factorization.trainer import Factorization
 
     monkeypatch.setattr(Factorization, "train_stack", lambda self, data, seeds: [self.train(data, seeds[0])] * 2)
-    assert measure(StackPlan(config, (1, 2), 1)).difference > 1e-5
+    assert measure(StackPlan(config, (1, 2), 1, 1)).difference > 1e-5
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,13 @@ def test_both_limits_are_kept(composed, together, difference, within):
     settings = composed("experiment=stacking", rules=False).job
     assert settings.limits.ratio.mf_d32 == 3.0
     alone, other = (Times((value,) * 7, (value,) * 7, None) for value in (1.0, together))
-    line = job.line("mf_d32", 10, Stacked(16, 5, alone, other, difference), settings)
+    seen = Stacked(5, 5, alone, other, alone, difference)
+    line = job.line("mf_d32", 10, 2, seen, settings)
     assert (line["ratio"], line["ratio_low"], line["ratio_high"]) == (together,) * 3
-    assert (line["stack"], line["within"]) == (10, within)
-    assert job.line("other", 10, Stacked(1, 5, alone, other, difference), settings)["within"] == (difference == 0)
+    assert (line["stack"], line["shared_ratio"], line["within"]) == (5, 1.0, within)
+    assert job.line("other", 10, 2, Stacked(5, 5, alone, other, alone, difference), settings)["within"] == (
+        difference == 0
+    )
 
 
 @pytest.mark.parametrize(
