@@ -40,7 +40,7 @@ def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
     return torch.no_grad()(partial(inspect.unwrap(type(optimizer).step), optimizer))
 
 
-def _leave_compiler_out(kind: type[torch.optim.Optimizer]) -> None:
+def _leave_compiler_out(kind: Any) -> None:
     """Keep torch from importing its compiler, which takes as long as a short run. An optimizer asks it to leave two
     methods alone when it is made, and to break its graph at each step; where nothing is compiled neither is of use.
     """
@@ -64,7 +64,7 @@ def check_optimizer(config: DictConfig) -> None:
     _checked(config)
 
 
-def _checked(config: DictConfig) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+def _checked(config: DictConfig) -> tuple[Callable[..., torch.optim.Optimizer], dict[str, Any]]:
     """Class of the optimizer, and its arguments besides parameters and learning rate."""
     cls = target(config, "optimizer")
     if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
