@@ -41,10 +41,11 @@ def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
 
 
 def _leave_compiler_out(kind: Any) -> None:
-    """Keep torch from importing its compiler, which takes as long as a short run. An optimizer asks it to leave two
-    methods alone when it is made, and to break its graph at each step; where nothing is compiled neither is of use.
+    """Keep torch from importing its compiler, which takes as long as a short run. Its optimizers ask the compiler to
+    leave two methods alone when they are made, and to break its graph at each step; where nothing is compiled neither
+    is of use.
     """
-    if "torch._dynamo" in sys.modules:
+    if "torch._dynamo" in sys.modules or not kind.__module__.startswith("torch.optim."):
         return
     for method in (torch.optim.Optimizer.add_param_group, torch.optim.Optimizer.zero_grad):
         plain = getattr(method, "__wrapped__", None)
