@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -29,7 +30,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.users)
 
-    def __getitem__(self, index: Tensor | slice) -> Examples:
+    def __getitem__(self, index: Any) -> Examples:
         return Examples(self.users[index], self.items[index], self.ratings[index])
 
 

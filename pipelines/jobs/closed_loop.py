@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,7 @@ from pipelines.stages.diagnose import Diagnosis
 from pipelines.stages.experiment import Experiment
 from pipelines.stages.failed_runs import check_seeds_matter
 from pipelines.stages.outcome import print_outcome
+from pipelines.stages.outcomes import Runs
 from pipelines.stages.parallel import workers_for
 from pipelines.stages.plan_seeds import is_auto, plan_seeds
 from pipelines.stages.rule_book import rule_book
@@ -56,10 +58,13 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     objection = pass_gate(data, explains=explains_target(config.comparison.metrics))
     artifacts.begin(folder)
-    with console.progress() as bar:
+    with console.progress() as bar, closing(Runs(data)) as runs:
         diagnosing = bar.add_task("diagnose", total=None)
+        so_far: list[Diagnosis] = []
 
         def on_round(diagnosis: Diagnosis) -> None:
+            so_far.append(diagnosis)
+            _begin_proof(runs, config, tuned, so_far)
             bar.advance(diagnosing)
             found = [f"{f.type} on {f.subject}" for f in diagnosis.all_findings]
             _logger.info("round %d: %s", diagnosis.round, "; ".join(found) or "nothing found")
@@ -81,16 +86,12 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
             arms["tuned"] = tuned
         planned = comparisons(rounds, config.comparison.aa_offset)
         arms["aa"] = config
-        test = _seeds(config, arms, planned, data, bar, folder, diagnoses)
-        seeds = dict.fromkeys(arms, test) | {"aa": [seed + config.comparison.aa_offset for seed in test]}
-        proving = bar.add_task("prove", total=sum(map(len, seeds.values())))
-        observed = observe(
-            arms,
-            seeds,
-            data,
-            workers_for(config, _seconds(diagnoses, sum(map(len, seeds.values())))),
-            lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"),
-        )
+        test = _seeds(config, arms, planned, runs, bar, folder, diagnoses)
+        seeds = dict.fromkeys(arms, test) | {"aa": _shifted(config, test)}
+        count = sum(map(len, seeds.values()))
+        runs.start(workers_for(config, _seconds(diagnoses, count)))
+        proving = bar.add_task("prove", total=count)
+        observed = observe(arms, seeds, runs, lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"))
     if diagnoses[0].trained.reports:
         check_seeds_matter(observed.observations)
     settings = config.comparison
@@ -150,6 +151,25 @@ def _seconds(diagnoses: Sequence[Diagnosis], runs: int) -> float:
     return runs * pace * max(one.trained.steps for one in diagnoses)
 
 
+def _shifted(config: DictConfig, seeds: Sequence[int]) -> list[int]:
+    """Seeds of the A/A arm."""
+    return [seed + config.comparison.aa_offset for seed in seeds]
+
+
+def _begin_proof(runs: Runs, config: DictConfig, tuned: DictConfig | None, diagnoses: Sequence[Diagnosis]) -> None:
+    """Begin what is known of the proof, while the diagnosis goes on in this process. Nothing of it reaches the
+    diagnosis.
+    """
+    if is_auto(config):
+        return
+    test = list(config.seeds.test)
+    known = [(config, test), (config, _shifted(config, test)), *((one.config, test) for one in diagnoses[1:])]
+    known += [] if tuned is None else [(tuned, test)]
+    runs.start(workers_for(config, _seconds(diagnoses, sum(len(seeds) for _, seeds in known))))
+    for arm, seeds in known:
+        runs.begin(arm, seeds)
+
+
 def _because(line: pd.Series) -> str:
     reason = reason_of(line)
     return f" ({reason})" if reason else ""
@@ -159,7 +179,7 @@ def _seeds(
     config: DictConfig,
     arms: Mapping[str, DictConfig],
     planned: Sequence[Comparison],
-    data: Dataset,
+    runs: Runs,
     bar: Progress,
     folder: Path,
     diagnoses: Sequence[Diagnosis],
@@ -168,15 +188,14 @@ def _seeds(
     if not is_auto(config):
         return list(config.seeds.test)
     pilot = list(config.seeds.auto.pilot)
-    shift = config.comparison.aa_offset
     # The control is planned for only where there is nothing else.
     seeds = {arm: pilot for arm in arms if arm not in ("tuned", "aa")}
     if len(seeds) == 1:
-        seeds["aa"] = [seed + shift for seed in pilot]
-    piloting = bar.add_task("pilot", total=sum(map(len, seeds.values())))
-    tried = {arm: arms[arm] for arm in seeds}
-    workers = workers_for(config, _seconds(diagnoses, sum(map(len, seeds.values()))))
-    seen = observe(tried, seeds, data, workers, lambda _: bar.advance(piloting))
+        seeds["aa"] = _shifted(config, pilot)
+    count = sum(map(len, seeds.values()))
+    piloting = bar.add_task("pilot", total=count)
+    runs.start(workers_for(config, _seconds(diagnoses, count)))
+    seen = observe({arm: arms[arm] for arm in seeds}, seeds, runs, lambda _: bar.advance(piloting))
     bar.remove_task(piloting)
     test, plan = plan_seeds(config, seen.observations, planned, config.comparison.metrics)
     write_csv(plan, folder / "seeds.csv")

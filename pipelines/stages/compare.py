@@ -14,8 +14,8 @@ from flowgrad.statistics import NO_WORSE, OBSERVATION_COLUMNS, PRIMARY, PROVEN, 
 from flowgrad.statistics import round_comparison as round_comparison
 from flowgrad.trackers.embedding import guard
 from pipelines.stages.failed_runs import without_failed
-from pipelines.stages.parallel import outcomes
-from pipelines.trainers.trainer import Dataset, trainer_of
+from pipelines.stages.outcomes import Runs
+from pipelines.trainers.trainer import trainer_of
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,19 @@ class Observed:
 def observe(
     arms: Mapping[str, DictConfig],
     seeds: Mapping[str, Sequence[int]],
-    data: Dataset,
-    workers: int,
+    runs: Runs,
     on_run: Callable[[str], None],
 ) -> Observed:
-    """Train every arm on its seeds and evaluate each run on the test ratings, which are read here and nowhere else."""
-    runs = [(arm, seed) for arm in arms for seed in seeds[arm]]
+    """Train every arm on its seeds and evaluate each run on the test ratings, which are read here and nowhere else.
+
+    Args:
+        arms: configs by name.
+        seeds: of each arm.
+        runs: trains them; some may have begun.
+        on_run: called with the arm of each run that is done.
+    """
+    for arm, config in arms.items():
+        runs.begin(config, seeds[arm])
     first = next(iter(arms.values()))
     experiment, better = first.name, trainer_of(first).higher_is_better
     rows: list[tuple[str, str, int, str, float, bool]] = []
@@ -50,18 +57,18 @@ def observe(
     by_user: dict[str, list[tuple[float, ...]]] = {arm: [] for arm in arms}
     done: list[tuple] = []
     failures: dict[tuple[str, int], str] = {}
-    results = outcomes([(arms[arm], seed) for arm, seed in runs], data, workers)
-    for (arm, seed), outcome in zip(runs, results, strict=True):
-        rows += [(experiment, arm, seed, name, v, better(name)) for name, v in outcome.metrics.items()]
-        curves[arm].append(outcome.validation_losses)
-        by_user[arm].append(outcome.by_user)
-        done += [
-            (arm, seed, table, one.step, one.factor, len(one.rows), " ".join(map(str, one.rows)))
-            for table, one in outcome.interventions
-        ]
-        if outcome.failure:
-            failures[arm, seed] = outcome.failure
-        on_run(arm)
+    for arm, config in arms.items():
+        for seed, outcome in zip(seeds[arm], runs.outcomes(config, seeds[arm]), strict=True):
+            rows += [(experiment, arm, seed, name, v, better(name)) for name, v in outcome.metrics.items()]
+            curves[arm].append(outcome.validation_losses)
+            by_user[arm].append(outcome.by_user)
+            done += [
+                (arm, seed, table, one.step, one.factor, len(one.rows), " ".join(map(str, one.rows)))
+                for table, one in outcome.interventions
+            ]
+            if outcome.failure:
+                failures[arm, seed] = outcome.failure
+            on_run(arm)
     observations, failed = without_failed(
         pd.DataFrame(rows, columns=list(OBSERVATION_COLUMNS)), failures, first.comparison.aa_offset
     )

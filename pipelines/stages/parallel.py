@@ -1,19 +1,21 @@
-"""Makes independent training runs on several processes."""
+"""Does independent work on several processes."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import pickle
+import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from functools import partial
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
@@ -21,38 +23,74 @@ from flowgrad import exits
 from flowgrad.errors import FlowGradError
 from pipelines.output import interrupts
 
-if TYPE_CHECKING:  # of torch, which a process imports when it trains
-    from flowgrad.trackers.embedding.guard import Intervention
-    from pipelines.trainers.trainer import Dataset
-
 _EVERY = 0.5
 """Seconds between two looks for an interrupt, while a worker is waited for: one that is raised in a finalizer, or in a
 callback of a library, is lost there, and training may take hours.
 """
 Given = TypeVar("Given")
 Result = TypeVar("Result")
-Loaded = TypeVar("Loaded", bound="Dataset")
+Loaded = TypeVar("Loaded")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Outcome of one run of the proof."""
+class Pool:
+    """Processes that do work in the background, each one run at a time; a pool of one does it in this process, when the
+    result is waited for.
+    """
 
-    metrics: dict[str, float]
-    """Metrics on the test ratings, by name."""
-    by_user: tuple[float, ...]
-    """First of the metrics by user."""
-    validation_losses: tuple[float, ...]
-    """Validation loss of each epoch."""
-    interventions: tuple[tuple[str, Intervention], ...] = ()
-    """Interventions of `tracker.auto_fix`, by table."""
-    failure: str = ""
-    """The reason why the run gave no result, `Evaluation.failure`."""
+    def __init__(self, workers: int, data: Any) -> None:
+        """Make a pool; processes start with the first work.
+
+        Args:
+            workers: processes, at most.
+            data: what the work is done on; it is sent to each process once.
+        """
+        self._data = data
+        self._threads = ThreadPoolExecutor(workers) if workers > 1 else None
+        self._own = threading.local()
+        self._workers: list[_Worker] = []
+        self._starting = threading.Lock()
+        self._closed = False
+
+    def begin(self, work: Callable[[Given, Any], Result], run: Given) -> Callable[[], Result]:
+        """Have `work(run, data)` done, after what was begun before.
+
+        Returns:
+            A call that waits for the result, and raises what the work raised; or a FlowGradError where the process was
+            killed, as a system short of memory does.
+        """
+        if self._threads is None:
+            return partial(work, run, self._data)
+        return partial(_waited_for, self._threads.submit(self._done, work, run))
+
+    def close(self) -> None:
+        """End the processes, whatever they do."""
+        if self._threads is None:
+            return
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._starting:
+            self._closed = True
+        for worker in self._workers:
+            worker.close()
+
+    def _done(self, work: Callable[[Given, Any], Result], run: Given) -> Result:
+        """Have the process of this thread do it."""
+        worker: _Worker | None = getattr(self._own, "worker", None)
+        if worker is None:
+            with self._starting, interrupts.deferred():
+                if self._closed:
+                    raise CancelledError
+                worker = self._own.worker = _Worker(work.__name__)
+                self._workers.append(worker)
+            worker.send((self._data,))
+        worker.send((work, run))
+        result: Result = worker.answer()
+        return result
 
 
-def outcomes(runs: Sequence[tuple[DictConfig, int]], data: Dataset, workers: int) -> Iterator[Outcome]:
-    """Train and evaluate each (config, seed), unwatched, in the order given."""
-    return parallel_map(outcome, runs, data, workers)
+def _waited_for(future: Future[Result]) -> Result:
+    while not wait([future], timeout=_EVERY).done:
+        exits.raise_again()
+    return future.result()
 
 
 def parallel_map(
@@ -64,16 +102,11 @@ def parallel_map(
         FlowGradError: a process was killed, as a system short of memory does.
         Exception: the error of the first run that failed.
     """
-    workers = min(workers, len(runs))
-    if workers <= 1:
-        for run in runs:
+    pool = Pool(min(workers, len(runs)), data)
+    with closing(pool):
+        for result in [pool.begin(work, run) for run in runs]:
             exits.raise_again()
-            yield work(run, data)
-        return
-    with _started(workers, work) as pool:
-        for worker in pool:
-            worker.send((data,))
-        yield from _in_order(pool, work, runs)
+            yield result()
 
 
 def run_isolated(function: Callable[[Given], Result], argument: Given) -> Result:
@@ -83,10 +116,13 @@ def run_isolated(function: Callable[[Given], Result], argument: Given) -> Result
         FlowGradError: the process was killed, as a system short of memory does.
         Exception: the error of the function.
     """
-    with _started(1, function) as (worker,):
+    with interrupts.deferred():
+        worker = _Worker(function.__name__)
+    with closing(worker):
         worker.send(())
-        worker.send((0, function, argument))
-        return worker.answer()[1]
+        worker.send((function, argument))
+        result: Result = worker.answer()
+        return result
 
 
 def workers_for(config: DictConfig, seconds: float) -> int:
@@ -105,17 +141,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
-    """Train and evaluate one (config, seed), unwatched."""
-    from pipelines.trainers.trainer import trainer_of
-
-    config, seed = run
-    trainer = trainer_of(config)
-    trained = trainer.train(data, seed)
-    found = trainer.evaluate(trained, data, seed)
-    return Outcome(found.metrics, found.by_user, trained.validation_losses, trained.interventions, found.failure)
-
-
 class _Worker:
     """A process that does the work that it is sent, one item after another.
 
@@ -131,7 +156,7 @@ class _Worker:
         self.process = context.Process(target=_serve, args=(theirs,))
         with theirs:  # closed here, so that the end of the process ends the waiting
             self.process.start()
-        self.end = weakref.finalize(self, _end, self.process, self.connection)
+        self.close = weakref.finalize(self, _end, self.process, self.connection)
         """Finalizer that ends it, whatever it does; so does the end of this process, or of the last reference to the
         worker.
         """
@@ -147,8 +172,8 @@ class _Worker:
         except OSError:
             raise self._gone() from None
 
-    def answer(self) -> tuple[int, Any]:
-        """Wait for the next item done, and return its place and its result.
+    def answer(self) -> Any:
+        """Wait for the result of the next item.
 
         Raises:
             FlowGradError: the process is gone.
@@ -157,12 +182,12 @@ class _Worker:
         try:
             while not self.connection.poll(_EVERY):
                 exits.raise_again()
-            place, result, error = self.connection.recv()
+            result, error = self.connection.recv()
         except (EOFError, OSError):
             raise self._gone() from None
         if error is not None:
             raise error
-        return place, result
+        return result
 
     def _gone(self) -> FlowGradError:
         self.process.join()
@@ -176,44 +201,6 @@ def _end(process: BaseProcess, connection: Connection) -> None:
     connection.close()
 
 
-@contextmanager
-def _started(count: int, function: Callable[..., Any]) -> Iterator[list[_Worker]]:
-    """Start so many workers, which are gone at the end."""
-    pool: list[_Worker] = []
-    try:
-        with interrupts.deferred():
-            pool += [_Worker(function.__name__) for _ in range(count)]
-        yield pool
-    finally:
-        for worker in pool:
-            worker.end()
-
-
-def _in_order(
-    pool: Sequence[_Worker], work: Callable[[Given, Loaded], Result], runs: Sequence[Given]
-) -> Iterator[Result]:
-    waiting = iter(enumerate(runs))
-    busy = list(pool)
-    for worker in pool:
-        place, run = next(waiting)
-        worker.send((place, work, run))
-    done: dict[int, Result] = {}
-    for place in range(len(runs)):
-        exits.raise_again()
-        while place not in done:
-            answering = wait([worker.connection for worker in busy], timeout=_EVERY)
-            exits.raise_again()
-            for worker in [worker for worker in busy if worker.connection in answering]:
-                at, result = worker.answer()
-                done[at] = result
-                given = next(waiting, None)
-                if given is None:
-                    busy.remove(worker)
-                else:
-                    worker.send((given[0], work, given[1]))
-        yield done.pop(place)
-
-
 def _serve(connection: Connection) -> None:
     """Serve as a worker until it is ended."""
     parent = multiprocessing.parent_process()
@@ -222,14 +209,14 @@ def _serve(connection: Connection) -> None:
     shared = connection.recv()  # data of all runs, or nothing
     while True:
         try:
-            place, function, given = connection.recv()
+            function, given = connection.recv()
         except EOFError:
             return
         try:
-            answer = place, function(given, *shared), None
+            answer = function(given, *shared), None
             sent = ForkingPickler.dumps(answer)
         except Exception as error:
-            sent = ForkingPickler.dumps((place, None, _that_travels(error)))
+            sent = ForkingPickler.dumps((None, _that_travels(error)))
         connection.send_bytes(sent)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -22,12 +24,36 @@ def build_optimizer(
         FlowGradError: as `check_optimizer`; or the class refuses these parameters.
     """
     made, given = _checked(config)
+    _leave_compiler_out(made)
     try:
         return made(parameters, lr=config.optimizer.lr, **given)
     except (TypeError, ValueError) as error:
         raise FlowGradError(
             f"optimizer._target_={config.optimizer._target_} cannot train this model: {error}"
         ) from error
+
+
+def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
+    """Make a call that steps the optimizer without hooks and profiler, which take as long as the step of a small
+    model.
+    """
+    return torch.no_grad()(partial(inspect.unwrap(type(optimizer).step), optimizer))
+
+
+def _leave_compiler_out(kind: Any) -> None:
+    """Keep torch from importing its compiler, which takes as long as a short run. Its optimizers ask the compiler to
+    leave two methods alone when they are made, and to break its graph at each step; where nothing is compiled neither
+    is of use.
+    """
+    if "torch._dynamo" in sys.modules or not kind.__module__.startswith("torch.optim."):
+        return
+    for method in (torch.optim.Optimizer.add_param_group, torch.optim.Optimizer.zero_grad):
+        plain = getattr(method, "__wrapped__", None)
+        if plain is not None:
+            plain.__dynamo_disable = plain
+    step = kind.step
+    if not getattr(step, "hooked", False):  # by the first optimizer of the class, which puts hooks around this one
+        kind.step = wraps(step)(torch.no_grad()(inspect.unwrap(step)))
 
 
 def check_optimizer(config: DictConfig) -> None:

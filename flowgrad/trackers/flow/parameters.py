@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 import torch
@@ -89,8 +90,9 @@ def unit_axis(watched: Watched) -> int | None:
 
 def is_compiled(model: nn.Module) -> bool:
     """Whether the forward pass, or a part of it, runs as a compiled graph, which does not see hooks put on later."""
+    # torch imports its compiler, for a second, as soon as it is asked for it.
+    compiled = torch._dynamo.OptimizedModule if "torch._dynamo" in sys.modules else ()
     return any(
-        getattr(module, "_compiled_call_impl", None) is not None
-        or isinstance(module, torch._dynamo.OptimizedModule if hasattr(torch, "_dynamo") else ())
+        getattr(module, "_compiled_call_impl", None) is not None or isinstance(module, compiled)
         for module in model.modules()
     )

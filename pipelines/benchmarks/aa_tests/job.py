@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,18 @@ from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import OBSERVATION_COLUMNS
 from pipelines.benchmarks.aa_tests.pool import Pool
 from pipelines.benchmarks.aa_tests.table import POOLED, SHOWN, calibration_table
-from pipelines.benchmarks.faults.datasets import load_all
+from pipelines.benchmarks.faults.datasets import Datasets, load_all
 from pipelines.config.command_line import one_line
 from pipelines.config.compose import composed, shared_overrides, with_overrides
 from pipelines.output import console
 from pipelines.output.tables import rounded, write_csv, write_table
 from pipelines.stages import artifacts
 from pipelines.stages.check import check_settings
-from pipelines.stages.parallel import cores, outcomes
+from pipelines.stages.outcomes import Runs
+from pipelines.stages.parallel import cores
 from pipelines.trainers.evaluation import higher_is_better
 from pipelines.trainers.factorization.trainer import Factorization
-from pipelines.trainers.trainer import Dataset, trainer_of
+from pipelines.trainers.trainer import trainer_of
 
 _logger = logging.getLogger(__name__)
 
@@ -58,11 +60,14 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     artifacts.begin(folder, config)
     job = config.job
     pools, observations = {}, []
-    with console.progress() as bar:
+    with console.progress() as bar, closing(Runs(data, Datasets.of)) as runs:
+        runs.start(config.workers or cores())
+        for name, made in configs.items():
+            runs.begin(made, _seeds(job, name))
         training = bar.add_task("train", total=2 * job.pairs * job.tests * len(configs))
         for name, made in configs.items():
             bar.update(training, description=f"train: {name}")
-            pools[name], lines = _train(name, made, data.of(made), _seeds(job, name), config.workers or cores(), bar)
+            pools[name], lines = _train(name, made, runs, _seeds(job, name), bar)
             observations += lines
             write_csv(pd.DataFrame(observations, columns=list(OBSERVATION_COLUMNS)), folder / "observations.csv")
             _write_users(pools, folder)
@@ -105,14 +110,12 @@ def _settings(config: DictConfig, task: Sequence[str]) -> dict[str, DictConfig]:
     return found
 
 
-def _train(
-    name: str, config: DictConfig, data: Dataset, seeds: range, workers: int, bar: Progress
-) -> tuple[Pool, list[tuple]]:
+def _train(name: str, config: DictConfig, runs: Runs, seeds: range, bar: Progress) -> tuple[Pool, list[tuple]]:
     names = list(config.comparison.metrics)
     metrics: dict[str, list[float]] = {metric: [] for metric in names}
     users: list[tuple[float, ...]] = []
     lines: list[tuple] = []
-    for seed, outcome in zip(seeds, outcomes([(config, seed) for seed in seeds], data, workers), strict=True):
+    for seed, outcome in zip(seeds, runs.outcomes(config, seeds), strict=True):
         if not np.isfinite(list(outcome.metrics.values())).all():
             raise FlowGradError(f"job.settings.{name}: seed {seed} diverged; choose a configuration that trains")
         for metric in names:

@@ -10,7 +10,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pipelines.config.text import to_yaml
-from pipelines.stages.parallel import Outcome, outcome
 from pipelines.trainers.trainer import trainer_of
 
 _NODES = ("dataset", "task", "teacher")
@@ -50,11 +49,6 @@ def load_all(configs: Iterable[DictConfig]) -> Datasets:
         else:
             trainer_of(config).check_data(found[key])
     return Datasets(found)
-
-
-def trained(run: tuple[DictConfig, int], data: Datasets) -> Outcome:
-    """Train and evaluate on the data of the config; see `pipelines.stages.parallel.outcome`."""
-    return outcome(run, data.of(run[0]))
 
 
 def _key(config: DictConfig) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
 from flowgrad.verification.trial_tables import PLAN, TRIALS
 from pipelines.benchmarks.faults.cases import FaultCase, cases, check_chosen
-from pipelines.benchmarks.faults.datasets import Datasets, load_all, trained
+from pipelines.benchmarks.faults.datasets import Datasets, load_all
 from pipelines.benchmarks.faults.ground import FaultFamily
 from pipelines.benchmarks.faults.observation import DiagnosedRun, Task, observe
 from pipelines.benchmarks.faults.repair import (
@@ -35,6 +36,7 @@ from pipelines.output import console
 from pipelines.output.tables import write_csv, write_table
 from pipelines.stages import artifacts
 from pipelines.stages.check import check_fixes, check_settings
+from pipelines.stages.outcomes import Runs
 from pipelines.stages.parallel import cores, parallel_map
 from pipelines.stages.plan_seeds import is_auto
 from pipelines.stages.rule_book import rule_book
@@ -177,11 +179,14 @@ def _repair(
     distinct = {hashes[arm]: made for arm, made in configs.items()}
     doing = bar.add_task("repair", total=len(distinct) * len(seeds))
     metric_of: dict[str, list[float]] = {key: [] for key in distinct}
-    order = [(key, seed) for key in distinct for seed in seeds]
-    runs = [(distinct[key], seed) for key, seed in order]
-    for (key, _), outcome in zip(order, parallel_map(trained, runs, data, config.workers or cores()), strict=True):
-        metric_of[key].append(outcome.metrics[distinct[key].comparison.metrics[0]])
-        bar.advance(doing)
+    with closing(Runs(data, Datasets.of)) as runs:
+        runs.start(config.workers or cores())
+        for made in distinct.values():
+            runs.begin(made, seeds)
+        for key, made in distinct.items():
+            for outcome in runs.outcomes(made, seeds):
+                metric_of[key].append(outcome.metrics[made.comparison.metrics[0]])
+                bar.advance(doing)
     values = {arm: metric_of[key] for arm, key in hashes.items()}
     metrics = {trial.arms["healthy"]: trial.case.config.comparison.metrics[0] for trial in tried}
     tables, observations = [], []

@@ -32,6 +32,7 @@ from pipelines.config.schema.jobs import (
     JobSettings,
     LayersOverheadSettings,
     RobustnessSettings,
+    StackingSettings,
     TrackerOverheadSettings,
 )
 from pipelines.config.schema.limits import Limit
@@ -128,6 +129,7 @@ def register() -> None:
         "tracker_overhead": TrackerOverheadSettings,
         "layers_overhead": LayersOverheadSettings,
         "calibration": CalibrationSettings,
+        "stacking": StackingSettings,
         "compression_benchmark": CompressionBenchmarkSettings,
         "feature_benchmark": FeatureBenchmarkSettings,
         "feature_synergy": FeatureSynergySettings,

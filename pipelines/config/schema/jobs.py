@@ -214,6 +214,34 @@ class CalibrationSettings(JobSettings):
 
 
 @dataclass
+class StackingLimits:
+    """Limits by which `within` in the table is judged."""
+
+    ratio: Annotated[dict[str, float], POSITIVE] = MISSING
+    """Time of all seeds together over that of one alone, at most, by case. One without is not judged by it."""
+    difference: Annotated[float, FROM_0] = MISSING
+    """Relative difference of a seed's validation losses from those of a run of its own, at most."""
+
+
+@dataclass
+class StackingSettings(JobSettings):
+    """Settings of the cost of seeds that are trained together."""
+
+    _target_: str = "pipelines.benchmarks.stacking.job.run"
+    first_seed: Annotated[int, SEED] = MISSING
+    """First of the seeds; they follow each other."""
+    seeds: Annotated[int, Limit(2, 10**4)] = MISSING
+    """Number of seeds that are trained together."""
+    rounds: Annotated[int, TIMES] = MISSING
+    """Number of times that all seeds, and one alone, are trained; an interval takes six."""
+    cases: dict[str, list[str]] = MISSING
+    """What is trained: id -> overrides."""
+    only: list[str] | None = None
+    """Ids of the cases to run; null: all."""
+    limits: StackingLimits = MISSING
+
+
+@dataclass
 class FeatureSynergySettings(JobSettings):
     """Terms of two columns, proven and tried."""
 

@@ -20,7 +20,7 @@ from pipelines.data.ratings import Data, Examples
 from pipelines.trainers.early_stopping import EarlyStopping
 from pipelines.trainers.factorization.faults import SIDES, inject, side_of
 from pipelines.trainers.factorization.interference import CappedRows, TrainingHook
-from pipelines.trainers.factorization.losses import Loss
+from pipelines.trainers.factorization.losses import Generators, Loss
 from pipelines.trainers.factorization.models.factorization import MatrixFactorization
 from pipelines.trainers.optimizers import build_optimizer
 from pipelines.trainers.trainer import Trained
@@ -61,11 +61,9 @@ def train(
         observers: makes further ones that are called at every step and epoch.
     """
     torch.set_num_threads(config.training.threads)
-    init, order, negatives = (
-        torch.Generator().manual_seed(int(s.generate_state(1)[0])) for s in np.random.SeedSequence(seed).spawn(3)
-    )
+    init, order, negatives = generators(seed, 3)
     injected = inject(config, data)
-    data = replace(injected.data, train=_without_quarantined(config, injected.data))
+    data = without_quarantined(config, injected.data)
     model = build_model(config, data, init)
     loss = loss_of(config, data, negatives)
     hooks = [injected.interfere(model)] if injected.interfere else []
@@ -109,9 +107,7 @@ def fine_tune(config: DictConfig, data: Data, seed: int, model: MatrixFactorizat
         model: whose weights may be under masks.
         epochs: at most.
     """
-    *_, negatives, order = (
-        torch.Generator().manual_seed(int(s.generate_state(1)[0])) for s in np.random.SeedSequence(seed).spawn(4)
-    )
+    *_, negatives, order = generators(seed, 4)
     settings = OmegaConf.merge(config, {"training": {"epochs": epochs, "early_stopping": True}})
     assert isinstance(settings, DictConfig)
     optimizer = build_optimizer(config, model.parameters())
@@ -119,7 +115,13 @@ def fine_tune(config: DictConfig, data: Data, seed: int, model: MatrixFactorizat
     _epochs(settings, data, model, loss, order, optimizer, (), (), TrainingTracker(), ())
 
 
-def loss_of(config: DictConfig, data: Data, negatives: torch.Generator | None = None) -> Loss:
+def generators(seed: int, count: int) -> list[torch.Generator]:
+    """Make the streams of a seed: initial weights, order of the examples, negatives, and others as asked for."""
+    sequences = np.random.SeedSequence(seed).spawn(count)
+    return [torch.Generator().manual_seed(int(one.generate_state(1)[0])) for one in sequences]
+
+
+def loss_of(config: DictConfig, data: Data, negatives: Generators | None = None) -> Loss:
     """Make the loss that the `loss` node names; `negatives` draws those of losses that take any."""
     loss: Loss = target(config, "loss")(
         data.train, data.n_items, l2=config.loss.l2, logq=config.loss.logq, generator=negatives
@@ -207,7 +209,7 @@ def check_rows(config: DictConfig, data: Data) -> None:
     """
     sizes = {"user_emb": data.n_users, "item_emb": data.n_items}
     list(_listed("training.capped_rows", config.training.capped_rows, sizes))
-    _without_quarantined(config, data)
+    without_quarantined(config, data)
 
 
 def _capped(config: DictConfig, model: MatrixFactorization) -> Iterator[tuple[str, list[int]]]:
@@ -215,15 +217,15 @@ def _capped(config: DictConfig, model: MatrixFactorization) -> Iterator[tuple[st
     yield from _listed("training.capped_rows", config.training.capped_rows, sizes)
 
 
-def _without_quarantined(config: DictConfig, data: Data) -> Examples:
-    """Select the training examples of which neither row is quarantined."""
+def without_quarantined(config: DictConfig, data: Data) -> Data:
+    """Leave out the training examples of which a row is quarantined."""
     kept = torch.ones(len(data.train), dtype=torch.bool)
     sizes = {"user_emb": data.n_users, "item_emb": data.n_items}
     for table, rows in _listed("sampler.quarantine", config.sampler.quarantine, sizes):
         kept &= ~torch.isin(getattr(data.train, SIDES[table]), torch.tensor(rows))
     if not kept.any():
         raise FlowGradError("sampler.quarantine leaves no training example; list fewer rows")
-    return data.train if kept.all() else data.train[kept]
+    return data if kept.all() else replace(data, train=data.train[kept])
 
 
 def _listed(key: str, tables: Mapping[str, Sequence[int]], sizes: Mapping[str, int]) -> Iterator[tuple[str, list[int]]]:

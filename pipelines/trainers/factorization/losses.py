@@ -1,10 +1,11 @@
 """Losses of the factorisation: each gives the data term and the penalty separately, for only the first is
-comparable.
+comparable. Batches of shape (n,) give scalars; those of a stack of models, (models, n), give one value a model.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch.nn import functional
 from flowgrad.errors import FlowGradError
 from pipelines.data.ratings import Examples
 from pipelines.trainers.factorization.models.factorization import MatrixFactorization
+
+Generators = torch.Generator | Sequence[torch.Generator]
 
 
 class Loss(ABC):
@@ -24,9 +27,13 @@ class Loss(ABC):
     """Whether negatives are drawn from all items, so that every item is looked up."""
     of_ratings = False
     """Whether scores are predicted ratings, whose residuals mean something."""
+    stackable = False
+    """Whether a stack of models is trained by it, for less than one model after the other. Each class says so for
+    itself.
+    """
 
     def __init__(
-        self, train: Examples, n_items: int, *, l2: float, logq: float, generator: torch.Generator | None = None
+        self, train: Examples, n_items: int, *, l2: float, logq: float, generator: Generators | None = None
     ) -> None:
         """Keep the settings.
 
@@ -35,7 +42,7 @@ class Loss(ABC):
             n_items: items of the catalogue.
             l2: strength of the penalty.
             logq: strength of the log-Q correction.
-            generator: for losses that draw negatives while training.
+            generator: for losses that draw negatives while training; of a stack, one a model.
         """
         if logq and not self.in_batch_negatives:
             raise FlowGradError(f"loss.logq={logq} corrects in-batch negatives; this loss has none (set 0)")
@@ -43,30 +50,32 @@ class Loss(ABC):
 
     @abstractmethod
     def terms(self, model: MatrixFactorization, batch: Examples) -> tuple[Tensor, Tensor]:
-        """Mean data loss and penalty of one batch, scalars."""
+        """Mean data loss and penalty of one batch, shape (...,)."""
 
     @abstractmethod
     def held_out(self, model: MatrixFactorization, examples: Examples) -> float:
         """Mean data loss on examples that were not trained on. Lower is better; comparable between configs."""
 
-    def _penalty(self, *rows: Tensor | None) -> Tensor:
+    def _penalty(self, batch: Examples, *rows: Tensor | None) -> Tensor:
         """l2 times the squared norm of the rows of each example, averaged over the batch."""
         if not self.l2:
             return torch.zeros(())
-        squares = [row.square().sum() / len(row) for row in rows if row is not None]
-        return self.l2 * torch.stack(squares).sum()
+        first = batch.users.dim() - 1
+        squares = [row.square().flatten(first).sum(dim=-1) / row.shape[first] for row in rows if row is not None]
+        return self.l2 * torch.stack(squares).sum(dim=0)
 
 
 class MeanSquaredError(Loss):
     """Squared error of the rating."""
 
     of_ratings = True
+    stackable = True
 
     def terms(self, model: MatrixFactorization, batch: Examples) -> tuple[Tensor, Tensor]:
         """Mean squared error and L2 of one batch."""
         p, q, b_user, b_item = model.rows(batch.users, batch.items)
         error = model.score(p, q, b_user, b_item) - batch.ratings
-        return error.square().mean(), self._penalty(p, q, b_user, b_item)
+        return error.square().mean(dim=-1), self._penalty(batch, p, q, b_user, b_item)
 
     def held_out(self, model: MatrixFactorization, examples: Examples) -> float:
         """Mean squared error."""
@@ -85,7 +94,7 @@ class InBatchSoftmax(Loss):
     in_batch_negatives = True
 
     def __init__(
-        self, train: Examples, n_items: int, *, l2: float, logq: float, generator: torch.Generator | None = None
+        self, train: Examples, n_items: int, *, l2: float, logq: float, generator: Generators | None = None
     ) -> None:
         super().__init__(train, n_items, l2=l2, logq=logq)
         frequency = torch.bincount(train.items, minlength=n_items).float() / len(train.items)
@@ -101,7 +110,7 @@ class InBatchSoftmax(Loss):
         itself.fill_diagonal_(False)
         logits = logits.masked_fill(itself, float("-inf"))
         target = torch.arange(len(batch.items))
-        return functional.cross_entropy(logits, target), self._penalty(p, q, b_user, b_item)
+        return functional.cross_entropy(logits, target), self._penalty(batch, p, q, b_user, b_item)
 
     def held_out(self, model: MatrixFactorization, examples: Examples) -> float:
         """Mean cross-entropy over all items, uncorrected: the scores as they would be served."""
@@ -116,23 +125,26 @@ class BayesianPersonalizedRanking(Loss):
     """
 
     draws_from_catalogue = True
+    stackable = True
 
     def __init__(
-        self, train: Examples, n_items: int, *, l2: float, logq: float, generator: torch.Generator | None = None
+        self, train: Examples, n_items: int, *, l2: float, logq: float, generator: Generators | None = None
     ) -> None:
         super().__init__(train, n_items, l2=l2, logq=logq)
-        self._n_items, self._generator = n_items, generator
+        self._n_items = n_items
+        self._generators = generator if isinstance(generator, Sequence) else [generator]
 
     def terms(self, model: MatrixFactorization, batch: Examples) -> tuple[Tensor, Tensor]:
         """Mean log-loss and L2 of one batch."""
-        drawn = torch.randint(self._n_items, (len(batch),), generator=self._generator)
-        p, q, _, b_item = model.rows(batch.users, torch.cat([batch.items, drawn]))
-        positive, negative = q.chunk(2)
-        margin = (p * (positive - negative)).sum(dim=1)
+        size = batch.items.shape[-1:]
+        drawn = torch.stack([torch.randint(self._n_items, size, generator=one) for one in self._generators])
+        p, q, _, b_item = model.rows(batch.users, torch.cat([batch.items, drawn.view_as(batch.items)], dim=-1))
+        positive, negative = q.chunk(2, dim=-2)
+        margin = (p * (positive - negative)).sum(dim=-1)
         if b_item is not None:
-            b_positive, b_negative = b_item.chunk(2)
+            b_positive, b_negative = b_item.chunk(2, dim=-1)
             margin = margin + b_positive - b_negative
-        return functional.softplus(-margin).mean(), self._penalty(p, positive, negative, b_item)
+        return functional.softplus(-margin).mean(dim=-1), self._penalty(batch, p, positive, negative, b_item)
 
     def held_out(self, model: MatrixFactorization, examples: Examples) -> float:
         """Mean log-loss against all items: each example's place in the catalogue, as a loss."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from pipelines.trainers.factorization.faults import check_fault, side_of
 from pipelines.trainers.factorization.loop import check_rows, sampler_of, train
 from pipelines.trainers.factorization.losses import Loss
 from pipelines.trainers.factorization.models.factorization import MatrixFactorization
+from pipelines.trainers.factorization.stacking import stack_size, train_stack
 from pipelines.trainers.optimizers import check_optimizer
 from pipelines.trainers.trainer import Trained, Trainer
 
@@ -90,6 +92,16 @@ class Factorization(Trainer):
         `ObserverFactory`.
         """
         return train(self.config, data, seed, watched=watched, observers=observers)
+
+    def stack_size(self, data: Data) -> int:
+        """Number of seeds that one stack takes; see `pipelines.trainers.factorization.stacking.stack_size`."""
+        return stack_size(self.config, data)
+
+    def train_stack(self, data: Data, seeds: Sequence[int]) -> list[Trained]:
+        """Train the seeds as one stack of models; see `Trainer.train_stack`."""
+        if len(seeds) == 1 or self.stack_size(data) == 1:
+            return super().train_stack(data, seeds)
+        return train_stack(self.config, data, seeds)
 
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics of ratings or of rankings, as `training.evaluation` says."""

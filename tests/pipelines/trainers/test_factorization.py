@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from datasets.synthetic import make_ratings
 from pipelines.data.ratings import Data, Examples, load
-from pipelines.stages.parallel import outcomes
+from pipelines.stages.outcomes import Runs
 from pipelines.trainers.factorization.evaluation import evaluate
 from pipelines.trainers.factorization.loop import train
 from pipelines.trainers.factorization.losses import InBatchSoftmax, MeanSquaredError
@@ -168,5 +169,11 @@ def test_users_make_up_the_first_metric(data, kind, metric):
 
 def test_number_of_workers_changes_nothing(composed, data):
     config = composed("dataset=synthetic", "training.epochs=2")
-    runs = [(config, seed) for seed in (1, 2, 3)]
-    assert list(outcomes(runs, data, workers=2)) == list(outcomes(runs, data, workers=1))
+    found = []
+    for workers in (1, 2):
+        with closing(Runs(data)) as runs:
+            runs.start(workers)
+            runs.begin(config, [4, 5])
+            found.append([*runs.outcomes(config, [1, 2, 3]), *runs.outcomes(config, [4, 5])])
+    assert found[0] == found[1]
+    assert len(found[0]) == 5

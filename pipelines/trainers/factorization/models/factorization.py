@@ -12,11 +12,16 @@ from torch import Tensor, nn
 class MatrixFactorization(nn.Module):
     """Score of user u and item i: p_u . q_i, with `biases` + mean + b_u + b_i.
 
-    The mean is that of the training ratings and is not trained.
+    The mean is that of the training ratings and is not trained. Ids of shape (..., n) give rows of shape (..., n, dim)
+    and scores of shape (..., n), so that the same lines score a stack of models.
     """
 
     TABLES: ClassVar[tuple[str, ...]] = ("user_emb", "item_emb")
     """Names of the attributes that hold tables of embeddings, which `tracker.tables` may name."""
+    stackable: ClassVar[bool] = True
+    """Whether `pipelines.trainers.factorization.stacking` may train several as one: they consist of tables and linear
+    layers, and `rows` and `score` take shapes of more dimensions. Each class says so for itself.
+    """
     mean: Tensor
 
     @classmethod
@@ -56,22 +61,22 @@ class MatrixFactorization(nn.Module):
         self.register_buffer("mean", torch.tensor(mean if biases else 0.0, dtype=torch.float32))
 
     def rows(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Rows of each example: p (n, dim), q (n, dim), and b_u, b_i (n,) or None."""
+        """Rows of each example: p (..., n, dim), q (..., n, dim), and b_u, b_i (..., n) or None."""
         return (
             self.user_emb(users),
             self.item_emb(items),
-            None if self.user_bias is None else self.user_bias(users)[:, 0],
-            None if self.item_bias is None else self.item_bias(items)[:, 0],
+            None if self.user_bias is None else self.user_bias(users)[..., 0],
+            None if self.item_bias is None else self.item_bias(items)[..., 0],
         )
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Scores of the pairs, shape (n,)."""
+        """Scores of the pairs, shape (..., n)."""
         p, q, b_user, b_item = self.rows(users, items)
         return self.score(p, q, b_user, b_item)
 
     def score(self, p: Tensor, q: Tensor, b_user: Tensor | None, b_item: Tensor | None) -> Tensor:
-        """Scores from rows, shape (n,)."""
-        scores = (p * q).sum(dim=1)
+        """Scores from rows, shape (..., n)."""
+        scores = (p * q).sum(dim=-1)
         if b_user is not None and b_item is not None:
             scores = scores + self.mean + b_user + b_item
         return scores

@@ -21,6 +21,7 @@ class NeuMF(MatrixFactorization):
     """
 
     TABLES = (*MatrixFactorization.TABLES, *(f"mlp_{table}" for table in MatrixFactorization.TABLES))
+    stackable = True
 
     @classmethod
     def check(cls, settings: DictConfig) -> None:
@@ -82,19 +83,19 @@ class NeuMF(MatrixFactorization):
         """Rows of each example; p and q hold the rows of both parts side by side, see `MatrixFactorization.rows`."""
         p, q, b_user, b_item = super().rows(users, items)
         return (
-            torch.cat([p, self.mlp_user_emb(users)], dim=1),
-            torch.cat([q, self.mlp_item_emb(items)], dim=1),
+            torch.cat([p, self.mlp_user_emb(users)], dim=-1),
+            torch.cat([q, self.mlp_item_emb(items)], dim=-1),
             b_user,
             b_item,
         )
 
     def score(self, p: Tensor, q: Tensor, b_user: Tensor | None, b_item: Tensor | None) -> Tensor:
-        """Scores from rows, shape (n,)."""
+        """Scores from rows, shape (..., n)."""
         at = self._dim
-        hidden = torch.cat([p[:, at:], q[:, at:]], dim=1)
+        hidden = torch.cat([p[..., at:], q[..., at:]], dim=-1)
         for layer in self.layers:
             hidden = torch.relu(layer(hidden))
-        scores = self.head(torch.cat([p[:, :at] * q[:, :at], hidden], dim=1))[:, 0] + self.mean
+        scores = self.head(torch.cat([p[..., :at] * q[..., :at], hidden], dim=-1))[..., 0] + self.mean
         return scores if b_user is None or b_item is None else scores + b_user + b_item
 
     def score_all(self, users: Tensor) -> Tensor:

@@ -1,0 +1,116 @@
+"""Trains configs on seeds, unwatched, and evaluates each run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from flowgrad import exits
+from pipelines.stages.parallel import Pool
+
+if TYPE_CHECKING:  # of torch, which a process imports when it trains
+    from flowgrad.trackers.embedding.guard import Intervention
+    from pipelines.trainers.trainer import Dataset
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of one run of the proof."""
+
+    metrics: dict[str, float]
+    """Metrics on the test ratings, by name."""
+    by_user: tuple[float, ...]
+    """First of the metrics by user."""
+    validation_losses: tuple[float, ...]
+    """Validation loss of each epoch."""
+    interventions: tuple[tuple[str, Intervention], ...] = ()
+    """Interventions of `tracker.auto_fix`, by table."""
+    failure: str = ""
+    """The reason why the run gave no result, `Evaluation.failure`."""
+
+
+def _only(data: Dataset, config: DictConfig) -> Dataset:
+    return data
+
+
+class Runs:
+    """Runs of configs on seeds. Those that are begun are trained in the background until their outcomes are asked for.
+    Seeds of one config are trained in stacks where its trainer has any, which do not depend on the processes.
+    """
+
+    def __init__(self, data: Any, of: Callable[[Any, DictConfig], Dataset] = _only) -> None:
+        """Keep the data; no process is started yet.
+
+        Args:
+            data: what each process is sent.
+            of: finds the data of a config in `data`.
+        """
+        self._data, self._of = data, of
+        self._pool: Pool | None = None
+        self._begun: dict[tuple[int, tuple[int, ...]], tuple[DictConfig, list[Callable[[], list[Outcome]]]]] = {}
+
+    def start(self, workers: int) -> None:
+        """Start the processes, once, if more than one is to be had. Without them, runs are made when they are asked
+        for.
+        """
+        if self._pool is None and workers > 1:
+            self._pool = Pool(workers, self._data)
+
+    def begin(self, config: DictConfig, seeds: Sequence[int]) -> None:
+        """Have the processes, if there are any, train and evaluate the config on the seeds; once, however often."""
+        if self._pool is not None:
+            self._waiting(self._pool, config, seeds)
+
+    def outcomes(self, config: DictConfig, seeds: Sequence[int]) -> Iterator[Outcome]:
+        """Outcomes on the seeds, in their order.
+
+        Raises:
+            FlowGradError: a process was killed, as a system short of memory does.
+            Exception: the error of the first run that failed.
+        """
+        for result in self._waiting(self._pool or Pool(1, self._data), config, seeds):
+            exits.raise_again()
+            yield from result()
+
+    def close(self) -> None:
+        """End the processes, whatever they do."""
+        if self._pool is not None:
+            self._pool.close()
+
+    def _waiting(self, pool: Pool, config: DictConfig, seeds: Sequence[int]) -> list[Callable[[], list[Outcome]]]:
+        """Calls that wait for the outcomes of each stack."""
+        key = id(config), tuple(seeds)
+        if key not in self._begun:
+            stacks = divided(config, seeds, self._of(self._data, config))
+            waiting = [pool.begin(_trained, (config, stack, self._of)) for stack in stacks]
+            self._begun[key] = config, waiting  # the config is kept, so that its id stays its own
+        return self._begun[key][1]
+
+
+def divided(config: DictConfig, seeds: Sequence[int], data: Dataset) -> list[list[int]]:
+    """Divide the seeds into as few stacks as its trainer allows, of about the same size."""
+    from pipelines.trainers.trainer import trainer_of
+
+    count = math.ceil(len(seeds) / trainer_of(config).stack_size(data))
+    ends = [len(seeds) * place // count for place in range(count + 1)]
+    return [list(seeds[start:end]) for start, end in pairwise(ends)]
+
+
+def _trained(stack: tuple[DictConfig, Sequence[int], Callable[[Any, DictConfig], Dataset]], data: Any) -> list[Outcome]:
+    """Train and evaluate the seeds of a stack."""
+    from pipelines.trainers.trainer import trainer_of
+
+    config, seeds, of = stack
+    trainer, own = trainer_of(config), of(data, config)
+    found = []
+    for seed, trained in zip(seeds, trainer.train_stack(own, seeds), strict=True):
+        seen = trainer.evaluate(trained, own, seed)
+        found.append(
+            Outcome(seen.metrics, seen.by_user, trained.validation_losses, trained.interventions, seen.failure)
+        )
+    return found
