@@ -15,7 +15,15 @@ from omegaconf import DictConfig
 
 from flowgrad.measurements import Measurements
 from flowgrad.prescription import Prescription, prescribe
-from flowgrad.report import RunIdentity, RunReport, Validation, build_report, causal_model, with_validations
+from flowgrad.report import (
+    OverrideAblation,
+    RunIdentity,
+    RunReport,
+    Validation,
+    build_report,
+    causal_model,
+    with_validations,
+)
 from flowgrad.rules import Finding
 from flowgrad.trackers import joined
 from pipelines.stages.experiment import Experiment
@@ -78,6 +86,7 @@ def run_report(
     arm: str,
     tables: Mapping[str, str],
     validations: Mapping[str, Validation],
+    ablations: Mapping[str, OverrideAblation] | None = None,
 ) -> RunReport:
     """Make the diagnosis one document.
 
@@ -86,6 +95,7 @@ def run_report(
         arm: `baseline`, `round1`, ... `treated`.
         tables: subject -> file that names all its rows.
         validations: rule id -> the test of its fix, for the rules of this round's prescription.
+        ablations: override, as `path=value` -> its test by runs without it.
     """
     config, trained, book = diagnosis.config, diagnosis.trained, diagnosis.experiment.book
     trainer, sha256 = diagnosis.experiment.trainer, diagnosis.experiment.config_sha256
@@ -110,7 +120,10 @@ def run_report(
         models = [
             causal_model(
                 f,
-                _overrides(f, diagnosis),
+                tuple(
+                    replace(override, ablation=(ablations or {}).get(f"{override.path}={override.value}"))
+                    for override in _overrides(f, diagnosis)
+                ),
                 table=tables.get(seen.subject, "") if f.rows is not None else "",
                 deferred=diagnosis.prescription.overruled.get(f.rule_id, ""),
             )
