@@ -78,9 +78,11 @@ def _checked(folder: Path) -> str:
     """
     if not (folder / OBSERVATIONS).is_file():
         return f"there is no {OBSERVATIONS} beside it"
+    from flowgrad.verification.ablations import verify_shares
     from flowgrad.verification.recomputation import verify_table
 
     verify_table(folder)
+    verify_shares(folder)
     return ""
 
 
