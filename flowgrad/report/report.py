@@ -108,6 +108,11 @@ class OverrideAblation(Canonical):
     observations_sha256: str = ""
     """Hash of `left_out.csv`."""
 
+    @property
+    def dropped(self) -> bool:
+        """Whether the override is no part of what was proven."""
+        return self.outcome == "dropped"
+
 
 @dataclass(frozen=True, eq=False)
 class Override(Canonical):

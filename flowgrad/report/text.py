@@ -95,7 +95,7 @@ def _finding(finding: CausalModel) -> list[str]:
         ("Follows from", finding.follows),
         ("Implies", finding.implies),
         ("Action", finding.action),
-        ("Expected effect", finding.expected_effect + _earned(finding.fix)),
+        ("Expected effect", f"{finding.expected_effect} {earned_words(finding.fix)}".strip()),
         ("Risk", finding.risk),
         ("Confidence", _confidence(finding.confidence)),
         *((f"Candidate {n}", f"{one.cause}: {one.check}") for n, one in enumerate(finding.candidates, start=1)),
@@ -175,10 +175,10 @@ def ablation_words(found: OverrideAblation | None) -> str:
     )
 
 
-def _earned(fix: Sequence[Override]) -> str:
-    """Tell how often the overrides of a fix earned their place in earlier runs."""
+def earned_words(fix: Sequence[Override]) -> str:
+    """Tell how often the overrides of a fix earned their place in validated runs; empty where none was left out."""
     tried = [f"{one.path} in {one.earned} of {one.tried} runs" for one in fix if one.tried]
-    return f" Earned its place: {', '.join(tried)}." if tried else ""
+    return f"Earned its place: {', '.join(tried)}." if tried else ""
 
 
 def _change(override: Override) -> str:
