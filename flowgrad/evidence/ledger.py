@@ -209,9 +209,8 @@ def _trial(where: str, told: Mapping[str, str]) -> Trial:
         told = "rule and rule_sha256" if empty[0].startswith("rule") else empty[0]
         raise EvidenceError(f"{where}: {told} must not be empty")
     if odd := next((given[name] for name in ("n", "p", "share") if not set(given[name]) <= _OF_NUMBERS), None):
-        raise EvidenceError(
-            f"{where}: n and p, and share where there is one, must be numbers, written in plain digits, not {odd[:40]!r}"
-        )
+        named = "n and p, and share where there is one,"
+        raise EvidenceError(f"{where}: {named} must be numbers, written in plain digits, not {odd[:40]!r}")
     try:
         # A trial that the gate objects to has no p, and its verdict is inconclusive; nor has an override without which
         # nothing could be trained.

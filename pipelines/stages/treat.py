@@ -12,7 +12,7 @@ from flowgrad.prescription import Prescription, plain_value
 from pipelines.config.compose import composed, key_of, trains_alike, treated, with_overrides
 from pipelines.stages.diagnose import Diagnosis, diagnose
 from pipelines.stages.experiment import Experiment
-from pipelines.stages.prune import Pruned
+from pipelines.stages.pruned import Pruned
 
 _logger = logging.getLogger(__name__)
 LEFT_OUT = "was tried, and left out again: it does not earn its place on validation data"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flowgrad.statistics import STACKED
 from pipelines.stages.diagnose import Diagnosis
-from pipelines.stages.prune import Pruned
+from pipelines.stages.pruned import Pruned
 
 
 @dataclass(frozen=True)
