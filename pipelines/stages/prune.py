@@ -84,6 +84,8 @@ class _Elimination:
     def run(self, whole: Pruned) -> Pruned:
         subsets, settings = self._subsets, self._subsets.config.comparison
         subsets.train({self._unjudged: BASELINE, self._all: STACKED})
+        if subsets.refused:
+            return replace(whole, reason=f"the config is refused: {next(iter(subsets.refused.values()))}")
         before, after = subsets.values(self._unjudged), subsets.values(self._all)
         if not np.isfinite([before, after]).all():
             return replace(whole, reason=f"{subsets.metric} is not finite on every seed, before or after the change")
