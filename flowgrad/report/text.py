@@ -168,7 +168,7 @@ def ablation_words(found: OverrideAblation | None) -> str:
         else (f" [{found.share_low:.1%}, {found.share_high:.1%}]")
     )
     same = found.ci_low is not None and found.ci_high is not None and found.ci_low <= 0 <= found.ci_high
-    error = "is the same" if same else f"is {'worse' if (found.loss or 0) > 0 else 'better'}"
+    error = "is the same by the paired test" if same else f"is {'worse' if (found.loss or 0) > 0 else 'better'}"
     return (
         f"{found.outcome}: without it validation {found.metric} {error}, {found.share:.1%}{interval} of the gain is "
         f"lost ({found.n} seeds)"
