@@ -1,6 +1,6 @@
 """Reports: their types, their XML and their plain text."""
 
-from flowgrad.report.build import build_report, causal_model, fix_without_config, with_validations
+from flowgrad.report.build import build_report, causal_model, fix_without_config, with_ablations, with_validations
 from flowgrad.report.claims import Claim, ClaimsReport
 from flowgrad.report.mapping import to_mapping
 from flowgrad.report.overrides import override_text
@@ -81,6 +81,7 @@ __all__ = [
     "to_text",
     "to_xml",
     "validate",
+    "with_ablations",
     "with_validations",
     "write",
 ]

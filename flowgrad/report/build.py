@@ -17,6 +17,7 @@ from flowgrad.report.report import (
     Metric,
     OpenCause,
     Override,
+    OverrideAblation,
     PlainChange,
     Report,
     RowList,
@@ -173,6 +174,20 @@ def with_validations(report: Report, validations: Mapping[str, Validation]) -> R
     """
     findings = (
         replace(found, validation=validations[found.rule]) if found.rule in validations else found
+        for found in report.findings
+    )
+    return replace(report, findings=tuple(findings))
+
+
+def with_ablations(report: Report, ablations: Mapping[str, OverrideAblation]) -> Report:
+    """Make the report with the test of each override that is in `ablations`, as `path=value`."""
+    findings = (
+        replace(
+            found,
+            fix=tuple(
+                replace(one, ablation=ablations.get(f"{one.path}={one.value}", one.ablation)) for one in found.fix
+            ),
+        )
         for found in report.findings
     )
     return replace(report, findings=tuple(findings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -17,11 +17,13 @@ from flowgrad.measurements import Measurements
 from flowgrad.prescription import Prescription, prescribe
 from flowgrad.report import (
     OverrideAblation,
+    Report,
     RunIdentity,
     RunReport,
     Validation,
     build_report,
     causal_model,
+    with_ablations,
     with_validations,
 )
 from flowgrad.rules import Finding
@@ -114,16 +116,13 @@ def run_report(
         },
     )
     if trained.reports:
-        return RunReport(told_again(trained.reports, diagnosis.prescription, validations), identity)
+        return _told(told_again(trained.reports, diagnosis.prescription, validations), identity, ablations)
     reports = []
     for seen, found in diagnosis.findings:
         models = [
             causal_model(
                 f,
-                tuple(
-                    replace(override, ablation=(ablations or {}).get(f"{override.path}={override.value}"))
-                    for override in _overrides(f, diagnosis)
-                ),
+                _overrides(f, diagnosis),
                 table=tables.get(seen.subject, "") if f.rows is not None else "",
                 deferred=diagnosis.prescription.overruled.get(f.rule_id, ""),
             )
@@ -131,7 +130,13 @@ def run_report(
         ]
         measured = replace(seen, scalars={**seen.scalars, **book.shares(seen)})
         reports.append(with_validations(build_report(measured, models, book=book), validations))
-    return RunReport(tuple(reports), identity)
+    return _told(reports, identity, ablations)
+
+
+def _told(
+    reports: Sequence[Report], identity: RunIdentity, ablations: Mapping[str, OverrideAblation] | None
+) -> RunReport:
+    return RunReport(tuple(with_ablations(report, ablations or {}) for report in reports), identity)
 
 
 def named_rows(diagnosis: Diagnosis) -> dict[str, pd.DataFrame]:

@@ -47,7 +47,7 @@ class Subsets:
             str(key) for key in experiment.config if key != "rules"
         ]  # rules are most of a config, and train nothing
         self.config, self.overrides = OmegaConf.masked_copy(experiment.config, kept), overrides
-        self.metric = str(self.config.comparison.metrics[0])
+        self.metric = experiment.trainer.validation_metric()
         self.higher_is_better = experiment.trainer.higher_is_better(self.metric)
         self.refused: dict[Paths, str] = {}
         """Reasons why sets cannot be trained."""

@@ -153,6 +153,10 @@ class Trainer(ABC):
         """
         return None
 
+    def validation_metric(self) -> str:
+        """Name of the metric by which runs on `validating` data are judged: the first of the proof."""
+        return str(self.config.comparison.metrics[0])
+
     def higher_is_better(self, metric: str) -> bool:
         """Direction of one of the metrics."""
         return higher_is_better(metric)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,11 +13,12 @@ from flowgrad.errors import FlowGradError
 from flowgrad.prescription import Prescription
 from flowgrad.report import Override
 from flowgrad.rules import RuleBook
-from pipelines.stages import prune as stage
-from pipelines.stages import subsets
+from pipelines.stages import subsets, treat
+from pipelines.stages.diagnose import Diagnosis
 from pipelines.stages.experiment import Experiment
 from pipelines.stages.parallel import Outcome
 from pipelines.stages.prune import prune
+from pipelines.stages.pruned import Pruned
 from pipelines.stages.treatment import Treatment, report_stem
 from pipelines.trainers.trainer import trainer_of
 
@@ -197,10 +199,30 @@ def test_arms_and_reports_of_a_run_with_and_without_what_was_left_out():
     rounds = tuple(SimpleNamespace(round=number) for number in (1, 2, 3))
     assert list(Treatment(rounds[:1]).arms()) == ["baseline"]
     assert list(Treatment(rounds).arms()) == ["baseline", "round1", "treated"]
-    whole = Treatment(rounds, stage.Pruned((LR,), (BIASES,)), SimpleNamespace(round=4))
+    whole = Treatment(rounds, Pruned((LR,), (BIASES,)), SimpleNamespace(round=4))
     assert list(whole.arms()) == ["baseline", "round1", "stacked", "treated"]
     assert whole.arms()["stacked"] is rounds[-1]
     assert whole.final is whole.minimal
     assert whole.kept([LR, BIASES]) == [LR]
     stems = [report_stem(arm) for arm in whole.arms()]
     assert stems == ["report", "report_round2", "report_stacked", "report_treated"]
+
+
+def test_what_was_dropped_is_not_prescribed_again_and_what_is_new_is_told(composed, monkeypatch):
+    """A rule whose fix was left out fires again on the config without it; the console asked for another round of it."""
+    config = composed(*SMALL)
+    seen = prescribed({"row_effects": [BIASES], "overfitting": [L2]})
+    found = Diagnosis(0, None, None, (), replace(seen, was={"model.biases": False, "loss.l2": 0.0}))
+    monkeypatch.setattr(
+        treat, "diagnose", lambda experiment, number: replace(found, round=number, experiment=experiment)
+    )
+    experiment = Experiment(config, SMALL, RuleBook({}), None)
+    rounds = [Diagnosis(number, experiment, None, (), prescribed({})) for number in (1, 2, 3)]
+    last = treat.treat_with(rounds, Pruned((LR,), (BIASES,)))
+    assert last.round == 4
+    assert (last.config.optimizer.lr, last.config.model.biases) == (0.005, False)
+    assert last.overrides == (*SMALL, LR)
+    assert last.prescription.overrides == (L2,)
+    assert last.prescription.rules == ("overfitting",)
+    assert dict(last.prescription.was) == {"loss.l2": 0.0}
+    assert "left out again" in last.prescription.overruled["row_effects"]
