@@ -67,6 +67,8 @@ class Subsets:
                     self.refused[paths] = one_line(error)
         seeds = self.config.seeds.pruning
         runs = [(config, seed) for config in configs.values() for seed in seeds]
+        if not runs:
+            return
         self._on_run(len(runs))
         results = outcomes(runs, self._data, self._workers(len(runs)))
         for paths in configs:
