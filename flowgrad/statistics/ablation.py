@@ -77,7 +77,7 @@ def ablation(
     found = arms_test(without, with_it, metric=metric, higher_is_better=higher_is_better, alpha=alpha, overlap=overlap)
     loss, low, high = found.difference, found.ci_low, found.ci_high
     if not higher_is_better:
-        loss, low, high = -loss, -high, -low
+        loss, low, high = 0.0 - loss, 0.0 - high, 0.0 - low  # and no zero below 0
     if not np.isfinite(without).all():
         loss = math.inf if np.isfinite(with_it).all() else math.nan
     return Ablation(
