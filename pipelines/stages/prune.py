@@ -1,9 +1,9 @@
 """Leaves out of a prescription what does not earn its place on validation data, before the proof.
 
-Backward elimination: each override, and all overrides of one rule together, are left out of what is kept. The largest
-part without which no more than `pruning.margin` of the gain is lost is dropped, of equal ones that which costs least,
-and the rest is tried again, until nothing can go. Losses are counted from the whole prescription, so that small ones do
-not add up unseen. This chooses, and proves nothing: the proof follows, on seeds and rows that had no part in it.
+Backward elimination: each override is left out of what is kept, and where none can go, all overrides of one rule
+together. Parts without which no more than `pruning.margin` of the gain is lost are dropped, the one that costs least
+first, and the rest is tried again, until nothing can go. Losses are counted from the whole prescription, so that small
+ones do not add up unseen. This chooses, and proves nothing: the proof follows, on seeds and rows without a part in it.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class _Elimination:
             return replace(whole, reason="validation data show no gain that could be shared out")
         self._gain = mean_gain(before, after, higher_is_better=better)
         kept = self._all
-        while (left := self._pass(kept)) != kept:
+        while (left := self._smaller(kept)) != kept:
             kept = left
         return Pruned(
             tuple(subsets.overrides[path] for path in kept),
@@ -108,15 +108,19 @@ class _Elimination:
             subsets.observations(),
         )
 
-    def _pass(self, kept: Paths) -> Paths:
-        """Leave each part out of what is kept, drop what can go, and return what is kept then."""
-        units = list(self._units(kept))
+    def _smaller(self, kept: Paths) -> Paths:
+        """Drop single overrides, or else those of one rule together, and return what is kept then."""
+        left = self._without(kept, [(path,) for path in self._free(kept)])
+        return left if left != kept else self._without(kept, list(self._groups(kept)))
+
+    def _without(self, kept: Paths, units: Sequence[Paths]) -> Paths:
+        """Leave each of these parts out of what is kept, drop those that can go, and return what is kept then."""
         self._train([_minus(kept, unit) for unit in units])
         found = [self._tried(kept, unit) for unit in units]
         self._parts += [part for part in found if part.outcome == KEPT]
         droppable = [part for part in found if part.outcome == DROPPED]
         left = kept
-        for part in sorted(droppable, key=lambda one: (-len(one.paths), one.lost)):
+        for part in sorted(droppable, key=lambda one: one.lost):
             if not set(part.paths) <= set(left):
                 continue  # a part of it went with another
             if left != kept:
@@ -128,10 +132,12 @@ class _Elimination:
                 _logger.info("without %s %.3g of the gain is lost in all", part.overrides, part.lost)
         return left
 
-    def _units(self, kept: Paths) -> Iterator[Paths]:
-        """Yield each override that is kept, and those of one rule together where they are several and not all."""
-        free = [path for path in kept if path not in self._unjudged]
-        yield from ((path,) for path in free)
+    def _free(self, kept: Paths) -> Paths:
+        return _minus(kept, self._unjudged)
+
+    def _groups(self, kept: Paths) -> Iterator[Paths]:
+        """Yield the overrides of each rule that are kept, where they are several and not all."""
+        free = self._free(kept)
         rules = dict.fromkeys(rule for path in free for rule in self._rules[path])
         groups = (tuple(path for path in free if rule in self._rules[path]) for rule in rules)
         yield from dict.fromkeys(group for group in groups if 1 < len(group) < len(free))

@@ -92,7 +92,7 @@ def test_every_override_says_what_it_is_worth_and_what_goes_is_not_proven(finish
     assert kept
     assert dropped, "the synthetic run has an override that does nothing"
     shares, runs = pd.read_csv(folder / "shares.csv"), pd.read_csv(folder / "left_out.csv")
-    assert set(runs["seed"]) == {701, 702, 703, 704, 705}
+    assert set(runs["seed"]) == {701, 702, 703}
     last = shares.drop_duplicates("overrides", keep="last").set_index("overrides")
     assert (last.loc[kept, "outcome"] == "kept").all()
     assert (last.loc[kept, "lost"] > 0.02).all()

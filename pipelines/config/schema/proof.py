@@ -68,7 +68,7 @@ class SeedSettings:
     """Seeds of training. Diagnosis, pruning and proof never share one."""
 
     diagnosis: Annotated[int, SEED] = 0
-    pruning: Annotated[list[int], SEED] = field(default_factory=lambda: list(range(701, 706)))
+    pruning: Annotated[list[int], SEED] = field(default_factory=lambda: [701, 702, 703])
     """Seeds on which overrides are left out, by validation data."""
     test: Annotated[Any, SEED] = field(default_factory=lambda: list(range(101, 111)))
     """Seeds of the proof: a list, or `auto`."""

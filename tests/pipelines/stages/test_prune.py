@@ -95,10 +95,10 @@ def test_an_override_that_does_nothing_is_dropped_and_the_others_stay(pruned):
 
 def test_each_set_is_trained_once_on_the_seeds_of_pruning_alone(pruned):
     found = pruned(added(lr=1.0, l2=0.2, stop=0.1, epochs=0.1))
-    assert {seed for _, seed in pruned.trained} == {701, 702, 703, 704, 705}
+    assert {seed for _, seed in pruned.trained} == {701, 702, 703}
     assert len(set(pruned.trained)) == len(pruned.trained)
     arms = found.observations["arm"].unique()
-    assert len(pruned.trained) == 5 * len(arms)
+    assert len(pruned.trained) == 3 * len(arms)
     assert list(arms[:2]) == ["baseline", "stacked"]
 
 
@@ -190,7 +190,7 @@ def test_the_table_has_a_line_a_part_with_its_figures(pruned):
     table = found.table()
     assert list(table.columns[:3]) == ["overrides", "outcome", "metric"]
     assert set(table["outcome"]) == {"kept", "dropped"}
-    assert (table["n"] == 5).all()
+    assert (table["n"] == 3).all()
     assert len(table) == len(found.parts)
     assert f"{L2} {STOP} {EPOCHS}" in set(table["overrides"])
 
