@@ -38,7 +38,7 @@ class Ablation:
 
 
 def mean_gain(before: Sequence[float], after: Sequence[float], *, higher_is_better: bool) -> float:
-    """Compute how much better the second arm is in the mean, in the metric's unit.
+    """Compute the difference of both means, in the metric's unit, positive where the second arm is better.
 
     >>> mean_gain([1.0, 3.0], [0.5, 1.5], higher_is_better=False)
     1.0
