@@ -38,7 +38,7 @@ class Ablation:
 
 
 def mean_gain(before: Sequence[float], after: Sequence[float], *, higher_is_better: bool) -> float:
-    """Compute the difference of both means, in the metric's unit, positive where the second arm is better.
+    """Compute the difference of the means of two arms, in their unit; it is above 0 where the second is better.
 
     >>> mean_gain([1.0, 3.0], [0.5, 1.5], higher_is_better=False)
     1.0
