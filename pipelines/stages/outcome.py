@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from flowgrad.statistics import CONTROL, PRIMARY, round_comparison
+from flowgrad.statistics import CONTROL, PRIMARY, PRUNED, round_comparison
 from pipelines.output.tables import rounded
 from pipelines.stages.diagnose import Diagnosis
 from pipelines.stages.told_findings import advice
@@ -25,7 +25,7 @@ def print_outcome(treatment: Treatment, table: pd.DataFrame, folder: Path, faile
     rounds, final = treatment.rounds, treatment.final
     for diagnosis in treatment.diagnoses[:-1]:
         _print_line(f"round {diagnosis.round}", _round(diagnosis, primary, treatment))
-    _print_line("treated" if rounds else "round 1", _found(final) + _next(final) + _kept(treatment))
+    _print_line("treated" if rounds else "round 1", _found(final) + _next(final) + _kept(treatment, primary))
     told = [
         line
         for diagnosis in treatment.arms().values()
@@ -65,12 +65,17 @@ def _next(diagnosis: Diagnosis) -> str:
     return f"; next would be {' '.join(overrides)}, but no rounds are left" if overrides else ""
 
 
-def _kept(treatment: Treatment) -> str:
-    """Tell how many of the overrides were kept, where some were dropped."""
+def _kept(treatment: Treatment, primary: pd.DataFrame) -> str:
+    """Tell how many of the overrides were kept, where some were dropped, and what dropping them did on the test rows."""
     if not treatment.dropped or treatment.pruned is None:
         return ""
     kept, dropped = len(treatment.pruned.kept), " ".join(treatment.dropped)
-    return f"; {kept} of {kept + len(treatment.dropped)} overrides kept, without {dropped}"
+    text = f"; {kept} of {kept + len(treatment.dropped)} overrides kept, without {dropped}"
+    own = rounded(primary[primary["comparison"] == PRUNED])
+    if not len(own):
+        return text
+    line = own.iloc[0]
+    return f"{text} ({line['metric']} {line['baseline'] or 'diverged'} → {line['treated'] or 'diverged'})"
 
 
 def _found(diagnosis: Diagnosis) -> str:

@@ -141,7 +141,7 @@ def test_outcome_is_told_on_the_terminal(finished):
         for one in acting.get("dropped", ())
     ]
     assert rounds[-1].startswith("treated   nothing found; ")
-    assert rounds[-1].endswith(f" overrides kept, without {' '.join(dropped)}")
+    assert f" overrides kept, without {' '.join(dropped)} (mse " in rounds[-1]
     assert whole[0].startswith("proof     mse ")
     assert whole[0].endswith(": confirmed")
     assert whole[1] == f"files     {folder}"
