@@ -66,7 +66,7 @@ def _next(diagnosis: Diagnosis) -> str:
 
 
 def _kept(treatment: Treatment, primary: pd.DataFrame) -> str:
-    """Tell how many of the overrides were kept, where some were dropped, and what dropping them did on the test rows."""
+    """Tell how many overrides were kept, where some were dropped, and what dropping them did on the test rows."""
     if not treatment.dropped or treatment.pruned is None:
         return ""
     kept, dropped = len(treatment.pruned.kept), " ".join(treatment.dropped)
