@@ -12,6 +12,7 @@ from flowgrad.lines import told_line
 from flowgrad.report import from_xml
 from flowgrad.report.schema import MOST_BYTES, Problem, examine
 from flowgrad.rules import RuleBook
+from flowgrad.verification.ablations import check_ablations
 from flowgrad.verification.collecting import trials_of
 from flowgrad.verification.provenance import provenance
 from flowgrad.verification.recomputation import OBSERVATIONS, recompute
@@ -141,6 +142,7 @@ def show(files: Sequence[str]) -> int:
     """
     ledger = Ledger.load(SHIPPED, *files)
     print(f"{'rule':<24} {'trials':>6} {'confirmed':>9} {'refuted':>7} {'confidence':>10}  95 % interval")
+    # Below a rule stand its overrides that were left out, and how often each earned its place.
     for rule in RuleBook.load(ledger=ledger).values():
         if rule.fix is None:
             continue
@@ -149,6 +151,8 @@ def show(files: Sequence[str]) -> int:
             f"{rule.id:<24} {known.trials:>6} {known.confirmed:>9} {known.refuted:>7} {known.value:>10.2f}  "
             f"{known.low:.2f} to {known.high:.2f}{'  not prescribed by default' if known.refutes else ''}"
         )
+        for path, (earned, tried) in ledger.overrides(rule.id, rule.sha256).items():
+            print(f"  {path}: earned its place in {earned} of {tried} runs")
     return VALID
 
 
@@ -169,11 +173,15 @@ def _validate(file: str, book: RuleBook | None) -> int:
         return INVALID
     report, folder = from_xml(data), Path(file).parent
     found, origin = recompute(report, folder), provenance(report, folder, book)
-    for problem in (*found.problems, *origin.problems):
+    left_out = check_ablations(report, folder)
+    for problem in (*found.problems, *origin.problems, *left_out.problems):
         print(told_line(f"{file}: {problem}"))
     for thing in (*found.unchecked, *origin.unchecked):
         print(told_line(f"{file}: not checked: {thing}"), file=sys.stderr)
-    if found.problems or origin.problems:
+    if left_out.missing:
+        told = f"what its overrides do without each other ({left_out.missing} is not beside it)"
+        print(told_line(f"{file}: not checked: {told}"), file=sys.stderr)
+    if found.problems or origin.problems or left_out.problems:
         return INVALID
     told = f"; {found.agreed} verdict(s) follow from {OBSERVATIONS}" if found.agreed else ""
     if found.missing:

@@ -58,6 +58,29 @@ class Candidate(TypedDict):
     cut: NotRequired[Cut]
 
 
+class Ablation(TypedDict):
+    """The test of one override by runs without it, on validation data. A loss is positive where they are worse."""
+
+    outcome: Literal["kept", "dropped"]
+    """`dropped`: it is no part of the change that was proven."""
+    arm: NotRequired[str]
+    left_out_of: NotRequired[str]
+    metric: NotRequired[str]
+    n: NotRequired[int]
+    loss: NotRequired[Number]
+    ci_low: NotRequired[Number]
+    ci_high: NotRequired[Number]
+    p: NotRequired[Number]
+    share: NotRequired[Number]
+    """Loss over the gain of everything that was prescribed."""
+    share_low: NotRequired[Number]
+    share_high: NotRequired[Number]
+    because: NotRequired[str]
+    observations_sha256: NotRequired[str]
+    not_finite: NotRequired[NotFinite]
+    cut: NotRequired[Cut]
+
+
 class Change(TypedDict):
     """A change: an override of a config (`path`), or the same in words of the library that trains (`framework`)."""
 
@@ -65,6 +88,11 @@ class Change(TypedDict):
     value: NotRequired[str]
     was: NotRequired[str]
     scale: NotRequired[Number]
+    earned: NotRequired[int]
+    """Number of validated runs in which this override earned its place."""
+    tried: NotRequired[int]
+    """Number of validated runs in which it was left out to see."""
+    ablation: NotRequired[Ablation]
     framework: NotRequired[str]
     text: NotRequired[str]
     not_finite: NotRequired[NotFinite]
@@ -230,6 +258,14 @@ class Findings(TypedDict):
     cut: NotRequired[Cut]
 
 
+class Earned(TypedDict):
+    """How often an override earned its place."""
+
+    earned: int
+    tried: int
+    """Number of validated runs in which it was left out to see."""
+
+
 class Rule(TypedDict):
     """A rule of the book, in words."""
 
@@ -265,6 +301,8 @@ class Rule(TypedDict):
     rule_sha256: str
     confidence: NotRequired[Confidence]
     """Confidence in its config change; left out where it has none."""
+    overrides: NotRequired[dict[str, Earned]]
+    """How often single overrides of it earned their place, by config path."""
     prescribed: NotRequired[bool]
     """Whether its config change is prescribed by default: false where trials refute it."""
     not_finite: NotRequired[NotFinite]
@@ -485,6 +523,8 @@ class Proven(TypedDict):
     proofs: list[Proof]
     overrides: list[list[str]]
     """Overrides of each round that were proven together."""
+    dropped: NotRequired[list[str]]
+    """Overrides that were prescribed and left out again, for they do not earn their place on validation data."""
     command: NotRequired[str]
     """Command that trains with the change."""
     cautions: NotRequired[list[str]]

@@ -79,6 +79,9 @@ def _told(rule: Rule, ledger: Ledger) -> Answer:
     known = ledger.confidence(rule.id, rule.sha256)
     if fix is not None:
         kept |= {"confidence": asdict(known), "prescribed": not known.refutes}
+        overrides = ledger.overrides(rule.id, rule.sha256)
+        told = {path: {"earned": earned, "tried": tried} for path, (earned, tried) in overrides.items()}
+        kept |= {"overrides": told} if told else {}
     return cast(Answer, plain(kept))
 
 

@@ -46,7 +46,7 @@ def prove(run: str, *, check: bool = True) -> Proven:
         raise EvidenceError(f"{table}: no line of it is one of {', '.join(PRIMARY)}")
     unchecked = _checked(files.folder) if check else "it was not asked for"
     tested = [line for line in lines if line["test"] in PRIMARY]
-    overrides, command = _prescribed(files.folder)
+    overrides, dropped, command = _prescribed(files.folder)
     answer: dict[str, Any] = {
         "answer": "prove",
         "schema_version": SCHEMA_VERSION,
@@ -58,6 +58,7 @@ def prove(run: str, *, check: bool = True) -> Proven:
         "overrides": overrides,
     }
     answer |= {"unchecked": unchecked} if unchecked else {}
+    answer |= {"dropped": dropped} if dropped else {}
     answer |= {"command": command} if command else {}
     answer |= {"cut": {"proofs": len(tested)}} if len(tested) > MOST_PROOFS else {}
     return cast(Proven, answer)
@@ -78,9 +79,11 @@ def _checked(folder: Path) -> str:
     """
     if not (folder / OBSERVATIONS).is_file():
         return f"there is no {OBSERVATIONS} beside it"
+    from flowgrad.verification.ablations import verify_shares
     from flowgrad.verification.recomputation import verify_table
 
     verify_table(folder)
+    verify_shares(folder)
     return ""
 
 
@@ -100,17 +103,21 @@ def _proof(line: dict[str, str]) -> Proof:
     return cast(Proof, plain(told))
 
 
-def _prescribed(folder: Path) -> tuple[list[list[str]], str]:
-    """Overrides of each round, and the command that trains with them; empty where the run wrote none."""
+def _prescribed(folder: Path) -> tuple[list[list[str]], list[str], str]:
+    """Overrides of each round, those that were left out again, and the command that trains with the change; empty where
+    the run wrote none.
+    """
     path = folder / "prescription.yaml"
     try:
         held = load_yaml(read_text_bounded(path, _PRESCRIPTION_BYTES), _PRESCRIPTION_BYTES)
     except FileNotFoundError:
-        return [], ""
+        return [], [], ""
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise EvidenceError(f"{path}: cannot be read: {' '.join(str(error).split())[:200]}") from error
     rounds = held.get("rounds") if isinstance(held, dict) else None
     if not isinstance(rounds, list):
-        return [], ""
-    found = [list(map(str, one.get("overrides") or ())) for one in rounds[:MOST_PROOFS] if isinstance(one, dict)]
-    return plain(found), plain(str(held.get("command") or ""))
+        return [], [], ""
+    known = [one for one in rounds[:MOST_PROOFS] if isinstance(one, dict)]
+    found = [list(map(str, one.get("overrides") or ())) for one in known]
+    dropped = [str(override) for one in known for override in one.get("dropped") or ()]
+    return plain(found), plain(dropped), plain(str(held.get("command") or ""))

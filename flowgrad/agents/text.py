@@ -76,13 +76,16 @@ def _places(one: Answer) -> str:
 
 
 def _changes(fix: Sequence[Answer]) -> Iterator[str]:
-    overrides = [one for one in fix if one.get("path")]
+    every = [one for one in fix if one.get("path")]
+    overrides = [one for one in every if one.get("ablation", {}).get("outcome") != "dropped"]
     told = [
         f"{o['path']}={o['value']}" if o.get("value") else f"{o['path']} x {_value(o.get('scale'))}" for o in overrides
     ]
     if told:
         was = ", ".join(f"{o['path']} was {o['was']}" for o in overrides if o.get("was"))
         yield " ".join(told) + (f"  ({was})" if was else "")
+    if dropped := [f"{one['path']}={one.get('value', '')}" for one in every if one not in overrides]:
+        yield f"without {' '.join(dropped)}: left out again, for it does not earn its place on validation data"
     for one in fix:
         if one.get("text"):
             yield f"{one['text']}" if one.get("framework") in ("any", None) else f"{one['framework']}: {one['text']}"
@@ -135,6 +138,8 @@ def _explain(answer: Answer) -> Iterator[str]:
             yield from _labelled("Check", f"{one['cause']}: {one['check']}")
         if rule.get("follows"):
             yield from _labelled("Follows", ", ".join(rule["follows"]))
+        for path, one in rule.get("overrides", {}).items():
+            yield from _labelled("Override", f"{path} earned its place in {one['earned']} of {one['tried']} runs")
         if rule.get("confidence"):
             refuted = "" if rule.get("prescribed") else "; not prescribed by default"
             yield from _labelled("Confidence", _confidence(rule["confidence"]) + refuted)
@@ -231,6 +236,8 @@ def _prove(answer: Answer) -> Iterator[str]:
         yield from _labelled("Caution", caution)
     for number, overrides in enumerate(answer["overrides"], start=1):
         yield from _labelled("Change", f"round {number}: {' '.join(overrides) or 'nothing'}")
+    if answer.get("dropped"):
+        yield from _labelled("Left out", f"{' '.join(answer['dropped'])}: does not earn its place on validation data")
     if answer.get("command"):
         yield f"next: {answer['command']}"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from functools import cached_property
@@ -32,6 +32,8 @@ else:
 
 SHIPPED = Path(__file__).parents[1] / "conf" / "evidence.csv"
 VERDICTS = ("confirmed", "refuted", "inconclusive")
+KEPT, DROPPED = PLACES = ("kept", "dropped")
+"""Verdicts on a single override: whether it earned its place."""
 BENCHMARK = "treated_vs_faulted"
 """Comparison of the trials of a benchmark: one file of observations holds many of them, distinguished by their
 experiment.
@@ -59,18 +61,28 @@ class Trial:
     p: float
     """P-value, adjusted."""
     verdict: str
-    """Verdict, one of `VERDICTS`."""
+    """Verdict, one of `VERDICTS`; of a single override one of `PLACES`."""
     observations_sha256: str
     """SHA-256 of the file that the test was computed from."""
+    override: str = ""
+    """Override that was left out, as `path=value`; empty for the whole fix of the rule. Its verdict is one of
+    `PLACES`.
+    """
+    share: float = math.nan
+    """Share of the gain that was lost without the override, in the mean; NaN for a whole fix, or where it is not
+    known.
+    """
 
     @property
     def key(self) -> tuple[str, ...]:
         """Key that distinguishes trials: the same observations of a comparison count once, whatever the run's id."""
         part = (self.experiment.partition(": ")[2] or self.experiment) if self.comparison == BENCHMARK else ""
-        return (self.rule, self.rule_sha256, part, self.comparison, self.observations_sha256)
+        return (self.rule, self.rule_sha256, part, self.comparison, self.observations_sha256, self.override)
 
 
-COLUMNS = tuple(field.name for field in fields(Trial))
+_OF_OVERRIDES = ("override", "share")
+"""Columns of single overrides, which a file without any need not have."""
+COLUMNS = tuple(field.name for field in fields(Trial) if field.name not in _OF_OVERRIDES)
 
 
 @dataclass(frozen=True)
@@ -123,16 +135,34 @@ class Ledger:
         verdicts = self._verdicts.get((rule, sha256), [])
         return posterior(verdicts.count("confirmed"), len(verdicts), verdicts.count("refuted"))
 
+    def overrides(self, rule: str, sha256: str) -> dict[str, tuple[int, int]]:
+        """Number of runs in which each override of a rule earned its place, and of those in which it was left out to
+        see, by its path.
+        """
+        found = self._places.get((rule, sha256), {})
+        return {path: (verdicts.count(KEPT), len(verdicts)) for path, verdicts in found.items()}
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str], dict[str, list[str]]]:
+        found: dict[tuple[str, str], dict[str, list[str]]] = {}
+        for trial in self.trials:
+            if trial.override:
+                path = trial.override.partition("=")[0]
+                found.setdefault((trial.rule, trial.rule_sha256), {}).setdefault(path, []).append(trial.verdict)
+        return found
+
     @cached_property
     def _verdicts(self) -> dict[tuple[str, str], list[str]]:
         found: dict[tuple[str, str], list[str]] = {}
         for trial in self.trials:
-            found.setdefault((trial.rule, trial.rule_sha256), []).append(trial.verdict)
+            if not trial.override:
+                found.setdefault((trial.rule, trial.rule_sha256), []).append(trial.verdict)
         return found
 
     def table(self) -> pd.DataFrame:
-        """Table of one line a trial, columns `COLUMNS`."""
-        return pd.DataFrame([astuple(trial) for trial in self.trials], columns=list(COLUMNS))
+        """Table of one line a trial, columns `COLUMNS`; with those of single overrides, where there are any."""
+        table = pd.DataFrame([astuple(trial) for trial in self.trials], columns=[*COLUMNS, *_OF_OVERRIDES])
+        return table if any(trial.override for trial in self.trials) else table[list(COLUMNS)]
 
     def write(self, path: str | Path) -> None:
         """Write the ledger as a file that `load` reads, whole or not at all."""
@@ -163,28 +193,33 @@ def read_trials(path: str | Path) -> tuple[Trial, ...]:
     """
     lines = read_lines(path)
     _, header = next(lines)
-    if tuple(header) != COLUMNS:
+    if tuple(header) not in (COLUMNS, (*COLUMNS, *_OF_OVERRIDES)):
         told = ", ".join(header)[:300]
-        raise EvidenceError(f"{path}:1: the columns are {told}; they must be {', '.join(COLUMNS)}")
-    return tuple(_trial(f"{path}:{number}", values) for number, values in lines)
+        right = f"{', '.join(COLUMNS)}, and {' and '.join(_OF_OVERRIDES)} where there are single overrides"
+        raise EvidenceError(f"{path}:1: the columns are {told}; they must be {right}")
+    return tuple(_trial(f"{path}:{number}", dict(zip(header, values, strict=True))) for number, values in lines)
 
 
-def _trial(where: str, values: Iterable[str]) -> Trial:
-    given = dict(zip(COLUMNS, values, strict=True))
-    if given["verdict"] not in VERDICTS:
-        raise EvidenceError(f"{where}: verdict is {given['verdict'][:80]!r}; it must be {', '.join(VERDICTS)}")
+def _trial(where: str, told: Mapping[str, str]) -> Trial:
+    given = {"override": "", "share": "", **told}
+    right = PLACES if given["override"] else VERDICTS
+    if given["verdict"] not in right:
+        raise EvidenceError(f"{where}: verdict is {given['verdict'][:80]!r}; it must be {', '.join(right)}")
     if empty := [name for name in ("rule", "rule_sha256", "comparison", "observations_sha256") if not given[name]]:
         told = "rule and rule_sha256" if empty[0].startswith("rule") else empty[0]
         raise EvidenceError(f"{where}: {told} must not be empty")
-    if odd := next((given[name] for name in ("n", "p") if not set(given[name]) <= _OF_NUMBERS), None):
-        raise EvidenceError(f"{where}: n and p must be numbers, written in plain digits, not {odd[:40]!r}")
+    if odd := next((given[name] for name in ("n", "p", "share") if not set(given[name]) <= _OF_NUMBERS), None):
+        named = "n and p, and share where there is one,"
+        raise EvidenceError(f"{where}: {named} must be numbers, written in plain digits, not {odd[:40]!r}")
     try:
-        # A trial that the gate objects to has no p, and its verdict is inconclusive.
-        unknown = not given["p"] and given["verdict"] == "inconclusive"
+        # A trial that the gate objects to has no p, and its verdict is inconclusive; nor has an override without which
+        # nothing could be trained.
+        unknown = not given["p"] and given["verdict"] in ("inconclusive", KEPT)
         n, p = int(given["n"]), math.nan if unknown else float(given["p"])
+        share = float(given["share"]) if given["share"] else math.nan
     except ValueError as error:
         told = f"{given['n'][:40]!r} and {given['p'][:40]!r}"
         raise EvidenceError(f"{where}: n and p must be numbers, not {told}") from error
     if n < 2 or not (unknown or 0 <= p <= 1):
         raise EvidenceError(f"{where}: n={n} must be at least 2 and p={p} lie between 0 and 1")
-    return Trial(**{**given, "n": n, "p": p})  # type: ignore[arg-type]
+    return Trial(**{**given, "n": n, "p": p, "share": share})  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from flowgrad.html.page import Change, Figured, Found, Gap, Proof, Sighting
 from flowgrad.measures import VOCABULARY
 from flowgrad.report import CausalModel, Report, RowList, Validation
-from flowgrad.report.text import to_words
+from flowgrad.report.text import ablation_words, earned_words, to_words
 from flowgrad.rules.rule import SEVERITIES
 
 MOST_PLACES = 12
@@ -46,7 +46,7 @@ def _found(members: Sequence[tuple[Report, CausalModel]], acted: bool) -> Found:
         sightings=tuple(_sighting(report, one) for report, one in told),
         implies=_cut(lead.implies),
         action=_cut(lead.action),
-        expected_effect=_cut(lead.expected_effect),
+        expected_effect=_cut(f"{lead.expected_effect} {earned_words(lead.fix)}".strip()),
         risk=_cut(lead.risk),
         confidence=to_words(lead.confidence),
         follows=_cut(lead.follows),
@@ -92,9 +92,12 @@ def _changes(members: Sequence[tuple[Report, CausalModel]]) -> tuple[Change, ...
     overrides = list(dict.fromkeys(change for _, one in members for change in one.fix))
     given = [one for one in overrides if one.value]
     found = []
+    kept = [one for one in given if one.ablation is None or not one.ablation.dropped] or given
     if given:
-        was = ", ".join(f"{one.path} was {one.was}" for one in given if one.was)
-        found.append(Change(_cut(" ".join(f"{one.path}={one.value}" for one in given)), _cut(was)))
+        was = ", ".join(f"{one.path} was {one.was}" for one in kept if one.was)
+        notes = [was] if was else []
+        notes += [f"{one.path}: {told}" for one in given if (told := ablation_words(one.ablation))]
+        found.append(Change(_cut(" ".join(f"{one.path}={one.value}" for one in kept)), _cut("; ".join(notes))))
     for one in overrides:
         if not one.value:
             factor = "its new value is not known" if one.scale is None else f"times {one.scale:.6g}"

@@ -12,7 +12,7 @@ from flowgrad.html.folder import Folder
 from flowgrad.html.frames import table_of
 from flowgrad.html.measured import measured_table
 from flowgrad.html.page import Change, Page, Proof, Section, Verdict
-from flowgrad.html.pictures import curves, proofs, sizes
+from flowgrad.html.pictures import ablations, curves, proofs, sizes
 from flowgrad.html.pictures.subjects import subject_pictures
 from flowgrad.html.steps import BEFORE, diagnoses_of, name_of, rounds_of, steps_of, whole_change
 from flowgrad.html.verdicts import of_findings, of_proof, untested, with_control
@@ -52,6 +52,7 @@ def run_page(path: Path) -> Page:
     told = {name_of(number, len(rounds)): one.reports for number, one in diagnoses.items()}
     sections = (
         _proven(folder, tests, observed, directions, whole),
+        _worth(folder),
         _seen(folder, list(told.values())),
         _measured(told),
     )
@@ -124,6 +125,20 @@ def _proven(
     tables = () if tests is None else (table_of(tests, "Every test", _SHOWN, _MOST_TESTS),)
     title = "On other seeds" if whole is None else "Did it help?"
     return Section(title, "What was measured on seeds that no diagnosis saw.", tuple(figures), tables)
+
+
+def _worth(folder: Folder) -> Section:
+    shares = folder.table(ablations.FILE, ablations.COLUMNS, ablations.NUMBERS)
+    title = "What each override is worth"
+    text = (
+        "Runs without an override, on validation data and seeds of their own, against those with it. Shares need not "
+        "add up: two that do the same have none each, and two that only work together have all of it each."
+    )
+    if shares is None:
+        return Section(title, text)
+    figures = folder.drawn(ablations.FILE, lambda: [ablations.share_picture(shares)])
+    table = table_of(shares, "Every override that was left out", ablations.SHOWN, _MOST_TESTS)
+    return Section(title, text, tuple(figures), (table,))
 
 
 def _seen(folder: Folder, diagnoses: Sequence[Sequence[Report]]) -> Section:

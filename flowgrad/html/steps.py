@@ -10,7 +10,7 @@ from flowgrad.html.folder import Folder
 from flowgrad.html.page import Change, Step
 from flowgrad.html.pictures.proofs import Line, proof_of_line
 from flowgrad.report import Report, RunReport, override_text
-from flowgrad.statistics import round_comparison
+from flowgrad.statistics import PRUNED, round_comparison
 
 BEFORE = 1
 """Number of the first diagnosis; that of the last one is one more than there were rounds."""
@@ -27,6 +27,11 @@ def file_of(number: int, rounds: int) -> str:
     if number == BEFORE:
         return "report.xml"
     return "report_treated.xml" if number == rounds + 1 else f"report_round{number}.xml"
+
+
+def dropped_of(rounds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The overrides that were left out again, of all rounds."""
+    return [str(one) for acting in rounds for one in _texts(acting, "dropped")]
 
 
 def name_of(number: int, rounds: int) -> str:
@@ -59,7 +64,10 @@ def steps_of(
         directions: whether more is better, by metric.
         whole: test of the whole change; None where there is none.
     """
+    dropped = dropped_of(rounds)
     for number in range(BEFORE, len(rounds) + 2):
+        if dropped and number == len(rounds) + 1:
+            yield _left_out(dropped, lines, directions)
         acting = rounds[number - 1] if number <= len(rounds) else {}
         report, change, proof = diagnoses.get(number), _change(acting), None
         if report is None and not acting:
@@ -71,7 +79,7 @@ def steps_of(
         if not rounds and found and found[0].changes and not found[0].deferred:
             change = found[0].changes[0]
         if acting:
-            comparison = round_comparison(number, len(rounds))
+            comparison = round_comparison(number, len(rounds), pruned=bool(dropped))
             line = next((one for one in lines if one["comparison"] == comparison), whole if len(rounds) == 1 else None)
             proof = None if line is None else proof_of_line(line, directions.get(str(line["metric"])))
         unread = f"not known: {file_of(number, len(rounds))} cannot be read"
@@ -86,6 +94,26 @@ def steps_of(
         )
 
 
+def _left_out(dropped: Sequence[str], lines: Sequence[Line], directions: Mapping[str, bool]) -> Step:
+    """Tell what was left out again before the proof, and what that did on the seeds of the proof."""
+    line = next((one for one in lines if one["comparison"] == PRUNED), None)
+    proof = None if line is None else proof_of_line(line, directions.get(str(line["metric"])))
+    return Step(
+        "Left out",
+        ("what does not earn its place on validation data",),
+        "Each override was left out on seeds of its own; without these no more than the margin of the gain is lost.",
+        0,
+        Change(" ".join(dropped), "prescribed, and not part of the change that is proven"),
+        "" if proof is None else proof.verdict,
+        proof,
+    )
+
+
+def _texts(acting: Mapping[str, Any], key: str) -> list[Any]:
+    found = acting.get(key)
+    return found if isinstance(found, list) else []
+
+
 def whole_change(rounds: Sequence[Mapping[str, Any]]) -> Change | None:
     """The changes of all rounds in one piece; of a setting that several change, the last one."""
     last = {str(one).partition("=")[0]: str(one) for acting in rounds for one in acting.get("overrides") or ()}
@@ -93,10 +121,10 @@ def whole_change(rounds: Sequence[Mapping[str, Any]]) -> Change | None:
 
 
 def _change(acting: Mapping[str, Any]) -> Change | None:
-    overrides, was = acting.get("overrides"), acting.get("was")
-    if not isinstance(overrides, list) or not overrides:
+    overrides, dropped, was = _texts(acting, "overrides"), _texts(acting, "dropped"), acting.get("was")
+    if not overrides and not dropped:
         return None
     former = was.items() if isinstance(was, dict) else ()
-    return Change(
-        " ".join(map(str, overrides)), ", ".join(f"{path} was {override_text(value)}" for path, value in former)
-    )
+    notes = [f"{path} was {override_text(value)}" for path, value in former]
+    notes += [f"{' '.join(map(str, dropped))} was left out again"] if dropped else []
+    return Change(" ".join(map(str, overrides or dropped)), ", ".join(notes))

@@ -1,6 +1,6 @@
 """Reports: their types, their XML and their plain text."""
 
-from flowgrad.report.build import build_report, causal_model, fix_without_config, with_validations
+from flowgrad.report.build import build_report, causal_model, fix_without_config, with_ablations, with_validations
 from flowgrad.report.claims import Claim, ClaimsReport
 from flowgrad.report.mapping import to_mapping
 from flowgrad.report.overrides import override_text
@@ -16,6 +16,7 @@ from flowgrad.report.report import (
     Metric,
     OpenCause,
     Override,
+    OverrideAblation,
     Place,
     PlaceList,
     PlainChange,
@@ -53,6 +54,7 @@ __all__ = [
     "Metric",
     "OpenCause",
     "Override",
+    "OverrideAblation",
     "Place",
     "PlaceList",
     "PlainChange",
@@ -79,6 +81,7 @@ __all__ = [
     "to_text",
     "to_xml",
     "validate",
+    "with_ablations",
     "with_validations",
     "write",
 ]

@@ -17,6 +17,7 @@ from flowgrad.report.report import (
     Metric,
     OpenCause,
     Override,
+    OverrideAblation,
     PlainChange,
     Report,
     RowList,
@@ -63,7 +64,7 @@ def causal_model(
         risk=finding.risk,
         evidence=finding.evidence,
         rows=_row_list(finding, table, shown),
-        fix=tuple(overrides),
+        fix=tuple(_with_counts(finding, override) for override in overrides),
         plain=tuple(PlainChange(framework, text) for framework, text in finding.plain.items()),
         candidates=tuple(OpenCause(one.cause, one.check) for one in finding.candidates),
         judged=None if finding.judged is None else Evaluation(**asdict(finding.judged)),
@@ -71,6 +72,12 @@ def causal_model(
         rule_sha256=finding.rule_sha256,
         follows=finding.follows,
     )
+
+
+def _with_counts(finding: Finding, override: Override) -> Override:
+    """The override with how often it earned its place in validated runs, as the finding knows it."""
+    earned, tried = finding.overrides.get(override.path, (0, 0))
+    return replace(override, earned=earned, tried=tried) if tried else override
 
 
 def _row_list(finding: Finding, table: str, shown: int) -> RowList | None:
@@ -167,6 +174,20 @@ def with_validations(report: Report, validations: Mapping[str, Validation]) -> R
     """
     findings = (
         replace(found, validation=validations[found.rule]) if found.rule in validations else found
+        for found in report.findings
+    )
+    return replace(report, findings=tuple(findings))
+
+
+def with_ablations(report: Report, ablations: Mapping[str, OverrideAblation]) -> Report:
+    """Make the report with the test of each override that is in `ablations`, as `path=value`."""
+    findings = (
+        replace(
+            found,
+            fix=tuple(
+                replace(one, ablation=ablations.get(f"{one.path}={one.value}", one.ablation)) for one in found.fix
+            ),
+        )
         for found in report.findings
     )
     return replace(report, findings=tuple(findings))

@@ -80,6 +80,41 @@ class RowList(Canonical):
 
 
 @dataclass(frozen=True, eq=False)
+class OverrideAblation(Canonical):
+    """The test of one override by runs without it, on validation data and on seeds of their own. A loss is positive
+    where they are worse.
+    """
+
+    outcome: str
+    """Outcome: `kept` or `dropped`."""
+    arm: str = ""
+    """Name of the arm without it in `left_out.csv`; empty where none was trained."""
+    left_out_of: str = ""
+    """Name of the arm that it was left out of."""
+    metric: str = ""
+    n: int = 0
+    """Number of seeds."""
+    loss: float | None = None
+    """Mean loss without it, in the metric's unit."""
+    ci_low: float | None = None
+    ci_high: float | None = None
+    p: float | None = None
+    share: float | None = None
+    """Loss over the gain of everything that was prescribed."""
+    share_low: float | None = None
+    share_high: float | None = None
+    because: str = ""
+    """The reason for the outcome, where none was measured."""
+    observations_sha256: str = ""
+    """Hash of `left_out.csv`."""
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the override is no part of what was proven."""
+        return self.outcome == "dropped"
+
+
+@dataclass(frozen=True, eq=False)
 class Override(Canonical):
     """One change of the config."""
 
@@ -90,6 +125,12 @@ class Override(Canonical):
     """Former value, where a config is at hand."""
     scale: float | None = None
     """Factor to apply, for users whose config is not at hand."""
+    earned: int = 0
+    """Number of validated runs in which this override of this rule earned its place."""
+    tried: int = 0
+    """Number of validated runs in which it was left out, to see whether it does."""
+    ablation: OverrideAblation | None = None
+    """Test of the override in this run; None where there was none."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
+from collections.abc import Sequence
 
 from flowgrad.evidence.confidence import Confidence
 from flowgrad.report.codec import clean
@@ -13,6 +15,7 @@ from flowgrad.report.report import (
     Evaluation,
     Metric,
     Override,
+    OverrideAblation,
     PlainChange,
     Report,
     RowList,
@@ -92,7 +95,7 @@ def _finding(finding: CausalModel) -> list[str]:
         ("Follows from", finding.follows),
         ("Implies", finding.implies),
         ("Action", finding.action),
-        ("Expected effect", finding.expected_effect),
+        ("Expected effect", f"{finding.expected_effect} {earned_words(finding.fix)}".strip()),
         ("Risk", finding.risk),
         ("Confidence", _confidence(finding.confidence)),
         *((f"Candidate {n}", f"{one.cause}: {one.check}") for n, one in enumerate(finding.candidates, start=1)),
@@ -145,6 +148,40 @@ def _evaluation(judged: Evaluation | None) -> str:
 
 
 def _override(override: Override) -> str:
+    told = ablation_words(override.ablation)
+    return f"{_change(override)}{f'; {told}' if told else ''}"
+
+
+def ablation_words(found: OverrideAblation | None) -> str:
+    """Tell what an override is worth: whether it was kept, and what is lost without it; empty where it was not left
+    out.
+    """
+    if found is None:
+        return ""
+    if found.share is None or math.isnan(found.share):
+        return f"{found.outcome}: {found.because}" if found.because else found.outcome
+    if math.isinf(found.share):
+        return f"{found.outcome}: without it {found.metric} is not finite on every seed"
+    interval = (
+        ""
+        if found.share_low is None or found.share_high is None or math.isnan(found.share_low)
+        else (f" [{found.share_low:.1%}, {found.share_high:.1%}]")
+    )
+    same = found.ci_low is not None and found.ci_high is not None and found.ci_low <= 0 <= found.ci_high
+    error = "is the same by the paired test" if same else f"is {'worse' if (found.loss or 0) > 0 else 'better'}"
+    return (
+        f"{found.outcome}: without it validation {found.metric} {error}, {found.share:.1%}{interval} of the gain is "
+        f"lost ({found.n} seeds)"
+    )
+
+
+def earned_words(fix: Sequence[Override]) -> str:
+    """Tell how often the overrides of a fix earned their place in validated runs; empty where none was left out."""
+    tried = [f"{one.path} in {one.earned} of {one.tried} runs" for one in fix if one.tried]
+    return f"Earned its place: {', '.join(tried)}." if tried else ""
+
+
+def _change(override: Override) -> str:
     if override.value:
         change = f"{override.was} -> {override.value}" if override.was else f"-> {override.value}"
     else:

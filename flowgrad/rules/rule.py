@@ -174,3 +174,7 @@ class Finding:
     """Types of findings that may explain this one, `Rule.follows`."""
     follows: str = ""
     """Type of the finding of the same run that explains this one; empty where there is none."""
+    overrides: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Number of validated runs in which an override of the fix earned its place, and of those in which it was left out
+    to see, by path.
+    """

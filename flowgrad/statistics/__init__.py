@@ -1,5 +1,6 @@
 """Tests of whether a change helped, on statsmodels and SciPy."""
 
+from flowgrad.statistics.ablation import Ablation, ablation, mean_gain
 from flowgrad.statistics.comparisons import (
     CONTROL,
     OBSERVATION_COLUMNS,
@@ -9,7 +10,14 @@ from flowgrad.statistics.comparisons import (
     reason_of,
     significance,
 )
-from flowgrad.statistics.design import harmless_from, round_comparison, rounds_from, rounds_of_a_run
+from flowgrad.statistics.design import (
+    PRUNED,
+    STACKED,
+    harmless_from,
+    round_comparison,
+    rounds_from,
+    rounds_of_a_run,
+)
 from flowgrad.statistics.equivalence import EquivalenceResult, tost
 from flowgrad.statistics.multiplicity import benjamini_hochberg, holm
 from flowgrad.statistics.nested import NestedResult, halves, nested_f, random_products
@@ -32,6 +40,9 @@ __all__ = [
     "OBSERVATION_COLUMNS",
     "PRIMARY",
     "PROVEN",
+    "PRUNED",
+    "STACKED",
+    "Ablation",
     "Comparison",
     "CrossedResult",
     "EquivalenceResult",
@@ -41,6 +52,7 @@ __all__ = [
     "RowTestValidity",
     "TestResult",
     "VarianceResult",
+    "ablation",
     "adjust",
     "arms_test",
     "benjamini_hochberg",
@@ -53,6 +65,7 @@ __all__ = [
     "harmless_from",
     "holm",
     "margin_table",
+    "mean_gain",
     "nested_f",
     "pair",
     "paired_t",

@@ -21,7 +21,10 @@ from flowgrad.rules.kinds import lenient_vocabulary
 
 NAMES = ("config.yaml", ".hydra/config.yaml")
 """Names of files that hold it; the second is what Hydra writes, for jobs that write none of their own."""
-APART = ("job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "compression", "logger", "own_trackers")
+APART = (
+    "job", "seeds", "dataset", "workers", "trial", "evidence", "hydra", "compression", "logger", "own_trackers",
+    "pruning",
+)  # fmt: skip
 """Nodes that are not part of `config_sha256`: they do not decide a training run's outcome, or are checked
 separately.
 """

@@ -38,6 +38,8 @@ class TableData:
     target: str
     keep: float
     """Share of the rows, or of their groups, that each seed keeps."""
+    tested: int = TEST
+    """Part whose rows stand for the test rows."""
 
     @property
     def source(self) -> str:
@@ -56,7 +58,7 @@ class TableData:
 
     def part(self, which: int, seed: int) -> Part:
         """Select the rows of a part (`datasets.tables.TRAIN`, ...) that this seed keeps."""
-        rows = np.flatnonzero((self.table.parts == which) & self._kept(seed))
+        rows = np.flatnonzero((self.table.parts == (self.tested if which == TEST else which)) & self._kept(seed))
         groups = None if self.table.groups is None else self.table.groups[rows]
         return Part(self.table.features.iloc[rows], self.table.targets[self.target][rows], groups)
 

@@ -1,4 +1,4 @@
-"""The main job: diagnose, prescribe, apply, retrain, prove."""
+"""The main job: diagnose, prescribe, apply, leave out what does nothing, retrain, prove."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ from pipelines.stages.outcome import print_outcome
 from pipelines.stages.outcomes import Runs
 from pipelines.stages.parallel import workers_for
 from pipelines.stages.plan_seeds import is_auto, plan_seeds
+from pipelines.stages.prune import prune
 from pipelines.stages.rule_book import rule_book
-from pipelines.stages.treat import treat
+from pipelines.stages.treat import treat, treat_with
+from pipelines.stages.treatment import Treatment
 from pipelines.trainers.evaluation import explains_target
 from pipelines.trainers.trainer import Dataset, trainer_of
 
@@ -74,17 +76,18 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
 
         diagnoses = treat(experiment, on_round)
         bar.remove_task(diagnosing)
-        artifacts.write_config(folder, diagnoses)
-        artifacts.write_prescription(folder, diagnoses)
-        artifacts.write_plots(folder, diagnoses)
-        artifacts.write_extracts(folder, diagnoses)
-        artifacts.write_reports(folder, diagnoses, {})
+        treatment = _pruned(diagnoses, runs, bar)
+        artifacts.write_config(folder, treatment)
+        artifacts.write_prescription(folder, treatment)
+        artifacts.write_shares(folder, treatment)
+        artifacts.write_plots(folder, treatment)
+        artifacts.write_extracts(folder, treatment)
+        artifacts.write_reports(folder, treatment, {})
 
-        rounds = len(diagnoses) - 1
-        arms = {artifacts.arm_name(diagnosis, rounds): diagnosis.config for diagnosis in diagnoses}
+        arms = {arm: diagnosis.config for arm, diagnosis in treatment.arms().items()}
         if tuned is not None:
             arms["tuned"] = tuned
-        planned = comparisons(rounds, config.comparison.aa_offset)
+        planned = comparisons(treatment.rounds, config.comparison.aa_offset, pruned=treatment.minimal is not None)
         arms["aa"] = config
         test = _seeds(config, arms, planned, runs, bar, folder, diagnoses)
         seeds = dict.fromkeys(arms, test) | {"aa": _shifted(config, test)}
@@ -114,11 +117,29 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         objection=objection,
     )
     table = pd.concat([table, users], ignore_index=True) if len(users) else table
-    validations = artifacts.write_proof(folder, observed, table, diagnoses)
-    artifacts.write_reports(folder, diagnoses, validations)
+    validations = artifacts.write_proof(folder, observed, table, treatment)
+    artifacts.write_reports(folder, treatment, validations)
     for _, line in table[table["test"].isin(PRIMARY)].iterrows():
         _logger.info("%s, %s: %s%s", line["comparison"], line["metric"], line["verdict"], _because(line))
-    print_outcome(diagnoses, table, folder, observed.failed)
+    print_outcome(treatment, table, folder, observed.failed)
+
+
+def _pruned(diagnoses: tuple[Diagnosis, ...], runs: Runs, bar: Progress) -> Treatment:
+    """Leave out of what the rounds prescribed what does not earn its place, and diagnose what is kept."""
+    config, pruning = diagnoses[0].config, bar.add_task("leave out", total=0)
+
+    def on_run(planned: int) -> None:
+        total = next(task.total for task in bar.tasks if task.id == pruning) or 0
+        bar.update(pruning, total=total + planned, advance=0 if planned else 1)
+
+    pruned = prune(diagnoses, runs, lambda count: workers_for(config, _seconds(diagnoses, count)), on_run)
+    bar.remove_task(pruning)
+    if pruned.reason:
+        _logger.info("nothing was left out: %s", pruned.reason)
+    if not pruned.dropped:
+        return Treatment(diagnoses, pruned)
+    _logger.info("left out: %s", " ".join(pruned.dropped))
+    return Treatment(diagnoses, pruned, treat_with(diagnoses, pruned))
 
 
 def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]) -> tuple[RuleBook, DictConfig | None]:

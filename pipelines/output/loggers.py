@@ -22,7 +22,7 @@ MOST_SERIES = 19
 """Number of series that a run is shown by, at most; all figures are in the tables that are sent too."""
 _NEEDED = {TensorBoardLogger: "tensorboard", MLflowLogger: "mlflow", WandbLogger: "wandb"}
 """Package of each logger, which is the name of its extra too."""
-_SENT = ("report.xml", "report_treated.xml", "significance.csv", "observations.csv", "prescription.yaml")
+_SENT = ("report.xml", "report_treated.xml", "significance.csv", "shares.csv", "observations.csv", "prescription.yaml")
 """Files that are sent, where the job wrote them."""
 _TOLD = ("medium", "high", "critical")
 """Severities of findings that are sent as alerts."""

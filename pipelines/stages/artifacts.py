@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,68 +17,59 @@ from flowgrad.drawing import new_figure, picture
 from flowgrad.files import write_atomically
 from flowgrad.html.extracts import tables_of
 from flowgrad.report import Validation, write
-from pipelines.config.compose import search_path
+from pipelines.config.compose import key_of, search_path
 from pipelines.config.text import to_yaml
 from pipelines.output.tables import write_csv, write_table
 from pipelines.stages.compare import Observed, round_comparison, validation
 from pipelines.stages.diagnose import Diagnosis, named_rows, run_report
+from pipelines.stages.treatment import Treatment, report_stem
 
 _SHOWN = [
     "comparison", "metric", "test", "n", "baseline", "treated", "difference", "ci_low", "ci_high",
     "effect_size", "p", "p_adjusted", "wins", "gap_closed", "verdict",
 ]  # fmt: skip
+_SHARES = [
+    "overrides", "outcome", "metric", "n", "with_it", "without", "loss", "ci_low", "ci_high", "share", "share_low",
+    "share_high", "lost", "left_out_of", "because",
+]  # fmt: skip
 _OF_A_RUN = (
     "report*.xml", "report.html", "report.json", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
     "interventions.csv", "significance.*", "learning_curves.png", "curves.csv", "points_*.csv", "layers_*.csv",
     "teacher_*.csv", "booster_*.png", "booster_*.csv", "overhead.*", "calibration.*", "by_user.npz", "seeds.csv",
-    "trials.*",
+    "trials.*", "shares.*", "left_out.csv",
 )  # fmt: skip
 """Patterns of the files that a run may leave in its folder."""
 
 
-def report_stem(diagnosis: Diagnosis, rounds: int) -> str:
-    """File name of a diagnosis: `report` before, `report_treated` after, `report_round2` ... between."""
-    if diagnosis.round == 1:
-        return "report"
-    return "report_treated" if diagnosis.round == rounds + 1 else f"report_round{diagnosis.round}"
-
-
-def arm_name(diagnosis: Diagnosis, rounds: int) -> str:
-    """Name of the arm whose config was diagnosed: `baseline`, `round1`, ... `treated`."""
-    if diagnosis.round == 1:
-        return "baseline"
-    return "treated" if diagnosis.round == rounds + 1 else f"round{diagnosis.round - 1}"
-
-
-def write_reports(folder: Path, diagnoses: Sequence[Diagnosis], validations: Mapping[int, Validation]) -> None:
-    """Write every round's report with its row tables; `validations` holds the test of each round's prescription."""
-    rounds = len(diagnoses) - 1
-    for diagnosis in diagnoses:
-        stem = report_stem(diagnosis, rounds)
+def write_reports(folder: Path, treatment: Treatment, validations: Mapping[int, Validation]) -> None:
+    """Write every arm's report with its row tables; `validations` holds the test of each round's prescription."""
+    pruned, left_out = treatment.pruned, folder / "left_out.csv"
+    ablations = {} if pruned is None or not pruned.parts else pruned.ablations(_sha256(left_out))
+    for arm, diagnosis in treatment.arms().items():
+        stem = report_stem(arm)
         tables = {}
         for subject, rows in named_rows(diagnosis).items():
             tables[subject] = f"{stem.replace('report', f'rows_{subject}', 1)}.csv"
             write_csv(rows, folder / tables[subject])
         proof = validations.get(diagnosis.round)
         proven = dict.fromkeys(diagnosis.prescription.rules, proof) if proof else {}
-        write(run_report(diagnosis, arm_name(diagnosis, rounds), tables, proven), folder / f"{stem}.xml")
+        write(run_report(diagnosis, arm, tables, proven, ablations), folder / f"{stem}.xml")
 
 
-def write_prescription(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
-    """Write every round's overrides, the rules behind them, and the command that runs the treated config."""
-    treated = diagnoses[-1]
-    content = {
-        "experiment": treated.config.name,
-        "rounds": [
-            {
-                "overrides": list(d.prescription.overrides),
-                "rules": list(d.prescription.rules),
-                "was": dict(d.prescription.was),
-            }
-            for d in diagnoses[:-1]
-        ],
-        "command": command(treated.overrides),
-    }
+def write_prescription(folder: Path, treatment: Treatment) -> None:
+    """Write what is kept of every round's overrides, what was dropped, the rules behind them, and the command that runs
+    the treated config.
+    """
+    rounds = []
+    for diagnosis in treatment.diagnoses[:-1]:
+        prescription = diagnosis.prescription
+        kept = treatment.kept(prescription.overrides)
+        dropped = [override for override in prescription.overrides if override not in kept]
+        was = {path: value for path, value in prescription.was.items() if path in map(key_of, kept)}
+        told = {"overrides": kept, "rules": list(prescription.rules), "was": was}
+        rounds.append(told | {"dropped": dropped} if dropped else told)
+    final = treatment.final
+    content = {"experiment": final.config.name, "rounds": rounds, "command": command(final.overrides)}
     write_atomically(
         folder / "prescription.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000).encode()
     )
@@ -109,51 +100,66 @@ def begin(folder: Path, config: Any = None, *, also: Sequence[str] = ()) -> None
         write_atomically(folder / "config.yaml", to_yaml(config).encode())
 
 
-def write_config(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
+def write_config(folder: Path, treatment: Treatment) -> None:
     """Write the baseline's config, resolved, and the treated one's where there is one."""
-    for stem, diagnosis in {"config": diagnoses[0], "config_treated": diagnoses[-1]}.items():
-        if stem == "config" or len(diagnoses) > 1:
-            write_atomically(folder / f"{stem}.yaml", to_yaml(diagnosis.config).encode())
+    for suffix, diagnosis in _ends(treatment):
+        write_atomically(folder / f"config{suffix}.yaml", to_yaml(diagnosis.config).encode())
 
 
-def write_plots(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
+def write_plots(folder: Path, treatment: Treatment) -> None:
     """Write the trainer's pictures of the baseline's run, and of the treated one's where there is one."""
-    for suffix, diagnosis in {"": diagnoses[0], "_treated": diagnoses[-1]}.items():
-        if not suffix or len(diagnoses) > 1:
-            pictures = diagnosis.experiment.trainer.plots(diagnosis.trained)
-            for stem, content in pictures.items():
-                write_atomically(folder / f"{stem}{suffix}.png", content)
+    for suffix, diagnosis in _ends(treatment):
+        for stem, content in diagnosis.experiment.trainer.plots(diagnosis.trained).items():
+            write_atomically(folder / f"{stem}{suffix}.png", content)
 
 
-def write_extracts(folder: Path, diagnoses: Sequence[Diagnosis]) -> None:
+def write_extracts(folder: Path, treatment: Treatment) -> None:
     """Write what the pictures of `report.html` are drawn from: of the baseline's run, and of the treated one's."""
-    for suffix, diagnosis in {"": diagnoses[0], "_treated": diagnoses[-1]}.items():
-        if not suffix or len(diagnoses) > 1:
-            tables = tables_of([measured for measured, _ in diagnosis.findings], diagnosis.trained.trackers)
-            tables |= diagnosis.experiment.trainer.tables(diagnosis.trained)
-            for stem, table in tables.items():
-                write_csv(table, folder / f"{stem}{suffix}.csv")
+    for suffix, diagnosis in _ends(treatment):
+        tables = tables_of([measured for measured, _ in diagnosis.findings], diagnosis.trained.trackers)
+        tables |= diagnosis.experiment.trainer.tables(diagnosis.trained)
+        for stem, table in tables.items():
+            write_csv(table, folder / f"{stem}{suffix}.csv")
 
 
-def write_proof(
-    folder: Path, observed: Observed, table: pd.DataFrame, diagnoses: Sequence[Diagnosis]
-) -> dict[int, Validation]:
+def _ends(treatment: Treatment) -> Iterator[tuple[str, Diagnosis]]:
+    """Yield the baseline's diagnosis and, where there is one, the treated config's, with what file names end in."""
+    yield "", treatment.first
+    if treatment.rounds:
+        yield "_treated", treatment.final
+
+
+def write_shares(folder: Path, treatment: Treatment) -> None:
+    """Write what each override is worth, with the runs behind it; nothing where none was left out."""
+    pruned = treatment.pruned
+    if pruned is not None and pruned.parts:
+        assert pruned.observations is not None
+        write_csv(pruned.observations, folder / "left_out.csv")
+        write_table(pruned.table(), folder, "shares", _SHARES)
+
+
+def write_proof(folder: Path, observed: Observed, table: pd.DataFrame, treatment: Treatment) -> dict[int, Validation]:
     """Write observations, significance and curves; return the validation of each round's prescription."""
     write_csv(observed.observations, folder / "observations.csv")
     if len(observed.interventions):
         write_csv(observed.interventions, folder / "interventions.csv")
     write_table(table, folder, "significance", _SHOWN)
     if any(map(len, (run for runs in observed.curves.values() for run in runs))):
-        step = diagnoses[0].experiment.trainer.STEP
+        step = treatment.first.experiment.trainer.STEP
         write_csv(curve_table(observed, step), folder / "curves.csv")
         write_atomically(folder / "learning_curves.png", learning_curves(observed.curves, step))
-    sha256 = hashlib.sha256((folder / "observations.csv").read_bytes()).hexdigest()
-    rounds = len(diagnoses) - 1
-    settings = diagnoses[0].config.comparison
+    sha256 = _sha256(folder / "observations.csv")
+    rounds, pruned = treatment.rounds, treatment.minimal is not None
+    settings = treatment.first.config.comparison
+    named = {n: round_comparison(n, rounds, pruned=pruned) for n in range(1, rounds + 1)}
     return {
-        n: validation(table, round_comparison(n, rounds), settings.metrics[0], sha256, overlap=settings.overlap)
-        for n in range(1, rounds + 1)
+        n: validation(table, comparison, settings.metrics[0], sha256, overlap=settings.overlap)
+        for n, comparison in named.items()
     }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def curve_table(observed: Observed, step: str) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from pipelines.config.command_line import one_line
 from pipelines.config.compose import composed, key_of, trains_alike, treated, tuned_overrides, with_overrides
 from pipelines.config.targets import NODES, target
 from pipelines.config.values import check_values
+from pipelines.stages.failed_runs import LEAST
 from pipelines.stages.plan_seeds import is_auto
 from pipelines.stages.told_findings import check_names
 from pipelines.trainers.own_trackers import own_trackers, subjects_of
@@ -185,11 +186,29 @@ def _check_seeds(config: DictConfig) -> None:
             f"seeds.diagnosis={config.seeds.diagnosis} is also a seed of the proof (seeds.test, or that plus "
             "comparison.aa_offset); diagnosis and proof may not share one"
         )
+    _check_pruning(config, {*test, *control})
     pilot = {seed + shift for seed in config.seeds.auto.pilot for shift in (0, offset)}
     if is_auto(config) and (shared := {*test, *control, config.seeds.diagnosis} & pilot):
         raise FlowGradError(
             f"seeds.auto.pilot (or that plus comparison.aa_offset) holds {min(shared)}, which is a seed of the "
             "diagnosis or of the proof (seeds.auto.first and those that follow, or that plus comparison.aa_offset)"
+        )
+
+
+def _check_pruning(config: DictConfig, proof: set[int]) -> None:
+    """Refuse seeds of pruning that are seeds of the diagnosis, a pilot or the proof."""
+    if not config.pruning.enabled:
+        return
+    pruning = list(config.seeds.pruning)
+    if len(pruning) < LEAST:
+        raise FlowGradError(
+            f"seeds.pruning={pruning}: give {LEAST} seeds or more, or leave nothing out with pruning.enabled=false"
+        )
+    pilot = config.seeds.auto.pilot if is_auto(config) else ()
+    if shared := {*proof, config.seeds.diagnosis, *pilot} & set(pruning):
+        raise FlowGradError(
+            f"seeds.pruning holds {min(shared)}, which is a seed of the diagnosis, of the pilot or of the proof "
+            "(seeds.test, or that plus comparison.aa_offset); what is chosen on a seed may not be proven on it"
         )
 
 

@@ -81,9 +81,9 @@ def observe(
     )
 
 
-def comparisons(rounds: int, aa_offset: int) -> list[Comparison]:
-    """Comparisons of a run of so many rounds of treatment: the whole, each round's own share, and A/A."""
-    return rounds_of_a_run(rounds, aa_offset)
+def comparisons(rounds: int, aa_offset: int, *, pruned: bool = False) -> list[Comparison]:
+    """Comparisons of a run of so many rounds of treatment; see `rounds_of_a_run`."""
+    return rounds_of_a_run(rounds, aa_offset, pruned=pruned)
 
 
 def validation(

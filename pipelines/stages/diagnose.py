@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -15,7 +15,17 @@ from omegaconf import DictConfig
 
 from flowgrad.measurements import Measurements
 from flowgrad.prescription import Prescription, prescribe
-from flowgrad.report import RunIdentity, RunReport, Validation, build_report, causal_model, with_validations
+from flowgrad.report import (
+    OverrideAblation,
+    Report,
+    RunIdentity,
+    RunReport,
+    Validation,
+    build_report,
+    causal_model,
+    with_ablations,
+    with_validations,
+)
 from flowgrad.rules import Finding
 from flowgrad.trackers import joined
 from pipelines.stages.experiment import Experiment
@@ -78,6 +88,7 @@ def run_report(
     arm: str,
     tables: Mapping[str, str],
     validations: Mapping[str, Validation],
+    ablations: Mapping[str, OverrideAblation] | None = None,
 ) -> RunReport:
     """Make the diagnosis one document.
 
@@ -86,6 +97,7 @@ def run_report(
         arm: `baseline`, `round1`, ... `treated`.
         tables: subject -> file that names all its rows.
         validations: rule id -> the test of its fix, for the rules of this round's prescription.
+        ablations: override, as `path=value` -> its test by runs without it.
     """
     config, trained, book = diagnosis.config, diagnosis.trained, diagnosis.experiment.book
     trainer, sha256 = diagnosis.experiment.trainer, diagnosis.experiment.config_sha256
@@ -104,7 +116,7 @@ def run_report(
         },
     )
     if trained.reports:
-        return RunReport(told_again(trained.reports, diagnosis.prescription, validations), identity)
+        return _told(told_again(trained.reports, diagnosis.prescription, validations), identity, ablations)
     reports = []
     for seen, found in diagnosis.findings:
         models = [
@@ -118,7 +130,13 @@ def run_report(
         ]
         measured = replace(seen, scalars={**seen.scalars, **book.shares(seen)})
         reports.append(with_validations(build_report(measured, models, book=book), validations))
-    return RunReport(tuple(reports), identity)
+    return _told(reports, identity, ablations)
+
+
+def _told(
+    reports: Sequence[Report], identity: RunIdentity, ablations: Mapping[str, OverrideAblation] | None
+) -> RunReport:
+    return RunReport(tuple(with_ablations(report, ablations or {}) for report in reports), identity)
 
 
 def named_rows(diagnosis: Diagnosis) -> dict[str, pd.DataFrame]:

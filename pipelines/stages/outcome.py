@@ -8,28 +8,29 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from flowgrad.statistics import CONTROL, PRIMARY, round_comparison
+from flowgrad.statistics import CONTROL, PRIMARY, PRUNED, round_comparison
 from pipelines.output.tables import rounded
 from pipelines.stages.diagnose import Diagnosis
 from pipelines.stages.told_findings import advice
+from pipelines.stages.treatment import Treatment
 
 
-def print_outcome(
-    diagnoses: Sequence[Diagnosis], table: pd.DataFrame, folder: Path, failed: Sequence[str] = ()
-) -> None:
-    """Print a line a round, with what was found, changed and proven of it; advice that was not tried; runs that failed;
-    the proof of the whole; where the files are.
+def print_outcome(treatment: Treatment, table: pd.DataFrame, folder: Path, failed: Sequence[str] = ()) -> None:
+    """Print a line a round, with what was found, changed and proven of it; what was left out again; advice that was not
+    tried; runs that failed; the proof of the whole; where the files are.
 
     The A/A control is shown where it found a difference, which it should not, and where nothing else was compared.
     """
     primary = table[table["test"].isin(PRIMARY)]
-    rounds = len(diagnoses) - 1
-    for diagnosis in diagnoses:
-        if diagnosis.round <= rounds:
-            _print_line(f"round {diagnosis.round}", _round(diagnosis, primary, rounds))
-        else:
-            _print_line("treated" if rounds else "round 1", _found(diagnosis) + _next(diagnosis))
-    told = [line for diagnosis in diagnoses for line in advice(diagnosis.all_findings, diagnosis.prescription)]
+    rounds, final = treatment.rounds, treatment.final
+    for diagnosis in treatment.diagnoses[:-1]:
+        _print_line(f"round {diagnosis.round}", _round(diagnosis, primary, treatment))
+    _print_line("treated" if rounds else "round 1", _found(final) + _next(final) + _kept(treatment, primary))
+    told = [
+        line
+        for diagnosis in treatment.arms().values()
+        for line in advice(diagnosis.all_findings, diagnosis.prescription)
+    ]
     for text in dict.fromkeys(told):
         _print_line("advice", text)
     for text in failed:
@@ -47,12 +48,14 @@ def _print_line(name: str, text: str) -> None:
     Console().print(f"{name:<9} {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _round(diagnosis: Diagnosis, primary: pd.DataFrame, rounds: int) -> str:
+def _round(diagnosis: Diagnosis, primary: pd.DataFrame, treatment: Treatment) -> str:
     """`FOUND → CHANGE`, and the verdict on this round's share where there are others."""
     text = f"{_found(diagnosis)} → {' '.join(diagnosis.prescription.overrides)}"
-    if rounds == 1:
+    pruned = treatment.minimal is not None
+    if treatment.rounds == 1 and not pruned:
         return text
-    own = primary[primary["comparison"] == round_comparison(diagnosis.round, rounds)]
+    comparison = round_comparison(diagnosis.round, treatment.rounds, pruned=pruned)
+    own = primary[primary["comparison"] == comparison]
     return f"{text} ({own['verdict'].iloc[0]})" if len(own) else text
 
 
@@ -60,6 +63,19 @@ def _next(diagnosis: Diagnosis) -> str:
     """Tell what the last round would have changed, had there been another."""
     overrides = diagnosis.prescription.overrides
     return f"; next would be {' '.join(overrides)}, but no rounds are left" if overrides else ""
+
+
+def _kept(treatment: Treatment, primary: pd.DataFrame) -> str:
+    """Tell how many overrides were kept, where some were dropped, and what dropping them did on the test rows."""
+    if not treatment.dropped or treatment.pruned is None:
+        return ""
+    kept, dropped = len(treatment.pruned.kept), " ".join(treatment.dropped)
+    text = f"; {kept} of {kept + len(treatment.dropped)} overrides kept, without {dropped}"
+    own = rounded(primary[primary["comparison"] == PRUNED])
+    if not len(own):
+        return text
+    line = own.iloc[0]
+    return f"{text} ({line['metric']} {line['baseline'] or 'diverged'} → {line['treated'] or 'diverged'})"
 
 
 def _found(diagnosis: Diagnosis) -> str:

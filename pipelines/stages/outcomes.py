@@ -52,19 +52,28 @@ class Runs:
         """
         self._data, self._of = data, of
         self._pool: Pool | None = None
+        self._starter = self
+        """Runs whose processes these are."""
         self._begun: dict[tuple[int, tuple[int, ...]], tuple[DictConfig, list[Callable[[], list[Outcome]]]]] = {}
+
+    def seeing(self, of: Callable[[Any, DictConfig], Dataset]) -> Runs:
+        """Make runs by the same processes, on what `of` finds in the data; closing these ends no process."""
+        runs = Runs(self._data, of)
+        runs._starter = self._starter
+        return runs
 
     def start(self, workers: int) -> None:
         """Start the processes, once, if more than one is to be had. Without them, runs are made when they are asked
         for.
         """
-        if self._pool is None and workers > 1:
-            self._pool = Pool(workers, self._data)
+        starter = self._starter
+        if starter._pool is None and workers > 1:
+            starter._pool = Pool(workers, self._data)
 
     def begin(self, config: DictConfig, seeds: Sequence[int]) -> None:
         """Have the processes, if there are any, train and evaluate the config on the seeds; once, however often."""
-        if self._pool is not None:
-            self._waiting(self._pool, config, seeds)
+        if self._starter._pool is not None:
+            self._waiting(self._starter._pool, config, seeds)
 
     def outcomes(self, config: DictConfig, seeds: Sequence[int]) -> Iterator[Outcome]:
         """Outcomes on the seeds, in their order.
@@ -73,7 +82,7 @@ class Runs:
             FlowGradError: a process was killed, as a system short of memory does.
             Exception: the error of the first run that failed.
         """
-        for result in self._waiting(self._pool or Pool(1, self._data), config, seeds):
+        for result in self._waiting(self._starter._pool or Pool(1, self._data), config, seeds):
             exits.raise_again()
             yield from result()
 

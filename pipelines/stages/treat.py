@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from omegaconf import DictConfig
 
 from flowgrad.prescription import Prescription, plain_value
-from pipelines.config.compose import composed, trains_alike, treated, with_overrides
+from pipelines.config.compose import composed, key_of, trains_alike, treated, with_overrides
 from pipelines.stages.diagnose import Diagnosis, diagnose
 from pipelines.stages.experiment import Experiment
+from pipelines.stages.pruned import Pruned
 
 _logger = logging.getLogger(__name__)
+LEFT_OUT = "was tried, and left out again: it does not earn its place on validation data"
+"""The reason why a fix is not prescribed again."""
 _NOTHING = "changes nothing that is trained, beside the other settings"
 
 
@@ -48,6 +51,30 @@ def treat(experiment: Experiment, on_round: Callable[[Diagnosis], None] = lambda
         diagnoses.append(diagnose(experiment.changed(changed, overrides), len(diagnoses) + 1))
         on_round(diagnoses[-1])
     return tuple(diagnoses)
+
+
+def treat_with(diagnoses: Sequence[Diagnosis], pruned: Pruned) -> Diagnosis:
+    """Diagnose the config with what is kept. Nothing of what was dropped is prescribed again: a finding says so."""
+    first = diagnoses[0]
+    config = treated(first.config, first.overrides, pruned.kept)
+    overrides = tuple(with_overrides(first.overrides, pruned.kept))
+    found = diagnose(first.experiment.changed(config, overrides), len(diagnoses) + 1)
+    told, gone = found.prescription, {key_of(override) for override in pruned.dropped}
+    again = {rule for rule, changes in told.by_rule.items() if {change.path for change in changes} <= gone}
+    if not again:
+        return found
+    by_rule = {rule: changes for rule, changes in told.by_rule.items() if rule not in again}
+    paths = {change.path for changes in by_rule.values() for change in changes}
+    return replace(
+        found,
+        prescription=Prescription(
+            tuple(one for one in told.overrides if key_of(one) in paths),
+            tuple(rule for rule in told.rules if rule not in again),
+            {path: was for path, was in told.was.items() if path in paths},
+            by_rule,
+            {**told.overruled, **dict.fromkeys(again, LEFT_OUT)},
+        ),
+    )
 
 
 def _none_of(prescription: Prescription) -> Prescription:

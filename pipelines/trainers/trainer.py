@@ -67,6 +67,8 @@ class Trainer(ABC):
     """Subjects of the rules that its trackers feed."""
     TREATABLE: ClassVar[tuple[str, ...]]
     """Config nodes that a fix may change; the proof rests on data, seeds and comparison."""
+    UNJUDGED: ClassVar[tuple[str, ...]] = ()
+    """Config paths whose effect validation rows cannot show, so that nothing is left out there by them."""
     PACKAGES: ClassVar[tuple[str, ...]]
     """Packages whose versions the report lists."""
     STEP: ClassVar[str]
@@ -155,6 +157,16 @@ class Trainer(ABC):
     @abstractmethod
     def evaluate(self, trained: Trained, data: Any, seed: int) -> Evaluation:
         """Compute metrics of a run of that seed on the test data."""
+
+    def validating(self, data: Any) -> Any:
+        """Make the data with the validation rows in the place of the test rows, for choices that the proof is not to
+        see; None where this kind of training holds no validation rows.
+        """
+        return None
+
+    def validation_metric(self) -> str:
+        """Name of the metric by which runs on `validating` data are judged: the first of the proof."""
+        return str(self.config.comparison.metrics[0])
 
     def higher_is_better(self, metric: str) -> bool:
         """Direction of one of the metrics."""

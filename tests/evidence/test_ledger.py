@@ -19,8 +19,12 @@ from flowgrad.evidence import ledger as ledger_module
 from flowgrad.evidence.confidence import posterior
 from flowgrad.evidence.ledger import BENCHMARK, COLUMNS, SHIPPED, Ledger, Trial
 from flowgrad.files import locked
+from flowgrad.measurements import Measurements
+from flowgrad.report import Override, Report, causal_model, to_text
 from flowgrad.rules import RuleBook
 from tests.evidence_folders import write_trials
+
+OF_OVERRIDES = ",".join((*COLUMNS, "override", "share"))
 
 
 def trial(verdict="confirmed", rule="zombie_rows", sha256="abc", seen="1"):
@@ -43,6 +47,40 @@ def test_a_run_counts_once(tmp_path):
     assert Ledger.load(tmp_path / "mine.csv", tmp_path / "mine.csv") == ledger
 
 
+def test_overrides_count_beside_their_rule(tmp_path):
+    left_out = [
+        replace(trial(verdict, seen=str(n)), override=f"{path}=1", share=share)
+        for n, (path, verdict, share) in enumerate(
+            [("a", "kept", 0.4), ("a", "dropped", 0.01), ("b", "kept", math.inf)]
+        )
+    ]
+    ledger = Ledger().plus([trial(), *left_out, replace(left_out[0], override="b=2"), left_out[0]])
+    assert ledger.overrides("zombie_rows", "abc") == {"a": (1, 2), "b": (2, 2)}
+    assert ledger.overrides("zombie_rows", "another fix") == {}
+    assert ledger.confidence("zombie_rows", "abc") == posterior(1, 1)
+    ledger.write(tmp_path / "mine.csv")
+    assert Ledger.load(tmp_path / "mine.csv") == ledger
+
+
+def test_a_ledger_without_overrides_has_the_columns_that_it_had(tmp_path):
+    Ledger().plus([trial()]).write(tmp_path / "mine.csv")
+    assert (tmp_path / "mine.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+def test_how_often_an_override_earned_its_place_stands_with_the_expected_effect():
+    book = RuleBook.load()
+    rule = next(one for one in book.values() if one.id == "overfitting")
+    told = replace(trial("dropped", rule.id, rule.sha256), override="training.epochs=100")
+    book = RuleBook.load(ledger=Ledger((told,)))
+    figures = {"target_variance": 1.0, "stopped_early": 0.0, "val_rise": 0.5, "l2_penalty": 0.0, "val_best": 1.0}
+    figures |= {"epochs_since_best": 3.0}
+    (finding,) = [one for one in book.evaluate(Measurements("training", "training", figures)) if one.rule_id == rule.id]
+    model = causal_model(finding, (Override("training.epochs", "100", "5"), Override("loss.l2", "0.1", "0.0")))
+    assert [(one.earned, one.tried) for one in model.fix] == [(0, 1), (0, 0)]
+    text = to_text(Report("training", "training", findings=(model,)))
+    assert "Earned its place: training.epochs in 0 of 1 runs." in " ".join(text.split())
+
+
 def test_refuted_more_often_than_confirmed():
     assert posterior(1, 4, 2).refutes
     assert not posterior(2, 4, 2).refutes
@@ -61,6 +99,9 @@ def test_refuted_more_often_than_confirmed():
         (",".join(COLUMNS) + "\nr,s,e,c,mse,10,1.5,confirmed,x\n", ":2: n=10 must be at least 2 and p=1.5"),
         (",".join(COLUMNS) + "\nr,s,e,c,mse,10,nan,confirmed,x\n", "p=nan"),
         (",".join(COLUMNS) + "\n,s,e,c,mse,10,0.1,confirmed,x\n", ":2: rule and rule_sha256"),
+        (OF_OVERRIDES + "\nr,s,e,c,mse,10,0.1,confirmed,x,a=1,0.5\n", ":2: verdict is 'confirmed'; it must be kept"),
+        (OF_OVERRIDES + "\nr,s,e,c,mse,10,0.1,kept,x,,0.5\n", ":2: verdict is 'kept'"),
+        (OF_OVERRIDES + "\nr,s,e,c,mse,10,0.1,kept,x,a=1,much\n", "share"),
     ],
 )
 def test_a_file_that_holds_no_trials(tmp_path, text, told):

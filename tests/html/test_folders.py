@@ -55,6 +55,20 @@ POINTS = {
 }
 
 
+SHARES = {
+    "overrides": ["optimizer.lr=0.005", "model.biases=true", "a=1"],
+    "outcome": ["kept", "dropped", "kept"],
+    "metric": ["mse"] * 3,
+    "n": [5, 5, None],
+    "loss": [0.9, 0.001, None],
+    "share": [0.9, 0.001, None],
+    "share_low": [0.8, -0.01, None],
+    "share_high": [1.0, 0.01, None],
+    "because": ["", "", "without it the config is refused"],
+    **{name: [0.5, 0.5, None] for name in ("with_it", "without", "ci_low", "ci_high", "p", "lost")},
+}
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A run of one round, with a file of each kind."""
@@ -418,3 +432,37 @@ def test_a_finding_of_a_fix_that_no_config_holds_is_told_in_plain_words(tmp_path
     page = folder_page(tmp_path, "report.xml")
     assert page.kind == "report"
     assert [one.text for one in page.findings[0].changes] == ["optimizer.lr=0.005", FINDING.plain[0].text]
+
+
+def test_what_was_left_out_is_a_step_of_its_own_and_each_override_has_its_share(folder):
+    dropped = PRESCRIPTION.replace("- overrides", "- dropped: [model.biases=true]\n  overrides")
+    (folder / "prescription.yaml").write_text(dropped)
+    pd.DataFrame(SHARES).to_csv(folder / "shares.csv", index=False)
+    tests = pd.DataFrame(TESTS)
+    others = tests.iloc[[0, 0]].assign(
+        comparison=["round1_vs_baseline", "treated_vs_stacked"], verdict=["confirmed", "inconclusive"],
+        baseline_arm=["baseline", "stacked"], treated_arm=["stacked", "treated"],
+    )  # fmt: skip
+    pd.concat([tests, others]).to_csv(folder / "significance.csv", index=False)
+    page = folder_page(folder)
+    assert [step.name for step in page.steps] == ["Round 1", "Left out", "After"]
+    assert page.steps[0].change.text == "optimizer.lr=0.005"
+    assert "model.biases=true was left out again" in page.steps[0].change.note
+    assert page.steps[0].verdict == "confirmed"
+    assert (page.steps[1].change.text, page.steps[1].verdict) == ("model.biases=true", "inconclusive")
+    assert page.verdict.change.text == "optimizer.lr=0.005"
+    (worth,) = [one for one in page.sections if one.title == "What each override is worth"]
+    (picture,) = worth.figures
+    assert [(row.label, row.verdict) for row in picture.rows] == [
+        ("optimizer.lr=0.005", "kept"), ("model.biases=true", "dropped"), ("a=1", "kept"),
+    ]  # fmt: skip
+    assert "without it the config is refused" in to_html(page).decode()
+    assert not page.missing
+
+
+def test_a_round_of_which_nothing_is_kept_shows_what_it_tried(folder):
+    text = PRESCRIPTION.replace("overrides: [optimizer.lr=0.005]", "overrides: []\n  dropped: [optimizer.lr=0.005]")
+    (folder / "prescription.yaml").write_text(text.replace("was: {optimizer.lr: 0.05}", "was: {}"))
+    page = folder_page(folder)
+    assert page.steps[0].change.text == "optimizer.lr=0.005"
+    assert page.verdict.change is None

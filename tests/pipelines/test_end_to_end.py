@@ -15,6 +15,7 @@ import pytest
 import yaml
 from lxml import etree
 
+from flowgrad.__main__ import main as reports
 from flowgrad.report import read
 from pipelines.output.tables import rounded
 
@@ -24,8 +25,8 @@ FEW = ["dataset=synthetic", "seeds.test=[1,2]", "workers=1"]
 """As SMALL, for what does not rest on the number of seeds."""
 FILES = {
     "config.yaml", "config_treated.yaml", "curves.csv", "learning_curves.png", "observations.csv", "prescription.yaml",
-    "report.html", "report.json", "report.xml", "report_treated.xml", "run.log",
-    "significance.csv", "significance.md", "significance.tex",
+    "left_out.csv", "report.html", "report.json", "report.xml", "report_treated.xml", "run.log",
+    "shares.csv", "shares.md", "shares.tex", "significance.csv", "significance.md", "significance.tex",
 }  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def test_all_files_are_there_and_no_others(finished):
     found = {path.name for path in folder.iterdir()} - {".hydra"}
     assert found >= FILES
     others = found - FILES
-    assert all(name.startswith(("report_round", "rows_", "points_")) for name in others), others
+    assert all(name.startswith(("report_round", "report_stacked", "rows_", "points_")) for name in others), others
 
 
 def test_reports_are_valid_and_carry_their_proof(finished):
@@ -76,7 +77,30 @@ def test_reports_are_valid_and_carry_their_proof(finished):
         assert float(proof.get("p_adjusted")) == pytest.approx(line["p_adjusted"], rel=1e-5)
         assert proof.get("verdict") == line["verdict"]
         changes = [f"{o.get('path')}={o.get('value')}" for o in model.iter("override")]
-        assert set(changes) <= set(prescription["rounds"][0]["overrides"])
+        dropped = prescription["rounds"][0].get("dropped", [])
+        assert set(changes) <= {*prescription["rounds"][0]["overrides"], *dropped}
+        assert [o.get("value") for o in model.iter("override") if o.find("ablation").get("outcome") == "dropped"] == [
+            change.partition("=")[2] for change in changes if change in dropped
+        ]
+
+
+def test_every_override_says_what_it_is_worth_and_what_goes_is_not_proven(finished):
+    folder, _ = finished
+    prescription = yaml.safe_load((folder / "prescription.yaml").read_text())
+    kept = [one for acting in prescription["rounds"] for one in acting["overrides"]]
+    dropped = [one for acting in prescription["rounds"] for one in acting.get("dropped", ())]
+    assert kept
+    assert dropped, "the synthetic run has an override that does nothing"
+    shares, runs = pd.read_csv(folder / "shares.csv"), pd.read_csv(folder / "left_out.csv")
+    assert set(runs["seed"]) == {701, 702, 703}
+    last = shares.drop_duplicates("overrides", keep="last").set_index("overrides")
+    assert (last.loc[kept, "outcome"] == "kept").all()
+    assert (last.loc[kept, "lost"] > 0.02).all()
+    assert (last.loc[dropped, "lost"] <= 0.02).all()
+    proven = set(pd.read_csv(folder / "significance.csv")["comparison"])
+    assert {"treated_vs_baseline", "treated_vs_stacked"} <= proven
+    assert all(one.split("=")[0] not in prescription["command"] for one in dropped)
+    assert reports(["validate", *map(str, folder.glob("*.xml"))]) == 0
 
 
 def test_treated_report_has_no_fix_left(finished):
@@ -89,7 +113,7 @@ def test_observations_hold_every_arm_and_seed(finished):
     table = pd.read_csv(folder / "observations.csv")
     assert list(table.columns) == ["experiment", "arm", "seed", "metric", "value", "higher_is_better"]
     seeds = table.groupby("arm")["seed"].unique().map(sorted).to_dict()
-    assert seeds["baseline"] == seeds["treated"] == seeds["tuned"] == [1, 2, 3]
+    assert seeds["baseline"] == seeds["treated"] == seeds["tuned"] == seeds["stacked"] == [1, 2, 3]
     assert seeds["aa"] == [1001, 1002, 1003]
     assert not table.duplicated(["arm", "seed", "metric"]).any()
 
@@ -111,7 +135,13 @@ def test_outcome_is_told_on_the_terminal(finished):
     rounds, whole = done.stdout.splitlines()[:-2], done.stdout.splitlines()[-2:]
     assert [line.split("  ")[0] for line in rounds[:-1]] == [f"round {n}" for n in range(1, len(rounds))]
     assert all(" on " in line and " → " in line for line in rounds[:-1])
-    assert rounds[-1] == "treated   nothing found"
+    dropped = [
+        one
+        for acting in yaml.safe_load((folder / "prescription.yaml").read_text())["rounds"]
+        for one in acting.get("dropped", ())
+    ]
+    assert rounds[-1].startswith("treated   nothing found; ")
+    assert f" overrides kept, without {' '.join(dropped)} (mse " in rounds[-1]
     assert whole[0].startswith("proof     mse ")
     assert whole[0].endswith(": confirmed")
     assert whole[1] == f"files     {folder}"
@@ -185,9 +215,11 @@ def test_own_ratings_from_a_csv(command, tmp_path, capsys):
     columns = "{user: who, item: what, rating: stars, timestamp: when}"
     code, folder, err = command(
         "experiment=movielens_mf", "dataset=ratings_csv", f"dataset.path={path}", f"dataset.columns={columns}",
-        *FEW[1:], "rounds=1",
+        *FEW[1:], "rounds=1", "pruning.enabled=false",
     )  # fmt: skip
     assert code == 0
+    assert not (folder / "shares.csv").exists()
+    assert "dropped" not in (folder / "prescription.yaml").read_text()
     assert "1502" in err
     assert (folder / "significance.csv").exists()
 

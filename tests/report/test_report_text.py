@@ -1,6 +1,10 @@
+import math
 from dataclasses import replace
 
-from flowgrad.report import Override, Report, to_text
+import pytest
+
+from flowgrad.report import Override, OverrideAblation, Report, to_text
+from flowgrad.report.text import ablation_words
 
 EXPECTED = """\
 Embedding report: item_emb
@@ -60,3 +64,24 @@ def test_fix_without_a_known_value(full, zombie):
     found = replace(zombie, fix=(Override("a.b"), Override("a.c", "1")))
     text = to_text(replace(full, findings=(found,)))
     assert "Fix              a.b: value not known\n  Fix              a.c: -> 1\n" in text
+
+
+def test_what_an_override_is_worth_is_told_with_the_fix_and_the_expected_effect(distillation):
+    text = " ".join(to_text(distillation).split())
+    assert "Earned its place: model.widened_layers.student in 2 of 3 runs." in text
+    assert "kept: without it validation kl is worse, 98.0% [89.0%, 108.0%] of the gain is lost (5 seeds)" in text
+    assert "training.epochs: 30 -> 60; dropped: without it validation kl is the same by the paired test, -0.3%" in text
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (None, ""),
+        (OverrideAblation("kept", because="without it the config is refused: no"), "kept: without it the config is"),
+        (OverrideAblation("kept", share=math.inf, metric="mse"), "kept: without it mse is not finite on every seed"),
+        (OverrideAblation("kept", metric="auc", n=3, loss=-0.1, share=-0.2), "validation auc is better, -20.0% of the"),
+    ],
+)
+def test_words_on_an_override(found, told):
+    assert told in ablation_words(found)
+    assert bool(told) == bool(ablation_words(found))

@@ -15,7 +15,7 @@ MOST_ROWS = 30
 """Number of rows that are drawn; the table behind the picture has more."""
 _LONGEST = 44
 GOOD, BAD, OPEN = "c2", "c1", "c7"
-_SIGNS = {"confirmed": GOOD, "refuted": BAD, "holds": GOOD, "rejects too often": BAD}
+_SIGNS = {"confirmed": GOOD, "refuted": BAD, "holds": GOOD, "rejects too often": BAD, "kept": GOOD}
 """Colour of each verdict; others are open."""
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from flowgrad.errors import FlowGradError
 from flowgrad.report import read
+from flowgrad.verification.ablations import check_ablations, verify_shares
 from flowgrad.verification.recomputation import OBSERVATIONS, SIGNIFICANCE, recompute, table_line, verify_table
 from flowgrad.verification.trial_tables import TRIALS, verified_trials
 from pipelines.jobs.feature_synergy.linear import HALF
@@ -39,9 +40,11 @@ def _contradictions(folder: Path) -> Iterator[str]:
             continue
         verify_table(folder, path.relative_to(folder).as_posix(), HALF)
     for path in sorted(folder.glob("report*.xml")):
-        checked = recompute(read(path), folder)
-        if checked.missing:
-            yield f"{path.parent / checked.missing} is missing"
-        yield from (f"{path}: {problem}" for problem in checked.problems)
+        report = read(path)
+        for checked in (recompute(report, folder), check_ablations(report, folder)):
+            if checked.missing:
+                yield f"{path.parent / checked.missing} is missing"
+            yield from (f"{path}: {problem}" for problem in checked.problems)
+    verify_shares(folder)
     if (folder / TRIALS).is_file():
         verified_trials(folder)

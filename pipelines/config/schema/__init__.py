@@ -46,7 +46,7 @@ from pipelines.config.schema.models import (
     StudentSettings,
     TeacherSettings,
 )
-from pipelines.config.schema.proof import ComparisonSettings, EvidenceSettings, SeedSettings
+from pipelines.config.schema.proof import ComparisonSettings, EvidenceSettings, PruningSettings, SeedSettings
 from pipelines.config.schema.trackers import (
     BoostingTrackerSettings,
     DistillationTrackerSettings,
@@ -106,6 +106,7 @@ class Settings:
     seeds: SeedSettings = field(default_factory=SeedSettings)
     rounds: Annotated[int, Limit(0, 1000)] = 4
     """Number of rounds of diagnose-and-fix, at most."""
+    pruning: PruningSettings = field(default_factory=PruningSettings)
     workers: Annotated[int | None, Limit(1, 1024)] = None
     """Number of processes that train the arms; null: one a core. It changes no result."""
     trial: list[str] = field(default_factory=list)

@@ -37,6 +37,17 @@ class EvidenceSettings:
 
 
 @dataclass
+class PruningSettings:
+    """Settings of what is left out of a prescription before its proof."""
+
+    enabled: bool = True
+    """Whether overrides are left out at all; false: everything that the rounds prescribed is proven."""
+    margin: Annotated[float, PART] = 0.02
+    """Share of the gain on validation data that may be lost, in the mean over `seeds.pruning`, by all that is left out
+    together."""
+
+
+@dataclass
 class AutoSeedSettings:
     """Rule of how many seeds `test: auto` takes, fixed before any of them is seen."""
 
@@ -54,9 +65,11 @@ class AutoSeedSettings:
 
 @dataclass
 class SeedSettings:
-    """Seeds of training. Diagnosis and proof never share one."""
+    """Seeds of training. Diagnosis, pruning and proof never share one."""
 
     diagnosis: Annotated[int, SEED] = 0
+    pruning: Annotated[list[int], SEED] = field(default_factory=lambda: [701, 702, 703])
+    """Seeds on which overrides are left out, by validation data."""
     test: Annotated[Any, SEED] = field(default_factory=lambda: list(range(101, 111)))
     """Seeds of the proof: a list, or `auto`."""
     auto: AutoSeedSettings = field(default_factory=AutoSeedSettings)

@@ -160,6 +160,10 @@ class ScriptSettings(TrainingSettings):
     regular expression in the output; `file`: JSON or CSV, or a folder of TensorBoard's, in the run's folder; `mlflow:
     true`: the run that the script logs. `key`: its name there, where that is another.
     """
+    validation: str | None = None
+    """Metric that the script computes on rows which those of the comparison are not of; what is prescribed is pruned by
+    it. null: nothing is left out.
+    """
     report: str = "report.xml"
     """Report of the diagnosed run, in its folder. With `watched`, `flowgrad run` writes it; else the script does."""
     watched: bool = True

@@ -30,6 +30,7 @@ from pipelines.stages.diagnose import run_report
 from pipelines.stages.experiment import Experiment
 from pipelines.stages.parallel import cores, parallel_map
 from pipelines.stages.rule_book import rule_book
+from pipelines.stages.treatment import Treatment
 from pipelines.trainers.trainer import trainer_of
 
 _logger = logging.getLogger(__name__)
@@ -82,8 +83,9 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
 
 
 def _write_advice(folder: Path, advice: Advice) -> None:
-    artifacts.write_config(folder, _diagnoses(advice))
-    artifacts.write_prescription(folder, _diagnoses(advice))
+    treatment = Treatment((advice.diagnosis, advice.treated) if advice.diagnosis.prescription else (advice.diagnosis,))
+    artifacts.write_config(folder, treatment)
+    artifacts.write_prescription(folder, treatment)
     for stem, content in advice.pictures.items():
         write_atomically(folder / f"{stem}.png", content)
     if advice.recipe:
@@ -92,11 +94,6 @@ def _write_advice(folder: Path, advice: Advice) -> None:
         model, done = compressed(advice.subject, advice.recipe, epochs)
         write_packed(model, folder / "model.fg", done, finite=False)
     _write_report(folder, advice, {})
-
-
-def _diagnoses(advice: Advice) -> tuple:
-    """Diagnoses of the dense model, and of the prescribed config where there is one."""
-    return (advice.diagnosis, advice.treated) if advice.diagnosis.prescription else (advice.diagnosis,)
 
 
 def _write_proof(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from datasets.tables import TEST
+from datasets.tables import TEST, VALIDATION
 from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
 from flowgrad.html.extracts import booster_tables
@@ -37,6 +38,7 @@ class Boosting(Trainer):
 
     SUBJECTS = ("boosting", "feature")
     TREATABLE = ("model", "training")
+    UNJUDGED = ("training.dropped_columns",)  # a column that leaks flatters validation rows as it does training rows
     PACKAGES = ("xgboost", "lightgbm")
     STEP = "round"
     NODES: ClassVar = {
@@ -110,6 +112,10 @@ class Boosting(Trainer):
         """Evaluate on the test rows that the seed keeps."""
         test = select_columns(inject(self.config, data).data.part(TEST, seed), self.config)
         return Evaluation(scores(self.config.task.kind, test.target, trained.model.predict(test.features)), ())
+
+    def validating(self, data: TableData) -> TableData:
+        """Put the validation rows in the place of the test rows; see `Trainer.validating`."""
+        return replace(data, tested=VALIDATION)
 
     def plots(self, trained: Trained) -> dict[str, bytes]:
         """Draw evaluations by round, and the gain of each column by window."""

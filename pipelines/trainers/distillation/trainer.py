@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import abstractmethod
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -151,6 +152,10 @@ class Distillation(Trainer):
         if not outputs.isfinite().all():
             return Evaluation(dict.fromkeys(self.metrics(), math.nan), ())
         return Evaluation(self.scored(outputs, data.test), ())
+
+    def validating(self, data: TaughtData) -> TaughtData:
+        """Put the validation rows in the place of the test rows; see `Trainer.validating`."""
+        return replace(data, test=data.validation)
 
     def plots(self, trained: Trained) -> dict[str, bytes]:
         """Draw how alike the layers of teacher and student are, and the row table of each layer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -110,6 +111,10 @@ class Factorization(Trainer):
     def evaluate(self, trained: Trained, data: Data, seed: int) -> Evaluation:
         """Evaluate on the test ratings, which are the same for every seed."""
         return evaluate(self.config.training.evaluation, self.config.training.cutoff, trained.model, data)
+
+    def validating(self, data: Data) -> Data:
+        """Put the validation ratings in the place of the test ratings; see `Trainer.validating`."""
+        return replace(data, test=data.validation)
 
     def check_compressible(self) -> None:
         """Refuse models of rankings; models of ratings can be compressed. See `Trainer.check_compressible`."""

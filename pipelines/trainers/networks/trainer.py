@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from datasets.tables import TEST
+from datasets.tables import TEST, VALIDATION
 from flowgrad.compression.planning.calibration import Calibration
 from flowgrad.drawing import picture
 from flowgrad.errors import FlowGradError
@@ -159,6 +160,10 @@ class Networks(Trainer):
             self.config.task.kind, trained.model, _preparation(self.config, data, seed).rows(test).inputs
         )
         return Evaluation(scores(self.config.task.kind, test.target, outputs.numpy()), ())
+
+    def validating(self, data: TableData) -> TableData:
+        """Put the validation rows in the place of the test rows; see `Trainer.validating`."""
+        return replace(data, tested=VALIDATION)
 
     def check_compressible(self) -> None:
         """Accept every network: all can be compressed."""

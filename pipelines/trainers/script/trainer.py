@@ -81,6 +81,8 @@ class Script(Trainer):
         settings, parameters = self.settings, self.parameters
         if not self.places():
             raise FlowGradError("training.metrics is empty; name a metric, as in {rmse: {better: lower, file: m.json}}")
+        if self.settings.validation is not None:
+            self._check_validation(self.settings.validation)
         if taken := sorted({SEED, FOLDER, ASSIGNED} & set(parameters)):
             raise FlowGradError(f"parameters.{taken[0]}: the name has a meaning of its own; give it another")
         if settings.callable is not None and settings.command:
@@ -102,6 +104,16 @@ class Script(Trainer):
                 raise FlowGradError(
                     f"training.fixes: {path} is called {name}, which is no parameter; there are {known}"
                 )
+
+    def _check_validation(self, name: str) -> None:
+        """Refuse a metric that is none, or one of the proof: what is chosen by a metric is not proven by it."""
+        if name not in self.metrics():
+            raise FlowGradError(f"training.validation={name}: training.metrics has {', '.join(self.metrics())}")
+        if name in self.config.comparison.metrics:
+            raise FlowGradError(
+                f"training.validation={name} is a metric of the proof, which may not be chosen by; name one of "
+                "validation rows, or others in comparison.metrics"
+            )
 
     def load(self) -> ScriptFiles:
         """Tell the files that the script rests on apart from other versions of them."""
@@ -149,6 +161,14 @@ class Script(Trainer):
     def higher_is_better(self, metric: str) -> bool:
         """Direction that the config gives the metric."""
         return {place.name: place.higher_is_better for place in self.places()}[metric]
+
+    def validating(self, data: ScriptFiles) -> ScriptFiles | None:
+        """Keep the data where the script computes a metric of validation rows; see `Trainer.validating`."""
+        return data if self.settings.validation is not None else None
+
+    def validation_metric(self) -> str:
+        """Name of that metric."""
+        return str(self.settings.validation)
 
     def evaluate(self, trained: Trained, data: ScriptFiles, seed: int) -> Evaluation:
         """Give the metrics that the run left."""

@@ -17,7 +17,8 @@ from pipelines.jobs.feature_synergy.linear import Task, observation_table, prove
 from pipelines.trainers.boosting.columns import analyzer_of, check_columns, select_columns, without_gaps
 
 SYNERGY = "experiment=feature_synergy"
-SMALL = ["dataset=diabetes", "task=progression", "seeds.test=[101,102,103]", "workers=1", "tuned=null"]
+SMALL = ["dataset=diabetes", "task=progression", "seeds.test=[101,102,103]", "workers=1", "tuned=null",
+         "pruning.enabled=false"]  # fmt: skip
 
 
 def table_of(strength, n=1500, seed=0):

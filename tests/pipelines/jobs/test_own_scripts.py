@@ -9,7 +9,7 @@ import yaml
 from flowgrad.agents.proving import prove
 from flowgrad.commands import validate
 from flowgrad.evidence.confidence import posterior
-from flowgrad.report import CausalModel, PlainChange, Report, write
+from flowgrad.report import CausalModel, PlainChange, Report, read, write
 from flowgrad.rules import RuleBook
 
 BOOK = RuleBook.load()
@@ -291,3 +291,39 @@ print("rmse", 1 + 5 * lr + 0.01 * random.random())
     run = stranger(source="", settings=settings, parameters={"lr": 0.5})
     code, folder, err = run('trial=["parameters.lr=0.1"]')
     assert (code, verdict(folder)) == (0, "confirmed"), err
+
+
+BOTH = {
+    "settings": {
+        "fixes": {"optimizer.lr": "parameters.lr", "model.biases": "parameters.biases"},
+        "validation": "valid",
+        "metrics": {
+            "rmse": {"better": "lower", "pattern": r"rmse (\S+)"},
+            "valid": {"better": "lower", "pattern": r"valid (\S+)"},
+        },
+    },
+    "findings": [finding("zombie_rows"), finding("row_effects")],
+}
+
+
+def test_a_parameter_that_does_nothing_on_validation_rows_is_left_out(stranger):
+    end = 'print(f"valid {5 * args.lr + 0.01 * random.random():.6f}")'
+    run = stranger(end, **BOTH)
+    code, folder, err = run("comparison.metrics=[rmse]")
+    assert (code, verdict(folder)) == (0, "confirmed"), err
+    (acting,) = yaml.safe_load((folder / "prescription.yaml").read_text())["rounds"]
+    assert acting["overrides"] == ["parameters.lr=0.05"]
+    assert acting["dropped"] == ["parameters.biases=true"]
+    assert set(pd.read_csv(folder / "left_out.csv")["metric"]) == {"valid"}
+    assert set(pd.read_csv(folder / "significance.csv")["metric"]) == {"rmse"}
+    assert validate([str(path) for path in folder.glob("report*.xml")], []) == 0
+    fix = {
+        one.path: one.ablation.outcome for found in read(folder / "report.xml").reports[0].findings for one in found.fix
+    }
+    assert fix == {"parameters.lr": "kept", "parameters.biases": "dropped"}
+
+
+def test_a_metric_of_the_proof_is_not_chosen_by(stranger):
+    code, _, err = stranger(**BOTH)()
+    assert code == 2
+    assert "training.validation=valid is a metric of the proof" in err

@@ -115,7 +115,7 @@ def test_a_whole_run_is_sent(command, monkeypatch):
                                   "rounds=1", "training.epochs=4", "logger=tensorboard")  # fmt: skip
     assert (code, error.strip()) == (0, "")
     assert recording.files == [
-        "report.xml", "report_treated.xml", "significance.csv", "observations.csv", "prescription.yaml"
+        "report.xml", "report_treated.xml", "significance.csv", "shares.csv", "observations.csv", "prescription.yaml",
     ]  # fmt: skip
     line = pd.read_csv(folder / "significance.csv").iloc[0]
     assert recording.noted["proof.verdict"] == line["verdict"]

@@ -11,7 +11,7 @@ from flowgrad.statistics import CONTROL, OBSERVATION_COLUMNS, Comparison, detect
 from pipelines.stages.plan_seeds import plan_seeds
 
 AUTO = ["experiment=movielens_mf", "dataset=synthetic", "workers=1", "rounds=1", "training.epochs=2",
-        "seeds.test=auto"]  # fmt: skip
+        "seeds.test=auto", "pruning.enabled=false"]  # fmt: skip
 PLANNED = [Comparison("treated_vs_baseline", "baseline", "treated", "treatment"),
            Comparison("aa", "baseline", "aa", CONTROL)]  # fmt: skip
 

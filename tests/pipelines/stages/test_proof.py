@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from flowgrad.statistics import OBSERVATION_COLUMNS, holm, significance
+from flowgrad.errors import StatisticsError
+from flowgrad.statistics import OBSERVATION_COLUMNS, holm, rounds_from, significance
 from pipelines.stages.compare import comparisons, round_comparison, validation
 
 COLUMNS = [
@@ -58,6 +59,21 @@ def test_columns_and_plan(arms):
     ]
     assert round_comparison(1, 1) == "treated_vs_baseline"
     assert comparisons(0, 0)[0].name == "aa"
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_what_was_left_out_is_compared_with_everything_that_was_prescribed(rounds):
+    planned = comparisons(rounds, 1000, pruned=True)
+    arms = {arm for one in planned for arm in (one.baseline, one.treated)}
+    assert arms == {"baseline", "stacked", "treated", "aa", *(f"round{n}" for n in range(1, rounds))}
+    names = [one.name for one in planned]
+    assert names[0] == "treated_vs_baseline"
+    assert names[-2:] == ["treated_vs_stacked", "aa"]
+    assert names[1:-2] == [round_comparison(n, rounds, pruned=True) for n in range(1, rounds + 1)]
+    assert planned[-3].treated == "stacked"
+    assert rounds_from(arms) == planned[:-1]
+    with pytest.raises(StatisticsError, match="'treated' is missing"):
+        rounds_from(arms - {"treated"})
 
 
 def test_figures_are_those_of_the_arms(arms):

@@ -16,7 +16,7 @@ from pipelines.sweeps.job_record import FILE, JOBS, JobRecord, is_done, read_rec
 from pipelines.sweeps.table import FAMILY, KILLED, collect
 from tests.pipelines.conftest import ROOT, SMALL
 
-QUICK = [*SMALL, "rounds=1", "training.epochs=4"]
+QUICK = [*SMALL, "rounds=1", "training.epochs=4", "pruning.enabled=false"]
 
 
 SWEPT = ["-m", *QUICK, "optimizer.lr=0.005,0.05,-1,abc"]

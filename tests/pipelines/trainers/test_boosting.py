@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from datasets.tables import Table
+from datasets.tables import TEST, VALIDATION, Table
 from flowgrad.__main__ import main as reports
 from flowgrad.errors import FlowGradError
 from flowgrad.report import read
@@ -47,6 +49,15 @@ def test_seeds_share_as_many_rows_as_the_test_is_told():
     kept = [set(data.part(2, seed).features.index) for seed in range(30)]
     shared = [len(a & b) / len(a) for i, a in enumerate(kept) for b in kept[:i]]
     assert np.mean(shared) == pytest.approx(0.8, abs=0.01)
+
+
+def test_validation_rows_stand_for_the_test_rows_where_a_choice_is_not_to_see_those():
+    data = data_of()
+    judged = replace(data, tested=VALIDATION)
+    for one, other in zip(judged.parts(3)[:2], data.parts(3)[:2], strict=True):
+        pd.testing.assert_frame_equal(one.features, other.features)
+    pd.testing.assert_frame_equal(judged.part(TEST, 3).features, data.part(VALIDATION, 3).features)
+    assert judged.part(TEST, 3).target.tolist() == data.part(VALIDATION, 3).target.tolist()
 
 
 def test_all_rows_are_kept_where_asked():
@@ -131,7 +142,7 @@ def test_classes(composed, library, task):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_an_overfit_booster_is_found_fixed_and_proven(command, library):
-    code, folder, err = command(*SMALL, f"model={library}")
+    code, folder, err = command(*SMALL, f"model={library}", "pruning.enabled=false")
     assert code == 0, err
     table = pd.read_csv(folder / "significance.csv").set_index("comparison")
     line = table.loc["treated_vs_baseline"]
