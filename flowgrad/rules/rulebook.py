@@ -220,6 +220,7 @@ def _finding(rule: Rule, measurements: Measurements, measured: Mapping[str, floa
         candidates=() if claimed else tuple(Candidate(cause, check) for cause, check in rule.candidates.items()),
         judged=measurements.judged if _on_evaluation(names, measurements.kind) else None,
         may_follow=rule.follows,
+        in_training=rule.in_training if claimed else None,
     )
 
 

@@ -29,7 +29,7 @@ _SHOWN = [
 ]  # fmt: skip
 _OF_A_RUN = (
     "report*.xml", "report.html", "report.json", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
-    "interventions.csv", "significance.*", "learning_curves.png", "curves.csv", "points_*.csv", "layers_*.csv",
+    "treated.csv", "significance.*", "learning_curves.png", "curves.csv", "points_*.csv", "layers_*.csv",
     "teacher_*.csv", "booster_*.png", "booster_*.csv", "overhead.*", "calibration.*", "by_user.npz", "seeds.csv",
     "trials.*",
 )  # fmt: skip
@@ -140,8 +140,8 @@ def write_proof(
 ) -> dict[int, Validation]:
     """Write observations, significance and curves; return the validation of each round's prescription."""
     write_csv(observed.observations, folder / "observations.csv")
-    if len(observed.interventions):
-        write_csv(observed.interventions, folder / "interventions.csv")
+    if len(observed.treated):
+        write_csv(observed.treated, folder / "treated.csv")
     write_table(table, folder, "significance", _SHOWN)
     if any(map(len, (run for runs in observed.curves.values() for run in runs))):
         step = diagnoses[0].experiment.trainer.STEP

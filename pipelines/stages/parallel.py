@@ -22,7 +22,7 @@ from flowgrad.errors import FlowGradError
 from pipelines.output import interrupts
 
 if TYPE_CHECKING:  # of torch, which a process imports when it trains
-    from flowgrad.trackers.embedding.guard import Intervention
+    from flowgrad.report import Treated
     from pipelines.trainers.trainer import Dataset
 
 _EVERY = 0.5
@@ -44,8 +44,10 @@ class Outcome:
     """First of the metrics by user."""
     validation_losses: tuple[float, ...]
     """Validation loss of each epoch."""
-    interventions: tuple[tuple[str, Intervention], ...] = ()
-    """Interventions of `tracker.auto_fix`, by table."""
+    treated: tuple[Treated, ...] = ()
+    """Changes that findings made while it trained."""
+    steps: int = 0
+    """Number of optimizer steps, or rounds."""
     failure: str = ""
     """The reason why the run gave no result, `Evaluation.failure`."""
 
@@ -113,7 +115,9 @@ def outcome(run: tuple[DictConfig, int], data: Dataset) -> Outcome:
     trainer = trainer_of(config)
     trained = trainer.train(data, seed)
     found = trainer.evaluate(trained, data, seed)
-    return Outcome(found.metrics, found.by_user, trained.validation_losses, trained.interventions, found.failure)
+    return Outcome(
+        found.metrics, found.by_user, trained.validation_losses, trained.treated, trained.steps, found.failure
+    )
 
 
 class _Worker:

@@ -34,6 +34,7 @@ from pipelines.config.schema.jobs import (
     LayersOverheadSettings,
     RobustnessSettings,
     TrackerOverheadSettings,
+    TreatmentSettings,
 )
 from pipelines.config.schema.limits import Limit
 from pipelines.config.schema.models import (
@@ -129,6 +130,7 @@ def register() -> None:
         "tracker_overhead": TrackerOverheadSettings,
         "layers_overhead": LayersOverheadSettings,
         "calibration": CalibrationSettings,
+        "treatment": TreatmentSettings,
         "compression_benchmark": CompressionBenchmarkSettings,
         "feature_benchmark": FeatureBenchmarkSettings,
         "feature_synergy": FeatureSynergySettings,
