@@ -272,12 +272,20 @@ class Watch(Watching):
         found = merged(readings)
         news = self._looks.news(found, ended=ended)
         self._news += [one.lead for one in news]
-        if self._treatment is not None and not ended:
-            for one in news:
-                self._treatment.treat(one.lead, self._steps, self._optimizers.raw_rates())
+        if self._treatment is not None and news and not ended:
+            self._treat([one.lead for one in news])
         for one in self._sent:
             one.look(self._steps, readings, found, self.skipped)
             one.alert(news)
+
+    def _treat(self, news: Sequence[Finding]) -> None:
+        """Change the training; not where other ranks train along, whose findings need not be those of this one."""
+        assert self._treatment is not None
+        if _other_ranks():
+            self.unseen["treatment"] = "findings change nothing where several ranks train: they might differ on each"
+            return
+        for one in news:
+            self._treatment.treat(one, self._steps, self._optimizers.raw_rates())
 
     def _rows_of(self, finding: Finding) -> tuple[torch.Tensor, list[int]] | None:
         """Weight of the table that a finding is about, and the rows that it names."""

@@ -13,6 +13,7 @@ import flowgrad
 from flowgrad.report import from_xml, to_xml
 from flowgrad.rules import RuleBook
 from flowgrad.trackers.schedules import every
+from flowgrad.watching import watched_run
 from tests.watching_loops import alike, batches, criterion, made, train
 
 RULE = {"subject": "flow", "severity": "high", "premise": "p", "implies": "i", "action": "A", "expected_effect": "e"}
@@ -286,6 +287,28 @@ def _fail_once():
             raise RuntimeError("no memory")
 
     return hook
+
+
+def test_nothing_is_changed_where_several_ranks_train(monkeypatch):
+    """Each rank may find something else, and their weights would drift apart."""
+    monkeypatch.setattr(watched_run, "_other_ranks", lambda: 2)
+    model = made()
+    optimizer = sgd(model)
+    with applied(model, optimizer, RATE) as watch:
+        train(model, [optimizer], watch, 40)
+    assert not watch.treated
+    assert "findings change nothing where several ranks train" in watch.report()
+    assert alike(model, by_hand(40, lambda *_: None))
+
+
+def test_a_page_tells_each_change(tmp_path):
+    pytest.importorskip("jinja2")
+    model = made()
+    optimizer = sgd(model)
+    with applied(model, optimizer, RATE) as watch:
+        train(model, [optimizer], watch, 40)
+    watch.to_html(tmp_path / "report.html")
+    assert "Changed while it trained" in (tmp_path / "report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
