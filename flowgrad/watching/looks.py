@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from flowgrad.rules import Finding
@@ -11,8 +11,10 @@ from flowgrad.trackers.schedules import Schedule
 from flowgrad.watching.merging import Merged
 
 T = TypeVar("T")
-FIRST = 32
+_FIRST = 32
 """Step from which on it is looked for findings."""
+_APART = 16
+"""Number of steps between a look at the end of an epoch and the look before: two looks at one state are one."""
 _COST = 0.02
 """Share of the time since the start that looks of the default schedule take at most."""
 _ONLY_AT_THE_END = frozenset(
@@ -64,6 +66,8 @@ class Looks:
         """Types of the findings of the last look."""
         self._began = time.monotonic()
         self._spent = 0.0
+        self._looked = 0
+        """Step of the last look."""
 
     @property
     def wanted(self) -> bool:
@@ -76,12 +80,19 @@ class Looks:
             return False
         if self._schedule is not None:
             return bool(self._schedule(step))
-        if step < FIRST or step % (1 << (step.bit_length() - 2)):
+        if step < _FIRST or step % (1 << (step.bit_length() - 2)):
             return False
-        return self._applied or self._spent <= _COST * (time.monotonic() - self._began)
+        if self._applied:
+            return step - self._looked >= _APART
+        return self._spent <= _COST * (time.monotonic() - self._began)
 
-    def timed(self, look: Callable[[], T]) -> T:
-        """Look, and note the time that it takes."""
+    def due_at_epoch(self, step: int) -> bool:
+        """Whether it is to be looked for findings at the end of an epoch, so many steps after the start."""
+        return self._applied and step >= _FIRST and step - self._looked >= _APART
+
+    def timed(self, step: int, look: Callable[[], T]) -> T:
+        """Look after this step, and note the time that it takes."""
+        self._looked = step
         began = time.monotonic()
         try:
             return look()
@@ -103,6 +114,14 @@ class Looks:
             found = [one for one in found if one.lead.severity in at_once or one.lead.type in before]
         self.told |= {one.lead.type for one in found}
         return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """State besides `told`: the step of the last look, and the types that it found."""
+        return {"looked": self._looked, "last": sorted(self._last)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self._looked, self._last = state["looked"], set(state["last"])
 
     def tell(self, finding: Finding) -> None:
         """Call whom it may concern."""

@@ -29,7 +29,7 @@ from flowgrad.watching.attached import Attached, Settings
 from flowgrad.watching.building import build
 from flowgrad.watching.coverage import OUTSIDE, OWN, Counts
 from flowgrad.watching.discovery import as_model, signature
-from flowgrad.watching.looks import FIRST, Looks
+from flowgrad.watching.looks import Looks
 from flowgrad.watching.losses import Logged
 from flowgrad.watching.merging import merged
 from flowgrad.watching.reading import Reading, read
@@ -264,7 +264,7 @@ class Watch(Watching):
             if one.due(self._steps):
                 one.point(self._steps, self._optimizers.top_rates()[0])
         if self._looks.due(self._steps):
-            self._looks.timed(self._look)
+            self._looks.timed(self._steps, self._look)
 
     def _look(self, *, ended: bool = False) -> None:
         """Look for findings that were not told yet."""
@@ -379,9 +379,9 @@ class Watch(Watching):
             one.epoch(self._steps, {"val_loss": validation, "metric": figure})
         if self._treatment is not None:
             self._treatment.note_epoch(self._epochs, None if validation is None else float(validation))
-            if self._steps >= FIRST:
-                self._looks.timed(self._look)
-                self._tell()
+        if self._looks.due_at_epoch(self._steps):
+            self._looks.timed(self._steps, self._look)
+            self._tell()
 
     def log_to(self, writer: Any, *, prefix: str = "flowgrad") -> None:
         """Send figures, findings and the report to an experiment tracker, while it trains and at its end.
@@ -598,6 +598,7 @@ class Watch(Watching):
             "epochs": self._epochs,
             "batches": self._batches,
             "told": sorted(self._looks.told),
+            "looks": self._looks.state_dict(),
             "stopped": self.stopped,
             "logged": self._logged.state(),
             "tables": {name: tracker.state_dict() for name, tracker in self._attached.tables.items()},
@@ -638,6 +639,8 @@ class Watch(Watching):
         self._steps, self._skipped = state["steps"], state["skipped"]
         self._epochs, self._batches = state["epochs"], state["batches"]
         self._looks.told = set(state["told"])
+        if "looks" in state:  # states of before it was noted lack it, and the treatment
+            self._looks.load_state_dict(state["looks"])
         if state["stopped"]:
             self.unseen["before_the_checkpoint"] = state["stopped"]
         treatment = state.get("treatment")

@@ -159,9 +159,10 @@ def test_a_training_that_is_to_stop_says_so_and_goes_back_to_its_best_epoch():
     model = made()
     optimizer = sgd(model)
     best = None
-    with applied(model, optimizer, book("epochs >= 4", in_training={"stop": True})) as watch:
+    rules = book("epochs >= 4", in_training={"stop": True})
+    with applied(model, optimizer, rules, looks=lambda _: False) as watch:
         for epoch, loss in enumerate([3.0, 1.0, 2.0, 4.0, 5.0, 6.0, 7.0], 1):
-            train(model, [optimizer], watch, 10)
+            train(model, [optimizer], watch, 20)
             watch.end_epoch(val_loss=loss)
             if epoch == 2:
                 best = [one.detach().clone() for one in model.parameters()]
@@ -205,7 +206,20 @@ def test_two_findings_that_ask_for_one_thing_change_it_once():
     assert [one.finding for one in watch.treated] == ["A"]
 
 
-def test_a_resumed_run_goes_on_as_the_whole_one():
+def test_two_looks_at_one_state_are_one():
+    """At step 32 ends an epoch, too: a finding of that step alone lowered the rate."""
+    model = made()
+    optimizer = sgd(model)
+    rules = book("steps >= 32 and steps < 40", in_training={"learning_rate": 0.1})
+    with applied(model, optimizer, rules, looks=None) as watch:
+        for _ in range(6):
+            train(model, [optimizer], watch, 8)
+            watch.end_epoch()
+    assert not watch.treated
+
+
+@pytest.mark.parametrize("at", [15, 30])
+def test_a_resumed_run_goes_on_as_the_whole_one(at):
     def loop(model, optimizer, watch, steps):
         for ids, labels in batches(epochs=6)[steps]:
             optimizer.zero_grad()
@@ -219,7 +233,7 @@ def test_a_resumed_run_goes_on_as_the_whole_one():
     model = made()
     optimizer = torch.optim.Adam(model.parameters(), 0.05)
     watch = applied(model, optimizer, RATE)
-    loop(model, optimizer, watch, slice(0, 30))
+    loop(model, optimizer, watch, slice(0, at))
     state = {"watch": watch.state_dict(), "model": model.state_dict(), "optimizer": optimizer.state_dict()}
     watch.detach()
     assert state["optimizer"]["param_groups"][0]["lr"] == 0.05
@@ -229,7 +243,7 @@ def test_a_resumed_run_goes_on_as_the_whole_one():
     optimizer.load_state_dict(state["optimizer"])
     with applied(other, optimizer, RATE) as resumed:
         resumed.load_state_dict(state["watch"])
-        loop(other, optimizer, resumed, slice(30, 60))
+        loop(other, optimizer, resumed, slice(at, 60))
     assert alike(whole, other)
     assert [one.step for one in resumed.treated] == [21]
 
