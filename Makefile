@@ -86,6 +86,7 @@ docs: setup
 # The tables that README and docs quote; minutes.
 results: setup
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench,interpret]'
+	$(BIN)/python -m datasets.insteval outputs/insteval.csv   # what experiment=script_ratings reads
 	$(BIN)/python -m pipelines.publish
 	$(BIN)/python -m pipelines.reproduce claims=full folder=outputs/results/claims
 	for kind in claims claims_confirmed; do \

@@ -116,7 +116,6 @@ TORCH = {
         for name in (
             "compiled",
             "followed",
-            "guard",
             "lookups",
             "probes",
             "ranks",
@@ -146,7 +145,7 @@ TORCH = {
     "integrations/transformers.py",
     "running/models.py",
     "running/observer.py",
-    *(f"watching/{name}.py" for name in ("attached", "building", "discovery", "losses", "watched_run")),
+    *(f"watching/{name}.py" for name in ("attached", "building", "discovery", "losses", "treatment", "watched_run")),
     *(f"compression/planning/{name}.py" for name in ("calibration", "gptq", "layer_inputs", "pruning_units")),
     *(f"compression/planning/{name}.py" for name in ("reading", "saliency", "second_moment")),
     *(f"compression/{name}.py" for name in ("applying", "measuring", "storage", "torchao_layers", "weights")),

@@ -6,31 +6,24 @@ import torch
 from torch import nn
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--ratings", default="", help="CSV file of user,item,rating; without it, ratings are made up")
-parser.add_argument("--lr", type=float, default=0.3)
+parser.add_argument("--ratings", required=True, help="CSV file of user,item,rating")
+parser.add_argument("--lr", type=float, default=0.05)
 parser.add_argument("--biases", action="store_true")
 parser.add_argument("--dim", type=int, default=16)
-parser.add_argument("--epochs", type=int, default=8)
+parser.add_argument("--batch", type=int, default=512)
+parser.add_argument("--epochs", type=int, default=4)
 parser.add_argument("--seed", type=int, default=0)
 args = parser.parse_args()
 
 
 def load(path):
-    if path:
-        rows = [line.strip().split(",")[:3] for line in open(path).readlines()[1:]]
-        users, items = ({name: at for at, name in enumerate(sorted({r[c] for r in rows}))} for c in (0, 1))
-        return (
-            torch.tensor([users[r[0]] for r in rows]),
-            torch.tensor([items[r[1]] for r in rows]),
-            torch.tensor([float(r[2]) for r in rows]),
-        )
-    random = torch.Generator().manual_seed(0)
-    user = torch.randint(150, (5000,), generator=random)
-    item = torch.randint(100, (5000,), generator=random)
-    p, q = torch.randn(150, 3, generator=random), torch.randn(100, 3, generator=random)
-    b = 0.5 * torch.randn(150, generator=random)
-    noise = 0.4 * torch.randn(5000, generator=random)
-    return user, item, 3.5 + b[user] + 0.3 * (p[user] * q[item]).sum(1) + noise
+    rows = [line.strip().split(",")[:3] for line in open(path).readlines()[1:]]
+    users, items = ({name: at for at, name in enumerate(sorted({r[c] for r in rows}))} for c in (0, 1))
+    return (
+        torch.tensor([users[r[0]] for r in rows]),
+        torch.tensor([items[r[1]] for r in rows]),
+        torch.tensor([float(r[2]) for r in rows]),
+    )
 
 
 class Factorisation(nn.Module):
@@ -56,7 +49,7 @@ torch.manual_seed(args.seed)
 model = Factorisation(int(user.max()) + 1, int(item.max()) + 1, args.dim, float(rating[train].mean()))
 optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
 for epoch in range(args.epochs):
-    for rows in train[torch.randperm(len(train))].split(128):
+    for rows in train[torch.randperm(len(train))].split(args.batch):
         loss = ((model(user[rows], item[rows]) - rating[rows]) ** 2).mean()
         optimizer.zero_grad()
         loss.backward()

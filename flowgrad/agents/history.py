@@ -17,7 +17,7 @@ from flowgrad.errors import EvidenceError, FlowGradError
 from flowgrad.rules.suggestion import did_you_mean
 
 MOST_POINTS = 10_000
-CURVE, CURVES, INTERVENTIONS = "learning_curve.csv", "curves.csv", "interventions.csv"
+CURVE, CURVES, TREATED = "learning_curve.csv", "curves.csv", "treated.csv"
 TRAINING = "training"
 """Subject of the losses of a training."""
 
@@ -40,8 +40,8 @@ def history(
 ) -> History:
     """Answer the series of a figure, or what there is where subject or figure is left out.
 
-    Series are: figures of each report by round of diagnosis, metrics of each arm by seed, losses by epoch, and what
-    `tracker.auto_fix` did by step.
+    Series are: figures of each report by round of diagnosis, metrics of each arm by seed, losses by epoch, and
+    numbers that findings changed while it trained (`training.treat`) by step.
 
     Args:
         run: run folder, or report as XML.
@@ -168,21 +168,21 @@ def _curves(path: Path) -> Iterator[Line]:
         yield Line(path.name, TRAINING, name, by, tuple(values), arm, int(_number(path, seed)))
 
 
-def _intervened(path: Path) -> Iterator[Line]:
-    found: dict[tuple[str, str, str, str], list[tuple[float, float]]] = {}
-    for line in lines_of(path, ("arm", "seed", "table", "step", "factor", "count")):
-        for name in ("factor", "count"):
-            points = found.setdefault((line["table"], name, line["arm"], line["seed"]), [])
-            points.append((_number(path, line["step"]), _value(line[name])))
-    for (table, name, arm, seed), values in found.items():
-        yield Line(path.name, table, name, "step", tuple(values), arm, int(_number(path, seed)))
+def _treated(path: Path) -> Iterator[Line]:
+    """Rates and norms that findings set, of each arm and seed."""
+    for line in lines_of(path, ("arm", "seed", "step", "kind", "where", "new")):
+        if figure(line["new"]) is not None:
+            point = _number(path, line["step"]), _value(line["new"])
+            yield Line(
+                path.name, line["where"], line["kind"], "step", (point,), line["arm"], int(_number(path, line["seed"]))
+            )
 
 
 _TABLES: dict[str, Callable[[Path], Iterator[Line]]] = {
     OBSERVATIONS: _observed,
     CURVE: _curve,
     CURVES: _curves,
-    INTERVENTIONS: _intervened,
+    TREATED: _treated,
 }
 
 

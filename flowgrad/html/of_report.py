@@ -60,6 +60,9 @@ def _tables(reports: Sequence[Report]) -> Iterator[Table]:
         if rate is not None:
             row = (rate.verdict.replace("_", " "), rate.lr, rate.because, rate.change)
             yield Table("Learning rate", ("verdict", "rate now", "because", "change"), (row,))
+        if report.treated:
+            changes = tuple((one.step, one.kind, one.where, one.old, one.new, one.finding) for one in report.treated)
+            yield Table("Changed while it trained", ("step", "what", "where", "from", "to", "finding"), changes)
     measured = measured_table({"value": reports})
     if measured is not None:
         yield measured

@@ -294,6 +294,24 @@ class RateVerdict(Canonical):
 
 
 @dataclass(frozen=True, eq=False)
+class Treated(Canonical):
+    """A change that a finding made to the training while it ran."""
+
+    step: int
+    """Number of steps taken before it."""
+    kind: str
+    """Kind of change: `learning_rate`, `clip_norm`, `stop` or `exclude`."""
+    where: str
+    """Name of the watched thing that the finding is about."""
+    old: str
+    """Value before, such as the learning rates of all groups."""
+    new: str
+    """Value from this step on."""
+    finding: str
+    """Type of the finding."""
+
+
+@dataclass(frozen=True, eq=False)
 class CausalModel(Canonical):
     """A finding in its form in the report: premise, implication, action, expected effect, confidence."""
 
@@ -347,6 +365,8 @@ class Report(Canonical):
     """Content of a report on several watched things, in groups; empty in a report on one."""
     learning_rate: RateVerdict | None = None
     """Verdict on the learning rate, in a report on several watched things."""
+    treated: tuple[Treated, ...] = ()
+    """Changes that findings made to the training while it ran, in order."""
 
     @property
     def status(self) -> str:

@@ -79,6 +79,8 @@ def _head(report: Report) -> list[str]:
         lines += _labelled("Watched", f"{group.count} {group.kind}: {group.layers}{content}: {group.status}")
     if report.learning_rate is not None:
         lines += _labelled("Rate", _rate(report.learning_rate))
+    for one in report.treated:
+        lines += _labelled("Changed", f"{one.kind} at step {one.step:,}: {one.old} → {one.new}, for {one.finding}")
     return lines
 
 

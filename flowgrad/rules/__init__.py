@@ -3,7 +3,7 @@
 from flowgrad.rules.condition import Condition
 from flowgrad.rules.expression import UnknownNameError
 from flowgrad.rules.following import settled
-from flowgrad.rules.rule import SEVERITIES, Candidate, Evidence, Finding, Fix, Rule
+from flowgrad.rules.rule import SEVERITIES, Candidate, Evidence, Finding, Fix, InTraining, Rule
 from flowgrad.rules.rulebook import RuleBook
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Evidence",
     "Finding",
     "Fix",
+    "InTraining",
     "Rule",
     "RuleBook",
     "UnknownNameError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from flowgrad.evidence.confidence import Confidence
@@ -36,6 +36,25 @@ class Fix:
     def paths(self) -> tuple[str, ...]:
         """Every config path the fix touches, in the order written."""
         return (*self.set, *self.scale, *self.copy, *self.rows)
+
+
+@dataclass(frozen=True)
+class InTraining:
+    """Change that a rule says is safe to make while training runs, on what is trained already."""
+
+    learning_rate: float | None = None
+    """Factor on the rate of all parameter groups."""
+    clip_norm: float | None = None
+    """Largest norm of the whole gradient."""
+    stop: bool = False
+    """Whether training is to stop, and to go back to the weights of its best epoch."""
+    exclude: bool = False
+    """Whether the rows that the rule names are to learn no more."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the changes that are made."""
+        return tuple(field.name for field in fields(self) if getattr(self, field.name) not in (None, False))
 
 
 @dataclass(frozen=True)
@@ -93,6 +112,8 @@ class Rule:
     """Types of findings, by any rule on any subject, that explain this one: while one of them stands at `medium` or
     above in the same run, this finding is reported at `low` and prescribes nothing.
     """
+    in_training: InTraining | None = None
+    """Change that is safe while training runs; None: its fix is for a training from the start."""
     reference: str = ""
     """Paper, document or measurement that the threshold comes from."""
     source: str = ""
@@ -178,3 +199,5 @@ class Finding:
     """Number of validated runs in which an override of the fix earned its place, and of those in which it was left out
     to see, by path.
     """
+    in_training: InTraining | None = None
+    """Change that may be made while training runs, `Rule.in_training`; None where the cause is open."""

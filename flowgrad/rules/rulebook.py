@@ -221,6 +221,7 @@ def _finding(rule: Rule, measurements: Measurements, measured: Mapping[str, floa
         judged=measurements.judged if _on_evaluation(names, measurements.kind) else None,
         may_follow=rule.follows,
         overrides=ledger.overrides(rule.id, rule.sha256) if claimed else {},
+        in_training=rule.in_training if claimed else None,
     )
 
 

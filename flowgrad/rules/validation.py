@@ -17,6 +17,7 @@ from flowgrad.rules.entries import Entry
 from flowgrad.rules.expression import UnknownNameError
 from flowgrad.rules.fix import read_fix
 from flowgrad.rules.following import circle
+from flowgrad.rules.in_training import read_in_training
 from flowgrad.rules.premise import check_premise
 from flowgrad.rules.rule import SEVERITIES, Rule
 from flowgrad.rules.suggestion import did_you_mean
@@ -122,6 +123,8 @@ def _check_value(entry: Entry, key: str, value: Any, vocabulary: Vocabulary) -> 
     if key == "fix":
         if not isinstance(value, Mapping):
             raise error(f"fix: must be a mapping of set, scale, copy or rows, got {_shown(value)}")
+    elif key == "in_training":
+        _named(entry, key, None, partial(read_in_training, value))
     elif key in _TEXTS:
         _check_texts(entry, key, value)
     elif key == "follows":
@@ -209,6 +212,8 @@ def _check_rows_are_named(entry: Entry, content: Mapping[str, Any], scope: _Scop
         if weight not in scope.per_row:
             hint = did_you_mean(weight, scope.per_row)
             raise entry.error(f"share_weight: {weight!r} is not measured per row{hint}", "share_weight")
+    if "exclude" in content.get("in_training", {}) and "rows" not in content:
+        raise entry.error("in_training: exclude: names the rows that satisfy 'rows', which is missing", "in_training")
     if "rows" in content.get("fix", {}) and "rows" not in content:
         raise entry.error("fix: rows: lists the rows that satisfy 'rows', which is missing", "fix")
 
@@ -230,7 +235,7 @@ def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
     fix = None
     if "fix" in content:
         fix = _named(entry, "fix", scope, lambda: read_fix(content["fix"], scope.figures))
-    made = ("condition", "rows", "fix", "requires", "plain", "candidates", "premises", "follows")
+    made = ("condition", "rows", "fix", "requires", "plain", "candidates", "premises", "follows", "in_training")
     prose = {key: value.strip() for key, value in content.items() if key not in made}
     return Rule(
         id=entry.id,
@@ -242,6 +247,7 @@ def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
         plain=_stripped(content.get("plain", {})),
         candidates=_stripped(content.get("candidates", {})),
         follows=tuple(content.get("follows", ())),
+        in_training=read_in_training(content["in_training"]) if "in_training" in content else None,
         source=entry.source,
         **prose,
     )
@@ -257,12 +263,12 @@ def _stripped(texts: Mapping[str, str]) -> dict[str, str]:
     return {name: text.strip() for name, text in texts.items()}
 
 
-def _named(entry: Entry, key: str, scope: _Scope, make: Callable[[], _T]) -> _T:
+def _named(entry: Entry, key: str, scope: _Scope | None, make: Callable[[], _T]) -> _T:
     """Return the result of `make`; its errors get the place put in front."""
     try:
         return make()
     except UnknownNameError as error:
-        raise entry.error(f"{key}: {error}{scope.why_unknown(error.name)}", key) from None
+        raise entry.error(f"{key}: {error}{'' if scope is None else scope.why_unknown(error.name)}", key) from None
     except RuleError as error:
         raise entry.error(f"{key}: {error}", key) from None
 

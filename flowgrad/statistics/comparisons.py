@@ -130,7 +130,9 @@ def _test(
             return None
         if objection is not None:
             return _untested(pairs, metric, better, alpha, objection, "paired_t" if test is paired_t else "corrected_t")
-        _logger.warning("%s: %s; the sign test stands in", comparison.name, error)
+        units = pairs.units[~np.isfinite(pairs.baseline + pairs.treated)]
+        told = f" (seed {', '.join(map(str, units))})" if len(units) else ""
+        _logger.warning("%s: %s%s; the sign test stands in", comparison.name, error, told)
         return sign_test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
 
 

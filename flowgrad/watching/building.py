@@ -22,6 +22,7 @@ from flowgrad.report import (
     Metric,
     Report,
     RunIdentity,
+    Treated,
     causal_model,
     fix_without_config,
     to_xml,
@@ -52,6 +53,7 @@ def build(
     blind: str,
     nothing: str,
     words: Words,
+    treated: Sequence[Treated] = (),
 ) -> Report:
     """Build the report.
 
@@ -64,6 +66,7 @@ def build(
         blind: reason why watching stopped; empty where it did not.
         nothing: reason why no step was seen, where there was none.
         words: advice to the loop.
+        treated: changes that findings made while it trained.
     """
     blind = blind or blindness(readings, counts, nothing)
     found = [] if not counts.steps else merged(readings)
@@ -80,6 +83,7 @@ def build(
         coverage(readings, counts, extra, blind, tables, words),
         tuple(_groups(readings)),
         verdict(found, lr, observed=not blind),
+        tuple(treated),
     )
     return _within_bounds(report)
 

@@ -8,14 +8,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from weakref import ref
 
 import torch
 from torch import distributed, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from flowgrad.report import Report, RunReport, to_mapping, to_short_text
+from flowgrad.report import Report, RunReport, Treated, to_mapping, to_short_text
 from flowgrad.rules import Finding, RuleBook
 from flowgrad.subject import as_agent_xml
 from flowgrad.trackers import run_report
@@ -35,6 +35,7 @@ from flowgrad.watching.merging import merged
 from flowgrad.watching.reading import Reading, read
 from flowgrad.watching.rounds import Round
 from flowgrad.watching.sending import Sending
+from flowgrad.watching.treatment import Treatment
 
 _PARTS = frozenset(
     {"steps", "skipped", "epochs", "batches", "told", "stopped", "logged", "tables", "network", "course", "rows"}
@@ -56,7 +57,14 @@ class Watch(Watching):
     """A watched training. `watch` makes one; see there."""
 
     def __init__(
-        self, model: Any, optimizer: Any, settings: Settings, looks: Looks | None = None, *, outside: bool = False
+        self,
+        model: Any,
+        optimizer: Any,
+        settings: Settings,
+        looks: Looks | None = None,
+        *,
+        applied: bool = False,
+        outside: bool = False,
     ) -> None:
         """Attach to a model; arguments and errors are those of `watch`.
 
@@ -65,6 +73,7 @@ class Watch(Watching):
             optimizer: that trains it.
             settings: all other arguments of the trackers.
             looks: that tell findings while it trains.
+            applied: whether findings change the training, as far as their rules call that safe.
             outside: whether the loop knows nothing of it, and somebody else calls `meet` before each step.
         """
         self._outside = outside
@@ -76,6 +85,7 @@ class Watch(Watching):
         self.name = settings.name
         self._model = as_model(model, self.name)
         self._settings = settings
+        self._treatment = Treatment(self._model, self._rows_of) if applied else None
         self._given = optimizer is not None
         self._optimizers = Optimizers(optimizer, self.name)
         self._round = Round()
@@ -191,12 +201,23 @@ class Watch(Watching):
                 if self._round.begins_anew(optimizer):
                     self._end_step()
                 self._behind = self._round.belongs_to_last(optimizer)
+                if self._treatment is not None:
+                    self._treatment.before(optimizer)
             except Exception as error:
                 self._failed(OPTIMIZER, error)
         if self._news:
             self._tell()
 
     def _after_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            self._note_step(optimizer)
+        finally:
+            if self._treatment is not None:
+                self._treatment.after(optimizer)
+        if self._news:
+            self._tell()
+
+    def _note_step(self, optimizer: Any) -> None:
         if not self._open or self._halt is not None:
             return
         with within_optimizer():
@@ -215,8 +236,6 @@ class Watch(Watching):
                     self._end_step()
             except Exception as error:
                 self._failed(OPTIMIZER, error)
-        if self._news:
-            self._tell()
 
     def _skip(self, optimizer: Any) -> None:
         """Count a step that is left out, once for all optimizers that would have taken it."""
@@ -245,17 +264,35 @@ class Watch(Watching):
             if one.due(self._steps):
                 one.point(self._steps, self._optimizers.top_rates()[0])
         if self._looks.due(self._steps):
-            self._looks.timed(self._look)
+            self._looks.timed(self._steps, self._look)
 
     def _look(self, *, ended: bool = False) -> None:
         """Look for findings that were not told yet."""
-        readings = read(self._attached.all())
+        readings = self._readings()
         found = merged(readings)
         news = self._looks.news(found, ended=ended)
         self._news += [one.lead for one in news]
+        if self._treatment is not None and news and not ended:
+            self._treat([one.lead for one in news])
         for one in self._sent:
             one.look(self._steps, readings, found, self.skipped)
             one.alert(news)
+
+    def _treat(self, news: Sequence[Finding]) -> None:
+        """Change the training; not where other ranks train along, whose findings need not be those of this one."""
+        assert self._treatment is not None
+        if _other_ranks():
+            self.unseen["treatment"] = "findings change nothing where several ranks train: they might differ on each"
+            return
+        for one in news:
+            self._treatment.treat(one, self._steps, self._optimizers.raw_rates())
+
+    def _rows_of(self, finding: Finding) -> tuple[torch.Tensor, list[int]] | None:
+        """Weight of the table that a finding is about, and the rows that it names."""
+        tracker = self._attached.tables.get(finding.subject)
+        if tracker is None:
+            return None
+        return tracker.layer.weight, list(tracker.rule_book.select(finding.rule_id, tracker.measurements()).index)
 
     def _tell(self) -> None:
         """Tell findings; what the function that was given raises is the loop's own."""
@@ -340,6 +377,11 @@ class Watch(Watching):
         self._attached.end_epoch(train, validation, figure, batches=self._batches > 0)
         for one in self._sent:
             one.epoch(self._steps, {"val_loss": validation, "metric": figure})
+        if self._treatment is not None:
+            self._treatment.note_epoch(self._epochs, None if validation is None else float(validation))
+        if self._looks.due_at_epoch(self._steps):
+            self._looks.timed(self._steps, self._look)
+            self._tell()
 
     def log_to(self, writer: Any, *, prefix: str = "flowgrad") -> None:
         """Send figures, findings and the report to an experiment tracker, while it trains and at its end.
@@ -396,6 +438,18 @@ class Watch(Watching):
         return self._counts().skipped
 
     @property
+    def treated(self) -> tuple[Treated, ...]:
+        """Changes that findings made to the training, in order; none without `on_finding="apply"`."""
+        return () if self._treatment is None else tuple(self._treatment.done)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether a finding asks for the end of the training (`on_finding="apply"`): leave the loop then, and `detach`
+        puts the weights of the epoch with the lowest `val_loss` back.
+        """
+        return self._treatment is not None and self._treatment.should_stop
+
+    @property
     def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
         """The optimizers that are known, without their wrappers."""
         return self._optimizers.all
@@ -427,6 +481,7 @@ class Watch(Watching):
             blind=self.stopped,
             nothing=_NOTHING if self._given else _NOTHING_AT_ALL,
             words=OUTSIDE if self._outside else OWN,
+            treated=self.treated,
         )
 
     def _read(self) -> list[Reading]:
@@ -436,7 +491,13 @@ class Watch(Watching):
         self._take_off_late()
         for tracker in self._attached.all():
             tracker._take_off_late()
-        return read(self._attached.all())
+        return self._readings()
+
+    def _readings(self) -> list[Reading]:
+        if self._treatment is None:
+            return read(self._attached.all())
+        with self._treatment.in_force(self._optimizers.all):
+            return read(self._attached.all())
 
     def _counts(self) -> Counts:
         void = 0 if self._far is None else int(self._far)
@@ -537,12 +598,14 @@ class Watch(Watching):
             "epochs": self._epochs,
             "batches": self._batches,
             "told": sorted(self._looks.told),
+            "looks": self._looks.state_dict(),
             "stopped": self.stopped,
             "logged": self._logged.state(),
             "tables": {name: tracker.state_dict() for name, tracker in self._attached.tables.items()},
             "network": None if network is None else network.state_dict(),
             "course": self._attached.course.state_dict(),
             "rows": self._attached.batches.state_dict(),
+            "treatment": None if self._treatment is None else self._treatment.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -576,8 +639,21 @@ class Watch(Watching):
         self._steps, self._skipped = state["steps"], state["skipped"]
         self._epochs, self._batches = state["epochs"], state["batches"]
         self._looks.told = set(state["told"])
+        if "looks" in state:  # states of before it was noted lack it, and the treatment
+            self._looks.load_state_dict(state["looks"])
         if state["stopped"]:
             self.unseen["before_the_checkpoint"] = state["stopped"]
+        treatment = state.get("treatment")
+        if treatment is None:
+            return
+        if self._treatment is not None:
+            tables = {name: tracker.layer.weight for name, tracker in self._attached.tables.items()}
+            self._treatment.load_state_dict(treatment, tables)
+        elif treatment["done"]:
+            self.unseen["treatment"] = (
+                f"{len(treatment['done'])} changes that findings made before the checkpoint are made no more; give "
+                "on_finding='apply'"
+            )
 
     def all_reduce(self, group: Any = None) -> None:
         """Sum the counts of tables over the ranks of a distributed run; call it on every rank, before reading."""
@@ -599,6 +675,8 @@ class Watch(Watching):
                 if self._looks.wanted and self._steps:
                     self._look(ended=True)
         self._open = False
+        if self._treatment is not None and not self._halting:
+            self._treatment.end()
         for handle in self._fresh:
             handle.remove()
         self._fresh = []
@@ -664,7 +742,7 @@ def watch(
     sample: int | None = None,
     target_variance: float | None = None,
     loss_at_least: float | None = None,
-    on_finding: Callable[[Finding], Any] | None = None,
+    on_finding: Callable[[Finding], Any] | Literal["apply"] | None = None,
     looks: Schedule | None = None,
 ) -> Watch:
     """Watch a whole training: every table of embeddings, every layer, the losses, and the batches where they are told.
@@ -691,9 +769,13 @@ def watch(
         target_variance: variance of the training targets, where the loss is a squared error.
         loss_at_least: bound that the loss cannot fall below: 0 of squared errors and of cross-entropies.
         on_finding: called with each finding once, while it trains and when it ends (`detach`, the end of a `with`): as
-            soon as two looks in a row make it, a critical one at once. What it raises ends the training.
+            soon as two looks in a row make it, a critical one at once. What it raises ends the training. "apply":
+            findings of a certain cause change the training, once each, where their rules call that safe
+            (`in_training`): the rate of all groups, the norm of the gradient, rows that learn no more, the end
+            (`Watch.should_stop`). It is looked after each epoch as well; the changes are told in the report, and end
+            with the watching.
         looks: number of a step (from 1) -> whether it is looked for findings; one look costs about as much as a report.
-            None: twice in each doubling of the steps, in at most a fiftieth of the time.
+            None: twice in each doubling of the steps, in at most a fiftieth of the time (in any time with "apply").
 
     Raises:
         TypeError: `model` is no module, or `optimizer` has no step hooks.
@@ -702,4 +784,6 @@ def watch(
     if optimizer is None:
         optimizer = getattr(scheduler, "optimizer", None)
     settings = Settings(name, rules, schedule, sample, target_variance, loss_at_least)
-    return Watch(model, optimizer, settings, Looks(on_finding, looks))
+    applied = on_finding == "apply"
+    told: Any = None if applied else on_finding
+    return Watch(model, optimizer, settings, Looks(told, looks, applied=applied), applied=applied)

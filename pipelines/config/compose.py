@@ -139,8 +139,7 @@ def _training_of(config: DictConfig) -> dict[str, Any]:
         training.pop("full_rate", None)
     if fault is None and not (training.get("left_out") or training.get("frozen")):
         training.pop("unfrozen_layers", None)
-    guarded = bool(OmegaConf.select(config, "tracker.auto_fix"))
-    return found | {"guarded": sorted(config.tracker.tables) if guarded else None}
+    return found
 
 
 def _plain(config: DictConfig, node: str) -> Any:

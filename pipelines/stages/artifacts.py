@@ -34,7 +34,7 @@ _SHARES = [
 ]  # fmt: skip
 _OF_A_RUN = (
     "report*.xml", "report.html", "report.json", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
-    "interventions.csv", "significance.*", "learning_curves.png", "curves.csv", "points_*.csv", "layers_*.csv",
+    "treated.csv", "significance.*", "learning_curves.png", "curves.csv", "points_*.csv", "layers_*.csv",
     "teacher_*.csv", "booster_*.png", "booster_*.csv", "overhead.*", "calibration.*", "by_user.npz", "seeds.csv",
     "trials.*", "shares.*", "left_out.csv",
 )  # fmt: skip
@@ -141,8 +141,8 @@ def write_shares(folder: Path, treatment: Treatment) -> None:
 def write_proof(folder: Path, observed: Observed, table: pd.DataFrame, treatment: Treatment) -> dict[int, Validation]:
     """Write observations, significance and curves; return the validation of each round's prescription."""
     write_csv(observed.observations, folder / "observations.csv")
-    if len(observed.interventions):
-        write_csv(observed.interventions, folder / "interventions.csv")
+    if len(observed.treated):
+        write_csv(observed.treated, folder / "treated.csv")
     write_table(table, folder, "significance", _SHOWN)
     if any(map(len, (run for runs in observed.curves.values() for run in runs))):
         step = treatment.first.experiment.trainer.STEP

@@ -125,7 +125,7 @@ def check_trial(config: DictConfig, task: Sequence[str]) -> None:
     if trains_alike(config, changed):
         raise FlowGradError(
             f"trial={list(config.trial)} changes nothing that is trained: the config would be proven against itself; "
-            "give another value of model, optimizer, sampler, loss, training or tracker.auto_fix"
+            "give another value of model, optimizer, sampler, loss or training"
         )
 
 

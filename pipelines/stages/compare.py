@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,6 @@ from omegaconf import DictConfig
 from flowgrad.report import Validation
 from flowgrad.statistics import NO_WORSE, OBSERVATION_COLUMNS, PRIMARY, PROVEN, Comparison, reason_of, rounds_of_a_run
 from flowgrad.statistics import round_comparison as round_comparison
-from flowgrad.trackers.embedding import guard
 from pipelines.stages.failed_runs import without_failed
 from pipelines.stages.outcomes import Runs
 from pipelines.trainers.trainer import trainer_of
@@ -28,8 +28,10 @@ class Observed:
     """Validation loss by epoch of each arm, one tuple a seed."""
     by_user: Mapping[str, np.ndarray]
     """First metric of each arm, shape (seeds, users)."""
-    interventions: pd.DataFrame
-    """Interventions of `tracker.auto_fix`: arm, seed, table, step, factor, count, rows."""
+    treated: pd.DataFrame
+    """Changes that findings made while it trained, `training.treat`: arm, seed, and the fields of `Treated`."""
+    steps: Mapping[str, tuple[int, ...]]
+    """Number of steps of each run, by arm, one a seed."""
     failed: tuple[str, ...] = ()
     """Lines on runs that gave no result, and what that means for the proof."""
 
@@ -55,17 +57,16 @@ def observe(
     rows: list[tuple[str, str, int, str, float, bool]] = []
     curves: dict[str, list[tuple[float, ...]]] = {arm: [] for arm in arms}
     by_user: dict[str, list[tuple[float, ...]]] = {arm: [] for arm in arms}
-    done: list[tuple] = []
+    done: list[dict[str, Any]] = []
+    steps: dict[str, list[int]] = {arm: [] for arm in arms}
     failures: dict[tuple[str, int], str] = {}
     for arm, config in arms.items():
         for seed, outcome in zip(seeds[arm], runs.outcomes(config, seeds[arm]), strict=True):
             rows += [(experiment, arm, seed, name, v, better(name)) for name, v in outcome.metrics.items()]
             curves[arm].append(outcome.validation_losses)
             by_user[arm].append(outcome.by_user)
-            done += [
-                (arm, seed, table, one.step, one.factor, len(one.rows), " ".join(map(str, one.rows)))
-                for table, one in outcome.interventions
-            ]
+            done += [{"arm": arm, "seed": seed, **vars(one)} for one in outcome.treated]
+            steps[arm].append(outcome.steps)
             if outcome.failure:
                 failures[arm, seed] = outcome.failure
             on_run(arm)
@@ -76,7 +77,8 @@ def observe(
         observations,
         {arm: tuple(losses) for arm, losses in curves.items()},
         {arm: np.array(values) for arm, values in by_user.items()},
-        pd.DataFrame(done, columns=["arm", "seed", "table", *guard.COLUMNS]),
+        pd.DataFrame(done),
+        {arm: tuple(counts) for arm, counts in steps.items()},
         tuple(failed),
     )
 

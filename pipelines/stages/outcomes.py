@@ -14,7 +14,7 @@ from flowgrad import exits
 from pipelines.stages.parallel import Pool
 
 if TYPE_CHECKING:  # of torch, which a process imports when it trains
-    from flowgrad.trackers.embedding.guard import Intervention
+    from flowgrad.report import Treated
     from pipelines.trainers.trainer import Dataset
 
 
@@ -28,8 +28,10 @@ class Outcome:
     """First of the metrics by user."""
     validation_losses: tuple[float, ...]
     """Validation loss of each epoch."""
-    interventions: tuple[tuple[str, Intervention], ...] = ()
-    """Interventions of `tracker.auto_fix`, by table."""
+    treated: tuple[Treated, ...] = ()
+    """Changes that findings made while it trained."""
+    steps: int = 0
+    """Number of optimizer steps, or rounds."""
     failure: str = ""
     """The reason why the run gave no result, `Evaluation.failure`."""
 
@@ -43,14 +45,15 @@ class Runs:
     Seeds of one config are trained in stacks where its trainer has any, which do not depend on the processes.
     """
 
-    def __init__(self, data: Any, of: Callable[[Any, DictConfig], Dataset] = _only) -> None:
+    def __init__(self, data: Any, of: Callable[[Any, DictConfig], Dataset] = _only, *, stacks: bool = True) -> None:
         """Keep the data; no process is started yet.
 
         Args:
             data: what each process is sent.
             of: finds the data of a config in `data`.
+            stacks: whether seeds may be trained together, which rounds otherwise than one alone.
         """
-        self._data, self._of = data, of
+        self._data, self._of, self._stacks = data, of, stacks
         self._pool: Pool | None = None
         self._starter = self
         """Runs whose processes these are."""
@@ -58,7 +61,7 @@ class Runs:
 
     def seeing(self, of: Callable[[Any, DictConfig], Dataset]) -> Runs:
         """Make runs by the same processes, on what `of` finds in the data; closing these ends no process."""
-        runs = Runs(self._data, of)
+        runs = Runs(self._data, of, stacks=self._stacks)
         runs._starter = self._starter
         return runs
 
@@ -95,7 +98,8 @@ class Runs:
         """Calls that wait for the outcomes of each stack."""
         key = id(config), tuple(seeds)
         if key not in self._begun:
-            stacks = divided(config, seeds, self._of(self._data, config))
+            own = self._of(self._data, config)
+            stacks = divided(config, seeds, own) if self._stacks else [[seed] for seed in seeds]
             waiting = [pool.begin(_trained, (config, stack, self._of)) for stack in stacks]
             self._begun[key] = config, waiting  # the config is kept, so that its id stays its own
         return self._begun[key][1]
@@ -120,6 +124,6 @@ def _trained(stack: tuple[DictConfig, Sequence[int], Callable[[Any, DictConfig],
     for seed, trained in zip(seeds, trainer.train_stack(own, seeds), strict=True):
         seen = trainer.evaluate(trained, own, seed)
         found.append(
-            Outcome(seen.metrics, seen.by_user, trained.validation_losses, trained.interventions, seen.failure)
+            Outcome(seen.metrics, seen.by_user, trained.validation_losses, trained.treated, trained.steps, seen.failure)
         )
     return found

@@ -12,14 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
-from flowgrad.report import Report
+from flowgrad.report import Report, Treated
 from pipelines.config.targets import target
 from pipelines.trainers.evaluation import Evaluation, higher_is_better
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from flowgrad.trackers.embedding.guard import Intervention
     from pipelines.trainers.compressible import Compressible
 
 
@@ -48,8 +47,8 @@ class Trained:
     """Number of optimizer steps, or rounds."""
     measurements: tuple[Measurements, ...] = ()
     """Measurements of the trackers; empty for a run that was not watched."""
-    interventions: tuple[tuple[str, Intervention], ...] = ()
-    """Interventions of `tracker.auto_fix`, by table."""
+    treated: tuple[Treated, ...] = ()
+    """Changes that findings made while it trained, by `training.treat`."""
     trackers: tuple[Any, ...] = ()
     """Trackers of a watched run, detached, for pictures and for compression."""
     optimizer: Any = None

@@ -7,7 +7,6 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from flowgrad import EmbeddingTracker
-from flowgrad.errors import RuleError
 from flowgrad.rules import RuleBook
 from flowgrad.testing import seeded
 from flowgrad.trackers import TrackingStopped
@@ -107,10 +106,9 @@ def test_what_was_made_under_inference_mode_can_be_written_to_later():
 
 
 @pytest.mark.parametrize("change", [lambda layer: layer.half(), lambda layer: layer.to("meta")])
-@pytest.mark.parametrize("auto_fix", [False, True])
-def test_a_table_that_was_converted_or_moved_is_named(change, auto_fix):
+def test_a_table_that_was_converted_or_moved_is_named(change):
     layer = nn.Embedding(ROWS, DIM)
-    tracker = tracked(layer, auto_fix=auto_fix)
+    tracker = tracked(layer)
     train(layer, tracker, 2)
     change(layer)
     if not layer.weight.is_meta:
@@ -159,8 +157,6 @@ def test_a_layer_that_only_adds_to_the_lookup_is_watched():
     [
         ({"sample": 10.0}, TypeError, "float"),
         ({"sample": 0}, ValueError, "sample=0"),
-        ({"log": "x.csv"}, ValueError, "set auto_fix=True"),
-        ({"auto_fix": True, "log": "/nowhere/x.csv"}, ValueError, "there is no folder /nowhere"),
     ],
 )
 def test_mistakes_show_when_the_tracker_is_made(arguments, error, message):
@@ -168,10 +164,13 @@ def test_mistakes_show_when_the_tracker_is_made(arguments, error, message):
         tracked(nn.Embedding(ROWS, DIM), **arguments)
 
 
-def test_auto_fix_asks_for_its_rule_at_once():
-    rules = RuleBook({name: rule for name, rule in RULES.items() if name != "zombie_rows"})
-    with pytest.raises(RuleError, match="zombie_rows"):
-        EmbeddingTracker(nn.Embedding(ROWS, DIM), "table", rules, auto_fix=True)
+@pytest.mark.parametrize("given", [{"auto_fix": True}, {"log": "x.csv"}])
+def test_names_of_what_damped_gradients_warn(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(DeprecationWarning, match="damping gradients did not help; leave them out"):
+        tracker = tracked(nn.Embedding(ROWS, DIM), **given)
+    train(tracker.layer, tracker, 2)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import operator
+import warnings
 from collections.abc import Iterable
-from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,6 @@ from flowgrad.trackers.embedding import form, ranks, sight
 from flowgrad.trackers.embedding.compiled import ATTACHED, note_lookup
 from flowgrad.trackers.embedding.epochs import EpochSense
 from flowgrad.trackers.embedding.followed import FollowedRows
-from flowgrad.trackers.embedding.guard import GradientGuard, Intervention
 from flowgrad.trackers.embedding.lookups import LookupCounter
 from flowgrad.trackers.embedding.naming import default_name
 from flowgrad.trackers.embedding.probes import FIRST_PROBES, Probes, StepCourse
@@ -49,10 +48,6 @@ _is_tracing = torch._C._is_tracing
 _grad_enabled = torch.is_grad_enabled
 _transforms = torch._C._functorch.peek_interpreter_stack
 _backward_task = torch._C._current_graph_task_id
-
-DAMPING = 0.1
-"""Factor that `auto_fix` multiplies gradients by."""
-
 
 _TOLD = ("row_effect_f", "row_biases", "in_batch_negatives", "sampling_correction")
 """Scalars that the table cannot show."""
@@ -99,7 +94,7 @@ class EmbeddingTracker(Tracker):
         optimizer: torch.optim.Optimizer | Iterable[torch.optim.Optimizer] | None = None,
         sample: int = 12_288,
         auto_fix: bool = False,
-        log: str | Path | None = None,
+        log: Any = None,
     ):
         """Attach to `layer`.
 
@@ -112,25 +107,27 @@ class EmbeddingTracker(Tracker):
                 read and never written; causes that rest on them can only be claimed where it is given.
             sample: rows whose weights are followed. Smaller tables are followed whole; of larger ones a sample, half of
                 it the rows looked up most in the first steps. Lookups are counted for all rows in any case.
-            auto_fix: damp the gradients of the rows that the rule `zombie_rows` names, naming them anew whenever a
-                window closes, at the cost of reading the whole table. Training is no longer undisturbed then;
-                docs/rules.md gives the effect that was measured.
-            log: CSV file for what `auto_fix` does (`step, factor, count, rows`); also kept in `interventions`.
+            auto_fix: had the gradients of some rows damped, which did not help. It warns now, and does nothing;
+                `flowgrad.watch(..., on_finding="apply")` changes a training that runs.
+            log: was the file for what `auto_fix` did; it warns as well.
 
         Raises:
             TypeError: `layer` is neither `nn.Embedding` nor `nn.EmbeddingBag`, its weight is computed and no parameter,
                 or its class overrides the lookup; `sample` is no whole number; `optimizer`
                 holds no parameter groups.
-            ValueError: `sample` is less than 1, `auto_fix` on a table that takes no gradient, or `log` without
-                `auto_fix` or in a folder that does not exist.
-            RuleError: `auto_fix` with rules that lack `zombie_rows`.
+            ValueError: `sample` is less than 1.
         """
         _check_layer(layer)
         sample = operator.index(sample)
         if sample < 1:
             raise ValueError(f"sample={sample} must be at least 1")
-        if log is not None and not auto_fix:
-            raise ValueError(f"log={log} is for what auto_fix does; set auto_fix=True or leave it out")
+        if auto_fix or log is not None:
+            warnings.warn(
+                "auto_fix and its log are gone, for damping gradients did not help; leave them out: flowgrad.watch("
+                "model, optimizer, on_finding='apply') changes a training that runs",
+                DeprecationWarning,
+                stacklevel=2,
+            )
         if name is None:
             frame = inspect.currentframe()
             name = default_name(frame.f_back if frame else None, layer, {tracker.name for tracker in ATTACHED})
@@ -178,15 +175,6 @@ class EmbeddingTracker(Tracker):
         """Number of hooks of trackers that the layer had before."""
         ATTACHED.add(self)
         self._hook = layer.register_forward_hook(_ForwardHook(self), with_kwargs=True)
-        self._guard: GradientGuard | None = None
-        if auto_fix:
-            self.rule_book.select("zombie_rows", self.measurements())  # a mistake in the rules is to show now
-            self._guard = GradientGuard(layer, DAMPING, Path(log) if log is not None else None, self._failed)
-
-    @property
-    def interventions(self) -> tuple[Intervention, ...]:
-        """Interventions of `auto_fix` so far."""
-        return tuple(self._guard.interventions) if self._guard else ()
 
     def add_optimizer(self, optimizer: Any) -> None:
         """Read a further optimizer, too; one that is known is passed over.
@@ -376,8 +364,6 @@ class EmbeddingTracker(Tracker):
 
     def _window_closed(self, weight: torch.Tensor) -> None:
         self._look_for_suspects(weight)
-        if self._guard is not None:
-            self._guard.damp(self._zombies(), self._steps)
 
     def _look_for_suspects(self, weight: torch.Tensor) -> None:
         assert self._followed is not None
@@ -629,9 +615,6 @@ class EmbeddingTracker(Tracker):
             FlowGradError: the tracker is blind, as its report says; the message gives the reason and the way out.
         """
         self._refuse_if_blind("which rows circle")
-        return self._zombies()
-
-    def _zombies(self) -> list[int]:
         return [int(row) for row in self.rule_book.select("zombie_rows", self.measurements()).index]
 
     def dead_embeddings(self) -> list[int]:
@@ -684,8 +667,7 @@ class EmbeddingTracker(Tracker):
         rows chosen from its own lookups in the first steps, and its coherence and jitter are those of its rows. Of
         batches larger than a probe, each rank probes as many lookups as one process would. A row that another rank
         looked up is recognised by its gradient: where the loop clears gradients before `step()`, `idle_path_share` is
-        not known, and where the loss has a term over the whole table, no row counts as idle. And `auto_fix` damps on
-        each rank what that rank's own lookups show.
+        not known, and where the loss has a term over the whole table, no row counts as idle.
 
         Args:
             group: the ranks that share the data; all if None.
@@ -742,7 +724,6 @@ class EmbeddingTracker(Tracker):
                 "expected": self._expected,
                 "facts": dict(self._facts),
                 "told": {name: torch.from_numpy(values.copy()) for name, values in self._told.items()},
-                "interventions": [] if self._guard is None else self._guard.state_dict(),
                 "uncounted": dict(self._uncounted),
                 "eval_steps": self._eval_steps,
                 "busy": self._busy,
@@ -761,8 +742,7 @@ class EmbeddingTracker(Tracker):
         """Go on from where `state_dict` was taken, whatever was seen since this tracker was attached.
 
         With the model and the optimizer as they were then, the report will be the one of a run that was never
-        interrupted. Name, rule book, `auto_fix` and `log` stay this tracker's own; all else, `sample` included, comes
-        from the state.
+        interrupted. Name and rule book stay this tracker's own; all else, `sample` included, comes from the state.
 
         Raises:
             ValueError: `state` is no state of such a tracker, one of another version, of a table with another shape
@@ -789,8 +769,6 @@ class EmbeddingTracker(Tracker):
             self._epochs.load_state_dict(state["epochs"])
         self._facts = dict(state["facts"])
         self._told = {name: values.cpu().numpy().copy() for name, values in state["told"].items()}
-        if self._guard is not None:
-            self._guard.load_state_dict(state["interventions"])
         self._steps = self._looked = state["steps"]
         self._forward_step = self._eval_step = -1
         self._uncounted, self._eval_steps = dict(state["uncounted"]), state["eval_steps"]
@@ -811,8 +789,6 @@ class EmbeddingTracker(Tracker):
         self._hook.remove()
         ATTACHED.discard(self)
         self._probes.drop()
-        if self._guard is not None:
-            self._guard.remove()
 
 
 class _ForwardHook:

@@ -13,6 +13,7 @@ from pipelines.config.folder_names import folder_name
 from pipelines.config.schema.compression import CompressionSettings
 from pipelines.config.schema.data import (
     DatasetSettings,
+    InstEvalSettings,
     MovieLensSettings,
     MovieLensTableSettings,
     RatingsCsvSettings,
@@ -34,6 +35,7 @@ from pipelines.config.schema.jobs import (
     RobustnessSettings,
     StackingSettings,
     TrackerOverheadSettings,
+    TreatmentSettings,
 )
 from pipelines.config.schema.limits import Limit
 from pipelines.config.schema.models import (
@@ -131,6 +133,7 @@ def register() -> None:
         "layers_overhead": LayersOverheadSettings,
         "calibration": CalibrationSettings,
         "stacking": StackingSettings,
+        "treatment": TreatmentSettings,
         "compression_benchmark": CompressionBenchmarkSettings,
         "feature_benchmark": FeatureBenchmarkSettings,
         "feature_synergy": FeatureSynergySettings,
@@ -139,6 +142,7 @@ def register() -> None:
         "compression_proof": CompressionProofSettings,
         "compression": CompressionSettings,
         "movielens": MovieLensSettings,
+        "insteval": InstEvalSettings,
         "ratings_csv": RatingsCsvSettings,
         "synthetic": SyntheticSettings,
         "movielens_table": MovieLensTableSettings,

@@ -242,6 +242,17 @@ class StackingSettings(JobSettings):
 
 
 @dataclass
+class TreatmentSettings(JobSettings):
+    """Fixes made while training runs, beside none and beside those made from the start."""
+
+    _target_: str = "pipelines.benchmarks.treatment.job.run"
+    cases: dict[str, list[str]] = MISSING
+    """Trainings, sick or healthy: id -> overrides."""
+    only: list[str] | None = None
+    """Cases to run; null: all."""
+
+
+@dataclass
 class FeatureSynergySettings(JobSettings):
     """Terms of two columns, proven and tried."""
 

@@ -50,5 +50,3 @@ class EmbeddingTrackerSettings(TrackerSettings):
     """Embedding tables, by attribute name of the model."""
 
     tables: list[str] = MISSING
-    auto_fix: bool = False
-    """Whether the gradients of zombie rows are damped while training; every arm then trains with trackers attached."""

@@ -71,6 +71,16 @@ class TrainingSettings:
 
 
 @dataclass
+class EpochSettings(TrainingSettings):
+    """Epochs of a torch optimizer."""
+
+    treat: bool = False
+    """Whether findings change the training while it runs, where their rules call that safe: `flowgrad.watch(...,
+    on_finding="apply")`, by the shipped rules.
+    """
+
+
+@dataclass
 class BoostingSettings(TrainingSettings):
     """Rounds of a booster."""
 
@@ -82,7 +92,7 @@ class BoostingSettings(TrainingSettings):
 
 
 @dataclass
-class NetworkLoopSettings(TrainingSettings):
+class NetworkLoopSettings(EpochSettings):
     """Epochs of a torch optimizer on a network. Parameters are named by a prefix, such as `layers.0`."""
 
     _target_: str = "pipelines.trainers.networks.trainer.Networks"
@@ -119,8 +129,8 @@ class DistillationLoopSettings(NetworkLoopSettings):
 
 
 @dataclass
-class LoopSettings(TrainingSettings):
-    """Epochs of a torch optimizer."""
+class LoopSettings(EpochSettings):
+    """Epochs of a torch optimizer on tables."""
 
     _target_: str = "pipelines.trainers.factorization.trainer.Factorization"
     epochs: Annotated[int, TIMES] = MISSING

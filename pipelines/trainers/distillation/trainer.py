@@ -81,6 +81,10 @@ class Distillation(Trainer):
                 raise FlowGradError(f"{node}._target_={config[node]._target_}: a student has another; leave it out")
         if config.optimizer.sparse_gradients:
             raise FlowGradError("optimizer.sparse_gradients=true: a student's gradients are dense; set it to false")
+        if config.training.treat:
+            raise FlowGradError(
+                "training.treat=true: the training of a student is not changed while it runs; leave it out"
+            )
         check_optimizer(config)
         check_layers(config)
         check_rates(config.training, [TRACKER])

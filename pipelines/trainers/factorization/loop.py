@@ -15,6 +15,7 @@ from flowgrad import exits
 from flowgrad.errors import FlowGradError
 from flowgrad.trackers import TrainingTracker
 from flowgrad.trackers.embedding import EmbeddingTracker
+from flowgrad.watching import Watch, watch
 from pipelines.config.targets import function_of, target
 from pipelines.data.ratings import Data, Examples
 from pipelines.trainers.early_stopping import EarlyStopping
@@ -70,12 +71,16 @@ def train(
     # A cap comes last: it is to hold back whatever moved the rows.
     hooks += [CappedRows(getattr(model, table), torch.tensor(rows)) for table, rows in _capped(config, model)]
     optimizer = build_optimizer(config, model.parameters())
-    trackers = _attach(config, model, loss, optimizer) if watched or config.tracker.auto_fix else {}
+    trackers = _attach(config, model, loss, optimizer) if watched else {}
     course = TrainingTracker(
         target_variance=float(data.train.ratings.var()) if loss.of_ratings else None, l2_penalty=loss.l2
     )
     others = observers(model, optimizer) if observers else ()
-    steps = _epochs(config, data, model, loss, order, optimizer, tuple(trackers.values()), others, course, hooks)
+    treating = _treating(config, data, model, loss, optimizer) if config.training.treat else None
+    own = tuple(trackers.values())
+    steps = _epochs(config, data, model, loss, order, optimizer, own, others, course, hooks, treating)
+    if treating is not None:
+        treating.detach()
     for hook in hooks:
         hook.end()
     _observe_examples(trackers, model, data, loss)
@@ -84,14 +89,13 @@ def train(
     for observer in others:
         observer.detach()
     seen = tuple(t.measurements() for t in (course, *trackers.values())) if watched else ()
-    done = tuple((table, one) for table, tracker in trackers.items() for one in tracker.interventions)
     return Trained(
         model,
         course.train_losses,
         course.validation_losses,
         steps,
         seen,
-        done,
+        () if treating is None else treating.treated,
         tuple(trackers.values()),
         optimizer,
     )
@@ -152,8 +156,11 @@ def _epochs(
     observers: Sequence[Observer],
     course: TrainingTracker,
     hooks: Sequence[TrainingHook],
+    treating: Watch | None = None,
 ) -> int:
-    """Train all epochs, with early stopping where asked for, and return the number of steps taken."""
+    """Train all epochs, with early stopping where asked for, and return the number of steps taken; `treating` changes
+    the training as its findings ask for.
+    """
     batches = sampler_of(config)
     settings, steps = config.training, 0
     stopping = EarlyStopping(settings, model)
@@ -171,6 +178,8 @@ def _epochs(
                 hook.after_step()
             steps += 1
             batch_loss = float(data_loss.detach())
+            if treating is not None:
+                treating.log(loss=batch_loss)
             course.step(batch_loss)
             total += batch_loss * len(batch)
             for tracker in trackers:
@@ -183,9 +192,11 @@ def _epochs(
             observer.end_epoch()
         validation = loss.held_out(model, data.validation)
         course.end_epoch(total / len(data.train), validation)
+        if treating is not None:
+            treating.end_epoch(loss=total / len(data.train), val_loss=validation)
         if not math.isfinite(total):
             break  # weights that are not finite never become so again
-        if stopping.ends(validation):
+        if stopping.ends(validation) or (treating is not None and treating.should_stop):
             course.stop_early()
             break
     stopping.restore()
@@ -248,10 +259,23 @@ def _attach(
         layer = getattr(model, table, None)
         if layer is None:
             raise FlowGradError(f"tracker.tables names {table!r}; the model's tables are {_tables(model)}")
-        trackers[table] = EmbeddingTracker(layer, name=table, optimizer=optimizer, auto_fix=config.tracker.auto_fix)
+        trackers[table] = EmbeddingTracker(layer, name=table, optimizer=optimizer)
         if side_of(table) == "items":  # the side that negatives are taken from
             trackers[table].observe(in_batch_negatives=loss.in_batch_negatives, sampling_correction=loss.logq)
     return trackers
+
+
+def _treating(
+    config: DictConfig, data: Data, model: MatrixFactorization, loss: Loss, optimizer: torch.optim.Optimizer
+) -> Watch:
+    """Make the watch that treats, and tell it what is known before training: the labels of each row."""
+    variance = float(data.train.ratings.var()) if loss.of_ratings else None
+    treating = watch(model, optimizer, target_variance=variance, on_finding="apply")
+    users, items, ratings = (t.numpy() for t in (data.train.users, data.train.items, data.train.ratings))
+    for table in config.tracker.tables if loss.of_ratings else ():
+        rows, others = (users, items) if side_of(table) == "users" else (items, users)
+        treating.tables[table].observe_labels(rows, others, ratings)
+    return treating
 
 
 def _tables(model: MatrixFactorization) -> list[str]:

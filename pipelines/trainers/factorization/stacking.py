@@ -41,7 +41,7 @@ def stack_size(config: DictConfig, data: Data) -> int:
         and not (config.optimizer.sparse_gradients and config.optimizer.momentum)
         and config.fault.kind not in OF_UPDATES
         and not any(config.training.capped_rows.values())
-        and not config.tracker.auto_fix
+        and not config.training.treat
     ):
         return 1
     values = (data.n_users + data.n_items) * model.columns(config.model)

@@ -94,7 +94,7 @@ def fit(
             watch.end_epoch(loss=trained, val_loss=held_out)
         if not math.isfinite(trained):
             break  # weights that are not finite never become so again
-        if stopping.ends(held_out):
+        if stopping.ends(held_out) or (watch is not None and watch.should_stop):
             break
     stopping.restore()
     return Fitted(course.train_losses, course.validation_losses, steps)

@@ -128,7 +128,7 @@ class Networks(Trainer):
         freeze(network, config.training)
         optimizer = build_optimizer(config, groups(network, config.training, config.optimizer.lr, TRACKER))
         others = tuple(observers(network, optimizer)) if observers else ()
-        own = _watch(config, network, optimizer) if watched else None
+        own = _watch(config, network, optimizer) if watched or config.training.treat else None
         trackers = () if own is None or own.network is None else (own.network,)
         for tracker in trackers:
             tracker.observe_inputs(train.inputs)
@@ -145,6 +145,7 @@ class Networks(Trainer):
             fitted.validation_losses,
             fitted.steps,
             measured,
+            () if own is None else own.treated,
             trackers=trackers,
             optimizer=optimizer,
         )
@@ -216,7 +217,10 @@ class Networks(Trainer):
 
 def _watch(config: DictConfig, network: Network, optimizer: torch.optim.Optimizer) -> Watch:
     steps = config.tracker.schedule
-    return watch(network, optimizer, name=TRACKER, schedule=None if steps is None else schedules.every(steps))
+    schedule = None if steps is None else schedules.every(steps)
+    return watch(
+        network, optimizer, name=TRACKER, schedule=schedule, on_finding="apply" if config.training.treat else None
+    )
 
 
 def _network(config: DictConfig, data: TableData, generator: torch.Generator) -> Network:

@@ -134,7 +134,7 @@ def test_a_trial_that_changes_nothing_that_is_trained(composed, trial):
         check_trial(config, MF)
 
 
-@pytest.mark.parametrize("trial", ["model.dim=8", "tracker.auto_fix=true", "optimizer=sgd", "training.epochs=3"])
+@pytest.mark.parametrize("trial", ["model.dim=8", "training.treat=true", "optimizer=sgd", "training.epochs=3"])
 def test_a_trial_that_changes_something(composed, trial):
     config = composed(*MF)
     config.trial = [trial]

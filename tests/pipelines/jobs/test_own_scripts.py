@@ -134,17 +134,33 @@ FAILING = {
 }
 
 
-@pytest.mark.parametrize("kind", ["crash", "hang", "no metric"])
-def test_a_seed_of_the_baseline_without_a_result_is_left_out_with_its_reason(stranger, kind, capsys):
+@pytest.mark.parametrize("kind", FAILING)
+def test_a_seed_of_the_baseline_without_a_result_is_left_out_with_its_reason(stranger, kind, tmp_path):
+    """A second call makes that run again and no other."""
     what, said = FAILING[kind]
-    end = f"if args.seed == 103 and args.lr > 0.1:\n    {what}"
-    code, folder, err = stranger(end, {"timeout": 1.5})()
+    run = stranger(f"if args.seed == 103 and args.lr > 0.1:\n    {what}", {"timeout": 1.5})
+    code, folder, err = run()
     assert code == 0
     assert said in err
     assert "seed 103" in err
     observed = pd.read_csv(folder / "observations.csv")
     assert set(observed.loc[observed["arm"] != "aa", "seed"]) == set(SEEDS) - {103}
     assert verdict(folder) == "confirmed"
+    before = run.calls()
+    run(folder="again")
+    assert run.calls()[len(before) :] == ["0.5 False 103"]
+
+
+def test_a_baseline_that_prints_nan_is_a_result_and_told_with_its_seed(stranger):
+    """A run that diverged has ended: a change that keeps it from that wins the seed, and a second call makes no run."""
+    run = stranger("if args.seed == 103 and args.lr > 0.1:\n    error = float('nan')")
+    code, folder, err = run()
+    line = pd.read_csv(folder / "significance.csv").iloc[0]
+    assert (code, line["test"], line["wins"]) == (0, "sign", len(SEEDS))
+    assert "rmse: the baseline arm's value nan at pair 2 is not finite (seed 103); the sign test stands in" in err
+    before = run.calls()
+    run(folder="again")
+    assert run.calls() == before
 
 
 @pytest.mark.parametrize("kind", ["crash", "nan"])

@@ -1,4 +1,4 @@
-"""`trial=[...]`: a change that is proven instead of a prescription; here, damping gradients while training."""
+"""`trial=[...]`: a change that is proven instead of a prescription; here, findings that change it while it trains."""
 
 from __future__ import annotations
 
@@ -6,35 +6,37 @@ import pandas as pd
 import pytest
 import yaml
 
-from flowgrad.trackers.embedding.tracker import DAMPING
+from flowgrad.agents.history import history
 
 SMALL = ["dataset=synthetic", "training.epochs=5", "seeds.test=[1,2,3]", "workers=1"]
-GUARDED = 'trial=["tracker.auto_fix=true"]'
+TREATED = 'trial=["training.treat=true"]'
 
 
-def test_a_guarded_run_writes_what_it_did(command):
-    code, folder, err = command(*SMALL, GUARDED, "optimizer.lr=0.5")
+def test_a_training_that_findings_change_writes_what_they_did(command):
+    code, folder, err = command(*SMALL, TREATED, "optimizer.lr=0.5", "training.batch_size=64", "training.epochs=8")
     assert code == 0, err
-    table = pd.read_csv(folder / "interventions.csv")
-    assert list(table.columns) == ["arm", "seed", "table", "step", "factor", "count", "rows"]
-    assert set(table["arm"]) == {"treated"}, "the baseline is not guarded"
-    assert set(table["seed"]) <= {1, 2, 3}
-    assert set(table["table"]) <= {"user_emb", "item_emb"}
-    assert set(table["factor"]) <= {DAMPING, 1.0}
-    assert [len(str(rows).split()) for rows in table["rows"]] == table["count"].tolist()
+    table = pd.read_csv(folder / "treated.csv")
+    assert list(table.columns) == ["arm", "seed", "step", "kind", "where", "old", "new", "finding"]
+    assert set(table["arm"]) == {"treated"}, "nothing changes the baseline"
+    rates = table[table["kind"] == "learning_rate"]
+    assert set(rates["seed"]) == {1, 2, 3}
+    assert set(rates["old"].astype(float)) == {0.5}
+    assert set(rates["new"].astype(float)) == {0.05}
     rounds = yaml.safe_load((folder / "prescription.yaml").read_text(encoding="utf-8"))["rounds"]
-    assert rounds == [{"overrides": ["tracker.auto_fix=true"], "rules": [], "was": {"tracker.auto_fix": False}}]
+    assert rounds == [{"overrides": ["training.treat=true"], "rules": [], "was": {"training.treat": False}}]
     observed = pd.read_csv(folder / "observations.csv")
-    assert set(observed["arm"]) == {"baseline", "treated", "aa"}
     means = observed[observed["metric"] == "mse"].groupby("arm")["value"].mean()
-    assert means["treated"] != means["baseline"]
+    assert means["treated"] < means["baseline"]
+    first = rates[rates["seed"] == 1].iloc[0]
+    told = history(str(folder), first["where"], "learning_rate", arm="treated", seed=1)
+    assert [[*point] for series in told["series"] for point in series["points"]] == [[first["step"], 0.05]]
 
 
-def test_a_guard_with_nothing_to_damp_leaves_no_table_and_no_difference(command):
-    """One epoch is no window to compare with another."""
-    code, folder, err = command(*SMALL, GUARDED, "optimizer.lr=0.001", "training.epochs=1", "training.batch_size=8192")
+def test_a_sound_training_is_changed_by_no_finding(command):
+    """Every run gives what it gives without treatment, and there is no table of changes."""
+    code, folder, err = command(*SMALL, TREATED, "optimizer.lr=0.001", "training.epochs=1", "training.batch_size=8192")
     assert code == 0, err
-    assert not (folder / "interventions.csv").exists()
+    assert not (folder / "treated.csv").exists()
     observed = pd.read_csv(folder / "observations.csv").pivot_table("value", ["seed", "metric"], "arm")
     treated = observed.dropna(subset=["treated"])
     assert treated["treated"].tolist() == treated["baseline"].tolist()

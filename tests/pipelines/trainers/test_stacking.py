@@ -95,7 +95,7 @@ def test_a_seed_that_stops_early_leaves_the_others_as_they_were(composed, overri
         ["loss=in_batch_softmax", "training=ranking"],
         ["fault=hot"],
         ["training.capped_rows.item_emb=[1,2]"],
-        ["tracker.auto_fix=true"],
+        ["training.treat=true"],
         ["optimizer._target_=torch.optim.RMSprop"],
         ["optimizer=sgd", "optimizer.momentum=0.5", "optimizer.sparse_gradients=true"],
         [f"model._target_={__name__}.Scaled"],
