@@ -114,7 +114,7 @@ def test_a_seed_does_not_depend_on_how_the_seeds_are_divided(composed, monkeypat
     data = trainer.load()
     seeds = range(7)
     whole = list(Runs(data).outcomes(trainer.config, seeds))
-    monkeypatch.setattr("pipelines.trainers.factorization.stacking._MOST_SEEDS", 3)
+    monkeypatch.setattr("pipelines.trainers.stacking._MOST_SEEDS", 3)
     assert trainer.stack_size(data) == 3
     parts = list(Runs(data).outcomes(trainer.config, seeds))
     assert len({found.metrics["mse"] for found in whole}) == 7
