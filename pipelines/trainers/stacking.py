@@ -15,7 +15,7 @@ from flowgrad.trackers import TrainingTracker
 from pipelines.config.targets import target
 from pipelines.trainers.early_stopping import EarlyStopping
 from pipelines.trainers.optimizers import bare_step
-from pipelines.trainers.stacked import stacked
+from pipelines.trainers.stacked import place_of, stacked
 from pipelines.trainers.trainer import Trained
 
 _ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad, torch.optim.SparseAdam)
@@ -64,16 +64,24 @@ class Stack:
     def only(self, places: Sequence[int]) -> Stack:
         """Make the stack of some of the models, whose optimizer goes on from where theirs was."""
         fewer = Stack([self._models[place] for place in places], self._optimizer_of)
-        for old, new in zip(self._parameters, fewer._parameters, strict=True):
-            fewer._optimizer.state[new] = {
-                name: self._part(held, places) if isinstance(held, Tensor) and held.shape == old.shape else held
-                for name, held in self._optimizer.state[old].items()
-            }
+        for name, new in fewer.model.named_parameters():
+            place = place_of(fewer.model, name)
+            if place is None:
+                fewer._optimizer.state[new] = self._state(self.model.get_parameter(name), places)
+            else:
+                old = self.model.get_parameter(f"{name.rpartition('.')[0]}.{places[place]}")
+                fewer._optimizer.state[new] = self._optimizer.state[old]
         return fewer
 
-    def _part(self, held: Tensor, places: Sequence[int]) -> Tensor:
-        parts = held.chunk(len(self._models))
-        return torch.cat([parts[place] for place in places])
+    def _state(self, parameter: nn.Parameter, places: Sequence[int]) -> dict[str, Any]:
+        """The optimizer's state of a parameter, of some of the models that it holds."""
+        found = {}
+        for name, held in self._optimizer.state[parameter].items():
+            parts = (
+                held.chunk(len(self._models)) if isinstance(held, Tensor) and held.shape == parameter.shape else None
+            )
+            found[name] = held if parts is None else torch.cat([parts[place] for place in places])
+        return found
 
 
 class _Run:
@@ -102,7 +110,7 @@ def train_together(
     settings: DictConfig,
     optimizer_of: Callable[[nn.Module], torch.optim.Optimizer],
     epoch: Callable[[Stack, Sequence[int]], tuple[Tensor, int]],
-    held_out: Callable[[Any], float],
+    held_out: Callable[[int], float],
 ) -> list[Trained]:
     """Train models in epochs; each stops early, and goes back to its best weights, where the settings say so.
 
@@ -112,7 +120,7 @@ def train_together(
         optimizer_of: makes the optimizer of a stack.
         epoch: trains a stack of the models of these places for an epoch; returns the mean training loss of each, shape
             (models,), and the number of steps.
-        held_out: validation loss of a model.
+        held_out: validation loss of the model of a place.
 
     Returns:
         The run of each model, without an optimizer.
@@ -123,7 +131,7 @@ def train_together(
         exits.raise_again()
         losses, steps = epoch(stack, places)
         for place, loss in zip(places, losses.tolist(), strict=True):
-            runs[place].end_epoch(steps, loss, held_out(models[place]))
+            runs[place].end_epoch(steps, loss, held_out(place))
         left = [at for at, place in enumerate(places) if not runs[place].ended]
         if not left:
             break

@@ -58,10 +58,11 @@ def train_stack(config: DictConfig, data: Data, seeds: Sequence[int]) -> list[Tr
             steps += 1
         return total / len(data.train), steps
 
+    models = [build_model(config, data, init) for init in inits]
     return train_together(
-        [build_model(config, data, init) for init in inits],
+        models,
         config.training,
         lambda model: build_optimizer(config, model.parameters()),
         epoch,
-        lambda model: alone.held_out(model, data.validation),
+        lambda place: alone.held_out(models[place], data.validation),
     )

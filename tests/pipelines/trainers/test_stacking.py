@@ -89,6 +89,50 @@ def test_a_seed_that_stops_early_leaves_the_others_as_they_were(composed, overri
         check_alike(trainer, data, found, seed)
 
 
+DIGITS = ["experiment=layers_digits_tuned", "dataset.keep=0.2", "training.epochs=4"]
+RATING_STUDENT = ["experiment=distillation_movielens", "dataset=synthetic", "training.epochs=2", "teacher.epochs=1"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        DIGITS,
+        [*DIGITS, "model.normalisation=batch", "training.early_stopping=true", "training.patience=1"],
+        [*DIGITS, "model.normalisation=layer", "model.residual=true", "model.depth=3", "optimizer=sgd"],
+        [*DIGITS, "training.layer_lr={layers.0: 0.1}", "training.frozen=[layers.1]", "training.left_out=[head.bias]"],
+        [*DIGITS, "dataset=breast_cancer", "task=malignant", "dataset.keep=1", "training.epochs=12",
+         "training.early_stopping=true", "training.patience=1", "optimizer.lr=0.03"],
+        [*DIGITS, "dataset=diabetes", "task=progression", "optimizer.lr=0.01"],
+        ["experiment=distillation_digits", "training.epochs=3", "teacher.epochs=2"],
+        ["experiment=distillation_digits", "fault=slow_layer", "training.epochs=3", "teacher.epochs=2"],
+        [*RATING_STUDENT, "training.early_stopping=true", "training.patience=1", "training.epochs=5"],
+        [*RATING_STUDENT, "fault=frozen_layer"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_networks_and_students_are_stacked_too(composed, overrides):
+    trainer = trainer_of(composed(*overrides, rules=False))
+    data = trainer.load()
+    assert trainer.stack_size(data) >= len(SEEDS)
+    for seed, found in zip(SEEDS, trainer.train_stack(data, SEEDS), strict=True):
+        check_alike(trainer, data, found, seed)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [*DIGITS, "model=cnn"],
+        [*DIGITS, "model=recurrent"],
+        [*DIGITS, "training.clip_norm=1"],
+        ["experiment=distillation_digits", "fault=noisy_weights", "teacher.epochs=1"],
+    ],
+    ids=" ".join,
+)
+def test_networks_that_would_be_others_are_not(composed, overrides):
+    trainer = trainer_of(composed(*overrides, rules=False))
+    assert trainer.stack_size(trainer.load()) == 1
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
