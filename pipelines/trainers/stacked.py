@@ -40,6 +40,11 @@ def stacked(models: Sequence[Model]) -> Model:
     return made
 
 
+def rows_of(table: nn.Module, rows: Tensor) -> Tensor:
+    """Rows of a table, or the same rows of each model of a stacked one, shape (models, rows)."""
+    return rows + table.first if isinstance(table, _StackedTable) else rows[None]
+
+
 def place_of(stack: nn.Module, name: str) -> int | None:
     """Number of the model that a parameter of a stack belongs to, by its name; None where it holds those of all."""
     whole, _, place = name.rpartition(".")
@@ -53,11 +58,12 @@ class _StackedTable(nn.Module):
         super().__init__()
         self.weight = _below_each_other([table.weight for table in tables])
         self._sparse = tables[0].sparse
-        self._first = torch.arange(len(tables))[:, None] * len(tables[0].weight)
+        self.first = torch.arange(len(tables))[:, None] * len(tables[0].weight)
+        """First row of each model, shape (models, 1)."""
 
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of each model, shape (models, n, dim)."""
-        flat = (ids + self._first).flatten()
+        flat = (ids + self.first).flatten()
         # The gradient of `functional.embedding` takes five times as long as that of a selection, unless it is sparse.
         rows = (
             functional.embedding(flat, self.weight, sparse=True) if self._sparse else self.weight.index_select(0, flat)

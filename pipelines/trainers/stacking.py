@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from omegaconf import DictConfig
@@ -38,18 +38,35 @@ def says_stackable(made: type) -> bool:
     return bool(vars(made).get("stackable", False))
 
 
+class Hook(Protocol):
+    """Interface of what changes a training, or each of a stack, at every step."""
+
+    def before_step(self) -> None:
+        """Act once the gradients are there."""
+
+    def after_step(self) -> None:
+        """Act once the optimizer has stepped."""
+
+
 class Stack:
     """Models as one, with the optimizer of all."""
 
-    def __init__(self, models: Sequence[nn.Module], optimizer_of: Callable[[nn.Module], torch.optim.Optimizer]) -> None:
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        optimizer_of: Callable[[nn.Module], torch.optim.Optimizer],
+        hooks_of: Callable[[Any], Sequence[Hook]] = lambda model: (),
+    ) -> None:
         """Stack the models.
 
         Args:
             models: of one class and the same sizes; they learn what the stack learns.
             optimizer_of: makes the optimizer of the stack.
+            hooks_of: makes the hooks of the stack.
         """
         self.model: Any = stacked(models)
-        self._models, self._optimizer_of = models, optimizer_of
+        self._models, self._optimizer_of, self._hooks_of = models, optimizer_of, hooks_of
+        self._hooks = hooks_of(self.model)
         self._parameters = list(self.model.parameters())
         self._optimizer = optimizer_of(self.model)
         self._take_step = bare_step(self._optimizer)
@@ -57,13 +74,17 @@ class Stack:
     def step(self, losses: Tensor) -> None:
         """Take a step on the loss of each model, shape (models,)."""
         losses.sum().backward()
+        for hook in self._hooks:
+            hook.before_step()
         self._take_step()
+        for hook in self._hooks:
+            hook.after_step()
         for parameter in self._parameters:
             parameter.grad = None
 
     def only(self, places: Sequence[int]) -> Stack:
         """Make the stack of some of the models, whose optimizer goes on from where theirs was."""
-        fewer = Stack([self._models[place] for place in places], self._optimizer_of)
+        fewer = Stack([self._models[place] for place in places], self._optimizer_of, self._hooks_of)
         for name, new in fewer.model.named_parameters():
             place = place_of(fewer.model, name)
             if place is None:
@@ -111,6 +132,7 @@ def train_together(
     optimizer_of: Callable[[nn.Module], torch.optim.Optimizer],
     epoch: Callable[[Stack, Sequence[int]], tuple[Tensor, int]],
     held_out: Callable[[int], float],
+    hooks_of: Callable[[Any], Sequence[Hook]] = lambda model: (),
 ) -> list[Trained]:
     """Train models in epochs; each stops early, and goes back to its best weights, where the settings say so.
 
@@ -121,12 +143,13 @@ def train_together(
         epoch: trains a stack of the models of these places for an epoch; returns the mean training loss of each, shape
             (models,), and the number of steps.
         held_out: validation loss of the model of a place.
+        hooks_of: makes the hooks of a stack.
 
     Returns:
         The run of each model, without an optimizer.
     """
     runs = [_Run(model, settings) for model in models]
-    stack, places = Stack(models, optimizer_of), list(range(len(models)))
+    stack, places = Stack(models, optimizer_of, hooks_of), list(range(len(models)))
     for _ in range(settings.epochs):
         exits.raise_again()
         losses, steps = epoch(stack, places)

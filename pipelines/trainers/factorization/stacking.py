@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pipelines.config.targets import target
 from pipelines.data.ratings import Data
-from pipelines.trainers.factorization.faults import OF_UPDATES, inject
-from pipelines.trainers.factorization.loop import build_model, generators, loss_of, without_quarantined
+from pipelines.trainers.factorization.faults import inject
+from pipelines.trainers.factorization.loop import build_model, generators, hooks_of, loss_of, without_quarantined
 from pipelines.trainers.factorization.sampling import shuffled_batches, shuffled_stack
 from pipelines.trainers.optimizers import build_optimizer
 from pipelines.trainers.stacking import Stack, says_stackable, seeds_of_a_stack, train_together
@@ -27,8 +27,6 @@ def stack_size(config: DictConfig, data: Data) -> int:
         says_stackable(model)
         and says_stackable(target(config, "loss"))
         and target(config, "sampler") is shuffled_batches
-        and config.fault.kind not in OF_UPDATES
-        and not any(config.training.capped_rows.values())
         and not config.tracker.auto_fix
     ):
         return 1
@@ -44,7 +42,8 @@ def train_stack(config: DictConfig, data: Data, seeds: Sequence[int]) -> list[Tr
         seeds: of the models.
     """
     torch.set_num_threads(config.training.threads)
-    data = without_quarantined(config, inject(config, data).data)
+    injected = inject(config, data)
+    data = without_quarantined(config, injected.data)
     inits, orders, negatives = zip(*(generators(seed, 3) for seed in seeds), strict=True)
     alone = loss_of(config, data)
 
@@ -65,4 +64,5 @@ def train_stack(config: DictConfig, data: Data, seeds: Sequence[int]) -> list[Tr
         lambda model: build_optimizer(config, model.parameters()),
         epoch,
         lambda place: alone.held_out(models[place], data.validation),
+        lambda model: hooks_of(config, data, injected, model),
     )

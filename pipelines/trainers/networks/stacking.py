@@ -40,7 +40,7 @@ def fit_stack(
         total, steps, seen = torch.zeros(len(places), dtype=torch.float64), 0, 0
         stack.model.train()
         for batch in _shuffled([train[place] for place in places], settings.batch_size, [orders[at] for at in places]):
-            losses = _losses(loss, stack.model(batch.inputs), batch)
+            losses = loss.criterion(stack.model(batch.inputs), batch)
             stack.step(losses)
             size = batch.target.shape[1]
             total += losses.detach().double() * size
@@ -50,14 +50,6 @@ def fit_stack(
     return train_together(
         models, settings, optimizer_of, epoch, lambda place: loss.held_out(models[place], validation[place])
     )
-
-
-def _losses(loss: OutputLoss, outputs: Tensor, batch: Rows) -> Tensor:
-    """Loss of each network, shape (models,)."""
-    names = list(vars(batch))
-    of_one = lambda own, *held: loss.criterion(own, replace(batch, **dict(zip(names, held, strict=True))))  # noqa: E731
-    found: Tensor = torch.vmap(of_one)(outputs, *vars(batch).values())
-    return found
 
 
 def _shuffled(rows: Sequence[Rows], batch_size: int, orders: Sequence[torch.Generator]) -> Iterator[Rows]:

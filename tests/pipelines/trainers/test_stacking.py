@@ -65,6 +65,10 @@ def check_alike(trainer, data, found, seed):
         ["sampler.quarantine.item_emb=[1,2,3]"],
         ["fault=conflict_random"],
         ["fault=skew"],
+        ["fault=hot", "fault.strength=5", "training.capped_rows.item_emb=[1,2,3]"],
+        ["fault=frozen", "training.capped_rows.user_emb=[1,2]"],
+        ["fault=stuck", "optimizer=sparse_adam"],
+        ["fault=frozen", "optimizer=sparse_adam"],
     ],
     ids=" ".join,
 )
@@ -77,7 +81,16 @@ def test_each_seed_of_a_stack_gets_what_it_gets_alone(composed, overrides):
 
 
 @pytest.mark.parametrize(
-    "overrides", [[], ["loss.l2=0.01"], ["optimizer=sparse_adam", "optimizer.lr=0.04"], BPR, NEUMF], ids=" ".join
+    "overrides",
+    [
+        [],
+        ["loss.l2=0.01"],
+        ["fault=frozen", "training.capped_rows.item_emb=[5,6]"],
+        ["optimizer=sparse_adam", "optimizer.lr=0.04"],
+        BPR,
+        NEUMF,
+    ],
+    ids=" ".join,
 )
 def test_a_seed_that_stops_early_leaves_the_others_as_they_were(composed, overrides):
     """The state of the optimizer goes on for those that are left, and each goes back to its own best weights."""
@@ -137,8 +150,6 @@ def test_networks_that_would_be_others_are_not(composed, overrides):
     "overrides",
     [
         ["loss=in_batch_softmax", "training=ranking"],
-        ["fault=hot"],
-        ["training.capped_rows.item_emb=[1,2]"],
         ["tracker.auto_fix=true"],
         ["optimizer._target_=torch.optim.RMSprop"],
         ["optimizer=sgd", "optimizer.momentum=0.5", "optimizer.sparse_gradients=true"],
