@@ -9,10 +9,10 @@ from torch.nn import functional
 from flowgrad.errors import FlowGradError
 from pipelines.trainers.distillation.data import Taught
 from pipelines.trainers.networks.data import Rows
-from pipelines.trainers.networks.losses import Loss
+from pipelines.trainers.networks.losses import OutputLoss, cross_entropy
 
 
-class KnowledgeDistillation(Loss):
+class KnowledgeDistillation(OutputLoss):
     """Weighted sum of distances: (1 - w) times that to the teacher's outputs plus w times that to the labels, w being
     `label_weight`.
 
@@ -29,20 +29,28 @@ class KnowledgeDistillation(Loss):
 
     def of(self, model: nn.Module, batch: Rows) -> Tensor:
         """Loss of a batch, which is `Taught`; see `Loss.of`."""
-        if not isinstance(batch, Taught):
-            raise FlowGradError("a batch without the teacher's outputs cannot be distilled; give Taught rows")
         outputs = model(batch.inputs)
-        distance = self._to_teacher(outputs, batch.taught)
+        distance = self._to_teacher(outputs, batch)
         self.distance = distance.detach()
+        return self._weighed(distance, outputs, batch)
+
+    def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
+        """Loss of outputs; see `OutputLoss.criterion`."""
+        return self._weighed(self._to_teacher(outputs, batch), outputs, batch)
+
+    def _weighed(self, distance: Tensor, outputs: Tensor, batch: Rows) -> Tensor:
         return (1 - self.label_weight) * distance + self.label_weight * self._to_labels(outputs, batch.target)
 
-    def _to_teacher(self, outputs: Tensor, taught: Tensor) -> Tensor:
+    def _to_teacher(self, outputs: Tensor, batch: Rows) -> Tensor:
+        if not isinstance(batch, Taught):
+            raise FlowGradError("a batch without the teacher's outputs cannot be distilled; give Taught rows")
         if not self.classes:
-            return functional.mse_loss(outputs, taught)
-        own, other = (functional.log_softmax(logits / self.temperature, dim=1) for logits in (outputs, taught))
-        return self.temperature**2 * functional.kl_div(own, other, log_target=True, reduction="batchmean")
+            return functional.mse_loss(outputs, batch.taught, reduction="none").mean(dim=(-2, -1))
+        own, other = (functional.log_softmax(logits / self.temperature, dim=-1) for logits in (outputs, batch.taught))
+        divergence = functional.kl_div(own, other, log_target=True, reduction="none").sum(dim=(-2, -1))
+        return self.temperature**2 * divergence / own.shape[-2]
 
     def _to_labels(self, outputs: Tensor, target: Tensor) -> Tensor:
         if not self.classes:
-            return functional.mse_loss(outputs[:, 0], target)
-        return functional.cross_entropy(outputs, target)
+            return functional.mse_loss(outputs[..., 0], target, reduction="none").mean(dim=-1)
+        return cross_entropy(outputs, target)

@@ -45,7 +45,7 @@ class Dense(nn.Module):
             self.add_module(name, _linear(coming, going, generator))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits, shape (n, outputs), of inputs, shape (n, features)."""
+        """Logits, shape (..., n, outputs), of inputs, shape (..., n, features)."""
         for name in self._hidden:
             inputs = functional.relu(self.get_submodule(name)(inputs))
         return self.get_submodule(OUTPUT)(inputs)
@@ -87,9 +87,9 @@ class Recommender(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
 
     def forward(self, pairs: Tensor) -> Tensor:
-        """Ratings, shape (n, 1), of pairs of user and item, int64, shape (n, 2)."""
-        rows = [self.get_submodule(name)(pairs[:, side]) for side, name in enumerate(TABLES)]
-        inputs = torch.cat(rows, dim=1)
+        """Ratings, shape (..., n, 1), of pairs of user and item, int64, shape (..., n, 2)."""
+        rows = [self.get_submodule(name)(pairs[..., side]) for side, name in enumerate(TABLES)]
+        inputs = torch.cat(rows, dim=-1)
         for name in self._hidden:
             inputs = functional.relu(self.get_submodule(name)(inputs))
         return self.mean + self.get_submodule(OUTPUT)(inputs)

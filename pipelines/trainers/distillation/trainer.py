@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -29,7 +30,7 @@ from pipelines.data.ratings import Examples
 from pipelines.data.ratings import load as load_ratings
 from pipelines.data.tables import load_table
 from pipelines.trainers.distillation.data import Shapes, Taught, TaughtData, taught, weights_sha256
-from pipelines.trainers.distillation.faults import check_fault, interfere
+from pipelines.trainers.distillation.faults import OF_NOISE, check_fault, interfere
 from pipelines.trainers.distillation.losses import KnowledgeDistillation
 from pipelines.trainers.distillation.students import TRACKER, build_student, check_layers, layer_names, trained_by
 from pipelines.trainers.distillation.teachers import trained_teacher
@@ -38,8 +39,10 @@ from pipelines.trainers.evaluation import Evaluation
 from pipelines.trainers.networks.data import Preparation, Rows
 from pipelines.trainers.networks.loop import fit
 from pipelines.trainers.networks.parameters import check_rates, freeze, groups
+from pipelines.trainers.networks.stacking import fit_stack
 from pipelines.trainers.optimizers import build_optimizer, check_optimizer
 from pipelines.trainers.scoring import check_overlap, check_task, scores
+from pipelines.trainers.stacking import seeds_of_a_stack
 from pipelines.trainers.trainer import Trained, Trainer
 
 
@@ -129,9 +132,7 @@ class Distillation(Trainer):
         """
         config = self.config
         torch.set_num_threads(config.training.threads)
-        init, order = (
-            torch.Generator().manual_seed(int(s.generate_state(1)[0])) for s in np.random.SeedSequence(seed).spawn(2)
-        )
+        init, order = _generators(seed)
         student = build_student(config, data.shapes, init)
         training = trained_by(config)
         freeze(student, training)
@@ -148,6 +149,34 @@ class Distillation(Trainer):
         measured = tuple(tracker.measurements() for tracker in trackers)
         losses = fitted.train_losses, fitted.validation_losses
         return Trained(student.eval(), *losses, fitted.steps, measured, trackers=trackers)
+
+    def stack_size(self, data: TaughtData) -> int:
+        """Number of seeds that are trained together; see `Trainer.stack_size`."""
+        config = self.config
+        if (config.fault is not None and config.fault.kind in OF_NOISE) or config.training.clip_norm is not None:
+            return 1
+        student = build_student(config, data.shapes, torch.Generator().manual_seed(0))
+        return seeds_of_a_stack(config, sum(parameter.numel() for parameter in student.parameters()))
+
+    def train_stack(self, data: TaughtData, seeds: Sequence[int]) -> list[Trained]:
+        """Train the seeds as one stack of students; see `Trainer.train_stack`."""
+        config, training = self.config, trained_by(self.config)
+        if len(seeds) == 1 or self.stack_size(data) == 1:
+            return super().train_stack(data, seeds)
+        torch.set_num_threads(config.training.threads)
+        inits, orders = zip(*(_generators(seed) for seed in seeds), strict=True)
+        students = [build_student(config, data.shapes, init).eval() for init in inits]
+        for student in students:
+            freeze(student, training)
+        return fit_stack(
+            students,
+            self._loss(data),
+            lambda stack: build_optimizer(config, groups(stack, training, config.optimizer.lr, TRACKER)),
+            [data.train] * len(seeds),
+            [data.validation] * len(seeds),
+            training,
+            orders,
+        )
 
     def evaluate(self, trained: Trained, data: TaughtData, seed: int) -> Evaluation:
         """Evaluate on the test rows, which are the same for every seed."""
@@ -174,6 +203,14 @@ class Distillation(Trainer):
         return KnowledgeDistillation(
             temperature=settings.temperature, label_weight=settings.label_weight, classes=data.shapes.outputs > 1
         )
+
+
+def _generators(seed: int) -> tuple[torch.Generator, torch.Generator]:
+    """Streams of a seed: initial weights, and order of the examples."""
+    init, order = (
+        torch.Generator().manual_seed(int(s.generate_state(1)[0])) for s in np.random.SeedSequence(seed).spawn(2)
+    )
+    return init, order
 
 
 class TableDistillation(Distillation):

@@ -1,9 +1,11 @@
-"""Holds training hooks: each changes a run while it trains."""
+"""Holds training hooks: each changes a run while it trains, or each run of a stack in the same way."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from pipelines.trainers.stacked import rows_of
 
 
 class TrainingHook:
@@ -23,8 +25,8 @@ class HotRows(TrainingHook):
     """Some rows of a table move `factor` times as far as the optimizer says: a learning rate of their own."""
 
     def __init__(self, table: nn.Embedding, rows: Tensor, factor: float) -> None:
-        self._table, self._rows, self._factor = table, rows, factor
-        self._before = table.weight.detach()[rows]
+        self._table, self._rows, self._factor = table, rows_of(table, rows).flatten(), factor
+        self._before = table.weight.detach()[self._rows]
 
     def before_step(self) -> None:
         """Note where the rows are."""
@@ -48,7 +50,7 @@ class CappedRows(TrainingHook):
     """Some rows of a table move at most as far as the median row that moved in the same step."""
 
     def __init__(self, table: nn.Embedding, rows: Tensor) -> None:
-        self._table, self._rows = table, rows
+        self._table, self._rows = table, rows_of(table, rows)
         self._before = table.weight.detach()
 
     def before_step(self) -> None:
@@ -61,19 +63,20 @@ class CappedRows(TrainingHook):
         length = move.norm(dim=1)
         others = length.clone()
         others[self._rows] = 0
-        moved = others[others > 0]
-        if not len(moved):
-            return
-        scale = (moved.median() / length[self._rows]).clamp(max=1)  # 0 / 0 is no move, and stays none
-        with torch.no_grad():
-            self._table.weight[self._rows] = self._before[self._rows] + move[self._rows] * scale.nan_to_num(0)[:, None]
+        for rows, moved in zip(self._rows, others.chunk(len(self._rows)), strict=True):
+            usual = moved[moved > 0]
+            if not len(usual):
+                continue
+            scale = (usual.median() / length[rows]).clamp(max=1)  # 0 / 0 is no move, and stays none
+            with torch.no_grad():
+                self._table.weight[rows] = self._before[rows] + move[rows] * scale.nan_to_num(0)[:, None]
 
 
 class FrozenRows(TrainingHook):
     """Some rows of a table never get their gradient: a mask sets it to zero."""
 
     def __init__(self, table: nn.Embedding, rows: Tensor) -> None:
-        self._rows = rows
+        self._rows = rows_of(table, rows).flatten()
         self._hook = table.weight.register_hook(self._masked)
 
     def _masked(self, gradient: Tensor) -> Tensor:

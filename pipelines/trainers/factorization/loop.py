@@ -19,7 +19,7 @@ from flowgrad.watching import Watch, watch
 from pipelines.config.targets import function_of, target
 from pipelines.data.ratings import Data, Examples
 from pipelines.trainers.early_stopping import EarlyStopping
-from pipelines.trainers.factorization.faults import SIDES, inject, side_of
+from pipelines.trainers.factorization.faults import SIDES, Injected, inject, side_of
 from pipelines.trainers.factorization.interference import CappedRows, TrainingHook
 from pipelines.trainers.factorization.losses import Generators, Loss
 from pipelines.trainers.factorization.models.factorization import MatrixFactorization
@@ -67,9 +67,7 @@ def train(
     data = without_quarantined(config, injected.data)
     model = build_model(config, data, init)
     loss = loss_of(config, data, negatives)
-    hooks = [injected.interfere(model)] if injected.interfere else []
-    # A cap comes last: it is to hold back whatever moved the rows.
-    hooks += [CappedRows(getattr(model, table), torch.tensor(rows)) for table, rows in _capped(config, model)]
+    hooks = hooks_of(config, data, injected, model)
     optimizer = build_optimizer(config, model.parameters())
     trackers = _attach(config, model, loss, optimizer) if watched else {}
     course = TrainingTracker(
@@ -117,6 +115,16 @@ def fine_tune(config: DictConfig, data: Data, seed: int, model: MatrixFactorizat
     optimizer = build_optimizer(config, model.parameters())
     loss = loss_of(config, data, negatives)
     _epochs(settings, data, model, loss, order, optimizer, (), (), TrainingTracker(), ())
+
+
+def hooks_of(config: DictConfig, data: Data, injected: Injected, model: MatrixFactorization) -> list[TrainingHook]:
+    """Make the hooks that a fault, and capped rows, put into the training of a model, or of a stack."""
+    hooks = [injected.interfere(model)] if injected.interfere else []
+    # A cap comes last: it is to hold back whatever moved the rows.
+    return hooks + [
+        CappedRows(getattr(model, table), torch.tensor(rows))
+        for table, rows in _listed("training.capped_rows", config.training.capped_rows, _sizes(data))
+    ]
 
 
 def generators(seed: int, count: int) -> list[torch.Generator]:
@@ -218,21 +226,18 @@ def check_rows(config: DictConfig, data: Data) -> None:
     Raises:
         FlowGradError: names the key, the table and the row.
     """
-    sizes = {"user_emb": data.n_users, "item_emb": data.n_items}
-    list(_listed("training.capped_rows", config.training.capped_rows, sizes))
+    list(_listed("training.capped_rows", config.training.capped_rows, _sizes(data)))
     without_quarantined(config, data)
 
 
-def _capped(config: DictConfig, model: MatrixFactorization) -> Iterator[tuple[str, list[int]]]:
-    sizes = {table: len(getattr(model, table).weight) for table in SIDES}
-    yield from _listed("training.capped_rows", config.training.capped_rows, sizes)
+def _sizes(data: Data) -> dict[str, int]:
+    return {"user_emb": data.n_users, "item_emb": data.n_items}
 
 
 def without_quarantined(config: DictConfig, data: Data) -> Data:
     """Leave out the training examples of which a row is quarantined."""
     kept = torch.ones(len(data.train), dtype=torch.bool)
-    sizes = {"user_emb": data.n_users, "item_emb": data.n_items}
-    for table, rows in _listed("sampler.quarantine", config.sampler.quarantine, sizes):
+    for table, rows in _listed("sampler.quarantine", config.sampler.quarantine, _sizes(data)):
         kept &= ~torch.isin(getattr(data.train, SIDES[table]), torch.tensor(rows))
     if not kept.any():
         raise FlowGradError("sampler.quarantine leaves no training example; list fewer rows")

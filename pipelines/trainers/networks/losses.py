@@ -30,7 +30,7 @@ class OutputLoss(Loss):
 
     @abstractmethod
     def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
-        """Loss of outputs of shape (rows, outputs), a scalar."""
+        """Loss of outputs of shape (..., rows, outputs), shape (...,): a scalar, or a value each for a stack."""
 
     def of(self, model: nn.Module, batch: Rows) -> Tensor:
         """Loss of a batch by its outputs; see `Loss.of`."""
@@ -41,24 +41,31 @@ class SquaredError(OutputLoss):
     """Mean squared error."""
 
     def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
-        """Mean squared error of the outputs, a scalar."""
-        return functional.mse_loss(outputs[:, 0], batch.target)
+        """Mean squared error of the outputs; see `OutputLoss.criterion`."""
+        return functional.mse_loss(outputs[..., 0], batch.target, reduction="none").mean(dim=-1)
 
 
 class BinaryCrossEntropy(OutputLoss):
     """Log-loss of one logit."""
 
     def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
-        """Mean log-loss of the outputs, a scalar."""
-        return functional.binary_cross_entropy_with_logits(outputs[:, 0], batch.target)
+        """Mean log-loss of the outputs; see `OutputLoss.criterion`."""
+        logits = outputs[..., 0]
+        return functional.binary_cross_entropy_with_logits(logits, batch.target, reduction="none").mean(dim=-1)
 
 
 class CrossEntropy(OutputLoss):
     """Log-loss of a logit a class."""
 
     def criterion(self, outputs: Tensor, batch: Rows) -> Tensor:
-        """Mean cross-entropy of the outputs, a scalar."""
-        return functional.cross_entropy(outputs, batch.target)
+        """Mean cross-entropy of the outputs; see `OutputLoss.criterion`."""
+        return cross_entropy(outputs, batch.target)
+
+
+def cross_entropy(outputs: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy of outputs of shape (..., rows, classes), shape (...,)."""
+    each = functional.cross_entropy(outputs.flatten(0, -2), target.flatten(), reduction="none")
+    return each.view(target.shape).mean(dim=-1)
 
 
 LOSSES: dict[str, type[OutputLoss]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from omegaconf import DictConfig
@@ -25,6 +25,9 @@ NORMALISATIONS = (None, "batch", "layer")
 class Network(nn.Module):
     """A network from rows to outputs, one a row and class."""
 
+    stackable: ClassVar[bool] = False
+    """Whether several may be trained as one, `pipelines.trainers.stacked`. Each class says so for itself."""
+
     @classmethod
     def check(cls, settings: DictConfig, inputs: int) -> None:
         """Refuse a number of inputs that it cannot arrange.
@@ -36,6 +39,8 @@ class Network(nn.Module):
 
 class Mlp(Network):
     """Perceptron of `depth` hidden layers of one width; with `residual`, layers add to their input."""
+
+    stackable = True
 
     def __init__(self, settings: DictConfig, inputs: int, outputs: int) -> None:
         """Lay out the layers; `build_network` draws their weights."""

@@ -33,8 +33,10 @@ from pipelines.trainers.networks.loop import Observer, fit
 from pipelines.trainers.networks.losses import LOSSES, predicted
 from pipelines.trainers.networks.models import ACTIVATIONS, NORMALISATIONS, Network, build_network
 from pipelines.trainers.networks.parameters import check_rates, freeze, groups
+from pipelines.trainers.networks.stacking import fit_stack
 from pipelines.trainers.optimizers import build_optimizer, check_optimizer
 from pipelines.trainers.scoring import METRICS, check_overlap, check_task, scores
+from pipelines.trainers.stacking import says_stackable, seeds_of_a_stack
 from pipelines.trainers.trainer import Trained, Trainer
 
 TRACKER = "model"
@@ -148,6 +150,41 @@ class Networks(Trainer):
             () if own is None else own.treated,
             trackers=trackers,
             optimizer=optimizer,
+        )
+
+    def stack_size(self, data: TableData) -> int:
+        """Number of seeds that are trained together; see `Trainer.stack_size`. Seeds that keep whole groups have other
+        numbers of rows each.
+        """
+        config = self.config
+        made: type[Network] = target(config, "model")
+        alike = data.keep == 1 or data.table.groups is None
+        if not (says_stackable(made) and alike and config.training.clip_norm is None):
+            return 1
+        with torch.device("meta"):
+            network = made(config.model, len(data.columns), _outputs(config, data))
+        return seeds_of_a_stack(config, sum(parameter.numel() for parameter in network.parameters()))
+
+    def train_stack(self, data: TableData, seeds: Sequence[int]) -> list[Trained]:
+        """Train the seeds as one stack of networks; see `Trainer.train_stack`."""
+        config = self.config
+        if len(seeds) == 1 or self.stack_size(data) == 1:
+            return super().train_stack(data, seeds)
+        torch.set_num_threads(config.training.threads)
+        networks = [_network(config, data, _generator(seed, _INIT)) for seed in seeds]
+        for network in networks:
+            freeze(network, config.training)
+        prepared = [_preparation(config, data, seed) for seed in seeds]
+        rows = [list(map(own.rows, data.parts(seed)[:2])) for own, seed in zip(prepared, seeds, strict=True)]
+        train, validation = zip(*rows, strict=True)
+        return fit_stack(
+            networks,
+            LOSSES[config.task.kind](),
+            lambda stack: build_optimizer(config, groups(stack, config.training, config.optimizer.lr, TRACKER)),
+            train,
+            validation,
+            config.training,
+            [_generator(seed, _ORDER) for seed in seeds],
         )
 
     def metrics(self) -> tuple[str, ...]:

@@ -65,6 +65,10 @@ def check_alike(trainer, data, found, seed):
         ["sampler.quarantine.item_emb=[1,2,3]"],
         ["fault=conflict_random"],
         ["fault=skew"],
+        ["fault=hot", "fault.strength=5", "training.capped_rows.item_emb=[1,2,3]"],
+        ["fault=frozen", "training.capped_rows.user_emb=[1,2]"],
+        ["fault=stuck", "optimizer=sparse_adam"],
+        ["fault=frozen", "optimizer=sparse_adam"],
     ],
     ids=" ".join,
 )
@@ -77,7 +81,16 @@ def test_each_seed_of_a_stack_gets_what_it_gets_alone(composed, overrides):
 
 
 @pytest.mark.parametrize(
-    "overrides", [[], ["loss.l2=0.01"], ["optimizer=sparse_adam", "optimizer.lr=0.04"], BPR, NEUMF], ids=" ".join
+    "overrides",
+    [
+        [],
+        ["loss.l2=0.01"],
+        ["fault=frozen", "training.capped_rows.item_emb=[5,6]"],
+        ["optimizer=sparse_adam", "optimizer.lr=0.04"],
+        BPR,
+        NEUMF,
+    ],
+    ids=" ".join,
 )
 def test_a_seed_that_stops_early_leaves_the_others_as_they_were(composed, overrides):
     """The state of the optimizer goes on for those that are left, and each goes back to its own best weights."""
@@ -89,12 +102,54 @@ def test_a_seed_that_stops_early_leaves_the_others_as_they_were(composed, overri
         check_alike(trainer, data, found, seed)
 
 
+DIGITS = ["experiment=layers_digits_tuned", "dataset.keep=0.2", "training.epochs=4"]
+RATING_STUDENT = ["experiment=distillation_movielens", "dataset=synthetic", "training.epochs=2", "teacher.epochs=1"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        DIGITS,
+        [*DIGITS, "model.normalisation=batch", "training.early_stopping=true", "training.patience=1"],
+        [*DIGITS, "model.normalisation=layer", "model.residual=true", "model.depth=3", "optimizer=sgd"],
+        [*DIGITS, "training.layer_lr={layers.0: 0.1}", "training.frozen=[layers.1]", "training.left_out=[head.bias]"],
+        [*DIGITS, "dataset=breast_cancer", "task=malignant", "dataset.keep=1", "training.epochs=12",
+         "training.early_stopping=true", "training.patience=1", "optimizer.lr=0.03"],
+        [*DIGITS, "dataset=diabetes", "task=progression", "optimizer.lr=0.01"],
+        ["experiment=distillation_digits", "training.epochs=3", "teacher.epochs=2"],
+        ["experiment=distillation_digits", "fault=slow_layer", "training.epochs=3", "teacher.epochs=2"],
+        [*RATING_STUDENT, "training.early_stopping=true", "training.patience=1", "training.epochs=5"],
+        [*RATING_STUDENT, "fault=frozen_layer"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_networks_and_students_are_stacked_too(composed, overrides):
+    trainer = trainer_of(composed(*overrides, rules=False))
+    data = trainer.load()
+    assert trainer.stack_size(data) >= len(SEEDS)
+    for seed, found in zip(SEEDS, trainer.train_stack(data, SEEDS), strict=True):
+        check_alike(trainer, data, found, seed)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [*DIGITS, "model=cnn"],
+        [*DIGITS, "model=recurrent"],
+        [*DIGITS, "training.clip_norm=1"],
+        ["experiment=distillation_digits", "fault=noisy_weights", "teacher.epochs=1"],
+    ],
+    ids=" ".join,
+)
+def test_networks_that_would_be_others_are_not(composed, overrides):
+    trainer = trainer_of(composed(*overrides, rules=False))
+    assert trainer.stack_size(trainer.load()) == 1
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
         ["loss=in_batch_softmax", "training=ranking"],
-        ["fault=hot"],
-        ["training.capped_rows.item_emb=[1,2]"],
         ["training.treat=true"],
         ["optimizer._target_=torch.optim.RMSprop"],
         ["optimizer=sgd", "optimizer.momentum=0.5", "optimizer.sparse_gradients=true"],
@@ -114,7 +169,7 @@ def test_a_seed_does_not_depend_on_how_the_seeds_are_divided(composed, monkeypat
     data = trainer.load()
     seeds = range(7)
     whole = list(Runs(data).outcomes(trainer.config, seeds))
-    monkeypatch.setattr("pipelines.trainers.factorization.stacking._MOST_SEEDS", 3)
+    monkeypatch.setattr("pipelines.trainers.stacking._MOST_SEEDS", 3)
     assert trainer.stack_size(data) == 3
     parts = list(Runs(data).outcomes(trainer.config, seeds))
     assert len({found.metrics["mse"] for found in whole}) == 7
