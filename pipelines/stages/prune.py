@@ -82,7 +82,7 @@ class _Elimination:
         self._parts: list[Part] = []
 
     def run(self, whole: Pruned) -> Pruned:
-        subsets, settings = self._subsets, self._subsets.config.comparison
+        subsets = self._subsets
         subsets.train({self._unjudged: BASELINE, self._all: STACKED})
         if subsets.refused:
             return replace(whole, reason=f"the config is refused: {next(iter(subsets.refused.values()))}")
@@ -90,10 +90,10 @@ class _Elimination:
         if not np.isfinite([before, after]).all():
             return replace(whole, reason=f"{subsets.metric} is not finite on every seed, before or after the change")
         better = subsets.higher_is_better
+        # This chooses what to leave out, so that splits are not corrected for the rows that they share.
         gain = arms_test(
-            before, after, metric=subsets.metric, higher_is_better=better, alpha=settings.alpha,
-            overlap=settings.overlap,
-        )  # fmt: skip
+            before, after, metric=subsets.metric, higher_is_better=better, alpha=subsets.config.comparison.alpha
+        )
         if gain.verdict != "confirmed":
             return replace(whole, reason="validation data show no gain that could be shared out")
         self._gain = mean_gain(before, after, higher_is_better=better)
