@@ -56,7 +56,7 @@ def prune(
         return whole
     data = trainer.validating(first.experiment.data)
     if data is None:
-        return replace(whole, reason="this kind of training has no validation rows that are known here")
+        return replace(whole, reason="no validation rows are known")
     subsets = Subsets(first.experiment, overrides, data, workers, on_run)
     return _Elimination(subsets, _rules(diagnoses, overrides), unjudged).run(whole)
 
@@ -95,7 +95,7 @@ class _Elimination:
             before, after, metric=subsets.metric, higher_is_better=better, alpha=subsets.config.comparison.alpha
         )
         if gain.verdict != "confirmed":
-            return replace(whole, reason="validation data show no gain that could be shared out")
+            return replace(whole, reason="validation data show no gain")
         self._gain = mean_gain(before, after, higher_is_better=better)
         kept = self._all
         while (left := self._smaller(kept)) != kept:
