@@ -84,10 +84,10 @@ def verify_shares(folder: Path) -> None:
     runs = _Runs(folder)
     table = read_table(path, ("overrides", "outcome", "metric", "arm", "left_out_of"), ["n", *_FIGURES])
     for line in table.to_dict("records"):
-        named = {name: line[name] for name in ("outcome", "metric", "arm", "left_out_of")}
-        texts = {name: value if isinstance(value, str) else "" for name, value in named.items()}
-        figures = {name: float(line[name]) for name in _FIGURES}
-        known = OverrideAblation(**texts, n=0 if math.isnan(line["n"]) else int(line["n"]), **figures)
+        told: dict[str, Any] = {name: line[name] for name in ("outcome", "metric", "arm", "left_out_of")}
+        told = {name: value if isinstance(value, str) else "" for name, value in told.items()}
+        told |= {name: float(line[name]) for name in _FIGURES}
+        known = OverrideAblation(**told, n=0 if math.isnan(line["n"]) else int(line["n"]))
         try:
             problem = next(_contradictions(known, runs), "")
         except (StatisticsError, ValueError, KeyError, TypeError, ArithmeticError) as error:
