@@ -200,8 +200,8 @@ def read_trials(path: str | Path) -> tuple[Trial, ...]:
     return tuple(_trial(f"{path}:{number}", dict(zip(header, values, strict=True))) for number, values in lines)
 
 
-def _trial(where: str, told: Mapping[str, str]) -> Trial:
-    given = {"override": "", "share": "", **told}
+def _trial(where: str, line: Mapping[str, str]) -> Trial:
+    given = {"override": "", "share": "", **line}
     right = PLACES if given["override"] else VERDICTS
     if given["verdict"] not in right:
         raise EvidenceError(f"{where}: verdict is {given['verdict'][:80]!r}; it must be {', '.join(right)}")

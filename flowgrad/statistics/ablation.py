@@ -44,7 +44,7 @@ def mean_gain(before: Sequence[float], after: Sequence[float], *, higher_is_bett
     1.0
     """
     difference = float(np.mean(after)) - float(np.mean(before))
-    return difference if higher_is_better else -difference
+    return difference if higher_is_better else 0.0 - difference
 
 
 def ablation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,10 @@ from flowgrad.csv_tables import MOST_BYTES, read_table
 from flowgrad.errors import EvidenceError, StatisticsError
 from flowgrad.evidence.ledger import DROPPED, KEPT
 from flowgrad.files import read_bounded
-from flowgrad.report import AnyReport, ClaimsReport, OverrideAblation, RunReport
+from flowgrad.report import AnyReport, ClaimsReport, Override, OverrideAblation, RunReport
 from flowgrad.statistics import Ablation, ablation, mean_gain, pair
 from flowgrad.statistics.design import BASELINE, STACKED
+from flowgrad.verification.provenance import PRESCRIPTION, rounds_of
 from flowgrad.verification.recomputation import observations_of
 from flowgrad.verification.run_config import RunConfig
 
@@ -49,7 +50,7 @@ def check_ablations(report: AnyReport, folder: Path) -> CheckedAblations:
         return CheckedAblations()
     parts = report.reports if isinstance(report, RunReport) else (report,)
     told = [
-        (finding.rule, override.path, override.ablation)
+        (finding.rule, override, override.ablation)
         for part in parts
         for finding in part.findings
         for override in finding.fix
@@ -60,15 +61,15 @@ def check_ablations(report: AnyReport, folder: Path) -> CheckedAblations:
     if not (folder / LEFT_OUT).is_file():
         return CheckedAblations(missing=LEFT_OUT)
     runs, problems = _Runs(folder), []
-    for rule, path, found in told:
+    for rule, override, found in told:
         try:
             if found.observations_sha256 != runs.sha256:
                 problem = f"{LEFT_OUT} is not the file that it was computed from (its SHA-256 differs)"
             else:
-                problem = next(_contradictions(found, runs), "")
+                problem = next(_contradictions(found, runs), "") or _not_as_prescribed(override, found, runs)
         except (StatisticsError, EvidenceError, ValueError, KeyError, TypeError, ArithmeticError) as error:
             problem = f"it cannot be computed from {LEFT_OUT}: {' '.join(str(error).split())[:300]}"
-        problems += [f"{rule}: ablation of {path}: {problem}"] if problem else []
+        problems += [f"{rule}: ablation of {override.path}: {problem}"] if problem else []
     return CheckedAblations(tuple(dict.fromkeys(problems)))
 
 
@@ -84,10 +85,10 @@ def verify_shares(folder: Path) -> None:
     runs = _Runs(folder)
     table = read_table(path, ("overrides", "outcome", "metric", "arm", "left_out_of"), ["n", *_FIGURES])
     for line in table.to_dict("records"):
-        named = {name: line[name] for name in ("outcome", "metric", "arm", "left_out_of")}
-        texts = {name: value if isinstance(value, str) else "" for name, value in named.items()}
-        figures = {name: float(line[name]) for name in _FIGURES}
-        known = OverrideAblation(**texts, n=0 if math.isnan(line["n"]) else int(line["n"]), **figures)
+        told: dict[str, Any] = {name: line[name] for name in ("outcome", "metric", "arm", "left_out_of")}
+        told = {name: value if isinstance(value, str) else "" for name, value in told.items()}
+        told |= {name: float(line[name]) for name in _FIGURES}
+        known = OverrideAblation(**told, n=0 if math.isnan(line["n"]) else int(line["n"]))
         try:
             problem = next(_contradictions(known, runs), "")
         except (StatisticsError, ValueError, KeyError, TypeError, ArithmeticError) as error:
@@ -113,6 +114,18 @@ class _Runs:
     @cached_property
     def config(self) -> RunConfig | None:
         return RunConfig.beside(self._folder)
+
+    @cached_property
+    def dropped(self) -> Collection[str] | None:
+        """Overrides that the run left out again; None where no file says it.
+
+        Raises:
+            EvidenceError: the file is no prescription.
+        """
+        path = self._folder / PRESCRIPTION
+        if not path.exists():
+            return None
+        return {str(one) for acting in rounds_of(path) for one in acting.get("dropped") or ()}
 
     def setting(self, node: str, key: str, default: Any) -> Any:
         """A number of the run's config; the default where there is no config, or it says none."""
@@ -148,6 +161,13 @@ def _contradictions(told: OverrideAblation, runs: _Runs) -> Iterator[str]:
     margin = runs.setting("pruning", "margin", None)
     if margin is not None and told.outcome == DROPPED and not lost <= margin:
         yield f"outcome is {told.outcome!r}; without it {lost:.3g} of the gain is lost, and the margin is {margin:g}"
+
+
+def _not_as_prescribed(override: Override, told: OverrideAblation, runs: _Runs) -> str:
+    """Error in an outcome that the run's prescription does not have; empty where it has."""
+    if runs.dropped is None or told.dropped == (f"{override.path}={override.value}" in runs.dropped):
+        return ""
+    return f"outcome is {told.outcome!r}; {PRESCRIPTION} says otherwise"
 
 
 def _computed(told: OverrideAblation, runs: _Runs) -> tuple[Ablation, float]:

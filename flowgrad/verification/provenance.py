@@ -31,7 +31,7 @@ _SHORT = re.compile(r"(?P<name>.+)-(?P<hash>[0-9a-f]{6})", re.DOTALL)
 """Form of a run's id: its experiment, and the first digits of its config's hash."""
 _UNTREATED = ("baseline", "dense")
 """Arms whose config is in `config.yaml`."""
-_PRESCRIPTION = "prescription.yaml"
+PRESCRIPTION = "prescription.yaml"
 _MOST_BYTES = 1 << 20
 """Number of bytes that a prescription may have."""
 
@@ -110,21 +110,31 @@ class _Books:
     @cached_property
     def prescribed(self) -> Collection[str] | None:
         """Rules behind the run's changes; None where no file says it."""
-        path = self.folder / _PRESCRIPTION
+        path = self.folder / PRESCRIPTION
         if not path.exists():
             return None
-        try:
-            content: Any = load_yaml(read_text_bounded(path, _MOST_BYTES), _MOST_BYTES)
-            return {str(rule) for stage in content["rounds"] for rule in stage["rules"]}
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-            raise EvidenceError(f"{path}: it is no prescription: {' '.join(str(error).split())[:300]}") from error
+        return {str(rule) for acting in rounds_of(path) for rule in acting["rules"]}
+
+
+def rounds_of(path: Path) -> list[dict[str, Any]]:
+    """Read the rounds of a prescription.
+
+    Raises:
+        EvidenceError: the file is none.
+    """
+    try:
+        content: Any = load_yaml(read_text_bounded(path, _MOST_BYTES), _MOST_BYTES)
+        rounds = [{**acting, "rules": list(acting["rules"])} for acting in content["rounds"]]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise EvidenceError(f"{path}: it is no prescription: {' '.join(str(error).split())[:300]}") from error
+    return rounds
 
 
 def _rules(findings: list[CausalModel], books: _Books, found: Provenance) -> None:
     for finding in findings:
         proven = finding.validation is not None
         if proven and books.prescribed is not None and finding.rule not in books.prescribed:
-            found.problems.append(f"{finding.rule}: it has a validation, and {_PRESCRIPTION} does not name it")
+            found.problems.append(f"{finding.rule}: it has a validation, and {PRESCRIPTION} does not name it")
         if not finding.rule_sha256:
             found.unchecked.append(f"{finding.rule}: the rule (it has no rule_sha256)")
             found.rules_unchecked |= proven

@@ -1,1 +1,1 @@
-"""The steps of a job: check, gate, diagnose, treat, plan seeds, compare, write what came of it."""
+"""The steps of a job: check, gate, diagnose, treat, prune, plan seeds, compare, write what came of it."""

@@ -66,9 +66,13 @@ def _next(diagnosis: Diagnosis) -> str:
 
 
 def _kept(treatment: Treatment, primary: pd.DataFrame) -> str:
-    """Tell how many overrides were kept, where some were dropped, and what dropping them did on the test rows."""
-    if not treatment.dropped or treatment.pruned is None:
+    """Tell how many overrides were kept, where some were dropped, and what dropping them did on the test rows; or why
+    none could be.
+    """
+    if treatment.pruned is None or not (treatment.dropped or treatment.pruned.reason):
         return ""
+    if treatment.pruned.reason:
+        return f"; nothing left out: {treatment.pruned.reason}"
     kept, dropped = len(treatment.pruned.kept), " ".join(treatment.dropped)
     text = f"; {kept} of {kept + len(treatment.dropped)} overrides kept, without {dropped}"
     own = rounded(primary[primary["comparison"] == PRUNED])

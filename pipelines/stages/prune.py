@@ -60,7 +60,7 @@ def prune(
     if not config.pruning.enabled or config.trial or len(overrides) < 2 or len(overrides) == len(unjudged):
         return whole
     if trainer.validating(first.experiment.data) is None:
-        return replace(whole, reason="this kind of training has no validation rows that are known here")
+        return replace(whole, reason="no validation rows are known")
     subsets = Subsets(first.experiment, overrides, runs, workers, on_run)
     return _Elimination(subsets, _rules(diagnoses, overrides), unjudged).run(whole)
 
@@ -86,7 +86,7 @@ class _Elimination:
         self._parts: list[Part] = []
 
     def run(self, whole: Pruned) -> Pruned:
-        subsets, settings = self._subsets, self._subsets.config.comparison
+        subsets = self._subsets
         subsets.train({self._unjudged: BASELINE, self._all: STACKED})
         if subsets.refused:
             return replace(whole, reason=f"the config is refused: {next(iter(subsets.refused.values()))}")
@@ -94,12 +94,12 @@ class _Elimination:
         if not np.isfinite([before, after]).all():
             return replace(whole, reason=f"{subsets.metric} is not finite on every seed, before or after the change")
         better = subsets.higher_is_better
+        # This chooses what to leave out, so that splits are not corrected for the rows that they share.
         gain = arms_test(
-            before, after, metric=subsets.metric, higher_is_better=better, alpha=settings.alpha,
-            overlap=settings.overlap,
-        )  # fmt: skip
+            before, after, metric=subsets.metric, higher_is_better=better, alpha=subsets.config.comparison.alpha
+        )
         if gain.verdict != "confirmed":
-            return replace(whole, reason="validation data show no gain that could be shared out")
+            return replace(whole, reason="validation data show no gain")
         self._gain = mean_gain(before, after, higher_is_better=better)
         kept = self._all
         while (left := self._smaller(kept)) != kept:

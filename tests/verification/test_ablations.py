@@ -48,6 +48,9 @@ def run(tmp_path):
     pd.DataFrame(shares).to_csv(folder / "shares.csv", index=False)
     config = yaml.safe_load((folder / "config.yaml").read_text())
     (folder / "config.yaml").write_text(yaml.safe_dump({**config, "pruning": {"margin": 0.02}}, sort_keys=False))
+    (folder / "prescription.yaml").write_text(
+        yaml.safe_dump({"rounds": [{"overrides": ["b=1"], "dropped": ["a=1"], "rules": list(RULES)}]})
+    )
     rewrite(folder, lambda finding: replace(finding, fix=tuple(overrides) if finding.rule == RULES[0] else ()))
     return folder
 
@@ -111,6 +114,13 @@ def test_an_override_that_could_not_go_by_the_margin_was_not_dropped(run, capsys
     (run / "config.yaml").write_text(yaml.safe_dump({**config, "pruning": {"margin": 1e-9}}, sort_keys=False))
     assert main(["validate", str(run / "report.xml")]) == 1
     assert "the margin is 1e-09" in capsys.readouterr().out
+
+
+def test_an_outcome_that_the_prescription_does_not_have_is_named(run, capsys):
+    for acting in ({"overrides": ["a=1", "b=1"]}, {"overrides": [], "dropped": ["a=1", "b=1"]}):
+        (run / "prescription.yaml").write_text(yaml.safe_dump({"rounds": [acting | {"rules": list(RULES)}]}))
+        assert main(["validate", str(run / "report.xml")]) == 1
+        assert "prescription.yaml says otherwise" in capsys.readouterr().out
 
 
 def test_without_its_runs_an_override_is_not_checked_and_no_evidence(run, tmp_path, capsys):
