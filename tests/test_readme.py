@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import tomllib
@@ -218,6 +219,8 @@ def test_every_other_command_is_one(command):
             assert set(extra.split(",")) <= set(project["project"]["optional-dependencies"])
     elif words[2] == "pipelines.reproduce":
         assert all((ROOT / "conf" / f"{word.replace('=', '/')}.yaml").is_file() for word in words[3:])
+    elif words[2].startswith("datasets."):
+        assert callable(importlib.import_module(words[2]).main)
     else:
         assert words[:3] == ["python", "-m", "flowgrad"]
         _parser().parse_args(words[3:])

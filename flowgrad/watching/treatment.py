@@ -48,13 +48,13 @@ class Treatment:
         """Weight and rows, by the name of their table."""
         self._rates: dict[int, list[tuple[dict[str, Any], Any, Any]]] = {}
         """Groups of the optimizers that are in a step now, with the rate before and during it."""
-        self._best = math.inf
+        self._best, self._best_step = math.inf, 0
         self._weights: dict[str, Any] | None = None
         self._since = ""
 
     # What the watch calls
 
-    def treat(self, finding: Finding, step: int, rates: Sequence[Any]) -> None:
+    def treat(self, finding: Finding, step: int, rates: Sequence[Any]) -> bool:
         """Make the changes that a finding asks for, where its cause is certain, its rule calls them safe, and validated
         runs do not speak against its fix.
 
@@ -62,17 +62,24 @@ class Treatment:
             finding: told at this step.
             step: number of steps taken.
             rates: learning rates of all groups, as the loop set them.
+
+        Returns:
+            Whether all is said of it; else it asks for the end of a training for what a rate did that has been changed
+            since, and may be told again.
         """
         wanted = finding.in_training
         if wanted is None or finding.candidates or finding.follows or finding.confidence.refutes:
-            return
+            return True
         if SEVERITIES.index(finding.severity) < _LEAST:
-            return
+            return True
+        if wanted.stop and any(one.kind == "learning_rate" and one.step >= self._best_step for one in self.done):
+            return False
         for kind in wanted.kinds:
             if not any(one.kind == kind and (kind != "exclude" or one.where == finding.subject) for one in self.done):
                 told = self._make(kind, wanted, finding, rates)
                 if told is not None:
                     self.done.append(Treated(step, kind, finding.subject, *told, finding.type))
+        return True
 
     def _make(self, kind: str, wanted: InTraining, finding: Finding, rates: Sequence[Any]) -> tuple[str, str] | None:
         """Make one change; give what was before and what is now."""
@@ -97,11 +104,12 @@ class Treatment:
         shown = " ".join(map(str, rows[:_SHOWN])) + (" ..." if len(rows) > _SHOWN else "")
         return "trained", f"{len(rows)} rows: {shown}"
 
-    def note_epoch(self, epoch: int, validation: float | None) -> None:
-        """Keep the weights of an epoch whose validation loss is the lowest so far."""
+    def note_epoch(self, epoch: int, step: int, validation: float | None) -> None:
+        """Keep the weights of an epoch, so many steps after the start, whose validation loss is the lowest so far."""
         if self.should_stop or validation is None or not validation < self._best:
             return
-        self._best, self._since = validation, f"epoch {epoch}, val_loss {validation:.4g}"
+        self._best, self._best_step = validation, step
+        self._since = f"epoch {epoch}, val_loss {validation:.4g}"
         self._weights = {
             name: held.detach().clone() if isinstance(held, torch.Tensor) else copy.deepcopy(held)
             for name, held in self._model.state_dict().items()
@@ -160,7 +168,7 @@ class Treatment:
             "clip": self._clip,
             "excluded": {name: rows.tolist() for name, (_, rows) in self._excluded.items()},
             "stop": self.should_stop,
-            "best": self._best,
+            "best": [self._best, self._best_step],
         }
 
     def load_state_dict(self, state: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> None:
@@ -176,7 +184,7 @@ class Treatment:
             name: (weights[name], torch.tensor(rows, device=weights[name].device))
             for name, rows in state["excluded"].items()
         }
-        self.should_stop, self._best = state["stop"], state["best"]
+        self.should_stop, (self._best, self._best_step) = state["stop"], state["best"]
 
 
 def _record(one: Treated) -> dict[str, Any]:

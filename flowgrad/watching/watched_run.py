@@ -285,7 +285,8 @@ class Watch(Watching):
             self.unseen["treatment"] = "findings change nothing where several ranks train: they might differ on each"
             return
         for one in news:
-            self._treatment.treat(one, self._steps, self._optimizers.raw_rates())
+            if not self._treatment.treat(one, self._steps, self._optimizers.raw_rates()):
+                self._looks.told.discard(one.type)
 
     def _rows_of(self, finding: Finding) -> tuple[torch.Tensor, list[int]] | None:
         """Weight of the table that a finding is about, and the rows that it names."""
@@ -378,7 +379,8 @@ class Watch(Watching):
         for one in self._sent:
             one.epoch(self._steps, {"val_loss": validation, "metric": figure})
         if self._treatment is not None:
-            self._treatment.note_epoch(self._epochs, None if validation is None else float(validation))
+            known = None if validation is None else float(validation)
+            self._treatment.note_epoch(self._epochs, self._steps, known)
         if self._looks.due_at_epoch(self._steps):
             self._looks.timed(self._steps, self._look)
             self._tell()

@@ -35,8 +35,8 @@ _SHARES = [
 _OF_A_RUN = (
     "report*.xml", "report.html", "report.json", "rows_*.csv", "config*.yaml", "prescription.yaml", "observations.csv",
     "treated.csv", "significance.*", "learning_curves.png", "curves.csv", "points_*.csv", "layers_*.csv",
-    "teacher_*.csv", "booster_*.png", "booster_*.csv", "overhead.*", "calibration.*", "by_user.npz", "seeds.csv",
-    "trials.*", "shares.*", "left_out.csv",
+    "teacher_*.csv", "booster_*.png", "booster_*.csv", "overhead.*", "calibration.*", "treatment.*", "by_user.npz",
+    "seeds.csv", "trials.*", "shares.*", "left_out.csv",
 )  # fmt: skip
 """Patterns of the files that a run may leave in its folder."""
 

@@ -174,6 +174,25 @@ def test_a_training_that_is_to_stop_says_so_and_goes_back_to_its_best_epoch():
     assert watch.treated[0].new == "weights of epoch 2, val_loss 1"
 
 
+@pytest.mark.parametrize(("later", "stops"), [([2.0, 2.0, 2.0, 2.0], 0), ([0.5, 2.0, 2.0, 2.0], 1)])
+def test_a_training_is_not_stopped_for_what_a_rate_did_that_was_changed_since(later, stops):
+    """Seven of ten factorisations were stopped an epoch after their rate was lowered, and lost what that had gained."""
+    content = {**RULE, "condition": "steps >= 9"}
+    rules = RuleBook.from_mapping(
+        {
+            "rate": {**content, "type": "RATE", "in_training": {"learning_rate": 0.1}},
+            "over": {**content, "type": "OVER", "condition": "epochs >= 3", "in_training": {"stop": True}},
+        }
+    )
+    model = made()
+    optimizer = sgd(model)
+    with applied(model, optimizer, rules, looks=lambda _: False) as watch:
+        for loss in [1.0, 3.0, 4.0, *later]:
+            train(model, [optimizer], watch, 20)
+            watch.end_epoch(val_loss=loss)
+    assert [one.kind for one in watch.treated] == ["learning_rate", *["stop"] * stops]
+
+
 SPARED = {
     "not safe": {},
     "open cause": {"candidates": {"A": "a?", "B": "b?"}, "in_training": {"learning_rate": 0.1}},

@@ -29,6 +29,7 @@ from pipelines.stages.diagnose import diagnose
 from pipelines.stages.experiment import Experiment
 from pipelines.stages.outcomes import Runs
 from pipelines.stages.parallel import cores
+from pipelines.stages.plan_seeds import is_auto
 from pipelines.stages.rule_book import rule_book
 from pipelines.trainers.trainer import trainer_of
 
@@ -48,7 +49,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
 
     Args:
         config: the composed config; its `job` node names the cases.
-        task: the overrides that it was composed from; those of data sets and seeds hold for every case.
+        task: the overrides that it was composed from; those of data sets hold for every case.
         sources: Hydra's config sources, to say where a faulty rule stands.
         folder: run folder; every file is written there, whole or not at all.
 
@@ -56,6 +57,8 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
         FlowGradError: bad config, before anything is trained.
     """
     check_settings(config)
+    if is_auto(config):
+        raise FlowGradError("seeds.test=auto: cases of several kinds share their seeds; list them")
     cases = _cases(config, task, sources)
     artifacts.begin(folder, config)
     tables: list[pd.DataFrame] = []
@@ -65,7 +68,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
         training = bar.add_task("train", total=len(cases))
         for name, (overrides, case) in cases.items():
             bar.update(training, description=f"train: {name}")
-            observed = _observe(case, overrides, sources, config.workers or cores())
+            observed = _observe(case, overrides, sources, list(config.seeds.test), config.workers or cores())
             observations.append(observed.observations.assign(case=name))
             changes.append(observed.treated.assign(case=name))
             tables.append(case_table(name, observed, case.comparison))
@@ -99,7 +102,9 @@ def _cases(config: DictConfig, task: Sequence[str], sources: Sequence[str]) -> d
     return found
 
 
-def _observe(case: DictConfig, overrides: Sequence[str], sources: Sequence[str], workers: int) -> Observed:
+def _observe(
+    case: DictConfig, overrides: Sequence[str], sources: Sequence[str], seeds: Sequence[int], workers: int
+) -> Observed:
     """Diagnose on the diagnosis seed, and make the runs of all arms on the seeds of the proof."""
     data = trainer_of(case).load()
     experiment = Experiment(case, tuple(overrides), rule_book(case, overrides, sources), data)
@@ -108,10 +113,9 @@ def _observe(case: DictConfig, overrides: Sequence[str], sources: Sequence[str],
     if fix:
         arms[RETRAINED] = treated(case, overrides, fix)
     _logger.info("prescribed from the start: %s", " ".join(fix) or "nothing")
-    seeds = {arm: list(case.seeds.test) for arm in arms}
     with closing(Runs(data, stacks=False)) as runs:  # untreated runs are to be equal bit for bit
         runs.start(workers)
-        return observe(arms, seeds, runs, lambda _: None)
+        return observe(arms, dict.fromkeys(arms, seeds), runs, lambda _: None)
 
 
 def case_table(name: str, observed: Observed, settings: Any) -> pd.DataFrame:
