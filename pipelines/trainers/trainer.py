@@ -66,6 +66,10 @@ class Trainer(ABC):
     """Subjects of the rules that its trackers feed."""
     TREATABLE: ClassVar[tuple[str, ...]]
     """Config nodes that a fix may change; the proof rests on data, seeds and comparison."""
+    LACKS: ClassVar[tuple[str, ...]] = ()
+    """Paths, or nodes, that shipped rules on these subjects change and this kind of model does not have: such a change
+    is told, and not tried.
+    """
     PACKAGES: ClassVar[tuple[str, ...]]
     """Packages whose versions the report lists."""
     STEP: ClassVar[str]

@@ -91,10 +91,13 @@ def fit(
         for watcher in watchers:
             watcher.end_epoch(trained, held_out)
         if watch is not None:
-            watch.end_epoch(loss=trained, val_loss=held_out)
+            watch.log(val_loss=held_out, **loss.told(validation))
+            watch.end_epoch(loss=trained, metric=loss.metric(model, validation))
         if not math.isfinite(trained):
             break  # weights that are not finite never become so again
         if stopping.ends(held_out):
+            if watch is not None:
+                watch.stop_early()
             break
     stopping.restore()
     return Fitted(course.train_losses, course.validation_losses, steps)
@@ -114,6 +117,6 @@ def _step(
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     if watch is not None:
-        watch.log(loss=made)
+        watch.log(loss=made, **loss.told(batch))
     optimizer.step()
     return made.detach()

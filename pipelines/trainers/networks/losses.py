@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,14 @@ class Loss(ABC):
         model.eval()
         with torch.no_grad():
             return float(self.of(model, rows))
+
+    def told(self, batch: Rows) -> dict[str, Any]:
+        """Rows of a batch as `Watch.log` takes them; nothing where the loss is all that a watch is told."""
+        return {}
+
+    def metric(self, model: nn.Module, rows: Rows) -> float | None:
+        """Figure of held-out rows that is better when higher; None where there is none besides the loss."""
+        return None
 
 
 class OutputLoss(Loss):
@@ -69,7 +78,7 @@ LOSSES: dict[str, type[OutputLoss]] = {
 """Loss of each kind of task, by name."""
 
 
-def predicted(kind: str, model: nn.Module, inputs: Tensor) -> Tensor:
+def predicted(kind: str, model: nn.Module, inputs: Any) -> Tensor:
     """Predict values, probabilities of class 1 (shape (rows,)), or of each class (shape (rows, classes)); float64."""
     model.eval()
     with torch.no_grad():

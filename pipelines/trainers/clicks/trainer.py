@@ -1,0 +1,196 @@
+"""Trains models of clicks on tables with columns of categories."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from numpy.typing import NDArray
+
+from datasets.tables import TEST, TRAIN
+from flowgrad.errors import FlowGradError
+from flowgrad.features.clicks import ClickAnalyzer
+from flowgrad.measurements import Measurements
+from flowgrad.measures.clicks import expected_calibration_error
+from flowgrad.trackers.flow import FlowTracker
+from flowgrad.watching import Watch
+from pipelines.config.memory import check_parameters
+from pipelines.config.schema.data import TableSettings, TaskSettings
+from pipelines.config.schema.models import ClickModelSettings
+from pipelines.config.schema.trackers import FlowTrackerSettings
+from pipelines.config.schema.training import ClickLoopSettings, OptimizerSettings
+from pipelines.config.targets import target
+from pipelines.data.tables import TableData
+from pipelines.trainers.clicks.data import ClickPreparation, Clicks
+from pipelines.trainers.clicks.losses import ClickLoss
+from pipelines.trainers.clicks.models import ClickModel, build_click_model, table_name
+from pipelines.trainers.evaluation import Evaluation
+from pipelines.trainers.networks.loop import fit
+from pipelines.trainers.networks.losses import predicted
+from pipelines.trainers.networks.parameters import check_rates, freeze, groups
+from pipelines.trainers.networks.trainer import (
+    INIT,
+    ORDER,
+    TRACKER,
+    Networks,
+    ObserverFactory,
+    attached,
+    check_choices,
+    generator_of,
+)
+from pipelines.trainers.optimizers import build_optimizer, check_optimizer
+from pipelines.trainers.scoring import METRICS, check_overlap, check_task, scores
+from pipelines.trainers.trainer import Trained
+
+CLICK_METRICS = {"binary": (*METRICS["binary"], "ece")}
+"""Names of the metrics of clicks."""
+_DROPOUT = 5
+"""Stream of a seed, besides those of networks."""
+
+
+class ClickModels(Networks):
+    """A log of clicks, trained in epochs by a torch optimizer; watched whole, and judged on the validation rows."""
+
+    SUBJECTS = ("flow", "training", "embedding", "batches", "clicks")
+    TREATABLE = ("model", "optimizer", "training")
+    LACKS = ("sampler", "loss", "model.biases", "training.capped_rows")
+    NODES: ClassVar = {
+        "dataset": (TableSettings, "dataset=flights"),
+        "teacher": None,
+        "task": (TaskSettings, "task=late"),
+        "model": (ClickModelSettings, "model=deepfm"),
+        "optimizer": (OptimizerSettings, "optimizer=adam"),
+        "sampler": None,
+        "loss": None,
+        "fault": None,
+        "training": (ClickLoopSettings, "training=clicks"),
+        "tracker": (FlowTrackerSettings, "tracker=flow"),
+    }
+
+    def check(self) -> None:
+        """Refuse values that cannot be meant; see `Trainer.check`."""
+        config = self.config
+        check_task(config, tuple(CLICK_METRICS), CLICK_METRICS)
+        if not (isinstance(found := target(config, "model"), type) and issubclass(found, ClickModel)):
+            raise FlowGradError(f"model._target_={config.model._target_} is no model of clicks; use model=deepfm")
+        check_choices(config)
+        if config.optimizer.sparse_gradients:
+            raise FlowGradError("optimizer.sparse_gradients=true: the tables' gradients are dense; set it to false")
+        check_optimizer(config)
+        check_rates(config.training, (TRACKER,))
+        check_overlap(config)
+
+    def check_data(self, data: TableData) -> None:
+        """Refuse a table without categories, and one whose model does not fit into memory; see `Trainer.check_data`."""
+        if not data.table.categories:
+            raise FlowGradError(
+                f"dataset._target_={self.config.dataset._target_}: table {data.table.name!r} has no column of "
+                "categories, which models of clicks need; use dataset=flights, or training=network model=mlp"
+            )
+        sizes = {name: len(values) + 1 for name, values in data.table.categories.items()}
+        amounts = len(data.columns) - len(sizes)
+        model: type[ClickModel] = target(self.config, "model")
+        check_parameters("model.dim, model.width", lambda: model(self.config.model, sizes, amounts))
+
+    def train(
+        self, data: TableData, seed: int, *, watched: bool = False, observers: ObserverFactory | None = None
+    ) -> Trained:
+        """Train epochs on the rows that the seed keeps; see `Networks.train`."""
+        config = self.config
+        torch.set_num_threads(config.training.threads)
+        init, order, dropout = (generator_of(seed, stream) for stream in (INIT, ORDER, _DROPOUT))
+        parts = data.parts(seed)
+        preparation = self._preparation(data, seed)
+        train, validation = (preparation.rows(part) for part in parts[:2])
+        model = build_click_model(config, preparation.sizes, len(preparation.columns), init)
+        freeze(model, config.training)
+        optimizer = build_optimizer(config, groups(model, config.training, config.optimizer.lr, TRACKER))
+        others = tuple(observers(model, optimizer)) if observers else ()
+        own = attached(config, model, optimizer) if watched else None
+        loss = ClickLoss(
+            tuple(preparation.vocabularies),
+            positive_weight=config.training.positive_weight,
+            id_dropout=config.training.id_dropout,
+            generator=dropout,
+        )
+        fitted = fit(model, loss, optimizer, train, validation, config.training, order, others, own)
+        for observer in others:
+            observer.detach()
+        measured: tuple[Measurements, ...] = ()
+        trackers: tuple[FlowTracker, ...] = ()
+        if own is not None:
+            own.detach()
+            measured = (*own.measurements(), analyzer_of(own, preparation, model, train, validation).measurements())
+            trackers = () if own.network is None else (own.network,)
+        return Trained(
+            model,
+            fitted.train_losses,
+            fitted.validation_losses,
+            fitted.steps,
+            measured,
+            trackers=trackers,
+            optimizer=optimizer,
+        )
+
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics of clicks."""
+        return CLICK_METRICS["binary"]
+
+    def evaluate(self, trained: Trained, data: TableData, seed: int) -> Evaluation:
+        """Evaluate on the test rows that the seed keeps."""
+        test = self._preparation(data, seed).rows(data.part(TEST, seed))
+        clicked, probability = test.target.double().numpy(), predicted("binary", trained.model, test.inputs).numpy()
+        ece = expected_calibration_error(clicked, probability)
+        return Evaluation({**scores("binary", clicked, probability), "ece": ece}, ())
+
+    def check_compressible(self) -> None:
+        """Refuse: models of clicks cannot be compressed yet."""
+        raise self._incompressible()
+
+    def _preparation(self, data: TableData, seed: int) -> ClickPreparation:
+        known = {name: len(values) for name, values in data.table.categories.items()}
+        return ClickPreparation.of(data.part(TRAIN, seed), known, self.config.model)
+
+
+def analyzer_of(
+    own: Watch, preparation: ClickPreparation, model: ClickModel, train: Clicks, validation: Clicks
+) -> ClickAnalyzer:
+    """Analyze a trained model on the validation rows.
+
+    Args:
+        own: that watched the training.
+        preparation: of its rows.
+        model: as it is used: with the best weights, where training went back to them.
+        train: training rows.
+        validation: validation rows.
+    """
+    ids, amounts = tuple(preparation.vocabularies), preparation.columns
+
+    def predict(columns: dict[str, NDArray]) -> NDArray:
+        rows = torch.stack([torch.as_tensor(columns[name]) for name in ids], dim=1)
+        given = [torch.as_tensor(columns[name]) for name in amounts]
+        values = torch.stack(given, dim=1) if given else torch.zeros(len(rows), 0)
+        return predicted("binary", model, (rows, values)).numpy()
+
+    columns = {name: validation.ids[:, k].numpy() for k, name in enumerate(ids)}
+    columns |= {name: validation.amounts[:, k].numpy() for k, name in enumerate(amounts)}
+    return ClickAnalyzer(
+        predict,
+        columns,
+        validation.target.numpy(),
+        trained={name: train.ids[:, k].numpy() for k, name in enumerate(ids)},
+        train_rate=float(train.target.mean()),
+        table_rows=preparation.sizes,
+        values={name: vocabulary.values for name, vocabulary in preparation.vocabularies.items()},
+        moved={name: moved for name in ids if (moved := _moved(own, f"tables.{table_name(name)}")) is not None},
+        name="probabilities",
+    )
+
+
+def _moved(own: Watch, table: str) -> NDArray | None:
+    """Whether each row of a table was ever looked up in training and moved; None where rows are not all followed."""
+    tracker = own.tables.get(table)
+    rows = None if tracker is None else tracker.measurements().tables["rows"]
+    if tracker is None or rows is None or len(rows) < tracker.measurements().scalars["rows"]:
+        return None
+    return (rows["move_steps"].fillna(1.0) > 0).to_numpy() & (rows["exposures"] > 0).to_numpy()
