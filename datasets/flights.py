@@ -19,9 +19,9 @@ LATE = 15.0
 def load_flights(path: str | Path | None = None, cache: str | Path | None = None) -> Table:
     """Load the 327,346 of 336,776 flights that arrived, in order of their days, with what is known weeks before.
 
-    The target `late` is 1 where the arrival was more than `LATE` minutes behind schedule. Flights that were cancelled or
-    diverted have no arrival, and are left out. The split is by day: 70 % to train, 10 % to validate, the last 20 % to
-    test.
+    The target `late` is 1 where the arrival was more than `LATE` minutes behind schedule. Flights that were cancelled
+    or diverted have no arrival, and are left out. The split is by day: 70 % to train, 10 % to validate, the last 20 %
+    to test.
 
     Raises:
         FlowGradError: as `datasets.rdatasets.load_frame`.

@@ -17,9 +17,7 @@ LIKED = 4
 _NAMES = {"s": "student", "d": "lecturer", "dept": "department", "studage": "semesters", "lectage": "age"}
 
 
-def load_insteval_clicks(
-    path: str | Path | None = None, cache: str | Path | None = None, split_seed: int = 0
-) -> Table:
+def load_insteval_clicks(path: str | Path | None = None, cache: str | Path | None = None, split_seed: int = 0) -> Table:
     """Load the 73,421 ratings, each an impression of a lecture; the target `liked` is 1 from `LIKED` on.
 
     There are no times: 70 % of the rows are to train, 10 % to validate and 20 % to test, at random by `split_seed`.

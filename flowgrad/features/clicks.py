@@ -129,9 +129,7 @@ class ClickAnalyzer(Subject):
         found = {}
         for key in columns:
             permuted = {**columns, key: random.permutation(columns[key])}
-            figures = clicks.column_figures(
-                self._clicked[rows], self._odds[rows], self._predicted(permuted, len(rows))
-            )
+            figures = clicks.column_figures(self._clicked[rows], self._odds[rows], self._predicted(permuted, len(rows)))
             found[key] = figures | self._use(key)
         table = pd.DataFrame.from_dict(found, orient="index")
         rises = table["loss_rise"].clip(lower=0)
@@ -164,7 +162,9 @@ def _check(columns: Columns, clicked: NDArray[np.float64]) -> None:
         raise FlowGradError("columns is empty; give the columns that the model takes, by name")
     for key, held in columns.items():
         if held.shape != clicked.shape or held.ndim != 1:
-            raise FlowGradError(f"column {key!r} has the shape {held.shape} and clicked {clicked.shape}; give one a row")
+            raise FlowGradError(
+                f"column {key!r} has the shape {held.shape} and clicked {clicked.shape}; give one value a row"
+            )
     if not np.isin(clicked, (0, 1)).all() or not 0 < clicked.mean() < 1:
         raise FlowGradError("clicked must hold 0 and 1, and both of them")
 

@@ -58,7 +58,8 @@ MEASURES = (
     Measure(
         "cold_share",
         "share",
-        "Share of the held-out rows whose row of the table training never looked up, or never moved where that is told.",
+        "Share of the held-out rows whose row of the table training never looked up, or never moved, where that is "
+        "told.",
         per_row=True,
     ),
     Measure(
@@ -70,13 +71,18 @@ MEASURES = (
     Measure(
         "loss_rise",
         "share",
-        "Rise of the log-loss when the column's values are permuted, over the log-loss, both of probabilities that were "
-        "set right on these rows by level and slope.",
+        "Rise of the log-loss when the column's values are permuted, over the log-loss, both of probabilities that "
+        "were set right on these rows by level and slope.",
         per_row=True,
     ),
     Measure("loss_rise_z", "z", "That rise over its standard error, of independent rows.", per_row=True),
-    Measure("column_share", "share", "The column's rise over the sum of all columns' rises, those below 0 left out.", per_row=True),
-)  # fmt: skip
+    Measure(
+        "column_share",
+        "share",
+        "The column's rise over the sum of all columns' rises, those below 0 left out.",
+        per_row=True,
+    ),
+)
 
 
 class Recalibration(NamedTuple):
@@ -153,8 +159,8 @@ def expected_calibration_error(clicked: ArrayLike, probabilities: ArrayLike, bin
 
 
 def chance_calibration_error(probabilities: ArrayLike, bins: int = BINS) -> float:
-    """Mean of `expected_calibration_error` over clicks drawn by the probabilities themselves, by the normal law of sums;
-    NaN as there.
+    """Mean of `expected_calibration_error` over clicks drawn by the probabilities themselves, by the normal law of
+    sums; NaN as there.
     """
     p = np.asarray(probabilities, dtype=float)
     if not len(p) or not np.isfinite(p).all():
