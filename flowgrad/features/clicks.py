@@ -22,7 +22,7 @@ MOST_ROWS = 50_000
 """Number of held-out rows that columns are permuted on, at most."""
 _UNSEEN = {
     "training_ids": "never told; give trained={column: ids of the training rows}, and rows that it never met are seen",
-    "training_rate": "never told; give train_rate=, and a drift is told from a wrong level",
+    "training_level": "never told; give train_rate= and train_mean=, and a drift is told from a loss with weights",
     "values": "never told; give values={column: number of distinct values before the mapping}, and collisions are seen",
 }
 
@@ -50,6 +50,7 @@ class ClickAnalyzer(Subject):
         *,
         trained: Mapping[str, ArrayLike] | None = None,
         train_rate: float = math.nan,
+        train_mean: float = math.nan,
         table_rows: Mapping[str, int] | None = None,
         values: Mapping[str, int] | None = None,
         moved: Mapping[str, ArrayLike] | None = None,
@@ -65,6 +66,7 @@ class ClickAnalyzer(Subject):
             clicked: 0 or 1, shape (rows,).
             trained: ids of the training rows by column of ids, whole numbers from 0, shape (training rows,) each.
             train_rate: share of the training rows that are clicked; NaN: not known.
+            train_mean: mean of the probabilities that the trained model predicts for them; NaN: not known.
             table_rows: number of rows of the table of each column of ids.
             values: number of distinct values that the ids of a column stand for, before they were mapped to ids.
             moved: whether training moved each row of a column's table, shape (table rows,); without it, a row that was
@@ -78,7 +80,8 @@ class ClickAnalyzer(Subject):
                 column named that is not there.
         """
         super().__init__(name, rules)
-        self._predict, self._seed, self._train_rate = predict, seed, float(train_rate)
+        self._predict, self._seed = predict, seed
+        self._train_rate, self._train_mean = float(train_rate), float(train_mean)
         self._columns = {key: np.asarray(held) for key, held in columns.items()}
         self._clicked = np.asarray(clicked, dtype=float)
         _check(self._columns, self._clicked)
@@ -107,7 +110,7 @@ class ClickAnalyzer(Subject):
             return Measurements(self.KIND, self.name, figures, coverage=Coverage(blind=blind))
         table = self._table()
         figures = {
-            **clicks.calibration_figures(self._clicked, self._odds, self._train_rate),
+            **clicks.calibration_figures(self._clicked, self._odds, self._train_rate, self._train_mean),
             "id_columns": float(len(self._trained)) if self._trained else math.nan,
             "judged_columns": float(len(self._columns)),
             "known_tables": float(len(self._trained)),
@@ -150,7 +153,7 @@ class ClickAnalyzer(Subject):
     def _coverage(self) -> Coverage:
         told = {
             "training_ids": bool(self._trained),
-            "training_rate": not math.isnan(self._train_rate),
+            "training_level": not math.isnan(self._train_rate + self._train_mean),
             "values": bool(self._values),
         }
         seen = {"rows": float(len(self._clicked)), "columns": float(len(self._columns))}

@@ -26,7 +26,12 @@ MEASURES = (
     Measure("mean_prediction", "share", "Mean of the probabilities predicted for these rows."),
     Measure("rate_drift", "ratio", "Change of the log-odds of a click from training to these rows."),
     Measure("level", "ratio", "What has to be added to all log-odds for their mean probability to be the base rate."),
-    Measure("level_over_training", "ratio", "The same for the mean probability to be the training rate."),
+    Measure("train_mean", "share", "Mean of the probabilities predicted for training rows, where told."),
+    Measure(
+        "train_level",
+        "ratio",
+        "Log-odds of the training rate less those of `train_mean`: 0 after training by a log-loss without weights.",
+    ),
     Measure(
         "calibration_slope",
         "ratio",
@@ -182,7 +187,7 @@ def level(rate: float, odds: ArrayLike) -> float:
     values = np.asarray(odds, dtype=float)
     if not 0 < rate < 1 or not len(values) or not np.isfinite(values).all():
         return math.nan
-    low, high = -40.0 - values.max(), 40.0 - values.min()
+    low, high = -40.0 - float(values.max()), 40.0 - float(values.min())
     for _ in range(60):  # the mean rises with what is added
         middle = (low + high) / 2
         low, high = (middle, high) if _probabilities(values + middle).mean() < rate else (low, middle)
@@ -213,13 +218,16 @@ def _probabilities(odds: Floats) -> Floats:
     return np.exp(-np.logaddexp(0.0, -odds))
 
 
-def calibration_figures(clicked: Floats, odds: Floats, train_rate: float) -> dict[str, float]:
+def calibration_figures(
+    clicked: Floats, odds: Floats, train_rate: float, train_mean: float
+) -> dict[str, float]:
     """Figures of `MEASURES` on all rows together.
 
     Args:
         clicked: 0 or 1, shape (rows,).
         odds: predicted log-odds, shape (rows,).
         train_rate: share of the training rows that are clicked; NaN where not known.
+        train_mean: mean of the probabilities predicted for them; NaN where not known.
     """
     rate, p = float(clicked.mean()), _probabilities(odds)
     own, fit = level(rate, odds), recalibration(clicked, odds)
@@ -234,7 +242,8 @@ def calibration_figures(clicked: Floats, odds: Floats, train_rate: float) -> dic
         "mean_prediction": float(p.mean()),
         "rate_drift": _logit(rate) - _logit(train_rate),
         "level": own,
-        "level_over_training": level(train_rate, odds),
+        "train_mean": train_mean,
+        "train_level": _logit(train_rate) - _logit(train_mean),
         "calibration_slope": fit.slope,
         "calibration_slope_error": fit.slope_error,
         "log_loss": plain,
