@@ -200,17 +200,19 @@ def recalibration(clicked: ArrayLike, odds: ArrayLike) -> Recalibration:
     unknown = Recalibration(math.nan, math.nan, math.nan)
     if not 0 < clicks.mean() < 1 or not np.isfinite(values).all() or np.ptp(values) < 1e-9:
         return unknown
-    design = np.stack([np.ones_like(values), values], axis=1)
-    weights = np.array([level(float(clicks.mean()), values), 1.0])
+    middle, spread = float(values.mean()), float(values.std())
+    design = np.stack([np.ones_like(values), (values - middle) / spread], axis=1)
+    weights = np.array([_logit(float(clicks.mean())), 0.0])
     for _ in range(50):
         p = _probabilities(design @ weights)
         information = (design * (p * (1 - p))[:, None]).T @ design
-        if not np.isfinite(information).all() or np.linalg.cond(information) > 1e12:
-            return unknown
+        if np.linalg.cond(information) > 1e12:
+            return unknown  # clicks and the others are apart: the slope has no end
         step = np.linalg.solve(information, design.T @ (clicks - p))
         weights = weights + np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-9:
-            return Recalibration(*weights.tolist(), math.sqrt(np.linalg.inv(information)[1, 1]))
+            slope, error = float(weights[1]) / spread, math.sqrt(np.linalg.inv(information)[1, 1]) / spread
+            return Recalibration(float(weights[0]) - slope * middle, slope, error)
     return unknown
 
 
@@ -233,7 +235,7 @@ def calibration_figures(
     own, fit = level(rate, odds), recalibration(clicked, odds)
     plain = float(log_losses(clicked, odds).mean())
     levelled = float(log_losses(clicked, odds + own).mean())
-    sloped = float(log_losses(clicked, fit.intercept + fit.slope * odds).mean())
+    sloped = float(log_losses(clicked, fit.intercept + fit.slope * odds).mean()) if fit.slope == fit.slope else math.nan
     known = 0 < rate < 1
     return {
         "click_rows": float(len(clicked)),
@@ -269,6 +271,8 @@ def column_figures(clicked: Floats, odds: Floats, permuted: Floats) -> dict[str,
         permuted: the same with the column's values in another order of the rows.
     """
     fit = recalibration(clicked, odds)
+    if not np.isfinite(fit.slope) or not np.isfinite(permuted).all():
+        return dict.fromkeys(("prediction_shift", "loss_rise", "loss_rise_z"), math.nan)
     before = log_losses(clicked, fit.intercept + fit.slope * odds)
     rises = log_losses(clicked, fit.intercept + fit.slope * permuted) - before
     spread, error = float(odds.std()), float(rises.std(ddof=1)) / math.sqrt(len(rises)) if len(rises) > 1 else 0.0

@@ -107,6 +107,9 @@ class ClickModels(Networks):
         optimizer = build_optimizer(config, groups(model, config.training, config.optimizer.lr, TRACKER))
         others = tuple(observers(model, optimizer)) if observers else ()
         own = attached(config, model, optimizer) if watched else None
+        for tracker in () if own is None else own.tables.values():
+            if tracker.name.startswith("tables."):
+                tracker.observe(multiplied=1.0)
         loss = ClickLoss(
             tuple(preparation.vocabularies),
             positive_weight=config.training.positive_weight,
