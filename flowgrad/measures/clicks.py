@@ -268,11 +268,14 @@ def column_figures(clicked: Floats, odds: Floats, permuted: Floats) -> dict[str,
     Args:
         clicked: 0 or 1, shape (rows,).
         odds: predicted log-odds, shape (rows,).
-        permuted: the same with the column's values in another order of the rows.
+        permuted: the same with the column's values in another order of the rows. Where level and slope have no finite
+            fit, they stay as they are.
     """
     fit = recalibration(clicked, odds)
-    if not np.isfinite(fit.slope) or not np.isfinite(permuted).all():
+    if not np.isfinite(permuted).all():
         return dict.fromkeys(("prediction_shift", "loss_rise", "loss_rise_z"), math.nan)
+    if math.isnan(fit.slope):
+        fit = Recalibration(0.0, 1.0, math.nan)
     before = log_losses(clicked, fit.intercept + fit.slope * odds)
     rises = log_losses(clicked, fit.intercept + fit.slope * permuted) - before
     spread, error = float(odds.std()), float(rises.std(ddof=1)) / math.sqrt(len(rises)) if len(rises) > 1 else 0.0

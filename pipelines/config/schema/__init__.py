@@ -26,6 +26,7 @@ from pipelines.config.schema.data import (
 from pipelines.config.schema.faults import ColumnFaultSettings, FaultSettings, LayerFaultSettings, RowFaultSettings
 from pipelines.config.schema.jobs import (
     CalibrationSettings,
+    ClickPeersSettings,
     CompressionBenchmarkSettings,
     CompressionProofSettings,
     FaultBenchmarkSettings,
@@ -133,6 +134,7 @@ def register() -> None:
         "tracker_overhead": TrackerOverheadSettings,
         "layers_overhead": LayersOverheadSettings,
         "calibration": CalibrationSettings,
+        "click_peers": ClickPeersSettings,
         "compression_benchmark": CompressionBenchmarkSettings,
         "feature_benchmark": FeatureBenchmarkSettings,
         "feature_synergy": FeatureSynergySettings,
