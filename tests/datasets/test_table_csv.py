@@ -67,7 +67,7 @@ def test_a_file_without_a_header_is_read_by_numbers(written):
         ({"categorical": ["usr"]}, "has no column 'usr' .did you mean 'user'.*dataset.categorical"),
         ({"categorical": []}, "dataset.categorical is empty"),
         ({"categorical": ["user", "clicked"]}, "dataset.categorical names column 'clicked', which dataset.label"),
-        ({"label": "item", "categorical": ["user"]}, r"cannot be read \(label is neither 0 nor 1:  100, first '000' on line 2"),
+        ({"label": "item", "categorical": ["user"]}, r"cannot be read \(label is neither 0 nor 1: 100, first '000' on line 2"),
         ({"numerical": ["user"], "categorical": ["item"]}, "user is not a finite number: 100, first 'u0' on line 2"),
         ({"time": "item"}, "dataset.time names column 'item', which dataset.categorical names too"),
         ({"categorical": [9]}, "has no column number 9; split by ',' it has 5"),
