@@ -173,7 +173,7 @@ def test_changes_that_these_models_do_not_have_are_told_and_not_tried(composed, 
     assert book["row_effects"].fix is None
     assert book["row_effects"].plain
     assert book["rows_as_drawn"].fix is not None
-    mine = "subject: clicks, type: MINE, condition: \"base_rate > 0\", premise: p, implies: i, action: a, expected_effect: e"
+    mine = "subject: clicks, type: MINE, condition: \"base_rate > 0\", premise: p, implies: i, action: LOOK, expected_effect: e"
     with pytest.raises(RuleError, match=r"the config has no 'model\.dims'"):
         rule_book(composed(*log, f"+rules.mine={{{mine}, fix: {{set: {{model.dims: 2}}}}}}"), [], [])
 
