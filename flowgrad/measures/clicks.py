@@ -220,9 +220,7 @@ def _probabilities(odds: Floats) -> Floats:
     return np.exp(-np.logaddexp(0.0, -odds))
 
 
-def calibration_figures(
-    clicked: Floats, odds: Floats, train_rate: float, train_mean: float
-) -> dict[str, float]:
+def calibration_figures(clicked: Floats, odds: Floats, train_rate: float, train_mean: float) -> dict[str, float]:
     """Figures of `MEASURES` on all rows together.
 
     Args:

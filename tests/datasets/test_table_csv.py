@@ -67,7 +67,10 @@ def test_a_file_without_a_header_is_read_by_numbers(written):
         ({"categorical": ["usr"]}, "has no column 'usr' .did you mean 'user'.*dataset.categorical"),
         ({"categorical": []}, "dataset.categorical is empty"),
         ({"categorical": ["user", "clicked"]}, "dataset.categorical names column 'clicked', which dataset.label"),
-        ({"label": "item", "categorical": ["user"]}, r"cannot be read \(label is neither 0 nor 1: 100, first '000' on line 2"),
+        (
+            {"label": "item", "categorical": ["user"]},
+            r"cannot be read \(label is neither 0 nor 1: 100, first '000' on line 2",
+        ),
         ({"numerical": ["user"], "categorical": ["item"]}, "user is not a finite number: 100, first 'u0' on line 2"),
         ({"time": "item"}, "dataset.time names column 'item', which dataset.categorical names too"),
         ({"categorical": [9]}, "has no column number 9; split by ',' it has 5"),
@@ -106,7 +109,7 @@ def test_files_that_hold_nothing_to_learn_are_refused(written, tmp_path):
         load_table_csv(written([]), ["user"])
     with pytest.raises(FlowGradError, match="every label is 1"):
         load_table_csv(written(["1,u,i,1,1"] * 9), ["user"])
-    with pytest.raises(FlowGradError, match="table file .* does not exist; set dataset.path to a table file"):
+    with pytest.raises(FlowGradError, match=r"table file .* does not exist; set dataset.path to a table file"):
         load_table_csv(tmp_path / "none.csv", ["user"])
     (tmp_path / "packed.csv").write_bytes(b"PK\x03\x04")
     with pytest.raises(FlowGradError, match="save it as text with one impression a line"):

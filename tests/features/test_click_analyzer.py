@@ -86,7 +86,7 @@ def test_rows_that_training_never_moved_are_told():
 
 
 def test_one_column_that_tells_nearly_all_is_a_question():
-    columns, effects, clicked = world()
+    columns, _, clicked = world()
     columns["leak"] = clicked.astype(int)
 
     def predict(held):

@@ -415,8 +415,8 @@ class EmbeddingTracker(Tracker):
 
     @entry("observe()", argued=True)
     def observe(self, **facts: float) -> None:
-        """Note facts that the table cannot show: `in_batch_negatives` (0 or 1), `sampling_correction` (0..1), `multiplied`
-        (0 or 1: the model multiplies its rows by others, as in inner products and cross layers).
+        """Note facts that the table cannot show: `in_batch_negatives` (0 or 1), `sampling_correction` (0..1),
+        `multiplied` (0 or 1: the model multiplies its rows by others, as in inner products and cross layers).
 
         Raises:
             ValueError: a fact that no rule names.

@@ -97,14 +97,18 @@ def predicted(
         sampler = RandomSampler(rows, generator=order) if k == 0 else SequentialSampler(rows)
         batches = BatchSampler(sampler, training.batch_size, drop_last=False)
         loaders.append(DataLoader(rows, sampler=batches, batch_size=None))
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        with contextlib.redirect_stderr(io.StringIO()):
-            trainer = CTRTrainer(
-                model,
-                optimizer_params={"lr": config.optimizer.lr, "weight_decay": config.optimizer.weight_decay},
-                n_epoch=training.epochs,
-                earlystop_patience=training.patience,
-                model_path=folder,
-            )
-            trainer.fit(*loaders[:2])
-            return np.asarray(trainer.predict(model, loaders[2]), dtype=float)
+    quiet = io.StringIO()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(quiet),
+        contextlib.redirect_stderr(quiet),
+    ):
+        trainer = CTRTrainer(
+            model,
+            optimizer_params={"lr": config.optimizer.lr, "weight_decay": config.optimizer.weight_decay},
+            n_epoch=training.epochs,
+            earlystop_patience=training.patience,
+            model_path=folder,
+        )
+        trainer.fit(*loaders[:2])
+        return np.asarray(trainer.predict(model, loaders[2]), dtype=float)

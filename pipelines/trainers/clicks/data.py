@@ -51,8 +51,8 @@ class Vocabulary:
     """Row of each code of the data set; `SHARED` for those that training does not have."""
     size: int
     """Number of rows of the table, `SHARED` among them."""
-    values: int
-    """Number of values that training has."""
+    distinct: int
+    """Number of distinct values that training has."""
 
     @classmethod
     def of(cls, codes: NDArray[np.int64], known: int, *, min_count: int, buckets: int | None) -> Vocabulary:

@@ -185,7 +185,7 @@ def analyzer_of(
         train_rate=float(train.target.mean()),
         train_mean=float(predicted("binary", model, train.inputs).mean()),
         table_rows=preparation.sizes,
-        values={name: vocabulary.values for name, vocabulary in preparation.vocabularies.items()},
+        values={name: vocabulary.distinct for name, vocabulary in preparation.vocabularies.items()},
         moved={name: moved for name in ids if (moved := _moved(own, f"tables.{table_name(name)}")) is not None},
         name="probabilities",
     )

@@ -26,15 +26,13 @@ def model_settings(**given_):
     return OmegaConf.structured(ClickModelSettings(**{**base, **given_}))
 
 
-@given(
-    st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 4), st.one_of(st.none(), st.integers(1, 5))
-)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 4), st.one_of(st.none(), st.integers(1, 5)))
 def test_values_have_rows_of_their_own_but_for_seldom_and_hashed_ones(codes, min_count, buckets):
     made = Vocabulary.of(np.array(codes), 10, min_count=min_count, buckets=buckets)
     counts = np.bincount(codes, minlength=10)
     assert ((made.rows == SHARED) == (counts < min_count)).all()
     own = made.rows[counts >= min_count]
-    assert made.values == (counts > 0).sum()
+    assert made.distinct == (counts > 0).sum()
     assert made.rows.max() < made.size
     if buckets is None:
         assert sorted(own) == list(range(1, len(own) + 1))
@@ -173,7 +171,10 @@ def test_changes_that_these_models_do_not_have_are_told_and_not_tried(composed, 
     assert book["row_effects"].fix is None
     assert book["row_effects"].plain
     assert book["rows_as_drawn"].fix is not None
-    mine = "subject: clicks, type: MINE, condition: \"base_rate > 0\", premise: p, implies: i, action: LOOK, expected_effect: e"
+    mine = (
+        "subject: clicks, type: MINE, condition: 'base_rate > 0', premise: p, implies: i, action: LOOK, "
+        "expected_effect: e"
+    )
     with pytest.raises(RuleError, match=r"the config has no 'model\.dims'"):
         rule_book(composed(*log, f"+rules.mine={{{mine}, fix: {{set: {{model.dims: 2}}}}}}"), [], [])
 
