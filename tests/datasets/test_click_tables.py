@@ -53,8 +53,9 @@ def test_flights_are_late_by_more_than_a_quarter_of_an_hour(monkeypatch):
     n = 40
     frame = pd.DataFrame(
         {
-            "year": 2013, "month": 1, "day": np.repeat(np.arange(1, 11), 4), 
-            "arr_delay": [0.0, 15.0, 16.0, np.nan] * 10, "carrier": "UA", "flight": np.arange(n) % 3, "tailnum": ["N1", None] * 20, "origin": "EWR", "dest": "ORD",
+            "year": 2013, "month": 1, "day": np.repeat(np.arange(1, 11), 4),
+            "arr_delay": [0.0, 15.0, 16.0, np.nan] * 10,
+            "carrier": "UA", "flight": np.arange(n) % 3, "tailnum": ["N1", None] * 20, "origin": "EWR", "dest": "ORD",
             "hour": 5, "minute": 30, "distance": 700,
             "time_hour": [f"2013-01-{day:02}T10:00:00Z" for day in np.repeat(np.arange(1, 11), 4)],
         }
