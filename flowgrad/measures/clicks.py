@@ -164,8 +164,8 @@ def expected_calibration_error(clicked: ArrayLike, probabilities: ArrayLike, bin
 
 
 def chance_calibration_error(probabilities: ArrayLike, bins: int = BINS) -> float:
-    """Mean of `expected_calibration_error` over clicks drawn by the probabilities themselves, by the normal law of
-    sums; NaN as there.
+    """Mean of `expected_calibration_error`, in [0, 1], over clicks drawn by the probabilities themselves, by the normal
+    law of sums; NaN as there.
     """
     p = np.asarray(probabilities, dtype=float)
     if not len(p) or not np.isfinite(p).all():

@@ -79,7 +79,7 @@ class ClickPreparation:
     """Preparation of every row before a click model sees it, learned on the training rows."""
 
     vocabularies: Mapping[str, Vocabulary]
-    """By column of categories."""
+    """Rows of the table of each column of categories."""
     amounts: Preparation
     columns: tuple[str, ...]
     """Columns of amounts."""
