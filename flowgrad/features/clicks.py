@@ -23,7 +23,7 @@ MOST_ROWS = 50_000
 _UNSEEN = {
     "training_ids": "never told; give trained={column: ids of the training rows}, and rows that it never met are seen",
     "training_level": "never told; give train_rate= and train_mean=, and a drift is told from a loss with weights",
-    "values": "never told; give values={column: number of distinct values before the mapping}, and collisions are seen",
+    "values": "never told; give values={column: values of the training rows before they were ids}, and collisions are seen",
 }
 
 
@@ -52,7 +52,7 @@ class ClickAnalyzer(Subject):
         train_rate: float = math.nan,
         train_mean: float = math.nan,
         table_rows: Mapping[str, int] | None = None,
-        values: Mapping[str, int] | None = None,
+        values: Mapping[str, ArrayLike] | None = None,
         moved: Mapping[str, ArrayLike] | None = None,
         name: str = "clicks",
         seed: int = 0,
@@ -68,7 +68,7 @@ class ClickAnalyzer(Subject):
             train_rate: share of the training rows that are clicked; NaN: not known.
             train_mean: mean of the probabilities that the trained model predicts for them; NaN: not known.
             table_rows: number of rows of the table of each column of ids.
-            values: number of distinct values that the ids of a column stand for, before they were mapped to ids.
+            values: values of the training rows by column of ids, of any type, before they were mapped to ids.
             moved: whether training moved each row of a column's table, shape (table rows,); without it, a row that was
                 looked up counts as moved.
             name: of the model; `layer` of the report.
@@ -86,11 +86,17 @@ class ClickAnalyzer(Subject):
         self._clicked = np.asarray(clicked, dtype=float)
         _check(self._columns, self._clicked)
         self._trained = {key: _ids(key, held) for key, held in (trained or {}).items()}
-        self._table_rows, self._values = dict(table_rows or {}), dict(values or {})
+        self._table_rows = dict(table_rows or {})
+        self._values = {
+            key: np.unique(np.asarray(held), return_inverse=True)[1] for key, held in (values or {}).items()
+        }
         self._moved = {key: np.asarray(held, dtype=bool) for key, held in (moved or {}).items()}
         for given in (self._trained, self._table_rows, self._values, self._moved):
             if missing := sorted(set(given) - set(self._columns)):
                 raise FlowGradError(f"{missing[0]!r} is no column; they are {', '.join(self._columns)}")
+        for key, held in self._values.items():
+            if key not in self._trained or held.shape != self._trained[key].shape:
+                raise FlowGradError(f"values of {key!r}: expected one for each of its ids in trained")
 
     @cached_property
     def _odds(self) -> NDArray[np.float64]:
@@ -115,6 +121,7 @@ class ClickAnalyzer(Subject):
             "judged_columns": float(len(self._columns)),
             "known_tables": float(len(self._trained)),
             "top_column_share": float(table["column_share"].max()),
+            "top_cold_share": float(table["cold_share"].max()),
         }
         judged = Judged("log-loss", "lower", "validation")
         return Measurements(self.KIND, self.name, figures, {"rows": table}, coverage=self._coverage(), judged=judged)
@@ -146,7 +153,7 @@ class ClickAnalyzer(Subject):
             self._trained[key],
             _ids(key, self._columns[key]),
             float(self._table_rows.get(key, math.nan)),
-            float(self._values.get(key, math.nan)),
+            self._values.get(key),
             self._moved.get(key),
         )
 

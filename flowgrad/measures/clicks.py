@@ -49,9 +49,17 @@ MEASURES = (
     Measure("judged_columns", "count", "Columns whose values were permuted."),
     Measure("known_tables", "count", "Columns of ids whose training lookups are known."),
     Measure("top_column_share", "share", "Largest `column_share`."),
-    Measure("values", "count", "Distinct values that the column of ids stands for, as told.", per_row=True),
+    Measure("top_cold_share", "share", "Largest `cold_share`, where training lookups are known."),
+    Measure(
+        "values", "count", "Distinct values of the training rows before they were made ids, as told.", per_row=True
+    ),
     Measure("table_rows", "count", "Rows of the column's table, as told.", per_row=True),
-    Measure("values_per_row", "ratio", "`values` over the rows that training looked up.", per_row=True),
+    Measure(
+        "collided_share",
+        "share",
+        "Share of the training rows whose value is not the most frequent one of its row of the table, as told.",
+        per_row=True,
+    ),
     Measure("looked_up", "share", "Share of the table's rows that training looked up.", per_row=True),
     Measure("lookups_per_row", "count", "Training rows, over the table's rows that they looked up.", per_row=True),
     Measure(
@@ -285,15 +293,19 @@ def column_figures(clicked: Floats, odds: Floats, permuted: Floats) -> dict[str,
 
 
 def table_figures(
-    trained: NDArray[np.int64], held_out: NDArray[np.int64], rows: float, values: float, moved: NDArray[np.bool_] | None
+    trained: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    rows: float,
+    values: NDArray[np.int64] | None,
+    moved: NDArray[np.bool_] | None,
 ) -> dict[str, float]:
-    """How a table is used: `looked_up`, `lookups_per_row`, `seldom_share`, `cold_share`, `values_per_row`.
+    """How a table is used: the figures of a column of `MEASURES` that its ids tell.
 
     Args:
         trained: row of the table of each training row, shape (training rows,).
         held_out: the same of the held-out rows.
         rows: number of rows of the table; NaN where not known.
-        values: number of distinct values that stand behind the ids; NaN where not known.
+        values: code of the value that stands behind each id of `trained`; None where not known.
         moved: whether training moved each row of the table, shape (rows,); None: those that it looked up count.
     """
     size = int(max(trained.max(initial=0), held_out.max(initial=0))) + 1
@@ -304,11 +316,25 @@ def table_figures(
         warm = np.zeros(size, dtype=bool)
         warm[: len(moved)] = moved[:size]
     return {
-        "values": values,
+        "values": math.nan if values is None else float(len(np.unique(values))),
         "table_rows": rows,
-        "values_per_row": values / used if used else math.nan,
+        "collided_share": math.nan if values is None else collided_share(trained, values),
         "looked_up": used / rows,
         "lookups_per_row": len(trained) / used if used else math.nan,
         "seldom_share": float((counts[trained] < SELDOM).mean()) if len(trained) else math.nan,
         "cold_share": float((~warm[held_out]).mean()) if len(held_out) else math.nan,
     }
+
+
+def collided_share(ids: NDArray[np.int64], values: NDArray[np.int64]) -> float:
+    """Share of the rows, in [0, 1], whose value is not the most frequent one of those that have its id: 0 where each
+    value has an id of its own, small where seldom values share one; NaN where there is no row.
+
+    >>> collided_share(np.array([1, 1, 1, 2]), np.array([7, 7, 8, 9]))
+    0.25
+    """
+    if not len(ids):
+        return math.nan
+    pairs, counts = np.unique(np.stack([ids, values], axis=1), axis=0, return_counts=True)
+    _, starts = np.unique(pairs[:, 0], return_index=True)
+    return float(1 - np.maximum.reduceat(counts, starts).sum() / len(ids))

@@ -68,7 +68,9 @@ def test_answers_that_are_too_sure_are_a_question():
 def test_values_that_share_rows_are_told_where_the_facts_are():
     columns, _, _ = world()
     trained = {"user": columns["user"], "item": columns["item"]}
-    found = types(analyzer(trained=trained, values={"user": 39, "item": 500}))
+    users = [f"u{one}" for one in columns["user"]]
+    items = columns["item"] * 10 + np.random.default_rng(1).integers(0, 10, N)
+    found = types(analyzer(trained=trained, values={"user": users, "item": items}))
     assert found["TABLE_TOO_SMALL"].rows.index.tolist() == ["item"]
     assert "TABLE_TOO_SMALL" not in types(analyzer(trained=trained))
 
@@ -117,7 +119,8 @@ def test_predictions_that_are_not_finite_are_no_verdict():
         ({"columns": {}}, "columns is empty"),
         ({"columns": {"user": np.zeros(3, dtype=int)}}, r"column 'user' has the shape \(3,\)"),
         ({"trained": {"user": [0.5]}}, "column 'user': expected ids, whole numbers from 0"),
-        ({"values": {"city": 3}}, "'city' is no column; they are user, item, hour"),
+        ({"values": {"user": [1]}}, "values of 'user': expected one for each of its ids in trained"),
+        ({"values": {"city": [3]}}, "'city' is no column; they are user, item, hour"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(given, told):

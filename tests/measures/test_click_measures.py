@@ -103,14 +103,24 @@ def test_a_column_that_is_not_used_moves_nothing():
     assert other["loss_rise_z"] > 5
 
 
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), min_size=1, max_size=60))
+def test_values_collide_where_another_of_the_same_row_is_more_frequent(pairs):
+    ids, values = np.array(pairs).T
+    own = sum(max(np.bincount(values[ids == row])) for row in set(ids.tolist()))
+    assert clicks.collided_share(ids, values) == pytest.approx(1 - own / len(ids))
+    assert clicks.collided_share(values, values) == 0
+
+
 def test_use_of_a_table_by_hand():
     trained, held_out = np.repeat([1, 2, 3], [20, 4, 1]), np.array([1, 2, 0, 5])
-    found = clicks.table_figures(trained, held_out, 10, 6, None)
+    values = np.concatenate([np.repeat([0, 1], [15, 5]), np.repeat([2, 3, 4], [2, 2, 1])])
+    found = clicks.table_figures(trained, held_out, 10, values, None)
     assert found["looked_up"] == pytest.approx(0.3)
     assert found["lookups_per_row"] == pytest.approx(25 / 3)
-    assert found["values_per_row"] == 2
+    assert found["values"] == 5
+    assert found["collided_share"] == pytest.approx(7 / 25)
     assert found["seldom_share"] == pytest.approx(5 / 25)
     assert found["cold_share"] == pytest.approx(0.5)
     moved = np.zeros(10, dtype=bool)
     moved[1] = True
-    assert clicks.table_figures(trained, held_out, 10, 6, moved)["cold_share"] == pytest.approx(0.75)
+    assert clicks.table_figures(trained, held_out, 10, None, moved)["cold_share"] == pytest.approx(0.75)

@@ -51,8 +51,6 @@ class Vocabulary:
     """Row of each code of the data set; `SHARED` for those that training does not have."""
     size: int
     """Number of rows of the table, `SHARED` among them."""
-    distinct: int
-    """Number of distinct values that training has."""
 
     @classmethod
     def of(cls, codes: NDArray[np.int64], known: int, *, min_count: int, buckets: int | None) -> Vocabulary:
@@ -69,9 +67,9 @@ class Vocabulary:
         rows = np.full(known, SHARED, dtype=np.int64)
         if buckets is None:
             rows[kept] = 1 + np.arange(len(kept))
-            return cls(rows, 1 + len(kept), int((counts > 0).sum()))
+            return cls(rows, 1 + len(kept))
         rows[kept] = 1 + (kept * _GOLDEN % 2**32) % buckets
-        return cls(rows, 1 + buckets, int((counts > 0).sum()))
+        return cls(rows, 1 + buckets)
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class ClickPreparation:
             settings: `ClickModelSettings`.
         """
         vocabularies = {
-            name: Vocabulary.of(_codes(train, name), count, min_count=settings.min_count, buckets=settings.buckets)
+            name: Vocabulary.of(codes_of(train, name), count, min_count=settings.min_count, buckets=settings.buckets)
             for name, count in known.items()
         }
         columns = tuple(name for name in train.features.columns if name not in known)
@@ -107,12 +105,13 @@ class ClickPreparation:
 
     def rows(self, part: Part) -> Clicks:
         """Turn the part into tensors."""
-        ids = [vocabulary.rows[_codes(part, name)] for name, vocabulary in self.vocabularies.items()]
+        ids = [vocabulary.rows[codes_of(part, name)] for name, vocabulary in self.vocabularies.items()]
         rows = self.amounts.rows(Part(part.features[list(self.columns)], part.target))
         return Clicks(torch.tensor(np.stack(ids, axis=1)), rows.inputs, rows.target)
 
 
-def _codes(part: Part, name: str) -> NDArray[np.int64]:
+def codes_of(part: Part, name: str) -> NDArray[np.int64]:
+    """Codes of a column of categories, shape (rows,)."""
     return part.features[name].to_numpy().astype(np.int64)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import ClassVar
 
 import torch
 from numpy.typing import NDArray
 
-from datasets.tables import TEST, TRAIN
+from datasets.tables import TEST, TRAIN, VALIDATION
 from flowgrad.errors import FlowGradError
 from flowgrad.features.clicks import ClickAnalyzer
 from flowgrad.measurements import Measurements
@@ -20,8 +21,8 @@ from pipelines.config.schema.models import ClickModelSettings
 from pipelines.config.schema.trackers import FlowTrackerSettings
 from pipelines.config.schema.training import ClickLoopSettings, OptimizerSettings
 from pipelines.config.targets import target
-from pipelines.data.tables import TableData
-from pipelines.trainers.clicks.data import ClickPreparation, Clicks
+from pipelines.data.tables import Part, TableData
+from pipelines.trainers.clicks.data import SHARED, ClickPreparation, Clicks, codes_of
 from pipelines.trainers.clicks.losses import ClickLoss
 from pipelines.trainers.clicks.models import ClickModel, build_click_model, table_name
 from pipelines.trainers.evaluation import Evaluation
@@ -44,6 +45,7 @@ from pipelines.trainers.trainer import Trained
 
 CLICK_METRICS = {"binary": (*METRICS["binary"], "ece")}
 """Names of the metrics of clicks."""
+_logger = logging.getLogger(__name__)
 _DROPOUT = 5
 """Stream of a seed, besides those of networks."""
 
@@ -79,6 +81,17 @@ class ClickModels(Networks):
         check_optimizer(config)
         check_rates(config.training, (TRACKER,))
         check_overlap(config)
+
+    def load(self) -> TableData:
+        """Load a table, split; the log says how many rows have values that training lacks, which share one row."""
+        data = super().load()
+        for name in data.table.categories:
+            values = data.table.features[name]
+            known = values[data.table.parts == TRAIN].unique()
+            shares = [float((~values[data.table.parts == part].isin(known)).mean()) for part in (VALIDATION, TEST)]
+            _logger.info("%s: %.2g of the validation rows and %.2g of the test rows have a value that no training row has; "
+                         "they share row %d of the table", name, *shares, SHARED)  # fmt: skip
+        return data
 
     def check_data(self, data: TableData) -> None:
         """Refuse a table without categories, and one whose model does not fit into memory; see `Trainer.check_data`."""
@@ -123,7 +136,10 @@ class ClickModels(Networks):
         trackers: tuple[FlowTracker, ...] = ()
         if own is not None:
             own.detach()
-            measured = (*own.measurements(), analyzer_of(own, preparation, model, train, validation).measurements())
+            measured = (
+                *own.measurements(),
+                analyzer_of(own, preparation, model, parts[0], train, validation).measurements(),
+            )
             trackers = () if own.network is None else (own.network,)
         return Trained(
             model,
@@ -156,7 +172,7 @@ class ClickModels(Networks):
 
 
 def analyzer_of(
-    own: Watch, preparation: ClickPreparation, model: ClickModel, train: Clicks, validation: Clicks
+    own: Watch, preparation: ClickPreparation, model: ClickModel, part: Part, train: Clicks, validation: Clicks
 ) -> ClickAnalyzer:
     """Analyze a trained model on the validation rows.
 
@@ -164,7 +180,8 @@ def analyzer_of(
         own: that watched the training.
         preparation: of its rows.
         model: as it is used: with the best weights, where training went back to them.
-        train: training rows.
+        part: training rows, as the data set has them.
+        train: the same, as the model is given them.
         validation: validation rows.
     """
     ids, amounts = tuple(preparation.vocabularies), preparation.columns
@@ -185,7 +202,7 @@ def analyzer_of(
         train_rate=float(train.target.mean()),
         train_mean=float(predicted("binary", model, train.inputs).mean()),
         table_rows=preparation.sizes,
-        values={name: vocabulary.distinct for name, vocabulary in preparation.vocabularies.items()},
+        values={name: codes_of(part, name) for name in ids},
         moved={name: moved for name in ids if (moved := _moved(own, f"tables.{table_name(name)}")) is not None},
         name="probabilities",
     )

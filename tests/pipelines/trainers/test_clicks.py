@@ -32,7 +32,6 @@ def test_values_have_rows_of_their_own_but_for_seldom_and_hashed_ones(codes, min
     counts = np.bincount(codes, minlength=10)
     assert ((made.rows == SHARED) == (counts < min_count)).all()
     own = made.rows[counts >= min_count]
-    assert made.distinct == (counts > 0).sum()
     assert made.rows.max() < made.size
     if buckets is None:
         assert sorted(own) == list(range(1, len(own) + 1))
