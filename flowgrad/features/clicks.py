@@ -23,7 +23,7 @@ MOST_ROWS = 50_000
 _UNSEEN = {
     "training_ids": "never told; give trained={column: ids of the training rows}, and rows that it never met are seen",
     "training_level": "never told; give train_rate= and train_mean=, and a drift is told from a loss with weights",
-    "values": "never told; give values={column: values of the training rows before they were ids}, and collisions are seen",
+    "values": "never told; give values={column: training values before they were ids}, and collisions are seen",
 }
 
 

@@ -89,8 +89,13 @@ class ClickModels(Networks):
             values = data.table.features[name]
             known = values[data.table.parts == TRAIN].unique()
             shares = [float((~values[data.table.parts == part].isin(known)).mean()) for part in (VALIDATION, TEST)]
-            _logger.info("%s: %.2g of the validation rows and %.2g of the test rows have a value that no training row has; "
-                         "they share row %d of the table", name, *shares, SHARED)  # fmt: skip
+            _logger.info(
+                "%s: a value that no training row has, which shares row %d of the table, have %.2g of the validation rows "
+                "and %.2g of the test rows",
+                name,
+                SHARED,
+                *shares,
+            )
         return data
 
     def check_data(self, data: TableData) -> None:
