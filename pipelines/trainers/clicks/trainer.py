@@ -90,8 +90,8 @@ class ClickModels(Networks):
             known = values[data.table.parts == TRAIN].unique()
             shares = [float((~values[data.table.parts == part].isin(known)).mean()) for part in (VALIDATION, TEST)]
             _logger.info(
-                "%s: a value that no training row has, which shares row %d of the table, have %.2g of the validation rows "
-                "and %.2g of the test rows",
+                "%s: a value that no training row has, which shares row %d of the table, have %.2g of the validation "
+                "rows and %.2g of the test rows",
                 name,
                 SHARED,
                 *shares,
