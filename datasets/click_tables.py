@@ -1,6 +1,6 @@
 """Makes logs of clicks tables: columns of categories as codes, amounts as they are, one target of 0 and 1."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ def click_table(
     frame: DataFrame,
     categorical: Sequence[str],
     numerical: Sequence[str],
-    targets: dict[str, ArrayLike],
+    targets: Mapping[str, ArrayLike],
     parts: NDArray[np.int8],
 ) -> Table:
     """Make a table of one row an impression. Codes follow the sorted texts of a column's values.

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from pipelines.benchmarks.recommenders import rechub
 from pipelines.config.compose import composed
 from pipelines.config.targets import target
+from pipelines.data.tables import TableData
 from pipelines.output import console
 from pipelines.output.tables import write_csv, write_table
 from pipelines.stages import artifacts
@@ -52,7 +53,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     console.print_table(table, folder)
 
 
-def _both(config: DictConfig, trainer: ClickModels, data, seed: int) -> list[dict]:
+def _both(config: DictConfig, trainer: ClickModels, data: TableData, seed: int) -> list[dict]:
     known = {name: len(values) for name, values in data.table.categories.items()}
     train, validation, test = data.parts(seed)
     preparation = ClickPreparation.of(train, known, config.model)

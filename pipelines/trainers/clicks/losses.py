@@ -13,7 +13,7 @@ from pipelines.trainers.clicks.data import SHARED, Clicks
 from pipelines.trainers.networks.losses import Loss, predicted
 
 
-class ClickLoss(Loss):
+class ClickLoss(Loss[Clicks]):
     """Log-loss of one logit, of clicks by their weight; in training a share of the ids stands for values not known."""
 
     def __init__(
@@ -35,7 +35,7 @@ class ClickLoss(Loss):
         self._columns = columns
         self._positive_weight, self._id_dropout, self._generator = positive_weight, id_dropout, generator
 
-    def of(self, model: nn.Module, batch: Clicks) -> Tensor:  # type: ignore[override]
+    def of(self, model: nn.Module, batch: Clicks) -> Tensor:
         """Loss of a batch; see `Loss.of`. Of held-out rows it is the plain log-loss."""
         if not model.training:
             return functional.binary_cross_entropy_with_logits(model(batch.inputs)[:, 0], batch.target)
@@ -45,14 +45,14 @@ class ClickLoss(Loss):
         weight = None if self._positive_weight == 1 else 1 + (self._positive_weight - 1) * batch.target
         return functional.binary_cross_entropy_with_logits(model(batch.inputs)[:, 0], batch.target, weight)
 
-    def told(self, batch: Clicks) -> dict[str, Any]:  # type: ignore[override]
+    def told(self, batch: Clicks) -> dict[str, Any]:
         """Ids by column, and targets; see `Loss.told`."""
         return {
             "inputs": {name: batch.ids[:, k] for k, name in enumerate(self._columns)},
             "targets": batch.target,
         }
 
-    def metric(self, model: nn.Module, rows: Clicks) -> float:  # type: ignore[override]
+    def metric(self, model: nn.Module, rows: Clicks) -> float:
         """Area under the ROC curve of held-out rows; see `Loss.metric`."""
         from sklearn.metrics import roc_auc_score
 

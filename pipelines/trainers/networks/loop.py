@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from flowgrad import exits
 from flowgrad.trackers import TrainingTracker
 from pipelines.trainers.early_stopping import EarlyStopping
-from pipelines.trainers.networks.data import Rows, shuffled
+from pipelines.trainers.networks.data import Kind, shuffled
 from pipelines.trainers.networks.losses import Loss
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ class Fitted:
 
 def fit(
     model: nn.Module,
-    loss: Loss,
+    loss: Loss[Kind],
     optimizer: torch.optim.Optimizer,
-    train: Rows,
-    validation: Rows,
+    train: Kind,
+    validation: Kind,
     settings: DictConfig,
     order: torch.Generator,
     watchers: Sequence[Watcher] = (),
@@ -105,9 +105,9 @@ def fit(
 
 def _step(
     model: nn.Module,
-    loss: Loss,
+    loss: Loss[Kind],
     optimizer: torch.optim.Optimizer,
-    batch: Rows,
+    batch: Kind,
     clip_norm: float | None,
     watch: Watch | None,
 ) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ from pipelines.trainers.trainer import Trained, Trainer
 TRACKER = "model"
 """Name of the tracker, under which findings list parameters."""
 
-ObserverFactory = Callable[[Network, torch.optim.Optimizer], Sequence[Observer]]
+ObserverFactory = Callable[[Any, torch.optim.Optimizer], Sequence[Observer]]
 INIT, ORDER, _FINE_TUNING = 2, 3, 4
 """Streams of a seed, besides that of the rows that it keeps (0)."""
 _ONE_OF: dict[str, Sequence[str | None]] = {
@@ -50,7 +50,7 @@ _ONE_OF: dict[str, Sequence[str | None]] = {
 class Networks(Trainer):
     """A table, trained in epochs by a torch optimizer; watched by `FlowTracker`."""
 
-    SUBJECTS = ("flow",)
+    SUBJECTS: ClassVar[tuple[str, ...]] = ("flow",)
     TREATABLE = ("model", "optimizer", "training")
     PACKAGES = ("torch",)
     STEP = "epoch"
