@@ -75,6 +75,14 @@ def test_values_that_share_rows_are_told_where_the_facts_are():
     assert "TABLE_TOO_SMALL" not in types(analyzer(trained=trained))
 
 
+def test_rows_that_few_look_up_are_a_question():
+    columns, _, _ = world()
+    few = np.arange(N) // 4
+    found = types(analyzer(trained={"user": columns["user"], "item": few}))
+    assert found["TABLE_TOO_LARGE"].rows.index.tolist() == ["item"]
+    assert found["TABLE_TOO_LARGE"].fix is None
+
+
 def test_rows_that_training_never_moved_are_told():
     columns, _, _ = world()
     trained = {"user": columns["user"] % 20, "item": columns["item"]}
