@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from flowgrad.measures.clicks import roc_auc
 from pipelines.trainers.clicks.data import SHARED, Clicks
 from pipelines.trainers.networks.losses import Loss, predicted
 
@@ -52,9 +53,7 @@ class ClickLoss(Loss[Clicks]):
             "targets": batch.target,
         }
 
-    def metric(self, model: nn.Module, rows: Clicks) -> float:
-        """Area under the ROC curve of held-out rows; see `Loss.metric`."""
-        from sklearn.metrics import roc_auc_score
-
-        scores = predicted("binary", model, rows.inputs).numpy()
-        return float(roc_auc_score(rows.target.numpy(), scores)) if torch.tensor(scores).isfinite().all() else 0.0
+    def metric(self, model: nn.Module, rows: Clicks) -> float | None:
+        """Area under the ROC curve of held-out rows; None where a prediction is not finite. See `Loss.metric`."""
+        scores = predicted("binary", model, rows.inputs)
+        return roc_auc(rows.target.numpy(), scores.numpy()) if scores.isfinite().all() else None

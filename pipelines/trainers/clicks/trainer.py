@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -14,7 +16,6 @@ from flowgrad.features.clicks import ClickAnalyzer
 from flowgrad.measurements import Measurements
 from flowgrad.measures.clicks import expected_calibration_error
 from flowgrad.trackers.flow import FlowTracker
-from flowgrad.watching import Watch
 from pipelines.config.memory import check_parameters
 from pipelines.config.schema.data import TableSettings, TaskSettings
 from pipelines.config.schema.models import ClickModelSettings
@@ -105,6 +106,13 @@ class ClickModels(Networks):
                 f"dataset._target_={self.config.dataset._target_}: table {data.table.name!r} has no column of "
                 "categories, which models of clicks need; use dataset=flights, or training=network model=mlp"
             )
+        target_values = data.table.targets[data.target]
+        for part, name in ((TRAIN, "training"), (VALIDATION, "validation"), (TEST, "test")):
+            if len(np.unique(target_values[data.table.parts == part])) < 2:
+                raise FlowGradError(
+                    f"task.target={data.target!r}: all {name} rows of table {data.table.name!r} have one value; give "
+                    "more rows, or split them otherwise"
+                )
         sizes = {name: len(values) + 1 for name, values in data.table.categories.items()}
         amounts = len(data.columns) - len(sizes)
         model: type[ClickModel] = target(self.config, "model")
@@ -141,10 +149,9 @@ class ClickModels(Networks):
         trackers: tuple[FlowTracker, ...] = ()
         if own is not None:
             own.detach()
-            measured = (
-                *own.measurements(),
-                analyzer_of(own, preparation, model, parts[0], train, validation).measurements(),
-            )
+            seen = own.measurements()
+            analyzer = analyzer_of(seen, preparation, model, parts[0], train, validation)
+            measured = (*seen, analyzer.measurements())
             trackers = () if own.network is None else (own.network,)
         return Trained(
             model,
@@ -177,12 +184,17 @@ class ClickModels(Networks):
 
 
 def analyzer_of(
-    own: Watch, preparation: ClickPreparation, model: ClickModel, part: Part, train: Clicks, validation: Clicks
+    seen: Sequence[Measurements],
+    preparation: ClickPreparation,
+    model: ClickModel,
+    part: Part,
+    train: Clicks,
+    validation: Clicks,
 ) -> ClickAnalyzer:
     """Analyze a trained model on the validation rows.
 
     Args:
-        own: that watched the training.
+        seen: measurements of the watched training.
         preparation: of its rows.
         model: as it is used: with the best weights, where training went back to them.
         part: training rows, as the data set has them.
@@ -190,6 +202,7 @@ def analyzer_of(
         validation: validation rows.
     """
     ids, amounts = tuple(preparation.vocabularies), preparation.columns
+    tables = {one.subject.removeprefix("tables."): one for one in seen if one.kind == "embedding"}
 
     def predict(columns: dict[str, NDArray]) -> NDArray:
         rows = torch.stack([torch.as_tensor(columns[name]) for name in ids], dim=1)
@@ -208,15 +221,14 @@ def analyzer_of(
         train_mean=float(predicted("binary", model, train.inputs).mean()),
         table_rows=preparation.sizes,
         values={name: codes_of(part, name) for name in ids},
-        moved={name: moved for name in ids if (moved := _moved(own, f"tables.{table_name(name)}")) is not None},
+        moved={name: moved for name in ids if (moved := _moved(tables.get(table_name(name)))) is not None},
         name="probabilities",
     )
 
 
-def _moved(own: Watch, table: str) -> NDArray | None:
+def _moved(table: Measurements | None) -> NDArray | None:
     """Whether each row of a table was ever looked up in training and moved; None where rows are not all followed."""
-    tracker = own.tables.get(table)
-    rows = None if tracker is None else tracker.measurements().tables["rows"]
-    if tracker is None or rows is None or len(rows) < tracker.measurements().scalars["rows"]:
+    rows = None if table is None else table.tables.get("rows")
+    if table is None or rows is None or len(rows) < table.scalars["rows"]:
         return None
     return (rows["move_steps"].fillna(1.0) > 0).to_numpy() & (rows["exposures"] > 0).to_numpy()

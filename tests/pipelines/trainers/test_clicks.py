@@ -202,6 +202,16 @@ def test_a_table_without_categories_is_refused(composed):
         trainer_of(config).load()
 
 
+def test_a_part_without_a_click_is_refused_before_anything_is_trained(composed, log, tmp_path):
+    file = tmp_path / "late.csv"
+    rows = [f"{int(k < 60 and k % 2)},u{k % 5},{k}" for k in range(100)]
+    file.write_text("\n".join(["clicked,user,at", *rows]) + "\n")
+    given = [f"dataset.path={file}", "dataset.categorical=[user]", "dataset.numerical=[]"]
+    kept = [one for one in log if not one.startswith(("dataset.path", "dataset.cat", "dataset.num"))]
+    with pytest.raises(FlowGradError, match="all validation rows of table 'late' have one value"):
+        trainer_of(composed(*kept, *given, rules=False)).load()
+
+
 def test_models_of_clicks_are_not_compressed(composed, log):
     with pytest.raises(FlowGradError, match="cannot be compressed"):
         trainer_of(composed(*log, rules=False)).check_compressible()
