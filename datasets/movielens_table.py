@@ -11,6 +11,7 @@ from pandas import DataFrame
 
 from datasets.movielens import load_movielens_100k
 from datasets.movielens_files import Wanted, fetch
+from datasets.ratings import Ratings
 from datasets.tables import Table, by_time, content_sha256
 from flowgrad.errors import FlowGradError
 
@@ -49,9 +50,8 @@ def load_movielens_table(path: str | Path | None = None, cache: str | Path | Non
         FlowGradError: as `datasets.movielens_files.fetch`.
     """
     ratings = load_movielens_100k(path, cache)
-    (users, items), _ = fetch(_WANTED, path, cache)
     frame = ratings.frame.sort_values("timestamp", kind="stable").reset_index(drop=True)
-    features = features_of(frame, _in_order(users, ratings.user_ids), _in_order(items, ratings.item_ids))
+    features = features_of(frame, *users_and_items(ratings, path, cache))
     rating = frame["rating"].to_numpy()
     targets = {"rating": rating, "liked": (rating >= LIKED).astype(float)}
     return Table(
@@ -63,6 +63,19 @@ def load_movielens_table(path: str | Path | None = None, cache: str | Path | Non
         groups=frame["user"].to_numpy(),
         sha256=content_sha256(features, targets),
     )
+
+
+def users_and_items(
+    ratings: Ratings, path: str | Path | None = None, cache: str | Path | None = None
+) -> tuple[DataFrame, DataFrame]:
+    """Load what is known of users (`age`, `male`, `occupation`) and items (`year`, `genres`), in the order of their
+    codes.
+
+    Raises:
+        FlowGradError: as `datasets.movielens_files.fetch`; or nothing is known of one.
+    """
+    (users, items), _ = fetch(_WANTED, path, cache)
+    return _in_order(users, ratings.user_ids), _in_order(items, ratings.item_ids)
 
 
 def features_of(frame: DataFrame, users: DataFrame, items: DataFrame) -> DataFrame:

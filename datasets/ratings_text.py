@@ -56,38 +56,58 @@ class Record:
     """The reason why the row is not CSV; empty for all others."""
 
 
+@dataclass(frozen=True)
+class Content:
+    """Words for what a file holds."""
+
+    kind: str
+    """What precedes its name in errors: `ratings file`."""
+    row: str
+    """What a line of it is: `rating`."""
+
+    def named(self, file: Path) -> str:
+        """Name of the file in errors."""
+        return f"{self.kind} {str(file)!r}"
+
+
+RATINGS = Content("ratings file", "rating")
+
+
 def named(file: Path) -> str:
-    """Name of the file in errors."""
-    return f"ratings file {str(file)!r}"
+    """Name of a ratings file in errors."""
+    return RATINGS.named(file)
 
 
-def read_text(file: Path, encoding: str) -> str:
+def read_text(file: Path, encoding: str, content: Content = RATINGS) -> str:
     """Read the text of a file, without a byte order mark.
 
     Raises:
         FlowGradError: the file is missing, unreadable or no text, or the encoding is unknown or another one.
     """
     codec = _codec(encoding)
-    data = _read_bytes(file)
+    data = _read_bytes(file, content)
     for start, what in _NOT_TEXT.items():
         if data.startswith(start):
-            raise FlowGradError(f"{named(file)} is {what}; unpack it, or save it as text with one rating a line")
+            raise FlowGradError(
+                f"{content.named(file)} is {what}; unpack it, or save it as text with one {content.row} a line"
+            )
     mark = next((name for start, name in _BYTE_ORDER_MARKS.items() if data.startswith(start)), None)
     if mark and not codec.startswith(mark):
         raise FlowGradError(
-            f"{named(file)} starts with the byte order mark of {mark} and is not {encoding}; "
+            f"{content.named(file)} starts with the byte order mark of {mark} and is not {encoding}; "
             f"set dataset.encoding={mark}"
         )
     if codec == "utf-8" and (wide := _unmarked_utf16(data)):
-        raise FlowGradError(f"{named(file)} is not utf-8: every other byte is 0; set dataset.encoding={wide}")
+        raise FlowGradError(f"{content.named(file)} is not utf-8: every other byte is 0; set dataset.encoding={wide}")
     if (line := long_line(data, LONGEST_LINE)) is not None:
         raise FlowGradError(
-            f"{named(file)}: line {line} has more than {told_size(LONGEST_LINE)}; expected one rating a line"
+            f"{content.named(file)}: line {line} has more than {told_size(LONGEST_LINE)}; expected one {content.row} "
+            "a line"
         )
     try:
         return data.decode(codec).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise FlowGradError(_undecodable(file, data, codec, error)) from error
+        raise FlowGradError(_undecodable(content.named(file), data, codec, error)) from error
 
 
 def checked_separator(separator: str, quote: str | None) -> str:
@@ -130,7 +150,7 @@ def suggested_separator(line: str, separator: str) -> str:
     return best if counts[best] else ""
 
 
-def records(text: str, separator: str, quote: str | None, file: Path) -> Iterator[Record]:
+def records(text: str, separator: str, quote: str | None, file: Path, content: Content = RATINGS) -> Iterator[Record]:
     """Yield each record that is not empty.
 
     Raises:
@@ -154,7 +174,7 @@ def records(text: str, separator: str, quote: str | None, file: Path) -> Iterato
             # Past a stray quote the lines no longer fall into rows, and dropping them would hide how many were lost.
             if quote is not None and (reader.line_num > start or "unexpected end of data" in str(error)):
                 raise FlowGradError(
-                    f"{named(file)}: the quote opened on line {start} is not closed there ({error}); close it, "
+                    f"{content.named(file)}: the quote opened on line {start} is not closed there ({error}); close it, "
                     f"double quotes inside a quoted field, or set dataset.quote=null if {quote} is text as any other"
                 ) from error
             whole = text[offset : lines.tell()].rstrip("\r\n").replace(delimiter, separator)
@@ -170,14 +190,16 @@ def shortened(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
 
 
-def _read_bytes(file: Path) -> bytes:
+def _read_bytes(file: Path, content: Content) -> bytes:
     try:
         return read_bounded(file, MOST_BYTES)
     except FileNotFoundError as error:
-        raise FlowGradError(f"{named(file)} does not exist; set dataset.path to a ratings file") from error
+        raise FlowGradError(f"{content.named(file)} does not exist; set dataset.path to a {content.kind}") from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise FlowGradError(f"{named(file)} cannot be read ({reason}); set dataset.path to a ratings file") from error
+        raise FlowGradError(
+            f"{content.named(file)} cannot be read ({reason}); set dataset.path to a {content.kind}"
+        ) from error
 
 
 def _codec(encoding: str) -> str:
@@ -203,10 +225,10 @@ def _unmarked_utf16(data: bytes) -> str:
     return ""
 
 
-def _undecodable(file: Path, data: bytes, codec: str, error: UnicodeDecodeError) -> str:
+def _undecodable(named: str, data: bytes, codec: str, error: UnicodeDecodeError) -> str:
     before = data[: error.start].decode(codec, "ignore")
     line = len(data[: error.start + 1].splitlines()) if codec == "utf-8" else before.count("\n") + 1
-    what = f"{named(file)} is not {codec}: byte 0x{data[error.start]:02x} at position {error.start}, on line {line}"
+    what = f"{named} is not {codec}: byte 0x{data[error.start]:02x} at position {error.start}, on line {line}"
     if codec not in ("utf-8", "ascii"):
         return f"{what}, cannot be read ({error.reason}); set dataset.encoding to the one that it was saved in"
     lines = data.splitlines()

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,8 @@ class Table:
     """Features and targets, split.
 
     Raises:
-        FlowGradError: lengths differ, a column's name occurs twice, a column is no number, a target is not finite, or a
-            part is empty.
+        FlowGradError: lengths differ, a column's name occurs twice, a column is no number, a target is not finite, a
+            category has no value for a code, or a part is empty.
     """
 
     name: str
@@ -38,6 +38,10 @@ class Table:
     """Group of each row, such as its user, where rows of one group are alike; None where rows are independent."""
     sha256: str
     """SHA-256 by `content_sha256`."""
+    categories: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
+    """Values of each column of categories, by code: its numbers are codes from 0. Columns that are not here are
+    amounts.
+    """
 
     def __post_init__(self) -> None:
         lengths = {len(self.features), len(self.parts), *(len(target) for target in self.targets.values())}
@@ -54,18 +58,31 @@ class Table:
         for name, target in self.targets.items():
             if not np.isfinite(target).all():
                 raise FlowGradError(f"table {self.name!r}: target {name!r} holds NaN or inf; expected numbers")
+        for name, values in self.categories.items():
+            codes = self.features[name].to_numpy() if name in self.features else np.array([np.nan])
+            if not np.isin(codes, np.arange(len(values))).all():
+                raise FlowGradError(
+                    f"table {self.name!r}: categories of {name!r}: expected a column of codes from 0 to "
+                    f"{len(values) - 1}"
+                )
         for part, name in enumerate(("train", "validation", "test")):
             if not (self.parts == part).any():
                 raise FlowGradError(f"table {self.name!r}: no row is left to {name}; it has {len(self.parts)} rows")
 
 
-def content_sha256(features: DataFrame, targets: Mapping[str, NDArray[np.float64]]) -> str:
+def content_sha256(
+    features: DataFrame,
+    targets: Mapping[str, NDArray[np.float64]],
+    categories: Mapping[str, NDArray[np.object_]] | None = None,
+) -> str:
     """SHA-256 of names and values, these to 9 decimals: other machines' sums may differ in the last digits."""
     content = hashlib.sha256()
     for name, values in [*features.items(), *targets.items()]:
         content.update(f"{name}\n".encode())
         column = np.round(np.asarray(values, dtype=np.float64), 9) + 0.0  # no negative zero
         content.update(column.astype("<f8").tobytes())
+    for name, texts in (categories or {}).items():
+        content.update("\0".join([name, *texts, ""]).encode())
     return content.hexdigest()
 
 

@@ -4,6 +4,7 @@ import logging
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,17 +49,17 @@ def refuse_or_warn(file: Path, dropped: list[BadRow], n_kept: int, max_bad_share
     """
     n_rows = len(dropped) + n_kept
     if not n_kept:
-        what = f"{n_rows} of {n_rows} rows: {_reasons(dropped)}" if dropped else "there is only a header"
+        what = f"{n_rows} of {n_rows} rows: {reasons(dropped)}" if dropped else "there is only a header"
         ways = _ways_out(dropped, decimal) or "check the file, dataset.columns and dataset.separator"
         raise FlowGradError(f"{named(file)}: no row can be used ({what}); {ways}")
     if len(dropped) > max_bad_share * n_rows:
         share = math.ceil(1000 * len(dropped) / n_rows) / 1000
         raise FlowGradError(
-            f"{named(file)}: {len(dropped)} of {n_rows} rows cannot be read ({_reasons(dropped)}); "
+            f"{named(file)}: {len(dropped)} of {n_rows} rows cannot be read ({reasons(dropped)}); "
             f"{_ways_out(dropped, decimal)}; dataset.max_bad_share={share:g} leaves them out"
         )
     if dropped:
-        _logger.warning("%s: dropped %d of %d rows (%s)", named(file), len(dropped), n_rows, _reasons(dropped))
+        _logger.warning("%s: dropped %d of %d rows (%s)", named(file), len(dropped), n_rows, reasons(dropped))
 
 
 def refuse_few_left(
@@ -80,7 +81,7 @@ def refuse_few_left(
     gone = n_rows - n_left
     if gone <= max_dropped_share * n_rows:
         return
-    why = "; ".join(part for part in (_reasons(dropped), repeated.partition(": ")[2]) if part)
+    why = "; ".join(part for part in (reasons(dropped), repeated.partition(": ")[2]) if part)
     share = math.ceil(1000 * gone / n_rows) / 1000
     raise FlowGradError(
         f"{named(file)}: {gone} of {n_rows} rows would be dropped, and {n_left} be left ({why}); check dataset.columns "
@@ -88,7 +89,7 @@ def refuse_few_left(
     )
 
 
-def _reasons(dropped: list[BadRow]) -> str:
+def reasons(dropped: Sequence[BadRow]) -> str:
     """List each reason with how many rows and the first of them, the most frequent reason first."""
     firsts: dict[str, BadRow] = {}
     for bad in dropped:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flowgrad.compression.planning.quantization import QuantizationAdvisor
     from flowgrad.compression.planning.saliency import SaliencyAnalyzer
     from flowgrad.errors import FlowGradError, ReportError, RuleError, StatisticsError
-    from flowgrad.features import FeatureAnalyzer
+    from flowgrad.features import ClickAnalyzer, FeatureAnalyzer
     from flowgrad.prescription import Prescription, prescribe
     from flowgrad.report import Report, RunIdentity, RunReport
     from flowgrad.rules import Finding, Rule, RuleBook
@@ -34,6 +34,7 @@ __all__ = [
     "BatchTracker",
     "BoostingTracker",
     "Calibration",
+    "ClickAnalyzer",
     "DistillationTracker",
     "EmbeddingTracker",
     "FeatureAnalyzer",
@@ -78,6 +79,7 @@ _OF_TORCH = {
 }
 _HOMES = _OF_TORCH | {
     "BoostingTracker": "flowgrad.trackers",
+    "ClickAnalyzer": "flowgrad.features",
     "FeatureAnalyzer": "flowgrad.features",
     "Finding": "flowgrad.rules",
     "FlowGradError": "flowgrad.errors",

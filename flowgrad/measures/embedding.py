@@ -146,6 +146,7 @@ MEASURES = (
     Measure("row_effect_f", "ratio", "F of between-row over within-row variance of the training residuals."),
     Measure("row_biases", "flag", "1 where the model has a bias for each row, else 0."),
     Measure("in_batch_negatives", "flag", "1 where the loss takes its negatives from the batch, else 0."),
+    Measure("multiplied", "flag", "1 where the model multiplies the rows by those of other tables, else 0."),
     Measure("sampling_correction", "share", "Strength of the log-Q correction: 0 none, 1 full."),
     Measure("exposures", "count", "Lookups of this row while training.", per_row=True),
     Measure(

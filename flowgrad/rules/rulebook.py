@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,14 @@ class RuleBook(Mapping[str, Rule]):
 
     def __len__(self) -> int:
         return len(self.rules)
+
+    def without_fixes(self, lacking: Callable[[str], bool]) -> RuleBook:
+        """The same book, in which a fix that changes a path that is lacking stands in plain words alone."""
+        rules = {
+            rule_id: replace(rule, fix=None) if rule.fix and any(map(lacking, rule.fix.paths)) else rule
+            for rule_id, rule in self.rules.items()
+        }
+        return replace(self, rules=rules)
 
     def check_fix_paths(
         self, exists: Callable[[str], bool], suggest: Iterable[str] = (), subjects: Collection[str] | None = None

@@ -15,10 +15,11 @@ import torch
 from torch import distributed, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from flowgrad.measurements import Measurements
 from flowgrad.report import Report, RunReport, Treated, to_mapping, to_short_text
 from flowgrad.rules import Finding, RuleBook
 from flowgrad.subject import as_agent_xml
-from flowgrad.trackers import run_report
+from flowgrad.trackers import Tracker, run_report
 from flowgrad.trackers.batches import BatchTracker
 from flowgrad.trackers.embedding import EmbeddingTracker
 from flowgrad.trackers.flow import FlowTracker
@@ -352,6 +353,14 @@ class Watch(Watching):
         if self._open:
             self._skip(optimizer)
 
+    @entry("stop_early()")
+    def stop_early(self) -> None:
+        """Note that early stopping ended the training and the best weights are kept: nothing is cut short then, and a
+        validation loss that rises at the end is not called overfitting.
+        """
+        if self._open:
+            self._attached.course.stop_early()
+
     @entry("end_epoch()")
     def end_epoch(self, *, loss: Any = None, val_loss: Any = None, metric: Any = None) -> None:
         """Note that an epoch and its validation are over.
@@ -471,6 +480,10 @@ class Watch(Watching):
         """The tracker of the batches that were logged."""
         return self._attached.batches
 
+    def measurements(self) -> tuple[Measurements, ...]:
+        """Everything that each tracker measured so far; of batches nothing, where none was logged."""
+        return tuple(one.measurements() for one in self._told())
+
     def to_report(self) -> Report:
         """Make the one report of the training, as objects. Reading it changes nothing."""
         readings = self._read()
@@ -578,9 +591,12 @@ class Watch(Watching):
 
     def details(self) -> RunReport:
         """Make the whole reports of all trackers in one document (`flowgrad_report`): every figure, every rule."""
+        return run_report(self._told())
+
+    def _told(self) -> list[Tracker]:
+        """Trackers with something to tell."""
         self._read()
-        told = [one for one in self._attached.all() if one is not self._attached.batches or self._batches]
-        return run_report(told)
+        return [one for one in self._attached.all() if one is not self._attached.batches or self._batches]
 
     # A checkpoint, several ranks, and the end
 

@@ -14,6 +14,7 @@ from flowgrad.evidence.ledger import SHIPPED, Ledger
 from flowgrad.prescription import has_path
 from flowgrad.rules import RuleBook
 from pipelines.trainers.own_trackers import subjects_of
+from pipelines.trainers.trainer import trainer_of
 
 _TOP_KEY = re.compile(r"""["']?([A-Za-z_]\w*)["']?\s*:""")
 _OVERRIDE = re.compile(r"^\+{0,2}rules\.([A-Za-z_]\w*)[.=]")
@@ -37,9 +38,16 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
     rules = {str(rule_id): rule for rule_id, rule in plain.items()}
     subjects = subjects_of(config)  # imports trackers of the user's own, which rules may be about
     book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders), ledger=_ledger(config))
+    book = fitting(book, config)
     paths = list(_paths(config))
     book.check_fix_paths(lambda path: has_path(config, path), paths, subjects)
     return book
+
+
+def fitting(book: RuleBook, config: DictConfig) -> RuleBook:
+    """The book for the kind of model that the config trains: changes that it does not have stand in words alone."""
+    lacks = trainer_of(config).LACKS
+    return book.without_fixes(lambda path: any(path == one or path.startswith(f"{one}.") for one in lacks))
 
 
 def _ledger(config: DictConfig) -> Ledger:

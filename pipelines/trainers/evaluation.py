@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _HIGHER_IS_BETTER = {
-    "mse": False, "rmse": False, "mae": False, "logloss": False, "kl": False, "teacher_rmse": False,
+    "mse": False, "rmse": False, "mae": False, "logloss": False, "ece": False, "kl": False, "teacher_rmse": False,
     "auc": True, "r2_adjusted": True, "accuracy": True, "ndcg": True, "hr": True, "coverage": True,
 }  # fmt: skip
 

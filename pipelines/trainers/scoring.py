@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,10 @@ METRICS = {"regression": ("rmse", "mae"), "binary": ("auc", "logloss"), "multicl
 """Names of the metrics of each kind of task."""
 
 
-def check_task(config: DictConfig, kinds: Collection[str] = tuple(METRICS)) -> None:
-    """Refuse a task of another kind than `kinds`, or metrics that its kind does not have.
+def check_task(
+    config: DictConfig, kinds: Collection[str] = tuple(METRICS), known: Mapping[str, tuple[str, ...]] = METRICS
+) -> None:
+    """Refuse a task of another kind than `kinds`, or metrics that its kind does not have in `known`.
 
     Raises:
         FlowGradError: names the key, the value and what would be right.
@@ -25,8 +27,8 @@ def check_task(config: DictConfig, kinds: Collection[str] = tuple(METRICS)) -> N
     if kind not in kinds:
         raise FlowGradError(f"task.kind={kind!r} is unknown; use {' or '.join(kinds)}")
     for metric in metrics:
-        if metric not in METRICS[kind]:
-            raise FlowGradError(f"task.metrics names {metric!r}; task.kind={kind} gives {', '.join(METRICS[kind])}")
+        if metric not in known[kind]:
+            raise FlowGradError(f"task.metrics names {metric!r}; task.kind={kind} gives {', '.join(known[kind])}")
     if not metrics:
         raise FlowGradError("task.metrics is empty; validation goes by the first of them")
 

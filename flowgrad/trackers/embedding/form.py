@@ -21,7 +21,8 @@ from flowgrad.trackers.schema import (
     together,
 )
 
-FACTS = ("in_batch_negatives", "sampling_correction", "row_effect_f", "row_biases")
+FACTS = ("in_batch_negatives", "sampling_correction", "multiplied", "row_effect_f", "row_biases")
+"""Scalars that the table cannot show."""
 _TOLD = ("row_loss", "label_conflict")
 _UNCOUNTED = ("copies", "transforms", "no_grad", "eval")
 _RATE = record({"steps": count(), "sum": number(), "peak": number(), "decayed": number()})

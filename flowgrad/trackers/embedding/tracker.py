@@ -49,8 +49,6 @@ _grad_enabled = torch.is_grad_enabled
 _transforms = torch._C._functorch.peek_interpreter_stack
 _backward_task = torch._C._current_graph_task_id
 
-_TOLD = ("row_effect_f", "row_biases", "in_batch_negatives", "sampling_correction")
-"""Scalars that the table cannot show."""
 _STARTS = ("compared_starts", "rewritten_starts", "repeated_starts", "rewrite_cosine")
 """Scalars of other writes to the table, which are not known where `step` is misplaced."""
 
@@ -403,12 +401,13 @@ class EmbeddingTracker(Tracker):
 
     @entry("observe()", argued=True)
     def observe(self, **facts: float) -> None:
-        """Note facts that the table cannot show: `in_batch_negatives` (0 or 1), `sampling_correction` (0..1).
+        """Note facts that the table cannot show: `in_batch_negatives` (0 or 1), `sampling_correction` (0..1),
+        `multiplied` (0 or 1: the model multiplies its rows by others, as in inner products and cross layers).
 
         Raises:
             ValueError: a fact that no rule names.
         """
-        known = {"in_batch_negatives", "sampling_correction"}
+        known = {"in_batch_negatives", "sampling_correction", "multiplied"}
         if unknown := set(facts) - known:
             raise ArgumentError(f"unknown fact {sorted(unknown)[0]!r}; known are {sorted(known)}")
         found = {name: fact_of(name, value, self.name) for name, value in facts.items()}
@@ -561,7 +560,7 @@ class EmbeddingTracker(Tracker):
             "trainable": float(self._trainable),
             **self._optimizer_figures(),
             "decay_share": math.nan,
-            **dict.fromkeys(_TOLD, math.nan),
+            **dict.fromkeys(form.FACTS, math.nan),
             **self._facts,
         }
         if self._rate is not None:

@@ -12,6 +12,7 @@ from omegaconf import MISSING, OmegaConf
 from pipelines.config.folder_names import folder_name
 from pipelines.config.schema.compression import CompressionSettings
 from pipelines.config.schema.data import (
+    ClickTableSettings,
     DatasetSettings,
     InstEvalSettings,
     MovieLensSettings,
@@ -19,11 +20,13 @@ from pipelines.config.schema.data import (
     RatingsCsvSettings,
     SmallTableSettings,
     SyntheticSettings,
+    TableCsvSettings,
     TaskSettings,
 )
 from pipelines.config.schema.faults import ColumnFaultSettings, FaultSettings, LayerFaultSettings, RowFaultSettings
 from pipelines.config.schema.jobs import (
     CalibrationSettings,
+    ClickPeersSettings,
     CompressionBenchmarkSettings,
     CompressionProofSettings,
     FaultBenchmarkSettings,
@@ -40,6 +43,7 @@ from pipelines.config.schema.jobs import (
 from pipelines.config.schema.limits import Limit
 from pipelines.config.schema.models import (
     BoosterSettings,
+    ClickModelSettings,
     FactorizationSettings,
     ModelSettings,
     NetworkSettings,
@@ -58,6 +62,7 @@ from pipelines.config.schema.trackers import (
 )
 from pipelines.config.schema.training import (
     BoostingSettings,
+    ClickLoopSettings,
     DistillationLoopSettings,
     DistillationLossSettings,
     FactorizationLossSettings,
@@ -134,6 +139,7 @@ def register() -> None:
         "calibration": CalibrationSettings,
         "stacking": StackingSettings,
         "treatment": TreatmentSettings,
+        "click_peers": ClickPeersSettings,
         "compression_benchmark": CompressionBenchmarkSettings,
         "feature_benchmark": FeatureBenchmarkSettings,
         "feature_synergy": FeatureSynergySettings,
@@ -147,11 +153,14 @@ def register() -> None:
         "synthetic": SyntheticSettings,
         "movielens_table": MovieLensTableSettings,
         "small_table": SmallTableSettings,
+        "click_table": ClickTableSettings,
+        "table_csv": TableCsvSettings,
         "task": TaskSettings,
         "factorization": FactorizationSettings,
         "neumf": NeuMFSettings,
         "network": NetworkSettings,
         "recurrent": RecurrentSettings,
+        "click_model": ClickModelSettings,
         "booster": BoosterSettings,
         "student": StudentSettings,
         "teacher": TeacherSettings,
@@ -162,6 +171,7 @@ def register() -> None:
         "loop": LoopSettings,
         "distillation_loop": DistillationLoopSettings,
         "network_loop": NetworkLoopSettings,
+        "click_loop": ClickLoopSettings,
         "boosting": BoostingSettings,
         "script": ScriptSettings,
         "fault": RowFaultSettings,

@@ -127,6 +127,48 @@ class MovieLensTableSettings(TableSettings):
 
 
 @dataclass
+class ClickTableSettings(TableSettings):
+    """A log of clicks: a table with columns of categories."""
+
+    path: str | None = None
+    """Path of a copy of the data set at hand."""
+    cache: str | None = None
+    """Folder of the data cache; null is the user's cache folder (or $FLOWGRAD_CACHE)."""
+
+
+@dataclass
+class TableCsvSettings(TableSettings):
+    """A user's own log of clicks."""
+
+    _target_: str = "datasets.table_csv.load_table_csv"
+    path: str = MISSING
+    label: str | int = MISSING
+    """Column of the file that holds 1 where clicked and 0 where not, by its name or its number from 0."""
+    categorical: list[str | int] = MISSING
+    """Columns of ids and other categories."""
+    numerical: list[str | int] = MISSING
+    """Columns of amounts."""
+    time: str | int | None = None
+    """Column of times, by which rows are split; null: they are split at random."""
+    separator: str = MISSING
+    """Text between fields, one character or several."""
+    header: bool = MISSING
+    """Whether the first row names the columns."""
+    encoding: str = MISSING
+    """Encoding of the file."""
+    quote: str | None = MISSING
+    """Character that fields may be quoted with; null: quotes are text."""
+    decimal: str = MISSING
+    """Decimal mark of numbers, `.` or `,`."""
+    max_bad_share: Annotated[float, FROM_0_TO_1] = MISSING
+    """Largest share of rows, in [0, 1], that may be left out because they cannot be read."""
+    validation_share: Annotated[float, PART] = 0.1
+    test_share: Annotated[float, PART] = 0.2
+    split_seed: Annotated[int, SEED] = 0
+    """Seed of the split at random; the same for every arm and seed of training."""
+
+
+@dataclass
 class SmallTableSettings(TableSettings):
     """A real table that scikit-learn ships."""
 

@@ -98,6 +98,16 @@ class FaultBenchmarkSettings(JobSettings):
 
 
 @dataclass
+class ClickPeersSettings(JobSettings):
+    """Our models of clicks beside those of Torch-RecHub, on the same rows."""
+
+    _target_: str = "pipelines.benchmarks.recommenders.job.run"
+    seeds: Annotated[list[int], SEED] = MISSING
+    settings: dict[str, list[str]] = MISSING
+    """Overrides of each comparison, by name."""
+
+
+@dataclass
 class OverheadLimits:
     """Limits by which `within` in the table is judged."""
 

@@ -65,6 +65,24 @@ class NetworkSettings(ModelSettings):
 
 
 @dataclass
+class ClickModelSettings(NetworkSettings):
+    """A model of clicks: a table of embeddings a column of categories, and perceptrons of `width` and `depth`."""
+
+    dim: Annotated[int, SIZE] = MISSING
+    """Number of columns of every table."""
+    init_std: Annotated[float, SCALE] = MISSING
+    """Standard deviation of the tables' initial entries."""
+    min_count: Annotated[int, COUNT] = 1
+    """Number of training rows from which a value has a row of its own; the others share one row, with those that
+    training never meets.
+    """
+    buckets: Annotated[int | None, COUNT] = None
+    """Number of rows of each table, into which values are hashed; null: each value has its own."""
+    cross_layers: Annotated[int, FROM_0] = 0
+    """Number of cross layers, of models that have them."""
+
+
+@dataclass
 class RecurrentSettings(NetworkSettings):
     """A recurrent network on rows cut into pieces."""
 

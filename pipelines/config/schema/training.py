@@ -120,6 +120,19 @@ class NetworkLoopSettings(EpochSettings):
 
 
 @dataclass
+class ClickLoopSettings(NetworkLoopSettings):
+    """Epochs of a torch optimizer on a model of clicks."""
+
+    _target_: str = "pipelines.trainers.clicks.trainer.ClickModels"
+    positive_weight: Annotated[float, POSITIVE] = 1.0
+    """Weight of clicked rows in the training loss; 1 for all others. Other values than 1 make probabilities wrong."""
+    id_dropout: Annotated[float, BELOW_1] = 0.0
+    """Share of the ids of a training batch, in [0, 1), that stand for a value that is not known, so that its row is
+    trained (Volkovs et al. 2017, DropoutNet, NeurIPS).
+    """
+
+
+@dataclass
 class DistillationLoopSettings(NetworkLoopSettings):
     """Epochs of a student. Layers are named as in `StudentSettings`."""
 

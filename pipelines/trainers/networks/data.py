@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipelines.data.tables import Part
+
+
+class Examples(Protocol):
+    """Examples that batches are taken from."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor | slice) -> Self: ...
+
+
+Kind = TypeVar("Kind", bound=Examples)
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,7 @@ class Preparation:
         return Rows(torch.tensor(values, dtype=torch.float32), torch.tensor(part.target, dtype=kind))
 
 
-def shuffled(rows: Rows, batch_size: int, generator: torch.Generator) -> Iterator[Rows]:
+def shuffled(rows: Kind, batch_size: int, generator: torch.Generator) -> Iterator[Kind]:
     """Yield one epoch in random order, in batches of `batch_size`; the last is smaller, and left out where it would
     hold a single row, which has no variance to normalise by.
     """

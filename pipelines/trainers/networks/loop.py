@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from flowgrad import exits
 from flowgrad.trackers import TrainingTracker
 from pipelines.trainers.early_stopping import EarlyStopping
-from pipelines.trainers.networks.data import Rows, shuffled
+from pipelines.trainers.networks.data import Kind, shuffled
 from pipelines.trainers.networks.losses import Loss
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ class Fitted:
 
 def fit(
     model: nn.Module,
-    loss: Loss,
+    loss: Loss[Kind],
     optimizer: torch.optim.Optimizer,
-    train: Rows,
-    validation: Rows,
+    train: Kind,
+    validation: Kind,
     settings: DictConfig,
     order: torch.Generator,
     watchers: Sequence[Watcher] = (),
@@ -91,10 +91,15 @@ def fit(
         for watcher in watchers:
             watcher.end_epoch(trained, held_out)
         if watch is not None:
-            watch.end_epoch(loss=trained, val_loss=held_out)
+            watch.log(val_loss=held_out, **loss.told(validation))
+            watch.end_epoch(loss=trained, metric=loss.metric(model, validation))
         if not math.isfinite(trained):
             break  # weights that are not finite never become so again
-        if stopping.ends(held_out) or (watch is not None and watch.should_stop):
+        if stopping.ends(held_out):
+            if watch is not None:
+                watch.stop_early()
+            break
+        if watch is not None and watch.should_stop:
             break
     stopping.restore()
     return Fitted(course.train_losses, course.validation_losses, steps)
@@ -102,9 +107,9 @@ def fit(
 
 def _step(
     model: nn.Module,
-    loss: Loss,
+    loss: Loss[Kind],
     optimizer: torch.optim.Optimizer,
-    batch: Rows,
+    batch: Kind,
     clip_norm: float | None,
     watch: Watch | None,
 ) -> Tensor:
@@ -114,6 +119,6 @@ def _step(
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     if watch is not None:
-        watch.log(loss=made)
+        watch.log(loss=made, **loss.told(batch))
     optimizer.step()
     return made.detach()

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.trainers.networks.data import Rows
+from pipelines.trainers.networks.data import Kind, Rows
 
 
-class Loss(ABC):
+class Loss(ABC, Generic[Kind]):
     """Mean loss of a batch; `fit` takes any."""
 
     @abstractmethod
-    def of(self, model: nn.Module, batch: Rows) -> Tensor:
+    def of(self, model: nn.Module, batch: Kind) -> Tensor:
         """Loss of a batch, a scalar with its graph."""
 
-    def held_out(self, model: nn.Module, rows: Rows) -> float:
+    def held_out(self, model: nn.Module, rows: Kind) -> float:
         """Mean loss of rows that are not trained on, the model in evaluation mode."""
         model.eval()
         with torch.no_grad():
             return float(self.of(model, rows))
 
+    def told(self, batch: Kind) -> dict[str, Any]:
+        """Rows of a batch as `Watch.log` takes them; nothing where the loss is all that a watch is told."""
+        return {}
 
-class OutputLoss(Loss):
+    def metric(self, model: nn.Module, rows: Kind) -> float | None:
+        """Figure of held-out rows that is better when higher; None where there is none besides the loss."""
+        return None
+
+
+class OutputLoss(Loss[Rows]):
     """A loss of a model's outputs and the target."""
 
     @abstractmethod
@@ -76,7 +85,7 @@ LOSSES: dict[str, type[OutputLoss]] = {
 """Loss of each kind of task, by name."""
 
 
-def predicted(kind: str, model: nn.Module, inputs: Tensor) -> Tensor:
+def predicted(kind: str, model: nn.Module, inputs: Any) -> Tensor:
     """Predict values, probabilities of class 1 (shape (rows,)), or of each class (shape (rows, classes)); float64."""
     model.eval()
     with torch.no_grad():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,8 +42,8 @@ from pipelines.trainers.trainer import Trained, Trainer
 TRACKER = "model"
 """Name of the tracker, under which findings list parameters."""
 
-ObserverFactory = Callable[[Network, torch.optim.Optimizer], Sequence[Observer]]
-_INIT, _ORDER, _FINE_TUNING = 2, 3, 4
+ObserverFactory = Callable[[Any, torch.optim.Optimizer], Sequence[Observer]]
+INIT, ORDER, _FINE_TUNING = 2, 3, 4
 """Streams of a seed, besides that of the rows that it keeps (0)."""
 _ONE_OF: dict[str, Sequence[str | None]] = {
     "model.activation": tuple(ACTIVATIONS), "model.normalisation": NORMALISATIONS, "model.init": INITS,
@@ -53,7 +53,7 @@ _ONE_OF: dict[str, Sequence[str | None]] = {
 class Networks(Trainer):
     """A table, trained in epochs by a torch optimizer; watched by `FlowTracker`."""
 
-    SUBJECTS = ("flow",)
+    SUBJECTS: ClassVar[tuple[str, ...]] = ("flow",)
     TREATABLE = ("model", "optimizer", "training")
     PACKAGES = ("torch",)
     STEP = "epoch"
@@ -78,10 +78,7 @@ class Networks(Trainer):
             raise FlowGradError(
                 f"model._target_={config.model._target_} is no network; use model=mlp, cnn or recurrent"
             )
-        for key, choices in _ONE_OF.items():
-            if (value := OmegaConf.select(config, key)) not in choices:
-                known = ", ".join("null" if choice is None else choice for choice in choices)
-                raise FlowGradError(f"{key}={value!r} is unknown; use one of {known}")
+        check_choices(config)
         if config.optimizer.sparse_gradients:
             raise FlowGradError("optimizer.sparse_gradients=true: a network's gradients are dense; set it to false")
         check_optimizer(config)
@@ -122,7 +119,7 @@ class Networks(Trainer):
         """
         config = self.config
         torch.set_num_threads(config.training.threads)
-        init, order = (_generator(seed, stream) for stream in (_INIT, _ORDER))
+        init, order = (generator_of(seed, stream) for stream in (INIT, ORDER))
         parts = data.parts(seed)
         preparation = _preparation(config, data, seed)
         train, validation = (preparation.rows(part) for part in parts[:2])
@@ -130,7 +127,7 @@ class Networks(Trainer):
         freeze(network, config.training)
         optimizer = build_optimizer(config, groups(network, config.training, config.optimizer.lr, TRACKER))
         others = tuple(observers(network, optimizer)) if observers else ()
-        own = _watch(config, network, optimizer) if watched or config.training.treat else None
+        own = attached(config, network, optimizer) if watched or config.training.treat else None
         trackers = () if own is None or own.network is None else (own.network,)
         for tracker in trackers:
             tracker.observe_inputs(train.inputs)
@@ -171,7 +168,7 @@ class Networks(Trainer):
         if len(seeds) == 1 or self.stack_size(data) == 1:
             return super().train_stack(data, seeds)
         torch.set_num_threads(config.training.threads)
-        networks = [_network(config, data, _generator(seed, _INIT)) for seed in seeds]
+        networks = [_network(config, data, generator_of(seed, INIT)) for seed in seeds]
         for network in networks:
             freeze(network, config.training)
         prepared = [_preparation(config, data, seed) for seed in seeds]
@@ -184,7 +181,7 @@ class Networks(Trainer):
             train,
             validation,
             config.training,
-            [_generator(seed, _ORDER) for seed in seeds],
+            [generator_of(seed, ORDER) for seed in seeds],
         )
 
     def metrics(self) -> tuple[str, ...]:
@@ -217,7 +214,7 @@ class Networks(Trainer):
             settings = OmegaConf.merge(config.training, {"epochs": epochs, "early_stopping": True})
             assert isinstance(settings, DictConfig)
             optimizer = build_optimizer(config, groups(model, settings, config.optimizer.lr, TRACKER))
-            fit(model, loss, optimizer, train, validation, settings, _generator(seed, _FINE_TUNING))
+            fit(model, loss, optimizer, train, validation, settings, generator_of(seed, _FINE_TUNING))
             model.eval()
 
         return Compressible(
@@ -252,7 +249,20 @@ class Networks(Trainer):
         }
 
 
-def _watch(config: DictConfig, network: Network, optimizer: torch.optim.Optimizer) -> Watch:
+def check_choices(config: DictConfig) -> None:
+    """Refuse an activation, a normalisation or an initialisation that there is not.
+
+    Raises:
+        FlowGradError: names the key, the value and the choices.
+    """
+    for key, choices in _ONE_OF.items():
+        if (value := OmegaConf.select(config, key)) not in choices:
+            known = ", ".join("null" if choice is None else choice for choice in choices)
+            raise FlowGradError(f"{key}={value!r} is unknown; use one of {known}")
+
+
+def attached(config: DictConfig, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Watch:
+    """Watch a network by the schedule that the config names."""
     steps = config.tracker.schedule
     schedule = None if steps is None else schedules.every(steps)
     return watch(
@@ -274,6 +284,7 @@ def _preparation(config: DictConfig, data: TableData, seed: int) -> Preparation:
     )
 
 
-def _generator(seed: int, stream: int) -> torch.Generator:
+def generator_of(seed: int, stream: int) -> torch.Generator:
+    """Random numbers of one stream of a seed."""
     drawn = np.random.SeedSequence(seed, spawn_key=(stream,)).generate_state(1)[0]
     return torch.Generator().manual_seed(int(drawn))

@@ -1,0 +1,1 @@
+"""Compares our models of recommenders with those of other libraries."""
