@@ -1,7 +1,18 @@
 """Pure functions on arrays, one module a topic, each with the `MEASURES` it declares to the rules."""
 
 from flowgrad.measurements import Measure
-from flowgrad.measures import batches, distillation, embedding, features, flow, quantization, saliency, training, trees
+from flowgrad.measures import (
+    batches,
+    distillation,
+    embedding,
+    features,
+    flow,
+    quantization,
+    ranking,
+    saliency,
+    training,
+    trees,
+)
 from flowgrad.measures.row_figures import BELONGING_MEASURES
 
 VOCABULARY: dict[str, tuple[Measure, ...]] = {
@@ -12,6 +23,7 @@ VOCABULARY: dict[str, tuple[Measure, ...]] = {
     "flow": flow.MEASURES,
     "distillation": distillation.MEASURES,
     "batches": batches.MEASURES,
+    "ranking": ranking.MEASURES,
     "saliency": saliency.MEASURES,
     "quantization": quantization.MEASURES,
 }

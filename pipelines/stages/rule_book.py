@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from flowgrad.evidence.ledger import SHIPPED, Ledger
 from flowgrad.prescription import has_path
 from flowgrad.rules import RuleBook
 from pipelines.trainers.own_trackers import subjects_of
+from pipelines.trainers.trainer import trainer_of
 
 _TOP_KEY = re.compile(r"""["']?([A-Za-z_]\w*)["']?\s*:""")
 _OVERRIDE = re.compile(r"^\+{0,2}rules\.([A-Za-z_]\w*)[.=]")
@@ -38,8 +40,33 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
     subjects = subjects_of(config)  # imports trackers of the user's own, which rules may be about
     book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders), ledger=_ledger(config))
     paths = list(_paths(config))
+    lacking = {path for path in _fixed_paths(book, subjects) if _may_lack(config, path) and not has_path(config, path)}
+    book = _without_fixes(book, lacking, subjects)
     book.check_fix_paths(lambda path: has_path(config, path), paths, subjects)
     return book
+
+
+def _fixed_paths(book: RuleBook, subjects: Sequence[str]) -> set[str]:
+    """Settings that rules on these subjects change."""
+    return {path for rule in book.values() if rule.fix and rule.subject in subjects for path in rule.fix.paths}
+
+
+def _may_lack(config: DictConfig, path: str) -> bool:
+    """Whether the training may do without a setting: its own kind has none, or its node is null, as the optimizer of
+    what is solved for.
+    """
+    trainer, node = trainer_of(config), path.partition(".")[0]
+    return path in trainer.LACKS or (node in trainer.OPTIONAL and config[node] is None)
+
+
+def _without_fixes(book: RuleBook, lacking: set[str], subjects: Sequence[str]) -> RuleBook:
+    """The book, in which rules that change settings that the training lacks have words alone."""
+    changed = {
+        rule_id: replace(rule, fix=None)
+        for rule_id, rule in book.items()
+        if rule.fix is not None and rule.subject in subjects and not lacking.isdisjoint(rule.fix.paths)
+    }
+    return RuleBook({**book.rules, **changed}, book.ledger) if changed else book
 
 
 def _ledger(config: DictConfig) -> Ledger:

@@ -74,6 +74,10 @@ class Trainer(ABC):
     """Type of each config node, and a choice to offer; None: it must be null."""
     OPTIONAL: ClassVar[tuple[str, ...]] = ()
     """Nodes with a type that may be null."""
+    LACKS: ClassVar[tuple[str, ...]] = ()
+    """Settings that rules on its subjects change and that its config may not have: without them, such a rule keeps its
+    words and has no overrides.
+    """
 
     def __init__(self, config: DictConfig) -> None:
         """Bind the config that says what is trained, on what data and how; nothing is read or checked yet."""

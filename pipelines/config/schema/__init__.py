@@ -46,6 +46,7 @@ from pipelines.config.schema.models import (
     TeacherSettings,
 )
 from pipelines.config.schema.proof import ComparisonSettings, EvidenceSettings, SeedSettings
+from pipelines.config.schema.ranking import RankingLoopSettings, RankingLossSettings
 from pipelines.config.schema.trackers import (
     BoostingTrackerSettings,
     DistillationTrackerSettings,
@@ -157,6 +158,8 @@ def register() -> None:
         "network_loop": NetworkLoopSettings,
         "boosting": BoostingSettings,
         "script": ScriptSettings,
+        "ranking_loop": RankingLoopSettings,
+        "ranking_loss": RankingLossSettings,
         "fault": RowFaultSettings,
         "layer_fault": LayerFaultSettings,
         "column_fault": ColumnFaultSettings,
