@@ -31,6 +31,7 @@ from pipelines.config.schema.jobs import (
     FieldBenchmarkSettings,
     JobSettings,
     LayersOverheadSettings,
+    RankingSoundnessSettings,
     RobustnessSettings,
     TrackerOverheadSettings,
 )
@@ -133,6 +134,7 @@ def register() -> None:
         "feature_benchmark": FeatureBenchmarkSettings,
         "feature_synergy": FeatureSynergySettings,
         "field_benchmark": FieldBenchmarkSettings,
+        "ranking_soundness": RankingSoundnessSettings,
         "robustness": RobustnessSettings,
         "compression_proof": CompressionProofSettings,
         "compression": CompressionSettings,
