@@ -13,6 +13,7 @@ from pipelines.config.folder_names import folder_name
 from pipelines.config.schema.compression import CompressionSettings
 from pipelines.config.schema.data import (
     DatasetSettings,
+    FlightSequencesSettings,
     InstEvalSettings,
     MovieLensSettings,
     MovieLensTableSettings,
@@ -142,6 +143,7 @@ def register() -> None:
         "movielens": MovieLensSettings,
         "insteval": InstEvalSettings,
         "ratings_csv": RatingsCsvSettings,
+        "flight_sequences": FlightSequencesSettings,
         "synthetic": SyntheticSettings,
         "movielens_table": MovieLensTableSettings,
         "small_table": SmallTableSettings,
