@@ -58,12 +58,6 @@ MEASURES = (
         "alike, below 1 too sure.",
         on_evaluation=True,
     ),
-    Measure(
-        "fitted_temperature",
-        "ratio",
-        "`temperature` over `fitted_scale`: what the targets ask for.",
-        on_evaluation=True,
-    ),
     Measure("fitted_scale_se", "ratio", "Standard error of `fitted_scale`.", on_evaluation=True),
     Measure(
         "popularity_offset",

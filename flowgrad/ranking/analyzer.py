@@ -232,7 +232,6 @@ class RankingAnalyzer(Subject):
         if fitted is not None:
             (found["fitted_scale"], found["popularity_offset"]), errors = fitted
             found["fitted_scale_se"], found["popularity_offset_se"] = errors
-            found["fitted_temperature"] = self._told.get("temperature", math.nan) / found["fitted_scale"]
         return {name: float(value) for name, value in found.items()}
 
 

@@ -66,15 +66,38 @@ def test_items_in_few_directions_are_told_from_both():
     assert not found & {"ONE_LIST_FOR_ALL", "RANKING_COLLAPSED"}
 
 
-@pytest.mark.parametrize(
-    ("temperature", "expected"), [(1.0, "TEMPERATURE_TOO_HIGH"), (0.1, None), (0.01, "TEMPERATURE_TOO_LOW")]
-)
-def test_the_temperature_is_judged_by_what_the_targets_ask_for(temperature, expected):
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_a_temperature_is_too_high_where_targets_ask_for_a_lower_one(temperature):
     analyzer = RankingAnalyzer(*drawn(scale=10.0, normalised=True))  # cosines divided by 0.1
     analyzer.observe_loss(temperature=temperature)
-    found = {one for one in types(analyzer) if one.startswith("TEMPERATURE")}
-    assert found == ({expected} if expected else set())
-    assert analyzer.measurements().scalars["fitted_temperature"] == pytest.approx(0.1, rel=0.2)
+    assert ("TEMPERATURE_TOO_HIGH" in types(analyzer)) == (temperature == 1.0)
+    assert analyzer.measurements().scalars["fitted_scale"] == pytest.approx(10 * temperature, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("crowded", "temperature", "told"), [(True, 0.01, True), (False, 0.01, False), (True, 0.1, False)]
+)
+def test_a_temperature_is_too_low_where_it_is_low_and_vectors_crowd(crowded, temperature, told):
+    queries, items, exposures, targets = drawn(normalised=True)
+    if crowded:
+        queries, items = (one + 6 / np.sqrt(DIM) for one in (queries, items))
+        queries, items = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (queries, items))
+    analyzer = RankingAnalyzer(queries, items, exposures, targets)
+    analyzer.observe_loss(temperature=temperature, hard_negatives=0.0)
+    assert ("TEMPERATURE_TOO_LOW" in types(analyzer)) == told
+
+
+def test_hard_negatives_are_blamed_for_one_list_and_for_nothing_else():
+    queries, items, exposures, targets = drawn()
+    analyzer = RankingAnalyzer(queries, items, exposures, targets)
+    analyzer.observe_loss(hard_negatives=8.0, false_negative_share=0.1)
+    assert "HARDEST_NEGATIVES_COLLAPSE" not in types(analyzer)
+    queries, items = 0.2 * queries, items.copy()
+    queries[:, 0], items[:, 0] = 2.0, np.log(exposures)
+    for kept in (8.0, 0.0):
+        analyzer = RankingAnalyzer(queries, items, exposures, targets)
+        analyzer.observe_loss(hard_negatives=kept, false_negative_share=0.1)
+        assert ("HARDEST_NEGATIVES_COLLAPSE" in types(analyzer)) == (kept > 0)
 
 
 def test_scores_that_say_nothing_have_no_temperature():

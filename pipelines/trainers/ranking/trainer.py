@@ -62,7 +62,7 @@ class Ranking(Trainer):
     OPTIONAL = ("optimizer", "loss")
     LACKS = (
         "model.biases", "model.init", "model.init_scale", "model.bias_init", "model.activation", "model.normalisation",
-        "model.standardise", "model.mask_padding", "sampler.quarantine", "training.capped_rows", "training.full_rate",
+        "model.standardise", "sampler.quarantine", "training.capped_rows", "training.full_rate",
     )  # fmt: skip
 
     def check(self) -> None:
