@@ -211,8 +211,8 @@ def spread(vectors: ArrayLike) -> float:
 
 
 def rank_share(vectors: ArrayLike) -> float:
-    """Effective rank of rows around their mean (Roy & Vetterli 2007) over the most it can be; NaN for fewer than three
-    rows, or rows that are all one.
+    """Effective rank of rows around their mean (Roy & Vetterli 2007) over the most it can be, in [0, 1]; NaN for fewer
+    than three rows, or rows that are all one.
     """
     vectors = np.asarray(vectors, dtype=float)
     most = min(len(vectors) - 1, vectors.shape[1])
