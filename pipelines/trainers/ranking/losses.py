@@ -85,15 +85,20 @@ class RankingLoss(ABC):
         """Loss of each held-out target against all items, shape (n,): the scores as they are served."""
         return functional.cross_entropy(queries @ catalogue.T / self._settings.temperature, targets, reduction="none")
 
-    def _known(self, users: Tensor, items: Tensor) -> Tensor:
-        """Flags of the pairs that are positives in training, of the shape of both, broadcast; none where they are kept
-        as negatives.
+    def _without(self, logits: Tensor, itself: Tensor, users: Tensor, items: Tensor) -> Tensor:
+        """Scores of negatives without those of the target itself, and, where they are left out, of what the user met.
+
+        Args:
+            logits: shape (m, n).
+            itself: flags of negatives that are the target, of that shape.
+            users: code of each example's user, shape (m,).
+            items: codes of the negatives, shape (n,) or (m, n).
         """
-        pairs = users * self._n_items + items
-        if self._pairs is None:
-            return torch.zeros_like(pairs, dtype=torch.bool)
-        places = torch.searchsorted(self._pairs, pairs).clamp(max=len(self._pairs) - 1)
-        return self._pairs[places] == pairs
+        if self._pairs is not None:
+            pairs = users[:, None] * self._n_items + items
+            places = torch.searchsorted(self._pairs, pairs).clamp(max=len(self._pairs) - 1)
+            itself = itself | (self._pairs[places] == pairs)
+        return logits.masked_fill(itself, _NEVER)
 
     def _hardest(self, negatives: Tensor) -> Tensor:
         """The highest-scored negatives of each example, where only some are kept."""
@@ -110,13 +115,12 @@ class FullSoftmax(RankingLoss):
 
     def value(self, queries: Tensor, rows: Tensor, batch: Batch, compared: Tensor | None) -> Tensor:
         """Mean cross-entropy."""
-        logits = queries @ rows.T / self._settings.temperature
-        targets = batch.items
-        if self._pairs is not None:
-            known = self._known(batch.owners[:, None], torch.arange(len(rows)))
-            known[torch.arange(len(targets)), targets] = False
-            logits = logits.masked_fill(known, _NEVER)
-        return functional.cross_entropy(logits, targets)
+        logits, targets = queries @ rows.T / self._settings.temperature, batch.items
+        if self._pairs is None:
+            return functional.cross_entropy(logits, targets)
+        items = torch.arange(len(rows))
+        positive = logits.gather(1, targets[:, None])[:, 0]
+        return _against(positive, self._without(logits, items == targets[:, None], batch.owners, items))
 
 
 class BatchSoftmax(RankingLoss):
@@ -136,8 +140,8 @@ class BatchSoftmax(RankingLoss):
         """Mean cross-entropy."""
         settings, items = self._settings, batch.items
         logits = queries @ rows.T / settings.temperature - settings.logq * self._log_q[items]
-        out = (items[:, None] == items) | self._known(batch.owners[:, None], items)
-        return _against(logits.diagonal(), self._hardest(logits.masked_fill(out, _NEVER)))
+        negatives = self._without(logits, items[:, None] == items, batch.owners, items)
+        return _against(logits.diagonal(), self._hardest(negatives))
 
 
 class SampledSoftmax(RankingLoss):
@@ -157,8 +161,10 @@ class SampledSoftmax(RankingLoss):
         drawn = compared[len(queries) :]
         temperature = self._settings.temperature
         positive = (queries * own).sum(dim=1) / temperature
-        out = (drawn == batch.items[:, None]) | self._known(batch.owners[:, None], drawn)
-        return _against(positive, self._hardest((queries @ other.T / temperature).masked_fill(out, _NEVER)))
+        logits = queries @ other.T / temperature
+        return _against(
+            positive, self._hardest(self._without(logits, drawn == batch.items[:, None], batch.owners, drawn))
+        )
 
 
 class Pairwise(RankingLoss):
@@ -178,8 +184,7 @@ class Pairwise(RankingLoss):
         own, other = rows[:m], rows[m:].view(m, -1, rows.shape[1])
         drawn = compared[m:].view(m, -1)
         scores = (other @ queries[:, :, None])[:, :, 0]
-        out = (drawn == batch.items[:, None]) | self._known(batch.owners[:, None], drawn)
-        scores = self._hardest(scores.masked_fill(out, _NEVER))
+        scores = self._hardest(self._without(scores, drawn == batch.items[:, None], batch.owners, drawn))
         margin = ((queries * own).sum(dim=1, keepdim=True) - scores) / self._settings.temperature
         return functional.softplus(-margin).mean()
 
@@ -190,9 +195,8 @@ class Pairwise(RankingLoss):
 
 
 def _against(positive: Tensor, negatives: Tensor) -> Tensor:
-    """Mean cross-entropy of the first of each example's scores."""
-    logits = torch.cat([positive[:, None], negatives], dim=1)
-    return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64))
+    """Mean cross-entropy of each example's positive score among it and its negatives."""
+    return (torch.logaddexp(positive, negatives.logsumexp(dim=1)) - positive).mean()
 
 
 def false_negative_share(loss: type[RankingLoss], data: Interactions) -> float:
