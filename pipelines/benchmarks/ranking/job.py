@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from datasets.tables import TEST, TRAIN, VALIDATION
 from flowgrad.errors import FlowGradError
 from pipelines.benchmarks.ranking import recbole_run
+from pipelines.config.code_fingerprint import ROOT
 from pipelines.config.compose import composed
 from pipelines.data.interactions import PADDING, Interactions
 from pipelines.output import console
@@ -50,8 +51,8 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     names = list(job.models) if job.only is None else [name for name in job.only if name in job.models]
     if not names:
         raise FlowGradError(f"job.only={job.only}: names none of {', '.join(job.models)}")
-    if job.python is None:
-        raise FlowGradError("job.python is missing; give the Python of an environment with RecBole (docs/ranking.md)")
+    if not (python := ROOT / job.python).is_file():
+        raise FlowGradError(f"job.python={job.python}: no such file; `make test-integrations` sets up an environment")
     configs = {name: composed(list(job.models[name].ours), rules=False) for name in names}
     for made in configs.values():
         check_settings(made)
@@ -72,7 +73,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
                 ]
                 bar.advance(doing)
             for seed in job.seeds:
-                told = _of_recbole(job.python, spec, Path(place, name), seed, length)
+                told = _of_recbole(str(python), spec, Path(place, name), seed, length)
                 lines += [
                     {"model": name, "of": "recbole", "seed": seed, "metric": m, "value": told[m]} for m in job.metrics
                 ]

@@ -426,8 +426,8 @@ class RankingSoundnessSettings(JobSettings):
     """We compare ranking models with those of RecBole."""
 
     _target_: str = "pipelines.benchmarks.ranking.job.run"
-    python: str | None = MISSING
-    """Python of an environment with RecBole."""
+    python: str = MISSING
+    """Python of an environment with RecBole, from the repository's root."""
     seeds: Annotated[list[int], SEED] = MISSING
     metrics: list[str] = MISSING
     """Metrics that both give, by name."""

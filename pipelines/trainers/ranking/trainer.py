@@ -82,7 +82,6 @@ class Ranking(Trainer):
         loss = target(config, "loss")
         if not (isinstance(loss, type) and issubclass(loss, RankingLoss)):
             raise FlowGradError(f"loss._target_={config.loss._target_} is no RankingLoss; use loss=full_softmax")
-        loss.check(config.loss)
         check_optimizer(config)
         if config.optimizer.sparse_gradients:
             raise FlowGradError(
@@ -96,7 +95,12 @@ class Ranking(Trainer):
         return data
 
     def check_data(self, data: Interactions) -> None:
-        """Refuse models that do not fit into memory, or that cannot be laid out; see `Trainer.check_data`."""
+        """Refuse models that do not fit into memory, or that cannot be laid out, and settings that the loss does not
+        have, which a fix of a rule may set; see `Trainer.check_data`.
+        """
+        if self.config.loss is not None:
+            kind: type[RankingLoss] = target(self.config, "loss")
+            kind.check(self.config.loss)
         model: type[Ranker] = target(self.config, "model")
         size = f"model.dim={self.config.model.dim} on {data.n_users:,} users and {data.n_items:,} items"
         check_parameters(size, lambda: (data.n_users + data.n_items) * self.config.model.dim)
