@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datasets.tables import TEST, TRAIN, VALIDATION
 from flowgrad.errors import FlowGradError
+from pipelines.benchmarks.faults.cases import check_chosen
 from pipelines.benchmarks.ranking import recbole_run
 from pipelines.config.code_fingerprint import ROOT
 from pipelines.config.compose import composed
@@ -31,7 +31,6 @@ _NAME = "split"
 _PARTS = {"train": TRAIN, "valid": VALIDATION, "test": TEST}
 _TOLERANCE = 2.0
 """Number of standard errors of the difference within which two means count as one."""
-_logger = logging.getLogger(__name__)
 
 
 def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder: Path) -> None:
@@ -48,41 +47,32 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
     """
     check_settings(config)
     job = config.job
-    names = list(job.models) if job.only is None else [name for name in job.only if name in job.models]
-    if not names:
-        raise FlowGradError(f"job.only={job.only}: names none of {', '.join(job.models)}")
+    check_chosen("only", job.only, job.models)
     if not (python := ROOT / job.python).is_file():
         raise FlowGradError(f"job.python={job.python}: no such file; `make test-integrations` sets up an environment")
-    configs = {name: composed(list(job.models[name].ours), rules=False) for name in names}
+    configs = {name: composed(list(job.models[name].ours), rules=False) for name in job.only or job.models}
     for made in configs.values():
         check_settings(made)
     artifacts.begin(folder, config, also=("soundness.*", "observations.csv"))
     lines: list[dict] = []
-    with TemporaryDirectory() as place, console.progress() as bar:
-        doing = bar.add_task("train", total=2 * len(names) * len(job.seeds))
-        for name in names:
-            spec, made = job.models[name], configs[name]
+    with TemporaryDirectory(dir=folder) as place, console.progress() as bar:
+        doing = bar.add_task("train", total=2 * len(configs) * len(job.seeds))
+
+        def note(model: str, of: str, seed: int, metrics: Mapping[str, float]) -> None:
+            lines.extend(
+                {"model": model, "of": of, "seed": seed, "metric": m, "value": metrics[m]} for m in job.metrics
+            )
+            bar.advance(doing)
+
+        for name, made in configs.items():
             data: Interactions = trainer_of(made).load()
             length = int(made.model.length) if "length" in made.model else 0
             write_split(data, Path(place, name, _NAME), length)
             runs = [(made, seed) for seed in job.seeds]
             for seed, found in zip(job.seeds, outcomes(runs, data, workers_for(config, 60.0)), strict=True):
-                lines += [
-                    {"model": name, "of": "ours", "seed": seed, "metric": m, "value": found.metrics[m]}
-                    for m in job.metrics
-                ]
-                bar.advance(doing)
+                note(name, "ours", seed, found.metrics)
             for seed in job.seeds:
-                told = _of_recbole(str(python), spec, Path(place, name), seed, length)
-                lines += [
-                    {"model": name, "of": "recbole", "seed": seed, "metric": m, "value": told[m]} for m in job.metrics
-                ]
-                bar.advance(doing)
-            _logger.info(
-                "%s: %s",
-                name,
-                pd.DataFrame(lines).query("model == @name").groupby(["metric", "of"])["value"].mean().to_dict(),
-            )
+                note(name, "recbole", seed, _of_recbole(str(python), job.models[name], Path(place, name), seed, length))
     observed = pd.DataFrame(lines)
     write_csv(observed, folder / "observations.csv")
     table = soundness(observed)

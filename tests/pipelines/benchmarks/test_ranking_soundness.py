@@ -48,5 +48,5 @@ def test_without_a_python_of_recbole_nothing_is_trained(composed, tmp_path):
     with pytest.raises(FlowGradError, match=r"job\.python=nowhere/python: no such file"):
         run(config, [], [], tmp_path)
     config.job.only = ["none"]
-    with pytest.raises(FlowGradError, match="names none of bpr_mf"):
+    with pytest.raises(FlowGradError, match=r"job\.only names 'none'"):
         run(config, [], [], tmp_path)
