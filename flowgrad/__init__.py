@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flowgrad.errors import FlowGradError, ReportError, RuleError, StatisticsError
     from flowgrad.features import ClickAnalyzer, FeatureAnalyzer
     from flowgrad.prescription import Prescription, prescribe
+    from flowgrad.ranking import RankingAnalyzer
     from flowgrad.report import Report, RunIdentity, RunReport
     from flowgrad.rules import Finding, Rule, RuleBook
     from flowgrad.statistics.compared import compare
@@ -43,6 +44,7 @@ __all__ = [
     "FlowTracker",
     "Prescription",
     "QuantizationAdvisor",
+    "RankingAnalyzer",
     "Report",
     "ReportError",
     "Rule",
@@ -84,6 +86,7 @@ _HOMES = _OF_TORCH | {
     "Finding": "flowgrad.rules",
     "FlowGradError": "flowgrad.errors",
     "Prescription": "flowgrad.prescription",
+    "RankingAnalyzer": "flowgrad.ranking",
     "Report": "flowgrad.report",
     "ReportError": "flowgrad.errors",
     "Rule": "flowgrad.rules",

@@ -51,6 +51,7 @@ ARROWS = {
     "testing": {"report", "trackers"},
     "watching": {"errors", "files", "html", "loggers", "measurements", "report", "rules", "subject", "trackers"},
     "features": {"drawing", "errors", "gate", "lazy", "measurements", "measures", "rules", "statistics", "subject"},
+    "ranking": {"errors", "measurements", "measures", "rules", "subject"},
     "compression": {
         "bounded_yaml",
         "drawing",
@@ -81,6 +82,7 @@ ARROWS = {
         "features",
         "lazy",
         "prescription",
+        "ranking",
         "report",
         "rules",
         "statistics",

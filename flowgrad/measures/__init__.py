@@ -9,6 +9,7 @@ from flowgrad.measures import (
     features,
     flow,
     quantization,
+    ranking,
     saliency,
     training,
     trees,
@@ -24,6 +25,7 @@ VOCABULARY: dict[str, tuple[Measure, ...]] = {
     "distillation": distillation.MEASURES,
     "batches": batches.MEASURES,
     "clicks": clicks.MEASURES,
+    "ranking": ranking.MEASURES,
     "saliency": saliency.MEASURES,
     "quantization": quantization.MEASURES,
 }

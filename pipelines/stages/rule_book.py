@@ -45,9 +45,12 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
 
 
 def fitting(book: RuleBook, config: DictConfig) -> RuleBook:
-    """The book for the kind of model that the config trains: changes that it does not have stand in words alone."""
-    lacks = trainer_of(config).LACKS
-    return book.without_fixes(lambda path: any(path == one or path.startswith(f"{one}.") for one in lacks))
+    """The book for the training of the config: changes of settings that it does not have stand in words alone."""
+    trainer = trainer_of(config)
+    lacks = (*trainer.LACKS, *(node for node in trainer.OPTIONAL if config[node] is None))
+    return book.without_fixes(
+        lambda path: any(path == one or path.startswith(f"{one}.") for one in lacks) and not has_path(config, path)
+    )
 
 
 def _ledger(config: DictConfig) -> Ledger:

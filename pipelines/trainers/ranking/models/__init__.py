@@ -1,0 +1,1 @@
+"""Ranking models: one module each, with its settings."""
