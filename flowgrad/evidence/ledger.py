@@ -68,8 +68,8 @@ class Trial:
     """Override that was left out, as `path=value`; empty for the whole fix of the rule. Its verdict is one of
     `PLACES`.
     """
-    share: float = math.nan
-    """Share of the gain that was lost without the override, in the mean; NaN for a whole fix, or where it is not
+    share: float | None = None
+    """Share of the gain that was lost without the override, in the mean; None for a whole fix, or where it is not
     known.
     """
 
@@ -216,7 +216,7 @@ def _trial(where: str, line: Mapping[str, str]) -> Trial:
         # nothing could be trained.
         unknown = not given["p"] and given["verdict"] in ("inconclusive", KEPT)
         n, p = int(given["n"]), math.nan if unknown else float(given["p"])
-        share = float(given["share"]) if given["share"] else math.nan
+        share = float(given["share"]) if given["share"] else None
     except ValueError as error:
         told = f"{given['n'][:40]!r} and {given['p'][:40]!r}"
         raise EvidenceError(f"{where}: n and p must be numbers, not {told}") from error

@@ -102,5 +102,5 @@ def _of_overrides(finding: CausalModel, experiment: str, proof: Validation) -> I
             verdict=found.outcome,
             observations_sha256=found.observations_sha256,
             override=f"{override.path}={override.value}",
-            share=math.nan if found.share is None else found.share,
+            share=found.share,
         )

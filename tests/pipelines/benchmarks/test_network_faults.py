@@ -17,7 +17,13 @@ BENCHMARK = ["experiment=faults_layers", "job.only=[mlp_d2_sgd]", "job.only_cont
 
 def test_a_sick_perceptron_is_told_why_and_gets_better(command):
     code, folder, err = command(
-        "experiment=layers_digits", "training.epochs=20", "seeds.test=[1,2,3]", "workers=1", "tuned=null", "rounds=2"
+        "experiment=layers_digits",
+        "training.epochs=20",
+        "seeds.test=[1,2,3]",
+        "workers=1",
+        "tuned=null",
+        "rounds=2",
+        "pruning.enabled=false",
     )
     assert code == 0, err
     report = read(folder / "report.xml")
