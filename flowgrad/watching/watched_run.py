@@ -388,8 +388,8 @@ class Watch(Watching):
         for one in self._sent:
             one.epoch(self._steps, {"val_loss": validation, "metric": figure})
         if self._treatment is not None:
-            known = None if validation is None else float(validation)
-            self._treatment.note_epoch(self._epochs, self._steps, known)
+            best = None if validation is None else float(validation)
+            self._treatment.note_epoch(self._epochs, self._steps, best)
         if self._looks.due_at_epoch(self._steps):
             self._looks.timed(self._steps, self._look)
             self._tell()
