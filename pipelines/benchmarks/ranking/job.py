@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +26,8 @@ from pipelines.output import console
 from pipelines.output.tables import write_csv, write_table
 from pipelines.stages import artifacts
 from pipelines.stages.check import check_settings
-from pipelines.stages.parallel import outcomes, workers_for
+from pipelines.stages.outcomes import Runs
+from pipelines.stages.parallel import workers_for
 from pipelines.trainers.trainer import trainer_of
 
 _NAME = "split"
@@ -68,9 +71,10 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
             data: Interactions = trainer_of(made).load()
             length = int(made.model.length) if "length" in made.model else 0
             write_split(data, Path(place, name, _NAME), length)
-            runs = [(made, seed) for seed in job.seeds]
-            for seed, found in zip(job.seeds, outcomes(runs, data, workers_for(config, 60.0)), strict=True):
-                note(name, "ours", seed, found.metrics)
+            with closing(Runs(data)) as runs:
+                runs.start(workers_for(config, 60.0))
+                for seed, found in zip(job.seeds, runs.outcomes(made, job.seeds), strict=True):
+                    note(name, "ours", seed, found.metrics)
             for seed in job.seeds:
                 note(name, "recbole", seed, _of_recbole(str(python), job.models[name], Path(place, name), seed, length))
     observed = pd.DataFrame(lines)
@@ -91,7 +95,7 @@ def soundness(observed: pd.DataFrame) -> pd.DataFrame:
     for (model, metric), part in observed.groupby(["model", "metric"], sort=False):
         ours, theirs = (part.loc[part["of"] == of, "value"].to_numpy() for of in ("ours", "recbole"))
         errors = [float(one.std(ddof=1) / np.sqrt(len(one))) for one in (ours, theirs)]
-        error = float(np.hypot(*errors))
+        error = math.hypot(*errors)
         difference = float(ours.mean() - theirs.mean())
         table.append(
             {

@@ -12,7 +12,7 @@ from flowgrad.errors import FlowGradError
 from flowgrad.measurements import Measurements
 from flowgrad.measures.embedding import exposure_gini
 from flowgrad.measures.ranking import gains, popularity_thirds, ranks, recommended, top_lists
-from flowgrad.trackers import TrainingTracker, schedules
+from flowgrad.trackers import Tracker, TrainingTracker, schedules
 from flowgrad.watching import Watch, watch
 from pipelines.config.memory import check_parameters
 from pipelines.config.schema.data import RatingsSettings
@@ -139,7 +139,7 @@ class Ranking(Trainer):
         for observer in others:
             observer.detach()
         measurements: tuple[Measurements, ...] = ()
-        trackers = ()
+        trackers: tuple[Tracker, ...] = ()
         if own is not None:
             own.detach()
             trackers = tuple(one for one in (own.network, *own.tables.values()) if one is not None)
