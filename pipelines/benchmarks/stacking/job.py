@@ -26,8 +26,8 @@ from pipelines.stages import artifacts
 from pipelines.stages.check import check_settings
 from pipelines.stages.parallel import cores, run_isolated
 
-SHOWN = ["case", "seeds", "stack", "steps", "alone_s", "together_s", "ratio", "ratio_low", "ratio_high", "cpu_ratio",
-         "workers", "shared_ratio", "ratio_limit", "alone_mib", "together_mib", "difference", "within"]  # fmt: skip
+SHOWN = ["case", "seeds", "stack", "steps", "alone_s", "together_s", "ratio", "workers", "shared_ratio", "ratio_limit",
+         "alone_mib", "together_mib", "difference", "within"]  # fmt: skip
 """Columns for a reader; the CSV has more."""
 _MIB = 2.0**20
 _logger = logging.getLogger(__name__)
@@ -67,7 +67,8 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
 def line(name: str, seeds: int, workers: int, seen: Stacked, job: DictConfig) -> dict[str, object]:
     """Make one line of the table; a case without a limit is not judged by its ratio."""
     ratios = (np.array(seen.together.wall) / seen.alone.wall).tolist()
-    ratio, (low, high) = float(np.median(ratios)), median_interval(ratios)
+    shared = (np.array(seen.shared.wall) / seen.alone.wall).tolist()
+    (low, high), (shared_low, shared_high) = median_interval(ratios), median_interval(shared)
     limit = job.limits.ratio.get(name, math.inf)
     return {
         "case": name,
@@ -77,18 +78,20 @@ def line(name: str, seeds: int, workers: int, seen: Stacked, job: DictConfig) ->
         "rounds": len(ratios),
         "alone_s": float(np.median(seen.alone.wall)),
         "together_s": float(np.median(seen.together.wall)),
-        "ratio": ratio,
+        "ratio": float(np.median(ratios)),
         "ratio_low": low,
         "ratio_high": high,
         "cpu_ratio": float(np.median(np.array(seen.together.cpu) / seen.alone.cpu)),
         "workers": workers,
-        "shared_ratio": float(np.median(np.array(seen.shared.wall) / seen.alone.wall)),
+        "shared_ratio": float(np.median(shared)),
+        "shared_low": shared_low,
+        "shared_high": shared_high,
         "ratio_limit": limit if math.isfinite(limit) else math.nan,
         "alone_mib": _mib(seen.alone.peak_bytes),
         "together_mib": _mib(seen.together.peak_bytes),
         "difference": seen.difference,
         "difference_limit": float(job.limits.difference),
-        "within": ratio <= limit and seen.difference <= job.limits.difference,
+        "within": float(np.median(shared)) <= limit and seen.difference <= job.limits.difference,
     }
 
 

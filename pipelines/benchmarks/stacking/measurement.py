@@ -79,8 +79,8 @@ def measure(plan: StackPlan) -> Stacked:
         for place in range(plan.rounds):
             for way in range(len(ways))[:: 1 if place % 2 else -1]:
                 timed[way].append(_timed(ways[way]))
-    one, stacked, shared = map(_times, timed)
-    return Stacked(max(map(len, stacks)), alone[0].steps, one, stacked, shared, _difference(alone, together))
+    times = [_times(one) for one in timed]
+    return Stacked(max(map(len, stacks)), alone[0].steps, times[0], times[1], times[2], _difference(alone, together))
 
 
 def _train(stack: tuple[DictConfig, Sequence[int]], data: Any) -> None:

@@ -228,7 +228,9 @@ class StackingLimits:
     """Limits by which `within` in the table is judged."""
 
     ratio: Annotated[dict[str, float], POSITIVE] = MISSING
-    """Time of all seeds together over that of one alone, at most, by case. One without is not judged by it."""
+    """Time of all seeds, on the processes that share their stacks, over that of one alone, at most, by case. A case
+    without a limit is not judged by it.
+    """
     difference: Annotated[float, FROM_0] = MISSING
     """Relative difference of a seed's validation losses from those of a run of its own, at most."""
 

@@ -52,10 +52,10 @@ def test_both_limits_are_kept(composed, together, difference, within):
     settings = composed("experiment=stacking", rules=False).job
     assert settings.limits.ratio.mf_d32 == 3.0
     alone, other = (Times((value,) * 7, (value,) * 7, None) for value in (1.0, together))
-    seen = Stacked(5, 5, alone, other, alone, difference)
+    seen = Stacked(5, 5, alone, alone, other, difference)
     line = job.line("mf_d32", 10, 2, seen, settings)
-    assert (line["ratio"], line["ratio_low"], line["ratio_high"]) == (together,) * 3
-    assert (line["stack"], line["shared_ratio"], line["within"]) == (5, 1.0, within)
+    assert (line["shared_ratio"], line["shared_low"], line["shared_high"]) == (together,) * 3
+    assert (line["stack"], line["ratio"], line["within"]) == (5, 1.0, within)
     assert job.line("other", 10, 2, Stacked(5, 5, alone, other, alone, difference), settings)["within"] == (
         difference == 0
     )
