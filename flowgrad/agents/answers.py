@@ -224,6 +224,21 @@ class Rate(TypedDict):
     cut: NotRequired[Cut]
 
 
+class Change(TypedDict):
+    """A change that a finding made to the training while it ran."""
+
+    step: int
+    """Number of steps taken before it."""
+    kind: str
+    where: str
+    old: str
+    new: str
+    finding: str
+    """Type of the finding."""
+    not_finite: NotRequired[NotFinite]
+    cut: NotRequired[Cut]
+
+
 class Findings(TypedDict):
     """Answer of `findings`: what a report says, most severe first."""
 
@@ -248,6 +263,8 @@ class Findings(TypedDict):
     """Number of findings that were asked for."""
     findings: list[Finding]
     learning_rate: NotRequired[Rate]
+    changed: NotRequired[list[Change]]
+    """Changes that findings made while it trained, where they did."""
     blind: list[Blind]
     unseen: list[Unseen]
     unjudged: int
@@ -295,6 +312,8 @@ class Rule(TypedDict):
     """Config paths that become the list of rows found."""
     plain: NotRequired[dict[str, str]]
     """The change in words, by library that trains."""
+    in_training: NotRequired[dict[str, Any]]
+    """The part of it that is safe while training runs."""
     candidates: NotRequired[list[Candidate]]
     follows: NotRequired[list[str]]
     reference: NotRequired[str]

@@ -50,7 +50,7 @@ def types_of(rule: Rule) -> tuple[str, ...]:
 
 
 def _told(rule: Rule, ledger: Ledger) -> Answer:
-    fix = rule.fix
+    fix, safe = rule.fix, rule.in_training
     said: dict[str, Any] = {
         "rule": rule.id,
         "subject": rule.subject,
@@ -70,6 +70,7 @@ def _told(rule: Rule, ledger: Ledger) -> Answer:
         "copy": fix and dict(fix.copy),
         "lists_rows": fix and list(fix.rows),
         "plain": dict(rule.plain),
+        "in_training": safe and {kind: getattr(safe, kind) for kind in safe.kinds},
         "candidates": [{"cause": cause, "check": check} for cause, check in rule.candidates.items()],
         "follows": list(rule.follows),
         "reference": rule.reference,

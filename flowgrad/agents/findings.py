@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from flowgrad.agents.answers import SCHEMA_VERSION, Blind, Finding, Findings, Rate, Status, Unseen
+from flowgrad.agents.answers import SCHEMA_VERSION, Blind, Change, Finding, Findings, Rate, Status, Unseen
 from flowgrad.agents.plain import plain
 from flowgrad.agents.run_files import RunFiles, run_files, shown
 from flowgrad.errors import FlowGradError
@@ -66,6 +66,7 @@ def findings(run: str, *, limit: int = 20, least: str = "info", rule: str = "", 
         "total": len(asked),
         "findings": told,
         **_rate(parts),
+        **_changed(parts),
         "blind": [*_blind(parts)],
         "unseen": unseen[:MOST_UNSEEN],
         "unjudged": sum(len(one.rule.split()) for part in parts if part.coverage for one in part.coverage.unjudged),
@@ -116,6 +117,11 @@ def _rate(parts: Sequence[Report]) -> dict[str, Rate]:
     told = [part.learning_rate for part in parts if part.learning_rate is not None]
     told.sort(key=lambda one: one.verdict in _CALM)
     return {"learning_rate": plain(fields_of(told[0], _RATE, float))} if told else {}
+
+
+def _changed(parts: Sequence[Report]) -> dict[str, list[Change]]:
+    told = [plain(vars(one)) for part in parts for one in part.treated]
+    return {"changed": told} if told else {}
 
 
 def _blind(parts: Sequence[Report]) -> Iterator[Blind]:

@@ -28,6 +28,9 @@ def _findings(answer: Answer) -> Iterator[str]:
         yield from _labelled("Run", told)
     if rate := answer.get("learning_rate"):
         yield from _labelled("Rate", "; ".join(str(rate[n]) for n in ("verdict", "because", "change") if rate.get(n)))
+    for one in answer.get("changed", ()):
+        told = f"{one['kind']} at step {one['step']:,}: {one['old']} → {one['new']}, for {one['finding']}"
+        yield from _labelled("Changed", told)
     for one in answer["findings"]:
         yield from _finding(one)
     if not answer["total"] and answer["severities"]:
@@ -132,6 +135,9 @@ def _explain(answer: Answer) -> Iterator[str]:
             yield from _labelled("Change", f"{path} = the measured {name}")
         for path in rule.get("lists_rows", ()):
             yield from _labelled("Change", f"{path} = the rows that it names")
+        if safe := rule.get("in_training"):
+            told = ", ".join(f"{name} {value}" for name, value in safe.items())
+            yield from _labelled("In a run", told)
         for framework, change in rule.get("plain", {}).items():
             yield from _labelled("In code", change if framework == "any" else f"{framework}: {change}", most=8)
         for one in rule.get("candidates", ()):

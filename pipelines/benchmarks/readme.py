@@ -19,7 +19,17 @@ from flowgrad.files import write_atomically
 from pipelines.config.code_fingerprint import ROOT
 from pipelines.output.tables import markdown, rounded
 
-DOCUMENTS = ("README.md", "docs/benchmarks.md", "docs/does_it_work.md", "docs/experiments.md", "docs/ranking.md", "docs/recommenders.md")
+DOCUMENTS = (
+    "README.md", "docs/benchmarks.md", "docs/does_it_work.md", "docs/experiments.md", "docs/ranking.md",
+    "docs/recommenders.md",
+)  # fmt: skip
+    "README.md",
+    "docs/benchmarks.md",
+    "docs/does_it_work.md",
+    "docs/experiments.md",
+    "docs/ranking.md",
+    "docs/recommenders.md",
+)
 
 _MARKED = re.compile(r"(<!-- (results|summary|line): (\w+) -->).*?(<!-- end -->)", re.DOTALL)
 _CHECK = re.compile(r"\| wilcoxon ")

@@ -13,7 +13,7 @@ from flowgrad.__main__ import main
 from flowgrad.agents import schema
 from flowgrad.agents.answers import ANSWERS
 from flowgrad.agents.thinning import thinned
-from flowgrad.report import CoverageReport, Metric, Place, PlaceList, Report, RowList, RowRecord, write
+from flowgrad.report import CoverageReport, Metric, Place, PlaceList, Report, RowList, RowRecord, Treated, write
 from tests.agents.conftest import BASELINE, INF, NAN, OPEN, TREATED, ZOMBIE, observed, proven, reports, table
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -377,3 +377,19 @@ def test_rows_that_have_no_table_are_those_of_the_report(tmp_path, answer):
     write(Report("embedding", "t", findings=(found,)), tmp_path / "r.xml")
     (group,) = answer("rows", tmp_path / "r.xml", "t")["groups"]
     assert (group["count"], group["rows"][0]["id"]) == (9, "a b")
+
+
+def test_changes_that_findings_made_are_told(tmp_path, answer, text):
+    change = Treated(21, "learning_rate", "item_emb", "0.1", "0.01", "ZOMBIE_EMBEDDINGS")
+    write(Report("watch", "model", treated=(change,)), tmp_path / "report.xml")
+    found = answer("findings", str(tmp_path / "report.xml"))
+    check(found)
+    assert found["changed"] == [vars(change)]
+    told = text("findings", str(tmp_path / "report.xml"))
+    assert "  Changed    learning_rate at step 21: 0.1 → 0.01, for ZOMBIE_EMBEDDINGS" in told
+
+
+def test_what_is_safe_in_a_run_is_told_with_its_rule(answer, text):
+    (rule,) = answer("explain", "zombie_rows")["rules"]
+    assert rule["in_training"] == {"learning_rate": 0.1}
+    assert "  In a run   learning_rate 0.1" in text("explain", "zombie_rows")

@@ -79,6 +79,10 @@ MISTAKES = {
     "a trial of two signs": (["trial=['model.dim=a=b']"], ["trial", """'model.dim="a=b"'"""]),
     "no workers": (["workers=0"], ["workers=0"]),
     "sparse gradients": (["optimizer.sparse_gradients=true"], ["Adam", "sparse_gradients"]),
+    "a student that is treated": (
+        ["experiment=distillation_movielens", "training.treat=true"],
+        ["training.treat=true"],
+    ),
     "name": (["name=../out"], ["name='../out'"]),
     "share of a removed rule": (
         ["~rules.hot_rows", "rules.dead_rows.condition='hot_share > 0.1'"],

@@ -298,3 +298,20 @@ def test_mistakes_are_one_line(command, override):
     assert code == 2
     assert MISTAKES[override] in err
     assert err.count("\n") == 1
+
+
+def test_findings_change_a_network_that_trains_and_no_sound_one(composed):
+    """By `training.treat=true` a rate of a hundred times is lowered on the way; a usual one trains as it does alone."""
+    found = {}
+    for rate in (0.001, 0.1):
+        for treat in (False, True):
+            rest = ["training.epochs=12", "training.early_stopping=false", "model.width=32", f"optimizer.lr={rate}"]
+            config = composed("experiment=layers_digits_tuned", *rest, f"training.treat={treat}", rules=False)
+            trainer = trainer_of(config)
+            data = trainer.load()
+            found[rate, treat] = trainer.train(data, 3)
+    assert not found[0.001, True].treated
+    assert found[0.001, True].validation_losses == found[0.001, False].validation_losses
+    assert [(one.kind, one.old, one.new) for one in found[0.1, True].treated] == [("learning_rate", "0.1", "0.01")]
+    assert found[0.1, True].steps == found[0.1, False].steps
+    assert found[0.1, True].validation_losses[-1] < found[0.1, False].validation_losses[-1]
