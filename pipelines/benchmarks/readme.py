@@ -19,7 +19,7 @@ from flowgrad.files import write_atomically
 from pipelines.config.code_fingerprint import ROOT
 from pipelines.output.tables import markdown, rounded
 
-DOCUMENTS = ("README.md", "docs/benchmarks.md", "docs/does_it_work.md", "docs/experiments.md")
+DOCUMENTS = ("README.md", "docs/benchmarks.md", "docs/does_it_work.md", "docs/experiments.md", "docs/ranking.md")
 
 _MARKED = re.compile(r"(<!-- (results|summary|line): (\w+) -->).*?(<!-- end -->)", re.DOTALL)
 _CHECK = re.compile(r"\| wilcoxon ")
