@@ -20,9 +20,6 @@ from pipelines.config.code_fingerprint import ROOT
 from pipelines.output.tables import markdown, rounded
 
 DOCUMENTS = (
-    "README.md", "docs/benchmarks.md", "docs/does_it_work.md", "docs/experiments.md", "docs/ranking.md",
-    "docs/recommenders.md",
-)  # fmt: skip
     "README.md",
     "docs/benchmarks.md",
     "docs/does_it_work.md",

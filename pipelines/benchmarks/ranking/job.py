@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from datasets.tables import TEST, TRAIN, VALIDATION
@@ -21,7 +22,7 @@ from pipelines.benchmarks.faults.cases import check_chosen
 from pipelines.benchmarks.ranking import recbole_run
 from pipelines.config.code_fingerprint import ROOT
 from pipelines.config.compose import composed
-from pipelines.data.interactions import PADDING, Interactions
+from pipelines.data.interactions import Interactions
 from pipelines.output import console
 from pipelines.output.tables import write_csv, write_table
 from pipelines.stages import artifacts
@@ -70,7 +71,7 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
         for name, made in configs.items():
             data: Interactions = trainer_of(made).load()
             length = int(made.model.length) if "length" in made.model else 0
-            write_split(data, Path(place, name, _NAME), length)
+            write_split(data, Path(place, name, _NAME), ordered=length > 0)
             with closing(Runs(data)) as runs:
                 runs.start(workers_for(config, 60.0))
                 for seed, found in zip(job.seeds, runs.outcomes(made, job.seeds), strict=True):
@@ -107,36 +108,37 @@ def soundness(observed: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def write_split(data: Interactions, folder: Path, length: int) -> None:
-    """Write the three parts as RecBole's atomic files: users and items, and for models of histories the items before.
+def write_split(data: Interactions, folder: Path, *, ordered: bool) -> None:
+    """Write the events as RecBole's atomic files, by the name of the split.
 
     Args:
-        data: split.
-        folder: made; its name is that of the data set.
-        length: number of items before; 0: none are written.
+        data: split by leaving one out.
+        folder: made.
+        ordered: for models of histories, all events in one file, whose time is their place, so that RecBole itself
+            leaves the same last ones out; else a file of pairs for each part.
     """
     folder.mkdir(parents=True)
+    if ordered:
+        _write(data, torch.arange(len(data.items)), folder / f"{_NAME}.inter")
+        return
     for part, which in _PARTS.items():
-        places = data.train if which == TRAIN else data.held_out(which)
-        if length:
-            places = places[places > data.first[places]]
-        columns = {"user_id:token": data.users[places].tolist()}
-        if length:
-            histories = data.histories(places, length)
-            columns["item_id_list:token_seq"] = [
-                " ".join(str(item - 1) for item in row if item != PADDING) for row in histories.tolist()
-            ]
-        columns["item_id:token"] = data.items[places].tolist()
-        pd.DataFrame(columns).to_csv(folder / f"{_NAME}.{part}.inter", sep="\t", index=False)
+        _write(data, data.train if which == TRAIN else data.held_out(which), folder / f"{_NAME}.{part}.inter")
+
+
+def _write(data: Interactions, places: torch.Tensor, file: Path) -> None:
+    columns = {
+        "user_id:token": data.users,
+        "item_id:token": data.items,
+        "timestamp:float": torch.arange(len(data.items)),
+    }
+    pd.DataFrame({name: column[places].numpy() for name, column in columns.items()}).to_csv(file, sep="\t", index=False)
 
 
 def _of_recbole(python: str, spec: DictConfig, folder: Path, seed: int, length: int) -> dict[str, float]:
     settings = OmegaConf.to_container(spec.options, resolve=True)
     assert isinstance(settings, dict)
-    columns = ["user_id", *(["item_id_list"] if length else []), "item_id"]
-    settings |= {"benchmark_filename": list(_PARTS), "load_col": {"inter": columns}}
-    if length:
-        settings |= {"alias_of_item_id": ["item_id_list"], "MAX_ITEM_LIST_LENGTH": length}
+    settings |= {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+    settings |= {"MAX_ITEM_LIST_LENGTH": length} if length else {"benchmark_filename": list(_PARTS)}
     given = {"model": spec.recbole, "name": _NAME, "folder": str(folder), "settings": settings, "seed": seed}
     done = subprocess.run(
         [python, recbole_run.__file__, json.dumps(given)],

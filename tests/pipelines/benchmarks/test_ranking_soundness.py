@@ -27,19 +27,17 @@ def test_a_model_is_sound_within_two_standard_errors_below(ours, sound):
     assert line["difference_se"] == pytest.approx((line["ours_se"] ** 2 + line["recbole_se"] ** 2) ** 0.5)
 
 
-def test_the_files_hold_the_events_of_each_part_with_what_came_before(composed, tmp_path):
+def test_the_files_hold_the_events_of_each_part_or_all_in_their_order(composed, tmp_path):
     data = trainer_of(composed("experiment=movielens_sasrec_tuned", "dataset=synthetic", rules=False)).load()
-    write_split(data, tmp_path / "split", 3)
-    table = pd.read_csv(tmp_path / "split" / "split.test.inter", sep="\t", dtype=str)
-    assert list(table) == ["user_id:token", "item_id_list:token_seq", "item_id:token"]
-    places = data.held_out(TEST)
-    assert table["item_id:token"].astype(int).tolist() == data.items[places].tolist()
-    last = [int(row.split()[-1]) for row in table["item_id_list:token_seq"]]
-    assert last == data.items[places - 1].tolist()
-    train = pd.read_csv(tmp_path / "split" / "split.train.inter", sep="\t")
-    assert len(train) == int((data.train > data.first[data.train]).sum())
-    write_split(data, tmp_path / "pairs", 0)
-    assert len(pd.read_csv(tmp_path / "pairs" / "split.train.inter", sep="\t")) == len(data.train)
+    write_split(data, tmp_path / "pairs", ordered=False)
+    tables = {part: pd.read_csv(tmp_path / "pairs" / f"split.{part}.inter", sep="\t") for part in ("train", "test")}
+    assert tables["test"]["item_id:token"].tolist() == data.items[data.held_out(TEST)].tolist()
+    assert len(tables["train"]) == len(data.train)
+    write_split(data, tmp_path / "whole", ordered=True)
+    whole = pd.read_csv(tmp_path / "whole" / "split.inter", sep="\t")
+    assert list(whole) == ["user_id:token", "item_id:token", "timestamp:float"]
+    assert whole["item_id:token"].tolist() == data.items.tolist()
+    assert whole["timestamp:float"].is_monotonic_increasing
 
 
 def test_without_a_python_of_recbole_nothing_is_trained(composed, tmp_path):
