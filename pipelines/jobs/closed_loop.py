@@ -11,6 +11,7 @@ import pandas as pd
 from omegaconf import DictConfig
 from rich.progress import Progress
 
+from flowgrad.drawing import new_figure
 from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
 from flowgrad.statistics import PRIMARY, Comparison, reason_of, significance, user_significance
@@ -90,6 +91,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         seeds = dict.fromkeys(arms, test) | {"aa": _shifted(config, test)}
         count = sum(map(len, seeds.values()))
         runs.start(workers_for(config, _seconds(diagnoses, count)))
+        new_figure(1, 1)  # imports what draws while others train
         proving = bar.add_task("prove", total=count)
         observed = observe(arms, seeds, runs, lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"))
     if diagnoses[0].trained.reports:
