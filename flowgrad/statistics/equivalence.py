@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from statsmodels.stats.weightstats import DescrStatsW
 
 from flowgrad.errors import StatisticsError
 from flowgrad.gate import Objection, arms_objection
+from flowgrad.lazy import LazyModule
 from flowgrad.statistics.result import checked
+
+weightstats = LazyModule("statsmodels.stats.weightstats")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def tost(
     elif np.ptp(difference) <= 1e-12 * np.abs(difference).max():
         raise StatisticsError(f"{metric}: every seed differs by {difference[0]:.6g}; there is no variance to test with")
     else:
-        described = DescrStatsW(difference)
+        described = weightstats.DescrStatsW(difference)
         _, (_, p_low, _), (_, p_high, _) = described.ttost_mean(-margin, margin)
         low, high = described.tconfint_mean(2 * alpha)
     objection = arms_objection(baseline, treated, metric)

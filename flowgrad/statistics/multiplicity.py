@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import fdrcorrection
+
+from flowgrad.lazy import LazyModule
+
+multitest = LazyModule("statsmodels.stats.multitest")
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -28,7 +31,7 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     >>> [round(p, 3) for p in benjamini_hochberg([0.01, 0.04, float("nan")])]
     [0.02, 0.04, nan]
     """
-    return _adjusted(p_values, lambda p: fdrcorrection(p)[1])
+    return _adjusted(p_values, lambda p: multitest.fdrcorrection(p)[1])
 
 
 def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,13 +12,13 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from statsmodels.tools.tools import add_constant
 
 from flowgrad.errors import StatisticsError
 from flowgrad.gate import Objection, refuse, table_objection
 from flowgrad.lazy import LazyModule
 
 _linear = LazyModule("statsmodels.regression.linear_model")
+_tools = LazyModule("statsmodels.tools.tools")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def nested_f(
     columns = [*smaller, *added]
     _check_columns(data, target, columns, added)
     y = data[target].to_numpy(dtype=float)
-    x = add_constant(_standardised(data[columns].to_numpy(dtype=float)), has_constant="add")
+    x = _tools.add_constant(_standardised(data[columns].to_numpy(dtype=float)), has_constant="add")
     if len(y) < x.shape[1] + 1:
         raise StatisticsError(f"{len(y)} rows are too few for a model of {len(columns)} columns and an intercept")
     if np.ptp(y) == 0:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, stats
 
 from flowgrad.errors import StatisticsError
+from flowgrad.lazy import LazyModule
 from flowgrad.statistics.nested import NestedResult
+
+linalg, stats = LazyModule("scipy.linalg"), LazyModule("scipy.stats")
 
 Floats = NDArray[np.float64]
 

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
-from statsmodels.stats.weightstats import DescrStatsW
 
 from flowgrad.errors import StatisticsError
+from flowgrad.lazy import LazyModule
 from flowgrad.statistics.multiplicity import holm
 from flowgrad.statistics.result import TestResult, build_result, checked, paired, verdict
+
+stats = LazyModule("scipy.stats")
+weightstats = LazyModule("statsmodels.stats.weightstats")
 
 
 def paired_t(
@@ -44,7 +46,7 @@ def paired_t(
             "Do the seeds reach the model?"
         )
     else:
-        described = DescrStatsW(difference)
+        described = weightstats.DescrStatsW(difference)
         statistic, p, _ = described.ttest_mean(0)
         low, high = described.tconfint_mean(alpha)
         effect = difference.mean() / difference.std(ddof=1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from statsmodels.stats.power import TTestPower
-
 from flowgrad.errors import StatisticsError
+from flowgrad.lazy import LazyModule
+
+tests_power = LazyModule("statsmodels.stats.power")
 
 MOST_SEEDS = 10_000
 """Number of seeds above which an effect is called out of reach."""
@@ -34,7 +35,7 @@ def seeds_needed(effect_size: float, *, power: float = 0.8, alpha: float = 0.05)
     size = abs(effect_size)
 
     def reached(n: int) -> float:
-        return float(TTestPower().power(size, n, alpha))
+        return float(tests_power.TTestPower().power(size, n, alpha))
 
     low, high = 1, 2
     while reached(high) < power:
@@ -60,7 +61,7 @@ def detectable_effect(n: int, *, power: float = 0.8, alpha: float = 0.05) -> flo
     _check(alpha, power)
     if n < 2:
         raise StatisticsError(f"n={n} pair(s): a paired test needs at least 2")
-    return float(TTestPower().solve_power(effect_size=None, nobs=n, alpha=alpha, power=power))
+    return float(tests_power.TTestPower().solve_power(effect_size=None, nobs=n, alpha=alpha, power=power))
 
 
 def _check(alpha: float, power: float) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from flowgrad.errors import StatisticsError
+from flowgrad.lazy import LazyModule
 from flowgrad.statistics.result import TestResult, build_result, checked
+
+stats = LazyModule("scipy.stats")
 
 
 class Interval(NamedTuple):

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from flowgrad.errors import StatisticsError
 from flowgrad.gate import refuse, seeds_objection
+from flowgrad.lazy import LazyModule
+
+stats = LazyModule("scipy.stats")
 
 
 @dataclass(frozen=True)

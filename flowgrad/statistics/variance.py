@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from flowgrad.errors import StatisticsError
 from flowgrad.gate import Objection, arms_objection
+from flowgrad.lazy import LazyModule
 from flowgrad.statistics.result import checked
+
+stats = LazyModule("scipy.stats")
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig
 from rich.progress import Progress
 
+from flowgrad.drawing import new_figure
 from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
 from flowgrad.statistics import PRIMARY, Comparison, reason_of, significance, user_significance
@@ -93,6 +95,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         seeds = dict.fromkeys(arms, test) | {"aa": _shifted(config, test)}
         count = sum(map(len, seeds.values()))
         runs.start(workers_for(config, _seconds(diagnoses, count)))
+        _import_rest()
         proving = bar.add_task("prove", total=count)
         observed = observe(arms, seeds, runs, lambda arm: bar.update(proving, advance=1, description=f"prove: {arm}"))
     if diagnoses[0].trained.reports:
@@ -189,6 +192,12 @@ def _begin_proof(runs: Runs, config: DictConfig, tuned: DictConfig | None, diagn
     runs.start(workers_for(config, _seconds(diagnoses, sum(len(seeds) for _, seeds in known))))
     for arm, seeds in known:
         runs.begin(arm, seeds)
+
+
+def _import_rest() -> None:
+    """Import what tests and draws, which takes a second: now, while others train."""
+    import_module("statsmodels.stats.weightstats")
+    new_figure(1, 1)
 
 
 def _because(line: pd.Series) -> str:

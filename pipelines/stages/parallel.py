@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -206,7 +207,10 @@ def _serve(connection: Connection) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     interrupts.end_after(parent.join)  # a parent that is killed cannot end its workers; they would wait for ever
+    gc.disable()  # imports make no garbage, and a lot to search for it
     shared = connection.recv()  # data of all runs, or nothing
+    gc.freeze()
+    gc.enable()
     while True:
         try:
             function, given = connection.recv()

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 from omegaconf import DictConfig
-from scipy import stats
 
 from flowgrad.errors import FlowGradError, StatisticsError
+from flowgrad.lazy import LazyModule
 from flowgrad.statistics import CONTROL, Comparison, detectable_effect, pairs_of, seeds_needed
+
+stats = LazyModule("scipy.stats")
 
 AUTO = "auto"
 _CONFIDENCE = 0.8

@@ -162,6 +162,16 @@ def test_the_same_command_gives_the_same_bytes(finished, command):
         assert (again / name).read_bytes() == (folder / name).read_bytes(), name
 
 
+def test_arms_that_train_while_the_diagnosis_goes_on_get_the_same_bytes(finished, command):
+    folder, _ = finished
+    code, again, _ = command(*SMALL[:-1], "workers=2")
+    assert code == 0
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in {".csv", ".xml"})
+    assert {"observations.csv", "curves.csv", "report.xml"} <= set(names)
+    for name in names:
+        assert (again / name).read_bytes() == (folder / name).read_bytes(), name
+
+
 def test_a_killed_run_leaves_no_half_written_file(tmp_path):
     folder = tmp_path / "run"
     process = subprocess.Popen(
