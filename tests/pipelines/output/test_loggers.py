@@ -101,10 +101,11 @@ def test_tables_of_other_jobs_end_nothing(tmp_path, sent):
     """Benchmarks write tables of these names with other columns: a run of hours would have ended in a traceback."""
     (tmp_path / "observations.csv").write_text("trial,config,value\na,b,1\n")
     (tmp_path / "significance.csv").write_text("comparison,verdict\nx,confirmed\n")
+    (tmp_path / "shares.csv").write_text("overrides,outcome\na=1,kept\n")
     recording = sent(config_of(**TENSORBOARD), tmp_path)
     assert recording.series == {}
     assert not [name for name in recording.noted if name.startswith("proof")]
-    assert recording.files == ["significance.csv", "observations.csv"]
+    assert recording.files == ["significance.csv", "shares.csv", "observations.csv"]
 
 
 def test_a_whole_run_is_sent(command, monkeypatch):
@@ -112,10 +113,11 @@ def test_a_whole_run_is_sent(command, monkeypatch):
     recording = Recording()
     monkeypatch.setattr(loggers, "_made", lambda *_: recording)
     code, folder, error = command("experiment=movielens_mf", "dataset=synthetic", "seeds.test=[1,2,3]", "workers=1",
-                                  "rounds=1", "training.epochs=4", "logger=tensorboard")  # fmt: skip
+                                  "rounds=1", "training.epochs=4", "logger=tensorboard",
+                                  "pruning.enabled=false")  # fmt: skip
     assert (code, error.strip()) == (0, "")
     assert recording.files == [
-        "report.xml", "report_treated.xml", "significance.csv", "shares.csv", "observations.csv", "prescription.yaml",
+        "report.xml", "report_treated.xml", "significance.csv", "observations.csv", "prescription.yaml"
     ]  # fmt: skip
     line = pd.read_csv(folder / "significance.csv").iloc[0]
     assert recording.noted["proof.verdict"] == line["verdict"]
