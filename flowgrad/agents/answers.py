@@ -224,7 +224,7 @@ class Rate(TypedDict):
     cut: NotRequired[Cut]
 
 
-class Change(TypedDict):
+class MadeChange(TypedDict):
     """A change that a finding made to the training while it ran."""
 
     step: int
@@ -263,7 +263,7 @@ class Findings(TypedDict):
     """Number of findings that were asked for."""
     findings: list[Finding]
     learning_rate: NotRequired[Rate]
-    changed: NotRequired[list[Change]]
+    changed: NotRequired[list[MadeChange]]
     """Changes that findings made while it trained, where they did."""
     blind: list[Blind]
     unseen: list[Unseen]

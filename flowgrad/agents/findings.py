@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from flowgrad.agents.answers import SCHEMA_VERSION, Blind, Change, Finding, Findings, Rate, Status, Unseen
+from flowgrad.agents.answers import SCHEMA_VERSION, Blind, Finding, Findings, MadeChange, Rate, Status, Unseen
 from flowgrad.agents.plain import plain
 from flowgrad.agents.run_files import RunFiles, run_files, shown
 from flowgrad.errors import FlowGradError
@@ -119,7 +119,7 @@ def _rate(parts: Sequence[Report]) -> dict[str, Rate]:
     return {"learning_rate": plain(fields_of(told[0], _RATE, float))} if told else {}
 
 
-def _changed(parts: Sequence[Report]) -> dict[str, list[Change]]:
+def _changed(parts: Sequence[Report]) -> dict[str, list[MadeChange]]:
     told = [plain(vars(one)) for part in parts for one in part.treated]
     return {"changed": told} if told else {}
 

@@ -54,7 +54,7 @@ class Treatment:
 
     # What the watch calls
 
-    def treat(self, finding: Finding, step: int, rates: Sequence[Any]) -> bool:
+    def treat(self, finding: Finding, step: int, rates: Sequence[Any], *, anneals: bool = False) -> bool:
         """Make the changes that a finding asks for, where its cause is certain, its rule calls them safe, and validated
         runs do not speak against its fix.
 
@@ -62,6 +62,8 @@ class Treatment:
             finding: told at this step.
             step: number of steps taken.
             rates: learning rates of all groups, as the loop set them.
+            anneals: whether an optimizer shortens its steps by itself, as Adagrad does: a rate that is too high at its
+                start is none later on, and is left alone.
 
         Returns:
             Whether all is said of it; else it asks for the end of a training for what a rate did that has been changed
@@ -75,6 +77,8 @@ class Treatment:
         if wanted.stop and any(one.kind == "learning_rate" and one.step >= self._best_step for one in self.done):
             return False
         for kind in wanted.kinds:
+            if kind == "learning_rate" and anneals:
+                continue
             if not any(one.kind == kind and (kind != "exclude" or one.where == finding.subject) for one in self.done):
                 told = self._make(kind, wanted, finding, rates)
                 if told is not None:

@@ -285,8 +285,9 @@ class Watch(Watching):
         if _other_ranks():
             self.unseen["treatment"] = "findings change nothing where several ranks train: they might differ on each"
             return
+        anneals = self._optimizers.facts()["optimizer_anneals"] == 1
         for one in news:
-            if not self._treatment.treat(one, self._steps, self._optimizers.raw_rates()):
+            if not self._treatment.treat(one, self._steps, self._optimizers.raw_rates(), anneals=anneals):
                 self._looks.told.discard(one.type)
 
     def _rows_of(self, finding: Finding) -> tuple[torch.Tensor, list[int]] | None:

@@ -215,6 +215,15 @@ def test_what_is_not_certain_or_not_safe_changes_no_bit(kind):
     assert alike(model, twin)
 
 
+def test_a_rate_that_falls_by_itself_is_left_alone():
+    """Adagrad takes its longest steps first: in a healthy factorisation rows circled up to step 48, and not later."""
+    model = made()
+    optimizer = torch.optim.Adagrad(model.parameters(), 0.1)
+    with applied(model, optimizer, RATE) as watch:
+        train(model, [optimizer], watch, 40)
+    assert not watch.treated
+
+
 def test_two_findings_that_ask_for_one_thing_change_it_once():
     content = {**RULE, "condition": "steps >= 9", "in_training": {"learning_rate": 0.1}}
     rules = RuleBook.from_mapping({"a": {**content, "type": "A"}, "b": {**content, "type": "B"}})

@@ -147,7 +147,7 @@ def case_table(name: str, observed: Observed, settings: Any) -> pd.DataFrame:
     steps = {arm: float(np.mean(counts)) for arm, counts in observed.steps.items()}
     count = f"{len(seeds)} of {len(observed.steps[TREATED])}"
     arms = list(zip(table["baseline_arm"], table["treated_arm"], strict=True))
-    return table.assign(
+    return table.reindex(columns=list(dict.fromkeys([*table.columns, *SHOWN]))).assign(
         case=name,
         steps_baseline=[steps[one] for one, _ in arms],
         steps_treated=[steps[one] for _, one in arms],

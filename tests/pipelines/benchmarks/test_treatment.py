@@ -48,6 +48,7 @@ def test_a_case_that_no_finding_changed_is_not_tested_against_itself():
     assert table["verdict"].tolist() == [UNCHANGED]
     assert table["changed"].tolist() == ["0 of 6"]
     assert table["difference"].tolist() == [0.0]
+    assert set(SHOWN) <= set(table.columns), "also where nothing is tested"
     with_fix = case_table("incurable", observed(changed=()), SETTINGS)
     assert with_fix.loc[with_fix["test"] == "paired_t", "comparison"].tolist() == [
         "treated_vs_untreated", "retrained_vs_untreated",
