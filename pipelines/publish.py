@@ -1,8 +1,8 @@
 """`python -m pipelines.publish [RUN ...]`: do the runs of conf/results.yaml (all, or those named), and put their tables
 into docs/results/ and README.md, each beside the command that wrote it.
 
-A run that was finished before, by the same code and command, is not done again. Runs that measure on a GPU are left out
-where there is none, unless they are named.
+A run that was finished before, by the same code and command, is not done again. Runs that measure on a GPU, or need
+Torch-RecHub, are left out where there is none, unless they are named.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if __name__ == "__main__":  # the imports take a second
 
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -33,7 +34,8 @@ from pipelines.run import CONF
 
 RESULTS = Path("docs/results")
 RUNS = Path("outputs/results")
-_GPU = "job.device=cuda"
+_GPU, _RECHUB = "job.device=cuda", "experiment=click_peers"
+"""Overrides of runs that need what not every machine has."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,8 +65,8 @@ def _main(given: list[str]) -> int:
 
 
 def _possible(runs: Mapping[str, Sequence[str]]) -> list[str]:
-    gpu = torch.cuda.is_available()
-    return [run for run, overrides in runs.items() if gpu or _GPU not in overrides]
+    lacking = {_GPU: not torch.cuda.is_available(), _RECHUB: find_spec("torch_rechub") is None}
+    return [run for run, overrides in runs.items() if not any(lacking.get(one) for one in overrides)]
 
 
 def publish(runs: Mapping[str, Sequence[str]], tables: Mapping[str, str], chosen: Sequence[str], root: Path) -> None:
