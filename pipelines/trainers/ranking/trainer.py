@@ -139,7 +139,7 @@ class Ranking(Trainer):
         for observer in others:
             observer.detach()
         measurements: tuple[Measurements, ...] = ()
-        trackers = ()
+        trackers: tuple[Any, ...] = ()
         if own is not None:
             own.detach()
             trackers = tuple(one for one in (own.network, *own.tables.values()) if one is not None)
