@@ -25,6 +25,7 @@ from pipelines.benchmarks.robustness.attack import Attack, Fault, Place, Refused
 from pipelines.benchmarks.robustness.kinds.reports import printed
 from pipelines.config.schema import register
 from pipelines.stages import parallel
+from pipelines.trainers import stacking
 
 _RATINGS = (
     "dataset=synthetic", "dataset.n_users=60", "dataset.n_items=40", "dataset.n_ratings=1200", "seeds.test=[1,2,3]",
@@ -271,6 +272,8 @@ def tell_of_training(place: Place) -> None:
     was started for it trains.
     """
     register_optimizer_step_post_hook(lambda *step: place.training.touch())
+    stacks: Any = stacking
+    stacks.bare_step = lambda optimizer: optimizer.step  # with its hooks
     libraries: tuple[Any, ...] = (xgboost, lightgbm)
     for library in libraries:
         library.train = _touching(library.train, place)
