@@ -53,7 +53,8 @@ def windows_of(data: Interactions, length: int) -> Batch:
     users = data.users[train]
     counts = torch.bincount(users, minlength=data.n_users)
     last = counts.cumsum(0) - 1
-    ends, owners = [], []
+    ends: list[int] = []
+    owners: list[int] = []
     for user in torch.nonzero(counts > 1)[:, 0].tolist():
         first = int(last[user] - counts[user] + 1)
         found = range(int(last[user]), first, -length)
