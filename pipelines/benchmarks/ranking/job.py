@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -91,8 +91,8 @@ def soundness(observed: pd.DataFrame) -> pd.DataFrame:
     table = []
     for (model, metric), part in observed.groupby(["model", "metric"], sort=False):
         ours, theirs = (part.loc[part["of"] == of, "value"].to_numpy() for of in ("ours", "recbole"))
-        errors = [float(one.std(ddof=1) / np.sqrt(len(one))) for one in (ours, theirs)]
-        error = float(np.hypot(*errors))
+        errors = [float(one.std(ddof=1) / len(one) ** 0.5) for one in (ours, theirs)]
+        error = math.hypot(*errors)
         difference = float(ours.mean() - theirs.mean())
         table.append(
             {
