@@ -11,7 +11,6 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -95,7 +94,7 @@ def soundness(observed: pd.DataFrame) -> pd.DataFrame:
     table = []
     for (model, metric), part in observed.groupby(["model", "metric"], sort=False):
         ours, theirs = (part.loc[part["of"] == of, "value"].to_numpy() for of in ("ours", "recbole"))
-        errors = [float(one.std(ddof=1) / np.sqrt(len(one))) for one in (ours, theirs)]
+        errors = [float(one.std(ddof=1) / len(one) ** 0.5) for one in (ours, theirs)]
         error = math.hypot(*errors)
         difference = float(ours.mean() - theirs.mean())
         table.append(
