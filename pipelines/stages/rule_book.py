@@ -40,7 +40,7 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
     subjects = subjects_of(config)  # imports trackers of the user's own, which rules may be about
     book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders), ledger=_ledger(config))
     paths = list(_paths(config))
-    lacking = {path for path in _fixed_paths(book, subjects) if _may_lack(config, path) and not has_path(config, path)}
+    lacking = {path for path in _fixed_paths(book, subjects) if lacks(config, path)}
     book = _without_fixes(book, lacking, subjects)
     book.check_fix_paths(lambda path: has_path(config, path), paths, subjects)
     return book
@@ -51,12 +51,13 @@ def _fixed_paths(book: RuleBook, subjects: Sequence[str]) -> set[str]:
     return {path for rule in book.values() if rule.fix and rule.subject in subjects for path in rule.fix.paths}
 
 
-def _may_lack(config: DictConfig, path: str) -> bool:
-    """Whether the training may do without a setting: its own kind has none, or its node is null, as the optimizer of
-    what is solved for.
+def lacks(config: DictConfig, path: str) -> bool:
+    """Whether the config has no such setting and may do without it: the kind of training has none, or its node is null,
+    as the optimizer of what is solved for.
     """
     trainer, node = trainer_of(config), path.partition(".")[0]
-    return path in trainer.LACKS or (node in trainer.OPTIONAL and config[node] is None)
+    without = path in trainer.LACKS or (node in trainer.OPTIONAL and config[node] is None)
+    return without and not has_path(config, path)
 
 
 def _without_fixes(book: RuleBook, lacking: set[str], subjects: Sequence[str]) -> RuleBook:

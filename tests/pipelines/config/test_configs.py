@@ -20,7 +20,7 @@ from flowgrad.rules.rule import Fix
 from pipelines.config.compose import config_sha256, treated, tuned_overrides, with_overrides
 from pipelines.config.merged_rules import in_turn, merged_once
 from pipelines.stages.check import check_settings
-from pipelines.stages.rule_book import rule_book
+from pipelines.stages.rule_book import lacks, rule_book
 from pipelines.trainers.trainer import trainer_of
 from tests.pipelines.conftest import OMEGACONFS_COPY
 
@@ -71,7 +71,7 @@ def test_every_fix_reaches_every_experiment(composed, experiment):
         task.append("optimizer.weight_decay=0.01")
         config = composed(*task, rules=False)
     for rule in FIXES:
-        if rule.subject not in subjects:
+        if rule.subject not in subjects or any(lacks(config, path) for path in rule.fix.paths):
             continue  # another kind of model's
         finding = Finding(rule.id, "T", "high", "s", "", "", "", "", posterior(), fix=rule.fix)
         prescription = prescribe([finding], config)
