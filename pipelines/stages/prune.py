@@ -24,6 +24,8 @@ from pipelines.stages.pruned import DROPPED, KEPT, Part, Pruned
 from pipelines.stages.subsets import Paths, Subsets
 
 _UNJUDGED = "validation rows cannot tell: what speaks against it flatters them too"
+_LONG = 2
+"""Factor on the epochs of the whole change above which a set is trained only where none that is shorter decides."""
 _logger = logging.getLogger(__name__)
 
 
@@ -62,7 +64,8 @@ def prune(
     if trainer.validating(first.experiment.data) is None:
         return replace(whole, reason="no validation rows are known")
     subsets = Subsets(first.experiment, overrides, runs, workers, on_run)
-    return _Elimination(subsets, _rules(diagnoses, overrides), unjudged).run(whole)
+    length = len(diagnoses[-1].trained.validation_losses)
+    return _Elimination(subsets, _rules(diagnoses, overrides), unjudged, length).run(whole)
 
 
 def _rules(diagnoses: Sequence[Diagnosis], overrides: Mapping[str, str]) -> dict[str, list[str]]:
@@ -79,8 +82,8 @@ def _rules(diagnoses: Sequence[Diagnosis], overrides: Mapping[str, str]) -> dict
 class _Elimination:
     """Backward elimination over subsets of a prescription."""
 
-    def __init__(self, subsets: Subsets, rules: Mapping[str, Sequence[str]], unjudged: Paths) -> None:
-        self._subsets, self._rules, self._unjudged = subsets, rules, unjudged
+    def __init__(self, subsets: Subsets, rules: Mapping[str, Sequence[str]], unjudged: Paths, length: int) -> None:
+        self._subsets, self._rules, self._unjudged, self._length = subsets, rules, unjudged, length
         self._all: Paths = tuple(subsets.overrides)
         self._gain = math.nan
         self._parts: list[Part] = []
@@ -113,9 +116,17 @@ class _Elimination:
         )
 
     def _smaller(self, kept: Paths) -> Paths:
-        """Drop single overrides, or else those of one rule together, and return what is kept then."""
-        left = self._without(kept, [(path,) for path in self._free(kept)])
-        return left if left != kept else self._without(kept, list(self._groups(kept)))
+        """Drop single overrides, those first without which training is no longer, or else those of one rule together,
+        and return what is kept then.
+        """
+        singles: list[Paths] = [(path,) for path in self._free(kept)]
+        quick = [unit for unit in singles if self._subsets.length(_minus(kept, unit)) <= _LONG * self._length]
+        slow = [unit for unit in singles if unit not in quick]
+        for units in (quick, slow, list(self._groups(kept))):
+            left = self._without(kept, units)
+            if left != kept:
+                return left
+        return kept
 
     def _without(self, kept: Paths, units: Sequence[Paths]) -> Paths:
         """Leave each of these parts out of what is kept, drop those that can go, and return what is kept then."""

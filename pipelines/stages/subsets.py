@@ -91,6 +91,17 @@ class Subsets:
         trainer_of(changed).check_data(self._data)
         return changed
 
+    def length(self, paths: Paths) -> int:
+        """Number of epochs, or rounds, that every run with these overrides has; 0 where runs may stop early, or the
+        config is refused.
+        """
+        if paths in self._arms:
+            return 0  # it was trained, or refused
+        try:
+            return trainer_of(self._composed(paths)).fixed_length()
+        except (FlowGradError, HydraException, OmegaConfBaseException):
+            return 0
+
     def arm(self, paths: Paths) -> str:
         """Name of a set's arm."""
         return self._arms[paths]

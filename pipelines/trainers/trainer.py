@@ -161,6 +161,11 @@ class Trainer(ABC):
     def evaluate(self, trained: Trained, data: Any, seed: int) -> Evaluation:
         """Compute metrics of a run of that seed on the test data."""
 
+    def fixed_length(self) -> int:
+        """Number of epochs that every run has; 0 where runs may stop early, or it is not known here."""
+        training = self.config.training
+        return 0 if "epochs" not in training or training.early_stopping else int(training.epochs)
+
     def validating(self, data: Any) -> Any:
         """Make the data with the validation rows in the place of the test rows, for choices that the proof is not to
         see; None where this kind of training holds no validation rows.

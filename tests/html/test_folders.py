@@ -449,7 +449,8 @@ def test_what_was_left_out_is_a_step_of_its_own_and_each_override_has_its_share(
     assert page.steps[0].change.text == "optimizer.lr=0.005"
     assert "model.biases=true was left out again" in page.steps[0].change.note
     assert page.steps[0].verdict == "confirmed"
-    assert (page.steps[1].change.text, page.steps[1].verdict) == ("model.biases=true", "inconclusive")
+    assert (page.steps[1].change.text, page.steps[1].verdict) == ("model.biases=true", "")
+    assert page.steps[1].proof is not None
     assert page.verdict.change.text == "optimizer.lr=0.005"
     (worth,) = [one for one in page.sections if one.title == "What each override is worth"]
     (picture,) = worth.figures

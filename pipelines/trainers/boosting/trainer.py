@@ -113,6 +113,11 @@ class Boosting(Trainer):
         test = select_columns(inject(self.config, data).data.part(TEST, seed), self.config)
         return Evaluation(scores(self.config.task.kind, test.target, trained.model.predict(test.features)), ())
 
+    def fixed_length(self) -> int:
+        """Number of rounds that every run has; see `Trainer.fixed_length`."""
+        model = self.config.model
+        return 0 if model.early_stopping_rounds else int(model.rounds)
+
     def validating(self, data: TableData) -> TableData:
         """Put the validation rows in the place of the test rows; see `Trainer.validating`."""
         return replace(data, tested=VALIDATION)

@@ -42,7 +42,7 @@ def pruned(composed):
     """Prune these rounds where a run's error is what `error` makes of the overrides that its config has."""
     trained = []
 
-    def run(error, rounds=ROUNDS, *changes, noise=0.001):
+    def run(error, rounds=ROUNDS, *changes, noise=0.001, length=100):
         config = composed(*SMALL, *changes)
         experiment = Experiment(config, (*SMALL, *changes), RuleBook({}), None)
         data = trainer_of(config).load()
@@ -64,7 +64,7 @@ def pruned(composed):
         )
         diagnoses = [
             SimpleNamespace(config=config, experiment=experiment, overrides=experiment.overrides, round=number,
-                            prescription=prescribed(acting))
+                            prescription=prescribed(acting), trained=SimpleNamespace(validation_losses=(1.0,) * length))
             for number, acting in enumerate([*rounds, {}], start=1)
         ]  # fmt: skip
         run.trained = trained
@@ -105,6 +105,20 @@ def test_each_set_is_trained_once_on_the_seeds_of_pruning_alone(pruned):
     arms = found.observations["arm"].unique()
     assert len(pruned.trained) == 3 * len(arms)
     assert list(arms[:2]) == ["baseline", "stacked"]
+
+
+def test_what_trains_far_longer_is_tried_only_where_nothing_shorter_decides(pruned):
+    found = pruned(added(lr=1.0, l2=0.2), length=20)
+    assert found.dropped == (BIASES, STOP, EPOCHS)
+    long = {LR, BIASES, L2, EPOCHS}
+    assert long not in [set(said) for said, _ in pruned.trained]
+    pruned.trained.clear()
+    kept = pruned(added(lr=1.0, l2=0.2, biases=0.2, stop=0.2, epochs=0.2), length=20)
+    assert kept.ablations("hash")[STOP].outcome == "kept"
+    order = [set(said) for said, _ in pruned.trained]
+    assert order.index(long) > max(
+        order.index({LR, BIASES, L2, STOP, EPOCHS} - {one}) for one in (LR, BIASES, L2, EPOCHS)
+    )
 
 
 def test_of_two_that_do_the_same_one_stays(pruned):
