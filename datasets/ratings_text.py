@@ -61,9 +61,9 @@ class Content:
     """Words for what a file holds."""
 
     kind: str
-    """What precedes its name in errors: `ratings file`."""
+    """Words before its name in errors: `ratings file`."""
     row: str
-    """What a line of it is: `rating`."""
+    """Name of what a line holds: `rating`."""
 
     def named(self, file: Path) -> str:
         """Name of the file in errors."""

@@ -187,7 +187,7 @@ def _bins(p: Floats, bins: int) -> list[NDArray[np.int64]]:
 
 
 def level(rate: float, odds: ArrayLike) -> float:
-    """What has to be added to all log-odds for the mean probability to be the rate; NaN for a rate of 0 or 1.
+    """Compute the shift of all log-odds by which the mean probability is the rate; NaN for a rate of 0 or 1.
 
     >>> round(level(0.5, [1.0, 1.0]), 6)
     -1.0
@@ -269,7 +269,7 @@ def _logit(rate: float) -> float:
 
 
 def column_figures(clicked: Floats, odds: Floats, permuted: Floats) -> dict[str, float]:
-    """What a column adds: `prediction_shift`, `loss_rise` and `loss_rise_z`.
+    """Compute how much a column adds: `prediction_shift`, `loss_rise` and `loss_rise_z`.
 
     Args:
         clicked: 0 or 1, shape (rows,).

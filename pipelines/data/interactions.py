@@ -15,42 +15,22 @@ from datasets.tables import TEST, TRAIN, VALIDATION
 from flowgrad.errors import FlowGradError
 from pipelines.config.schema.data import RatingsSettings
 from pipelines.config.targets import called
+from pipelines.data.ratings import OfRatings
 
 PADDING = 0
 """Number that fills up a history that is shorter than others; item i stands in it as i + 1."""
 
 
 @dataclass(frozen=True)
-class Interactions:
+class Interactions(OfRatings):
     """One data set, split by time. Only `Ranking.evaluate` reads the events of the test part."""
 
-    ratings: Ratings
     users: Tensor
     """Codes of users, int64, shape (events,), ascending."""
     items: Tensor
     """Codes of items, int64, shape (events,), in order of time within a user."""
     parts: Tensor
     """`datasets.tables.TRAIN`, `VALIDATION` or `TEST`, int64, shape (events,)."""
-
-    @property
-    def source(self) -> str:
-        """Origin of this copy."""
-        return self.ratings.source
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the ratings."""
-        return self.ratings.sha256
-
-    @property
-    def n_users(self) -> int:
-        """Number of users of the whole data set."""
-        return self.ratings.n_users
-
-    @property
-    def n_items(self) -> int:
-        """Number of items of the whole data set."""
-        return self.ratings.n_items
 
     @cached_property
     def train(self) -> Tensor:

@@ -35,13 +35,10 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Data:
-    """One data set, split. Only `Comparison` reads `test`."""
+class OfRatings:
+    """Ratings that are split, with the facts of the whole."""
 
     ratings: Ratings
-    train: Examples
-    validation: Examples
-    test: Examples
 
     @property
     def source(self) -> str:
@@ -62,6 +59,15 @@ class Data:
     def n_items(self) -> int:
         """Number of items of the whole data set."""
         return self.ratings.n_items
+
+
+@dataclass(frozen=True)
+class Data(OfRatings):
+    """One data set, split. Only `Comparison` reads `test`."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
 
 
 def load(config: DictConfig) -> Data:

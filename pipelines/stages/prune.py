@@ -52,8 +52,8 @@ def prune(
         on_run: called with the number of runs that are planned, and with 0 after each.
 
     Returns:
-        What is kept. That is everything where the config asks for no pruning or names the change to prove, where there
-        is but one override, where no validation rows are at hand, and where no gain is seen on them.
+        The overrides that are kept: all of them where the config asks for no pruning or names the change to prove,
+        where there is but one override, where no validation rows are at hand, and where no gain is seen on them.
     """
     first, overrides = diagnoses[0], stacked(diagnoses)
     config, trainer = first.config, first.experiment.trainer

@@ -1,4 +1,4 @@
-"""What a ranking model recommends: known cases, properties, and comparisons with slow plain versions."""
+"""Measures of what a ranking model recommends: known cases, properties, and comparisons with slow plain versions."""
 
 import math
 

@@ -247,7 +247,7 @@ class StackingSettings(JobSettings):
     rounds: Annotated[int, TIMES] = MISSING
     """Number of times that all seeds, and one alone, are trained; an interval takes six."""
     cases: dict[str, list[str]] = MISSING
-    """What is trained: id -> overrides."""
+    """Trainings: id -> overrides."""
     only: list[str] | None = None
     """Ids of the cases to run; null: all."""
     limits: StackingLimits = MISSING

@@ -16,7 +16,7 @@ class RankingLossSettings(LossSettings):
     """A loss that compares each target with other items."""
 
     temperature: Annotated[float, POSITIVE] = 1.0
-    """What scores are divided by."""
+    """Number that scores are divided by."""
     logq: Annotated[float, FROM_0_TO_1] = 0.0
     """Strength of the log-Q correction, in [0, 1]: this times the log share of the training events that an item has is
     taken from its score in training.

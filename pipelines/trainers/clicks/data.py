@@ -33,7 +33,7 @@ class Clicks:
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor]:
-        """What a `ClickModel` is given."""
+        """Inputs of a `ClickModel`."""
         return self.ids, self.amounts
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What seeds that are trained together cost: the machinery of `experiment=stacking`, not its times."""
+"""The cost of seeds that are trained together: the machinery of `experiment=stacking`, not its times."""
 
 from __future__ import annotations
 

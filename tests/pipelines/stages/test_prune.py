@@ -1,4 +1,4 @@
-"""What is left out of a prescription, with runs whose metric is a sum of what each override does."""
+"""Pruning of a prescription, with runs whose metric is a sum of what each override does."""
 
 from __future__ import annotations
 

@@ -301,7 +301,7 @@ def test_mistakes_are_one_line(command, override):
 
 
 def test_findings_change_a_network_that_trains_and_no_sound_one(composed):
-    """By `training.treat=true` a rate of a hundred times is lowered on the way; a usual one trains as it does alone."""
+    """With `training.treat=true` a rate of a hundred times is lowered; a usual one trains as it does alone."""
     found = {}
     for rate in (0.001, 0.1):
         for treat in (False, True):
