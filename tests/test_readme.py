@@ -92,6 +92,12 @@ def test_the_output_of_make_run_is_what_the_console_prints():
     proven = table[(table["comparison"] == "treated_vs_baseline") & (table["test"] == "paired_t")]
     (shown,) = [text for text in README.splitlines() if text.startswith("proof  ")]
     assert shown == f"proof     {proof_line(proven.iloc[0])}"
+    shares = pd.read_csv(ROOT / "docs" / "results" / "movielens_mf_shares.csv")
+    outcomes = shares[~shares["overrides"].str.contains(" ")].groupby("overrides")["outcome"].last()
+    kept, dropped = set(outcomes.index[outcomes == "kept"]), set(outcomes.index[outcomes == "dropped"])
+    told = re.search(r"^treated .*; (\d+) of (\d+) overrides kept, without (.*) \(mse ", README, re.MULTILINE)
+    assert told is not None
+    assert (int(told[1]), int(told[2]), set(told[3].split())) == (len(kept), len(outcomes), dropped)
 
 
 def test_the_readme_stays_short():
