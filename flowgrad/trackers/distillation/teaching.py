@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from flowgrad.trackers.flow.look import sampled
+from flowgrad.trackers.flow.samples import sampled
 from flowgrad.trackers.watching import Failed, raising
 
 _RUNNING = ("running_mean", "running_var")

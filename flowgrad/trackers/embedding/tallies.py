@@ -13,7 +13,7 @@ MOST_ONE_IN, LEAST = 64, 1 << 12
 """Number of rows of a larger table of which one may have a place, and number of rows that may have one in any case.
 Rows that are probed for the first time when all places are taken are passed over.
 """
-_WAITING = 1 << 13
+_WAITING = 1 << 12
 """Number of lookups that wait to be sorted in, at least."""
 COLUMNS: dict[str, torch.dtype] = {
     "looks": torch.int32,

@@ -28,14 +28,14 @@ LOOKUPS_PER_ROW = 4
 """Number of lookups from one snapshot to the next, per row that is tracked, early in a run."""
 LATER_LOOKUPS_PER_ROW = 64
 """Number of such lookups after that: short runs are to be judged too, and long ones are to cost little."""
-LATER_STEPS = 32
-"""Number of steps from one snapshot to the next at least, after that; epochs are seen more often where they are
-short.
-"""
 EARLY = 64
 """Number of steps that count as early."""
 SNAPSHOTS_PER_WINDOW = 4
 """Number of snapshots that a window has at least, its last one included, where its length is known beforehand."""
+EARLY_STEPS, LATER_STEPS = FIRST_WINDOW // SNAPSHOTS_PER_WINDOW, 32
+"""Number of steps from one snapshot to the next at least, early and after that; epochs are seen more often where they
+are short.
+"""
 FIRST_SNAPSHOTS = 4
 """Number of steps at the start of a run that each have a snapshot: by then it is known how large the batches are."""
 
@@ -125,7 +125,7 @@ class RowWindows:
         lookups = self._lookups * world_size()
         early = self._steps < EARLY
         wanted = LOOKUPS_PER_ROW if early else LATER_LOOKUPS_PER_ROW
-        stride = max(1 if early else LATER_STEPS, math.ceil(wanted * len(self._start) * self._busy / lookups))
+        stride = max(EARLY_STEPS if early else LATER_STEPS, math.ceil(wanted * len(self._start) * self._busy / lookups))
         if self._by_epoch:
             known = self._epoch_length or stride * SNAPSHOTS_PER_WINDOW
             return min(stride, max(1, known // SNAPSHOTS_PER_WINDOW))

@@ -32,6 +32,9 @@ _FEWEST, _BATCH, _OUTPUTS = 8, 64, 64
 most.
 """
 
+_EXAMPLES = 512
+"""Number of examples of a larger batch whose units are read, about: sampled steps add up to many times as many."""
+
 
 @dataclass
 class Block:
@@ -257,12 +260,17 @@ class ActivationWatch:
         zeroing = _zeroing(module)
         bounds = None if zeroing else _bounds(module)
         if zeroing or bounds:
-            block = self.blocks.setdefault(self._owners[self._last], Block())
-            self._add(block, output.detach(), bounds)
+            name = self._owners[self._last]
+            if name not in self.blocks:
+                self.blocks[name] = Block()
+            self._add(self.blocks[name], output.detach(), bounds)
 
     def _add(self, block: Block, output: torch.Tensor, bounds: tuple[float, float] | None) -> None:
+        axis = self._axis(output)
+        if axis and len(output) >= 2 * _EXAMPLES:
+            output = output[:: len(output) // _EXAMPLES]
         if bounds is None:
-            others = _all_but(output, self._axis(output))
+            others = _all_but(output, axis)
             highest = output.amax(others) if others else output.clone()
             if block.highest is not None and block.highest.shape == highest.shape:
                 highest = torch.maximum(block.highest.to(highest.device), highest)

@@ -11,11 +11,11 @@ import torch
 
 from flowgrad.measures import flow
 from flowgrad.trackers.flow.history import LOOKS, RECENT, WINDOWS
-from flowgrad.trackers.flow.look import SAMPLE
 from flowgrad.trackers.flow.network import BLOCK
 from flowgrad.trackers.flow.parameters import Watched, unit_axis
 from flowgrad.trackers.flow.places import BINS
 from flowgrad.trackers.flow.rewrites import KEPT
+from flowgrad.trackers.flow.samples import SAMPLE
 from flowgrad.trackers.schema import (
     FLOATS,
     INTS,

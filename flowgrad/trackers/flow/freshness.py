@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from flowgrad.trackers.flow.look import PART, apart, fetch, sampled
+from flowgrad.trackers.flow.look import PART, apart, fetch
 from flowgrad.trackers.flow.parameters import Watched, unit_axis
+from flowgrad.trackers.flow.samples import sampled
 
 _SPREAD_OF_UNIFORM = math.sqrt(3)
 """Ratio of the largest entry of a uniform distribution around zero to its root mean square."""

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 import torch
 
-SAMPLE = 1024
-"""Number of entries of a gradient that are compared over time, at most; evenly spaced in the tensor."""
-
+from flowgrad.trackers.flow.samples import GradientSamples
+from flowgrad.trackers.flow.sparse_rows import rows_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,21 +36,15 @@ PART = 1 << 15
 """Number of entries of a weight that are copied and compared, at most; of larger ones, runs of entries, evenly spaced.
 The norm of a part, scaled up, is that of the whole to about one percent.
 """
-_ROWS_PART = 1 << 12
-"""Number of such entries of a table with a sparse gradient, whose norm alone is needed: to about three percent."""
+_ROWS_PART = 1 << 10
+"""Number of such entries of a table with a sparse gradient, whose norm alone is needed: to about five percent."""
 LARGE = 1 << 17
 """Number of entries of a table of embeddings above which a part of it is read: a step changes few of its rows, so that
 one of fewer is read whole.
 """
 _TABLE_PART = 1 << 14
 """Number of entries of such a part, about; more where the share of the table would be too small."""
-_LOOKUPS = 256
-"""Number of lookups of a table with a sparse gradient whose rows are read, about; of one with few rows for the lookups,
-all are.
-"""
-_HASH, _HASH_SHIFT = 0x9E3779B1, 20
-"""Multiplier and shift that draw these rows from their ids (Knuth, The Art of Computer Programming 3, section 6.4)."""
-_LARGE_SHARE = 64
+_LARGE_SHARE = 128
 """Factor by which the part of a table is smaller than the table, at most."""
 _RUN = 64
 """Number of entries in a row: a cache line or two, so that a part costs what its share of the memory does."""
@@ -76,6 +69,8 @@ class StepSnapshot(NamedTuple):
     """1 where the tensor had a gradient."""
     sampled: np.ndarray
     """1 where a sample was taken of it."""
+    unread: np.ndarray
+    """Sum of all values of a sparse gradient that was read in part: not finite where one of them is not."""
 
     @classmethod
     def nothing(cls, count: int) -> StepSnapshot:
@@ -112,11 +107,11 @@ class DeviceLook:
         """Groups of tensors that were put together before."""
         self._grown: dict[int, float] = {}
         """Factor from the norm of the part of a gradient that was read to that of the whole, by tensor."""
+        self._kept: set[int] = set()
+        """Tensors with a sparse gradient that are no small tables."""
         self._one_in: dict[int, int] = {}
         """Number of rows of a large table with a sparse gradient of which one is read, by tensor; all of any other."""
-        self._unread: dict[int, torch.Tensor] = {}
-        """Sum of all values of each sparse gradient that is read in part: not finite where one of them is not."""
-        self._open = False
+        self.open = False
         """Whether a look has begun that `take` has not ended."""
         self._live: list[int] = []
         self._dense: list[int] = []
@@ -126,20 +121,11 @@ class DeviceLook:
         """Tensors that had a gradient."""
         self._sampled: list[int] = []
         self._pieces: list[tuple[str, list[int], list[torch.Tensor]]] = []
-        self._views: dict[int, tuple[int, torch.Tensor]] = {}
-        """Address of each tensor's memory in this look, and the view that is copied and compared."""
-        self._products: torch.Tensor | None = None
-        """Inner products of the sampled gradients with those of the look before, and with themselves, shape (2 *
-        tensors,).
-        """
-        shape = (count, SAMPLE)
-        device = self._all[0].device
-        self._sample = torch.zeros(shape, device=device)
-        self._last = torch.zeros(shape, device=device)
-        self.total = torch.zeros(shape, device=device)
-        """Sum of the sampled gradients since `turn`."""
-        self.total_before = torch.zeros(shape, device=device)
-        """Sum of the sampled gradients of the block before."""
+        self._views: dict[tuple[int, int], tuple[int, torch.Tensor]] = {}
+        """Address of each tensor's memory, and the view that is read, by tensor and number of entries at most."""
+        self._products: tuple[list[int], torch.Tensor] | None = None
+        """Tensors that were sampled, and the inner products of their samples (`GradientSamples.end`)."""
+        self.samples = GradientSamples(count, self._all[0].device)
         self.zero_rows: dict[int, torch.Tensor] = {}
         """Map of tensor -> units (rows) without gradient at any look since `turn`, for those asked for in
         `follow_rows`.
@@ -150,7 +136,7 @@ class DeviceLook:
 
     def turn(self) -> None:
         """Begin a new block of sampled steps."""
-        self.total, self.total_before = self.total_before.zero_(), self.total
+        self.samples.turn()
         self.zero_rows, self.zero_rows_before = {}, self.zero_rows
 
     def before(self, chosen: Collection[int] | None = None) -> None:
@@ -161,7 +147,7 @@ class DeviceLook:
             chosen: those that the optimizer about to step holds, where there are several; changes since an earlier step
                 of the same look are left as they were then. None: all, and the look begins anew.
         """
-        if chosen is None or not self._open:
+        if chosen is None or not self.open:
             self._begin()
         known = set(self._live)
         self._fresh = [
@@ -170,12 +156,10 @@ class DeviceLook:
             if i not in known and self._all[i].requires_grad
         ]
         self._live += self._fresh
-        dense = []
-        for i in self._fresh:
-            gradient = self._all[i].grad
-            if gradient is not None and gradient.layout != torch.strided and self._keep_rows(i, gradient):
-                continue
-            dense.append(i)
+        sparse = [i for i in self._fresh if (g := self._all[i].grad) is not None and g.layout != torch.strided]
+        self._keep_rows(sparse)
+        dense = [i for i in self._fresh if i not in self._kept]
+        for i in dense:
             own = self._part(i)
             if i not in self._copies or self._copies[i].shape != own.shape:
                 self._copies[i] = torch.empty_like(own, requires_grad=False)
@@ -187,49 +171,58 @@ class DeviceLook:
             self._pieces.append(("weight_norm", group, _norms(copies)))
         sparse = [i for i in self._fresh if i in self._rows]
         for group in self._groups(sparse):
-            parts = [part(self._all[i].detach(), _ROWS_PART) for i in group]
+            parts = [self._part(i, _ROWS_PART) for i in group]
             self._read.update(zip(group, (one.numel() for one in parts), strict=True))
             self._pieces.append(("weight_norm", group, _norms(parts)))
 
     def _begin(self) -> None:
-        self._open, self._pieces, self._rows = True, [], {}
-        self._summed, self._unread, self._one_in, self._grown = {}, {}, {}, {}
-        self._views = {}
+        self.open, self._pieces, self._rows = True, [], {}
+        self._summed, self._one_in, self._grown = {}, {}, {}
+        self._kept = set()
         self._live, self._dense, self._found, self._sampled = [], [], [], []
-        self._sample.zero_()
+        self.samples.begin()
 
-    def _part(self, i: int) -> torch.Tensor:
-        """View of a weight's entries that are copied and compared."""
+    def _part(self, i: int, most: int = PART) -> torch.Tensor:
+        """View of a weight's entries that are read; of a table, rows where it is not said how many at most."""
         weight = self._all[i]
-        lies, view = self._views.get(i, (0, None))
+        lies, view = self._views.get((i, most), (0, None))
         if view is None or lies != weight.data_ptr():  # a step may put other memory under the tensor
-            view = _table_part(weight.detach()) if self._whole[i] else part(weight.detach())
-            self._views[i] = weight.data_ptr(), view
+            rows = self._whole[i] and most == PART
+            view = _table_part(weight.detach()) if rows else part(weight.detach(), most)
+            self._views[i, most] = weight.data_ptr(), view
         return view
 
-    def _keep_rows(self, i: int, gradient: torch.Tensor) -> bool:
-        """Keep the rows that a sparse gradient is of, and its sum for each; whether there was more to do than to copy a
-        small table whole.
+    def __getstate__(self) -> dict[str, Any]:
+        """State of a copy or a pickle, whose weights lie elsewhere."""
+        return {**vars(self), "_views": {}}
+
+    def _keep_rows(self, sparse: Sequence[int]) -> None:
+        """Keep the rows that each of these sparse gradients is of, and its sum for each. A small table is copied whole
+        instead, as a dense gradient's is.
         """
-        if gradient.layout != torch.sparse_coo or gradient.sparse_dim() != 1:
-            return True
-        # To coalesce sorts all values; it would be most of the cost of a look.
-        table, ids, values = self._all[i].detach(), gradient._indices()[0], gradient._values()
-        if len(table) <= 2 * len(ids):
-            self._summed[i] = torch.zeros_like(table).index_add_(0, ids, values)
-            return False
-        if len(ids) >= 2 * _LOOKUPS:
-            one_in = 1 << (len(ids) // _LOOKUPS).bit_length() - 1  # a power of two: a remainder costs a division
-            # Ids are often sorted by frequency, and then every n-th would always be the hottest row.
-            chosen = ((ids + 1) * _HASH >> _HASH_SHIFT & one_in - 1 == 0).nonzero().flatten()
-            if len(chosen):
-                self._unread[i] = values.sum(dtype=_precise(values))
-                ids, values = ids.index_select(0, chosen), values.index_select(0, chosen)
-                self._one_in[i] = one_in
-        rows, at = ids.unique(return_inverse=True)
-        self._summed[i] = values.new_zeros((len(rows), *values.shape[1:])).index_add_(0, at, values)
-        self._rows[i] = (rows, table.index_select(0, rows))
-        return True
+        large: list[tuple[int, torch.Tensor, torch.Tensor]] = []
+        unread: dict[int, torch.Tensor] = {}
+        for i in sparse:
+            gradient, table = self._all[i].grad, self._all[i].detach()
+            assert gradient is not None
+            if gradient.layout != torch.sparse_coo or gradient.sparse_dim() != 1:
+                self._kept.add(i)
+                continue
+            # To coalesce sorts all values; it would be most of the cost of a look.
+            ids, values = gradient._indices()[0], gradient._values()
+            if table.shape[0] <= 2 * ids.shape[0]:
+                self._summed[i] = torch.zeros_like(table).index_add_(0, ids, values)
+            else:
+                self._kept.add(i)
+                large.append((i, ids, values))
+        for (i, _, values), read in zip(large, rows_of([(ids, values) for _, ids, values in large]), strict=True):
+            if read.one_in > 1:
+                self._one_in[i] = read.one_in
+                unread[i] = values.sum(dtype=_precise(values))
+            self._summed[i] = read.sums
+            self._rows[i] = (read.ids, self._all[i].detach().index_select(0, read.ids))
+        if unread:
+            self._pieces.append(("unread", list(unread), list(unread.values())))
 
     def gradients(self, scale: torch.Tensor | None) -> None:
         """Take norms and samples of the gradients as they are now, of the tensors that `before` took last.
@@ -242,18 +235,16 @@ class DeviceLook:
         read = {i: self._gradient_part(i, gradient) for i, gradient in whole.items()}
         pieces = [(group, _norms([read[i] for i in group])) for group in self._groups(list(read))]
         sparse = {i: self._values(i, g) for i, g in found.items() if i not in whole}
-        pieces += [(group, self._sparse_norms(group, sparse)) for group in self._groups(list(sparse))]
-        self._summed, self._unread = {}, {}
+        pieces += [(group, _norms([sparse[i] for i in group])) for group in self._groups(list(sparse))]
+        self._summed = {}
         self._found += found
         self._sampled += whole
         self._fresh = []
-        self._take_sample(whole)
         self._note_zero_rows(whole)
         if scale is not None:
-            scale = scale.to(self._sample.device)  # one scale serves the tensors on all devices
+            scale = scale.to(self._all[0].device)  # one scale serves the tensors on all devices
             pieces = [(group, [v / scale for v in values]) for group, values in pieces]
-            for i in whole:
-                self._sample[i].div_(scale)
+        self.samples.take(whole, scale)
         self._pieces += [("gradient_norm", group, values) for group, values in pieces]
 
     def _gradient_part(self, i: int, gradient: torch.Tensor) -> torch.Tensor:
@@ -276,27 +267,6 @@ class DeviceLook:
             return known
         return gradient.coalesce().values() if gradient.layout == torch.sparse_coo else gradient.values()
 
-    def _sparse_norms(self, group: list[int], values: dict[int, torch.Tensor]) -> list[torch.Tensor]:
-        """Norms of the values that were read; not finite where a value that was not read is so."""
-        norms = _norms([values[i] for i in group])
-        in_part = [at for at, i in enumerate(group) if i in self._unread]
-        if in_part:
-            zeros = torch._foreach_mul([self._unread[group[at]] for at in in_part], 0.0)
-            torch._foreach_add_([norms[at] for at in in_part], list(zeros))
-        return norms
-
-    def _sum_gradients(self) -> None:
-        """Add the samples of this look to those of the looks before, and take their products."""
-        self.total.add_(self._sample)
-        self._products = torch.cat([(self._sample * self._last).sum(1), (self._sample * self._sample).sum(1)])
-        self._last, self._sample = self._sample, self._last
-
-    def _take_sample(self, whole: dict[int, torch.Tensor]) -> None:
-        if not whole:
-            return
-        parts = [sampled(g) for g in whole.values()]
-        torch._foreach_copy_([self._sample[i, : len(part)] for i, part in zip(whole, parts, strict=True)], parts)
-
     def _note_zero_rows(self, whole: dict[int, torch.Tensor]) -> None:
         for i, (source, axis) in self.follow_rows.items():
             gradient = whole.get(source)
@@ -309,9 +279,9 @@ class DeviceLook:
 
     def after(self) -> None:
         """Take the norms of the changes by the step."""
-        if not self._open:  # no step of an optimizer that holds one of these tensors
+        if not self.open:  # no step of an optimizer that holds one of these tensors
             self._begin()
-        self._sum_gradients()
+        self._products = self.samples.end()
         for group in self._groups(self._dense):
             copies = [self._copies[i] for i in group]
             torch._foreach_sub_(copies, [self._part(i) for i in group])
@@ -327,14 +297,14 @@ class DeviceLook:
         apart = [v if v.dtype == torch.float32 else v.float() for v in (*values, *extra)]
         together = [torch.stack(apart)] if apart else []
         if self._products is not None:
-            together.insert(0, self._products)
+            together.insert(0, self._products[1])
         if not together:
             return seen, []
         numbers = fetch(torch.cat(together))
         at = 0
         if self._products is not None:
-            at = 2 * len(self._all)
-            seen.product[:], seen.square[:] = numbers[:at].reshape(2, -1)
+            places, at = self._products[0], len(self._products[1])
+            seen.product[places], seen.square[places] = numbers[:at].reshape(2, -1)
         for name, group, _ in self._pieces:
             getattr(seen, name)[group] = numbers[at : at + len(group)]
             at += len(group)
@@ -345,18 +315,16 @@ class DeviceLook:
         seen.velocity[self._dense] *= scale[self._dense]
         for i, factor in self._grown.items():
             seen.gradient_norm[i] *= factor
-        for i, one_in in self._one_in.items():
-            seen.velocity[i] *= math.sqrt(one_in)
-            seen.gradient_norm[i] *= math.sqrt(one_in)
-        for i in self._dense:
-            # A step may change no row of a part, and of a table a row for each of the batch.
-            if self._whole[i] and scale[i] > 1 and seen.velocity[i] == 0:
-                seen.velocity[i] = math.nan
-        for i in self._found:
-            seen.seen_gradient[i] = 1
-        for i in self._sampled:
-            seen.sampled[i] = 1
-        self._pieces, self._views, self._products, self._open = [], {}, None, False
+        if drawn := list(self._one_in):
+            roots = np.sqrt(list(self._one_in.values()))
+            seen.velocity[drawn] *= roots
+            seen.gradient_norm[drawn] = seen.gradient_norm[drawn] * roots + 0.0 * seen.unread[drawn]
+        # A step may change no row of a part, and of a table a row for each of the batch.
+        still = [i for i in self._dense if self._whole[i] and scale[i] > 1]
+        seen.velocity[still] = np.where(seen.velocity[still] == 0, math.nan, seen.velocity[still])
+        seen.seen_gradient[self._found] = 1
+        seen.sampled[self._sampled] = 1
+        self._pieces, self._products, self.open = [], None, False
         return seen, [float(x) for x in numbers[at:]]
 
     def _groups(self, chosen: Sequence[int]) -> list[list[int]]:
@@ -385,18 +353,15 @@ class DeviceLook:
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint: the sums over looks."""
         return {
-            "last": self._last.clone(),
-            "total": self.total.clone(),
-            "total_before": self.total_before.clone(),
+            **self.samples.state_dict(),
             "zero_rows": {i: t.clone() for i, t in self.zero_rows.items()},
             "zero_rows_before": {i: t.clone() for i, t in self.zero_rows_before.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
-        for own, key in ((self._last, "last"), (self.total, "total"), (self.total_before, "total_before")):
-            own.copy_(state[key])
-        device = self._last.device
+        self.samples.load_state_dict(state)
+        device = self._all[0].device
         self.zero_rows = {i: t.to(device).clone() for i, t in state["zero_rows"].items()}
         self.zero_rows_before = {i: t.to(device).clone() for i, t in state["zero_rows_before"].items()}
 
@@ -426,13 +391,21 @@ def _figures(weight: torch.Tensor) -> torch.Tensor:
 
 def part(weight: torch.Tensor, most: int = PART) -> torch.Tensor:
     """View of at most `most` entries of a larger tensor that lies in one piece of memory; any other as it is."""
-    runs = weight.numel() // _RUN
-    if weight.numel() <= most or not weight.is_contiguous():
+    count = weight.numel()
+    if count <= most or not weight.is_contiguous():
         return weight
+    runs, stride = _runs(count, most)
+    return weight.view(-1)[: runs * _RUN].view(runs, _RUN)[::stride]
+
+
+@functools.cache
+def _runs(count: int, most: int) -> tuple[int, int]:
+    """Number of runs of so many entries, and distance between those that at most `most` entries are of."""
+    runs = count // _RUN
     stride = -(-runs * _RUN // most)
     while math.gcd(stride, runs) > 1:  # else it would see a few of the columns only
         stride += 1
-    return weight.view(-1)[: runs * _RUN].view(runs, _RUN)[::stride]
+    return runs, stride
 
 
 def _table_part(weight: torch.Tensor) -> torch.Tensor:
@@ -442,20 +415,7 @@ def _table_part(weight: torch.Tensor) -> torch.Tensor:
     stride = min(_LARGE_SHARE, weight.numel() // _TABLE_PART)
     while math.gcd(stride, len(weight)) > 1 and stride > 2:
         stride -= 1
-    return weight[::stride]
-
-
-def sampled(values: torch.Tensor) -> torch.Tensor:
-    """Evenly spaced entries of a dense tensor, at most `SAMPLE`; a view wherever its memory allows, shape (n,)."""
-    count = values.numel()
-    flat = values.view(-1) if values.is_contiguous() else values.reshape(-1)
-    if count <= SAMPLE:
-        return flat
-    stride = -(-count // SAMPLE)
-    # A stride that divides the rows would see a few of the columns only.
-    while math.gcd(stride, count) > 1:
-        stride += 1
-    return flat[::stride]
+    return weight[stride // 2 :: stride]  # not the first, which is often the one looked up most
 
 
 def _norms(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

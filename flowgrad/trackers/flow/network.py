@@ -53,6 +53,44 @@ class _Devices:
             )
             for chosen in by_device.values()
         ]
+        self._at = {i: (part, k) for part, chosen in enumerate(by_device.values()) for k, i in enumerate(chosen)}
+
+    @property
+    def looking(self) -> bool:
+        """Whether a look has begun."""
+        return any(look.open for _, look in self.parts)
+
+    def shares(self, chosen: Sequence[int]) -> list[list[int]]:
+        """Places, on each device, of the tensors at these places."""
+        found: list[list[int]] = [[] for _ in self.parts]
+        for i in chosen:
+            part, k = self._at[i]
+            found[part].append(k)
+        return found
+
+
+class _Identity:
+    """A tensor as it was when tracking began."""
+
+    def __init__(self, watched: Watched) -> None:
+        self._name, self._parameter = watched.name, watched.parameter
+        self._owner, self._key = watched.owner, watched.name.rpartition(".")[2]
+        self._shape, self._type, self._device = self._form()
+
+    def _form(self) -> tuple[torch.Size, torch.dtype, torch.device]:
+        return self._parameter.shape, self._parameter.dtype, self._parameter.device
+
+    def change(self) -> str:
+        """How it has changed since; empty where it has not."""
+        if self._owner._parameters.get(self._key) is not self._parameter:
+            return f"{self._name} was replaced since tracking began"
+        if self._form() == (self._shape, self._type, self._device):
+            return ""
+        then, now = (
+            f"{list(shape)} of {kind} on {device}"
+            for shape, kind, device in ((self._shape, self._type, self._device), self._form())
+        )
+        return f"{self._name} was {then} when tracking began and is {now} now"
 
 
 class NetworkLook:
@@ -63,7 +101,7 @@ class NetworkLook:
         self._watched = watched
         self._tracker = tracker
         self._made: _Devices | None = None
-        self._began: list[tuple[Any, ...]] = []
+        self._began: list[_Identity] = []
         count = len(watched)
         owners: dict[nn.Module, str] = {}
         for one in watched:
@@ -91,23 +129,14 @@ class NetworkLook:
 
     def _checked(self) -> _Devices:
         """Tensors by device, as long as they are what they were at the first sample."""
-        now = [(w.parameter.shape, w.parameter.dtype, w.parameter.device) for w in self._watched]
         if self._made is None:
-            self._made, self._began = _Devices(self._watched), now
+            self._made = _Devices(self._watched)
+            self._began = [_Identity(one) for one in self._watched]
             self._follow_units()
             return self._made
-        for one, was, is_now in zip(self._watched, self._began, now, strict=True):
-            own = one.name.rpartition(".")[2]
-            if one.owner._parameters.get(own) is not one.parameter:
-                raise ChangedError(
-                    f"{self._tracker}: {one.name} was replaced since tracking began; attach a new tracker to the model"
-                )
-            if was != is_now:
-                then, here = (f"{list(shape)} of {dtype} on {device}" for shape, dtype, device in (was, is_now))
-                raise ChangedError(
-                    f"{self._tracker}: {one.name} was {then} when tracking began and is {here} now; "
-                    "attach a new tracker to the model"
-                )
+        for one in self._began:
+            if reason := one.change():
+                raise ChangedError(f"{self._tracker}: {reason}; attach a new tracker to the model")
         return self._made
 
     def _follow_units(self) -> None:
@@ -143,8 +172,10 @@ class NetworkLook:
     @apart
     def before(self, chosen: Sequence[int] | None = None) -> None:
         """Measure right before a step; of the tensors at these places, where several optimizers step."""
-        for here, look in self._checked().parts:
-            look.before(None if chosen is None else np.flatnonzero(np.isin(here, chosen)).tolist())
+        devices = self._made if self._made is not None and self._made.looking else self._checked()
+        shares = [None] * len(devices.parts) if chosen is None else devices.shares(chosen)
+        for (_, look), share in zip(devices.parts, shares, strict=True):
+            look.before(share)
 
     @apart
     def gradients(self, scale: torch.Tensor | None) -> None:
@@ -163,8 +194,11 @@ class NetworkLook:
             mine = [k for k, v in enumerate(losses) if v.device == device or (n == 0 and not self._has(v.device))]
             look.after()
             found, fetched = look.take([losses[k].to(device) for k in mine])
-            for whole, part in zip(seen, found, strict=True):
-                whole[chosen] = part
+            if len(parts) == 1:
+                seen = found
+            else:
+                for whole, part in zip(seen, found, strict=True):
+                    whole[chosen] = part
             for k, value in zip(mine, fetched, strict=True):
                 numbers[k] = value
         return self._note(step, seen), numbers
@@ -215,7 +249,7 @@ class NetworkLook:
         if self._made is None:
             return found
         for chosen, look in self._made.parts:
-            norms = fetch(torch.stack([look.total.norm(dim=1), look.total_before.norm(dim=1)]))
+            norms = fetch(look.samples.norms())
             new = self._ratio(norms[0], self.square[chosen], self.count[chosen])
             old = self._ratio(norms[1], self.square_before[chosen], self.count_before[chosen])
             enough = (self.count[chosen] >= BLOCK // 2) | (self.count_before[chosen] == 0)
