@@ -112,6 +112,7 @@ def test_a_sample_tells_of_its_rows_what_an_exact_tracker_does(layer, ends, anno
     read from then on only.
     """
     monkeypatch.setattr(windows, "EARLY", 200)  # the larger table is to be seen as often
+    monkeypatch.setattr(windows, "EARLY_STEPS", 1)
     begin = min([FIRST_PROBES, *ends])
     trackers = [track(layer), track(layer, ROWS)]
     for number in training(layer, 200, ends=ends):

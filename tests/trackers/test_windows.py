@@ -156,7 +156,7 @@ def test_half_precision_is_taken_up_to_single(dtype):
         if step % 20 == 0:
             windows.end_epoch(positions[step], positions[0])
     positions = positions.double().numpy()
-    taken = [("epoch", list(range(first + 1, first + 21))) for first in (20, 40)]
+    taken = [("epoch", list(range(first + 4, first + 21, 4))) for first in (20, 40)]
     assert_equal(windows, plain_statistics(positions, taken, (20, 40, 60)), 1e-5)
 
 
@@ -172,10 +172,10 @@ def taken_by_length(rows, lookups):
     return [snapshots for _, snapshots in observe(RowWindows(torch.from_numpy(positions[0])), positions, lookups)]
 
 
-def test_of_large_batches_every_step_is_seen():
+def test_of_large_batches_every_fourth_step_is_seen():
     windows = taken_by_length(12, [48] * 64)
-    assert [len(window) for window in windows] == lengths(3)
-    assert np.concatenate(windows).tolist() == list(range(1, 65))
+    assert [window[-1] for window in windows] == np.cumsum(lengths(3)).tolist()
+    assert np.concatenate(windows).tolist() == [1, 2, 3, *range(4, 65, 4)]
 
 
 def test_later_in_a_run_snapshots_are_sixteen_times_as_far_apart_and_no_closer_than_32_steps():
@@ -184,11 +184,10 @@ def test_later_in_a_run_snapshots_are_sixteen_times_as_far_apart_and_no_closer_t
 
 
 def test_of_smaller_batches_a_snapshot_comes_every_four_lookups_a_row():
-    """Lookups of 16 rows of 12: every third step, and at every window's end."""
-    windows = taken_by_length(12, [16] * 64)
-    assert windows[0] == [1, 2, 3, 4, 7, 10, 13, 16]
-    assert windows[1] == [19, 22, 25, 28, 31, 32]
-    assert windows[2] == [*range(35, 64, 3), 64]
+    """Lookups of 8 rows of 12: every sixth step, and at the first window's end."""
+    windows = taken_by_length(12, [8] * 64)
+    assert windows[0] == [1, 2, 3, 4, 10, 16]
+    assert windows[1] == [22, 28, 34, 40]
 
 
 def test_of_large_tables_windows_are_longer():
@@ -213,7 +212,7 @@ def test_idle_steps_do_not_stretch_the_windows():
     idle = 16
     windows = taken_by_length(12, [0] * idle + [48] * 48)
     assert windows[-1][-1] == np.cumsum(lengths(3))[-1]
-    assert windows[-1][-24:] == list(range(windows[-1][-1] - 23, windows[-1][-1] + 1))
+    assert windows[-1][-8:] == list(range(36, 65, 4))
 
 
 def test_an_epoch_has_at_least_four_snapshots_once_its_length_is_known():
