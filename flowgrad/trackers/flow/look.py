@@ -32,9 +32,9 @@ def apart(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-PART = 1 << 15
+PART = 1 << 14
 """Number of entries of a weight that are copied and compared, at most; of larger ones, runs of entries, evenly spaced.
-The norm of a part, scaled up, is that of the whole to about one percent.
+The norm of a part, scaled up, is that of the whole to about two percent.
 """
 _ROWS_PART = 1 << 10
 """Number of such entries of a table with a sparse gradient, whose norm alone is needed: to about five percent."""
@@ -318,7 +318,8 @@ class DeviceLook:
         if drawn := list(self._one_in):
             roots = np.sqrt(list(self._one_in.values()))
             seen.velocity[drawn] *= roots
-            seen.gradient_norm[drawn] = seen.gradient_norm[drawn] * roots + 0.0 * seen.unread[drawn]
+            with np.errstate(invalid="ignore"):  # 0 times infinity: then the norm is to be NaN
+                seen.gradient_norm[drawn] = seen.gradient_norm[drawn] * roots + 0.0 * seen.unread[drawn]
         # A step may change no row of a part, and of a table a row for each of the batch.
         still = [i for i in self._dense if self._whole[i] and scale[i] > 1]
         seen.velocity[still] = np.where(seen.velocity[still] == 0, math.nan, seen.velocity[still])

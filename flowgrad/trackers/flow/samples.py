@@ -60,7 +60,7 @@ class GradientSamples:
             with themselves, shape (2 * tensors,).
         """
         self._total.add_(self._now)
-        products = torch.cat([(self._now * self._last).sum(1), (self._now * self._now).sum(1)])
+        products = torch.cat([torch.linalg.vecdot(self._now, self._last), torch.linalg.vecdot(self._now, self._now)])
         self._last = self._now
         return list(self._places), products
 
