@@ -72,7 +72,7 @@ MEASURES = (
         "gradient_depth",
         "log10",
         "Gradient (root mean square of its entries) of the first quarter of the weight layers over that of the last, "
-        "recent looks. Below 0 it vanishes on the way back, above 0 it explodes.",
+        "recent looks, without tables beside other layers. Below 0 it vanishes on the way back, above 0 it explodes.",
     ),
     Measure("gradient_depth_first", "log10", "The same of the early looks."),
     Measure(
@@ -98,6 +98,12 @@ MEASURES = (
         "`update_ratio` of the early looks in the table of embeddings in which it is largest; 0 where there is none.",
     ),
     Measure(
+        "table_size_first",
+        "norm",
+        "Root mean square of the entries of the table of embeddings in which it is least, at the first look; at most "
+        "1, and 1 where there is no table.",
+    ),
+    Measure(
         "gain_first",
         "ratio",
         "Geometric mean over the weight layers of `gain`, at the first look: near 1 signals keep their size from layer "
@@ -106,7 +112,8 @@ MEASURES = (
     Measure(
         "least_sensitivity",
         "log10",
-        "`sensitivity` of the weight layer in which it is least; far below 0 a layer has nothing to say in the loss.",
+        "`sensitivity` of the weight layer in which it is least, without tables beside other layers; far below 0 a "
+        "layer has nothing to say in the loss.",
     ),
     Measure("median_snr", "ratio", "Signal-to-noise ratio of the gradient over time: median weight layer."),
     Measure("median_cosine", "cosine", "Of the gradients of two steps in a row: median weight layer, recent looks."),
@@ -252,7 +259,8 @@ MEASURES = (
     Measure(
         "gradient_relative",
         "ratio",
-        "Root mean square of the gradient's entries over that of the median weight layer, recent looks.",
+        "Root mean square of the gradient's entries over that of the median weight layer, recent looks; of tables "
+        "beside other layers it is not known, as a batch reaches few of their rows.",
         True,
     ),
     Measure("velocity", "norm", "Length of the update of one step, mean of the recent looks.", True),

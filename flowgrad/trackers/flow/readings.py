@@ -21,7 +21,7 @@ InputFigures = dict[str, float]
 _FEWEST_LOOKS = 5
 """Number of sampled steps from which on the lack of a gradient at all of them is reported."""
 _FEWEST_LAYERS = 2
-"""Number of layers from which on tables next to them are not asked for the size of the first updates."""
+"""Number of layers from which on tables next to them are not asked for the size of first updates and of gradients."""
 _MANY_DEAD = 0.5
 _IDS = (torch.int16, torch.int32, torch.int64)
 _ROWS = 4096
@@ -52,6 +52,8 @@ def network_rows(
         # Layers that begin at zero grow by any share at first, on purpose (adapters, last layers of residual branches).
         update_first = np.where(began > 0, update_first, math.nan)
     rms = flow.ratios(gradient, np.sqrt(entries))
+    tables = np.array([isinstance(w.owner, nn.Embedding | nn.EmbeddingBag) for w in watched])
+    compared = np.isin(np.arange(len(rms)), _beside_tables(np.flatnonzero(is_weight), tables)) | ~tables
     fastest = np.nanmax(update_first[is_weight], initial=0.0) if len(steps) else math.nan
     fan_in = np.array([_fan_in(w) for w in watched])
     start = {figure: history[figure][0] if len(steps) else np.full(len(rms), math.nan) for figure in history}
@@ -63,7 +65,9 @@ def network_rows(
         **dict(zip(("weight_norm", "weight_mean", "weight_deviation", "weight_range"), weights.T, strict=False)),
         "gradient_norm": gradient,
         "gradient_norm_first": flow.mean_of(history["gradient_norm"][then]),
-        "gradient_relative": flow.ratios(rms, np.full(len(rms), flow.median_of(rms[is_weight]))),
+        "gradient_relative": np.where(
+            compared, flow.ratios(rms, np.full(len(rms), flow.median_of(rms[is_weight & compared]))), math.nan
+        ),
         "velocity": flow.mean_of(history["velocity"][now]),
         "acceleration": flow.acceleration(steps[now], history["velocity"][now]),
         "update_ratio": update,
@@ -82,7 +86,7 @@ def network_rows(
     columns["cut_off"] = columns["cut_off"] * (columns["requires_grad"] == 1) * (columns["in_optimizer"] != 0)
     table = pd.DataFrame(columns, index=pd.Index([w.name for w in watched]), dtype=float)
     table.attrs["units"] = units
-    table.attrs["tables"] = np.array([isinstance(w.owner, nn.Embedding | nn.EmbeddingBag) for w in watched])
+    table.attrs["tables"] = tables
     return table
 
 
@@ -98,13 +102,15 @@ def network_scalars(
     trained = (rows["requires_grad"] == 1) & (rows["in_optimizer"] != 0)
     layers = np.flatnonzero((rows["is_weight"] == 1) & trained)
     layers = layers[np.argsort(rows["depth"].to_numpy()[layers])]
-    root = np.sqrt(rows["entries"].to_numpy()[layers])
-    depth, excess, deficit = flow.depth_profile(flow.mean_of(gradient[now])[layers] / root)
-    depth_first = flow.depth_profile(flow.mean_of(gradient[then])[layers] / root)[0]
-    inner = flow.depth_profile((flow.mean_of(gradient[then])[layers] / root)[1:])[0]
+    others = _beside_tables(layers, tables)
+    root = np.sqrt(rows["entries"].to_numpy()[others])
+    depth, excess, deficit = flow.depth_profile(flow.mean_of(gradient[now])[others] / root)
+    depth_first = flow.depth_profile(flow.mean_of(gradient[then])[others] / root)[0]
+    inner = flow.depth_profile((flow.mean_of(gradient[then])[others] / root)[1:])[0]
     of_layers = rows.iloc[layers]
-    early_updates = _early_updates(rows, layers, tables)
-    of_tables = rows.iloc[layers[tables[layers]]]["update_ratio_first"]
+    early_updates = rows.iloc[others]["update_ratio_first"]
+    of_tables = layers[tables[layers]]
+    began = history["weight_norm"][:1, of_tables] / np.sqrt(rows["entries"].to_numpy()[of_tables])
     entries = rows["entries"]
     asks = rows["requires_grad"] == 1
     left_out = asks & (rows["in_optimizer"] == 0)
@@ -130,9 +136,10 @@ def network_scalars(
         "median_update_ratio": flow.median_of(of_layers["update_ratio"]),
         "median_update_ratio_first": flow.median_of(early_updates),
         "fastest_update_ratio_first": float(early_updates.max()),
-        "table_update_ratio_first": float(np.nan_to_num(of_tables.max())),
+        "table_update_ratio_first": float(np.nan_to_num(rows.iloc[of_tables]["update_ratio_first"].max())),
+        "table_size_first": float(np.nanmin(began, initial=1.0)),
         "gain_first": _geometric_mean(of_layers["gain"].to_numpy()),
-        "least_sensitivity": flow.log_ratio(float(of_layers["sensitivity"].min()), 1.0),
+        "least_sensitivity": flow.log_ratio(float(rows.iloc[others]["sensitivity"].min()), 1.0),
         "median_snr": flow.median_of(of_layers["snr"]),
         "median_cosine": flow.median_of(of_layers["gradient_cosine"]),
         "dead_units": flow.ratio(float(np.nansum(rows["dead_share"] * units)), float(np.nansum(units))),
@@ -158,12 +165,14 @@ def network_scalars(
     }
 
 
-def _early_updates(rows: pd.DataFrame, layers: np.ndarray, tables: np.ndarray) -> pd.Series:
-    """Early `update_ratio_first` of the layers. Tables are drawn small so that they grow at once: where there are other
-    layers, those are asked.
+def _beside_tables(layers: np.ndarray, tables: np.ndarray) -> np.ndarray:
+    """The layers that are no tables of embeddings, where there are enough; else all.
+
+    Tables are drawn small so that they grow at once, and a batch reaches few of their rows, so that the gradient over
+    all entries is small, too.
     """
     others = layers[~tables[layers]]
-    return rows.iloc[others if len(others) >= _FEWEST_LAYERS else layers]["update_ratio_first"]
+    return others if len(others) >= _FEWEST_LAYERS else layers
 
 
 def frozen_for(rows: pd.DataFrame, steps: int) -> float:
