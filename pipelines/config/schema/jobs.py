@@ -75,6 +75,8 @@ class FaultBenchmarkSettings(JobSettings):
     run_faults: dict[str, RunFaultCase] = MISSING
     by_rule: bool = False
     """Whether each rule's precision over all runs is written too; `also` and `true_of` must then be complete."""
+    leave_out: bool = False
+    """Whether thresholds are chosen anew without each pair of model and data, and that pair's runs judged by them."""
     peer: bool = MISSING
     """Whether the peer library watches the same runs."""
     peer_seeds: Annotated[int, FROM_0] = MISSING
