@@ -19,6 +19,7 @@ from flowgrad.rules.condition import Condition
 CLAUSES = ("condition", "requires", "rows")
 _MOVED = "_"
 """Name that stands for the number that moves; no measure has it."""
+_ORDERED = ast.Lt | ast.LtE | ast.Gt | ast.GtE
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def figures(book: RuleBook, rules: Collection[str], run: Sequence[Measurements])
 
 def _numbers(text: str) -> Iterator[tuple[ast.Compare, ast.Constant]]:
     for node in ast.walk(ast.parse(text, mode="eval")):
-        if isinstance(node, ast.Compare) and not isinstance(node.ops[0], ast.Eq | ast.NotEq):
+        if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], _ORDERED):
             for side in (node.left, *node.comparators):
                 yield from ((node, number) for number in _scaling(side) if number.value != 0)
 
@@ -120,7 +121,9 @@ def _scaling(side: ast.expr) -> Iterator[ast.Constant]:
 
 def _with(rule: Rule, threshold: Threshold, put: str) -> Rule:
     condition: Condition = getattr(rule, threshold.clause)
-    rest = re.sub(r" ([<>]=?|[-+*/]) ", r"\1", condition.text[threshold.end :])  # shorter, for a text has a longest length
+    rest = re.sub(
+        r" ([<>]=?|[-+*/]) ", r"\1", condition.text[threshold.end :]
+    )  # shorter, for a text has a longest length
     text = f"{condition.text[: threshold.start]}{put}{rest}"
     return replace(rule, **{threshold.clause: Condition.parse(text, (*condition.names, _MOVED))})
 
@@ -152,5 +155,9 @@ def _of_subject(rule: Rule, threshold: Threshold, measured: Mapping[str, float],
 
 def _between(points: NDArray[np.float64], place: int) -> float:
     """A value above the first `place` points and below the others."""
-    ends = [points[0] - max(1.0, abs(points[0])), *points, points[-1] + max(1.0, abs(points[-1]))] if len(points) else [1.0] * 2
+    ends = (
+        [points[0] - max(1.0, abs(points[0])), *points, points[-1] + max(1.0, abs(points[-1]))]
+        if len(points)
+        else [1.0] * 2
+    )
     return float((ends[place] + ends[place + 1]) / 2)
