@@ -44,8 +44,8 @@ class Threshold:
 class Figure:
     """Verdicts of a rule on one run by the value of one of its thresholds, all else as shipped.
 
-    The rule fires where the threshold is less than `below` or more than `above`: always where `below` is infinite, never
-    where neither is finite and `below` is negative.
+    The rule fires where the threshold is less than `below` or more than `above`: always where `below` is infinite, and
+    never where it has both defaults.
     """
 
     below: float = -np.inf
@@ -155,9 +155,8 @@ def _of_subject(rule: Rule, threshold: Threshold, measured: Mapping[str, float],
 
 def _between(points: NDArray[np.float64], place: int) -> float:
     """A value above the first `place` points and below the others."""
-    ends = (
-        [points[0] - max(1.0, abs(points[0])), *points, points[-1] + max(1.0, abs(points[-1]))]
-        if len(points)
-        else [1.0] * 2
-    )
+    if not len(points):
+        return 1.0
+    far = 1 + np.abs(points).max()
+    ends = [points[0] - far, *points, points[-1] + far]
     return float((ends[place] + ends[place + 1]) / 2)
