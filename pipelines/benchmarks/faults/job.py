@@ -13,12 +13,14 @@ from omegaconf import DictConfig
 from rich.progress import Progress
 
 from flowgrad.errors import FlowGradError
+from flowgrad.files import write_atomically
 from flowgrad.rules import RuleBook
 from flowgrad.verification.trial_tables import PLAN, TRIALS
 from pipelines.benchmarks.faults.cases import FaultCase, cases, check_chosen
 from pipelines.benchmarks.faults.datasets import Datasets, load_all
 from pipelines.benchmarks.faults.ground import FaultFamily
-from pipelines.benchmarks.faults.left_out import figure_table, folds, left_out_table, threshold_table
+from pipelines.benchmarks.faults.left_out import figure_table, folds, left_out_table, pair_of, threshold_table
+from pipelines.benchmarks.faults.matrix import matrix_picture, matrix_table
 from pipelines.benchmarks.faults.observation import DiagnosedRun, Task, observe
 from pipelines.benchmarks.faults.repair import (
     RepairRate,
@@ -45,7 +47,7 @@ from pipelines.stages.rule_book import rule_book
 _SHOWN = ["method", "kind", "fault", "runs", "true", "found", "hits", "precision", "recall", "f1", "low", "high",
           "false_alarm_rate", "confused"]  # fmt: skip
 _FILES = ("cases.csv", "measures.csv", "scores.*", "settings.*", "rules.*", "layers.*", "repairs.*", "trials.*",
-          "figures.csv", "thresholds.*", "left_out.*")  # fmt: skip
+          "figures.csv", "thresholds.*", "left_out.*", "matrix.*")  # fmt: skip
 _logger = logging.getLogger(__name__)
 
 
@@ -97,6 +99,11 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         write_table(rule_table(planned, found, ground), folder, "rules")
     if config.job.leave_out:
         _leave_out(planned, found, book, ground, folder)
+        matrix = matrix_table(
+            table[table["method"] == "flowgrad"], [" on ".join(pair_of(case.config)) for case in planned]
+        )
+        write_table(matrix, folder, "matrix")
+        write_atomically(folder / "matrix.svg", matrix_picture(matrix))
     columns = [name for name in (*_SHOWN, "p") if name in scores and name not in ("true", "hits")]
     console.print_table(scores[columns], folder)
 

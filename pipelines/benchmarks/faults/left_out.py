@@ -1,8 +1,8 @@
 """Chooses thresholds without a pair of model and data, and judges that pair's runs by them.
 
 Each threshold of a rule that a fault asks for is chosen by itself, all else as shipped: where F1 over the other pairs'
-runs is highest, in the middle of the widest gap there. Runs with a fault that asks for the rule are to be found; those in
-which the rule is right too, or another finding explains it, say nothing; in all others it is wrong. A threshold that
+runs is highest, in the middle of the widest gap there. Runs with a fault that asks for the rule are to be found; those
+in which the rule is right too, or another finding explains it, say nothing; in all others it is wrong. A threshold that
 those runs do not bound on both sides keeps its shipped value.
 """
 

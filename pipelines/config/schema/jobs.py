@@ -100,6 +100,15 @@ class FaultBenchmarkSettings(JobSettings):
 
 
 @dataclass
+class ConfidenceSettings(JobSettings):
+    """How often a confidence is right, by repairs that were published."""
+
+    _target_: str = "pipelines.benchmarks.faults.confidence.run"
+    repairs: dict[str, str] = MISSING
+    """Tables of repairs, in the repository, by what was trained."""
+
+
+@dataclass
 class ClickPeersSettings(JobSettings):
     """Our models of clicks beside those of Torch-RecHub, on the same rows."""
 
