@@ -72,13 +72,10 @@ def threshold_table(made: Sequence[Fold], found: Sequence[DiagnosedRun]) -> pd.D
             values = [fold.chosen.get(threshold, threshold.shipped) for fold in of_way]
             bounded = sum(threshold in fold.chosen for fold in of_way)
             if bounded:
-                lines.append(
-                    {"left_out": way, "rule": threshold.rule, "clause": threshold.clause,
-                     "comparison": threshold.comparison, "folds": len(of_way), "bounded": bounded,
-                     "shipped": threshold.shipped, "median": float(np.median(values)), "low": min(values),
-                     "high": max(values)}
-                )  # fmt: skip
-    return pd.DataFrame(lines)
+                place = (way, threshold.rule, threshold.clause, threshold.comparison, len(of_way), bounded)
+                lines.append((*place, threshold.shipped, float(np.median(values)), min(values), max(values)))
+    columns = ["left_out", "rule", "clause", "comparison", "folds", "bounded", "shipped", "median", "low", "high"]
+    return pd.DataFrame(lines, columns=columns)
 
 
 def left_out_table(
