@@ -31,7 +31,8 @@ def matrix_table(table: pd.DataFrame, pairs: Sequence[str]) -> pd.DataFrame:
     counts["cell"] = counts["hits"].astype(str) + "/" + counts["true"].astype(str)
     wide = counts.pivot_table(index=["last", "fault"], columns="pair", values="cell", aggfunc="first", sort=False)
     wide = wide.sort_index(level="last", kind="stable", sort_remaining=False)
-    return wide.reindex(columns=list(dict.fromkeys(pairs))).droplevel("last").reset_index().rename_axis(columns=None)
+    wide = wide.reindex(columns=list(dict.fromkeys(pairs))).fillna("")
+    return wide.droplevel("last").reset_index().rename_axis(columns=None)
 
 
 def matrix_picture(matrix: pd.DataFrame) -> bytes:
@@ -43,9 +44,8 @@ def matrix_picture(matrix: pd.DataFrame) -> bytes:
     axes.pcolormesh(np.ma.masked_invalid(shares), cmap="Blues", vmin=0, vmax=1.6, edgecolors="white", linewidth=2)
     axes.invert_yaxis()
     for (row, column), share in np.ndenumerate(shares):
-        short = np.isnan(share) or share < 1
-        text = "" if np.isnan(share) else cells.iloc[row, column]
-        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", weight="bold" if short else "normal")
+        weight = "bold" if share < 1 else "normal"
+        axes.text(column + 0.5, row + 0.5, cells.iloc[row, column], ha="center", va="center", weight=weight)
     axes.set_xticks(np.arange(cells.shape[1]) + 0.5, labels=[name.replace(" on ", "\non ") for name in cells.columns])
     axes.set_yticks(np.arange(len(cells)) + 0.5, labels=[name.replace("_", " ") for name in cells.index])
     axes.tick_params(length=0, labelsize=8)
@@ -54,8 +54,6 @@ def matrix_picture(matrix: pd.DataFrame) -> bytes:
     return picture(figure, ".svg")
 
 
-def _share(cell: object) -> float:
-    if not isinstance(cell, str):
-        return float("nan")
-    hits, true = cell.split("/")
-    return int(hits) / int(true) if int(true) else float("nan")
+def _share(cell: str) -> float:
+    hits, _, true = cell.partition("/")
+    return int(hits) / int(true) if true.strip("0") else float("nan")

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.benchmarks.faults.matrix import SOUND, matrix_picture, matrix_table
+
 MODELS = ("deepfm", "dlrm")
 
 
@@ -53,3 +55,17 @@ def test_the_benchmark_has_more_sound_runs_than_sick_ones(composed):
     sound = len(job.seeds) * len(job.settings) * len(job.controls)
     assert sound >= 200
     assert len(job.controls) > len(job.run_faults)
+
+
+def test_a_matrix_counts_faults_found_and_sound_runs_without_a_fix():
+    lines = [
+        ("run", "weak", 1, 2, 1), ("run", "weak", 0, 0, 1), ("run", "strong", 1, 1, 1),
+        ("control", "as_is", 0, 1, 0), ("control", "wide", 0, 0, 0),
+    ]  # fmt: skip
+    table = pd.DataFrame(lines, columns=["kind", "fault", "hits", "found", "true"])
+    matrix = matrix_table(table, ["A on x", "A on x", "B on x", "A on x", "A on x"])
+    assert matrix.to_numpy().tolist() == [["weak", "1/2", ""], ["strong", "", "1/1"], [SOUND, "1/2", ""]]
+    assert list(matrix) == ["fault", "A on x", "B on x"]
+    drawn = matrix_picture(matrix)
+    assert b"1/2" in drawn
+    assert matrix_picture(matrix) == drawn
