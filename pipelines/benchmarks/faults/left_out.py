@@ -163,7 +163,7 @@ def best_value(turns: Sequence[Figure], sick: NDArray[np.bool_]) -> float | None
         return 2 * float((fires & sick).sum()) / max(float(fires.sum() + sick.sum()), 1.0)
 
     inner = np.array([f1(value) for value in values])
-    if inner.max() <= max(f1(-np.inf), f1(np.inf)):
+    if inner.max() <= max(f1(points[0] - 1), f1(points[-1] + 1)):
         return None
     best = np.flatnonzero(inner == inner.max())
     return float(values[best[np.argmax(np.abs(np.diff(scale))[best])]])

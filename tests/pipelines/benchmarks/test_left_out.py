@@ -78,6 +78,8 @@ def test_a_threshold_that_runs_do_not_bound_is_not_chosen():
     assert best_value([Figure(below=0.5), Figure(below=0.7)], np.array([True, True])) is None
     assert best_value([Figure(below=0.5), Figure(below=0.7)], np.array([True, False])) is None
     assert best_value([Figure(), Figure(below=np.inf)], np.array([False, True])) is None
+    found_by_another_branch = [Figure(below=np.inf), Figure(below=0.1), Figure(below=0.2)]
+    assert best_value(found_by_another_branch, np.array([True, False, False])) is None
 
 
 def runs(share_of_sick, share_of_well):
