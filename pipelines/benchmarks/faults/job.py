@@ -174,7 +174,8 @@ def _leave_out(
     write_csv(figure_table(planned, found), folder / "figures.csv")
     write_table(threshold_table(made, found), folder, "thresholds")
     scores = left_out_table(made, planned, found, book, ground)
-    write_table(scores, folder, "left_out", ["thresholds", "left_out", *(name for name in _SHOWN if name in scores)])
+    shown = [name for name in _SHOWN if name in scores and name != "confused"]
+    write_table(scores, folder, "left_out", ["thresholds", "left_out", *shown])
     console.print_table(scores[["thresholds", "left_out", "kind", "runs", "found", "f1", "false_alarm_rate"]], folder)
 
 
