@@ -1,4 +1,4 @@
-"""Which faults are found in which pairs of model and data: a table, and a picture of it."""
+"""Shows which faults are found in which pairs of model and data: a table, and a picture of it."""
 
 from __future__ import annotations
 

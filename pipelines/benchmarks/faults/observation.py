@@ -37,14 +37,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a run can be judged by again, with other thresholds."""
+    """Figures by which a run can be judged again, with other thresholds."""
 
     measurements: tuple[Measurements, ...]
     """Measurements of each subject; of their rows the columns that rules read."""
     figures: Mapping[Threshold, Figure]
     """Turning points of the verdicts of the rules asked for."""
     explained: frozenset[str]
-    """Those of these rules whose finding another one in the run would explain, so that it prescribed nothing."""
+    """Rules asked for whose finding another one in the run would explain, so that it prescribed nothing."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class DiagnosedRun:
     peer: dict[str, Any] = field(default_factory=dict)
     """Diagnoses of the peer by table; empty where the peer did not watch."""
     kept: Kept | None = None
-    """What it can be judged by again; None where nobody asked."""
+    """Figures by which it can be judged again; None where nobody asked."""
 
 
 def observe(task: Task, data: Datasets) -> DiagnosedRun:
