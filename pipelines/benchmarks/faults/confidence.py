@@ -89,7 +89,9 @@ def calibration_table(predicted: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     for (faults, part), way in (
-        (one, way) for one in predicted.groupby("faults") for way in ("own", "own and others", "others")
+        ((str(name), part), way)
+        for name, part in predicted.groupby("faults")
+        for way in ("own", "own and others", "others")
     ):
         ranges = []
         for _, held in part.groupby(pd.cut(part[way], EDGES), observed=True):

@@ -6,10 +6,11 @@ import ast
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from flowgrad.evidence.ledger import Ledger
 from flowgrad.measurements import Measurements
@@ -64,8 +65,9 @@ def thresholds(rule: Rule) -> tuple[Threshold, ...]:
     for clause in CLAUSES:
         condition = getattr(rule, clause)
         for compared, number in _numbers(condition.text) if condition is not None else ():
-            place = number.col_offset, number.end_col_offset
-            found.append(Threshold(rule.id, clause, *place, ast.unparse(compared), float(number.value)))
+            text = ast.unparse(number)
+            end = number.end_col_offset or number.col_offset + len(text)
+            found.append(Threshold(rule.id, clause, number.col_offset, end, ast.unparse(compared), float(text)))
     return tuple(found)
 
 
@@ -121,17 +123,19 @@ def _scaling(side: ast.expr) -> Iterator[ast.Constant]:
 
 def _with(rule: Rule, threshold: Threshold, put: str) -> Rule:
     condition: Condition = getattr(rule, threshold.clause)
-    rest = re.sub(
-        r" ([<>]=?|[-+*/]) ", r"\1", condition.text[threshold.end :]
-    )  # shorter, for a text has a longest length
+    # The rest without blanks, for a text has a longest length.
+    rest = re.sub(r" ([<>]=?|[-+*/]) ", r"\1", condition.text[threshold.end :])
     text = f"{condition.text[: threshold.start]}{put}{rest}"
-    return replace(rule, **{threshold.clause: Condition.parse(text, (*condition.names, _MOVED))})
+    clause: dict[str, Any] = {threshold.clause: Condition.parse(text, (*condition.names, _MOVED))}
+    return replace(rule, **clause)
 
 
 def _of_subject(rule: Rule, threshold: Threshold, measured: Mapping[str, float], seen: Measurements) -> Figure:
-    moved, columns = _with(rule, threshold, _MOVED), dict(measured)
+    moved = _with(rule, threshold, _MOVED)
+    columns: dict[str, ArrayLike] = dict(measured)
     if threshold.clause == "rows":
-        columns |= {name: values.to_numpy() for name, values in seen.tables.get("rows", pd.DataFrame()).items()}
+        rows = seen.tables.get("rows", pd.DataFrame())
+        columns |= {str(name): values.to_numpy() for name, values in rows.items()}
     turns = getattr(moved, threshold.clause).turns_at(_MOVED, columns)
     points = np.unique(turns[~np.isnan(turns)])
 
