@@ -98,18 +98,20 @@ def publish(runs: Mapping[str, Sequence[str]], tables: Mapping[str, str], chosen
 
 
 def copy_table(source: Path, target: Path, written_by: str) -> None:
-    """The CSV as it is, and the Markdown, where there is one, under the command.
+    """The CSV as it is, and where there are any, the Markdown under the command and the picture.
 
     Raises:
         FlowGradError: there is no such CSV.
     """
-    csv, text = source.with_name(f"{source.name}.csv"), source.with_name(f"{source.name}.md")
+    csv, text, drawn = (source.with_name(f"{source.name}{ending}") for ending in (".csv", ".md", ".svg"))
     if not csv.is_file():
         raise FlowGradError(f"{csv} is missing; the run was to write it")
     write_atomically(target.with_name(f"{target.name}.csv"), csv.read_bytes())
     if text.is_file():
         heading = f"`{written_by}`\n\n".encode()
         write_atomically(target.with_name(f"{target.name}.md"), heading + text.read_bytes())
+    if drawn.is_file():
+        write_atomically(target.with_name(f"{target.name}.svg"), drawn.read_bytes())
 
 
 if __name__ == "__main__":

@@ -94,6 +94,22 @@ class Condition:
                             found[name.id] = (true, value)
         return {name: value for name, (_, value) in found.items()}
 
+    def turns_at(self, name: str, columns: Mapping[str, ArrayLike]) -> FloatArray:
+        """Compute the value of `name` at which the comparison that holds it turns, in the broadcast shape of `columns`.
+
+        The name has to stand in one comparison, both sides of which are linear in it. NaN where the comparison does not
+        depend on it, or where another value is not known.
+        """
+        nodes = (node for node in ast.walk(self._tree) if isinstance(node, ast.Compare))
+        node = next(n for n in nodes if any(isinstance(x, ast.Name) and x.id == name for x in ast.walk(n)))
+        at_0, at_1 = (
+            _number(node.left, known) - _number(node.comparators[0], known)
+            for known in (self._columns({**columns, name: value}) for value in (0.0, 1.0))
+        )
+        with np.errstate(all="ignore"):
+            turns = at_0 / (at_0 - at_1)
+        return np.where(np.isfinite(turns), turns, np.nan)
+
     def _columns(self, columns: Mapping[str, ArrayLike]) -> dict[str, FloatArray]:
         return {name: np.asarray(columns.get(name, np.nan), dtype=np.float64) for name in self.names}
 

@@ -23,6 +23,7 @@ DOCUMENTS = (
     "README.md",
     "docs/benchmarks.md",
     "docs/does_it_work.md",
+    "docs/evidence.md",
     "docs/experiments.md",
     "docs/ranking.md",
     "docs/recommenders.md",

@@ -356,3 +356,24 @@ def test_evaluation_agrees_with_a_slow_plain_version(tree, rows):
     assert [condition.holds({"a": a, "b": b}) for a, b in rows] == expected
     a, b = np.array(rows).T
     assert condition.select({"a": a, "b": b}).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "turn"),
+    [
+        ("a > b", {"a": 3}, 3),
+        ("a > 0 and (b < a * 2 or zombie_share > 1)", {"a": 3}, 6),
+        ("a - 2 < a * b", {"a": 4}, 0.5),
+        ("-b > a", {"a": 4}, -4),
+        ("a > 0 * b", {"a": 4}, NAN),
+        ("a > b", {}, NAN),
+    ],
+)
+def test_a_comparison_turns_where_its_sides_are_equal(text, values, turn):
+    found = Condition.parse(text, NAMES).turns_at("b", values)
+    assert found == pytest.approx(turn, nan_ok=True)
+
+
+def test_rows_turn_each_where_it_does():
+    turns = Condition.parse("a * b > zombie_share", NAMES).turns_at("b", {"a": np.array([1, 2, 0]), "zombie_share": 4})
+    np.testing.assert_array_equal(turns, [4, 2, NAN])

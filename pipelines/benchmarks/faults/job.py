@@ -13,11 +13,14 @@ from omegaconf import DictConfig
 from rich.progress import Progress
 
 from flowgrad.errors import FlowGradError
+from flowgrad.files import write_atomically
 from flowgrad.rules import RuleBook
 from flowgrad.verification.trial_tables import PLAN, TRIALS
 from pipelines.benchmarks.faults.cases import FaultCase, cases, check_chosen
 from pipelines.benchmarks.faults.datasets import Datasets, load_all
 from pipelines.benchmarks.faults.ground import FaultFamily
+from pipelines.benchmarks.faults.left_out import figure_table, folds, left_out_table, pair_of, threshold_table
+from pipelines.benchmarks.faults.matrix import matrix_picture, matrix_table
 from pipelines.benchmarks.faults.observation import DiagnosedRun, Task, observe
 from pipelines.benchmarks.faults.repair import (
     RepairRate,
@@ -43,7 +46,8 @@ from pipelines.stages.rule_book import rule_book
 
 _SHOWN = ["method", "kind", "fault", "runs", "true", "found", "hits", "precision", "recall", "f1", "low", "high",
           "false_alarm_rate", "confused"]  # fmt: skip
-_FILES = ("cases.csv", "measures.csv", "scores.*", "settings.*", "rules.*", "layers.*", "repairs.*", "trials.*")
+_FILES = ("cases.csv", "measures.csv", "scores.*", "settings.*", "rules.*", "layers.*", "repairs.*", "trials.*",
+          "figures.csv", "thresholds.*", "left_out.*", "matrix.*")  # fmt: skip
 _logger = logging.getLogger(__name__)
 
 
@@ -93,6 +97,13 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         console.print_table(further, folder)
     if config.job.by_rule:
         write_table(rule_table(planned, found, ground), folder, "rules")
+    if config.job.leave_out:
+        _leave_out(planned, found, book, ground, folder)
+        matrix = matrix_table(
+            table[table["method"] == "flowgrad"], [" on ".join(pair_of(case.config)) for case in planned]
+        )
+        write_table(matrix, folder, "matrix")
+        write_atomically(folder / "matrix.svg", matrix_picture(matrix))
     columns = [name for name in (*_SHOWN, "p") if name in scores and name not in ("true", "hits")]
     console.print_table(scores[columns], folder)
 
@@ -144,7 +155,8 @@ def _diagnose(
 ) -> list[DiagnosedRun]:
     doing = bar.add_task("diagnose", total=len(planned))
     watched = list(config.job.seeds)[: config.job.peer_seeds] if peer else []
-    tasks = [Task(case.config, case.overrides, book, ground, case.seed in watched) for case in planned]
+    asked = tuple(dict.fromkeys(rule for case in planned for rule in case.rules)) if config.job.leave_out else ()
+    tasks = [Task(case.config, case.overrides, book, ground, case.seed in watched, asked) for case in planned]
     found = []
     for case, seen in zip(planned, parallel_map(observe, tasks, data, config.workers or cores()), strict=True):
         found.append(seen)
@@ -153,6 +165,18 @@ def _diagnose(
                      ", ".join(names) or "nothing", " ".join(seen.prescription) or "nothing")  # fmt: skip
         bar.advance(doing)
     return found
+
+
+def _leave_out(
+    planned: Sequence[FaultCase], found: Sequence[DiagnosedRun], book: RuleBook, ground: FaultFamily, folder: Path
+) -> None:
+    made = folds(planned, found)
+    write_csv(figure_table(planned, found), folder / "figures.csv")
+    write_table(threshold_table(made, found), folder, "thresholds")
+    scores = left_out_table(made, planned, found, book, ground)
+    shown = [name for name in _SHOWN if name in scores and name != "confused"]
+    write_table(scores, folder, "left_out", ["thresholds", "left_out", *shown])
+    console.print_table(scores[["thresholds", "left_out", "kind", "runs", "found", "f1", "false_alarm_rate"]], folder)
 
 
 def _repair(

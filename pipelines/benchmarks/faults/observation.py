@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from omegaconf import DictConfig
 
-from flowgrad.rules import RuleBook
+from flowgrad.measurements import Measurements
+from flowgrad.prescription import Prescription, prescribe
+from flowgrad.rules import Finding, RuleBook
+from flowgrad.rules.following import LEAST
+from flowgrad.rules.rule import SEVERITIES
+from flowgrad.trackers import joined
 from pipelines.benchmarks.faults.datasets import Datasets
+from pipelines.benchmarks.faults.figures import Figure, Threshold, figures
 from pipelines.benchmarks.faults.ground import FaultFamily
 from pipelines.stages.diagnose import diagnose
 from pipelines.stages.experiment import Experiment
@@ -25,6 +31,20 @@ class Task:
     ground: FaultFamily
     peer: bool
     """Whether the peer watches too."""
+    asked: tuple[str, ...] = ()
+    """Rules whose thresholds will be chosen anew: what they are chosen by is kept."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Figures by which a run can be judged again, with other thresholds."""
+
+    measurements: tuple[Measurements, ...]
+    """Measurements of each subject; of their rows the columns that rules read."""
+    figures: Mapping[Threshold, Figure]
+    """Turning points of the verdicts of the rules asked for."""
+    explained: frozenset[str]
+    """Rules asked for whose finding another one in the run would explain, so that it prescribed nothing."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,8 @@ class DiagnosedRun:
     """Ids of rules that named a symptom and its candidates, and left the cause open, wherever they fired."""
     peer: dict[str, Any] = field(default_factory=dict)
     """Diagnoses of the peer by table; empty where the peer did not watch."""
+    kept: Kept | None = None
+    """Figures by which it can be judged again; None where nobody asked."""
 
 
 def observe(task: Task, data: Datasets) -> DiagnosedRun:
@@ -56,15 +78,54 @@ def observe(task: Task, data: Datasets) -> DiagnosedRun:
     diagnosis = diagnose(watched, 1, observers)
     return DiagnosedRun(
         truth=task.ground.truth(task.config, data),
-        named={
-            (f.rule_id, f.subject): () if f.rows is None else tuple(f.rows.index.tolist())
-            for f in diagnosis.all_findings
-        },
-        acting=diagnosis.prescription.rules,
-        prescription=diagnosis.prescription.overrides,
+        **_verdicts(diagnosis.all_findings, diagnosis.prescription),
         epochs=len(diagnosis.trained.train_losses),
         measures={seen.subject: {**seen.scalars, **task.book.shares(seen)} for seen, _ in diagnosis.findings},
-        open=frozenset(f.rule_id for f in diagnosis.all_findings if f.candidates)
-        - {f.rule_id for f in diagnosis.all_findings if not f.candidates},
         peer={table: peer.diagnosis() for table, peer in peers.items()},
+        kept=_kept([seen for seen, _ in diagnosis.findings], task) if task.asked else None,
     )
+
+
+def judged_again(run: DiagnosedRun, book: RuleBook, config: DictConfig) -> DiagnosedRun:
+    """The run as another book judges it.
+
+    Args:
+        run: with what it can be judged by (`kept`).
+        book: rules.
+        config: config of the run.
+    """
+    assert run.kept is not None
+    findings = [finding for own in joined(map(book.evaluate, run.kept.measurements)) for finding in own]
+    prescription = prescribe(findings, config, refuted=config.evidence.prescribe_refuted)
+    return replace(run, **_verdicts(findings, prescription))
+
+
+def _verdicts(findings: Sequence[Finding], prescription: Prescription) -> dict[str, Any]:
+    return {
+        "named": {(f.rule_id, f.subject): () if f.rows is None else tuple(f.rows.index.tolist()) for f in findings},
+        "acting": prescription.rules,
+        "prescription": prescription.overrides,
+        "open": frozenset(f.rule_id for f in findings if f.candidates)
+        - {f.rule_id for f in findings if not f.candidates},
+    }
+
+
+def _kept(measured: Sequence[Measurements], task: Task) -> Kept:
+    read = {
+        name
+        for rule in task.book.values()
+        for name in (*(rule.rows.names if rule.rows else ()), rule.share_weight, "exposures")
+    }
+    slim = tuple(
+        replace(seen, tables={"rows": rows[[name for name in rows if name in read]]} if rows is not None else {})
+        for seen in measured
+        for rows in (seen.tables.get("rows"),)
+    )
+    findings = [finding for own in joined(map(task.book.evaluate, slim)) for finding in own]
+    return Kept(slim, figures(task.book, task.asked, slim), _explained(findings, task.asked, task.book))
+
+
+def _explained(findings: Sequence[Finding], asked: Collection[str], book: RuleBook) -> frozenset[str]:
+    explaining = [f for f in findings if not f.follows and SEVERITIES.index(f.severity) >= SEVERITIES.index(LEAST)]
+    types = {rule: {f.type for f in explaining if f.rule_id != rule} for rule in asked}
+    return frozenset(rule for rule in asked if types[rule] & set(book[rule].follows))

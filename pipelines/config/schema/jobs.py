@@ -75,6 +75,8 @@ class FaultBenchmarkSettings(JobSettings):
     run_faults: dict[str, RunFaultCase] = MISSING
     by_rule: bool = False
     """Whether each rule's precision over all runs is written too; `also` and `true_of` must then be complete."""
+    leave_out: bool = False
+    """Whether thresholds are chosen anew without each pair of model and data, and that pair's runs judged by them."""
     peer: bool = MISSING
     """Whether the peer library watches the same runs."""
     peer_seeds: Annotated[int, FROM_0] = MISSING
@@ -95,6 +97,15 @@ class FaultBenchmarkSettings(JobSettings):
     """Whether random fixes are tried too."""
     least_cost: Annotated[float, SCALE] = MISSING
     """Cost of a fault, as a share of the metric, below which it counts as harmless."""
+
+
+@dataclass
+class ConfidenceSettings(JobSettings):
+    """How often a confidence is right, by repairs that were published."""
+
+    _target_: str = "pipelines.benchmarks.faults.confidence.run"
+    repairs: dict[str, str] = MISSING
+    """Tables of repairs, in the repository, by what was trained."""
 
 
 @dataclass
