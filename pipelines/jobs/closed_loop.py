@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pandas as pd
 from omegaconf import DictConfig
 from rich.progress import Progress
 
+from flowgrad import exits
 from flowgrad.drawing import new_figure
 from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
@@ -22,13 +25,12 @@ from pipelines.output.tables import write_csv
 from pipelines.stages import artifacts
 from pipelines.stages.check import check_fixes, check_settings, check_trial, check_tuned
 from pipelines.stages.compare import comparisons, observe
-from pipelines.stages.data_gate import pass_gate
 from pipelines.stages.diagnose import Diagnosis
 from pipelines.stages.experiment import Experiment
 from pipelines.stages.failed_runs import check_seeds_matter
 from pipelines.stages.outcome import print_outcome
 from pipelines.stages.outcomes import Runs
-from pipelines.stages.parallel import workers_for
+from pipelines.stages.parallel import Spare, cores, workers_for
 from pipelines.stages.plan_seeds import is_auto, plan_seeds
 from pipelines.stages.prune import prune
 from pipelines.stages.rule_book import rule_book
@@ -52,6 +54,9 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     Raises:
         FlowGradError: bad config, rules or data, before anything is trained.
     """
+    spare = _spare(config)
+    with exits.leaving_quietly():
+        from pipelines.stages.data_gate import pass_gate  # which imports torch
     book, tuned = checked(config, task, rule_folders)
     data = trainer_of(config).load()
     experiment = Experiment(config, tuple(task), book, data)
@@ -62,7 +67,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     objection = pass_gate(data, explains=explains_target(config.comparison.metrics))
     artifacts.begin(folder)
-    with console.progress() as bar, closing(Runs(data)) as runs:
+    with console.progress() as bar, closing(Runs(data, spare=spare)) as runs:
         diagnosing = bar.add_task("diagnose", total=None)
         so_far: list[Diagnosis] = []
 
@@ -132,6 +137,8 @@ def _pruned(diagnoses: tuple[Diagnosis, ...], runs: Runs, bar: Progress) -> Trea
     config, pruning = diagnoses[0].config, bar.add_task("leave out", total=0)
 
     def on_run(planned: int) -> None:
+        if planned:
+            _import_rest()
         total = next(task.total for task in bar.tasks if task.id == pruning) or 0
         bar.update(pruning, total=total + planned, advance=0 if planned else 1)
 
@@ -142,7 +149,12 @@ def _pruned(diagnoses: tuple[Diagnosis, ...], runs: Runs, bar: Progress) -> Trea
     if not pruned.dropped:
         return Treatment(diagnoses, pruned)
     _logger.info("left out: %s", " ".join(pruned.dropped))
-    return Treatment(diagnoses, pruned, treat_with(diagnoses, pruned))
+
+    def on_config(kept: DictConfig) -> None:
+        if not is_auto(config):
+            runs.begin(kept, list(config.seeds.test))
+
+    return Treatment(diagnoses, pruned, treat_with(diagnoses, pruned, on_config))
 
 
 def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]) -> tuple[RuleBook, DictConfig | None]:
@@ -157,6 +169,15 @@ def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]
     check_fixes(config, task, book)
     check_trial(config, task)
     return book, tuned
+
+
+def _spare(config: DictConfig) -> Spare | None:
+    """Start a process for the proof while this one imports torch as well, which leaves all cores but one idle. None
+    where torch is there already: then it is soon known whether other processes are worth it.
+    """
+    if "torch" in sys.modules or min(config.workers or cores(), cores()) == 1:
+        return None
+    return Spare([config.training._target_.rpartition(".")[0]])
 
 
 def _fitting(where: str, config: DictConfig, data: Dataset) -> None:
@@ -194,6 +215,7 @@ def _begin_proof(runs: Runs, config: DictConfig, tuned: DictConfig | None, diagn
         runs.begin(arm, seeds)
 
 
+@cache
 def _import_rest() -> None:
     """Import what tests and draws, which takes a second: now, while others train."""
     import_module("statsmodels.stats.weightstats")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from flowgrad import exits
-from pipelines.stages.parallel import Pool
+from pipelines.stages.parallel import Pool, Spare
 
 if TYPE_CHECKING:  # of torch, which a process imports when it trains
     from flowgrad.report import Treated
@@ -45,24 +45,35 @@ class Runs:
     Seeds of one config are trained in stacks where its trainer has any, which do not depend on the processes.
     """
 
-    def __init__(self, data: Any, of: Callable[[Any, DictConfig], Dataset] = _only, *, stacks: bool = True) -> None:
+    def __init__(
+        self,
+        data: Any,
+        of: Callable[[Any, DictConfig], Dataset] = _only,
+        *,
+        stacks: bool = True,
+        spare: Spare | None = None,
+    ) -> None:
         """Keep the data; no process is started yet.
 
         Args:
             data: what each process is sent.
             of: finds the data of a config in `data`.
             stacks: whether seeds may be trained together, which rounds otherwise than one alone.
+            spare: a process that was started before; closing these runs ends it.
         """
-        self._data, self._of, self._stacks = data, of, stacks
+        self._data, self._of, self._stacks, self._spare = data, of, stacks, spare
+        self._ahead = False
         self._pool: Pool | None = None
         self._starter = self
         """Runs whose processes these are."""
         self._begun: dict[tuple[int, tuple[int, ...]], tuple[DictConfig, list[Callable[[], list[Outcome]]]]] = {}
 
     def seeing(self, of: Callable[[Any, DictConfig], Dataset]) -> Runs:
-        """Make runs by the same processes, on what `of` finds in the data; closing these ends no process."""
+        """Make runs by the same processes, on what `of` finds in the data. They go ahead of those that wait; closing
+        them ends no process.
+        """
         runs = Runs(self._data, of, stacks=self._stacks)
-        runs._starter = self._starter
+        runs._starter, runs._ahead = self._starter, True
         return runs
 
     def start(self, workers: int) -> None:
@@ -71,7 +82,7 @@ class Runs:
         """
         starter = self._starter
         if starter._pool is None and workers > 1:
-            starter._pool = Pool(workers, self._data)
+            starter._pool = Pool(workers, self._data, starter._spare)
 
     def begin(self, config: DictConfig, seeds: Sequence[int]) -> None:
         """Have the processes, if there are any, train and evaluate the config on the seeds; once, however often."""
@@ -93,6 +104,8 @@ class Runs:
         """End the processes, whatever they do."""
         if self._pool is not None:
             self._pool.close()
+        if self._spare is not None:
+            self._spare.close()
 
     def _waiting(self, pool: Pool, config: DictConfig, seeds: Sequence[int]) -> list[Callable[[], list[Outcome]]]:
         """Calls that wait for the outcomes of each stack."""
@@ -100,7 +113,7 @@ class Runs:
         if key not in self._begun:
             own = self._of(self._data, config)
             stacks = divided(config, seeds, own) if self._stacks else [[seed] for seed in seeds]
-            waiting = [pool.begin(_trained, (config, stack, self._of)) for stack in stacks]
+            waiting = [pool.begin(_trained, (config, stack, self._of), ahead=self._ahead) for stack in stacks]
             self._begun[key] = config, waiting  # the config is kept, so that its id stays its own
         return self._begun[key][1]
 

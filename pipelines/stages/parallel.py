@@ -9,10 +9,12 @@ import pickle
 import threading
 import traceback
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
+from importlib import import_module
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
@@ -28,6 +30,8 @@ _EVERY = 0.5
 """Seconds between two looks for an interrupt, while a worker is waited for: one that is raised in a finalizer, or in a
 callback of a library, is lost there, and training may take hours.
 """
+_YIELDS = 5
+"""Niceness of a worker: the process that it works for says what comes next, and goes first where cores are short."""
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 Loaded = TypeVar("Loaded")
@@ -38,22 +42,25 @@ class Pool:
     result is waited for.
     """
 
-    def __init__(self, workers: int, data: Any) -> None:
+    def __init__(self, workers: int, data: Any, spare: Spare | None = None) -> None:
         """Make a pool; processes start with the first work.
 
         Args:
             workers: processes, at most.
             data: what the work is done on; it is sent to each process once.
+            spare: a process that was started before, which is the first that is used.
         """
-        self._data = data
+        self._data, self._spare = data, spare
         self._threads = ThreadPoolExecutor(workers) if workers > 1 else None
         self._own = threading.local()
         self._workers: list[_Worker] = []
         self._starting = threading.Lock()
         self._closed = False
+        self._ahead: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Callable[[], None]] = deque()
 
-    def begin(self, work: Callable[[Given, Any], Result], run: Given) -> Callable[[], Result]:
-        """Have `work(run, data)` done, after what was begun before.
+    def begin(self, work: Callable[[Given, Any], Result], run: Given, *, ahead: bool = False) -> Callable[[], Result]:
+        """Have `work(run, data)` done, after what was begun before, or ahead of what was not begun so.
 
         Returns:
             A call that waits for the result, and raises what the work raised; or a FlowGradError where the process was
@@ -61,7 +68,10 @@ class Pool:
         """
         if self._threads is None:
             return partial(work, run, self._data)
-        return partial(_waited_for, self._threads.submit(self._done, work, run))
+        future: Future[Result] = Future()
+        (self._ahead if ahead else self._waiting).append(partial(_fulfil, future, partial(self._done, work, run)))
+        self._threads.submit(self._do_next)
+        return partial(_waited_for, future)
 
     def close(self) -> None:
         """End the processes, whatever they do."""
@@ -73,6 +83,12 @@ class Pool:
         for worker in self._workers:
             worker.close()
 
+    def _do_next(self) -> None:
+        """Do what comes next when a thread is free."""
+        with self._starting:
+            do = (self._ahead or self._waiting).popleft()
+        do()
+
     def _done(self, work: Callable[[Given, Any], Result], run: Given) -> Result:
         """Have the process of this thread do it."""
         worker: _Worker | None = getattr(self._own, "worker", None)
@@ -80,12 +96,20 @@ class Pool:
             with self._starting, interrupts.deferred():
                 if self._closed:
                     raise CancelledError
-                worker = self._own.worker = _Worker(work.__name__)
+                worker = self._own.worker = (self._spare and self._spare.taken()) or _Worker()
+                worker.name = work.__name__
                 self._workers.append(worker)
             worker.send((self._data,))
         worker.send((work, run))
         result: Result = worker.answer()
         return result
+
+
+def _fulfil(future: Future[Result], work: Callable[[], Result]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)
 
 
 def _waited_for(future: Future[Result]) -> Result:
@@ -118,7 +142,8 @@ def run_isolated(function: Callable[[Given], Result], argument: Given) -> Result
         Exception: the error of the function.
     """
     with interrupts.deferred():
-        worker = _Worker(function.__name__)
+        worker = _Worker()
+        worker.name = function.__name__
     with closing(worker):
         worker.send(())
         worker.send((function, argument))
@@ -150,11 +175,12 @@ class _Worker:
     pipe holds to a process that died before waits for ever, as it holds the other end open too.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, modules: Sequence[str] = ()) -> None:
+        self.name = "a process"
+        """Name of what it does."""
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs,))
+        self.process = context.Process(target=_serve, args=(theirs, modules))
         with theirs:  # closed here, so that the end of the process ends the waiting
             self.process.start()
         self.close = weakref.finalize(self, _end, self.process, self.connection)
@@ -193,7 +219,32 @@ class _Worker:
     def _gone(self) -> FlowGradError:
         self.process.join()
         code = self.process.exitcode
-        return FlowGradError(f"{self._name} ended without a result (exit code {code}); was memory short?")
+        return FlowGradError(f"{self.name} ended without a result (exit code {code}); was memory short?")
+
+
+class Spare:
+    """A process that is started before it is known whether there is work for it, and imports meanwhile what it will
+    need.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        """Start it.
+
+        Args:
+            modules: names of what it imports.
+        """
+        with interrupts.deferred():
+            self._worker: _Worker | None = _Worker(modules)
+
+    def taken(self) -> _Worker | None:
+        """Hand the process over, once."""
+        worker, self._worker = self._worker, None
+        return worker
+
+    def close(self) -> None:
+        """End the process, where it was not taken."""
+        if worker := self.taken():
+            worker.close()
 
 
 def _end(process: BaseProcess, connection: Connection) -> None:
@@ -202,12 +253,17 @@ def _end(process: BaseProcess, connection: Connection) -> None:
     connection.close()
 
 
-def _serve(connection: Connection) -> None:
-    """Serve as a worker until it is ended."""
+def _serve(connection: Connection, modules: Sequence[str]) -> None:
+    """Import the modules, and serve as a worker until it is ended."""
     parent = multiprocessing.parent_process()
     assert parent is not None
+    if hasattr(os, "nice"):
+        os.nice(_YIELDS)
     interrupts.end_after(parent.join)  # a parent that is killed cannot end its workers; they would wait for ever
     gc.disable()  # imports make no garbage, and a lot to search for it
+    with suppress(Exception):  # the work tells
+        for module in modules:
+            import_module(module)
     shared = connection.recv()  # data of all runs, or nothing
     gc.freeze()
     gc.enable()

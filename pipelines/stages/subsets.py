@@ -46,7 +46,7 @@ class Subsets:
             overrides: everything that was prescribed, by path.
             runs: trains them, on the experiment's data; they are judged by the validation rows.
             workers: number of processes for so many runs.
-            on_run: called with the number of runs that are planned, and with 0 after each.
+            on_run: called with the number of runs that were begun, and with 0 after each.
         """
         kept = [
             str(key) for key in experiment.config if key != "rules"
@@ -75,10 +75,10 @@ class Subsets:
         if not configs:
             return
         count = len(configs) * len(seeds)
-        self._on_run(count)
         self._runs.start(self._workers(count))
         for config in configs.values():
             self._runs.begin(config, seeds)
+        self._on_run(count)
         for paths, config in configs.items():
             self._values[paths] = []
             for outcome in self._runs.outcomes(config, seeds):

@@ -65,13 +65,13 @@ def test_what_is_begun_is_trained_once(composed, monkeypatch):
 class Recorded(Pool):
     """A pool that does its work here, and tells what it was asked for."""
 
-    def __init__(self, workers, data):
+    def __init__(self, workers, data, spare):
         super().__init__(1, data)
         self.workers, self.begun, self.closed = workers, [], False
 
-    def begin(self, work, run):
+    def begin(self, work, run, ahead):
         self.begun.append(list(run[1]))
-        return super().begin(work, run)
+        return super().begin(work, run, ahead=ahead)
 
     def close(self):
         self.closed = True
