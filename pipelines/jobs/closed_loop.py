@@ -30,7 +30,7 @@ from pipelines.stages.experiment import Experiment
 from pipelines.stages.failed_runs import check_seeds_matter
 from pipelines.stages.outcome import print_outcome
 from pipelines.stages.outcomes import Runs
-from pipelines.stages.parallel import Spare, cores, workers_for
+from pipelines.stages.parallel import cores, import_ahead, workers_for
 from pipelines.stages.plan_seeds import is_auto, plan_seeds
 from pipelines.stages.prune import prune
 from pipelines.stages.rule_book import rule_book
@@ -54,7 +54,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     Raises:
         FlowGradError: bad config, rules or data, before anything is trained.
     """
-    spare = _spare(config)
+    _import_ahead(config)
     with exits.leaving_quietly():
         from pipelines.stages.data_gate import pass_gate  # which imports torch
     book, tuned = checked(config, task, rule_folders)
@@ -67,7 +67,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     objection = pass_gate(data, explains=explains_target(config.comparison.metrics))
     artifacts.begin(folder)
-    with console.progress() as bar, closing(Runs(data, spare=spare)) as runs:
+    with console.progress() as bar, closing(Runs(data)) as runs:
         diagnosing = bar.add_task("diagnose", total=None)
         so_far: list[Diagnosis] = []
 
@@ -171,13 +171,13 @@ def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]
     return book, tuned
 
 
-def _spare(config: DictConfig) -> Spare | None:
-    """Start a process for the proof while this one imports torch as well, which leaves all cores but one idle. None
-    where torch is there already: then it is soon known whether other processes are worth it.
+def _import_ahead(config: DictConfig) -> None:
+    """Have other processes import torch while this one does, which leaves all cores but one idle. Where it is there
+    already it is soon known whether others are worth it.
     """
-    if "torch" in sys.modules or min(config.workers or cores(), cores()) == 1:
-        return None
-    return Spare([config.training._target_.rpartition(".")[0]])
+    if "torch" not in sys.modules and min(config.workers or cores(), cores()) > 1:
+        trainer = config.training._target_.rpartition(".")[0]
+        import_ahead(["pipelines.stages.check", *([trainer] if trainer.startswith("pipelines.") else [])])
 
 
 def _fitting(where: str, config: DictConfig, data: Dataset) -> None:

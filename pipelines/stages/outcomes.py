@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from flowgrad import exits
-from pipelines.stages.parallel import Pool, Spare
+from pipelines.stages.parallel import Pool
 
 if TYPE_CHECKING:  # of torch, which a process imports when it trains
     from flowgrad.report import Treated
@@ -45,24 +45,15 @@ class Runs:
     Seeds of one config are trained in stacks where its trainer has any, which do not depend on the processes.
     """
 
-    def __init__(
-        self,
-        data: Any,
-        of: Callable[[Any, DictConfig], Dataset] = _only,
-        *,
-        stacks: bool = True,
-        spare: Spare | None = None,
-    ) -> None:
+    def __init__(self, data: Any, of: Callable[[Any, DictConfig], Dataset] = _only, *, stacks: bool = True) -> None:
         """Keep the data; no process is started yet.
 
         Args:
             data: what each process is sent.
             of: finds the data of a config in `data`.
             stacks: whether seeds may be trained together, which rounds otherwise than one alone.
-            spare: a process that was started before; closing these runs ends it.
         """
-        self._data, self._of, self._stacks, self._spare = data, of, stacks, spare
-        self._ahead = False
+        self._data, self._of, self._stacks, self._ahead = data, of, stacks, False
         self._pool: Pool | None = None
         self._starter = self
         """Runs whose processes these are."""
@@ -82,7 +73,7 @@ class Runs:
         """
         starter = self._starter
         if starter._pool is None and workers > 1:
-            starter._pool = Pool(workers, self._data, starter._spare)
+            starter._pool = Pool(workers, self._data)
 
     def begin(self, config: DictConfig, seeds: Sequence[int]) -> None:
         """Have the processes, if there are any, train and evaluate the config on the seeds; once, however often."""
@@ -104,8 +95,6 @@ class Runs:
         """End the processes, whatever they do."""
         if self._pool is not None:
             self._pool.close()
-        if self._spare is not None:
-            self._spare.close()
 
     def _waiting(self, pool: Pool, config: DictConfig, seeds: Sequence[int]) -> list[Callable[[], list[Outcome]]]:
         """Calls that wait for the outcomes of each stack."""

@@ -6,15 +6,16 @@ import gc
 import multiprocessing
 import os
 import pickle
+import sys
 import threading
 import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
-from importlib import import_module
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
@@ -42,15 +43,14 @@ class Pool:
     result is waited for.
     """
 
-    def __init__(self, workers: int, data: Any, spare: Spare | None = None) -> None:
+    def __init__(self, workers: int, data: Any) -> None:
         """Make a pool; processes start with the first work.
 
         Args:
             workers: processes, at most.
             data: what the work is done on; it is sent to each process once.
-            spare: a process that was started before, which is the first that is used.
         """
-        self._data, self._spare = data, spare
+        self._data = data
         self._threads = ThreadPoolExecutor(workers) if workers > 1 else None
         self._own = threading.local()
         self._workers: list[_Worker] = []
@@ -96,8 +96,7 @@ class Pool:
             with self._starting, interrupts.deferred():
                 if self._closed:
                     raise CancelledError
-                worker = self._own.worker = (self._spare and self._spare.taken()) or _Worker()
-                worker.name = work.__name__
+                worker = self._own.worker = _Worker(work.__name__, _context())
                 self._workers.append(worker)
             worker.send((self._data,))
         worker.send((work, run))
@@ -142,13 +141,28 @@ def run_isolated(function: Callable[[Given], Result], argument: Given) -> Result
         Exception: the error of the function.
     """
     with interrupts.deferred():
-        worker = _Worker()
-        worker.name = function.__name__
+        worker = _Worker(function.__name__, multiprocessing.get_context("spawn"))
     with closing(worker):
         worker.send(())
         worker.send((function, argument))
         result: Result = worker.answer()
         return result
+
+
+def import_ahead(modules: Sequence[str]) -> None:
+    """Start a server that imports the modules once for all workers of pools to come, while this process goes on; it
+    ends with this process. Nothing where systems have no such server, or it runs already.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return
+    multiprocessing.set_forkserver_preload(list(modules))
+    with interrupts.deferred():
+        forkserver.ensure_running()
+
+
+def _context() -> Any:
+    """Way to start a worker of a pool: by the server, where it was started."""
+    return multiprocessing.get_context("forkserver" if forkserver._forkserver._forkserver_pid else "spawn")
 
 
 def workers_for(config: DictConfig, seconds: float) -> int:
@@ -170,17 +184,16 @@ def cores() -> int:
 class _Worker:
     """A process that does the work that it is sent, one item after another.
 
-    It is spawned: a forked child of a process that has used OpenMP hangs when it trains. Its data come by a pipe of its
-    own and not as arguments of the process: it reads those only when it has imported torch, and a writer of more than a
-    pipe holds to a process that died before waits for ever, as it holds the other end open too.
+    It is spawned, or forked by a server that trains nothing: a forked child of a process that has used OpenMP hangs
+    when it trains. Its data come by a pipe of its own and not as arguments of the process: it reads those only when it
+    has imported torch, and a writer of more than a pipe holds to a process that died before waits for ever, as it holds
+    the other end open too.
     """
 
-    def __init__(self, modules: Sequence[str] = ()) -> None:
-        self.name = "a process"
-        """Name of what it does."""
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, name: str, context: Any) -> None:
+        self._name = name
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, modules))
+        self.process = context.Process(target=_serve, args=(theirs,))
         with theirs:  # closed here, so that the end of the process ends the waiting
             self.process.start()
         self.close = weakref.finalize(self, _end, self.process, self.connection)
@@ -219,32 +232,7 @@ class _Worker:
     def _gone(self) -> FlowGradError:
         self.process.join()
         code = self.process.exitcode
-        return FlowGradError(f"{self.name} ended without a result (exit code {code}); was memory short?")
-
-
-class Spare:
-    """A process that is started before it is known whether there is work for it, and imports meanwhile what it will
-    need.
-    """
-
-    def __init__(self, modules: Sequence[str]) -> None:
-        """Start it.
-
-        Args:
-            modules: names of what it imports.
-        """
-        with interrupts.deferred():
-            self._worker: _Worker | None = _Worker(modules)
-
-    def taken(self) -> _Worker | None:
-        """Hand the process over, once."""
-        worker, self._worker = self._worker, None
-        return worker
-
-    def close(self) -> None:
-        """End the process, where it was not taken."""
-        if worker := self.taken():
-            worker.close()
+        return FlowGradError(f"{self._name} ended without a result (exit code {code}); was memory short?")
 
 
 def _end(process: BaseProcess, connection: Connection) -> None:
@@ -253,17 +241,16 @@ def _end(process: BaseProcess, connection: Connection) -> None:
     connection.close()
 
 
-def _serve(connection: Connection, modules: Sequence[str]) -> None:
-    """Import the modules, and serve as a worker until it is ended."""
+def _serve(connection: Connection) -> None:
+    """Serve as a worker until it is ended."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     if hasattr(os, "nice"):
         os.nice(_YIELDS)
     interrupts.end_after(parent.join)  # a parent that is killed cannot end its workers; they would wait for ever
     gc.disable()  # imports make no garbage, and a lot to search for it
-    with suppress(Exception):  # the work tells
-        for module in modules:
-            import_module(module)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()  # the state of the server is that of each of its workers
     shared = connection.recv()  # data of all runs, or nothing
     gc.freeze()
     gc.enable()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipelines.config.targets import target
 from pipelines.data.ratings import Examples
@@ -39,49 +39,54 @@ class SquaredErrorGradients:
             model: the stack.
             l2: strength of the penalty.
         """
-        self._model, self._l2 = model, float(torch.tensor(l2, dtype=torch.float32))
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter)
+        self._users, self._items = _Side(model.user_emb, model.user_bias), _Side(model.item_emb, model.item_bias)
+        self._mean, self._l2 = model.mean, torch.tensor(l2, dtype=torch.float32)
 
     def set(self, batch: Examples) -> Tensor:
         """Set the gradients of the tables on a batch of shape (models, n), and return the mean squared error of each
         model, shape (models,).
         """
-        with torch.no_grad():
-            return self._set(batch)
-
-    def _set(self, batch: Examples) -> Tensor:
-        model, size = self._model, batch.users.shape[-1]
-        users, items = (rows_of(model.user_emb, batch.users).flatten(), rows_of(model.item_emb, batch.items).flatten())
-        p, q = model.user_emb.weight.index_select(0, users), model.item_emb.weight.index_select(0, items)
-        biases = [
-            (table, rows, table.weight.index_select(0, rows))
-            for table, rows in ((model.user_bias, users), (model.item_bias, items))
-            if table is not None
-        ]
+        (models, size), sides = batch.users.shape, (self._users, self._items)
+        rows = [side.rows(ids) for side, ids in zip(sides, (batch.users, batch.items), strict=True)]
+        p, q = (side.table.index_select(0, of_side) for side, of_side in zip(sides, rows, strict=True))
         product = p * q
         scores = product.sum(dim=-1)
+        biases = [
+            side.biases.index_select(0, of_side)
+            for side, of_side in zip(sides, rows, strict=True)
+            if side.biases is not None
+        ]
         if biases:
-            scores += model.mean
-            for _, _, values in biases:
-                scores += values[:, 0]
-        error = scores.view_as(batch.ratings) - batch.ratings
-        slope = ((error * 2) * (1 / size)).view(-1, 1)
-        if self._l2:
-            shrink = 2 * float(torch.tensor(self._l2) / size)
+            scores += self._mean
+            for bias in biases:
+                scores += bias
+        error = scores.view(models, size) - batch.ratings
+        slope = (error * 2).mul_(1 / size).flatten()
+        shrink = 2 * float(self._l2 / size)
+        if shrink:
             p_shrinks, q_shrinks = torch.mul(p, shrink, out=product), q * shrink
-            of_p, of_q = q.mul_(slope).add_(p_shrinks), p.mul_(slope).add_(q_shrinks)
+            of_p, of_q = q.mul_(slope[:, None]).add_(p_shrinks), p.mul_(slope[:, None]).add_(q_shrinks)
         else:
-            shrink, of_p, of_q = 0.0, q.mul_(slope), p.mul_(slope)
-        _sum_by_row(model.user_emb, users, of_p)
-        _sum_by_row(model.item_emb, items, of_q)
-        for table, rows, values in biases:
-            _sum_by_row(table, rows, values.mul_(shrink).add_(slope) if shrink else slope)
+            of_p, of_q = q.mul_(slope[:, None]), p.mul_(slope[:, None])
+        for side, of_side, gradients in zip(sides, rows, (of_p, of_q), strict=True):
+            side.table_gradient.zero_().index_add_(0, of_side, gradients)
+        for side, of_side, bias in zip(sides, rows, biases, strict=False):
+            side.bias_gradient.zero_().index_add_(0, of_side, bias.mul_(shrink).add_(slope) if shrink else slope)
         return error.square_().mean(dim=-1)
 
 
-def _sum_by_row(table: nn.Module, rows: Tensor, gradients: Tensor) -> None:
-    """Set the gradient of a table to the sum of those of the examples of each row."""
-    held = table.get_parameter("weight").grad
-    assert held is not None
-    held.zero_().index_add_(0, rows, gradients)
+class _Side:
+    """Table of users or of items, with its biases and the gradients of both."""
+
+    def __init__(self, table: Any, biases: Any) -> None:
+        self.table, self.table_gradient = table.weight.detach(), table.weight.grad
+        self.biases = self.bias_gradient = None
+        if biases is not None:
+            self.biases, self.bias_gradient = biases.weight.detach()[:, 0], biases.weight.grad[:, 0]
+        self._first = rows_of(table, torch.zeros(1, dtype=torch.int64))
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Rows of the stack's table by ids of shape (models, n), shape (models * n,)."""
+        return (ids + self._first).flatten()

@@ -65,7 +65,7 @@ def test_what_is_begun_is_trained_once(composed, monkeypatch):
 class Recorded(Pool):
     """A pool that does its work here, and tells what it was asked for."""
 
-    def __init__(self, workers, data, spare):
+    def __init__(self, workers, data):
         super().__init__(1, data)
         self.workers, self.begun, self.closed = workers, [], False
 
