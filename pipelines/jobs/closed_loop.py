@@ -30,7 +30,7 @@ from pipelines.stages.experiment import Experiment
 from pipelines.stages.failed_runs import check_seeds_matter
 from pipelines.stages.outcome import print_outcome
 from pipelines.stages.outcomes import Runs
-from pipelines.stages.parallel import cores, import_ahead, workers_for
+from pipelines.stages.parallel import cores, import_ahead, imports_ahead, workers_for
 from pipelines.stages.plan_seeds import is_auto, plan_seeds
 from pipelines.stages.prune import prune
 from pipelines.stages.rule_book import rule_book
@@ -70,6 +70,8 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     with console.progress() as bar, closing(Runs(data)) as runs:
         diagnosing = bar.add_task("diagnose", total=None)
         so_far: list[Diagnosis] = []
+        if imports_ahead() and experiment.trainer.PACKAGES:  # a program of the user's own has to end well once before
+            _begin_proof(runs, config, tuned, so_far)
 
         def on_round(diagnosis: Diagnosis) -> None:
             so_far.append(diagnosis)
@@ -210,7 +212,8 @@ def _begin_proof(runs: Runs, config: DictConfig, tuned: DictConfig | None, diagn
     test = list(config.seeds.test)
     known = [(config, test), (config, _shifted(config, test)), *((one.config, test) for one in diagnoses[1:])]
     known += [] if tuned is None else [(tuned, test)]
-    runs.start(workers_for(config, _seconds(diagnoses, sum(len(seeds) for _, seeds in known))))
+    seconds = _seconds(diagnoses, sum(len(seeds) for _, seeds in known)) if diagnoses else 0.0
+    runs.start(workers_for(config, seconds))
     for arm, seeds in known:
         runs.begin(arm, seeds)
 

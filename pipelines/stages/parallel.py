@@ -155,25 +155,35 @@ def import_ahead(modules: Sequence[str]) -> None:
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return
+    global _ahead
     multiprocessing.set_forkserver_preload(list(modules))
     with interrupts.deferred():
         forkserver.ensure_running()
+    _ahead = True
+
+
+def imports_ahead() -> bool:
+    """Whether a server imports, or has imported, for the workers of pools."""
+    return _ahead
+
+
+_ahead = False
 
 
 def _context() -> Any:
-    """Way to start a worker of a pool: by the server, where it was started."""
-    return multiprocessing.get_context("forkserver" if forkserver._forkserver._forkserver_pid else "spawn")
+    """Way to start a worker of a pool."""
+    return multiprocessing.get_context("forkserver" if imports_ahead() else "spawn")
 
 
 def workers_for(config: DictConfig, seconds: float) -> int:
     """Processes for work that one alone would do in so many seconds: `config.workers`, else one where starting others
     takes longer than they save, else one a core.
     """
-    return config.workers or (1 if seconds < _STARTING else cores())
+    return config.workers or (1 if seconds < _STARTING and not imports_ahead() else cores())
 
 
 _STARTING = 6.0
-"""Seconds that a process takes until it trains: it imports torch."""
+"""Seconds that a process takes until it trains, where it has to import torch."""
 
 
 def cores() -> int:
