@@ -140,7 +140,7 @@ def _pruned(diagnoses: tuple[Diagnosis, ...], runs: Runs, bar: Progress) -> Trea
 
     def on_run(planned: int) -> None:
         if planned:
-            _import_rest()
+            _prepare_rest(diagnoses)
         total = next(task.total for task in bar.tasks if task.id == pruning) or 0
         bar.update(pruning, total=total + planned, advance=0 if planned else 1)
 
@@ -223,6 +223,13 @@ def _import_rest() -> None:
     """Import what tests and draws, which takes a second: now, while others train."""
     import_module("statsmodels.stats.weightstats")
     new_figure(1, 1)
+
+
+def _prepare_rest(diagnoses: Sequence[Diagnosis]) -> None:
+    """Make, besides, what reports will be headed by."""
+    _import_rest()
+    for diagnosis in diagnoses:
+        _ = diagnosis.experiment.config_sha256
 
 
 def _because(line: pd.Series) -> str:

@@ -58,6 +58,7 @@ class Subsets:
         """Reasons why sets cannot be trained."""
         self._task, self._data, self._workers, self._on_run = experiment.overrides, experiment.data, workers, on_run
         self._runs = runs.seeing(_validating)
+        self._configs: dict[Paths, DictConfig] = {}
         self._arms: dict[Paths, str] = {}
         self._values: dict[Paths, list[float]] = {}
 
@@ -86,9 +87,12 @@ class Subsets:
                 self._on_run(0)
 
     def _composed(self, paths: Paths) -> DictConfig:
+        if paths in self._configs:
+            return self._configs[paths]
         changed = treated(self.config, self._task, [self.overrides[path] for path in paths]) if paths else self.config
         check_settings(changed)
         trainer_of(changed).check_data(self._data)
+        self._configs[paths] = changed
         return changed
 
     def length(self, paths: Paths) -> int:
