@@ -106,9 +106,8 @@ class InBatchSoftmax(Loss):
         logits = p @ q.T - self.logq * self._log_q[batch.items]
         if b_item is not None:
             logits = logits + b_item
-        itself = batch.items[:, None] == batch.items
-        itself.fill_diagonal_(False)
-        logits = logits.masked_fill(itself, float("-inf"))
+        # It need not be recorded: what is never chosen has no gradient.
+        logits.detach().view(-1).index_fill_(0, _repeated(batch.items), float("-inf"))
         target = torch.arange(len(batch.items))
         return functional.cross_entropy(logits, target), self._penalty(batch, p, q, b_user, b_item)
 
@@ -152,3 +151,14 @@ class BayesianPersonalizedRanking(Loss):
             scores = model.score_all(examples.users)
             margin = scores.gather(1, examples.items[:, None]) - scores
             return float(functional.softplus(-margin).mean())
+
+
+def _repeated(items: Tensor) -> Tensor:
+    """Places of the pairs of different examples with the same item, in the flattened matrix of all pairs. They are few,
+    so that comparing all pairs takes several times as long.
+    """
+    examples = (items.bincount()[items] > 1).nonzero()[:, 0]
+    same = items[examples, None] == items[examples]
+    same.fill_diagonal_(False)
+    one, other = examples[same.nonzero()].unbind(dim=1)
+    return one * len(items) + other
