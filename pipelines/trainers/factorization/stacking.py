@@ -11,7 +11,7 @@ from torch import Tensor
 from pipelines.config.targets import target
 from pipelines.data.ratings import Data, Examples
 from pipelines.trainers.factorization.faults import inject
-from pipelines.trainers.factorization.gradients import SquaredErrorGradients, has_formula
+from pipelines.trainers.factorization.gradients import Gradients, formula_of
 from pipelines.trainers.factorization.loop import build_model, generators, hooks_of, loss_of, without_quarantined
 from pipelines.trainers.factorization.losses import Loss
 from pipelines.trainers.factorization.sampling import shuffled_batches, shuffled_stack
@@ -24,14 +24,15 @@ def stack_size(config: DictConfig, data: Data) -> int:
     """Number of seeds that are best trained together; 1 where a stack would not be the same training, or would take as
     long as one model after the other.
     """
-    model = target(config, "model")
+    model, formula = target(config, "model"), formula_of(config)
     if not (
         says_stackable(model)
-        and says_stackable(target(config, "loss"))
+        and (formula or says_stackable(target(config, "loss")))
         and target(config, "sampler") is shuffled_batches
     ):
         return 1
-    return seeds_of_a_stack(config, (data.n_users + data.n_items) * model.columns(config.model))
+    most = seeds_of_a_stack(config, (data.n_users + data.n_items) * model.columns(config.model))
+    return min(most, formula.most or most) if formula else most
 
 
 def train_stack(config: DictConfig, data: Data, seeds: Sequence[int]) -> list[Trained]:
@@ -48,14 +49,13 @@ def train_stack(config: DictConfig, data: Data, seeds: Sequence[int]) -> list[Tr
     inits, orders, negatives = zip(*(generators(seed, 3) for seed in seeds), strict=True)
     alone = loss_of(config, data)
 
-    by_formula = has_formula(config) and injected.interfere is None  # of what may act on gradients on their way
+    formula = formula_of(config)
 
     def epoch(stack: Stack, places: Sequence[int]) -> tuple[Tensor, int]:
-        step = (
-            _by_formula(config, stack)
-            if by_formula
-            else _by_autograd(loss_of(config, data, [negatives[place] for place in places]), stack)
-        )
+        if formula is None:
+            step = _by_autograd(loss_of(config, data, [negatives[place] for place in places]), stack)
+        else:
+            step = _by_formula(formula(stack.model, alone), stack)
         total, steps = torch.zeros(len(places), dtype=torch.float64), 0
         for batch in shuffled_stack(data.train, config.training.batch_size, [orders[place] for place in places]):
             total += step(batch).double() * batch.users.shape[-1]
@@ -84,13 +84,12 @@ def _by_autograd(loss: Loss, stack: Stack) -> Callable[[Examples], Tensor]:
     return step
 
 
-def _by_formula(config: DictConfig, stack: Stack) -> Callable[[Examples], Tensor]:
+def _by_formula(gradients: Gradients, stack: Stack) -> Callable[[Examples], Tensor]:
     """Make the same call where the gradients have a formula."""
-    gradients = SquaredErrorGradients(stack.model, config.loss.l2)
 
     def step(batch: Examples) -> Tensor:
-        data_loss = gradients.set(batch)
+        losses = gradients.set(batch)
         stack.follow_gradients()
-        return data_loss
+        return losses
 
     return step
