@@ -77,18 +77,24 @@ def test_results_come_in_order():
     )
 
 
-def test_work_that_goes_ahead_is_done_before_what_was_begun_earlier():
-    with closing(Pool(2, time.monotonic)) as pool:
-        first = [pool.begin(timed, 0.3) for _ in range(2)]
-        later = [pool.begin(timed, 0.05) for _ in range(3)]
-        ahead = [pool.begin(timed, 0.05, ahead=True) for _ in range(3)]
-        ended = [max(wait() for wait in waiting) for waiting in (first, ahead, later)]
-    assert ended == sorted(ended)
+def test_work_that_goes_ahead_is_done_before_what_was_begun_earlier(monkeypatch):
+    gates, order = {"first": threading.Event(), "all": threading.Event()}, []
 
+    def done(self, work, run):
+        order.append(run)
+        assert run not in gates or gates[run].wait(60)
 
-def timed(run, clock):
-    time.sleep(run)
-    return clock()
+    monkeypatch.setattr(Pool, "_done", done)
+    with closing(Pool(2, None)) as pool:
+        waiting = [pool.begin(times, run) for run in ("all", "first", "later", "last")]
+        waiting += [pool.begin(times, run, ahead=True) for run in ("ahead", "next")]
+        gates["first"].set()
+        for wait in waiting[1:]:
+            wait()
+        gates["all"].set()
+        waiting[0]()
+    assert set(order[:2]) == {"all", "first"}
+    assert order[2:] == ["ahead", "next", "later", "last"]
 
 
 AHEAD = """
