@@ -1,8 +1,7 @@
 """`python -m pipelines.reproduce claims=quick`: every claim of the README, from raw data to one table.
 
-Runs are done two at once, but for those that measure time. A reproduction that was cut off goes on where it stopped;
-runs whose code or command changed are done anew, and so are those whose files are not as they were left or do not
-follow from their observations.
+A reproduction that was cut off goes on where it stopped; runs whose code or command changed are done anew, and so are
+those whose files are not as they were left or do not follow from their observations.
   claims=quick|full   which claims (conf/claims/); quick takes minutes, full under an hour
   folder=FOLDER       where runs and tables go; outputs/claims/quick by default
   only=[ID,...]       some claims only
@@ -13,15 +12,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_method
 from omegaconf import DictConfig
-from rich.progress import Progress
 
 from datasets.given_paths import given_path
 from flowgrad import output
@@ -38,10 +34,9 @@ from pipelines.benchmarks.claims.table import print_claims, write_claims
 from pipelines.config.command_line import one_line
 from pipelines.config.override_errors import unwritable
 from pipelines.config.refusals import told
-from pipelines.output import console, interrupts
+from pipelines.output import console
 from pipelines.output.pages import write_page
 from pipelines.run import CONF
-from pipelines.stages.parallel import cores
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,7 +78,6 @@ def _check(config: DictConfig) -> None:
     given_path("folder", config.folder)
     _known("only", config.only or [], config.claims.claims)
     _known("claims.evidence", config.claims.evidence, config.claims.runs)
-    _known("claims.alone", config.claims.alone, config.claims.runs)
     for name in config.claims.claims:
         where = f"claims.claims.{name}"
         claim = typed(where, config.claims.claims[name])
@@ -109,7 +103,14 @@ def _reproduce(config: DictConfig) -> int:
     runs = list(dict.fromkeys([*(str(run) for claim in chosen.values() for run in claim.runs), *evidence]))
     with writing(folder) as lock:
         with console.progress() as bar:
-            finished = _finished(config, folder, runs, lock, bar)
+            doing = bar.add_task("claims", total=len(runs))
+            finished: dict[str, FinishedRun] = {}
+            for run in runs:
+                bar.update(doing, description=f"claims: {run}")
+                overrides = list(config.claims.runs[run])
+                before = None if config.fresh else done(folder, run, overrides)
+                finished[run] = before or perform(folder, run, overrides, lock)
+                bar.advance(doing)
         claims = _adjusted([_claim(name, claim, finished) for name, claim in chosen.items()], config.alpha)
         write_claims(claims, config.claims.name, folder)
         broken = {run: f"failed: {reason}" for run in evidence if (reason := finished[run].reason)}
@@ -126,37 +127,6 @@ def _reproduce(config: DictConfig) -> int:
     for run, reason in broken.items():
         print(f"evidence.csv is not written, since {run} {reason}")
     return int(bool(broken) or any(claim.verdict == "failed" for claim in claims))
-
-
-def _finished(
-    config: DictConfig, folder: Path, runs: Sequence[str], lock: int, bar: Progress
-) -> dict[str, FinishedRun]:
-    """Finish the runs: first those that measure time, one after the other, then the rest, two at once: much of a run
-    keeps one core only.
-    """
-    overrides = {run: list(config.claims.runs[run]) for run in runs}
-    found = {run: None if config.fresh else done(folder, run, overrides[run]) for run in runs}
-    finished = {run: before for run, before in found.items() if before is not None}
-    left = [run for run in runs if run not in finished]
-    doing = bar.add_task("claims", total=len(runs), completed=len(finished))
-    pool = ThreadPoolExecutor(min(2, cores()))
-    try:
-        with interrupts.lifeline() as line:
-
-            def finish(run: str) -> FinishedRun:
-                bar.update(doing, description=f"claims: {run}")
-                performed = perform(folder, run, overrides[run], lock, line)
-                bar.advance(doing)
-                return performed
-
-            alone = [run for run in left if run in config.claims.alone]
-            for run in alone:
-                finished[run] = pool.submit(finish, run).result()
-            waiting = {run: pool.submit(finish, run) for run in left if run not in alone}
-            finished |= {run: future.result() for run, future in waiting.items()}
-    finally:  # by now the lifeline has ended what was left undone
-        pool.shutdown(cancel_futures=True)
-    return finished
 
 
 def _claim(name: str, claim: DictConfig, finished: Mapping[str, FinishedRun]) -> Claim:

@@ -19,6 +19,7 @@ from flowgrad.errors import FlowGradError
 from flowgrad.files import locked, without_waiting, write_atomically
 from pipelines.benchmarks.claims.verification import contradiction
 from pipelines.config.code_fingerprint import ROOT, source_sha256
+from pipelines.output import interrupts
 from pipelines.output.run_folder import in_use
 from pipelines.sweeps.finished import damage, hashes, read_json, seal
 
@@ -57,9 +58,7 @@ def done(folder: Path, run: str, overrides: Sequence[str]) -> FinishedRun | None
     return FinishedRun(folder / run, command(overrides), float(seconds or 0), "")
 
 
-def perform(
-    folder: Path, run: str, overrides: Sequence[str], lock: int, lifeline: tuple[int, dict[str, str]]
-) -> FinishedRun:
+def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> FinishedRun:
     """Run it in a process of its own, into `folder/run`; what it prints goes to `folder/run.log`.
 
     Args:
@@ -67,13 +66,11 @@ def perform(
         run: its name.
         overrides: of `python -m pipelines.run`.
         lock: descriptor that the process holds as long as it lives.
-        lifeline: `interrupts.lifeline`, whose end ends it.
     """
-    line, added = lifeline
     began = time.monotonic()
     (folder / f"{run}.json").unlink(missing_ok=True)
     words = [sys.executable, "-m", "pipelines.run", *overrides, f"hydra.run.dir={folder / run}"]
-    with open(folder / f"{run}.log", "wb", opener=without_waiting) as log:
+    with open(folder / f"{run}.log", "wb", opener=without_waiting) as log, interrupts.lifeline() as (line, added):
         code = subprocess.run(
             words,
             stdout=log,

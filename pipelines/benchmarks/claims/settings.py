@@ -31,8 +31,6 @@ class ClaimsSettings:
     name: str = MISSING
     runs: dict[str, list[str]] = MISSING
     """Id -> overrides of `python -m pipelines.run`."""
-    alone: list[str] = field(default_factory=list)
-    """Ids of the runs that measure time, beside which nothing else runs."""
     evidence: list[str] = field(default_factory=list)
     """Ids of the runs whose trials make `evidence.csv`; all of them, or none is written."""
     claims: dict[str, Any] = MISSING

@@ -7,13 +7,11 @@ import math
 import os
 import re
 import shutil
-import threading
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
 
 from flowgrad.errors import EvidenceError, FlowGradError
 from flowgrad.evidence.ledger import Ledger
@@ -21,9 +19,7 @@ from flowgrad.report import Claim, ClaimsReport, read
 from flowgrad.statistics import OBSERVATION_COLUMNS, Comparison, margin_table, significance
 from flowgrad.verification.collecting import trials_of
 from pipelines.benchmarks.claims import readings, reproduction, runs
-from pipelines.benchmarks.claims.settings import register
 from pipelines.jobs.feature_synergy.linear import COMPARISON, HALF, METRICS
-from pipelines.output import console
 from pipelines.sweeps.finished import hashes, seal
 from tests.evidence_folders import observed, write_run, write_trials
 
@@ -115,46 +111,6 @@ def evidence(tmp_path, monkeypatch, reason):
     )
 
 
-LISTED = ["+claims.runs.first=[]", "+claims.runs.second=[]", "claims.evidence=[first,second]", "claims.alone=[]"]
-
-
-def finished(tmp_path, monkeypatch, perform, *overrides):
-    """Reproduce runs that `perform(run, lifeline)` stands for, none of a claim."""
-    monkeypatch.setattr(reproduction, "cores", lambda: 4)
-    monkeypatch.setattr(reproduction, "perform", lambda folder, run, given, lock, line: perform(run, line))
-    register()
-    with initialize_config_dir(reproduction.CONF, version_base="1.3"):
-        config = compose("reproduce", overrides=[*LISTED, *overrides])
-    with console.progress() as bar:
-        return reproduction._finished(config, tmp_path, ["first", "second"], 0, bar)
-
-
-def test_two_runs_are_done_at_once_but_for_those_that_measure_time(tmp_path, monkeypatch):
-    both, order = threading.Barrier(2), []
-    assert finished(tmp_path, monkeypatch, lambda run, line: (both.wait(60), run)[1]) == {
-        "first": "first",
-        "second": "second",
-    }
-    finished(tmp_path, monkeypatch, lambda run, line: order.append(run), "claims.alone=[second]")
-    assert order == ["second", "first"]
-
-
-def test_an_interrupt_ends_the_runs_that_go_on(tmp_path, monkeypatch):
-    """Ctrl-C reaches the process group; one that is sent to this process alone has to end its runs."""
-    started, ended = threading.Event(), []
-
-    def perform(run, line):
-        if run == "first":
-            assert started.wait(60)
-            raise KeyboardInterrupt
-        started.set()
-        ended.append(os.read(line[0], 1))
-
-    with pytest.raises(KeyboardInterrupt):
-        finished(tmp_path, monkeypatch, perform)
-    assert ended == [b""]
-
-
 def test_the_ledger_holds_the_trials_of_every_run_of_evidence(tmp_path, monkeypatch):
     assert evidence(tmp_path, monkeypatch, "") == 0
     found = [trial.experiment for trial in Ledger.load(tmp_path / "evidence.csv").trials]
@@ -228,6 +184,10 @@ def test_two_reproductions_do_not_share_a_folder(tmp_path, capsys):
 
 
 def test_the_sets_of_claims_compose():
+    from hydra import compose, initialize_config_dir
+
+    from pipelines.benchmarks.claims.settings import register
+
     register()
     names = {}
     for name in ("quick", "full"):
