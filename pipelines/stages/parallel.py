@@ -156,7 +156,7 @@ def import_ahead(modules: Sequence[str]) -> None:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return
     global _ahead
-    multiprocessing.set_forkserver_preload(list(modules))
+    multiprocessing.set_forkserver_preload(["pipelines.stages.leaving_at_once", *modules])
     with interrupts.deferred():
         forkserver.ensure_running()
     _ahead = True

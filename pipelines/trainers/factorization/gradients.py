@@ -154,7 +154,8 @@ class _Side:
 
     def __init__(self, table: Any, biases: Any) -> None:
         self.table, self.table_gradient = table.weight.detach(), table.weight.grad
-        self.biases = self.bias_gradient = None
+        self.biases: Any = None
+        self.bias_gradient: Any = None
         if biases is not None:
             self.biases, self.bias_gradient = biases.weight.detach()[:, 0], biases.weight.grad[:, 0]
         self._first = rows_of(table, torch.zeros(1, dtype=torch.int64))
