@@ -117,7 +117,7 @@ class InBatchSoftmaxGradients(Gradients):
             log_shares = torch.log_softmax(logits, dim=1)
             losses.append(functional.nll_loss(log_shares, target))
             of_logits = torch.ops.aten._log_softmax_backward_data(chosen, log_shares, 1, logits.dtype)
-            of_p, of_q = torch.mm(of_logits, own_q), torch.mm(own_p.T, of_logits).T  # faster than the other way round
+            of_p, of_q = torch.mm(of_logits, own_q), torch.mm(of_logits.T, own_p)
             own_p.copy_(of_p), own_q.copy_(of_q)
             if biases:
                 of_biases[1][model] = of_logits.sum(dim=0)
