@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 
 from flowgrad import exits
@@ -178,7 +178,7 @@ def _import_ahead(config: DictConfig) -> None:
     already it is soon known whether others are worth it.
     """
     if "torch" not in sys.modules and min(config.workers or cores(), cores()) > 1:
-        trainer = config.training._target_.rpartition(".")[0]
+        trainer = str(OmegaConf.select(config, "training._target_")).rpartition(".")[0]  # it is not checked yet
         import_ahead(["pipelines.stages.check", *([trainer] if trainer.startswith("pipelines.") else [])])
 
 
