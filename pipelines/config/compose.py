@@ -78,7 +78,8 @@ _made: WeakKeyDictionary[Hydra, dict[tuple[str, ...], DictConfig]] = WeakKeyDict
 
 def _chosen(overrides: Sequence[str]) -> DictConfig:
     """Compose without rules, once; benchmarks ask for the same parts with other values, over and over."""
-    made = _made.setdefault(GlobalHydra.instance().hydra, {})
+    hydra = GlobalHydra.instance().hydra
+    made = {} if hydra is None else _made.setdefault(hydra, {})
     key = (*search_path(), *overrides)
     if key not in made:
         made[key] = compose(WITHOUT_RULES, overrides=list(key))
