@@ -8,10 +8,8 @@ if __name__ == "__main__":  # the imports take a second
     output.keep_open()
     exits.leave_quietly()
 
-import sys
-
 from flowgrad import exits
 from pipelines.benchmarks.claims.reproduction import main
 
 if __name__ == "__main__":
-    sys.exit(exits.answered(main))
+    exits.end(exits.answered(main))

@@ -247,4 +247,4 @@ def _logging_to(path: Path, mode: str = "w") -> Iterator[None]:
 
 if __name__ == "__main__":
     interrupts.end_with_lifeline()
-    sys.exit(exits.answered(main))
+    exits.end(exits.answered(main))

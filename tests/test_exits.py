@@ -89,6 +89,24 @@ def test_a_command_that_ends_well_gives_its_code():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 3
 
 
+def test_the_end_of_a_process_waits_for_its_threads_and_does_what_was_registered():
+    """Python's own end is left out: it takes all modules down."""
+    code = """if True:
+        import atexit, threading, time
+        from flowgrad import exits
+        class Kept:
+            def __del__(self):
+                print("taken down", flush=True)
+        kept = Kept()
+        atexit.register(lambda: print("registered", end=""))
+        threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+        print("main")
+        exits.end(exits.answered(lambda: 3))
+    """
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "main\nthread\nregistered", "")
+
+
 def test_the_command_of_reports_is_interrupted_while_it_imports():
     """Pandas alone takes most of a second."""
     code = """if True:

@@ -8,10 +8,13 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import yaml
 from hydra import compose
+from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
@@ -64,7 +67,23 @@ def composed(overrides: Sequence[str], *, rules: bool = True) -> DictConfig:
         return compose("config", overrides=[*search_path(), *overrides])
     store_without_rules()
     kept = [one for one in overrides if not re.match(r"rules\b", key_of(one))]
-    return compose(WITHOUT_RULES, overrides=[*search_path(), *kept])
+    values = [one for one in kept if "." in key_of(one)]
+    changed = _with_values(_chosen([one for one in kept if one not in values]), values) if values else None
+    return _chosen(kept) if changed is None else changed
+
+
+_made: WeakKeyDictionary[Hydra, dict[tuple[str, ...], DictConfig]] = WeakKeyDictionary()
+"""Configs without rules, by the overrides that chose their parts; for as long as Hydra reads the same folders."""
+
+
+def _chosen(overrides: Sequence[str]) -> DictConfig:
+    """Compose without rules, once; benchmarks ask for the same parts with other values, over and over."""
+    hydra = GlobalHydra.instance().hydra
+    made = {} if hydra is None else _made.setdefault(hydra, {})
+    key = (*search_path(), *overrides)
+    if key not in made:
+        made[key] = compose(WITHOUT_RULES, overrides=list(key))
+    return copy.deepcopy(made[key])
 
 
 def search_path() -> list[str]:
@@ -90,16 +109,23 @@ def treated(config: DictConfig, task: Sequence[str], changes: Sequence[str]) -> 
     Raises:
         HydraException: as on the command line.
     """
+    changed = _with_values(copy.deepcopy(config), changes)
+    return composed(with_overrides(task, changes)) if changed is None else changed
+
+
+def _with_values(config: DictConfig, changes: Sequence[str]) -> DictConfig | None:
+    """Change single values of the config in place, as these overrides do; None where they do more, or cannot: Hydra's
+    error names the override then.
+    """
     parsed = OverridesParser.create().parse_overrides(list(changes))
     if not all(one.type is OverrideType.CHANGE and _is_value(config, one.key_or_group) for one in parsed):
-        return composed(with_overrides(task, changes))
-    changed = copy.deepcopy(config)
+        return None
     try:
         for one in parsed:
-            OmegaConf.update(changed, one.key_or_group, one.value(), merge=True, force_add=False)
+            OmegaConf.update(config, one.key_or_group, one.value(), merge=True, force_add=False)
     except OmegaConfBaseException:
-        return composed(with_overrides(task, changes))  # its error names the override
-    return changed
+        return None
+    return config
 
 
 def _is_value(config: DictConfig, key: str) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 
+from flowgrad import exits
 from flowgrad.drawing import new_figure
 from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
@@ -22,13 +25,12 @@ from pipelines.output.tables import write_csv
 from pipelines.stages import artifacts
 from pipelines.stages.check import check_fixes, check_settings, check_trial, check_tuned
 from pipelines.stages.compare import comparisons, observe
-from pipelines.stages.data_gate import pass_gate
 from pipelines.stages.diagnose import Diagnosis
 from pipelines.stages.experiment import Experiment
 from pipelines.stages.failed_runs import check_seeds_matter
 from pipelines.stages.outcome import print_outcome
 from pipelines.stages.outcomes import Runs
-from pipelines.stages.parallel import workers_for
+from pipelines.stages.parallel import cores, import_ahead, imports_ahead, workers_for
 from pipelines.stages.plan_seeds import is_auto, plan_seeds
 from pipelines.stages.prune import prune
 from pipelines.stages.rule_book import rule_book
@@ -52,6 +54,9 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     Raises:
         FlowGradError: bad config, rules or data, before anything is trained.
     """
+    _import_ahead(config)
+    with exits.leaving_quietly():
+        from pipelines.stages.data_gate import pass_gate  # which imports torch
     book, tuned = checked(config, task, rule_folders)
     data = trainer_of(config).load()
     experiment = Experiment(config, tuple(task), book, data)
@@ -65,6 +70,8 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     with console.progress() as bar, closing(Runs(data)) as runs:
         diagnosing = bar.add_task("diagnose", total=None)
         so_far: list[Diagnosis] = []
+        if imports_ahead() and experiment.trainer.PACKAGES:  # a program of the user's own has to end well once before
+            _begin_proof(runs, config, tuned, so_far)
 
         def on_round(diagnosis: Diagnosis) -> None:
             so_far.append(diagnosis)
@@ -132,6 +139,8 @@ def _pruned(diagnoses: tuple[Diagnosis, ...], runs: Runs, bar: Progress) -> Trea
     config, pruning = diagnoses[0].config, bar.add_task("leave out", total=0)
 
     def on_run(planned: int) -> None:
+        if planned:
+            _prepare_rest(diagnoses)
         total = next(task.total for task in bar.tasks if task.id == pruning) or 0
         bar.update(pruning, total=total + planned, advance=0 if planned else 1)
 
@@ -142,7 +151,12 @@ def _pruned(diagnoses: tuple[Diagnosis, ...], runs: Runs, bar: Progress) -> Trea
     if not pruned.dropped:
         return Treatment(diagnoses, pruned)
     _logger.info("left out: %s", " ".join(pruned.dropped))
-    return Treatment(diagnoses, pruned, treat_with(diagnoses, pruned))
+
+    def on_config(kept: DictConfig) -> None:
+        if not is_auto(config):
+            runs.begin(kept, list(config.seeds.test))
+
+    return Treatment(diagnoses, pruned, treat_with(diagnoses, pruned, on_config))
 
 
 def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]) -> tuple[RuleBook, DictConfig | None]:
@@ -157,6 +171,15 @@ def checked(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str]
     check_fixes(config, task, book)
     check_trial(config, task)
     return book, tuned
+
+
+def _import_ahead(config: DictConfig) -> None:
+    """Have other processes import torch while this one does, which leaves all cores but one idle. Where it is there
+    already it is soon known whether others are worth it.
+    """
+    if "torch" not in sys.modules and min(config.workers or cores(), cores()) > 1:
+        trainer = str(OmegaConf.select(config, "training._target_")).rpartition(".")[0]  # it is not checked yet
+        import_ahead(["pipelines.stages.check", *([trainer] if trainer.startswith("pipelines.") else [])])
 
 
 def _fitting(where: str, config: DictConfig, data: Dataset) -> None:
@@ -189,15 +212,24 @@ def _begin_proof(runs: Runs, config: DictConfig, tuned: DictConfig | None, diagn
     test = list(config.seeds.test)
     known = [(config, test), (config, _shifted(config, test)), *((one.config, test) for one in diagnoses[1:])]
     known += [] if tuned is None else [(tuned, test)]
-    runs.start(workers_for(config, _seconds(diagnoses, sum(len(seeds) for _, seeds in known))))
+    seconds = _seconds(diagnoses, sum(len(seeds) for _, seeds in known)) if diagnoses else 0.0
+    runs.start(workers_for(config, seconds))
     for arm, seeds in known:
         runs.begin(arm, seeds)
 
 
+@cache
 def _import_rest() -> None:
     """Import what tests and draws, which takes a second: now, while others train."""
     import_module("statsmodels.stats.weightstats")
     new_figure(1, 1)
+
+
+def _prepare_rest(diagnoses: Sequence[Diagnosis]) -> None:
+    """Make, besides, what reports will be headed by."""
+    _import_rest()
+    for diagnosis in diagnoses:
+        _ = diagnosis.experiment.config_sha256
 
 
 def _because(line: pd.Series) -> str:

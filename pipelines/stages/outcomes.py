@@ -53,16 +53,18 @@ class Runs:
             of: finds the data of a config in `data`.
             stacks: whether seeds may be trained together, which rounds otherwise than one alone.
         """
-        self._data, self._of, self._stacks = data, of, stacks
+        self._data, self._of, self._stacks, self._ahead = data, of, stacks, False
         self._pool: Pool | None = None
         self._starter = self
         """Runs whose processes these are."""
         self._begun: dict[tuple[int, tuple[int, ...]], tuple[DictConfig, list[Callable[[], list[Outcome]]]]] = {}
 
     def seeing(self, of: Callable[[Any, DictConfig], Dataset]) -> Runs:
-        """Make runs by the same processes, on what `of` finds in the data; closing these ends no process."""
+        """Make runs by the same processes, on what `of` finds in the data. They go ahead of those that wait; closing
+        them ends no process.
+        """
         runs = Runs(self._data, of, stacks=self._stacks)
-        runs._starter = self._starter
+        runs._starter, runs._ahead = self._starter, True
         return runs
 
     def start(self, workers: int) -> None:
@@ -100,7 +102,7 @@ class Runs:
         if key not in self._begun:
             own = self._of(self._data, config)
             stacks = divided(config, seeds, own) if self._stacks else [[seed] for seed in seeds]
-            waiting = [pool.begin(_trained, (config, stack, self._of)) for stack in stacks]
+            waiting = [pool.begin(_trained, (config, stack, self._of), ahead=self._ahead) for stack in stacks]
             self._begun[key] = config, waiting  # the config is kept, so that its id stays its own
         return self._begun[key][1]
 

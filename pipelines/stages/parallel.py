@@ -6,13 +6,16 @@ import gc
 import multiprocessing
 import os
 import pickle
+import sys
 import threading
 import traceback
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from functools import partial
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
@@ -28,6 +31,8 @@ _EVERY = 0.5
 """Seconds between two looks for an interrupt, while a worker is waited for: one that is raised in a finalizer, or in a
 callback of a library, is lost there, and training may take hours.
 """
+_YIELDS = 5
+"""Niceness of a worker: the process that it works for says what comes next, and goes first where cores are short."""
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 Loaded = TypeVar("Loaded")
@@ -51,9 +56,11 @@ class Pool:
         self._workers: list[_Worker] = []
         self._starting = threading.Lock()
         self._closed = False
+        self._ahead: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Callable[[], None]] = deque()
 
-    def begin(self, work: Callable[[Given, Any], Result], run: Given) -> Callable[[], Result]:
-        """Have `work(run, data)` done, after what was begun before.
+    def begin(self, work: Callable[[Given, Any], Result], run: Given, *, ahead: bool = False) -> Callable[[], Result]:
+        """Have `work(run, data)` done, after what was begun before, or ahead of what was not begun so.
 
         Returns:
             A call that waits for the result, and raises what the work raised; or a FlowGradError where the process was
@@ -61,7 +68,10 @@ class Pool:
         """
         if self._threads is None:
             return partial(work, run, self._data)
-        return partial(_waited_for, self._threads.submit(self._done, work, run))
+        future: Future[Result] = Future()
+        (self._ahead if ahead else self._waiting).append(partial(_fulfil, future, partial(self._done, work, run)))
+        self._threads.submit(self._do_next)
+        return partial(_waited_for, future)
 
     def close(self) -> None:
         """End the processes, whatever they do."""
@@ -73,6 +83,12 @@ class Pool:
         for worker in self._workers:
             worker.close()
 
+    def _do_next(self) -> None:
+        """Do what comes next when a thread is free."""
+        with self._starting:
+            do = (self._ahead or self._waiting).popleft()
+        do()
+
     def _done(self, work: Callable[[Given, Any], Result], run: Given) -> Result:
         """Have the process of this thread do it."""
         worker: _Worker | None = getattr(self._own, "worker", None)
@@ -80,12 +96,19 @@ class Pool:
             with self._starting, interrupts.deferred():
                 if self._closed:
                     raise CancelledError
-                worker = self._own.worker = _Worker(work.__name__)
+                worker = self._own.worker = _Worker(work.__name__, _context())
                 self._workers.append(worker)
             worker.send((self._data,))
         worker.send((work, run))
         result: Result = worker.answer()
         return result
+
+
+def _fulfil(future: Future[Result], work: Callable[[], Result]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)
 
 
 def _waited_for(future: Future[Result]) -> Result:
@@ -118,7 +141,7 @@ def run_isolated(function: Callable[[Given], Result], argument: Given) -> Result
         Exception: the error of the function.
     """
     with interrupts.deferred():
-        worker = _Worker(function.__name__)
+        worker = _Worker(function.__name__, multiprocessing.get_context("spawn"))
     with closing(worker):
         worker.send(())
         worker.send((function, argument))
@@ -126,15 +149,41 @@ def run_isolated(function: Callable[[Given], Result], argument: Given) -> Result
         return result
 
 
+def import_ahead(modules: Sequence[str]) -> None:
+    """Start a server that imports the modules once for all workers of pools to come, while this process goes on; it
+    ends with this process. Nothing where systems have no such server, or it runs already.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return
+    global _ahead
+    multiprocessing.set_forkserver_preload(["pipelines.stages.leaving_at_once", *modules])
+    with interrupts.deferred():
+        forkserver.ensure_running()
+    _ahead = True
+
+
+def imports_ahead() -> bool:
+    """Whether a server imports, or has imported, for the workers of pools."""
+    return _ahead
+
+
+_ahead = False
+
+
+def _context() -> Any:
+    """Way to start a worker of a pool."""
+    return multiprocessing.get_context("forkserver" if imports_ahead() else "spawn")
+
+
 def workers_for(config: DictConfig, seconds: float) -> int:
     """Processes for work that one alone would do in so many seconds: `config.workers`, else one where starting others
     takes longer than they save, else one a core.
     """
-    return config.workers or (1 if seconds < _STARTING else cores())
+    return config.workers or (1 if seconds < _STARTING and not imports_ahead() else cores())
 
 
 _STARTING = 6.0
-"""Seconds that a process takes until it trains: it imports torch."""
+"""Seconds that a process takes until it trains, where it has to import torch."""
 
 
 def cores() -> int:
@@ -145,14 +194,14 @@ def cores() -> int:
 class _Worker:
     """A process that does the work that it is sent, one item after another.
 
-    It is spawned: a forked child of a process that has used OpenMP hangs when it trains. Its data come by a pipe of its
-    own and not as arguments of the process: it reads those only when it has imported torch, and a writer of more than a
-    pipe holds to a process that died before waits for ever, as it holds the other end open too.
+    It is spawned, or forked by a server that trains nothing: a forked child of a process that has used OpenMP hangs
+    when it trains. Its data come by a pipe of its own and not as arguments of the process: it reads those only when it
+    has imported torch, and a writer of more than a pipe holds to a process that died before waits for ever, as it holds
+    the other end open too.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, context: Any) -> None:
         self._name = name
-        context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,))
         with theirs:  # closed here, so that the end of the process ends the waiting
@@ -206,8 +255,12 @@ def _serve(connection: Connection) -> None:
     """Serve as a worker until it is ended."""
     parent = multiprocessing.parent_process()
     assert parent is not None
+    if hasattr(os, "nice"):
+        os.nice(_YIELDS)
     interrupts.end_after(parent.join)  # a parent that is killed cannot end its workers; they would wait for ever
     gc.disable()  # imports make no garbage, and a lot to search for it
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()  # the state of the server is that of each of its workers
     shared = connection.recv()  # data of all runs, or nothing
     gc.freeze()
     gc.enable()

@@ -49,7 +49,7 @@ def prune(
         diagnoses: of the rounds; the last is of the config with everything that was prescribed.
         runs: trains, on the experiment's data.
         workers: number of processes for so many runs.
-        on_run: called with the number of runs that are planned, and with 0 after each.
+        on_run: called with the number of runs that were begun, and with 0 after each.
 
     Returns:
         The overrides that are kept: all of them where the config asks for no pruning or names the change to prove,

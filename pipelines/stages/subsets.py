@@ -46,7 +46,7 @@ class Subsets:
             overrides: everything that was prescribed, by path.
             runs: trains them, on the experiment's data; they are judged by the validation rows.
             workers: number of processes for so many runs.
-            on_run: called with the number of runs that are planned, and with 0 after each.
+            on_run: called with the number of runs that were begun, and with 0 after each.
         """
         kept = [
             str(key) for key in experiment.config if key != "rules"
@@ -58,6 +58,7 @@ class Subsets:
         """Reasons why sets cannot be trained."""
         self._task, self._data, self._workers, self._on_run = experiment.overrides, experiment.data, workers, on_run
         self._runs = runs.seeing(_validating)
+        self._configs: dict[Paths, DictConfig] = {}
         self._arms: dict[Paths, str] = {}
         self._values: dict[Paths, list[float]] = {}
 
@@ -75,10 +76,10 @@ class Subsets:
         if not configs:
             return
         count = len(configs) * len(seeds)
-        self._on_run(count)
         self._runs.start(self._workers(count))
         for config in configs.values():
             self._runs.begin(config, seeds)
+        self._on_run(count)
         for paths, config in configs.items():
             self._values[paths] = []
             for outcome in self._runs.outcomes(config, seeds):
@@ -86,9 +87,12 @@ class Subsets:
                 self._on_run(0)
 
     def _composed(self, paths: Paths) -> DictConfig:
+        if paths in self._configs:
+            return self._configs[paths]
         changed = treated(self.config, self._task, [self.overrides[path] for path in paths]) if paths else self.config
         check_settings(changed)
         trainer_of(changed).check_data(self._data)
+        self._configs[paths] = changed
         return changed
 
     def length(self, paths: Paths) -> int:

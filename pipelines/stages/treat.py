@@ -53,10 +53,19 @@ def treat(experiment: Experiment, on_round: Callable[[Diagnosis], None] = lambda
     return tuple(diagnoses)
 
 
-def treat_with(diagnoses: Sequence[Diagnosis], pruned: Pruned) -> Diagnosis:
-    """Diagnose the config with what is kept. Nothing of what was dropped is prescribed again: a finding says so."""
+def treat_with(
+    diagnoses: Sequence[Diagnosis], pruned: Pruned, on_config: Callable[[DictConfig], None] = lambda _: None
+) -> Diagnosis:
+    """Diagnose the config with what is kept. Nothing of what was dropped is prescribed again: a finding says so.
+
+    Args:
+        diagnoses: those of the rounds.
+        pruned: what is kept of them.
+        on_config: called with the config before it is diagnosed.
+    """
     first = diagnoses[0]
     config = treated(first.config, first.overrides, pruned.kept)
+    on_config(config)
     overrides = tuple(with_overrides(first.overrides, pruned.kept))
     found = diagnose(first.experiment.changed(config, overrides), len(diagnoses) + 1)
     told, gone = found.prescription, {key_of(override) for override in pruned.dropped}

@@ -35,9 +35,46 @@ def build_optimizer(
 
 def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
     """Make a call that steps the optimizer without hooks and profiler, which take as long as the step of a small
-    model.
+    model; so does looking up the state of each parameter anew, which fused Adam is spared.
     """
-    return torch.no_grad()(partial(inspect.unwrap(type(optimizer).step), optimizer))
+    step = torch.no_grad()(partial(inspect.unwrap(type(optimizer).step), optimizer))
+    fused = len(optimizer.param_groups) == 1 and optimizer.param_groups[0].get("fused")
+    return _FusedAdam(optimizer, step) if fused and type(optimizer) in _FUSED_ADAMS else step
+
+
+_FUSED_ADAMS = {torch.optim.Adam: torch._fused_adam_, torch.optim.AdamW: torch._fused_adamw_}
+"""What one step of all parameters is computed by, as torch's optimizers do."""
+
+
+class _FusedAdam:
+    """Step of a fused Adam by its kernel alone, from the second one on."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, step: Callable[[], Any]) -> None:
+        self._optimizer, self._step, self._kernel = optimizer, step, _FUSED_ADAMS[type(optimizer)]
+        (self._group,) = optimizer.param_groups
+        self._state: list[list[torch.Tensor]] = []
+
+    def __call__(self) -> None:
+        """Take a step by the gradients that the parameters hold."""
+        group, parameters = self._group, self._group["params"]
+        gradients = [parameter.grad for parameter in parameters]
+        whole = all(gradient is not None for gradient in gradients)
+        if not (whole and self._state):
+            self._step()
+            self._state = self._found() if whole else []
+            return
+        (first, second), (means, squares, steps) = group["betas"], self._state
+        with torch.no_grad():
+            torch._foreach_add_(steps, 1)
+            self._kernel(
+                parameters, gradients, means, squares, [], steps, lr=group["lr"], beta1=first, beta2=second,
+                weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=False,
+            )  # fmt: skip
+
+    def _found(self) -> list[list[torch.Tensor]]:
+        """What the optimizer holds of all parameters, by its kind."""
+        held = [self._optimizer.state[parameter] for parameter in self._group["params"]]
+        return [[one[name] for one in held] for name in ("exp_avg", "exp_avg_sq", "step")]
 
 
 def _leave_compiler_out(kind: Any) -> None:

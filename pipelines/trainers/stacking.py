@@ -77,13 +77,17 @@ class Stack:
     def step(self, losses: Tensor) -> None:
         """Take a step on the loss of each model, shape (models,)."""
         losses.sum().backward()
+        self.follow_gradients()
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def follow_gradients(self) -> None:
+        """Take a step by the gradients that the parameters hold."""
         for hook in self._hooks:
             hook.before_step()
         self._take_step()
         for hook in self._hooks:
             hook.after_step()
-        for parameter in self._parameters:
-            parameter.grad = None
 
     def only(self, places: Sequence[int]) -> Stack:
         """Make the stack of some of the models, whose optimizer goes on from where theirs was."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -103,14 +104,17 @@ class InBatchSoftmax(Loss):
     def terms(self, model: MatrixFactorization, batch: Examples) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy and L2 of one batch."""
         p, q, b_user, b_item = model.rows(batch.users, batch.items)
-        logits = p @ q.T - self.logq * self._log_q[batch.items]
+        logits = p @ q.T - self.correction(batch.items)
         if b_item is not None:
             logits = logits + b_item
-        itself = batch.items[:, None] == batch.items
-        itself.fill_diagonal_(False)
-        logits = logits.masked_fill(itself, float("-inf"))
+        # It need not be recorded: what is never chosen has no gradient.
+        logits.detach().view(-1).index_fill_(0, repeated(batch.items), float("-inf"))
         target = torch.arange(len(batch.items))
         return functional.cross_entropy(logits, target), self._penalty(batch, p, q, b_user, b_item)
+
+    def correction(self, items: Tensor) -> Tensor:
+        """What is taken off the logits of items, shape (...)."""
+        return self.logq * self._log_q[items]
 
     def held_out(self, model: MatrixFactorization, examples: Examples) -> float:
         """Mean cross-entropy over all items, uncorrected: the scores as they would be served."""
@@ -152,3 +156,12 @@ class BayesianPersonalizedRanking(Loss):
             scores = model.score_all(examples.users)
             margin = scores.gather(1, examples.items[:, None]) - scores
             return float(functional.softplus(-margin).mean())
+
+
+def repeated(items: Tensor) -> Tensor:
+    """Places of the pairs of different examples with the same item, in the flattened matrix of all pairs, which are
+    few.
+    """
+    names = items.numpy().astype(np.int32)  # half as much to compare
+    same = np.flatnonzero(names[:, None] == names)
+    return torch.from_numpy(same[same % (len(names) + 1) != 0])  # without the diagonal

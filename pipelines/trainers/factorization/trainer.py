@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -17,9 +17,7 @@ from pipelines.config.schema.trackers import EmbeddingTrackerSettings
 from pipelines.config.schema.training import FactorizationLossSettings, LoopSettings, OptimizerSettings, SamplerSettings
 from pipelines.config.targets import check_call, target
 from pipelines.data.ratings import Data, load
-from pipelines.trainers.compressible import Compressible
 from pipelines.trainers.evaluation import Evaluation
-from pipelines.trainers.factorization.compressing import compressible
 from pipelines.trainers.factorization.evaluation import evaluate, metric_names
 from pipelines.trainers.factorization.faults import check_fault, side_of
 from pipelines.trainers.factorization.loop import check_rows, sampler_of, train
@@ -28,6 +26,9 @@ from pipelines.trainers.factorization.models.factorization import MatrixFactoriz
 from pipelines.trainers.factorization.stacking import stack_size, train_stack
 from pipelines.trainers.optimizers import check_optimizer
 from pipelines.trainers.trainer import Trained, Trainer
+
+if TYPE_CHECKING:  # of all that compresses, which no other run needs
+    from pipelines.trainers.compressible import Compressible
 
 
 class Factorization(Trainer):
@@ -125,6 +126,8 @@ class Factorization(Trainer):
 
     def compressible(self, trained: Trained, data: Data, seed: int) -> Compressible:
         """Make a run the subject of compression; see `Trainer.compressible`."""
+        from pipelines.trainers.factorization.compressing import compressible
+
         self.check_compressible()
         return compressible(self.config, trained, data, seed)
 

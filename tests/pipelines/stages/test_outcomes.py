@@ -69,9 +69,9 @@ class Recorded(Pool):
         super().__init__(1, data)
         self.workers, self.begun, self.closed = workers, [], False
 
-    def begin(self, work, run):
+    def begin(self, work, run, ahead):
         self.begun.append(list(run[1]))
-        return super().begin(work, run)
+        return super().begin(work, run, ahead=ahead)
 
     def close(self):
         self.closed = True

@@ -1,5 +1,6 @@
 """Workers that die, fail or are interrupted; a run on several processes gives what one gives."""
 
+import ast
 import math
 import os
 import signal
@@ -8,13 +9,15 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import closing
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
 from flowgrad import exits
 from flowgrad.errors import FlowGradError
-from pipelines.stages.parallel import parallel_map, run_isolated, workers_for
+from pipelines.stages.parallel import Pool, parallel_map, run_isolated, workers_for
 
 BIG = bytes(1 << 22)
 """More than a pipe holds."""
@@ -72,6 +75,67 @@ def test_results_come_in_order():
         == list(parallel_map(slow_first, range(4), None, 1))
         == [0, 1, 2, 3]
     )
+
+
+def test_work_that_goes_ahead_is_done_before_what_was_begun_earlier(monkeypatch):
+    gates, order = {"first": threading.Event(), "all": threading.Event()}, []
+
+    def done(self, work, run):
+        order.append(run)
+        assert run not in gates or gates[run].wait(60)
+
+    monkeypatch.setattr(Pool, "_done", done)
+    with closing(Pool(2, None)) as pool:
+        waiting = [pool.begin(times, run) for run in ("all", "first", "later", "last")]
+        waiting += [pool.begin(times, run, ahead=True) for run in ("ahead", "next")]
+        gates["first"].set()
+        for wait in waiting[1:]:
+            wait()
+        gates["all"].set()
+        waiting[0]()
+    assert set(order[:2]) == {"all", "first"}
+    assert order[2:] == ["ahead", "next", "later", "last"]
+
+
+AHEAD = """
+    import os, sys
+    sys.path.insert(0, {tests!r})
+    from flowgrad import exits
+    from pipelines.stages.parallel import import_ahead, imports_ahead, parallel_map
+    from test_parallel import told
+
+    def main():
+        import_ahead(["colorsys", "numpy"])
+        assert imports_ahead()
+        print(*parallel_map(told, [0.3, 0.3], None, 2), sep="\\n")
+        return 0
+
+    if __name__ == "__main__":
+        exits.end(exits.answered(main))
+"""
+
+
+def told(run, data):
+    """Parent, whether a module was there before, and a random number."""
+    before = "colorsys" in sys.modules
+    time.sleep(run)
+    return os.getppid(), before, np.random.default_rng(np.random.get_state()[1]).random()  # noqa: NPY002
+
+
+def test_workers_share_what_a_server_imported_but_not_its_randomness(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(AHEAD).format(tests=os.path.dirname(__file__)))
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    (server, here, one), (again, there, other) = (ast.literal_eval(line) for line in done.stdout.splitlines())
+    assert (server, here, there) == (again, True, True)
+    assert one != other
+    for _ in range(100):
+        if not is_alive(server):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the server outlives the process that started it")
 
 
 def test_what_is_larger_than_a_pipe_arrives():
@@ -177,3 +241,5 @@ def test_an_interrupt_that_was_lost_is_answered_while_a_worker_is_waited_for(mon
 def test_work_that_takes_less_than_starting_processes_is_done_in_one(monkeypatch, given, seconds, expected):
     monkeypatch.setattr("pipelines.stages.parallel.cores", lambda: 7)
     assert workers_for(OmegaConf.create({"workers": given}), seconds) == expected
+    monkeypatch.setattr("pipelines.stages.parallel._ahead", True)
+    assert workers_for(OmegaConf.create({"workers": given}), seconds) == (given or 7), "starting takes nothing then"

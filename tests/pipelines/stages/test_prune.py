@@ -237,7 +237,9 @@ def test_what_was_dropped_is_not_prescribed_again_and_what_is_new_is_told(compos
     )
     experiment = Experiment(config, SMALL, RuleBook({}), None)
     rounds = [Diagnosis(number, experiment, None, (), prescribed({})) for number in (1, 2, 3)]
-    last = treat.treat_with(rounds, Pruned((LR,), (BIASES,)))
+    begun = []
+    last = treat.treat_with(rounds, Pruned((LR,), (BIASES,)), begun.append)
+    assert begun[0] is last.config, "what is begun before it is diagnosed is found by its config"
     assert last.round == 4
     assert (last.config.optimizer.lr, last.config.model.biases) == (0.005, False)
     assert last.overrides == (*SMALL, LR)

@@ -16,6 +16,7 @@ STOPPING = [
     "optimizer.lr=0.02",
 ]  # fmt: skip
 BPR = ["loss=bpr", "training=ranking"]
+SOFTMAX = ["loss=in_batch_softmax", "training=ranking"]
 NEUMF = ["model=neumf", "tracker=neumf"]
 
 
@@ -62,6 +63,7 @@ def check_alike(trainer, data, found, seed):
         ["optimizer=sgd", "optimizer.lr=20", "training.epochs=20", "model.biases=true"],
         [*BPR, "loss.l2=0.05", "model.biases=true"],
         [*NEUMF, "optimizer.lr=0.01"],
+        ["optimizer=adam", "model.biases=true", "loss.l2=0.1", "fault=hot"],
         ["sampler.quarantine.item_emb=[1,2,3]"],
         ["fault=conflict_random"],
         ["fault=hot", "fault.strength=5", "training.capped_rows.item_emb=[1,2,3]"],
@@ -147,7 +149,8 @@ def test_networks_that_would_be_others_are_not(composed, overrides):
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["loss=in_batch_softmax", "training=ranking"],
+        [*SOFTMAX, "fault=frozen"],
+        [*SOFTMAX, "optimizer=sparse_adam"],
         ["training.treat=true"],
         ["optimizer._target_=torch.optim.RMSprop"],
         ["optimizer=sgd", "optimizer.momentum=0.5", "optimizer.sparse_gradients=true"],
@@ -160,6 +163,14 @@ def test_networks_that_would_be_others_are_not(composed, overrides):
 def test_what_would_be_another_training_is_not_stacked(composed, overrides):
     trainer = trainer_for(composed, *overrides)
     assert trainer.stack_size(trainer_for(composed).load()) == 1
+
+
+def test_stacks_of_the_softmax_are_of_two_whose_seeds_get_what_they_get_alone(composed):
+    trainer = trainer_for(composed, *SOFTMAX, "loss.logq=1", "loss.l2=0.03", "model.biases=true", *STOPPING)
+    data = trainer.load()
+    assert trainer.stack_size(data) == 2
+    for seed, found in zip(SEEDS[:2], trainer.train_stack(data, SEEDS[:2]), strict=True):
+        check_alike(trainer, data, found, seed)
 
 
 def test_a_seed_does_not_depend_on_how_the_seeds_are_divided(composed, monkeypatch):
