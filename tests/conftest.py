@@ -22,6 +22,12 @@ settings.load_profile("fixed")
 gc.set_threshold(*gc.get_threshold()[:2], 400)
 
 
+def pytest_collection_finish():
+    """Leave what was imported, which lives to the end, out of every search for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
     """Two threads on each of two busy cores are four times slower than one."""
