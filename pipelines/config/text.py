@@ -83,7 +83,9 @@ def to_yaml(config: Any, *, resolve: bool = True, sort_keys: bool = False) -> st
         return _dumped(plain, sort_keys)
     keys = sorted(plain) if sort_keys else plain
     return "".join(
-        _dumped_again(pickle.dumps({key: plain[key]}), sort_keys) if key == "rules" else _dumped({key: plain[key]}, sort_keys)
+        _dumped_again(pickle.dumps({key: plain[key]}), sort_keys)
+        if key == "rules"
+        else _dumped({key: plain[key]}, sort_keys)
         for key in keys
     )
 

@@ -17,7 +17,7 @@ import flowgrad
 from flowgrad.integrations import ranks
 from flowgrad.integrations.session import Session
 from flowgrad.report import from_xml
-from tests.two_ranks import run_two
+from tests.forked import run_two
 from tests.watching_loops import batches, criterion, made
 
 ROOT = Path(__file__).parents[2]

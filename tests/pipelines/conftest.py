@@ -181,9 +181,9 @@ def command(tmp_path, capsys):
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def command_once(tmp_path_factory):
-    """As `command`, for what several tests of a module look at and none changes: each command is run once."""
+    """As `command`, for what several tests look at and none changes: each command is run once."""
     known = {}
 
     def run(*arguments):

@@ -8,7 +8,7 @@ import torch
 from torch import distributed
 
 import flowgrad
-from tests.two_ranks import run_two
+from tests.forked import run_two
 from tests.watching_loops import criterion, data, made
 
 
