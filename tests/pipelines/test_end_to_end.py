@@ -31,8 +31,8 @@ FILES = {
 
 
 def tree(folder):
-    """Every file below the repository that is not a cache, with its time."""
-    skipped = {".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis", "outputs"}
+    """Every file below the repository with its time, but for caches and what `make test` builds beside the tests."""
+    skipped = {".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis", "outputs", ".cache", "build"}
     return {
         str(path): path.stat().st_mtime_ns
         for path in folder.rglob("*")
