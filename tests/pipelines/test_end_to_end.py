@@ -32,7 +32,17 @@ FILES = {
 
 def tree(folder):
     """Every file below the repository with its time, but for caches and what `make test` builds beside the tests."""
-    skipped = {".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis", "outputs", ".cache", "build"}
+    skipped = {
+        ".git",
+        ".venv",
+        "__pycache__",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".hypothesis",
+        "outputs",
+        ".cache",
+        "build",
+    }
     return {
         str(path): path.stat().st_mtime_ns
         for path in folder.rglob("*")
