@@ -4,7 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: run test test-quick test-browser test-robustness test-ray test-optuna test-integrations test-agents docs setup results wheel release clean
+# Compiled code is kept, whatever the environment asks: the tests import it in hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run test tests checks test-quick test-browser test-robustness test-ray test-optuna test-integrations test-agents docs setup results wheel release clean
 
 run: setup
 	$(BIN)/python -m pipelines.run experiment=movielens_mf
@@ -25,8 +28,14 @@ QUICK += $(addprefix --ignore=tests/measures/test_,loss_audit.py row_figures.py)
 test-quick: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(QUICK)
 
+# Linter, types and site beside the tests, on what these leave idle of two cores.
 test: setup
+	$(MAKE) --no-print-directory -j2 tests checks
+
+tests:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+checks:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

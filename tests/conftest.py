@@ -1,11 +1,12 @@
-"""What all tests share: one hypothesis profile without chance, one thread, no config file read twice, and few searches
-for garbage among all there is.
+"""What all tests share: one hypothesis profile without chance, one thread, no config file read and no choice of groups
+composed twice, and few searches for garbage among all there is.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
+import importlib.util
 import io
 import pickle
 
@@ -22,10 +23,18 @@ settings.load_profile("fixed")
 gc.set_threshold(*gc.get_threshold()[:2], 400)
 
 
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
+def pytest_collection_finish():
+    """Leave what was imported, which lives to the end, out of every search for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
     """Two threads on each of two busy cores are four times slower than one."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 class ReadOnce:
@@ -48,8 +57,12 @@ class ReadOnce:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def configs_read_once():
+def configs_made_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(ReadOnce(OmegaConf.load)))
         patch.setattr(yaml, "compose", functools.cache(yaml.compose))
+        if importlib.util.find_spec("hydra") is not None:
+            from tests.composed_once import compose_once
+
+            compose_once(patch)
         yield

@@ -67,7 +67,8 @@ def test_the_citation_is_one():
 
 def test_hooks_run_what_make_test_runs_and_fetch_nothing():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    recipe = makefile.partition("\ntest: ")[2].partition("\n\n")[0]
+    assert makefile.partition("\ntest: ")[2].partition("\n\n")[0].endswith(" tests checks")
+    recipe = makefile.partition("\nchecks:\n")[2].partition("\n\n")[0]
     repos = loaded(".pre-commit-config.yaml")["repos"]
     assert [repo["repo"] for repo in repos] == ["local"]
     tools = {" ".join(hook["entry"].split()[:2]).removeprefix(".venv/bin/") for hook in repos[0]["hooks"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 from flowgrad.errors import StatisticsError
 from flowgrad.lazy import LazyModule
@@ -61,6 +62,12 @@ def detectable_effect(n: int, *, power: float = 0.8, alpha: float = 0.05) -> flo
     _check(alpha, power)
     if n < 2:
         raise StatisticsError(f"n={n} pair(s): a paired test needs at least 2")
+    return _solved(n, power, alpha)
+
+
+@cache
+def _solved(n: int, power: float, alpha: float) -> float:
+    """Solve for the effect; all lines of a table have the same number of pairs."""
     return float(tests_power.TTestPower().solve_power(effect_size=None, nobs=n, alpha=alpha, power=power))
 
 

@@ -35,7 +35,8 @@ def code_sha256(config: DictConfig) -> str:
     """Hash of the code that runs a config: `source_sha256`, and with it the modules of the user's own that the config
     names, each with all of its package.
     """
-    files = sorted({file for module in _modules(config) for file in _files(module.partition(".")[0])})
+    packages = {module.partition(".")[0] for module in _modules(config)}
+    files = sorted({file for package in packages for file in _files(package)})
     if not files:
         return source_sha256()
     found = hashlib.sha256(source_sha256().encode())
@@ -69,6 +70,8 @@ def _files(package: str) -> list[Path]:
     if spec is None:
         return []
     folders = [Path(place) for place in spec.submodule_search_locations or ()]
+    if folders and all(ROOT in folder.resolve().parents for folder in folders):
+        return []
     files = [file for folder in folders for file in folder.rglob("*.py")] or [Path(spec.origin or "")]
     own = (file for file in files if file.suffix == ".py" and not set(file.parts) & {*_PACKAGES})
     return [file for file in own if ROOT not in file.resolve().parents]

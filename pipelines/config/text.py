@@ -5,6 +5,7 @@ times as fast.
 from __future__ import annotations
 
 import io
+import pickle
 from functools import lru_cache
 from typing import Any
 
@@ -78,4 +79,22 @@ def read_fast() -> None:
 def to_yaml(config: Any, *, resolve: bool = True, sort_keys: bool = False) -> str:
     """Write a config, or a plain mapping, as `OmegaConf.to_yaml` does."""
     plain = OmegaConf.to_container(config, resolve=resolve, enum_to_str=True) if OmegaConf.is_config(config) else config
+    if not isinstance(plain, dict) or not isinstance(plain.get("rules"), dict):
+        return _dumped(plain, sort_keys)
+    keys = sorted(plain) if sort_keys else plain
+    return "".join(
+        _dumped_again(pickle.dumps({key: plain[key]}), sort_keys)
+        if key == "rules"
+        else _dumped({key: plain[key]}, sort_keys)
+        for key in keys
+    )
+
+
+@lru_cache(maxsize=16)
+def _dumped_again(pickled: bytes, sort_keys: bool) -> str:
+    """Write a mapping that was written before: rules are most of a config, and the same in all configs of a run."""
+    return _dumped(pickle.loads(pickled), sort_keys)
+
+
+def _dumped(plain: Any, sort_keys: bool) -> str:
     return str(yaml.dump(plain, default_flow_style=False, allow_unicode=True, sort_keys=sort_keys, Dumper=_Dumper))

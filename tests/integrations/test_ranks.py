@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-from torch import distributed, multiprocessing
+from torch import distributed
 
 import flowgrad
 from flowgrad.integrations import ranks
 from flowgrad.integrations.session import Session
 from flowgrad.report import from_xml
+from tests.forked import run_two
 from tests.watching_loops import batches, criterion, made
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +140,7 @@ def rank_of_two(rank, folder, late):
     ],
 )
 def test_a_rank_that_never_comes_is_not_waited_for(tmp_path, late, lookups, reason):
-    multiprocessing.spawn(rank_of_two, (str(tmp_path), late), 2)
+    run_two(rank_of_two, str(tmp_path), late)
     for file in [one for one in tmp_path.iterdir() if one.name in ("0", "1")]:
         counted, _, told = file.read_text().partition(" ")
         assert int(counted) == lookups
@@ -148,6 +149,6 @@ def test_a_rank_that_never_comes_is_not_waited_for(tmp_path, late, lookups, reas
 
 
 def test_ranks_of_which_one_stopped_are_left_apart(tmp_path):
-    multiprocessing.spawn(rank_of_two, (str(tmp_path), "stopped"), 2)
+    run_two(rank_of_two, str(tmp_path), "stopped")
     for rank in range(2):
         assert "a rank stopped watching, or watches other tables" in (tmp_path / str(rank)).read_text()

@@ -31,8 +31,18 @@ FILES = {
 
 
 def tree(folder):
-    """Every file below the repository that is not a cache, with its time."""
-    skipped = {".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis", "outputs"}
+    """Every file below the repository with its time, but for caches and what `make test` builds beside the tests."""
+    skipped = {
+        ".git",
+        ".venv",
+        "__pycache__",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".hypothesis",
+        "outputs",
+        ".cache",
+        "build",
+    }
     return {
         str(path): path.stat().st_mtime_ns
         for path in folder.rglob("*")
@@ -175,7 +185,10 @@ def test_arms_that_train_while_the_diagnosis_goes_on_get_the_same_bytes(finished
 def test_a_killed_run_leaves_no_half_written_file(tmp_path):
     folder = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.run", *SMALL, "seeds.test=[1,2,3,4,5,6,7,8,9,10]", f"hydra.run.dir={folder}"],
+        [
+            sys.executable, "-m", "pipelines.run", *SMALL, "seeds.test=[1,2,3,4,5,6,7,8,9,10]", "rounds=1",
+            "pruning.enabled=false", f"hydra.run.dir={folder}",
+        ],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120

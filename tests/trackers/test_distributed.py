@@ -1,15 +1,11 @@
 """Two gloo processes that train one model, each on its half of every batch, against one process on whole batches."""
 
-import contextlib
 import datetime
 import faulthandler
 import os
 import socket
-import subprocess
-import sys
 import time
 import traceback
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,8 +18,8 @@ from flowgrad import EmbeddingTracker
 from flowgrad.rules import RuleBook
 from flowgrad.testing import MatrixFactorization, seeded
 from flowgrad.trackers.embedding import ranks
+from tests.forked import forked_from
 
-ROOT = Path(__file__).parents[2]
 WORLD = 2
 PATIENCE, DEADLINE = 240, 300
 """Seconds that a rank waits for the other, and that it may take: on a busy machine one starts a minute later. A rank
@@ -167,20 +163,19 @@ def disagreement(rank):
     return ""
 
 
-def start(rank, folder):
-    """A rank in a Python of its own. What it says last, of a crash too, stands in a file.
+def speaking(rank, folder):
+    """Do what a rank does, with all that it says, of a crash too, in a file.
 
-    The file is started by its path: `tests` may be the name of an installed package. Gloo is told to use the loopback
-    interface: the address that the host's name stands for need not be one that a sandbox can reach.
+    Gloo is told to use the loopback interface: the address that the host's name stands for need not be one that a
+    sandbox can reach.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for loopback in {"lo", "lo0"} & {name for _, name in socket.if_nameindex()}:
-        environment["GLOO_SOCKET_IFNAME"] = loopback
+        os.environ["GLOO_SOCKET_IFNAME"] = loopback
     with words_of(rank, folder).open("wb") as words:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-X", "faulthandler", __file__, str(rank), str(folder)],
-            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=words, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        os.dup2(words.fileno(), 1)
+        os.dup2(words.fileno(), 2)
+    faulthandler.enable()
+    run_rank(rank, folder)
 
 
 def words_of(rank, folder):
@@ -203,15 +198,16 @@ def told(rank, folder, code):
 def answers(tmp_path_factory):
     """What each rank answered, by rank. A rank that hangs is ended, and the test fails and shows what it said."""
     folder = tmp_path_factory.mktemp("ranks")
-    processes = [start(rank, folder) for rank in range(WORLD)]
+    processes = [forked_from().Process(target=speaking, args=(rank, folder)) for rank in range(WORLD)]
+    for process in processes:
+        process.start()
     deadline = time.monotonic() + DEADLINE + 20
     for process in processes:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, deadline - time.monotonic()))
+        process.join(max(0.0, deadline - time.monotonic()))
     for process in processes:
         process.kill()
-        process.wait()
-    found = [told(rank, folder, process.returncode) for rank, process in enumerate(processes)]
+        process.join()
+    found = [told(rank, folder, process.exitcode) for rank, process in enumerate(processes)]
     wrong = [answer for answer in found if isinstance(answer, str)]
     assert not wrong, "\n".join(wrong)
     return found
@@ -329,7 +325,3 @@ def test_a_rank_that_dies_says_why(tmp_path):
     assert told(0, tmp_path, -6) == "rank 0 ended with exit code -6: no answer\nFatal Python error: Aborted"
     torch.save("ValueError: x", answers_of(0, tmp_path))
     assert "exit code 0: ValueError: x\nFatal" in told(0, tmp_path, 0)
-
-
-if __name__ == "__main__":
-    run_rank(int(sys.argv[1]), Path(sys.argv[2]))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +13,9 @@ import torch
 import flowgrad
 from flowgrad import FlowGradError
 from flowgrad.trackers.schedules import every
+from tests.forked import run_forked
 from tests.kept_logger import Kept
 from tests.watching_loops import alike, batches, criterion, data, made, train
-
-ROOT = Path(__file__).parents[2]
 
 
 def uncleared(writer, steps=120, epochs=True, watched=True, **settings):
@@ -282,38 +277,35 @@ def test_mlflow_has_it_while_it_trains(tmp_path, monkeypatch):
     assert read.info.status == "RUNNING"
 
 
-WANDB = """
-import json, sys
-import wandb
-from tests.watching.test_log_to import uncleared
+def sent_to_wandb(folder):
+    """What a run of W&B is sent, with a home of its own: W&B writes into the user's folders."""
+    os.environ |= {"HOME": str(folder), "WANDB_SILENT": "true", "XDG_CACHE_HOME": str(folder)}
+    import wandb
 
-run = wandb.init(project="p", mode="offline", dir=sys.argv[1])
-sent = []
-alert, log, artifact = run.alert, run.log, run.log_artifact
-run.alert = lambda **given: (sent.append(["alert", given["title"], given["level"].value]), alert(**given))
-run.log = lambda values, **given: (sent.append(["log", values]), log(values, **given))
-run.log_artifact = lambda held, **given: (sent.append(["artifact", held.name.split("-")[0],
-                                                       list(held.manifest.entries)]), artifact(held, **given))
-for epoch in range(3):  # steps of the user's own, which W&B drops where they are below its counter
-    if epoch == 1:
-        uncleared(run)
-    run.log({"mine": epoch}, step=epoch)
-    assert run.step == epoch, run.step
-print("SENT", json.dumps(sent))
-run.finish()
-"""
+    run = wandb.init(project="p", mode="offline", dir=str(folder))
+    sent = []
+    alert, log, artifact = run.alert, run.log, run.log_artifact
+
+    def keep_artifact(held, **given):
+        sent.append(["artifact", held.name.split("-")[0], list(held.manifest.entries)])
+        return artifact(held, **given)
+
+    run.alert = lambda **given: (sent.append(["alert", given["title"], given["level"].value]), alert(**given))
+    run.log = lambda values, **given: (sent.append(["log", sorted(values)]), log(values, **given))
+    run.log_artifact = keep_artifact
+    for epoch in range(3):  # steps of the user's own, which W&B drops where they are below its counter
+        if epoch == 1:
+            uncleared(run)
+        run.log({"mine": epoch}, step=epoch)
+        assert run.step == epoch, run.step
+    run.finish()
+    return sent
 
 
 def test_wandb_offline_has_it_and_keeps_the_users_steps(tmp_path):
-    """In a process of its own, with a home of its own: W&B starts a service, and writes into the user's folders."""
+    """In a process of its own: W&B starts a service."""
     pytest.importorskip("wandb")
-    done = subprocess.run(
-        [sys.executable, "-c", WANDB, str(tmp_path)], capture_output=True, text=True, check=False, timeout=120,
-        cwd=ROOT, env={**os.environ, "HOME": str(tmp_path), "WANDB_SILENT": "true", "XDG_CACHE_HOME": str(tmp_path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (line,) = [one for one in done.stdout.splitlines() if one.startswith("SENT ")]
-    sent = json.loads(line.removeprefix("SENT "))
+    sent = run_forked(sent_to_wandb, tmp_path)
     assert {name for one in sent if one[0] == "log" for name in one[1]} == SERIES | {"mine", "flowgrad_step"}
     assert ["alert", "GRADIENTS_NOT_CLEARED on model", "ERROR"] in sent
     files = [one[1:] for one in sent if one[0] == "artifact"]

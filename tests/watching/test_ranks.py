@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
 
 import flowgrad
+from tests.forked import run_two
 from tests.watching_loops import criterion, data, made
 
 
@@ -33,7 +34,7 @@ def rank_of_two(rank, folder):
 
 
 def test_counts_of_ranks_are_summed(tmp_path):
-    multiprocessing.spawn(rank_of_two, (str(tmp_path),), 2)
+    run_two(rank_of_two, str(tmp_path))
     for rank in range(2):
         names, alone, both = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
         assert names == ["tables.0", "tables.1", "tables.2"]

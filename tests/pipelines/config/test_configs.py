@@ -23,7 +23,7 @@ from pipelines.config.merged_rules import in_turn, merged_once
 from pipelines.stages.check import check_settings
 from pipelines.stages.rule_book import fitting, rule_book
 from pipelines.trainers.trainer import trainer_of
-from tests.pipelines.conftest import OMEGACONFS_COPY
+from tests.composed_once import OMEGACONFS_COPY
 
 CONF = Path(__file__).parents[3] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

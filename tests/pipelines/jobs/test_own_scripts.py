@@ -14,6 +14,8 @@ from flowgrad.rules import RuleBook
 
 BOOK = RuleBook.load()
 SEEDS = [101, 102, 103, 104, 105]
+FEW = "seeds.test=[101,102]"
+"""For what proves nothing."""
 TRAIN = """
 import argparse, random, shutil, sys
 parser = argparse.ArgumentParser()
@@ -98,20 +100,20 @@ def test_from_a_report_to_a_confirmed_change_in_the_scripts_own_names(stranger):
 
 def test_a_file_that_all_runs_write_is_said_so(stranger):
     """Runs of two arms saved their best weights under one name, and one was tested with those of the other."""
-    code, _, err = stranger("open('best.pt', 'w').write('weights')")("seeds.test=[101,102]")
+    code, _, err = stranger("open('best.pt', 'w').write('weights')")(FEW)
     assert code == 0
     assert "the script writes best.pt, calls.txt where all of its runs write it" in err
 
 
 def test_a_second_call_makes_no_run_again_and_a_changed_script_all(stranger, tmp_path):
     run = stranger()
-    _, first, _ = run()
+    _, first, _ = run(FEW)
     made = run.calls()
-    _, again, _ = run(folder="again")
+    _, again, _ = run(FEW, folder="again")
     assert run.calls() == made
     assert (first / "observations.csv").read_bytes() == (again / "observations.csv").read_bytes()
     (tmp_path / "model.py").write_text("WIDTH = 8  # beside the script, which may import it\n")
-    run(folder="changed")
+    run(FEW, folder="changed")
     assert len(run.calls()) == 2 * len(made)
 
 
@@ -218,7 +220,7 @@ OPEN = finding("zombie_rows", deferred="one change of the learning rate is told,
 )
 def test_a_change_without_a_name_is_told_and_not_tried(stranger, capsys, found, advice):
     run = stranger(findings=found)
-    code, folder, _ = run()
+    code, folder, _ = run(FEW)
     assert code == 0
     assert {call.split()[0] for call in run.calls()} == {"0.5"}
     assert yaml.safe_load((folder / "prescription.yaml").read_text())["rounds"] == []
@@ -227,7 +229,7 @@ def test_a_change_without_a_name_is_told_and_not_tried(stranger, capsys, found, 
 
 def test_findings_of_other_rules_are_advice(stranger):
     other = finding("zombie_rows")
-    code, folder, _ = stranger(findings=[CausalModel(**{**vars(other), "rule_sha256": "0" * 16})])()
+    code, folder, _ = stranger(findings=[CausalModel(**{**vars(other), "rule_sha256": "0" * 16})])(FEW)
     assert code == 0
     assert "made by other rules" in (folder / "report.xml").read_text()
 
