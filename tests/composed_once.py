@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[1]
 
 
 class ComposedOnce:
-    """What Hydra makes of the choices of groups before it puts values into it: a copy of what it made of the same ones
-    before. That is most of the third of a second that composing a config takes. Where a test has configs of its own, in
-    a folder that may change, Hydra makes it each time.
+    """Gives what Hydra makes of the choices of groups before it puts values into it: a copy of what it made of the same
+    ones before. That is most of the third of a second that composing a config takes. Where a test has configs of its
+    own, in a folder that may change, Hydra makes it each time.
     """
 
     MOST = 64

@@ -1,4 +1,4 @@
-"""What all tests share: one hypothesis profile without chance, one thread, no config file read and no choice of groups
+"""All tests share this: one hypothesis profile without chance, one thread, no config file read and no choice of groups
 composed twice, and few searches for garbage among all there is.
 """
 

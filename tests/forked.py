@@ -15,7 +15,7 @@ IMPORTED = (
     "flowgrad.watching",
     "flowgrad.integrations.session",
 )
-"""What the process that is forked imports."""
+"""Modules that the process that is forked imports."""
 
 
 def forked_from():

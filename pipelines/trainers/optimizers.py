@@ -43,7 +43,7 @@ def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
 
 
 _FUSED_ADAMS = {torch.optim.Adam: torch._fused_adam_, torch.optim.AdamW: torch._fused_adamw_}
-"""What one step of all parameters is computed by, as torch's optimizers do."""
+"""Functions that compute one step of all parameters, as torch's optimizers do."""
 
 
 class _FusedAdam:
@@ -72,7 +72,7 @@ class _FusedAdam:
             )  # fmt: skip
 
     def _found(self) -> list[list[torch.Tensor]]:
-        """What the optimizer holds of all parameters, by its kind."""
+        """State that the optimizer holds of all parameters, by its kind."""
         held = [self._optimizer.state[parameter] for parameter in self._group["params"]]
         return [[one[name] for one in held] for name in ("exp_avg", "exp_avg_sq", "step")]
 

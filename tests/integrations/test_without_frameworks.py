@@ -22,7 +22,7 @@ class Without:
 
 
 def said_without(packages, module):
-    """What importing the module says where the packages are missing."""
+    """Return the error that importing the module gives where the packages are missing."""
     for name in [name for name in sys.modules if name.partition(".")[0] in ("flowgrad", *packages)]:
         del sys.modules[name]
     sys.meta_path.insert(0, Without(packages))

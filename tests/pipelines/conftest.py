@@ -84,7 +84,7 @@ def command(tmp_path, capsys):
 
 @pytest.fixture(scope="session")
 def command_once(tmp_path_factory):
-    """As `command`, for what several tests look at and none changes: each command is run once."""
+    """Runs commands as `command` does, each once: several tests look at the result, and none changes it."""
     known = {}
 
     def run(*arguments):

@@ -278,7 +278,7 @@ def test_mlflow_has_it_while_it_trains(tmp_path, monkeypatch):
 
 
 def sent_to_wandb(folder):
-    """What a run of W&B is sent, with a home of its own: W&B writes into the user's folders."""
+    """Collects all that a run of W&B is sent, with a home of its own: W&B writes into the user's folders."""
     os.environ |= {"HOME": str(folder), "WANDB_SILENT": "true", "XDG_CACHE_HOME": str(folder)}
     import wandb
 

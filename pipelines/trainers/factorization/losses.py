@@ -113,7 +113,7 @@ class InBatchSoftmax(Loss):
         return functional.cross_entropy(logits, target), self._penalty(batch, p, q, b_user, b_item)
 
     def correction(self, items: Tensor) -> Tensor:
-        """What is taken off the logits of items, shape (...)."""
+        """Compute the correction that is taken off the logits of items, shape (...)."""
         return self.logq * self._log_q[items]
 
     def held_out(self, model: MatrixFactorization, examples: Examples) -> float:
