@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from flowgrad.trackers.flow.samples import GradientSamples
-from flowgrad.trackers.flow.sparse_rows import rows_of
+from flowgrad.trackers.flow.shared_sums import SharedSums
+from flowgrad.trackers.flow.sparse_rows import every_nth, rows_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,6 +102,7 @@ class DeviceLook:
         """Ids of the rows of each tensor with a sparse gradient, and these rows before the step."""
         self._summed: dict[int, torch.Tensor] = {}
         """Values of each sparse gradient summed by row, from `before` to `gradients`."""
+        self._shared = SharedSums()
         self._read: dict[int, int] = {}
         """Number of entries that the norm of each tensor is of."""
         self._known_groups: dict[tuple[int, ...], list[list[int]]] = {}
@@ -111,6 +113,8 @@ class DeviceLook:
         """Tensors with a sparse gradient that are no small tables."""
         self._one_in: dict[int, int] = {}
         """Number of rows of a large table with a sparse gradient of which one is read, by tensor; all of any other."""
+        self._unread: list[int] = []
+        """Tensors with a sparse gradient that was read in part."""
         self.open = False
         """Whether a look has begun that `take` has not ended."""
         self._live: list[int] = []
@@ -139,13 +143,14 @@ class DeviceLook:
         self.samples.turn()
         self.zero_rows, self.zero_rows_before = {}, self.zero_rows
 
-    def before(self, chosen: Collection[int] | None = None) -> None:
+    def before(self, chosen: Collection[int] | None = None, *, share: bool = False) -> None:
         """Copy the weights that the step may change (a part of large ones; of a sparse gradient, the rows), and take
         their norms.
 
         Args:
             chosen: those that the optimizer about to step holds, where there are several; changes since an earlier step
                 of the same look are left as they were then. None: all, and the look begins anew.
+            share: whether the step is to use sums of sparse gradients that are computed here (`sums_by_row`).
         """
         if chosen is None or not self.open:
             self._begin()
@@ -157,7 +162,7 @@ class DeviceLook:
         ]
         self._live += self._fresh
         sparse = [i for i in self._fresh if (g := self._all[i].grad) is not None and g.layout != torch.strided]
-        self._keep_rows(sparse)
+        self._keep_rows(sparse, share=share)
         dense = [i for i in self._fresh if i not in self._kept]
         for i in dense:
             own = self._part(i)
@@ -178,7 +183,7 @@ class DeviceLook:
     def _begin(self) -> None:
         self.open, self._pieces, self._rows = True, [], {}
         self._summed, self._one_in, self._grown = {}, {}, {}
-        self._kept = set()
+        self._kept, self._unread = set(), []
         self._live, self._dense, self._found, self._sampled = [], [], [], []
         self.samples.begin()
 
@@ -196,7 +201,7 @@ class DeviceLook:
         """State of a copy or a pickle, whose weights lie elsewhere."""
         return {**vars(self), "_views": {}}
 
-    def _keep_rows(self, sparse: Sequence[int]) -> None:
+    def _keep_rows(self, sparse: Sequence[int], *, share: bool) -> None:
         """Keep the rows that each of these sparse gradients is of, and its sum for each. A small table is copied whole
         instead, as a dense gradient's is.
         """
@@ -208,21 +213,40 @@ class DeviceLook:
             if gradient.layout != torch.sparse_coo or gradient.sparse_dim() != 1:
                 self._kept.add(i)
                 continue
+            if share and table.device.type == "cpu":
+                gradient = self._shared.lend(self._all[i])
+                self._summed[i] = gradient._values()
+                if table.shape[0] > 2 * gradient._nnz():
+                    self._keep(i, every_nth(gradient._indices()[0]))
+                continue
             # To coalesce sorts all values; it would be most of the cost of a look.
             ids, values = gradient._indices()[0], gradient._values()
             if table.shape[0] <= 2 * ids.shape[0]:
                 self._summed[i] = torch.zeros_like(table).index_add_(0, ids, values)
             else:
-                self._kept.add(i)
                 large.append((i, ids, values))
         for (i, _, values), read in zip(large, rows_of([(ids, values) for _, ids, values in large]), strict=True):
             if read.one_in > 1:
-                self._one_in[i] = read.one_in
+                self._grown[i] = math.sqrt(read.one_in)
                 unread[i] = values.sum(dtype=_precise(values))
             self._summed[i] = read.sums
-            self._rows[i] = (read.ids, self._all[i].detach().index_select(0, read.ids))
+            self._keep(i, (read.ids, read.one_in))
+        self._unread += unread
         if unread:
             self._pieces.append(("unread", list(unread), list(unread.values())))
+
+    def _keep(self, i: int, read: tuple[torch.Tensor, int]) -> None:
+        """Keep rows of a table as they are before the step.
+
+        Args:
+            i: place of the table.
+            read: their ids, and the number of rows of which one is read.
+        """
+        ids, one_in = read
+        self._kept.add(i)
+        if one_in > 1:
+            self._one_in[i] = one_in
+        self._rows[i] = (ids, self._all[i].detach().index_select(0, ids))
 
     def gradients(self, scale: torch.Tensor | None) -> None:
         """Take norms and samples of the gradients as they are now, of the tensors that `before` took last.
@@ -277,6 +301,10 @@ class DeviceLook:
             known = self.zero_rows.get(i)
             self.zero_rows[i] = zero if known is None else zero & known
 
+    def stepped(self) -> None:
+        """Undo what `before` did for the step, right after it."""
+        self._shared.take_back()
+
     def after(self) -> None:
         """Take the norms of the changes by the step."""
         if not self.open:  # no step of an optimizer that holds one of these tensors
@@ -315,11 +343,11 @@ class DeviceLook:
         seen.velocity[self._dense] *= scale[self._dense]
         for i, factor in self._grown.items():
             seen.gradient_norm[i] *= factor
+        with np.errstate(invalid="ignore"):  # 0 times infinity: then the norm is to be NaN
+            for i in self._unread:
+                seen.gradient_norm[i] += 0.0 * seen.unread[i]
         if drawn := list(self._one_in):
-            roots = np.sqrt(list(self._one_in.values()))
-            seen.velocity[drawn] *= roots
-            with np.errstate(invalid="ignore"):  # 0 times infinity: then the norm is to be NaN
-                seen.gradient_norm[drawn] = seen.gradient_norm[drawn] * roots + 0.0 * seen.unread[drawn]
+            seen.velocity[drawn] *= np.sqrt(list(self._one_in.values()))
         # A step may change no row of a part, and of a table a row for each of the batch.
         still = [i for i in self._dense if self._whole[i] and scale[i] > 1]
         seen.velocity[still] = np.where(seen.velocity[still] == 0, math.nan, seen.velocity[still])

@@ -170,18 +170,25 @@ class NetworkLook:
             self.activations.arm_root()
 
     @apart
-    def before(self, chosen: Sequence[int] | None = None) -> None:
-        """Measure right before a step; of the tensors at these places, where several optimizers step."""
+    def before(self, chosen: Sequence[int] | None = None, *, share: bool = False) -> None:
+        """Measure right before a step; of the tensors at these places, where several optimizers step. With `share`, the
+        step uses sums of sparse gradients that are computed here.
+        """
         devices = self._made if self._made is not None and self._made.looking else self._checked()
-        shares = [None] * len(devices.parts) if chosen is None else devices.shares(chosen)
-        for (_, look), share in zip(devices.parts, shares, strict=True):
-            look.before(share)
+        places = [None] * len(devices.parts) if chosen is None else devices.shares(chosen)
+        for (_, look), own in zip(devices.parts, places, strict=True):
+            look.before(own, share=share)
 
     @apart
     def gradients(self, scale: torch.Tensor | None) -> None:
         """Measure the gradients when they are there."""
         for _, look in self._devices.parts:
             look.gradients(scale)
+
+    def stepped(self) -> None:
+        """Undo what `before` did for the step, right after it."""
+        for _, look in self._made.parts if self._made else ():
+            look.stepped()
 
     @apart
     def after(self, step: int, losses: Sequence[torch.Tensor]) -> tuple[NetworkSeen, list[float]]:

@@ -43,6 +43,16 @@ def rows_of(gradients: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[Spar
     return [found[k] for k in range(len(gradients))]
 
 
+def every_nth(ids: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Ids of the rows of a coalesced gradient that are read, and the number of rows of which one is.
+
+    Args:
+        ids: all of them, ascending, shape (rows,).
+    """
+    one_in = max(ids.shape[0] // LOOKUPS, 1)
+    return ids[one_in // 2 :: one_in], one_in
+
+
 def _together(gradients: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[SparseRows]:
     """Read the rows of gradients of the same shape."""
     keys = torch.stack([ids for ids, _ in gradients])

@@ -43,6 +43,7 @@ from flowgrad.trackers.flow.readings import (
     usual_norms,
 )
 from flowgrad.trackers.flow.rewrites import Rewrites
+from flowgrad.trackers.flow.shared_sums import sums_by_row
 from flowgrad.trackers.optimizers import Optimizers, is_skipped
 from flowgrad.trackers.watching import OPTIMIZER, entry, loss_of
 
@@ -192,23 +193,26 @@ class FlowTracker(Tracker):
             self._course.stepping(optimizer)
             if not self._due:
                 return
-            self._begin(self._optimizers.share_of(optimizer, self._parameters))
             # A closure computes the gradients within the step.
             self._read = kwargs.get("closure") is None and not any(callable(argument) for argument in args[1:])
+            own = self._optimizers.share_of(optimizer, self._parameters)
+            self._begin(own, share=self._read and sums_by_row(optimizer))
             if self._read:
                 self._network.gradients(_scale(optimizer))
         except Exception as error:
             self._failed(OPTIMIZER, error)
 
-    def _begin(self, chosen: list[int] | None = None) -> None:
+    def _begin(self, chosen: list[int] | None = None, *, share: bool = False) -> None:
         if self._fresh is None:
             self._fresh = freshness(self._watched)
-        self._network.before(chosen)
+        self._network.before(chosen, share=share)
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self._attached:
             return
         try:
+            if self._due:
+                self._network.stepped()
             if is_skipped(optimizer):
                 return
             self._stepped = True
@@ -690,6 +694,7 @@ class FlowTracker(Tracker):
             return
         self._attached = self._due = False
         self._take_off(self._handles)
+        self._network.stepped()
         self._network.detach()
         self._course.detach()
         try:
