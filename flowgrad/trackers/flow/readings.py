@@ -35,10 +35,11 @@ def network_rows(
     steps: np.ndarray,
     history: Mapping[str, np.ndarray],
     flags: Mapping[str, np.ndarray],
-    loss_first: float = math.nan,
+    loss_first: float,
+    starts: np.ndarray,
 ) -> pd.DataFrame:
     """Make a line a tensor, with the number of units of its layer in `attrs["units"]`; `attrs["tables"]` says which of
-    them are tables of embeddings.
+    them are tables of embeddings. `starts` are `Optimizers.starts` of the sampled steps.
     """
     now, then = flow.recent(steps), flow.early(steps)
     entries = np.array([w.parameter.numel() for w in watched], dtype=float)
@@ -47,7 +48,7 @@ def network_rows(
     gradient = flow.mean_of(history["gradient_norm"][now])
     with np.errstate(all="ignore"):
         update, update_first = (
-            flow.mean_of(history["velocity"][at] / history["weight_norm"][at]) for at in (now, then)
+            flow.mean_of(history["velocity"][at] / history["weight_norm"][at] / starts[at]) for at in (now, then)
         )
         # Layers that begin at zero grow by any share at first, on purpose (adapters, last layers of residual branches).
         update_first = np.where(began > 0, update_first, math.nan)
