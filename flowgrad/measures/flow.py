@@ -88,8 +88,8 @@ MEASURES = (
     Measure(
         "median_update_ratio",
         "ratio",
-        "Length of an update over the norm of what it updates: median weight layer, recent. Where an optimizer's first "
-        "steps are longer by a known factor (RMSprop: 1 / sqrt(1 - alpha^t)), without that.",
+        "Length of an update over the norm of what it updates: median weight layer, recent. Where first steps are "
+        "longer by a known factor (RMSprop: 1 / sqrt(1 - alpha^t) at step t), without that.",
     ),
     Measure("median_update_ratio_first", "ratio", "The same of the early looks, without tables beside other layers."),
     Measure("fastest_update_ratio_first", "ratio", "The same of the weight layer in which it is largest."),
