@@ -88,7 +88,8 @@ MEASURES = (
     Measure(
         "median_update_ratio",
         "ratio",
-        "Length of an update over the norm of what it updates: median weight layer, recent.",
+        "Length of an update over the norm of what it updates: median weight layer, recent. Where first steps are "
+        "longer by a known factor (RMSprop: 1 / sqrt(1 - alpha^t) at step t), without that.",
     ),
     Measure("median_update_ratio_first", "ratio", "The same of the early looks, without tables beside other layers."),
     Measure("fastest_update_ratio_first", "ratio", "The same of the weight layer in which it is largest."),
@@ -170,6 +171,12 @@ MEASURES = (
     Measure("optimizer_steps", "count", "Steps of the optimizers given, whether or not `step()` was called."),
     Measure("optimizer_adaptive", "flag", "1 where the optimizer divides each step by the size of past gradients."),
     Measure("optimizer_anneals", "flag", "1 where the optimizer's steps shrink by themselves (Adagrad), else 0."),
+    Measure(
+        "optimizer_starts_fast",
+        "flag",
+        "1 where an optimizer's first steps are several times as long as later ones for no reason but that its mean of "
+        "squares begins at 0 (RMSprop), else 0.",
+    ),
     Measure("quasi_newton", "count", "Optimizers given that are LBFGS, whose steps are long on purpose."),
     Measure("momentum", "ratio", "Momentum of the optimizer, or its first beta."),
     Measure("weight_decay", "rate", "Largest weight decay of a parameter group."),

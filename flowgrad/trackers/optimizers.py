@@ -130,6 +130,34 @@ class Optimizers:
                     return one, group
         return None
 
+    def starts(self, parameters: Sequence[torch.Tensor], steps: np.ndarray, taken: int) -> np.ndarray:
+        """Compute how much longer steps are than later ones for the reason alone that the mean of squared gradients by
+        which they are divided begins at 0: 1 / sqrt(1 - alpha^t) at step t of RMSprop, whose mean is not corrected for
+        that as Adam's is (Kingma & Ba 2015, section 3); 1 of any other.
+
+        Args:
+            parameters: tensors.
+            steps: numbers of steps, from 1 on, since some step of the optimizers.
+            taken: number of steps from there until now.
+
+        Returns:
+            Ratios, shape (steps, tensors).
+        """
+        factors = np.ones((len(steps), len(parameters)))
+        places = {id(p): i for i, p in enumerate(parameters)}
+        for one in self.all:
+            if not isinstance(one, torch.optim.RMSprop):
+                continue
+            for group in one.param_groups:
+                decay = number(group.get("alpha"))
+                for parameter in group["params"]:
+                    place = places.get(id(parameter))
+                    counted = number(one.state.get(parameter, {}).get("step"), only_at_hand=False)
+                    if place is not None and 0 < decay < 1:
+                        earlier = 0.0 if math.isnan(counted) else max(counted - taken, 0.0)
+                        factors[:, place] = 1 / np.sqrt(1 - decay ** (steps + earlier))
+        return factors
+
     def raw_rates(self) -> list[Any]:
         """Learning rate of each group as it stands there."""
         return [group.get("lr") for group in self.groups()]
@@ -153,6 +181,7 @@ class Optimizers:
         quasi = {
             "quasi_newton": float(sum("lbfgs" in name for name in names)),
             "optimizer_anneals": float(any("adagrad" in name for name in names)),
+            "optimizer_starts_fast": float(any(isinstance(one, torch.optim.RMSprop) for one in self.all)),
         }
         if not self.all:
             return quasi | dict.fromkeys(("optimizer_adaptive", "momentum", "weight_decay"), math.nan)

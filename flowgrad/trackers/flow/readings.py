@@ -35,10 +35,12 @@ def network_rows(
     steps: np.ndarray,
     history: Mapping[str, np.ndarray],
     flags: Mapping[str, np.ndarray],
-    loss_first: float = math.nan,
+    loss_first: float,
+    starts: np.ndarray,
 ) -> pd.DataFrame:
     """Make a line a tensor, with the number of units of its layer in `attrs["units"]`; `attrs["tables"]` says which of
-    them are tables of embeddings.
+    them are tables of embeddings. `starts` are `Optimizers.starts` of the sampled steps, without which updates are told
+    as `paced` and `paced_first`.
     """
     now, then = flow.recent(steps), flow.early(steps)
     entries = np.array([w.parameter.numel() for w in watched], dtype=float)
@@ -46,11 +48,11 @@ def network_rows(
     is_weight = np.array([w.parameter.dim() >= 2 for w in watched])
     gradient = flow.mean_of(history["gradient_norm"][now])
     with np.errstate(all="ignore"):
-        update, update_first = (
-            flow.mean_of(history["velocity"][at] / history["weight_norm"][at]) for at in (now, then)
-        )
-        # Layers that begin at zero grow by any share at first, on purpose (adapters, last layers of residual branches).
-        update_first = np.where(began > 0, update_first, math.nan)
+        share = history["velocity"] / history["weight_norm"]
+        update, update_first = flow.mean_of(share[now]), flow.mean_of(share[then])
+        paced, paced_first = flow.mean_of((share / starts)[now]), flow.mean_of((share / starts)[then])
+    # Layers that begin at zero grow by any share at first, on purpose (adapters, last layers of residual branches).
+    update_first, paced_first = (np.where(began > 0, one, math.nan) for one in (update_first, paced_first))
     rms = flow.ratios(gradient, np.sqrt(entries))
     tables = np.array([isinstance(w.owner, nn.Embedding | nn.EmbeddingBag) for w in watched])
     compared = np.isin(np.arange(len(rms)), _beside_tables(np.flatnonzero(is_weight), tables)) | ~tables
@@ -73,6 +75,8 @@ def network_rows(
         "update_ratio": update,
         "update_relative": flow.ratios(update, np.full(len(update), flow.median_of(update[is_weight]))),
         "update_ratio_first": update_first,
+        "paced": paced,
+        "paced_first": paced_first,
         "update_lag": flow.ratios(update_first, np.full(len(rms), fastest)),
         "gain": flow.ratios(start["weight_norm"], np.sqrt(flow.ratios(entries, fan_in))),
         "sensitivity": flow.ratios(start["gradient_norm"] * start["weight_norm"], np.full(len(rms), abs(loss_first))),
@@ -108,7 +112,7 @@ def network_scalars(
     depth_first = flow.depth_profile(flow.mean_of(gradient[then])[others] / root)[0]
     inner = flow.depth_profile((flow.mean_of(gradient[then])[others] / root)[1:])[0]
     of_layers = rows.iloc[layers]
-    early_updates = rows.iloc[others]["update_ratio_first"]
+    early_updates = rows.iloc[others]["paced_first"]
     of_tables = layers[tables[layers]]
     began = history["weight_norm"][:1, of_tables] / np.sqrt(rows["entries"].to_numpy()[of_tables])
     entries = rows["entries"]
@@ -133,7 +137,7 @@ def network_scalars(
         "gradient_depth_inner": inner,
         "gradient_excess": excess,
         "gradient_deficit": deficit,
-        "median_update_ratio": flow.median_of(of_layers["update_ratio"]),
+        "median_update_ratio": flow.median_of(of_layers["paced"]),
         "median_update_ratio_first": flow.median_of(early_updates),
         "fastest_update_ratio_first": float(early_updates.max()),
         "table_update_ratio_first": float(np.nan_to_num(rows.iloc[of_tables]["update_ratio_first"].max())),

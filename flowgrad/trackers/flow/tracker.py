@@ -488,6 +488,7 @@ class FlowTracker(Tracker):
             self._by_figure(),
             flags,
             self._losses.curve.first,
+            self._optimizers.starts(self._parameters, self._history.steps, self._steps),
         )
         rows.attrs["cut_proven"] = float(proven)
         return rows
