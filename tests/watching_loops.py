@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from flowgrad.rules import RuleBook
+
 SIZES = (30, 50, 40)
 
 
@@ -61,3 +63,14 @@ def train(model, optimizers, watch=None, steps=40, *, log=True):
 def alike(one, other):
     """Whether two models have the same weights, bit for bit."""
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+STOP = RuleBook.from_mapping(
+    {
+        "over": {
+            "subject": "flow", "type": "OVER", "severity": "high", "condition": "epochs >= 2", "premise": "p",
+            "implies": "i", "action": "A", "expected_effect": "e", "in_training": {"stop": True},
+        }
+    }
+)  # fmt: skip
+"""Rules that ask for the end of a training from its second epoch on; two looks in a row have to."""

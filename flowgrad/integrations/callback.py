@@ -95,6 +95,11 @@ class Callback:
             self._session.watch.log_to(self._logger)
         return self._session
 
+    @property
+    def _stops(self) -> bool:
+        """Whether the training is to end now, as a finding asks for that was to be applied."""
+        return self._session is not None and self._session.watch.should_stop
+
     def _end(self, because: str = "") -> None:
         """Stop watching, and hand the report over; what goes wrong then is no reason to end a training."""
         session = self._session

@@ -43,7 +43,7 @@ class FlowGradCallback(callback.Callback, Base):
 
     The loss is what backward runs on, as `training_step` returned it. The validation loss is what was logged as
     `val_loss` (or `val/loss` and the like; `val_loss=NAME` says another). What was seen goes into Lightning's
-    checkpoints and comes back from them. Where `training_step` optimizes by hand with several optimizers, each has a
+    checkpoints and comes back from them. With `on_finding="apply"` a finding that asks for it ends the training. Where `training_step` optimizes by hand with several optimizers, each has a
     loss of its own: `callback.watch.log(loss=...)` tells the one that is meant.
 
     Example::
@@ -97,11 +97,13 @@ class FlowGradCallback(callback.Callback, Base):
         """Note the validation, unless it is the check before the training."""
         if self._session is not None and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._session.validated(trainer.callback_metrics, self._val_loss, self._metric)
+            trainer.should_stop |= self._stops
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Note the end of an epoch; Lightning has validated before."""
         if self._session is not None:
             self._session.end_epoch()
+            trainer.should_stop |= self._stops
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Stop watching, and hand the report over."""

@@ -37,7 +37,8 @@ class FlowGradCallback(callback.Callback, Base):
 
     Trainer tells no loss at each step: the model's own is taken, as far as backward reaches it, and where it does not
     (`compute_loss_func`, label smoothing, a loss of a subclass), the mean that Trainer logs every `logging_steps`. The
-    validation loss is `eval_loss` (`val_loss=NAME` says another). What was seen is in the checkpoints as `flowgrad.pt`.
+    validation loss is `eval_loss` (`val_loss=NAME` says another). With `on_finding="apply"` a finding that asks for it ends
+    the training. What was seen is in the checkpoints as `flowgrad.pt`.
     Trainer calls no callback after an error: the report is printed when the process ends, and `callback.watch.report()`
     gives it at once.
 
@@ -122,17 +123,20 @@ class FlowGradCallback(callback.Callback, Base):
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Close the epoch before, where its evaluation told nothing."""
         self._close()
+        control.should_training_stop |= self._stops
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Note that an epoch is over; Trainer evaluates after it."""
         self._waits = self._session is not None
         if not control.should_evaluate:
             self._close()
+        control.should_training_stop |= self._stops
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **others: Any) -> None:
         """Note an evaluation, one of several data sets maybe."""
         if self._session is not None and metrics is not None and self._session.report is None:
             self._session.validated(metrics, self._val_loss, self._metric)
+            control.should_training_stop |= self._stops
 
     def on_save(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Write what was seen into the checkpoint that Trainer has written."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.kept_logger import Kept
-from tests.watching_loops import alike, criterion
+from tests.watching_loops import STOP, alike, criterion
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
@@ -256,3 +256,10 @@ def test_an_experiment_tracker_has_it_too(tmp_path):
     assert kept.files["flowgrad_report.xml"].encode() == to_xml(callback.report)
     with pytest.raises(ValueError, match="is no logger"):
         FlowGradCallback(log_to=3)
+
+
+def test_a_finding_that_asks_for_it_ends_the_training(tmp_path):
+    callback = FlowGradCallback(show=False, on_finding="apply", rules=STOP, looks=lambda _: False)
+    fit(tmp_path, [callback], num_train_epochs=9)
+    assert [one.kind for one in callback.watch.treated] == ["stop"]
+    assert callback.watch.steps < 9 * 10
