@@ -12,6 +12,7 @@ from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.defaults_list import Overrides
+from hydra.core.object_type import ObjectType
 from omegaconf import AnyNode, BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, StringNode
 
 from pipelines.config import merged_rules
@@ -33,15 +34,12 @@ class ComposedOnce:
 
     def load(self, repo, config_path):
         """Take the place of `ConfigRepository.load_config`."""
-        places = _places(repo)
-        if places is None:
+        source = repo._find_object_source(config_path, ObjectType.CONFIG)
+        if source is None or _is_own(source):
             return self._load(repo, config_path)
-        key = (places, config_path)
+        key = (*_place(source), config_path)
         if key not in self._files:
-            found = self._load(repo, config_path)
-            if found is None:
-                return None  # it may be stored yet
-            self._files[key] = pickle.dumps(found, pickle.HIGHEST_PROTOCOL)
+            self._files[key] = pickle.dumps(self._load(repo, config_path), pickle.HIGHEST_PROTOCOL)
         return pickle.loads(self._files[key])
 
     def order(self, repo, config_name, overrides_list, prepend_hydra, skip_missing):
@@ -105,9 +103,15 @@ def _metadata(node):
 
 def _places(repo):
     """Where configs are looked for, in their order; None if some of them are a test's own."""
-    found = tuple((source.provider, source.scheme(), source.path) for source in repo.get_sources())
-    own = any(scheme == "file" and path != str(ROOT / "conf") for _, scheme, path in found)
-    return None if own else found
+    return None if any(map(_is_own, repo.get_sources())) else tuple(map(_place, repo.get_sources()))
+
+
+def _place(source):
+    return source.provider, source.scheme(), source.path
+
+
+def _is_own(source):
+    return source.scheme() == "file" and source.path != str(ROOT / "conf")
 
 
 def _look_as(caching, repo):
