@@ -8,10 +8,12 @@ from collections import OrderedDict, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from hydra._internal import config_loader_impl
+from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.defaults_list import Overrides
-from omegaconf import AnyNode, BooleanNode, DictConfig, FloatNode, IntegerNode, StringNode
+from hydra.core.object_type import ObjectType
+from omegaconf import AnyNode, BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, StringNode
 
 from pipelines.config import merged_rules
 
@@ -26,9 +28,19 @@ class ComposedOnce:
 
     MOST = 64
 
-    def __init__(self, order, compose):
-        self._order, self._compose = order, compose
-        self._lists, self._configs = {}, OrderedDict()
+    def __init__(self, load, order, compose):
+        self._load, self._order, self._compose = load, order, compose
+        self._files, self._lists, self._configs = {}, {}, OrderedDict()
+
+    def load(self, repo, config_path):
+        """Take the place of `ConfigRepository.load_config`."""
+        source = repo._find_object_source(config_path, ObjectType.CONFIG)
+        if source is None or _is_own(source):
+            return self._load(repo, config_path)
+        key = (*_place(source), config_path)
+        if key not in self._files:
+            self._files[key] = pickle.dumps(self._load(repo, config_path), pickle.HIGHEST_PROTOCOL)
+        return pickle.loads(self._files[key])
 
     def order(self, repo, config_name, overrides_list, prepend_hydra, skip_missing):
         """Take the place of `create_defaults_list`."""
@@ -57,15 +69,17 @@ class ComposedOnce:
 
 
 def copied(config, memo):
-    """Take the place of `DictConfig.__deepcopy__`, which takes a tenth of a second for one with the rules: it makes and
-    checks a new node for each that it copies.
+    """Take the place of `DictConfig.__deepcopy__` and that of lists, which takes a tenth of a second for one with the
+    rules: it makes and checks a new node for each that it copies.
     """
-    made = object.__new__(DictConfig)
+    made = object.__new__(type(config))
     content, cache = config.__dict__["_content"], config.__dict__["_flags_cache"]
     made.__dict__.update(_metadata=_metadata(config), _parent=config.__dict__["_parent"], _content=content)
     made.__dict__["_flags_cache"] = None if cache is None else dict(cache)
     if isinstance(content, dict):
         made.__dict__["_content"] = {key: _child(node, made, memo) for key, node in content.items()}
+    elif isinstance(content, list):
+        made.__dict__["_content"] = [_child(node, made, memo) for node in content]
     return made
 
 
@@ -74,7 +88,7 @@ def _child(node, parent, memo):
         made = object.__new__(type(node))
         made.__dict__.update(_metadata=_metadata(node), _parent=parent, _flags_cache=None, _val=node.__dict__["_val"])
         return made
-    made = copied(node, memo) if type(node) is DictConfig else copy.deepcopy(node, memo)
+    made = copied(node, memo) if type(node) in (DictConfig, ListConfig) else copy.deepcopy(node, memo)
     made.__dict__["_parent"] = parent
     return made
 
@@ -89,18 +103,52 @@ def _metadata(node):
 
 def _places(repo):
     """Where configs are looked for, in their order; None if some of them are a test's own."""
-    found = tuple((source.provider, source.scheme(), source.path) for source in repo.get_sources())
-    own = any(scheme == "file" and path != str(ROOT / "conf") for _, scheme, path in found)
-    return None if own else found
+    return None if any(map(_is_own, repo.get_sources())) else tuple(map(_place, repo.get_sources()))
 
 
-OMEGACONFS_COPY = DictConfig.__deepcopy__
+def _place(source):
+    return source.provider, source.scheme(), source.path
+
+
+def _is_own(source):
+    return source.scheme() == "file" and source.path != str(ROOT / "conf")
+
+
+def _look_as(caching, repo):
+    """Take the place of `CachingConfigRepository.__init__`, which copies each place where configs are looked for: none
+    of them changes, their list may.
+    """
+    caching.delegate, caching.cache = copy.copy(repo), {}
+
+
+OMEGACONFS_COPIES = {kind: kind.__deepcopy__ for kind in (DictConfig, ListConfig)}
+HYDRAS_OWN = {
+    (place, name): getattr(place, name)
+    for place, name in (
+        (ConfigRepository, "load_config"),
+        (CachingConfigRepository, "__init__"),
+        (defaults_list, "_create_interpolation_map"),
+        (config_loader_impl, "create_defaults_list"),
+    )
+}
+"""What this takes the place of, by where it is."""
+
+
+def _choices(overrides, defaults, self_added):
+    """Take the place of `_create_interpolation_map`, which only a default that names another choice asks for."""
+    own = HYDRAS_OWN[defaults_list, "_create_interpolation_map"]
+    return own(overrides, defaults, self_added) if any(one.is_interpolation() for one in defaults) else None
 
 
 def compose_once(patch):
     """Have Hydra compose so, by patches of pytest's."""
-    once = ComposedOnce(config_loader_impl.create_defaults_list, merged_rules.merged_once)
-    patch.setattr(DictConfig, "__deepcopy__", copied)
+    load, order = ConfigRepository.load_config, config_loader_impl.create_defaults_list
+    once = ComposedOnce(load, order, merged_rules.merged_once)
+    for kind in OMEGACONFS_COPIES:
+        patch.setattr(kind, "__deepcopy__", copied)
+    patch.setattr(CachingConfigRepository, "__init__", _look_as)
+    patch.setattr(ConfigRepository, "load_config", lambda repo, config_path: once.load(repo, config_path))
+    patch.setattr(defaults_list, "_create_interpolation_map", _choices)
     patch.setattr(config_loader_impl, "create_defaults_list", once.order)
     patch.setattr(
         ConfigLoaderImpl,

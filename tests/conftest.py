@@ -19,8 +19,8 @@ settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 # With torch, pandas and pytest loaded a search of all objects takes a fifth of a second, and a config of some thousand
-# nodes brings one on: half of the time of such tests. Young objects are searched as ever.
-gc.set_threshold(*gc.get_threshold()[:2], 400)
+# nodes brings one on: half of the time of such tests. Young objects are searched in larger lots.
+gc.set_threshold(20_000, 20, 400)
 
 
 def pytest_collection_finish():
@@ -63,6 +63,8 @@ def configs_made_once():
         patch.setattr(yaml, "compose", functools.cache(yaml.compose))
         if importlib.util.find_spec("hydra") is not None:
             from tests.composed_once import compose_once
+            from tests.plain_omegaconf import make_plain
 
+            make_plain(patch)
             compose_once(patch)
         yield

@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -78,9 +79,15 @@ def read_expression(text: str, known: Collection[str]) -> tuple[ast.expr, tuple[
         UnknownNameError: for a name outside `known`.
         RuleError: for everything else outside the grammar, naming the offending piece and its column.
     """
+    return _read(text, tuple(known))
+
+
+@lru_cache(maxsize=1 << 12)
+def _read(text: str, known: tuple[str, ...]) -> tuple[ast.expr, tuple[str, ...]]:
+    """Parse a text once, for a run makes several books of the same rules. Nobody changes a tree."""
     flat = _checked_text(text)
     tree = _tree(flat)
-    checker = _Checker(flat, tuple(known))
+    checker = _Checker(flat, known)
     checker.truth(tree)
     return tree, tuple(dict.fromkeys(checker.used))
 

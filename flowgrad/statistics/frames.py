@@ -175,10 +175,10 @@ def _check_pairs(long: pd.DataFrame, arms: Sequence[str], unit: str, within: str
                 f"{len(alone)} value(s) have no pair, e.g. {', '.join(map(str, one))} stands in {where!r} and not in "
                 f"{name if where == arms[0] else arms[0]!r}; give each arm the same {unit}s"
             )
+    values = {name: _values(long, name, keys) for name in arms}
     for at, name in enumerate(arms):
-        own = _values(long, name, keys)
         for other in arms[:at]:
-            if own.equals(_values(long, other, keys)):
+            if values[name].equals(values[other]):
                 raise StatisticsError(
                     f"every value of {name!r} is that of {other!r} to the last bit: one run, told twice; take one out"
                 )

@@ -52,19 +52,27 @@ def pair(
             raise StatisticsError(
                 f"the observations have no column {column!r}; they have {', '.join(map(str, observations))}"
             )
-    series = {}
+    of_metric = _where(observations["metric"], metric)
+    units, values = pd.Index(observations[unit]), observations[value].to_numpy(dtype=float, na_value=np.nan)
+    arms = {}
     for name in (baseline, treated):
-        own = observations[(observations[arm] == name) & (observations["metric"] == metric)]
-        if own.empty:
+        (own,) = np.nonzero(of_metric & _where(observations[arm], name))
+        if not len(own):
             raise StatisticsError(f"{metric}: there is no observation of {arm} {name!r}")
-        if own[unit].duplicated().any():
-            twice = own[unit][own[unit].duplicated()].iloc[0]
-            raise StatisticsError(f"{metric}: {unit} {twice} stands twice in {arm} {name!r}; keep one of the two")
-        series[name] = own.set_index(unit)[value].sort_index()
-    one, other = series[baseline], series[treated]
-    if alone := sorted(set(one.index) ^ set(other.index)):
-        where = baseline if alone[0] in one.index else treated
+        if (twice := units[own].duplicated()).any():
+            unit_twice = units[own][twice][0]
+            raise StatisticsError(f"{metric}: {unit} {unit_twice} stands twice in {arm} {name!r}; keep one of the two")
+        own = own[units[own].argsort()]
+        arms[name] = units[own], values[own]
+    (of_one, one), (of_other, other) = arms[baseline], arms[treated]
+    if alone := sorted(set(of_one) ^ set(of_other)):
+        where = baseline if alone[0] in of_one else treated
         raise StatisticsError(
             f"{metric}: {unit} {alone[0]} stands in {arm} {where!r} only; pairs need every {unit} in both"
         )
-    return Pairs(one.index.to_numpy(), one.to_numpy(dtype=float), other.to_numpy(dtype=float))
+    return Pairs(of_one.to_numpy(), one, other)
+
+
+def _where(column: pd.Series, name: str) -> NDArray[np.bool_]:
+    """Mask of the lines that hold the name; a line that holds nothing does not."""
+    return (column == name).to_numpy(dtype=bool, na_value=False)

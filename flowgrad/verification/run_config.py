@@ -18,6 +18,7 @@ from flowgrad.evidence.ledger import Ledger
 from flowgrad.files import read_text_bounded
 from flowgrad.rules import RuleBook
 from flowgrad.rules.kinds import lenient_vocabulary
+from flowgrad.verification.config_text import config_text
 
 NAMES = ("config.yaml", ".hydra/config.yaml")
 """Names of files that hold it; the second is what Hydra writes, for jobs that write none of their own."""
@@ -108,7 +109,7 @@ class RunConfig:
 def _sha256(values: Mapping[str, Any]) -> str:
     kept = {key: value for key, value in values.items() if key not in APART}
     try:
-        text = OmegaConf.to_yaml(OmegaConf.create(kept), sort_keys=True)
-    except (OmegaConfBaseException, TypeError, ValueError, RecursionError):
+        text = config_text(kept, sort_keys=True)
+    except (TypeError, ValueError, RecursionError, yaml.YAMLError):
         return ""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from flowgrad.verification.run_config import APART
 from pipelines.config.code_fingerprint import ROOT
 from pipelines.config.command_line import SEARCH_PATH
+from pipelines.config.plain import plain_of
 from pipelines.config.text import to_yaml
 
 WITHOUT_RULES = "config_without_rules"
@@ -139,9 +140,7 @@ def _is_value(config: DictConfig, key: str) -> bool:
 
 def config_sha256(config: DictConfig) -> str:
     """Hash of everything that decides a training run's outcome, except its seeds and the place of its data."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    kept = {key: value for key, value in plain.items() if key not in APART}
+    kept = {key: value for key, value in plain_of(config, resolve=True).items() if key not in APART}
     return hashlib.sha256(to_yaml(kept, sort_keys=True).encode()).hexdigest()
 
 

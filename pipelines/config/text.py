@@ -12,6 +12,9 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf, _utils
 
+from flowgrad.verification.config_text import config_text
+from pipelines.config.plain import plain_of
+
 _SlowLoader: Any = _utils.get_yaml_loader()
 """OmegaConf's loader of YAML."""
 
@@ -50,27 +53,6 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return super().construct_mapping(node, deep=deep)
 
 
-class _Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
-    yaml_representers = _utils.get_omega_conf_dumper().yaml_representers.copy()
-
-
-@lru_cache(maxsize=1 << 13)
-def _reads_as_other(text: str) -> bool:
-    """Whether the text without quotes would be read as a number or a truth value. The texts of the rules are those of
-    every config.
-    """
-    return bool(_utils.yaml_is_bool(text) or _utils.is_int(text) or _utils.is_float(text))
-
-
-def _represent_text(dumper: Any, text: str) -> yaml.ScalarNode:
-    """Represent a text as OmegaConf does."""
-    tag = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
-    return dumper.represent_scalar(tag, text, style="'" if _reads_as_other(text) else None)
-
-
-_Dumper.add_representer(str, _represent_text)
-
-
 def read_fast() -> None:
     """Let OmegaConf, and with it Hydra, read YAML by libyaml."""
     _utils.get_yaml_loader = lambda: _Loader
@@ -78,14 +60,14 @@ def read_fast() -> None:
 
 def to_yaml(config: Any, *, resolve: bool = True, sort_keys: bool = False) -> str:
     """Write a config, or a plain mapping, as `OmegaConf.to_yaml` does."""
-    plain = OmegaConf.to_container(config, resolve=resolve, enum_to_str=True) if OmegaConf.is_config(config) else config
+    plain = plain_of(config, resolve=resolve) if OmegaConf.is_config(config) else config
     if not isinstance(plain, dict) or not isinstance(plain.get("rules"), dict):
-        return _dumped(plain, sort_keys)
+        return config_text(plain, sort_keys=sort_keys)
     keys = sorted(plain) if sort_keys else plain
     return "".join(
         _dumped_again(pickle.dumps({key: plain[key]}), sort_keys)
         if key == "rules"
-        else _dumped({key: plain[key]}, sort_keys)
+        else config_text({key: plain[key]}, sort_keys=sort_keys)
         for key in keys
     )
 
@@ -93,8 +75,4 @@ def to_yaml(config: Any, *, resolve: bool = True, sort_keys: bool = False) -> st
 @lru_cache(maxsize=16)
 def _dumped_again(pickled: bytes, sort_keys: bool) -> str:
     """Write a mapping that was written before: rules are most of a config, and the same in all configs of a run."""
-    return _dumped(pickle.loads(pickled), sort_keys)
-
-
-def _dumped(plain: Any, sort_keys: bool) -> str:
-    return str(yaml.dump(plain, default_flow_style=False, allow_unicode=True, sort_keys=sort_keys, Dumper=_Dumper))
+    return config_text(pickle.loads(pickled), sort_keys=sort_keys)

@@ -8,11 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from flowgrad.evidence.ledger import SHIPPED, Ledger
 from flowgrad.prescription import has_path
 from flowgrad.rules import RuleBook
+from pipelines.config.plain import plain_of
 from pipelines.trainers.own_trackers import subjects_of
 from pipelines.trainers.trainer import trainer_of
 
@@ -33,9 +34,7 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
         RuleError: names file, rule and position of the first thing that is wrong.
         EvidenceError: a file of `config.evidence.files` holds no trials.
     """
-    plain = OmegaConf.to_container(config.rules, resolve=True)
-    assert isinstance(plain, dict)
-    rules = {str(rule_id): rule for rule_id, rule in plain.items()}
+    rules = {str(rule_id): rule for rule_id, rule in plain_of(config.rules, resolve=True).items()}
     subjects = subjects_of(config)  # imports trackers of the user's own, which rules may be about
     book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders), ledger=_ledger(config))
     book = fitting(book, config)

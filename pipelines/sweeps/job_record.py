@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from flowgrad.files import write_atomically
 from pipelines.config.code_fingerprint import code_sha256
+from pipelines.config.plain import plain_of
 from pipelines.config.text import to_yaml
 from pipelines.sweeps.finished import damage, hashes, read_json, seal
 
@@ -106,7 +107,5 @@ def is_done(folder: Path, config: DictConfig) -> bool:
 
 def config_sha256(config: DictConfig) -> str:
     """Hash of everything in the config that matters to what the job does."""
-    plain = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-    assert isinstance(plain, dict)
-    kept = {key: value for key, value in plain.items() if key not in _NO_MATTER}
+    kept = {key: value for key, value in plain_of(config, resolve=False).items() if key not in _NO_MATTER}
     return hashlib.sha256(to_yaml(kept, sort_keys=True).encode()).hexdigest()

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from hydra import compose
-from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError
 
 from flowgrad.evidence.confidence import posterior
@@ -23,7 +22,7 @@ from pipelines.config.merged_rules import in_turn, merged_once
 from pipelines.stages.check import check_settings
 from pipelines.stages.rule_book import fitting, rule_book
 from pipelines.trainers.trainer import trainer_of
-from tests.composed_once import OMEGACONFS_COPY
+from tests.composed_once import HYDRAS_OWN, OMEGACONFS_COPIES
 
 CONF = Path(__file__).parents[3] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -191,7 +190,8 @@ def hydras_own(monkeypatch):
     """Let Hydra compose as it does of itself, from here on."""
 
     def start():
-        monkeypatch.setattr(config_loader_impl, "create_defaults_list", defaults_list.create_defaults_list)
+        for (place, name), own in HYDRAS_OWN.items():
+            monkeypatch.setattr(place, name, own)
         monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", in_turn)
 
     return start
@@ -241,7 +241,8 @@ def test_the_tests_copy_as_omegaconf_does(composed, monkeypatch):
     assert config.rules.zombie_rows._get_flag("struct")
     parts = [config, config.model, config.rules, config.seeds]
     found = [copy.deepcopy(part) for part in parts]
-    monkeypatch.setattr(DictConfig, "__deepcopy__", OMEGACONFS_COPY)
+    for kind, copies in OMEGACONFS_COPIES.items():
+        monkeypatch.setattr(kind, "__deepcopy__", copies)
     assert [nodes(one) for one in found] == [nodes(copy.deepcopy(part)) for part in parts]
     assert [one._get_parent() for one in found] == [None, config, config, config]
     OmegaConf.set_readonly(found[0].model, False)

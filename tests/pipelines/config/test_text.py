@@ -1,14 +1,18 @@
 """Configs as text are what OmegaConf writes, and are read as it reads them, whatever stands in them."""
 
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 import pipelines
+from pipelines.config.plain import plain_of
 from pipelines.config.text import _Loader, _SlowLoader, to_yaml
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=120)
@@ -27,6 +31,48 @@ def test_a_config_reads_as_omegaconf_writes_it(composed, overrides, sort_keys):
     config = composed(*overrides)
     assert to_yaml(config, sort_keys=sort_keys) == OmegaConf.to_yaml(config, resolve=True, sort_keys=sort_keys)
     assert to_yaml(config, resolve=False) == OmegaConf.to_yaml(config)
+
+
+class Level(Enum):
+    HIGH = 1
+
+
+@dataclass
+class Settings:
+    either: int | str = 3
+    level: Level = Level.HIGH
+    place: Path = Path("here")
+    rate: float = MISSING
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"a": 1, "b": "${a}", "c": {"d": ["${b}", "x${a}"]}, "e": "${c}", "f": None, "g": [], 3: {"h": "???"}},
+        {"a": "\\${b}", "b": [{"c": [1, [2.5, True]]}], "level": Level.HIGH, "in": {"level": [Level.HIGH]}},
+        {"typed": Settings, "own": {"typed": Settings, "either": "${typed.either}"}},
+        [1, "${0}", {"a": "${0}"}],
+        {"whole": None, "next": "${whole}", "list": "${next}"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("resolve", [True, False])
+def test_plain_values_are_those_of_omegaconf(content, resolve):
+    config = OmegaConf.create(content)
+    wanted = OmegaConf.to_container(config, resolve=resolve, enum_to_str=True)
+    found = plain_of(config, resolve=resolve)
+    assert found == wanted
+    assert repr(found) == repr(wanted)
+
+
+def test_an_interpolation_that_leads_nowhere_is_told_in_the_words_of_omegaconf():
+    for content in ({"a": "${b}"}, {"a": {"b": ["${c}"]}}):
+        config = OmegaConf.create(content)
+        with pytest.raises(OmegaConfBaseException) as wanted:
+            OmegaConf.to_container(config, resolve=True)
+        with pytest.raises(OmegaConfBaseException) as found:
+            plain_of(config, resolve=True)
+        assert str(found.value) == str(wanted.value)
 
 
 @given(

@@ -108,7 +108,7 @@ def test_a_search_lists_its_trials_best_first(command, capsys):
 def test_two_jobs_on_joblib(tmp_path):
     """Each in a process of its own, one of them failing."""
     words = ["-m", "launch=joblib", "dataset=synthetic", "seeds.test=[1,2,3]", "rounds=1", "training.epochs=4"]
-    words += ["optimizer.lr=0.05,-1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    words += ["optimizer.lr=0.05,-1", "workers=1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     done = subprocess.run([sys.executable, "-m", "pipelines.run", *words], cwd=ROOT, capture_output=True, text=True,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
     assert done.returncode == 1, done.stderr
