@@ -43,8 +43,9 @@ class FlowGradCallback(callback.Callback, Base):
 
     The loss is what backward runs on, as `training_step` returned it. The validation loss is what was logged as
     `val_loss` (or `val/loss` and the like; `val_loss=NAME` says another). What was seen goes into Lightning's
-    checkpoints and comes back from them. With `on_finding="apply"` a finding that asks for it ends the training. Where `training_step` optimizes by hand with several optimizers, each has a
-    loss of its own: `callback.watch.log(loss=...)` tells the one that is meant.
+    checkpoints and comes back from them. With `on_finding="apply"` a finding that asks for it ends the training. Where
+    `training_step` optimizes by hand with several optimizers, each has a loss of its own:
+    `callback.watch.log(loss=...)` tells the one that is meant.
 
     Example::
 

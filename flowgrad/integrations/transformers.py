@@ -37,10 +37,9 @@ class FlowGradCallback(callback.Callback, Base):
 
     Trainer tells no loss at each step: the model's own is taken, as far as backward reaches it, and where it does not
     (`compute_loss_func`, label smoothing, a loss of a subclass), the mean that Trainer logs every `logging_steps`. The
-    validation loss is `eval_loss` (`val_loss=NAME` says another). With `on_finding="apply"` a finding that asks for it ends
-    the training. What was seen is in the checkpoints as `flowgrad.pt`.
-    Trainer calls no callback after an error: the report is printed when the process ends, and `callback.watch.report()`
-    gives it at once.
+    validation loss is `eval_loss` (`val_loss=NAME` says another). With `on_finding="apply"` a finding that asks for it
+    ends the training. What was seen is in the checkpoints as `flowgrad.pt`. Trainer calls no callback after an error:
+    the report is printed when the process ends, and `callback.watch.report()` gives it at once.
 
     Example::
 
