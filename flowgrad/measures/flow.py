@@ -82,6 +82,12 @@ MEASURES = (
         "inputs are.",
     ),
     Measure(
+        "gradient_depth_unexplained",
+        "log10",
+        "The same without the square of `table_size_first`: where rows of tables are multiplied with each other, as in "
+        "cross layers, the gradients there are as small as that.",
+    ),
+    Measure(
         "gradient_excess", "log10", "Largest gradient of a weight layer (root mean square) over the median layer's."
     ),
     Measure("gradient_deficit", "log10", "Median gradient of the weight layers (root mean square) over the smallest."),

@@ -115,6 +115,7 @@ def network_scalars(
     early_updates = rows.iloc[others]["paced_first"]
     of_tables = layers[tables[layers]]
     began = history["weight_norm"][:1, of_tables] / np.sqrt(rows["entries"].to_numpy()[of_tables])
+    table_size = float(np.nanmin(began, initial=1.0))
     entries = rows["entries"]
     asks = rows["requires_grad"] == 1
     left_out = asks & (rows["in_optimizer"] == 0)
@@ -135,13 +136,14 @@ def network_scalars(
         "gradient_depth": depth,
         "gradient_depth_first": depth_first,
         "gradient_depth_inner": inner,
+        "gradient_depth_unexplained": inner - flow.log_ratio(table_size**2, 1.0),
         "gradient_excess": excess,
         "gradient_deficit": deficit,
         "median_update_ratio": flow.median_of(of_layers["paced"]),
         "median_update_ratio_first": flow.median_of(early_updates),
         "fastest_update_ratio_first": float(early_updates.max()),
         "table_update_ratio_first": float(np.nan_to_num(rows.iloc[of_tables]["update_ratio_first"].max())),
-        "table_size_first": float(np.nanmin(began, initial=1.0)),
+        "table_size_first": table_size,
         "gain_first": _geometric_mean(of_layers["gain"].to_numpy()),
         "least_sensitivity": flow.log_ratio(float(rows.iloc[others]["sensitivity"].min()), 1.0),
         "median_snr": flow.median_of(of_layers["snr"]),
