@@ -131,7 +131,7 @@ HYDRAS_OWN = {
         (config_loader_impl, "create_defaults_list"),
     )
 }
-"""What this takes the place of, by where it is."""
+"""Functions of Hydra that are replaced here, by where they are."""
 
 
 def _choices(overrides, defaults, self_added):

@@ -39,7 +39,7 @@ def page(tmp_path, monkeypatch, command):
 
 @pytest.mark.parametrize(("name", "seeds"), [("my_function", 8), ("my_app", 5), ("my_notebook", 5)])
 def test_a_function_an_app_and_a_notebook_are_proven(page, name, seeds):
-    """Of the page's ten seeds as many as the change needs."""
+    """The page has ten seeds; each change gets as many of them as it needs."""
     code, folder, err = page(name, f"seeds.test={[*range(101, 101 + seeds)]}")
     assert code == 0, err
     assert prove(str(folder))["verdict"] == "confirmed"
