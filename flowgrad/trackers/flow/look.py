@@ -272,7 +272,7 @@ class DeviceLook:
         self._pieces += [("gradient_norm", group, values) for group, values in pieces]
 
     def _gradient_norms(self, whole: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-        """Norm of each dense gradient: of a large table on a CPU, where to read all of it would cost as much as a layer,
+        """Norm of each dense gradient: of a large table on a CPU, where to read all would cost as much as a layer,
         that of a part, unless no row of the part has any gradient.
         """
         read = {i: self._gradient_part(i, gradient) for i, gradient in whole.items()}
