@@ -38,6 +38,8 @@ RECENT = 16
 """Number of probed steps whose longest move is kept."""
 MOST_PASSES = 8
 """Number of forward passes of one step that are probed: of gradients that are accumulated over many, the first ones."""
+_MOST_MARKED = 1 << 20
+"""Number of rows up to which a flag for each is allocated for a moment: of more, to clear it is the larger cost."""
 MANY_PASSES = 4
 """Number of forward passes of one step from which it is checked whether the gradients of all of them reach the step."""
 
@@ -149,8 +151,6 @@ class Probes:
         self._early_pull: torch.Tensor | None = None
         """`panel_pull` of the step that is waited for."""
         self._gradient_hook: RemovableHandle | None = None
-        self._marks = torch.empty(0, dtype=torch.uint8, device=device)
-        """A flag for each row, all 0 between calls; none before a sparse gradient was seen."""
 
     @property
     def course(self) -> StepCourse:
@@ -244,11 +244,13 @@ class Probes:
         self._pending.append(_Probe(ids, weight.detach().index_select(0, ids)))
 
     def _count_distinct(self, ids: torch.Tensor) -> None:
-        """Note how many distinct rows a batch looks up. This happens in the first steps only, as sorting is
-        expensive.
-        """
-        ordered = ids.sort().values
-        self._distinct += 1 + (ordered[1:] != ordered[:-1]).sum()
+        """Note how many distinct rows a batch looks up. This happens in the first steps only, as it is expensive."""
+        if self._rows.dense:
+            marks = torch.zeros(self._rows.rows, dtype=torch.bool, device=ids.device)
+            self._distinct += marks.index_fill_(0, ids, True).count_nonzero()
+        else:
+            ordered = ids.sort().values
+            self._distinct += 1 + (ordered[1:] != ordered[:-1]).sum()
         self._counted_lookups += len(ids)
         self._counted_batches += 1
 
@@ -333,11 +335,12 @@ class Probes:
         seen = counts.index_select(0, self._panel)
         looked_up = seen != self._panel_counts
         if world_size() == 1:
-            for gradient in (has_gradient, self._early_gradient):
-                if gradient is not None:
-                    # A row that has a gradient moves by that, whoever asked for it, and not by momentum alone.
-                    self.elsewhere |= (gradient[:panel] & (seen == 0)).any()
-                    looked_up |= gradient[:panel]
+            found = [one[:panel] for one in (has_gradient, self._early_gradient) if one is not None]
+            if found:
+                # A row that has a gradient moves by that, whoever asked for it, and not by momentum alone.
+                gradient = found[0] if len(found) == 1 else found[0] | found[1]
+                self.elsewhere |= (gradient & (seen == 0)).any()
+                looked_up |= gradient
         else:
             # Lookups of other ranks show in the gradient, which is the mean over all of them. Where not even this
             # rank's own show, the loop has cleared it, and the step does not tell.
@@ -387,20 +390,17 @@ class Probes:
         if not gradient.is_sparse:
             return _not_zero(gradient.index_select(0, ids))
         # A gradient that is never cleared still holds the rows of earlier batches; one row's parts count together.
-        # Marks cost in proportion to the lookups; to sort and search costs several times as much.
         found, parts = gradient._indices()[0], _not_zero(gradient._values())
-        if not self._rows.dense:
+        if self._rows.rows > _MOST_MARKED:
             return torch.isin(ids, found[parts])
-        if not len(self._marks):
-            self._marks = torch.zeros(self._rows.rows, dtype=torch.uint8, device=self._marks.device)
-        self._marks.scatter_reduce_(0, found, parts.to(torch.uint8), "amax")
-        marked = self._marks.index_select(0, ids) != 0
-        self._marks.index_fill_(0, found, 0)
-        return marked
+        # Marks cost in proportion to the lookups; to sort and search costs several times as much.
+        marks = torch.zeros(self._rows.rows, dtype=torch.uint8, device=ids.device)
+        marks.scatter_reduce_(0, found, parts.to(torch.uint8), "amax")
+        return marks.index_select(0, ids) != 0
 
 
 def _not_zero(rows: torch.Tensor) -> torch.Tensor:
-    """Flags of the rows, shape (n,), of an array of shape (n, dim) that have an entry other than zero. NaN is not zero;
-    `any` is many times slower.
+    """Flags of the rows, shape (n,), of an array of shape (n, dim) that have an entry other than zero. NaN is not zero.
+    `any` and a maximum take several times as long as this sum, which is 0 only where all entries are.
     """
-    return rows.abs().amax(dim=1) != 0
+    return rows.abs().sum(dim=1) != 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -75,21 +75,39 @@ class RowTallies:
         if not self._waiting:
             return
         waiting, self._waiting, self._count = self._waiting, [], 0
-        ids = torch.cat([self._ids, *(one for one, _ in waiting)]).unique()
-        if len(ids) > self._most and len(self._ids):
-            ids = self._ids
-            known = [torch.isin(own, ids) for own, _ in waiting]
-            waiting = [
-                (own[here], {name: column[here[: len(column)]] for name, column in values.items()})
-                for (own, values), here in zip(waiting, known, strict=True)
-            ]
+        self._make_room([ids for ids, _ in waiting])
+        if not len(self._ids):
+            return
+        for ids, values in waiting:
+            places, known = self._places(ids)
+            if not known.all():
+                places = places[known]
+                values = {name: column[known[: len(column)]] for name, column in values.items()}
+            self._add_to(self._sums, places, values)
+
+    def _make_room(self, waiting: Sequence[torch.Tensor]) -> None:
+        """Give rows a place that have none: those of the first lookups, then as many as there are places left."""
+        room, begun = self._most - len(self._ids), len(self._ids) > 0
+        if begun and room <= 0:
+            return
+        if begun:
+            waiting = [ids[~self._places(ids)[1]] for ids in waiting]
+        fresh = torch.cat(list(waiting)).unique()
+        if begun and len(fresh) > room:
+            fresh = fresh[:: -(-len(fresh) // room)]
+        if not len(fresh):
+            return
+        ids = torch.cat([self._ids, fresh]).sort().values
         sums = {name: torch.zeros(len(ids), dtype=kind, device=self.device) for name, kind in COLUMNS.items()}
         before = torch.searchsorted(ids, self._ids)
         for name, column in self._sums.items():
             sums[name][before] = column
-        for own, values in waiting:
-            self._add_to(sums, torch.searchsorted(ids, own), values)
         self._ids, self._sums = ids, sums
+
+    def _places(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Place of each row, and whether it has one; there is a place at least."""
+        places = torch.searchsorted(self._ids, rows).clamp_(max=len(self._ids) - 1)
+        return places, self._ids.index_select(0, places) == rows
 
     def of(self, name: str, rows: torch.Tensor | slice) -> torch.Tensor:
         """Sums of a column for some rows, shape (rows,)."""
@@ -100,8 +118,8 @@ class RowTallies:
         self._settle()
         if not len(self._ids):
             return torch.zeros(len(rows), dtype=COLUMNS[name], device=self.device)
-        at = torch.searchsorted(self._ids, rows).clamp(max=len(self._ids) - 1)
-        return self._sums[name][at].masked_fill(self._ids[at] != rows, 0)
+        places, known = self._places(rows)
+        return self._sums[name][places].masked_fill(~known, 0)
 
     def whole(self, name: str) -> torch.Tensor:
         """Sums of a column for every row of the table, shape (rows,); not a copy where each has its place."""

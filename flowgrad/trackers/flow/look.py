@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
@@ -256,8 +256,8 @@ class DeviceLook:
         """
         found = {i: g for i in self._fresh if (g := self._all[i].grad) is not None}
         whole = {i: _plain(g) for i, g in found.items() if g.layout == torch.strided}
-        read = {i: self._gradient_part(i, gradient) for i, gradient in whole.items()}
-        pieces = [(group, _norms([read[i] for i in group])) for group in self._groups(list(read))]
+        norms = self._gradient_norms(whole)
+        pieces = [(list(norms), list(norms.values()))]
         sparse = {i: self._values(i, g) for i, g in found.items() if i not in whole}
         pieces += [(group, _norms([sparse[i] for i in group])) for group in self._groups(list(sparse))]
         self._summed = {}
@@ -271,18 +271,30 @@ class DeviceLook:
         self.samples.take(whole, scale)
         self._pieces += [("gradient_norm", group, values) for group, values in pieces]
 
-    def _gradient_part(self, i: int, gradient: torch.Tensor) -> torch.Tensor:
-        """View of the entries that the norm of a dense gradient is of: of a large table on a CPU, where to read all of
-        it would cost as much as a layer, a part, unless no row of that has any.
+    def _gradient_norms(self, whole: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+        """Norm of each dense gradient: of a large table on a CPU, where to read all would cost as much as a layer,
+        that of a part, unless no row of the part has any gradient.
         """
+        read = {i: self._gradient_part(i, gradient) for i, gradient in whole.items()}
+        norms: dict[int, torch.Tensor] = {}
+        for group in self._groups(list(read)):
+            norms.update(zip(group, _norms([read[i] for i in group]), strict=True))
+        parts = [i for i, own in read.items() if own is not whole[i] and i in norms]
+        # One question for all of them: each waits for the numbers that it asks for.
+        found = torch.stack([norms[i].float() for i in parts]).tolist() if parts else []
+        for i, norm in zip(parts, found, strict=True):
+            if norm == 0:
+                norms[i] = _norms([whole[i]])[0]
+            else:
+                self._grown[i] = math.sqrt(whole[i].numel() / read[i].numel())
+        return norms
+
+    def _gradient_part(self, i: int, gradient: torch.Tensor) -> torch.Tensor:
+        """View of the entries that the norm of a dense gradient is of first."""
         self._grown.pop(i, None)
         if not self._whole[i] or gradient.device.type != "cpu" or gradient.numel() <= LARGE:
             return gradient
-        own = _table_part(gradient)
-        if own is gradient or not bool(own.any()):
-            return gradient
-        self._grown[i] = math.sqrt(gradient.numel() / own.numel())
-        return own
+        return _table_part(gradient)
 
     def _values(self, i: int, gradient: torch.Tensor) -> torch.Tensor:
         """Values of a sparse gradient, one a row."""
