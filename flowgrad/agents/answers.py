@@ -40,13 +40,16 @@ class Confidence(TypedDict):
 
     value: Number
     basis: Literal["measured", "prior"]
-    """`prior`: nothing was measured, and the value says nothing."""
+    """`prior`: no trial of this rule; the value is what the fixes of other rules reached, 0.5 where none was tried."""
     trials: int
     confirmed: int
     low: Number
     """Lower end of the 95 % credible interval."""
     high: Number
     refuted: NotRequired[int]
+    prior_alpha: NotRequired[Number]
+    """The prior is Beta(`prior_alpha`, `prior_beta`), fitted to trials of other rules; 0.5 and 0.5 where left out."""
+    prior_beta: NotRequired[Number]
     not_finite: NotRequired[NotFinite]
 
 

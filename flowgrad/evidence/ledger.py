@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from flowgrad.csv_tables import read_lines
 from flowgrad.errors import EvidenceError
 from flowgrad.evidence.confidence import Confidence, posterior
+from flowgrad.evidence.prior import fitted_prior
 from flowgrad.files import locked, write_atomically
 from flowgrad.lazy import LazyModule
 
@@ -131,9 +132,13 @@ class Ledger:
         return Ledger(tuple(held.values()))
 
     def confidence(self, rule: str, sha256: str) -> Confidence:
-        """Confidence in a rule's fix by the trials of this very rule; the prior where there are none."""
+        """Confidence in a rule's fix by the trials of this very rule, with a prior fitted to the trials of others; the
+        prior where there are none of its own.
+        """
         verdicts = self._verdicts.get((rule, sha256), [])
-        return posterior(verdicts.count("confirmed"), len(verdicts), verdicts.count("refuted"))
+        others = [told for (other, _), told in self._verdicts.items() if other != rule]
+        prior = fitted_prior(tuple(sorted((told.count("confirmed"), len(told)) for told in others)))
+        return posterior(verdicts.count("confirmed"), len(verdicts), verdicts.count("refuted"), prior)
 
     def overrides(self, rule: str, sha256: str) -> dict[str, tuple[int, int]]:
         """Number of runs in which each override of a rule earned its place, and of those in which it was left out to

@@ -213,7 +213,7 @@ def _finding(rule: Rule, measurements: Measurements, measured: Mapping[str, floa
         implies=rule.implies if claimed or rule.requires is None else OPEN,
         action=rule.action if claimed or rule.requires is None else CHECK,
         expected_effect=rule.expected_effect if claimed or rule.requires is None else TOLD,
-        confidence=ledger.confidence(rule.id, rule.sha256) if claimed else posterior(),
+        confidence=ledger.confidence(rule.id, rule.sha256) if claimed and rule.fix else posterior(),
         risk=rule.risk if claimed or rule.requires is None else "",
         evidence=tuple(
             Evidence(name, measured[name], thresholds.get(name))

@@ -18,6 +18,7 @@ from flowgrad.errors import EvidenceError
 from flowgrad.evidence import ledger as ledger_module
 from flowgrad.evidence.confidence import posterior
 from flowgrad.evidence.ledger import BENCHMARK, COLUMNS, SHIPPED, Ledger, Trial
+from flowgrad.evidence.prior import fitted_prior
 from flowgrad.files import locked
 from flowgrad.measurements import Measurements
 from flowgrad.report import Override, Report, causal_model, to_text
@@ -36,7 +37,16 @@ def test_confidence_counts_this_very_rule():
     ledger = Ledger().plus(trial(verdict, seen=str(n)) for n, verdict in enumerate(verdicts))
     assert ledger.confidence("zombie_rows", "abc") == posterior(3, 5, 1)
     assert ledger.confidence("zombie_rows", "another threshold") == posterior()
-    assert ledger.confidence("dead_rows", "abc") == posterior()
+    assert ledger.confidence("dead_rows", "abc") == posterior(prior=fitted_prior(((3, 5),)))
+
+
+def test_the_prior_of_a_rule_is_by_all_other_rules():
+    """Trials of the rule itself, under whatever threshold, are not counted twice."""
+    own = [trial("refuted", seen=str(n)) for n in range(3)] + [trial("refuted", sha256="older", seen="4")]
+    others = [trial(rule=rule, seen=str(n)) for rule in ("dead_rows", "hot_rows") for n in range(2)]
+    ledger = Ledger().plus(own + others)
+    assert ledger.confidence("zombie_rows", "abc") == posterior(0, 3, 3, fitted_prior(((2, 2), (2, 2))))
+    assert ledger.confidence("dead_rows", "abc") == posterior(2, 2, 0, fitted_prior(((0, 1), (0, 3), (2, 2))))
 
 
 def test_a_run_counts_once(tmp_path):
