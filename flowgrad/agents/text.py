@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from flowgrad.evidence.confidence import NEAR
 from flowgrad.lines import told_line
 
 WIDTH = 110
@@ -100,7 +101,9 @@ def _confidence(known: Answer) -> str:
     refuted = f", {known['refuted']} refuted" if known.get("refuted") else ""
     interval = f"{_value(known['low'])} to {_value(known['high'])}"
     runs = f"{known['confirmed']} of {known['trials']} validated runs confirmed it"
-    return f"{_value(known['value'])} ({interval}), {runs}{refuted}"
+    on = f", on {known['tried_on']}" if known.get("tried_on") else ""
+    near = f"; {NEAR[known['near']]}" if known.get("near") in NEAR else ""
+    return f"{_value(known['value'])} ({interval}), {runs}{refuted}{on}{near}"
 
 
 def _proof(proof: Answer, before: str, after: str) -> str:

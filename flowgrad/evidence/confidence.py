@@ -16,6 +16,14 @@ from flowgrad.lazy import LazyModule
 
 special = LazyModule("scipy.special")
 
+NEAR = {
+    "pair": "tried with this model on these data",
+    "model": "tried with this model, on other data",
+    "data": "tried on these data, with other models",
+    "neither": "tried with other models on other data",
+}
+"""Words for `Confidence.near`."""
+
 
 @dataclass(frozen=True)
 class Confidence:
@@ -39,6 +47,12 @@ class Confidence:
     """Parameter of the prior, a Beta distribution, that the confirmed runs are added to."""
     prior_beta: float = JEFFREYS.beta
     """Parameter of the same that the other runs are added to."""
+    tried_on: str = ""
+    """Number of validated runs on each model and data that are known, as `DeepFM on flights: 2; Dlrm on flights: 1`."""
+    near: str = ""
+    """What of the case at hand was tried: `pair` (its model on its data), `model`, `data` or `neither`; empty where the
+    case, or what was tried, is not known.
+    """
 
     @property
     def refutes(self) -> bool:

@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from flowgrad.evidence.confidence import Confidence
+from flowgrad.evidence.confidence import NEAR, Confidence
 from flowgrad.evidence.prior import JEFFREYS
 from flowgrad.report.codec import clean
 from flowgrad.report.report import (
@@ -131,7 +131,10 @@ def _confidence(confidence: Confidence) -> str:
     basis = f"{confidence.basis}: {confidence.confirmed} of {confidence.trials} confirmed"
     if confidence.refuted:
         basis += f", {confidence.refuted} refuted"
-    return f"{confidence.value:.2f} ({basis}, {interval})"
+    if confidence.tried_on:
+        basis += f" (on {confidence.tried_on})"
+    near = f", {NEAR[confidence.near]}" if confidence.near in NEAR else ""
+    return f"{confidence.value:.2f} ({basis}, {interval}{near})"
 
 
 def _plain(change: PlainChange, of: int) -> str:

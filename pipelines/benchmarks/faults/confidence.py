@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
 from flowgrad.evidence.confidence import posterior
+from flowgrad.evidence.ledger import case_of
 from flowgrad.evidence.prior import Prior, fitted_prior
-from pipelines.benchmarks.faults.left_out import pair_of
+from flowgrad.verification.run_config import pair_of
 from pipelines.config.code_fingerprint import ROOT
 from pipelines.config.compose import composed
 from pipelines.output import console
@@ -62,7 +63,7 @@ def _trials(experiment: str, path: Path) -> pd.DataFrame:
             f"job.repairs.{experiment}: {path} has no column rules; publish its run anew, or leave it out"
         )
     settings = composed([f"experiment={experiment}"], rules=False).job.settings
-    pairs = {name: " on ".join(pair_of(composed(settings[name], rules=False))) for name in table["setting"].unique()}
+    pairs = {name: case_of(*pair_of(composed(settings[name], rules=False))) for name in table["setting"].unique()}
     table = table[table["treated_verdict"] != "none"]
     lines = table.assign(
         rule=table["rules"].str.split(),
