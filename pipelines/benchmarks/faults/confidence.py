@@ -103,8 +103,8 @@ def _own_and_prior(counts: pd.DataFrame, rule: str) -> tuple[float, float, Prior
     """Number confirmed and number tried of the rule, and the prior by the other rules."""
     others = counts.drop(index=rule, errors="ignore").astype(float)
     prior = fitted_prior(tuple(sorted(others.itertuples(index=False, name=None))))
-    confirmed, tried = counts.loc[rule] if rule in counts.index else (0.0, 0.0)
-    return float(confirmed), float(tried), prior
+    confirmed, tried = counts.astype(float).loc[rule].tolist() if rule in counts.index else (0.0, 0.0)
+    return confirmed, tried, prior
 
 
 def _mean(confirmed: float, tried: float, prior: Prior) -> float:
