@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special
 
@@ -32,6 +32,7 @@ def test_by_one_trial_of_one_rule_as_by_hand(confirmed, mean):
     assert fitted_prior(((confirmed, 1),)) == pytest.approx((mean, 1 - mean), rel=1e-3)
 
 
+@settings(max_examples=30, deadline=None)
 @given(COUNTS)
 def test_no_other_prior_fits_better(counts):
     prior = fitted_prior(counts)
@@ -41,6 +42,7 @@ def test_no_other_prior_fits_better(counts):
     assert log_posterior(*at, counts) == pytest.approx(-best.fun, abs=1e-4)
 
 
+@settings(max_examples=30, deadline=None)
 @given(COUNTS)
 def test_failures_mirror_successes(counts):
     prior = fitted_prior(counts)

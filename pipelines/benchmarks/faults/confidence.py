@@ -39,7 +39,8 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         FlowGradError: bad config, or a table of repairs that is missing or has no rules.
     """
     check_settings(config)
-    trials = pd.concat([_trials(name, ROOT / path) for name, path in config.job.repairs.items()], ignore_index=True)
+    repairs = {str(name): _repairs(str(name), ROOT / path) for name, path in config.job.repairs.items()}
+    trials = pd.concat([_trials(name, table) for name, table in repairs.items()], ignore_index=True)
     artifacts.begin(folder, config, also=("confidence.*", "predictions.csv"))
     predicted = pd.concat(
         [
@@ -53,8 +54,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     console.print_table(table, folder)
 
 
-def _trials(experiment: str, path: Path) -> pd.DataFrame:
-    """Table of one line a rule and trial: `rule`, `pair`, `harmful`, `confirmed`."""
+def _repairs(experiment: str, path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise FlowGradError(f"job.repairs.{experiment}: there is no {path}; publish its run, or leave it out")
     table = pd.read_csv(path, keep_default_na=False)
@@ -62,6 +62,11 @@ def _trials(experiment: str, path: Path) -> pd.DataFrame:
         raise FlowGradError(
             f"job.repairs.{experiment}: {path} has no column rules; publish its run anew, or leave it out"
         )
+    return table
+
+
+def _trials(experiment: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Table of one line a rule and trial: `rule`, `pair`, `harmful`, `confirmed`."""
     settings = composed([f"experiment={experiment}"], rules=False).job.settings
     pairs = {name: case_of(*pair_of(composed(settings[name], rules=False))) for name in table["setting"].unique()}
     table = table[table["treated_verdict"] != "none"]
@@ -103,8 +108,8 @@ def _own_and_prior(counts: pd.DataFrame, rule: str) -> tuple[float, float, Prior
     """Number confirmed and number tried of the rule, and the prior by the other rules."""
     others = counts.drop(index=rule, errors="ignore").astype(float)
     prior = fitted_prior(tuple(sorted(others.itertuples(index=False, name=None))))
-    confirmed, tried = counts.astype(float).loc[rule].tolist() if rule in counts.index else (0.0, 0.0)
-    return confirmed, tried, prior
+    confirmed, tried = counts.reindex([rule], fill_value=0).to_numpy(float)[0]
+    return float(confirmed), float(tried), prior
 
 
 def _mean(confirmed: float, tried: float, prior: Prior) -> float:
