@@ -101,9 +101,8 @@ def _confidence(known: Answer) -> str:
     refuted = f", {known['refuted']} refuted" if known.get("refuted") else ""
     interval = f"{_value(known['low'])} to {_value(known['high'])}"
     runs = f"{known['confirmed']} of {known['trials']} validated runs confirmed it"
-    on = f", on {known['tried_on']}" if known.get("tried_on") else ""
-    near = f"; {NEAR[known['near']]}" if known.get("near") in NEAR else ""
-    return f"{_value(known['value'])} ({interval}), {runs}{refuted}{on}{near}"
+    tried = [told for told in (known.get("tried_on"), NEAR.get(known.get("near", ""))) if told]
+    return "; ".join([f"{_value(known['value'])} ({interval}), {runs}{refuted}", *tried])
 
 
 def _proof(proof: Answer, before: str, after: str) -> str:

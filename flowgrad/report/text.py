@@ -131,10 +131,8 @@ def _confidence(confidence: Confidence) -> str:
     basis = f"{confidence.basis}: {confidence.confirmed} of {confidence.trials} confirmed"
     if confidence.refuted:
         basis += f", {confidence.refuted} refuted"
-    if confidence.tried_on:
-        basis += f" (on {confidence.tried_on})"
-    near = f", {NEAR[confidence.near]}" if confidence.near in NEAR else ""
-    return f"{confidence.value:.2f} ({basis}, {interval}{near})"
+    tried = [told for told in (confidence.tried_on, NEAR.get(confidence.near)) if told]
+    return f"{confidence.value:.2f} ({'; '.join([f'{basis}, {interval}', *tried])})"
 
 
 def _plain(change: PlainChange, of: int) -> str:
