@@ -173,6 +173,9 @@ def _confidence(told: Confidence) -> Iterator[str]:
                 f"confidence: {name} is {one}; {told.confirmed} of {told.trials} trials confirmed and {told.refuted} "
                 f"refuted, after Beta({prior.alpha:.6g}, {prior.beta:.6g}), give {other:.6g}"
             )
+    counts = [one.rpartition(": ")[2] for one in told.tried_on.split("; ")] if told.tried_on else []
+    if not all(count.isdecimal() for count in counts) or sum(map(int, counts)) > told.trials:
+        yield f"confidence: tried_on is {told.tried_on[:80]!r}, which are not counts of {told.trials} trials"
     if told.basis != right.basis:
         yield f"confidence: basis is {told.basis!r}; {told.trials} trials make it {right.basis!r}"
 

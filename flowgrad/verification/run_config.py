@@ -112,14 +112,16 @@ class RunConfig:
 
 
 def pair_of(config: Mapping[str, Any]) -> tuple[str, str]:
-    """Names of a config's model and data; empty where it does not name them.
+    """Names of a config's model and data, of a CSV file with the file's; empty where it does not name them.
 
     >>> pair_of({"model": {"_target_": "models.DeepFM"}, "dataset": {"_target_": "datasets.load_flights"}})
     ('DeepFM', 'flights')
     """
     model, dataset = (node if isinstance(node := config.get(name), Mapping) else {} for name in ("model", "dataset"))
-    data = dataset.get("name") or str(dataset.get("_target_") or "").rpartition(".")[2].removeprefix("load_")
-    return str(model.get("_target_") or "").rpartition(".")[2].removeprefix("build_"), str(data)
+    data = str(dataset.get("name") or str(dataset.get("_target_") or "").rpartition(".")[2].removeprefix("load_"))
+    if data.endswith("_csv"):
+        data = f"{data} {Path(str(dataset.get('path') or '')).name}".strip()
+    return str(model.get("_target_") or "").rpartition(".")[2].removeprefix("build_"), data
 
 
 def _sha256(values: Mapping[str, Any]) -> str:
