@@ -40,13 +40,20 @@ class Confidence(TypedDict):
 
     value: Number
     basis: Literal["measured", "prior"]
-    """`prior`: nothing was measured, and the value says nothing."""
+    """`prior`: no trial of this rule; the value is what the fixes of other rules reached, 0.5 where none was tried."""
     trials: int
     confirmed: int
     low: Number
     """Lower end of the 95 % credible interval."""
     high: Number
     refuted: NotRequired[int]
+    prior_alpha: NotRequired[Number]
+    """The prior is Beta(`prior_alpha`, `prior_beta`), fitted to trials of other rules; 0.5 and 0.5 where left out."""
+    prior_beta: NotRequired[Number]
+    tried_on: NotRequired[str]
+    """Number of those runs on each model and data that are known."""
+    near: NotRequired[Literal["pair", "model", "data", "neither"]]
+    """What of this run's own model and data was tried; left out where it is not known."""
     not_finite: NotRequired[NotFinite]
 
 

@@ -79,7 +79,8 @@ def _told(rule: Rule, ledger: Ledger) -> Answer:
     kept = {name: value for name, value in said.items() if value}
     known = ledger.confidence(rule.id, rule.sha256)
     if fix is not None:
-        kept |= {"confidence": asdict(known), "prescribed": not known.refutes}
+        told = {name: value for name, value in asdict(known).items() if value != ""}
+        kept |= {"confidence": told, "prescribed": not known.refutes}
         overrides = ledger.overrides(rule.id, rule.sha256)
         told = {path: {"earned": earned, "tried": tried} for path, (earned, tried) in overrides.items()}
         kept |= {"overrides": told} if told else {}

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from flowgrad.evidence.confidence import NEAR
 from flowgrad.lines import told_line
 
 WIDTH = 110
@@ -100,7 +101,8 @@ def _confidence(known: Answer) -> str:
     refuted = f", {known['refuted']} refuted" if known.get("refuted") else ""
     interval = f"{_value(known['low'])} to {_value(known['high'])}"
     runs = f"{known['confirmed']} of {known['trials']} validated runs confirmed it"
-    return f"{_value(known['value'])} ({interval}), {runs}{refuted}"
+    tried = [told for told in (known.get("tried_on"), NEAR.get(known.get("near", ""))) if told]
+    return "; ".join([f"{_value(known['value'])} ({interval}), {runs}{refuted}", *tried])
 
 
 def _proof(proof: Answer, before: str, after: str) -> str:

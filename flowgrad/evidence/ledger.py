@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 from flowgrad.csv_tables import read_lines
 from flowgrad.errors import EvidenceError
 from flowgrad.evidence.confidence import Confidence, posterior
+from flowgrad.evidence.prior import fitted_prior
 from flowgrad.files import locked, write_atomically
 from flowgrad.lazy import LazyModule
 
@@ -40,6 +42,8 @@ experiment.
 """
 _OF_NUMBERS = frozenset("0123456789.e+-naif")
 """Characters that a number is written in; Python reads digits of any script, and spaces and underscores beside them."""
+_ON = " on "
+"""Text between model and data."""
 PATIENCE = 120.0
 """Number of seconds to wait for others that write into a ledger's folder."""
 
@@ -72,6 +76,8 @@ class Trial:
     """Share of the gain that was lost without the override, in the mean; None for a whole fix, or where it is not
     known.
     """
+    tried_on: str = ""
+    """Model and data that it was tried on, as `DeepFM on flights`; empty where they are not known."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -80,9 +86,12 @@ class Trial:
         return (self.rule, self.rule_sha256, part, self.comparison, self.observations_sha256, self.override)
 
 
-_OF_OVERRIDES = ("override", "share")
-"""Columns of single overrides, which a file without any need not have."""
-COLUMNS = tuple(field.name for field in fields(Trial) if field.name not in _OF_OVERRIDES)
+_OF_OVERRIDES, _OF_PAIRS = ("override", "share"), ("tried_on",)
+"""Columns of single overrides, and of models and data, which a file without any need not have."""
+COLUMNS = tuple(field.name for field in fields(Trial) if field.name not in (*_OF_OVERRIDES, *_OF_PAIRS))
+_HEADERS = tuple(
+    (*COLUMNS, *of_overrides, *of_pairs) for of_overrides in ((), _OF_OVERRIDES) for of_pairs in ((), _OF_PAIRS)
+)
 
 
 @dataclass(frozen=True)
@@ -130,10 +139,22 @@ class Ledger:
             held.setdefault(trial.key, trial)
         return Ledger(tuple(held.values()))
 
-    def confidence(self, rule: str, sha256: str) -> Confidence:
-        """Confidence in a rule's fix by the trials of this very rule; the prior where there are none."""
-        verdicts = self._verdicts.get((rule, sha256), [])
-        return posterior(verdicts.count("confirmed"), len(verdicts), verdicts.count("refuted"))
+    def confidence(self, rule: str, sha256: str, case: str = "") -> Confidence:
+        """Confidence in a rule's fix by the trials of this very rule, with a prior fitted to the trials of others; the
+        prior where there are none of its own.
+
+        Args:
+            rule: its id.
+            sha256: its hash.
+            case: model and data at hand, written as `Trial.tried_on` is; empty where they are not known.
+        """
+        own = self._trials_of.get((rule, sha256), [])
+        told = [trial.verdict for trial in own]
+        others = [[one.verdict for one in trials] for (other, _), trials in self._trials_of.items() if other != rule]
+        prior = fitted_prior(tuple(sorted((verdicts.count("confirmed"), len(verdicts)) for verdicts in others)))
+        found = posterior(told.count("confirmed"), len(told), told.count("refuted"), prior)
+        pairs = [trial.tried_on for trial in own if trial.tried_on]
+        return replace(found, tried_on=_counted(pairs), near=nearest(case, pairs))
 
     def overrides(self, rule: str, sha256: str) -> dict[str, tuple[int, int]]:
         """Number of runs in which each override of a rule earned its place, and of those in which it was left out to
@@ -152,21 +173,52 @@ class Ledger:
         return found
 
     @cached_property
-    def _verdicts(self) -> dict[tuple[str, str], list[str]]:
-        found: dict[tuple[str, str], list[str]] = {}
+    def _trials_of(self) -> dict[tuple[str, str], list[Trial]]:
+        found: dict[tuple[str, str], list[Trial]] = {}
         for trial in self.trials:
             if not trial.override:
-                found.setdefault((trial.rule, trial.rule_sha256), []).append(trial.verdict)
+                found.setdefault((trial.rule, trial.rule_sha256), []).append(trial)
         return found
 
     def table(self) -> pd.DataFrame:
-        """Table of one line a trial, columns `COLUMNS`; with those of single overrides, where there are any."""
-        table = pd.DataFrame([astuple(trial) for trial in self.trials], columns=[*COLUMNS, *_OF_OVERRIDES])
-        return table if any(trial.override for trial in self.trials) else table[list(COLUMNS)]
+        """Table of one line a trial, columns `COLUMNS`; with those of single overrides, and of models and data, where
+        there are any.
+        """
+        table = pd.DataFrame([astuple(trial) for trial in self.trials], columns=[field.name for field in fields(Trial)])
+        unused = [*(() if any(table["override"]) else _OF_OVERRIDES), *(() if any(table["tried_on"]) else _OF_PAIRS)]
+        return table.drop(columns=unused)
 
     def write(self, path: str | Path) -> None:
         """Write the ledger as a file that `load` reads, whole or not at all."""
         write_atomically(path, self.table().to_csv(index=False, lineterminator="\n").encode())
+
+
+def case_of(model: str, data: str) -> str:
+    """Write a model and data as `Trial.tried_on` has them; empty where one of them is not known."""
+    return f"{model}{_ON}{data}" if model and data else ""
+
+
+def nearest(case: str, pairs: Sequence[str]) -> str:
+    """Tell how near a case is to what was tried: `pair` where its model was tried on its data, `model` or `data` where
+    one of them was tried with another, else `neither`; empty where the case is not known, or nothing that was tried.
+
+    >>> nearest("DeepFM on flights", ["DeepFM on movielens_clicks", "Dlrm on insteval_clicks"])
+    'model'
+    """
+    if not case or not pairs:
+        return ""
+    model, _, data = case.partition(_ON)
+    apart = [pair.partition(_ON) for pair in pairs]
+    same = {
+        "pair": case in pairs,
+        "model": model in [one for one, _, _ in apart],
+        "data": data in [d for _, _, d in apart],
+    }
+    return next((what for what, holds in same.items() if holds), "neither")
+
+
+def _counted(pairs: Sequence[str]) -> str:
+    return "; ".join(f"{pair}: {count}" for pair, count in Counter(pairs).items())
 
 
 @contextmanager
@@ -193,15 +245,18 @@ def read_trials(path: str | Path) -> tuple[Trial, ...]:
     """
     lines = read_lines(path)
     _, header = next(lines)
-    if tuple(header) not in (COLUMNS, (*COLUMNS, *_OF_OVERRIDES)):
+    if tuple(header) not in _HEADERS:
         told = ", ".join(header)[:300]
-        right = f"{', '.join(COLUMNS)}, and {' and '.join(_OF_OVERRIDES)} where there are single overrides"
+        right = (
+            f"{', '.join(COLUMNS)}, and {' and '.join(_OF_OVERRIDES)} where there are single overrides, and "
+            f"{_OF_PAIRS[0]} where models and data are known"
+        )
         raise EvidenceError(f"{path}:1: the columns are {told}; they must be {right}")
     return tuple(_trial(f"{path}:{number}", dict(zip(header, values, strict=True))) for number, values in lines)
 
 
 def _trial(where: str, line: Mapping[str, str]) -> Trial:
-    given = {"override": "", "share": "", **line}
+    given = {"override": "", "share": "", "tried_on": "", **line}
     right = PLACES if given["override"] else VERDICTS
     if given["verdict"] not in right:
         raise EvidenceError(f"{where}: verdict is {given['verdict'][:80]!r}; it must be {', '.join(right)}")

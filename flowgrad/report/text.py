@@ -6,7 +6,8 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from flowgrad.evidence.confidence import Confidence
+from flowgrad.evidence.confidence import NEAR, Confidence
+from flowgrad.evidence.prior import JEFFREYS
 from flowgrad.report.codec import clean
 from flowgrad.report.report import (
     NOT_OBSERVED,
@@ -122,12 +123,16 @@ def _labelled(label: str, text: str) -> list[str]:
 
 
 def _confidence(confidence: Confidence) -> str:
+    interval = f"95% interval {confidence.low:.2f} to {confidence.high:.2f}"
     if confidence.basis == "prior":
-        return f"{confidence.value:.2f} (prior: no validated run behind it)"
+        if (confidence.prior_alpha, confidence.prior_beta) == JEFFREYS:
+            return f"{confidence.value:.2f} (prior: no validated run behind it)"
+        return f"{confidence.value:.2f} (prior: by fixes of other rules, no validated run of its own, {interval})"
     basis = f"{confidence.basis}: {confidence.confirmed} of {confidence.trials} confirmed"
     if confidence.refuted:
         basis += f", {confidence.refuted} refuted"
-    return f"{confidence.value:.2f} ({basis}, 95% interval {confidence.low:.2f} to {confidence.high:.2f})"
+    tried = [told for told in (confidence.tried_on, NEAR.get(confidence.near)) if told]
+    return f"{confidence.value:.2f} ({'; '.join([f'{basis}, {interval}', *tried])})"
 
 
 def _plain(change: PlainChange, of: int) -> str:

@@ -95,7 +95,9 @@ def _wrapper(element: etree._Element, tag: str) -> etree._Element:
 def defaults_of(shape: Shape, value: Any) -> set[str]:
     """Names of fields that hold their plain default: an absent attribute or element reads back as that."""
     types = hints(shape.cls)
-    plain = [field for field in fields(shape.cls) if field.default is None or isinstance(field.default, str | int)]
+    plain = [
+        field for field in fields(shape.cls) if field.default is None or isinstance(field.default, str | int | float)
+    ]
     return {f.name for f in plain if _equal(getattr(value, f.name), f.default, types[f.name])}
 
 

@@ -52,6 +52,8 @@ class RuleBook(Mapping[str, Rule]):
     """Rules by id, in book order."""
     ledger: Ledger = field(default_factory=Ledger.load)
     """Trials that the findings' confidence rests on; the shipped ones, if none are given."""
+    case: str = ""
+    """Model and data at hand, as `DeepFM on flights`; empty where they are not known."""
 
     @classmethod
     def load(cls, *paths: str | Path, vocabulary: Vocabulary = VOCABULARY, ledger: Ledger | None = None) -> RuleBook:
@@ -168,7 +170,7 @@ class RuleBook(Mapping[str, Rule]):
             return ()
         measured = {name: float(value) for name, value in measurements.scalars.items()} | self.shares(measurements)
         fired = [rule for rule in self._on(measurements) if rule.condition.holds(measured)]
-        return by_severity(settled([_finding(rule, measurements, measured, self.ledger) for rule in fired]))
+        return by_severity(settled([_finding(rule, measurements, measured, self.ledger, self.case) for rule in fired]))
 
     def unjudged(self, measurements: Measurements) -> dict[str, str]:
         """The figures that are not known, for each rule, by id, that could not be judged for the lack of them."""
@@ -194,7 +196,9 @@ class RuleBook(Mapping[str, Rule]):
         return (rule for rule in self.rules.values() if rule.subject == measurements.kind)
 
 
-def _finding(rule: Rule, measurements: Measurements, measured: Mapping[str, float], ledger: Ledger) -> Finding:
+def _finding(
+    rule: Rule, measurements: Measurements, measured: Mapping[str, float], ledger: Ledger, case: str
+) -> Finding:
     claimed = not rule.candidates or (rule.requires is not None and rule.requires.holds(measured))
     rows = None
     if rule.rows is not None and "rows" in measurements.tables:
@@ -213,7 +217,7 @@ def _finding(rule: Rule, measurements: Measurements, measured: Mapping[str, floa
         implies=rule.implies if claimed or rule.requires is None else OPEN,
         action=rule.action if claimed or rule.requires is None else CHECK,
         expected_effect=rule.expected_effect if claimed or rule.requires is None else TOLD,
-        confidence=ledger.confidence(rule.id, rule.sha256) if claimed else posterior(),
+        confidence=ledger.confidence(rule.id, rule.sha256, case) if claimed and rule.fix else posterior(),
         risk=rule.risk if claimed or rule.requires is None else "",
         evidence=tuple(
             Evidence(name, measured[name], thresholds.get(name))

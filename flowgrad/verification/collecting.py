@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from flowgrad.errors import EvidenceError
@@ -15,6 +16,7 @@ from flowgrad.rules import RuleBook
 from flowgrad.verification.ablations import check_ablations
 from flowgrad.verification.provenance import provenance
 from flowgrad.verification.recomputation import recompute
+from flowgrad.verification.run_config import RunConfig
 from flowgrad.verification.trial_tables import TRIALS, verified_trials
 
 
@@ -62,8 +64,10 @@ def _of_report(path: Path, book: RuleBook | None) -> Iterator[Trial]:
         raise EvidenceError(f"{path}: {problems[0]}")
     if told.rules_unchecked:
         raise EvidenceError(f"{path}: not checked: {told.unchecked[0]}; a rule is not taken on trust")
+    config = RunConfig.beside(path.parent)
     for part in report.reports if isinstance(report, RunReport) else (report,):
-        yield from _of_part(part, report.run.id if report.run else part.layer)
+        for trial in _of_part(part, report.run.id if report.run else part.layer):
+            yield replace(trial, tried_on=config.case if config else "")
 
 
 def _of_part(part: Report, experiment: str) -> Iterator[Trial]:

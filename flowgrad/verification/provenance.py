@@ -19,6 +19,7 @@ from flowgrad.csv_tables import read_table
 from flowgrad.errors import EvidenceError, RuleError
 from flowgrad.evidence.confidence import Confidence, posterior
 from flowgrad.evidence.ledger import Ledger
+from flowgrad.evidence.prior import Prior
 from flowgrad.files import read_text_bounded
 from flowgrad.report import AnyReport, CausalModel, ClaimsReport, RunIdentity, RunReport
 from flowgrad.rules import Rule, RuleBook
@@ -160,7 +161,8 @@ def _types(rule: Rule) -> tuple[str, ...]:
 
 def _confidence(told: Confidence) -> Iterator[str]:
     try:
-        right = posterior(told.confirmed, told.trials, told.refuted)
+        prior = Prior(told.prior_alpha, told.prior_beta)
+        right = posterior(told.confirmed, told.trials, told.refuted, prior)
     except ValueError as error:
         yield f"confidence: {error}"
         return
@@ -169,8 +171,11 @@ def _confidence(told: Confidence) -> Iterator[str]:
         if not math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=1e-9):
             yield (
                 f"confidence: {name} is {one}; {told.confirmed} of {told.trials} trials confirmed and {told.refuted} "
-                f"refuted give {other:.6g}"
+                f"refuted, after Beta({prior.alpha:.6g}, {prior.beta:.6g}), give {other:.6g}"
             )
+    counts = [one.rpartition(": ")[2] for one in told.tried_on.split("; ")] if told.tried_on else []
+    if not all(count.isdecimal() for count in counts) or sum(map(int, counts)) > told.trials:
+        yield f"confidence: tried_on is {told.tried_on[:80]!r}, which are not counts of {told.trials} trials"
     if told.basis != right.basis:
         yield f"confidence: basis is {told.basis!r}; {told.trials} trials make it {right.basis!r}"
 

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from flowgrad.bounded_yaml import load_yaml
 from flowgrad.errors import EvidenceError, RuleError
-from flowgrad.evidence.ledger import Ledger
+from flowgrad.evidence.ledger import Ledger, case_of
 from flowgrad.files import read_text_bounded
 from flowgrad.rules import RuleBook
 from flowgrad.rules.kinds import lenient_vocabulary
@@ -75,6 +75,11 @@ class RunConfig:
         return part.get(key) if isinstance(part, Mapping) else None
 
     @property
+    def case(self) -> str:
+        """Model and data of the run, as `Trial.tried_on` is written; empty where the config does not name both."""
+        return case_of(*pair_of(self.values))
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics that are tested; empty where the config names none, or does so by reference to another node."""
         found = self.of("comparison", "metrics")
@@ -104,6 +109,19 @@ class RunConfig:
         except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, OmegaConfBaseException):
             return False
         return isinstance(whole, dict) and _sha256({str(name): part for name, part in whole.items()}) == told
+
+
+def pair_of(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Names of a config's model and data, of a CSV file with the file's; empty where it does not name them.
+
+    >>> pair_of({"model": {"_target_": "models.DeepFM"}, "dataset": {"_target_": "datasets.load_flights"}})
+    ('DeepFM', 'flights')
+    """
+    model, dataset = (node if isinstance(node := config.get(name), Mapping) else {} for name in ("model", "dataset"))
+    data = str(dataset.get("name") or str(dataset.get("_target_") or "").rpartition(".")[2].removeprefix("load_"))
+    if data.endswith("_csv"):
+        data = f"{data} {Path(str(dataset.get('path') or '')).name}".strip()
+    return str(model.get("_target_") or "").rpartition(".")[2].removeprefix("build_"), data
 
 
 def _sha256(values: Mapping[str, Any]) -> str:

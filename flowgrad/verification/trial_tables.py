@@ -26,6 +26,8 @@ from flowgrad.verification.run_config import RunConfig
 
 TRIALS, PLAN = "trials.csv", "trials.plan.csv"
 PLAN_COLUMNS = ("experiment", "metric", "alpha", "overlap", "rules")
+TRIED_ON = "tried_on"
+"""Column of the model and data, `Trial.tried_on`, which a plan of before need not have."""
 FAULTED, TREATED = "faulted", "treated"
 """Arms that a trial compares."""
 _TOLERANCE = 1e-9
@@ -108,6 +110,7 @@ class _Planned:
     n: int
     p: float
     verdict: str
+    tried_on: str
 
 
 def _planned(folder: Path) -> Mapping[str, _Planned]:
@@ -130,7 +133,7 @@ def _planned(folder: Path) -> Mapping[str, _Planned]:
     found = {}
     for problem in _against_config(plan, RunConfig.beside(folder)):
         raise EvidenceError(f"{path}: {problem}; do the run again")
-    for line in plan.fillna({"rules": ""}).astype({"experiment": str, "metric": str, "rules": str}).to_dict("records"):
+    for line in _filled(plan).to_dict("records"):
         own = observations[observations["experiment"] == line["experiment"]]
         try:
             found[line["experiment"]] = _tested(own, line)
@@ -138,6 +141,12 @@ def _planned(folder: Path) -> Mapping[str, _Planned]:
             where = f"{folder / OBSERVATIONS}: {line['experiment'][:200]!r}"
             raise EvidenceError(f"{where}: {str(error)[:300]}; do the run again") from error
     return found
+
+
+def _filled(plan: pd.DataFrame) -> pd.DataFrame:
+    whole = plan if TRIED_ON in plan else plan.assign(**{TRIED_ON: ""})
+    texts = whole.astype({"rules": object, TRIED_ON: object}).fillna({"rules": "", TRIED_ON: ""})
+    return texts.astype(dict.fromkeys(("experiment", "metric", "rules", TRIED_ON), str))
 
 
 def _against_config(plan: pd.DataFrame, config: RunConfig | None) -> Iterator[str]:
@@ -166,7 +175,7 @@ def _tested(own: pd.DataFrame, line: Mapping) -> _Planned:
         alpha=alpha,
         overlap=None if math.isnan(overlap) else overlap,
     )
-    return _Planned(line["metric"], tuple(line["rules"].split()), result.n, result.p, result.verdict)
+    return _Planned(line["metric"], tuple(line["rules"].split()), result.n, result.p, result.verdict, line[TRIED_ON])
 
 
 def _direction(own: pd.DataFrame, metric: str) -> bool:
@@ -193,6 +202,8 @@ def _differences(trial: Trial, right: _Planned, sha256: str) -> Iterator[str]:
     for name in ("metric", "n", "verdict"):
         if (one := getattr(trial, name)) != (other := getattr(right, name)):
             yield f"{name} is {str(one)[:80]!r}; the observations give {str(other)[:80]!r}"
+    if trial.tried_on != right.tried_on:
+        yield f"tried_on is {trial.tried_on[:80]!r}; {PLAN} has {right.tried_on[:80]!r}"
     both_unknown = math.isnan(trial.p) and math.isnan(right.p)
     if not both_unknown and not math.isclose(trial.p, right.p, rel_tol=_TOLERANCE, abs_tol=1e-15):
         yield f"p is {trial.p}; the observations give {right.p}"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from flowgrad.evidence.ledger import SHIPPED, Ledger
+from flowgrad.evidence.ledger import SHIPPED, Ledger, case_of
 from flowgrad.prescription import has_path
 from flowgrad.rules import RuleBook
+from flowgrad.verification.run_config import pair_of
 from pipelines.config.plain import plain_of
 from pipelines.trainers.own_trackers import subjects_of
 from pipelines.trainers.trainer import trainer_of
@@ -37,7 +39,7 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
     rules = {str(rule_id): rule for rule_id, rule in plain_of(config.rules, resolve=True).items()}
     subjects = subjects_of(config)  # imports trackers of the user's own, which rules may be about
     book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders), ledger=_ledger(config))
-    book = fitting(book, config)
+    book = fitting(replace(book, case=case_of(*pair_of(config))), config)
     paths = list(_paths(config))
     book.check_fix_paths(lambda path: has_path(config, path), paths, subjects)
     return book

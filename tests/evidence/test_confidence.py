@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from flowgrad.evidence.confidence import Confidence, posterior
+from flowgrad.evidence.prior import Prior
 
 
 def test_without_trials_nothing_is_known():
@@ -75,3 +76,18 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
         coverage.append(stats.binom.pmf(inside, 20, rate).sum())
     assert min(coverage) > 0.9
     assert sum(coverage) / len(coverage) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize("prior", [(0.0, 1.0), (1.0, -1.0), (float("inf"), 1.0), (float("nan"), 1.0)])
+def test_a_prior_that_cannot_be(prior):
+    with pytest.raises(ValueError, match="must be positive and finite"):
+        posterior(1, 2, prior=Prior(*prior))
+
+
+@given(TRIALS, st.floats(0.01, 50), st.floats(0.01, 50))
+def test_the_mean_lies_between_the_prior_and_the_share_confirmed(counts, alpha, beta):
+    confirmed, trials = counts
+    found = posterior(confirmed, trials, prior=Prior(alpha, beta))
+    assert (found.prior_alpha, found.prior_beta) == (alpha, beta)
+    ends = (alpha / (alpha + beta), confirmed / trials if trials else alpha / (alpha + beta))
+    assert min(ends) - 1e-12 <= found.value <= max(ends) + 1e-12

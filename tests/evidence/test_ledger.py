@@ -18,6 +18,7 @@ from flowgrad.errors import EvidenceError
 from flowgrad.evidence import ledger as ledger_module
 from flowgrad.evidence.confidence import posterior
 from flowgrad.evidence.ledger import BENCHMARK, COLUMNS, SHIPPED, Ledger, Trial
+from flowgrad.evidence.prior import fitted_prior
 from flowgrad.files import locked
 from flowgrad.measurements import Measurements
 from flowgrad.report import Override, Report, causal_model, to_text
@@ -36,7 +37,16 @@ def test_confidence_counts_this_very_rule():
     ledger = Ledger().plus(trial(verdict, seen=str(n)) for n, verdict in enumerate(verdicts))
     assert ledger.confidence("zombie_rows", "abc") == posterior(3, 5, 1)
     assert ledger.confidence("zombie_rows", "another threshold") == posterior()
-    assert ledger.confidence("dead_rows", "abc") == posterior()
+    assert ledger.confidence("dead_rows", "abc") == posterior(prior=fitted_prior(((3, 5),)))
+
+
+def test_the_prior_of_a_rule_is_by_all_other_rules():
+    """Trials of the rule itself, under whatever threshold, are not counted twice."""
+    own = [trial("refuted", seen=str(n)) for n in range(3)] + [trial("refuted", sha256="older", seen="4")]
+    others = [trial(rule=rule, seen=str(n)) for rule in ("dead_rows", "hot_rows") for n in range(2)]
+    ledger = Ledger().plus(own + others)
+    assert ledger.confidence("zombie_rows", "abc") == posterior(0, 3, 3, fitted_prior(((2, 2), (2, 2))))
+    assert ledger.confidence("dead_rows", "abc") == posterior(2, 2, 0, fitted_prior(((0, 1), (0, 3), (2, 2))))
 
 
 def test_a_run_counts_once(tmp_path):
@@ -65,6 +75,26 @@ def test_overrides_count_beside_their_rule(tmp_path):
 def test_a_ledger_without_overrides_has_the_columns_that_it_had(tmp_path):
     Ledger().plus([trial()]).write(tmp_path / "mine.csv")
     assert (tmp_path / "mine.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+def test_a_confidence_tells_on_what_it_rests_and_how_near_the_case_is(tmp_path):
+    flights, ratings = "DeepFM on flights", "Dlrm on ratings"
+    known = [replace(trial(seen=str(n)), tried_on=pair) for n, pair in enumerate((flights, flights, ratings))]
+    ledger = Ledger().plus([*known, trial(seen="unknown")])
+    ledger.write(tmp_path / "mine.csv")
+    assert Ledger.load(tmp_path / "mine.csv") == ledger
+    assert (tmp_path / "mine.csv").read_text().splitlines()[0] == ",".join((*COLUMNS, "tried_on"))
+    found = {
+        case: ledger.confidence("zombie_rows", "abc", case)
+        for case in (flights, "Dlrm on flights", "DeepFM on digits", "Mlp on ratings", "Mlp on digits", "")
+    }
+    assert [one.near for one in found.values()] == ["pair", "model", "model", "data", "neither", ""]
+    assert {one.tried_on for one in found.values()} == {f"{flights}: 2; {ratings}: 1"}
+    assert ledger.confidence("dead_rows", "abc", flights).near == ""
+
+
+def test_every_shipped_trial_tells_its_model_and_data():
+    assert all(" on " in one.tried_on for one in Ledger.load().trials)
 
 
 def test_how_often_an_override_earned_its_place_stands_with_the_expected_effect():
@@ -242,6 +272,13 @@ def test_trials_that_follow_from_their_observations(tmp_path, settings):
     assert Ledger.load(tmp_path / "mine.csv").trials == tuple(told)
 
 
+def test_the_model_and_data_of_a_trial_are_those_of_the_plan(bench):
+    for name in ("trials.csv", "trials.plan.csv"):
+        frame(bench, name, lambda t: t.assign(tried_on="DeepFM on flights"))
+    assert add(bench) == 0
+    assert {one.tried_on for one in Ledger.load(bench.parent / "mine.csv").trials} == {"DeepFM on flights"}
+
+
 def frame(folder, name, change):
     path = folder / name
     change(pd.read_csv(path, dtype=str, keep_default_na=False)).to_csv(path, index=False)
@@ -266,6 +303,7 @@ FORGED = [
     ("trials.csv", first(rule_sha256="0" * 16)),
     ("trials.csv", first(comparison="treated_vs_healthy")),
     ("trials.csv", first(experiment="b: hot, diagnosis seed 9")),
+    ("trials.csv", lambda t: t.assign(tried_on="DeepFM on flights")),
     ("trials.csv", first(experiment="hot, diagnosis seed 1")),
     ("trials.csv", lambda t: t.iloc[1:]),
     ("trials.csv", lambda t: t.iloc[:-1]),

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
+from flowgrad.evidence.confidence import Confidence
 from flowgrad.report import Override, OverrideAblation, Report, to_text
-from flowgrad.report.text import ablation_words
+from flowgrad.report.text import ablation_words, to_words
 
 EXPECTED = """\
 Embedding report: item_emb
@@ -85,3 +86,22 @@ def test_what_an_override_is_worth_is_told_with_the_fix_and_the_expected_effect(
 def test_words_on_an_override(found, told):
     assert told in ablation_words(found)
     assert bool(told) == bool(ablation_words(found))
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (Confidence(0.5, "prior", 0, 0, 0.1, 0.9), "0.50 (prior: no validated run behind it)"),
+        (
+            Confidence(0.8, "prior", 0, 0, 0.4, 1.0, 0, 4.0, 1.0),
+            "0.80 (prior: by fixes of other rules, no validated run of its own, 95% interval 0.40 to 1.00)",
+        ),
+        (
+            Confidence(0.8, "measured", 2, 2, 0.4, 1.0, tried_on="A on x: 2", near="model"),
+            "0.80 (measured: 2 of 2 confirmed, 95% interval 0.40 to 1.00; A on x: 2; tried with this model, on other "
+            "data)",
+        ),
+    ],
+)
+def test_words_on_a_confidence(told, words):
+    assert to_words(told) == words

@@ -13,6 +13,7 @@ import flowgrad
 from flowgrad.errors import RuleError
 from flowgrad.evidence.confidence import posterior
 from flowgrad.evidence.ledger import Ledger, Trial
+from flowgrad.evidence.prior import fitted_prior
 from flowgrad.measurements import Measure, Measurements
 from flowgrad.rules import Evidence, Fix, RuleBook
 from flowgrad.rules.entries import read_entries
@@ -444,7 +445,7 @@ def test_select_refuses_what_it_cannot_answer():
 
 def test_a_finding_holds_all_that_a_report_needs():
     fix = {"scale": {"optimizer.lr": 0.1}, "copy": {"loss.sigma": "zombie_share"}}
-    (finding,) = book(zombie=ZOMBIE | {"fix": fix}).evaluate(seen())
+    (finding,) = replace(book(zombie=ZOMBIE | {"fix": fix}), ledger=Ledger()).evaluate(seen())
     assert (finding.rule_id, finding.type, finding.severity) == ("zombie", "ZOMBIE_EMBEDDINGS", "high")
     assert finding.subject == "item_emb"
     assert finding.premise == "60.0% of rows at 0.21."
@@ -474,7 +475,7 @@ def test_evidence_of_a_value_nobody_measured_is_left_out():
 
 
 def test_confidence_comes_from_the_evidence_given():
-    both = book(zombie=ZOMBIE, plain=PLAIN)
+    both = book(zombie=ZOMBIE | {"fix": {"set": {"loss.l2": 0.1}}}, plain=PLAIN)
     known = both["zombie"].sha256
     trials = [
         Trial(rule, sha256, "e", "treated_vs_baseline", "mse", 10, 0.01, verdict, str(number))
@@ -489,7 +490,8 @@ def test_confidence_comes_from_the_evidence_given():
         )
     ]
     findings = replace(both, ledger=Ledger(tuple(trials))).evaluate(seen())
-    assert [finding.confidence for finding in findings] == [posterior(1, 3, 1), posterior()]
+    prior = fitted_prior(((1, 1),))  # of the rule elsewhere; one without a fix has nothing that could be confirmed
+    assert [finding.confidence for finding in findings] == [posterior(1, 3, 1, prior), posterior()]
 
 
 def test_findings_go_by_severity_then_by_the_book():

@@ -181,6 +181,10 @@ def test_an_overlap_that_was_left_out(tmp_path, capsys):
         (Confidence(0.75, "measured", 1, 1, 0.146746, 1.0), "high is 1.0"),
         (Confidence(0.75, "measured", 1, 2, 0.146746, 0.999614), "confirmed=2 must lie between 0 and trials=1"),
         (Confidence(0.75, "measured", 1, 1, 0.146746, 0.999614, 1), "refuted=1"),
+        (Confidence(0.75, "measured", 1, 1, 0.146746, 0.999614, 0, 4.0, 1.0), "after Beta(4, 1), give 0.833333"),
+        (Confidence(0.75, "measured", 1, 1, 0.146746, 0.999614, 0, 0.0, 1.0), "prior_alpha=0.0"),
+        (Confidence(0.75, "measured", 1, 1, 0.146746, 0.999614, tried_on="A on x: 1; B on x: 1"), "tried_on is"),
+        (Confidence(0.75, "measured", 1, 1, 0.146746, 0.999614, tried_on="A on x: many"), "tried_on is"),
     ],
 )
 def test_a_confidence_that_does_not_follow_from_its_trials(rounds, capsys, confidence, told):

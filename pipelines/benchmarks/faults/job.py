@@ -13,13 +13,15 @@ from omegaconf import DictConfig
 from rich.progress import Progress
 
 from flowgrad.errors import FlowGradError
+from flowgrad.evidence.ledger import case_of
 from flowgrad.files import write_atomically
 from flowgrad.rules import RuleBook
+from flowgrad.verification.run_config import pair_of
 from flowgrad.verification.trial_tables import PLAN, TRIALS
 from pipelines.benchmarks.faults.cases import FaultCase, cases, check_chosen
 from pipelines.benchmarks.faults.datasets import Datasets, load_all
 from pipelines.benchmarks.faults.ground import FaultFamily
-from pipelines.benchmarks.faults.left_out import figure_table, folds, left_out_table, pair_of, threshold_table
+from pipelines.benchmarks.faults.left_out import figure_table, folds, left_out_table, threshold_table
 from pipelines.benchmarks.faults.matrix import matrix_picture, matrix_table
 from pipelines.benchmarks.faults.observation import DiagnosedRun, Task, observe
 from pipelines.benchmarks.faults.repair import (
@@ -100,7 +102,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     if config.job.leave_out:
         _leave_out(planned, found, book, ground, folder)
         matrix = matrix_table(
-            table[table["method"] == "flowgrad"], [" on ".join(pair_of(case.config)) for case in planned]
+            table[table["method"] == "flowgrad"], [case_of(*pair_of(case.config)) for case in planned]
         )
         write_table(matrix, folder, "matrix")
         write_atomically(folder / "matrix.svg", matrix_picture(matrix))

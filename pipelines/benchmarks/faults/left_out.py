@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from flowgrad.rules import RuleBook
+from flowgrad.verification.run_config import pair_of
 from pipelines.benchmarks.faults.cases import FaultCase
 from pipelines.benchmarks.faults.figures import Figure, Threshold, with_values
 from pipelines.benchmarks.faults.ground import FaultFamily
@@ -40,12 +40,6 @@ class Fold:
     """Model and data left out."""
     chosen: Mapping[Threshold, float]
     """Values of the thresholds that the other pairs bound."""
-
-
-def pair_of(config: DictConfig) -> tuple[str, str]:
-    """Names of a config's model and data."""
-    data = config.dataset.get("name") or config.dataset._target_.rpartition(".")[2].removeprefix("load_")
-    return config.model._target_.rpartition(".")[2], data
 
 
 def folds(cases: Sequence[FaultCase], found: Sequence[DiagnosedRun]) -> list[Fold]:

@@ -17,12 +17,13 @@ from scipy.stats import binomtest
 
 from flowgrad.errors import FlowGradError
 from flowgrad.evidence.confidence import posterior
-from flowgrad.evidence.ledger import Ledger
+from flowgrad.evidence.ledger import Ledger, case_of
 from flowgrad.evidence.ledger import Trial as Validated
 from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, Rule, RuleBook
 from flowgrad.statistics import OBSERVATION_COLUMNS, TestResult, arms_test
-from flowgrad.verification.trial_tables import PLAN_COLUMNS
+from flowgrad.verification.run_config import pair_of
+from flowgrad.verification.trial_tables import PLAN_COLUMNS, TRIED_ON
 from pipelines.benchmarks.faults.cases import FaultCase
 from pipelines.benchmarks.faults.datasets import Datasets
 from pipelines.benchmarks.faults.ground import FaultFamily
@@ -139,7 +140,7 @@ def repair_table(
             "healthy": np.mean(healthy), "faulted": np.mean(faulted), "cost": cost,
             "harmful": harm.verdict == "refuted" and not cost < least_cost, "detected": trial.detected,
             "rules": " ".join(trial.rules), "prescription": " ".join(trial.prescription),
-            "random_fix": " ".join(trial.random),
+            "random_fix": " ".join(trial.random), "tried_on": case_of(*pair_of(trial.case.config)),
         } | ({"place": trial.case.place} if trial.case.place else {})  # fmt: skip
         for arm in ("treated", "random"):
             result = _test(faulted, values[trial.arms[arm]], metric, comparison) if arm in trial.arms else None
@@ -187,6 +188,7 @@ def ledger_of(repairs: pd.DataFrame, book: RuleBook, name: str, observations_sha
                 p=line["p_treated"],
                 verdict=line["treated_verdict"],
                 observations_sha256=observations_sha256,
+                tried_on=line["tried_on"],
             )
             for rule in line["rules"].split()
         ]
@@ -195,7 +197,7 @@ def ledger_of(repairs: pd.DataFrame, book: RuleBook, name: str, observations_sha
 
 def plan_table(trials_: Sequence[RepairTrial]) -> pd.DataFrame:
     """Table of the plan, from which the verdicts in `trials.csv` follow together with the observations; columns
-    `PLAN_COLUMNS`.
+    `PLAN_COLUMNS` and `TRIED_ON`.
     """
     lines = []
     for trial in trials_:
@@ -204,8 +206,9 @@ def plan_table(trials_: Sequence[RepairTrial]) -> pd.DataFrame:
         case, comparison = trial.case, trial.case.config.comparison
         name = experiment_of(case.fault, case.place or case.table, case.setting, case.seed)
         rules = " ".join(trial.rules)
-        lines.append((name, comparison.metrics[0], comparison.alpha, comparison.overlap, rules))
-    return pd.DataFrame(lines, columns=list(PLAN_COLUMNS)).astype({"overlap": float})
+        tried_on = case_of(*pair_of(case.config))
+        lines.append((name, comparison.metrics[0], comparison.alpha, comparison.overlap, rules, tried_on))
+    return pd.DataFrame(lines, columns=[*PLAN_COLUMNS, TRIED_ON]).astype({"overlap": float})
 
 
 def _test(before: Sequence[float], after: Sequence[float], metric: str, comparison: DictConfig) -> TestResult:

@@ -105,7 +105,7 @@ class ConfidenceSettings(JobSettings):
 
     _target_: str = "pipelines.benchmarks.faults.confidence.run"
     repairs: dict[str, str] = MISSING
-    """Tables of repairs, in the repository, by what was trained."""
+    """Tables of repairs, in the repository, by the experiment that wrote them."""
 
 
 @dataclass

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.benchmarks.faults.confidence import calibration_table, predictions
+from flowgrad.evidence.confidence import posterior
+from flowgrad.evidence.prior import fitted_prior
+from pipelines.benchmarks.faults.confidence import WAYS, calibration_table, predictions
 
 
 def table(*lines):
@@ -15,32 +18,61 @@ def table(*lines):
 
 
 def test_a_trial_is_predicted_by_other_pairs_alone():
-    found = predictions(table(("a", "x", True), ("a", "x", False), ("a", "y", True), ("b", "y", False)))
-    assert found["tried"].tolist() == [1, 1, 2, 0]
-    assert found["own"].tolist() == [0.75, 0.75, 0.5, 0.5]
-    assert found["others"].tolist() == [0.25, 0.25, 0.5, 0.5]
-    assert found["own and others"].tolist() == [(1 + 0.25) / 2, (1 + 0.25) / 2, (1 + 0.5) / 3, 0.5]
+    lines = [("a", "x", True), ("a", "x", False), ("a", "y", True), ("a", "y", True), ("b", "y", False)]
+    found = predictions(table(*lines))
+    assert found["tried"].tolist() == [2, 2, 2, 2, 0]
+    assert found["jeffreys"].tolist() == [2.5 / 3, 2.5 / 3, 0.5, 0.5, 0.5]
+    others = fitted_prior(((0, 1),))  # the other rule's trials with the other pair
+    shipped = posterior(2, 2, prior=others).value
+    assert found["shipped"].tolist() == pytest.approx([shipped, shipped, 0.5, 0.5, 0.5])
+    assert found["pairs once"][0] == posterior(1, 1, prior=others).value
+    assert found["rule left out"][0] == others.alpha / sum(others)
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.booleans()), min_size=1, max_size=12))
 def test_a_prediction_knows_nothing_of_its_own_pair(lines):
     given_, other = table(*lines), table(*((r, p, c if p != "x" else not c) for r, p, c in lines))
-    columns = ["own", "own and others", "others"]
-    on_x = given_["pair"] == "x"
+    on_x, columns = given_["pair"] == "x", list(WAYS)
     pd.testing.assert_frame_equal(predictions(given_)[on_x][columns], predictions(other)[on_x][columns])
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.booleans()), min_size=1, max_size=12))
+def test_a_rule_left_out_knows_nothing_of_its_own_trials(lines):
+    given_, other = table(*lines), table(*((r, p, c if r != "a" else not c) for r, p, c in lines))
+    on_a = given_["rule"] == "a"
+    pd.testing.assert_series_equal(
+        predictions(given_)[on_a]["rule left out"], predictions(other)[on_a]["rule left out"]
+    )
+
+
 def test_the_line_of_all_weighs_the_differences_of_the_ranges():
-    predicted = pd.DataFrame({"faults": "all", "confirmed": [True, True, True, False], "others": 0.5,
-                              "own": [0.9, 0.9, 0.9, 0.3], "own and others": 0.75})  # fmt: skip
+    predicted = pd.DataFrame({"faults": "all", "confirmed": [True, True, True, False], "rule left out": 0.5,
+                              "jeffreys": 0.5, "shipped": [0.9, 0.9, 0.9, 0.3], "pairs once": 0.75})  # fmt: skip
     found = calibration_table(predicted).set_index(["predicted_by", "range"])
-    assert found.loc[("own", "0.90 to 0.90"), "difference"] == pytest.approx(-0.1)
-    assert found.loc[("own", "0.30 to 0.30"), "difference"] == pytest.approx(0.3)
-    assert found.loc[("own", "all"), "difference"] == pytest.approx((3 * 0.1 + 0.3) / 4)
-    assert found.loc[("own and others", "all"), "difference"] == pytest.approx(0)
+    assert found.loc[("shipped", "0.90 to 0.90"), "difference"] == pytest.approx(-0.1)
+    assert found.loc[("shipped", "0.30 to 0.30"), "difference"] == pytest.approx(0.3)
+    assert found.loc[("shipped", "all"), "difference"] == pytest.approx((3 * 0.1 + 0.3) / 4)
+    assert found.loc[("pairs once", "all"), "difference"] == pytest.approx(0)
+    assert found.loc[("pairs once", "all"), "log_loss"] == pytest.approx(-(3 * np.log(0.75) + np.log(0.25)) / 4)
+
+
+def test_by_chance_is_the_difference_of_confidences_that_are_right():
+    random = np.random.default_rng(0)
+    given_ = random.uniform(0.05, 0.95, 300)
+    drawn = [
+        pd.DataFrame({"faults": "all", "confirmed": random.random(300) < given_} | dict.fromkeys(WAYS, given_))
+        for _ in range(20)
+    ]
+    found = pd.concat([calibration_table(one) for one in drawn])
+    pooled = found[(found["predicted_by"] == "shipped") & (found["range"] == "all")]
+    assert pooled["difference"].mean() == pytest.approx(pooled["by_chance"].mean(), rel=0.15)
 
 
 def test_a_table_without_rules_is_refused(command):
-    code, _, err = command("experiment=confidence", "+job.repairs.tables=docs/results/faults_embedding_repairs.csv")
+    code, _, err = command(
+        "experiment=confidence", "+job.repairs.faults_embedding=docs/results/faults_embedding_repairs.csv"
+    )
     assert code == 2
-    assert "job.repairs.tables" in err
+    assert "job.repairs.faults_embedding" in err
