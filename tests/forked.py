@@ -20,6 +20,7 @@ IMPORTED = (
     "flowgrad.watching",
     "flowgrad.integrations.session",
     "hydra",
+    "pipelines.stages.check",
 )
 """Modules that the process that is forked imports."""
 
