@@ -169,12 +169,17 @@ def _of_arguments(error: Exception) -> str:
     )
 
 
+_LOTS = 20_000, 20, 400
+"""Number of new objects that bring on a search of them, and of searches of each kind that bring on one of more."""
+
+
 def _search_for_garbage() -> None:
     """Search for it from now on, where that was put off: among what is made from here, and not in imported modules,
-    which took an eighth of a short run.
+    which took an eighth of a short run; and in larger lots than Python does, for a config has thousands of nodes.
     """
     if not gc.isenabled():
         gc.freeze()
+        gc.set_threshold(*_LOTS)
         gc.enable()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.defaults_list import Overrides
 from hydra.core.object_type import ObjectType
-from omegaconf import AnyNode, BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, StringNode
+from omegaconf import DictConfig, ListConfig
 
 from pipelines.config import merged_rules
+from pipelines.config.copies import copied
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,39 +67,6 @@ class ComposedOnce:
                 self._configs.popitem(last=False)
         self._configs.move_to_end(key)
         return pickle.loads(self._configs[key])
-
-
-def copied(config, memo):
-    """Take the place of `DictConfig.__deepcopy__` and that of lists, which takes a tenth of a second for one with the
-    rules: it makes and checks a new node for each that it copies.
-    """
-    made = object.__new__(type(config))
-    content, cache = config.__dict__["_content"], config.__dict__["_flags_cache"]
-    made.__dict__.update(_metadata=_metadata(config), _parent=config.__dict__["_parent"], _content=content)
-    made.__dict__["_flags_cache"] = None if cache is None else dict(cache)
-    if isinstance(content, dict):
-        made.__dict__["_content"] = {key: _child(node, made, memo) for key, node in content.items()}
-    elif isinstance(content, list):
-        made.__dict__["_content"] = [_child(node, made, memo) for node in content]
-    return made
-
-
-def _child(node, parent, memo):
-    if type(node) in (AnyNode, StringNode, IntegerNode, FloatNode, BooleanNode):
-        made = object.__new__(type(node))
-        made.__dict__.update(_metadata=_metadata(node), _parent=parent, _flags_cache=None, _val=node.__dict__["_val"])
-        return made
-    made = copied(node, memo) if type(node) in (DictConfig, ListConfig) else copy.deepcopy(node, memo)
-    made.__dict__["_parent"] = parent
-    return made
-
-
-def _metadata(node):
-    held = node.__dict__["_metadata"]
-    made = object.__new__(type(held))
-    made.__dict__.update(held.__dict__, flags=None if held.flags is None else dict(held.flags))
-    made.resolver_cache = copy.deepcopy(held.resolver_cache) if held.resolver_cache else defaultdict(dict)
-    return made
 
 
 def _places(repo):

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import settings
 from omegaconf import OmegaConf
 
-settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("fixed")
 
 # With torch, pandas and pytest loaded a search of all objects takes a fifth of a second, and a config of some thousand

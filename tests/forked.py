@@ -4,6 +4,11 @@ seconds until it trains.
 
 from __future__ import annotations
 
+import os
+import runpy
+import subprocess
+import sys
+
 from torch import multiprocessing
 
 IMPORTED = (
@@ -14,6 +19,8 @@ IMPORTED = (
     "flowgrad.testing",
     "flowgrad.watching",
     "flowgrad.integrations.session",
+    "hydra",
+    "pipelines.stages.check",
 )
 """Modules that the process that is forked imports."""
 
@@ -35,3 +42,41 @@ def run_forked(work, *arguments):
     """Call `work(*arguments)` in a process of its own; returns what it returns, and raises what it raised."""
     with forked_from().Pool(1) as pool:
         return pool.apply(work, arguments)
+
+
+class ForkedPopen:
+    """Takes the place of `subprocess.Popen` for a program of Python: `python FILE ...` or `python -c CODE ...`, which
+    writes into a file, in a session of its own.
+    """
+
+    def __init__(self, words, *, cwd, env, stdout, **how):
+        self._process = forked_from().Process(target=_run_program, args=(words[1:], str(cwd), dict(env), stdout.name))
+        self._process.start()
+        self.pid = self._process.pid
+
+    def wait(self, timeout=None):
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("python", timeout)
+        return self._process.exitcode
+
+    def poll(self):
+        return self._process.exitcode
+
+
+def _run_program(words, folder, environment, output):
+    os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    with open(output, "ab") as stream:
+        for place in (1, 2):
+            os.dup2(stream.fileno(), place)
+    if words[0] == "-c":
+        sys.argv = ["-c", *words[2:]]
+        sys.path.insert(0, "")
+        exec(compile(words[1], "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv = [*words]
+        sys.path.insert(0, os.path.dirname(os.path.abspath(words[0])))
+        runpy.run_path(words[0], run_name="__main__")

@@ -405,7 +405,7 @@ def alone_by_value(codes: ArrayLike, target: ArrayLike, codes_held_out: ArrayLik
     (1.0, 1.0)
     """
     x, x_new = np.asarray(codes, dtype=float), np.asarray(codes_held_out, dtype=float)
-    missing = int(np.nanmax([*x, *x_new, -1.0])) + 1
+    missing = int(np.nanmax(np.concatenate([x, x_new, [-1.0]]))) + 1
     place, new_place = (np.where(np.isnan(c), missing, c).astype(np.intp) for c in (x, x_new))
     return _fitted(place, np.asarray(target, dtype=float), new_place, np.asarray(target_held_out, float), missing + 1)
 

@@ -81,15 +81,21 @@ def significance(
     if not planned or not metrics:
         raise StatisticsError("name at least one comparison and one metric")
     lines = []
-    objections = {c.name: _objections(observations, c, metrics, objection, overlap is not None) for c in planned}
+    pairs = {c.name: {m: pairs_of(observations, c, m) for m in metrics} for c in planned}
+    better = {m: higher_is_better(observations, m) for m in metrics}
+    gaps = {m: _gap(observations, m, reference) for m in metrics}
+    objections = {c.name: _objections(c.name, pairs[c.name], objection, overlap is not None) for c in planned}
     for family in dict.fromkeys(comparison.family for comparison in planned):
         members = [(c, m) for c in planned if c.family == family for m in metrics]
         for test in (paired_t, wilcoxon) if overlap is None else (partial(corrected_t, overlap=overlap),):
-            results = [(c, _test(test, observations, c, m, alpha, objections[c.name][m])) for c, m in members]
+            results = [
+                (c, _test(test, c.name, pairs[c.name][m], m, better[m], alpha, objections[c.name][m]))
+                for c, m in members
+            ]
             known = [(c, r) for c, r in results if r is not None]
             for (comparison, _), result in zip(known, adjust([r for _, r in known], alpha), strict=True):
                 found = _detectable(result, alpha, power, overlap)
-                line = _line(observations, comparison, result, reference)
+                line = _line(observations, comparison, result, gaps[result.metric])
                 unit = "seed" if overlap is None else "split"
                 lines.append(line | {"unit": unit, "alpha": alpha, "detectable": found, "power": power})
     table = pd.DataFrame(lines)
@@ -112,16 +118,15 @@ def pairs_of(observations: pd.DataFrame, comparison: Comparison, metric: str) ->
 
 def _test(
     test: Callable[..., TestResult],
-    observations: pd.DataFrame,
-    comparison: Comparison,
+    comparison: str,
+    pairs: Pairs,
     metric: str,
+    better: bool,
     alpha: float,
     objection: Objection | None,
 ) -> TestResult | None:
     """Make the test of one comparison; None for the check where it cannot be made."""
-    pairs = pairs_of(observations, comparison, metric)
     before, after = pairs.baseline.tolist(), pairs.treated.tolist()
-    better = higher_is_better(observations, metric)
     try:
         result = test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
         return objected(result, objection, alpha) if objection is not None else result
@@ -132,7 +137,7 @@ def _test(
             return _untested(pairs, metric, better, alpha, objection, "paired_t" if test is paired_t else "corrected_t")
         units = pairs.units[~np.isfinite(pairs.baseline + pairs.treated)]
         told = f" (seed {', '.join(map(str, units))})" if len(units) else ""
-        _logger.warning("%s: %s%s; the sign test stands in", comparison.name, error, told)
+        _logger.warning("%s: %s%s; the sign test stands in", comparison, error, told)
         return sign_test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
 
 
@@ -144,17 +149,16 @@ def _untested(pairs: Pairs, metric: str, better: bool, alpha: float, objection: 
 
 
 def _objections(
-    observations: pd.DataFrame, comparison: Comparison, metrics: Sequence[str], given: Objection | None, splits: bool
+    comparison: str, pairs: Mapping[str, Pairs], given: Objection | None, splits: bool
 ) -> dict[str, Objection | None]:
     """Objection of the gate to each metric: the data, runs that are one run, or differences that do not vary."""
     if given is not None and given.blocks:
-        return dict.fromkeys(metrics, given)
-    pairs = {metric: pairs_of(observations, comparison, metric) for metric in metrics}
+        return dict.fromkeys(pairs, given)
     found = arms_objections({metric: (own.baseline, own.treated) for metric, own in pairs.items()}, splits=splits)
     found = {metric: objection or _constant(pairs[metric], metric) for metric, objection in found.items()}
     for metric, objection in found.items():
         if objection is not None:
-            _logger.warning("%s: %s; %s is not tested", comparison.name, objection, metric)
+            _logger.warning("%s: %s; %s is not tested", comparison, objection, metric)
     return found
 
 
@@ -196,13 +200,19 @@ def higher_is_better(observations: pd.DataFrame, metric: str) -> bool:
     return bool(directions[0])
 
 
-def _line(observations: pd.DataFrame, comparison: Comparison, result: TestResult, reference: str) -> dict:
-    metric = observations[observations["metric"] == result.metric]
-    tuned = metric.loc[metric["arm"] == reference, "value"]
+def _gap(observations: pd.DataFrame, metric: str, reference: str) -> tuple[float, float] | None:
+    """Mean of a metric in the baseline and in the reference arm; None where the latter was not observed."""
+    rows = observations[observations["metric"] == metric]
+    start, end = (rows.loc[rows["arm"] == arm, "value"].to_numpy() for arm in ("baseline", reference))
+    return (float(start.mean()), float(end.mean())) if len(end) else None  # pandas would pass over NaN
+
+
+def _line(
+    observations: pd.DataFrame, comparison: Comparison, result: TestResult, gap: tuple[float, float] | None
+) -> dict:
     closed = float("nan")
-    if len(tuned) and comparison.family != CONTROL:
-        start = metric.loc[metric["arm"] == "baseline", "value"].to_numpy().mean()  # pandas would pass over NaN
-        closed = gap_closed(float(start), result.treated, float(tuned.to_numpy().mean()))
+    if gap is not None and comparison.family != CONTROL:
+        closed = gap_closed(gap[0], result.treated, gap[1])
     return {
         "experiment": observations["experiment"].iloc[0],
         "comparison": comparison.name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import re
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from flowgrad.verification.run_config import APART
 from pipelines.config.code_fingerprint import ROOT
 from pipelines.config.command_line import SEARCH_PATH
+from pipelines.config.copies import copied
 from pipelines.config.plain import plain_of
 from pipelines.config.text import to_yaml
 
@@ -84,7 +84,7 @@ def _chosen(overrides: Sequence[str]) -> DictConfig:
     key = (*search_path(), *overrides)
     if key not in made:
         made[key] = compose(WITHOUT_RULES, overrides=list(key))
-    return copy.deepcopy(made[key])
+    return copied(made[key])
 
 
 def search_path() -> list[str]:
@@ -110,7 +110,7 @@ def treated(config: DictConfig, task: Sequence[str], changes: Sequence[str]) -> 
     Raises:
         HydraException: as on the command line.
     """
-    changed = _with_values(copy.deepcopy(config), changes)
+    changed = _with_values(copied(config), changes)
     return composed(with_overrides(task, changes)) if changed is None else changed
 
 

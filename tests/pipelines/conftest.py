@@ -15,6 +15,8 @@ from omegaconf import flag_override
 from pipelines import run as application
 from pipelines.config.compose import WITHOUT_RULES, store_without_rules
 from pipelines.config.schema import register
+from pipelines.stages import parallel
+from tests.forked import forked_from
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["dataset=synthetic", "seeds.test=[1,2,3]", "workers=1"]
@@ -23,6 +25,12 @@ SMALL = ["dataset=synthetic", "seeds.test=[1,2,3]", "workers=1"]
 
 RULES = "rules"
 """Where the rules of all configs that change none are kept among those composed so far."""
+
+
+@pytest.fixture(autouse=True)
+def workers_are_forked(monkeypatch):
+    """Fork workers of pools from one process for all tests, as a run of several workers has a process of its own."""
+    monkeypatch.setattr(parallel, "_context", forked_from)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Pictures of a booster: what is drawn, that the bytes repeat, and what is refused."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from flowgrad import BoostingTracker, FlowGradError
 from flowgrad.drawing import FORMATS
 from flowgrad.trackers.boosting.plots import Best, evaluation_figure, gain_figure, gain_shares
+from tests.forked import run_forked
 
 RNG = np.random.default_rng(0)
 NAMES = ["$a$", "_b", "c d", "a name of a column that is longer than thirty letters"]
@@ -44,14 +44,14 @@ def test_bytes_repeat(tracker, plot, suffix, tmp_path):
     assert len(first) > 1000
 
 
+def pyplot_loaded_by_a_plot(path):
+    trained().plot_gain(path)
+    return "matplotlib.pyplot" in sys.modules
+
+
 def test_pyplot_is_let_alone(tmp_path):
-    code = f"""if True:
-        import sys
-        from tests.trackers.test_boosting_plots import trained
-        trained().plot_gain(r"{tmp_path}/g.png")
-        assert "matplotlib.pyplot" not in sys.modules
-    """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert run_forked(pyplot_loaded_by_a_plot, str(tmp_path / "g.png")) is False
+    assert (tmp_path / "g.png").is_file()
 
 
 def test_the_best_round_is_marked():

@@ -21,7 +21,7 @@ ROUNDING = 1e-9
 """Share of the target's variance that rounding to 32 bits may leave off the line. A price explains that of the next
 day but for 1e-3 to 1e-7."""
 _FIRST = 1000
-"""Number of rows that are checked first: most columns have too many values already there."""
+"""Number of rows that are checked first: most columns have a value of two classes already there."""
 CHANCE = 1e-6
 """Probability that rows at random are of one class."""
 
@@ -51,12 +51,14 @@ def copies_target(x: _Floats, y: _Floats, new_x: _Floats, new_y: _Floats, *, ord
 
 def _recoded(column: _Floats, target: _Floats, trained: _Floats) -> bool:
     """Whether each value goes with one class, and each class with one value."""
-    if np.isnan(column).any() or len(np.unique(column[:_FIRST])) > MOST_CLASSES:
-        return False
-    (values, of_column), (classes, of_target) = (np.unique(part, return_inverse=True) for part in (column, target))
-    if len(values) != len(classes) or len(np.unique(of_column * len(classes) + of_target)) != len(values):
+    if np.isnan(column).any() or not all(_is_one_to_one(column[:n], target[:n]) for n in (_FIRST, len(column))):
         return False
     return int(np.unique(trained, return_counts=True)[1].min()) >= LEAST_A_CLASS
+
+
+def _is_one_to_one(column: _Floats, target: _Floats) -> bool:
+    (values, of_column), (classes, of_target) = (np.unique(part, return_inverse=True) for part in (column, target))
+    return len(values) == len(classes) == len(np.unique(of_column * len(classes) + of_target))
 
 
 def _on_a_line(x: _Floats, y: _Floats) -> bool:

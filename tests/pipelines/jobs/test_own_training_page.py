@@ -1,8 +1,12 @@
-"""The settings on the page about scripts of one's own: each is run as it stands there, on few seeds."""
+"""The settings on the page about scripts of one's own: each is run as it stands there, on few seeds.
+
+Their programs are forked from one that has imported torch; `test_own_scripts` starts its own as users do.
+"""
 
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +16,7 @@ import yaml
 from datasets.insteval import main as main_of_insteval
 from flowgrad.__main__ import main
 from flowgrad.agents.proving import prove
+from tests.forked import ForkedPopen
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "own_training.md").read_text(encoding="utf-8")
@@ -23,6 +28,7 @@ DATA = "outputs/insteval.csv"
 def page(tmp_path, monkeypatch, command):
     """Run the settings of that name from the folder that the page's paths start from."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(subprocess, "Popen", ForkedPopen)
     folder = tmp_path / "my_settings" / "experiment"
     folder.mkdir(parents=True)
 

@@ -23,6 +23,11 @@ BIG = bytes(1 << 22)
 """More than a pipe holds."""
 
 
+@pytest.fixture(autouse=True)
+def workers_are_forked():
+    """Those of this module are not: they are started as a run without a process for them starts its own."""
+
+
 def times(run, data):
     return run * len(data)
 
