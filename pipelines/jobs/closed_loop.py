@@ -67,7 +67,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     objection = pass_gate(data, explains=explains_target(config.comparison.metrics))
     artifacts.begin(folder)
-    with console.progress() as bar, closing(Runs(data)) as runs:
+    with console.progress() as bar, closing(Runs(data, baseline=config)) as runs:
         diagnosing = bar.add_task("diagnose", total=None)
         so_far: list[Diagnosis] = []
         if imports_ahead() and experiment.trainer.PACKAGES:  # a program of the user's own has to end well once before
@@ -210,8 +210,8 @@ def _begin_proof(runs: Runs, config: DictConfig, tuned: DictConfig | None, diagn
     if is_auto(config):
         return
     test = list(config.seeds.test)
-    known = [(config, test), (config, _shifted(config, test)), *((one.config, test) for one in diagnoses[1:])]
-    known += [] if tuned is None else [(tuned, test)]
+    known = [] if tuned is None else [(tuned, test)]  # the longest first
+    known += [(config, test), (config, _shifted(config, test)), *((one.config, test) for one in diagnoses[1:])]
     seconds = _seconds(diagnoses, sum(len(seeds) for _, seeds in known)) if diagnoses else 0.0
     runs.start(workers_for(config, seconds))
     for arm, seeds in known:
