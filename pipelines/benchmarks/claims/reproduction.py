@@ -6,6 +6,7 @@ those whose files are not as they were left or do not follow from their observat
   folder=FOLDER       where runs and tables go; outputs/claims/quick by default
   only=[ID,...]       some claims only
   fresh=true          do every run anew
+  at_once=N           runs at a time, 2 by default; those that measure time are done alone
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import holm
 from flowgrad.verification.collecting import trials_of
 from pipelines.benchmarks.claims.readings import NAN, ClaimResult
-from pipelines.benchmarks.claims.runs import FinishedRun, done, perform, writing
+from pipelines.benchmarks.claims.runs import FinishedRun, done, perform, several, writing
 from pipelines.benchmarks.claims.settings import register, typed
 from pipelines.benchmarks.claims.table import print_claims, write_claims
 from pipelines.config.command_line import one_line
@@ -78,6 +79,9 @@ def _check(config: DictConfig) -> None:
     given_path("folder", config.folder)
     _known("only", config.only or [], config.claims.claims)
     _known("claims.evidence", config.claims.evidence, config.claims.runs)
+    _known("claims.timed", config.claims.timed, config.claims.runs)
+    if config.at_once < 1:
+        raise FlowGradError(f"at_once={config.at_once} must be 1 or more")
     for name in config.claims.claims:
         where = f"claims.claims.{name}"
         claim = typed(where, config.claims.claims[name])
@@ -104,13 +108,19 @@ def _reproduce(config: DictConfig) -> int:
     with writing(folder) as lock:
         with console.progress() as bar:
             doing = bar.add_task("claims", total=len(runs))
-            finished: dict[str, FinishedRun] = {}
-            for run in runs:
+
+            def finish(run: str) -> FinishedRun:
                 bar.update(doing, description=f"claims: {run}")
                 overrides = list(config.claims.runs[run])
                 before = None if config.fresh else done(folder, run, overrides)
-                finished[run] = before or perform(folder, run, overrides, lock)
+                found = before or perform(folder, run, overrides, lock)
                 bar.advance(doing)
+                return found
+
+            timed = [run for run in runs if run in config.claims.timed]
+            finished = {run: finish(run) for run in timed}
+            others = [run for run in runs if run not in finished]
+            finished |= dict(zip(others, several(finish, others, config.at_once), strict=True))
         claims = _adjusted([_claim(name, claim, finished) for name, claim in chosen.items()], config.alpha)
         write_claims(claims, config.claims.name, folder)
         broken = {run: f"failed: {reason}" for run in evidence if (reason := finished[run].reason)}

@@ -31,6 +31,8 @@ class ClaimsSettings:
     name: str = MISSING
     runs: dict[str, list[str]] = MISSING
     """Id -> overrides of `python -m pipelines.run`."""
+    timed: list[str] = field(default_factory=list)
+    """Ids of the runs that measure time; nothing else is done meanwhile."""
     evidence: list[str] = field(default_factory=list)
     """Ids of the runs whose trials make `evidence.csv`; all of them, or none is written."""
     claims: dict[str, Any] = MISSING
@@ -45,6 +47,8 @@ class ReproduceSettings:
     folder: str = MISSING
     only: list[str] | None = None
     fresh: bool = False
+    at_once: int = MISSING
+    """Number of runs at a time, each on all cores: one begins and ends on a single core."""
     alpha: float = MISSING
 
 
