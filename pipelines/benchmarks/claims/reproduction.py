@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -38,6 +39,7 @@ from pipelines.config.refusals import told
 from pipelines.output import console
 from pipelines.output.pages import write_page
 from pipelines.run import CONF
+from pipelines.stages.parallel import cores
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,18 +111,21 @@ def _reproduce(config: DictConfig) -> int:
         with console.progress() as bar:
             doing = bar.add_task("claims", total=len(runs))
 
-            def finish(run: str) -> FinishedRun:
+            def finish(run: str, workers: int | None = None) -> FinishedRun:
                 bar.update(doing, description=f"claims: {run}")
                 overrides = list(config.claims.runs[run])
                 before = None if config.fresh else done(folder, run, overrides)
-                found = before or perform(folder, run, overrides, lock)
+                found = before or perform(folder, run, overrides, lock, workers)
                 bar.advance(doing)
                 return found
 
             timed = [run for run in runs if run in config.claims.timed]
             finished = {run: finish(run) for run in timed}
-            others = [run for run in runs if run not in finished]
-            finished |= dict(zip(others, several(finish, others, config.at_once), strict=True))
+            order = [*evidence, *map(str, config.claims.runs)]  # the longest first
+            others = sorted((run for run in runs if run not in finished), key=order.index)
+            # Side by side on some cores each, they disturb each other less than all of them on all cores.
+            each = partial(finish, workers=max(1, cores() // config.at_once)) if config.at_once > 1 else finish
+            finished |= dict(zip(others, several(each, others, config.at_once), strict=True))
         claims = _adjusted([_claim(name, claim, finished) for name, claim in chosen.items()], config.alpha)
         write_claims(claims, config.claims.name, folder)
         broken = {run: f"failed: {reason}" for run in evidence if (reason := finished[run].reason)}

@@ -63,7 +63,7 @@ def done(folder: Path, run: str, overrides: Sequence[str]) -> FinishedRun | None
     return FinishedRun(folder / run, command(overrides), float(seconds or 0), "")
 
 
-def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> FinishedRun:
+def perform(folder: Path, run: str, overrides: Sequence[str], lock: int, workers: int | None = None) -> FinishedRun:
     """Run it in a process of its own, into `folder/run`; what it prints goes to `folder/run.log`.
 
     Args:
@@ -71,10 +71,12 @@ def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> Fini
         run: its name.
         overrides: of `python -m pipelines.run`.
         lock: descriptor that the process holds as long as it lives.
+        workers: processes that it may start, which change no result; None: as its config says.
     """
     began = time.monotonic()
     (folder / f"{run}.json").unlink(missing_ok=True)
-    words = [sys.executable, "-m", "pipelines.run", *overrides, f"hydra.run.dir={folder / run}"]
+    given = [] if workers is None else [f"workers={workers}"]
+    words = [sys.executable, "-m", "pipelines.run", *given, *overrides, f"hydra.run.dir={folder / run}"]
     with open(folder / f"{run}.log", "wb", opener=without_waiting) as log, interrupts.lifeline() as (line, added):
         code = _exit_code(words, log, (lock, line), {**os.environ, **added})
     seconds = time.monotonic() - began

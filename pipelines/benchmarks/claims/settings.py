@@ -30,7 +30,7 @@ class ClaimsSettings:
 
     name: str = MISSING
     runs: dict[str, list[str]] = MISSING
-    """Id -> overrides of `python -m pipelines.run`."""
+    """Id -> overrides of `python -m pipelines.run`. They are done in this order, those of `evidence` first."""
     timed: list[str] = field(default_factory=list)
     """Ids of the runs that measure time; nothing else is done meanwhile."""
     evidence: list[str] = field(default_factory=list)
@@ -48,7 +48,7 @@ class ReproduceSettings:
     only: list[str] | None = None
     fresh: bool = False
     at_once: int = MISSING
-    """Number of runs at a time, each on all cores: one begins and ends on a single core."""
+    """Number of runs at a time, each on its share of the cores: all of them begin and end on a single one."""
     alpha: float = MISSING
 
 
