@@ -146,15 +146,17 @@ def config_sha256(config: DictConfig) -> str:
 
 def trains_alike(one: DictConfig, other: DictConfig) -> bool:
     """Whether both configs train the same: they differ in nothing but what is watched, evaluated, or has no effect."""
-    return _training_of(one) == _training_of(other)
+    return training_of(one) == training_of(other)
 
 
-def _training_of(config: DictConfig) -> dict[str, Any]:
-    """Settings that decide the training, without those that have no effect given the rest."""
+def training_of(config: DictConfig, *, evaluated: bool = False) -> dict[str, Any]:
+    """Settings that decide the training, without those that have no effect given the rest; with those that decide what
+    is evaluated, where asked for.
+    """
     nodes = ("dataset", "task", "teacher", "model", "optimizer", "sampler", "loss", "fault", "training", "parameters")
     found: dict[str, Any] = {node: _plain(config, node) for node in nodes}
     training, fault = found["training"], found["fault"]
-    for key in ("threads", "evaluation", "cutoff"):
+    for key in ("threads",) if evaluated else ("threads", "evaluation", "cutoff"):
         training.pop(key, None)
     if not training.get("early_stopping", True):
         training.pop("patience", None)

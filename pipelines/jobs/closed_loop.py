@@ -18,7 +18,7 @@ from flowgrad import exits
 from flowgrad.drawing import new_figure
 from flowgrad.errors import FlowGradError
 from flowgrad.rules import RuleBook
-from flowgrad.statistics import PRIMARY, Comparison, reason_of, significance, user_significance
+from flowgrad.statistics import CONTROL, PRIMARY, Comparison, reason_of, significance, user_significance
 from pipelines.config.compose import composed, with_overrides
 from pipelines.output import console
 from pipelines.output.tables import write_csv
@@ -67,7 +67,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     _logger.info("data: %s; sha256 %s", data.source, data.sha256)
     objection = pass_gate(data, explains=explains_target(config.comparison.metrics))
     artifacts.begin(folder)
-    with console.progress() as bar, closing(Runs(data)) as runs:
+    with console.progress() as bar, closing(Runs(data, baseline=config)) as runs:
         diagnosing = bar.add_task("diagnose", total=None)
         so_far: list[Diagnosis] = []
         if imports_ahead() and experiment.trainer.PACKAGES:  # a program of the user's own has to end well once before
@@ -96,10 +96,16 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         arms = {arm: diagnosis.config for arm, diagnosis in treatment.arms().items()}
         if tuned is not None:
             arms["tuned"] = tuned
-        planned = comparisons(treatment.rounds, config.comparison.aa_offset, pruned=treatment.minimal is not None)
-        arms["aa"] = config
+        planned = comparisons(
+            treatment.rounds,
+            config.comparison.aa_offset,
+            pruned=treatment.minimal is not None,
+            control=config.seeds.control,
+        )
+        if any(one.family == CONTROL for one in planned):
+            arms["aa"] = config
         test = _seeds(config, arms, planned, runs, bar, folder, diagnoses)
-        seeds = dict.fromkeys(arms, test) | {"aa": _shifted(config, test)}
+        seeds = {arm: _shifted(config, test) if arm == "aa" else test for arm in arms}
         count = sum(map(len, seeds.values()))
         runs.start(workers_for(config, _seconds(diagnoses, count)))
         _import_rest()
@@ -210,8 +216,10 @@ def _begin_proof(runs: Runs, config: DictConfig, tuned: DictConfig | None, diagn
     if is_auto(config):
         return
     test = list(config.seeds.test)
-    known = [(config, test), (config, _shifted(config, test)), *((one.config, test) for one in diagnoses[1:])]
-    known += [] if tuned is None else [(tuned, test)]
+    known = [] if tuned is None else [(tuned, test)]  # the longest first
+    known += [(config, test)]
+    known += [(config, _shifted(config, test))] if config.seeds.control else []
+    known += [(one.config, test) for one in diagnoses[1:]]
     seconds = _seconds(diagnoses, sum(len(seeds) for _, seeds in known)) if diagnoses else 0.0
     runs.start(workers_for(config, seconds))
     for arm, seeds in known:

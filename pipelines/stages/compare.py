@@ -11,7 +11,16 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from flowgrad.report import Validation
-from flowgrad.statistics import NO_WORSE, OBSERVATION_COLUMNS, PRIMARY, PROVEN, Comparison, reason_of, rounds_of_a_run
+from flowgrad.statistics import (
+    CONTROL,
+    NO_WORSE,
+    OBSERVATION_COLUMNS,
+    PRIMARY,
+    PROVEN,
+    Comparison,
+    reason_of,
+    rounds_of_a_run,
+)
 from flowgrad.statistics import round_comparison as round_comparison
 from pipelines.stages.failed_runs import without_failed
 from pipelines.stages.outcomes import Runs
@@ -83,9 +92,12 @@ def observe(
     )
 
 
-def comparisons(rounds: int, aa_offset: int, *, pruned: bool = False) -> list[Comparison]:
-    """Comparisons of a run of so many rounds of treatment; see `rounds_of_a_run`."""
-    return rounds_of_a_run(rounds, aa_offset, pruned=pruned)
+def comparisons(rounds: int, aa_offset: int, *, pruned: bool = False, control: bool = True) -> list[Comparison]:
+    """Comparisons of a run of so many rounds of treatment; see `rounds_of_a_run`. Without rounds the control is there
+    in any case.
+    """
+    planned = rounds_of_a_run(rounds, aa_offset, pruned=pruned)
+    return planned if control else [one for one in planned if one.family != CONTROL] or planned
 
 
 def validation(

@@ -38,7 +38,7 @@ class EarlyStopping:
             self._bad_epochs += 1
         return bool(self._bad_epochs >= self._settings.patience)
 
-    def restore(self) -> None:
-        """Give the model the weights of its best epoch, where there was one."""
+    def restore(self, model: nn.Module | None = None) -> None:
+        """Give the model, or another one of its kind, the weights of its best epoch, where there was one."""
         if self._best_weights is not None:
-            self._model.load_state_dict(self._best_weights)
+            (self._model if model is None else model).load_state_dict(self._best_weights)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -115,22 +117,49 @@ class Stack:
 class _Run:
     """One model of a stack."""
 
-    def __init__(self, model: nn.Module, settings: DictConfig) -> None:
-        self._model, self._stopping = model, EarlyStopping(settings, model)
-        self._course, self._steps = TrainingTracker(), 0
-        self.ended = False
+    def __init__(self, model: nn.Module, settings: DictConfig, sooner: Sequence[DictConfig]) -> None:
+        self._model, self._course, self._steps = model, TrainingTracker(), 0
+        self._ending, self._sooner = _Ending(model, settings), [_Ending(model, one) for one in sooner]
+
+    @property
+    def ended(self) -> bool:
         """Whether it trains no more."""
+        return self._ending.reached
 
     def end_epoch(self, steps: int, train_loss: float, validation_loss: float) -> None:
         """Note an epoch of so many steps; end where it would alone."""
         self._steps += steps
         self._course.end_epoch(train_loss, validation_loss)
-        self.ended = not math.isfinite(train_loss) or self._stopping.ends(validation_loss)
+        for ending in self._sooner:
+            if not ending.reached and ending.ends(self._course):
+                ending.result = self._result(copy.deepcopy(self._model), ending)
+        self._ending.ends(self._course)
 
     def trained(self) -> Trained:
         """Go back to the best weights, and make the result."""
-        self._stopping.restore()
-        return Trained(self._model, self._course.train_losses, self._course.validation_losses, self._steps)
+        made = self._result(self._model, self._ending)
+        return replace(made, sooner=tuple(ending.result for ending in self._sooner))
+
+    def _result(self, model: nn.Module, ending: _Ending) -> Trained:
+        ending.stopping.restore(model)
+        return Trained(model, self._course.train_losses, self._course.validation_losses, self._steps)
+
+
+class _Ending:
+    """A way for a run to end."""
+
+    def __init__(self, model: nn.Module, settings: DictConfig) -> None:
+        self._epochs, self.stopping = settings.epochs, EarlyStopping(settings, model)
+        self.reached = False
+        self.result: Trained | None = None
+        """The run that ended so, where the model was trained on."""
+
+    def ends(self, course: TrainingTracker) -> bool:
+        """Take the losses after an epoch; return whether it was the last."""
+        train_loss, validation_loss = course.train_losses[-1], course.validation_losses[-1]
+        stops = not math.isfinite(train_loss) or self.stopping.ends(validation_loss)
+        self.reached = stops or len(course.train_losses) == self._epochs
+        return self.reached
 
 
 def train_together(
@@ -140,6 +169,7 @@ def train_together(
     epoch: Callable[[Stack, Sequence[int]], tuple[Tensor, int]],
     held_out: Callable[[int], float],
     hooks_of: Callable[[Any], Sequence[Hook]] = lambda model: (),
+    sooner: Sequence[DictConfig] = (),
 ) -> list[Trained]:
     """Train models in epochs; each stops early, and goes back to its best weights, where the settings say so.
 
@@ -151,20 +181,20 @@ def train_together(
             (models,), and the number of steps.
         held_out: validation loss of the model of a place.
         hooks_of: makes the hooks of a stack.
+        sooner: settings with other endings; runs that end so on the way are results too, with models of their own.
 
     Returns:
         The run of each model, without an optimizer.
     """
-    runs = [_Run(model, settings) for model in models]
+    runs = [_Run(model, settings, sooner) for model in models]
     stack, places = Stack(models, optimizer_of, hooks_of), list(range(len(models)))
-    for _ in range(settings.epochs):
+    while places:
         exits.raise_again()
         losses, steps = epoch(stack, places)
         for place, loss in zip(places, losses.tolist(), strict=True):
             runs[place].end_epoch(steps, loss, held_out(place))
         left = [at for at, place in enumerate(places) if not runs[place].ended]
-        if not left:
-            break
-        if len(left) < len(places):  # one that has ended costs no more
-            stack, places = stack.only(left), [places[at] for at in left]
+        if 0 < len(left) < len(places):  # one that has ended costs no more
+            stack = stack.only(left)
+        places = [places[at] for at in left]
     return [run.trained() for run in runs]

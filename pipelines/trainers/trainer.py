@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pipelines.trainers.compressible import Compressible
 
 
+ENDING = ("epochs", "early_stopping", "patience")
+"""Settings of `training` that decide when it ends, and which of its weights are kept, and nothing before that."""
+
+
 class Dataset(Protocol):
     """Data as a trainer loads them; it is sent to other processes once."""
 
@@ -55,6 +59,8 @@ class Trained:
     """The optimizer that trained the model; compression reads its state."""
     reports: tuple[Report, ...] = ()
     """Reports that a script of the user's own left, instead of measurements."""
+    sooner: tuple[Trained | None, ...] = ()
+    """Results of the same training with other endings, `Trainer.train_stack`."""
     seconds: float = 0.0
     """Seconds that the run took when it was made, where it may be used again; 0 where it is made each time."""
 
@@ -143,9 +149,15 @@ class Trainer(ABC):
         """Number of seeds that are best trained together by one call of `train_stack`; 1 where none are."""
         return 1
 
-    def train_stack(self, data: Any, seeds: Sequence[int]) -> list[Trained]:
+    def train_stack(self, data: Any, seeds: Sequence[int], sooner: Sequence[DictConfig] = ()) -> list[Trained]:
         """Train several seeds, unwatched; together where `stack_size` is above 1. The figures of each are those of a
         run of its own but for rounding, a relative 1e-5.
+
+        Args:
+            data: as `load` gives them.
+            seeds: of the runs.
+            sooner: configs that differ in `ENDING` alone. Where this training goes as far as theirs, the
+                result of each stands in `Trained.sooner`; None where it does not.
         """
         return [self.train(data, seed) for seed in seeds]
 

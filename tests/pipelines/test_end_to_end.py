@@ -248,8 +248,12 @@ def test_own_ratings_from_a_csv(command, tmp_path, capsys):
 
 
 def test_implicit_feedback_prescribes_the_correction(command):
-    code, folder, _ = command("experiment=movielens_implicit", *FEW, "training.batch_size=128", "rounds=1")
+    code, folder, _ = command(
+        "experiment=movielens_implicit", *FEW, "training.batch_size=128", "rounds=1", "seeds.control=false"
+    )
     assert code == 0
+    assert set(pd.read_csv(folder / "observations.csv")["arm"]) == {"baseline", "treated", "tuned"}
+    assert reports(["validate", str(folder / "report.xml")]) == 0
     rounds = yaml.safe_load((folder / "prescription.yaml").read_text())["rounds"]
     assert rounds[0]["rules"] == ["popularity_skew"]
     assert rounds[0]["overrides"] == ["loss.logq=1.0"]

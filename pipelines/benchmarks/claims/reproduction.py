@@ -6,6 +6,7 @@ those whose files are not as they were left or do not follow from their observat
   folder=FOLDER       where runs and tables go; outputs/claims/quick by default
   only=[ID,...]       some claims only
   fresh=true          do every run anew
+  at_once=N           runs at a time, 2 by default; those that measure time are done alone
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -28,7 +30,7 @@ from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import holm
 from flowgrad.verification.collecting import trials_of
 from pipelines.benchmarks.claims.readings import NAN, ClaimResult
-from pipelines.benchmarks.claims.runs import FinishedRun, done, perform, writing
+from pipelines.benchmarks.claims.runs import FinishedRun, done, perform, several, writing
 from pipelines.benchmarks.claims.settings import register, typed
 from pipelines.benchmarks.claims.table import print_claims, write_claims
 from pipelines.config.command_line import one_line
@@ -37,6 +39,7 @@ from pipelines.config.refusals import told
 from pipelines.output import console
 from pipelines.output.pages import write_page
 from pipelines.run import CONF
+from pipelines.stages.parallel import cores
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +81,9 @@ def _check(config: DictConfig) -> None:
     given_path("folder", config.folder)
     _known("only", config.only or [], config.claims.claims)
     _known("claims.evidence", config.claims.evidence, config.claims.runs)
+    _known("claims.timed", config.claims.timed, config.claims.runs)
+    if config.at_once < 1:
+        raise FlowGradError(f"at_once={config.at_once} must be 1 or more")
     for name in config.claims.claims:
         where = f"claims.claims.{name}"
         claim = typed(where, config.claims.claims[name])
@@ -104,13 +110,22 @@ def _reproduce(config: DictConfig) -> int:
     with writing(folder) as lock:
         with console.progress() as bar:
             doing = bar.add_task("claims", total=len(runs))
-            finished: dict[str, FinishedRun] = {}
-            for run in runs:
+
+            def finish(run: str, workers: int | None = None) -> FinishedRun:
                 bar.update(doing, description=f"claims: {run}")
                 overrides = list(config.claims.runs[run])
                 before = None if config.fresh else done(folder, run, overrides)
-                finished[run] = before or perform(folder, run, overrides, lock)
+                found = before or perform(folder, run, overrides, lock, workers)
                 bar.advance(doing)
+                return found
+
+            timed = [run for run in runs if run in config.claims.timed]
+            finished = {run: finish(run) for run in timed}
+            order = [*evidence, *map(str, config.claims.runs)]  # the longest first
+            others = sorted((run for run in runs if run not in finished), key=order.index)
+            # Side by side on some cores each, they disturb each other less than all of them on all cores.
+            each = partial(finish, workers=max(1, cores() // config.at_once)) if config.at_once > 1 else finish
+            finished |= dict(zip(others, several(each, others, config.at_once), strict=True))
         claims = _adjusted([_claim(name, claim, finished) for name, claim in chosen.items()], config.alpha)
         write_claims(claims, config.claims.name, folder)
         broken = {run: f"failed: {reason}" for run in evidence if (reason := finished[run].reason)}

@@ -10,11 +10,14 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from flowgrad import exits
 from flowgrad.errors import FlowGradError
 from flowgrad.files import locked, without_waiting, write_atomically
 from pipelines.benchmarks.claims.verification import contradiction
@@ -24,6 +27,8 @@ from pipelines.output.run_folder import in_use
 from pipelines.sweeps.finished import damage, hashes, read_json, seal
 
 _logger = logging.getLogger(__name__)
+_EVERY = 0.5
+"""Seconds between two looks for an interrupt."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def done(folder: Path, run: str, overrides: Sequence[str]) -> FinishedRun | None
     return FinishedRun(folder / run, command(overrides), float(seconds or 0), "")
 
 
-def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> FinishedRun:
+def perform(folder: Path, run: str, overrides: Sequence[str], lock: int, workers: int | None = None) -> FinishedRun:
     """Run it in a process of its own, into `folder/run`; what it prints goes to `folder/run.log`.
 
     Args:
@@ -66,19 +71,14 @@ def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> Fini
         run: its name.
         overrides: of `python -m pipelines.run`.
         lock: descriptor that the process holds as long as it lives.
+        workers: processes that it may start, which change no result; None: as its config says.
     """
     began = time.monotonic()
     (folder / f"{run}.json").unlink(missing_ok=True)
-    words = [sys.executable, "-m", "pipelines.run", *overrides, f"hydra.run.dir={folder / run}"]
+    given = [] if workers is None else [f"workers={workers}"]
+    words = [sys.executable, "-m", "pipelines.run", *given, *overrides, f"hydra.run.dir={folder / run}"]
     with open(folder / f"{run}.log", "wb", opener=without_waiting) as log, interrupts.lifeline() as (line, added):
-        code = subprocess.run(
-            words,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-            pass_fds=(lock, line),
-            env={**os.environ, **added},
-        ).returncode
+        code = _exit_code(words, log, (lock, line), {**os.environ, **added})
     seconds = time.monotonic() - began
     if code:
         return FinishedRun(
@@ -92,6 +92,42 @@ def perform(folder: Path, run: str, overrides: Sequence[str], lock: int) -> Fini
     }
     write_atomically(folder / f"{run}.json", json.dumps({**told, "sha256": seal(told)}, indent=1).encode())
     return FinishedRun(folder / run, command(overrides), seconds, "")
+
+
+_live: set[subprocess.Popen[bytes]] = set()
+"""Processes of runs; an error ends them."""
+
+
+def _exit_code(words: Sequence[str], log: IO[bytes], kept: tuple[int, ...], environment: Mapping[str, str]) -> int:
+    process = subprocess.Popen(
+        words, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, pass_fds=kept, env=dict(environment)
+    )
+    _live.add(process)
+    try:
+        return process.wait()
+    finally:
+        process.kill()
+        process.wait()
+        _live.discard(process)
+
+
+def several(finish: Callable[[str], FinishedRun], runs: Sequence[str], at_once: int) -> list[FinishedRun]:
+    """Call `finish` for each run, so many at a time; an interrupt, or an error, ends all of them."""
+    if at_once == 1 or len(runs) < 2:
+        return [finish(run) for run in runs]
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        made = [pool.submit(finish, run) for run in runs]
+        while wait(made, timeout=_EVERY, return_when=FIRST_EXCEPTION).not_done:
+            exits.raise_again()
+            for one in made:
+                if one.done():
+                    one.result()
+        return [one.result() for one in made]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(_live):
+            process.kill()
 
 
 @contextmanager

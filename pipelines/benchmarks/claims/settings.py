@@ -30,7 +30,9 @@ class ClaimsSettings:
 
     name: str = MISSING
     runs: dict[str, list[str]] = MISSING
-    """Id -> overrides of `python -m pipelines.run`."""
+    """Id -> overrides of `python -m pipelines.run`. They are done in this order, those of `evidence` first."""
+    timed: list[str] = field(default_factory=list)
+    """Ids of the runs that measure time; nothing else is done meanwhile."""
     evidence: list[str] = field(default_factory=list)
     """Ids of the runs whose trials make `evidence.csv`; all of them, or none is written."""
     claims: dict[str, Any] = MISSING
@@ -45,6 +47,8 @@ class ReproduceSettings:
     folder: str = MISSING
     only: list[str] | None = None
     fresh: bool = False
+    at_once: int = MISSING
+    """Number of runs at a time, each on its share of the cores: all of them begin and end on a single one."""
     alpha: float = MISSING
 
 

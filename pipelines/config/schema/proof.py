@@ -72,4 +72,7 @@ class SeedSettings:
     """Seeds on which overrides are left out, by validation data."""
     test: Annotated[Any, SEED] = field(default_factory=lambda: list(range(101, 111)))
     """Seeds of the proof: a list, or `auto`."""
+    control: bool = True
+    """Whether the closed loop trains the A/A control beside a change that it proves; where nothing is prescribed, it
+    does."""
     auto: AutoSeedSettings = field(default_factory=AutoSeedSettings)

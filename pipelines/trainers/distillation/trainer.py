@@ -158,7 +158,7 @@ class Distillation(Trainer):
         student = build_student(config, data.shapes, torch.Generator().manual_seed(0))
         return seeds_of_a_stack(config, sum(parameter.numel() for parameter in student.parameters()))
 
-    def train_stack(self, data: TaughtData, seeds: Sequence[int]) -> list[Trained]:
+    def train_stack(self, data: TaughtData, seeds: Sequence[int], sooner: Sequence[DictConfig] = ()) -> list[Trained]:
         """Train the seeds as one stack of students; see `Trainer.train_stack`."""
         config, training = self.config, trained_by(self.config)
         if len(seeds) == 1 or self.stack_size(data) == 1:
@@ -176,6 +176,7 @@ class Distillation(Trainer):
             [data.validation] * len(seeds),
             training,
             orders,
+            list(map(trained_by, sooner)),
         )
 
     def evaluate(self, trained: Trained, data: TaughtData, seed: int) -> Evaluation:

@@ -35,13 +35,16 @@ def stack_size(config: DictConfig, data: Data) -> int:
     return min(most, formula.most or most) if formula else most
 
 
-def train_stack(config: DictConfig, data: Data, seeds: Sequence[int]) -> list[Trained]:
+def train_stack(
+    config: DictConfig, data: Data, seeds: Sequence[int], sooner: Sequence[DictConfig] = ()
+) -> list[Trained]:
     """Train by the config from each seed, as `pipelines.trainers.factorization.loop.train` does unwatched.
 
     Args:
         config: of which `stack_size` is above 1.
         data: ratings, of which `train` and `validation` are read.
         seeds: of the models.
+        sooner: configs with other endings, `Trainer.train_stack`.
     """
     torch.set_num_threads(config.training.threads)
     injected = inject(config, data)
@@ -70,6 +73,7 @@ def train_stack(config: DictConfig, data: Data, seeds: Sequence[int]) -> list[Tr
         epoch,
         lambda place: alone.held_out(models[place], data.validation),
         lambda model: hooks_of(config, data, injected, model),
+        [one.training for one in sooner],
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
 from pipelines.config.memory import check_parameters
@@ -99,11 +100,11 @@ class Factorization(Trainer):
         """Number of seeds that one stack takes; see `pipelines.trainers.factorization.stacking.stack_size`."""
         return stack_size(self.config, data)
 
-    def train_stack(self, data: Data, seeds: Sequence[int]) -> list[Trained]:
+    def train_stack(self, data: Data, seeds: Sequence[int], sooner: Sequence[DictConfig] = ()) -> list[Trained]:
         """Train the seeds as one stack of models; see `Trainer.train_stack`."""
         if len(seeds) == 1 or self.stack_size(data) == 1:
             return super().train_stack(data, seeds)
-        return train_stack(self.config, data, seeds)
+        return train_stack(self.config, data, seeds, sooner)
 
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics of ratings or of rankings, as `training.evaluation` says."""

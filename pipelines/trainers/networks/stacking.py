@@ -23,6 +23,7 @@ def fit_stack(
     validation: Sequence[Rows],
     settings: DictConfig,
     orders: Sequence[torch.Generator],
+    sooner: Sequence[DictConfig] = (),
 ) -> list[Trained]:
     """Train each network as `pipelines.trainers.networks.loop.fit` does.
 
@@ -34,6 +35,7 @@ def fit_stack(
         validation: rows of each to stop by.
         settings: `NetworkLoopSettings`, without `clip_norm`.
         orders: draw the order of the rows of each.
+        sooner: settings with other endings, `Trainer.train_stack`.
     """
 
     def epoch(stack: Stack, places: Sequence[int]) -> tuple[Tensor, int]:
@@ -48,7 +50,12 @@ def fit_stack(
         return total / seen, steps
 
     return train_together(
-        models, settings, optimizer_of, epoch, lambda place: loss.held_out(models[place], validation[place])
+        models,
+        settings,
+        optimizer_of,
+        epoch,
+        lambda place: loss.held_out(models[place], validation[place]),
+        sooner=sooner,
     )
 
 

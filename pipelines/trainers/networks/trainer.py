@@ -162,7 +162,7 @@ class Networks(Trainer):
             network = made(config.model, len(data.columns), _outputs(config, data))
         return seeds_of_a_stack(config, sum(parameter.numel() for parameter in network.parameters()))
 
-    def train_stack(self, data: TableData, seeds: Sequence[int]) -> list[Trained]:
+    def train_stack(self, data: TableData, seeds: Sequence[int], sooner: Sequence[DictConfig] = ()) -> list[Trained]:
         """Train the seeds as one stack of networks; see `Trainer.train_stack`."""
         config = self.config
         if len(seeds) == 1 or self.stack_size(data) == 1:
@@ -182,6 +182,7 @@ class Networks(Trainer):
             validation,
             config.training,
             [generator_of(seed, ORDER) for seed in seeds],
+            [one.training for one in sooner],
         )
 
     def metrics(self) -> tuple[str, ...]:

@@ -7,6 +7,9 @@ import math
 import os
 import re
 import shutil
+import sys
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +74,49 @@ def test_a_claim_is_computed_once_and_goes_on_where_it_stopped(tmp_path, capsys,
     assert not performed
     assert (tmp_path / "claims.csv").read_bytes() == first
     assert "files:" in capsys.readouterr().out
+
+
+def test_runs_that_measure_time_are_done_alone_and_others_side_by_side(tmp_path, monkeypatch):
+    order, inside = [], []
+    both = threading.Barrier(2, timeout=60)
+
+    def perform(folder, run, *_):
+        inside.append(run)
+        if run != "timed":
+            both.wait()
+        order.append((run, sorted(inside)))
+        if run != "timed":
+            both.wait()
+        inside.remove(run)
+        return runs.FinishedRun(folder / run, "c", 1.0, "")
+
+    monkeypatch.setattr(reproduction, "perform", perform)
+    monkeypatch.setattr(reproduction, "_claim", lambda *_: CLAIM)
+    made = [f"+claims.runs.{run}=[]" for run in ("first", "timed", "second")]
+    claim = f"{{statement: S, runs: [first,timed,second], read: {{_target_: {READ}no_prescription}}}}"
+    chosen = ["claims.timed=[timed]", f"+claims.claims.mine={claim}", "only=[mine]"]
+    assert reproduction.main([f"folder={tmp_path}", *made, *chosen]) == 0
+    assert order[0] == ("timed", ["timed"])
+    assert sorted(order[1:]) == [("first", ["first", "second"]), ("second", ["first", "second"])]
+
+
+def test_a_run_that_breaks_ends_those_beside_it(monkeypatch):
+    words = [sys.executable, "-c", "import time; time.sleep(600)"]
+    began = threading.Event()
+
+    def finish(run):
+        if run == "breaks":
+            began.wait(60)
+            raise RuntimeError("no disk")
+        threading.Timer(0.5, began.set).start()
+        return runs._exit_code(words, None, (), os.environ)
+
+    with pytest.raises(RuntimeError, match="no disk"):
+        runs.several(finish, ["sleeps", "breaks"], 2)
+    deadline = time.monotonic() + 60
+    while runs._live and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not runs._live
 
 
 def test_a_run_that_fails_is_told_and_the_table_still_comes(tmp_path, capsys):
@@ -149,6 +195,8 @@ def test_a_ledger_is_not_written_from_half_of_its_runs(tmp_path, monkeypatch, ca
         (["claims.claims.mf_mse.runs=[mff]"], "did you mean 'mf'"),
         (["claims.claims.mf_mse.runs=[]"], "one run or more"),
         (["claims.claims.mf_mse.read._target_=pipelines.nowhere"], "nowhere"),
+        (["at_once=0"], "at_once=0 must be 1 or more"),
+        (["claims.timed=[none]"], "claims.timed names 'none'"),
         (["claims.evidence=[none]"], "claims.evidence names 'none'"),
         (["nonsense=1"], "nonsense"),
         (["+claims.claims.mine={statement: S}"], "claims.claims.mine lacks read, runs"),

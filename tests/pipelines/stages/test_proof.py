@@ -61,6 +61,13 @@ def test_columns_and_plan(arms):
     assert comparisons(0, 0)[0].name == "aa"
 
 
+def test_the_control_can_be_left_out_where_a_change_is_proven():
+    for rounds in (1, 3):
+        planned = comparisons(rounds, 1000, pruned=True)
+        assert comparisons(rounds, 1000, pruned=True, control=False) == planned[:-1]
+    assert comparisons(0, 1000, control=False) == comparisons(0, 1000), "there is nothing else to test"
+
+
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_what_was_left_out_is_compared_with_everything_that_was_prescribed(rounds):
     planned = comparisons(rounds, 1000, pruned=True)

@@ -185,3 +185,27 @@ def test_a_seed_does_not_depend_on_how_the_seeds_are_divided(composed, monkeypat
     for one, other in zip(whole, parts, strict=True):
         assert one.metrics == pytest.approx(other.metrics, rel=1e-5)
         assert one.validation_losses == pytest.approx(other.validation_losses, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [*SMALL, "model.biases=true"],
+        [*SMALL, *NEUMF],
+        [*DIGITS, "model.normalisation=batch"],
+        RATING_STUDENT,
+    ],
+    ids=" ".join,
+)
+def test_runs_that_end_sooner_are_what_they_are_alone(composed, overrides):
+    """The models of a stack are trained on; those of runs that ended on the way stay as they were."""
+    trainer, *others = (
+        trainer_of(composed(*overrides, f"training.epochs={epochs}", f"training.early_stopping={stops}", rules=False))
+        for epochs, stops in ((3, False), (2, False), (3, True))
+    )
+    data = trainer.load()
+    stack = trainer.train_stack(data, SEEDS[:2], [other.config for other in others])
+    for seed, found in zip(SEEDS, stack, strict=False):
+        check_alike(trainer, data, found, seed)
+        for other, ended in zip(others, found.sooner, strict=True):
+            check_alike(other, data, ended, seed)
