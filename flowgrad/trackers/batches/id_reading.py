@@ -78,8 +78,10 @@ def read(
     reading = _Reading(columns, sample, trained, validated)
     scalars["ids_with_target"] = float(trained.target)
     scalars["ids_repeats"] = reading.repeats[0]
+    positions = reading.positions()
     for place, name in enumerate(columns):
         figures = reading.column(name, sizes.get(name))
+        figures["id_position"] = float(name in positions)
         figures |= reading.make_up(name, batches.sizes, batches.distinct[:, place])
         figures["id_equal"] = float(any(name in pair for pair in equal)) if trained.rows >= LEAST_EQUAL else math.nan
         for key, value in figures.items():
@@ -127,6 +129,19 @@ class _Reading:
         if not trained.whole:
             half = half_of(sample.training.keys)
             self.halves = np.stack([half == 0, half == 1]).astype(float)
+
+    def positions(self) -> set[str]:
+        """Columns that are positions of a sequence; those of one tensor are named after it, `tokens[3]`."""
+        tensors: dict[str, list[str]] = {}
+        for name in self.names:
+            if name.endswith("]"):
+                tensors.setdefault(name.rpartition("[")[0], []).append(name)
+        return {
+            name
+            for names in tensors.values()
+            if ids.are_positions([self.counts[name] for name in names])
+            for name in names
+        }
 
     def _target(self, column: IdSums, *, whole: bool = False) -> OneWay:
         """Analysis of the target in training; where `whole`, each row counts as one although others equal it."""
