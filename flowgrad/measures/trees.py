@@ -159,6 +159,13 @@ MEASURES = (
         "code_r2_loss", "r2", "`r2_loss` of a mean for each value; 0 unless they are whole and recur.", per_row=True
     ),
     Measure("code_shift_z", "ratio", "`shift_z` of that fit.", per_row=True),
+    Measure(
+        "code_p_held_out",
+        "p",
+        "Probability that values of no use fit the held-out rows as well, by a mean for each; 1 unless they are whole and "
+        "recur. Codes that were learned by heart tell nothing there, codes that are numbered otherwise do.",
+        per_row=True,
+    ),
     Measure("peak_gain", "ratio", "Largest gain of its splits, over the median split's in that window.", per_row=True),
     Measure(
         "part_distance",
