@@ -2,9 +2,9 @@
 
 A column is recognised by its profile, 31 quantiles of its values. Profiles of two samples of one population differ by
 what chance gives; the distances here are in units of that. A split by time moves profiles too, and so do classes that
-are sampled otherwise, and neither is one of these: another order is reported only where a one-to-one match brings nearly
-all columns that differ back to within chance, and with them most of what all columns differ by, judged on rows that the
-match was not fitted to; another scale, where differing columns have the same shape once shifted and stretched.
+are sampled otherwise, and neither is one of these: another order is reported only where a one-to-one match brings
+nearly all columns that differ back to within chance, and with them most of what all columns differ by, judged on rows
+that the match was not fitted to; another scale, where differing columns have the same shape once shifted and stretched.
 """
 
 from __future__ import annotations
@@ -176,9 +176,7 @@ def _moved(
     return np.asarray((order != sought) & (matched < ALIKE))
 
 
-def _accounted(
-    x: Floats, half: Floats, spread: Floats, sought: NDArray[np.intp], matched: NDArray[np.intp]
-) -> bool:
+def _accounted(x: Floats, half: Floats, spread: Floats, sought: NDArray[np.intp], matched: NDArray[np.intp]) -> bool:
     """Whether the match accounts for most of what the columns differ by; another population differs in all of them."""
     ours = _profile(x[:, sought])
 

@@ -32,6 +32,13 @@ MODES = (
     ),
     Measure("held_out_in_training", "share", "Share of these with all of those modules in training mode."),
     Measure(
+        "statistics_start",
+        "share",
+        "Largest part of the statistics of a batch normalisation that is still what they began with, 0 and 1: "
+        "(1 - momentum) to the power of the batches that it has met; 0 where there is none that began so.",
+    ),
+    Measure("statistics_momentum", "share", "Largest momentum of a batch normalisation that met a batch; 0: none."),
+    Measure(
         "shared_modules",
         "count",
         "Modules with weights that stand in several places of the model, the parts of such a module not counted.",

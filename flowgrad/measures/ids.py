@@ -428,8 +428,8 @@ def make_up(counts: Floats, sizes: NDArray[np.int64], distinct: NDArray[np.int64
 def are_positions(counts: list[Floats]) -> bool:
     """Whether columns of one tensor are positions of a sequence: neighbours draw from one vocabulary.
 
-    Fields have vocabularies of their own. Where fields number theirs from 0, the rows of the larger one tell: most of its
-    ids are not in the smaller one.
+    Fields have vocabularies of their own. Where fields number theirs from 0, the rows of the larger one tell: most of
+    its ids are not in the smaller one.
 
     Args:
         counts: rows by id of each column, in their order.
@@ -440,7 +440,8 @@ def are_positions(counts: list[Floats]) -> bool:
     vary = [one for one in counts if (one > 0).sum() > 1]
     if len(vary) < LEAST_POSITIONS:
         return False
-    shared = [min(_found_in(one, other), _found_in(other, one)) for one, other in zip(vary, vary[1:], strict=False)]
+    pairs = [(vary[place], vary[place + 1]) for place in range(len(vary) - 1)]
+    shared = [min(_found_in(one, other), _found_in(other, one)) for one, other in pairs]
     return float(np.median(shared)) >= SHARED
 
 

@@ -167,13 +167,20 @@ def _mean(values: list[float]) -> float:
 def _facts(looks: list[Look]) -> dict[str, float]:
     least, most = _values(looks, "target_least"), _values(looks, "target_most")
     pads = _values(looks, "pad")
+    floors, choices = _values(looks, "least"), _median(_values(looks, "choices"))
+    floor, top = min(floors, default=math.nan), max(_values(looks, "most"), default=math.nan)
     return {
+        "outputs_at_floor": _mean(_values(looks, "floor_share")) if floors and max(floors) == floor < top else 0.0,
+        "targets_below": _mean(_values(looks, "below")),
+        "targets_outside_unit": _mean(_values(looks, "outside_unit")),
+        "loss_choices": choices,
+        "likeliest": 1 / (1 + (choices - 1) * math.exp(floor - top)),
         "loss_rows": _median(_values(looks, "rows")),
         "outputs_history": float(bool(_values(looks, "activation"))),
         "outputs_activation": _mean(_values(looks, "activation")),
         "outputs_probable": _mean(_values(looks, "probable")),
-        "outputs_least": min(_values(looks, "least"), default=math.nan),
-        "outputs_most": max(_values(looks, "most"), default=math.nan),
+        "outputs_least": floor,
+        "outputs_most": top,
         "outputs_constant": _mean(_values(looks, "constant")),
         "loss_outputs_column": _mean(_values(looks, "column")),
         "padding_id": float(np.median(pads)) if pads else math.nan,

@@ -49,6 +49,20 @@ LOSS_MEASURES = (
     Measure("outputs_least", "value", "Smallest output of all looks."),
     Measure("outputs_most", "value", "Largest output of all looks."),
     Measure(
+        "outputs_at_floor",
+        "share",
+        "Share of the outputs that are `outputs_least`, to the last bit, where that is the smallest of every look; "
+        "else 0.",
+    ),
+    Measure("targets_below", "share", "Share of the targets, one an output, that lie below all outputs of their look."),
+    Measure("targets_outside_unit", "share", "Share of the targets, one an output, that lie outside [0, 1]."),
+    Measure("loss_choices", "count", "Outputs that a row's target is one of: classes, or the rows of the batch."),
+    Measure(
+        "likeliest",
+        "share",
+        "Largest probability that a softmax over `loss_choices` outputs from `outputs_least` to `outputs_most` gives.",
+    ),
+    Measure(
         "outputs_constant",
         "share",
         "Share of the looks of two rows or more at which all rows have the same outputs.",

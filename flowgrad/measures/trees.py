@@ -61,6 +61,13 @@ MEASURES = (
         "their roots.",
         on_evaluation=True,
     ),
+    Measure(
+        "val_is_train",
+        "flag",
+        "1 where the metric is the same on both sets in every round, to the last bit, though it changes; else 0. Not "
+        "known where the training data were not evaluated.",
+        on_evaluation=True,
+    ),
     Measure("val_nonfinite", "flag", "1 where the validated metric was NaN or infinite in some round, else 0."),
     Measure("best_round", "count", "Round of `val_best`, from 1; the first of several.", on_evaluation=True),
     Measure(
@@ -162,8 +169,8 @@ MEASURES = (
     Measure(
         "code_p_held_out",
         "p",
-        "Probability that values of no use fit the held-out rows as well, by a mean for each; 1 unless they are whole and "
-        "recur. Codes that were learned by heart tell nothing there, codes that are numbered otherwise do.",
+        "Probability that values of no use fit the held-out rows as well, by a mean for each; 1 unless they are whole "
+        "and recur. Codes that were learned by heart tell nothing there, codes that are numbered otherwise do.",
         per_row=True,
     ),
     Measure("peak_gain", "ratio", "Largest gain of its splits, over the median split's in that window.", per_row=True),

@@ -62,6 +62,16 @@ def types(tracker):
     return {finding.rule_id for finding in tracker.findings()}
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_held_out_set_that_is_the_training_data_is_told_by_its_course(library):
+    """`evals` named the training rows twice, and a booster that learned them by heart had no finding."""
+    same, other = BoostingTracker(), BoostingTracker()
+    train(library, same, data=(X, Y, X, Y))
+    train(library, other)
+    assert "validated_on_training_rows" in types(same)
+    assert "validated_on_training_rows" not in types(other)
+
+
 # --- direction -------------------------------------------------------------------------------------------------------
 
 

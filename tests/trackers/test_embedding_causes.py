@@ -189,6 +189,24 @@ def test_one_row_without_a_gradient_is_padding_that_nobody_declared():
     assert types(tracker) == []
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_row_that_fills_up_texts_and_learns_is_a_question(masked):
+    """A mean over padding: the padding's row stood in most places of each text, and took a gradient from all."""
+    layer = nn.Embedding(200, 4)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    tracker = EmbeddingTracker(layer, optimizer=optimizer, name="emb", rules=RULES)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        ids = torch.randint(1, 200, (32, 12), generator=generator)
+        ids[:, 5:] = 0
+        vectors = layer(ids) * (ids > 0)[..., None] if masked else layer(ids)
+        optimizer.zero_grad()
+        (vectors.mean(1).sum(1) - torch.randn(32, generator=generator)).square().mean().backward()
+        optimizer.step()
+        tracker.step()
+    assert ("PADDING_LEARNS" in types(tracker)) != masked
+
+
 def test_a_tracker_pickles_small():
     """Each place of the batches kept was written with the whole buffer: 17 MB for a table of 19 KB."""
     layer = nn.Embedding(300, 16)

@@ -913,7 +913,7 @@ def test_units_died_where_hardly_any_are_left(silent, layers, rate, expected):
 
 @pytest.mark.parametrize(("shared", "expected"), [(True, "UNITS_WITHOUT_GRADIENT"), (False, "DYING_RELU")])
 def test_units_that_are_given_the_same_for_every_example_did_not_die(shared, expected):
-    """A mean over padding is nearly alike for all texts: half of the units are silent by their draw, and were told dead."""
+    """A mean over padding is alike for all texts: half of the units are silent by their draw, and were told dead."""
     model = perceptron()
     with torch.no_grad():
         for layer in (model[0], model[2]):

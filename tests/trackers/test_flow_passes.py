@@ -175,6 +175,25 @@ def test_a_validation_in_training_mode_is_found():
     assert "VALIDATED_IN_TRAIN_MODE" in types(epochs_of(model, validate=model.train))
 
 
+@pytest.mark.parametrize(
+    ("momentum", "tracked", "said"),
+    [
+        (0.001, 0, {"BATCH_STATISTICS_BEHIND"}),
+        (0.1, 0, set()),
+        (None, 0, set()),
+        (0.001, 5000, set()),
+        (0.9, 0, {"BATCH_STATISTICS_OF_LAST_BATCH"}),
+    ],
+)
+def test_statistics_that_have_not_arrived_are_a_question(momentum, tracked, said):
+    """Keras' momentum in PyTorch: the model that was evaluated was another one, and nothing was said."""
+    model = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16, momentum=momentum), nn.ReLU(), nn.Linear(16, 1))
+    model[1].num_batches_tracked += tracked
+    found = [one for one in epochs_of(model).findings() if one.type.startswith("BATCH_STATISTICS")]
+    assert {one.type for one in found} == said
+    assert all(one.candidates and one.fix is None for one in found)
+
+
 @pytest.mark.parametrize("dropout", [True, False])
 def test_a_usual_loop_has_no_finding_on_modes(dropout):
     tracker = epochs_of(network(dropout), 12)

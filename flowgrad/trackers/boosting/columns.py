@@ -20,8 +20,8 @@ from flowgrad.trackers.boosting.signs import MOST_CLASSES, copies_target, tells_
 PER_COLUMN = (
     "train_r2", "val_r2", "r2_loss", "shift_z", "recovered", "twin_correlation", "distinct_share", "distinct",
     "mode_share", "whole",
-    "alone_p", "code_r2_loss", "code_shift_z", "code_p_held_out", "part_distance", "known_in_time", "told_late", "copies_target",
-    "tells_by_presence",
+    "alone_p", "code_r2_loss", "code_shift_z", "code_p_held_out", "part_distance", "known_in_time", "told_late",
+    "copies_target", "tells_by_presence",
 )  # fmt: skip
 HELD_OUT = ("val_r2", "r2_loss", "shift_z", "code_r2_loss", "code_shift_z", "code_p_held_out")
 """Measures that need held-out rows."""

@@ -26,6 +26,7 @@ class Modes:
         self.count = len(found)
         self.dropouts = sum(_drops(module) for module in found)
         self.shared = shared_modules(model)
+        self._normalising = [module for module in self._all if _uses_batch(module) and _began_here(module)]
         self.eval_looks = 0
         """Number of last sampled steps in a row at which all were in evaluation mode."""
         self.train_looks = 0
@@ -66,6 +67,7 @@ class Modes:
             "held_out_passes": float(self.held_out),
             "held_out_in_training": self.in_training / self.held_out if self.held_out else nan,
             "shared_modules": float(self.shared),
+            **_statistics(self._normalising),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -76,6 +78,24 @@ class Modes:
         """Go on from a state that `state_dict` gave."""
         for key in _COUNTS:
             setattr(self, key, state[key])
+
+
+def _began_here(module: nn.Module) -> bool:
+    """Whether its statistics began with 0 and 1 and every batch since is counted; others were brought in."""
+    buffers = (module.num_batches_tracked, module.running_mean, module.running_var)
+    if any(buffer is None or buffer.is_meta for buffer in buffers):
+        return False
+    met, mean, variance = buffers
+    return bool(met > 0) or bool((mean == 0).all() and (variance == 1).all())
+
+
+def _statistics(modules: list[nn.Module]) -> dict[str, float]:
+    start = most = 0.0
+    for module in modules:
+        met, momentum = int(module.num_batches_tracked), module.momentum
+        if met and momentum is not None:  # None: the mean of all batches
+            start, most = max(start, (1 - momentum) ** met), max(most, float(momentum))
+    return {"statistics_start": start, "statistics_momentum": most}
 
 
 def shared_modules(model: nn.Module) -> int:
