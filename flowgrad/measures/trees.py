@@ -25,6 +25,12 @@ MEASURES = (
     Measure("evaluated", "flag", "1 where an evaluation set other than the training data was given, else 0."),
     Measure("higher_is_better", "flag", "1 where the validated metric is better when higher, else 0; NaN: not told."),
     Measure("stopped", "flag", "1 where early stopping chose the round that is kept, else 0."),
+    Measure(
+        "stopped_by_train",
+        "flag",
+        "1 where the value that early stopping states to have kept is that of the training data, else 0.",
+        on_evaluation=True,
+    ),
     Measure("kept_round", "count", "Last round of the model that is kept, from 1; what follows it is not judged."),
     Measure("val_best", "metric", "Best value of the validated metric up to `kept_round`.", on_evaluation=True),
     Measure("val_last", "metric", "Its value in `kept_round`.", on_evaluation=True),

@@ -72,6 +72,20 @@ def test_a_held_out_set_that_is_the_training_data_is_told_by_its_course(library)
     assert "validated_on_training_rows" not in types(other)
 
 
+@pytest.mark.parametrize(("last", "said"), [("train", True), ("valid", False)])
+def test_early_stopping_that_goes_by_training_rows_is_told(last, said):
+    """XGBoost goes by the last of its sets; the booster never stopped, and was told to use early stopping."""
+    tracker = BoostingTracker()
+    sets = [(xgb.DMatrix(X, Y), "train"), (xgb.DMatrix(X_NEW, Y_NEW), "valid")]
+    evals = sorted(sets, key=lambda one: one[1] == last)
+    xgb.train(QUIET["xgboost"], sets[0][0], 150, evals=evals, early_stopping_rounds=20, verbose_eval=False,
+              callbacks=[tracker.as_xgb_callback()])  # fmt: skip
+    found = {one.type: one for one in tracker.findings()}
+    assert ("EARLY_STOPPING_ON_TRAINING_ROWS" in found) == said
+    if said and "BOOSTER_OVERFITTING" in found:
+        assert found["BOOSTER_OVERFITTING"].follows == "EARLY_STOPPING_ON_TRAINING_ROWS"
+
+
 # --- direction -------------------------------------------------------------------------------------------------------
 
 
