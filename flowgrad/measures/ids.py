@@ -119,7 +119,8 @@ ID_MEASURES = (
     Measure(
         "id_position",
         "flag",
-        "Whether the column is one position of a sequence: the columns of its tensor share their ids.",
+        "Whether the column is one position of a sequence: the columns of its tensor share their ids. No other figure "
+        "is made of it.",
         per_row=True,
     ),
     Measure("id_used", "share", "Rows of the table that were met in training.", per_row=True),

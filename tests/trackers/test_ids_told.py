@@ -311,7 +311,13 @@ def test_padding_and_marks_of_texts_are_no_ids_all_alike(book, vocabulary):
     texts = rng.choice(np.arange(1, 300), (900, 24), p=odds / odds.sum())
     texts[np.arange(24) >= rng.integers(3, 16, (900, 1))] = 0
     texts[:, 0] = 300
-    assert said(book, told({f"tokens[{k}]": texts[:, k] for k in range(24)}, rng.normal(size=900))) == {}
+    parts = {"tokens": texts, "attention_mask": (texts > 0).astype(int), "token_type_ids": np.zeros_like(texts)}
+    train, valid = (
+        {f"{name}[{k}]": part[rows, k] for name, part in parts.items() for k in range(24)}
+        for rows in (slice(0, 600), slice(600, None))
+    )
+    target = rng.normal(size=900) + texts[:, 1] / 50
+    assert said(book, told(train, target[:600], valid, target[600:])) == {}
 
 
 @pytest.mark.parametrize("shift", [0, 1000])
