@@ -20,6 +20,7 @@ MODES = (
         "Modules that do another thing in training than in evaluation: dropout, and normalisation by the batch.",
     ),
     Measure("mode_dropouts", "count", "Of these, dropout modules that drop something."),
+    Measure("dropout_most", "share", "Largest share that one of these drops; 0 without any."),
     Measure(
         "eval_looks", "count", "Last steps looked at in a row that were taken with all of these in evaluation mode."
     ),

@@ -175,6 +175,12 @@ def test_a_validation_in_training_mode_is_found():
     assert "VALIDATED_IN_TRAIN_MODE" in types(epochs_of(model, validate=model.train))
 
 
+@pytest.mark.parametrize(("p", "said"), [(0.95, True), (0.5, False), (0.8, False)])
+def test_a_dropout_of_what_should_be_kept_is_a_question(p, said):
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(p), nn.Linear(16, 1))
+    assert ("NEARLY_ALL_DROPPED" in types(epochs_of(model))) == said
+
+
 @pytest.mark.parametrize(
     ("momentum", "tracked", "said"),
     [
@@ -244,6 +250,17 @@ def test_losses_that_repeat_with_epochs_are_found():
     wave = [1.0, 1.5, 2.0, 1.4, 1.1, 0.9, 1.6, 1.2, 0.8, 0.7, 1.3, 1.0]
     tracker = epochs_of(network(), order=lambda epoch, batch: wave[batch] + 0.05 * math.sin(epoch * 7 + batch))
     assert "LOSS_REPEATS_WITH_EPOCHS" in types(tracker)
+
+
+def test_a_smaller_last_batch_is_no_order_of_the_rows():
+    """A contrastive loss over 20 rows is lower than one over 128, at the end of each epoch; rows were shuffled."""
+    torch.manual_seed(3)
+    noise = torch.rand(8, BATCHES).tolist()
+    tracker = epochs_of(
+        network(),
+        order=lambda epoch, batch: (1.0 if batch == BATCHES - 1 else 2.0) + 0.05 * noise[epoch][batch],
+    )
+    assert "LOSS_REPEATS_WITH_EPOCHS" not in types(tracker)
 
 
 @pytest.mark.parametrize("shape", ["noise", "falls", "constant"])

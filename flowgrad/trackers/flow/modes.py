@@ -25,6 +25,7 @@ class Modes:
         self._all = found[:: -(-len(found) // _MOST)] if found else []
         self.count = len(found)
         self.dropouts = sum(_drops(module) for module in found)
+        self.dropout_most = max((_dropped(module) for module in found if _drops(module)), default=0.0)
         self.shared = shared_modules(model)
         self._normalising = [module for module in self._all if _uses_batch(module) and _began_here(module)]
         self.eval_looks = 0
@@ -61,6 +62,7 @@ class Modes:
         return {
             "mode_modules": float(self.count),
             "mode_dropouts": float(self.dropouts),
+            "dropout_most": self.dropout_most,
             "eval_looks": float(self.eval_looks) if self._all else nan,
             "eval_share": 1 - self.other_step / steps if self.eval_looks else 0.0,
             "train_looks": float(self.train_looks),
@@ -122,6 +124,10 @@ def _drops(module: nn.Module) -> bool:
     if isinstance(module, nn.RNNBase):
         return module.dropout > 0 and module.num_layers > 1
     return isinstance(module, nn.MultiheadAttention) and module.dropout > 0
+
+
+def _dropped(module: nn.Module) -> float:
+    return float(module.p if isinstance(module, _DropoutNd) else module.dropout)
 
 
 def _uses_batch(module: nn.Module) -> bool:
