@@ -19,6 +19,7 @@ from flowgrad.measures.loss_values import (
     elementwise,
     in_batch,
     in_unit,
+    log_softmax,
     pairs,
     sums_to_one,
 )
@@ -29,6 +30,8 @@ LEAST_RUN = 2
 """Mean length of the runs at ends of rows that are taken for padding: a closing mark has 1."""
 EQUAL = 0.99
 """Share of positions in which targets are the inputs themselves."""
+MOST_WEIGHED = 20
+"""Number of classes up to which weights of classes are looked for."""
 KINDS = 2000
 """Number of different targets that are counted."""
 _VIEWS = (
@@ -258,6 +261,17 @@ def _constant(x: Floats) -> float:
     return float(np.ptp(x, axis=0).max() <= 1e-6 * max(float(np.abs(x).max()), 1e-12))
 
 
+def _by_label(x: Floats, t: Ids) -> dict[str, float]:
+    """Rows and summed cross-entropy of each class that came; empty where there are too many classes, or others."""
+    if x.shape[1] > MOST_WEIGHED or t.min() < 0 or t.max() >= x.shape[1]:
+        return {}
+    terms = -np.take_along_axis(log_softmax(x), t[:, None], 1)[:, 0]
+    counts, sums = np.bincount(t), np.bincount(t, terms)
+    return {
+        f"{name}/{k}": float(of[k]) for k in np.flatnonzero(counts) for name, of in (("count", counts), ("sum", sums))
+    }
+
+
 def _floor_share(x: Floats) -> float:
     """Share of the outputs that are the smallest one, to the last bit; 0 where that one stands alone."""
     count = int((x == x.min()).sum())
@@ -312,6 +326,7 @@ def _by_class(values: Values, facts: dict[str, float], batch: Batch) -> None:
         pad = padding(t, inputs)
         if t.ndim == 1 and batch.x.ndim == 2:
             facts["classes"] = facts["choices"] = float(x.shape[1])
+            facts |= _by_label(x, t)
         if pad is not None:
             facts |= {"pad": float(pad.number), "pad_share": pad.share, "pad_inputs": pad.in_inputs}
         facts["given"] = given(t, inputs, None if pad is None else pad.number)

@@ -88,6 +88,14 @@ LOSS_MEASURES = (
     ),
     Measure("usual_growth", "ratio", "This usual loss at the last look over that at the first."),
     Measure("told_most", "loss", "The largest loss told, where it is none of the recomputed ones."),
+    Measure(
+        "class_weights_cosine",
+        "cosine",
+        "Of a loss that is a cross-entropy weighted by class: correlation, over classes, of the logarithms of weights "
+        "and of frequencies. Not known of other losses.",
+    ),
+    Measure("class_weights_span", "ratio", "Largest of these weights over the smallest."),
+    Measure("class_counts_span", "ratio", "Rows of the most frequent of these classes over those of the rarest."),
     Measure("loss_summed", "share", "Share of the looks at which the loss is a sum over the batch, not a mean."),
     Measure("loss_terms", "count", "Terms that are summed, the median of the looks; not known where none are."),
     Measure(

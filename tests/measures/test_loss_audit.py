@@ -615,6 +615,25 @@ def test_cosines_without_a_scale_are_a_question(scale, found):
     assert said(audit(plain, outputs, lambda g: torch.arange(64), looks=8)) == found
 
 
+@pytest.mark.parametrize(("power", "found"), [(1, ["CLASS_WEIGHTS_RISE_WITH_FREQUENCY"]), (-1, []), (0, [])])
+def test_weights_that_rise_with_the_frequency_of_classes_are_a_question(power, found):
+    """The number of rows by class was given for its inverse, and rare classes were never predicted."""
+    odds = torch.tensor([0.5, 0.25, 0.15, 0.07, 0.03])
+    often = lambda g: torch.multinomial(odds, 64, replacement=True, generator=g)  # noqa: E731
+    loss = lambda x, t: F.cross_entropy(x, t, weight=odds**power)  # noqa: E731
+    seen = audit(loss, logits(5, 64), often, looks=12)
+    assert said(seen) == found
+    if power:
+        assert seen.figures()["class_weights_cosine"] == pytest.approx(power, abs=0.05)
+        assert seen.figures()["class_weights_span"] == pytest.approx(0.5 / 0.03, rel=0.05)
+
+
+def test_weights_of_rows_are_no_weights_of_classes():
+    loss = lambda x, t: (F.cross_entropy(x, t, reduction="none") * x[:, 0].abs().detach()).mean()  # noqa: E731
+    seen = audit(loss, logits(5, 64), labels(5, 64), looks=12)
+    assert math.isnan(seen.figures()["class_weights_cosine"])
+
+
 @pytest.mark.parametrize(
     ("end", "found"),
     [
