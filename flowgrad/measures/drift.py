@@ -1,10 +1,10 @@
 """Compares the columns of validation with those of training: they may stand in another order, or on another scale.
 
 A column is recognised by its profile, 31 quantiles of its values. Profiles of two samples of one population differ by
-what chance gives; the distances here are in units of that. A split by time moves profiles too, and is neither: another
-order is reported only where a one-to-one match brings nearly all columns that differ back to within chance, judged on
-rows that the match was not fitted to; another scale, where differing columns have the same shape once shifted and
-stretched.
+what chance gives; the distances here are in units of that. A split by time moves profiles too, and so do classes that
+are sampled otherwise, and neither is one of these: another order is reported only where a one-to-one match brings
+nearly all columns that differ back to within chance, and with them most of what all columns differ by, judged on rows
+that the match was not fitted to; another scale, where differing columns have the same shape once shifted and stretched.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ ALIKE = 3.5
 """Distance up to which two columns are alike."""
 EXPLAINED = 0.8
 """Share of the differing columns that the match has to explain."""
+ACCOUNTED = 0.5
+"""Share of what all columns together differ by, beyond chance, that the match has to account for."""
 STRETCHED = 2.0
 """Factor between the spreads, or standard deviations between the means, from which the scale is another."""
 FARTHEST = 3.0
@@ -93,7 +95,10 @@ def drift(train: ArrayLike, validation: ArrayLike) -> Drift:
         sought = columns[:: max(1, -(-len(columns) // MOST_MATCHED))]
         order = _match(profile, _profile(halves[0]), spread, columns, sought)
         moved = _moved(profile, halves[1], spread, len(x), sought, order) & differs[sought]
-        if moved.sum() >= max(2, EXPLAINED * differs[sought].sum()):
+        matches = (order, np.where(moved, order, sought))  # the whole match, and the columns alone that it brings back
+        if moved.sum() >= max(2, EXPLAINED * differs[sought].sum()) and any(
+            _accounted(x, halves[1], spread, sought, match) for match in matches
+        ):
             share = float(moved.sum()) / len(sought)
             whole = np.arange(x.shape[1])
             whole[sought[moved]] = order[moved]
@@ -169,6 +174,20 @@ def _moved(
     """Flags of the columns that the match brings back to within chance, on rows that it was not fitted to."""
     matched = _apart(profile[sought], _profile(half)[order], spread[sought], rows, len(half))
     return np.asarray((order != sought) & (matched < ALIKE))
+
+
+def _accounted(x: Floats, half: Floats, spread: Floats, sought: NDArray[np.intp], matched: NDArray[np.intp]) -> bool:
+    """Whether the match accounts for most of what the columns differ by; another population differs in all of them."""
+    ours = _profile(x[:, sought])
+
+    def mean_distance(profile: Floats, other: Floats, rows: int, others: int) -> float:
+        return float(_apart(profile, other, spread[sought], rows, others).mean())
+
+    even, odd = x[::2, sought], x[1::2, sought]
+    chance = mean_distance(_profile(even), _profile(odd), len(even), len(odd))
+    before = mean_distance(ours, _profile(half[:, sought]), len(x), len(half))
+    after = mean_distance(ours, _profile(half[:, matched]), len(x), len(half))
+    return before - after > ACCOUNTED * (before - chance)
 
 
 def _stretched(x: Floats, new: Floats, differs: NDArray[np.bool_]) -> tuple[int, float]:

@@ -66,6 +66,7 @@ MEASURES = (
     Measure("median_coherence", "cosine", "Median over exposed rows of `coherence`."),
     Measure("median_jitter", "ratio", "Median over exposed rows of `jitter`."),
     Measure("median_norm", "norm", "Median Euclidean norm of the exposed rows now."),
+    Measure("norm_to_cap", "ratio", "`median_norm` over the layer's `max_norm`; 0 where it has none."),
     Measure("initial_scale", "norm", "Root mean square of the entries when tracking began: 1 for N(0, 1)."),
     Measure(
         "initial_structure",

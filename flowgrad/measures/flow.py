@@ -129,6 +129,13 @@ MEASURES = (
     ),
     Measure("dead_units_max", "share", "Dead units of the layer that has the largest share of them."),
     Measure("dead_units_seen", "share", "The same of layers whose activations were seen, not their gradients alone."),
+    Measure(
+        "steady_units",
+        "share",
+        "Of the layer with the most dead units, those of the others that put something out for every example; 0 where "
+        "that was not seen. Near 1 the layer is given nearly the same for every example: its units are on for all or "
+        "for none.",
+    ),
     Measure("mean_saturation", "share", "Saturated outputs of tanh and sigmoid modules, mean of the layers."),
     Measure("nonfinite_tensors", "count", "Tensors that hold a NaN or an infinity now."),
     Measure("nonfinite_looks", "share", "Share of looks at which some gradient was not finite."),

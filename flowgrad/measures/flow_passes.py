@@ -20,6 +20,7 @@ MODES = (
         "Modules that do another thing in training than in evaluation: dropout, and normalisation by the batch.",
     ),
     Measure("mode_dropouts", "count", "Of these, dropout modules that drop something."),
+    Measure("dropout_most", "share", "Largest share that one of these drops; 0 without any."),
     Measure(
         "eval_looks", "count", "Last steps looked at in a row that were taken with all of these in evaluation mode."
     ),
@@ -31,6 +32,13 @@ MODES = (
         "Passes without gradients between the last step of an epoch and the next, from the second epoch on.",
     ),
     Measure("held_out_in_training", "share", "Share of these with all of those modules in training mode."),
+    Measure(
+        "statistics_start",
+        "share",
+        "Largest part of the statistics of a batch normalisation that is still what they began with, 0 and 1: "
+        "(1 - momentum) to the power of the batches that it has met; 0 where there is none that began so.",
+    ),
+    Measure("statistics_momentum", "share", "Largest momentum of a batch normalisation that met a batch; 0: none."),
     Measure(
         "shared_modules",
         "count",

@@ -30,6 +30,10 @@ WIDE = 0.25
 """Three standard errors of an agreement above which it is not reported."""
 EVEN = 1.2
 """Variance over mean of rows by id up to which they may be chosen to be even, as the last row of each user is."""
+LEAST_POSITIONS = 4
+"""Number of columns of one tensor, whose ids vary, from which they can be positions of a sequence."""
+SHARED = 0.5
+"""Least share of each column's rows whose id its neighbour has too, in the median, of positions of a sequence."""
 LEAST_IDS = 20.0
 """Number of ids, by their weight, from which an agreement is reported."""
 
@@ -112,6 +116,13 @@ ID_MEASURES = (
         per_row=True,
     ),
     Measure("id_size", "count", "Rows of the column's table.", per_row=True),
+    Measure(
+        "id_position",
+        "flag",
+        "Whether the column is one position of a sequence: the columns of its tensor share their ids. No other figure "
+        "is made of it.",
+        per_row=True,
+    ),
     Measure("id_used", "share", "Rows of the table that were met in training.", per_row=True),
     Measure(
         "id_used_bound",
@@ -413,3 +424,29 @@ def make_up(counts: Floats, sizes: NDArray[np.int64], distinct: NDArray[np.int64
         return math.nan, math.nan, 0.0
     ratio = distinct[enough] / expected[enough]
     return float(np.median(ratio)), float((ratio < FEW).mean()), float(enough.sum())
+
+
+def are_positions(counts: list[Floats]) -> bool:
+    """Whether columns of one tensor are positions of a sequence: neighbours draw from one vocabulary.
+
+    Fields have vocabularies of their own. Where fields number theirs from 0, the rows of the larger one tell: most of
+    its ids are not in the smaller one.
+
+    Args:
+        counts: rows by id of each column, in their order.
+
+    >>> are_positions([np.array([0.0, 5, 3, 2])] * 4), are_positions([np.ones(2), np.ones(90), np.ones(7), np.ones(40)])
+    (True, False)
+    """
+    vary = [one for one in counts if (one > 0).sum() > 1]
+    if len(vary) < LEAST_POSITIONS:
+        return False
+    pairs = [(vary[place], vary[place + 1]) for place in range(len(vary) - 1)]
+    shared = [min(_found_in(one, other), _found_in(other, one)) for one, other in pairs]
+    return float(np.median(shared)) >= SHARED
+
+
+def _found_in(one: Floats, other: Floats) -> float:
+    """Share of the rows of `one` whose id `other` has too."""
+    common = min(len(one), len(other))
+    return float(one[:common][other[:common] > 0].sum() / one.sum())

@@ -28,6 +28,10 @@ VARIED = 1e-3
 """Least relative deviation of a recomputed loss over the sampled steps: a constant one has a constant factor to any
 other.
 """
+SPARE_LOOKS, SOLVED = 3, 100.0
+"""Number of sampled steps more than there are ratios of weights of classes that these rest on, and how much larger the
+next singular value has to be than that of the solution.
+"""
 MOST_LOOKS = 64
 """Number of sampled steps that are kept; beyond, every other one is dropped but for the first."""
 WIDE = 10.0
@@ -167,13 +171,20 @@ def _mean(values: list[float]) -> float:
 def _facts(looks: list[Look]) -> dict[str, float]:
     least, most = _values(looks, "target_least"), _values(looks, "target_most")
     pads = _values(looks, "pad")
+    floors, choices = _values(looks, "least"), _median(_values(looks, "choices"))
+    floor, top = min(floors, default=math.nan), max(_values(looks, "most"), default=math.nan)
     return {
+        "outputs_at_floor": _mean(_values(looks, "floor_share")) if floors and max(floors) == floor < top else 0.0,
+        "targets_below": _mean(_values(looks, "below")),
+        "targets_outside_unit": _mean(_values(looks, "outside_unit")),
+        "loss_choices": choices,
+        "likeliest": 1 / (1 + (choices - 1) * math.exp(floor - top)),
         "loss_rows": _median(_values(looks, "rows")),
         "outputs_history": float(bool(_values(looks, "activation"))),
         "outputs_activation": _mean(_values(looks, "activation")),
         "outputs_probable": _mean(_values(looks, "probable")),
-        "outputs_least": min(_values(looks, "least"), default=math.nan),
-        "outputs_most": max(_values(looks, "most"), default=math.nan),
+        "outputs_least": floor,
+        "outputs_most": top,
         "outputs_constant": _mean(_values(looks, "constant")),
         "loss_outputs_column": _mean(_values(looks, "column")),
         "padding_id": float(np.median(pads)) if pads else math.nan,
@@ -209,6 +220,7 @@ def _matches(looks: list[Look], maximised: bool) -> dict[str, float]:
         | _signs(looks, told, flipped)
         | _sums(looks, told)
         | _tokens(looks, told)
+        | _weights([] if any(told) else looks)
         | _usual(looks, [bool(one or other) for one, other in zip(told, flipped, strict=True)])
     )
 
@@ -291,6 +303,34 @@ def _signs(looks: list[Look], told: list[frozenset[str]], flipped: list[frozense
         return {}
     growth = {"flipped_growth": sizes[-1] / sizes[0]} if len(sizes) >= LEAST_LOOKS else {}
     return {"loss_flipped": _mean(decided), **growth}
+
+
+def _weights(looks: list[Look]) -> dict[str, float]:
+    """How weights of classes go with their frequency, where the loss is a cross-entropy that is weighted by class.
+
+    That loss times the weights of the batch's labels is the sum of their weighted terms: one linear equation a look in
+    the weights. Their only solution has to be positive and to meet more equations than there are weights.
+    """
+    looks = [look for look in looks if any(name.startswith("count/") for name in look["facts"])]
+    labels = sorted({name.partition("/")[2] for look in looks for name in look["facts"] if name.startswith("count/")})
+    if len(labels) < 2 or len(looks) < len(labels) - 1 + SPARE_LOOKS:
+        return {}
+    counts, sums = (
+        np.array([[look["facts"].get(f"{name}/{label}", 0.0) for label in labels] for look in looks])
+        for name in ("count", "sum")
+    )
+    told = np.array([look["told"] for look in looks])
+    scale = np.abs(told) * counts.sum(1)
+    _, sizes, ways = np.linalg.svd((sums - told[:, None] * counts) / scale[:, None])
+    weights = ways[-1] * np.sign(ways[-1].sum())
+    off = np.abs((sums - told[:, None] * counts) @ weights) / (np.abs(told) * (counts @ np.abs(weights)))
+    if weights.min() <= 0 or off.max() > WIDE * RELATIVE or sizes[-2] < SOLVED * sizes[-1]:
+        return {}
+    often, weigh = np.log(counts.sum(0)), np.log(weights)
+    found = {"class_weights_span": float(np.exp(np.ptp(weigh))), "class_counts_span": float(np.exp(np.ptp(often)))}
+    if np.ptp(often) > 0 and np.ptp(weigh) > VARIED:
+        found["class_weights_cosine"] = float(np.corrcoef(often, weigh)[0, 1])
+    return found
 
 
 def _usual(looks: list[Look], known: list[bool]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from flowgrad.measures.loss_values import (
     elementwise,
     in_batch,
     in_unit,
+    log_softmax,
     pairs,
     sums_to_one,
 )
@@ -29,6 +30,8 @@ LEAST_RUN = 2
 """Mean length of the runs at ends of rows that are taken for padding: a closing mark has 1."""
 EQUAL = 0.99
 """Share of positions in which targets are the inputs themselves."""
+MOST_WEIGHED = 20
+"""Number of classes up to which weights of classes are looked for."""
 KINDS = 2000
 """Number of different targets that are counted."""
 _VIEWS = (
@@ -235,6 +238,7 @@ def recompute(batch: Batch) -> tuple[dict[str, tuple[float, float]], dict[str, f
         "most": float(x.max()),
         "probable": float(sums_to_one(x) or (x.ndim > 2 and sums_to_one(x, axis=1))),
         "constant": _constant(x),
+        "floor_share": _floor_share(x),
     }
     with np.errstate(all="ignore"):
         _in_batch(values, facts, batch)
@@ -257,6 +261,23 @@ def _constant(x: Floats) -> float:
     return float(np.ptp(x, axis=0).max() <= 1e-6 * max(float(np.abs(x).max()), 1e-12))
 
 
+def _by_label(x: Floats, t: Ids) -> dict[str, float]:
+    """Rows and summed cross-entropy of each class that came; empty where there are too many classes, or others."""
+    if x.shape[1] > MOST_WEIGHED or t.min() < 0 or t.max() >= x.shape[1]:
+        return {}
+    terms = -np.take_along_axis(log_softmax(x), t[:, None], 1)[:, 0]
+    counts, sums = np.bincount(t), np.bincount(t, terms)
+    return {
+        f"{name}/{k}": float(of[k]) for k in np.flatnonzero(counts) for name, of in (("count", counts), ("sum", sums))
+    }
+
+
+def _floor_share(x: Floats) -> float:
+    """Share of the outputs that are the smallest one, to the last bit; 0 where that one stands alone."""
+    count = int((x == x.min()).sum())
+    return count / x.size if count > 1 else 0.0
+
+
 def _of_targets(t: Floats | Ids) -> Mapping[str, float]:
     spread = np.ptp(t)
     return {
@@ -272,6 +293,7 @@ def _in_batch(values: Values, facts: dict[str, float], batch: Batch) -> None:
     if t is not None and not (t.dtype.kind == "i" and np.array_equal(t.reshape(-1), np.arange(len(x)))):
         return
     in_batch(values, x)
+    facts["choices"] = float(len(x))
     if items is not None and items.shape == (len(x),):
         _, counts = np.unique(items, return_counts=True)
         facts["repeated"] = float(counts[counts > 1].sum() / len(items))
@@ -284,6 +306,8 @@ def _by_element(values: Values, facts: dict[str, float], x: Floats, t: Floats | 
     rows = len(x) if x.ndim else 1
     elementwise(values, x.reshape(-1), target.reshape(-1), rows)
     facts["target_in_unit"] = float(in_unit(target))
+    facts["below"] = float((target < x.min()).mean())
+    facts["outside_unit"] = float(((target < 0) | (target > 1)).mean())
     try:
         shape = np.broadcast_shapes(x.shape, target.shape)
     except ValueError:
@@ -301,7 +325,8 @@ def _by_class(values: Values, facts: dict[str, float], batch: Batch) -> None:
             inputs = inputs.reshape(t.shape)
         pad = padding(t, inputs)
         if t.ndim == 1 and batch.x.ndim == 2:
-            facts["classes"] = float(x.shape[1])
+            facts["classes"] = facts["choices"] = float(x.shape[1])
+            facts |= _by_label(x, t)
         if pad is not None:
             facts |= {"pad": float(pad.number), "pad_share": pad.share, "pad_inputs": pad.in_inputs}
         facts["given"] = given(t, inputs, None if pad is None else pad.number)

@@ -49,6 +49,20 @@ LOSS_MEASURES = (
     Measure("outputs_least", "value", "Smallest output of all looks."),
     Measure("outputs_most", "value", "Largest output of all looks."),
     Measure(
+        "outputs_at_floor",
+        "share",
+        "Share of the outputs that are `outputs_least`, to the last bit, where that is the smallest of every look; "
+        "else 0.",
+    ),
+    Measure("targets_below", "share", "Share of the targets, one an output, that lie below all outputs of their look."),
+    Measure("targets_outside_unit", "share", "Share of the targets, one an output, that lie outside [0, 1]."),
+    Measure("loss_choices", "count", "Outputs that a row's target is one of: classes, or the rows of the batch."),
+    Measure(
+        "likeliest",
+        "share",
+        "Largest probability that a softmax over `loss_choices` outputs from `outputs_least` to `outputs_most` gives.",
+    ),
+    Measure(
         "outputs_constant",
         "share",
         "Share of the looks of two rows or more at which all rows have the same outputs.",
@@ -74,6 +88,14 @@ LOSS_MEASURES = (
     ),
     Measure("usual_growth", "ratio", "This usual loss at the last look over that at the first."),
     Measure("told_most", "loss", "The largest loss told, where it is none of the recomputed ones."),
+    Measure(
+        "class_weights_cosine",
+        "cosine",
+        "Of a loss that is a cross-entropy weighted by class: correlation, over classes, of the logarithms of weights "
+        "and of frequencies. Not known of other losses.",
+    ),
+    Measure("class_weights_span", "ratio", "Largest of these weights over the smallest."),
+    Measure("class_counts_span", "ratio", "Rows of the most frequent of these classes over those of the rarest."),
     Measure("loss_summed", "share", "Share of the looks at which the loss is a sum over the batch, not a mean."),
     Measure("loss_terms", "count", "Terms that are summed, the median of the looks; not known where none are."),
     Measure(

@@ -41,6 +41,12 @@ MEASURES = (
         "Not known where early stopping ended the run.",
         on_evaluation=True,
     ),
+    Measure(
+        "val_still",
+        "count",
+        "Validations, where the losses of all are the same to the last bit and not 0; else 0.",
+        on_evaluation=True,
+    ),
     Measure("epochs_since_best", "epochs", "Validations since the lowest validation loss.", on_evaluation=True),
     Measure(
         "val_rise_share",
@@ -96,7 +102,7 @@ def validation_course(losses: Sequence[float]) -> dict[str, float]:
     """
     values = np.asarray(losses, dtype=float)
     if not len(values) or not np.isfinite(values).any():
-        names = ("val_best", "val_last", "val_rise", "val_fall", "epochs_since_best")
+        names = ("val_best", "val_last", "val_rise", "val_fall", "val_still", "epochs_since_best")
         return dict.fromkeys(names, float("nan"))
     best, last, former = float(np.nanmin(values)), _last_fall(values), _last_fall(values[:-1])
     return {
@@ -104,6 +110,7 @@ def validation_course(losses: Sequence[float]) -> dict[str, float]:
         "val_last": float(values[-1]),
         "val_rise": float(values[-1] - best) / best if best > 0 else float("nan"),
         "val_fall": last if math.isnan(former) else min(last, former),
+        "val_still": float(len(values)) if values[0] != 0 and (values == values[0]).all() else 0.0,
         "epochs_since_best": float(len(values) - 1 - int(np.nanargmin(values))),
     }
 

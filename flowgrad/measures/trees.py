@@ -25,6 +25,12 @@ MEASURES = (
     Measure("evaluated", "flag", "1 where an evaluation set other than the training data was given, else 0."),
     Measure("higher_is_better", "flag", "1 where the validated metric is better when higher, else 0; NaN: not told."),
     Measure("stopped", "flag", "1 where early stopping chose the round that is kept, else 0."),
+    Measure(
+        "stopped_by_train",
+        "flag",
+        "1 where the value that early stopping states to have kept is that of the training data, else 0.",
+        on_evaluation=True,
+    ),
     Measure("kept_round", "count", "Last round of the model that is kept, from 1; what follows it is not judged."),
     Measure("val_best", "metric", "Best value of the validated metric up to `kept_round`.", on_evaluation=True),
     Measure("val_last", "metric", "Its value in `kept_round`.", on_evaluation=True),
@@ -59,6 +65,13 @@ MEASURES = (
         "ratio",
         "By how much `val_best` is better than the value of the first round, over the size of that; of squared errors, "
         "their roots.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "val_is_train",
+        "flag",
+        "1 where the metric is the same on both sets in every round, to the last bit, though it changes; else 0. Not "
+        "known where the training data were not evaluated.",
         on_evaluation=True,
     ),
     Measure("val_nonfinite", "flag", "1 where the validated metric was NaN or infinite in some round, else 0."),
@@ -159,6 +172,13 @@ MEASURES = (
         "code_r2_loss", "r2", "`r2_loss` of a mean for each value; 0 unless they are whole and recur.", per_row=True
     ),
     Measure("code_shift_z", "ratio", "`shift_z` of that fit.", per_row=True),
+    Measure(
+        "code_p_held_out",
+        "p",
+        "Probability that values of no use fit the held-out rows as well, by a mean for each; 1 unless they are whole "
+        "and recur. Codes that were learned by heart tell nothing there, codes that are numbered otherwise do.",
+        per_row=True,
+    ),
     Measure("peak_gain", "ratio", "Largest gain of its splits, over the median split's in that window.", per_row=True),
     Measure(
         "part_distance",

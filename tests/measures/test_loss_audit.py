@@ -581,8 +581,9 @@ def popular(g):
 def test_popularity_that_is_not_corrected(targets_of):
     plain = lambda x, t: F.cross_entropy(x, torch.arange(64))  # noqa: E731
     scores = logits(64, 64)
-    (found,) = findings(audit(plain, scores, targets_of, items_of=popular))
+    found, repeated = findings(audit(plain, scores, targets_of, items_of=popular))
     assert (found.type, found.candidates[0].cause) == ("POPULARITY_NOT_CORRECTED",) * 2
+    assert (repeated.type, repeated.candidates[0].cause) == ("POSITIVES_AMONG_NEGATIVES",) * 2
     assert findings(audit(plain, scores, targets_of)) == ()
     evenly = lambda g: torch.randint(200, (64,), generator=g)  # noqa: E731
     assert findings(audit(plain, scores, targets_of, items_of=evenly)) == ()
@@ -592,6 +593,71 @@ def test_popularity_that_is_not_corrected(targets_of):
     seen = audit(both, scores, targets_of)
     assert seen.figures()["in_batch_softmax"] == 1
     assert findings(seen) == ()
+
+
+def test_items_that_many_rows_of_a_batch_share_are_their_own_negatives():
+    """They are drawn alike, so that nothing is popular, and each is taught to be wrong for its own rows."""
+    plain = lambda x, t: F.cross_entropy(x, torch.arange(64))  # noqa: E731
+    few = lambda g: torch.randint(20, (64,), generator=g)  # noqa: E731
+    (found,) = findings(audit(plain, logits(64, 64), lambda g: None, items_of=few))
+    assert (found.type, found.severity, found.fix) == ("POSITIVES_AMONG_NEGATIVES", "low", None)
+
+
+@pytest.mark.parametrize(("scale", "found"), [(1.0, ["LOGITS_ARE_COSINES"]), (20.0, [])])
+def test_cosines_without_a_scale_are_a_question(scale, found):
+    """In sentence-transformers, CLIP and two towers: products of unit vectors went into a softmax as they were."""
+
+    def outputs(g, targets):
+        rows = torch.nn.functional.normalize(torch.randn(64, 8, generator=g), dim=1)
+        return scale * torch.nn.functional.normalize(rows + 0.1, dim=1) @ rows.T
+
+    plain = lambda x, t: F.cross_entropy(x, torch.arange(64))  # noqa: E731
+    assert said(audit(plain, outputs, lambda g: torch.arange(64), looks=8)) == found
+
+
+@pytest.mark.parametrize(("power", "found"), [(1, ["CLASS_WEIGHTS_RISE_WITH_FREQUENCY"]), (-1, []), (0, [])])
+def test_weights_that_rise_with_the_frequency_of_classes_are_a_question(power, found):
+    """The number of rows by class was given for its inverse, and rare classes were never predicted."""
+    odds = torch.tensor([0.5, 0.25, 0.15, 0.07, 0.03])
+    often = lambda g: torch.multinomial(odds, 64, replacement=True, generator=g)  # noqa: E731
+    loss = lambda x, t: F.cross_entropy(x, t, weight=odds**power)  # noqa: E731
+    seen = audit(loss, logits(5, 64), often, looks=12)
+    assert said(seen) == found
+    if power:
+        assert seen.figures()["class_weights_cosine"] == pytest.approx(power, abs=0.05)
+        assert seen.figures()["class_weights_span"] == pytest.approx(0.5 / 0.03, rel=0.05)
+
+
+def test_weights_of_rows_are_no_weights_of_classes():
+    loss = lambda x, t: (F.cross_entropy(x, t, reduction="none") * x[:, 0].abs().detach()).mean()  # noqa: E731
+    seen = audit(loss, logits(5, 64), labels(5, 64), looks=12)
+    assert math.isnan(seen.figures()["class_weights_cosine"])
+
+
+@pytest.mark.parametrize(
+    ("end", "found"),
+    [
+        (F.relu, ["OUTPUTS_STOP_SHORT_OF_TARGETS"]),
+        (torch.sigmoid, ["OUTPUTS_STOP_SHORT_OF_TARGETS"]),
+        (lambda x: x, []),
+    ],
+)
+def test_outputs_that_stop_short_of_standardised_targets(end, found):
+    plain = torch.nn.Linear(1, 64)  # outputs with a history
+    outputs = lambda g: end(plain(torch.ones(1)) + torch.randn(64, generator=g))  # noqa: E731
+    seen = audit(F.mse_loss, outputs, lambda g: torch.randn(64, generator=g))
+    assert said(seen) == found
+
+
+def test_outputs_that_end_in_a_relu_are_sound_for_amounts():
+    amounts = lambda g: torch.randint(0, 9, (64,), generator=g).float()  # noqa: E731
+    assert said(audit(F.mse_loss, lambda g: F.relu(3 * torch.randn(64, generator=g)), amounts)) == []
+
+
+@pytest.mark.parametrize(("end", "found"), [(F.relu, ["LOGITS_CUT_OFF_AT_ZERO"]), (F.softplus, []), (F.gelu, [])])
+def test_logits_that_a_relu_cuts_off_are_a_question(end, found):
+    seen = audit(F.cross_entropy, lambda g: end(logits(10, 64)(g)), labels(10, 64))
+    assert [one.type for one in findings(seen)] == found
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

@@ -165,6 +165,19 @@ def test_a_table_split_by_time_whose_columns_drift_has_neither():
     assert found.rescaled <= 1  # the time itself
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_classes_that_are_sampled_otherwise_are_no_other_order(seed):
+    """Two pixels that moved most looked like two others, and undersampled digits were told to be in another order."""
+    x, y, new_x, _ = digits(seed)
+    rng = np.random.default_rng(seed)
+    for kept in (rng.random(len(y)) * (1 + y) < 1, rng.random(len(y)) < np.where(y % 2 == 1, 0.1, 1.0)):
+        assert drift(x[kept], new_x).reordered == 0
+    order = np.arange(64)
+    few = rng.choice(64, 6, replace=False)
+    order[few] = np.roll(few, 1)
+    assert drift(x, new_x[:, order]).reordered >= 2
+
+
 def test_copies_of_training_rows_say_nothing_of_wrong_targets():
     """Held-out rows that copy training rows, shuffled targets too, agree with them, and training rows do not."""
     x, y, new_x, new_y = noisy(10)

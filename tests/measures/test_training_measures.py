@@ -25,6 +25,7 @@ def slow_course(losses):
         "val_last": losses[-1],
         "val_rise": losses[-1] / best - 1,
         "val_fall": min(falls[-2:]) if (falls := [1 - b / a for a, b in pairwise(losses)]) else math.nan,
+        "val_still": len(losses) if losses == losses[:1] * len(losses) and losses[0] else 0,
         "epochs_since_best": len(losses) - 1 - at,
     }
 
@@ -58,13 +59,34 @@ def test_one_epoch_has_no_fall():
 def test_a_validation_loss_that_turns():
     course = validation_course([1.0, 0.8, 1.0, 1.2])
     assert course == pytest.approx(
-        {"val_best": 0.8, "val_last": 1.2, "val_rise": 0.5, "val_fall": -0.25, "epochs_since_best": 2}
+        {"val_best": 0.8, "val_last": 1.2, "val_rise": 0.5, "val_fall": -0.25, "val_still": 0, "epochs_since_best": 2}
     )
 
 
 def test_a_validation_loss_that_falls():
     course = validation_course([1.0, 0.75])
-    assert course == {"val_best": 0.75, "val_last": 0.75, "val_rise": 0, "val_fall": 0.25, "epochs_since_best": 0}
+    assert (course["val_best"], course["val_last"], course["val_rise"], course["val_fall"]) == (0.75, 0.75, 0, 0.25)
+    assert (course["val_still"], course["epochs_since_best"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "said"),
+    [
+        ([2.0, 1.5, 1.2, 1.0], [2.3] * 4, True),
+        ([2.0, 1.5, 1.2, 1.0], [2.3, 2.3, 2.3, 2.2999999], False),
+        ([2.0, 2.0, 2.0, 2.0], [2.3] * 4, False),  # nothing moves at all
+        ([2.0, 1.5, 1.2, 1.0], [0.0] * 4, False),  # nothing is left to lose
+        ([2.0, 1.5, 1.2], [2.3] * 3, False),
+    ],
+)
+def test_a_validation_that_never_moves_while_training_does_is_of_another_model(train, validation, said):
+    """An average of weights was validated that nothing updated, and the report had nothing to say."""
+    tracker = TrainingTracker()
+    for losses in zip(train, validation, strict=True):
+        tracker.end_epoch(*losses)
+    found = {one.type: one for one in tracker.findings()}
+    assert ("VALIDATION_STANDS_STILL" in found) == said
+    assert not said or found["VALIDATION_STANDS_STILL"].candidates[0].cause == "ANOTHER_MODEL_VALIDATED"
 
 
 @pytest.mark.parametrize("losses", [[], [math.nan], [math.nan, math.nan], [math.inf]])

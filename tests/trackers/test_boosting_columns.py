@@ -207,6 +207,28 @@ def test_codes_that_training_rows_are_known_by_are_still_found():
     assert named(looked(*batches()), "id_memorising") == ["batch"]
 
 
+@pytest.mark.parametrize("known", [40, 36])
+def test_codes_that_each_part_numbers_by_itself_are_no_memory(known):
+    """An encoder fitted to each part gives one number to different things: the column was to be dropped."""
+    city = RNG.integers(40, size=N)
+    y = 2 * RNG.normal(size=40)[city] + RNG.normal(size=N)
+    names = np.arange(40)
+    names[:known] = RNG.permutation(known)
+    column = np.where(np.arange(N) < CUT, city, names[city])
+    found = {one.rule_id: one for one in looked(noise().assign(city=column), y).findings()}
+    assert not {"id_memorising", "training_leak"} & set(found)
+    assert found["codes_tell_otherwise"].candidates[0].cause == "CODES_NUMBERED_DIFFERENTLY"
+    assert "codes_tell_otherwise" not in {one.rule_id for one in looked(noise().assign(city=city), y).findings()}
+
+
+def test_codes_of_rows_whose_negatives_are_sampled_mean_the_same():
+    city = RNG.integers(40, size=N)
+    y = (2 * RNG.normal(size=40)[city] - 3 + RNG.logistic(size=N) > 0).astype(float)
+    kept = (np.arange(N) >= CUT) | (y == 1) | (RNG.random(N) < 0.15)
+    tracker = looked(noise().assign(city=city)[kept], y[kept], cut=int(kept[:CUT].sum()))
+    assert not {"id_memorising", "codes_tell_otherwise"} & {one.rule_id for one in tracker.findings()}
+
+
 @pytest.mark.parametrize("kind", [float, str])
 def test_codes_of_times_that_were_not_trained_on_are_no_memory(kind):
     """Each month has a level of its own: the months of the held-out rows are yet to come."""

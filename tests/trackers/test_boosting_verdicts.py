@@ -62,6 +62,30 @@ def types(tracker):
     return {finding.rule_id for finding in tracker.findings()}
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_held_out_set_that_is_the_training_data_is_told_by_its_course(library):
+    """`evals` named the training rows twice, and a booster that learned them by heart had no finding."""
+    same, other = BoostingTracker(), BoostingTracker()
+    train(library, same, data=(X, Y, X, Y))
+    train(library, other)
+    assert "validated_on_training_rows" in types(same)
+    assert "validated_on_training_rows" not in types(other)
+
+
+@pytest.mark.parametrize(("last", "said"), [("train", True), ("valid", False)])
+def test_early_stopping_that_goes_by_training_rows_is_told(last, said):
+    """XGBoost goes by the last of its sets; the booster never stopped, and was told to use early stopping."""
+    tracker = BoostingTracker()
+    sets = [(xgb.DMatrix(X, Y), "train"), (xgb.DMatrix(X_NEW, Y_NEW), "valid")]
+    evals = sorted(sets, key=lambda one: one[1] == last)
+    xgb.train(QUIET["xgboost"], sets[0][0], 150, evals=evals, early_stopping_rounds=20, verbose_eval=False,
+              callbacks=[tracker.as_xgb_callback()])  # fmt: skip
+    found = {one.type: one for one in tracker.findings()}
+    assert ("EARLY_STOPPING_ON_TRAINING_ROWS" in found) == said
+    if said and "BOOSTER_OVERFITTING" in found:
+        assert found["BOOSTER_OVERFITTING"].follows == "EARLY_STOPPING_ON_TRAINING_ROWS"
+
+
 # --- direction -------------------------------------------------------------------------------------------------------
 
 

@@ -189,6 +189,40 @@ def test_one_row_without_a_gradient_is_padding_that_nobody_declared():
     assert types(tracker) == []
 
 
+@pytest.mark.parametrize(("max_norm", "expected"), [(0.05, True), (50.0, False), (None, False)])
+def test_rows_that_max_norm_cuts_did_not_collapse(max_norm, expected):
+    """Their length was put down to the loss, or to weight decay, though the layer itself cuts them at each lookup."""
+    layer = nn.Embedding(60, 8, max_norm=max_norm)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.005, weight_decay=0.1)
+    tracker = EmbeddingTracker(layer, optimizer=optimizer, name="emb", rules=RULES)
+    goal = torch.randn(60, generator=torch.Generator().manual_seed(0))
+    for _ in range(60):
+        optimizer.zero_grad()
+        (layer(torch.arange(60)).sum(1) - goal).square().mean().backward()
+        optimizer.step()
+        tracker.step()
+    assert ("ROWS_CUT_BY_MAX_NORM" in types(tracker)) == expected
+    assert not [one for one in types(tracker) if "COLLAPSE" in one]
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_row_that_fills_up_texts_and_learns_is_a_question(masked):
+    """A mean over padding: the padding's row stood in most places of each text, and took a gradient from all."""
+    layer = nn.Embedding(200, 4)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    tracker = EmbeddingTracker(layer, optimizer=optimizer, name="emb", rules=RULES)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        ids = torch.randint(1, 200, (32, 12), generator=generator)
+        ids[:, 5:] = 0
+        vectors = layer(ids) * (ids > 0)[..., None] if masked else layer(ids)
+        optimizer.zero_grad()
+        (vectors.mean(1).sum(1) - torch.randn(32, generator=generator)).square().mean().backward()
+        optimizer.step()
+        tracker.step()
+    assert ("PADDING_LEARNS" in types(tracker)) != masked
+
+
 def test_a_tracker_pickles_small():
     """Each place of the batches kept was written with the whole buffer: 17 MB for a table of 19 KB."""
     layer = nn.Embedding(300, 16)

@@ -911,6 +911,18 @@ def test_units_died_where_hardly_any_are_left(silent, layers, rate, expected):
     assert [one.type for one in found if one.rule_id == "dying_relu"] == [expected]
 
 
+@pytest.mark.parametrize(("shared", "expected"), [(True, "UNITS_WITHOUT_GRADIENT"), (False, "DYING_RELU")])
+def test_units_that_are_given_the_same_for_every_example_did_not_die(shared, expected):
+    """A mean over padding is alike for all texts: half of the units are silent by their draw, and were told dead."""
+    model = perceptron()
+    with torch.no_grad():
+        for layer in (model[0], model[2]):
+            flags = torch.arange(len(layer.bias)) < 20
+            layer.bias[:] = torch.where(flags, -100.0, 10.0 if shared else 0.1)
+    run = Loop(model, optimizer=lambda p: torch.optim.Adam(p, lr=0.01)).run()
+    assert [one.type for one in run.findings() if one.rule_id == "dying_relu"] == [expected]
+
+
 def test_inputs_of_another_size_are_a_fault_where_they_do_harm():
     wide = X * 100
 

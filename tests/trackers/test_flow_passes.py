@@ -175,6 +175,31 @@ def test_a_validation_in_training_mode_is_found():
     assert "VALIDATED_IN_TRAIN_MODE" in types(epochs_of(model, validate=model.train))
 
 
+@pytest.mark.parametrize(("p", "said"), [(0.95, True), (0.5, False), (0.8, False)])
+def test_a_dropout_of_what_should_be_kept_is_a_question(p, said):
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(p), nn.Linear(16, 1))
+    assert ("NEARLY_ALL_DROPPED" in types(epochs_of(model))) == said
+
+
+@pytest.mark.parametrize(
+    ("momentum", "tracked", "said"),
+    [
+        (0.001, 0, {"BATCH_STATISTICS_BEHIND"}),
+        (0.1, 0, set()),
+        (None, 0, set()),
+        (0.001, 5000, set()),
+        (0.9, 0, {"BATCH_STATISTICS_OF_LAST_BATCH"}),
+    ],
+)
+def test_statistics_that_have_not_arrived_are_a_question(momentum, tracked, said):
+    """Keras' momentum in PyTorch: the model that was evaluated was another one, and nothing was said."""
+    model = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16, momentum=momentum), nn.ReLU(), nn.Linear(16, 1))
+    model[1].num_batches_tracked += tracked
+    found = [one for one in epochs_of(model).findings() if one.type.startswith("BATCH_STATISTICS")]
+    assert {one.type for one in found} == said
+    assert all(one.candidates and one.fix is None for one in found)
+
+
 @pytest.mark.parametrize("dropout", [True, False])
 def test_a_usual_loop_has_no_finding_on_modes(dropout):
     tracker = epochs_of(network(dropout), 12)
@@ -225,6 +250,17 @@ def test_losses_that_repeat_with_epochs_are_found():
     wave = [1.0, 1.5, 2.0, 1.4, 1.1, 0.9, 1.6, 1.2, 0.8, 0.7, 1.3, 1.0]
     tracker = epochs_of(network(), order=lambda epoch, batch: wave[batch] + 0.05 * math.sin(epoch * 7 + batch))
     assert "LOSS_REPEATS_WITH_EPOCHS" in types(tracker)
+
+
+def test_a_smaller_last_batch_is_no_order_of_the_rows():
+    """A contrastive loss over 20 rows is lower than one over 128, at the end of each epoch; rows were shuffled."""
+    torch.manual_seed(3)
+    noise = torch.rand(8, BATCHES).tolist()
+    tracker = epochs_of(
+        network(),
+        order=lambda epoch, batch: (1.0 if batch == BATCHES - 1 else 2.0) + 0.05 * noise[epoch][batch],
+    )
+    assert "LOSS_REPEATS_WITH_EPOCHS" not in types(tracker)
 
 
 @pytest.mark.parametrize("shape", ["noise", "falls", "constant"])

@@ -303,6 +303,34 @@ def test_one_id_everywhere(book):
     assert list(found["IDS_ALL_ALIKE"].rows.index) == ["user"]
 
 
+@pytest.mark.parametrize("vocabulary", ["even", "skewed"])
+def test_padding_and_marks_of_texts_are_no_ids_all_alike(book, vocabulary):
+    """Texts that were told as one tensor were accused where all of them ended before its last column."""
+    rng = np.random.default_rng(7)
+    odds = np.ones(299) if vocabulary == "even" else 1 / np.arange(1, 300)
+    texts = rng.choice(np.arange(1, 300), (900, 24), p=odds / odds.sum())
+    texts[np.arange(24) >= rng.integers(3, 16, (900, 1))] = 0
+    texts[:, 0] = 300
+    parts = {"tokens": texts, "attention_mask": (texts > 0).astype(int), "token_type_ids": np.zeros_like(texts)}
+    train, valid = (
+        {f"{name}[{k}]": part[rows, k] for name, part in parts.items() for k in range(24)}
+        for rows in (slice(0, 600), slice(600, None))
+    )
+    target = rng.normal(size=900) + texts[:, 1] / 50
+    assert said(book, told(train, target[:600], valid, target[600:])) == {}
+
+
+@pytest.mark.parametrize("shift", [0, 1000])
+def test_a_field_of_one_tensor_that_is_all_unknown_is_told(book, shift):
+    """Fields have vocabularies of their own, numbered from 0 each or one after the other."""
+    rng = np.random.default_rng(7)
+    columns = {
+        f"fields[{k}]": rng.integers(0, size, 900) + k * shift for k, size in enumerate((2, 300, 7, 90, 25, 600, 12))
+    }
+    found = said(book, told({**columns, "fields[3]": np.zeros(900, dtype=int)}, rng.normal(size=900)))
+    assert list(found["IDS_ALL_ALIKE"].rows.index) == ["fields[3]"]
+
+
 def test_an_id_of_what_is_not_found(book):
     columns, rating, rng = log(7)
     user = np.where(rng.random(len(rating)) < 0.5, 0, columns["user"])

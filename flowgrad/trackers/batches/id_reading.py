@@ -78,10 +78,14 @@ def read(
     reading = _Reading(columns, sample, trained, validated)
     scalars["ids_with_target"] = float(trained.target)
     scalars["ids_repeats"] = reading.repeats[0]
+    positions = reading.positions()
     for place, name in enumerate(columns):
-        figures = reading.column(name, sizes.get(name))
-        figures |= reading.make_up(name, batches.sizes, batches.distinct[:, place])
-        figures["id_equal"] = float(any(name in pair for pair in equal)) if trained.rows >= LEAST_EQUAL else math.nan
+        figures = {"id_position": float(name in positions)}
+        if name not in positions:
+            figures |= reading.column(name, sizes.get(name))
+            figures |= reading.make_up(name, batches.sizes, batches.distinct[:, place])
+            if trained.rows >= LEAST_EQUAL:
+                figures["id_equal"] = float(any(name in pair for pair in equal))
         for key, value in figures.items():
             table.loc[name, key] = value
     scalars |= reading.pairs()
@@ -127,6 +131,21 @@ class _Reading:
         if not trained.whole:
             half = half_of(sample.training.keys)
             self.halves = np.stack([half == 0, half == 1]).astype(float)
+
+    def positions(self) -> set[str]:
+        """Columns that are positions of a sequence; those of one tensor are named after it, `tokens[3]`. A tensor as
+        wide as one of positions that holds one number everywhere goes with it, as segments of a text do.
+        """
+        tensors: dict[str, list[str]] = {}
+        for name in self.names:
+            if name.endswith("]"):
+                tensors.setdefault(name.rpartition("[")[0], []).append(name)
+        found = {key for key, names in tensors.items() if ids.are_positions([self.counts[name] for name in names])}
+        widths = {len(tensors[key]) for key in found}
+        for key, names in tensors.items():
+            if len(names) in widths and all(self.met[name] == 1 for name in names):
+                found.add(key)
+        return {name for key in found for name in tensors[key]}
 
     def _target(self, column: IdSums, *, whole: bool = False) -> OneWay:
         """Analysis of the target in training; where `whole`, each row counts as one although others equal it."""

@@ -20,10 +20,10 @@ from flowgrad.trackers.boosting.signs import MOST_CLASSES, copies_target, tells_
 PER_COLUMN = (
     "train_r2", "val_r2", "r2_loss", "shift_z", "recovered", "twin_correlation", "distinct_share", "distinct",
     "mode_share", "whole",
-    "alone_p", "code_r2_loss", "code_shift_z", "part_distance", "known_in_time", "told_late", "copies_target",
-    "tells_by_presence",
+    "alone_p", "code_r2_loss", "code_shift_z", "code_p_held_out", "part_distance", "known_in_time", "told_late",
+    "copies_target", "tells_by_presence",
 )  # fmt: skip
-HELD_OUT = ("val_r2", "r2_loss", "shift_z", "code_r2_loss", "code_shift_z")
+HELD_OUT = ("val_r2", "r2_loss", "shift_z", "code_r2_loss", "code_shift_z", "code_p_held_out")
 """Measures that need held-out rows."""
 LEAST_HELD_OUT = 30
 """Number of validation rows below which nothing is said of a column on them: of 30, R2 has a standard error of up to
@@ -177,7 +177,7 @@ def _alone(
     return told | (_NO_CODES if codes is None else _by_value(codes[0], target, codes[1], new_target))
 
 
-_NO_CODES = {"code_r2_loss": 0.0, "code_shift_z": 0.0}
+_NO_CODES = {"code_r2_loss": 0.0, "code_shift_z": 0.0, "code_p_held_out": 1.0}
 
 
 def _by_value(
@@ -193,7 +193,12 @@ def _by_value(
     if known.sum() < LEAST_HELD_OUT or np.ptp(new_target[known]) == 0:
         return _NO_CODES
     fit = trees.alone_by_value(codes, target, new_codes[known], new_target[known])
-    return {"code_r2_loss": fit.train_r2 - fit.val_r2, "code_shift_z": fit.shift_z}
+    own = trees.alone_by_value(new_codes[known], new_target[known], new_codes[known], new_target[known]).p
+    return {
+        "code_r2_loss": fit.train_r2 - fit.val_r2,
+        "code_shift_z": fit.shift_z,
+        "code_p_held_out": 1.0 if math.isnan(own) else own,
+    }
 
 
 def _fitted_again(alone: Callable[..., trees.Fit], column: NDArray[np.float64], target: NDArray[np.float64]) -> float:

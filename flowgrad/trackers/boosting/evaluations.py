@@ -192,6 +192,8 @@ class Evaluations:
             "best_round_share": seen["best_round"] / len(values),
             "late_val_gain": seen["late_gain"],
             "val_improved": seen["improved"],
+            "stopped_by_train": float(self._stop is not None and self._stop.held == self.training),
+            "val_is_train": float(len(set(values)) > 1 and values == train) if train else math.nan,
             "train_last": fitted["last"] if fitted else math.nan,
             "late_train_gain": fitted["late_gain"] if fitted else math.nan,
             "generalisation_gap": trees.gap(fitted["last"], seen["last"], better, squared=squared)
@@ -290,7 +292,8 @@ def _family(metric: str) -> str:
 
 _NAMES = (
     "higher_is_better", "val_best", "val_last", "val_excess", "val_drift", "val_climb", "val_lost", "val_nonfinite",
-    "best_round", "best_round_share", "late_val_gain", "val_improved", "train_last", "late_train_gain",
+    "best_round", "best_round_share", "late_val_gain", "val_improved", "val_is_train",
+    "stopped_by_train", "train_last", "late_train_gain",
     "generalisation_gap",
 )  # fmt: skip
 _OF_LAST = ("val_last", "val_excess", "val_drift", "val_lost", "train_last", "generalisation_gap")

@@ -566,6 +566,7 @@ class EmbeddingTracker(Tracker):
         if self._rate is not None:
             pulls = float(self._probes.panel_square), float(self._probes.panel_pull)
             scalars["decay_share"] = self._rate.decay_share(self._parameter, scalars["norm_ratio"], *pulls)
+        scalars["norm_to_cap"] = scalars["median_norm"] / self.layer.max_norm if self.layer.max_norm else 0.0
         scalars["decay_known"] = float(math.isfinite(scalars["decay_share"]))
         if scalars["nonfinite_rows"] and math.isnan(scalars["first_nonfinite"]):
             scalars["first_nonfinite"] = float(self._steps)  # no probe saw them; this reading is the first that does

@@ -42,6 +42,8 @@ class Block:
 
     highest: torch.Tensor | None = None
     """Largest output of each unit for any example, shape (units,)."""
+    lowest: torch.Tensor | None = None
+    """Least output of each unit for any example, shape (units,); None where units have many outputs an example."""
     saturated: torch.Tensor | None = None
     """Sum over calls of the share of saturated outputs, 0-dim."""
     calls: int = 0
@@ -183,6 +185,25 @@ class ActivationWatch:
         if self.spread_first is None:
             self.spread_first = self.spread_before
 
+    def steady_units(self) -> float:
+        """Share of the units that put something out which do so for every example, of the layer with the most dead
+        units in the recent sampled steps; 0 where that was not seen.
+
+        Where a layer is given nearly the same for every example, each of its units is on for all of them or for none.
+        """
+        shares = []
+        for name in {**self.before, **self.blocks}:
+            blocks = [block for block in (self.before.get(name), self.blocks.get(name)) if block is not None]
+            alive = [block.alive for block in blocks if block.alive is not None]
+            steady = [block.lowest > 0 for block in blocks if block.lowest is not None]
+            if len(alive) == len(steady) == len(blocks) and len({tuple(one.shape) for one in alive}) == 1:
+                on = torch.stack([one.cpu() for one in alive]).any(0)
+                shares.append((int(on.sum()) / max(on.numel(), 1), torch.stack([one.cpu() for one in steady]).all(0)))
+        if not shares:
+            return 0.0
+        share, always = min(shares, key=lambda one: one[0])
+        return float(always.sum()) / max(round(share * always.numel()), 1)
+
     def output_spread(self) -> tuple[float, float]:
         """Largest spread in the recent sampled steps, as a ratio to the outputs' size and to the spread at the first
         ones; NaN where no output was seen.
@@ -271,10 +292,16 @@ class ActivationWatch:
             output = output[:: len(output) // _EXAMPLES]
         if bounds is None:
             others = _all_but(output, axis)
-            highest = output.amax(others) if others else output.clone()
+            lowest = None
+            if len(others) == 1:
+                lowest, highest = output.aminmax(dim=others[0])
+            else:
+                highest = output.amax(others) if others else output.clone()
             if block.highest is not None and block.highest.shape == highest.shape:
                 highest = torch.maximum(block.highest.to(highest.device), highest)
-            block.highest = highest
+                if lowest is not None and block.lowest is not None:
+                    lowest = torch.minimum(block.lowest.to(lowest.device), lowest)
+            block.highest, block.lowest = highest, lowest
             return
         low, high = bounds
         middle, half = (high + low) / 2, (high - low) / 2
@@ -453,5 +480,6 @@ def _all_but(output: torch.Tensor, axis: int) -> list[int]:
 
 
 def _loaded(block: dict[str, Any], device: torch.device) -> Block:
-    tensors = {key: None if block[key] is None else block[key].to(device).clone() for key in ("highest", "saturated")}
+    tensor_names = ("highest", "lowest", "saturated")
+    tensors = {key: None if block.get(key) is None else block[key].to(device).clone() for key in tensor_names}
     return Block(**tensors, calls=block["calls"])

@@ -172,6 +172,7 @@ def _network(watched: Sequence[Watched], owners: int) -> Check:
             "saturated": maybe(tensor(FLOATS, ())),
             "calls": count(),
         },
+        {"lowest": maybe(tensor(_OUTPUTS, (None,)))},
         also=together(
             (lambda state: (state["calls"] > 0) == (state["saturated"] is not None), ": calls and saturated")
         ),

@@ -25,7 +25,9 @@ class Modes:
         self._all = found[:: -(-len(found) // _MOST)] if found else []
         self.count = len(found)
         self.dropouts = sum(_drops(module) for module in found)
+        self.dropout_most = max((_dropped(module) for module in found if _drops(module)), default=0.0)
         self.shared = shared_modules(model)
+        self._normalising = [module for module in self._all if _uses_batch(module) and _began_here(module)]
         self.eval_looks = 0
         """Number of last sampled steps in a row at which all were in evaluation mode."""
         self.train_looks = 0
@@ -60,12 +62,14 @@ class Modes:
         return {
             "mode_modules": float(self.count),
             "mode_dropouts": float(self.dropouts),
+            "dropout_most": self.dropout_most,
             "eval_looks": float(self.eval_looks) if self._all else nan,
             "eval_share": 1 - self.other_step / steps if self.eval_looks else 0.0,
             "train_looks": float(self.train_looks),
             "held_out_passes": float(self.held_out),
             "held_out_in_training": self.in_training / self.held_out if self.held_out else nan,
             "shared_modules": float(self.shared),
+            **_statistics(self._normalising),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -76,6 +80,24 @@ class Modes:
         """Go on from a state that `state_dict` gave."""
         for key in _COUNTS:
             setattr(self, key, state[key])
+
+
+def _began_here(module: nn.Module) -> bool:
+    """Whether its statistics began with 0 and 1 and every batch since is counted; others were brought in."""
+    buffers = (module.num_batches_tracked, module.running_mean, module.running_var)
+    if any(buffer is None or buffer.is_meta for buffer in buffers):
+        return False
+    met, mean, variance = buffers
+    return bool(met > 0) or bool((mean == 0).all() and (variance == 1).all())
+
+
+def _statistics(modules: list[nn.Module]) -> dict[str, float]:
+    start = most = 0.0
+    for module in modules:
+        met, momentum = int(module.num_batches_tracked), module.momentum
+        if met and momentum is not None:  # None: the mean of all batches
+            start, most = max(start, (1 - momentum) ** met), max(most, float(momentum))
+    return {"statistics_start": start, "statistics_momentum": most}
 
 
 def shared_modules(model: nn.Module) -> int:
@@ -102,6 +124,10 @@ def _drops(module: nn.Module) -> bool:
     if isinstance(module, nn.RNNBase):
         return module.dropout > 0 and module.num_layers > 1
     return isinstance(module, nn.MultiheadAttention) and module.dropout > 0
+
+
+def _dropped(module: nn.Module) -> float:
+    return float(module.p if isinstance(module, _DropoutNd) else module.dropout)
 
 
 def _uses_batch(module: nn.Module) -> bool:

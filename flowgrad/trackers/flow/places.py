@@ -10,8 +10,10 @@ from flowgrad.measures.flow_course import places_of
 
 BINS = 10
 """Number of parts of an epoch."""
-FEWEST = 10
-"""Number of steps of an epoch from which on it has parts."""
+FEWEST = 11
+"""Number of steps of an epoch from which on it has parts. The last step is in none: its batch may be smaller, and a
+loss that tells each row from the others of its batch is smaller with it.
+"""
 SKIPPED = 1
 """Number of first epochs that are left out: the loss falls too fast in them."""
 
@@ -37,7 +39,7 @@ class Places:
     def add(self, loss: float) -> None:
         """Note the loss of the next step."""
         if self._length >= FEWEST:
-            part = self._at * BINS // self._length
+            part = self._at * BINS // (self._length - 1)
             if part < BINS:
                 self._count[part] += 1
                 self._sum[part] += loss

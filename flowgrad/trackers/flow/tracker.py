@@ -367,6 +367,7 @@ class FlowTracker(Tracker):
             "output_kept": kept,
             "input_normalised": float(first_normalises(self._watched, rows["depth"].to_numpy())),
             **given_scalars(self._network.activations),
+            "steady_units": self._network.activations.steady_units(),
             **self._modes.scalars(self._steps),
             **self._losses.places.scalars(),
             **flow.loss_trend(*losses.windows, losses.first),
