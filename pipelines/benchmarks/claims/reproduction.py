@@ -2,7 +2,7 @@
 
 A reproduction that was cut off goes on where it stopped; runs whose code or command changed are done anew, and so are
 those whose files are not as they were left or do not follow from their observations.
-  claims=quick|full   which claims (conf/claims/); quick takes minutes, full under an hour
+  claims=quick|full   which claims (conf/claims/); quick takes a minute and a half on two cores, full under an hour
   folder=FOLDER       where runs and tables go; outputs/claims/quick by default
   only=[ID,...]       some claims only
   fresh=true          do every run anew
