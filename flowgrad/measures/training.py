@@ -102,7 +102,7 @@ def validation_course(losses: Sequence[float]) -> dict[str, float]:
     """
     values = np.asarray(losses, dtype=float)
     if not len(values) or not np.isfinite(values).any():
-        names = ("val_best", "val_last", "val_rise", "val_fall", "val_still", "epochs_since_best")
+        names = ("val_best", "val_last", "val_rise", "val_fall", "epochs_since_best")
         return dict.fromkeys(names, float("nan"))
     best, last, former = float(np.nanmin(values)), _last_fall(values), _last_fall(values[:-1])
     return {
@@ -110,9 +110,19 @@ def validation_course(losses: Sequence[float]) -> dict[str, float]:
         "val_last": float(values[-1]),
         "val_rise": float(values[-1] - best) / best if best > 0 else float("nan"),
         "val_fall": last if math.isnan(former) else min(last, former),
-        "val_still": float(len(values)) if values[0] != 0 and (values == values[0]).all() else 0.0,
         "epochs_since_best": float(len(values) - 1 - int(np.nanargmin(values))),
     }
+
+
+def still(losses: Sequence[float]) -> float:
+    """Number of validation losses, where all are the same to the last bit and not 0; else 0. NaN of none.
+
+    >>> still([2.5, 2.5, 2.5]), still([2.5, 2.4])
+    (3.0, 0.0)
+    """
+    if not losses:
+        return math.nan
+    return float(len(losses)) if losses[0] != 0 and all(loss == losses[0] for loss in losses) else 0.0
 
 
 def since_best(train: Sequence[float], validation: Sequence[float], metrics: Sequence[float]) -> dict[str, float]:

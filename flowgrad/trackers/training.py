@@ -218,6 +218,7 @@ class TrainingTracker(Tracker):
             "squared_error": float(not math.isnan(self._target_variance)),
             "stopped_early": float(self._stopped),
             **training.validation_course(self._validated()),
+            "val_still": training.still(self._validated()),
             **training.since_best(self._train, self._validation, self._metrics),
             "metric_told": float(any(not math.isnan(metric) for metric in self._metrics)),
             "target_variance": self._target_variance,

@@ -27,7 +27,7 @@ class Modes:
         self.dropouts = sum(_drops(module) for module in found)
         self.dropout_most = max((_dropped(module) for module in found if _drops(module)), default=0.0)
         self.shared = shared_modules(model)
-        self._normalising = [module for module in self._all if _uses_batch(module) and _began_here(module)]
+        self._normalising = [module for module in self._all if isinstance(module, _NormBase) and _began_here(module)]
         self.eval_looks = 0
         """Number of last sampled steps in a row at which all were in evaluation mode."""
         self.train_looks = 0
@@ -82,21 +82,20 @@ class Modes:
             setattr(self, key, state[key])
 
 
-def _began_here(module: nn.Module) -> bool:
+def _began_here(module: _NormBase) -> bool:
     """Whether its statistics began with 0 and 1 and every batch since is counted; others were brought in."""
-    buffers = (module.num_batches_tracked, module.running_mean, module.running_var)
-    if any(buffer is None or buffer.is_meta for buffer in buffers):
+    met, mean, variance = module.num_batches_tracked, module.running_mean, module.running_var
+    if met is None or mean is None or variance is None or met.is_meta:
         return False
-    met, mean, variance = buffers
     return bool(met > 0) or bool((mean == 0).all() and (variance == 1).all())
 
 
-def _statistics(modules: list[nn.Module]) -> dict[str, float]:
+def _statistics(modules: list[_NormBase]) -> dict[str, float]:
     start = most = 0.0
     for module in modules:
-        met, momentum = int(module.num_batches_tracked), module.momentum
-        if met and momentum is not None:  # None: the mean of all batches
-            start, most = max(start, (1 - momentum) ** met), max(most, float(momentum))
+        met, momentum = module.num_batches_tracked, module.momentum
+        if met is not None and momentum is not None and met > 0:  # no momentum: the mean of all batches
+            start, most = max(start, float((1 - momentum) ** int(met))), max(most, float(momentum))
     return {"statistics_start": start, "statistics_momentum": most}
 
 
@@ -127,7 +126,9 @@ def _drops(module: nn.Module) -> bool:
 
 
 def _dropped(module: nn.Module) -> float:
-    return float(module.p if isinstance(module, _DropoutNd) else module.dropout)
+    if isinstance(module, _DropoutNd):
+        return float(module.p)
+    return float(module.dropout) if isinstance(module, nn.RNNBase | nn.MultiheadAttention) else 0.0
 
 
 def _uses_batch(module: nn.Module) -> bool:
