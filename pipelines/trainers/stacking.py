@@ -131,9 +131,9 @@ class _Run:
         self._steps += steps
         self._course.end_epoch(train_loss, validation_loss)
         for ending in self._sooner:
-            if not ending.reached and ending.ends(self._course):
+            if not ending.reached and ending.ends(train_loss, validation_loss):
                 ending.result = self._result(copy.deepcopy(self._model), ending)
-        self._ending.ends(self._course)
+        self._ending.ends(train_loss, validation_loss)
 
     def trained(self) -> Trained:
         """Go back to the best weights, and make the result."""
@@ -149,16 +149,16 @@ class _Ending:
     """A way for a run to end."""
 
     def __init__(self, model: nn.Module, settings: DictConfig) -> None:
-        self._epochs, self.stopping = settings.epochs, EarlyStopping(settings, model)
+        self._epochs_left, self.stopping = settings.epochs, EarlyStopping(settings, model)
         self.reached = False
         self.result: Trained | None = None
         """The run that ended so, where the model was trained on."""
 
-    def ends(self, course: TrainingTracker) -> bool:
+    def ends(self, train_loss: float, validation_loss: float) -> bool:
         """Take the losses after an epoch; return whether it was the last."""
-        train_loss, validation_loss = course.train_losses[-1], course.validation_losses[-1]
+        self._epochs_left -= 1
         stops = not math.isfinite(train_loss) or self.stopping.ends(validation_loss)
-        self.reached = stops or len(course.train_losses) == self._epochs
+        self.reached = stops or self._epochs_left == 0
         return self.reached
 
 
