@@ -53,7 +53,7 @@ class Confidence(TypedDict):
     tried_on: NotRequired[str]
     """Number of those runs on each model and data that are known."""
     near: NotRequired[Literal["pair", "model", "data", "neither"]]
-    """What of this run's own model and data was tried; left out where it is not known."""
+    """The part of this run's own model and data that was tried; left out where it is not known."""
     not_finite: NotRequired[NotFinite]
 
 

@@ -50,8 +50,8 @@ class Confidence:
     tried_on: str = ""
     """Number of validated runs on each model and data that are known, as `DeepFM on flights: 2; Dlrm on flights: 1`."""
     near: str = ""
-    """What of the case at hand was tried: `pair` (its model on its data), `model`, `data` or `neither`; empty where the
-    case, or what was tried, is not known.
+    """The part of the case at hand that was tried: `pair` (its model on its data), `model`, `data` or `neither`; empty
+    where the case, or what was tried, is not known.
     """
 
     @property

@@ -174,7 +174,7 @@ def _facts(looks: list[Look]) -> dict[str, float]:
     floors, choices = _values(looks, "least"), _median(_values(looks, "choices"))
     floor, top = min(floors, default=math.nan), max(_values(looks, "most"), default=math.nan)
     return {
-        "outputs_at_floor": _mean(_values(looks, "floor_share")) if floors and max(floors) == floor < top else 0.0,
+        "outputs_at_floor": _mean(_values(looks, "floor_share")) if not floors or max(floors) == floor < top else 0.0,
         "targets_below": _mean(_values(looks, "below")),
         "targets_outside_unit": _mean(_values(looks, "outside_unit")),
         "loss_choices": choices,
@@ -308,8 +308,9 @@ def _signs(looks: list[Look], told: list[frozenset[str]], flipped: list[frozense
 def _weights(looks: list[Look]) -> dict[str, float]:
     """How weights of classes go with their frequency, where the loss is a cross-entropy that is weighted by class.
 
-    That loss times the weights of the batch's labels is the sum of their weighted terms: one linear equation a look in
-    the weights. Their only solution has to be positive and to meet more equations than there are weights.
+    The product of that loss and the weights of the batch's labels is the sum of their weighted terms: each look gives a
+    linear equation in the weights. Their only solution has to be positive and to meet more equations than there are
+    weights.
     """
     looks = [look for look in looks if any(name.startswith("count/") for name in look["facts"])]
     labels = sorted({name.partition("/")[2] for look in looks for name in look["facts"] if name.startswith("count/")})

@@ -187,7 +187,7 @@ class ActivationWatch:
 
     def steady_units(self) -> float:
         """Share of the units that put something out which do so for every example, of the layer with the most dead
-        units in the recent sampled steps; 0 where that was not seen.
+        units in the recent sampled steps; NaN where that was not seen.
 
         Where a layer is given nearly the same for every example, each of its units is on for all of them or for none.
         """
@@ -200,7 +200,7 @@ class ActivationWatch:
                 on = torch.stack([one.cpu() for one in alive]).any(0)
                 shares.append((int(on.sum()) / max(on.numel(), 1), torch.stack([one.cpu() for one in steady]).all(0)))
         if not shares:
-            return 0.0
+            return math.nan
         share, always = min(shares, key=lambda one: one[0])
         return float(always.sum()) / max(round(share * always.numel()), 1)
 

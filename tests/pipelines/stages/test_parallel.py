@@ -25,7 +25,7 @@ BIG = bytes(1 << 22)
 
 @pytest.fixture(autouse=True)
 def workers_are_forked():
-    """Those of this module are not: they are started as a run without a process for them starts its own."""
+    """The pools here are not forked: their workers start as those of a run that finds no process to fork."""
 
 
 def times(run, data):
