@@ -133,8 +133,8 @@ MEASURES = (
         "steady_units",
         "share",
         "Of the layer with the most dead units, those of the others that put something out for every example; not "
-        "known where no output was seen. Near 1 the layer is given nearly the same for every example: its units are on for "
-        "all or for none.",
+        "known where no output was seen. Near 1 the layer is given nearly the same for every example: its units are "
+        "on for all or for none.",
     ),
     Measure("mean_saturation", "share", "Saturated outputs of tanh and sigmoid modules, mean of the layers."),
     Measure("nonfinite_tensors", "count", "Tensors that hold a NaN or an infinity now."),
