@@ -30,6 +30,8 @@ TRIED_ON = "tried_on"
 """Column of the model and data, `Trial.tried_on`, which a plan of before need not have."""
 FAULTED, TREATED = "faulted", "treated"
 """Arms that a trial compares."""
+_DECIDED_BY = {"alpha": ("comparison",), "overlap": ("comparison", "dataset")}
+"""Groups of a config that decide each figure of a test: splits overlap by the share of the data set that is kept."""
 _TOLERANCE = 1e-9
 """Relative tolerance; the table holds every digit."""
 
@@ -150,12 +152,14 @@ def _filled(plan: pd.DataFrame) -> pd.DataFrame:
 
 
 def _against_config(plan: pd.DataFrame, config: RunConfig | None) -> Iterator[str]:
-    """What the run's config says otherwise of the tests, where no setting of the job has a comparison of its own."""
-    if config is None or "comparison" in str(config.values.get("job")):  # noqa: PD011
+    """What the run's config says otherwise of the tests, where no setting of the job chooses anew what decides it."""
+    if config is None:
         return
-    for name in ("alpha", "overlap"):
+    job = str(config.values.get("job"))  # noqa: PD011
+    for name, groups in _DECIDED_BY.items():
         wanted = config.of("comparison", name)
-        if isinstance(wanted, int | float) and not isinstance(wanted, bool):
+        known = isinstance(wanted, int | float) and not isinstance(wanted, bool)
+        if known and not any(group in job for group in groups):
             for line in plan[~(plan[name] == float(wanted))].to_dict("records"):
                 yield f"{str(line['experiment'])[:200]!r}: {name} is {line[name]}; {config.path.name} says {wanted}"
 

@@ -414,6 +414,16 @@ def test_a_plan_by_another_level_than_the_configs(tmp_path, capsys, settings):
     assert add(tmp_path / "b") == 0
 
 
+def test_a_setting_that_keeps_another_share_of_the_data(tmp_path):
+    """Splits of half of the users were refused, since the data set of the run itself keeps nine in ten."""
+    write_trials(tmp_path / "b", overlap=0.5)
+    settings = "{a: [dataset.keep=0.5]}"
+    (tmp_path / "b" / "config.yaml").write_text(
+        f"name: b\ncomparison: {{overlap: 0.9}}\njob: {{settings: {settings}}}\n"
+    )
+    assert add(tmp_path / "b") == 0
+
+
 def test_a_plan_whose_experiment_is_empty(bench, capsys):
     """It ended in a TypeError."""
     frame(bench, "trials.plan.csv", first(experiment=""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,9 @@ def threshold(
         at_most: the bar.
         low: column of the lower end of its interval.
         high: of the upper end.
+
+    Returns:
+        `inconclusive` where the table leaves the figure empty: it was not measured.
     """
     named = [name for name in (column, n, low, high) if name]
     line = _one(_where(_table(folders, table, [*where, *named]), where), _told(where), folders)
@@ -120,9 +124,10 @@ def threshold(
         raise FlowGradError(f"claim on {column}: name one bar, at_least or at_most")
     met = value >= at_least if at_least is not None else value <= at_most  # type: ignore[operator]
     told = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
+    measured = not math.isnan(value)
     return ClaimResult(
-        verdict="confirmed" if met else "refuted",
-        test=f"{column}, {told}",
+        verdict=("confirmed" if met else "refuted") if measured else "inconclusive",
+        test=f"{column}, {told}" + ("" if measured else " (not measured)"),
         n=_count(line, n, table),
         effect=value,
         ci_low=_figure(line, low, table) if low else NAN,

@@ -270,8 +270,10 @@ def test_a_bar_is_met_or_not(tmp_path):
 
 def test_a_figure_that_is_unknown_meets_no_bar(tmp_path):
     folder = folder_with(tmp_path / "r", scores=pd.DataFrame({"f1": [float("nan")], "runs": [3]}))
-    assert readings.threshold([folder], "scores.csv", {}, "f1", "runs", at_least=0.95).verdict == "refuted"
-    assert readings.threshold([folder], "scores.csv", {}, "f1", "runs", at_most=0.95).verdict == "refuted"
+    for bar in ("at_least", "at_most"):
+        found = readings.threshold([folder], "scores.csv", {}, "f1", "runs", **{bar: 0.95})
+        assert found.verdict == "inconclusive"
+        assert "not measured" in found.test
 
 
 def test_a_share_counts_the_lines_of_all_folders(tmp_path):
