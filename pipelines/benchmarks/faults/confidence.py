@@ -39,7 +39,7 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         FlowGradError: bad config, or a table of repairs that is missing or has no rules.
     """
     check_settings(config)
-    repairs = {str(name): _repairs(str(name), ROOT / path) for name, path in config.job.repairs.items()}
+    repairs = {str(name): _repairs(str(name), str(path)) for name, path in config.job.repairs.items()}
     trials = pd.concat([_trials(name, table) for name, table in repairs.items()], ignore_index=True)
     artifacts.begin(folder, config, also=("confidence.*", "predictions.csv"))
     predicted = pd.concat(
@@ -54,15 +54,17 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     console.print_table(table, folder)
 
 
-def _repairs(experiment: str, path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise FlowGradError(f"job.repairs.{experiment}: there is no {path}; publish its run, or leave it out")
-    table = pd.read_csv(path, keep_default_na=False)
-    if "rules" not in table:
-        raise FlowGradError(
-            f"job.repairs.{experiment}: {path} has no column rules; publish its run anew, or leave it out"
-        )
-    return table
+def _repairs(experiment: str, pattern: str) -> pd.DataFrame:
+    found = sorted(ROOT.glob(pattern))
+    if not found:
+        raise FlowGradError(f"job.repairs.{experiment}: there is no {pattern}; publish its run, or leave it out")
+    tables = [pd.read_csv(path, keep_default_na=False) for path in found]
+    for path, table in zip(found, tables, strict=True):
+        if "rules" not in table:
+            raise FlowGradError(
+                f"job.repairs.{experiment}: {path} has no column rules; publish its run anew, or leave it out"
+            )
+    return pd.concat(tables, ignore_index=True)
 
 
 def _trials(experiment: str, table: pd.DataFrame) -> pd.DataFrame:

@@ -105,7 +105,7 @@ class ConfidenceSettings(JobSettings):
 
     _target_: str = "pipelines.benchmarks.faults.confidence.run"
     repairs: dict[str, str] = MISSING
-    """Tables of repairs, in the repository, by the experiment that wrote them."""
+    """Tables of repairs, in the repository, by the experiment that wrote them; a `*` stands for any text in a name."""
 
 
 @dataclass
