@@ -33,6 +33,25 @@ def workers_are_forked(monkeypatch):
     monkeypatch.setattr(parallel, "_context", forked_from)
 
 
+BLANK = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>"}
+"""What stands for a picture that no test looks at."""
+
+
+@pytest.fixture
+def drawn():
+    """Have the pictures of a run drawn: each kind is, by a test that names it."""
+
+
+@pytest.fixture(autouse=True)
+def pictures_are_blank(request, monkeypatch):
+    """Write an empty file for each picture of a run, whose figure is made all the same: to draw them takes a third of a
+    small run. Where matplotlib is yet to be imported, which a run does in its own way, they are drawn.
+    """
+    if "drawn" not in request.fixturenames and "matplotlib.figure" in sys.modules:
+        figure = sys.modules["matplotlib.figure"].Figure
+        monkeypatch.setattr(figure, "savefig", lambda self, file, *, format, **how: file.write(BLANK[format]))
+
+
 @pytest.fixture(scope="session")
 def compositions():
     """Configs composed so far, pickled, by their overrides: composing one takes half a second."""

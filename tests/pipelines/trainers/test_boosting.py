@@ -140,6 +140,7 @@ def test_classes(composed, library, task):
     assert trained.measurements[0].scalars["higher_is_better"] == 1
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_an_overfit_booster_is_found_fixed_and_proven(command, library):
     code, folder, err = command(*SMALL, f"model={library}", "pruning.enabled=false")
@@ -158,6 +159,7 @@ def test_an_overfit_booster_is_found_fixed_and_proven(command, library):
     assert pictures == {f"booster_{what}{arm}.png" for what in ("curves", "gain") for arm in ("", "_treated")}
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_pictures_of_a_run_repeat(composed, library):
     config = composed(*SMALL, f"model={library}", "model.rounds=40")
