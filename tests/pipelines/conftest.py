@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import copy
 import io
-import pickle
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -14,6 +12,7 @@ from omegaconf import flag_override
 
 from pipelines import run as application
 from pipelines.config.compose import WITHOUT_RULES, store_without_rules
+from pipelines.config.copies import copied
 from pipelines.config.schema import register
 from pipelines.stages import parallel
 from tests.forked import forked_from
@@ -54,7 +53,7 @@ def pictures_are_blank(request, monkeypatch):
 
 @pytest.fixture(scope="session")
 def compositions():
-    """Configs composed so far, pickled, by their overrides: composing one takes half a second."""
+    """Configs composed so far, by their overrides: composing one takes half a second."""
     return {}
 
 
@@ -69,13 +68,13 @@ def composed(monkeypatch, compositions):
         key = (*overrides, apart)
         if key not in compositions:
             made = compose(WITHOUT_RULES if apart else "config", overrides=list(overrides))
-            compositions[key] = pickle.dumps(made)
-        made = pickle.loads(compositions[key])
+            compositions[key] = made
+        made = copied(compositions[key])
         if rules and apart:
             if RULES not in compositions:
                 compositions[RULES] = compose("config").rules
             with flag_override(made, ["struct", "no_deepcopy_set_nodes"], [False, True]):
-                made.rules = copy.deepcopy(compositions[RULES])
+                made.rules = copied(compositions[RULES])
         return made
 
     monkeypatch.setenv("FLOWGRAD_RUN_ID", "test")
