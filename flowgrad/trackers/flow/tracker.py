@@ -338,6 +338,10 @@ class FlowTracker(Tracker):
         if validation is not None:
             self._validation.append(validation)
 
+    def late_rate_fall(self) -> float:
+        """Deepest fall of the learning rate within the last fifth of the steps so far, as a share; NaN: not known."""
+        return self._course.late_rate_fall()
+
     @entry("observe_inputs()", argued=True)
     def observe_inputs(self, inputs: torch.Tensor | np.ndarray) -> None:
         """Note the inputs that the network is trained on, as it is given them, shape (n, features...).
