@@ -10,8 +10,6 @@ from torch.nn import functional as F
 
 import flowgrad
 
-HELD_OUT = 4
-
 
 def rows(count=256, width=10, seed=0):
     random = torch.Generator().manual_seed(seed)
@@ -116,3 +114,142 @@ def test_tokens_that_come_next_belong_to_their_rows_whatever_the_axis_of_time(ti
         batches.step(x, y)
     assert "TARGETS_NOT_OF_THEIR_ROWS" not in types(batches)
     assert math.isnan(batches.summary()["sequence_agreement"]) == time_first
+
+
+def step(model, optimizer, watch, loss):
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    watch.log(loss=loss)
+
+
+def fit(model, forward, x, y, *, size=16, steps=24, optimizer=None):
+    """A watched training of a classifier of rows."""
+    optimizer = torch.optim.Adam(model.parameters(), 0.01) if optimizer is None else optimizer
+    watch = flowgrad.watch(model, optimizer)
+    for k in range(steps):
+        chosen = torch.arange(k * size, (k + 1) * size) % len(x)
+        step(model, optimizer, watch, F.cross_entropy(forward(x[chosen]), y[chosen]))
+    watch.detach()
+    return watch
+
+
+class Reader(nn.Module):
+    """A classifier of sequences of five moments, or of one sequence whose moments have a class each."""
+
+    def __init__(self, kind, *, batch_first, swap=False):
+        super().__init__()
+        self.layer = nn.GRU(2, 8, batch_first=batch_first) if kind == "recurrent" else None
+        self.mix = nn.MultiheadAttention(2, 1, batch_first=batch_first) if kind == "attention" else None
+        self.head, self.swap = nn.Linear(8 if kind == "recurrent" else 2, 2), swap
+
+    def forward(self, x):
+        x = x.view(len(x), 5, 2)
+        x = x.transpose(0, 1) if self.swap else x
+        read = self.layer(x)[0] if self.mix is None else self.mix(x, x, x)[0]
+        return self.head(read[-1] if self.swap else read[:, -1])
+
+
+@pytest.mark.parametrize("kind", ["recurrent", "attention"])
+def test_a_layer_that_takes_the_batch_for_time_is_asked_about(kind):
+    """An LSTM without batch_first=True mixed the rows of each batch, and the report was healthy."""
+    model = Reader(kind, batch_first=False)
+    watch = fit(model, model, *rows())
+    assert causes(found(watch, "STATE_RUNS_ALONG_THE_BATCH"))[0] == "BATCH_TAKEN_FOR_TIME"
+
+
+class Tagger(nn.Module):
+    """Classes of the moments of one sequence at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.GRU(10, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(self.layer(x[:, None])[0][:, 0])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [lambda: Reader("recurrent", batch_first=True), lambda: Reader("recurrent", batch_first=False, swap=True), Tagger],
+)
+def test_layers_that_run_along_time_are_silent(model):
+    assert "STATE_RUNS_ALONG_THE_BATCH" not in types(fit(made := model(), made, *rows()))
+
+
+class Listed(nn.Module):
+    """A network whose middle layers stand in a list."""
+
+    def __init__(self, hold, *, fixed=False):
+        super().__init__()
+        middle = [nn.Linear(16, 16) for _ in range(2)]
+        for layer in middle:
+            layer.requires_grad_(not fixed)
+        self.first, self.head, self.middle = nn.Linear(10, 16), nn.Linear(16, 2), hold(middle)
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        for layer in self.middle:
+            x = layer(x).relu()
+        return self.head(x)
+
+
+@pytest.mark.parametrize(
+    ("hold", "fixed", "given", "said"),
+    [
+        (list, False, False, True),
+        (nn.ModuleList, False, False, False),
+        (list, True, False, False),
+        (list, False, True, False),
+    ],
+)
+def test_layers_in_a_plain_list_are_named_where_they_were_to_learn(hold, fixed, given, said):
+    """Layers in a plain list stayed as they were drawn, and the report did not say that it saw none of them."""
+    model = Listed(hold, fixed=fixed)
+    hidden = [p for layer in model.middle for p in layer.parameters()] if given else []
+    optimizer = torch.optim.Adam([*model.parameters(), *hidden], 0.01)
+    watch = fit(model, model, *rows(), optimizer=optimizer)
+    assert ("LAYERS_NOT_REGISTERED" in types(watch)) == said
+    assert ("middle[0].weight" in watch.report()) == said
+
+
+@pytest.mark.parametrize(
+    ("training", "pretrained", "said"), [(False, False, True), (False, True, False), (True, False, False)]
+)
+def test_normalisation_that_met_no_batch_is_named(training, pretrained, said):
+    """A network was trained in evaluation mode from the first step on, and only the faded gradients were told."""
+    norm = nn.BatchNorm1d(16)
+    model = nn.Sequential(nn.Linear(10, 16), norm, nn.ReLU(), nn.Linear(16, 2))
+    if pretrained:
+        norm(torch.randn(64, 16, generator=torch.Generator().manual_seed(0)))
+    watch = fit(model.train(training), model, *rows())
+    assert ("BATCH_STATISTICS_NEVER_MET" in types(watch)) == said
+
+
+class Causal(nn.Module):
+    """A language model that is given its labels; it may move them by one place itself."""
+
+    def __init__(self, *, moves):
+        super().__init__()
+        self.table, self.head, self.moves = nn.Embedding(12, 8), nn.Linear(8, 12), moves
+
+    def forward(self, input_ids=None, labels=None):
+        logits = self.head(self.table(input_ids))
+        own, told = (logits[:, :-1], labels[:, 1:]) if self.moves else (logits, labels)
+        return {"loss": F.cross_entropy(own.flatten(0, 1), told.flatten()), "logits": logits}
+
+
+@pytest.mark.parametrize(
+    ("moves", "ahead", "kind"),
+    [(True, True, "LABELS_SHIFTED_TWICE"), (True, False, None), (False, True, "LABELS_ONE_PLACE_AHEAD")],
+)
+def test_labels_that_are_moved_twice_are_named(moves, ahead, kind):
+    """Labels were moved by the loop and by the model, which learned the token after the next."""
+    model = Causal(moves=moves)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    watch = flowgrad.watch(model, optimizer)
+    for x, y in streams(time_first=False):
+        step(model, optimizer, watch, model(input_ids=x, labels=y if ahead else x)["loss"])
+    watch.detach()
+    said = types(watch) & {"LABELS_SHIFTED_TWICE", "LABELS_ONE_PLACE_AHEAD"}
+    assert said == ({kind} if kind else set())
