@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from flowgrad.measures.loss_batch import KINDS, read, recompute
+from flowgrad.measures.loss_batch import KINDS, Batch, read, readings, recompute
 from flowgrad.measures.loss_figures import LOSS_MEASURES
 from flowgrad.measures.loss_values import RELATIVE
+from flowgrad.measures.sequences import place_figures, place_losses
 
 __all__ = ["LOSS_MEASURES", "LossAudit"]
 
@@ -97,10 +98,11 @@ class LossAudit:
         if not values:
             self.unread += 1
         self._count(batch.t, batch.items)
+        facts = {**facts, **_place_facts(batch)}
         self.looks.append({
             "told": batch.told,
             "values": {key: [value, rounding] for key, (value, rounding) in values.items()},
-            "facts": dict(facts),
+            "facts": facts,
         })  # fmt: skip
         if len(self.looks) > MOST_LOOKS:
             self.looks = self.looks[:1] + self.looks[1:-1:2] + self.looks[-1:]
@@ -111,6 +113,7 @@ class LossAudit:
         found = dict.fromkeys((measure.name for measure in LOSS_MEASURES), math.nan)
         found |= {"loss_looks": float(sum(bool(look["values"]) for look in self.looks)), "loss_unread": self.unread}
         if self.looks:
+            found |= place_figures(_values(self.looks, "last_place"), _values(self.looks, "other_places"))
             found |= _facts(self.looks) | _matches(self.looks, self.maximised) | self._counted()
         return {name: float(value) for name, value in found.items()}
 
@@ -154,6 +157,16 @@ class LossAudit:
             wanted = set(range(1, int(classes[0])))
             found["labels_from_one"] = float(len(wanted) > 1 and set(self._kinds) == wanted)
         return found
+
+
+def _place_facts(batch: Batch) -> dict[str, float]:
+    """Loss by place of a batch whose targets are the next tokens of its inputs."""
+    if batch.inputs is None or batch.inputs.ndim != 2:
+        return {}
+    for scores, targets in readings(batch)[:1]:
+        if targets.shape == batch.inputs.shape:
+            return place_losses(scores, targets, batch.inputs)
+    return {}
 
 
 def _values(looks: Iterable[Look], name: str) -> list[float]:

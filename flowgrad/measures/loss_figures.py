@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowgrad.measurements import Measure
+from flowgrad.measures.sequences import PLACE_MEASURES
 
 LOSS_MEASURES = (
     Measure("loss_looks", "count", "Steps at which the loss was recomputed from outputs and targets."),
@@ -131,4 +132,5 @@ LOSS_MEASURES = (
     Measure("targets_kinds", "count", "Different targets seen, as far as they are class numbers or labels of 0 and 1."),
     Measure("targets_count", "count", "Targets in all looks."),
     Measure("labels_from_one", "flag", "1 where class 0 never came and every other class did, else 0."),
+    *PLACE_MEASURES,
 )

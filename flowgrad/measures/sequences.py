@@ -1,4 +1,4 @@
-"""Tests whether sequences of tokens depend on the sequences that are to be predicted from them."""
+"""Tests sequences of tokens: whether targets belong to them, and whether outputs see the tokens that they predict."""
 
 from __future__ import annotations
 
@@ -24,6 +24,71 @@ SEQUENCE_MEASURES = (
     ),
     Measure("sequence_agreement_z", "ratio", "The same, in standard deviations of what targets in random order give."),
 )
+
+PLACE_MEASURES = (
+    Measure("places_looks", "count", "Later looks at which the targets were the tokens of the input one place later."),
+    Measure("places_loss", "loss", "Mean cross-entropy of these looks at all places but the first and the last."),
+    Measure("last_place_loss", "loss", "The same at the last place, whose target stands nowhere in the input."),
+    Measure("last_place_z", "ratio", "How much higher the latter is, in standard errors over the looks."),
+)
+LEAST_PLACES, LEAST_LOOKS = 4, 4
+"""Number of places of a sequence, and of looks, below which the last place is not compared."""
+
+
+def place_losses(scores: NDArray, targets: NDArray, inputs: NDArray) -> dict[str, float]:
+    """Compare the loss of the last place of a sequence with that of the others, where targets are the next tokens.
+
+    Args:
+        scores: outputs, shape (positions, classes), in the order of `targets`.
+        targets: tokens to be predicted, shape (rows, length), or (length, rows).
+        inputs: tokens given, of the same shape.
+
+    Returns:
+        `last_place` and `other_places`, mean cross-entropies; nothing where targets are not the next tokens of whole
+        sequences.
+    """
+    if targets.shape != inputs.shape or targets.ndim != 2 or targets.min() < 0 or targets.max() >= scores.shape[1]:
+        return {}
+    time = next((axis for axis in (1, 0) if _is_next(targets, inputs, axis)), None)
+    if time is None:
+        return {}
+    highest = scores.max(1, keepdims=True)
+    total = highest[:, 0] + np.log(np.exp(scores - highest).sum(1))
+    losses = np.moveaxis((total - scores[np.arange(len(scores)), targets.reshape(-1)]).reshape(targets.shape), time, 1)
+    return {"last_place": float(losses[:, -1].mean()), "other_places": float(losses[:, 1:-1].mean())}
+
+
+def place_figures(last: ArrayLike, others: ArrayLike) -> dict[str, float]:
+    """Put the later half of the looks together.
+
+    Args:
+        last: mean loss of the last place at each look, shape (looks,).
+        others: that of the places between the first and the last.
+
+    Returns:
+        The figures of `PLACE_MEASURES`; NaN of too few looks.
+
+    >>> found = place_figures([3, 3, 3, 3, 3, 3, 3.2, 2.8], [3, 3, 3, 3, 1, 1, 1, 1])
+    >>> found["places_loss"], found["last_place_loss"], found["last_place_z"] > 5
+    (1.0, 3.0, True)
+    """
+    one, other = (np.asarray(part, float)[len(np.asarray(part)) // 2 :] for part in (last, others))
+    found = {measure.name: math.nan for measure in PLACE_MEASURES} | {"places_looks": float(len(one))}
+    if len(one) < LEAST_LOOKS:
+        return found
+    more = one - other
+    error = float(more.std(ddof=1)) / math.sqrt(len(more))
+    return found | {
+        "places_loss": float(other.mean()),
+        "last_place_loss": float(one.mean()),
+        "last_place_z": float(more.mean()) / max(error, 1e-12),
+    }
+
+
+def _is_next(targets: NDArray, inputs: NDArray, axis: int) -> bool:
+    one, other = np.moveaxis(targets, axis, 0), np.moveaxis(inputs, axis, 0)
+    # Of tokens that are all one, each is the next of any other.
+    return len(one) >= LEAST_PLACES and np.array_equal(one[:-1], other[1:]) and not np.array_equal(one, other)
 
 
 def sequence_figures(inputs: ArrayLike, targets: ArrayLike) -> dict[str, float]:
