@@ -289,3 +289,21 @@ def test_a_language_model_that_sees_what_it_predicts_is_asked_about(causal):
     said = found(batches, "FUTURE_TOKENS_SEEN")
     assert said is None if causal else causes(said)[0] == "CAUSAL_MASK_MISSING"
     assert batches.summary()["places_looks"] >= 4
+
+
+@pytest.mark.parametrize(("body", "head", "said"), [(0.1, 0.001, True), (0.001, 0.1, False), (0.01, 0.01, False)])
+def test_rates_of_a_body_and_a_new_head_that_are_swapped_are_asked_about(body, head, said):
+    """A pretrained body had a hundred times the rate of the new head, and few rows alone were asked about."""
+    x, y = rows()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+        optimizer = torch.optim.Adam(model.parameters(), 0.02)
+        for _ in range(80):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        model[4] = nn.Linear(32, 2)
+    groups = [{"params": model[:4].parameters(), "lr": body}, {"params": model[4].parameters(), "lr": head}]
+    watch = fit(model, model, x, y, optimizer=torch.optim.SGD(groups))
+    assert ("RATES_UPSIDE_DOWN" in types(watch)) == said

@@ -155,6 +155,7 @@ def network_scalars(
         "dead_units_seen": float(rows["dead_share"][rows["dead_seen"] == 1].max()),
         "dead_layers": float(((rows["dead_share"] >= _MANY_DEAD) & (rows["dead_seen"] == 1)).sum()),
         "lr_share_least": float(of_layers["lr_share"].min()),
+        "fresh_to_trained_rate": _fresh_to_trained(of_layers),
         "left_out": float(left_out.sum()) if known else math.nan,
         "left_out_entries": float(entries[left_out].sum() / entries.sum()) if known else math.nan,
         "left_unused": float(unused.sum()) if known and len(steps) else math.nan,
@@ -169,6 +170,13 @@ def network_scalars(
         "trained_before": float((rows["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
         "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
     }
+
+
+def _fresh_to_trained(layers: pd.DataFrame) -> float:
+    """Median learning rate of weights as they are drawn over that of trained ones; NaN where one of both is missing."""
+    learns = (layers["requires_grad"] == 1) & (layers["in_optimizer"] == 1)
+    fresh, trained = (layers["lr_share"][learns & (layers["fresh"] == flag)] for flag in (1, 0))
+    return flow.ratio(flow.median_of(fresh), flow.median_of(trained))
 
 
 def _beside_tables(layers: np.ndarray, tables: np.ndarray) -> np.ndarray:
