@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from flowgrad.trackers.flow.leftovers import Leftovers
 
 _OWN = frozenset(vars(nn.Module()))
 """Attributes that every module has, its registered parts among them."""
-_MOST = 1024
+_MOST = 256
 """Number of entries of one list that are read."""
 
 
@@ -61,13 +62,11 @@ def _flows(gradient: torch.Tensor) -> bool:
 
 
 def _modules_in(value: Any, place: str, depth: int = 2) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules in an attribute, each with its place: the attribute itself, or entries of lists and dicts."""
     if isinstance(value, nn.Module):
         yield place, value
-        return
-    if not depth or not isinstance(value, list | tuple | dict):
-        return
-    entries = value.items() if isinstance(value, Mapping) else enumerate(value)
-    for k, (key, entry) in enumerate(entries):
-        if k >= _MOST:
-            return
-        yield from _modules_in(entry, f"{place}[{key}]", depth - 1)
+    elif depth and isinstance(value, list | tuple | dict):
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, entry in islice(entries, _MOST):
+            if isinstance(entry, nn.Module | list | tuple | dict):
+                yield from _modules_in(entry, f"{place}[{key}]", depth - 1)
