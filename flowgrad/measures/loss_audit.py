@@ -52,6 +52,8 @@ MISTAKES = ("pairs", "twice", "logs", "raw", "axis", "one", "outside")
 FLIPPABLE = ("sound", "counted", "pairs")
 """Kinds whose negative is a wrong sign."""
 
+_PLACES = ("last_place", "other_places", "last_place_error")
+
 Look = dict[str, Any]
 """Record of one sampled step. `told`: the reported loss; `values`: key -> [loss, rounding]; `facts`: what else the
 batch said.
@@ -113,7 +115,7 @@ class LossAudit:
         found = dict.fromkeys((measure.name for measure in LOSS_MEASURES), math.nan)
         found |= {"loss_looks": float(sum(bool(look["values"]) for look in self.looks)), "loss_unread": self.unread}
         if self.looks:
-            found |= place_figures(_values(self.looks, "last_place"), _values(self.looks, "other_places"))
+            found |= place_figures(*(_values(self.looks, name) for name in _PLACES))
             found |= _facts(self.looks) | _matches(self.looks, self.maximised) | self._counted()
         return {name: float(value) for name, value in found.items()}
 
