@@ -291,19 +291,28 @@ def test_a_language_model_that_sees_what_it_predicts_is_asked_about(causal):
     assert batches.summary()["places_looks"] >= 4
 
 
+def block(inputs, outputs, normalised):
+    return [nn.Linear(inputs, outputs), *([nn.BatchNorm1d(outputs)] if normalised else []), nn.ReLU()]
+
+
+@pytest.mark.parametrize("normalised", [False, True])
 @pytest.mark.parametrize(("body", "head", "said"), [(0.1, 0.001, True), (0.001, 0.1, False), (0.01, 0.01, False)])
-def test_rates_of_a_body_and_a_new_head_that_are_swapped_are_asked_about(body, head, said):
+def test_rates_of_a_body_and_a_new_head_that_are_swapped_are_asked_about(body, head, said, normalised):
     """A pretrained body had a hundred times the rate of the new head, and few rows alone were asked about."""
     x, y = rows()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+        model = nn.Sequential(*block(10, 32, normalised), *block(32, 32, normalised), nn.Linear(32, 2))
         optimizer = torch.optim.Adam(model.parameters(), 0.02)
         for _ in range(80):
             optimizer.zero_grad()
             F.cross_entropy(model(x), y).backward()
             optimizer.step()
-        model[4] = nn.Linear(32, 2)
-    groups = [{"params": model[:4].parameters(), "lr": body}, {"params": model[4].parameters(), "lr": head}]
+        with torch.no_grad():
+            for layer in model[:-1]:
+                if isinstance(layer, nn.Linear):
+                    layer.weight[:, ::8] *= 6  # what tells is learned the longer the more
+        model[-1] = nn.Linear(32, 2)
+    groups = [{"params": model[:-1].parameters(), "lr": body}, {"params": model[-1].parameters(), "lr": head}]
     watch = fit(model, model, x, y, optimizer=torch.optim.SGD(groups))
     assert ("RATES_UPSIDE_DOWN" in types(watch)) == said
