@@ -114,6 +114,12 @@ LOSS_MEASURES = (
         "Share of the looks at which targets are the inputs themselves in 99 % of the positions, and the loss compares "
         "them in place. Not known where inputs were not given, or change nowhere along a row.",
     ),
+    Measure("reconstruction_looks", "count", "Looks at which targets were the inputs, numbers, and outputs as many."),
+    Measure(
+        "reconstruction_spread",
+        "ratio",
+        "Variance of these outputs between the rows of a batch over that of the targets, the median of the later half.",
+    ),
     Measure("in_batch_softmax", "share", "Share of the looks at which the loss tells each row from others of a batch."),
     Measure("items_repeated", "share", "Share of the rows of a batch whose item stands in another row of it too."),
     Measure(

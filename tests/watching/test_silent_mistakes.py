@@ -316,3 +316,40 @@ def test_rates_of_a_body_and_a_new_head_that_are_swapped_are_asked_about(body, h
     groups = [{"params": model[:-1].parameters(), "lr": body}, {"params": model[-1].parameters(), "lr": head}]
     watch = fit(model, model, x, y, optimizer=torch.optim.SGD(groups))
     assert ("RATES_UPSIDE_DOWN" in types(watch)) == said
+
+
+class Autoencoder(nn.Module):
+    """A variational autoencoder of ten numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.encode, self.decode = nn.Linear(10, 8), nn.Linear(4, 10)
+        self.noise = torch.Generator().manual_seed(0)
+
+    def forward(self, x):
+        mean, log_variance = self.encode(x).chunk(2, 1)
+        noise = torch.randn(mean.shape, generator=self.noise)
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+        return self.decode(mean + noise * (log_variance / 2).exp()), divergence.mean()
+
+
+@pytest.mark.parametrize("weight", [10.0, 0.01])
+def test_an_autoencoder_that_ignores_its_input_is_asked_about(weight):
+    """A divergence that was a sum outweighed a mean, the code said nothing, and silent units alone were told."""
+    random = torch.Generator().manual_seed(0)
+    x = (torch.randn(256, 3, generator=random) @ torch.randn(3, 10, generator=random)) * 0.3
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Autoencoder()
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    batches = flowgrad.BatchTracker(optimizer=optimizer)
+    for k in range(220):
+        rows = x[torch.arange(k * 32, k * 32 + 32) % 256]
+        outputs, divergence = model(rows)
+        loss = F.mse_loss(outputs, rows) + weight * divergence
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        batches.step(rows, rows, outputs=outputs, loss=loss)
+    said = found(batches, "RECONSTRUCTION_IGNORES_INPUT")
+    assert causes(said)[0] == "ANOTHER_TERM_OUTWEIGHS" if weight >= 1 else said is None

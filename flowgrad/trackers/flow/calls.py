@@ -28,13 +28,13 @@ class Calls:
         self.running = 0
         """Number of passes with such a layer and with one row of outputs an example."""
         self.along_rows = 0
-        """Of these, passes in which each such layer took the examples for the moments of a sequence."""
+        """Passes among them in which each such layer took the examples for the moments of a sequence."""
         self.labelled = 0
         """Number of passes that were given tokens and labels of one shape."""
         self.ahead = 0
-        """Of these, passes whose labels are the tokens one place later."""
+        """Passes among them whose labels are the tokens one place later."""
         self.twice = 0
-        """Of these, passes whose loss is that of the labels moved by one place more."""
+        """Passes among them whose loss is that of the labels moved by one place more."""
 
     def begin(self) -> None:
         """Note that a pass begins."""
