@@ -141,8 +141,8 @@ def still(losses: Sequence[float]) -> float:
 
 
 def swing(losses: Sequence[float]) -> float:
-    """Ratio of the distance between the highest and the lowest loss to the largest size of a loss; NaN of less than two, of losses
-    that are not finite, and where all are 0.
+    """Ratio of the distance between the highest and the lowest loss to the largest size of a loss; NaN of less than
+    two, of losses that are not finite, and where all are 0.
 
     >>> swing([2.0, 1.0, 1.5])
     0.5
