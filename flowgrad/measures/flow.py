@@ -255,10 +255,10 @@ MEASURES = (
     Measure("lr_first", "rate", "The same when tracking began."),
     Measure("lr_ratio", "ratio", "`lr` over the largest seen: 1 where no scheduler lowered it."),
     Measure(
-        "fresh_to_trained_rate",
+        "head_to_trained_rate",
         "ratio",
-        "Median learning rate of the weights that were as initialisers draw them at the first look, over that of those "
-        "that had been trained; not known where there are not both.",
+        "Learning rate of the last weight layer over the median one of weights that had been trained; known where it was "
+        "as initialisers draw it at the first look, and others were not.",
     ),
     Measure("lr_share_least", "ratio", "Least learning rate of a weight layer's group over that of the fastest group."),
     *flow_course.RATES,

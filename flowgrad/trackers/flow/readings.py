@@ -155,7 +155,7 @@ def network_scalars(
         "dead_units_seen": float(rows["dead_share"][rows["dead_seen"] == 1].max()),
         "dead_layers": float(((rows["dead_share"] >= _MANY_DEAD) & (rows["dead_seen"] == 1)).sum()),
         "lr_share_least": float(of_layers["lr_share"].min()),
-        "fresh_to_trained_rate": _fresh_to_trained(of_layers),
+        "head_to_trained_rate": _head_to_trained(of_layers),
         "left_out": float(left_out.sum()) if known else math.nan,
         "left_out_entries": float(entries[left_out].sum() / entries.sum()) if known else math.nan,
         "left_unused": float(unused.sum()) if known and len(steps) else math.nan,
@@ -172,11 +172,14 @@ def network_scalars(
     }
 
 
-def _fresh_to_trained(layers: pd.DataFrame) -> float:
-    """Median learning rate of weights as they are drawn over that of trained ones; NaN where one of both is missing."""
-    learns = (layers["requires_grad"] == 1) & (layers["in_optimizer"] == 1)
-    fresh, trained = (layers["lr_share"][learns & (layers["fresh"] == flag)] for flag in (1, 0))
-    return flow.ratio(flow.median_of(fresh), flow.median_of(trained))
+def _head_to_trained(layers: pd.DataFrame) -> float:
+    """Learning rate of the last layer, where its weights are as they are drawn, over the median one of trained weights;
+    NaN where it is not, or none is trained. What lies before it may look drawn after a short training, too.
+    """
+    learns = layers[(layers["requires_grad"] == 1) & (layers["in_optimizer"] == 1)].sort_values("depth", kind="stable")
+    if not len(learns) or learns["fresh"].iloc[-1] != 1:
+        return math.nan
+    return flow.ratio(float(learns["lr_share"].iloc[-1]), flow.median_of(learns["lr_share"][learns["fresh"] == 0]))
 
 
 def _beside_tables(layers: np.ndarray, tables: np.ndarray) -> np.ndarray:
