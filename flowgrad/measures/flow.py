@@ -257,8 +257,8 @@ MEASURES = (
     Measure(
         "head_to_trained_rate",
         "ratio",
-        "Learning rate of the last weight layer over the median one of weights that had been trained; known where it was "
-        "as initialisers draw it at the first look, and others were not.",
+        "Learning rate of the last weight layer over the median one of weights that had been trained; known where it "
+        "was as initialisers draw it at the first look, and others were not.",
     ),
     Measure("lr_share_least", "ratio", "Least learning rate of a weight layer's group over that of the fastest group."),
     *flow_course.RATES,
