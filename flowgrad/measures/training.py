@@ -47,6 +47,21 @@ MEASURES = (
         "Validations, where the losses of all are the same to the last bit and not 0; else 0.",
         on_evaluation=True,
     ),
+    Measure(
+        "val_swing",
+        "ratio",
+        "Highest validation loss of any epoch less the lowest, over the size of the largest; not known before the "
+        "second.",
+        on_evaluation=True,
+    ),
+    Measure("train_swing", "ratio", "The same of the mean training losses of the epochs."),
+    Measure("rate_told", "flag", "1 where the course of the learning rate was told, else 0."),
+    Measure(
+        "late_rate_fall",
+        "ratio",
+        "Deepest fall of the learning rate within the last fifth of the steps, over the rate that it fell from; 1 "
+        "where a schedule takes it to 0. Not known where nobody told the rate.",
+    ),
     Measure("epochs_since_best", "epochs", "Validations since the lowest validation loss.", on_evaluation=True),
     Measure(
         "val_rise_share",
@@ -123,6 +138,19 @@ def still(losses: Sequence[float]) -> float:
     if not losses:
         return math.nan
     return float(len(losses)) if losses[0] != 0 and all(loss == losses[0] for loss in losses) else 0.0
+
+
+def swing(losses: Sequence[float]) -> float:
+    """Ratio of the distance between the highest and the lowest loss to the largest size of a loss; NaN of less than
+    two, of losses that are not finite, and where all are 0.
+
+    >>> swing([2.0, 1.0, 1.5])
+    0.5
+    """
+    values = np.asarray(losses, dtype=float)
+    if len(values) < 2 or not np.isfinite(values).all() or not values.any():
+        return math.nan
+    return float((values.max() - values.min()) / np.abs(values).max())
 
 
 def since_best(train: Sequence[float], validation: Sequence[float], metrics: Sequence[float]) -> dict[str, float]:
