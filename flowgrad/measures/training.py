@@ -83,6 +83,13 @@ MEASURES = (
         "What that metric gained from the epoch with the lowest validation loss to the last.",
         on_evaluation=True,
     ),
+    Measure(
+        "metric_lost_before",
+        "share",
+        "Of the metric up to the epoch with the lowest validation loss, in up to four stretches: part of the highest "
+        "mean that the last one lacks. Not known where the metric was not above 0.",
+        on_evaluation=True,
+    ),
     Measure("target_variance", "loss", "Variance of the training targets: the loss of predicting their mean."),
     Measure("l2_penalty", "loss", "Strength of the L2 penalty on the rows of each example, as configured."),
     Measure("loss_to_variance", "ratio", "`loss_last` over `target_variance`; above 1 the mean predicts better."),
@@ -163,21 +170,29 @@ def since_best(train: Sequence[float], validation: Sequence[float], metrics: Seq
 
     >>> since_best([3, 2, 1, 0.5], [2.0, 1.0, 1.5, 2.0], [math.nan] * 4)["val_rise_share"]
     1.0
+    >>> since_best([3, 2, 1], [2.0, 1.5, 1.0], [0.4, 0.2, 0.1])["metric_lost_before"]
+    0.75
     """
     losses, told = np.asarray(validation, dtype=float), np.asarray(metrics, dtype=float)
-    found = dict.fromkeys(("val_rise_share", "train_fall_since_best", "metric_gain"), math.nan)
+    found = dict.fromkeys(("val_rise_share", "train_fall_since_best", "metric_gain", "metric_lost_before"), math.nan)
     if not np.isfinite(losses).any():
         return found
     best = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))
-    later = losses[best:][np.isfinite(losses[best:])]
-    if len(later) > 1:
-        means = np.array([stretch.mean() for stretch in np.array_split(later, min(STRETCHES, len(later)))])
+    if len(means := _stretches(losses[best:])) > 1:
         found["val_rise_share"] = float((np.diff(means) > 0).mean())
     if np.isfinite(train[best]) and train[best] > 0:
         found["train_fall_since_best"] = float((train[best] - train[-1]) / train[best])
     if np.isfinite(told[best]):
         found["metric_gain"] = float(told[np.isfinite(told)][-1] - told[best])
+        means = _stretches(told[: best + 1])
+        found["metric_lost_before"] = float(1 - means[-1] / means.max()) if means.max() > 0 else math.nan
     return found
+
+
+def _stretches(values: np.ndarray) -> np.ndarray:
+    """Means of the finite values in up to `STRETCHES` stretches."""
+    finite = values[np.isfinite(values)]
+    return np.array([part.mean() for part in np.array_split(finite, min(STRETCHES, len(finite)))])
 
 
 def _last_fall(values: np.ndarray) -> float:

@@ -36,7 +36,7 @@ _LARGEST = 1e150
 SIGNS = ("told_late", "copies_target", "tells_by_presence")
 _SCALARS = (
     "leak_r2", "leak_ratio", "leak_rest", "told_after", "target_copies", "target_presence", "twins", "val_rows",
-    "val_error", "target_values", "target_distance", "seen_rows", "seen_share",
+    "val_error", "target_values", "new_target_sd", "target_distance", "seen_rows", "seen_share",
     *(measure.name for measure in BELONGING_MEASURES),
 )  # fmt: skip
 
@@ -105,6 +105,7 @@ class Columns:
             "val_rows": float(len(held_out)),
             "val_error": 1 / math.sqrt(len(held_out)),
             "target_values": float(len(np.unique(target))),
+            "new_target_sd": float(np.std(new_target)),
             **_seen(train, target, held_out, new_target),
             "target_distance": trees.part_distance(target, new_target),
             **{name: float(value) for name, value in figures.items()},
