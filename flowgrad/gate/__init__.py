@@ -10,7 +10,7 @@ from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, GateError, Objec
 from flowgrad.gate.pairs import pairs_objection
 from flowgrad.gate.rows import columns_of
 from flowgrad.gate.runs import arms_objection, arms_objections, seeds_objection
-from flowgrad.gate.tables import SEEN_ROWS, distinct_rows, parts_objection, table_objection
+from flowgrad.gate.tables import SEEN_ROWS, distinct_rows, near_copies_seen, parts_objection, table_objection
 from flowgrad.gate.values import one_value_objection
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "columns_of",
     "copies",
     "distinct_rows",
+    "near_copies_seen",
     "one_value_objection",
     "pairs_objection",
     "parts_objection",
