@@ -73,10 +73,10 @@ def _nearly_copied(rows: Rows, names: Sequence[str]) -> Objection | None:
         NEAR_COPIES,
         DOWNGRADED,
         f"{found.copied:,} of {found.rows:,} rows agree with another in three digits of every column"
-        f"{_but_for(near[1], names)} and the target, which chance does not give: {found.distinct:,} rows are distinct, "
-        f"and all count for {found.effective:,.0f}",
-        "give groups= the original row, session or thing of each, or keep one of each; groups=range(rows) where each is "
-        "a case of its own",
+        f"{_but_for(near[1], names)} and the target, which chance does not give: {found.distinct:,} are distinct, and "
+        f"all count for {found.effective:,.0f}",
+        "give groups= the original row, session or thing of each, or keep one of each; groups=range(rows) where each "
+        "is a case of its own",
         found.copied,
         found.rows,
         found.effective,
@@ -90,8 +90,8 @@ def _but_for(place: int | None, names: Sequence[str]) -> str:
 
 def distinct_rows(X: Any, y: Any, groups: Any) -> NDArray[np.intp] | None:
     """Find the rows that are left where copies of a row in its own group, columns and target, count once, also those
-    that differ by noise; None where there are none, or where chance gives them. A jackknife over groups of which a few hold most rows by copying would
-    reject a true null too often.
+    that differ by noise; None where there are none, or where chance gives them. A jackknife over groups of which a few
+    hold most rows by copying would reject a true null too often.
 
     Args:
         X: as of `table_objection`.
