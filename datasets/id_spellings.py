@@ -31,11 +31,11 @@ def spelled_twice(frame: DataFrame) -> str:
     second = again.index[again.to_numpy()][0]
     same = (plain[met][whole] == plain.loc[second, whole]).all(axis=1)
     first = same.index[same.to_numpy()][0]
-    role = "user" if frame.at[first, "user"] != frame.at[second, "user"] else "item"
-    ids = f"{shortened(frame.at[first, role])} and {shortened(frame.at[second, role])}"
+    role = "user" if frame.loc[first, "user"] != frame.loc[second, "user"] else "item"
+    ids = f"{shortened(frame.loc[first, role])} and {shortened(frame.loc[second, role])}"
     return (
-        f"{count} of {len(frame)} ratings stand there twice, under two spellings of an id, such as {role} {ids} on lines "
-        f"{frame.at[first, 'line']} and {frame.at[second, 'line']}"
+        f"{count} of {len(frame)} ratings stand there twice, under two spellings of an id, such as {role} {ids} on "
+        f"lines {frame.loc[first, 'line']} and {frame.loc[second, 'line']}"
     )
 
 

@@ -4,7 +4,7 @@ Functions of arrays and data frames find copies, constants and runs that are one
 how many, which, and the way out. Evidence that the gate refuses or downgrades is never called confirmed.
 """
 
-from flowgrad.gate.batches import Batch, batches_objection
+from flowgrad.gate.batches import Batch, batches_objection, targets_objection
 from flowgrad.gate.copies import Copies, Seen, copies, seen
 from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, GateError, Objection, refuse
 from flowgrad.gate.pairs import pairs_objection
@@ -37,4 +37,5 @@ __all__ = [
     "seeds_objection",
     "seen",
     "table_objection",
+    "targets_objection",
 ]
