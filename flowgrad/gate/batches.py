@@ -53,8 +53,8 @@ def targets_objection(own: float, dealt: float, mean: float, batches: int) -> Ob
     return _objection(
         "targets unknown",
         DOWNGRADED,
-        f"the loss is {own:.4g}, {dealt:.4g} with the targets of other rows, and {mean:.4g} where every row has the mean "
-        "output: the model knows nothing of these batches",
+        f"the loss is {own:.4g}, {dealt:.4g} with the targets of other rows, and {mean:.4g} where every row has the "
+        "mean output: the model knows nothing of these batches",
         "check that inputs and targets stand row by row, and that inputs are made as in training",
         range(batches),
         batches,
