@@ -35,6 +35,13 @@ MEASURES = (
     Measure("val_last", "loss", "Validation loss of the last epoch.", on_evaluation=True),
     Measure("val_rise", "ratio", "Excess of `val_last` over `val_best`, over `val_best`.", on_evaluation=True),
     Measure(
+        "val_lost",
+        "ratio",
+        "Excess of `val_last` over `val_best`, over the fall from the first validation loss to `val_best`; infinite where "
+        "the first is the best.",
+        on_evaluation=True,
+    ),
+    Measure(
         "val_fall",
         "ratio",
         "Fall of the validation loss from one epoch to the next, over the former: the smaller one of the last two. "
@@ -124,16 +131,22 @@ def validation_course(losses: Sequence[float]) -> dict[str, float]:
     """
     values = np.asarray(losses, dtype=float)
     if not len(values) or not np.isfinite(values).any():
-        names = ("val_best", "val_last", "val_rise", "val_fall", "epochs_since_best")
+        names = ("val_best", "val_last", "val_rise", "val_lost", "val_fall", "epochs_since_best")
         return dict.fromkeys(names, float("nan"))
     best, last, former = float(np.nanmin(values)), _last_fall(values), _last_fall(values[:-1])
     return {
         "val_best": best,
         "val_last": float(values[-1]),
         "val_rise": float(values[-1] - best) / best if best > 0 else float("nan"),
+        "val_lost": _lost(float(values[0]), best, float(values[-1])),
         "val_fall": last if math.isnan(former) else min(last, former),
         "epochs_since_best": float(len(values) - 1 - int(np.nanargmin(values))),
     }
+
+
+def _lost(first: float, best: float, last: float) -> float:
+    """Share of what a loss had gained that it lost again; infinite where it never gained."""
+    return (last - best) / (first - best) if first > best else float("inf") if last > best else 0.0
 
 
 def still(losses: Sequence[float]) -> float:
