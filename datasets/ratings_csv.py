@@ -10,6 +10,7 @@ from pandas import DataFrame
 
 from datasets.duplicates import CHOICES, count_duplicates, resolved
 from datasets.given_paths import given_path
+from datasets.id_spellings import rounded_ids, spelled_twice
 from datasets.ratings import LARGEST_RATING, Ratings, encode_ratings
 from datasets.ratings_columns import checked_columns, checked_header, did_you_mean, located
 from datasets.ratings_text import Record, checked_quote, checked_separator, named, read_text, records, shortened
@@ -127,6 +128,7 @@ def load_ratings_csv(
             "line": [row.line for row in rows],
         }
     )
+    _check_ids(file, frame, timed, duplicates)
     read = len(frame)
     frame, repeated = _without_duplicates(file, frame, timed, duplicates)
     refuse_few_left(file, dropped, read + len(dropped), len(frame), max_dropped_share, repeated)
@@ -197,6 +199,25 @@ def _with_times(
     return read, [BadRow(row.line, f"{BAD_TIME} {form}", text) for row, text, time in pairs if time is None]
 
 
+def _check_ids(file: Path, frame: DataFrame, timed: bool, how: str) -> None:
+    """Refuse ratings that stand there under two spellings of an id, unless `how` is "keep"; warn of rounded ids.
+
+    Without times two users who rate an item alike cannot be told from one, and nothing is said.
+    """
+    if rounded := rounded_ids(frame):
+        _logger.warning("%s: %s", named(file), rounded)
+    if not timed or not (twice := spelled_twice(frame)):
+        return
+    if how == "keep":
+        _logger.warning("%s: %s; dataset.duplicates=keep: all are kept", named(file), twice)
+        return
+    raise FlowGradError(
+        f"{named(file)}: {twice}; a model must not be tested on a rating that it was trained on: write each id in one "
+        "way (as where a file that was read as numbers was joined to one that was read as text), or keep them all with "
+        "dataset.duplicates=keep"
+    )
+
+
 def _without_duplicates(file: Path, frame: DataFrame, timed: bool, how: str) -> tuple[DataFrame, str]:
     """Resolve repeated pairs in the frame; return also a text on them, which is logged with what was done.
 
@@ -215,6 +236,7 @@ def _without_duplicates(file: Path, frame: DataFrame, timed: bool, how: str) -> 
         f"on lines {', '.join(map(str, lines[:_LINES_NAMED]))}{', ...' if len(lines) > _LINES_NAMED else ''}"
     )
     if how == "error":
+        told += f"; {rounded}" if (rounded := rounded_ids(frame)) else ""
         raise FlowGradError(
             f"{told}; a model must not be tested on a pair that it was trained on: set dataset.duplicates=drop (keeps "
             "the earliest of a pair), last (the latest), mean (the mean rating) or keep (all, in one part of the split)"

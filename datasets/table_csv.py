@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,10 @@ from flowgrad.errors import FlowGradError
 TARGET = "clicked"
 """Name of the table's target, whatever the file calls it."""
 CLICKS = Content("table file", "impression")
-_CLICKED = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
+_CLICKED = re.compile(r"(?P<no>0([.,]0*)?|false)|1([.,]0*)?|true", re.ASCII)
+_BAD_LABEL, _BAD_AMOUNT = "label is neither 0 nor 1", "is not a finite number"
+_UNKNOWN = ("", "nan")
+"""Texts of an amount that is not known, in small letters; NumPy writes the second."""
 
 _logger = logging.getLogger(__name__)
 
@@ -58,8 +62,8 @@ def load_table_csv(
     r"""Read a table of one target, `clicked`, from the text file `path`.
 
     - Categories are text, exactly as they stand: "007" and "7" are two. An empty field is a category of its own.
-    - Amounts are finite numbers; an empty field is one that is not known.
-    - Labels are 0 and 1, or false and true.
+    - Amounts are finite numbers; an empty field, or nan, is one that is not known.
+    - Labels are 0 and 1, as whole numbers or not, or false and true.
     - Times are numbers or dates, as those of `datasets.ratings_csv`. With them the last `test_share` of the rows are to
       test and those before to validate; without, rows are drawn at random.
 
@@ -92,12 +96,16 @@ def load_table_csv(
     if decimal not in (".", ","):
         raise FlowGradError(f"""dataset.decimal={decimal!r}: expected "." or ",", as in 'dataset.decimal=","'""")
     _check_shares(validation_share, test_share)
+    for key, names in {"categorical": categorical, "numerical": numerical}.items():
+        if isinstance(names, str):
+            raise FlowGradError(f"dataset.{key}={names!r} is one text; give a list, as in dataset.{key}=[{names}]")
     found = list(records(read_text(file, encoding, CLICKS), mark, quote or None, file, CLICKS))
     if len(found) < (2 if header else 1):
         raise FlowGradError(f"{CLICKS.named(file)} holds no row; expected one impression a line, below a header")
     columns = _located(file, found[0], {"label": [label], "categorical": categorical, "numerical": numerical,
                                         "time": [] if time is None else [time]}, mark, header=header)  # fmt: skip
     kept, dropped = _readable(found[1:] if header else found, columns, decimal)
+    classes = {_clicked(row.fields[columns.label]) for row in kept}
     if columns.time is not None:
         texts, lines = [row.fields[columns.time] for row in kept], [row.line for row in kept]
         times = parsed_times(texts, lines, CLICKS.named(file), None, "auto", decimal)
@@ -107,8 +115,8 @@ def load_table_csv(
                 dropped.append(BadRow(row.line, reason, row.fields[columns.time]))
         kept = [row for row, value in zip(kept, times, strict=True) if value is not None]
         moments = np.array([value for value in times if value is not None])
-    _refuse_or_warn(file, dropped, len(kept), max_bad_share)
-    clicked = np.array([_CLICKED[row.fields[columns.label].strip().lower()] for row in kept])
+    _refuse_or_warn(file, dropped, len(kept), max_bad_share, several=len(classes) > 1)
+    clicked = np.array([_clicked(row.fields[columns.label]) for row in kept])
     if len(np.unique(clicked)) < 2:
         raise FlowGradError(
             f"{CLICKS.named(file)}: every label is {clicked[0]:.0f}; there is nothing to learn, or dataset.label names "
@@ -207,12 +215,19 @@ def _fault(row: Record, columns: _Columns, decimal: str) -> BadRow | None:
     if len(row.fields) != columns.fields:
         return BadRow(row.line, f"{BAD_LENGTH} ({len(row.fields)} and not {columns.fields})", " | ".join(row.fields))
     label = row.fields[columns.label]
-    if label.strip().lower() not in _CLICKED:
-        return BadRow(row.line, "label is neither 0 nor 1", label)
+    if _clicked(label) is None:
+        return BadRow(row.line, _BAD_LABEL, label)
     for name, at in columns.numerical.items():
-        if row.fields[at].strip() and math.isnan(_amount(row.fields[at], decimal)):
-            return BadRow(row.line, f"{name} is not a finite number", row.fields[at])
+        text = row.fields[at]
+        if text.strip().lower() not in _UNKNOWN and math.isnan(_amount(text, decimal)):
+            return BadRow(row.line, f"{name} {_BAD_AMOUNT}", text)
     return None
+
+
+def _clicked(text: str) -> float | None:
+    """Label of 0 or 1; None where the text is none."""
+    found = _CLICKED.fullmatch(text.strip().lower())
+    return None if found is None else float(found["no"] is None)
 
 
 def _amount(text: str, decimal: str) -> float:
@@ -220,14 +235,36 @@ def _amount(text: str, decimal: str) -> float:
     return math.nan if number is None else number
 
 
-def _refuse_or_warn(file: Path, dropped: list[BadRow], kept: int, max_bad_share: float) -> None:
+def _refuse_or_warn(file: Path, dropped: list[BadRow], kept: int, max_bad_share: float, *, several: bool) -> None:
+    """Log a warning of the dropped rows, or refuse the file for them.
+
+    Args:
+        file: for messages.
+        dropped: rows that cannot be read.
+        kept: number of rows that can.
+        max_bad_share: as of `load_table_csv`.
+        several: whether rows of both labels are kept, so that the others could be left out.
+    """
     rows = kept + len(dropped)
     if not kept or len(dropped) > max_bad_share * rows:
         share = math.ceil(1000 * len(dropped) / rows) / 1000
-        leave = f"; dataset.max_bad_share={share:g} leaves them out" if kept else ""
+        ways = _ways_out(dropped) + ([f"dataset.max_bad_share={share:g} leaves them out"] if several else [])
         raise FlowGradError(
-            f"{CLICKS.named(file)}: {len(dropped)} of {rows} rows cannot be read ({reasons(dropped)}); check "
-            f"dataset.label, dataset.numerical, dataset.time and dataset.separator{leave}"
+            f"{CLICKS.named(file)}: {len(dropped)} of {rows} rows cannot be read ({reasons(dropped)}); "
+            f"{'; '.join(ways)}"
         )
     if dropped:
         _logger.warning("%s: dropped %d of %d rows (%s)", CLICKS.named(file), len(dropped), rows, reasons(dropped))
+
+
+def _ways_out(dropped: list[BadRow]) -> list[str]:
+    """What may make these rows readable."""
+    ways = []
+    if any(bad.reason == _BAD_LABEL for bad in dropped):
+        ways.append("write 1 for a click and 0 for none, or name another column with dataset.label")
+    if any(bad.reason.endswith(_BAD_AMOUNT) for bad in dropped):
+        ways.append(
+            "write plain numbers (dataset.decimal tells a decimal comma), and leave a field empty where the amount is "
+            "not known, or name other columns with dataset.numerical"
+        )
+    return ways or ["check dataset.separator, dataset.quote and dataset.time"]

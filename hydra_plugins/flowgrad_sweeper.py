@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins import basic_sweeper
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.errors import HydraException
-from omegaconf import open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from flowgrad.errors import FlowGradError
@@ -23,9 +24,22 @@ from flowgrad.files import write_atomically
 from pipelines.config.command_line import one_line
 from pipelines.config.folder_names import folder_name
 from pipelines.config.refusals import told
+from pipelines.config.text import to_yaml
 from pipelines.sweeps.job_record import JOBS, is_done, refuse
 
 _logger = logging.getLogger(__name__)
+
+
+class _SavesWhole(OmegaConf):
+    """OmegaConf for Hydra's sweeper: the config of a sweep is written whole, in a tenth of the time."""
+
+    @staticmethod
+    def save(config: DictConfig, f: Path, resolve: bool = False) -> None:
+        """Take the place of `OmegaConf.save`."""
+        write_atomically(f, to_yaml(config, resolve=resolve).encode())
+
+
+basic_sweeper.OmegaConf = _SavesWhole
 
 
 class GridSweeper(BasicSweeper):

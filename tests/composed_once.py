@@ -40,8 +40,13 @@ class ComposedOnce:
             return self._load(repo, config_path)
         key = (*_place(source), config_path)
         if key not in self._files:
-            self._files[key] = pickle.dumps(self._load(repo, config_path), pickle.HIGHEST_PROTOCOL)
-        return pickle.loads(self._files[key])
+            made = self._load(repo, config_path)
+            config = None if made is None else made.config
+            rest = None if made is None else replace(made, config=None)
+            self._files[key] = config, pickle.dumps(rest, pickle.HIGHEST_PROTOCOL)
+        config, rest = self._files[key]
+        made = pickle.loads(rest)
+        return made if config is None else replace(made, config=copied(config))
 
     def order(self, repo, config_name, overrides_list, prepend_hydra, skip_missing):
         """Take the place of `create_defaults_list`."""
@@ -62,11 +67,11 @@ class ComposedOnce:
             return self._compose(loader, defaults, repo)
         key = (places, *(repr(one) for one in defaults))
         if key not in self._configs:
-            self._configs[key] = pickle.dumps(self._compose(loader, defaults, repo))
+            self._configs[key] = self._compose(loader, defaults, repo)
             if len(self._configs) > self.MOST:
                 self._configs.popitem(last=False)
         self._configs.move_to_end(key)
-        return pickle.loads(self._configs[key])
+        return copied(self._configs[key])
 
 
 def _places(repo):

@@ -323,6 +323,8 @@ class Rule(TypedDict):
     """The part of it that is safe while training runs."""
     candidates: NotRequired[list[Candidate]]
     follows: NotRequired[list[str]]
+    explains: NotRequired[bool]
+    """Whether findings follow from it at any severity; left out where they do from medium on."""
     reference: NotRequired[str]
     rule_sha256: str
     confidence: NotRequired[Confidence]

@@ -73,6 +73,7 @@ def _told(rule: Rule, ledger: Ledger) -> Answer:
         "in_training": safe and {kind: getattr(safe, kind) for kind in safe.kinds},
         "candidates": [{"cause": cause, "check": check} for cause, check in rule.candidates.items()],
         "follows": list(rule.follows),
+        "explains": rule.explains,
         "reference": rule.reference,
         "rule_sha256": rule.sha256,
     }

@@ -40,7 +40,7 @@ class FeatureTable:
     @cached_property
     def objection(self) -> Objection | None:
         """The gate's objection to a random division of the rows; None where there is none."""
-        return table_objection(self.X, self.y, self.groups)
+        return table_objection(self.frame, self.y, self.groups)
 
     @cached_property
     def units(self) -> FeatureTable:

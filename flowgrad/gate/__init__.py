@@ -4,13 +4,13 @@ Functions of arrays and data frames find copies, constants and runs that are one
 how many, which, and the way out. Evidence that the gate refuses or downgrades is never called confirmed.
 """
 
-from flowgrad.gate.batches import Batch, batches_objection
+from flowgrad.gate.batches import Batch, batches_objection, targets_objection
 from flowgrad.gate.copies import Copies, Seen, copies, seen
 from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, GateError, Objection, refuse
 from flowgrad.gate.pairs import pairs_objection
 from flowgrad.gate.rows import columns_of
 from flowgrad.gate.runs import arms_objection, arms_objections, seeds_objection
-from flowgrad.gate.tables import SEEN_ROWS, distinct_rows, parts_objection, table_objection
+from flowgrad.gate.tables import SEEN_ROWS, distinct_rows, near_copies_seen, parts_objection, table_objection
 from flowgrad.gate.values import one_value_objection
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "columns_of",
     "copies",
     "distinct_rows",
+    "near_copies_seen",
     "one_value_objection",
     "pairs_objection",
     "parts_objection",
@@ -36,4 +37,5 @@ __all__ = [
     "seeds_objection",
     "seen",
     "table_objection",
+    "targets_objection",
 ]

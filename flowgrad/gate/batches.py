@@ -41,6 +41,26 @@ def batches_objection(batches: Sequence[Batch]) -> Objection | None:
     return min(found, key=lambda objection: objection.level != REFUSED, default=None)
 
 
+def targets_objection(own: float, dealt: float, mean: float, batches: int) -> Objection:
+    """Make the objection to calibration batches of which the model knows nothing.
+
+    Args:
+        own: mean loss of the batches.
+        dealt: the same with the targets of other rows.
+        mean: the same where every row has the mean output of its batch.
+        batches: number of batches.
+    """
+    return _objection(
+        "targets unknown",
+        DOWNGRADED,
+        f"the loss is {own:.4g}, {dealt:.4g} with the targets of other rows, and {mean:.4g} where every row has the "
+        "mean output: the model knows nothing of these batches",
+        "check that inputs and targets stand row by row, and that inputs are made as in training",
+        range(batches),
+        batches,
+    )
+
+
 def _missing(batches: Sequence[Batch]) -> Objection | None:
     bad = [place for place, batch in enumerate(batches) if any(map(_has_nan, batch.inputs))]
     if not bad:

@@ -134,9 +134,13 @@ def multiple_of(times: NDArray[np.intp]) -> int:
 def seen(others: Any, table: Any) -> Seen:
     """Find rows of `table` that stand among `others`, which have the same columns."""
     before, after = columns_of(others), columns_of(table)
-    both = rows_of(before, after)
+    return seen_among(rows_of(before, after), len(before[0]))
+
+
+def seen_among(both: Rows, others: int) -> Seen:
+    """Find rows as `seen` does, of rows that are numbers already, of which so many are the others."""
     codes = row_codes(both.keys)
-    new = np.arange(len(codes)) >= len(before[0])
+    new = np.arange(len(codes)) >= others
     known = np.zeros(int(codes.max(initial=-1)) + 1, dtype=bool)
     known[codes[~new]] = True
     found = known[codes[new]]

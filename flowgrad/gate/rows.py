@@ -29,6 +29,13 @@ def columns_of(table: Any) -> list[Any]:
     return [array] if array.ndim == 1 else list(array.reshape(len(array), -1).T)
 
 
+def names_of(table: Any) -> list[str]:
+    """Names of the columns of `columns_of`; their numbers where the table has no names."""
+    if isinstance(table, pd.DataFrame):
+        return [str(name) for name in table.columns]
+    return [str(place) for place in range(len(columns_of(table)))]
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Values of one table, or of several below each other."""

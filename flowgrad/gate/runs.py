@@ -21,11 +21,22 @@ not.
 """
 
 
+_ROUNDING = 2.0**-21
+"""Share of a value within which sums of the same numbers in another order agree: four units in the last place of a
+float32, as training on a GPU or on several threads gives a single seed.
+"""
+_APART = 1000.0
+"""Ratio of an arm's spread to its rounding from which two pairs that agree within rounding do so by chance less than
+once in a thousand comparisons of ten seeds: 45 (2 / 1000)^2.
+"""
+
+
 def arms_objection(
     baseline: ArrayLike, treated: ArrayLike, metric: str = "value", *, splits: bool = False
 ) -> Objection | None:
-    """Find pairs that are fewer than they seem: the treated arm, or both, has one value on every seed, to the last bit,
-    so that the seeds (or splits) did not reach it; or a pair was written down several times.
+    """Find pairs that are fewer than they seem: the treated arm, or both, has one value on every seed, to the last bit
+    or to the rounding of float32, so that the seeds (or splits) did not reach it; or a pair was written down several
+    times.
 
     A baseline of one value against a treated arm that varies is no objection: a closed form has no seed, and the test
     of the differences is one of the treated arm against that number. On splits it is one, since other rows give other
@@ -74,20 +85,53 @@ def _fewer(runs: NDArray[np.float64], metric: str, splits: bool) -> Objection | 
     if n < 2:
         return None
     arms = {"baseline": runs[:, :half], "treated": runs[:, half:]}
-    constant = {arm: bool((values == values[0]).all()) for arm, values in arms.items()}
+    constant = {arm: _one_value(values) for arm, values in arms.items()}
     for arm, values in arms.items():
         fine = [value for value in map(float, values[0]) if _fine(value)]
         if constant[arm] and fine and (arm == "treated" or constant["treated"] or splits):
-            what = f"all {n} values of the {arm} arm are {fine[0]:.6g} to the last bit"
+            exactly = "the last bit" if (values == values[0]).all() else "within rounding"
+            what = f"all {n} values of the {arm} arm are {fine[0]:.6g} to {exactly}"
             return _objection(ONE_RUN, f"{metric}: {what}", np.arange(1, n), n)
     again = np.ones(n, dtype=bool)
     again[np.unique(runs, axis=0, return_index=True)[1]] = False
+    rounded = _repeated(runs)
+    exactly = "within rounding" if rounded.sum() > max(again.sum(), n // 2 - 1) else "the last bit"
+    again = rounded if exactly == "within rounding" else again
     again &= np.isfinite(runs).all(axis=1)
     copied = [place for place in np.flatnonzero(again) if any(_fine(float(value)) for value in runs[place])]
     if not copied:
         return None
-    what = f"{len(copied)} of {n} pairs repeat another to the last bit"
+    what = f"{len(copied)} of {n} pairs repeat another to {exactly}"
     return _objection(COPIED_RUNS, f"{metric}: {what}", np.array(copied), n)
+
+
+def _one_value(values: NDArray[np.float64]) -> bool:
+    """Whether each metric has one value in all runs, within rounding."""
+    if not np.isfinite(values).all():
+        return bool((values == values[0]).all())
+    return bool((np.ptp(values, axis=0) <= rounding_of(values)).all())
+
+
+def _repeated(runs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Flags of runs that repeat another within rounding, in metrics whose values otherwise are far apart.
+
+    A few of them are the ties of a metric of few values; half of all runs are more than these.
+    """
+    again = np.zeros(len(runs), dtype=bool)
+    if np.isfinite(runs).all() and (np.ptp(runs, axis=0) >= _APART * rounding_of(runs)).all():
+        order = np.argsort(runs[:, 0], kind="stable")
+        alike = (np.abs(np.diff(runs[order], axis=0)) <= rounding_of(runs)).all(axis=1)
+        again[order[1:][alike]] = True
+    return again
+
+
+def rounding_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Largest difference that rounding makes in each metric.
+
+    Args:
+        values: finite, shape (n, metrics).
+    """
+    return _ROUNDING * np.abs(values).max(axis=0)
 
 
 def seeds_objection(differences: NDArray[np.float64]) -> Objection | None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowgrad.gate.copies import CHANCE, COPIED, OPEN, Copies, Seen, copies_among, seen
+from flowgrad.gate.copies import CHANCE, COPIED, OPEN, Copies, Seen, copies_among, seen, seen_among
+from flowgrad.gate.near import nearly
 from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, Objection
 from flowgrad.gate.oversampling import oversampled
 from flowgrad.gate.recurring import targets_differ, things_met_again
-from flowgrad.gate.rows import Rows, columns_of, first_of, row_codes, rows_of
+from flowgrad.gate.rows import Rows, columns_of, first_of, names_of, row_codes, rows_of
 
 COPIED_ROWS, REPEATED_ROWS, SEEN_ROWS = "copied rows", "repeated rows", "seen rows"
 """Names of checks: rows with their target; rows without; rows of one part in another."""
+NEAR_COPIES = "near copies"
+"""Name of the check of rows, with their target, that are equal but for noise or but for one column."""
 TOLERATED_SHARE = 0.05
 """Share of the rows that may repeat others, or stand in another part, before a test is affected: of the noise that
 chooses the best of some 10,000 pairs (z about 4), a twentieth carries over to the rows that test them, .2 standard
@@ -44,7 +48,7 @@ def table_objection(X: Any, y: Any, groups: Any = None) -> Objection | None:
         return _between_groups(rows, groups)
     alone = copies_among(rows.columns(len(columns)))
     if not alone.copied:
-        return None
+        return _nearly_copied(rows, names_of(X))
     full = copies_among(rows)
     if full.multiple > 1:  # of rows without their target this may be a designed experiment
         return _copied(replace(full, kind=COPIED))
@@ -57,10 +61,37 @@ def table_objection(X: Any, y: Any, groups: Any = None) -> Objection | None:
     return None
 
 
+def _nearly_copied(rows: Rows, names: Sequence[str]) -> Objection | None:
+    """Copies but for noise, or but for one column: rows that agree with their target, and that chance does not give."""
+    near = nearly(rows)
+    if near is None:
+        return None
+    found = copies_among(near[0])
+    if found.kind == CHANCE or not _matters(found) or targets_differ(near[0]):
+        return None
+    return Objection(
+        NEAR_COPIES,
+        DOWNGRADED,
+        f"{found.copied:,} of {found.rows:,} rows agree with another in three digits of every column"
+        f"{_but_for(near[1], names)} and the target, which chance does not give: {found.distinct:,} are distinct, and "
+        f"all count for {found.effective:,.0f}",
+        "give groups= the original row, session or thing of each, or keep one of each; groups=range(rows) where each "
+        "is a case of its own",
+        found.copied,
+        found.rows,
+        found.effective,
+        found.examples,
+    )
+
+
+def _but_for(place: int | None, names: Sequence[str]) -> str:
+    return "" if place is None else f" but {names[place]!r}"
+
+
 def distinct_rows(X: Any, y: Any, groups: Any) -> NDArray[np.intp] | None:
-    """Find the rows that are left where copies of a row in its own group, columns and target, count once; None where
-    there are none, or where chance gives them. A jackknife over groups of which a few hold most rows by copying would
-    reject a true null too often.
+    """Find the rows that are left where copies of a row in its own group, columns and target, count once, also those
+    that differ by noise; None where there are none, or where chance gives them. A jackknife over groups of which a few
+    hold most rows by copying would reject a true null too often.
 
     Args:
         X: as of `table_objection`.
@@ -70,9 +101,28 @@ def distinct_rows(X: Any, y: Any, groups: Any) -> NDArray[np.intp] | None:
     rows = rows_of([*columns_of(X), y])
     found = copies_among(rows)
     if not found.copied or (found.kind == CHANCE and found.multiple == 1):
-        return None
+        near = nearly(rows)
+        if near is None or near[1] is not None or copies_among(near[0]).kind == CHANCE:
+            return None
+        rows = near[0]
     places = first_of(row_codes(np.concatenate([rows.keys, rows_of([groups]).keys])))
-    return places if len(places) < found.rows else None
+    return places if len(places) < len(groups) else None
+
+
+def near_copies_seen(others: Any, table: Any) -> Seen:
+    """Find rows of a part that stand in another but for noise, or but for one column such as the time of writing; none
+    where chance may give them, or where their targets differ.
+
+    Args:
+        others: data frame, array or sequence of columns, the target last.
+        table: the same of the part that is tested on.
+    """
+    one, other = columns_of(others), columns_of(table)
+    near = nearly(rows_of(one, other))
+    found = None if near is None else seen_among(near[0], len(one[0]))
+    if near is None or found is None or found.kind == CHANCE or targets_differ(near[0]):
+        return Seen(len(other[0]), 0, 0.0, CHANCE, ())
+    return found
 
 
 def parts_objection(

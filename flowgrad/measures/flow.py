@@ -214,6 +214,8 @@ MEASURES = (
     Measure("uncleared_share", "share", "The same, as a share of `clearing_checks`."),
     *flow_passes.PASSES,
     *flow_passes.MODES,
+    *flow_passes.CALLS,
+    *flow_passes.UNREGISTERED,
     Measure(
         "output_spread",
         "ratio",
@@ -252,6 +254,12 @@ MEASURES = (
     Measure("lr", "rate", "Learning rate now: median of the tensors."),
     Measure("lr_first", "rate", "The same when tracking began."),
     Measure("lr_ratio", "ratio", "`lr` over the largest seen: 1 where no scheduler lowered it."),
+    Measure(
+        "head_to_trained_rate",
+        "ratio",
+        "Learning rate of the last weight layer over the median one of weights that had been trained; known where it "
+        "was as initialisers draw it at the first look, and others were not.",
+    ),
     Measure("lr_share_least", "ratio", "Least learning rate of a weight layer's group over that of the fastest group."),
     *flow_course.RATES,
     *flow_course.REWRITES,

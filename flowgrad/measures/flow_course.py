@@ -33,6 +33,12 @@ RATES = (
     ),
     Measure("lr_changes", "share", "Share of looks at which the largest rate differed from the look before."),
     Measure(
+        "lr_late_fall",
+        "ratio",
+        "Deepest fall of the largest rate within the last fifth of the steps, over the rate that it fell from: 1 where "
+        "a schedule takes it to 0.",
+    ),
+    Measure(
         "lr_dead_share",
         "share",
         "Steps since the largest rate was last above a thousandth of its peak, over all steps.",
@@ -201,6 +207,26 @@ def rate_course(steps: ArrayLike, rates: ArrayLike, count: ArrayLike, mean: Arra
         "lr_strong_share": strong / whole,
         "lr_strong_fall": _sure_fall(np.asarray(count, float), np.asarray(mean, float), strong),
     }
+
+
+def late_rate_fall(steps: ArrayLike, rates: ArrayLike) -> float:
+    """Deepest fall of a learning rate within the last fifth of the steps, over the rate that it fell from.
+
+    Args:
+        steps: numbers of the sampled steps, shape (looks,).
+        rates: rate at each, shape (looks,).
+
+    Returns:
+        A share; NaN of less than two looks.
+
+    >>> late_rate_fall([10, 20, 90, 100], [0.1, 0.1, 0.1, 0.05])
+    0.5
+    """
+    at, rate = np.asarray(steps, float), np.asarray(rates, float)
+    late = rate[min(int(np.searchsorted(at, 0.8 * at[-1])), len(at) - 2) :] if len(at) > 1 else rate[:0]
+    late = late[np.isfinite(late)]
+    highest = np.maximum.accumulate(late)
+    return float(((highest - late) / highest).max()) if len(late) and highest[0] > 0 else float("nan")
 
 
 def _last(at: FloatArray, chosen: NDArray[np.bool_]) -> float:

@@ -1,4 +1,4 @@
-"""Measures a network's passes: wasted backward passes, the mode that modules were in, shared modules."""
+"""Measures a network's passes: wasted backward passes, the mode of modules, shared modules, how it is called."""
 
 from __future__ import annotations
 
@@ -40,9 +40,47 @@ MODES = (
     ),
     Measure("statistics_momentum", "share", "Largest momentum of a batch normalisation that met a batch; 0: none."),
     Measure(
+        "statistics_unmet",
+        "count",
+        "Batch normalisations whose statistics are still the 0 and 1 that they began with, as no batch has met them.",
+    ),
+    Measure(
         "shared_modules",
         "count",
         "Modules with weights that stand in several places of the model, the parts of such a module not counted.",
+    ),
+)
+
+CALLS = (
+    Measure(
+        "time_first_passes", "count", "Passes looked at with a recurrent or attention layer that takes time first."
+    ),
+    Measure(
+        "along_rows",
+        "share",
+        "Of these, passes in which each such layer took the examples of the batch for the moments of one sequence: its "
+        "first axis is as long as the output, which has a row an example, and its second one is above 1 and no "
+        "multiple of that.",
+    ),
+    Measure(
+        "labelled_passes",
+        "count",
+        "Of the first passes looked at, those given `input_ids` and `labels` alike in shape.",
+    ),
+    Measure("labels_ahead", "share", "Of these, passes whose labels are the tokens one place later."),
+    Measure(
+        "labels_moved_again",
+        "share",
+        "Of these, passes whose loss is the cross-entropy with the labels moved by one place more; not looked for "
+        "where there are over 16 million outputs.",
+    ),
+)
+UNREGISTERED = (
+    Measure(
+        "unregistered",
+        "count",
+        "Tensors of modules that the model holds in a plain list, dict or attribute and does not register, which took "
+        "a gradient and which no optimizer given holds.",
     ),
 )
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from flowgrad.measures.loss_batch import KINDS, read, recompute
+from flowgrad.measures.loss_batch import KINDS, Batch, read, readings, recompute
 from flowgrad.measures.loss_figures import LOSS_MEASURES
 from flowgrad.measures.loss_values import RELATIVE
+from flowgrad.measures.sequences import place_figures, place_losses
 
 __all__ = ["LOSS_MEASURES", "LossAudit"]
 
@@ -36,6 +37,8 @@ MOST_LOOKS = 64
 """Number of sampled steps that are kept; beyond, every other one is dropped but for the first."""
 WIDE = 10.0
 """Number of roundings within which a sound loss still counts as the reported one, so that no other is named."""
+LEAST_ROWS = 8
+"""Number of rows of a batch from which on outputs are said to differ between them."""
 MOST_ITEMS = 50_000
 """Number of items of rows that are counted."""
 USUAL = tuple(
@@ -50,6 +53,8 @@ MISTAKES = ("pairs", "twice", "logs", "raw", "axis", "one", "outside")
 """Kinds that exclude each other; see `loss_values`."""
 FLIPPABLE = ("sound", "counted", "pairs")
 """Kinds whose negative is a wrong sign."""
+
+_PLACES = ("last_place", "other_places", "last_place_error")
 
 Look = dict[str, Any]
 """Record of one sampled step. `told`: the reported loss; `values`: key -> [loss, rounding]; `facts`: what else the
@@ -97,10 +102,11 @@ class LossAudit:
         if not values:
             self.unread += 1
         self._count(batch.t, batch.items)
+        facts = {**facts, **_place_facts(batch), **_reconstruction_facts(batch, inputs)}
         self.looks.append({
             "told": batch.told,
             "values": {key: [value, rounding] for key, (value, rounding) in values.items()},
-            "facts": dict(facts),
+            "facts": facts,
         })  # fmt: skip
         if len(self.looks) > MOST_LOOKS:
             self.looks = self.looks[:1] + self.looks[1:-1:2] + self.looks[-1:]
@@ -111,6 +117,8 @@ class LossAudit:
         found = dict.fromkeys((measure.name for measure in LOSS_MEASURES), math.nan)
         found |= {"loss_looks": float(sum(bool(look["values"]) for look in self.looks)), "loss_unread": self.unread}
         if self.looks:
+            found |= _reconstruction(_values(self.looks, "reconstruction"))
+            found |= place_figures(*(_values(self.looks, name) for name in _PLACES))
             found |= _facts(self.looks) | _matches(self.looks, self.maximised) | self._counted()
         return {name: float(value) for name, value in found.items()}
 
@@ -154,6 +162,36 @@ class LossAudit:
             wanted = set(range(1, int(classes[0])))
             found["labels_from_one"] = float(len(wanted) > 1 and set(self._kinds) == wanted)
         return found
+
+
+def _place_facts(batch: Batch) -> dict[str, float]:
+    """Loss by place of a batch whose targets are the next tokens of its inputs."""
+    if batch.inputs is None or batch.inputs.ndim != 2:
+        return {}
+    for scores, targets in readings(batch)[:1]:
+        if targets.shape == batch.inputs.shape:
+            return place_losses(scores, targets, batch.inputs)
+    return {}
+
+
+def _reconstruction_facts(batch: Batch, inputs: Any) -> dict[str, float]:
+    """How much outputs differ between rows beside targets that are the inputs themselves, as an autoencoder's are."""
+    outputs, targets = batch.x, batch.t
+    if targets is None or targets.dtype.kind != "f" or targets.shape != outputs.shape or len(targets) < LEAST_ROWS:
+        return {}
+    try:
+        given = np.asarray(inputs.detach().cpu(), dtype=float)
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        return {}
+    whole = float(targets.var(0).sum())
+    if given.size != targets.size or not np.array_equal(given.reshape(targets.shape), targets) or not whole > 0:
+        return {}
+    return {"reconstruction": float(outputs.var(0).sum()) / whole}
+
+
+def _reconstruction(values: list[float]) -> dict[str, float]:
+    later = values[len(values) // 2 :]
+    return {"reconstruction_looks": float(len(values)), "reconstruction_spread": _median(later)}
 
 
 def _values(looks: Iterable[Look], name: str) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowgrad.measurements import Measure
+from flowgrad.measures.sequences import PLACE_MEASURES
 
 LOSS_MEASURES = (
     Measure("loss_looks", "count", "Steps at which the loss was recomputed from outputs and targets."),
@@ -113,6 +114,12 @@ LOSS_MEASURES = (
         "Share of the looks at which targets are the inputs themselves in 99 % of the positions, and the loss compares "
         "them in place. Not known where inputs were not given, or change nowhere along a row.",
     ),
+    Measure("reconstruction_looks", "count", "Looks at which targets were the inputs, numbers, and outputs as many."),
+    Measure(
+        "reconstruction_spread",
+        "ratio",
+        "Variance of these outputs between the rows of a batch over that of the targets, the median of the later half.",
+    ),
     Measure("in_batch_softmax", "share", "Share of the looks at which the loss tells each row from others of a batch."),
     Measure("items_repeated", "share", "Share of the rows of a batch whose item stands in another row of it too."),
     Measure(
@@ -131,4 +138,5 @@ LOSS_MEASURES = (
     Measure("targets_kinds", "count", "Different targets seen, as far as they are class numbers or labels of 0 and 1."),
     Measure("targets_count", "count", "Targets in all looks."),
     Measure("labels_from_one", "flag", "1 where class 0 never came and every other class did, else 0."),
+    *PLACE_MEASURES,
 )

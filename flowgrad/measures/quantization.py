@@ -59,7 +59,11 @@ MEASURES = (
         for bits in LEVELS
     ),
     Measure("calibrated", "flag", "1 where calibration batches were given, else 0."),
-    Measure("calibration_unsound", "flag", "1 where calibration batches are copies or have one target, else 0."),
+    Measure(
+        "calibration_unsound",
+        "flag",
+        "1 where calibration batches are copies, have one target, or are unknown to the model; else 0.",
+    ),
     Measure("calibration_loss", "loss", "Mean loss of the calibration batches with the weights as they are."),
     *(
         Measure(f"uniform_{bits}", "ratio", f"Rise of the calibration loss with {bits} bits everywhere, over the loss.")

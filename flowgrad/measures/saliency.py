@@ -42,7 +42,11 @@ MEASURES = (
     ),
     Measure("motion_agreement", "rank correlation", "The same of a layer's mean saliency and its motion."),
     Measure("calibrated", "flag", "1 where calibration batches were given, else 0."),
-    Measure("calibration_unsound", "flag", "1 where calibration batches are copies or have one target, else 0."),
+    Measure(
+        "calibration_unsound",
+        "flag",
+        "1 where calibration batches are copies, have one target, or are unknown to the model; else 0.",
+    ),
     Measure("calibration_loss", "loss", "Mean loss of the calibration batches before anything is pruned."),
     *(
         Measure(

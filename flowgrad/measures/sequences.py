@@ -1,4 +1,4 @@
-"""Tests whether sequences of tokens depend on the sequences that are to be predicted from them."""
+"""Tests sequences of tokens: whether targets belong to them, and whether outputs see the tokens that they predict."""
 
 from __future__ import annotations
 
@@ -24,6 +24,78 @@ SEQUENCE_MEASURES = (
     ),
     Measure("sequence_agreement_z", "ratio", "The same, in standard deviations of what targets in random order give."),
 )
+
+PLACE_MEASURES = (
+    Measure("places_looks", "count", "Looks at which the targets were the tokens of the input one place later."),
+    Measure(
+        "places_loss", "loss", "Mean cross-entropy of the last 3 of them, at all places but the first and the last."
+    ),
+    Measure("last_place_loss", "loss", "The same at the last place, whose target stands nowhere in the input."),
+    Measure("last_place_z", "ratio", "How much higher the latter is, in standard errors by its tokens' losses."),
+)
+LEAST_PLACES, LATEST = 4, 3
+"""Number of places of a sequence below which the last one is not compared, and number of looks that are."""
+
+
+def place_losses(scores: NDArray, targets: NDArray, inputs: NDArray) -> dict[str, float]:
+    """Compare the loss of the last place of a sequence with that of the others, where targets are the next tokens.
+
+    Args:
+        scores: outputs, shape (positions, classes), in the order of `targets`.
+        targets: tokens to be predicted, shape (rows, length), or (length, rows).
+        inputs: tokens given, of the same shape.
+
+    Returns:
+        `last_place` and `other_places`, mean cross-entropies, and `last_place_error`, the standard error of the former;
+        nothing where targets are not the next tokens of whole sequences.
+    """
+    if targets.shape != inputs.shape or targets.ndim != 2 or targets.min() < 0 or targets.max() >= scores.shape[1]:
+        return {}
+    time = next((axis for axis in (1, 0) if _is_next(targets, inputs, axis)), None)
+    if time is None or targets.shape[1 - time] < 2:
+        return {}
+    highest = scores.max(1, keepdims=True)
+    total = highest[:, 0] + np.log(np.exp(scores - highest).sum(1))
+    losses = np.moveaxis((total - scores[np.arange(len(scores)), targets.reshape(-1)]).reshape(targets.shape), time, 1)
+    last = losses[:, -1]
+    return {
+        "last_place": float(last.mean()),
+        "other_places": float(losses[:, 1:-1].mean()),
+        "last_place_error": float(last.std(ddof=1)) / math.sqrt(len(last)),
+    }
+
+
+def place_figures(last: ArrayLike, others: ArrayLike, errors: ArrayLike) -> dict[str, float]:
+    """Put the last looks together.
+
+    Args:
+        last: mean loss of the last place at each look, shape (looks,).
+        others: that of the places between the first and the last.
+        errors: standard error of the first.
+
+    Returns:
+        The figures of `PLACE_MEASURES`; NaN of too few looks.
+
+    >>> found = place_figures([3, 3, 3, 3], [3, 1, 1, 1], [0.1, 0.1, 0.1, 0.1])
+    >>> found["places_loss"], found["last_place_loss"], round(found["last_place_z"])
+    (1.0, 3.0, 35)
+    """
+    found = {measure.name: math.nan for measure in PLACE_MEASURES} | {"places_looks": float(len(np.asarray(last)))}
+    if found["places_looks"] < LATEST:
+        return found
+    one, other, error = (np.asarray(part, float)[-LATEST:] for part in (last, others, errors))
+    whole = math.sqrt(float(error @ error)) / LATEST
+    return found | {
+        "places_loss": float(other.mean()),
+        "last_place_loss": float(one.mean()),
+        "last_place_z": float((one - other).mean()) / max(whole, 1e-12),
+    }
+
+
+def _is_next(targets: NDArray, inputs: NDArray, axis: int) -> bool:
+    one, other = np.moveaxis(targets, axis, 0), np.moveaxis(inputs, axis, 0)
+    # Of tokens that are all one, each is the next of any other.
+    return len(one) >= LEAST_PLACES and np.array_equal(one[:-1], other[1:]) and not np.array_equal(one, other)
 
 
 def sequence_figures(inputs: ArrayLike, targets: ArrayLike) -> dict[str, float]:

@@ -35,6 +35,13 @@ MEASURES = (
     Measure("val_last", "loss", "Validation loss of the last epoch.", on_evaluation=True),
     Measure("val_rise", "ratio", "Excess of `val_last` over `val_best`, over `val_best`.", on_evaluation=True),
     Measure(
+        "val_lost",
+        "ratio",
+        "Excess of `val_last` over `val_best`, over the fall from the first validation loss to `val_best`; infinite where "
+        "the first is the best.",
+        on_evaluation=True,
+    ),
+    Measure(
         "val_fall",
         "ratio",
         "Fall of the validation loss from one epoch to the next, over the former: the smaller one of the last two. "
@@ -46,6 +53,21 @@ MEASURES = (
         "count",
         "Validations, where the losses of all are the same to the last bit and not 0; else 0.",
         on_evaluation=True,
+    ),
+    Measure(
+        "val_swing",
+        "ratio",
+        "Highest validation loss of any epoch less the lowest, over the size of the largest; not known before the "
+        "second.",
+        on_evaluation=True,
+    ),
+    Measure("train_swing", "ratio", "The same of the mean training losses of the epochs."),
+    Measure("rate_told", "flag", "1 where the course of the learning rate was told, else 0."),
+    Measure(
+        "late_rate_fall",
+        "ratio",
+        "Deepest fall of the learning rate within the last fifth of the steps, over the rate that it fell from; 1 "
+        "where a schedule takes it to 0. Not known where nobody told the rate.",
     ),
     Measure("epochs_since_best", "epochs", "Validations since the lowest validation loss.", on_evaluation=True),
     Measure(
@@ -66,6 +88,13 @@ MEASURES = (
         "metric_gain",
         "score",
         "What that metric gained from the epoch with the lowest validation loss to the last.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "metric_lost_before",
+        "share",
+        "Of the metric up to the epoch with the lowest validation loss, in up to four stretches: part of the highest "
+        "mean that the last one lacks. Not known where the metric was not above 0.",
         on_evaluation=True,
     ),
     Measure("target_variance", "loss", "Variance of the training targets: the loss of predicting their mean."),
@@ -102,16 +131,22 @@ def validation_course(losses: Sequence[float]) -> dict[str, float]:
     """
     values = np.asarray(losses, dtype=float)
     if not len(values) or not np.isfinite(values).any():
-        names = ("val_best", "val_last", "val_rise", "val_fall", "epochs_since_best")
+        names = ("val_best", "val_last", "val_rise", "val_lost", "val_fall", "epochs_since_best")
         return dict.fromkeys(names, float("nan"))
     best, last, former = float(np.nanmin(values)), _last_fall(values), _last_fall(values[:-1])
     return {
         "val_best": best,
         "val_last": float(values[-1]),
         "val_rise": float(values[-1] - best) / best if best > 0 else float("nan"),
+        "val_lost": _lost(float(values[0]), best, float(values[-1])),
         "val_fall": last if math.isnan(former) else min(last, former),
         "epochs_since_best": float(len(values) - 1 - int(np.nanargmin(values))),
     }
+
+
+def _lost(first: float, best: float, last: float) -> float:
+    """Share of what a loss had gained that it lost again; infinite where it never gained."""
+    return (last - best) / (first - best) if first > best else float("inf") if last > best else 0.0
 
 
 def still(losses: Sequence[float]) -> float:
@@ -125,6 +160,19 @@ def still(losses: Sequence[float]) -> float:
     return float(len(losses)) if losses[0] != 0 and all(loss == losses[0] for loss in losses) else 0.0
 
 
+def swing(losses: Sequence[float]) -> float:
+    """Ratio of the distance between the highest and the lowest loss to the largest size of a loss; NaN of less than
+    two, of losses that are not finite, and where all are 0.
+
+    >>> swing([2.0, 1.0, 1.5])
+    0.5
+    """
+    values = np.asarray(losses, dtype=float)
+    if len(values) < 2 or not np.isfinite(values).all() or not values.any():
+        return math.nan
+    return float((values.max() - values.min()) / np.abs(values).max())
+
+
 def since_best(train: Sequence[float], validation: Sequence[float], metrics: Sequence[float]) -> dict[str, float]:
     """Measure what happened since the lowest validation loss.
 
@@ -135,21 +183,29 @@ def since_best(train: Sequence[float], validation: Sequence[float], metrics: Seq
 
     >>> since_best([3, 2, 1, 0.5], [2.0, 1.0, 1.5, 2.0], [math.nan] * 4)["val_rise_share"]
     1.0
+    >>> since_best([3, 2, 1], [2.0, 1.5, 1.0], [0.4, 0.2, 0.1])["metric_lost_before"]
+    0.75
     """
     losses, told = np.asarray(validation, dtype=float), np.asarray(metrics, dtype=float)
-    found = dict.fromkeys(("val_rise_share", "train_fall_since_best", "metric_gain"), math.nan)
+    found = dict.fromkeys(("val_rise_share", "train_fall_since_best", "metric_gain", "metric_lost_before"), math.nan)
     if not np.isfinite(losses).any():
         return found
     best = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))
-    later = losses[best:][np.isfinite(losses[best:])]
-    if len(later) > 1:
-        means = np.array([stretch.mean() for stretch in np.array_split(later, min(STRETCHES, len(later)))])
+    if len(means := _stretches(losses[best:])) > 1:
         found["val_rise_share"] = float((np.diff(means) > 0).mean())
     if np.isfinite(train[best]) and train[best] > 0:
         found["train_fall_since_best"] = float((train[best] - train[-1]) / train[best])
     if np.isfinite(told[best]):
         found["metric_gain"] = float(told[np.isfinite(told)][-1] - told[best])
+        means = _stretches(told[: best + 1])
+        found["metric_lost_before"] = float(1 - means[-1] / means.max()) if means.max() > 0 else math.nan
     return found
+
+
+def _stretches(values: np.ndarray) -> np.ndarray:
+    """Means of the finite values in up to `STRETCHES` stretches."""
+    finite = values[np.isfinite(values)]
+    return np.array([part.mean() for part in np.array_split(finite, min(STRETCHES, len(finite)))])
 
 
 def _last_fall(values: np.ndarray) -> float:

@@ -67,6 +67,23 @@ MEASURES = (
         "their roots.",
         on_evaluation=True,
     ),
+    Measure("squared", "flag", "1 where the validated metric is a squared error or the root of one, else 0."),
+    Measure("other_sets", "count", "Evaluation sets that are neither judged nor named as the training data."),
+    Measure(
+        "val_start",
+        "ratio",
+        "Root of the squared error of the first round, over `new_target_sd`: about 1 where the first round starts at "
+        "the mean of the target. Not known of other metrics, and where the booster had rounds before.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "other_excess",
+        "ratio",
+        "`val_excess` of the evaluation set that has most of it, of those that are neither judged nor the training "
+        "data.",
+        on_evaluation=True,
+    ),
+    Measure("other_drift", "ratio", "`val_drift` of that set.", on_evaluation=True),
     Measure(
         "val_is_train",
         "flag",
@@ -112,10 +129,17 @@ MEASURES = (
         "late_tree_gain",
         "ratio",
         "Mean gain of a tree of the last fifth of rounds, over that of the first fifth. Not known where `boosts` is 0, "
-        "nor of rankings.",
+        "of rankings, and, as all that speaks of first rounds, where the booster had rounds before.",
     ),
     Measure("tree_depth", "count", "Mean depth of the trees: splits from the root to the deepest leaf."),
     Measure("leaf_hessian", "count", "Median sum of hessians of a leaf: its training rows, for squared errors."),
+    Measure(
+        "leaf_room",
+        "ratio",
+        "Sum of hessians of all training rows in the first round, over what the settings ask of each leaf: no tree can "
+        "have more leaves than that. Not known of CatBoost.",
+    ),
+    Measure("most_leaves", "count", "Leaves that the settings allow a tree."),
     Measure("columns", "count", "Columns that the trees could split on."),
     Measure("unused_share", "share", "Share of the columns that no tree split on."),
     Measure("top_gain_share", "share", "Share of all gain that the column with most of it has."),
@@ -136,7 +160,9 @@ MEASURES = (
     Measure("val_error", "ratio", "1 over the root of `val_rows`."),
     Measure("seen_rows", "count", "Validation rows that copy a training row, target too; 0 where this is open."),
     Measure("seen_share", "share", "The same over the validation rows; NaN where they were not observed."),
+    Measure("near_share", "share", "Validation rows that copy a training row but for noise or for one column."),
     Measure("target_values", "count", "Distinct values of the training target."),
+    Measure("new_target_sd", "target", "Standard deviation of the validation target."),
     Measure(
         "target_distance",
         "share",

@@ -94,15 +94,19 @@ def _rate(found: RateVerdict) -> str:
 
 
 def _findings(findings: Sequence[CausalModel], room: int) -> list[str]:
-    """Write as many findings in full as there is room for, and the rest in a line each."""
-    ordered = sorted(findings, key=lambda one: -SEVERITIES.index(one.severity))
+    """Write as many findings in full as there is room for, and the rest in a line each, as those that are low, unless
+    others follow from them.
+    """
+    ordered = sorted(findings, key=lambda one: (-SEVERITIES.index(one.severity), bool(one.follows)))
+    explaining = {one.follows for one in findings}
     if not ordered:
         return []
     lines: list[str] = []
     for place, finding in enumerate(ordered):
         rest = len(ordered) - place - 1
         whole = _finding(finding)
-        if SEVERITIES.index(finding.severity) <= SEVERITIES.index("low") or len(lines) + len(whole) + rest > room:
+        low = SEVERITIES.index(finding.severity) <= SEVERITIES.index("low") and finding.type not in explaining
+        if low or len(lines) + len(whole) + rest > room:
             whole = whole[:1]
         if len(lines) + len(whole) + (rest > 0) > room:
             return [*lines, f"  ... and {rest + 1} more findings; the XML has them"]

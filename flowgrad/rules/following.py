@@ -8,7 +8,7 @@ from dataclasses import replace
 from flowgrad.rules.rule import SEVERITIES, Finding
 
 LEAST = "medium"
-"""Least severity at which a finding explains others."""
+"""Least severity at which a finding explains others, but for those of rules that say so (`Rule.explains`)."""
 MEND, GOES = "MEND_WHAT_IT_FOLLOWS_FROM", "It goes with what it follows from, or it can be judged by itself then."
 """Action of a finding that follows, and its expected effect."""
 
@@ -25,8 +25,13 @@ def settled(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     Returns:
         As many, in the same order. A finding that follows has the type that it follows from in `follows`.
     """
-    standing = {f.type for f in findings if not f.follows and _rank(f) >= SEVERITIES.index(LEAST)}
+    standing = {finding.type for finding in findings if stands(finding)}
     return tuple(_settled(finding, standing) for finding in findings)
+
+
+def stands(finding: Finding) -> bool:
+    """Whether other findings may follow from this one."""
+    return not finding.follows and (finding.explains or _rank(finding) >= SEVERITIES.index(LEAST))
 
 
 def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -112,6 +112,8 @@ class Rule:
     """Types of findings, by any rule on any subject, that explain this one: while one of them stands at `medium` or
     above in the same run, this finding is reported at `low` and prescribes nothing.
     """
+    explains: bool = False
+    """Whether findings follow from this one at any severity: a question whose answer they rest on."""
     in_training: InTraining | None = None
     """Change that is safe while training runs; None: its fix is for a training from the start."""
     reference: str = ""
@@ -193,6 +195,8 @@ class Finding:
     """The evaluation that the finding rests on; None where it rests on none."""
     may_follow: tuple[str, ...] = ()
     """Types of findings that may explain this one, `Rule.follows`."""
+    explains: bool = False
+    """Whether others follow from this one at any severity, `Rule.explains`."""
     follows: str = ""
     """Type of the finding of the same run that explains this one; empty where there is none."""
     overrides: Mapping[str, tuple[int, int]] = field(default_factory=dict)

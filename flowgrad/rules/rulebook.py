@@ -232,6 +232,7 @@ def _finding(
         candidates=() if claimed else tuple(Candidate(cause, check) for cause, check in rule.candidates.items()),
         judged=measurements.judged if _on_evaluation(names, measurements.kind) else None,
         may_follow=rule.follows,
+        explains=rule.explains,
         overrides=ledger.overrides(rule.id, rule.sha256) if claimed else {},
         in_training=rule.in_training if claimed else None,
     )

@@ -129,6 +129,9 @@ def _check_value(entry: Entry, key: str, value: Any, vocabulary: Vocabulary) -> 
         _check_texts(entry, key, value)
     elif key == "follows":
         _check_follows(entry, value)
+    elif key == "explains":
+        if not isinstance(value, bool):
+            raise error(f"explains: must be true or false, got {_shown(value)}")
     elif not isinstance(value, str):
         raise error(f"{key}: must be text, got {_shown(value)}; put it in quotes")
     elif key in _REQUIRED and not value.strip():
@@ -235,7 +238,18 @@ def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
     fix = None
     if "fix" in content:
         fix = _named(entry, "fix", scope, lambda: read_fix(content["fix"], scope.figures))
-    made = ("condition", "rows", "fix", "requires", "plain", "candidates", "premises", "follows", "in_training")
+    made = (
+        "condition",
+        "rows",
+        "fix",
+        "requires",
+        "plain",
+        "candidates",
+        "premises",
+        "follows",
+        "explains",
+        "in_training",
+    )
     prose = {key: value.strip() for key, value in content.items() if key not in made}
     return Rule(
         id=entry.id,
@@ -247,6 +261,7 @@ def _rule(entry: Entry, content: Mapping[str, Any], scope: _Scope) -> Rule:
         plain=_stripped(content.get("plain", {})),
         candidates=_stripped(content.get("candidates", {})),
         follows=tuple(content.get("follows", ())),
+        explains=content.get("explains", False),
         in_training=read_in_training(content["in_training"]) if "in_training" in content else None,
         source=entry.source,
         **prose,

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from flowgrad.errors import StatisticsError
 from flowgrad.gate import DOWNGRADED, Objection, arms_objections
+from flowgrad.gate.runs import rounding_of
 from flowgrad.statistics.paired import adjust, gap_closed, paired_t, sign_test, wilcoxon
 from flowgrad.statistics.pairs import Pairs, pair
 from flowgrad.statistics.power import detectable_effect
@@ -25,6 +27,16 @@ CONTROL = "control"
 """Family of the A/A comparison."""
 PRIMARY = ("paired_t", "corrected_t", "sign")
 """Tests that a verdict rests on; the others are checks on them."""
+
+_OF_DIFFERENCE = 1e-3
+"""Share of a difference below which it does not vary, if that is within rounding too: two arms whose difference is as
+small as their rounding may differ by chance.
+"""
+_LINE = 3
+"""Number of pairs from which a ratio that is the same in all is no chance."""
+_VARIES = 1000.0
+"""Ratio of the baseline's spread to rounding from which equal ratios are no chance: two further pairs have them once in
+a million."""
 
 _logger = logging.getLogger(__name__)
 
@@ -163,21 +175,36 @@ def _objections(
 
 
 def _constant(pairs: Pairs, metric: str) -> Objection | None:
-    difference = pairs.treated - pairs.baseline
-    n = len(difference)
-    if n < 2 or not np.isfinite(difference).all() or not difference.any():
+    """Objection to pairs of which the one value gives the other: differences, or ratios, that do not vary."""
+    both = np.column_stack([pairs.baseline, pairs.treated])
+    n = len(both)
+    if n < 2 or not np.isfinite(both).all() or not np.ptp(both, axis=1).any():
         return None
-    if np.ptp(difference) > 1e-12 * np.abs(difference).max():
+    difference = both[:, 1] - both[:, 0]
+    rounding = float(rounding_of(both).max())
+    if np.ptp(difference) <= min(rounding, _OF_DIFFERENCE * float(np.abs(difference).max())):
+        what = f"all {n} pairs differ by {difference[0]:.6g}"
+    elif n >= _LINE and (np.abs(both[:, 0]) > rounding).all() and _scaled(both, rounding):
+        what = f"each treated value is {both[0, 1] / both[0, 0]:.6g} times the baseline's"
+    else:
         return None
     return Objection(
         "one difference",
         DOWNGRADED,
-        f"{metric}: all {n} pairs differ by {difference[0]:.6g}, and {n} pairs are no {n} runs",
-        "let the seed reach the model and the order of its data",
+        f"{metric}: {what}, and {n} pairs are no {n} runs",
+        "let the seed reach the model and the order of its data, and train both arms",
         n - 1,
         n,
         1.0,
     )
+
+
+def _scaled(both: NDArray[np.float64], rounding: float) -> bool:
+    """Whether the treated values are a multiple of the baseline's, which vary, within rounding."""
+    before, after = both.T
+    scale = float(before @ after / (before @ before))
+    varies = float(np.ptp(before)) > _VARIES * rounding
+    return varies and bool((np.abs(after - scale * before) <= rounding).all())
 
 
 def reason_of(line: Mapping[Any, Any] | pd.Series) -> str:

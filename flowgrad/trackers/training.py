@@ -31,6 +31,8 @@ _SCHEMA: dict[str, schema.Check] = {
     "first_nonfinite": schema.number(least=0.0),
     "stopped": schema.flag,
 }
+_LATER: dict[str, schema.Check] = {"late_rate_fall": schema.number()}
+"""Parts that states of earlier releases lack."""
 _fits = schema.together(
     (
         lambda state: len(state["train"]) == len(state["validation"]) == len(state["metrics"]),
@@ -97,6 +99,7 @@ class TrainingTracker(Tracker):
         self._train: list[float] = []
         self._validation: list[float] = []
         self._steps = 0
+        self._late_rate_fall = math.nan
         self._start = math.nan
         self._peak = math.nan
         self._recent: deque[float] = deque(maxlen=training.PEAK_STEPS)
@@ -156,6 +159,7 @@ class TrainingTracker(Tracker):
         steps: int = 0,
         *,
         metric: float | None = None,
+        late_rate_fall: float = math.nan,
     ) -> None:
         """Note one finished epoch.
 
@@ -165,6 +169,8 @@ class TrainingTracker(Tracker):
             steps: those taken in it without a call of `step`.
             metric: a validated figure that is better when higher, such as an accuracy or an NDCG. While it gains, a
                 rising validation loss is not called overfitting.
+            late_rate_fall: share by which the learning rate fell within the last fifth of the steps so far: what
+                improves while a schedule descends need not be a training cut short. NaN: not known.
         """
         train = loss_of(train_loss, self.name, "train_loss")
         validation = math.nan if validation_loss is None else loss_of(validation_loss, self.name, "validation_loss")
@@ -176,6 +182,7 @@ class TrainingTracker(Tracker):
         self._metrics.append(told)
         self._note_least(self._train[-1], self._validation[-1])
         self._steps += int(steps)
+        self._late_rate_fall = float(late_rate_fall)
 
     def stop_early(self) -> None:
         """Note that early stopping ended the training and the best weights are kept: nothing is cut short then."""
@@ -219,6 +226,10 @@ class TrainingTracker(Tracker):
             "stopped_early": float(self._stopped),
             **training.validation_course(self._validated()),
             "val_still": training.still(self._validated()),
+            "val_swing": training.swing(self._validated()),
+            "train_swing": training.swing(self._train),
+            "rate_told": float(not math.isnan(self._late_rate_fall)),
+            "late_rate_fall": self._late_rate_fall,
             **training.since_best(self._train, self._validation, self._metrics),
             "metric_told": float(any(not math.isnan(metric) for metric in self._metrics)),
             "target_variance": self._target_variance,
@@ -262,7 +273,7 @@ class TrainingTracker(Tracker):
         """Everything noted so far, for a checkpoint: numbers and lists of numbers."""
         if self._halt is not None:
             return self._state_of_halt(self._halt)
-        content = {key: getattr(self, f"_{key}") for key in _SCHEMA}
+        content = {key: getattr(self, f"_{key}") for key in (*_SCHEMA, *_LATER)}
         return states.headed(
             self.KIND, {key: list(value) if key in _LISTS else value for key, value in content.items()}
         )
@@ -277,7 +288,8 @@ class TrainingTracker(Tracker):
         """
         if not self._takes(state):
             return
-        states.check(state, self.name, self.KIND, _SCHEMA, also=_fits)
+        states.check(state, self.name, self.KIND, _SCHEMA, optional=_LATER, also=_fits)
         for key in _SCHEMA:
             setattr(self, f"_{key}", list(state[key]) if key in _LISTS else state[key])
+        self._late_rate_fall = state.get("late_rate_fall", math.nan)
         self._recent = deque(state["recent"], maxlen=training.PEAK_STEPS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -148,7 +149,8 @@ class Attached:
         if self.network is not None:
             self.network.end_epoch(train, validation)
         if train is not None:
-            self.course.end_epoch(train, validation, metric=metric)
+            fall = math.nan if self.network is None else self.network.late_rate_fall()
+            self.course.end_epoch(train, validation, metric=metric, late_rate_fall=fall)
         for tracker in self.tables.values():
             tracker.end_epoch()
         if batches:

@@ -48,6 +48,7 @@ def run(notebook: Any) -> Any:
                 resources={"metadata": {"path": str(ROOT)}},
                 record_timing=False,
                 coalesce_streams=True,  # text that is printed comes in pieces of any length
+                shutdown_kernel="immediate",  # nothing is left to write: a kernel that is asked to end takes seconds
             )
             kernel = client.create_kernel_manager()
             kernel.transport, kernel.ip = "ipc", f"{folder}/kernel"  # files of its own, not ports that others may take

@@ -72,6 +72,12 @@ def _files(package: str) -> list[Path]:
     folders = [Path(place) for place in spec.submodule_search_locations or ()]
     if folders and all(ROOT in folder.resolve().parents for folder in folders):
         return []
+    if folders and all(map(_is_installed, folders)):
+        return []
     files = [file for folder in folders for file in folder.rglob("*.py")] or [Path(spec.origin or "")]
-    own = (file for file in files if file.suffix == ".py" and not set(file.parts) & {*_PACKAGES})
+    own = (file for file in files if file.suffix == ".py" and not _is_installed(file))
     return [file for file in own if ROOT not in file.resolve().parents]
+
+
+def _is_installed(path: Path) -> bool:
+    return bool(set(path.parts) & {*_PACKAGES})

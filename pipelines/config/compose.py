@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -153,8 +153,18 @@ def training_of(config: DictConfig, *, evaluated: bool = False) -> dict[str, Any
     """Settings that decide the training, without those that have no effect given the rest; with those that decide what
     is evaluated, where asked for.
     """
+    return effective(settings_of(config), evaluated=evaluated)
+
+
+def settings_of(config: DictConfig) -> dict[str, Any]:
+    """Settings of the nodes that a training rests on, by node."""
     nodes = ("dataset", "task", "teacher", "model", "optimizer", "sampler", "loss", "fault", "training", "parameters")
-    found: dict[str, Any] = {node: _plain(config, node) for node in nodes}
+    return {node: None if config[node] is None else plain_of(config[node], resolve=True) for node in nodes}
+
+
+def effective(settings: Mapping[str, Any], *, evaluated: bool = False) -> dict[str, Any]:
+    """Such settings without those that have no effect given the rest; see `training_of`."""
+    found = {**settings, "training": {**settings["training"]}}
     training, fault = found["training"], found["fault"]
     for key in ("threads",) if evaluated else ("threads", "evaluation", "cutoff"):
         training.pop(key, None)
@@ -167,10 +177,6 @@ def training_of(config: DictConfig, *, evaluated: bool = False) -> dict[str, Any
     if fault is None and not (training.get("left_out") or training.get("frozen")):
         training.pop("unfrozen_layers", None)
     return found
-
-
-def _plain(config: DictConfig, node: str) -> Any:
-    return None if config[node] is None else OmegaConf.to_container(config[node], resolve=True)
 
 
 def key_of(override: str) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, flag_override
 
+from pipelines.config.copies import copied
+
 SCHEME = "library"
 """How the place of the library's own configs begins in a search path."""
 _RULES = "rules"
-_merged: dict[tuple[tuple[str, str], ...], bytes] = {}
-"""The library's rules, pickled, by place and name of their files."""
+_merged: dict[tuple[tuple[str, str], ...], DictConfig] = {}
+"""The library's rules by place and name of their files."""
 
 in_turn = ConfigLoaderImpl._compose_config_from_defaults_list
 """Hydra's own way: each file is merged into all those before it, which takes half of the time of composing."""
@@ -29,10 +30,10 @@ def merged_once(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> DictC
         return in_turn(self, defaults, repo)
     key = tuple((file.path, str(one.config_path)) for one, file in loaded if one in library)
     if key not in _merged:
-        _merged[key] = pickle.dumps(in_turn(self, library, repo), pickle.HIGHEST_PROTOCOL)
+        _merged[key] = in_turn(self, library, repo)
     made = in_turn(self, others, repo)
     with flag_override(made, "no_deepcopy_set_nodes", True):
-        made.merge_with(pickle.loads(_merged[key]))
+        made.merge_with(copied(_merged[key]))
     return made
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, Node, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 _INTERPOLATION = "${"
@@ -31,6 +31,16 @@ def plain_of(config: DictConfig | ListConfig, *, resolve: bool) -> Any:
     if not isinstance(content, dict):
         return OmegaConf.to_container(config, resolve=resolve, enum_to_str=True)
     return {key: _plain(config, key, node, resolve) for key, node in content.items()}
+
+
+def may_lack(node: Any) -> bool:
+    """Whether a value below a node may be missing; an interpolation may stand for such a one."""
+    value = node.__dict__["_content"] if isinstance(node, (DictConfig, ListConfig)) else node._value()
+    if isinstance(value, dict):
+        return any(map(may_lack, value.values()))
+    if isinstance(value, list):
+        return any(map(may_lack, value))
+    return isinstance(value, str) and (value == MISSING or _INTERPOLATION in value)
 
 
 def _plain(config: DictConfig | ListConfig, key: Any, node: Any, resolve: bool) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, ValueNode
 
 from datasets.given_paths import given_path
 from flowgrad.errors import FlowGradError
@@ -27,7 +27,7 @@ def check_values(config: DictConfig) -> None:
         FlowGradError: names the key, the value and what would be right.
     """
     for key in config:
-        if key not in _LEFT_OUT and not OmegaConf.is_missing(config, key):
+        if key not in _LEFT_OUT and not _node(config, key)._is_missing():
             _check(str(key), str(key), _resolved(config, str(key), str(key)), limit_of(Settings, str(key)))
 
 
@@ -49,7 +49,7 @@ def _check(key: str, name: str, value: Any, limit: Limit | Choices | None) -> No
         kind = OmegaConf.get_type(value)
         for own in value:
             _check_text(f"{key}: its key", own)
-            if not OmegaConf.is_missing(value, own):
+            if not _node(value, own)._is_missing():
                 held = _resolved(value, own, f"{key}.{own!s}")
                 _check(f"{key}.{own!s}", _named(kind, str(own), name), held, limit_of(kind, str(own)) or limit)
     elif isinstance(value, ListConfig):
@@ -72,11 +72,19 @@ def _resolved(node: DictConfig, own: Any, key: str) -> Any:
     """The value there; an interpolation that stands for something else than the list or mapping that belongs there is
     refused, which OmegaConf takes.
     """
-    value, held = node[own], node._get_node(own)
+    held = _node(node, own)
+    if isinstance(held, ValueNode) and not held._is_interpolation():
+        return held._value()
+    value = node[own]
     for kind, plain, word in ((DictConfig, dict, "mapping"), (ListConfig, list, "list")):
         if isinstance(held, kind) and not (value is None or isinstance(value, kind | plain)):
             raise FlowGradError(f"{key}={held._value()} stands for {_shown(value)}; it must be a {word}")
     return value
+
+
+def _node(config: DictConfig, key: Any) -> Any:
+    """The node at a key that is there, where OmegaConf keeps it: to ask it is ten times as long."""
+    return config.__dict__["_content"][key]
 
 
 def _named(kind: object, own: str, name: str) -> str:

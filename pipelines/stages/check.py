@@ -16,6 +16,7 @@ from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, RuleBook
 from pipelines.config.command_line import one_line
 from pipelines.config.compose import composed, key_of, trains_alike, treated, tuned_overrides, with_overrides
+from pipelines.config.plain import may_lack
 from pipelines.config.targets import NODES, target
 from pipelines.config.values import check_values
 from pipelines.stages.failed_runs import LEAST
@@ -69,7 +70,7 @@ def _missing(config: DictConfig) -> Iterator[str]:
     for key in map(str, config):
         if OmegaConf.is_missing(config, key):
             yield key
-        elif key != "rules" and OmegaConf.is_config(config[key]):
+        elif key != "rules" and OmegaConf.is_config(config[key]) and may_lack(config[key]):
             yield from OmegaConf.missing_keys(config[key])
 
 
@@ -160,9 +161,10 @@ def check_tuned(config: DictConfig, task: Sequence[str]) -> DictConfig | None:
 
 def _check_metrics(config: DictConfig) -> None:
     known = trainer_of(config).metrics()
-    if not config.comparison.metrics:
+    metrics = config.comparison.metrics
+    if not metrics:
         raise FlowGradError(f"comparison.metrics is empty; choose from {', '.join(known)}")
-    for metric in config.comparison.metrics:
+    for metric in metrics:
         if metric not in known:
             raise FlowGradError(f"comparison.metrics names {metric!r}; what is evaluated here gives {', '.join(known)}")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pipelines.config.compose import training_of
+from pipelines.config.compose import effective, settings_of, training_of
 from pipelines.trainers.trainer import ENDING
 
 
@@ -24,15 +24,17 @@ def ending_sooner(config: DictConfig, other: DictConfig) -> list[DictConfig]:
     own, theirs = config.training, other.training
     if not all(key in training for key in ENDING for training in (own, theirs)):
         return []
-    found = [config]
+    settings, found = settings_of(config), []
+    runs = [effective(settings, evaluated=True)]
     for values in product(*(dict.fromkeys((own[key], theirs[key])) for key in ENDING)):
         ending = dict(zip(ENDING, values, strict=True))
         if _may_end_sooner(ending, own):
-            made = OmegaConf.masked_copy(config, [str(key) for key in config if key != "rules"])
-            OmegaConf.update(made, "training", ending)
-            if all(run_of(made) != run_of(one) for one in found):
-                found.append(made)
-    return found[1:]
+            run = effective({**settings, "training": settings["training"] | ending}, evaluated=True)
+            if run not in runs:
+                runs.append(run)
+                found.append(OmegaConf.masked_copy(config, [str(key) for key in config if key != "rules"]))
+                OmegaConf.update(found[-1], "training", ending)
+    return found
 
 
 def _may_end_sooner(ending: Mapping[str, Any], training: DictConfig) -> bool:

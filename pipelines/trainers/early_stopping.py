@@ -20,13 +20,14 @@ class EarlyStopping:
             settings: the config's `training`, with `early_stopping` and `patience`, in epochs.
             model: the model.
         """
-        self._settings, self._model = settings, model
+        self._asked, self._patience = bool(settings.early_stopping), settings.patience
+        self._model = model
         self._best, self._bad_epochs = math.inf, 0
         self._best_weights: dict[str, Any] | None = None
 
     def ends(self, validation_loss: float) -> bool:
         """Take the validation loss of an epoch; return whether it was the last."""
-        if not self._settings.early_stopping:
+        if not self._asked:
             return False
         if validation_loss < self._best:
             self._best, self._bad_epochs = validation_loss, 0
@@ -36,7 +37,7 @@ class EarlyStopping:
             }
         else:
             self._bad_epochs += 1
-        return bool(self._bad_epochs >= self._settings.patience)
+        return bool(self._bad_epochs >= self._patience)
 
     def restore(self, model: nn.Module | None = None) -> None:
         """Give the model, or another one of its kind, the weights of its best epoch, where there was one."""

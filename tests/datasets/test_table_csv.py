@@ -114,3 +114,31 @@ def test_files_that_hold_nothing_to_learn_are_refused(written, tmp_path):
     (tmp_path / "packed.csv").write_bytes(b"PK\x03\x04")
     with pytest.raises(FlowGradError, match="save it as text with one impression a line"):
         load_table_csv(tmp_path / "packed.csv", ["user"])
+
+
+@pytest.mark.parametrize(("no", "yes"), [("0", "1"), ("0.0", "1.0"), ("False", "TRUE"), ("0,0", "1,0")])
+def test_labels_as_programs_write_them(written, no, yes):
+    """A column of labels that pandas had once seen a gap in holds 0.0 and 1.0, and was refused."""
+    rows = [f"{yes if k % 3 else no};u{k % 7};{k}" for k in range(90)]
+    table = load_table_csv(written(rows, header="clicked;user;price"), ["user"], numerical=["price"], separator=";")
+    assert table.targets[TARGET].sum() == 60
+
+
+def test_amounts_that_are_not_known_and_what_is_none(written):
+    rows = [f"{k % 2},u{k % 7},{'nan' if k % 5 else k}" for k in range(90)]
+    header = "clicked,user,price"
+    table = load_table_csv(written(rows, header=header), ["user"], numerical=["price"])
+    assert table.features["price"].isna().mean() == pytest.approx(0.8)
+    rows = [row.replace("nan", "NULL") for row in rows]
+    with pytest.raises(FlowGradError, match=r"first 'NULL' on line 3.*leave a field empty.*max_bad_share=0\.8"):
+        load_table_csv(written(rows, header=header), ["user"], numerical=["price"])
+
+
+def test_no_way_out_leaves_one_class(written):
+    """Of labels -1 and 1, the setting that was offered left out all of the one."""
+    rows = [f"{2 * (k % 2) - 1},u{k % 7},{k}" for k in range(90)]
+    with pytest.raises(FlowGradError, match=r"first '-1' on line 2\); write 1 for a click and 0 for none") as error:
+        load_table_csv(written(rows, header="clicked,user,price"), ["user"])
+    assert "max_bad_share" not in str(error.value)
+    with pytest.raises(FlowGradError, match=r"dataset.categorical='user' is one text; give a list"):
+        load_table_csv(written(rows, header="clicked,user,price"), "user")

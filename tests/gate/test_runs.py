@@ -138,6 +138,43 @@ def test_a_metric_that_no_seed_can_change_is_judged_alone(sizes, first):
     assert set(table.loc[["size"], "verdict"]) == {"inconclusive"}
 
 
+def judged(before, after):
+    table = significance(
+        observations(a={"loss": before}, b={"loss": after}), [Comparison("b_vs_a", "a", "b", "f")], ["loss"]
+    )
+    return set(table["verdict"]), table["reason"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        (BEFORE - 0.5 + 1e-9 * RANDOM.normal(size=8), "differ by -0.5"),
+        (0.99 * BEFORE, "0.99 times the baseline's"),
+        (0.4567891 * (1 + 3e-8 * RANDOM.normal(size=8)), "0.456789 to within rounding"),
+    ],
+    ids=["shifted", "scaled", "one run"],
+)
+def test_runs_that_differ_by_rounding_are_no_runs(after, told):
+    """Ten seeds that never reached the training differed in the eighth digit, and were confirmed with p 1e-40."""
+    verdict, reason = judged(BEFORE, after)
+    assert verdict == {"inconclusive"}
+    assert told in reason
+
+
+def test_runs_written_down_again_with_rounding_are_copies():
+    before, after = np.tile(BEFORE[:4], 3), np.tile(BEFORE[:4] - 1 - RANDOM.random(4), 3)
+    noise = 1 + 3e-8 * RANDOM.normal(size=(2, 12))
+    assert "8 of 12 pairs repeat another to within rounding" in judged(before * noise[0], after * noise[1])[1]
+
+
+@pytest.mark.parametrize("spread", [1e-4, 1e-2])
+@pytest.mark.parametrize("level", [0.76, -152_334.0])
+def test_a_small_spread_is_no_rounding(level, spread):
+    size = spread * abs(level)
+    before, after = level + size * RANDOM.normal(size=(2, 8))
+    assert judged(before, after - 20 * size) == ({"confirmed"}, "")
+
+
 @pytest.mark.parametrize(
     ("parts", "told"),
     [

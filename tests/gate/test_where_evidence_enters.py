@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from flowgrad import BoostingTracker, Calibration, FeatureAnalyzer, SaliencyAnalyzer
+from flowgrad import BoostingTracker, Calibration, FeatureAnalyzer, QuantizationAdvisor, SaliencyAnalyzer
 from flowgrad.features.terms import Term
 from flowgrad.gate import GateError
 from flowgrad.statistics import nested_f
@@ -153,3 +153,32 @@ def test_plans_say_what_is_wrong_with_their_calibration():
     for bad in ([batches[0]] * 4, [(x * float("nan"), y)], [(torch.zeros(8, 5), y[:8])]):
         with pytest.raises(GateError, match="calibration: "):
             Calibration.of_pairs(bad, loss)
+
+
+@pytest.mark.parametrize("kind", ["honest", "weak", "sorted", "misaligned"])
+def test_targets_of_other_rows_prescribe_nothing(kind):
+    """Pruning 90 % was prescribed because it "lowered" the loss of targets that belonged to other rows."""
+    torch.manual_seed(0)
+    signal = 0.5 if kind == "weak" else 5.0
+    x = torch.randn(640, 6)
+    y = torch.bernoulli(torch.sigmoid(signal * x[:, 0])).long()
+    model, loss = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2)), nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(model(x[:384]), y[:384]).backward()
+        optimizer.step()
+    x, y = x[384:], y[384:]
+    if kind == "sorted":
+        x, y = x[y.argsort()], y[y.argsort()]
+    if kind == "misaligned":
+        y = y.roll(1)
+    calibration = Calibration.of_pairs(list(zip(x.split(64), y.split(64), strict=True)), loss)
+    for advisor in (SaliencyAnalyzer, QuantizationAdvisor):
+        found = advisor(model, optimizer, calibration=calibration)
+        types = {finding.type for finding in found.findings()}
+        assert ("CALIBRATION_UNSOUND" in types) == (kind == "misaligned")
+        if kind == "misaligned":
+            assert all(finding.fix is None for finding in found.findings())
+    plan = SaliencyAnalyzer(model, optimizer, calibration=calibration).pruning_plan(0.5)
+    assert ("with the targets of other rows" in plan.reason) == (kind == "misaligned")

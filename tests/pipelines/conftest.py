@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import copy
 import io
-import pickle
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -14,6 +12,7 @@ from omegaconf import flag_override
 
 from pipelines import run as application
 from pipelines.config.compose import WITHOUT_RULES, store_without_rules
+from pipelines.config.copies import copied
 from pipelines.config.schema import register
 from pipelines.stages import parallel
 from tests.forked import forked_from
@@ -33,9 +32,28 @@ def workers_are_forked(monkeypatch):
     monkeypatch.setattr(parallel, "_context", forked_from)
 
 
+BLANK = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>"}
+"""What stands for a picture that no test looks at."""
+
+
+@pytest.fixture
+def drawn():
+    """Have the pictures of a run drawn: each kind is, by a test that names it."""
+
+
+@pytest.fixture(autouse=True)
+def pictures_are_blank(request, monkeypatch):
+    """Write an empty file for each picture of a run, whose figure is made all the same: to draw them takes a third of a
+    small run. Where matplotlib is yet to be imported, which a run does in its own way, they are drawn.
+    """
+    if "drawn" not in request.fixturenames and "matplotlib.figure" in sys.modules:
+        figure = sys.modules["matplotlib.figure"].Figure
+        monkeypatch.setattr(figure, "savefig", lambda self, file, *, format, **how: file.write(BLANK[format]))
+
+
 @pytest.fixture(scope="session")
 def compositions():
-    """Configs composed so far, pickled, by their overrides: composing one takes half a second."""
+    """Configs composed so far, by their overrides: composing one takes half a second."""
     return {}
 
 
@@ -50,13 +68,13 @@ def composed(monkeypatch, compositions):
         key = (*overrides, apart)
         if key not in compositions:
             made = compose(WITHOUT_RULES if apart else "config", overrides=list(overrides))
-            compositions[key] = pickle.dumps(made)
-        made = pickle.loads(compositions[key])
+            compositions[key] = made
+        made = copied(compositions[key])
         if rules and apart:
             if RULES not in compositions:
                 compositions[RULES] = compose("config").rules
             with flag_override(made, ["struct", "no_deepcopy_set_nodes"], [False, True]):
-                made.rules = copy.deepcopy(compositions[RULES])
+                made.rules = copied(compositions[RULES])
         return made
 
     monkeypatch.setenv("FLOWGRAD_RUN_ID", "test")

@@ -158,6 +158,7 @@ def test_outcome_is_told_on_the_terminal(finished):
     assert done.stderr.strip() == ""
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_same_command_gives_the_same_bytes(finished, command):
     folder, _ = finished
     code, again, _ = command(*SMALL)

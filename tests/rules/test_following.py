@@ -59,6 +59,14 @@ def test_a_finding_that_whispers_explains_nothing(severity):
     assert (gap.severity, gap.follows) == ("critical", "")
 
 
+def test_a_question_that_others_rest_on_explains_at_any_severity():
+    """Validation rows of ids that training never met: overfitting was asserted, with a fix, beside a low question."""
+    (gap, rate) = found(book(rate=rule("RATE_TOO_HIGH", "rate > 1", "low", explains=True)), gap=2.0, rate=2.0)
+    assert {gap.follows, rate.follows} == {"RATE_TOO_HIGH", ""}
+    with pytest.raises(RuleError, match="explains: must be true or false, got str 'yes'"):
+        book(rate=rule("RATE_TOO_HIGH", "rate > 1", explains="yes"))
+
+
 def test_findings_of_several_trackers_are_told_together():
     rules = book()
     flow, training = joined([found(rules, gap=0.0, rate=2.0), found(rules, "training", rise=2.0)])

@@ -54,6 +54,26 @@ def test_a_run_that_stopped_early_keeps_its_best_weights():
     assert not {"one_epoch_overfitting", "overfitting_by_ranking"} & set(course(*SECOND, stopped=True))
 
 
+NEGATIVES = [(0.63, 0.64, 0.063), (0.52, 0.55, 0.079), (0.39, 0.49, 0.058), (0.35, 0.44, 0.049), (0.30, 0.40, 0.030),
+             (0.28, 0.38, 0.028), (0.24, 0.42, 0.018), (0.2, 0.43, 0.016)]  # fmt: skip
+"""A ranking whose negatives were drawn from a part of the items: training loss, validation loss, recall."""
+
+
+def test_a_ranking_that_is_lost_while_the_loss_falls_is_not_overfitting_alone():
+    """Negatives came from the first ids only; early stopping was prescribed, at an epoch that had lost its ranking."""
+    found = course(*NEGATIVES)
+    asked, follows = found["metric_falls_with_the_loss"], found["overfitting_by_ranking"]
+    assert asked.candidates[0].cause == "LOSS_COMPARES_WITH_OTHERS"
+    assert asked.fix is None
+    assert (follows.follows, follows.fix) == ("METRIC_FALLS_WITH_THE_LOSS", None)
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.4])
+def test_a_ranking_that_holds_or_wobbles_while_the_loss_falls_is_sound(lost):
+    wobble = [(train, validation, 0.1 * (1 - lost * (n % 2))) for n, (train, validation, _) in enumerate(NEGATIVES)]
+    assert "metric_falls_with_the_loss" not in course(*wobble)
+
+
 class Products(nn.Module):
     """Inner products of the rows of two tables."""
 

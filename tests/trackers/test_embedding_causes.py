@@ -282,6 +282,13 @@ def test_overfitting_is_found_by_any_loss():
     assert set(found.plain) == {"torch"}
 
 
+def test_a_loss_that_loses_a_little_of_its_gain_is_a_question():
+    """A cross-entropy went from .6 to .068 and back to .082, the accuracy held, and a change was told for it."""
+    (found,) = course(FALLING, [0.6, 0.1, 0.068, 0.07, 0.073, 0.076, 0.08, 0.082], loss="cross-entropy").findings()
+    assert (found.type, found.severity, found.fix) == ("VALIDATION_LOSS_RISES", "low", None)
+    assert {candidate.cause for candidate in found.candidates} == {"SURER_ANSWERS", "OVERFITTING"}
+
+
 @pytest.mark.parametrize(
     ("train", "validation", "metrics"),
     [

@@ -33,7 +33,7 @@ class BitAllocation:
         kept: Callable[[], int],
         whole_losses: Callable[[], np.ndarray] | None,
         chooses_scales: bool,
-        doubt: str = "",
+        doubt: Callable[[], str],
     ) -> None:
         """Try nothing yet.
 
@@ -43,7 +43,7 @@ class BitAllocation:
             kept: bytes of what is never quantised.
             whole_losses: on the calibration, of the model as it was before anything was done to it; None: as it is.
             chooses_scales: fit scales of mixed plans where that is better.
-            doubt: what plans add to their reason.
+            doubt: makes what plans add to their reason.
         """
         self._sensitivities, self._make, self._get_kept = sensitivities, bench, kept
         self._whole, self._chooses_scales, self._doubt = whole_losses, chooses_scales, doubt
@@ -252,7 +252,7 @@ class BitAllocation:
             sum(expected) if expected else math.nan,
             relative_rise(one.losses, self.losses) if calibrated else math.nan,
             relative_rise(self.uniform_losses(uniform), self.losses) if calibrated else math.nan,
-            reason + self._doubt,
+            reason + self._doubt(),
         )
 
 

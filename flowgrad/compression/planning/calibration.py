@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from flowgrad.compression.applying import set_values
 from flowgrad.compression.planning.layer_inputs import input_moments
 from flowgrad.errors import FlowGradError
-from flowgrad.gate import Batch, batches_objection, refuse
+from flowgrad.gate import Batch, Objection, batches_objection, refuse, targets_objection
 from flowgrad.lazy import LazyModule
 from flowgrad.measurements import Coverage
 from flowgrad.trackers.flow.parameters import plain_name
@@ -26,6 +27,8 @@ stats = LazyModule("scipy.stats")
 Outputs = Callable[[nn.Module, Any], torch.Tensor]
 Criterion = Callable[[torch.Tensor, Any], torch.Tensor]
 _CONFIDENCE = 0.95
+_ERRORS = 2.0
+"""Number of standard errors over the batches by which one loss is lower than another beyond chance."""
 _TARGETS = ("target", "targets", "label", "labels", "y", "ratings", "rating")
 """Names that the target of a batch goes by."""
 
@@ -92,6 +95,25 @@ def arrays_of(batch: Any) -> Batch:
     return Batch(tuple(v for name, v in arrays.items() if name != target), None if target is None else arrays[target])
 
 
+def _dealt_anew(batches: Sequence[Any]) -> list[tuple[Any, Any]] | None:
+    """Pairs of inputs and targets in which each row has the target of another row of all batches, drawn by one seed;
+    None where batches are no pairs of tensors with a target a row.
+    """
+    if not all(type(batch) in (tuple, list) and len(batch) == 2 for batch in batches):
+        return None
+    targets = [batch[1] for batch in batches]
+    if not all(isinstance(part, torch.Tensor) and part.ndim and part.layout == torch.strided for part in targets):
+        return None
+    if len({(part.shape[1:], part.dtype, part.device) for part in targets}) > 1:
+        return None
+    if not all(isinstance(one, torch.Tensor) and one.ndim and len(one) == len(part) for one, part in batches):
+        return None
+    whole = torch.cat(targets)
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(whole))).to(whole.device)
+    dealt = whole[order].split([len(part) for part in targets])
+    return [(batch[0], target) for batch, target in zip(batches, dealt, strict=True)]
+
+
 def _is_plain(value: Any) -> bool:
     """A dense tensor of a type that NumPy has."""
     if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized:
@@ -116,10 +138,16 @@ class Bench:
                 "copy; give a model whose attributes are parameters, buffers and plain values"
             ) from error
         self._calibration = calibration
+        self._dealt = _dealt_anew(calibration.batches)
         self._parameters: dict[str, nn.Parameter] = {}
         self._paths: dict[str, str] = {}
         for path, parameter in self.model.named_parameters(remove_duplicate=False):
             self._parameters[plain_name(path)], self._paths[plain_name(path)] = parameter, path
+        self._biases = [
+            f"model.{path}.bias".replace("..", ".")
+            for path, module in self.model.named_modules()
+            if isinstance(module, nn.Linear) and "bias" in module._parameters and module.bias is not None
+        ]
 
     def losses(self, changed: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """Loss of each batch, shape (batches,), with some tensors replaced by other values.
@@ -129,6 +157,32 @@ class Bench:
         """
         with torch.no_grad(), self._swapped(changed or {}):
             return np.array([float(self._loss(batch)) for batch in self._calibration.batches])
+
+    @cached_property
+    def objection(self) -> Objection | None:
+        """The gate's objection to the batches, or to what the model, as it is, says of them; None where there is none.
+
+        Where it can be tried, the targets are dealt to the rows anew, and every row is given the mean output of its
+        batch: a model that does not do better than with the targets of other rows, and does worse than its own mean
+        output, knows nothing of these batches, and what changes their loss says nothing of it.
+        """
+        given = self._calibration.objection
+        if given is not None or self._dealt is None:
+            return given
+        own, dealt, mean = [], [], []
+        with torch.no_grad():
+            for batch, other in zip(self._calibration.batches, self._dealt, strict=True):
+                out = self._calibration.outputs(self.model, batch)
+                if not isinstance(out, torch.Tensor) or not out.ndim or not out.is_floating_point():
+                    return None
+                flat = out.mean(0, keepdim=True).expand_as(out).clone()
+                for losses, given_out, given_batch in ((own, out, batch), (dealt, out, other), (mean, flat, batch)):
+                    losses.append(float(self._calibration.criterion(given_out, given_batch).mean()))
+        told = clearly_lower(np.array(own), np.array(dealt), _ERRORS)
+        worse = clearly_lower(np.array(mean), np.array(own), _ERRORS)
+        if told or not worse:
+            return None
+        return targets_objection(float(np.mean(own)), float(np.mean(dealt)), float(np.mean(mean)), len(own))
 
     def rise(self, changed: Mapping[str, np.ndarray], before: np.ndarray) -> float:
         """Rise of the mean loss, as a share of the loss before; 0 is no change."""
@@ -181,8 +235,10 @@ class Bench:
     def _quadratic(self, name: str, values: torch.Tensor, tangent: torch.Tensor, batch: Any) -> float:
         asked = _Asked(self.model, self._calibration.outputs)
         with torch.no_grad(), forward_ad.dual_level(), _plain_kernels():
-            dual = forward_ad.make_dual(values, tangent)
-            out = torch.func.functional_call(asked, {f"model.{self._paths[name]}": dual}, (batch,))
+            # A bias that stays as it is has a tangent of zeros: without one, PyTorch adds it in Python, twice as slow.
+            duals = {path: _still(asked.get_parameter(path)) for path in self._biases}
+            duals[f"model.{self._paths[name]}"] = forward_ad.make_dual(values, tangent)
+            out = torch.func.functional_call(asked, duals, (batch,))
             primal, moved = forward_ad.unpack_dual(out)
         if moved is None:
             return 0.0
@@ -228,6 +284,10 @@ class _Asked(nn.Module):
         return self._outputs(self.model, batch)
 
 
+def _still(parameter: torch.Tensor) -> torch.Tensor:
+    return forward_ad.make_dual(parameter.detach(), torch.zeros_like(parameter))
+
+
 @contextmanager
 def _plain_kernels() -> Iterator[None]:
     """Run without the kernels of cuDNN, whose RNNs have no backward pass in evaluation mode, and without those of
@@ -245,16 +305,14 @@ def _plain_kernels() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
-def doubt_of(calibration: Calibration | None) -> str:
-    """The warning that a plan made on these batches adds to its reason; empty where nothing is wrong with them."""
-    if calibration is None or calibration.objection is None:
-        return ""
-    return f"; not to be relied on: {calibration.objection}"
+def doubt_of(objection: Objection | None) -> str:
+    """The warning that a plan made on batches adds to its reason; empty where nothing is wrong with them."""
+    return "" if objection is None else f"; not to be relied on: {objection}"
 
 
-def unsound(calibration: Calibration | None) -> float:
+def unsound(objection: Objection | None) -> float:
     """Flag: 1 where the gate objects to the batches, else 0."""
-    return float(calibration is not None and calibration.objection is not None and calibration.objection.blocks)
+    return float(objection is not None and objection.blocks)
 
 
 def coverage_of(calibration: Calibration | None, steps: int) -> Coverage:

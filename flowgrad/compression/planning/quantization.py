@@ -124,7 +124,7 @@ class QuantizationAdvisor(Subject):
             kept=lambda: self._kept,
             whole_losses=None if self._before is None else lambda: self._losses_before,
             chooses_scales=fitted is None and calibration is not None,
-            doubt=doubt_of(calibration),
+            doubt=lambda: "" if calibration is None else doubt_of(self._bench.objection),
         )
         self.left_out = {one.name: one.reason for one in self._reading.left_out}
         self.left_out |= dict.fromkeys(self._reading.nonfinite, "NaN or infinite weights")
@@ -331,7 +331,7 @@ class QuantizationAdvisor(Subject):
             **{f"size_{b}": float(self.uniform_size(b)) if b in asked else math.nan for b in measures.LEVELS},
             **{f"expected_{b}": math.nan for b in measures.LEVELS},
             "calibrated": float(self._calibration is not None),
-            "calibration_unsound": unsound(self._calibration),
+            "calibration_unsound": unsound(self._bench.objection) if calibrated else 0.0,
             "calibration_loss": float(np.mean(self._allocation.losses)) if calibrated else math.nan,
             **{f"uniform_{b}": math.nan for b in measures.LEVELS},
             **{f"uniform_{b}_high": math.nan for b in measures.LEVELS},

@@ -389,7 +389,7 @@ class SaliencyAnalyzer(Subject):
             if self._calibration is None:
                 return replace(plan, reason=told)
             rise = self._bench.rise(values(plan), self._losses)
-            return replace(plan, calibration_rise=rise, reason=told + doubt_of(self._calibration))
+            return replace(plan, calibration_rise=rise, reason=told + doubt_of(self._bench.objection))
         plans = {name: make(name) for name in candidates}
         losses = {name: self._bench.losses(values(plan)) for name, plan in plans.items()}
         best = candidates[0]
@@ -398,7 +398,7 @@ class SaliencyAnalyzer(Subject):
                 best = name
         told = ", ".join(f"{name} {np.mean(loss):.4g}" for name, loss in losses.items())
         rise = relative_rise(losses[best], self._losses)
-        reason = f"lowest calibration loss of {told}{doubt_of(self._calibration)}"
+        reason = f"lowest calibration loss of {told}{doubt_of(self._bench.objection)}"
         return replace(plans[best], calibration_rise=rise, reason=reason)
 
     def measurements(self) -> Measurements:
@@ -418,13 +418,14 @@ class SaliencyAnalyzer(Subject):
             **self._whole(rows),
             "calibrated": float(self._calibration is not None),
             "calibration_loss": math.nan,
-            "calibration_unsound": unsound(self._calibration),
+            "calibration_unsound": 0.0,
             **{f"rise_{share}": math.nan for share in measures.SPARSITIES},
             **{f"rise_{share}_high": math.nan for share in measures.SPARSITIES},
             **{f"magnitude_rise_{share}": math.nan for share in measures.SPARSITIES},
         }
         if self._calibration is not None and not broken and len(self._moved):
             scalars["calibration_loss"] = float(np.mean(self._losses))
+            scalars["calibration_unsound"] = unsound(self._bench.objection)
             for share in measures.SPARSITIES:
                 plan = self.pruning_plan(share / 100)
                 scalars[f"rise_{share}"] = plan.calibration_rise

@@ -65,6 +65,8 @@ _SLACK = 2.0
 """Factor by which validation rows must meet training rows more often than training rows meet each other, to be
 copies.
 """
+_NEXT = 0.5
+"""Share of the targets that must be rows themselves for rows to be moments; the last row of a batch has none."""
 _OFTEN = 0.5
 """Share of the rows of earlier epochs that must come again for the rows to be the same in each epoch."""
 
@@ -309,8 +311,11 @@ class BatchTracker(Tracker):
     def _sequence_figures(self) -> dict[str, float]:
         """Figures that say whether sequences depend on their targets."""
         values, targets = self._train.rows("values"), self._train.rows("targets")
+        unknown = {measure.name: math.nan for measure in SEQUENCE_MEASURES}
         if not self._batches or not self._sequences or values is None or targets is None:
-            return {measure.name: math.nan for measure in SEQUENCE_MEASURES}
+            return unknown
+        if _are_moments(self._train, self._hash, targets):
+            return unknown  # rows are no sequences: what follows a token stands in another row
         return sequence_figures(values.numpy(), targets.numpy())
 
     def _coverage(self) -> Coverage:
@@ -374,6 +379,19 @@ class BatchTracker(Tracker):
         self._ids.load(state["ids"])
         self._audit.load_state_dict(state["audit"])
         self._figures = None
+
+
+def _are_moments(part: RowSample, hashed: Hash, targets: Tensor) -> bool:
+    """Whether rows are moments of several streams, time first: the target of most is the row that comes next.
+
+    Args:
+        part: rows that were kept.
+        hashed: hash that they were kept by.
+        targets: targets of these rows, shape (rows, width).
+    """
+    keys = hashed({"": targets.long()})
+    reached = keys < part.below
+    return bool(reached.any()) and bool(torch.isin(keys[reached], part.keys).double().mean() > _NEXT)
 
 
 def _rows(columns: Mapping[str, Tensor]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flowgrad.gate import DOWNGRADED, SEEN_ROWS, columns_of, parts_objection
+from flowgrad.gate import DOWNGRADED, SEEN_ROWS, columns_of, near_copies_seen, parts_objection
 from flowgrad.measures import trees
 from flowgrad.measures.masked import unmasked
 from flowgrad.measures.row_figures import BELONGING_MEASURES, belonging_figures
@@ -36,7 +36,7 @@ _LARGEST = 1e150
 SIGNS = ("told_late", "copies_target", "tells_by_presence")
 _SCALARS = (
     "leak_r2", "leak_ratio", "leak_rest", "told_after", "target_copies", "target_presence", "twins", "val_rows",
-    "val_error", "target_values", "target_distance", "seen_rows", "seen_share",
+    "val_error", "target_values", "new_target_sd", "target_distance", "seen_rows", "seen_share", "near_share",
     *(measure.name for measure in BELONGING_MEASURES),
 )  # fmt: skip
 
@@ -105,6 +105,7 @@ class Columns:
             "val_rows": float(len(held_out)),
             "val_error": 1 / math.sqrt(len(held_out)),
             "target_values": float(len(np.unique(target))),
+            "new_target_sd": float(np.std(new_target)),
             **_seen(train, target, held_out, new_target),
             "target_distance": trees.part_distance(target, new_target),
             **{name: float(value) for name, value in figures.items()},
@@ -154,7 +155,8 @@ def _seen(
     before, after = ([*columns_of(part), values] for part, values in ((train, target), (held_out, new_target)))
     found = parts_objection(before, after)
     count = 0.0 if found is None or found.level == DOWNGRADED or found.check != SEEN_ROWS else float(found.count)
-    return {"seen_rows": count, "seen_share": count / len(held_out)}
+    near = near_copies_seen(before, after)
+    return {"seen_rows": count, "seen_share": count / len(held_out), "near_share": near.share}
 
 
 def _alone(

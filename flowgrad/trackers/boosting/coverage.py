@@ -44,6 +44,8 @@ class Sight:
     """Round that is kept; None where it is not known."""
     of_columns: Mapping[str, str]
     """Figures on columns that are not known, each with the reason."""
+    before: int = 0
+    """Number of rounds that the booster had before it was watched."""
     others: int = 0
     """Number of trainings that were passed over, because one had been watched."""
     copies: int = 0
@@ -131,6 +133,11 @@ def _of_trees(sight: Sight) -> dict[str, str]:
     found = {}
     if sight.told.mode in _MODES:
         found["rounds_as_corrections"] = _MODES[sight.told.mode]
+    if sight.before:
+        found["first_rounds"] = (
+            f"the booster had {sight.before} rounds before it was watched, so that nothing is held against its first "
+            "ones: whether it was cut short is not judged"
+        )
     if not sight.readable:
         found["trees"] = (
             "no tree could be read: a linear booster has none, cross-validation has several boosters, CatBoost's "

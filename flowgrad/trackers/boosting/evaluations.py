@@ -36,11 +36,11 @@ LOWER = frozenset(
     )
 )  # fmt: skip
 """Metrics that are better when lower."""
+ROOTS = frozenset(("rmse", "l2_root", "root_mean_squared_error"))
+"""Roots of squared errors."""
 SQUARED = frozenset(("l2", "mse", "mean_squared_error"))
 """Squared errors, whose roots are compared."""
-COMPARED = SQUARED | frozenset(
-    ("rmse", "l2_root", "mae", "l1", "root_mean_squared_error", "mean_absolute_error", "auc", "roc_auc_score")
-)
+COMPARED = SQUARED | ROOTS | frozenset(("mae", "l1", "mean_absolute_error", "auc", "roc_auc_score"))
 """Metrics whose difference between training and held-out rows is reported, relative to the latter. Logarithmic losses
 and error rates fall to nearly nothing on the training rows of healthy boosters, and a ranking has no scale of its own.
 """
@@ -192,6 +192,9 @@ class Evaluations:
             "best_round_share": seen["best_round"] / len(values),
             "late_val_gain": seen["late_gain"],
             "val_improved": seen["improved"],
+            "squared": float(_family(metric) in SQUARED | ROOTS),
+            "first_error": _root(values[0], metric),
+            **self._others(held, metric, better, kept, squared),
             "stopped_by_train": float(self._stop is not None and self._stop.held == self.training),
             "val_is_train": float(len(set(values)) > 1 and values == train) if train else math.nan,
             "train_last": fitted["last"] if fitted else math.nan,
@@ -204,6 +207,19 @@ class Evaluations:
         if mode not in ("", BOOSTED):
             hidden = (*hidden, *_OF_BOOSTING, *(() if mode == DART else ("generalisation_gap",)))
         return found | nonfinite | dict.fromkeys(hidden, math.nan)
+
+    def _others(self, held: str, metric: str, better: bool, kept: int | None, squared: bool) -> dict[str, float]:
+        """Measures of the set that lost most, of those that are neither judged nor called the training data."""
+        found = [
+            trees.course(values, better, kept, squared=squared)
+            for (name, of), values in self._values.items()
+            if of == metric and name not in (held, self.training)
+        ]
+        known = [one for one in found if math.isfinite(one["excess"])]
+        worst = max(known, key=lambda one: one["excess"], default={})
+        return {"other_sets": float(len(found))} | {
+            f"other_{key}": worst.get(key, math.nan) for key in ("excess", "drift")
+        }
 
     @property
     def sets(self) -> tuple[str, ...]:
@@ -286,17 +302,28 @@ def extreme_way(values: Sequence[float], best: int) -> bool | None:
     return above if above != below else None
 
 
+def _root(value: float, metric: str) -> float:
+    """Root of a squared error; NaN of any other metric."""
+    if _family(metric) in ROOTS:
+        return value
+    return math.sqrt(value) if _family(metric) in SQUARED and value >= 0 else math.nan
+
+
 def _family(metric: str) -> str:
     return metric.partition(":")[0].partition("@")[0].rstrip("-").lower()
 
 
 _NAMES = (
     "higher_is_better", "val_best", "val_last", "val_excess", "val_drift", "val_climb", "val_lost", "val_nonfinite",
-    "best_round", "best_round_share", "late_val_gain", "val_improved", "val_is_train",
+    "best_round", "best_round_share", "late_val_gain", "val_improved", "val_is_train", "squared", "first_error",
+    "other_sets", "other_excess", "other_drift",
     "stopped_by_train", "train_last", "late_train_gain",
     "generalisation_gap",
 )  # fmt: skip
-_OF_LAST = ("val_last", "val_excess", "val_drift", "val_lost", "train_last", "generalisation_gap")
+_OF_LAST = ("val_last", "val_excess", "val_drift", "val_lost", "train_last", "generalisation_gap", "other_excess")
 """Measures that are not known where it is not known which model is kept."""
-_OF_BOOSTING = ("val_excess", "val_drift", "val_climb", "val_lost", "late_val_gain", "late_train_gain")
+_OF_BOOSTING = (
+    "val_excess", "val_drift", "val_climb", "val_lost", "late_val_gain", "late_train_gain", "first_error",
+    "other_excess", "other_drift",
+)  # fmt: skip
 """Measures that hold only for rounds that correct those before them, and stay as they are."""

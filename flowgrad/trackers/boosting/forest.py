@@ -51,6 +51,10 @@ class Forest:
         with np.errstate(invalid="ignore"):
             return np.bincount(self.leaf_tree, self.leaf_sizes, self.trees) / self.leaves()
 
+    def root_hessian(self) -> Floats:
+        """Sum of hessians of all training rows of each tree."""
+        return np.bincount(self.leaf_tree, self.hessians, self.trees)
+
     def leaf_hessian(self) -> Floats:
         """Median of the sums of hessians of each tree's leaves."""
         return grouped_median(self.hessians, self.leaf_tree, self.trees)

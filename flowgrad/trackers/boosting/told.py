@@ -27,7 +27,9 @@ _CATBOOST_RANKS = (
     "StochasticRank",
     "LambdaMart",
 )
-_LIGHTGBM_LINES = re.compile(r"^\[(boosting|objective|learning_rate): (\S+)\]$", re.MULTILINE)
+_LIGHTGBM_LINES = re.compile(
+    r"^\[(boosting|objective|learning_rate|min_sum_hessian_in_leaf|num_leaves): (\S+)\]$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class StatedFacts:
     """Value of the metric of early stopping in that round, where the library states it (XGBoost)."""
     rate: float = math.nan
     """Learning rate that the library trains at."""
+    least_hessian: float = math.nan
+    """Sum of hessians that each leaf has to have."""
+    most_leaves: float = math.nan
+    """Number of leaves that a tree may have; infinite where it is not limited."""
     cuts: bool = True
     """Whether every way to predict stops at that round. XGBoost's `Booster.predict` takes all trees."""
 
@@ -67,6 +73,7 @@ def _told_by_xgboost(model: Any) -> StatedFacts:
     one = model if is_xgboost(model) else model.cvfolds[0].bst
     learner = json.loads(one.save_config())["learner"]
     booster = learner["gradient_booster"]
+    settings = booster.get("tree_train_param", {})
     parallel = int(booster.get("gbtree_model_param", {}).get("num_parallel_tree", 1))
     rounds = one.num_boosted_rounds()
     mode = {"gblinear": LINEAR, "dart": DART}.get(booster["name"], FOREST if parallel > 1 and rounds == 1 else BOOSTED)
@@ -75,11 +82,19 @@ def _told_by_xgboost(model: Any) -> StatedFacts:
         framework="xgboost",
         mode=mode,
         ranks=learner["objective"]["name"].startswith("rank:"),
-        rate=float(booster.get("tree_train_param", {}).get("eta", math.nan)),
+        rate=float(settings.get("eta", math.nan)),
+        least_hessian=float(settings.get("min_child_weight", math.nan)),
+        most_leaves=_most_leaves(settings),
         best=0 if best is None else int(best) + 1,
         score=math.nan if score is None else float(score),
         cuts=best is None or rounds <= int(best) + 1,  # `save_best` has cut it
     )
+
+
+def _most_leaves(settings: dict[str, str]) -> float:
+    """Number of leaves that XGBoost's settings allow a tree, where 0 is no limit."""
+    depth, leaves = (float(settings.get(key, math.nan)) or math.inf for key in ("max_depth", "max_leaves"))
+    return min(2**depth, leaves)
 
 
 def _told_by_lightgbm(model: Any) -> StatedFacts:
@@ -88,7 +103,9 @@ def _told_by_lightgbm(model: Any) -> StatedFacts:
     mode = {"rf": FOREST, "dart": DART}.get(said.get("boosting", ""), BOOSTED)
     ranks = said.get("objective") in ("lambdarank", "rank_xendcg")
     rate = float(said.get("learning_rate", math.nan))
-    return StatedFacts("lightgbm", mode, ranks, max(int(model.best_iteration), 0), rate=rate)
+    least, leaves = (float(said.get(key, math.nan)) for key in ("min_sum_hessian_in_leaf", "num_leaves"))
+    best = max(int(model.best_iteration), 0)
+    return StatedFacts("lightgbm", mode, ranks, best, rate=rate, least_hessian=least, most_leaves=leaves)
 
 
 def _told_by_catboost(model: Any) -> StatedFacts:

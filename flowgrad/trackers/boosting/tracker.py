@@ -136,6 +136,8 @@ class BoostingTracker(Tracker):
         self._first = np.zeros(0)
         """Round of each column's first split; infinite where it has none."""
         self._peak = np.zeros(0)
+        self._root_hessian = math.nan
+        """Sum of hessians of the training rows in the first round; of several outputs, the largest one's."""
 
     def as_xgb_callback(self) -> XGBoostCallback:
         """Make a callback for `xgboost.train`, `xgboost.cv` and XGBoost's scikit-learn estimators.
@@ -264,8 +266,13 @@ class BoostingTracker(Tracker):
             "columns": float(len(table)) if len(table) else math.nan,
             "unused_share": float((table["splits"] == 0).mean()) if self._names and len(frame) else math.nan,
             "top_gain_share": float(np.nanmax(gains)) if np.isfinite(gains).any() else math.nan,
+            "leaf_room": self._root_hessian / told.least_hessian if told.least_hessian > 0 else math.nan,
+            "most_leaves": told.most_leaves,
             **self._columns.scalars(),
         }
+        scalars["val_start"] = scalars.pop("first_error") / scalars["new_target_sd"]
+        if self._base:
+            scalars |= dict.fromkeys(_FROM_THE_START, math.nan)
         model = "best_iteration" if self._stopped else "last_iteration"
         judged = self._evaluations.judged("" if kept is None else model)
         sight = Sight(
@@ -280,6 +287,7 @@ class BoostingTracker(Tracker):
             told,
             kept,
             self._columns.unseen,
+            self._base,
             self._others,
             self._copies[0][0],
         )
@@ -507,6 +515,8 @@ class BoostingTracker(Tracker):
                 [number, found.depths, found.leaves(), found.gain(), found.leaf_size(), found.leaf_hessian()]
             )
         )
+        if number[0] == 1:
+            self._root_hessian = float(np.max(found.root_hessian()[number == 1]))
         if window == len(self._gain):
             self._gain.append(np.zeros(len(self._names)))
         self._gain[window] += np.bincount(found.features, found.gains, len(self._names))
@@ -546,6 +556,8 @@ class BoostingTracker(Tracker):
         return table.sort_values("gain_share", ascending=False, kind="stable")
 
 
+_FROM_THE_START = ("late_tree_gain", "late_train_gain", "late_val_gain", "val_improved", "val_start", "leaf_room")
+"""Measures against the first rounds of the booster, which were not seen where it had rounds before."""
 _TREE = {"round": int, "depth": int, "leaves": int, "gain": float, "leaf_size": float, "leaf_hessian": float}
 """Names and types of the figures that are kept of each tree."""
 

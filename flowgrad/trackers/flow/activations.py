@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from flowgrad.errors import FlowGradError
 from flowgrad.measures.flow import SATURATED
+from flowgrad.trackers.flow.calls import Calls
 from flowgrad.trackers.flow.modes import Modes
 from flowgrad.trackers.watching import Failed, raising
 
@@ -101,6 +102,8 @@ class ActivationWatch:
         self._handles: list[RemovableHandle] = []
         self.modes: Modes | None = None
         """Modes that are notified of passes of the whole model without gradients."""
+        self.calls = Calls()
+        """How the whole model is called."""
         self._at_root = False
         """Whether the hooks are those of `arm_root` alone."""
         self._last: nn.Module | None = None
@@ -150,7 +153,7 @@ class ActivationWatch:
                 ends = _EndHook(self)
                 self._handles += [
                     self._root.register_forward_pre_hook(ends.enter),
-                    self._root.register_forward_hook(ends),
+                    self._root.register_forward_hook(ends, with_kwargs=True),
                 ]
         self._last = None
         self._inside = False
@@ -221,12 +224,14 @@ class ActivationWatch:
         if self.modes is not None and not self._inside:
             self.modes.aside()
         self._made.clear()
+        self.calls.begin()
 
-    def leave(self, output: Any) -> None:
-        """Note the output of the whole model."""
+    def leave(self, output: Any, kwargs: Mapping[str, Any]) -> None:
+        """Note the output of the whole model, and the inputs that it was given by name."""
         if not self._inside:
             return
         self._inside = False
+        self.calls.end(kwargs, output)
         spread = _spread(output) if self._reads_output else None
         if spread is not None:
             known = self.spread
@@ -269,6 +274,7 @@ class ActivationWatch:
         """Note the output of a module, and its inputs."""
         self._note_use(module, output, args, graph=True)
         if module in self._owners:
+            self.calls.note(module, args)
             if not self.order and type(module).__module__.startswith("torch.nn."):
                 self.first_given = _size(args)  # any other may scale what it is given
             self.order.setdefault(self._places[module])
@@ -381,10 +387,10 @@ class _EndHook:
             except Exception as error:
                 self._watch.failed("a forward pass", error)
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if self._watch is not None and _looking():
             try:
-                self._watch.leave(output)
+                self._watch.leave(output, kwargs)
             except Exception as error:
                 self._watch.failed("a forward pass", error)
 

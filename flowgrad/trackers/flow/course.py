@@ -138,6 +138,7 @@ class FlowHistory:
             "optimizer_steps": float(self.optimizer_steps) if self._optimizers.known else math.nan,
             **self._optimizers.facts(),
             **flow_course.rate_course(self._rates.steps, rates, count, mean, self._base),
+            "lr_late_fall": self.late_rate_fall(),
             **flow_course.loss_course(count, mean, square),
             "losses": float(losses.told),
             "loss_lowest": losses.lowest,
@@ -153,6 +154,13 @@ class FlowHistory:
                 max((probe.wasteful for probe in self.probes), default=0),
             ),
         }
+
+    def late_rate_fall(self) -> float:
+        """Deepest fall of the largest learning rate within the last fifth of the steps, as a share; NaN: not known."""
+        if not len(self._rates):
+            return math.nan
+        steps, now = self._rates.steps, self._optimizers.top_rates()[0]
+        return flow_course.late_rate_fall([*steps, steps[-1]], [*self._rates.of(0)[:, 0], now])
 
     def mean_rates(self) -> tuple[float, float]:
         """Mean of the largest learning rate at the early sampled steps, and at the recent ones; NaN without."""

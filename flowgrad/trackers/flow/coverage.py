@@ -47,6 +47,8 @@ class Sight:
     """Number of steps of which it is known whether gradients were cleared before."""
     elsewhere: int
     """Number of tensors that no optimizer given holds, and that move."""
+    hidden: tuple[str, ...] = ()
+    """Names of tensors that took a gradient and that the model does not register."""
 
 
 def coverage_of(sight: Sight) -> Coverage:
@@ -134,5 +136,11 @@ def _unseen(sight: Sight) -> dict[str, str]:
     if sight.elsewhere:
         found["other_optimizers"] = (
             f"{sight.elsewhere} tensors move that no optimizer given holds; give all: FlowTracker(model, [one, other])"
+        )
+    if sight.hidden:
+        more = f" and {len(sight.hidden) - 3} more" if len(sight.hidden) > 3 else ""
+        found["unregistered"] = (
+            f"{', '.join(sight.hidden[:3])}{more} are no parameters of the model and not watched; hold their modules "
+            "in an nn.ModuleList or nn.ModuleDict"
         )
     return found

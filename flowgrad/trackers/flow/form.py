@@ -88,7 +88,15 @@ _REWRITES = record(
     ),
 )
 
-LATER: dict[str, Check] = {"modes": _MODES, "places": _PLACES}
+_CALLS = record(
+    dict.fromkeys(("running", "along_rows", "labelled", "ahead", "twice"), count()),
+    also=together(
+        (lambda state: state["along_rows"] <= state["running"], "['along_rows'] is above its ['running']"),
+        (lambda state: state["twice"] <= state["ahead"] <= state["labelled"], "['labelled'] is below what it counts"),
+    ),
+)
+
+LATER: dict[str, Check] = {"modes": _MODES, "places": _PLACES, "calls": _CALLS}
 """Parts that states of earlier releases lack."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from flowgrad.trackers.flow.look import PART, apart, fetch
 from flowgrad.trackers.flow.parameters import Watched, unit_axis
@@ -25,8 +26,9 @@ def freshness(watched: Sequence[Watched]) -> np.ndarray:
     """Flags of tensors that are as initialisers leave them: 1 or 0, NaN for biases and small tensors.
 
     A weight is fresh where its entries are uniform around zero, or where its layer's bias is one number throughout or
-    uniform within PyTorch's default bound. Without a bias, entries of a normal distribution around zero decide. A scale
-    of a normalisation is fresh where it is one number throughout.
+    uniform within PyTorch's default bound. Without a bias, and with one that a batch normalisation takes off again, so
+    that it never gets a gradient, entries of a normal distribution around zero decide. A scale of a normalisation is
+    fresh where it is one number throughout.
 
     Args:
         watched: the tensors, before any step.
@@ -44,8 +46,19 @@ def freshness(watched: Sequence[Watched]) -> np.ndarray:
                 found[i] = float(figures[i].constant)
             continue
         bias = at.get(f"{path}.{own.replace('weight', 'bias')}".removeprefix("."), -1) if "weight" in own else -1
-        found[i] = _fresh(figures[i], figures[bias] if bias >= 0 else None, _bound(one))
+        decides = bias >= 0 and not _is_taken_off(watched, bias)
+        found[i] = _fresh(figures[i], figures[bias] if decides else None, _bound(one))
     return found
+
+
+def _is_taken_off(watched: Sequence[Watched], bias: int) -> bool:
+    """Whether a batch normalisation of as many channels comes right behind a bias."""
+    behind = watched[bias + 1] if bias + 1 < len(watched) else None
+    return (
+        behind is not None
+        and isinstance(behind.owner, _BatchNorm)
+        and behind.parameter.numel() == (watched[bias].parameter.numel())
+    )
 
 
 class _Shape:

@@ -91,12 +91,13 @@ def _began_here(module: _NormBase) -> bool:
 
 
 def _statistics(modules: list[_NormBase]) -> dict[str, float]:
-    start = most = 0.0
+    start, most, unmet = 0.0, 0.0, 0
     for module in modules:
         met, momentum = module.num_batches_tracked, module.momentum
+        unmet += met is not None and met == 0 and _began_here(module)
         if met is not None and momentum is not None and met > 0:  # no momentum: the mean of all batches
             start, most = max(start, float((1 - momentum) ** int(met))), max(most, float(momentum))
-    return {"statistics_start": start, "statistics_momentum": most}
+    return {"statistics_start": start, "statistics_momentum": most, "statistics_unmet": float(unmet)}
 
 
 def shared_modules(model: nn.Module) -> int:

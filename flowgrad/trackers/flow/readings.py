@@ -155,6 +155,7 @@ def network_scalars(
         "dead_units_seen": float(rows["dead_share"][rows["dead_seen"] == 1].max()),
         "dead_layers": float(((rows["dead_share"] >= _MANY_DEAD) & (rows["dead_seen"] == 1)).sum()),
         "lr_share_least": float(of_layers["lr_share"].min()),
+        "head_to_trained_rate": _head_to_trained(of_layers),
         "left_out": float(left_out.sum()) if known else math.nan,
         "left_out_entries": float(entries[left_out].sum() / entries.sum()) if known else math.nan,
         "left_unused": float(unused.sum()) if known and len(steps) else math.nan,
@@ -169,6 +170,16 @@ def network_scalars(
         "trained_before": float((rows["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
         "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
     }
+
+
+def _head_to_trained(layers: pd.DataFrame) -> float:
+    """Learning rate of the last layer, where its weights are as they are drawn, over the median one of trained weights;
+    NaN where it is not, or none is trained. What lies before it may look drawn after a short training, too.
+    """
+    learns = layers[(layers["requires_grad"] == 1) & (layers["in_optimizer"] == 1)].sort_values("depth", kind="stable")
+    if not len(learns) or learns["fresh"].iloc[-1] != 1:
+        return math.nan
+    return flow.ratio(float(learns["lr_share"].iloc[-1]), flow.median_of(learns["lr_share"][learns["fresh"] == 0]))
 
 
 def _beside_tables(layers: np.ndarray, tables: np.ndarray) -> np.ndarray:

@@ -44,6 +44,7 @@ from flowgrad.trackers.flow.readings import (
 )
 from flowgrad.trackers.flow.rewrites import Rewrites
 from flowgrad.trackers.flow.shared_sums import sums_by_row
+from flowgrad.trackers.flow.unregistered import Unregistered
 from flowgrad.trackers.optimizers import Optimizers, is_skipped
 from flowgrad.trackers.watching import OPTIMIZER, entry, loss_of
 
@@ -119,6 +120,7 @@ class FlowTracker(Tracker):
         self._course = FlowHistory(self._parameters, self._optimizers, self._failed)
         self._rewrites = Rewrites(self._watched, self._optimizers)
         self._leftovers = Leftovers(self._parameters)
+        self._unregistered = Unregistered(model)
         self._floor = math.nan if loss_at_least is None else float(loss_at_least)
         self._fresh: np.ndarray | None = None
         """Flags of tensors that were as initialisers leave them, before the first sampled step."""
@@ -338,6 +340,10 @@ class FlowTracker(Tracker):
         if validation is not None:
             self._validation.append(validation)
 
+    def late_rate_fall(self) -> float:
+        """Deepest fall of the learning rate within the last fifth of the steps so far, as a share; NaN: not known."""
+        return self._course.late_rate_fall()
+
     @entry("observe_inputs()", argued=True)
     def observe_inputs(self, inputs: torch.Tensor | np.ndarray) -> None:
         """Note the inputs that the network is trained on, as it is given them, shape (n, features...).
@@ -369,6 +375,8 @@ class FlowTracker(Tracker):
             **given_scalars(self._network.activations),
             "steady_units": self._network.activations.steady_units(),
             **self._modes.scalars(self._steps),
+            **self._network.activations.calls.scalars(),
+            "unregistered": float(len(self._hidden())) if self._optimizers.known else math.nan,
             **self._losses.places.scalars(),
             **flow.loss_trend(*losses.windows, losses.first),
             "loss_floor": self._floor,
@@ -424,7 +432,12 @@ class FlowTracker(Tracker):
             compiled=self._network.compiled,
             checks=sum(probe.checks for probe in self._course.probes),
             elsewhere=int(((rows["in_optimizer"] == 0) & (rows["moved"] == 1)).sum()),
+            hidden=tuple(self._hidden()),
         )
+
+    def _hidden(self) -> list[str]:
+        """Names of tensors that took a gradient and are no parameters of the model, nor held by an optimizer."""
+        return self._unregistered.with_gradient({id(p) for group in self._optimizers.groups() for p in group["params"]})
 
     def _before_nonfinite(self) -> dict[str, float]:
         losses, history = self._losses.curve, self._by_figure()
@@ -634,6 +647,7 @@ class FlowTracker(Tracker):
                 "early": self._early,
                 "course": self._course.state_dict(),
                 "rewrites": self._rewrites.state_dict(),
+                "calls": self._network.activations.calls.state_dict(),
                 "modes": {**self._modes.state_dict(), "epoch": [self._epoch_start, self._epoch_steps]},
                 "places": {**self._losses.places.state_dict(), "first_tail": self._losses.first_tail},
                 "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
@@ -668,6 +682,8 @@ class FlowTracker(Tracker):
             self._modes.load_state_dict(state["modes"])
             self._epoch_start, self._epoch_steps = state["modes"]["epoch"]
         self._network.load_state_dict(state["network"])
+        if "calls" in state:
+            self._network.activations.calls.load_state_dict(state["calls"])
         self._flags = {flag: state[flag].cpu().numpy().copy() for flag in _FLAGS}
         self._train, self._validation = list(state["train"]), list(state["validation"])
         self._inputs = dict(state["inputs"])

@@ -11,8 +11,7 @@ from omegaconf import DictConfig
 from flowgrad.measurements import Measurements
 from flowgrad.prescription import Prescription, prescribe
 from flowgrad.rules import Finding, RuleBook
-from flowgrad.rules.following import LEAST
-from flowgrad.rules.rule import SEVERITIES
+from flowgrad.rules.following import stands
 from flowgrad.trackers import joined
 from pipelines.benchmarks.faults.datasets import Datasets
 from pipelines.benchmarks.faults.figures import Figure, Threshold, figures
@@ -126,6 +125,6 @@ def _kept(measured: Sequence[Measurements], task: Task) -> Kept:
 
 
 def _explained(findings: Sequence[Finding], asked: Collection[str], book: RuleBook) -> frozenset[str]:
-    explaining = [f for f in findings if not f.follows and SEVERITIES.index(f.severity) >= SEVERITIES.index(LEAST)]
+    explaining = [finding for finding in findings if stands(finding)]
     types = {rule: {f.type for f in explaining if f.rule_id != rule} for rule in asked}
     return frozenset(rule for rule in asked if types[rule] & set(book[rule].follows))

@@ -52,7 +52,7 @@ def train_stack(
     inits, orders, negatives = zip(*(generators(seed, 3) for seed in seeds), strict=True)
     alone = loss_of(config, data)
 
-    formula = formula_of(config)
+    formula, rows = formula_of(config), config.training.batch_size
 
     def epoch(stack: Stack, places: Sequence[int]) -> tuple[Tensor, int]:
         if formula is None:
@@ -60,7 +60,7 @@ def train_stack(
         else:
             step = _by_formula(formula(stack.model, alone), stack)
         total, steps = torch.zeros(len(places), dtype=torch.float64), 0
-        for batch in shuffled_stack(data.train, config.training.batch_size, [orders[place] for place in places]):
+        for batch in shuffled_stack(data.train, rows, [orders[place] for place in places]):
             total += step(batch).double() * batch.users.shape[-1]
             steps += 1
         return total / len(data.train), steps

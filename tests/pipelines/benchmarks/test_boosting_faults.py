@@ -137,11 +137,11 @@ def test_a_small_benchmark_from_end_to_end(command):
      ("lightgbm_liked", "leak,noise_columns,copied_columns,overfitting_mild")],
 )  # fmt: skip
 def test_on_real_ratings_columns_and_runs_are_told_right(command, setting, faults):
-    """A small version of the benchmark, on a seed that no threshold was chosen on: of a quarter of the users, and at
+    """A small version of the benchmark, on a seed that no threshold was chosen on: of a seventh of the users, and at
     the rate of the control `faster`, which takes half of the rounds.
     """
     library, task = setting.split("_")
-    small = ["experiment=movielens_boosting_tuned", f"model={library}", f"task={task}", "dataset.keep=0.25"]
+    small = ["experiment=movielens_boosting_tuned", f"model={library}", f"task={task}", "dataset.keep=0.15"]
     code, folder, err = command(
         "experiment=faults_boosting", f"job.only=[{setting}]", "job.seeds=[21]", "job.peer=false", "job.repair=false",
         f"job.settings.{setting}={[*small, 'model.learning_rate=0.1']}",

@@ -146,6 +146,7 @@ def test_what_cannot_be_scored_is_refused(command, override, message):
     assert not (folder / "cases.csv").exists()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_small_benchmark_from_end_to_end(command):
     code, folder, err = command(
         "experiment=faults_embedding", *LARGER, "job.only=[adam_d8]", "job.only_faults=[frozen,lr_x100]",
@@ -167,8 +168,8 @@ def test_a_small_benchmark_from_end_to_end(command):
 def test_on_real_ratings_rows_and_runs_are_told_right(command):
     """A small version of the benchmark, on a seed that no threshold was chosen on."""
     code, folder, err = command(
-        "experiment=faults_embedding", "job.only=[adam_d8]", "job.only_faults=[hot,stuck,conflict_flipped,lr_x10]",
-        "job.seeds=[21]", "job.peer=false", "job.repair=false", "job.tables=[item_emb]", "workers=1",
+        "experiment=faults_embedding", "job.only=[adam_d32_b4096]", "job.seeds=[21]", "job.peer=false",
+        "job.only_faults=[hot,stuck,conflict_flipped,lr_x10]", "job.repair=false", "job.tables=[item_emb]", "workers=1",
     )  # fmt: skip
     assert code == 0, err
     scores = pd.read_csv(folder / "scores.csv").set_index("fault")

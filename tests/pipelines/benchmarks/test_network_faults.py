@@ -12,13 +12,21 @@ from pipelines.benchmarks.faults.cases import cases
 from pipelines.benchmarks.faults.networks import Layers
 from pipelines.trainers.trainer import trainer_of
 
-BENCHMARK = ["experiment=faults_layers", "job.only=[mlp_d2_sgd]", "job.only_controls=[as_is]", "workers=1"]
+FEWER_EPOCHS = [
+    "experiment=layers_digits_tuned", "model.width=48", "optimizer=sgd", "optimizer.lr=0.05", "optimizer.momentum=0.9",
+    "training.batch_size=64", "training.epochs=10",
+]  # fmt: skip
+BENCHMARK = [
+    "experiment=faults_layers", "job.only=[mlp_d2_sgd]", "job.only_controls=[as_is]", "workers=1",
+    f"job.settings.mlp_d2_sgd={FEWER_EPOCHS}",
+]  # fmt: skip
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_sick_perceptron_is_told_why_and_gets_better(command):
     code, folder, err = command(
         "experiment=layers_digits",
-        "training.epochs=20",
+        "training.epochs=10",
         "seeds.test=[1,2,3]",
         "workers=1",
         "tuned=null",
@@ -37,7 +45,7 @@ def test_a_sick_perceptron_is_told_why_and_gets_better(command):
 
 
 def test_a_perceptron_that_is_well_gets_no_fix(command):
-    code, folder, err = command("experiment=layers_digits_tuned", "seeds.test=[1,2]", "workers=1")
+    code, folder, err = command("experiment=layers_digits_tuned", "training.epochs=10", "seeds.test=[1,2]", "workers=1")
     assert code == 0, err
     (found,) = [one.findings for one in read(folder / "report.xml").reports]
     assert [model.rule for model in found if model.fix] == []

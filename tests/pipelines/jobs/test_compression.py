@@ -196,6 +196,7 @@ def test_from_end_to_end(command, overrides, capsys):
     assert len(losses) == 2
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_recipe_of_ones_own_takes_the_place_of_the_rules(command):
     code, folder, err = command(*DIGITS, "compression.sparsity=0.5", "compression.bits=3", "compression.mixed=false")
     assert code == 0, err

@@ -110,6 +110,7 @@ def test_without_an_interaction_nothing_is_confirmed():
     assert table["p_adjusted"].isna().all() or (table["p_adjusted"] >= 0.05).all()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_from_end_to_end(command, capsys):
     """On 442 patients nothing is found; files are there, and say so."""
     code, folder, _ = command(SYNERGY, *SMALL, "job.seeds=[31,32]", "model.rounds=20", "model.early_stopping_rounds=0")

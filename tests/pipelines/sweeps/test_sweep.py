@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from pipelines.config.folder_names import folder_name
 from pipelines.sweeps.job_record import FILE, JOBS, JobRecord, is_done, read_record, write_record
 from pipelines.sweeps.table import FAMILY, KILLED, collect
-from tests.pipelines.conftest import ROOT, SMALL
+from tests.pipelines.conftest import SMALL
 
 QUICK = [*SMALL, "rounds=1", "training.epochs=4", "pruning.enabled=false"]
 
@@ -105,17 +104,23 @@ def test_a_search_lists_its_trials_best_first(command, capsys):
     assert table["objective"].iloc[0] == best["validation_loss"].min()
 
 
-def test_two_jobs_on_joblib(tmp_path):
+@pytest.fixture
+def processes_of_joblib():
+    """End the processes that joblib keeps for what may follow."""
+    yield
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+@pytest.mark.usefixtures("processes_of_joblib")
+def test_two_jobs_on_joblib(command_once):
     """Each in a process of its own, one of them failing."""
-    words = ["-m", "launch=joblib", "dataset=synthetic", "seeds.test=[1,2,3]", "rounds=1", "training.epochs=4"]
-    words += ["optimizer.lr=0.05,-1", "workers=1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
-    done = subprocess.run([sys.executable, "-m", "pipelines.run", *words], cwd=ROOT, capture_output=True, text=True,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    table = pd.read_csv(tmp_path / "sweep" / "sweep.csv").set_index("overrides")
+    words = ["-m", "launch=joblib", *QUICK, "tuned=null"]
+    code, folder, err, out = command_once(*words, "optimizer.lr=0.05,-1")
+    assert code == 1, err
+    table = pd.read_csv(folder / "sweep.csv").set_index("overrides")
     assert table.loc["optimizer.lr=-1", "verdict"] == "failed"
     assert table.loc[["optimizer.lr=0.05"], "p_sweep"].notna().any()
-    assert f"hydra.sweep.dir={tmp_path / 'sweep'}" in done.stdout
+    assert f"hydra.sweep.dir={folder}" in out
 
 
 def test_a_missing_launcher_names_what_to_install(command, capsys):

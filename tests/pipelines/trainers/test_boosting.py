@@ -140,6 +140,7 @@ def test_classes(composed, library, task):
     assert trained.measurements[0].scalars["higher_is_better"] == 1
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_an_overfit_booster_is_found_fixed_and_proven(command, library):
     code, folder, err = command(*SMALL, f"model={library}", "pruning.enabled=false")
@@ -158,6 +159,7 @@ def test_an_overfit_booster_is_found_fixed_and_proven(command, library):
     assert pictures == {f"booster_{what}{arm}.png" for what in ("curves", "gain") for arm in ("", "_treated")}
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_pictures_of_a_run_repeat(composed, library):
     config = composed(*SMALL, f"model={library}", "model.rounds=40")
@@ -189,9 +191,15 @@ def test_a_column_that_leaks_is_dropped(composed, tmp_path):
     assert "leak" not in again.tables["rows"].index
 
 
+@pytest.fixture(scope="module")
+def real_ratings():
+    """Tables of ratings that were loaded, by task."""
+    return {}
+
+
 @pytest.mark.movielens
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_the_tuned_booster_of_real_ratings_is_as_good_as_published(composed, library):
+def test_the_tuned_booster_of_real_ratings_is_as_good_as_published(composed, real_ratings, library):
     """RMSE .972 and AUC .748 on the test fifth, trained on all users."""
     for task, bar in (("rating", 0.972), ("liked", 0.748)):
         config = composed(
@@ -200,7 +208,9 @@ def test_the_tuned_booster_of_real_ratings_is_as_good_as_published(composed, lib
         )  # fmt: skip
         check_settings(config)
         trainer = trainer_of(config)
-        data = trainer.load()
+        if task not in real_ratings:
+            real_ratings[task] = trainer.load()
+        data = real_ratings[task]
         trained = trainer.train(data, 101, watched=True)
         found = trainer.evaluate(trained, data, 101).metrics
         assert found["rmse"] <= bar if task == "rating" else found["auc"] >= bar
