@@ -95,6 +95,7 @@ class LossAudit:
         try:
             batch = read(outputs, targets, loss, inputs, items, teacher)
             values, facts = recompute(batch)
+            facts = {**facts, **_place_facts(batch), **_reconstruction_facts(batch, inputs)}
         except Exception:
             # The arguments are the user's, of any type: no error of the audit may end a training.
             self.unread += 1
@@ -102,7 +103,6 @@ class LossAudit:
         if not values:
             self.unread += 1
         self._count(batch.t, batch.items)
-        facts = {**facts, **_place_facts(batch), **_reconstruction_facts(batch, inputs)}
         self.looks.append({
             "told": batch.told,
             "values": {key: [value, rounding] for key, (value, rounding) in values.items()},
@@ -177,14 +177,13 @@ def _place_facts(batch: Batch) -> dict[str, float]:
 def _reconstruction_facts(batch: Batch, inputs: Any) -> dict[str, float]:
     """How much outputs differ between rows beside targets that are the inputs themselves, as an autoencoder's are."""
     outputs, targets = batch.x, batch.t
-    if targets is None or targets.dtype.kind != "f" or targets.shape != outputs.shape or len(targets) < LEAST_ROWS:
+    if targets is None or targets.dtype.kind != "f" or not targets.ndim or targets.shape != outputs.shape:
         return {}
-    try:
-        given = np.asarray(inputs.detach().cpu(), dtype=float)
-    except (AttributeError, TypeError, ValueError, RuntimeError):
+    if len(targets) < LEAST_ROWS or not hasattr(inputs, "detach") or inputs.numel() != targets.size:
         return {}
+    given = inputs.detach().double().cpu().numpy()
     whole = float(targets.var(0).sum())
-    if given.size != targets.size or not np.array_equal(given.reshape(targets.shape), targets) or not whole > 0:
+    if not np.array_equal(given.reshape(targets.shape), targets) or not whole > 0:
         return {}
     return {"reconstruction": float(outputs.var(0).sum()) / whole}
 

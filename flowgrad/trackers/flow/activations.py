@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -226,7 +227,7 @@ class ActivationWatch:
         self._made.clear()
         self.calls.begin()
 
-    def leave(self, output: Any, kwargs: Mapping[str, Any]) -> None:
+    def leave(self, output: Any, kwargs: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Note the output of the whole model, and the inputs that it was given by name."""
         if not self._inside:
             return

@@ -58,7 +58,8 @@ class Calls:
             self._note_labels(kwargs, output)
 
     def _note_labels(self, kwargs: Mapping[str, Any], output: Any) -> None:
-        tokens, labels = kwargs.get("input_ids"), kwargs.get("labels")
+        tokens: Any = kwargs.get("input_ids")
+        labels: Any = kwargs.get("labels")
         if not _are_sequences(tokens, labels):
             return
         with torch.no_grad():

@@ -94,7 +94,7 @@ def _statistics(modules: list[_NormBase]) -> dict[str, float]:
     start, most, unmet = 0.0, 0.0, 0
     for module in modules:
         met, momentum = module.num_batches_tracked, module.momentum
-        unmet += met is not None and met == 0 and _began_here(module)
+        unmet += met is not None and bool(met == 0) and _began_here(module)
         if met is not None and momentum is not None and met > 0:  # no momentum: the mean of all batches
             start, most = max(start, float((1 - momentum) ** int(met))), max(most, float(momentum))
     return {"statistics_start": start, "statistics_momentum": most, "statistics_unmet": float(unmet)}
