@@ -40,8 +40,8 @@ def told(train, targets=None, valid=None, valid_targets=None, *, sizes=None, ord
     return watched
 
 
-def said(book, watched):
-    measured = Measurements("batches", "run", watched.figures(), {"rows": watched.table()})
+def said(book, watched, epochs=2.0):
+    measured = Measurements("batches", "run", watched.figures() | {"epochs": epochs}, {"rows": watched.table()})
     return {one.type: one for one in book.evaluate(measured)}
 
 
@@ -369,6 +369,15 @@ def test_batches_of_few_users(book, blocks):
     found = said(book, told(columns, rating, order=order))
     assert set(found) == {"BATCHES_OF_FEW_IDS"}
     assert list(found["BATCHES_OF_FEW_IDS"].rows.index) == ["user"]
+    assert found["BATCHES_OF_FEW_IDS"].severity == "medium"
+
+
+def test_one_pass_in_the_order_of_time_is_asked_about_quietly(book):
+    """A log of clicks was read once, as it came, session by session: a medium question on a sound model."""
+    columns, rating, _ = log(10)
+    watched = told(columns, rating, order=np.argsort(columns["user"], kind="stable"))
+    (found,) = said(book, watched, epochs=1.0).values()
+    assert (found.type, found.severity) == ("BATCHES_OF_FEW_IDS", "low")
 
 
 def test_negatives_that_were_liked(book):

@@ -53,7 +53,7 @@ class Forest:
 
     def root_hessian(self) -> Floats:
         """Sum of hessians of all training rows of each tree."""
-        return np.bincount(self.leaf_tree, self.hessians, self.trees)
+        return np.bincount(self.leaf_tree, self.hessians, self.trees).astype(float)
 
     def leaf_hessian(self) -> Floats:
         """Median of the sums of hessians of each tree's leaves."""
