@@ -220,7 +220,7 @@ class ClearingProbe:
 
 
 def _entries(gradient: torch.Tensor) -> torch.Tensor | None:
-    """The entries that a gradient holds: those of a sparse one as they were added, row by row; None of other layouts."""
+    """The entries that a gradient holds, of a sparse one row by row as they were added; None of other layouts."""
     if gradient.layout == torch.sparse_coo:
         return gradient.detach()._values()
     return gradient.detach() if gradient.layout == torch.strided else None
