@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_SEPARATOR_LINE = re.compile(r"sep=.?", re.IGNORECASE)
 _NOT_TEXT = {
     b"\x1f\x8b": "compressed by gzip",
     b"PK\x03\x04": "a zip archive or an Excel workbook",
@@ -27,6 +29,8 @@ _NOT_TEXT = {
     b"(\xb5/\xfd": "compressed by zstd",
     b"PAR1\x15": "a Parquet file",
     b"\x89HDF": "an HDF5 file",
+    b"ARROW1": "an Arrow file",
+    b"SQLite format 3": "an SQLite database",
 }
 _SEPARATORS = {
     ",": """'dataset.separator=","'""",
@@ -151,7 +155,7 @@ def suggested_separator(line: str, separator: str) -> str:
 
 
 def records(text: str, separator: str, quote: str | None, file: Path, content: Content = RATINGS) -> Iterator[Record]:
-    """Yield each record that is not empty.
+    """Yield each record that is not empty, but for a first line such as `sep=;`, which is written for a spreadsheet.
 
     Raises:
         FlowGradError: a quote is never closed, or closed lines below.
@@ -180,8 +184,8 @@ def records(text: str, separator: str, quote: str | None, file: Path, content: C
             whole = text[offset : lines.tell()].rstrip("\r\n").replace(delimiter, separator)
             yield Record(start, [whole], f"not CSV, {error}")
         else:
-            if fields:
-                kept = fields if delimiter == separator else [one.replace(delimiter, separator) for one in fields]
+            kept = fields if delimiter == separator else [one.replace(delimiter, separator) for one in fields]
+            if kept and not (start == 1 and _SEPARATOR_LINE.fullmatch(separator.join(kept))):
                 yield Record(start, kept)
 
 

@@ -96,9 +96,9 @@ def load_table_csv(
     if decimal not in (".", ","):
         raise FlowGradError(f"""dataset.decimal={decimal!r}: expected "." or ",", as in 'dataset.decimal=","'""")
     _check_shares(validation_share, test_share)
-    for key, names in {"categorical": categorical, "numerical": numerical}.items():
-        if isinstance(names, str):
-            raise FlowGradError(f"dataset.{key}={names!r} is one text; give a list, as in dataset.{key}=[{names}]")
+    for key, given in {"categorical": categorical, "numerical": numerical}.items():
+        if isinstance(given, str):
+            raise FlowGradError(f"dataset.{key}={given!r} is one text; give a list, as in dataset.{key}=[{given}]")
     found = list(records(read_text(file, encoding, CLICKS), mark, quote or None, file, CLICKS))
     if len(found) < (2 if header else 1):
         raise FlowGradError(f"{CLICKS.named(file)} holds no row; expected one impression a line, below a header")

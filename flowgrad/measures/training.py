@@ -37,8 +37,8 @@ MEASURES = (
     Measure(
         "val_lost",
         "ratio",
-        "Excess of `val_last` over `val_best`, over the fall from the first validation loss to `val_best`; infinite where "
-        "the first is the best.",
+        "Excess of `val_last` over `val_best`, over the fall from the first validation loss to `val_best`; infinite "
+        "where the first is the best.",
         on_evaluation=True,
     ),
     Measure(

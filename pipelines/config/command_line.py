@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from flowgrad.lines import told_line
+from flowgrad.rules.suggestion import did_you_mean
 from pipelines.config.override_errors import explained
 
 _TAKE_A_VALUE = {
@@ -73,6 +75,13 @@ def one_line(error: BaseException, given: Sequence[str] = ()) -> str:
     return told_line(": ".join(parts))
 
 
+def _nearest_key(error: BaseException) -> str:
+    """Suggest a setting where the error is about one that its node does not have; else the empty text."""
+    if not isinstance(error, ConfigKeyError | ConfigAttributeError) or not isinstance(error.parent_node, DictConfig):
+        return ""
+    return did_you_mean(str(error.key), (name for name in map(str, error.parent_node) if not name.startswith("_")))
+
+
 def _flat(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     kept = [line for line in lines if line and not line.startswith(_NOISE)]
@@ -88,6 +97,7 @@ def _flat(error: BaseException) -> str:
     if plugin:
         group = {"tpe": "optuna"}.get(plugin[1], plugin[1])
         return f"{group} is not installed: pip install --group {group} (docs/sweeps.md)"
+    text += _nearest_key(error)
     key = error.full_key if isinstance(error, OmegaConfBaseException) else None
     return f"{key}: {text}" if key and str(key) not in text else text
 

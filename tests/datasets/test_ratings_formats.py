@@ -402,3 +402,17 @@ def test_the_healthy_counterpart(tmp_path, caplog):
     assert rows_of(ratings) == ROWS
     assert ratings.duplicates == Duplicates()
     assert not caplog.records
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;"])
+def test_the_line_that_tells_a_spreadsheet_the_separator_is_no_row(tmp_path, first):
+    content = f"{first}\n" + lines(";")
+    assert len(loaded(tmp_path, content, separator=";").frame) == len(ROWS)
+    assert len(loaded(tmp_path, content.replace(";", ","), separator=",").frame) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("start", "named"), [(b"ARROW1\0\0", "an Arrow file"), (b"SQLite format 3\0", "an SQLite database")]
+)
+def test_files_of_databases_are_named(tmp_path, start, named):
+    assert f"is {named}; unpack it, or save it as text" in refused(tmp_path, start + b"x" * 50)

@@ -951,3 +951,26 @@ def test_every_fix_is_told_in_plain_words():
 
 def test_status_of_a_finding():
     assert Never().run().to_report().status == FINDINGS
+
+
+@pytest.mark.parametrize("clear", ["never", "to none", "to zero"])
+def test_gradients_of_sparse_rows_that_are_never_cleared(clear):
+    """Beside an optimizer whose gradients were cleared, that of the sparse tables was forgotten, and nothing said."""
+    torch.manual_seed(0)
+    table, head = nn.Embedding(50, 4, sparse=True), nn.Linear(4, 1)
+    model = nn.Sequential(table, head)
+    rows, dense = torch.optim.SparseAdam(table.parameters(), lr=1e-3), torch.optim.Adam(head.parameters(), lr=1e-3)
+    tracker = FlowTracker(model, [rows, dense])
+    for _ in range(30):
+        ids = torch.randint(0, 50, (16,))
+        dense.zero_grad()
+        if clear != "never":
+            rows.zero_grad(set_to_none=clear == "to none")
+        loss = (model(ids).squeeze(1) - ids.float() / 50).square().mean()
+        loss.backward()
+        rows.step()
+        dense.step()
+        tracker.step(loss)
+    types = {finding.type for finding in tracker.findings()}
+    assert ("GRADIENTS_NOT_CLEARED" in types) == (clear == "never")
+    assert tracker.summary()["clearing_checks"] >= 3

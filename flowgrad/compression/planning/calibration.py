@@ -169,7 +169,9 @@ class Bench:
         given = self._calibration.objection
         if given is not None or self._dealt is None:
             return given
-        own, dealt, mean = [], [], []
+        own: list[float] = []
+        dealt: list[float] = []
+        mean: list[float] = []
         with torch.no_grad():
             for batch, other in zip(self._calibration.batches, self._dealt, strict=True):
                 out = self._calibration.outputs(self.model, batch)

@@ -114,11 +114,12 @@ class ClearingProbe:
         if there is None or self._cleared:
             self._cleared = True
             return
-        if there.layout != torch.strided or not there.numel():
+        entries = _entries(there)
+        if entries is None or not entries.numel():
             self._cleared = True
             return
         with torch.no_grad():
-            largest = there.detach().abs().amax().float()
+            largest = entries.abs().amax().float()
             self._least = largest if self._least is None else torch.minimum(self._least, largest)
 
     def _on_filled(self, parameter: torch.Tensor) -> None:
@@ -216,6 +217,13 @@ class ClearingProbe:
         self.arrived, self._brought = state.get("arrived", 0), []
         self.disarm()
         self._resumed = bool(state["whole"])
+
+
+def _entries(gradient: torch.Tensor) -> torch.Tensor | None:
+    """The entries that a gradient holds, of a sparse one row by row as they were added; None of other layouts."""
+    if gradient.layout == torch.sparse_coo:
+        return gradient.detach()._values()
+    return gradient.detach() if gradient.layout == torch.strided else None
 
 
 class _Hook:

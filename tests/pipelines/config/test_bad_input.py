@@ -15,7 +15,8 @@ from pipelines.benchmarks.claims import reproduction
 RULE = "subject: embedding, type: MINE, premise: p, implies: i, action: LOOK, expected_effect: e"
 
 MISTAKES = {
-    "key": (["optimizer.lrx=1"], ["optimizer.lrx"]),
+    "key": (["optimizer.lrx=1"], ["optimizer.lrx", "did you mean 'lr'?"]),
+    "key of others": (["optimizer.speed=1"], ["optimizer.speed", "known: lr, weight_decay"]),
     "top key": (["nope=1"], ["nope"]),
     "type": (["optimizer.lr=abc"], ["optimizer.lr", "abc"]),
     "no value": (["optimizer.lr="], ["optimizer.lr"]),
