@@ -32,7 +32,13 @@ def workers_are_forked(monkeypatch):
     monkeypatch.setattr(parallel, "_context", forked_from)
 
 
-BLANK = {"png": b"\x89PNG\r\n\x1a\n", "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>"}
+BLANK = {
+    "png": bytes.fromhex(
+        "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+        "0000000a49444154789c636000000002000148afa4710000000049454e44ae426082"
+    ),
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+}
 """What stands for a picture that no test looks at."""
 
 

@@ -28,6 +28,7 @@ def settings(tmp_path_factory):
     return [f"+job.settings.{model}={[*common, f'model={model}']}" for model in MODELS] + [f"job.only={[*MODELS]}"]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_small_benchmark_from_end_to_end(command, settings):
     code, folder, err = command(
         "experiment=faults_recommenders", *settings, "job.seeds=[3]", "job.repair=false", "workers=1",
@@ -57,6 +58,7 @@ def test_the_benchmark_has_more_sound_runs_than_sick_ones(composed):
     assert len(job.controls) > len(job.run_faults)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_matrix_counts_faults_found_and_sound_runs_without_a_fix():
     lines = [
         ("run", "weak", 1, 2, 1), ("run", "weak", 0, 0, 1), ("run", "strong", 1, 1, 1),
