@@ -12,6 +12,8 @@ from flowgrad.measurements import Measure
 MOST_ROWS = 400
 """Number of rows that are compared with each other."""
 LEAST_ROWS = 50
+_PADDED = 0.2
+"""Share of the rows that end in one token, above which it is taken for padding."""
 ORDERS = 99
 """Number of random orders of the targets that an agreement is compared with."""
 
@@ -47,12 +49,13 @@ def place_losses(scores: NDArray, targets: NDArray, inputs: NDArray) -> dict[str
 
     Returns:
         `last_place` and `other_places`, mean cross-entropies, and `last_place_error`, the standard error of the former;
-        nothing where targets are not the next tokens of whole sequences.
+        nothing where targets are not the next tokens of whole sequences, or where rows may end in padding, whose loss
+        may be left out of what is trained.
     """
     if targets.shape != inputs.shape or targets.ndim != 2 or targets.min() < 0 or targets.max() >= scores.shape[1]:
         return {}
     time = next((axis for axis in (1, 0) if _is_next(targets, inputs, axis)), None)
-    if time is None or targets.shape[1 - time] < 2:
+    if time is None or targets.shape[1 - time] < 2 or _may_be_padded(np.moveaxis(targets, time, 1)):
         return {}
     highest = scores.max(1, keepdims=True)
     total = highest[:, 0] + np.log(np.exp(scores - highest).sum(1))
@@ -98,6 +101,12 @@ def _is_next(targets: NDArray, inputs: NDArray, axis: int) -> bool:
     return len(one) >= LEAST_PLACES and np.array_equal(one[:-1], other[1:]) and not np.array_equal(one, other)
 
 
+def _may_be_padded(targets: NDArray) -> bool:
+    """Whether one token stands at the end of many rows, or many rows end in one token twice; shape (rows, length)."""
+    ends = np.unique(targets[:, -1], return_counts=True)[1]
+    return bool(ends.max() > _PADDED * len(targets) or (targets[:, -1] == targets[:, -2]).mean() > _PADDED)
+
+
 def sequence_figures(inputs: ArrayLike, targets: ArrayLike) -> dict[str, float]:
     """Say whether rows with like inputs have like targets (Mantel 1967, Cancer Research), by the tokens that they
     share.
@@ -136,7 +145,7 @@ def _likeness(rows: NDArray) -> NDArray[np.float64] | None:
     counts = np.zeros((len(rows), len(tokens)))
     np.add.at(counts, (np.arange(len(rows))[:, None], codes), 1.0)
     ends = np.bincount(codes[:, -1], minlength=len(tokens))
-    if ends.max() > 0.2 * len(rows):
+    if ends.max() > _PADDED * len(rows):
         counts[:, ends.argmax()] = 0.0
     counts /= np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-12)
     like = counts @ counts.T

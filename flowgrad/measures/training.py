@@ -61,7 +61,7 @@ MEASURES = (
         "second.",
         on_evaluation=True,
     ),
-    Measure("train_swing", "ratio", "The same of the mean training losses of the epochs."),
+    Measure("train_swing", "ratio", "The same of the mean training losses of the epochs after the first."),
     Measure("rate_told", "flag", "1 where the course of the learning rate was told, else 0."),
     Measure(
         "late_rate_fall",
@@ -138,7 +138,7 @@ def validation_course(losses: Sequence[float]) -> dict[str, float]:
         "val_best": best,
         "val_last": float(values[-1]),
         "val_rise": float(values[-1] - best) / best if best > 0 else float("nan"),
-        "val_lost": _lost(float(values[0]), best, float(values[-1])),
+        "val_lost": _lost(float(values[np.isfinite(values)][0]), best, float(values[-1])),
         "val_fall": last if math.isnan(former) else min(last, former),
         "epochs_since_best": float(len(values) - 1 - int(np.nanargmin(values))),
     }
@@ -146,7 +146,9 @@ def validation_course(losses: Sequence[float]) -> dict[str, float]:
 
 def _lost(first: float, best: float, last: float) -> float:
     """Share of what a loss had gained that it lost again; infinite where it never gained."""
-    return (last - best) / (first - best) if first > best else float("inf") if last > best else 0.0
+    if math.isnan(last):
+        return math.nan
+    return (last - best) / (first - best) if first > best else math.inf if last > best else 0.0
 
 
 def still(losses: Sequence[float]) -> float:

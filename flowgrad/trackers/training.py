@@ -227,7 +227,7 @@ class TrainingTracker(Tracker):
             **training.validation_course(self._validated()),
             "val_still": training.still(self._validated()),
             "val_swing": training.swing(self._validated()),
-            "train_swing": training.swing(self._train),
+            "train_swing": training.swing(self._train[1:]),
             "rate_told": float(not math.isnan(self._late_rate_fall)),
             "late_rate_fall": self._late_rate_fall,
             **training.since_best(self._train, self._validation, self._metrics),

@@ -20,10 +20,12 @@ def slow_course(losses):
     for epoch, loss in enumerate(losses):
         if loss < best:
             best, at = loss, epoch
+    risen, gained = losses[-1] - best, losses[0] - best
     return {
         "val_best": best,
         "val_last": losses[-1],
         "val_rise": losses[-1] / best - 1,
+        "val_lost": risen / gained if gained else math.inf if risen else 0.0,
         "val_fall": min(falls[-2:]) if (falls := [1 - b / a for a, b in pairwise(losses)]) else math.nan,
         "epochs_since_best": len(losses) - 1 - at,
     }
@@ -58,13 +60,14 @@ def test_one_epoch_has_no_fall():
 def test_a_validation_loss_that_turns():
     course = validation_course([1.0, 0.8, 1.0, 1.2])
     assert course == pytest.approx(
-        {"val_best": 0.8, "val_last": 1.2, "val_rise": 0.5, "val_fall": -0.25, "epochs_since_best": 2}
+        {"val_best": 0.8, "val_last": 1.2, "val_rise": 0.5, "val_lost": 2.0, "val_fall": -0.25, "epochs_since_best": 2}
     )
 
 
 def test_a_validation_loss_that_falls():
     course = validation_course([1.0, 0.75])
-    assert course == {"val_best": 0.75, "val_last": 0.75, "val_rise": 0, "val_fall": 0.25, "epochs_since_best": 0}
+    assert (course["val_best"], course["val_last"], course["val_fall"]) == (0.75, 0.75, 0.25)
+    assert (course["val_rise"], course["val_lost"], course["epochs_since_best"]) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,8 @@ def test_no_validation_tells_nothing(losses):
 def test_epochs_that_were_not_validated_are_passed_over():
     course = validation_course([math.nan, 2.0, 1.0, math.nan, 1.5])
     assert (course["val_best"], course["epochs_since_best"], course["val_rise"]) == (1, 2, 0.5)
+    assert course["val_lost"] == 0.5
+    assert math.isnan(validation_course([2.0, 1.0, math.nan])["val_lost"])
     assert math.isnan(course["val_fall"])
 
 
