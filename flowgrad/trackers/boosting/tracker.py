@@ -270,7 +270,8 @@ class BoostingTracker(Tracker):
             "most_leaves": told.most_leaves,
             **self._columns.scalars(),
         }
-        scalars["val_start"] = scalars.pop("first_error") / scalars["new_target_sd"]
+        first, spread = scalars.pop("first_error"), scalars["new_target_sd"]
+        scalars["val_start"] = first / spread if spread > 0 else math.nan
         if self._base:
             scalars |= dict.fromkeys(_FROM_THE_START, math.nan)
         model = "best_iteration" if self._stopped else "last_iteration"
