@@ -26,7 +26,7 @@ _FEW_ONES = 0.25
 _END = 4
 """Number of parts of the layers: the first and the last quarter are the two ends of a network."""
 
-_COURSE = ("epochs", "val_best", "val_last", "val_rise", "val_fall", "epochs_since_best")
+_COURSE = ("epochs", "val_best", "val_last", "val_rise", "val_fall", "val_late_gain", "epochs_since_best")
 
 MEASURES = (
     Measure("steps", "count", "Optimizer steps seen."),

@@ -49,6 +49,12 @@ MEASURES = (
         on_evaluation=True,
     ),
     Measure(
+        "val_late_gain",
+        "share",
+        "The smaller of the last two falls of the validation loss, over its fall from the first epoch to `val_best`.",
+        on_evaluation=True,
+    ),
+    Measure(
         "val_still",
         "count",
         "Validations, where the losses of all are the same to the last bit and not 0; else 0.",
@@ -131,15 +137,17 @@ def validation_course(losses: Sequence[float]) -> dict[str, float]:
     """
     values = np.asarray(losses, dtype=float)
     if not len(values) or not np.isfinite(values).any():
-        names = ("val_best", "val_last", "val_rise", "val_lost", "val_fall", "epochs_since_best")
+        names = ("val_best", "val_last", "val_rise", "val_lost", "val_fall", "val_late_gain", "epochs_since_best")
         return dict.fromkeys(names, float("nan"))
     best, last, former = float(np.nanmin(values)), _last_fall(values), _last_fall(values[:-1])
+    first = float(values[np.isfinite(values)][0])
     return {
         "val_best": best,
         "val_last": float(values[-1]),
         "val_rise": float(values[-1] - best) / best if best > 0 else float("nan"),
-        "val_lost": _lost(float(values[np.isfinite(values)][0]), best, float(values[-1])),
+        "val_lost": _lost(first, best, float(values[-1])),
         "val_fall": last if math.isnan(former) else min(last, former),
+        "val_late_gain": _late_gain(values, first - best),
         "epochs_since_best": float(len(values) - 1 - int(np.nanargmin(values))),
     }
 
@@ -208,6 +216,12 @@ def _stretches(values: np.ndarray) -> np.ndarray:
     """Means of the finite values in up to `STRETCHES` stretches."""
     finite = values[np.isfinite(values)]
     return np.array([part.mean() for part in np.array_split(finite, min(STRETCHES, len(finite)))])
+
+
+def _late_gain(values: np.ndarray, whole: float) -> float:
+    """Smaller of the last two falls over the whole one; NaN where the last is not known, or nothing was gained."""
+    falls = -np.diff(values[-3:])
+    return float(np.nanmin(falls) / whole) if len(falls) and np.isfinite(falls[-1]) and whole > 0 else math.nan
 
 
 def _last_fall(values: np.ndarray) -> float:

@@ -20,13 +20,14 @@ def slow_course(losses):
     for epoch, loss in enumerate(losses):
         if loss < best:
             best, at = loss, epoch
-    risen, gained = losses[-1] - best, losses[0] - best
+    risen, gained = losses[-1] - best, best - losses[0]
     return {
         "val_best": best,
         "val_last": losses[-1],
         "val_rise": losses[-1] / best - 1,
-        "val_lost": risen / gained if gained else math.inf if risen else 0.0,
+        "val_lost": risen / -gained if gained else math.inf if risen else 0.0,
         "val_fall": min(falls[-2:]) if (falls := [1 - b / a for a, b in pairwise(losses)]) else math.nan,
+        "val_late_gain": min([a - b for a, b in pairwise(losses)][-2:]) / -gained if gained else math.nan,
         "epochs_since_best": len(losses) - 1 - at,
     }
 
@@ -60,8 +61,9 @@ def test_one_epoch_has_no_fall():
 def test_a_validation_loss_that_turns():
     course = validation_course([1.0, 0.8, 1.0, 1.2])
     assert course == pytest.approx(
-        {"val_best": 0.8, "val_last": 1.2, "val_rise": 0.5, "val_lost": 2.0, "val_fall": -0.25, "epochs_since_best": 2}
-    )
+        {"val_best": 0.8, "val_last": 1.2, "val_rise": 0.5, "val_lost": 2.0, "val_fall": -0.25, "val_late_gain": -1.0,
+         "epochs_since_best": 2}
+    )  # fmt: skip
 
 
 def test_a_validation_loss_that_falls():
@@ -88,6 +90,17 @@ def test_a_validation_that_never_moves_while_training_does_is_of_another_model(t
     found = {one.type: one for one in tracker.findings()}
     assert ("VALIDATION_STANDS_STILL" in found) == said
     assert not said or found["VALIDATION_STANDS_STILL"].candidates[0].cause == "ANOTHER_MODEL_VALIDATED"
+
+
+@pytest.mark.parametrize(
+    ("validation", "said"), [([1.2, 0.4, 0.15, 0.05], {"TRAINING_CUT_SHORT"}), ([1.2, 0.01, 0.0006, 0.0003], set())]
+)
+def test_a_loss_that_is_nearly_nothing_falls_by_shares_that_mean_nothing(validation, said):
+    """Training on was prescribed to a tagger that was right on every row: its loss had halved, from .0006."""
+    tracker = TrainingTracker()
+    for loss in validation:
+        tracker.end_epoch(0.9 * loss, loss)
+    assert {one.type for one in tracker.findings()} & {"TRAINING_CUT_SHORT", "STILL_IMPROVING"} == said
 
 
 @pytest.mark.parametrize("losses", [[], [math.nan], [math.nan, math.nan], [math.inf]])
