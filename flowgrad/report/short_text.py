@@ -149,7 +149,7 @@ def _names(finding: CausalModel) -> str:
 def _places(places: PlaceList | None) -> str:
     if places is None or not places.shown:
         return ""
-    names = ", ".join(place.layer for place in places.shown[:2])
+    names = ", ".join(dict.fromkeys(place.layer for place in places.shown[:2]))  # two trackers may watch one
     more = f" and {places.count - 2} more" if places.count > 2 else ""
     of = f" (of {places.of})" if places.of > places.count or places.count > 2 < places.of else ""
     return f" at {names}{more}{of}"
