@@ -12,6 +12,8 @@ from flowgrad.measurements import Measure
 MOST_ROWS = 400
 """Number of rows that are compared with each other."""
 LEAST_ROWS = 50
+LEAST_KINDS = 10
+"""Number of different target tokens below which rows are not told apart by which of them they have."""
 _PADDED = 0.2
 """Share of the rows that end in one token, above which it is taken for padding."""
 ORDERS = 99
@@ -116,11 +118,12 @@ def sequence_figures(inputs: ArrayLike, targets: ArrayLike) -> dict[str, float]:
         targets: those to be predicted, shape (rows, other length).
 
     Returns:
-        The figures of `SEQUENCE_MEASURES`; NaN where rows are too few or all alike.
+        The figures of `SEQUENCE_MEASURES`; NaN where rows are too few or all alike, or where targets are tags of few
+        kinds, which all rows share whatever their tokens are.
     """
     x, y = (np.asarray(part)[:MOST_ROWS] for part in (inputs, targets))
     unknown = {measure.name: math.nan for measure in SEQUENCE_MEASURES}
-    if len(x) < LEAST_ROWS or len(x) != len(y):
+    if len(x) < LEAST_ROWS or len(x) != len(y) or len(np.unique(y)) < LEAST_KINDS:
         return unknown
     one, other = _likeness(x), _likeness(y)
     if one is None or other is None:
