@@ -258,7 +258,7 @@ def _refuse_or_warn(file: Path, dropped: list[BadRow], kept: int, max_bad_share:
 
 
 def _ways_out(dropped: list[BadRow]) -> list[str]:
-    """What may make these rows readable."""
+    """Suggest a setting that may make these rows readable."""
     ways = []
     if any(bad.reason == _BAD_LABEL for bad in dropped):
         ways.append("write 1 for a click and 0 for none, or name another column with dataset.label")

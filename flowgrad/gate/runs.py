@@ -19,13 +19,11 @@ _COARSE = 100_000
 """Denominator up to which a ratio of whole numbers, such as an accuracy, may tie; a metric of full precision does
 not.
 """
-
-
 _ROUNDING = 2.0**-21
 """Share of a value within which sums of the same numbers in another order agree: four units in the last place of a
 float32, as training on a GPU or on several threads gives a single seed.
 """
-_APART = 1000.0
+APART = 1000.0
 """Ratio of an arm's spread to its rounding from which two pairs that agree within rounding do so by chance less than
 once in a thousand comparisons of ten seeds: 45 (2 / 1000)^2.
 """
@@ -118,7 +116,7 @@ def _repeated(runs: NDArray[np.float64]) -> NDArray[np.bool_]:
     A few of them are the ties of a metric of few values; half of all runs are more than these.
     """
     again = np.zeros(len(runs), dtype=bool)
-    if np.isfinite(runs).all() and (np.ptp(runs, axis=0) >= _APART * rounding_of(runs)).all():
+    if np.isfinite(runs).all() and (np.ptp(runs, axis=0) >= APART * rounding_of(runs)).all():
         order = np.argsort(runs[:, 0], kind="stable")
         alike = (np.abs(np.diff(runs[order], axis=0)) <= rounding_of(runs)).all(axis=1)
         again[order[1:][alike]] = True

@@ -109,9 +109,9 @@ def distinct_rows(X: Any, y: Any, groups: Any) -> NDArray[np.intp] | None:
     return places if len(places) < len(groups) else None
 
 
-def near_copies_seen(others: Any, table: Any) -> Seen:
+def near_copies_seen(others: Any, table: Any) -> Seen | None:
     """Find rows of a part that stand in another but for noise, or but for one column such as the time of writing; none
-    where chance may give them, or where their targets differ.
+    where chance may give them, or where their targets differ. None where too few columns tell rows apart to look.
 
     Args:
         others: data frame, array or sequence of columns, the target last.
@@ -119,8 +119,10 @@ def near_copies_seen(others: Any, table: Any) -> Seen:
     """
     one, other = columns_of(others), columns_of(table)
     near = nearly(rows_of(one, other))
-    found = None if near is None else seen_among(near[0], len(one[0]))
-    if near is None or found is None or found.kind == CHANCE or targets_differ(near[0]):
+    if near is None:
+        return None
+    found = seen_among(near[0], len(one[0]))
+    if found.kind == CHANCE or targets_differ(near[0]):
         return Seen(len(other[0]), 0, 0.0, CHANCE, ())
     return found
 

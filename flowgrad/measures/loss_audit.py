@@ -175,7 +175,7 @@ def _place_facts(batch: Batch) -> dict[str, float]:
 
 
 def _reconstruction_facts(batch: Batch, inputs: Any) -> dict[str, float]:
-    """How much outputs differ between rows beside targets that are the inputs themselves, as an autoencoder's are."""
+    """Compare how outputs differ between rows with how targets do that are the inputs, as an autoencoder's are."""
     outputs, targets = batch.x, batch.t
     if targets is None or targets.dtype.kind != "f" or not targets.ndim or targets.shape != outputs.shape:
         return {}

@@ -160,7 +160,12 @@ MEASURES = (
     Measure("val_error", "ratio", "1 over the root of `val_rows`."),
     Measure("seen_rows", "count", "Validation rows that copy a training row, target too; 0 where this is open."),
     Measure("seen_share", "share", "The same over the validation rows; NaN where they were not observed."),
-    Measure("near_share", "share", "Validation rows that copy a training row but for noise or for one column."),
+    Measure(
+        "near_share",
+        "share",
+        "Validation rows that copy a training row but for noise or for one column. Not known where less than three "
+        "columns have a hundred values or more.",
+    ),
     Measure("target_values", "count", "Distinct values of the training target."),
     Measure("new_target_sd", "target", "Standard deviation of the validation target."),
     Measure(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from flowgrad.errors import StatisticsError
 from flowgrad.gate import DOWNGRADED, Objection, arms_objections
-from flowgrad.gate.runs import rounding_of
+from flowgrad.gate.runs import APART, rounding_of
 from flowgrad.statistics.paired import adjust, gap_closed, paired_t, sign_test, wilcoxon
 from flowgrad.statistics.pairs import Pairs, pair
 from flowgrad.statistics.power import detectable_effect
@@ -34,9 +34,6 @@ small as their rounding may differ by chance.
 """
 _LINE = 3
 """Number of pairs from which a ratio that is the same in all is no chance."""
-_VARIES = 1000.0
-"""Ratio of the baseline's spread to rounding from which equal ratios are no chance: two further pairs have them once in
-a million."""
 
 _logger = logging.getLogger(__name__)
 
@@ -203,7 +200,7 @@ def _scaled(both: NDArray[np.float64], rounding: float) -> bool:
     """Whether the treated values are a multiple of the baseline's, which vary, within rounding."""
     before, after = both.T
     scale = float(before @ after / (before @ before))
-    varies = float(np.ptp(before)) > _VARIES * rounding
+    varies = float(np.ptp(before)) > APART * rounding
     return varies and bool((np.abs(after - scale * before) <= rounding).all())
 
 

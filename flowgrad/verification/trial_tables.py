@@ -152,7 +152,7 @@ def _filled(plan: pd.DataFrame) -> pd.DataFrame:
 
 
 def _against_config(plan: pd.DataFrame, config: RunConfig | None) -> Iterator[str]:
-    """What the run's config says otherwise of the tests, where no setting of the job chooses anew what decides it."""
+    """Yield where the plan differs from the run's config, unless a setting of the job chooses anew what decides it."""
     if config is None:
         return
     job = str(config.values.get("job"))  # noqa: PD011

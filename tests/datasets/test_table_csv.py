@@ -135,7 +135,7 @@ def test_amounts_that_are_not_known_and_what_is_none(written):
 
 
 def test_no_way_out_leaves_one_class(written):
-    """Of labels -1 and 1, the setting that was offered left out all of the one."""
+    """The setting that was offered for labels -1 and 1 left out all of the one."""
     rows = [f"{2 * (k % 2) - 1},u{k % 7},{k}" for k in range(90)]
     with pytest.raises(FlowGradError, match=r"first '-1' on line 2\); write 1 for a click and 0 for none") as error:
         load_table_csv(written(rows, header="clicked,user,price"), ["user"])

@@ -59,6 +59,10 @@ def test_a_booster_asks_of_validation_rows_that_are_nearly_seen():
     assert tracker.summary()["near_share"] == 0
 
 
+FEW_COLUMNS = ("events", "one column of the item", "designed")
+"""Tables in which too few columns tell rows apart for near copies to be looked for."""
+
+
 def honest():
     random = np.random.default_rng(1)
     users, items = random.normal(size=(60, 4)), random.normal(size=(80, 4))
@@ -88,4 +92,6 @@ def test_honest_rows_are_no_copies(kind):
     cut = 2 * len(X) // 3
     order = np.random.default_rng(2).permutation(len(X))
     whole = np.c_[X, y][order]
-    assert near_copies_seen(whole[:cut], whole[cut:]).count == 0
+    seen = near_copies_seen(whole[:cut], whole[cut:])
+    assert (seen is None) == (kind in FEW_COLUMNS)
+    assert seen is None or seen.count == 0

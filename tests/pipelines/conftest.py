@@ -39,7 +39,7 @@ BLANK = {
     ),
     "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
 }
-"""What stands for a picture that no test looks at."""
+"""The file that takes the place of a picture that no test looks at."""
 
 
 @pytest.fixture

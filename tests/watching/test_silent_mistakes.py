@@ -116,7 +116,7 @@ def streams(*, time_first, aligned=True):
 
 @pytest.mark.parametrize(("time_first", "aligned"), [(True, True), (False, True)])
 def test_tokens_that_come_next_belong_to_their_rows_whatever_the_axis_of_time(time_first, aligned):
-    """Of time-first streams, each row is a moment: rows of targets were said not to belong to their rows."""
+    """Each row of time-first streams is a moment: rows of targets were said not to belong to their rows."""
     batches = flowgrad.BatchTracker()
     for x, y in streams(time_first=time_first, aligned=aligned):
         batches.step(x, y)

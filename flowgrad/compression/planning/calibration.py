@@ -312,8 +312,9 @@ def doubt_of(objection: Objection | None) -> str:
     return "" if objection is None else f"; not to be relied on: {objection}"
 
 
-def unsound(objection: Objection | None) -> float:
-    """Flag: 1 where the gate objects to the batches, else 0."""
+def unsound(judged: Calibration | Bench | None) -> float:
+    """Flag: 1 where the gate objects to the batches, or to what the model says of them; else 0."""
+    objection = None if judged is None else judged.objection
     return float(objection is not None and objection.blocks)
 
 

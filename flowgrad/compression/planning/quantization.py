@@ -331,7 +331,7 @@ class QuantizationAdvisor(Subject):
             **{f"size_{b}": float(self.uniform_size(b)) if b in asked else math.nan for b in measures.LEVELS},
             **{f"expected_{b}": math.nan for b in measures.LEVELS},
             "calibrated": float(self._calibration is not None),
-            "calibration_unsound": unsound(self._bench.objection) if calibrated else 0.0,
+            "calibration_unsound": unsound(self._bench if calibrated else self._calibration),
             "calibration_loss": float(np.mean(self._allocation.losses)) if calibrated else math.nan,
             **{f"uniform_{b}": math.nan for b in measures.LEVELS},
             **{f"uniform_{b}_high": math.nan for b in measures.LEVELS},

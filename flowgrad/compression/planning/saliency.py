@@ -418,14 +418,14 @@ class SaliencyAnalyzer(Subject):
             **self._whole(rows),
             "calibrated": float(self._calibration is not None),
             "calibration_loss": math.nan,
-            "calibration_unsound": 0.0,
+            "calibration_unsound": unsound(self._calibration),
             **{f"rise_{share}": math.nan for share in measures.SPARSITIES},
             **{f"rise_{share}_high": math.nan for share in measures.SPARSITIES},
             **{f"magnitude_rise_{share}": math.nan for share in measures.SPARSITIES},
         }
         if self._calibration is not None and not broken and len(self._moved):
             scalars["calibration_loss"] = float(np.mean(self._losses))
-            scalars["calibration_unsound"] = unsound(self._bench.objection)
+            scalars["calibration_unsound"] = unsound(self._bench)
             for share in measures.SPARSITIES:
                 plan = self.pruning_plan(share / 100)
                 scalars[f"rise_{share}"] = plan.calibration_rise

@@ -156,7 +156,11 @@ def _seen(
     found = parts_objection(before, after)
     count = 0.0 if found is None or found.level == DOWNGRADED or found.check != SEEN_ROWS else float(found.count)
     near = near_copies_seen(before, after)
-    return {"seen_rows": count, "seen_share": count / len(held_out), "near_share": near.share}
+    return {
+        "seen_rows": count,
+        "seen_share": count / len(held_out),
+        "near_share": math.nan if near is None else near.share,
+    }
 
 
 def _alone(

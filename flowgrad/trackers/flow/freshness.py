@@ -57,7 +57,7 @@ def _is_taken_off(watched: Sequence[Watched], bias: int) -> bool:
     return (
         behind is not None
         and isinstance(behind.owner, _BatchNorm)
-        and behind.parameter.numel() == (watched[bias].parameter.numel())
+        and behind.parameter.numel() == watched[bias].parameter.numel()
     )
 
 
