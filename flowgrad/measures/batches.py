@@ -6,6 +6,7 @@ from flowgrad.measurements import Measure
 from flowgrad.measures.ids import ID_MEASURES
 from flowgrad.measures.loss_figures import LOSS_MEASURES
 from flowgrad.measures.row_figures import TARGET_MEASURES
+from flowgrad.measures.sentinels import SENTINEL_MEASURES
 from flowgrad.measures.sequences import SEQUENCE_MEASURES
 
 ROW_MEASURES = (
@@ -46,5 +47,5 @@ ROW_MEASURES = (
     ),
 )
 
-MEASURES = (*ROW_MEASURES, *TARGET_MEASURES, *SEQUENCE_MEASURES, *ID_MEASURES, *LOSS_MEASURES)
+MEASURES = (*ROW_MEASURES, *TARGET_MEASURES, *SENTINEL_MEASURES, *SEQUENCE_MEASURES, *ID_MEASURES, *LOSS_MEASURES)
 """All measures of batches."""

@@ -366,3 +366,17 @@ def test_an_autoencoder_that_ignores_its_input_is_asked_about(weight):
         batches.step(rows, rows, outputs=outputs, loss=loss)
     said = found(batches, "RECONSTRUCTION_IGNORES_INPUT")
     assert causes(said)[0] == "ANOTHER_TERM_OUTWEIGHS" if weight >= 1 else said is None
+
+
+@pytest.mark.parametrize(("value", "asked"), [(-999.0, True), (None, False)])
+def test_numbers_that_stand_for_missing_values_are_asked_about(value, asked):
+    """Scaled behind a fillna(-999), what rows differ by was squeezed into nothing, and the report said HEALTHY."""
+    x, y = rows()
+    x = 5 * x + 40
+    missing = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.05
+    x = torch.where(missing, x.median() if value is None else torch.tensor(value), x)
+    x = (x - x.mean(0)) / x.std(0)
+    batches = flowgrad.BatchTracker()
+    for k in range(0, 192, 32):
+        batches.step(x[k : k + 32], y[k : k + 32])
+    assert ("MISSING_VALUES_AS_NUMBERS" in types(batches)) == asked

@@ -18,6 +18,7 @@ from flowgrad.measurements import Coverage, Measurements
 from flowgrad.measures import batches
 from flowgrad.measures.loss_audit import LossAudit
 from flowgrad.measures.row_figures import TARGET_MEASURES, row_figures
+from flowgrad.measures.sentinels import SENTINEL_MEASURES, sentinel_figures
 from flowgrad.measures.sequences import SEQUENCE_MEASURES, sequence_figures
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import states
@@ -269,6 +270,7 @@ class BatchTracker(Tracker):
             **(self._steps.figures() if self._counts_steps else Steps().figures()),
             **self._seen_rows(same),
             **self._row_figures(),
+            **self._sentinel_figures(),
             **self._sequence_figures(),
             **self._ids.figures(),
             **self._audit.figures(),
@@ -283,6 +285,13 @@ class BatchTracker(Tracker):
         (x, y), (new_x, new_y) = parts  # type: ignore[misc]
         found = row_figures(x, y, new_x, new_y, self._classes)
         return {name: float(found[name]) for name in unknown}
+
+    def _sentinel_figures(self) -> dict[str, float]:
+        """Figures on numbers that stand for missing values among the inputs."""
+        values = self._train.rows("values")
+        if values is None or not self._batches:
+            return {measure.name: math.nan for measure in SENTINEL_MEASURES}
+        return sentinel_figures(values.numpy(), whole=self._numbers_only)
 
     def _seen_rows(self, same: bool) -> dict[str, float]:
         """Figures on validation rows that training saw, among those whose hash is in reach of both samples. Rows of ids
