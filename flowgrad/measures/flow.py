@@ -215,6 +215,7 @@ MEASURES = (
     *flow_passes.PASSES,
     *flow_passes.MODES,
     *flow_passes.CALLS,
+    *flow_passes.PADDED,
     *flow_passes.UNREGISTERED,
     Measure(
         "output_spread",

@@ -75,6 +75,20 @@ CALLS = (
         "where there are over 16 million outputs.",
     ),
 )
+PADDED = (
+    Measure(
+        "padded_passes",
+        "count",
+        "Passes looked at in which a recurrent layer was given looked-up sequences of which some end in padding.",
+    ),
+    Measure("padded_share", "share", "Sequences of such layers that end in padding, two places of it at least."),
+    Measure(
+        "read_behind_end",
+        "share",
+        "Of the squared gradient that reaches the states of those sequences, what reaches states behind their end; the "
+        "backward direction is left out.",
+    ),
+)
 UNREGISTERED = (
     Measure(
         "unregistered",

@@ -17,6 +17,7 @@ from flowgrad.errors import FlowGradError
 from flowgrad.measures.flow import SATURATED
 from flowgrad.trackers.flow.calls import Calls
 from flowgrad.trackers.flow.modes import Modes
+from flowgrad.trackers.flow.padding import PaddingReads
 from flowgrad.trackers.watching import Failed, raising
 
 _ZEROING = (nn.ReLU, nn.ReLU6)
@@ -96,8 +97,12 @@ class ActivationWatch:
         self._places = {owner: place for place, owner in enumerate(owners)}
         units: tuple[type[nn.Module], ...] = (*_ZEROING, *_BOUNDS, nn.RNN)
         self._modules = [module for module in modules if module in owners or isinstance(module, units)]
-        self._showing = [module for module in self._modules if owners.get(module) or isinstance(module, units)]
-        """Modules that show units: the others are of no interest once all first uses are known."""
+        recurrent = any(isinstance(module, nn.RNNBase) for module in self._modules)
+        shown = (*units, nn.Embedding) if recurrent else units
+        self._showing = [module for module in self._modules if owners.get(module) or isinstance(module, shown)]
+        """Modules that show units, or what recurrent layers read: the others are of no interest once all first uses are
+        known.
+        """
         self._hooked: list[nn.Module] = []
         """Modules that have the hooks now."""
         self._handles: list[RemovableHandle] = []
@@ -105,6 +110,8 @@ class ActivationWatch:
         """Modes that are notified of passes of the whole model without gradients."""
         self.calls = Calls()
         """How the whole model is called."""
+        self.padding = PaddingReads(failed)
+        """Where the states of recurrent layers are used."""
         self._at_root = False
         """Whether the hooks are those of `arm_root` alone."""
         self._last: nn.Module | None = None
@@ -226,6 +233,7 @@ class ActivationWatch:
             self.modes.aside()
         self._made.clear()
         self.calls.begin()
+        self.padding.begin()
 
     def leave(self, output: Any, kwargs: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Note the output of the whole model, and the inputs that it was given by name."""
@@ -276,6 +284,7 @@ class ActivationWatch:
         self._note_use(module, output, args, graph=True)
         if module in self._owners:
             self.calls.note(module, args)
+            self.padding.note(module, args, output)
             if not self.order and type(module).__module__.startswith("torch.nn."):
                 self.first_given = _size(args)  # any other may scale what it is given
             self.order.setdefault(self._places[module])

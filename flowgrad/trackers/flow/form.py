@@ -95,8 +95,12 @@ _CALLS = record(
         (lambda state: state["twice"] <= state["ahead"] <= state["labelled"], "['labelled'] is below what it counts"),
     ),
 )
+_PADDING = record(
+    {**dict.fromkeys(("rows", "padded", "passes"), count()), **dict.fromkeys(("behind", "whole"), number(least=0.0))},
+    also=together((lambda state: state["padded"] <= state["rows"], "['padded'] is above its ['rows']")),
+)
 
-LATER: dict[str, Check] = {"modes": _MODES, "places": _PLACES, "calls": _CALLS}
+LATER: dict[str, Check] = {"modes": _MODES, "places": _PLACES, "calls": _CALLS, "padding": _PADDING}
 """Parts that states of earlier releases lack."""
 
 

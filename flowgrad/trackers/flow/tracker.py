@@ -376,6 +376,7 @@ class FlowTracker(Tracker):
             "steady_units": self._network.activations.steady_units(),
             **self._modes.scalars(self._steps),
             **self._network.activations.calls.scalars(),
+            **self._network.activations.padding.scalars(),
             "unregistered": float(len(self._hidden())) if self._optimizers.known else math.nan,
             **self._losses.places.scalars(),
             **flow.loss_trend(*losses.windows, losses.first),
@@ -648,6 +649,7 @@ class FlowTracker(Tracker):
                 "course": self._course.state_dict(),
                 "rewrites": self._rewrites.state_dict(),
                 "calls": self._network.activations.calls.state_dict(),
+                "padding": self._network.activations.padding.state_dict(),
                 "modes": {**self._modes.state_dict(), "epoch": [self._epoch_start, self._epoch_steps]},
                 "places": {**self._losses.places.state_dict(), "first_tail": self._losses.first_tail},
                 "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
@@ -684,6 +686,8 @@ class FlowTracker(Tracker):
         self._network.load_state_dict(state["network"])
         if "calls" in state:
             self._network.activations.calls.load_state_dict(state["calls"])
+        if "padding" in state:
+            self._network.activations.padding.load_state_dict(state["padding"])
         self._flags = {flag: state[flag].cpu().numpy().copy() for flag in _FLAGS}
         self._train, self._validation = list(state["train"]), list(state["validation"])
         self._inputs = dict(state["inputs"])
