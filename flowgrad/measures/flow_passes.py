@@ -77,6 +77,14 @@ CALLS = (
 )
 PADDED = (
     Measure(
+        "padded_texts", "count", "Texts with padding in `labelled_passes`, by the `attention_mask` that they are given."
+    ),
+    Measure(
+        "ends_ignored",
+        "share",
+        "Of these, texts in which the token that pads them is attended to, and no such place is a label.",
+    ),
+    Measure(
         "padded_passes",
         "count",
         "Passes looked at in which a recurrent layer was given looked-up sequences of which some end in padding.",

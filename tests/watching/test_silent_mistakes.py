@@ -241,7 +241,7 @@ class Causal(nn.Module):
         super().__init__()
         self.table, self.head, self.moves = nn.Embedding(12, 8), nn.Linear(8, 12), moves
 
-    def forward(self, input_ids=None, labels=None):
+    def forward(self, input_ids=None, labels=None, attention_mask=None):
         logits = self.head(self.table(input_ids))
         own, told = (logits[:, :-1], labels[:, 1:]) if self.moves else (logits, labels)
         return {"loss": F.cross_entropy(own.flatten(0, 1), told.flatten()), "logits": logits}
@@ -433,3 +433,28 @@ def test_states_that_are_read_behind_their_padding_are_asked_about(kind, read):
 @pytest.mark.parametrize(("read", "left"), [("own end", False), ("packed", False), ("last place", True)])
 def test_states_that_are_read_at_their_own_end_are_passed_in_silence(read, left):
     assert "STATES_READ_BEHIND_PADDING" not in types(read_sequences(nn.GRU, read, left=left))
+
+
+@pytest.mark.parametrize(
+    ("padding", "end", "prompt", "asked"), [(0, 0, 0, True), (1, 0, 0, False), (1, 0, 3, False), (0, None, 0, False)]
+)
+def test_texts_whose_end_is_no_label_are_asked_about(padding, end, prompt, asked):
+    """Texts were padded by the token that ends them, and the model never stopped."""
+    random = torch.Generator().manual_seed(0)
+    lengths = torch.randint(4, 10, (64,), generator=random)
+    x = torch.randint(2, 12, (64, 12), generator=random)
+    places = torch.arange(12)
+    if end is not None:
+        x[torch.arange(64), lengths - 1] = end
+    attended = places < lengths[:, None]
+    x = torch.where(attended, x, padding)
+    labels = torch.where((x == padding) | (places < prompt), -100, x)
+    model = Causal(moves=True)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    watch = flowgrad.watch(model, optimizer)
+    for k in [*range(0, 64, 16)] * 3:
+        part = slice(k, k + 16)
+        loss = model(input_ids=x[part], labels=labels[part], attention_mask=attended[part].long())["loss"]
+        step(model, optimizer, watch, loss)
+    watch.detach()
+    assert ("END_OF_TEXT_IGNORED" in types(watch)) == asked

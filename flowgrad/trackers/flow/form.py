@@ -90,9 +90,11 @@ _REWRITES = record(
 
 _CALLS = record(
     dict.fromkeys(("running", "along_rows", "labelled", "ahead", "twice"), count()),
+    dict.fromkeys(("padded", "ends_ignored"), count()),
     also=together(
         (lambda state: state["along_rows"] <= state["running"], "['along_rows'] is above its ['running']"),
         (lambda state: state["twice"] <= state["ahead"] <= state["labelled"], "['labelled'] is below what it counts"),
+        (lambda state: state.get("ends_ignored", 0) <= state.get("padded", 0), "['padded'] is below what it counts"),
     ),
 )
 _PADDING = record(
