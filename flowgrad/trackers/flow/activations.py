@@ -308,11 +308,8 @@ class ActivationWatch:
             output = output[:: len(output) // _EXAMPLES]
         if bounds is None:
             others = _all_but(output, axis)
-            lowest = None
-            if len(others) == 1:
-                lowest, highest = output.aminmax(dim=others[0])
-            else:
-                highest = output.amax(others) if others else output.clone()
+            highest = output.amax(others) if others else output.clone()
+            lowest = output.amin(others) if len(others) == 1 else None  # `aminmax` takes three times as long as both
             if block.highest is not None and block.highest.shape == highest.shape:
                 highest = torch.maximum(block.highest.to(highest.device), highest)
                 if lowest is not None and block.lowest is not None:
