@@ -150,6 +150,8 @@ class Probes:
         """
         self._early_pull: torch.Tensor | None = None
         """`panel_pull` of the step that is waited for."""
+        self._read_early: tuple[torch.Tensor, tuple[int, ...], torch.Tensor] | None = None
+        """The gradient that `_early_gradient` is of alone, its version, and the flags."""
         self._gradient_hook: RemovableHandle | None = None
 
     @property
@@ -265,6 +267,7 @@ class Probes:
         if weight.grad is None or not self._pending:
             return
         before, now = self._early_gradient, self._has_gradient(weight.grad, self._ids())
+        self._read_early = (weight.grad, _version(weight.grad), now) if before is None else None
         if before is not None:
             now[: len(before)] |= before
         self._early_gradient = now
@@ -290,7 +293,7 @@ class Probes:
             self._last = None if self.moved_within else _Probe(ids, now)
         has_gradient = None
         if weight.is_leaf and weight.grad is not None:
-            has_gradient = self._has_gradient(weight.grad, ids)
+            has_gradient = self._known_flags(weight.grad, ids)
         panel = len(self._panel)
         if len(self._pending) >= MANY_PASSES and has_gradient is not None and self._early_gradient is not None:
             early, last = self._early_gradient[panel:], has_gradient[panel:]
@@ -355,7 +358,7 @@ class Probes:
     def drop(self) -> None:
         """Forget the lookups that wait for their step."""
         self._pending.clear()
-        self._early_gradient = self._early_pull = None
+        self._early_gradient = self._early_pull = self._read_early = None
         self._panel_counts = None
         if self._gradient_hook is not None:
             self._gradient_hook.remove()
@@ -385,6 +388,14 @@ class Probes:
     def _ids(self) -> torch.Tensor:
         return self._pending[0].ids if len(self._pending) == 1 else torch.cat([probe.ids for probe in self._pending])
 
+    def _known_flags(self, gradient: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """`_has_gradient`, as it was read right behind the backward pass where nothing has changed since."""
+        if self._read_early is not None:
+            read, version, flags = self._read_early
+            if read is gradient and version == _version(gradient) and len(flags) == len(ids):
+                return flags
+        return self._has_gradient(gradient, ids)
+
     def _has_gradient(self, gradient: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """Whether the gradient is other than zero at each of the rows `ids`, bool of shape (n,)."""
         if not gradient.is_sparse:
@@ -397,6 +408,11 @@ class Probes:
         marks = torch.zeros(self._rows.rows, dtype=torch.uint8, device=ids.device)
         marks.scatter_reduce_(0, found, parts.to(torch.uint8), "amax")
         return marks.index_select(0, ids) != 0
+
+
+def _version(gradient: torch.Tensor) -> tuple[int, ...]:
+    """Numbers that change where the gradient is written to in place."""
+    return (gradient._version, gradient._values()._version) if gradient.is_sparse else (gradient._version,)
 
 
 def _not_zero(rows: torch.Tensor) -> torch.Tensor:
