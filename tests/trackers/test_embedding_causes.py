@@ -323,6 +323,9 @@ def test_one_fall_after_a_rise_is_not_yet_a_run_cut_short():
         ([1.0] * 5 + [4.0] * 20, "DIVERGENCE", "DECREASE_LEARNING_RATE"),
         # A bump that training outgrows, or a weight of the loss that was changed.
         ([1.0] * 5 + [3.0] * 20 + [0.1] * 20, "LOSS_PEAK", "CHECK_CANDIDATES"),
+        # A linear layer from zero at a rate of 30, as the recipe of MoCo has it: it ended at a fortieth of its start.
+        ([1.0] * 5 + [15.0] * 20 + [0.02] * 20, "LOSS_PEAK", "CHECK_CANDIDATES"),
+        ([1.0] * 5 + [15.0] * 20 + [0.4] * 20, "DIVERGENCE", "DECREASE_LEARNING_RATE"),
     ],
 )
 def test_steps_are_said_to_overshoot_where_the_loss_grew(losses, found, action):
