@@ -440,3 +440,19 @@ def test_too_few_rows_say_nothing(book):
     columns, rating, rng = log(17, rows=400)
     mixed = {**columns, "user": rng.permutation(columns["user"])}
     assert said(book, told(*halves(mixed, rating))) == {}
+
+
+@pytest.mark.parametrize(("targets", "told"), [("numbers of the rows", False), ("shuffled ratings", True)])
+def test_numbers_of_the_rows_of_a_batch_are_no_targets_of_theirs(targets, told):
+    """The targets of a softmax over the batch are 0, 1, 2 and so on; that users and items had nothing to do with them
+    was told as TARGETS_NOT_OF_THEIR_ROWS.
+    """
+    g = torch.Generator().manual_seed(0)
+    tracker = BatchTracker()
+    for _ in range(60):
+        user = torch.randint(200, (128,), generator=g)
+        item = user // 10 * 10 + torch.randint(10, (128,), generator=g)
+        shuffled = torch.randint(5, (128,), generator=g)
+        tracker.step({"user": user, "item": item}, torch.arange(128) if targets != "shuffled ratings" else shuffled)
+    tracker.end_epoch()
+    assert ("TARGETS_NOT_OF_THEIR_ROWS" in {finding.type for finding in tracker.findings()}) == told
