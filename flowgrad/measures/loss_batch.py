@@ -46,8 +46,8 @@ class UnreadableError(ValueError):
 
 
 WEIGHTLESS = 25 * math.log(2)
-"""Distance of a score below another from which it weighs nothing in their softmax in float32. The same item twice has the
-same score, unless it was set lower on purpose.
+"""Distance of a score below another from which it weighs nothing in their softmax in float32. The same item twice has
+the same score, unless it was set lower on purpose.
 """
 
 

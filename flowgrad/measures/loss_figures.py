@@ -124,7 +124,7 @@ LOSS_MEASURES = (
     Measure(
         "items_repeated",
         "share",
-        "Share of the rows of a batch whose item stands in another row of it too, with a score that counts in the loss.",
+        "Share of the rows of a batch whose item stands in another row of it too, with a score that counts.",
     ),
     Measure(
         "items_corrected",

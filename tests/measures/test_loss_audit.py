@@ -604,7 +604,7 @@ def test_items_that_many_rows_of_a_batch_share_are_their_own_negatives():
 
 
 def in_batch(corrected=False, masked=False, learned=0.0):
-    """Looks at a softmax over the batch whose outputs are scores of vectors that know as much of an item as `learned`."""
+    """Looks at a softmax over the batch, of scores that know as much of an item as `learned`."""
     seen, g, share = LossAudit(), drawn(3), 1 / torch.arange(1.0, 201)
     share = share / share.sum()
     for _ in range(10):

@@ -235,7 +235,7 @@ def test_folds_of_repeated_cross_validation_are_no_runs_of_their_own(named):
     "kind", [lambda share: 1 - share, lambda share: 100 * share, np.float32], ids=["error", "%", "float32"]
 )
 def test_shares_of_few_rows_tie_and_are_no_copies(kind):
-    """Errors of 54 test rows tied on two of 15 seeds as `1 - accuracy`, whose last bit is no ratio's, and were refused."""
+    """Errors of 54 test rows tied as `1 - accuracy`, whose last bit is no ratio's, and were refused."""
     random = np.random.default_rng(0)
     frame = pd.DataFrame(
         {"arm": arm, "seed": seed, "score": float(kind(right / 54))}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flowgrad.measurements import Measurements
 from flowgrad.measures.ids import ID_MEASURES
 from flowgrad.rules import RuleBook
-from flowgrad.trackers.batches import id_rows, id_sums
+from flowgrad.trackers.batches import BatchTracker, id_rows, id_sums
 from flowgrad.trackers.batches.ids import Ids
 
 
