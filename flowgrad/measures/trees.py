@@ -120,6 +120,28 @@ MEASURES = (
         on_evaluation=True,
     ),
     Measure(
+        "val_explained",
+        "share",
+        "Share of the held-out target that `val_best` explains: of its variance for squared errors, of its entropy for "
+        "a binary log-loss, and the squared correlation of two normal scores with the classes for the area under the "
+        "ROC curve. Not known of other metrics.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "train_explained",
+        "share",
+        "The same share of the training target, by `train_last`.",
+        on_evaluation=True,
+    ),
+    Measure("leading_r2_loss", "r2", "`r2_loss` of the column with most gain. Not known without held-out rows of it."),
+    Measure("leading_shift_z", "ratio", "`shift_z` of that column."),
+    Measure(
+        "zeros_for_missing",
+        "share",
+        "Share of zeros in the part that was given as an array, where the other part is a sparse matrix and the library "
+        "takes what that leaves out for missing (XGBoost); 0 where both have one form.",
+    ),
+    Measure(
         "learning_rate",
         "ratio",
         "What each tree's values are multiplied by, as the library tells; not known of forests and linear boosters.",
@@ -238,6 +260,32 @@ LATE = 0.2
 BINS, LEAST_ROWS = 16, 20
 """Bins of the fit of one column, as many leaves as a tree of depth 4 has; fewer where they would hold fewer rows."""
 TWINS = 0.98
+
+
+def explained(value: float, kind: str, target: ArrayLike) -> float:
+    """Share of a target that a metric says is explained; NaN where the kind of metric does not tell, or the target is
+    not one of two classes where it has to be.
+
+    Args:
+        value: of the metric.
+        kind: `squared` (a mean squared error), `log_loss` or `auc`.
+        target: shape (rows,); of 0 and 1 for the latter two.
+
+    >>> explained(0.25, "squared", [0.0, 1.0, 2.0])
+    0.625
+    >>> round(explained(0.9, "auc", [0, 1]), 3)
+    0.451
+    """
+    y = np.asarray(target, dtype=float)
+    if kind == "squared":
+        return 1 - value / float(y.var()) if y.var() > 0 else math.nan
+    rate = float(y.mean())
+    if not np.isin(y, (0.0, 1.0)).all() or not 0 < rate < 1:
+        return math.nan
+    if kind == "log_loss":
+        return 1 + value / (rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
+    apart = 2 * float(stats.norm.ppf(min(max(value, 0.5), 1 - 1e-9))) ** 2 * rate * (1 - rate)
+    return apart / (1 + apart)
 
 
 def course(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from flowgrad.gate import DOWNGRADED, SEEN_ROWS, columns_of, near_copies_seen, parts_objection
 from flowgrad.measures import trees
@@ -31,6 +32,8 @@ LEAST_HELD_OUT = 30
 """
 MOST_COLUMNS = 5_000
 """Number of columns that are compared with each other; of more, that takes minutes and gigabytes."""
+MOST_ENTRIES = 100_000_000
+"""Number of rows times columns up to which a sparse matrix is looked at: as numbers they take 0.8 GB."""
 _LARGEST = 1e150
 """Size of a value up to which squares are floats."""
 SIGNS = ("told_late", "copies_target", "tells_by_presence")
@@ -47,6 +50,10 @@ class Columns:
     def __init__(self) -> None:
         self._table = pd.DataFrame(columns=list(PER_COLUMN), dtype=float)
         self._scalars: dict[str, float] = {}
+        self.targets: tuple[NDArray[np.float64], NDArray[np.float64]] = (np.empty(0), np.empty(0))
+        """Targets of training and of validation; empty before `observe`."""
+        self.zeros = math.nan
+        """Share of zeros of the part that is no sparse matrix, where the other one is; 0 where both have one form."""
         self.unseen: dict[str, str] = {}
         """Reasons why figures of the data that were given are not known, by name."""
         self.class_map = ""
@@ -73,6 +80,8 @@ class Columns:
         late, known = _named(written_after, names, "written_after"), _named(known_in_time, names, "known_in_time")
         if late & known:
             raise ValueError(f"{min(late & known)!r} stands in written_after and in known_in_time; it is one of them")
+        self.targets = target, new_target
+        self.zeros = _zeros_against_none(X, X_validation)
         lines = {}
         numbers = np.full(train.shape, math.nan)
         rows, new_rows = (np.empty(part.shape) for part in (train, held_out))
@@ -270,7 +279,22 @@ def _frame(data: Any, what: str) -> pd.DataFrame:
     return frame
 
 
+def _zeros_against_none(one: Any, other: Any) -> float:
+    """Share of zeros of the part that is no sparse matrix, where the other is one; else 0."""
+    if sparse.issparse(one) == sparse.issparse(other):
+        return 0.0
+    whole = other if sparse.issparse(one) else one
+    return float((np.asarray(unmasked(whole)) == 0).mean())
+
+
 def _from_array(data: Any, what: str) -> pd.DataFrame:
+    if sparse.issparse(data):
+        if math.prod(data.shape) > MOST_ENTRIES:
+            raise ValueError(
+                f"{what} is a sparse matrix of the shape {data.shape}; at most {MOST_ENTRIES:.0e} entries are compared: "
+                "give some of the rows, or the columns that matter"
+            )
+        data = data.toarray()
     try:
         array = np.asarray(unmasked(data))
     except ValueError as error:

@@ -229,7 +229,8 @@ class BoostingTracker(Tracker):
         rarely show. So a strong column is a question, and these two arguments are its answer.
 
         Args:
-            X: training rows; a data frame, or an array of shape (rows, columns). Missing values are allowed, and count
+            X: training rows; a data frame, an array or a sparse matrix of shape (rows, columns), in the form that the
+                booster is given. Missing values are allowed, and count
                 as a value of their own. Columns of text or categories are taken by their values, without order.
             y: training target, shape (rows,): numbers, or 0 and 1.
             X_validation: rows that were held out, the same columns.
@@ -269,6 +270,14 @@ class BoostingTracker(Tracker):
             "leaf_room": self._root_hessian / told.least_hessian if told.least_hessian > 0 else math.nan,
             "most_leaves": told.most_leaves,
             **self._columns.scalars(),
+        }
+        target, new_target = self._columns.targets
+        lead = table.iloc[0] if len(table) and np.isfinite(gains).any() else {}
+        scalars |= {
+            "val_explained": self._evaluations.explained(scalars["val_best"], new_target),
+            "train_explained": self._evaluations.explained(scalars["train_last"], target),
+            **{f"leading_{name}": float(lead.get(name, math.nan)) for name in ("r2_loss", "shift_z")},
+            "zeros_for_missing": self._columns.zeros if told.framework == "xgboost" else math.nan,
         }
         first, spread = scalars.pop("first_error"), scalars["new_target_sd"]
         scalars["val_start"] = first / spread if spread > 0 else math.nan
