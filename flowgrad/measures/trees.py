@@ -138,8 +138,8 @@ MEASURES = (
     Measure(
         "zeros_for_missing",
         "share",
-        "Share of zeros in the part that was given as an array, where the other part is a sparse matrix and the library "
-        "takes what that leaves out for missing (XGBoost); 0 where both have one form.",
+        "Share of zeros in the part that was given as an array, where the other part is a sparse matrix and the "
+        "library takes what that leaves out for missing (XGBoost); 0 where both have one form.",
     ),
     Measure(
         "learning_rate",

@@ -291,8 +291,8 @@ def _from_array(data: Any, what: str) -> pd.DataFrame:
     if sparse.issparse(data):
         if math.prod(data.shape) > MOST_ENTRIES:
             raise ValueError(
-                f"{what} is a sparse matrix of the shape {data.shape}; at most {MOST_ENTRIES:.0e} entries are compared: "
-                "give some of the rows, or the columns that matter"
+                f"{what} is a sparse matrix of the shape {data.shape}; at most {MOST_ENTRIES:.0e} entries are "
+                "compared: give some of the rows, or the columns that matter"
             )
         data = data.toarray()
     try:
