@@ -141,6 +141,13 @@ MEASURES = (
         "Share of zeros in the part that was given as an array, where the other part is a sparse matrix and the "
         "library takes what that leaves out for missing (XGBoost); 0 where both have one form.",
     ),
+    Measure("groups", "count", "Groups of a ranking that were told, in the part that has fewer of them."),
+    Measure(
+        "grouped_columns",
+        "count",
+        "Columns, the target among them, whose ranks differ between groups beyond chance (analysis of variance, p < "
+        ".001 in all columns together), in the part that has fewer of them.",
+    ),
     Measure(
         "learning_rate",
         "ratio",
@@ -260,6 +267,31 @@ LATE = 0.2
 BINS, LEAST_ROWS = 16, 20
 """Bins of the fit of one column, as many leaves as a tree of depth 4 has; fewer where they would hold fewer rows."""
 TWINS = 0.98
+
+
+def columns_of_groups(columns: NDArray[np.float64], groups: ArrayLike) -> int:
+    """Number of columns whose ranks differ between groups beyond chance: by one-way analysis of variance, at p = .001
+    divided by the number of columns (Bonferroni).
+
+    Args:
+        columns: shape (rows, columns); NaN, where missing, is the lowest rank.
+        groups: what each row belongs to, shape (rows,).
+
+    >>> columns_of_groups(np.array([[1.0, 0.0], [1.1, 1.0], [9.0, 1.0], [9.1, 0.0]] * 9), [0, 0, 1, 1] * 9)
+    1
+    """
+    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    within = len(codes) - len(sizes)
+    if within < 1 or len(sizes) < 2:
+        return 0
+    ranks = stats.rankdata(np.where(np.isnan(columns), -np.inf, columns), axis=0)
+    ranks -= ranks.mean(0)
+    means = np.stack([np.bincount(codes, column) for column in ranks.T], 1) / sizes[:, None]
+    between, whole = (sizes[:, None] * means**2).sum(0), (ranks**2).sum(0)
+    varied = whole > 0
+    left = np.maximum(whole - between, 1e-12 * whole)[varied]
+    p = stats.f.sf(between[varied] / (len(sizes) - 1) / (left / within), len(sizes) - 1, within)
+    return int((p < 0.001 / columns.shape[1]).sum())
 
 
 def explained(value: float, kind: str, target: ArrayLike) -> float:

@@ -383,3 +383,32 @@ def test_where_the_leading_column_does_not_carry_over_the_trees_are_not_blamed(o
     tracker.observe_data(X, y, X_new, y_new)
     (found,) = [finding for finding in tracker.findings() if finding.rule_id == "booster_overfitting"]
     assert (found.type, found.fix is None) == (type_, own_row)
+
+
+@pytest.mark.parametrize("rows", ["sorted", "shuffled", "validation shuffled", "by id"])
+def test_groups_that_hold_rows_of_several_queries_are_a_question(rows):
+    """Sizes of groups were given for rows that were shuffled: NDCG rose as told, and fell in truth."""
+    random = np.random.default_rng(0)
+    parts = []
+    for shuffled in (rows in ("shuffled", "by id"), rows in ("shuffled", "validation shuffled", "by id")):
+        query = np.repeat(np.arange(40), 15)
+        level = random.normal(size=40)[query]
+        x = np.column_stack([level + random.normal(size=600), random.normal(size=(600, 2))])
+        order = random.permutation(600) if shuffled else np.arange(600)
+        sizes = query[order] if rows == "by id" else np.full(40, 15)
+        parts.append((x[order], random.integers(0, 4, size=600), sizes))
+    (x, y, groups), (new_x, new_y, new_groups) = parts
+    tracker = BoostingTracker()
+    sets = [xgb.DMatrix(x, y), xgb.DMatrix(new_x, new_y)]
+    for one in sets:
+        one.set_group(np.full(40, 15))
+    xgb.train({"objective": "rank:ndcg", "nthread": 1}, sets[0], 5, evals=[(sets[1], "valid")], verbose_eval=False,
+              callbacks=[tracker.as_xgb_callback()])  # fmt: skip
+    tracker.observe_data(x, y, new_x, new_y)
+    assert "observe_data(…, groups=…" in tracker.measurements().coverage.unseen["groups"]
+    tracker.observe_data(x, y, new_x, new_y, groups=groups, groups_validation=new_groups)
+    found = {finding.type for finding in tracker.findings()}
+    assert ("GROUPS_NOT_OF_THEIR_ROWS" in found) == (rows in ("shuffled", "validation shuffled"))
+    assert "groups" not in tracker.measurements().coverage.unseen
+    with pytest.raises(ValueError, match="groups has 3 entries, which are neither one for each of 600 rows"):
+        tracker.observe_data(x, y, new_x, new_y, groups=[200, 200, 100])

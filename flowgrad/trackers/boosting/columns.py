@@ -40,6 +40,7 @@ SIGNS = ("told_late", "copies_target", "tells_by_presence")
 _SCALARS = (
     "leak_r2", "leak_ratio", "leak_rest", "told_after", "target_copies", "target_presence", "twins", "val_rows",
     "val_error", "target_values", "new_target_sd", "target_distance", "seen_rows", "seen_share", "near_share",
+    "groups", "grouped_columns",
     *(measure.name for measure in BELONGING_MEASURES),
 )  # fmt: skip
 
@@ -67,6 +68,8 @@ class Columns:
         y_validation: Any,
         written_after: Iterable[str] = (),
         known_in_time: Iterable[str] = (),
+        groups: Any = None,
+        groups_validation: Any = None,
     ) -> None:
         """Measure both parts. See `BoostingTracker.observe_data`."""
         train, held_out = _frame(X, "X"), _frame(X_validation, "X_validation")
@@ -77,6 +80,8 @@ class Columns:
             raise ValueError(f"y holds nothing but {target[0]:.6g}; there is nothing to predict")
         new_target = _target(y_validation, len(held_out), "y_validation")
         names = [str(name) for name in train.columns]
+        told = {"groups": (groups, len(train)), "groups_validation": (groups_validation, len(held_out))}
+        of_groups = {what: _groups(given, rows, what) for what, (given, rows) in told.items() if given is not None}
         late, known = _named(written_after, names, "written_after"), _named(known_in_time, names, "known_in_time")
         if late & known:
             raise ValueError(f"{min(late & known)!r} stands in written_after and in known_in_time; it is one of them")
@@ -118,6 +123,13 @@ class Columns:
             **_seen(train, target, held_out, new_target),
             "target_distance": trees.part_distance(target, new_target),
             **{name: float(value) for name, value in figures.items()},
+            **_of_groups(
+                [
+                    (np.column_stack([part, values]), of_groups[what])
+                    for what, part, values in (("groups", rows, target), ("groups_validation", new_rows, new_target))
+                    if what in of_groups
+                ]
+            ),
         }
 
     def table(self) -> pd.DataFrame:
@@ -318,6 +330,28 @@ def _target(values: Any, rows: int, what: str) -> NDArray[np.float64]:
     if np.abs(target).max(initial=0.0) > _LARGEST:
         raise ValueError(f"{what} has values above {_LARGEST:g}, whose squares no float holds; give it in other units")
     return target
+
+
+def _groups(values: Any, rows: int, what: str) -> NDArray[Any]:
+    """What each row belongs to, of as many entries as rows, or of the sizes of groups that follow each other."""
+    given = np.asarray(unmasked(values))
+    if given.shape == (rows,):
+        return given
+    if given.ndim == 1 and given.dtype.kind in "iu" and (given > 0).all() and given.sum() == rows:
+        return np.repeat(np.arange(len(given)), given)
+    raise ValueError(
+        f"{what} has {len(given) if given.ndim else 1} entries, which are neither one for each of {rows} rows nor "
+        "sizes of groups that sum to them"
+    )
+
+
+def _of_groups(parts: list[tuple[NDArray[np.float64], NDArray[Any]]]) -> dict[str, float]:
+    """Figures on groups, of the part that has least; NaN where none were told."""
+    counted = [(len(np.unique(groups)), trees.columns_of_groups(columns, groups)) for columns, groups in parts]
+    return {
+        "groups": float(min((count for count, _ in counted), default=math.nan)),
+        "grouped_columns": float(min((apart for _, apart in counted), default=math.nan)),
+    }
 
 
 def _named(wanted: Iterable[str], names: list[str], what: str) -> set[str]:

@@ -220,6 +220,8 @@ class BoostingTracker(Tracker):
         *,
         written_after: Iterable[str] = (),
         known_in_time: Iterable[str] = (),
+        groups: Any = None,
+        groups_validation: Any = None,
     ) -> None:
         """Measure the columns themselves: how much each explains of the target alone, which repeat each other, and how
         many validation rows are exact copies of training rows; whether like rows have like targets, within each part
@@ -237,12 +239,15 @@ class BoostingTracker(Tracker):
             y_validation: their target.
             written_after: names of columns that are written down after the target is known: they leak.
             known_in_time: names of columns that are known when a prediction is made, such as the value of yesterday.
+            groups: of a ranking, the sizes of the groups as the booster is given them, in the order of the rows; or
+                what each row belongs to, shape (rows,).
+            groups_validation: the same of the validation rows.
 
         Raises:
-            ValueError: the parts do not fit together, a column holds infinity, a target is not finite, `y` has a single
-                value, or a name is of no column.
+            ValueError: the parts do not fit together, groups do not fit to their rows, a column holds infinity, a
+                target is not finite, `y` has a single value, or a name is of no column.
         """
-        self._columns.observe(X, y, X_validation, y_validation, written_after, known_in_time)
+        self._columns.observe(X, y, X_validation, y_validation, written_after, known_in_time, groups, groups_validation)
 
     def _measure(self) -> Measurements:
         """Measure the course of the evaluations, the trees, and a line a column, the most gain first."""
@@ -297,6 +302,7 @@ class BoostingTracker(Tracker):
             told,
             kept,
             self._columns.unseen,
+            not math.isnan(scalars["groups"]),
             self._base,
             self._others,
             self._copies[0][0],
