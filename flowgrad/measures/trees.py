@@ -139,9 +139,14 @@ MEASURES = (
         "zeros_for_missing",
         "share",
         "Share of zeros in the part that was given as an array, where the other part is a sparse matrix and the "
-        "library takes what that leaves out for missing (XGBoost); 0 where both have one form.",
+        "library takes what that leaves out for missing (XGBoost); 0 where both have one form, or the library does "
+        "not.",
     ),
-    Measure("groups", "count", "Groups of a ranking that were told, in the part that has fewer of them."),
+    Measure(
+        "groups",
+        "count",
+        "Groups that were told, in the part that has fewer of them; not known of a ranking whose groups were not told.",
+    ),
     Measure(
         "grouped_columns",
         "count",

@@ -346,10 +346,10 @@ def _groups(values: Any, rows: int, what: str) -> NDArray[Any]:
 
 
 def _of_groups(parts: list[tuple[NDArray[np.float64], NDArray[Any]]]) -> dict[str, float]:
-    """Figures on groups, of the part that has least; NaN where none were told."""
+    """Figures on groups, of the part that has least."""
     counted = [(len(np.unique(groups)), trees.columns_of_groups(columns, groups)) for columns, groups in parts]
     return {
-        "groups": float(min((count for count, _ in counted), default=math.nan)),
+        "groups": float(min((count for count, _ in counted), default=0)),
         "grouped_columns": float(min((apart for _, apart in counted), default=math.nan)),
     }
 

@@ -282,8 +282,10 @@ class BoostingTracker(Tracker):
             "val_explained": self._evaluations.explained(scalars["val_best"], new_target),
             "train_explained": self._evaluations.explained(scalars["train_last"], target),
             **{f"leading_{name}": float(lead.get(name, math.nan)) for name in ("r2_loss", "shift_z")},
-            "zeros_for_missing": self._columns.zeros if told.framework == "xgboost" else math.nan,
+            "zeros_for_missing": self._columns.zeros if told.framework in ("", "xgboost") else 0.0,
         }
+        if told.ranks and not scalars["groups"]:
+            scalars["groups"] = math.nan
         first, spread = scalars.pop("first_error"), scalars["new_target_sd"]
         scalars["val_start"] = first / spread if spread > 0 else math.nan
         if self._base:
@@ -302,7 +304,7 @@ class BoostingTracker(Tracker):
             told,
             kept,
             self._columns.unseen,
-            not math.isnan(scalars["groups"]),
+            scalars["groups"] > 0,
             self._base,
             self._others,
             self._copies[0][0],
