@@ -337,8 +337,9 @@ def test_a_sparse_part_beside_a_dense_one_is_asked_about(forms):
     boosted(tracker, (one(X), y), (other(X_new), y_new))
     tracker.observe_data(one(X), y, other(X_new), y_new)
     found = {finding.type: finding for finding in tracker.findings()}
-    assert ("ZEROS_FOR_MISSING" in found) == (forms == "sparse, dense")
+    assert ("ZEROS_FOR_MISSING" in found) == ("EVALUATED_ROWS_MADE_OTHERWISE" in found) == (forms == "sparse, dense")
     assert not any(finding.fix for finding in found.values())
+    assert all(found[name].severity == "low" for name in found if name == "ZEROS_FOR_MISSING")
 
 
 def test_a_sparse_matrix_that_is_too_large_to_look_at_is_refused():
