@@ -15,9 +15,10 @@ from flowgrad.gate.objection import DOWNGRADED, REFUSED, Objection
 ONE_RUN, COPIED_RUNS = "one run", "copied runs"
 _LOOKED_AT = 100
 """Number of values of repeated seeds that are compared."""
-_COARSE = 100_000
-"""Denominator up to which a ratio of whole numbers, such as an accuracy, may tie; a metric of full precision does
-not.
+_COARSE = ((100_000, 2.0**-51), (1_000, 2.0**-25))
+"""Denominators up to which a ratio of whole numbers, such as an accuracy, may tie, each with the rounding at 1 within
+which the ratio counts as met: that of a sum or difference in float64, as `1 - accuracy` is, and that of a float32. A
+metric of full precision meets such a ratio by chance in one value of 10^5, and one in 50 where it is a float32.
 """
 _ROUNDING = 2.0**-21
 """Share of a value within which sums of the same numbers in another order agree: four units in the last place of a
@@ -169,4 +170,10 @@ def _objection(check: str, what: str, again: NDArray[np.intp], n: int) -> Object
 
 
 def _fine(value: float) -> bool:
-    return math.isfinite(value) and float(Fraction(value).limit_denominator(_COARSE)) != value
+    if not math.isfinite(value):
+        return False
+    single = float(np.float32(value)) == value
+    return not any(
+        abs(float(Fraction(value).limit_denominator(most)) - value) <= rounding * max(1.0, abs(value))
+        for most, rounding in _COARSE[: 1 + single]
+    )

@@ -23,6 +23,12 @@ MEASURES = (
     Measure("seen_rows", "count", "Rows ever looked up."),
     Measure("seen_share", "share", "Share of the rows ever looked up."),
     Measure("bound_share", "share", "The highest id looked up, counted from 1, over all rows."),
+    Measure(
+        "fields_share",
+        "share",
+        "Rows that columns of ids would take side by side, each counted from 0 to its highest id, over the rows of the "
+        "table. By the batches looked at; not known unless all lookups are of 2 to 64 columns.",
+    ),
     Measure("filled_share", "share", "Share of the rows up to the highest id looked up that were looked up."),
     Measure(
         "edge_exposures",

@@ -93,6 +93,7 @@ ID_MEASURES = (
     ),
     Measure("ids_agreement", "ratio", "Least, over columns, of `id_agreement_high`."),
     Measure("ids_agreement_shared", "count", "Ids of that column that training and validation share."),
+    Measure("ids_met_share", "share", "Largest `id_met_share` of the columns."),
     Measure("ids_new_share", "share", "Largest share, over columns, of validation rows whose id training never met."),
     Measure("ids_alike_share", "share", "Largest share of the rows, over columns, that one id has."),
     Measure("ids_used", "share", "Least share, over columns with a known size, of the table's rows that were met."),
@@ -179,6 +180,14 @@ ID_MEASURES = (
         "ratio",
         "Largest correlation with another column of how much more frequent an id is than the next; high where both "
         "hold the same things, such as items and sampled items.",
+        per_row=True,
+    ),
+    Measure(
+        "id_met_share",
+        "share",
+        "Share of the rows whose id stands, in the column of `id_same_numbers`, beside the same id of a third column "
+        "in some row; of several third columns the largest. At least that, where not all rows are kept; not known "
+        "where `id_same_numbers` is below .3.",
         per_row=True,
     ),
     Measure(

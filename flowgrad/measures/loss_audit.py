@@ -39,6 +39,14 @@ WIDE = 10.0
 """Number of roundings within which a sound loss still counts as the reported one, so that no other is named."""
 LEAST_ROWS = 8
 """Number of rows of a batch from which on outputs are said to differ between them."""
+EARLY_LOOKS = 8
+"""Number of first looks at which scores know little of items."""
+OFTEN, LEAST_ITEMS = 5, 16
+"""Times that an item has to have come for its logarithm to be known within a half, and number of such items of a batch
+from which a slope is taken.
+"""
+MASKED = 1e4
+"""Size of scores below 0 that only a mask has."""
 MOST_ITEMS = 50_000
 """Number of items of rows that are counted."""
 USUAL = tuple(
@@ -103,6 +111,8 @@ class LossAudit:
         if not values:
             self.unread += 1
         self._count(batch.t, batch.items)
+        if len(self.looks) < EARLY_LOOKS and "repeated" in facts:
+            facts |= self._popularity_slope(batch.x, batch.items)
         self.looks.append({
             "told": batch.told,
             "values": {key: [value, rounding] for key, (value, rounding) in values.items()},
@@ -147,6 +157,23 @@ class LossAudit:
         if self._labels and len(self._kinds) < KINDS:
             numbers, counts = np.unique(t[t >= 0], return_counts=True)
             self._kinds.update(dict(zip((int(n) for n in numbers[:KINDS]), counts.tolist()[:KINDS], strict=True)))
+
+    def _popularity_slope(self, x: np.ndarray, items: np.ndarray) -> dict[str, float]:
+        """Slope of the mean score of each item of a batch on the logarithm of how often it came so far: -1 where that
+        was subtracted from scores that know nothing yet. Empty where too few items came often enough to tell.
+
+        Args:
+            x: scores, shape (rows, rows); those of the row's own item, and those that were masked, count in no mean.
+            items: item of each column, shape (rows,).
+        """
+        came = np.array([self._items[int(item)] for item in items])
+        other = (items[:, None] != items[None, :]) & (x > -MASKED)
+        told = (came >= OFTEN) & other.any(0)
+        if len(np.unique(items[told])) < LEAST_ITEMS or np.ptp(came[told]) == 0:
+            return {}
+        means = np.where(other, x, 0.0).sum(0)[told] / other.sum(0)[told]
+        logs = np.log(came[told])
+        return {"popularity_slope": float(np.cov(logs, means)[0, 1] / logs.var(ddof=1))}
 
     def _counted(self) -> dict[str, float]:
         found = {"targets_count": float(self._targets)}
@@ -228,9 +255,15 @@ def _facts(looks: list[Look]) -> dict[str, float]:
         "padding_share": _mean(_values(looks, "pad_share")),
         "padding_in_inputs": _mean(_values(looks, "pad_inputs")),
         "items_repeated": _mean(_values(looks, "repeated")),
+        "items_corrected": _corrected(_values(looks, "popularity_slope"), _values(looks, "repeated")),
         "targets_least": min(least) if least else math.nan,
         "targets_most": max(most) if most else math.nan,
     }
+
+
+def _corrected(slopes: list[float], batches: list[float]) -> float:
+    """1 where the last slope is nearer to -1 than to 0; 0 where it is not, or where there is none."""
+    return float(bool(slopes) and slopes[-1] < -0.5) if batches else math.nan
 
 
 def _kind(key: str) -> str:

@@ -45,6 +45,12 @@ class UnreadableError(ValueError):
     """Outputs, targets or loss are of no kind that can be recomputed."""
 
 
+WEIGHTLESS = 25 * math.log(2)
+"""Distance of a score below another from which it weighs nothing in their softmax in float32. The same item twice has
+the same score, unless it was set lower on purpose.
+"""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Outputs and targets of one step."""
@@ -295,8 +301,11 @@ def _in_batch(values: Values, facts: dict[str, float], batch: Batch) -> None:
     in_batch(values, x)
     facts["choices"] = float(len(x))
     if items is not None and items.shape == (len(x),):
-        _, counts = np.unique(items, return_counts=True)
-        facts["repeated"] = float(counts[counts > 1].sum() / len(items))
+        again = items[:, None] == items[None, :]
+        np.fill_diagonal(again, False)
+        weighed = x > np.diagonal(x)[:, None] - WEIGHTLESS
+        facts["repeated"] = float((again & weighed).any(1).mean())
+        facts["same_item_left_out"] = float(again.any() and not (again & weighed).any())
 
 
 def _by_element(values: Values, facts: dict[str, float], x: Floats, t: Floats | Ids) -> None:

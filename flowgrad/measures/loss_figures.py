@@ -121,7 +121,17 @@ LOSS_MEASURES = (
         "Variance of these outputs between the rows of a batch over that of the targets, the median of the later half.",
     ),
     Measure("in_batch_softmax", "share", "Share of the looks at which the loss tells each row from others of a batch."),
-    Measure("items_repeated", "share", "Share of the rows of a batch whose item stands in another row of it too."),
+    Measure(
+        "items_repeated",
+        "share",
+        "Share of the rows of a batch whose item stands in another row of it too, with a score that counts.",
+    ),
+    Measure(
+        "items_corrected",
+        "flag",
+        "1 where the mean scores of items fall with the logarithm of how often they came, in the first looks, by more "
+        "than half of what a correction takes off; 0 where they do not, or too few items came often enough to tell.",
+    ),
     Measure(
         "items_skew",
         "ratio",

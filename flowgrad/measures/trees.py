@@ -120,6 +120,40 @@ MEASURES = (
         on_evaluation=True,
     ),
     Measure(
+        "val_explained",
+        "share",
+        "Share of the held-out target that `val_best` explains: of its variance for squared errors, of its entropy for "
+        "a binary log-loss, and the squared correlation of two normal scores with the classes for the area under the "
+        "ROC curve. Not known of other metrics.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "train_explained",
+        "share",
+        "The same share of the training target, by `train_last`.",
+        on_evaluation=True,
+    ),
+    Measure("leading_r2_loss", "r2", "`r2_loss` of the column with most gain. Not known without held-out rows of it."),
+    Measure("leading_shift_z", "ratio", "`shift_z` of that column."),
+    Measure(
+        "zeros_for_missing",
+        "share",
+        "Share of zeros in the part that was given as an array, where the other part is a sparse matrix and the "
+        "library takes what that leaves out for missing (XGBoost); 0 where both have one form, or the library does "
+        "not.",
+    ),
+    Measure(
+        "groups",
+        "count",
+        "Groups that were told, in the part that has fewer of them; not known of a ranking whose groups were not told.",
+    ),
+    Measure(
+        "grouped_columns",
+        "count",
+        "Columns, the target among them, whose ranks differ between groups beyond chance (analysis of variance, p < "
+        ".001 in all columns together), in the part that has fewer of them.",
+    ),
+    Measure(
         "learning_rate",
         "ratio",
         "What each tree's values are multiplied by, as the library tells; not known of forests and linear boosters.",
@@ -238,6 +272,57 @@ LATE = 0.2
 BINS, LEAST_ROWS = 16, 20
 """Bins of the fit of one column, as many leaves as a tree of depth 4 has; fewer where they would hold fewer rows."""
 TWINS = 0.98
+
+
+def columns_of_groups(columns: NDArray[np.float64], groups: ArrayLike) -> int:
+    """Number of columns whose ranks differ between groups beyond chance: by one-way analysis of variance, at p = .001
+    divided by the number of columns (Bonferroni).
+
+    Args:
+        columns: shape (rows, columns); NaN, where missing, is the lowest rank.
+        groups: what each row belongs to, shape (rows,).
+
+    >>> columns_of_groups(np.array([[1.0, 0.0], [1.1, 1.0], [9.0, 1.0], [9.1, 0.0]] * 9), [0, 0, 1, 1] * 9)
+    1
+    """
+    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    within = len(codes) - len(sizes)
+    if within < 1 or len(sizes) < 2:
+        return 0
+    ranks = stats.rankdata(np.where(np.isnan(columns), -np.inf, columns), axis=0)
+    ranks -= ranks.mean(0)
+    means = np.stack([np.bincount(codes, column) for column in ranks.T], 1) / sizes[:, None]
+    between, whole = (sizes[:, None] * means**2).sum(0), (ranks**2).sum(0)
+    varied = whole > 0
+    left = np.maximum(whole - between, 1e-12 * whole)[varied]
+    p = stats.f.sf(between[varied] / (len(sizes) - 1) / (left / within), len(sizes) - 1, within)
+    return int((p < 0.001 / columns.shape[1]).sum())
+
+
+def explained(value: float, kind: str, target: ArrayLike) -> float:
+    """Share of a target that a metric says is explained; NaN where the kind of metric does not tell, or the target is
+    not one of two classes where it has to be.
+
+    Args:
+        value: of the metric.
+        kind: `squared` (a mean squared error), `log_loss` or `auc`.
+        target: shape (rows,); of 0 and 1 for the latter two.
+
+    >>> explained(0.25, "squared", [0.0, 1.0, 2.0])
+    0.625
+    >>> round(explained(0.9, "auc", [0, 1]), 3)
+    0.451
+    """
+    y = np.asarray(target, dtype=float)
+    if kind == "squared":
+        return 1 - value / float(y.var()) if y.var() > 0 else math.nan
+    rate = float(y.mean())
+    if not np.isin(y, (0.0, 1.0)).all() or not 0 < rate < 1:
+        return math.nan
+    if kind == "log_loss":
+        return 1 + value / (rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
+    apart = 2 * float(stats.norm.ppf(min(max(value, 0.5), 1 - 1e-9))) ** 2 * rate * (1 - rate)
+    return apart / (1 + apart)
 
 
 def course(

@@ -15,7 +15,7 @@ from flowgrad.gate.objection import REFUSED, Objection
 from flowgrad.gate.runs import COPIED_RUNS
 from flowgrad.statistics.comparisons import PRIMARY, Comparison, pairs_of, significance
 from flowgrad.statistics.equivalence import tost
-from flowgrad.statistics.frames import FOLD, SPLIT, Frame, read_frame
+from flowgrad.statistics.frames import SPLIT, Frame, read_frame
 from flowgrad.statistics.multiplicity import holm
 from flowgrad.statistics.users import user_significance
 
@@ -64,7 +64,8 @@ def compare(
 ) -> Compared:
     """Compare the arms of a table of results with its baseline, paired by seed, split, fold or user.
 
-    The test is the paired t-test, over splits and folds the corrected one, where values are not finite the sign test;
+    The test is the paired t-test, over splits and folds, repeated or not, the corrected one (Nadeau and Bengio 2003;
+    Bouckaert and Frank 2004), where values are not finite the sign test;
     p-values are adjusted after Holm over all arms and metrics.
 
     Example::
@@ -78,8 +79,8 @@ def compare(
         arm: column of the arms.
         unit: column of what pairs the runs.
         margin: largest difference that does not matter, by metric, in its unit: equivalence is tested too.
-        overlap: share of the rows that is tested on in a split; None: one in as many as there are folds, and none of
-            seeds.
+        overlap: share of the rows that is tested on in a split; None: one in as many as there are folds, in the unit
+            or in a column `fold` beside it, and none of seeds.
         alpha: level.
         power: of the smallest difference that could have been found.
 
@@ -91,8 +92,8 @@ def compare(
     found = read_frame(frame, baseline=baseline, better=better, arm=arm, unit=unit)
     if unknown := sorted(set(margin or ()) - set(found.metrics)):
         raise StatisticsError(f"margin: there is no metric {unknown[0]!r}; there are {', '.join(found.metrics)}")
-    if overlap is None and found.unit == FOLD:
-        overlap = 1 / found.observations["seed"].nunique()
+    if overlap is None and found.folds:
+        overlap = 1 / found.folds
     elif overlap is None and found.unit == SPLIT:
         raise StatisticsError("splits share training rows; say as overlap which share of the rows each is tested on")
     if overlap is not None:

@@ -15,7 +15,9 @@ UNITS = ("seed", "split", "fold", "user")
 ARMS = ("arm", "model", "method")
 """Columns that name the arms, where the caller names none: the first that is there."""
 FOLD, SPLIT = "fold", "split"
-"""Units whose runs share training rows."""
+"""Columns whose runs share training rows; folds do so as unit or beside it."""
+REPEATS = ("seed", "repeat", "repetition")
+"""Columns that tell one round of repeated cross-validation from another."""
 LEAST = 3
 """Number of pairs below which nothing is compared: of two an interval says nothing."""
 _DIRECTIONS = {"higher": True, "lower": False}
@@ -35,6 +37,8 @@ class Frame:
     metrics: tuple[str, ...]
     unit: str
     """Column that pairs the runs."""
+    folds: int
+    """Number of folds that the runs stand in; 0 where they stand in none."""
     by_user: Mapping[str, Mapping[str, np.ndarray]]
     """For each metric the values of each arm, shape (seeds, users); empty where there are no users in seeds."""
 
@@ -48,7 +52,8 @@ def read_frame(
     unit: str | None = None,
 ) -> Frame:
     """Read results, one line an arm, unit and metric (columns `metric`, `value`), or one line an arm and unit with a
-    column a metric. With a column `user` beside the seeds, values of one seed are its users'.
+    column a metric. With a column `user` beside the seeds, values of one seed are its users'. With a column of folds
+    beside one of `REPEATS`, each of its runs is one fold of one round.
 
     Args:
         frame: the results.
@@ -66,6 +71,7 @@ def read_frame(
     if frame.columns.duplicated().any():
         raise StatisticsError(f"the column {frame.columns[frame.columns.duplicated()][0]!r} stands twice")
     arm = _column(frame, arm, ARMS, "the arms", "arm")
+    frame, unit = _folds_in_rounds(frame, arm, unit)
     unit = _column(frame, unit, UNITS, "what pairs the runs", "unit")
     within = "user" if "user" in frame and unit != "user" else None
     long = _long(frame, arm, unit, within, better)
@@ -80,7 +86,10 @@ def read_frame(
     if long.duplicated(cells).any():
         twice = long[long.duplicated(cells)].iloc[0]
         where = ", ".join(str(twice[name]) for name in cells)
-        raise StatisticsError(f"{where} stands twice; keep one line of each run, or name what tells them apart as unit")
+        raise StatisticsError(
+            f"{where} stands twice; keep one line of each run, or name what tells them apart as unit (folds of one "
+            "sample share rows: keep their column 'fold')"
+        )
     arms = (first, *(name for name in names if name != first))
     _check_pairs(long, arms, unit, within)
     by_user = {metric: _by_user(long[long["metric"] == metric], arms) for metric in directions} if within else {}
@@ -88,7 +97,22 @@ def read_frame(
     means = means.assign(higher_is_better=means["metric"].map(directions), experiment="compare")
     if (count := means["seed"].nunique()) < LEAST:
         raise StatisticsError(f"{count} {unit}(s) in common; a paired test needs {LEAST} at least")
-    return Frame(means.reset_index(drop=True), arms, tuple(directions), unit, by_user)
+    folds = frame[FOLD].nunique() if FOLD in frame else 0
+    return Frame(means.reset_index(drop=True), arms, tuple(directions), unit, folds if folds > 1 else 0, by_user)
+
+
+def _folds_in_rounds(frame: pd.DataFrame, arm: str, unit: str | None) -> tuple[pd.DataFrame, str | None]:
+    """The table, with a column that names round and fold where it holds cross-validation that was repeated and nobody
+    named the unit, and the name of that column, else the given one.
+    """
+    rounds = next((name for name in REPEATS if name in frame), None)
+    if unit is not None or rounds is None or FOLD not in frame or frame[FOLD].nunique() < 2:
+        return frame, unit
+    metric = ["metric"] if all(name in frame for name in _LONG) else []
+    if not frame.duplicated([arm, rounds, *metric]).any() or frame[[rounds, FOLD]].isna().any(axis=None):
+        return frame, unit
+    name = f"{rounds} and {FOLD}"
+    return frame.assign(**{name: frame[rounds].astype(str) + ", " + frame[FOLD].astype(str)}), name
 
 
 def _column(frame: pd.DataFrame, given: str | None, known: Sequence[str], what: str, argument: str) -> str:

@@ -603,6 +603,30 @@ def test_items_that_many_rows_of_a_batch_share_are_their_own_negatives():
     assert (found.type, found.severity, found.fix) == ("POSITIVES_AMONG_NEGATIVES", "low", None)
 
 
+def in_batch(corrected=False, masked=False, learned=0.0):
+    """Looks at a softmax over the batch, of scores that know as much of an item as `learned`."""
+    seen, g, share = LossAudit(), drawn(3), 1 / torch.arange(1.0, 201)
+    share = share / share.sum()
+    for _ in range(10):
+        items = torch.multinomial(share, 128, replacement=True, generator=g)
+        scores = torch.randn(128, 8, generator=g) @ torch.randn(200, 8, generator=drawn(5)).T
+        scores = (scores + learned * share.log())[:, items]
+        scores = scores - share.log()[items] if corrected else scores
+        again = (items[:, None] == items) & ~torch.eye(128, dtype=torch.bool)
+        scores = scores.masked_fill(again, -torch.inf if masked == "inf" else -1e9) if masked else scores
+        seen.see(scores, torch.arange(128), F.cross_entropy(scores, torch.arange(128)), items=items)
+    return {finding.type for finding in findings(seen)}
+
+
+def test_outputs_that_were_corrected_and_masked_before_are_let_alone():
+    """Scores with log q taken off and equal items masked, told as the loss had them, were accused of lacking both."""
+    assert in_batch() == {"POPULARITY_NOT_CORRECTED", "POSITIVES_AMONG_NEGATIVES"}
+    assert in_batch(masked=True) == {"POPULARITY_NOT_CORRECTED"}
+    assert in_batch(corrected=True) == {"POSITIVES_AMONG_NEGATIVES"}
+    assert in_batch(corrected=True, masked=True) == in_batch(corrected=True, masked="inf") == set()
+    assert "POPULARITY_NOT_CORRECTED" in in_batch(learned=0.5)
+
+
 @pytest.mark.parametrize(("scale", "found"), [(1.0, ["LOGITS_ARE_COSINES"]), (20.0, [])])
 def test_cosines_without_a_scale_are_a_question(scale, found):
     """In sentence-transformers, CLIP and two towers: products of unit vectors went into a softmax as they were."""

@@ -200,3 +200,54 @@ def test_a_malformed_table_is_refused_in_one_line(kind):
     with pytest.raises(StatisticsError, match=said) as caught:
         flowgrad.compare(edit(results()), **{"better": LOWER, **changes})
     assert "\n" not in str(caught.value)
+
+
+def _cross_validated(seed, gain=0.0, rounds=10, folds=5):
+    """Rounds of cross-validation of one sample: what a fold's test rows say of the arms comes again in every round."""
+    random = np.random.default_rng(seed)
+    luck = random.normal(size=150) * 0.3
+    lines = []
+    for at in range(rounds):
+        for fold, rows in enumerate(np.array_split(random.permutation(150), folds)):
+            lines += [("baseline", at, fold, 0.0), ("new", at, fold, gain + luck[rows].mean() + 0.01 * random.normal())]
+    return pd.DataFrame(lines, columns=["arm", "repeat", "fold", "score"]).assign(
+        run=lambda frame: folds * frame["repeat"] + frame["fold"]
+    )
+
+
+@pytest.mark.parametrize("named", [None, "run"], ids=["repeat and fold", "a column of runs beside fold"])
+def test_folds_of_repeated_cross_validation_are_no_runs_of_their_own(named):
+    """Fifty folds of one sample were called fifty runs, and noise was confirmed."""
+    false = 0
+    for seed in range(8):
+        frame = _cross_validated(seed)
+        found = flowgrad.compare(frame, better={"score": "higher"}, unit=named)
+        assert set(found.table["test"]) == {"corrected_t"}
+        assert set(found.table["n"]) == {50}
+        false += found.verdict != "inconclusive"
+    assert false <= 2
+    assert (
+        flowgrad.compare(_cross_validated(0, gain=0.2), better={"score": "higher"}, unit=named).verdict == "confirmed"
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda share: 1 - share, lambda share: 100 * share, np.float32], ids=["error", "%", "float32"]
+)
+def test_shares_of_few_rows_tie_and_are_no_copies(kind):
+    """Errors of 54 test rows tied as `1 - accuracy`, whose last bit is no ratio's, and were refused."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"arm": arm, "seed": seed, "score": float(kind(right / 54))}
+        for arm, level in (("baseline", 40), ("new", 51))
+        for seed, right in enumerate(level + random.integers(-1, 2, size=15))
+    )
+    assert flowgrad.compare(frame, better={"score": "higher"}).table["test"].tolist() == ["paired_t"]
+
+
+def test_losses_that_repeat_are_copies_in_float32_too():
+    frame = results(12)
+    frame.loc[frame["seed"] == 11, "rmse"] = frame.loc[frame["seed"] == 3, "rmse"].to_numpy()
+    for one in (frame, frame.assign(rmse=frame["rmse"].astype(np.float32).astype(float))):
+        with pytest.raises(StatisticsError, match="1 of 12 pairs repeat another"):
+            flowgrad.compare(one, better=LOWER)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flowgrad.measurements import Measurements
 from flowgrad.measures.ids import ID_MEASURES
 from flowgrad.rules import RuleBook
-from flowgrad.trackers.batches import id_rows, id_sums
+from flowgrad.trackers.batches import BatchTracker, id_rows, id_sums
 from flowgrad.trackers.batches.ids import Ids
 
 
@@ -256,7 +256,8 @@ def test_sampled_negatives_are_not_ids_of_other_rows(book, power):
     shares = np.bincount(columns["item"], minlength=900) ** power
     negative = rng.choice(900, len(columns["item"]), p=shares / shares.sum())
     found = said(book, told({**columns, "negative": negative}))
-    assert set(found) <= {"IDS_TELL_NOTHING"}
+    assert set(found) <= {"IDS_TELL_NOTHING", "POSITIVES_AMONG_NEGATIVES"}
+    assert all(one.severity == "low" and one.fix is None for one in found.values())
 
 
 @pytest.mark.parametrize("every", [1, 4])
@@ -440,3 +441,38 @@ def test_too_few_rows_say_nothing(book):
     columns, rating, rng = log(17, rows=400)
     mixed = {**columns, "user": rng.permutation(columns["user"])}
     assert said(book, told(*halves(mixed, rating))) == {}
+
+
+@pytest.mark.parametrize(("targets", "told"), [("numbers of the rows", False), ("shuffled ratings", True)])
+def test_numbers_of_the_rows_of_a_batch_are_no_targets_of_theirs(targets, told):
+    """The targets of a softmax over the batch are 0, 1, 2 and so on; that users and items had nothing to do with them
+    was told as TARGETS_NOT_OF_THEIR_ROWS.
+    """
+    g = torch.Generator().manual_seed(0)
+    tracker = BatchTracker()
+    for _ in range(60):
+        user = torch.randint(200, (128,), generator=g)
+        item = user // 10 * 10 + torch.randint(10, (128,), generator=g)
+        shuffled = torch.randint(5, (128,), generator=g)
+        tracker.step({"user": user, "item": item}, torch.arange(128) if targets != "shuffled ratings" else shuffled)
+    tracker.end_epoch()
+    assert ("TARGETS_NOT_OF_THEIR_ROWS" in {finding.type for finding in tracker.findings()}) == told
+
+
+@pytest.mark.parametrize(("kind", "told"), [("not checked", True), ("checked", False), ("of a large catalogue", False)])
+def test_negatives_that_are_positives_of_the_same_user(book, kind, told):
+    """Items drawn by popularity, liked ones too, halved the precision of BPR and were only called unrelated."""
+    rng = np.random.default_rng(0)
+    users, items, rows = (300, 250, 12_000) if kind != "of a large catalogue" else (2_000, 6_000, 12_000)
+    user, taste = rng.integers(users, size=rows), rng.permutation(items)
+    popular = 1 / (1 + np.arange(items)) ** 0.6
+    item = taste[(rng.choice(items, rows, p=popular / popular.sum()) + user % 5 * (items // 5)) % items]
+    liked = set(zip(user.tolist(), item.tolist(), strict=True))
+    negative = rng.choice(item, rows)
+    for _ in range(20 if kind == "checked" else 0):
+        again = np.array([pair in liked for pair in zip(user.tolist(), negative.tolist(), strict=True)])
+        negative[again] = rng.choice(item, again.sum())
+    watched = Ids()
+    feed(watched, {"user": user, "item": item, "negative": negative})
+    watched.end_epoch()
+    assert ("POSITIVES_AMONG_NEGATIVES" in said(book, watched)) == told

@@ -344,3 +344,47 @@ def test_a_usual_decay_is_no_cause_of_a_collapse():
     assert judged("collapse_of_open_cause", weight_decay=3e-4, **figures).fix is None
     assert judged("collapse", weight_decay=1e-2, **figures).fix
     assert judged("collapse_of_open_cause", weight_decay=1e-2, **figures) is None
+
+
+SIZES = (120, 60, 8)
+
+
+def shifted(x):
+    return x + torch.tensor([0, 120, 180])
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        ("columns from 0", True),
+        ("shifted", False),
+        ("one vocabulary", False),
+        ("one column at a time", False),
+        ("a mark beside each id", False),
+    ],
+)
+def test_columns_that_share_the_rows_made_for_all_of_them_are_a_question(ids, told):
+    """User 5, film 5 and job 5 shared a row of a factorisation machine whose offsets were forgotten."""
+    g = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    table = nn.Embedding(sum(SIZES), 4)
+    optimizer = torch.optim.Adam(table.parameters(), lr=0.01)
+    tracker = EmbeddingTracker(table, optimizer=optimizer)
+    for _ in range(120):
+        x = torch.stack([torch.randint(size, (64,), generator=g) for size in SIZES], 1)
+        if ids == "one vocabulary":
+            x = torch.randint(sum(SIZES), (64, 3), generator=g)
+        if ids == "a mark beside each id":
+            x = torch.stack([torch.randint(1, sum(SIZES), (64,), generator=g), torch.zeros(64, dtype=torch.long)], 1)
+        optimizer.zero_grad()
+        if ids == "one column at a time":
+            vectors = torch.stack([table(column) for column in shifted(x).T], 1)
+        else:
+            vectors = table(shifted(x) if ids == "shifted" else x)
+        (vectors.sum((1, 2)) - x[:, 0].float() / 60).square().mean().backward()
+        optimizer.step()
+        tracker.step()
+    again = EmbeddingTracker(table, optimizer=optimizer)
+    again.load_state_dict(tracker.state_dict())
+    for one in (tracker, again):
+        assert ("FIELDS_SHARE_ROWS" in {finding.type for finding in one.findings()}) == told

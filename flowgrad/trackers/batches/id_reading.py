@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flowgrad.measures import id_pairs, id_ties, ids
 from flowgrad.measures.ids import Agreement, OneWay
-from flowgrad.trackers.batches.id_rows import RowSample, half_of
+from flowgrad.trackers.batches.id_rows import RowSample, half_of, keys_of
 from flowgrad.trackers.batches.id_sums import IdSums
 
 Numbers = NDArray[np.float64]
@@ -26,6 +26,8 @@ PLAIN = 0.02
 """Least share of a variance explained by a column's ids from which nothing else about the column is tested."""
 PLAIN_AGREEMENT = 0.4
 """Upper end of an agreement from which no further one is computed: ids are numbered alike."""
+SAME_NUMBERS = 0.3
+"""`id_same_numbers` from which two columns are taken to hold the same things."""
 LEAST_EQUAL = 100
 """Number of rows from which columns may be said to be equal."""
 PER_ROW = tuple(measure.name for measure in ids.ID_MEASURES if measure.per_row)
@@ -104,6 +106,7 @@ def _worst(table: pd.DataFrame) -> dict[str, float]:
     names = {
         ("ids_unrelated", "ids_unrelated_f", "ids_related_other"): at("id_related_high", "id_f", "id_related_other"),
         ("ids_agreement", "ids_agreement_shared"): at("id_agreement_high", "id_shared"),
+        ("ids_met_share",): at("id_met_share", most=True),
         ("ids_new_share",): at("id_new_share", most=True),
         ("ids_alike_share",): at("id_top_share", most=True),
         ("ids_used", "ids_used_count", "ids_used_size"): at("id_used", "id_count", "id_size"),
@@ -239,10 +242,20 @@ class _Reading:
                 elsewhere += [tie.low for tie in self._ties(one, other) + self._ties(other, one)]
         elsewhere = [low for low in elsewhere if not math.isnan(low)]
         figures["id_related_other"] = max(elsewhere, default=math.nan)
-        figures["id_same_numbers"] = max(
-            (ids.same_numbers(self.counts[name], self.counts[other]) for other in others), default=math.nan
-        )
+        alike = {other: ids.same_numbers(self.counts[name], self.counts[other]) for other in others}
+        figures["id_same_numbers"] = max(alike.values(), default=math.nan)
+        if figures["id_same_numbers"] >= SAME_NUMBERS:
+            figures["id_met_share"] = self._met_elsewhere(name, max(alike, key=alike.__getitem__))
         return figures
+
+    def _met_elsewhere(self, name: str, of_same: str) -> float:
+        """`id_met_share` of a column, whose numbers are those of another."""
+        part, shares = self.sample.training, [math.nan]
+        for third in self._others(name, of_same):
+            key, own, other = (part.ids[self.names.index(column)] for column in (third, name, of_same))
+            met = np.isin(keys_of(np.stack([key, own])), keys_of(np.stack([key, other])))
+            shares.append(float(self.times[0][met].sum() / self.times[0].sum()))
+        return float(np.nanmax(shares)) if len(shares) > 1 else math.nan
 
     def _interplay(self, name: str, others: list[str]) -> list[float]:
         """Z-scores of the target's dependence on pairs of the column's ids with another column's, as far as they are

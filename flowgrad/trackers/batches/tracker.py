@@ -32,6 +32,7 @@ from flowgrad.trackers.batches.columns import (
     ids_only,
     numbers_of,
     numbers_only,
+    numbers_rows,
 )
 from flowgrad.trackers.batches.course import Order, Steps, load_into, state_of
 from flowgrad.trackers.batches.ids import Ids
@@ -192,12 +193,13 @@ class BatchTracker(Tracker):
         self._sequences = self._sequences and are_sequences(columns, targets)
         self._ids_only = self._ids_only and ids_only(columns, targets)
         self._targets_told += targets is not None
+        told = None if numbers_rows(targets) else targets
         self._numbers_only = self._numbers_only and numbers_only(columns)
         self._classes = self._classes and targets is not None and are_classes(targets)
-        self._train.see(keys, columns, targets)
-        self._order.see(keys, targets)
+        self._train.see(keys, columns, told)
+        self._order.see(keys, told)
         self._steps.batch()
-        self._see_ids(columns, targets, training=True)
+        self._see_ids(columns, told, training=True)
         if outputs is not None and loss is not None:
             self._losses_told += 1
             if self._losses_told <= _FIRST_LOOKS or self._losses_told % _LOOK == 0:
@@ -210,8 +212,9 @@ class BatchTracker(Tracker):
         if not _rows(columns):
             return
         self._validations += 1
-        self._validation.see(self._hash(columns), columns, targets)
-        self._see_ids(columns, targets, training=False)
+        told = None if numbers_rows(targets) else targets
+        self._validation.see(self._hash(columns), columns, told)
+        self._see_ids(columns, told, training=False)
 
     @entry("end_epoch()")
     def end_epoch(self) -> None:

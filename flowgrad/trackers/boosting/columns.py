@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from flowgrad.gate import DOWNGRADED, SEEN_ROWS, columns_of, near_copies_seen, parts_objection
 from flowgrad.measures import trees
@@ -31,12 +32,15 @@ LEAST_HELD_OUT = 30
 """
 MOST_COLUMNS = 5_000
 """Number of columns that are compared with each other; of more, that takes minutes and gigabytes."""
+MOST_ENTRIES = 100_000_000
+"""Number of rows times columns up to which a sparse matrix is looked at: as numbers they take 0.8 GB."""
 _LARGEST = 1e150
 """Size of a value up to which squares are floats."""
 SIGNS = ("told_late", "copies_target", "tells_by_presence")
 _SCALARS = (
     "leak_r2", "leak_ratio", "leak_rest", "told_after", "target_copies", "target_presence", "twins", "val_rows",
     "val_error", "target_values", "new_target_sd", "target_distance", "seen_rows", "seen_share", "near_share",
+    "groups", "grouped_columns",
     *(measure.name for measure in BELONGING_MEASURES),
 )  # fmt: skip
 
@@ -47,6 +51,10 @@ class Columns:
     def __init__(self) -> None:
         self._table = pd.DataFrame(columns=list(PER_COLUMN), dtype=float)
         self._scalars: dict[str, float] = {}
+        self.targets: tuple[NDArray[np.float64], NDArray[np.float64]] = (np.empty(0), np.empty(0))
+        """Targets of training and of validation; empty before `observe`."""
+        self.zeros = math.nan
+        """Share of zeros of the part that is no sparse matrix, where the other one is; 0 where both have one form."""
         self.unseen: dict[str, str] = {}
         """Reasons why figures of the data that were given are not known, by name."""
         self.class_map = ""
@@ -60,6 +68,8 @@ class Columns:
         y_validation: Any,
         written_after: Iterable[str] = (),
         known_in_time: Iterable[str] = (),
+        groups: Any = None,
+        groups_validation: Any = None,
     ) -> None:
         """Measure both parts. See `BoostingTracker.observe_data`."""
         train, held_out = _frame(X, "X"), _frame(X_validation, "X_validation")
@@ -70,9 +80,13 @@ class Columns:
             raise ValueError(f"y holds nothing but {target[0]:.6g}; there is nothing to predict")
         new_target = _target(y_validation, len(held_out), "y_validation")
         names = [str(name) for name in train.columns]
+        told = {"groups": (groups, len(train)), "groups_validation": (groups_validation, len(held_out))}
+        of_groups = {what: _groups(given, rows, what) for what, (given, rows) in told.items() if given is not None}
         late, known = _named(written_after, names, "written_after"), _named(known_in_time, names, "known_in_time")
         if late & known:
             raise ValueError(f"{min(late & known)!r} stands in written_after and in known_in_time; it is one of them")
+        self.targets = target, new_target
+        self.zeros = _zeros_against_none(X, X_validation)
         lines = {}
         numbers = np.full(train.shape, math.nan)
         rows, new_rows = (np.empty(part.shape) for part in (train, held_out))
@@ -109,6 +123,13 @@ class Columns:
             **_seen(train, target, held_out, new_target),
             "target_distance": trees.part_distance(target, new_target),
             **{name: float(value) for name, value in figures.items()},
+            **_of_groups(
+                [
+                    (np.column_stack([part, values]), of_groups[what])
+                    for what, part, values in (("groups", rows, target), ("groups_validation", new_rows, new_target))
+                    if what in of_groups
+                ]
+            ),
         }
 
     def table(self) -> pd.DataFrame:
@@ -270,7 +291,22 @@ def _frame(data: Any, what: str) -> pd.DataFrame:
     return frame
 
 
+def _zeros_against_none(one: Any, other: Any) -> float:
+    """Share of zeros of the part that is no sparse matrix, where the other is one; else 0."""
+    if sparse.issparse(one) == sparse.issparse(other):
+        return 0.0
+    whole = other if sparse.issparse(one) else one
+    return float((np.asarray(unmasked(whole)) == 0).mean())
+
+
 def _from_array(data: Any, what: str) -> pd.DataFrame:
+    if sparse.issparse(data):
+        if math.prod(data.shape) > MOST_ENTRIES:
+            raise ValueError(
+                f"{what} is a sparse matrix of the shape {data.shape}; at most {MOST_ENTRIES:.0e} entries are "
+                "compared: give some of the rows, or the columns that matter"
+            )
+        data = data.toarray()
     try:
         array = np.asarray(unmasked(data))
     except ValueError as error:
@@ -294,6 +330,28 @@ def _target(values: Any, rows: int, what: str) -> NDArray[np.float64]:
     if np.abs(target).max(initial=0.0) > _LARGEST:
         raise ValueError(f"{what} has values above {_LARGEST:g}, whose squares no float holds; give it in other units")
     return target
+
+
+def _groups(values: Any, rows: int, what: str) -> NDArray[Any]:
+    """What each row belongs to, of as many entries as rows, or of the sizes of groups that follow each other."""
+    given = np.asarray(unmasked(values))
+    if given.shape == (rows,):
+        return given
+    if given.ndim == 1 and given.dtype.kind in "iu" and (given > 0).all() and given.sum() == rows:
+        return np.repeat(np.arange(len(given)), given)
+    raise ValueError(
+        f"{what} has {len(given) if given.ndim else 1} entries, which are neither one for each of {rows} rows nor "
+        "sizes of groups that sum to them"
+    )
+
+
+def _of_groups(parts: list[tuple[NDArray[np.float64], NDArray[Any]]]) -> dict[str, float]:
+    """Figures on groups, of the part that has least."""
+    counted = [(len(np.unique(groups)), trees.columns_of_groups(columns, groups)) for columns, groups in parts]
+    return {
+        "groups": float(min((count for count, _ in counted), default=0)),
+        "grouped_columns": float(min((apart for _, apart in counted), default=math.nan)),
+    }
 
 
 def _named(wanted: Iterable[str], names: list[str], what: str) -> set[str]:

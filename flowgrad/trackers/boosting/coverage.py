@@ -44,6 +44,8 @@ class Sight:
     """Round that is kept; None where it is not known."""
     of_columns: Mapping[str, str]
     """Figures on columns that are not known, each with the reason."""
+    groups: bool = False
+    """Whether groups of a ranking were told."""
     before: int = 0
     """Number of rounds that the booster had before it was watched."""
     others: int = 0
@@ -149,4 +151,10 @@ def _of_trees(sight: Sight) -> dict[str, str]:
 def _of_data(sight: Sight) -> dict[str, str]:
     if math.isnan(sight.rows):
         return {"data": "never observed; call observe_data(X, y, X_validation, y_validation)"}
-    return dict(sight.of_columns)
+    found = dict(sight.of_columns)
+    if sight.told.ranks and not sight.groups:
+        found["groups"] = (
+            "never told; with observe_data(…, groups=…, groups_validation=…), sizes as the booster has them, it is "
+            "seen whether rows of one query stand together"
+        )
+    return found

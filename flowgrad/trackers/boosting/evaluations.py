@@ -46,6 +46,14 @@ and error rates fall to nearly nothing on the training rows of healthy boosters,
 """
 
 
+_EXPLAINING = {
+    **dict.fromkeys(SQUARED | ROOTS, "squared"),
+    **dict.fromkeys(("logloss", "binary_logloss", "log_loss"), "log_loss"),
+    **dict.fromkeys(("auc", "roc_auc_score"), "auc"),
+}
+"""Kinds of metrics that say which share of a target is explained, as of `trees.explained`."""
+
+
 class Stop(NamedTuple):
     """Choice that early stopping made: evaluation set, metric and direction."""
 
@@ -153,6 +161,13 @@ class Evaluations:
         held = self.validation
         metric = self._chosen(held)
         return None if held is None or metric is None else (held, metric)
+
+    def explained(self, value: float, target: np.ndarray) -> float:
+        """Share of a target that the judged metric says is explained; NaN where it does not tell."""
+        name = _family(self.chosen[1]) if self.chosen is not None else ""
+        if name not in _EXPLAINING or not len(target):
+            return math.nan
+        return trees.explained(value**2 if name in ROOTS else value, _EXPLAINING[name], target)
 
     def judged(self, model: str) -> Judged | None:
         """The evaluation that verdicts rest on; None where there is none.

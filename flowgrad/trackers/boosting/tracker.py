@@ -220,6 +220,8 @@ class BoostingTracker(Tracker):
         *,
         written_after: Iterable[str] = (),
         known_in_time: Iterable[str] = (),
+        groups: Any = None,
+        groups_validation: Any = None,
     ) -> None:
         """Measure the columns themselves: how much each explains of the target alone, which repeat each other, and how
         many validation rows are exact copies of training rows; whether like rows have like targets, within each part
@@ -229,19 +231,23 @@ class BoostingTracker(Tracker):
         rarely show. So a strong column is a question, and these two arguments are its answer.
 
         Args:
-            X: training rows; a data frame, or an array of shape (rows, columns). Missing values are allowed, and count
+            X: training rows; a data frame, an array or a sparse matrix of shape (rows, columns), in the form that the
+                booster is given. Missing values are allowed, and count
                 as a value of their own. Columns of text or categories are taken by their values, without order.
             y: training target, shape (rows,): numbers, or 0 and 1.
             X_validation: rows that were held out, the same columns.
             y_validation: their target.
             written_after: names of columns that are written down after the target is known: they leak.
             known_in_time: names of columns that are known when a prediction is made, such as the value of yesterday.
+            groups: of a ranking, the sizes of the groups as the booster is given them, in the order of the rows; or
+                what each row belongs to, shape (rows,).
+            groups_validation: the same of the validation rows.
 
         Raises:
-            ValueError: the parts do not fit together, a column holds infinity, a target is not finite, `y` has a single
-                value, or a name is of no column.
+            ValueError: the parts do not fit together, groups do not fit to their rows, a column holds infinity, a
+                target is not finite, `y` has a single value, or a name is of no column.
         """
-        self._columns.observe(X, y, X_validation, y_validation, written_after, known_in_time)
+        self._columns.observe(X, y, X_validation, y_validation, written_after, known_in_time, groups, groups_validation)
 
     def _measure(self) -> Measurements:
         """Measure the course of the evaluations, the trees, and a line a column, the most gain first."""
@@ -270,6 +276,16 @@ class BoostingTracker(Tracker):
             "most_leaves": told.most_leaves,
             **self._columns.scalars(),
         }
+        target, new_target = self._columns.targets
+        lead = table.iloc[0] if len(table) and np.isfinite(gains).any() else {}
+        scalars |= {
+            "val_explained": self._evaluations.explained(scalars["val_best"], new_target),
+            "train_explained": self._evaluations.explained(scalars["train_last"], target),
+            **{f"leading_{name}": float(lead.get(name, math.nan)) for name in ("r2_loss", "shift_z")},
+            "zeros_for_missing": self._columns.zeros if told.framework in ("", "xgboost") else 0.0,
+        }
+        if told.ranks and not scalars["groups"]:
+            scalars["groups"] = math.nan
         first, spread = scalars.pop("first_error"), scalars["new_target_sd"]
         scalars["val_start"] = first / spread if spread > 0 else math.nan
         if self._base:
@@ -288,6 +304,7 @@ class BoostingTracker(Tracker):
             told,
             kept,
             self._columns.unseen,
+            scalars["groups"] > 0,
             self._base,
             self._others,
             self._copies[0][0],

@@ -68,7 +68,8 @@ def later(shape: tuple[int, ...], dtype: str) -> dict[str, Check]:
             (lambda state: (state["rows"] is None) == (state["weights"] is None), " has rows or weights, not both"),
         ),
     )
-    return {"last_busy": count(), "starts": starts, "interventions": _passed_over}
+    fields = record({"highest": maybe(tensor("int64", (None,), least=0)), "otherwise": flag})
+    return {"last_busy": count(), "starts": starts, "fields": fields, "interventions": _passed_over}
 
 
 def _passed_over(value: Any, where: str) -> None:

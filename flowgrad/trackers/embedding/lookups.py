@@ -1,7 +1,8 @@
-"""Counts how often each row was looked up."""
+"""Counts how often each row was looked up, and how high the ids of each column go."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -9,6 +10,48 @@ import torch
 
 _ones: WeakValueDictionary[tuple[torch.device, torch.dtype], torch.Tensor] = WeakValueDictionary()
 """Ones by device and type, which the counters share: an expanded one takes the slow way through `scatter_add_`."""
+
+
+MOST_FIELDS = 64
+"""Number of ids in a row up to which each is taken for a column of its own; more are a sequence."""
+
+
+class FieldBounds:
+    """Keeps the highest id of each column of some batches, where every lookup is of as many columns."""
+
+    def __init__(self) -> None:
+        self.highest: torch.Tensor | None = None
+        """Highest id of each column, int64 of shape (columns,); None where none was seen, or they come otherwise."""
+        self.otherwise = False
+        """Whether lookups came in another shape."""
+
+    def note(self, ids: torch.Tensor) -> None:
+        """Note the ids of a batch, of any shape."""
+        if self.otherwise or not ids.numel():
+            return
+        if ids.dim() != 2 or not 2 <= ids.size(1) <= MOST_FIELDS or not self._fits(ids):
+            self.highest, self.otherwise = None, True
+            return
+        top = ids.amax(0).long()
+        self.highest = top if self.highest is None else torch.maximum(self.highest, top)
+
+    def _fits(self, ids: torch.Tensor) -> bool:
+        return self.highest is None or (len(self.highest), self.highest.device) == (ids.size(1), ids.device)
+
+    def rows(self) -> float:
+        """Number of rows that the columns would have, each counted from 0 to its highest id, side by side; NaN where
+        that is not known.
+        """
+        return math.nan if self.highest is None else float((self.highest + 1).sum())
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of everything noted."""
+        return {"highest": None if self.highest is None else self.highest.clone(), "otherwise": self.otherwise}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from a state."""
+        self.otherwise = state["otherwise"]
+        self.highest = None if state["highest"] is None else state["highest"].to(device, copy=True)
 
 
 class LookupCounter:

@@ -27,7 +27,7 @@ from flowgrad.trackers.embedding import form, ranks, sight
 from flowgrad.trackers.embedding.compiled import ATTACHED, note_lookup
 from flowgrad.trackers.embedding.epochs import EpochSense
 from flowgrad.trackers.embedding.followed import FollowedRows
-from flowgrad.trackers.embedding.lookups import LookupCounter
+from flowgrad.trackers.embedding.lookups import FieldBounds, LookupCounter
 from flowgrad.trackers.embedding.naming import default_name
 from flowgrad.trackers.embedding.probes import FIRST_PROBES, Probes, StepCourse
 from flowgrad.trackers.embedding.rates import UNKNOWN, rate_of
@@ -162,6 +162,7 @@ class EmbeddingTracker(Tracker):
         """Number of forward passes that were not counted, by reason."""
         self._eval_step, self._eval_steps = -1, 0
         """Number of the last step with a forward pass in eval mode and gradients enabled; number of such steps."""
+        self._fields = FieldBounds()
         self._busy = 0
         """Number of steps with lookups."""
         self._last_busy = 0
@@ -228,6 +229,8 @@ class EmbeddingTracker(Tracker):
             raise gone(self.name)
         if weight.size(0) != self._shape[0] or ids.device != self._lookups.device:
             return  # `step` complains
+        if self._probing:
+            self._fields.note(ids)
         if ids.dim() != 1:
             ids = ids.reshape(-1)
         if ids.dtype != torch.int64:
@@ -596,6 +599,7 @@ class EmbeddingTracker(Tracker):
             **lookup_figures(exposures if known else np.zeros(0), epochs),
             "spread_over_batches": self._probes.spread_over_batches(exposures) if whole else math.nan,
             "lost_gradient_share": self._probes.lost_gradient_share,
+            "fields_share": self._fields.rows() / self._shape[0],
             "compared_starts": float(starts.compared),
             "rewritten_starts": float(starts.rewritten),
             "repeated_starts": float(starts.repeated),
@@ -729,6 +733,7 @@ class EmbeddingTracker(Tracker):
                 "busy": self._busy,
                 "last_busy": self._last_busy,
                 "starts": self._starts.state_dict(),
+                "fields": self._fields.state_dict(),
                 "epochs_told": self._epochs_told,
                 "rate": None if self._rate is None else self._rate.state_dict(),
             },
@@ -778,6 +783,9 @@ class EmbeddingTracker(Tracker):
         self._starts = EpochStarts()
         if "starts" in state:
             self._starts.load_state_dict(state["starts"], device)
+        self._fields = FieldBounds()
+        if "fields" in state:
+            self._fields.load_state_dict(state["fields"], device)
         if self._rate is not None and state["rate"] is not None:
             self._rate.load_state_dict(state["rate"])
         self._usual, self._expected = state["usual"], state["expected"]
