@@ -366,3 +366,60 @@ def test_an_autoencoder_that_ignores_its_input_is_asked_about(weight):
         batches.step(rows, rows, outputs=outputs, loss=loss)
     said = found(batches, "RECONSTRUCTION_IGNORES_INPUT")
     assert causes(said)[0] == "ANOTHER_TERM_OUTWEIGHS" if weight >= 1 else said is None
+
+
+@pytest.mark.parametrize(("every", "asked"), [(24, True), (1, False)])
+def test_a_schedule_of_steps_that_epochs_step_is_asked_about_and_no_more_epochs_prescribed(every, asked):
+    """pytorch/pytorch #65417: OneCycleLR was stepped once an epoch, and a hundred epochs were prescribed."""
+    x, y = rows()
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, total_steps=97)
+    watch = flowgrad.watch(model, optimizer)
+    for epoch in range(4):
+        for k in range(0, 192, 8):
+            loss = F.cross_entropy(model(x[k : k + 8]), y[k : k + 8])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if k // 8 % every == every - 1:
+                schedule.step()
+            watch.log(loss=loss)
+        watch.end_epoch(val_loss=1 / (epoch + 1))
+    assert ("RATE_BELOW_ITS_BASE" in types(watch)) == asked
+    assert watch.to_report().learning_rate.verdict == "open" or not asked
+    more = [one for one in watch.findings() if one.type in {"SLOW_CONVERGENCE", "TRAINING_CUT_SHORT"}]
+    assert more and not asked or all(one.follows == "RATE_BELOW_ITS_BASE" and not one.plain for one in more)
+
+
+def critic(outputs):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(10, 16), nn.LeakyReLU(0.2), nn.Linear(16, 16), outputs(), nn.Linear(16, 1))
+
+
+class Silent(nn.Module):
+    """An activation that no hook shows, of whose units most are below zero for every example."""
+
+    def forward(self, x):
+        return F.relu(x - 100 * (torch.arange(x.shape[1]) > 2))
+
+
+@pytest.mark.parametrize(("outputs", "said"), [(lambda: nn.LeakyReLU(0.2), False), (Silent, True)])
+def test_units_whose_bias_cancels_in_a_loss_of_differences_are_not_called_silent(outputs, said):
+    """igul222/improved_wgan_training #17: 100 % of a layer of LeakyReLUs was told to be silent on every example, as the
+    gradient of its bias is zero where a critic counts real rows less made ones, and so is that of its last bias.
+    """
+    model = critic(outputs)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    x, _ = rows()
+    watch = flowgrad.watch(model, optimizer)
+    for step in range(80):
+        real, made = x[:32] + step / 100, torch.zeros(32, 10)
+        loss = model(made).mean() - model(real).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        watch.log(loss=loss)
+    assert ("UNITS_WITHOUT_GRADIENT" in types(watch)) == said
+    assert "PARAMETERS_WITHOUT_GRADIENT" not in types(watch)

@@ -154,6 +154,8 @@ class NetworkLook:
                 source = places.get(id(bias), -1)
                 cheaper = source in at and bias is not None and bias.shape == one.parameter.shape[axis : axis + 1]
                 look.follow_rows[k] = (at[source], 0) if cheaper else (k, axis)
+                if cheaper:
+                    look.unit_axes[k] = axis
 
     def _seen(self, name: str) -> bool:
         blocks = (self.activations.blocks.get(name), self.activations.before.get(name))
