@@ -214,6 +214,7 @@ MEASURES = (
     Measure("uncleared_share", "share", "The same, as a share of `clearing_checks`."),
     *flow_passes.PASSES,
     *flow_passes.MODES,
+    *flow_passes.EVALUATION,
     *flow_passes.CALLS,
     *flow_passes.UNREGISTERED,
     Measure(

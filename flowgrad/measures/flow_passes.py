@@ -50,6 +50,27 @@ MODES = (
         "Modules with weights that stand in several places of the model, the parts of such a module not counted.",
     ),
 )
+EVALUATION = (
+    Measure(
+        "validations_followed",
+        "count",
+        "Epochs with a validation loss at whose end a pass of the whole model would have been seen: from the second "
+        "on, where they end as many steps behind the last as that one did.",
+    ),
+    Measure(
+        "validated_elsewhere",
+        "share",
+        "Share of these at whose end there was none: another model is validated, a part of this one, or this one "
+        "before.",
+    ),
+    Measure(
+        "evaluation_passes",
+        "count",
+        "Passes without gradients between the last step of an epoch and the next, with the model in evaluation mode; "
+        "the first 16.",
+    ),
+    Measure("evaluation_draws", "share", "Share of these that drew numbers from PyTorch's generator."),
+)
 
 CALLS = (
     Measure(

@@ -95,8 +95,15 @@ _CALLS = record(
         (lambda state: state["twice"] <= state["ahead"] <= state["labelled"], "['labelled'] is below what it counts"),
     ),
 )
+_EVALUATION = record(
+    {"trained": count(), **dict.fromkeys(("validations", "elsewhere", "evaluated", "drew"), count())},
+    also=together(
+        (lambda state: state["elsewhere"] <= state["validations"], "['elsewhere'] is above its ['validations']"),
+        (lambda state: state["drew"] <= state["evaluated"], "['drew'] is above its ['evaluated']"),
+    ),
+)
 
-LATER: dict[str, Check] = {"modes": _MODES, "places": _PLACES, "calls": _CALLS}
+LATER: dict[str, Check] = {"modes": _MODES, "places": _PLACES, "calls": _CALLS, "evaluation": _EVALUATION}
 """Parts that states of earlier releases lack."""
 
 

@@ -51,7 +51,7 @@ _RUN = 64
 """Number of entries in a row: a cache line or two, so that a part costs what its share of the memory does."""
 
 _MANY = 0.5
-"""Share of a bias without gradient from which on the weight is read instead: rules judge layers of which half is silent."""
+"""Share of a bias without gradient from which on the weight is read: rules judge layers of which half is silent."""
 _CACHED = 1 << 17
 """Number of entries that are worked on together on a CPU: half a megabyte, and as much of their copies."""
 _KNOWN = 32
