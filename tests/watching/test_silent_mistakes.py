@@ -433,8 +433,8 @@ def normalised(*, seed=0):
 
 @pytest.mark.parametrize(("takes_buffers", "asked"), [(False, True), (True, False)])
 def test_a_validated_average_without_running_statistics_is_no_overfitting(takes_buffers, asked):
-    """CuriousAI/mean-teacher #9: an average of the weights kept the statistics that BatchNorm began with, and the rise of
-    its validation loss was told to be overfitting, with a change.
+    """CuriousAI/mean-teacher #9: an average of the weights kept the statistics that BatchNorm began with, and the rise
+    of its validation loss was told to be overfitting, with a change.
     """
     model = normalised()
     average = copy.deepcopy(model).eval()
