@@ -522,3 +522,34 @@ def test_overfitting_of_the_model_that_is_validated_stays_claimed():
     assert "ANOTHER_MODEL_VALIDATED" not in kinds
     assert "OVERFITTING" in kinds
     assert not kinds["OVERFITTING"].follows
+
+
+def body():
+    return nn.Sequential(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh())
+
+
+class Wrapped(nn.Module):
+    """A module that holds a network under a name, as those of Lightning do."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = body()
+
+
+@pytest.mark.parametrize(("prefix", "said"), [("model.", False), ("", True)])
+def test_a_frozen_body_whose_checkpoint_matched_nothing_is_asked_about(prefix, said):
+    """pytorch/examples #1029: strict=False loaded nothing, and a head was trained on random features."""
+    x, y = rows()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        wrapped, head, own = Wrapped(), nn.Linear(32, 2), body()
+    whole = nn.Sequential(wrapped.model, head)
+    fit(whole, whole, x, y, steps=300)
+    own.load_state_dict(
+        {name.removeprefix(prefix): value for name, value in wrapped.state_dict().items()}, strict=False
+    )
+    model = nn.Sequential(own.requires_grad_(False), nn.Linear(32, 2))
+    watch = fit(model, model, x, y, optimizer=torch.optim.Adam(model[1].parameters(), 0.01))
+    asked = found(watch, "FROZEN_AS_DRAWN")
+    assert (asked is not None) == said
+    assert not said or causes(asked)[0] == "WEIGHTS_NOT_LOADED"

@@ -125,6 +125,7 @@ def network_scalars(
     stopped = trained & (rows["stopped"] == 1) & (rows["had_gradient"] == 1) & ~_cancelled(rows)
     frozen = ~asks & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)
     judged = rows["fresh"].notna() & asks
+    still = rows["fresh"].notna() & ~asks & (rows["is_weight"] == 1) & (rows["had_gradient"] == 0) & ~tables
     seen = len(steps) >= _FEWEST_LOOKS
     return {
         "tensors": float(len(rows)),
@@ -168,6 +169,8 @@ def network_scalars(
         "stopped_share": flow.ratio(float(stopped.sum()), float(trained.sum())) if seen else math.nan,
         "frozen_midway": float(frozen.sum()) if seen else math.nan,
         "trained_before": float((rows["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
+        "frozen_judged": float(still.sum()),
+        "frozen_drawn": float((still & (rows["fresh"] == 1) & (rows["moved"] == 0)).sum()),
         "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
     }
 
