@@ -223,6 +223,7 @@ MEASURES = (
     *flow_passes.MODES,
     *flow_passes.EVALUATION,
     *flow_passes.CALLS,
+    *flow_passes.ENDS,
     *flow_passes.UNREGISTERED,
     Measure(
         "output_spread",

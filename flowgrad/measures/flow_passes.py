@@ -96,6 +96,15 @@ CALLS = (
         "where there are over 16 million outputs.",
     ),
 )
+ENDS = (
+    Measure(
+        "ended_passes",
+        "count",
+        "Of the first passes looked at, those given `input_ids`, `attention_mask` and `labels` that are the tokens "
+        "themselves, whose texts end in one token, as far as the mask attends, with the one before it as a label.",
+    ),
+    Measure("ends_untold", "share", "Of these, passes in which that token is nowhere a label."),
+)
 UNREGISTERED = (
     Measure(
         "unregistered",

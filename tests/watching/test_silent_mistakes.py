@@ -553,3 +553,54 @@ def test_a_frozen_body_whose_checkpoint_matched_nothing_is_asked_about(prefix, s
     asked = found(watch, "FROZEN_AS_DRAWN")
     assert (asked is not None) == said
     assert not said or causes(asked)[0] == "WEIGHTS_NOT_LOADED"
+
+
+class Ending(nn.Module):
+    """A causal model of tokens that takes labels and a mask by name, and shifts the labels itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(12, 8), nn.Linear(8, 12)
+
+    def forward(self, input_ids, attention_mask, labels):
+        scores = self.head(self.table(input_ids))
+        loss = F.cross_entropy(scores[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        return {"loss": loss, "logits": scores}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("padded by the end", True), ("padded by a token", False), ("completions", False), ("masked", False)],
+)
+def test_texts_whose_end_is_masked_with_the_padding_are_asked_about(kind, said):
+    """huggingface/transformers #23530: with pad_token = eos_token no end was ever a label, and only positions that had
+    no gradient were told.
+    """
+    random = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Ending()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    watch = flowgrad.watch(model, optimizer)
+    for _ in range(12):
+        length = torch.randint(4, 10, (16, 1), generator=random)
+        places = torch.arange(10).expand(16, 10)
+        tokens = torch.randint(2, 12, (16, 10), generator=random)
+        tokens = torch.where(places < length - 1, tokens, 1)  # 1: the end
+        mask = (places < length).long()
+        if kind != "padded by the end":
+            tokens = tokens.masked_fill(mask == 0, 0)
+        labels = tokens.masked_fill(tokens == 1, -100) if kind in {"padded by the end", "masked"} else tokens
+        labels = labels.masked_fill(mask == 0, -100)
+        if kind == "completions":
+            labels = labels.masked_fill(places < length - 2, -100)
+        if kind == "masked":  # some tokens are to be filled in, and the end never is
+            labels = labels.masked_fill(torch.rand(16, 10, generator=random) > 0.3, -100)
+        loss = model(input_ids=tokens, attention_mask=mask, labels=labels)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        watch.log(loss=loss)
+    asked = found(watch, "END_NEVER_A_LABEL")
+    assert (asked is not None) == said
+    assert not said or causes(asked)[0] == "PADDING_IS_THE_END"

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from flowgrad.errors import FlowGradError
 from flowgrad.measures.flow import SATURATED
 from flowgrad.trackers.flow.calls import Calls
+from flowgrad.trackers.flow.ends import Ends
 from flowgrad.trackers.flow.modes import Modes
 from flowgrad.trackers.watching import Failed, raising
 
@@ -105,6 +106,8 @@ class ActivationWatch:
         """Modes that are notified of passes of the whole model."""
         self.calls = Calls()
         """How the whole model is called."""
+        self.ends = Ends()
+        """Whether the texts that it is given end in a label."""
         self._at_root = False
         """Whether the hooks are those of `arm_root` alone."""
         self._last: nn.Module | None = None
@@ -241,6 +244,7 @@ class ActivationWatch:
         if self._at_root:
             return
         self.calls.end(kwargs, output)
+        self.ends.note(kwargs)
         spread = _spread(output) if self._reads_output else None
         if spread is not None:
             known = self.spread

@@ -103,7 +103,18 @@ _EVALUATION = record(
     ),
 )
 
-LATER: dict[str, Check] = {"modes": _MODES, "places": _PLACES, "calls": _CALLS, "evaluation": _EVALUATION}
+_ENDS = record(
+    dict.fromkeys(("ended", "untold"), count()),
+    also=together((lambda state: state["untold"] <= state["ended"], "['untold'] is above its ['ended']")),
+)
+
+LATER: dict[str, Check] = {
+    "modes": _MODES,
+    "places": _PLACES,
+    "calls": _CALLS,
+    "ends": _ENDS,
+    "evaluation": _EVALUATION,
+}
 """Parts that states of earlier releases lack."""
 
 

@@ -378,6 +378,7 @@ class FlowTracker(Tracker):
             "steady_units": self._network.activations.steady_units(),
             **self._modes.scalars(self._steps),
             **self._network.activations.calls.scalars(),
+            **self._network.activations.ends.scalars(),
             "unregistered": float(len(self._hidden())) if self._optimizers.known else math.nan,
             **self._losses.places.scalars(),
             **flow.loss_trend(*losses.windows, losses.first),
@@ -650,6 +651,7 @@ class FlowTracker(Tracker):
                 "course": self._course.state_dict(),
                 "rewrites": self._rewrites.state_dict(),
                 "calls": self._network.activations.calls.state_dict(),
+                "ends": self._network.activations.ends.state_dict(),
                 "modes": {**self._modes.state_dict(), "epoch": [self._epoch_start, self._epoch_steps]},
                 "evaluation": self._modes.evaluation.state_dict(),
                 "places": {**self._losses.places.state_dict(), "first_tail": self._losses.first_tail},
@@ -689,6 +691,8 @@ class FlowTracker(Tracker):
             self._modes.evaluation.load_state_dict(state["evaluation"])
         if "calls" in state:
             self._network.activations.calls.load_state_dict(state["calls"])
+        if "ends" in state:
+            self._network.activations.ends.load_state_dict(state["ends"])
         self._flags = {flag: state[flag].cpu().numpy().copy() for flag in _FLAGS}
         self._train, self._validation = list(state["train"]), list(state["validation"])
         self._inputs = dict(state["inputs"])
