@@ -13,7 +13,7 @@ from torch import nn
 from flowgrad.measures import flow
 from flowgrad.trackers.flow.activations import ActivationWatch, Block
 from flowgrad.trackers.flow.look import DeviceLook, StepSnapshot, apart, fetch, weight_figures
-from flowgrad.trackers.flow.parameters import Watched, is_compiled, unit_axis
+from flowgrad.trackers.flow.parameters import Watched, innermost, is_compiled, unit_axis
 from flowgrad.trackers.watching import ChangedError, Failed, raising
 
 BLOCK = 16
@@ -112,7 +112,9 @@ class NetworkLook:
         self.compiled = is_compiled(model)
         """Whether the forward pass, or a part of it, does not see hooks put on later."""
         self.activations = (
-            ActivationWatch(owners, ()) if self.compiled else ActivationWatch(owners, model.modules(), model, failed)
+            ActivationWatch(owners, ())
+            if self.compiled
+            else ActivationWatch(owners, model.modules(), innermost(model), failed)
         )
         self._previous_step = 0
         self._previous_square = np.full(count, math.nan)
