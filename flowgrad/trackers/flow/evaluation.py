@@ -34,11 +34,11 @@ class Evaluation:
         self.validations = 0
         """Epochs that were validated and at whose end a pass of the model would have been seen."""
         self.elsewhere = 0
-        """Of these, epochs at whose end there was none."""
+        """Number of these epochs at whose end there was none."""
         self.evaluated = 0
         """Passes without gradients and in evaluation mode whose generator was looked at."""
         self.drew = 0
-        """Of these, passes that drew random numbers."""
+        """Number of these passes that drew random numbers."""
         self._met = False
         """Whether a pass was seen since the last step of this epoch."""
         self._over = False

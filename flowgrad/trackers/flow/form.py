@@ -189,6 +189,11 @@ def _history(figures: int, size: int) -> Check:
     )
 
 
+def _of_one_shape(block: dict[str, Any]) -> bool:
+    highest, lowest = block["highest"], block.get("lowest")
+    return lowest is None or (highest is not None and highest.shape == lowest.shape)
+
+
 def _network(watched: Sequence[Watched], owners: int) -> Check:
     size, place = len(watched), count(most=owners - 1)
     names = text([one.name for one in watched])
@@ -200,7 +205,8 @@ def _network(watched: Sequence[Watched], owners: int) -> Check:
         },
         {"lowest": maybe(tensor(_OUTPUTS, (None,)))},
         also=together(
-            (lambda state: (state["calls"] > 0) == (state["saturated"] is not None), ": calls and saturated")
+            (lambda state: (state["calls"] > 0) == (state["saturated"] is not None), ": calls and saturated"),
+            (_of_one_shape, ": highest and lowest"),
         ),
     )
     floats, counts = tensor("float64", (size,)), tensor("int64", (size,), least=0)
