@@ -28,7 +28,7 @@ class Ends:
 
     def note(self, given: Mapping[str, Any]) -> None:
         """Read the named inputs of a pass."""
-        parts = [given.get(name) for name in ("input_ids", "labels", "attention_mask")]
+        parts: list[Any] = [given.get(name) for name in ("input_ids", "labels", "attention_mask")]
         if self.ended >= _MOST or not all(isinstance(one, torch.Tensor) and one.dim() == 2 for one in parts):
             return
         tokens, labels, attended = parts
