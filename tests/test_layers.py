@@ -139,7 +139,10 @@ TORCH = {
     *(f"trackers/distillation/{name}.py" for name in ("probe", "teaching", "tracker")),
     *(f"trackers/distillation/{name}.py" for name in ("audit", "exchange", "losses", "origin")),
     *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness", "leftovers", "modes", "rewrites")),
-    *(f"trackers/flow/{name}.py" for name in ("samples", "shared_sums", "sparse_rows", "calls", "unregistered")),
+    *(
+        f"trackers/flow/{name}.py"
+        for name in ("samples", "shared_sums", "sparse_rows", "calls", "ends", "evaluation", "unregistered")
+    ),
     *(f"trackers/batches/{name}.py" for name in ("columns", "course", "id_rows", "id_sums", "ids", "rows", "tracker")),
     "trackers/optimizers.py",
     "trackers/schema.py",

@@ -20,6 +20,7 @@ MEASURES = (
     Measure("loss", "loss", "Median of the training losses told at the last looks."),
     Measure("distillation_loss", "loss", "Median of the distillation losses told at the last looks."),
     Measure("least_distillation_loss", "loss", "Lowest finite distillation loss told at a look."),
+    Measure("distillation_loss_most", "loss", "Largest size of a finite distillation loss told at a look."),
     Measure("distillation_loss_size", "loss", "Size of the first finite distillation loss told, its sign left out."),
     Measure("nonfinite_losses", "count", "Distillation losses told at looks that were NaN or infinite."),
     Measure(

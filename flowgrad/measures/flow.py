@@ -149,6 +149,13 @@ MEASURES = (
     Measure("left_unused", "count", "Of these, tensors that had a gradient at a look and that nothing moved."),
     Measure("frozen_entries", "share", "Share of all entries that require no gradient."),
     Measure(
+        "frozen_judged",
+        "count",
+        "Weights that never asked for a gradient and of which it can be told whether they are as initialisers draw "
+        "them; tables of embeddings apart.",
+    ),
+    Measure("frozen_drawn", "count", "Of these, weights that are, and that nothing moved."),
+    Measure(
         "gradientless",
         "count",
         "Tensors that ask for a gradient, that no optimizer given leaves out, and that took none at any look.",
@@ -214,8 +221,10 @@ MEASURES = (
     Measure("uncleared_share", "share", "The same, as a share of `clearing_checks`."),
     *flow_passes.PASSES,
     *flow_passes.MODES,
+    *flow_passes.EVALUATION,
     *flow_passes.CALLS,
     *flow_passes.PADDED,
+    *flow_passes.ENDS,
     *flow_passes.UNREGISTERED,
     Measure(
         "output_spread",

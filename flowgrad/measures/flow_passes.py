@@ -50,6 +50,27 @@ MODES = (
         "Modules with weights that stand in several places of the model, the parts of such a module not counted.",
     ),
 )
+EVALUATION = (
+    Measure(
+        "validations_followed",
+        "count",
+        "Epochs with a validation loss at whose end a pass of the whole model would have been seen: from the second "
+        "on, where they end as many steps behind the last as that one did.",
+    ),
+    Measure(
+        "validated_elsewhere",
+        "share",
+        "Share of these at whose end there was none: another model is validated, a part of this one, or this one "
+        "before.",
+    ),
+    Measure(
+        "evaluation_passes",
+        "count",
+        "Passes without gradients between the last step of an epoch and the next, with the model in evaluation mode; "
+        "the first 16.",
+    ),
+    Measure("evaluation_draws", "share", "Share of these that drew numbers from PyTorch's generator."),
+)
 
 CALLS = (
     Measure(
@@ -77,14 +98,6 @@ CALLS = (
 )
 PADDED = (
     Measure(
-        "padded_texts", "count", "Texts with padding in `labelled_passes`, by the `attention_mask` that they are given."
-    ),
-    Measure(
-        "ends_ignored",
-        "share",
-        "Of these, texts in which the token that pads them is attended to, and no such place is a label.",
-    ),
-    Measure(
         "padded_passes",
         "count",
         "Passes looked at in which a recurrent layer was given looked-up sequences of which some end in padding.",
@@ -96,6 +109,15 @@ PADDED = (
         "Of the squared gradient that reaches the states of those sequences, what reaches states behind their end; the "
         "backward direction is left out.",
     ),
+)
+ENDS = (
+    Measure(
+        "ended_passes",
+        "count",
+        "Of the first passes looked at, those given `input_ids`, `attention_mask` and `labels` that are the tokens "
+        "themselves, whose texts end in one token, as far as the mask attends, with the one before it as a label.",
+    ),
+    Measure("ends_untold", "share", "Of these, passes in which that token is nowhere a label."),
 )
 UNREGISTERED = (
     Measure(

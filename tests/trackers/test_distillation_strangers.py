@@ -493,6 +493,24 @@ def test_a_student_that_does_not_approach(teacher):
     assert len(found["STUDENT_DOES_NOT_APPROACH"].candidates) > 3
 
 
+@pytest.mark.parametrize(
+    ("against", "scale", "said"), [("teacher", 1.0, True), ("student", 1.0, False), ("student", 1e-3, False)]
+)
+def test_a_teacher_that_is_compared_with_itself_is_asked_about(teacher, against, scale, said):
+    """labmlai/annotated_deep_learning_paper_implementations #66: the teacher's logits stood in both places, the student
+    learned from the labels alone, and nothing was found.
+    """
+    pupil = student()
+
+    def losses(own, other, y):
+        part = scale * divergence(other if against == "teacher" else own, other)
+        return part + functional.cross_entropy(own, y), part
+
+    found = named(watched(teacher, pupil, adam(pupil), losses=losses, steps=60))
+    assert ("DISTILLATION_LOSS_ALWAYS_ZERO" in found) == said
+    assert not said or found["DISTILLATION_LOSS_ALWAYS_ZERO"].candidates[0].cause == "TEACHER_COMPARED_WITH_ITSELF"
+
+
 def test_a_student_that_leaves_the_teacher_again(teacher):
     """From the middle on it learns by heart what the teacher never said, and its loss falls all the same."""
     pupil = student(width=64)

@@ -32,6 +32,15 @@ def adam(parameters):
     return torch.optim.Adam(parameters, lr=2e-3)
 
 
+def pretrained(module):
+    """The module with weights that no initialiser draws."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(torch.randn(parameter.shape, generator=generator).exp())
+    return module
+
+
 class Loop:
     """A loop with one thing that differs from the plain one."""
 
@@ -303,8 +312,8 @@ def test_a_branch_that_no_loss_reaches_is_a_question(how):
 
 def test_what_asks_for_no_gradient_is_left_alone():
     model = Branches("unused")
-    model.other.requires_grad_(False)
-    model.body.requires_grad_(False)
+    pretrained(model.other).requires_grad_(False)
+    pretrained(model.body).requires_grad_(False)
     assert types(Loop(model).run()) == set()
 
 
@@ -820,7 +829,7 @@ def test_an_adapter_that_begins_at_zero_is_left_alone():
     class Adapted(nn.Module):
         def __init__(self):
             super().__init__()
-            self.base = perceptron().requires_grad_(False)
+            self.base = pretrained(perceptron()).requires_grad_(False)
             with seeded():
                 self.down, self.up = nn.Linear(12, 4, bias=False), nn.Linear(4, 32, bias=False)
             nn.init.zeros_(self.up.weight)

@@ -241,7 +241,7 @@ class Causal(nn.Module):
         super().__init__()
         self.table, self.head, self.moves = nn.Embedding(12, 8), nn.Linear(8, 12), moves
 
-    def forward(self, input_ids=None, labels=None, attention_mask=None):
+    def forward(self, input_ids=None, labels=None):
         logits = self.head(self.table(input_ids))
         own, told = (logits[:, :-1], labels[:, 1:]) if self.moves else (logits, labels)
         return {"loss": F.cross_entropy(own.flatten(0, 1), told.flatten()), "logits": logits}
@@ -368,6 +368,145 @@ def test_an_autoencoder_that_ignores_its_input_is_asked_about(weight):
     assert causes(said)[0] == "ANOTHER_TERM_OUTWEIGHS" if weight >= 1 else said is None
 
 
+@pytest.mark.parametrize(("every", "asked"), [(24, True), (1, False)])
+def test_a_schedule_of_steps_that_epochs_step_is_asked_about_and_no_more_epochs_prescribed(every, asked):
+    """pytorch/pytorch #65417: OneCycleLR was stepped once an epoch, and a hundred epochs were prescribed."""
+    x, y = rows()
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, total_steps=97)
+    watch = flowgrad.watch(model, optimizer)
+    for epoch in range(4):
+        for k in range(0, 192, 8):
+            loss = F.cross_entropy(model(x[k : k + 8]), y[k : k + 8])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if k // 8 % every == every - 1:
+                schedule.step()
+            watch.log(loss=loss)
+        watch.end_epoch(val_loss=1 / (epoch + 1))
+    assert ("RATE_BELOW_ITS_BASE" in types(watch)) == asked
+    assert watch.to_report().learning_rate.verdict == "open" or not asked
+    more = [one for one in watch.findings() if one.type in {"SLOW_CONVERGENCE", "TRAINING_CUT_SHORT"}]
+    assert (more and not asked) or all(one.follows == "RATE_BELOW_ITS_BASE" and not one.plain for one in more)
+
+
+def critic(outputs):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(10, 16), nn.LeakyReLU(0.2), nn.Linear(16, 16), outputs(), nn.Linear(16, 1))
+
+
+class Silent(nn.Module):
+    """An activation that no hook shows, of whose units most are below zero for every example."""
+
+    def forward(self, x):
+        return F.relu(x - 100 * (torch.arange(x.shape[1]) > 2))
+
+
+@pytest.mark.parametrize(("outputs", "said"), [(lambda: nn.LeakyReLU(0.2), False), (Silent, True)])
+def test_units_whose_bias_cancels_in_a_loss_of_differences_are_not_called_silent(outputs, said):
+    """igul222/improved_wgan_training #17: 100 % of a layer of LeakyReLUs was told to be silent on every example, as the
+    gradient of its bias is zero where a critic counts real rows less made ones, and so is that of its last bias.
+    """
+    model = critic(outputs)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    x, _ = rows()
+    watch = flowgrad.watch(model, optimizer)
+    for step in range(80):
+        real, made = x[:32] + step / 100, torch.zeros(32, 10)
+        loss = model(made).mean() - model(real).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        watch.log(loss=loss)
+    assert ("UNITS_WITHOUT_GRADIENT" in types(watch)) == said
+    assert "PARAMETERS_WITHOUT_GRADIENT" not in types(watch)
+
+
+def body():
+    return nn.Sequential(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh())
+
+
+class Wrapped(nn.Module):
+    """A module that holds a network under a name, as those of Lightning do."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = body()
+
+
+@pytest.mark.parametrize(("prefix", "said"), [("model.", False), ("", True)])
+def test_a_frozen_body_whose_checkpoint_matched_nothing_is_asked_about(prefix, said):
+    """pytorch/examples #1029: strict=False loaded nothing, and a head was trained on random features."""
+    x, y = rows()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        wrapped, head, own = Wrapped(), nn.Linear(32, 2), body()
+    whole = nn.Sequential(wrapped.model, head)
+    fit(whole, whole, x, y, steps=300)
+    own.load_state_dict(
+        {name.removeprefix(prefix): value for name, value in wrapped.state_dict().items()}, strict=False
+    )
+    model = nn.Sequential(own.requires_grad_(False), nn.Linear(32, 2))
+    watch = fit(model, model, x, y, optimizer=torch.optim.Adam(model[1].parameters(), 0.01))
+    asked = found(watch, "FROZEN_AS_DRAWN")
+    assert (asked is not None) == said
+    assert not said or causes(asked)[0] == "WEIGHTS_NOT_LOADED"
+
+
+class Ending(nn.Module):
+    """A causal model of tokens that takes labels and a mask by name, and shifts the labels itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(12, 8), nn.Linear(8, 12)
+
+    def forward(self, input_ids, attention_mask, labels):
+        scores = self.head(self.table(input_ids))
+        loss = F.cross_entropy(scores[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        return {"loss": loss, "logits": scores}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("padded by the end", True), ("padded by a token", False), ("completions", False), ("masked", False)],
+)
+def test_texts_whose_end_is_masked_with_the_padding_are_asked_about(kind, said):
+    """huggingface/transformers #23530: with pad_token = eos_token no end was ever a label, and only positions that had
+    no gradient were told.
+    """
+    random = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Ending()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    watch = flowgrad.watch(model, optimizer)
+    for _ in range(12):
+        length = torch.randint(4, 10, (16, 1), generator=random)
+        places = torch.arange(10).expand(16, 10)
+        tokens = torch.randint(2, 12, (16, 10), generator=random)
+        tokens = torch.where(places < length - 1, tokens, 1)  # 1: the end
+        mask = (places < length).long()
+        if kind != "padded by the end":
+            tokens = tokens.masked_fill(mask == 0, 0)
+        labels = tokens.masked_fill(tokens == 1, -100) if kind in {"padded by the end", "masked"} else tokens
+        labels = labels.masked_fill(mask == 0, -100)
+        if kind == "completions":
+            labels = labels.masked_fill(places < length - 2, -100)
+        if kind == "masked":  # some tokens are to be filled in, and the end never is
+            labels = labels.masked_fill(torch.rand(16, 10, generator=random) > 0.3, -100)
+        loss = model(input_ids=tokens, attention_mask=mask, labels=labels)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        watch.log(loss=loss)
+    asked = found(watch, "END_NEVER_A_LABEL")
+    assert (asked is not None) == said
+    assert not said or causes(asked)[0] == "PADDING_IS_THE_END"
+
+
 @pytest.mark.parametrize(("value", "asked"), [(-999.0, True), (None, False)])
 def test_numbers_that_stand_for_missing_values_are_asked_about(value, asked):
     """Scaled behind a fillna(-999), what rows differ by was squeezed into nothing, and the report said HEALTHY."""
@@ -433,28 +572,3 @@ def test_states_that_are_read_behind_their_padding_are_asked_about(kind, read):
 @pytest.mark.parametrize(("read", "left"), [("own end", False), ("packed", False), ("last place", True)])
 def test_states_that_are_read_at_their_own_end_are_passed_in_silence(read, left):
     assert "STATES_READ_BEHIND_PADDING" not in types(read_sequences(nn.GRU, read, left=left))
-
-
-@pytest.mark.parametrize(
-    ("padding", "end", "prompt", "asked"), [(0, 0, 0, True), (1, 0, 0, False), (1, 0, 3, False), (0, None, 0, False)]
-)
-def test_texts_whose_end_is_no_label_are_asked_about(padding, end, prompt, asked):
-    """Texts were padded by the token that ends them, and the model never stopped."""
-    random = torch.Generator().manual_seed(0)
-    lengths = torch.randint(4, 10, (64,), generator=random)
-    x = torch.randint(2, 12, (64, 12), generator=random)
-    places = torch.arange(12)
-    if end is not None:
-        x[torch.arange(64), lengths - 1] = end
-    attended = places < lengths[:, None]
-    x = torch.where(attended, x, padding)
-    labels = torch.where((x == padding) | (places < prompt), -100, x)
-    model = Causal(moves=True)
-    optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    watch = flowgrad.watch(model, optimizer)
-    for k in [*range(0, 64, 16)] * 3:
-        part = slice(k, k + 16)
-        loss = model(input_ids=x[part], labels=labels[part], attention_mask=attended[part].long())["loss"]
-        step(model, optimizer, watch, loss)
-    watch.detach()
-    assert ("END_OF_TEXT_IGNORED" in types(watch)) == asked

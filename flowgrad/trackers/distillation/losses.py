@@ -58,6 +58,7 @@ class Losses:
         return {
             **{kind: float(np.median(values[-LAST:])) if len(values) else math.nan for kind, values in told.items()},
             "least_distillation_loss": float(finite.min()) if len(finite) else math.nan,
+            "distillation_loss_most": float(abs(finite).max()) if len(finite) else math.nan,
             "distillation_loss_size": float(abs(finite[0])) if len(finite) else math.nan,
             "nonfinite_losses": float(len(part) - len(finite)) if len(part) else math.nan,
             **measures.loss_course(trained),

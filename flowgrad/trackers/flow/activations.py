@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from flowgrad.errors import FlowGradError
 from flowgrad.measures.flow import SATURATED
 from flowgrad.trackers.flow.calls import Calls
+from flowgrad.trackers.flow.ends import Ends
 from flowgrad.trackers.flow.modes import Modes
 from flowgrad.trackers.flow.padding import PaddingReads
 from flowgrad.trackers.watching import Failed, raising
@@ -107,11 +108,13 @@ class ActivationWatch:
         """Modules that have the hooks now."""
         self._handles: list[RemovableHandle] = []
         self.modes: Modes | None = None
-        """Modes that are notified of passes of the whole model without gradients."""
+        """Modes that are notified of passes of the whole model."""
         self.calls = Calls()
         """How the whole model is called."""
         self.padding = PaddingReads(failed)
         """Where the states of recurrent layers are used."""
+        self.ends = Ends()
+        """Whether the texts that it is given end in a label."""
         self._at_root = False
         """Whether the hooks are those of `arm_root` alone."""
         self._last: nn.Module | None = None
@@ -168,11 +171,15 @@ class ActivationWatch:
         self._made.clear()
 
     def arm_root(self) -> None:
-        """Watch when passes of the whole model begin, and nothing else."""
+        """Watch when passes of the whole model begin and end, and nothing else."""
         if self._root is None or self._handles:
             return
         vars(self._root)[_PREPARE] = _Unhooked(self)
-        self._handles = [self._root.register_forward_pre_hook(_EndHook(self).enter)]
+        ends = _EndHook(self)
+        self._handles = [
+            self._root.register_forward_pre_hook(ends.enter),
+            self._root.register_forward_hook(ends, with_kwargs=True),
+        ]
         self._at_root = True
 
     def disarm(self) -> None:
@@ -229,18 +236,23 @@ class ActivationWatch:
     def enter(self) -> None:
         """Note that a pass of the whole model begins."""
         self._inside = torch.is_grad_enabled()
-        if self.modes is not None and not self._inside:
-            self.modes.aside()
+        if self.modes is not None:
+            self.modes.begin(trains=self._inside)
         self._made.clear()
         self.calls.begin()
         self.padding.begin()
 
     def leave(self, output: Any, kwargs: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Note the output of the whole model, and the inputs that it was given by name."""
+        if self.modes is not None:
+            self.modes.evaluation.end()
         if not self._inside:
             return
         self._inside = False
+        if self._at_root:
+            return
         self.calls.end(kwargs, output)
+        self.ends.note(kwargs)
         spread = _spread(output) if self._reads_output else None
         if spread is not None:
             known = self.spread

@@ -15,7 +15,7 @@ _LARGEST = 2**24
 """Number of outputs above which the loss is not computed again."""
 _SAME, _OTHER = 1e-4, 1e-3
 """Share of the loss within which it is one computed again, and beyond which it is not."""
-_COUNTS = ("running", "along_rows", "labelled", "ahead", "twice", "padded", "ends_ignored")
+_COUNTS = ("running", "along_rows", "labelled", "ahead", "twice")
 
 
 class Calls:
@@ -35,10 +35,6 @@ class Calls:
         """Passes among them whose labels are the tokens one place later."""
         self.twice = 0
         """Passes among them whose loss is that of the labels moved by one place more."""
-        self.padded = 0
-        """Number of texts with padding in these passes."""
-        self.ends_ignored = 0
-        """Texts among them in which the token of padding is attended to, and never a label."""
 
     def begin(self) -> None:
         """Note that a pass begins."""
@@ -67,7 +63,6 @@ class Calls:
         if not _are_sequences(tokens, labels):
             return
         with torch.no_grad():
-            self._note_ends(tokens, labels, kwargs.get("attention_mask"))
             asked, told = labels[:, :-1] >= 0, labels >= 0
             if not asked.any():
                 return
@@ -78,18 +73,6 @@ class Calls:
                 self.ahead += 1
                 self.twice += _moved_again(output, labels, kwargs.get("num_items_in_batch"))
 
-    def _note_ends(self, tokens: torch.Tensor, labels: torch.Tensor, attended: Any) -> None:
-        if not isinstance(attended, torch.Tensor) or attended.shape != tokens.shape:
-            return
-        padding = tokens[attended == 0].unique()
-        if len(padding) != 1:
-            return
-        own = (attended != 0) & (tokens == padding)
-        ignored = own.any(1) & ((labels < 0) | ~own).all(1)
-        padded = (attended == 0).any(1)
-        self.padded += int(padded.sum())
-        self.ends_ignored += int((padded & ignored).sum())
-
     def scalars(self) -> dict[str, float]:
         """Figures of `flowgrad.measures.flow_passes.CALLS`."""
         nan = float("nan")
@@ -98,8 +81,6 @@ class Calls:
             "time_first_passes": float(self.running),
             "labelled_passes": float(self.labelled),
             "labels_ahead": self.ahead / self.labelled if self.labelled else nan,
-            "padded_texts": float(self.padded),
-            "ends_ignored": self.ends_ignored / self.padded if self.padded else nan,
             "labels_moved_again": self.twice / self.labelled if self.labelled else nan,
         }
 
@@ -110,7 +91,7 @@ class Calls:
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go on from a state that `state_dict` gave."""
         for name in _COUNTS:
-            setattr(self, name, state.get(name, 0))
+            setattr(self, name, state[name])
 
 
 def _rows(output: Any) -> int:

@@ -90,11 +90,9 @@ _REWRITES = record(
 
 _CALLS = record(
     dict.fromkeys(("running", "along_rows", "labelled", "ahead", "twice"), count()),
-    dict.fromkeys(("padded", "ends_ignored"), count()),
     also=together(
         (lambda state: state["along_rows"] <= state["running"], "['along_rows'] is above its ['running']"),
         (lambda state: state["twice"] <= state["ahead"] <= state["labelled"], "['labelled'] is below what it counts"),
-        (lambda state: state.get("ends_ignored", 0) <= state.get("padded", 0), "['padded'] is below what it counts"),
     ),
 )
 _PADDING = record(
@@ -102,7 +100,27 @@ _PADDING = record(
     also=together((lambda state: state["padded"] <= state["rows"], "['padded'] is above its ['rows']")),
 )
 
-LATER: dict[str, Check] = {"modes": _MODES, "places": _PLACES, "calls": _CALLS, "padding": _PADDING}
+_EVALUATION = record(
+    {"trained": count(), **dict.fromkeys(("validations", "elsewhere", "evaluated", "drew"), count())},
+    also=together(
+        (lambda state: state["elsewhere"] <= state["validations"], "['elsewhere'] is above its ['validations']"),
+        (lambda state: state["drew"] <= state["evaluated"], "['drew'] is above its ['evaluated']"),
+    ),
+)
+
+_ENDS = record(
+    dict.fromkeys(("ended", "untold"), count()),
+    also=together((lambda state: state["untold"] <= state["ended"], "['untold'] is above its ['ended']")),
+)
+
+LATER: dict[str, Check] = {
+    "modes": _MODES,
+    "places": _PLACES,
+    "calls": _CALLS,
+    "ends": _ENDS,
+    "padding": _PADDING,
+    "evaluation": _EVALUATION,
+}
 """Parts that states of earlier releases lack."""
 
 
@@ -177,6 +195,11 @@ def _history(figures: int, size: int) -> Check:
     )
 
 
+def _of_one_shape(block: dict[str, Any]) -> bool:
+    highest, lowest = block["highest"], block.get("lowest")
+    return lowest is None or (highest is not None and highest.shape == lowest.shape)
+
+
 def _network(watched: Sequence[Watched], owners: int) -> Check:
     size, place = len(watched), count(most=owners - 1)
     names = text([one.name for one in watched])
@@ -188,7 +211,8 @@ def _network(watched: Sequence[Watched], owners: int) -> Check:
         },
         {"lowest": maybe(tensor(_OUTPUTS, (None,)))},
         also=together(
-            (lambda state: (state["calls"] > 0) == (state["saturated"] is not None), ": calls and saturated")
+            (lambda state: (state["calls"] > 0) == (state["saturated"] is not None), ": calls and saturated"),
+            (_of_one_shape, ": highest and lowest"),
         ),
     )
     floats, counts = tensor("float64", (size,)), tensor("int64", (size,), least=0)

@@ -50,6 +50,8 @@ _LARGE_SHARE = 128
 _RUN = 64
 """Number of entries in a row: a cache line or two, so that a part costs what its share of the memory does."""
 
+_MANY = 0.5
+"""Share of a bias without gradient from which on the weight is read: rules judge layers of which half is silent."""
 _CACHED = 1 << 17
 """Number of entries that are worked on together on a CPU: half a megabyte, and as much of their copies."""
 _KNOWN = 32
@@ -137,6 +139,8 @@ class DeviceLook:
         self.zero_rows_before: dict[int, torch.Tensor] = {}
         self.follow_rows: dict[int, tuple[int, int]] = {}
         """Map of tensor -> (the tensor that shows its units, the axis of the units in that)."""
+        self.unit_axes: dict[int, int] = {}
+        """Axis of the units in the tensor itself, for those of `follow_rows` whose bias shows them."""
 
     def turn(self) -> None:
         """Begin a new block of sampled steps."""
@@ -304,6 +308,7 @@ class DeviceLook:
         return gradient.coalesce().values() if gradient.layout == torch.sparse_coo else gradient.values()
 
     def _note_zero_rows(self, whole: dict[int, torch.Tensor]) -> None:
+        self._doubt_biases(whole)
         for i, (source, axis) in self.follow_rows.items():
             gradient = whole.get(source)
             if gradient is None:
@@ -312,6 +317,22 @@ class DeviceLook:
             zero = gradient == 0 if not others else torch.linalg.vector_norm(gradient, math.inf, others) == 0
             known = self.zero_rows.get(i)
             self.zero_rows[i] = zero if known is None else zero & known
+
+    def _doubt_biases(self, whole: dict[int, torch.Tensor]) -> None:
+        """Go over to the weight where half of a bias has no gradient at the first look of a block.
+
+        The gradient of a bias is a sum over examples. It is zero where a unit is silent on all of them, and where the
+        loss counts differences between examples alone, as that of a Wasserstein critic or of a ranking by pairs.
+        """
+        begun = [i for i in self.unit_axes if i in whole and i not in self.zero_rows and i in self.follow_rows]
+        biases = [whole.get(self.follow_rows[i][0]) for i in begun]
+        shares = [(bias == 0).float().mean() for bias in biases if bias is not None]
+        if not shares:
+            return
+        known = [i for i, bias in zip(begun, biases, strict=True) if bias is not None]
+        for i, share in zip(known, torch.stack(shares).tolist(), strict=True):
+            if share >= _MANY:
+                self.follow_rows[i] = (i, self.unit_axes.pop(i))
 
     def stepped(self) -> None:
         """Undo what `before` did for the step, right after it."""

@@ -9,6 +9,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from flowgrad.trackers.flow.evaluation import Evaluation
+
 _MOST = 64
 """Number of modules that are read."""
 _COUNTS = ("eval_looks", "other_step", "train_looks", "held_out", "in_training")
@@ -38,6 +40,7 @@ class Modes:
         """Whether passes without gradients are taken to be held out now."""
         self.held_out = 0
         self.in_training = 0
+        self.evaluation = Evaluation(model, self._all)
 
     def look(self, step: int) -> None:
         """Note that a sampled step has been taken."""
@@ -50,9 +53,10 @@ class Modes:
         else:
             self.eval_looks, self.other_step = 0, step
 
-    def aside(self) -> None:
-        """Note that a pass of the whole model without gradients begins."""
-        if self.expecting and self._all:
+    def begin(self, *, trains: bool) -> None:
+        """Note that a pass of the whole model begins, with gradients or without."""
+        self.evaluation.begin(trains=trains, expected=self.expecting)
+        if self.expecting and self._all and not trains:
             self.held_out += 1
             self.in_training += all(module.training for module in self._all)
 
@@ -69,6 +73,7 @@ class Modes:
             "held_out_passes": float(self.held_out),
             "held_out_in_training": self.in_training / self.held_out if self.held_out else nan,
             "shared_modules": float(self.shared),
+            **self.evaluation.scalars(),
             **_statistics(self._normalising),
         }
 

@@ -13,7 +13,7 @@ from torch import nn
 from flowgrad.measures import flow
 from flowgrad.trackers.flow.activations import ActivationWatch, Block
 from flowgrad.trackers.flow.look import DeviceLook, StepSnapshot, apart, fetch, weight_figures
-from flowgrad.trackers.flow.parameters import Watched, is_compiled, unit_axis
+from flowgrad.trackers.flow.parameters import Watched, innermost, is_compiled, unit_axis
 from flowgrad.trackers.watching import ChangedError, Failed, raising
 
 BLOCK = 16
@@ -112,7 +112,9 @@ class NetworkLook:
         self.compiled = is_compiled(model)
         """Whether the forward pass, or a part of it, does not see hooks put on later."""
         self.activations = (
-            ActivationWatch(owners, ()) if self.compiled else ActivationWatch(owners, model.modules(), model, failed)
+            ActivationWatch(owners, ())
+            if self.compiled
+            else ActivationWatch(owners, model.modules(), innermost(model), failed)
         )
         self._previous_step = 0
         self._previous_square = np.full(count, math.nan)
@@ -154,6 +156,8 @@ class NetworkLook:
                 source = places.get(id(bias), -1)
                 cheaper = source in at and bias is not None and bias.shape == one.parameter.shape[axis : axis + 1]
                 look.follow_rows[k] = (at[source], 0) if cheaper else (k, axis)
+                if cheaper:
+                    look.unit_axes[k] = axis
 
     def _seen(self, name: str) -> bool:
         blocks = (self.activations.blocks.get(name), self.activations.before.get(name))

@@ -62,6 +62,13 @@ def plain_name(path: str) -> str:
     return path.replace("._orig_mod.", ".")
 
 
+def innermost(model: nn.Module) -> nn.Module:
+    """The model within `DistributedDataParallel`. Loops train by the wrapper, and often validate by what it holds."""
+    while isinstance(model, nn.parallel.DistributedDataParallel):
+        model = model.module
+    return model
+
+
 def _check(name: str, parameter: nn.Parameter, tracker: str) -> None:
     if isinstance(parameter, (UninitializedParameter, UninitializedBuffer)):
         raise ValueError(

@@ -121,10 +121,11 @@ def network_scalars(
     left_out = asks & (rows["in_optimizer"] == 0)
     unused = left_out & (rows["had_gradient"] == 1) & (rows["moved"] == 0)
     known = rows["in_optimizer"].notna().all()
-    without = trained & (rows["had_gradient"] == 0)
-    stopped = trained & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)
+    without = trained & (rows["had_gradient"] == 0) & ~_cancelled(rows)
+    stopped = trained & (rows["stopped"] == 1) & (rows["had_gradient"] == 1) & ~_cancelled(rows)
     frozen = ~asks & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)
     judged = rows["fresh"].notna() & asks
+    still = rows["fresh"].notna() & ~asks & (rows["is_weight"] == 1) & (rows["had_gradient"] == 0) & ~tables
     seen = len(steps) >= _FEWEST_LOOKS
     return {
         "tensors": float(len(rows)),
@@ -168,8 +169,21 @@ def network_scalars(
         "stopped_share": flow.ratio(float(stopped.sum()), float(trained.sum())) if seen else math.nan,
         "frozen_midway": float(frozen.sum()) if seen else math.nan,
         "trained_before": float((rows["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
+        "frozen_judged": float(still.sum()),
+        "frozen_drawn": float((still & (rows["fresh"] == 1) & (rows["moved"] == 0)).sum()),
         "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
     }
+
+
+def _cancelled(rows: pd.DataFrame) -> pd.Series:
+    """Flags of biases whose gradient is there and sums up to zero over the examples, while that of their layer's weight
+    goes on: the loss counts differences between examples, as that of a Wasserstein critic, and no offset changes them.
+    """
+    at = dict(zip(rows.index, (rows["had_gradient"] == 1) & (rows["stopped"] != 1), strict=True))
+    weights = [
+        name.rpartition(".")[2] == "bias" and at.get(name.removesuffix("bias") + "weight") for name in rows.index
+    ]
+    return pd.Series([bool(one) for one in weights], index=rows.index) & (rows["gradient_tensor"] == 1)
 
 
 def _head_to_trained(layers: pd.DataFrame) -> float:

@@ -319,6 +319,7 @@ class FlowTracker(Tracker):
         self._due = bool(self._schedule(self._steps + 1))
         self._course.arm(self._steps, self._due)
         # An epoch is as long as the one before: behind its last step, passes without gradients are a validation.
+        self._modes.evaluation.stepped()
         self._modes.expecting = 0 < self._epoch_steps == self._steps - self._epoch_start
         if not self._due:
             self._network.rest(root=self._modes.expecting)
@@ -334,6 +335,7 @@ class FlowTracker(Tracker):
             return
         train = math.nan if train_loss is None else loss_of(train_loss, self.name, "train_loss")
         validation = None if validation_loss is None else loss_of(validation_loss, self.name, "validation_loss")
+        self._modes.evaluation.end_epoch(validated=validation is not None, expected=self._modes.expecting)
         self._epoch_start, self._epoch_steps = self._steps, self._steps - self._epoch_start
         self._losses.end_epoch()
         self._train.append(train)
@@ -377,6 +379,7 @@ class FlowTracker(Tracker):
             **self._modes.scalars(self._steps),
             **self._network.activations.calls.scalars(),
             **self._network.activations.padding.scalars(),
+            **self._network.activations.ends.scalars(),
             "unregistered": float(len(self._hidden())) if self._optimizers.known else math.nan,
             **self._losses.places.scalars(),
             **flow.loss_trend(*losses.windows, losses.first),
@@ -650,7 +653,9 @@ class FlowTracker(Tracker):
                 "rewrites": self._rewrites.state_dict(),
                 "calls": self._network.activations.calls.state_dict(),
                 "padding": self._network.activations.padding.state_dict(),
+                "ends": self._network.activations.ends.state_dict(),
                 "modes": {**self._modes.state_dict(), "epoch": [self._epoch_start, self._epoch_steps]},
+                "evaluation": self._modes.evaluation.state_dict(),
                 "places": {**self._losses.places.state_dict(), "first_tail": self._losses.first_tail},
                 "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
             },
@@ -684,10 +689,14 @@ class FlowTracker(Tracker):
             self._modes.load_state_dict(state["modes"])
             self._epoch_start, self._epoch_steps = state["modes"]["epoch"]
         self._network.load_state_dict(state["network"])
+        if "evaluation" in state:
+            self._modes.evaluation.load_state_dict(state["evaluation"])
         if "calls" in state:
             self._network.activations.calls.load_state_dict(state["calls"])
         if "padding" in state:
             self._network.activations.padding.load_state_dict(state["padding"])
+        if "ends" in state:
+            self._network.activations.ends.load_state_dict(state["ends"])
         self._flags = {flag: state[flag].cpu().numpy().copy() for flag in _FLAGS}
         self._train, self._validation = list(state["train"]), list(state["validation"])
         self._inputs = dict(state["inputs"])
