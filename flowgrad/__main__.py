@@ -16,6 +16,7 @@ if __name__ == "__main__":  # the imports of a command take a second
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import flowgrad
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command_line.BAD_INPUT
 
 
+@cache
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m flowgrad", description="FlowGrad's tools for reports.")
     parser.add_argument("--version", action="version", version=f"flowgrad {_version()}")

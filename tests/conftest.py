@@ -19,14 +19,16 @@ settings.register_profile("fixed", derandomize=True, deadline=None, max_examples
 settings.load_profile("fixed")
 
 # With torch, pandas and pytest loaded a search of all objects takes a fifth of a second, and a config of some thousand
-# nodes brings one on: half of the time of such tests. Young objects are searched in larger lots.
+# nodes brings one on: half of the time of such tests. Young objects are searched in larger lots, and none while all
+# that lives to the end is imported.
 gc.set_threshold(20_000, 20, 400)
+gc.disable()
 
 
 def pytest_collection_finish():
     """Leave what was imported, which lives to the end, out of every search for garbage."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

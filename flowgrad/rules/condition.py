@@ -23,6 +23,9 @@ from flowgrad.rules.expression import ARITHMETIC, COMPARISONS, read_expression
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
+Flags = BoolArray | bool
+Numbers = FloatArray | float
+"""Values of rows, as arrays, or of one set of values, which Python compares faster as plain numbers."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,11 @@ class Condition:
 
     def holds(self, values: Mapping[str, float]) -> bool:
         """Whether the condition is true of `values`. A missing name is unknown, as NaN is."""
-        return bool(_evaluate(self._tree, self._columns(values)).true)
+        return bool(_truth(self._tree, self._numbers(values)).true)
 
     def truth(self, values: Mapping[str, float]) -> bool | None:
         """Whether the condition is true or false of `values`; None where that is unknown."""
-        true, false = _evaluate(self._tree, self._columns(values))
+        true, false = _truth(self._tree, self._numbers(values))
         return True if true else False if false else None
 
     def select(self, columns: Mapping[str, ArrayLike]) -> BoolArray:
@@ -79,11 +82,11 @@ class Condition:
         """Number that each name is directly compared with. Where there are several, the first whose comparison `values`
         make true, else the first.
         """
-        columns = self._columns(values or {})
+        numbers = self._numbers(values or {})
         found: dict[str, tuple[bool, float]] = {}
         for node in _in_order(self._tree):
             if isinstance(node, ast.Compare):
-                true = bool(_evaluate(node, columns).true)
+                true = bool(_truth(node, numbers).true)
                 sides = (node.left, *node.comparators)
                 for left, right in pairwise(sides):
                     for name, number in ((left, right), (right, left)):
@@ -113,12 +116,15 @@ class Condition:
     def _columns(self, columns: Mapping[str, ArrayLike]) -> dict[str, FloatArray]:
         return {name: np.asarray(columns.get(name, np.nan), dtype=np.float64) for name in self.names}
 
+    def _numbers(self, values: Mapping[str, float]) -> dict[str, float]:
+        return {name: float(values.get(name, np.nan)) for name in self.names}
+
 
 class _Truth(NamedTuple):
     """Kleene truth values: `true` and `false` are never both set; neither set is unknown."""
 
-    true: BoolArray
-    false: BoolArray
+    true: Flags
+    false: Flags
 
 
 def _evaluate(tree: ast.expr, columns: Mapping[str, FloatArray]) -> _Truth:
@@ -126,7 +132,7 @@ def _evaluate(tree: ast.expr, columns: Mapping[str, FloatArray]) -> _Truth:
         return _truth(tree, columns)
 
 
-def _truth(node: ast.expr, columns: Mapping[str, FloatArray]) -> _Truth:
+def _truth(node: ast.expr, columns: Mapping[str, Numbers]) -> _Truth:
     match node:
         case ast.BoolOp(op=op, values=values):
             return reduce(_and if isinstance(op, ast.And) else _or, (_truth(value, columns) for value in values))
@@ -137,27 +143,27 @@ def _truth(node: ast.expr, columns: Mapping[str, FloatArray]) -> _Truth:
             sides = [_number(side, columns) for side in (left, *comparators)]
             return reduce(_and, map(_comparison, ops, sides, sides[1:]))
         case ast.Constant(value=bool() as value):
-            return _Truth(np.asarray(value), np.asarray(not value))
+            return _Truth(value, not value)
     raise TypeError(f"{type(node).__name__} passed the check but has no truth value")
 
 
-def _number(node: ast.expr, columns: Mapping[str, FloatArray]) -> FloatArray:
+def _number(node: ast.expr, columns: Mapping[str, Numbers]) -> Numbers:
     match node:
         case ast.BinOp(left=left, op=op, right=right):
             return ARITHMETIC[type(op)](_number(left, columns), _number(right, columns))
         case ast.UnaryOp(operand=operand):
-            return np.negative(_number(operand, columns))
+            return -_number(operand, columns)
         case ast.Constant(value=int() | float() as value):
-            return np.asarray(float(value))
+            return float(value)
         case ast.Name(id=name):
             return columns[name]
     raise TypeError(f"{type(node).__name__} passed the check but is no number")
 
 
-def _comparison(op: ast.cmpop, left: FloatArray, right: FloatArray) -> _Truth:
-    known = ~(np.isnan(left) | np.isnan(right))
-    true = COMPARISONS[type(op)](left, right)
-    return _Truth(true & known, ~true & known)
+def _comparison(op: ast.cmpop, left: Numbers, right: Numbers) -> _Truth:
+    known = (left == left) & (right == right)  # NaN alone is not itself
+    true = COMPARISONS[type(op)](left, right) & known
+    return _Truth(true, known ^ true)
 
 
 def _and(left: _Truth, right: _Truth) -> _Truth:

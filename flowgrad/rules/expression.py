@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -26,19 +28,26 @@ MAX_LENGTH = 500
 MAX_DEPTH = 40
 """Deepest nesting of operators; `a and b and c` counts as one level, `a + b + c` as two."""
 
-COMPARISONS: dict[type[ast.cmpop], np.ufunc] = {
-    ast.Lt: np.less,
-    ast.LtE: np.less_equal,
-    ast.Gt: np.greater,
-    ast.GtE: np.greater_equal,
-    ast.Eq: np.equal,
-    ast.NotEq: np.not_equal,
+
+def _divided(left: Any, right: Any) -> Any:
+    """Divide as IEEE 754 does: by zero too, where numbers of Python raise."""
+    with np.errstate(all="ignore"):
+        return np.divide(left, right)
+
+
+COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
 }
-ARITHMETIC: dict[type[ast.operator], np.ufunc] = {
-    ast.Add: np.add,
-    ast.Sub: np.subtract,
-    ast.Mult: np.multiply,
-    ast.Div: np.divide,
+ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: _divided,
 }
 _REFUSED_SYMBOLS: dict[type[ast.AST], str] = {
     ast.Pow: "**",

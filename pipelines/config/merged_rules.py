@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig
 
 from pipelines.config.copies import copied
 
@@ -32,8 +32,12 @@ def merged_once(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> DictC
     if key not in _merged:
         _merged[key] = in_turn(self, library, repo)
     made = in_turn(self, others, repo)
-    with flag_override(made, "no_deepcopy_set_nodes", True):
-        made.merge_with(copied(_merged[key]))
+    rules, merged = made._get_node(_RULES), copied(_merged[key])._get_node(_RULES)
+    if not (isinstance(rules, DictConfig) and isinstance(merged, DictConfig)) or rules.__dict__["_content"] != {}:
+        return in_turn(self, defaults, repo)
+    for name, rule in merged.__dict__["_content"].items():  # a merge would make and check each node anew
+        rule._set_parent(rules)
+        rules.__dict__["_content"][name] = rule
     return made
 
 

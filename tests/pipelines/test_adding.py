@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import subprocess
 import sys
 import textwrap
 import zlib
@@ -30,6 +29,7 @@ from pipelines.stages.diagnose import diagnose
 from pipelines.stages.experiment import Experiment
 from pipelines.stages.rule_book import rule_book
 from pipelines.trainers.trainer import trainer_of
+from tests.forked import ForkedPopen
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("docs/extending.md", "docs/own_trackers.md")
@@ -74,12 +74,14 @@ def own(tmp_path, monkeypatch, request):
     return write
 
 
-def started(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines.run", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-        env=os.environ | {"PYTHONPATH": str(folder)},
-    )  # fmt: skip
+def started(folder, place, *arguments):
+    """Start a run from the repository, with the user's folder on the path; give its exit code, and what it printed to
+    standard output and standard error, which is put into files at the place.
+    """
+    words = [sys.executable, "-m", "pipelines.run", *arguments]
+    with open(place / "out", "w+") as out, open(place / "err", "w+") as err:
+        process = ForkedPopen(words, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(folder)}, stdout=out, stderr=err)
+        return process.wait(300), out.read(), err.read()
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +90,9 @@ def finished(tmp_path_factory):
     place = tmp_path_factory.mktemp("adding")
     folder = written(place / "my_folder", shown())
     before = {path: path.stat().st_mtime_ns for top in ("conf", "flowgrad") for path in (ROOT / top).rglob("*.*ml")}
-    done = started(
+    code, out, err = started(
         folder,
+        place,
         "--config-dir",
         str(folder),
         "experiment=mine",
@@ -99,9 +102,9 @@ def finished(tmp_path_factory):
         "rounds=1",
         f"hydra.run.dir={place / 'run'}",
     )
-    assert done.returncode == 0, done.stderr + done.stdout
+    assert code == 0, err + out
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    return place / "run", done, folder
+    return place / "run", out, folder
 
 
 def test_the_pages_show_one_of_each():
@@ -113,14 +116,14 @@ def test_the_pages_show_one_of_each():
 
 
 def test_model_dataset_and_experiment_of_a_user_go_through_the_closed_loop(finished):
-    folder, done, _ = finished
+    folder, out, _ = finished
     config = (folder / "config.yaml").read_text()
     assert "_target_: my_models.Scaled" in config
     assert "_target_: my_data.load_grid" in config
     table = pd.read_csv(folder / "observations.csv")
     assert set(table["arm"]) == {"baseline", "treated", "aa"}
     assert set(table["experiment"]) == {"mine"}
-    assert "LARGE_LAYER on norms" in done.stdout
+    assert "LARGE_LAYER on norms" in out
 
 
 def test_figures_and_finding_of_the_tracker_stand_in_the_report(finished):

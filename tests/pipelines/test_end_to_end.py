@@ -18,6 +18,7 @@ from lxml import etree
 from flowgrad.__main__ import main as reports
 from flowgrad.report import read
 from pipelines.output.tables import rounded
+from tests.forked import ForkedPopen
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["experiment=movielens_mf", "dataset=synthetic", "seeds.test=[1,2,3]", "workers=1"]
@@ -185,13 +186,12 @@ def test_arms_that_train_while_the_diagnosis_goes_on_get_the_same_bytes(finished
 
 def test_a_killed_run_leaves_no_half_written_file(tmp_path):
     folder = tmp_path / "run"
-    process = subprocess.Popen(
-        [
-            sys.executable, "-m", "pipelines.run", *SMALL, "seeds.test=[1,2,3,4,5,6,7,8,9,10]", "rounds=1",
-            "pruning.enabled=false", f"hydra.run.dir={folder}",
-        ],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    words = [
+        sys.executable, "-m", "pipelines.run", *SMALL, "seeds.test=[1,2,3,4,5,6,7,8,9,10]", "rounds=1",
+        "pruning.enabled=false", f"hydra.run.dir={folder}",
+    ]  # fmt: skip
+    with open(tmp_path / "printed", "wb") as printed:
+        process = ForkedPopen(words, cwd=ROOT, env=os.environ, stdout=printed)
     deadline = time.monotonic() + 120
     while not (folder / "report.xml").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)

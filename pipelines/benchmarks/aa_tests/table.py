@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from itertools import chain
 
 import numpy as np
@@ -20,20 +18,6 @@ POOLED = "all"
 CONFIDENCE = 0.95
 
 
-@contextmanager
-def _brief_collections() -> Iterator[None]:
-    """Shorten the garbage collection that statsmodels makes at each adjustment: a fifth of a second, for all that is
-    imported here.
-    """
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
-@_brief_collections()
 def calibration_table(pools: Mapping[str, Pool], pairs: int, resamples: int, alpha: float) -> pd.DataFrame:
     """Make one line a test for all settings together, and one for each; columns `SHOWN`.
 

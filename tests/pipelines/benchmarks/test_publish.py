@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -9,6 +11,7 @@ from flowgrad.errors import FlowGradError
 from pipelines import publish
 from pipelines.benchmarks.readme import DOCUMENTS
 from pipelines.config.code_fingerprint import ROOT
+from tests.forked import ForkedPopen
 
 RUN = ["experiment=movielens_mf", "dataset=synthetic", "seeds.test=[1,2,3]", "rounds=0", "tuned=null", "workers=1"]
 
@@ -20,6 +23,7 @@ def test_a_run_is_done_once_and_its_tables_stand_beside_the_command(tmp_path, mo
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/results.yaml").write_text("summaries: {}\n")
     tables = {"mine": "run/significance", "mine_observations": "run/observations"}
+    monkeypatch.setattr(subprocess, "Popen", ForkedPopen)
     publish.publish({"run": RUN}, tables, ["run"], tmp_path)
     results = tmp_path / "docs/results"
     text = (results / "mine.md").read_text()

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -25,6 +26,7 @@ from pipelines.benchmarks.claims import readings, reproduction, runs
 from pipelines.jobs.feature_synergy.linear import COMPARISON, HALF, METRICS
 from pipelines.sweeps.finished import hashes, seal
 from tests.evidence_folders import observed, write_run, write_trials
+from tests.forked import ForkedPopen
 
 RUN = [
     "dataset=synthetic",
@@ -53,6 +55,13 @@ def small(folder, *more, overrides=RUN, metric="mse"):
     ]
 
 
+@pytest.fixture
+def runs_are_forked(monkeypatch):
+    """Fork the process of a run from one that has imported torch."""
+    monkeypatch.setattr(subprocess, "Popen", ForkedPopen)
+
+
+@pytest.mark.usefixtures("runs_are_forked")
 def test_a_claim_is_computed_once_and_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
     assert reproduction.main(small(tmp_path)) == 0
     table = pd.read_csv(tmp_path / "claims.csv")
@@ -119,6 +128,7 @@ def test_a_run_that_breaks_ends_those_beside_it(monkeypatch):
     assert not runs._live
 
 
+@pytest.mark.usefixtures("runs_are_forked")
 def test_a_run_that_fails_is_told_and_the_table_still_comes(tmp_path, capsys):
     assert reproduction.main(small(tmp_path, overrides=["dataset=synthetic", "optimizer.lr=-1"])) == 1
     out = capsys.readouterr().out

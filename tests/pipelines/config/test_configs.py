@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,11 @@ def plain(config):
     return OmegaConf.to_container(config)
 
 
+def in_order(config):
+    """Values with their types and in their order, which to write as YAML takes half a second."""
+    return json.dumps(plain(config))
+
+
 @pytest.mark.parametrize("change", ["optimizer.lr=fast", "optimizer.rate=1", "nowhere.lr=1", "training.epochs=1.5"])
 def test_what_cannot_be_composed_cannot_be_changed(composed, change):
     with pytest.raises(HydraException) as composing:
@@ -214,7 +220,7 @@ def test_the_tests_compose_what_hydra_composes(composed, hydras_own, overrides):
     told = compose("config", overrides=overrides, return_hydra_config=True)
     hydras_own()
     wanted = compose("config", overrides=overrides)
-    assert OmegaConf.to_yaml(made) == OmegaConf.to_yaml(wanted)
+    assert in_order(made) == in_order(wanted)
     assert nodes(told) == nodes(compose("config", overrides=overrides, return_hydra_config=True))
     for config in (made, wanted):
         with pytest.raises(ConfigAttributeError):

@@ -8,11 +8,12 @@ import shutil
 
 import pandas as pd
 import pytest
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals import loky
 
 from pipelines.config.folder_names import folder_name
 from pipelines.sweeps.job_record import FILE, JOBS, JobRecord, is_done, read_record, write_record
 from pipelines.sweeps.table import FAMILY, KILLED, collect
+from tests.forked import forked_from
 from tests.pipelines.conftest import SMALL
 
 QUICK = [*SMALL, "rounds=1", "training.epochs=4", "pruning.enabled=false"]
@@ -105,10 +106,12 @@ def test_a_search_lists_its_trials_best_first(command, capsys):
 
 
 @pytest.fixture
-def processes_of_joblib():
-    """End the processes that joblib keeps for what may follow."""
+def processes_of_joblib(monkeypatch):
+    """Fork joblib's processes from one that has imported torch, and end those that it keeps for what may follow."""
+    forked_from()
+    monkeypatch.setattr(loky.backend.context, "_DEFAULT_START_METHOD", "forkserver")
     yield
-    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    loky.get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 @pytest.mark.usefixtures("processes_of_joblib")
