@@ -505,3 +505,40 @@ def test_texts_whose_end_is_masked_with_the_padding_are_asked_about(kind, said):
     asked = found(watch, "END_NEVER_A_LABEL")
     assert (asked is not None) == said
     assert not said or causes(asked)[0] == "PADDING_IS_THE_END"
+
+
+class Targeted(nn.Module):
+    """A network and a frozen copy of it that follows, as of Q-learning and of a mean teacher."""
+
+    def __init__(self):
+        super().__init__()
+        self.online, self.target = body(), body().requires_grad_(False)
+        self.head = nn.Linear(32, 2)
+        self.target.load_state_dict(self.online.state_dict())
+
+    def forward(self, x):
+        return self.head(self.online(x)) + 0.1 * self.head(self.target(x)).detach()
+
+    @torch.no_grad()
+    def follow(self, step, *, soft):
+        for own, trained in zip(self.target.parameters(), self.online.parameters(), strict=True):
+            if soft:
+                own.data.copy_(0.9 * own.data + 0.1 * trained.data)
+            elif step % 20 == 19:
+                own.copy_(trained)
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_a_target_network_that_follows_is_left_alone(soft):
+    """Held by the optimizer and frozen, it was told to be weights that something unknown moves between the steps."""
+    x, y = rows()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Targeted()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    watch = flowgrad.watch(model, optimizer)
+    for k in range(60):
+        chosen = torch.arange(k * 16, (k + 1) * 16) % len(x)
+        step(model, optimizer, watch, F.cross_entropy(model(x[chosen]), y[chosen]))
+        model.follow(k, soft=soft)
+    assert not types(watch) & {"UPDATES_UNEXPLAINED", "FROZEN_AS_DRAWN", "WEIGHTS_RESET"}
