@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
+from flowgrad import BatchTracker
 from flowgrad.measures.sentinels import sentinel_figures
 
 SEEDS = st.integers(0, 10_000)
@@ -63,3 +65,17 @@ def test_missing_values_are_left_out():
     x = filled(math.nan)
     assert sentinel_figures(x)["sentinel_columns"] == 0
     assert math.isnan(sentinel_figures(x[:0])["sentinel_columns"])
+
+
+@pytest.mark.parametrize(("value", "asked"), [(-999.0, True), (None, False)])
+def test_numbers_that_stand_for_missing_values_are_asked_about(value, asked):
+    """Scaled behind a fillna(-999), what rows differ by was squeezed into nothing, and the report said HEALTHY."""
+    random = torch.Generator().manual_seed(0)
+    x = 5 * torch.randn(256, 10, generator=random) + 40
+    missing = torch.rand(x.shape, generator=random) < 0.05
+    x = torch.where(missing, x.median() if value is None else torch.tensor(value), x)
+    x = (x - x.mean(0)) / x.std(0)
+    batches = BatchTracker()
+    for k in range(0, 192, 32):
+        batches.step(x[k : k + 32])
+    assert ("MISSING_VALUES_AS_NUMBERS" in {found.type for found in batches.findings()}) == asked

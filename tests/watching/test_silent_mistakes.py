@@ -507,68 +507,38 @@ def test_texts_whose_end_is_masked_with_the_padding_are_asked_about(kind, said):
     assert not said or causes(asked)[0] == "PADDING_IS_THE_END"
 
 
-@pytest.mark.parametrize(("value", "asked"), [(-999.0, True), (None, False)])
-def test_numbers_that_stand_for_missing_values_are_asked_about(value, asked):
-    """Scaled behind a fillna(-999), what rows differ by was squeezed into nothing, and the report said HEALTHY."""
-    x, y = rows()
-    x = 5 * x + 40
-    missing = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.05
-    x = torch.where(missing, x.median() if value is None else torch.tensor(value), x)
-    x = (x - x.mean(0)) / x.std(0)
-    batches = flowgrad.BatchTracker()
-    for k in range(0, 192, 32):
-        batches.step(x[k : k + 32], y[k : k + 32])
-    assert ("MISSING_VALUES_AS_NUMBERS" in types(batches)) == asked
+class Targeted(nn.Module):
+    """A network and a frozen copy of it that follows, as of Q-learning and of a mean teacher."""
 
-
-class PaddedReader(nn.Module):
-    """A classifier of token sequences by a recurrent layer, whose state is read at one of several places."""
-
-    def __init__(self, kind, read):
+    def __init__(self):
         super().__init__()
-        self.table, self.read = nn.Embedding(12, 8, padding_idx=0), read
-        self.layer = kind(8, 16, batch_first=True)
-        self.out = nn.Linear(16, 2)
+        self.online, self.target = body(), body().requires_grad_(False)
+        self.head = nn.Linear(32, 2)
+        self.target.load_state_dict(self.online.state_dict())
 
     def forward(self, x):
-        lengths, rows = (x > 0).sum(1), torch.arange(len(x))
-        if self.read == "packed":
-            given = nn.utils.rnn.pack_padded_sequence(self.table(x), lengths, batch_first=True, enforce_sorted=False)
-            last = self.layer(given)[1]
-            return self.out((last[0] if isinstance(last, tuple) else last)[-1])
-        states, last = self.layer(self.table(x))
-        if self.read == "last state":
-            return self.out((last[0] if isinstance(last, tuple) else last)[-1])
-        return self.out(states[rows, lengths - 1] if self.read == "own end" else states[:, -1])
+        return self.head(self.online(x)) + 0.1 * self.head(self.target(x)).detach()
+
+    @torch.no_grad()
+    def follow(self, step, *, soft):
+        for own, trained in zip(self.target.parameters(), self.online.parameters(), strict=True):
+            if soft:
+                own.data.copy_(0.9 * own.data + 0.1 * trained.data)
+            elif step % 20 == 19:
+                own.copy_(trained)
 
 
-def read_sequences(kind, read, *, left=False):
-    random = torch.Generator().manual_seed(0)
-    lengths = torch.randint(2, 13, (128,), generator=random)
-    x = torch.randint(1, 12, (128, 12), generator=random) * (torch.arange(12) < lengths[:, None])
-    x, y = (x.flip(1) if left else x), (x[:, 0] > 5).long()
+@pytest.mark.parametrize("soft", [True, False])
+def test_a_target_network_that_follows_is_left_alone(soft):
+    """Held by the optimizer and frozen, it was told to be weights that something unknown moves between the steps."""
+    x, y = rows()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = PaddedReader(kind, read)
+        model = Targeted()
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     watch = flowgrad.watch(model, optimizer)
-    for k in [*range(0, 128, 16)] * 3:
-        loss = F.cross_entropy(model(x[k : k + 16]), y[k : k + 16])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        watch.log(loss=loss)
-    watch.detach()
-    return watch
-
-
-@pytest.mark.parametrize(("kind", "read"), [(nn.GRU, "last place"), (nn.LSTM, "last state"), (nn.RNN, "last place")])
-def test_states_that_are_read_behind_their_padding_are_asked_about(kind, read):
-    """The last place of sequences padded on the right was read, and the report said HEALTHY."""
-    asked = found(read_sequences(kind, read), "STATES_READ_BEHIND_PADDING")
-    assert causes(asked)[0] == "LAST_PLACE_IS_PADDING"
-
-
-@pytest.mark.parametrize(("read", "left"), [("own end", False), ("packed", False), ("last place", True)])
-def test_states_that_are_read_at_their_own_end_are_passed_in_silence(read, left):
-    assert "STATES_READ_BEHIND_PADDING" not in types(read_sequences(nn.GRU, read, left=left))
+    for k in range(60):
+        chosen = torch.arange(k * 16, (k + 1) * 16) % len(x)
+        step(model, optimizer, watch, F.cross_entropy(model(x[chosen]), y[chosen]))
+        model.follow(k, soft=soft)
+    assert not types(watch) & {"UPDATES_UNEXPLAINED", "FROZEN_AS_DRAWN", "WEIGHTS_RESET"}

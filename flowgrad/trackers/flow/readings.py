@@ -170,7 +170,7 @@ def network_scalars(
         "frozen_midway": float(frozen.sum()) if seen else math.nan,
         "trained_before": float((rows["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
         "frozen_judged": float(still.sum()),
-        "frozen_drawn": float((still & (rows["fresh"] == 1) & (rows["moved"] == 0)).sum()),
+        "frozen_drawn": float((still & (rows["fresh"] == 1) & (rows["kept"] == 1)).sum()),
         "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
     }
 

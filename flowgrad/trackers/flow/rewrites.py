@@ -183,7 +183,9 @@ def _stride(count: int) -> int:
 
 
 def _spread(watched: Sequence[Watched], optimizers: Optimizers, one: Any) -> list[nn.Parameter]:
-    """Some tensors that this optimizer alone holds, from the first to the last; no tables that are bounded in use."""
+    """Some tensors that this optimizer alone holds, from the first to the last; no tables that are bounded in use, nor,
+    beside others, tensors that ask for no gradient: the loop moves a target network or an average of the weights.
+    """
     own = {id(p) for group in one.param_groups for p in group["params"]}
     others = {id(p) for each in optimizers.all if each is not one for g in each.param_groups for p in g["params"]}
     mine = [
@@ -191,6 +193,7 @@ def _spread(watched: Sequence[Watched], optimizers: Optimizers, one: Any) -> lis
         for each in watched
         if id(each.parameter) in own - others and getattr(each.owner, "max_norm", None) is None
     ]
+    mine = [parameter for parameter in mine if parameter.requires_grad] or mine
     if len(mine) <= _TENSORS:
         return mine
     return [mine[round(k * (len(mine) - 1) / (_TENSORS - 1))] for k in range(_TENSORS)]

@@ -124,6 +124,8 @@ class FlowTracker(Tracker):
         self._floor = math.nan if loss_at_least is None else float(loss_at_least)
         self._fresh: np.ndarray | None = None
         """Flags of tensors that were as initialisers leave them, before the first sampled step."""
+        self._frozen_norms: np.ndarray | None = None
+        """Norm of each tensor before the first sampled step, where some asked for no gradient then."""
         self._version = 0
         """Version counters of the weights, summed, at the last step."""
         self._schedule = schedules.default() if schedule is None else schedule
@@ -207,6 +209,8 @@ class FlowTracker(Tracker):
     def _begin(self, chosen: list[int] | None = None, *, share: bool = False) -> None:
         if self._fresh is None:
             self._fresh = freshness(self._watched)
+            if not all(parameter.requires_grad for parameter in self._parameters):
+                self._frozen_norms = self._network.weights()[:, 0]
         self._network.before(chosen, share=share)
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -490,6 +494,7 @@ class FlowTracker(Tracker):
             "last_gradient": self._course.last_gradient,
             "moved": self._moved() if self._looks else unknown,
             "fresh": unknown if self._fresh is None else self._fresh,
+            "kept": unknown if self._frozen_norms is None else _alike(weights[:, 0], self._frozen_norms),
             "used": self._network.used(),
             "cut_off": cut.astype(float) if self._looks else unknown,
             "stopped": self._stopped() if self._looks else unknown,
@@ -733,6 +738,11 @@ class FlowTracker(Tracker):
             self._final = self._network.weights()
         except Exception:  # of weights that have no numbers any more
             self._final = np.full((len(self._watched), 5), math.nan)
+
+
+def _alike(norms: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Flags of norms that are the same to rounding, shape (tensors,): nothing wrote to these tensors."""
+    return (np.abs(norms - first) <= _ROUNDING * first).astype(float)
 
 
 def _of_fastest(rates: np.ndarray) -> np.ndarray:
