@@ -111,7 +111,7 @@ class LossAudit:
         if not values:
             self.unread += 1
         self._count(batch.t, batch.items)
-        if len(self.looks) < EARLY_LOOKS and "repeated" in facts:
+        if len(self.looks) < EARLY_LOOKS and batch.items is not None and "repeated" in facts:
             facts |= self._popularity_slope(batch.x, batch.items)
         self.looks.append({
             "told": batch.told,

@@ -277,7 +277,7 @@ class BoostingTracker(Tracker):
             **self._columns.scalars(),
         }
         target, new_target = self._columns.targets
-        lead = table.iloc[0] if len(table) and np.isfinite(gains).any() else {}
+        lead = table.iloc[0] if len(table) and np.isfinite(gains).any() else pd.Series(dtype=float)
         scalars |= {
             "val_explained": self._evaluations.explained(scalars["val_best"], new_target),
             "train_explained": self._evaluations.explained(scalars["train_last"], target),
