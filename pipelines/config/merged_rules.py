@@ -32,13 +32,20 @@ def merged_once(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> DictC
     if key not in _merged:
         _merged[key] = in_turn(self, library, repo)
     made = in_turn(self, others, repo)
-    rules, merged = made._get_node(_RULES), copied(_merged[key])._get_node(_RULES)
-    if not (isinstance(rules, DictConfig) and isinstance(merged, DictConfig)) or rules.__dict__["_content"] != {}:
-        return in_turn(self, defaults, repo)
-    for name, rule in merged.__dict__["_content"].items():  # a merge would make and check each node anew
+    return made if put_rules(made, _merged[key]) else in_turn(self, defaults, repo)
+
+
+def put_rules(config: DictConfig, source: DictConfig) -> bool:
+    """Put a copy of the rules of another config into one that has none, where a merge would make and check each node
+    anew. Returns whether it has a place for them, with nothing in it.
+    """
+    rules, others = config._get_node(_RULES), source._get_node(_RULES)
+    if not (isinstance(rules, DictConfig) and isinstance(others, DictConfig)) or rules.__dict__["_content"] != {}:
+        return False
+    for name, rule in copied(others).__dict__["_content"].items():
         rule._set_parent(rules)
         rules.__dict__["_content"][name] = rule
-    return made
+    return True
 
 
 def _is_of_library(default: Any, file: Any) -> bool:

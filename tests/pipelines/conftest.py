@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import flag_override
 
 from pipelines import run as application
 from pipelines.config.compose import WITHOUT_RULES, store_without_rules
 from pipelines.config.copies import copied
+from pipelines.config.merged_rules import put_rules
 from pipelines.config.schema import register
 from pipelines.stages import parallel
 from tests.forked import forked_from
@@ -78,9 +78,8 @@ def composed(monkeypatch, compositions):
         made = copied(compositions[key])
         if rules and apart:
             if RULES not in compositions:
-                compositions[RULES] = compose("config").rules
-            with flag_override(made, ["struct", "no_deepcopy_set_nodes"], [False, True]):
-                made.rules = copied(compositions[RULES])
+                compositions[RULES] = compose("config")
+            assert put_rules(made, compositions[RULES])
         return made
 
     monkeypatch.setenv("FLOWGRAD_RUN_ID", "test")
