@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -55,6 +56,12 @@ def pictures_are_blank(request, monkeypatch):
     if "drawn" not in request.fixturenames and "matplotlib.figure" in sys.modules:
         figure = sys.modules["matplotlib.figure"].Figure
         monkeypatch.setattr(figure, "savefig", lambda self, file, *, format, **how: file.write(BLANK[format]))
+
+
+@pytest.fixture
+def garbage_is_left(monkeypatch):
+    """Leave out the search for garbage before a measurement: late in a suite, among all configs, it takes a second."""
+    monkeypatch.setattr(gc, "collect", lambda *generation: 0)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from pipelines.benchmarks.overhead.networks.measurement import NetworkPlan, meas
 from pipelines.benchmarks.overhead.networks.ranker import SIZES
 from pipelines.benchmarks.overhead.networks.watchers import NONE, OTHERS, OWN, WATCHES, attaching, installed, suits
 
+pytestmark = pytest.mark.usefixtures("garbage_is_left")
+
 CPU = torch.device("cpu")
 MINE = "+job.cases.mine={network: mlp, depth: 3, width: 6, batch: 5}"
 SMALL = [

@@ -28,6 +28,8 @@ from pipelines.benchmarks.overhead.ratios import median_interval, paired_ratio
 from pipelines.benchmarks.overhead.watchers import attacher, has_peer
 from pipelines.stages.parallel import run_isolated
 
+pytestmark = pytest.mark.usefixtures("garbage_is_left")
+
 CPU = torch.device("cpu")
 WATCHERS = ["tracker", *(["peer", "peer_interval"] if has_peer() else [])]
 MINE = "+job.cases.mine={rows: 50, dim: 4, optimizer: sparse_adam, batch: 16}"

@@ -10,6 +10,8 @@ import pytest
 from pipelines.benchmarks.stacking import job
 from pipelines.benchmarks.stacking.measurement import Stacked, StackPlan, Times, measure
 
+pytestmark = pytest.mark.usefixtures("garbage_is_left")
+
 MINE = [
     "experiment=stacking", "+job.cases.mine=['experiment=movielens_mf','dataset=synthetic','training.epochs=2']",
     "job.only=[mine]", "job.rounds=2", "workers=1",
