@@ -141,7 +141,7 @@ TORCH = {
     *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness", "leftovers", "modes", "rewrites")),
     *(
         f"trackers/flow/{name}.py"
-        for name in ("samples", "shared_sums", "sparse_rows", "calls", "ends", "evaluation", "unregistered")
+        for name in ("samples", "shared_sums", "sparse_rows", "calls", "ends", "evaluation", "padding", "unregistered")
     ),
     *(f"trackers/batches/{name}.py" for name in ("columns", "course", "id_rows", "id_sums", "ids", "rows", "tracker")),
     "trackers/optimizers.py",
