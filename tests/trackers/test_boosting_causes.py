@@ -61,6 +61,16 @@ def test_weights_that_leave_room_and_stumps_that_were_asked_for_are_let_alone(to
     assert "TREES_CANNOT_SPLIT" not in weighted(total, **params)
 
 
+@pytest.mark.parametrize(("least", "said"), [(100, True), (5, False)])
+def test_trees_without_a_split_are_asked_about_with_the_rows_that_a_leaf_has_to_have(least, said):
+    """LightGBM gives a tree of one leaf no hessians: they were told to sum to 0, as of weights that are too small."""
+    tracker, rows = BoostingTracker(), lgb.Dataset(X[OLD][:60], Y[OLD][:60])
+    lgb.train(LGB | {"min_data_in_leaf": least}, rows, 30, callbacks=[tracker.as_lgb_callback()])
+    found = types(tracker).get("TREES_CANNOT_SPLIT")
+    assert (found is not None) == said
+    assert not said or (found.rule_id, found.candidates[0].cause) == ("trees_of_one_leaf", "LEAVES_NEED_MORE_ROWS")
+
+
 def squares(predicted, data):
     return predicted - data.get_label(), np.ones(len(predicted))
 

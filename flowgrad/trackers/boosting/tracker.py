@@ -534,7 +534,8 @@ class BoostingTracker(Tracker):
             )
         )
         if number[0] == 1:
-            self._root_hessian = float(np.max(found.root_hessian()[number == 1]))
+            # LightGBM gives a tree of one leaf no hessians.
+            self._root_hessian = float(np.max(found.root_hessian()[number == 1])) or math.nan
         if window == len(self._gain):
             self._gain.append(np.zeros(len(self._names)))
         self._gain[window] += np.bincount(found.features, found.gains, len(self._names))
