@@ -171,7 +171,7 @@ MEASURES = (
         "leaf_room",
         "ratio",
         "Sum of hessians of all training rows in the first round, over what the settings ask of each leaf: no tree can "
-        "have more leaves than that. Not known of CatBoost.",
+        "have more leaves than that. Not known of CatBoost, nor where LightGBM split no first tree.",
     ),
     Measure("most_leaves", "count", "Leaves that the settings allow a tree."),
     Measure("columns", "count", "Columns that the trees could split on."),

@@ -351,7 +351,7 @@ def test_a_sparse_matrix_that_is_too_large_to_look_at_is_refused():
 @pytest.mark.parametrize("metric", ["auc", "logloss"])
 @pytest.mark.parametrize("made", ["columns moved", "as told", "noisy and overfitted"])
 def test_an_evaluation_of_rows_that_were_made_otherwise(made, metric):
-    """Of the rows told, held-out targets follow from training rows; the evaluation, made another way, is no better than
+    """Held-out targets of the rows told follow from training rows; the evaluation, made another way, is no better than
     a coin. That was told as overfitting or as rows learned by heart, with a change.
     """
     X, y, X_new, y_new = *counts(0, 800), *counts(1, 400)

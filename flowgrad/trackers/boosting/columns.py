@@ -333,7 +333,7 @@ def _target(values: Any, rows: int, what: str) -> NDArray[np.float64]:
 
 
 def _groups(values: Any, rows: int, what: str) -> NDArray[Any]:
-    """What each row belongs to, of as many entries as rows, or of the sizes of groups that follow each other."""
+    """Read the group of each row, from as many entries as rows or from the sizes of groups that follow each other."""
     given = np.asarray(unmasked(values))
     if given.shape == (rows,):
         return given

@@ -16,7 +16,7 @@ _COUNTS = ("trained", "validations", "elsewhere", "evaluated", "drew")
 class Evaluation:
     """Counts passes of the whole model behind the last step of an epoch, where a validation is expected.
 
-    Of the first of them the state of the generator of random numbers is compared before and after; it is read, never
+    The state of the generator of random numbers is compared before and after the first of them; it is read, never
     written.
     """
 
