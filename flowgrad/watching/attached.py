@@ -56,6 +56,8 @@ class Attached:
                 self.tables[name] = EmbeddingTracker(layer, name, settings.rules, optimizer=given, sample=sample)
             except (TypeError, ValueError, RuntimeError) as error:
                 self.refused[name] = told(error)
+        for place, tracker in enumerate(self.tables.values()):
+            tracker.share_probes(place, len(self.tables))
         self.network: FlowTracker | None = None
         try:
             self.network = FlowTracker(

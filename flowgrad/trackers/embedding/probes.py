@@ -16,7 +16,9 @@ from flowgrad.trackers.embedding.tallies import RowTallies
 from flowgrad.trackers.watching import Failed, raising
 
 FIRST_PROBES = 16
-"""Number of steps at the start of a run that are all probed."""
+"""Number of steps at the start of a run that are all probed, unless many tables share them."""
+SHARED_PROBES = 8
+"""Number of tables from which on the tables of one model take turns in these steps."""
 FIRST_LOOKUPS = 4096
 """Number of lookups of such a step that are probed at most, evenly over the batch."""
 STRIDE = 64
@@ -143,6 +145,8 @@ class Probes:
         """Whether there are rows that do not move for an unknown reason."""
         self._suspect_probes = 0
         """Number of steps probed for their sake."""
+        self._turn, self._turns = 0, 1
+        """Of the first steps but the very first, those are probed whose number leaves this remainder."""
         self._pending: list[_Probe] = []
         self._early_gradient: torch.Tensor | None = None
         """Whether a gradient, the last or one before, was other than zero at each of the lookups pending when it
@@ -206,13 +210,28 @@ class Probes:
 
     def due(self, step: int) -> bool:
         """True where lookups before the end of step number `step` (from 0) are to be handed over."""
-        if step < FIRST_PROBES or (self.suspicious and self._suspect_probes < SUSPECT_PROBES):
+        if self.suspicious and self._suspect_probes < SUSPECT_PROBES:
             return True
+        if 0 < step < FIRST_PROBES:
+            return step % self._turns == self._turn
         return step % self._stride == 0
 
     def next_due(self, step: int) -> int:
         """Number of the first step after number `step` that is due, as things are."""
-        return step + 1 if self.due(step + 1) else step + self._stride - step % self._stride
+        if step < FIRST_PROBES or self.due(step + 1):
+            return step + 1
+        return step + self._stride - step % self._stride
+
+    def share(self, place: int, tables: int) -> None:
+        """Take turns in the first steps with the other tables of a model, so that no step probes more than
+        `SHARED_PROBES` or so: a probe costs the same for a small batch, and together they would cost a third of a step.
+
+        Args:
+            place: of the table among them, from 0.
+            tables: how many they are.
+        """
+        self._turns = -(-tables // SHARED_PROBES)
+        self._turn = place % self._turns
 
     @property
     def _stride(self) -> int:

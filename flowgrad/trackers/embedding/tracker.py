@@ -186,6 +186,10 @@ class EmbeddingTracker(Tracker):
         else:
             self._rate.add(optimizer, self.name)
 
+    def share_probes(self, place: int, tables: int) -> None:
+        """Take turns with so many tables of a model, of which this one has that place, in the probes of its start."""
+        self._probes.share(place, tables)
+
     def _weight(self) -> torch.Tensor:
         """Weights of the table, shape (rows, dim), not a copy.
 
