@@ -33,6 +33,10 @@ SPARE_LOOKS, SOLVED = 3, 100.0
 """Number of sampled steps more than there are ratios of weights of classes that these rest on, and how much larger the
 next singular value has to be than that of the solution.
 """
+LEAST_TOLD, ANOTHER = 2, 0.01
+"""Number of sampled validations that name what the validation loss is, and relative distance of a training loss from
+that quantity from which on it is another one.
+"""
 MOST_LOOKS = 64
 """Number of sampled steps that are kept; beyond, every other one is dropped but for the first."""
 WIDE = 10.0
@@ -131,6 +135,20 @@ class LossAudit:
             found |= place_figures(*(_values(self.looks, name) for name in _PLACES))
             found |= _facts(self.looks) | _matches(self.looks, self.maximised) | self._counted()
         return {name: float(value) for name, value in found.items()}
+
+    def differs_from(self, other: LossAudit) -> float:
+        """Share of the sampled steps at which the loss is another quantity than the one that another audit names: a
+        known loss, as it is meant, to rounding at all of that audit's steps. NaN where it names none, or fewer than
+        `LEAST_LOOKS` steps allow that loss.
+        """
+        named = [frozenset(key for key in _told(look, 1.0) if _plain(key)) for look in other.looks]
+        keys = frozenset.intersection(*named) if len(named) >= LEAST_TOLD else frozenset()
+        apart = [
+            all(abs(look["told"] - value) > ANOTHER * max(abs(look["told"]), abs(value)) for value in values)
+            for look in self.looks
+            if (values := [look["values"][key][0] for key in keys if key in look["values"]])
+        ]
+        return _mean([float(one) for one in apart]) if len(apart) >= LEAST_LOOKS else math.nan
 
     def state_dict(self) -> dict[str, Any]:
         """State of the audit, as plain values."""
@@ -264,6 +282,11 @@ def _facts(looks: list[Look]) -> dict[str, float]:
 def _corrected(slopes: list[float], batches: list[float]) -> float:
     """1 where the last slope is nearer to -1 than to 0; 0 where it is not, or where there is none."""
     return float(bool(slopes) and slopes[-1] < -0.5) if batches else math.nan
+
+
+def _plain(key: str) -> bool:
+    """Whether the loss of a key is a mean, and what its family is for."""
+    return key.startswith("sound/") and key.endswith("/mean")
 
 
 def _kind(key: str) -> str:
