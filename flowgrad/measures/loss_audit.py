@@ -16,6 +16,7 @@ import numpy as np
 
 from flowgrad.measures.loss_batch import KINDS, Batch, read, readings, recompute
 from flowgrad.measures.loss_figures import LOSS_MEASURES
+from flowgrad.measures.loss_large import is_large, read_large
 from flowgrad.measures.loss_values import RELATIVE
 from flowgrad.measures.sequences import place_figures, place_losses
 
@@ -105,8 +106,11 @@ class LossAudit:
             counted, and training goes on.
         """
         try:
-            batch = read(outputs, targets, loss, inputs, items, teacher)
-            values, facts = recompute(batch)
+            if is_large(outputs):
+                batch, values, facts = read_large(outputs, targets, loss, inputs)
+            else:
+                batch = read(outputs, targets, loss, inputs, items, teacher)
+                values, facts = recompute(batch)
             facts = {**facts, **_place_facts(batch), **_reconstruction_facts(batch, inputs)}
         except Exception:
             # The arguments are the user's, of any type: no error of the audit may end a training.
