@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from flowgrad.measures.loss_batch import KINDS, Batch, read, readings, recompute
+from flowgrad.measures.loss_batch import BINARY_PARTS, KINDS, Batch, read, readings, recompute
 from flowgrad.measures.loss_figures import LOSS_MEASURES
 from flowgrad.measures.loss_large import is_large, read_large
 from flowgrad.measures.loss_values import RELATIVE
@@ -318,6 +318,7 @@ def _matches(looks: list[Look], maximised: bool) -> dict[str, float]:
         | _sums(looks, told)
         | _tokens(looks, told)
         | _weights([] if any(told) else looks)
+        | _binary_weights(looks)
         | _usual(looks, [bool(one or other) for one, other in zip(told, flipped, strict=True)])
     )
 
@@ -429,6 +430,25 @@ def _weights(looks: list[Look]) -> dict[str, float]:
     if np.ptp(often) > 0 and np.ptp(weigh) > VARIED:
         found["class_weights_cosine"] = float(np.corrcoef(often, weigh)[0, 1])
     return found
+
+
+def _binary_weights(looks: list[Look]) -> dict[str, float]:
+    """Weight of labels of 1 over that of labels of 0, where the loss is a binary cross-entropy of logits in which both
+    have one each; with the mean probability and label of the later looks. Empty for other losses.
+    """
+    looks = [look for look in looks if all(name in look["facts"] for name in BINARY_PARTS)]
+    if len(looks) < FACTOR_LOOKS:
+        return {}
+    facts = np.array([[look["facts"][name] for name in BINARY_PARTS] for look in looks])
+    told, parts = np.array([look["told"] for look in looks]), facts[:, :2]
+    if not told.all():
+        return {}
+    weights, _, rank, sizes = np.linalg.lstsq(parts / told[:, None], np.ones(len(looks)), rcond=None)
+    off = np.abs(parts @ weights / told - 1).max()
+    if rank < 2 or off > WIDE * RELATIVE or weights.min() <= 0 or sizes[1] < VARIED * sizes[0]:
+        return {}
+    predicted, labelled = facts[len(facts) // 2 :, 2:].mean(0)
+    return {"positive_weight": weights[0] / weights[1], "predicted_rate": predicted, "label_rate": labelled}
 
 
 def _usual(looks: list[Look], known: list[bool]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from flowgrad.measures.loss_values import (
     in_unit,
     log_softmax,
     pairs,
+    sigmoid,
     sums_to_one,
 )
 
@@ -34,6 +35,8 @@ MOST_WEIGHED = 20
 """Number of classes up to which weights of classes are looked for."""
 KINDS = 2000
 """Number of different targets that are counted."""
+BINARY_PARTS = ("part_of_ones", "part_of_zeros", "predicted_rate", "label_rate")
+"""Names of facts on a batch with labels of 0 and 1."""
 _VIEWS = (
     "View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Select", "Slice", "ToCopy", "Alias", "Clone",
     "Transpose", "Permute", "T", "Expand", "Split", "Unbind", "CppFunction",
@@ -330,6 +333,7 @@ def _by_element(values: Values, facts: dict[str, float], x: Floats, t: Floats | 
     facts["target_in_unit"] = float(in_unit(target))
     facts["below"] = float((target < x.min()).mean())
     facts["outside_unit"] = float(((target < 0) | (target > 1)).mean())
+    facts |= _binary_parts(x.reshape(-1), target.reshape(-1))
     try:
         shape = np.broadcast_shapes(x.shape, target.shape)
     except ValueError:
@@ -338,6 +342,17 @@ def _by_element(values: Values, facts: dict[str, float], x: Floats, t: Floats | 
     if math.prod(shape) > x.size and x.ndim != t.ndim:
         facts["column"] = float(x.ndim > t.ndim)
         pairs(values, x, target, shape)
+
+
+def _binary_parts(x: Floats, target: Floats) -> dict[str, float]:
+    """Parts of the mean binary cross-entropy of logits that rows of either label have, the mean probability and the
+    mean label; empty where targets are others than 0 and 1.
+    """
+    if not np.isin(target, (0.0, 1.0)).all():
+        return {}
+    parts = (target * np.logaddexp(0.0, -x)).mean(), ((1 - target) * np.logaddexp(0.0, x)).mean()
+    rates = sigmoid(x).mean(), target.mean()
+    return {name: float(part) for name, part in zip(BINARY_PARTS, (*parts, *rates), strict=True)}
 
 
 def _by_class(values: Values, facts: dict[str, float], batch: Batch) -> None:

@@ -16,6 +16,11 @@ MOST_ROWS = 1 << 20
 """Number of rows of a table beyond which nothing is kept."""
 
 
+def _both(figures: dict[str, float]) -> float:
+    """The smaller of the shares that are to be large where the lookups are of one kind of thing."""
+    return min(figures["lookups_apart"], figures["lookups_among"])
+
+
 class PairedLookups:
     """Counts by row of the first lookups of some steps, each by itself. One lookup a step costs nothing."""
 
@@ -68,7 +73,7 @@ class PairedLookups:
         alike = [(one, other) for one, other in pairs if self.lookups[one] == self.lookups[other]]
         found = [lookups_apart(counted[one], counted[other]) for one, other in alike]
         known = [one for one in found if not math.isnan(one["lookups_apart"])]
-        return max(known, key=lambda one: one["lookups_apart"], default=lookups_apart([], []))
+        return max(known, key=_both, default=lookups_apart([], []))
 
     def state_dict(self) -> dict[str, Any]:
         """State of everything counted."""
