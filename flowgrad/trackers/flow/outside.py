@@ -60,7 +60,7 @@ class Outside:
             held: identities of the tensors of the optimizers that are known, which move them.
         """
         for leaf in leaves(node_of(loss)):
-            if id(leaf) in self._own or id(leaf) in held or not leaf.requires_grad or not leaf.numel():
+            if id(leaf) in self._own or id(leaf) in held or not _readable(leaf):
                 continue
             known = self._met.get(id(leaf))
             if known is not None and known[0]() is leaf:
@@ -73,7 +73,7 @@ class Outside:
         if self._told < LOOKS[1]:
             return self._known or dict.fromkeys(_NAMES, math.nan)
         met = [(there, first) for one, first, count in self._met.values() if count > 1 and (there := one()) is not None]
-        still = [leaf for leaf, first in met if torch.equal(_some(leaf), first)]
+        still = [leaf for leaf, first in met if _alike(_some(leaf), first)]
         trained = sum(flag == 0 for flag in _fresh(still))
         self._known = dict(zip(_NAMES, (float(len(met)), float(len(still)), float(trained)), strict=True))
         return self._known
@@ -94,10 +94,21 @@ class Outside:
 _NAMES = ("outside_tensors", "outside_still", "outside_still_trained")
 
 
+def _readable(leaf: torch.Tensor) -> bool:
+    """Whether a tensor asks for a gradient and holds numbers, not a part of them as one that is sharded does."""
+    plain = type(leaf) in (torch.Tensor, nn.Parameter) and leaf.layout == torch.strided
+    return plain and leaf.requires_grad and leaf.numel() > 0 and leaf.device.type != "meta"
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether entries are the same; those that were converted or moved to another device since are not."""
+    return (one.dtype, one.device, one.shape) == (other.dtype, other.device, other.shape) and torch.equal(one, other)
+
+
 @apart
 def _some(tensor: torch.Tensor) -> torch.Tensor:
     """Copy some entries, evenly spaced; a NaN, which equals nothing, counts as 0."""
-    values = tensor.detach().reshape(-1)
+    values = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).detach().reshape(-1)
     return values[:: -(-len(values) // _ENTRIES)].nan_to_num().clone()
 
 

@@ -380,7 +380,8 @@ class FlowTracker(Tracker):
         self._settle()
         rows = self._rows()
         units, tables = rows.attrs.pop("units"), rows.attrs.pop("tables")
-        coverage = coverage_of(self._sight(rows))
+        outside = self._outside.figures()
+        coverage = coverage_of(self._sight(rows, outside["outside_tensors"]))
         rates = self._learning_rates()
         losses = self._losses.curve
         spread, kept = self._network.activations.output_spread()
@@ -400,7 +401,7 @@ class FlowTracker(Tracker):
             **self._network.activations.padding.scalars(),
             **self._network.activations.ends.scalars(),
             "unregistered": float(len(self._hidden())) if self._optimizers.known else math.nan,
-            **self._outside.figures(),
+            **outside,
             "losses_differ": self.losses_differ,
             **self._losses.places.scalars(),
             **flow.loss_trend(*losses.windows, losses.first),
@@ -436,7 +437,7 @@ class FlowTracker(Tracker):
     def _judged(self) -> Judged | None:
         return Judged("validation loss", "lower", "validation", "last_epoch") if self._validation else None
 
-    def _sight(self, rows: pd.DataFrame) -> Sight:
+    def _sight(self, rows: pd.DataFrame, outside: float) -> Sight:
         held = self._held()
         return Sight(
             steps=self._steps,
@@ -458,7 +459,7 @@ class FlowTracker(Tracker):
             checks=sum(probe.checks for probe in self._course.probes),
             elsewhere=int(((rows["in_optimizer"] == 0) & (rows["moved"] == 1)).sum()),
             hidden=tuple(self._hidden()),
-            outside=self._outside.figures()["outside_tensors"],
+            outside=outside,
             losses_differ=self.losses_differ == 1,
         )
 
