@@ -135,15 +135,26 @@ TORCH = {
         f"trackers/flow/{name}.py"
         for name in ("activations", "form", "history", "look", "losses", "network", "parameters", "readings", "tracker")
     ),
-    *(f"trackers/distillation/{name}.py" for name in ("comparison", "content", "graph", "layers", "motion")),
+    *(f"trackers/distillation/{name}.py" for name in ("comparison", "content", "layers", "motion")),
     *(f"trackers/distillation/{name}.py" for name in ("probe", "teaching", "tracker")),
     *(f"trackers/distillation/{name}.py" for name in ("audit", "exchange", "losses", "origin")),
     *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness", "leftovers", "modes", "rewrites")),
     *(
         f"trackers/flow/{name}.py"
-        for name in ("samples", "shared_sums", "sparse_rows", "calls", "ends", "evaluation", "padding", "unregistered")
+        for name in (
+            "outside",
+            "samples",
+            "shared_sums",
+            "sparse_rows",
+            "calls",
+            "ends",
+            "evaluation",
+            "padding",
+            "unregistered",
+        )
     ),
     *(f"trackers/batches/{name}.py" for name in ("columns", "course", "id_rows", "id_sums", "ids", "rows", "tracker")),
+    "trackers/graph.py",
     "trackers/optimizers.py",
     "trackers/schema.py",
     "integrations/model_loss.py",

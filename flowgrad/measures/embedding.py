@@ -52,6 +52,14 @@ MEASURES = (
         "Of steps with four forward passes or more: share of the lookups with a gradient whose gradient was cleared "
         "before the step. NaN where there was no such step.",
     ),
+    Measure(
+        "lookups_apart",
+        "share",
+        "Of two lookups that each step makes in this table, of as many ids: share of the ids of one that the other "
+        "never took in all steps looked at, where nearly all that the other takes have come. Not known elsewhere.",
+    ),
+    Measure("lookups_among", "share", "Of the rows of either lookup: share that stand among those of the other."),
+    Measure("lookups_rows", "count", "Rows of the lookup that nearly all have come of."),
     Measure("compared_starts", "count", "Epochs whose first lookup was compared with the end of the epoch before."),
     Measure("rewritten_starts", "count", "Of these, those that began with other weights."),
     Measure("repeated_starts", "count", "Of those, epochs that began with the weights that one before had begun with."),

@@ -59,6 +59,12 @@ MEASURES = (
     Measure("loss_scatter", "ratio", "Deviation of single losses within the last twentieths, over their mean loss."),
     Measure("loss_nonfinite", "flag", "1 where a loss was NaN or infinite, else 0."),
     Measure(
+        "losses_differ",
+        "flag",
+        "1 where the batches told show that the training loss is another quantity than the validation loss; 0 where "
+        "they show that it is not, or show neither.",
+    ),
+    Measure(
         "total_gradient_norm", "norm", "Norm of the whole gradient, mean of the recent looks, as the optimizer used it."
     ),
     Measure("total_gradient_norm_first", "norm", "The same of the early looks."),
@@ -226,6 +232,7 @@ MEASURES = (
     *flow_passes.PADDED,
     *flow_passes.ENDS,
     *flow_passes.UNREGISTERED,
+    *flow_passes.OUTSIDE,
     Measure(
         "output_spread",
         "ratio",
@@ -367,7 +374,7 @@ INPUTS = tuple(
 TOLD = (
     *("steps", "looks", "skipped_steps", "tensors", "weight_layers", "optimizer_steps"),
     *("epochs", "losses", "moved_unseen"),
-    *(measure.name for measure in MEASURES if measure.name.startswith(("loss_", "val_", "train_", "input_"))),
+    *(m.name for m in MEASURES if m.name.startswith(("loss_", "losses_", "val_", "train_", "input_"))),
 )
 """Names of measures that do not rest on sampled steps."""
 SEEN = tuple(measure.name for measure in MEASURES if not measure.per_row and measure.name not in TOLD)

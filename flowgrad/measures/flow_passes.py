@@ -127,6 +127,20 @@ UNREGISTERED = (
         "a gradient and which no optimizer given holds.",
     ),
 )
+OUTSIDE = (
+    Measure(
+        "outside_tensors",
+        "count",
+        "Tensors that ask for a gradient and that the losses told lead to, which are neither the model's nor held by "
+        "an optimizer given. Not known where losses came without their graph, as of `loss.item()`.",
+    ),
+    Measure("outside_still", "count", "Of these, tensors that are at the end as they were when first seen."),
+    Measure(
+        "outside_still_trained",
+        "count",
+        "Of those, weights that do not look as initialisers draw them: trained before.",
+    ),
+)
 
 
 def thrown_away(passes: int, lost: int, windows: int, wasteful: int) -> dict[str, float]:

@@ -105,6 +105,7 @@ ID_MEASURES = (
         "Largest share, over columns, of the target's variance that one column's ids explain.",
     ),
     Measure("ids_explained_count", "count", "Ids of that column."),
+    Measure("ids_negatives_apart", "share", "`id_negatives_apart` of that column."),
     Measure(
         "ids_distinct_ratio",
         "ratio",
@@ -154,6 +155,12 @@ ID_MEASURES = (
         "id_explained",
         "share",
         "Share of the target's variance that the ids explain, less what chance gives.",
+        per_row=True,
+    ),
+    Measure(
+        "id_negatives_apart",
+        "share",
+        "Where targets have two values: share of the rows of the lower one whose id never comes with the higher one.",
         per_row=True,
     ),
     Measure(
@@ -301,6 +308,30 @@ def one_way(counts: ArrayLike, sums: ArrayLike, squares: float, repeats: float =
         explained=1 - ms_within / (all_squares / (total - 1)),
         between=component,
     )
+
+
+def negatives_apart(counts: ArrayLike, sums: ArrayLike, squares: float, bounds: tuple[float, float]) -> float:
+    """Share of the rows with the lower of two targets whose id never comes with the higher one; NaN where targets have
+    other values than two.
+
+    >>> negatives_apart([4, 2], [2.0, 0.0], 2.0, (0.0, 1.0))
+    0.5
+
+    Args:
+        counts: rows of each id, shape (ids,); 0 for none.
+        sums: sum of the targets of each id, shape (ids,).
+        squares: sum of the squares of all targets.
+        bounds: smallest and largest target.
+    """
+    n, s = np.asarray(counts, dtype=float), np.asarray(sums, dtype=float)
+    low, high = bounds
+    whole, span = float(n.sum()), high - low
+    # The sum of (target - low) (high - target) is 0 where no target lies between.
+    between = (low + high) * float(s.sum()) - squares - whole * low * high
+    if not span > 0 or not whole or abs(between) > 1e-6 * whole * span**2:
+        return math.nan
+    above = np.rint((s - n * low) / span)
+    return float((n - above)[above == 0].sum() / max((n - above).sum(), 1.0))
 
 
 def expected_distinct(counts: ArrayLike, size: int) -> float:

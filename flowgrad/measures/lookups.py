@@ -9,6 +9,10 @@ LEAST = 0.05
 """Quantile of the exposures of the rows seen that stands for the least of them: one odd row is not to decide."""
 EDGE = 0.1
 """Share of the rows seen, those of the highest ids, that stand at the edge."""
+NEW, KNOWN_ROWS = 0.2, 20
+"""Share of lookups of rows met once below which nearly all rows that will come have come (Good 1953, Biometrika), and
+number of rows from which a set of them is judged.
+"""
 STEADY = 0.98
 """Share of neighbouring rows whose exposures do not rise with the id, from which ids are places in a sequence."""
 
@@ -49,6 +53,36 @@ def lookup_figures(exposures: ArrayLike, epochs: float) -> dict[str, float]:
         "least_exposures": float(least),
         "by_place": float(len(seen) > 1 and filled > STEADY and (np.diff(values) <= 0).mean() >= STEADY),
     }
+
+
+def lookups_apart(one: ArrayLike, other: ArrayLike) -> dict[str, float]:
+    """Say how far two kinds of lookups of one table take different rows, as those of items and of their negatives.
+
+    Args:
+        one: lookups of each row of the first kind, shape (rows,).
+        other: of the second kind.
+
+    Returns:
+        `lookups_apart`, the share of the lookups of one kind whose row the other kind never took, where nearly all rows
+        of that other kind have come; the larger one of both ways. `lookups_among`, the share of the rows taken by
+        either kind that stand between the lowest and the highest of the other; the smaller one. `lookups_rows`, rows of
+        the kind that is known. NaN where neither kind's rows have nearly all come.
+
+    >>> found = lookups_apart([9, 0] * 40, [0, 1] * 40)
+    >>> found["lookups_apart"], found["lookups_rows"]
+    (1.0, 40.0)
+    """
+    found = dict.fromkeys(("lookups_apart", "lookups_among", "lookups_rows"), float("nan"))
+    kinds = [np.asarray(one, dtype=float), np.asarray(other, dtype=float)]
+    rows = [np.flatnonzero(kind) for kind in kinds]
+    if min(map(len, rows)) < KNOWN_ROWS:
+        return found
+    for own, its in (kinds, kinds[::-1]):
+        share = float(its[own == 0].sum() / its.sum())
+        if (own == 1).sum() < NEW * own.sum() and not share <= found["lookups_apart"]:
+            found |= {"lookups_apart": share, "lookups_rows": float((own > 0).sum())}
+    among = [((own >= its[0]) & (own <= its[-1])).mean() for own, its in (rows, rows[::-1])]
+    return found | {"lookups_among": float(min(among))} if found["lookups_apart"] >= 0 else found
 
 
 def spread_over_batches(distinct: float, drawn: float, batches: float, exposures: ArrayLike) -> float:

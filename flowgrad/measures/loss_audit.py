@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from flowgrad.measures.loss_batch import KINDS, Batch, read, readings, recompute
+from flowgrad.measures.loss_batch import BINARY_PARTS, KINDS, Batch, read, readings, recompute
 from flowgrad.measures.loss_figures import LOSS_MEASURES
+from flowgrad.measures.loss_large import is_large, read_large
 from flowgrad.measures.loss_values import RELATIVE
 from flowgrad.measures.sequences import place_figures, place_losses
 
@@ -32,6 +33,10 @@ other.
 SPARE_LOOKS, SOLVED = 3, 100.0
 """Number of sampled steps more than there are ratios of weights of classes that these rest on, and how much larger the
 next singular value has to be than that of the solution.
+"""
+LEAST_TOLD, ANOTHER = 2, 0.01
+"""Number of sampled validations that name what the validation loss is, and relative distance of a training loss from
+that quantity from which on it is another one.
 """
 MOST_LOOKS = 64
 """Number of sampled steps that are kept; beyond, every other one is dropped but for the first."""
@@ -101,8 +106,11 @@ class LossAudit:
             counted, and training goes on.
         """
         try:
-            batch = read(outputs, targets, loss, inputs, items, teacher)
-            values, facts = recompute(batch)
+            if is_large(outputs):
+                batch, values, facts = read_large(outputs, targets, loss, inputs)
+            else:
+                batch = read(outputs, targets, loss, inputs, items, teacher)
+                values, facts = recompute(batch)
             facts = {**facts, **_place_facts(batch), **_reconstruction_facts(batch, inputs)}
         except Exception:
             # The arguments are the user's, of any type: no error of the audit may end a training.
@@ -131,6 +139,20 @@ class LossAudit:
             found |= place_figures(*(_values(self.looks, name) for name in _PLACES))
             found |= _facts(self.looks) | _matches(self.looks, self.maximised) | self._counted()
         return {name: float(value) for name, value in found.items()}
+
+    def differs_from(self, other: LossAudit) -> float:
+        """Share of the sampled steps at which the loss is another quantity than the one that another audit names: a
+        known loss, as it is meant, to rounding at all of that audit's steps. NaN where it names none, or fewer than
+        `LEAST_LOOKS` steps allow that loss.
+        """
+        named = [frozenset(key for key in _told(look, 1.0) if _plain(key)) for look in other.looks]
+        keys = frozenset.intersection(*named) if len(named) >= LEAST_TOLD else frozenset()
+        apart = [
+            all(abs(look["told"] - value) > ANOTHER * max(abs(look["told"]), abs(value)) for value in values)
+            for look in self.looks
+            if (values := [look["values"][key][0] for key in keys if key in look["values"]])
+        ]
+        return _mean([float(one) for one in apart]) if len(apart) >= LEAST_LOOKS else math.nan
 
     def state_dict(self) -> dict[str, Any]:
         """State of the audit, as plain values."""
@@ -266,6 +288,11 @@ def _corrected(slopes: list[float], batches: list[float]) -> float:
     return float(bool(slopes) and slopes[-1] < -0.5) if batches else math.nan
 
 
+def _plain(key: str) -> bool:
+    """Whether the loss of a key is a mean, and what its family is for."""
+    return key.startswith("sound/") and key.endswith("/mean")
+
+
 def _kind(key: str) -> str:
     return key.split("/", 1)[0]
 
@@ -291,6 +318,7 @@ def _matches(looks: list[Look], maximised: bool) -> dict[str, float]:
         | _sums(looks, told)
         | _tokens(looks, told)
         | _weights([] if any(told) else looks)
+        | _binary_weights(looks)
         | _usual(looks, [bool(one or other) for one, other in zip(told, flipped, strict=True)])
     )
 
@@ -402,6 +430,25 @@ def _weights(looks: list[Look]) -> dict[str, float]:
     if np.ptp(often) > 0 and np.ptp(weigh) > VARIED:
         found["class_weights_cosine"] = float(np.corrcoef(often, weigh)[0, 1])
     return found
+
+
+def _binary_weights(looks: list[Look]) -> dict[str, float]:
+    """Weight of labels of 1 over that of labels of 0, where the loss is a binary cross-entropy of logits in which both
+    have one each; with the mean probability and label of the later looks. Empty for other losses.
+    """
+    looks = [look for look in looks if all(name in look["facts"] for name in BINARY_PARTS)]
+    if len(looks) < FACTOR_LOOKS:
+        return {}
+    facts = np.array([[look["facts"][name] for name in BINARY_PARTS] for look in looks])
+    told, parts = np.array([look["told"] for look in looks]), facts[:, :2]
+    if not told.all():
+        return {}
+    weights, _, rank, sizes = np.linalg.lstsq(parts / told[:, None], np.ones(len(looks)), rcond=None)
+    off = np.abs(parts @ weights / told - 1).max()
+    if rank < 2 or off > WIDE * RELATIVE or weights.min() <= 0 or sizes[1] < VARIED * sizes[0]:
+        return {}
+    predicted, labelled = facts[len(facts) // 2 :, 2:].mean(0)
+    return {"positive_weight": weights[0] / weights[1], "predicted_rate": predicted, "label_rate": labelled}
 
 
 def _usual(looks: list[Look], known: list[bool]) -> dict[str, float]:

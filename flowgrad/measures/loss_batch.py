@@ -21,6 +21,7 @@ from flowgrad.measures.loss_values import (
     in_unit,
     log_softmax,
     pairs,
+    sigmoid,
     sums_to_one,
 )
 
@@ -34,6 +35,8 @@ MOST_WEIGHED = 20
 """Number of classes up to which weights of classes are looked for."""
 KINDS = 2000
 """Number of different targets that are counted."""
+BINARY_PARTS = ("part_of_ones", "part_of_zeros", "predicted_rate", "label_rate")
+"""Names of facts on a batch with labels of 0 and 1."""
 _VIEWS = (
     "View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Select", "Slice", "ToCopy", "Alias", "Clone",
     "Transpose", "Permute", "T", "Expand", "Split", "Unbind", "CppFunction",
@@ -88,18 +91,30 @@ def read(outputs: Any, targets: Any, loss: Any, inputs: Any = None, items: Any =
     Raises:
         UnreadableError: too large, not finite, of half precision, or no tensors.
     """
-    if "float16" in str(getattr(loss, "dtype", "")):  # bfloat16 too
-        raise UnreadableError("a loss of half precision is rounded too coarsely to be told from others")
-    told = float(loss.detach() if hasattr(loss, "detach") else loss)
+    told = number_of(loss)
     x = _array(outputs)
     t = None if targets is None else _array(targets)
-    if x is None or not math.isfinite(told) or not x.size or (t is not None and not t.size):
-        raise UnreadableError("outputs, targets or loss are not finite or empty")
+    if x is None or not x.size or (t is not None and not t.size):
+        raise UnreadableError("outputs or targets are empty")
     if not np.isfinite(x).all() or (t is not None and not np.isfinite(t).all()):
         raise UnreadableError("outputs or targets are not finite")
     if x.dtype.kind != "f":
         raise UnreadableError("outputs are no floating-point numbers")
-    return Batch(x, t, told, _ids(inputs), _ids(items), _like(teacher, x), _activation(outputs))
+    return Batch(x, t, told, ids(inputs), ids(items), _like(teacher, x), activation_of(outputs))
+
+
+def number_of(loss: Any) -> float:
+    """The reported loss as a number.
+
+    Raises:
+        UnreadableError: it is of half precision, or not finite.
+    """
+    if "float16" in str(getattr(loss, "dtype", "")):  # bfloat16 too
+        raise UnreadableError("a loss of half precision is rounded too coarsely to be told from others")
+    told = float(loss.detach() if hasattr(loss, "detach") else loss)
+    if not math.isfinite(told):
+        raise UnreadableError("the loss is not finite")
+    return told
 
 
 def _array(value: Any) -> Any:
@@ -121,7 +136,7 @@ def _array(value: Any) -> Any:
     return array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
 
 
-def _ids(value: Any) -> Ids | None:
+def ids(value: Any) -> Ids | None:
     """The value as integers; None for all else, which is no reason not to read the batch."""
     try:
         array = _array(value)
@@ -139,7 +154,7 @@ def _like(value: Any, x: Floats) -> Floats | None:
     return array if array.dtype.kind == "f" and array.shape == x.shape and np.isfinite(array).all() else None
 
 
-def _activation(outputs: Any) -> float:
+def activation_of(outputs: Any) -> float:
     """Whether the graph of the outputs ends in a sigmoid or a softmax, changes of shape left out."""
     node = getattr(outputs, "grad_fn", None)
     for _ in range(8):
@@ -249,7 +264,7 @@ def recompute(batch: Batch) -> tuple[dict[str, tuple[float, float]], dict[str, f
     with np.errstate(all="ignore"):
         _in_batch(values, facts, batch)
         if t is not None:
-            facts |= _of_targets(t)
+            facts |= of_targets(t)
             _by_element(values, facts, x, t)
             _by_class(values, facts, batch)
             if t.shape == x.shape and x.ndim >= 2:
@@ -284,7 +299,8 @@ def _floor_share(x: Floats) -> float:
     return count / x.size if count > 1 else 0.0
 
 
-def _of_targets(t: Floats | Ids) -> Mapping[str, float]:
+def of_targets(t: Floats | Ids) -> Mapping[str, float]:
+    """Facts on the targets by name: their bounds, how many they are, and whether they are all one."""
     spread = np.ptp(t)
     return {
         "target_least": float(t.min()), "target_most": float(t.max()), "targets": float(t.size),
@@ -317,6 +333,7 @@ def _by_element(values: Values, facts: dict[str, float], x: Floats, t: Floats | 
     facts["target_in_unit"] = float(in_unit(target))
     facts["below"] = float((target < x.min()).mean())
     facts["outside_unit"] = float(((target < 0) | (target > 1)).mean())
+    facts |= _binary_parts(x.reshape(-1), target.reshape(-1))
     try:
         shape = np.broadcast_shapes(x.shape, target.shape)
     except ValueError:
@@ -325,6 +342,17 @@ def _by_element(values: Values, facts: dict[str, float], x: Floats, t: Floats | 
     if math.prod(shape) > x.size and x.ndim != t.ndim:
         facts["column"] = float(x.ndim > t.ndim)
         pairs(values, x, target, shape)
+
+
+def _binary_parts(x: Floats, target: Floats) -> dict[str, float]:
+    """Parts of the mean binary cross-entropy of logits that rows of either label have, the mean probability and the
+    mean label; empty where targets are others than 0 and 1.
+    """
+    if not np.isin(target, (0.0, 1.0)).all():
+        return {}
+    parts = (target * np.logaddexp(0.0, -x)).mean(), ((1 - target) * np.logaddexp(0.0, x)).mean()
+    rates = sigmoid(x).mean(), target.mean()
+    return {name: float(part) for name, part in zip(BINARY_PARTS, (*parts, *rates), strict=True)}
 
 
 def _by_class(values: Values, facts: dict[str, float], batch: Batch) -> None:

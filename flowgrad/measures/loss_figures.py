@@ -97,6 +97,14 @@ LOSS_MEASURES = (
     ),
     Measure("class_weights_span", "ratio", "Largest of these weights over the smallest."),
     Measure("class_counts_span", "ratio", "Rows of the most frequent of these classes over those of the rarest."),
+    Measure(
+        "positive_weight",
+        "ratio",
+        "Of a loss that is a binary cross-entropy of logits in which labels of 1 and of 0 have a weight each: the "
+        "former over the latter. Not known of other losses.",
+    ),
+    Measure("predicted_rate", "share", "Mean probability of these logits, over the later half of the looks."),
+    Measure("label_rate", "share", "Share of labels of 1 in the same looks."),
     Measure("loss_summed", "share", "Share of the looks at which the loss is a sum over the batch, not a mean."),
     Measure("loss_terms", "count", "Terms that are summed, the median of the looks; not known where none are."),
     Measure(

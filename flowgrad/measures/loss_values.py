@@ -238,12 +238,12 @@ def classes(values: Values, given: Classes) -> None:
         # Rows that are probabilities already get a second softmax.
         twice = probable and family.startswith(SOFTMAXED)
         kinds = ("twice", "twice") if twice else ("counted" if given.padding else "sound", "sound")
-        _reduced(values, kinds, family, terms, t, given, noise)
+        reduced(values, kinds, family, terms, t, given, noise)
     for kind, family, terms, noise in _mistaken(x, t, logs, probable):
-        _reduced(values, (kind, kind), family, terms, t, given, noise)
+        reduced(values, (kind, kind), family, terms, t, given, noise)
 
 
-def _reduced(
+def reduced(
     values: Values, kinds: tuple[str, str], family: str, terms: Floats, t: Ids, given: Classes, noise: float
 ) -> None:
     """Add losses over all positions as the first kind, and without each class that may be left out as the second."""
@@ -256,15 +256,26 @@ def _reduced(
             values.add(f"{kinds[1]}/{family}_masked_{number}/mean", masked, abs(masked), noise)
 
 
+def softmaxed(own: Floats, spread: Floats) -> Iterator[tuple[str, Floats]]:
+    """Yield (family, terms) of losses that begin with a softmax, of `SOFTMAXED`.
+
+    Args:
+        own: minus the log-probability of each position's class, shape (positions,).
+        spread: mean of that over all classes, shape (positions,).
+    """
+    yield "cross_entropy", own
+    for share in SMOOTHINGS:
+        yield f"smoothed_{share:g}", (1 - share) * own + share * spread
+    for gamma in (1, 2):
+        yield f"focal_{gamma}", (1 - np.exp(-own)) ** gamma * own
+
+
 def _class_families(x: Floats, t: Ids, logs: Floats) -> Iterator[tuple[str, Floats, float]]:
     """(family, terms, noise) of losses of logits; `logs` are their log-probabilities."""
     at, noise = np.arange(len(t)), PER_LOGIT * float(np.abs(x).max())
     own, spread = -logs[at, t], -logs.mean(1)
-    yield "cross_entropy", own, noise
-    for share in SMOOTHINGS:
-        yield f"smoothed_{share:g}", (1 - share) * own + share * spread, noise
-    for gamma in (1, 2):
-        yield f"focal_{gamma}", (1 - np.exp(-own)) ** gamma * own, noise
+    for family, terms in softmaxed(own, spread):
+        yield family, terms, noise
     if x.size > MOST_RARE:
         return
     margin = np.maximum(0.0, 1 - x[at, t][:, None] + x)
@@ -308,7 +319,7 @@ def _shifted(values: Values, given: Classes, logs: Floats) -> None:
     if len(t):
         noise = PER_LOGIT * float(np.abs(given.x).max())
         kind = "twice" if sums_to_one(given.x) else "sound"
-        _reduced(values, (kind, kind), "shifted", -logs[at, t], t, given, noise)
+        reduced(values, (kind, kind), "shifted", -logs[at, t], t, given, noise)
 
 
 def distributions(values: Values, x: Floats, t: Floats, name: str = "") -> None:

@@ -174,6 +174,24 @@ MEASURES = (
         "have more leaves than that. Not known of CatBoost, nor where LightGBM split no first tree.",
     ),
     Measure("most_leaves", "count", "Leaves that the settings allow a tree."),
+    Measure(
+        "positive_weight",
+        "ratio",
+        "Weight in the loss of a row of the positive class over that of one of the other, by the settings of the "
+        "library; weights of single rows are not seen. Not known of other objectives than a binary log-loss, nor where "
+        "classes are balanced by their numbers and the data were not observed.",
+    ),
+    Measure("positive_rate", "share", "Share of the training rows that are of the positive class."),
+    Measure(
+        "weighted_rate",
+        "share",
+        "The same with each row counted by `positive_weight`: what a tree without a split predicts.",
+    ),
+    Measure(
+        "order_alone",
+        "flag",
+        "1 where the validated metric tells of the order of rows alone, as the area under the ROC curve does; else 0.",
+    ),
     Measure("columns", "count", "Columns that the trees could split on."),
     Measure("unused_share", "share", "Share of the columns that no tree split on."),
     Measure("top_gain_share", "share", "Share of all gain that the column with most of it has."),
@@ -297,6 +315,28 @@ def columns_of_groups(columns: NDArray[np.float64], groups: ArrayLike) -> int:
     left = np.maximum(whole - between, 1e-12 * whole)[varied]
     p = stats.f.sf(between[varied] / (len(sizes) - 1) / (left / within), len(sizes) - 1, within)
     return int((p < 0.001 / columns.shape[1]).sum())
+
+
+def weighted_classes(weight: float, target: ArrayLike) -> dict[str, float]:
+    """`positive_weight`, `positive_rate` and `weighted_rate`; NaN where they are not known.
+
+    >>> found = weighted_classes(3.0, [0.0, 0.0, 0.0, 1.0])
+    >>> found["positive_rate"], found["weighted_rate"]
+    (0.25, 0.5)
+
+    Args:
+        weight: of the positive class by the settings; infinite where both classes are made to weigh alike.
+        target: of training, shape (rows,); empty where it is not known.
+    """
+    values = np.asarray(target, dtype=float)
+    rate = float((values == 1).mean()) if len(values) and np.isin(values, (0.0, 1.0)).all() else math.nan
+    if math.isinf(weight):
+        weight = (1 - rate) / rate if rate > 0 else math.nan
+    return {
+        "positive_weight": weight,
+        "positive_rate": rate,
+        "weighted_rate": weight * rate / (weight * rate + 1 - rate),
+    }
 
 
 def explained(value: float, kind: str, target: ArrayLike) -> float:

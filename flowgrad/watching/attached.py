@@ -22,6 +22,9 @@ from flowgrad.watching.discovery import sample_of, tables_of
 _WAITING = 256
 """Number of losses that wait on an accelerator for the tracker that needs their numbers."""
 
+_MOSTLY = 0.9
+"""Share of the sampled steps at which a training loss has to be another quantity than the validation loss."""
+
 
 class Settings(NamedTuple):
     """Settings of the trackers, as `watch` was given them."""
@@ -157,6 +160,12 @@ class Attached:
             tracker.end_epoch()
         if batches:
             self.batches.end_epoch()
+            self.compare_losses()
+
+    def compare_losses(self) -> None:
+        """Tell the tracker of the network whether training and validation loss are one quantity, by the batches."""
+        if self.network is not None:
+            self.network.losses_differ = float(self.batches.losses_differ > _MOSTLY)
 
     def detach(self) -> None:
         """Take all hooks off."""

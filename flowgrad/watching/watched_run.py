@@ -326,7 +326,7 @@ class Watch(Watching):
             inputs: inputs of the model for the same batch: a tensor of shape (rows, ...), or a mapping or a sequence of
                 such. Given with `val_loss`, the batch is one of the validation.
             targets: what the loss compares outputs with, shape (rows, ...).
-            outputs: outputs of the model as the loss was given them; with `loss` it is recomputed.
+            outputs: outputs of the model as the loss was given them; with `loss` or `val_loss` it is recomputed.
 
         Raises:
             ValueError: a figure is not one number, at the first call. Later on, that ends the watching.
@@ -334,11 +334,13 @@ class Watch(Watching):
         if not self._open:
             return
         self._logged.add(loss, val_loss, metric, self.name)
+        if self._attached.network is not None:
+            self._attached.network.note_graph(loss)
         if inputs is None:
             return
         self._batches += 1
         if val_loss is not None:
-            self._attached.batches.validate(inputs, targets)
+            self._attached.batches.validate(inputs, targets, outputs=outputs, loss=val_loss)
         else:
             self._attached.batches.step(inputs, targets, outputs=outputs, loss=loss)
 
@@ -654,6 +656,7 @@ class Watch(Watching):
             self._attached.network.load_state_dict(state["network"])
         self._attached.course.load_state_dict(state["course"])
         self._attached.batches.load_state_dict(state["rows"])
+        self._attached.compare_losses()
         self._logged.load(state["logged"])
         self._steps, self._skipped = state["steps"], state["skipped"]
         self._epochs, self._batches = state["epochs"], state["batches"]

@@ -44,6 +44,10 @@ class Part:
     """Whether every row came with a target, and targets vary in training."""
     whole: bool = False
     """Whether these rows are those of one epoch: equal ones are then not a repeat of one row."""
+    low: float = math.nan
+    """Smallest target, of those whose squares are summed."""
+    high: float = math.nan
+    """Largest of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +114,9 @@ def _worst(table: pd.DataFrame) -> dict[str, float]:
         ("ids_new_share",): at("id_new_share", most=True),
         ("ids_alike_share",): at("id_top_share", most=True),
         ("ids_used", "ids_used_count", "ids_used_size"): at("id_used", "id_count", "id_size"),
-        ("ids_explained", "ids_explained_count"): at("id_explained", "id_count", most=True),
+        ("ids_explained", "ids_explained_count", "ids_negatives_apart"): at(
+            "id_explained", "id_count", "id_negatives_apart", most=True
+        ),
         ("ids_distinct_ratio",): at("id_distinct_ratio"),
     }
     return {key: value for keys, values in names.items() for key, value in zip(keys, values, strict=True)}
@@ -172,9 +178,17 @@ class _Reading:
             "id_icc_low": target.low,
             "id_icc_high": target.high,
             "id_explained": self.target[name].explained,
+            "id_negatives_apart": self._negatives_apart(self.columns[name]),
             **self._related(name),
             **self._agreement(name),
         }
+
+    def _negatives_apart(self, column: IdSums) -> float:
+        if not self.trained.target or column.folded:
+            return math.nan
+        return ids.negatives_apart(
+            column.counts, column.sums, self.trained.squares, (self.trained.low, self.trained.high)
+        )
 
     def _numbers(self, name: str, size: int | None) -> dict[str, float]:
         counts = self.counts[name]

@@ -219,7 +219,14 @@ class Ids:
             self._known = read(
                 self._columns,
                 self._sample,
-                Part(self._rows, self._squares, self._target and self._high > self._low, self._closed),
+                Part(
+                    self._rows,
+                    self._squares,
+                    self._target and self._high > self._low,
+                    self._closed,
+                    self._low - self._shift,
+                    self._high - self._shift,
+                ),
                 Part(self._valid_rows, self._valid_squares, self._valid_target),
                 self._equal,
                 self._sizes_of,

@@ -126,8 +126,10 @@ class BatchTracker(Tracker):
         optimizers = self._optimizers = Optimizers(optimizer, name)
         maximised = any(group.get("maximize") for group in optimizers.groups())
         self._audit, self._ids = LossAudit(maximised=maximised), Ids(sizes)
+        self._validated = LossAudit()
+        """Audit of the validation losses."""
         self._ids_only = self._numbers_only = self._classes = self._sequences = True
-        self._losses_told = 0
+        self._losses_told = self._val_losses = 0
         self._order, self._steps = Order(), Steps()
         self._epochs = self._batches = self._validations = self._targets_told = 0
         self._seen_again = math.nan
@@ -206,8 +208,12 @@ class BatchTracker(Tracker):
                 self._audit.see(outputs, targets, loss, *_read_by_audit(columns))
 
     @entry("validate()")
-    def validate(self, inputs: Any, targets: Tensor | None = None) -> None:
-        """Note a batch that was validated on; arguments and errors are those of `step`."""
+    def validate(
+        self, inputs: Any, targets: Tensor | None = None, *, outputs: Tensor | None = None, loss: Any = None
+    ) -> None:
+        """Note a batch that was validated on; arguments and errors are those of `step`. With `outputs` and `loss` it is
+        told whether the training loss is the same quantity (`losses_differ`).
+        """
         columns, targets = checked(self.name, inputs, targets)
         if not _rows(columns):
             return
@@ -215,6 +221,17 @@ class BatchTracker(Tracker):
         told = None if numbers_rows(targets) else targets
         self._validation.see(self._hash(columns), columns, told)
         self._see_ids(columns, told, training=False)
+        if outputs is not None and loss is not None:
+            self._val_losses += 1
+            if self._val_losses <= _FIRST_LOOKS or self._val_losses % _LOOK == 0:
+                self._validated.see(outputs, targets, loss, *_read_by_audit(columns))
+
+    @property
+    def losses_differ(self) -> float:
+        """Share of the sampled steps at which the training loss is another quantity than the validation loss; NaN where
+        what the latter is could not be told.
+        """
+        return self._audit.differs_from(self._validated)
 
     @entry("end_epoch()")
     def end_epoch(self) -> None:
@@ -366,7 +383,9 @@ class BatchTracker(Tracker):
             **{name: state_of(getattr(self, f"_{name}")) for name in ("order", "steps")},
             "ids": self._ids.state(),
             "audit": self._audit.state_dict(),
+            "validated": self._validated.state_dict(),
         }
+        parts["val_losses"] = self._val_losses
         return states.headed(self.KIND, {**parts, **{name: getattr(self, f"_{name}") for name in _COUNTS}})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -378,7 +397,7 @@ class BatchTracker(Tracker):
         """
         if not self._takes(state):
             return
-        states.check(state, self.name, self.KIND, form.PARTS, also=form.fits)
+        states.check(state, self.name, self.KIND, form.PARTS, optional=form.LATER, also=form.fits)
         self._load_whole(state, self._load)
 
     def _load(self, state: Mapping[str, Any]) -> None:
@@ -390,6 +409,9 @@ class BatchTracker(Tracker):
             setattr(self, f"_{name}", state[name])
         self._ids.load(state["ids"])
         self._audit.load_state_dict(state["audit"])
+        if "validated" in state:  # else of a version that did not recompute validation losses
+            self._validated.load_state_dict(state["validated"])
+            self._val_losses = state["val_losses"]
         self._figures = None
 
 

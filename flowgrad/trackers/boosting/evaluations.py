@@ -54,6 +54,13 @@ _EXPLAINING = {
 """Kinds of metrics that say which share of a target is explained, as of `trees.explained`."""
 
 
+_OF_ORDER = frozenset(
+    ("auc", "aucpr", "pre", "map", "ndcg", "auc_mu", "average_precision", "average_precision_score", "ndcg_score",
+     "roc_auc_score")
+)  # fmt: skip
+"""Metrics that tell of the order of rows alone."""
+
+
 class Stop(NamedTuple):
     """Choice that early stopping made: evaluation set, metric and direction."""
 
@@ -168,6 +175,11 @@ class Evaluations:
         if name not in _EXPLAINING or not len(target):
             return math.nan
         return trees.explained(value**2 if name in ROOTS else value, _EXPLAINING[name], target)
+
+    @property
+    def order_alone(self) -> float:
+        """Flag: 1 where the judged metric tells of the order of rows alone; 0 where it does not, or there is none."""
+        return float(self.chosen is not None and _family(self.chosen[1]) in _OF_ORDER)
 
     def judged(self, model: str) -> Judged | None:
         """The evaluation that verdicts rest on; None where there is none.

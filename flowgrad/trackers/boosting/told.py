@@ -28,7 +28,9 @@ _CATBOOST_RANKS = (
     "LambdaMart",
 )
 _LIGHTGBM_LINES = re.compile(
-    r"^\[(boosting|objective|learning_rate|min_sum_hessian_in_leaf|num_leaves): (\S+)\]$", re.MULTILINE
+    r"^\[(boosting|objective|learning_rate|min_sum_hessian_in_leaf|num_leaves|scale_pos_weight|is_unbalance): "
+    r"(\S+)\]$",
+    re.MULTILINE,
 )
 
 
@@ -54,6 +56,10 @@ class StatedFacts:
     """Sum of hessians that each leaf has to have."""
     most_leaves: float = math.nan
     """Number of leaves that a tree may have; infinite where it is not limited."""
+    positive_weight: float = math.nan
+    """Weight of rows of the positive class over that of the others, by the settings; infinite where the library makes
+    both classes weigh alike, NaN where the objective is no binary log-loss.
+    """
     cuts: bool = True
     """Whether every way to predict stops at that round. XGBoost's `Booster.predict` takes all trees."""
 
@@ -85,10 +91,17 @@ def _told_by_xgboost(model: Any) -> StatedFacts:
         rate=float(settings.get("eta", math.nan)),
         least_hessian=float(settings.get("min_child_weight", math.nan)),
         most_leaves=_most_leaves(settings),
+        positive_weight=_weight_in_xgboost(learner["objective"]),
         best=0 if best is None else int(best) + 1,
         score=math.nan if score is None else float(score),
         cuts=best is None or rounds <= int(best) + 1,  # `save_best` has cut it
     )
+
+
+def _weight_in_xgboost(objective: dict[str, Any]) -> float:
+    if objective["name"] not in ("binary:logistic", "binary:logitraw", "reg:logistic"):
+        return math.nan
+    return float(objective.get("reg_loss_param", {}).get("scale_pos_weight", 1.0))
 
 
 def _most_leaves(settings: dict[str, str]) -> float:
@@ -105,7 +118,17 @@ def _told_by_lightgbm(model: Any) -> StatedFacts:
     rate = float(said.get("learning_rate", math.nan))
     least, leaves = (float(said.get(key, math.nan)) for key in ("min_sum_hessian_in_leaf", "num_leaves"))
     best = max(int(model.best_iteration), 0)
-    return StatedFacts("lightgbm", mode, ranks, best, rate=rate, least_hessian=least, most_leaves=leaves)
+    weight = math.inf if said.get("is_unbalance") == "1" else float(said.get("scale_pos_weight", math.nan))
+    return StatedFacts(
+        "lightgbm",
+        mode,
+        ranks,
+        best,
+        rate=rate,
+        least_hessian=least,
+        most_leaves=leaves,
+        positive_weight=weight if said.get("objective") == "binary" else math.nan,
+    )
 
 
 def _told_by_catboost(model: Any) -> StatedFacts:
@@ -113,4 +136,12 @@ def _told_by_catboost(model: Any) -> StatedFacts:
     settings = model.get_all_params()
     ranks = str(settings.get("loss_function", "")).startswith(_CATBOOST_RANKS)
     rate = float(settings.get("learning_rate", math.nan))
-    return StatedFacts("catboost", BOOSTED, ranks, int(model.tree_count_), rate=rate)
+    weight = _weight_in_catboost(settings)
+    return StatedFacts("catboost", BOOSTED, ranks, int(model.tree_count_), rate=rate, positive_weight=weight)
+
+
+def _weight_in_catboost(settings: dict[str, Any]) -> float:
+    """Weight of the positive class, which CatBoost keeps as two weights of classes however it was given."""
+    weights = settings.get("class_weights") or (1.0, 1.0)
+    known = settings.get("loss_function") == "Logloss" and len(weights) == 2 and float(weights[0]) > 0
+    return float(weights[1]) / float(weights[0]) if known else math.nan

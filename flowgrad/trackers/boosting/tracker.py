@@ -274,6 +274,8 @@ class BoostingTracker(Tracker):
             "top_gain_share": float(np.nanmax(gains)) if np.isfinite(gains).any() else math.nan,
             "leaf_room": self._root_hessian / told.least_hessian if told.least_hessian > 0 else math.nan,
             "most_leaves": told.most_leaves,
+            **trees.weighted_classes(told.positive_weight, self._columns.targets[0]),
+            "order_alone": self._evaluations.order_alone,
             **self._columns.scalars(),
         }
         target, new_target = self._columns.targets

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from flowgrad.measures import distillation as measures
-from flowgrad.trackers.distillation.graph import made_of, reaches
 from flowgrad.trackers.distillation.motion import LAST
+from flowgrad.trackers.graph import made_of, reaches
 
 LOSSES = ("loss", "distillation_loss")
 FACTS = ("taught", "softmax", "similarity")

@@ -29,7 +29,6 @@ from flowgrad.trackers.distillation.comparison import Comparison, compare
 from flowgrad.trackers.distillation.content import Content
 from flowgrad.trackers.distillation.coverage import Sight, coverage
 from flowgrad.trackers.distillation.exchange import Exchanges
-from flowgrad.trackers.distillation.graph import node_of
 from flowgrad.trackers.distillation.layers import Places, find_pairs, given_pairs, layers_of, unwrapped
 from flowgrad.trackers.distillation.losses import FACTS, LOSSES, Losses
 from flowgrad.trackers.distillation.motion import Motion
@@ -38,6 +37,7 @@ from flowgrad.trackers.distillation.plots import health_figure, similarity_figur
 from flowgrad.trackers.distillation.probe import Forward, NothingShownError, Response, respond
 from flowgrad.trackers.distillation.rates import flags, rate_figures, rates
 from flowgrad.trackers.distillation.teaching import Calls, Teaching
+from flowgrad.trackers.graph import node_of
 from flowgrad.trackers.optimizers import Optimizers
 from flowgrad.trackers.watching import OPTIMIZER, ArgumentError, entry, loss_of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flowgrad.trackers.embedding.pairs import MOST_CALLS
 from flowgrad.trackers.embedding.probes import PANEL, RECENT
 from flowgrad.trackers.schema import (
     FLOATS,
@@ -12,6 +13,7 @@ from flowgrad.trackers.schema import (
     Check,
     count,
     flag,
+    listed,
     mapped,
     maybe,
     number,
@@ -69,7 +71,20 @@ def later(shape: tuple[int, ...], dtype: str) -> dict[str, Check]:
         ),
     )
     fields = record({"highest": maybe(tensor("int64", (None,), least=0)), "otherwise": flag})
-    return {"last_busy": count(), "starts": starts, "fields": fields, "interventions": _passed_over}
+    pairs = record(
+        {
+            "counts": listed(tensor("int32", (shape[0],), least=0), most=MOST_CALLS),
+            "lookups": listed(count(), most=MOST_CALLS),
+        },
+        also=together((lambda state: len(state["counts"]) == len(state["lookups"]), ": counts and lookups")),
+    )
+    return {
+        "last_busy": count(),
+        "starts": starts,
+        "fields": fields,
+        "pairs": pairs,
+        "interventions": _passed_over,
+    }
 
 
 def _passed_over(value: Any, where: str) -> None:

@@ -29,6 +29,7 @@ from flowgrad.trackers.embedding.epochs import EpochSense
 from flowgrad.trackers.embedding.followed import FollowedRows
 from flowgrad.trackers.embedding.lookups import FieldBounds, LookupCounter
 from flowgrad.trackers.embedding.naming import default_name
+from flowgrad.trackers.embedding.pairs import PairedLookups
 from flowgrad.trackers.embedding.probes import FIRST_PROBES, Probes, StepCourse
 from flowgrad.trackers.embedding.rates import UNKNOWN, rate_of
 from flowgrad.trackers.embedding.row_readings import ROW_MEASURES, Counted, read_rows, scalars_of
@@ -163,6 +164,7 @@ class EmbeddingTracker(Tracker):
         self._eval_step, self._eval_steps = -1, 0
         """Number of the last step with a forward pass in eval mode and gradients enabled; number of such steps."""
         self._fields = FieldBounds()
+        self._pairs = PairedLookups(count, layer.padding_idx)
         self._busy = 0
         """Number of steps with lookups."""
         self._last_busy = 0
@@ -240,6 +242,7 @@ class EmbeddingTracker(Tracker):
         if ids.dtype != torch.int64:
             ids = ids.long()
         if self._probing:
+            self._pairs.note(ids, self._steps)
             if self._starts.waiting:
                 self._starts.begins(weight)
             if self._probes.due(self._steps):
@@ -604,6 +607,7 @@ class EmbeddingTracker(Tracker):
             "spread_over_batches": self._probes.spread_over_batches(exposures) if whole else math.nan,
             "lost_gradient_share": self._probes.lost_gradient_share,
             "fields_share": self._fields.rows() / self._shape[0],
+            **self._pairs.figures(),
             "compared_starts": float(starts.compared),
             "rewritten_starts": float(starts.rewritten),
             "repeated_starts": float(starts.repeated),
@@ -738,6 +742,7 @@ class EmbeddingTracker(Tracker):
                 "last_busy": self._last_busy,
                 "starts": self._starts.state_dict(),
                 "fields": self._fields.state_dict(),
+                "pairs": self._pairs.state_dict(),
                 "epochs_told": self._epochs_told,
                 "rate": None if self._rate is None else self._rate.state_dict(),
             },
@@ -790,6 +795,8 @@ class EmbeddingTracker(Tracker):
         self._fields = FieldBounds()
         if "fields" in state:
             self._fields.load_state_dict(state["fields"], device)
+        if "pairs" in state:
+            self._pairs.load_state_dict(state["pairs"], device)
         if self._rate is not None and state["rate"] is not None:
             self._rate.load_state_dict(state["rate"])
         self._usual, self._expected = state["usual"], state["expected"]

@@ -49,6 +49,10 @@ class Sight:
     """Number of tensors that no optimizer given holds, and that move."""
     hidden: tuple[str, ...] = ()
     """Names of tensors that took a gradient and that the model does not register."""
+    outside: float = 0.0
+    """Number of tensors that the loss leads to and that are neither the model's nor an optimizer's; NaN: not known."""
+    losses_differ: bool = False
+    """Whether training and validation loss were seen to be two quantities."""
 
 
 def coverage_of(sight: Sight) -> Coverage:
@@ -142,5 +146,14 @@ def _unseen(sight: Sight) -> dict[str, str]:
         found["unregistered"] = (
             f"{', '.join(sight.hidden[:3])}{more} are no parameters of the model and not watched; hold their modules "
             "in an nn.ModuleList or nn.ModuleDict"
+        )
+    if sight.outside > 0:
+        found["outside"] = (
+            f"the loss leads to {sight.outside:.0f} tensors that are neither the model's nor held by an optimizer "
+            "given; to have them watched, give their module, and its optimizer, too"
+        )
+    if sight.losses_differ:
+        found["loss_gap"] = (
+            "training and validation loss are two quantities, by the batches told: they are not compared"
         )
     return found

@@ -113,6 +113,10 @@ _ENDS = record(
     also=together((lambda state: state["untold"] <= state["ended"], "['untold'] is above its ['ended']")),
 )
 
+_OUTSIDE = record(
+    dict.fromkeys(("outside_tensors", "outside_still", "outside_still_trained"), number()),
+)
+
 LATER: dict[str, Check] = {
     "modes": _MODES,
     "places": _PLACES,
@@ -120,6 +124,7 @@ LATER: dict[str, Check] = {
     "ends": _ENDS,
     "padding": _PADDING,
     "evaluation": _EVALUATION,
+    "outside": _OUTSIDE,
 }
 """Parts that states of earlier releases lack."""
 

@@ -30,6 +30,7 @@ from flowgrad.trackers.flow.leftovers import Leftovers
 from flowgrad.trackers.flow.losses import PendingLosses
 from flowgrad.trackers.flow.modes import Modes
 from flowgrad.trackers.flow.network import NetworkLook, NetworkSeen
+from flowgrad.trackers.flow.outside import Outside
 from flowgrad.trackers.flow.parameters import watched_parameters
 from flowgrad.trackers.flow.readings import (
     InputFigures,
@@ -121,6 +122,9 @@ class FlowTracker(Tracker):
         self._rewrites = Rewrites(self._watched, self._optimizers)
         self._leftovers = Leftovers(self._parameters)
         self._unregistered = Unregistered(model)
+        self._outside = Outside({id(one) for one in (*model.parameters(), *self._unregistered.parameters)})
+        self.losses_differ = 0.0
+        """Flag: 1 where what sees the batches has shown that training and validation loss are two quantities."""
         self._floor = math.nan if loss_at_least is None else float(loss_at_least)
         self._fresh: np.ndarray | None = None
         """Flags of tensors that were as initialisers leave them, before the first sampled step."""
@@ -250,6 +254,7 @@ class FlowTracker(Tracker):
             skipped = self._optimizers.known and not self._stepped
             if loss is not None:
                 self._losses.add(loss, self.name, skipped=skipped)
+                self.note_graph(loss)
             if skipped:
                 self._skipped += 1
                 self._early |= not self._steps
@@ -273,6 +278,16 @@ class FlowTracker(Tracker):
             self._losses.add(loss, self.name)
         except Exception as error:
             self._failed("note_loss()", self._refusal(error))
+
+    def note_graph(self, loss: Any) -> None:
+        """Note which tensors the graph of a loss leads to. Costs a walk through the graph of a few losses of a run."""
+        if not self._attached:
+            return
+        try:
+            if self._outside.due(loss):
+                self._outside.see(loss, {id(p) for group in self._optimizers.groups() for p in group["params"]})
+        except Exception as error:
+            self._failed("note_graph()", error)
 
     def _note_version(self) -> None:
         """Note the version of the weights, which any write after the step raises."""
@@ -365,7 +380,8 @@ class FlowTracker(Tracker):
         self._settle()
         rows = self._rows()
         units, tables = rows.attrs.pop("units"), rows.attrs.pop("tables")
-        coverage = coverage_of(self._sight(rows))
+        outside = self._outside.figures()
+        coverage = coverage_of(self._sight(rows, outside["outside_tensors"]))
         rates = self._learning_rates()
         losses = self._losses.curve
         spread, kept = self._network.activations.output_spread()
@@ -385,6 +401,8 @@ class FlowTracker(Tracker):
             **self._network.activations.padding.scalars(),
             **self._network.activations.ends.scalars(),
             "unregistered": float(len(self._hidden())) if self._optimizers.known else math.nan,
+            **outside,
+            "losses_differ": self.losses_differ,
             **self._losses.places.scalars(),
             **flow.loss_trend(*losses.windows, losses.first),
             "loss_floor": self._floor,
@@ -419,7 +437,7 @@ class FlowTracker(Tracker):
     def _judged(self) -> Judged | None:
         return Judged("validation loss", "lower", "validation", "last_epoch") if self._validation else None
 
-    def _sight(self, rows: pd.DataFrame) -> Sight:
+    def _sight(self, rows: pd.DataFrame, outside: float) -> Sight:
         held = self._held()
         return Sight(
             steps=self._steps,
@@ -441,6 +459,8 @@ class FlowTracker(Tracker):
             checks=sum(probe.checks for probe in self._course.probes),
             elsewhere=int(((rows["in_optimizer"] == 0) & (rows["moved"] == 1)).sum()),
             hidden=tuple(self._hidden()),
+            outside=outside,
+            losses_differ=self.losses_differ == 1,
         )
 
     def _hidden(self) -> list[str]:
@@ -662,6 +682,7 @@ class FlowTracker(Tracker):
                 "modes": {**self._modes.state_dict(), "epoch": [self._epoch_start, self._epoch_steps]},
                 "evaluation": self._modes.evaluation.state_dict(),
                 "places": {**self._losses.places.state_dict(), "first_tail": self._losses.first_tail},
+                "outside": self._outside.state_dict(),
                 "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
             },
         )
@@ -702,6 +723,8 @@ class FlowTracker(Tracker):
             self._network.activations.padding.load_state_dict(state["padding"])
         if "ends" in state:
             self._network.activations.ends.load_state_dict(state["ends"])
+        if "outside" in state:
+            self._outside.load_state_dict(state["outside"])
         self._flags = {flag: state[flag].cpu().numpy().copy() for flag in _FLAGS}
         self._train, self._validation = list(state["train"]), list(state["validation"])
         self._inputs = dict(state["inputs"])

@@ -36,7 +36,12 @@ class Unregistered:
                     if hidden not in parts:
                         self._take(found, known, place, hidden)
         self._found = list(found.values())
-        self._leftovers = Leftovers([parameter for _, parameter in self._found])
+        self._leftovers = Leftovers(self.parameters)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The weights that were found."""
+        return [parameter for _, parameter in self._found]
 
     def _take(self, found: dict[int, tuple[str, nn.Parameter]], known: set[int], place: str, hidden: nn.Module) -> None:
         for own, parameter in hidden.named_parameters():

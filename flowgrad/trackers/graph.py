@@ -30,6 +30,19 @@ def reaches(node: Any, weights: Collection[int], without: Any = None) -> bool:
     return any(id(getattr(found, "variable", None)) in weights for found in _nodes(node, without))
 
 
+def leaves(node: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors that a graph leads to and that gradients are summed up in, each once.
+
+    >>> weight = torch.ones(2, requires_grad=True)
+    >>> [leaf is weight for leaf in leaves(node_of((weight * 2).sum()))]
+    [True]
+    """
+    for found in _nodes(node, None):
+        leaf = getattr(found, "variable", None)
+        if isinstance(leaf, torch.Tensor):
+            yield leaf
+
+
 def _nodes(node: Any, without: Any) -> Iterator[Any]:
     waiting, seen = [node], {without}
     while waiting and len(seen) < MOST:
