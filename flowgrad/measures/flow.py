@@ -231,6 +231,7 @@ MEASURES = (
     *flow_passes.CALLS,
     *flow_passes.PADDED,
     *flow_passes.ENDS,
+    *flow_passes.SOFTMAXES,
     *flow_passes.UNREGISTERED,
     *flow_passes.OUTSIDE,
     Measure(

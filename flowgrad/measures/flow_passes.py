@@ -96,6 +96,19 @@ CALLS = (
         "where there are over 16 million outputs.",
     ),
 )
+SOFTMAXES = (
+    Measure(
+        "softmax_passes",
+        "count",
+        "Of the first passes looked at with one row of outputs an example, those with a softmax on the way to it.",
+    ),
+    Measure(
+        "softmax_over_rows",
+        "share",
+        "Of these, passes in which a softmax of several numbers an example runs over the examples: along its first "
+        "axis, which is as long as the batch, as no other axis is.",
+    ),
+)
 PADDED = (
     Measure(
         "padded_passes",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from flowgrad.measures.blanks import blank_facts
 from flowgrad.measures.loss_batch import BINARY_PARTS, KINDS, Batch, read, readings, recompute
 from flowgrad.measures.loss_figures import LOSS_MEASURES
 from flowgrad.measures.loss_large import is_large, read_large
@@ -62,6 +63,8 @@ USUAL = tuple(
 """Losses that others are compared with, the first that can be recomputed."""
 USUAL_LOOKS = 8
 """Number of sampled steps that such a comparison rests on."""
+ENTRIES = ("sound/squared/", "sound/absolute/")
+"""Losses that compare each output with its own target, by the beginnings of their keys."""
 MISTAKES = ("pairs", "twice", "logs", "raw", "axis", "one", "outside")
 """Kinds that exclude each other; see `loss_values`."""
 FLIPPABLE = ("sound", "counted", "pairs")
@@ -112,6 +115,7 @@ class LossAudit:
                 batch = read(outputs, targets, loss, inputs, items, teacher)
                 values, facts = recompute(batch)
             facts = {**facts, **_place_facts(batch), **_reconstruction_facts(batch, inputs)}
+            facts |= blank_facts(batch.x, batch.t)
         except Exception:
             # The arguments are the user's, of any type: no error of the audit may end a training.
             self.unread += 1
@@ -288,6 +292,18 @@ def _corrected(slopes: list[float], batches: list[float]) -> float:
     return float(bool(slopes) and slopes[-1] < -0.5) if batches else math.nan
 
 
+def _blanks(looks: list[Look], told: list[frozenset[str]]) -> dict[str, float]:
+    """Figures of `blanks.BLANK_MEASURES`."""
+    at = [(look, keys) for look, keys in zip(looks, told, strict=True) if "blank" in look["facts"]]
+    if len(at) < LEAST_LOOKS:
+        return {}
+    return {
+        "blank_share": _median([look["facts"]["blank"] for look, _ in at]),
+        "blank_distance": _median(_values([look for look, _ in at], "blank_distance")),
+        "blanks_counted": _mean([float(any(key.startswith(ENTRIES) for key in keys)) for _, keys in at]),
+    }
+
+
 def _plain(key: str) -> bool:
     """Whether the loss of a key is a mean, and what its family is for."""
     return key.startswith("sound/") and key.endswith("/mean")
@@ -317,6 +333,7 @@ def _matches(looks: list[Look], maximised: bool) -> dict[str, float]:
         | _signs(looks, told, flipped)
         | _sums(looks, told)
         | _tokens(looks, told)
+        | _blanks(looks, told)
         | _weights([] if any(told) else looks)
         | _binary_weights(looks)
         | _usual(looks, [bool(one or other) for one, other in zip(told, flipped, strict=True)])

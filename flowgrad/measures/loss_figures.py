@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowgrad.measurements import Measure
+from flowgrad.measures.blanks import BLANK_MEASURES
 from flowgrad.measures.sequences import PLACE_MEASURES
 
 LOSS_MEASURES = (
@@ -157,4 +158,5 @@ LOSS_MEASURES = (
     Measure("targets_count", "count", "Targets in all looks."),
     Measure("labels_from_one", "flag", "1 where class 0 never came and every other class did, else 0."),
     *PLACE_MEASURES,
+    *BLANK_MEASURES,
 )

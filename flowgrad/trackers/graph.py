@@ -27,7 +27,7 @@ def reaches(node: Any, weights: Collection[int], without: Any = None) -> bool:
         weights: identities of parameters.
         without: node that is not passed.
     """
-    return any(id(getattr(found, "variable", None)) in weights for found in _nodes(node, without))
+    return any(id(getattr(found, "variable", None)) in weights for found in nodes(node, without))
 
 
 def leaves(node: Any) -> Iterator[torch.Tensor]:
@@ -37,13 +37,14 @@ def leaves(node: Any) -> Iterator[torch.Tensor]:
     >>> [leaf is weight for leaf in leaves(node_of((weight * 2).sum()))]
     [True]
     """
-    for found in _nodes(node, None):
+    for found in nodes(node):
         leaf = getattr(found, "variable", None)
         if isinstance(leaf, torch.Tensor):
             yield leaf
 
 
-def _nodes(node: Any, without: Any) -> Iterator[Any]:
+def nodes(node: Any, without: Any = None) -> Iterator[Any]:
+    """Yield the nodes of a graph from one on, each once, but for one and those that only it leads to."""
     waiting, seen = [node], {without}
     while waiting and len(seen) < MOST:
         current = waiting.pop()

@@ -326,7 +326,7 @@ class BatchTracker(Tracker):
         if not all(parts) or len(parts[0]) != len(parts[1]) or not all(len(part[0]) for part in parts):
             return unknown
         found = parts_objection(*parts, before="training", after="validation")
-        share = float(torch.isin(other.keys[other.keys < below], one.keys).double().mean())
+        share = _seen_share(one, other, below)
         # Tokens of a sequence follow from each other: that few rows agree in half of them only is no sign of copies.
         level = "" if found is None or share <= TOLERATED_SHARE or self._sequences else found.level
         beyond = share > TOLERATED_SHARE + _SLACK * self._met_again
@@ -426,6 +426,22 @@ def _are_moments(part: RowSample, hashed: Hash, targets: Tensor) -> bool:
     keys = hashed({"": targets.long()})
     reached = keys < part.below
     return bool(reached.any()) and bool(torch.isin(keys[reached], part.keys).double().mean() > _NEXT)
+
+
+def _seen_share(before: RowSample, after: RowSample, below: int) -> float:
+    """Share, in [0, 1], of the later distinct rows with a hash below a number that the earlier ones hold with the same
+    target, bit by bit; with any target where one of the two parts was told none.
+
+    The inputs of a matrix factorised by rows, or of an autoencoder, come again on purpose, with other targets.
+    """
+    chosen = after.keys < below
+    known = torch.isin(after.keys, before.keys) & chosen
+    targets, earlier = after.rows("targets"), before.rows("targets")
+    if targets is not None and earlier is not None and targets.shape[1] == earlier.shape[1]:
+        own = targets[known]
+        like = earlier[torch.searchsorted(before.keys, after.keys[known])]
+        known[known.clone()] = ((own == like) | (own.isnan() & like.isnan())).all(1)
+    return float(known.sum() / chosen.sum())
 
 
 def _rows(columns: Mapping[str, Tensor]) -> int:

@@ -19,6 +19,7 @@ from flowgrad.trackers.flow.calls import Calls
 from flowgrad.trackers.flow.ends import Ends
 from flowgrad.trackers.flow.modes import Modes
 from flowgrad.trackers.flow.padding import PaddingReads
+from flowgrad.trackers.flow.softmaxes import Softmaxes
 from flowgrad.trackers.watching import Failed, raising
 
 _ZEROING = (nn.ReLU, nn.ReLU6)
@@ -114,6 +115,7 @@ class ActivationWatch:
         self.padding = PaddingReads(failed)
         """Where the states of recurrent layers are used."""
         self.ends = Ends()
+        self.softmaxes = Softmaxes()
         """Whether the texts that it is given end in a label."""
         self._at_root = False
         """Whether the hooks are those of `arm_root` alone."""
@@ -253,6 +255,7 @@ class ActivationWatch:
             return
         self.calls.end(kwargs, output)
         self.ends.note(kwargs)
+        self.softmaxes.note(output)
         spread = _spread(output) if self._reads_output else None
         if spread is not None:
             known = self.spread

@@ -113,6 +113,11 @@ _ENDS = record(
     also=together((lambda state: state["untold"] <= state["ended"], "['untold'] is above its ['ended']")),
 )
 
+_SOFTMAXES = record(
+    dict.fromkeys(("read", "over_rows"), count()),
+    also=together((lambda state: state["over_rows"] <= state["read"], "['over_rows'] is above its ['read']")),
+)
+
 _OUTSIDE = record(
     dict.fromkeys(("outside_tensors", "outside_still", "outside_still_trained"), number()),
 )
@@ -122,6 +127,7 @@ LATER: dict[str, Check] = {
     "places": _PLACES,
     "calls": _CALLS,
     "ends": _ENDS,
+    "softmaxes": _SOFTMAXES,
     "padding": _PADDING,
     "evaluation": _EVALUATION,
     "outside": _OUTSIDE,
