@@ -78,11 +78,18 @@ def later(shape: tuple[int, ...], dtype: str) -> dict[str, Check]:
         },
         also=together((lambda state: len(state["counts"]) == len(state["lookups"]), ": counts and lookups")),
     )
+    padding = record(
+        dict.fromkeys(("read", "before", "behind", "within"), count()),
+        also=together(
+            (lambda state: max(state[name] for name in ("before", "behind", "within")) <= state["read"], ": read")
+        ),
+    )
     return {
         "last_busy": count(),
         "starts": starts,
         "fields": fields,
         "pairs": pairs,
+        "padding": padding,
         "interventions": _passed_over,
     }
 

@@ -29,6 +29,7 @@ from flowgrad.trackers.embedding.epochs import EpochSense
 from flowgrad.trackers.embedding.followed import FollowedRows
 from flowgrad.trackers.embedding.lookups import FieldBounds, LookupCounter
 from flowgrad.trackers.embedding.naming import default_name
+from flowgrad.trackers.embedding.padding import PaddingPlaces
 from flowgrad.trackers.embedding.pairs import PairedLookups
 from flowgrad.trackers.embedding.probes import FIRST_PROBES, Probes, StepCourse
 from flowgrad.trackers.embedding.rates import UNKNOWN, rate_of
@@ -165,6 +166,7 @@ class EmbeddingTracker(Tracker):
         """Number of the last step with a forward pass in eval mode and gradients enabled; number of such steps."""
         self._fields = FieldBounds()
         self._pairs = PairedLookups(count, layer.padding_idx)
+        self._padding = PaddingPlaces(layer.padding_idx)
         self._busy = 0
         """Number of steps with lookups."""
         self._last_busy = 0
@@ -237,6 +239,7 @@ class EmbeddingTracker(Tracker):
             return  # `step` complains
         if self._probing:
             self._fields.note(ids)
+            self._padding.note(ids)
         if ids.dim() != 1:
             ids = ids.reshape(-1)
         if ids.dtype != torch.int64:
@@ -608,6 +611,7 @@ class EmbeddingTracker(Tracker):
             "lost_gradient_share": self._probes.lost_gradient_share,
             "fields_share": self._fields.rows() / self._shape[0],
             **self._pairs.figures(),
+            **self._padding.figures(),
             "compared_starts": float(starts.compared),
             "rewritten_starts": float(starts.rewritten),
             "repeated_starts": float(starts.repeated),
@@ -743,6 +747,7 @@ class EmbeddingTracker(Tracker):
                 "starts": self._starts.state_dict(),
                 "fields": self._fields.state_dict(),
                 "pairs": self._pairs.state_dict(),
+                "padding": self._padding.state_dict(),
                 "epochs_told": self._epochs_told,
                 "rate": None if self._rate is None else self._rate.state_dict(),
             },
@@ -797,6 +802,8 @@ class EmbeddingTracker(Tracker):
             self._fields.load_state_dict(state["fields"], device)
         if "pairs" in state:
             self._pairs.load_state_dict(state["pairs"], device)
+        if "padding" in state:
+            self._padding.load_state_dict(state["padding"])
         if self._rate is not None and state["rate"] is not None:
             self._rate.load_state_dict(state["rate"])
         self._usual, self._expected = state["usual"], state["expected"]
