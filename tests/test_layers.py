@@ -119,6 +119,8 @@ TORCH = {
             "compiled",
             "followed",
             "lookups",
+            "padding",
+            "pairs",
             "probes",
             "ranks",
             "rates",
@@ -150,6 +152,7 @@ TORCH = {
             "ends",
             "evaluation",
             "padding",
+            "softmaxes",
             "unregistered",
         )
     ),

@@ -146,7 +146,7 @@ class Probes:
         self._suspect_probes = 0
         """Number of steps probed for their sake."""
         self._turn, self._turns = 0, 1
-        """Of the first steps but the very first, those are probed whose number leaves this remainder."""
+        """Remainder of the numbers of those of the first steps that are probed, and what they are divided by."""
         self._pending: list[_Probe] = []
         self._early_gradient: torch.Tensor | None = None
         """Whether a gradient, the last or one before, was other than zero at each of the lookups pending when it
