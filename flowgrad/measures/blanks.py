@@ -29,7 +29,7 @@ BLANK_MEASURES = (
 LEAST_WIDTH = 8
 """Numbers of a row of targets from which on they are entries of a table, not a few quantities."""
 OFTEN = 0.3
-"""Share of the others that are the one nearest to 0 from which on they begin beside it; of five even grades it is .2."""
+"""Share of the others that are the one nearest to 0 from which on they begin beside it; of five even grades: .2."""
 
 
 def blank_facts(outputs: np.ndarray, targets: np.ndarray | None) -> dict[str, float]:
