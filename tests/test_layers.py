@@ -144,6 +144,7 @@ TORCH = {
     *(
         f"trackers/flow/{name}.py"
         for name in (
+            "attention_masks",
             "outside",
             "samples",
             "shared_sums",

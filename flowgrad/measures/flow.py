@@ -232,6 +232,7 @@ MEASURES = (
     *flow_passes.PADDED,
     *flow_passes.ENDS,
     *flow_passes.SOFTMAXES,
+    *flow_passes.MASKS,
     *flow_passes.UNREGISTERED,
     *flow_passes.OUTSIDE,
     Measure(

@@ -109,6 +109,25 @@ SOFTMAXES = (
         "axis, which is as long as the batch, as no other axis is.",
     ),
 )
+MASKS = (
+    Measure(
+        "attended_sequences",
+        "count",
+        "Sequences, filled up at an end with the id of padding, that an attention layer of torch read in the passes "
+        "looked at; more than once where several layers did.",
+    ),
+    Measure(
+        "mask_inverted", "share", "Of these, sequences whose mask leaves out all that is no padding, and that alone."
+    ),
+    Measure(
+        "padding_attended", "share", "Of these, sequences of which no mask was given that could leave out padding."
+    ),
+    Measure(
+        "padding_attended_alone",
+        "count",
+        "Passes looked at whose `attention_mask` keeps one single id of `input_ids`, which stands nowhere else, alone.",
+    ),
+)
 PADDED = (
     Measure(
         "padded_passes",

@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from flowgrad.errors import FlowGradError
 from flowgrad.measures.flow import SATURATED
+from flowgrad.trackers.flow.attention_masks import AttentionMasks
 from flowgrad.trackers.flow.calls import Calls
 from flowgrad.trackers.flow.ends import Ends
 from flowgrad.trackers.flow.modes import Modes
@@ -99,11 +100,12 @@ class ActivationWatch:
         self._places = {owner: place for place, owner in enumerate(owners)}
         units: tuple[type[nn.Module], ...] = (*_ZEROING, *_BOUNDS, nn.RNN)
         self._modules = [module for module in modules if module in owners or isinstance(module, units)]
-        recurrent = any(isinstance(module, nn.RNNBase) for module in self._modules)
-        shown = (*units, nn.Embedding) if recurrent else units
+        readers = (nn.RNNBase, nn.MultiheadAttention)
+        reading = any(isinstance(module, readers) for module in self._modules)
+        shown = (*units, nn.Embedding, nn.MultiheadAttention) if reading else units
         self._showing = [module for module in self._modules if owners.get(module) or isinstance(module, shown)]
-        """Modules that show units, or what recurrent layers read: the others are of no interest once all first uses are
-        known.
+        """Modules that show units, or what recurrent and attention layers read: the others are of no interest once all
+        first uses are known.
         """
         self._hooked: list[nn.Module] = []
         """Modules that have the hooks now."""
@@ -116,6 +118,7 @@ class ActivationWatch:
         """Where the states of recurrent layers are used."""
         self.ends = Ends()
         self.softmaxes = Softmaxes()
+        self.masks = AttentionMasks()
         """Whether the texts that it is given end in a label."""
         self._at_root = False
         """Whether the hooks are those of `arm_root` alone."""
@@ -161,6 +164,12 @@ class ActivationWatch:
             hook = _ActivationHook(self)
             self._hooked = modules
             self._handles = [module.register_forward_hook(hook) for module in modules]
+            masks = _MaskHook(self)
+            self._handles += [
+                module.register_forward_hook(masks, with_kwargs=True)
+                for module in modules
+                if isinstance(module, nn.MultiheadAttention)
+            ]
             if self._root is not None:
                 vars(self._root)[_PREPARE] = _Unhooked(self)
                 ends = _EndHook(self)
@@ -243,6 +252,7 @@ class ActivationWatch:
         self._made.clear()
         self.calls.begin()
         self.padding.begin()
+        self.masks.begin()
 
     def leave(self, output: Any, kwargs: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Note the output of the whole model, and the inputs that it was given by name."""
@@ -255,6 +265,7 @@ class ActivationWatch:
             return
         self.calls.end(kwargs, output)
         self.ends.note(kwargs)
+        self.masks.end(kwargs)
         self.softmaxes.note(output)
         spread = _spread(output) if self._reads_output else None
         if spread is not None:
@@ -300,6 +311,7 @@ class ActivationWatch:
         if module in self._owners:
             self.calls.note(module, args)
             self.padding.note(module, args, output)
+            self.masks.note_ids(module, args)
             if not self.order and type(module).__module__.startswith("torch.nn."):
                 self.first_given = _size(args)  # any other may scale what it is given
             self.order.setdefault(self._places[module])
@@ -393,6 +405,25 @@ class _ActivationHook:
 
     def __reduce__(self) -> tuple[type[_ActivationHook], tuple[()]]:
         return _ActivationHook, ()
+
+
+class _MaskHook:
+    """The hook on attention layers, which are given masks by name; inert in copies as `_ActivationHook` is."""
+
+    def __init__(self, watch: ActivationWatch | None = None) -> None:
+        self._watch = watch
+
+    def __call__(
+        self, module: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        if self._watch is not None and _looking() and torch.is_grad_enabled():
+            try:
+                self._watch.masks.note_mask(module, args, kwargs)
+            except Exception as error:
+                self._watch.failed("a forward pass", error)
+
+    def __reduce__(self) -> tuple[type[_MaskHook], tuple[()]]:
+        return _MaskHook, ()
 
 
 class _EndHook:

@@ -118,6 +118,13 @@ _SOFTMAXES = record(
     also=together((lambda state: state["over_rows"] <= state["read"], "['over_rows'] is above its ['read']")),
 )
 
+_MASKS = record(
+    dict.fromkeys(("padded", "inverted", "open", "told"), count()),
+    also=together(
+        (lambda state: state["inverted"] + state["open"] <= state["padded"], "['padded'] is below what it counts")
+    ),
+)
+
 _OUTSIDE = record(
     dict.fromkeys(("outside_tensors", "outside_still", "outside_still_trained"), number()),
 )
@@ -128,6 +135,7 @@ LATER: dict[str, Check] = {
     "calls": _CALLS,
     "ends": _ENDS,
     "softmaxes": _SOFTMAXES,
+    "masks": _MASKS,
     "padding": _PADDING,
     "evaluation": _EVALUATION,
     "outside": _OUTSIDE,

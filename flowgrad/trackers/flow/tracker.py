@@ -401,6 +401,7 @@ class FlowTracker(Tracker):
             **self._network.activations.padding.scalars(),
             **self._network.activations.ends.scalars(),
             **self._network.activations.softmaxes.scalars(),
+            **self._network.activations.masks.scalars(),
             "unregistered": float(len(self._hidden())) if self._optimizers.known else math.nan,
             **outside,
             "losses_differ": self.losses_differ,
@@ -681,6 +682,7 @@ class FlowTracker(Tracker):
                 "padding": self._network.activations.padding.state_dict(),
                 "ends": self._network.activations.ends.state_dict(),
                 "softmaxes": self._network.activations.softmaxes.state_dict(),
+                "masks": self._network.activations.masks.state_dict(),
                 "modes": {**self._modes.state_dict(), "epoch": [self._epoch_start, self._epoch_steps]},
                 "evaluation": self._modes.evaluation.state_dict(),
                 "places": {**self._losses.places.state_dict(), "first_tail": self._losses.first_tail},
@@ -725,6 +727,8 @@ class FlowTracker(Tracker):
             self._network.activations.padding.load_state_dict(state["padding"])
         if "ends" in state:
             self._network.activations.ends.load_state_dict(state["ends"])
+        if "masks" in state:
+            self._network.activations.masks.load_state_dict(state["masks"])
         if "softmaxes" in state:
             self._network.activations.softmaxes.load_state_dict(state["softmaxes"])
         if "outside" in state:
