@@ -161,6 +161,7 @@ MEASURES = (
         "them; tables of embeddings apart.",
     ),
     Measure("frozen_drawn", "count", "Of these, weights that are, and that nothing moved."),
+    Measure("frozen_last_drawn", "flag", "1 where one of those is the weight that is used last, else 0."),
     Measure(
         "gradientless",
         "count",

@@ -151,3 +151,66 @@ def test_a_thing_that_shares_its_id_with_the_padding_is_asked_about():
 @pytest.mark.parametrize("ids", [sequences(1), sequences(1).flip(1), sequences(1, fields=True)])
 def test_padding_at_an_end_and_missing_fields_are_silent(ids):
     assert "PADDING_ID_WITHIN_SEQUENCES" not in types(look_up(ids))
+
+
+class Adapted(nn.Module):
+    """A frozen body with a small part beside it that is trained, and a head."""
+
+    def __init__(self, body, head):
+        super().__init__()
+        self.body, self.beside, self.head = body, nn.Linear(8, 16), head
+
+    def forward(self, x):
+        return self.head(self.body(x) + 0.1 * self.beside(x))
+
+
+def descend(model, x, y, steps, lr=0.01):
+    asking = [one for one in model.parameters() if one.requires_grad]
+    optimizer = torch.optim.Adam(asking, lr)
+    with flowgrad.watch(model, optimizer) as watch:
+        for _ in range(steps):
+            loss = F.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.log(loss=loss)
+    return watch
+
+
+@pytest.mark.parametrize(("frozen", "trained", "told"), [(True, True, True), (False, True, False), (True, False, False)])
+def test_a_new_head_that_stays_frozen_above_a_body_that_was_trained_is_asked_about(frozen, trained, told):
+    """LoRA without its task froze the classifier that had just been drawn, and the report was healthy."""
+    torch.manual_seed(0)
+    x = torch.randn(128, 8)
+    y = (x[:, 0] * x[:, 1] > 0).long()
+    body = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh())
+    if trained:
+        descend(nn.Sequential(body, nn.Linear(16, 2)), x, y, 300)
+    head = nn.Linear(16, 4)
+    model = Adapted(body.requires_grad_(False) if trained else body, head.requires_grad_(not frozen))
+    watch = descend(model, x, y + 2 * (x[:, 2] > 0).long(), 40)
+    asked = [one for one in watch.findings() if one.type == "FROZEN_AS_DRAWN"]
+    assert bool(asked) == told
+    assert not told or asked[0].candidates[0].cause == "HEAD_LEFT_FROZEN"
+
+
+def test_a_generator_that_steps_at_every_fifth_step_has_not_stopped():
+    """Looks two in a row of every forty steps never met the generator's, and its gradients were said to have stopped."""
+    torch.manual_seed(0)
+    maker, critic = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), nn.Linear(2, 1)
+    optimizers = [torch.optim.Adam(one.parameters(), 1e-3) for one in (critic, maker)]
+    with flowgrad.watch({"critic": critic, "maker": maker}, optimizers) as watch:
+        for k in range(200):
+            for _ in range(5):
+                loss = critic(maker(torch.randn(16, 4)).detach()).mean() - critic(torch.randn(16, 2)).mean()
+                optimizers[0].zero_grad()
+                loss.backward()
+                optimizers[0].step()
+                watch.log(loss=loss)
+            made = -critic(maker(torch.randn(16, 4))).mean()
+            optimizers[1].zero_grad()
+            made.backward()
+            optimizers[1].step()
+            if k in (0, 50):
+                watch.end_epoch()
+    assert "GRADIENT_STOPPED" not in types(watch)

@@ -126,6 +126,7 @@ def network_scalars(
     frozen = ~asks & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)
     judged = rows["fresh"].notna() & asks
     still = rows["fresh"].notna() & ~asks & (rows["is_weight"] == 1) & (rows["had_gradient"] == 0) & ~tables
+    drawn = still & (rows["fresh"] == 1) & (rows["kept"] == 1)
     seen = len(steps) >= _FEWEST_LOOKS
     return {
         "tensors": float(len(rows)),
@@ -170,9 +171,16 @@ def network_scalars(
         "frozen_midway": float(frozen.sum()) if seen else math.nan,
         "trained_before": float((rows["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
         "frozen_judged": float(still.sum()),
-        "frozen_drawn": float((still & (rows["fresh"] == 1) & (rows["kept"] == 1)).sum()),
+        "frozen_drawn": float(drawn.sum()),
+        "frozen_last_drawn": float((drawn & _is_last(rows)).any()),
         "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
     }
+
+
+def _is_last(rows: pd.DataFrame) -> pd.Series:
+    """Flags of the weight that is used last on the way to the output."""
+    depth = rows["depth"].where((rows["is_weight"] == 1) & (rows["used"] > 0))
+    return depth == depth.max()
 
 
 def _cancelled(rows: pd.DataFrame) -> pd.Series:

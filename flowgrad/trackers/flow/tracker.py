@@ -554,14 +554,18 @@ class FlowTracker(Tracker):
 
     def _stopped(self) -> np.ndarray:
         """Flags of tensors that had a gradient before the recent sampled steps and at none of them, where there are
-        enough of both.
+        enough of both. Of a step that their optimizer does not take, as every fifth of a critic is the generator's
+        alone, a tensor that asks for a gradient has no weight norm, and nothing is said.
         """
         steps = self._history.steps
         recent = flow.recent(steps)
         if recent.sum() < _FEWEST_RECENT or recent.all():
             return np.zeros(len(self._watched))
         start = steps[recent][0]
-        return (self._course.last_gradient < start).astype(float)
+        norms = self._history.of(_FIGURES.index("weight_norm"))[recent]
+        asks = np.array([one.requires_grad for one in self._parameters])
+        told = ~asks | ((~np.isnan(norms)).sum(0) >= _FEWEST_RECENT)
+        return (told & (self._course.last_gradient < start)).astype(float)
 
     def _held(self) -> np.ndarray | None:
         return self._optimizers.held(self._parameters)
