@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from flowgrad.report.codec import clean
-from flowgrad.report.report import NOT_OBSERVED, CausalModel, CoverageReport, PlaceList, RateVerdict, Report, RunReport
+from flowgrad.report.report import CausalModel, CoverageReport, PlaceList, RateVerdict, Report, RunReport
 from flowgrad.rules.rule import SEVERITIES
 
 LINES = 60
@@ -69,7 +69,7 @@ def _head(report: Report) -> list[str]:
     counts = Counter(finding.severity for finding in report.findings)
     told = ", ".join(f"{counts[level]} {level}" for level in reversed(SEVERITIES) if counts[level])
     lines = [f"{_line(report.layer)}: {report.status}{f' ({told})' if told else ''}"]
-    if report.status == NOT_OBSERVED and report.coverage is not None:
+    if report.coverage is not None and report.coverage.blind:  # findings of before it went blind may stand, too
         lines += _labelled("Blind", report.coverage.blind)
     training = {} if report.run is None else report.run.training
     if training:

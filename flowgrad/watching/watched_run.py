@@ -25,7 +25,7 @@ from flowgrad.trackers.embedding import EmbeddingTracker
 from flowgrad.trackers.flow import FlowTracker
 from flowgrad.trackers.optimizers import Optimizers, is_skipped
 from flowgrad.trackers.schedules import Schedule
-from flowgrad.trackers.watching import OPTIMIZER, Watching, entry, within_optimizer
+from flowgrad.trackers.watching import OPTIMIZER, ArgumentError, Watching, entry, within_optimizer
 from flowgrad.watching.attached import Attached, Settings
 from flowgrad.watching.building import build
 from flowgrad.watching.coverage import OUTSIDE, OWN, Counts
@@ -339,10 +339,16 @@ class Watch(Watching):
         if inputs is None:
             return
         self._batches += 1
-        if val_loss is not None:
-            self._attached.batches.validate(inputs, targets, outputs=outputs, loss=val_loss)
-        else:
-            self._attached.batches.step(inputs, targets, outputs=outputs, loss=loss)
+        batches = self._attached.batches
+        try:
+            if val_loss is not None:
+                batches.validate(inputs, targets, outputs=outputs, loss=val_loss)
+            else:
+                batches.step(inputs, targets, outputs=outputs, loss=loss)
+        except ArgumentError as error:
+            if not self._begun():
+                raise
+            batches.give_up(error)  # the rest goes on
 
     @entry("skip()")
     def skip(self, optimizer: Any = None) -> None:
@@ -532,6 +538,8 @@ class Watch(Watching):
         found = dict(self.unseen)
         for name, because in self._attached.refused.items():
             found["network" if name == self.name else f"table {name}"] = because
+        if self._attached.batches.stopped:
+            found["batches"] = self._attached.batches.stopped
         for kind, count in self._unknown.items():
             found[f"optimizer {kind}"] = (
                 f"it holds parameters of the model, was not given and took {count} steps; give all: "

@@ -214,3 +214,24 @@ def test_a_generator_that_steps_at_every_fifth_step_has_not_stopped():
             if k in (0, 50):
                 watch.end_epoch()
     assert "GRADIENT_STOPPED" not in types(watch)
+
+
+@pytest.mark.filterwarnings("ignore::flowgrad.trackers.watching.TrackingStopped")
+@pytest.mark.parametrize("first", [0, 20])
+def test_a_batch_told_wrongly_stops_the_watch_of_batches_alone(first):
+    """Flat targets beside sequences stopped the whole watch after a step, and the short text did not say so."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 3))
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    with flowgrad.watch(model, optimizer) as watch:
+        for step in range(60):
+            x, y = torch.randn(16, 8), torch.randint(0, 3, (16,))
+            loss = F.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.log(loss=loss, inputs=x, targets=y if step < first else y.repeat(4))
+    coverage = watch.to_report().coverage
+    assert {one.name: one.value for one in coverage.seen}["steps"] == 60
+    told = {one.name: one.because for one in coverage.unseen}
+    assert not coverage.blind and "targets (64,) do not belong to 16 rows" in told["batches"]

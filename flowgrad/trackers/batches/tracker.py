@@ -38,7 +38,7 @@ from flowgrad.trackers.batches.course import Order, Steps, load_into, state_of
 from flowgrad.trackers.batches.ids import Ids
 from flowgrad.trackers.batches.rows import SAMPLE, Hash, RowSample
 from flowgrad.trackers.optimizers import Optimizers
-from flowgrad.trackers.watching import OPTIMIZER, entry
+from flowgrad.trackers.watching import OPTIMIZER, ChangedError, entry
 
 _COUNTS = (
     "sequences",
@@ -232,6 +232,10 @@ class BatchTracker(Tracker):
         what the latter is could not be told.
         """
         return self._audit.differs_from(self._validated)
+
+    def give_up(self, error: Exception) -> None:
+        """Stop watching for the fault of a batch that was told while other things are watched, which go on."""
+        self._failed("a batch", ChangedError(str(error)))
 
     @entry("end_epoch()")
     def end_epoch(self) -> None:
