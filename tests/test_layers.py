@@ -145,6 +145,7 @@ TORCH = {
         f"trackers/flow/{name}.py"
         for name in (
             "attention_masks",
+            "half_precision",
             "outside",
             "samples",
             "shared_sums",

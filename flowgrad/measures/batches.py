@@ -32,7 +32,11 @@ ROW_MEASURES = (
     Measure("late_steps", "count", "Optimizer steps between the last training batch told and the epoch's end."),
     Measure("late_epochs", "share", "Epochs with more of them than there are between two training batches."),
     Measure("batches_by_step", "ratio", "Training batches told by optimizer step."),
-    Measure("validation_seen", "share", "Distinct validation rows that training saw, equal to the last bit, with the targets that they had then."),
+    Measure(
+        "validation_seen",
+        "share",
+        "Distinct validation rows that training saw, equal to the last bit, with the targets that they had then.",
+    ),
     Measure(
         "validation_copied",
         "flag",

@@ -236,6 +236,7 @@ MEASURES = (
     *flow_passes.MASKS,
     *flow_passes.UNREGISTERED,
     *flow_passes.OUTSIDE,
+    *flow_passes.HALVES,
     Measure(
         "output_spread",
         "ratio",

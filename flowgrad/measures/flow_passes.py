@@ -159,6 +159,14 @@ UNREGISTERED = (
         "a gradient and which no optimizer given holds.",
     ),
 )
+HALVES = (
+    Measure("half_entries", "share", "Entries that are trained and of 16 bits, without a copy in more bits."),
+    Measure(
+        "half_unmoved",
+        "share",
+        "Of these, entries with a gradient that a step leaves as they were, mean of the looks; tables apart.",
+    ),
+)
 OUTSIDE = (
     Measure(
         "outside_tensors",

@@ -177,7 +177,9 @@ def descend(model, x, y, steps, lr=0.01):
     return watch
 
 
-@pytest.mark.parametrize(("frozen", "trained", "told"), [(True, True, True), (False, True, False), (True, False, False)])
+@pytest.mark.parametrize(
+    ("frozen", "trained", "told"), [(True, True, True), (False, True, False), (True, False, False)]
+)
 def test_a_new_head_that_stays_frozen_above_a_body_that_was_trained_is_asked_about(frozen, trained, told):
     """LoRA without its task froze the classifier that had just been drawn, and the report was healthy."""
     torch.manual_seed(0)

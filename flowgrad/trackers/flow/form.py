@@ -129,6 +129,8 @@ _OUTSIDE = record(
     dict.fromkeys(("outside_tensors", "outside_still", "outside_still_trained"), number()),
 )
 
+_HALVES = record({"entries": number(least=0.0), "of": count(), "still": number(least=0.0)})
+
 LATER: dict[str, Check] = {
     "modes": _MODES,
     "places": _PLACES,
@@ -139,6 +141,7 @@ LATER: dict[str, Check] = {
     "padding": _PADDING,
     "evaluation": _EVALUATION,
     "outside": _OUTSIDE,
+    "halves": _HALVES,
 }
 """Parts that states of earlier releases lack."""
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 import torch
 
+from flowgrad.trackers.flow.half_precision import HALF, share_still
 from flowgrad.trackers.flow.samples import GradientSamples
 from flowgrad.trackers.flow.shared_sums import SharedSums
 from flowgrad.trackers.flow.sparse_rows import every_nth, rows_of
@@ -74,6 +75,8 @@ class StepSnapshot(NamedTuple):
     """1 where a sample was taken of it."""
     unread: np.ndarray
     """Sum of all values of a sparse gradient that was read in part: not finite where one of them is not."""
+    still: np.ndarray
+    """Share of the entries with a gradient that the step did not move, of weights of 16 bits."""
 
     @classmethod
     def nothing(cls, count: int) -> StepSnapshot:
@@ -347,8 +350,16 @@ class DeviceLook:
             copies = [self._copies[i] for i in group]
             torch._foreach_sub_(copies, [self._part(i) for i in group])
             self._pieces.append(("velocity", group, _norms(copies)))
+        self._note_still([i for i in self._dense if self._all[i].dtype in HALF])
         moved = {i: self._all[i].detach().index_select(0, ids) - rows for i, (ids, rows) in self._rows.items()}
         self._pieces += [("velocity", group, _norms([moved[i] for i in group])) for group in self._groups(list(moved))]
+
+    def _note_still(self, halves: Sequence[int]) -> None:
+        read = [(i, part(g.detach())) for i in halves if (g := self._all[i].grad) is not None and not self._whole[i]]
+        read = [(i, own) for i, own in read if own.shape == self._copies[i].shape]
+        if read:
+            still = [share_still(self._copies[i], own) for i, own in read]
+            self._pieces.append(("still", [i for i, _ in read], still))
 
     def take(self, extra: Sequence[torch.Tensor] = ()) -> tuple[StepSnapshot, list[float]]:
         """Return all figures of the look, with other 0-dim tensors of this device, by one transfer."""

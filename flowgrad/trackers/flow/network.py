@@ -34,6 +34,8 @@ class NetworkSeen(NamedTuple):
     """Cosine with the gradient of the step before; NaN where that was not sampled."""
     has_gradient: np.ndarray
     """True where the tensor had a gradient."""
+    still: np.ndarray
+    """Share of the entries with a gradient that the step did not move, of weights of 16 bits; NaN of others."""
 
 
 class _Devices:
@@ -233,7 +235,7 @@ class NetworkLook:
         self._in_block += 1
         if self._in_block == BLOCK:
             self._turn()
-        return NetworkSeen(seen.weight_norm, seen.gradient_norm, seen.velocity, cosine, has_gradient)
+        return NetworkSeen(seen.weight_norm, seen.gradient_norm, seen.velocity, cosine, has_gradient, seen.still)
 
     def _drop_seen_units(self) -> None:
         for chosen, look in self._devices.parts:

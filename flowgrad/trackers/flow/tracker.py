@@ -25,6 +25,7 @@ from flowgrad.trackers.flow import form, plots
 from flowgrad.trackers.flow.course import FlowHistory
 from flowgrad.trackers.flow.coverage import Sight, coverage_of
 from flowgrad.trackers.flow.freshness import freshness
+from flowgrad.trackers.flow.half_precision import HalfPrecision
 from flowgrad.trackers.flow.history import History
 from flowgrad.trackers.flow.leftovers import Leftovers
 from flowgrad.trackers.flow.losses import PendingLosses
@@ -122,6 +123,7 @@ class FlowTracker(Tracker):
         self._rewrites = Rewrites(self._watched, self._optimizers)
         self._leftovers = Leftovers(self._parameters)
         self._unregistered = Unregistered(model)
+        self._halves = HalfPrecision()
         self._outside = Outside({id(one) for one in (*model.parameters(), *self._unregistered.parameters)})
         self.losses_differ = 0.0
         """Flag: 1 where what sees the batches has shown that training and validation loss are two quantities."""
@@ -308,6 +310,7 @@ class FlowTracker(Tracker):
     def _note(self, seen: NetworkSeen) -> None:
         self._course.note(self._steps, seen)
         self._modes.look(self._steps)
+        self._halves.note(self._parameters, seen.still)
         self._looks += 1
         self._history.append(self._steps, np.stack([getattr(seen, figure) for figure in _FIGURES]))
         self._flags["moved"] |= seen.velocity > 0
@@ -404,6 +407,7 @@ class FlowTracker(Tracker):
             **self._network.activations.masks.scalars(),
             "unregistered": float(len(self._hidden())) if self._optimizers.known else math.nan,
             **outside,
+            **self._halves.scalars(),
             "losses_differ": self.losses_differ,
             **self._losses.places.scalars(),
             **flow.loss_trend(*losses.windows, losses.first),
@@ -691,6 +695,7 @@ class FlowTracker(Tracker):
                 "evaluation": self._modes.evaluation.state_dict(),
                 "places": {**self._losses.places.state_dict(), "first_tail": self._losses.first_tail},
                 "outside": self._outside.state_dict(),
+                "halves": self._halves.state_dict(),
                 "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
             },
         )
@@ -735,6 +740,8 @@ class FlowTracker(Tracker):
             self._network.activations.masks.load_state_dict(state["masks"])
         if "softmaxes" in state:
             self._network.activations.softmaxes.load_state_dict(state["softmaxes"])
+        if "halves" in state:
+            self._halves.load_state_dict(state["halves"])
         if "outside" in state:
             self._outside.load_state_dict(state["outside"])
         self._flags = {flag: state[flag].cpu().numpy().copy() for flag in _FLAGS}
