@@ -65,6 +65,8 @@ USUAL_LOOKS = 8
 """Number of sampled steps that such a comparison rests on."""
 ENTRIES = ("sound/squared/", "sound/absolute/")
 """Losses that compare each output with its own target, by the beginnings of their keys."""
+_WITHOUT = "_without_"
+"""Part of the key of a loss that leaves out a class, before its number."""
 MISTAKES = ("pairs", "twice", "logs", "raw", "axis", "one", "outside")
 """Kinds that exclude each other; see `loss_values`."""
 FLIPPABLE = ("sound", "counted", "pairs")
@@ -304,6 +306,24 @@ def _blanks(looks: list[Look], told: list[frozenset[str]]) -> dict[str, float]:
     }
 
 
+def _left_out(looks: list[Look], told: list[frozenset[str]]) -> dict[str, float]:
+    """Figures of `left_out.LEFT_OUT_MEASURES`: of a class without which alone the loss is one that is known."""
+    numbers = {
+        number.split("/")[0]
+        for keys in told
+        if keys and all(_WITHOUT in key for key in keys)
+        for number in (key.split(_WITHOUT)[1] for key in keys)
+    }
+    if len(numbers) != 1:
+        return {}
+    (number,) = numbers
+    decided = [bool(keys) and all(_WITHOUT in key for key in keys) for keys in told if keys]
+    within = _values([look for look, keys in zip(looks, told, strict=True) if keys], f"left_out/{number}")
+    if len(within) < LEAST_LOOKS or not all(decided):
+        return {}
+    return {"class_left_out": float(number), "left_out_within": _median(within)}
+
+
 def _plain(key: str) -> bool:
     """Whether the loss of a key is a mean, and what its family is for."""
     return key.startswith("sound/") and key.endswith("/mean")
@@ -334,6 +354,7 @@ def _matches(looks: list[Look], maximised: bool) -> dict[str, float]:
         | _sums(looks, told)
         | _tokens(looks, told)
         | _blanks(looks, told)
+        | _left_out(looks, told)
         | _weights([] if any(told) else looks)
         | _binary_weights(looks)
         | _usual(looks, [bool(one or other) for one, other in zip(told, flipped, strict=True)])

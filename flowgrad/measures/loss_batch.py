@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flowgrad.measures.left_out import left_out_within
 from flowgrad.measures.loss_values import (
     Classes,
     Floats,
@@ -368,5 +369,6 @@ def _by_class(values: Values, facts: dict[str, float], batch: Batch) -> None:
             facts |= {"pad": float(pad.number), "pad_share": pad.share, "pad_inputs": pad.in_inputs}
         facts["given"] = given(t, inputs, None if pad is None else pad.number)
         ignored = (0,) if pad is None or pad.number == 0 else (pad.number, 0)
+        facts |= {f"left_out/{number}": left_out_within(t, inputs, number) for number in ignored}
         length = t.shape[1] if t.ndim == 2 else 1
         classes(values, Classes(x, t.reshape(-1), t.shape[0], ignored, pad is not None, length))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowgrad.measurements import Measure
 from flowgrad.measures.blanks import BLANK_MEASURES
+from flowgrad.measures.left_out import LEFT_OUT_MEASURES
 from flowgrad.measures.sequences import PLACE_MEASURES
 
 LOSS_MEASURES = (
@@ -159,4 +160,5 @@ LOSS_MEASURES = (
     Measure("labels_from_one", "flag", "1 where class 0 never came and every other class did, else 0."),
     *PLACE_MEASURES,
     *BLANK_MEASURES,
+    *LEFT_OUT_MEASURES,
 )
