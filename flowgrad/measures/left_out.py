@@ -36,16 +36,16 @@ def left_out_within(targets: np.ndarray, inputs: np.ndarray | None, number: int)
         inputs: of as many places, or None.
         number: class that is left out.
 
-    >>> tags = np.array([[0, 2, 0, 0, 1, 0]])
+    >>> tags = np.array([[0, 2, 0, 3, 1, 0]])
     >>> left_out_within(tags, np.array([[5, 6, 7, 8, 9, 0]]), 0)
-    0.5
-    >>> left_out_within(tags, np.array([[5, 3, 7, 8, 3, 0]]), 0)
+    0.25
+    >>> left_out_within(tags, np.array([[5, 3, 7, 3, 3, 0]]), 0)
     nan
     """
     if targets.ndim != 2 or inputs is None or inputs.shape != targets.shape:
         return math.nan
     others = targets != number
-    if not others.any():
+    if not others.any() or others.all():
         return math.nan
     given, counts = np.unique(inputs[others], return_counts=True)
     mark = given[counts.argmax()]
