@@ -119,6 +119,7 @@ TORCH = {
             "compiled",
             "followed",
             "lookups",
+            "pairs",
             "probes",
             "ranks",
             "rates",
