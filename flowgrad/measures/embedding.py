@@ -60,6 +60,12 @@ MEASURES = (
     ),
     Measure("lookups_among", "share", "Of the rows of either lookup: share that stand among those of the other."),
     Measure("lookups_rows", "count", "Rows of the lookup that nearly all have come of."),
+    Measure(
+        "lookups_evenness",
+        "ratio",
+        "Variance over mean of the other's lookups by row, over all rows between its lowest and highest: 1 where ids "
+        "are drawn evenly, far more of ids that stand for things.",
+    ),
     Measure("compared_starts", "count", "Epochs whose first lookup was compared with the end of the epoch before."),
     Measure("rewritten_starts", "count", "Of these, those that began with other weights."),
     Measure("repeated_starts", "count", "Of those, epochs that began with the weights that one before had begun with."),
