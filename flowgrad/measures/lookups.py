@@ -66,13 +66,15 @@ def lookups_apart(one: ArrayLike, other: ArrayLike) -> dict[str, float]:
         `lookups_apart`, the share of the lookups of one kind whose row the other kind never took, where nearly all rows
         of that other kind have come; the larger one of both ways. `lookups_among`, the share of the rows taken by
         either kind that stand between the lowest and the highest of the other; the smaller one. `lookups_rows`, rows of
-        the kind that is known. NaN where neither kind's rows have nearly all come.
+        the kind that is known. `lookups_evenness`, variance over mean of the other's lookups by row, over all rows
+        between its lowest and highest: 1 where they are drawn evenly (Poisson). NaN where neither kind's rows have
+        nearly all come.
 
     >>> found = lookups_apart([9, 0] * 40, [0, 1] * 40)
     >>> found["lookups_apart"], found["lookups_rows"]
     (1.0, 40.0)
     """
-    found = dict.fromkeys(("lookups_apart", "lookups_among", "lookups_rows"), float("nan"))
+    found = dict.fromkeys(("lookups_apart", "lookups_among", "lookups_rows", "lookups_evenness"), float("nan"))
     kinds = [np.asarray(one, dtype=float), np.asarray(other, dtype=float)]
     rows = [np.flatnonzero(kind) for kind in kinds]
     if min(map(len, rows)) < KNOWN_ROWS:
@@ -80,7 +82,12 @@ def lookups_apart(one: ArrayLike, other: ArrayLike) -> dict[str, float]:
     for own, its in (kinds, kinds[::-1]):
         share = float(its[own == 0].sum() / its.sum())
         if (own == 1).sum() < NEW * own.sum() and not share <= found["lookups_apart"]:
-            found |= {"lookups_apart": share, "lookups_rows": float((own > 0).sum())}
+            between = its[np.flatnonzero(its)[0] : np.flatnonzero(its)[-1] + 1]
+            found |= {
+                "lookups_apart": share,
+                "lookups_rows": float((own > 0).sum()),
+                "lookups_evenness": float(between.var() / between.mean()),
+            }
     among = [((own >= its[0]) & (own <= its[-1])).mean() for own, its in (rows, rows[::-1])]
     return found | {"lookups_among": float(min(among))} if found["lookups_apart"] >= 0 else found
 

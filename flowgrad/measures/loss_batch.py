@@ -156,7 +156,9 @@ def _like(value: Any, x: Floats) -> Floats | None:
 
 
 def activation_of(outputs: Any) -> float:
-    """Flag: 1 where the graph of the outputs ends in a sigmoid or a softmax, changes of shape left out; 0 where not."""
+    """Flag: 1 where the graph of the outputs ends in a sigmoid or a softmax, changes of shape left out, 0 where it does
+    not; NaN where that is not known.
+    """
     node = getattr(outputs, "grad_fn", None)
     for _ in range(8):
         if node is None:

@@ -167,7 +167,8 @@ def test_ids_of_a_larger_catalogue_are_a_lesser_question_than_ids_in_a_row(draw,
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [("of the catalogue", False), ("of the table", True), ("users beside items", False)]
+    ("kind", "said"),
+    [("of the catalogue", False), ("of the table", True), ("users beside items", False), ("another field", False)],
 )
 def test_negatives_that_are_nothing_are_asked_about(kind, said):
     """Negatives were drawn from the numbers 0 to the highest id, most of which are no item: nothing was said."""
@@ -175,6 +176,7 @@ def test_negatives_that_are_nothing_are_asked_about(kind, said):
         "of the catalogue": among(CATALOGUE),
         "of the table": among(torch.arange(2000)),
         "users beside items": among(torch.arange(2000, 2060)),
+        "another field": among(torch.randperm(2000, generator=torch.Generator().manual_seed(6))[:80]),  # hashed
     }[kind]
     asked = found(factorise(2060, both(among(CATALOGUE), other)), "NEGATIVES_OF_OTHER_IDS")
     assert (asked is not None) == said
