@@ -61,17 +61,17 @@ MEASURES = (
     Measure("lookups_among", "share", "Of the rows of either lookup: share that stand among those of the other."),
     Measure("lookups_rows", "count", "Rows of the lookup that nearly all have come of."),
     Measure(
-        "padded_sequences", "count", "Sequences looked up in the steps looked at, where the table has a padding id."
-    ),
-    Measure("padded_share", "share", "Of these, sequences that begin (or, if more do, end) with a run of padding."),
-    Measure("padded_other_side", "share", "Of these, sequences with such a run at the other end."),
-    Measure("padded_within", "share", "Of these, sequences with the padding id between other ids."),
-    Measure(
         "lookups_evenness",
         "ratio",
         "Variance over mean of the other's lookups by row, over all rows between its lowest and highest: 1 where ids "
         "are drawn evenly, far more of ids that stand for things.",
     ),
+    Measure(
+        "padded_sequences", "count", "Sequences looked up in the steps looked at, where the table has a padding id."
+    ),
+    Measure("padded_share", "share", "Of these, sequences that begin (or, if more do, end) with a run of padding."),
+    Measure("padded_other_side", "share", "Of these, sequences with such a run at the other end."),
+    Measure("padded_within", "share", "Of these, sequences with the padding id between other ids."),
     Measure("compared_starts", "count", "Epochs whose first lookup was compared with the end of the epoch before."),
     Measure("rewritten_starts", "count", "Of these, those that began with other weights."),
     Measure("repeated_starts", "count", "Of those, epochs that began with the weights that one before had begun with."),

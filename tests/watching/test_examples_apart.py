@@ -197,7 +197,7 @@ def test_a_new_head_that_stays_frozen_above_a_body_that_was_trained_is_asked_abo
 
 
 def test_a_generator_that_steps_at_every_fifth_step_has_not_stopped():
-    """Looks two in a row of every forty steps never met the generator's, and its gradients were said to have stopped."""
+    """Looks at two of every forty steps never met the generator's, and its gradients were said to have stopped."""
     torch.manual_seed(0)
     maker, critic = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), nn.Linear(2, 1)
     optimizers = [torch.optim.Adam(one.parameters(), 1e-3) for one in (critic, maker)]
@@ -236,4 +236,5 @@ def test_a_batch_told_wrongly_stops_the_watch_of_batches_alone(first):
     coverage = watch.to_report().coverage
     assert {one.name: one.value for one in coverage.seen}["steps"] == 60
     told = {one.name: one.because for one in coverage.unseen}
-    assert not coverage.blind and "targets (64,) do not belong to 16 rows" in told["batches"]
+    assert not coverage.blind
+    assert "targets (64,) do not belong to 16 rows" in told["batches"]
