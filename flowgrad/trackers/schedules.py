@@ -79,5 +79,8 @@ def logarithmic(a_doubling: int = 16, in_a_row: int = 1) -> Schedule:
 
 
 def default() -> Schedule:
-    """Make the default schedule: the first 20 steps, then two in a row of every 40."""
-    return every(40, in_a_row=2, first=20)
+    """Make the default schedule: the first 20 steps, then two in a row of every 41.
+
+    This is a prime number: what comes again every few steps, as those of a second optimizer do, is met sooner or later.
+    """
+    return every(41, in_a_row=2, first=20)

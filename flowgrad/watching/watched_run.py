@@ -794,7 +794,7 @@ def watch(
         scheduler: of the learning rate; its optimizer is taken where none is given.
         rules: rule book to judge by; the shipped one if None.
         schedule: number of a step (from 1) -> whether all layers are looked at; see `flowgrad.trackers.schedules`.
-            None: the first 20 steps, then two in a row of every 40.
+            None: the first 20 steps, then two in a row of every 41.
         sample: rows of a table whose weights are followed. None: 12,288, or fewer where that takes much memory.
         target_variance: variance of the training targets, where the loss is a squared error.
         loss_at_least: bound that the loss cannot fall below: 0 of squared errors and of cross-entropies.

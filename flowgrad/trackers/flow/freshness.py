@@ -90,7 +90,7 @@ def _fresh(weight: _Shape, bias: _Shape | None, bound: float) -> float:
         return math.nan
     if weight.constant or weight.uniform:
         return 1.0
-    if bias is not None:
+    if bias is not None and (bias.count > 1 or not bias.rms):  # one number alone is constant, whatever it is
         return float(bias.constant or (bias.largest <= bound * (1 + 1e-4) and bias.uniform))
     return float(weight.normal)
 

@@ -103,7 +103,7 @@ class FlowTracker(Tracker):
             name: what is trained; `layer` of the report.
             rules: rule book to judge by; the shipped one if None.
             schedule: number of a step (from 1) -> whether it is sampled; `flowgrad.trackers.schedules` has some.
-                None: the first 20 steps, then two in a row of every 40.
+                None: the first 20 steps, then two in a row of every 41.
             loss_at_least: bound that the loss cannot fall below: 0 of squared errors and of cross-entropies. None: not
                 known.
 
