@@ -13,7 +13,6 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.defaults_list import Overrides
 from hydra.core.object_type import ObjectType
-from omegaconf import DictConfig, ListConfig
 
 from pipelines.config import merged_rules
 from pipelines.config.copies import copied
@@ -94,7 +93,6 @@ def _look_as(caching, repo):
     caching.delegate, caching.cache = copy.copy(repo), {}
 
 
-OMEGACONFS_COPIES = {kind: kind.__deepcopy__ for kind in (DictConfig, ListConfig)}
 HYDRAS_OWN = {
     (place, name): getattr(place, name)
     for place, name in (
@@ -117,8 +115,6 @@ def compose_once(patch):
     """Have Hydra compose so, by patches of pytest's."""
     load, order = ConfigRepository.load_config, config_loader_impl.create_defaults_list
     once = ComposedOnce(load, order, merged_rules.merged_once)
-    for kind in OMEGACONFS_COPIES:
-        patch.setattr(kind, "__deepcopy__", copied)
     patch.setattr(CachingConfigRepository, "__init__", _look_as)
     patch.setattr(ConfigRepository, "load_config", lambda repo, config_path: once.load(repo, config_path))
     patch.setattr(defaults_list, "_create_interpolation_map", _choices)

@@ -36,7 +36,7 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
         RuleError: names file, rule and position of the first thing that is wrong.
         EvidenceError: a file of `config.evidence.files` holds no trials.
     """
-    rules = {str(rule_id): rule for rule_id, rule in plain_of(config.rules, resolve=True).items()}
+    rules = {str(rule_id): rule for rule_id, rule in plain_of(config._get_node("rules"), resolve=True).items()}
     subjects = subjects_of(config)  # imports trackers of the user's own, which rules may be about
     book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders), ledger=_ledger(config))
     book = fitting(replace(book, case=case_of(*pair_of(config))), config)

@@ -85,7 +85,7 @@ def composed(monkeypatch, compositions):
         made = copied(compositions[key])
         if rules and apart:
             if RULES not in compositions:
-                compositions[RULES] = compose("config")
+                compositions[RULES] = compose("config")._get_node("rules").source
             assert put_rules(made, compositions[RULES])
         return made
 
