@@ -16,6 +16,7 @@ from hydra.core.object_type import ObjectType
 
 from pipelines.config import merged_rules
 from pipelines.config.copies import copied
+from pipelines.config.shared_config import SharedConfig, Source
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,10 +43,10 @@ class ComposedOnce:
             made = self._load(repo, config_path)
             config = None if made is None else made.config
             rest = None if made is None else replace(made, config=None)
-            self._files[key] = config, pickle.dumps(rest, pickle.HIGHEST_PROTOCOL)
-        config, rest = self._files[key]
+            self._files[key] = None if config is None else Source(config), pickle.dumps(rest, pickle.HIGHEST_PROTOCOL)
+        source, rest = self._files[key]
         made = pickle.loads(rest)
-        return made if config is None else replace(made, config=copied(config))
+        return made if source is None else replace(made, config=SharedConfig.of(source, source.config))
 
     def order(self, repo, config_name, overrides_list, prepend_hydra, skip_missing):
         """Take the place of `create_defaults_list`."""

@@ -7,7 +7,7 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
 
-from pipelines.config.shared_rules import SharedRules, Source
+from pipelines.config.shared_config import SharedConfig, Source
 
 SCHEME = "library"
 """How the place of the library's own configs begins in a search path."""
@@ -42,7 +42,7 @@ def put_rules(config: DictConfig, source: Source) -> bool:
     rules = config._get_node(_RULES)
     if not isinstance(rules, DictConfig) or rules.__dict__["_content"] != {}:
         return False
-    config.__dict__["_content"][_RULES] = SharedRules.of(source, rules)
+    config.__dict__["_content"][_RULES] = SharedConfig.of(source, rules)
     return True
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from pipelines.config.shared_rules import SharedRules
+from pipelines.config.shared_config import SharedConfig
 
 _INTERPOLATION = "${"
 
@@ -30,7 +30,7 @@ def plain_of(config: DictConfig | ListConfig, *, resolve: bool) -> Any:
     Raises:
         InterpolationResolutionError: an interpolation leads nowhere.
     """
-    if type(config) is SharedRules:
+    if type(config) is SharedConfig:
         with suppress(_NeedsResolvingError):
             return config.values(_values)
     content = config.__dict__["_content"]
@@ -71,7 +71,7 @@ def _values(node: Any) -> Any:
     Raises:
         _NeedsResolvingError: one of them is an interpolation, or of an enumeration.
     """
-    if type(node) is SharedRules:
+    if type(node) is SharedConfig:
         return node.values(_values)
     value = node.__dict__["_content"] if isinstance(node, (DictConfig, ListConfig)) else node._value()
     if isinstance(value, dict):
