@@ -30,7 +30,7 @@ def merged_once(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> DictC
         return in_turn(self, defaults, repo)
     key = tuple((file.path, str(one.config_path)) for one, file in loaded if one in library)
     if key not in _merged:
-        _merged[key] = Source(in_turn(self, library, repo)._get_node(_RULES))
+        _merged[key] = Source(in_turn(self, library, repo)[_RULES])
     made = in_turn(self, others, repo)
     return made if put_rules(made, _merged[key]) else in_turn(self, defaults, repo)
 
@@ -44,6 +44,12 @@ def put_rules(config: DictConfig, source: Source) -> bool:
         return False
     config.__dict__["_content"][_RULES] = SharedConfig.of(source, rules)
     return True
+
+
+def rules_of(config: DictConfig) -> DictConfig:
+    """The rules of a config, which need not be made its own to be read."""
+    rules: DictConfig = config.__dict__["_content"][_RULES]
+    return rules
 
 
 def _is_of_library(default: Any, file: Any) -> bool:

@@ -1,5 +1,5 @@
-"""Holds a config as one that others share until something looks into it. The rules are nearly all nodes of every config,
-and most configs are composed for the rest.
+"""Holds a config as one that others share until something looks into it. The rules are nearly all nodes of every
+config, and most configs are composed for the rest.
 """
 
 from __future__ import annotations
