@@ -1,7 +1,7 @@
-"""Runs tests in processes that are forked once all tests are collected: `pytest -p tests.forked_workers --workers 2`.
+"""Runs tests in processes that are forked once all are collected: `pytest -p tests.forked_workers --workers 2`.
 
-Those of pytest-xdist import and collect all of it each, which rewrites every module of tests in a fresh clone, and are
-told each test, and tell each report, as data: a tenth of a suite of tests that take a tenth of a second.
+Workers of pytest-xdist each import and collect all tests, and in a fresh clone rewrite all of their modules. Give
+`OMP_NUM_THREADS=1`: threads that modules start while they are imported are not there in a fork.
 """
 
 from __future__ import annotations
