@@ -85,6 +85,8 @@ class Workers:
         self._shares = Shares(len(session.items), count)
         self._processes = {}
         session.config._tmp_path_factory.getbasetemp()
+        if forked := sys.modules.get("tests.forked"):
+            forked.share()
         for number in range(count):
             here, there = Pipe(duplex=False)
             process = os.fork()
