@@ -13,10 +13,10 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.defaults_list import Overrides
 from hydra.core.object_type import ObjectType
-from omegaconf import DictConfig, ListConfig
 
 from pipelines.config import merged_rules
 from pipelines.config.copies import copied
+from pipelines.config.shared_config import SharedConfig, Source
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,10 +43,10 @@ class ComposedOnce:
             made = self._load(repo, config_path)
             config = None if made is None else made.config
             rest = None if made is None else replace(made, config=None)
-            self._files[key] = config, pickle.dumps(rest, pickle.HIGHEST_PROTOCOL)
-        config, rest = self._files[key]
+            self._files[key] = None if config is None else Source(config), pickle.dumps(rest, pickle.HIGHEST_PROTOCOL)
+        source, rest = self._files[key]
         made = pickle.loads(rest)
-        return made if config is None else replace(made, config=copied(config))
+        return made if source is None else replace(made, config=SharedConfig.of(source, source.config))
 
     def order(self, repo, config_name, overrides_list, prepend_hydra, skip_missing):
         """Take the place of `create_defaults_list`."""
@@ -94,7 +94,6 @@ def _look_as(caching, repo):
     caching.delegate, caching.cache = copy.copy(repo), {}
 
 
-OMEGACONFS_COPIES = {kind: kind.__deepcopy__ for kind in (DictConfig, ListConfig)}
 HYDRAS_OWN = {
     (place, name): getattr(place, name)
     for place, name in (
@@ -117,8 +116,6 @@ def compose_once(patch):
     """Have Hydra compose so, by patches of pytest's."""
     load, order = ConfigRepository.load_config, config_loader_impl.create_defaults_list
     once = ComposedOnce(load, order, merged_rules.merged_once)
-    for kind in OMEGACONFS_COPIES:
-        patch.setattr(kind, "__deepcopy__", copied)
     patch.setattr(CachingConfigRepository, "__init__", _look_as)
     patch.setattr(ConfigRepository, "load_config", lambda repo, config_path: once.load(repo, config_path))
     patch.setattr(defaults_list, "_create_interpolation_map", _choices)

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from pipelines.benchmarks.tutorials import TUTORIALS, page_of, read, run, shown
+from tests.forked import ForkedPopen
 from tests.shown_output import alike, words
 
 NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
 MOST_BYTES = 150_000
 _FOREIGN = re.compile(r"(?<![\w.])/(?:root|home|usr|tmp|work|opt)/|site-packages| at 0x|Warning|\x1b|it/s")
 """What tells of one machine or of one run: paths, addresses, warnings, progress bars."""
+
+
+class ForkedKernel(ForkedPopen):
+    """The process of a kernel, which is killed with all of its group."""
+
+    stdout = stderr = None
+
+    def __init__(self, words, *, cwd, env, **how):
+        nowhere, self.stdin = SimpleNamespace(name=os.devnull), io.BytesIO()
+        super().__init__([word for word in words if not word.startswith("-X")], cwd=cwd, env=env, stdout=nowhere)
+        while os.getpgid(self.pid) != self.pid:  # until then it is in the group of these tests
+            time.sleep(0.001)
+
+
+@pytest.fixture(autouse=True)
+def kernels_are_forked(monkeypatch):
+    """A fresh kernel imports for two seconds what all of them use."""
+    monkeypatch.setattr("jupyter_client.launcher.Popen", ForkedKernel)
 
 
 def differing(stored, fresh):

@@ -48,8 +48,11 @@ def code_sha256(config: DictConfig) -> str:
 def _modules(config: DictConfig) -> Iterator[str]:
     """Yield the modules of `_target_` and of the types of settings, anywhere in a config."""
     for key in config:
-        missing = OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, str(key))
-        if missing or key in ("rules", "hydra"):
+        if (
+            key in ("rules", "hydra")
+            or OmegaConf.is_missing(config, key)
+            or OmegaConf.is_interpolation(config, str(key))
+        ):
             continue
         value = config[key]
         if key == "_target_" and isinstance(value, str):

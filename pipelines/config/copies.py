@@ -13,6 +13,8 @@ from omegaconf import AnyNode, BooleanNode, DictConfig, FloatNode, IntegerNode, 
 Config = TypeVar("Config", DictConfig, ListConfig)
 _VALUES = (AnyNode, StringNode, IntegerNode, FloatNode, BooleanNode)
 """Kinds of nodes whose value and type are never changed, only replaced, so that copies share them."""
+OMEGACONFS_OWN = {kind: kind.__deepcopy__ for kind in (DictConfig, ListConfig)}
+"""What `copied` takes the place of."""
 
 
 def copied(config: Config, memo: dict[int, Any] | None = None) -> Config:
@@ -41,7 +43,7 @@ def _child(node: Any, parent: Any, memo: dict[int, Any]) -> Any:
         made.__dict__.update(_metadata=held["_metadata"], _parent=parent, _flags_cache=None, _val=held["_val"])
         return made
     made = copied(node, memo) if type(node) in (DictConfig, ListConfig) else copy.deepcopy(node, memo)
-    made.__dict__["_parent"] = parent
+    made._set_parent(parent)
     return made
 
 
@@ -51,3 +53,7 @@ def _metadata(node: Any) -> Any:
     made.__dict__.update(held.__dict__, flags=None if held.flags is None else dict(held.flags))
     made.resolver_cache = copy.deepcopy(held.resolver_cache) if held.resolver_cache else defaultdict(dict)
     return made
+
+
+for _kind in (DictConfig, ListConfig):  # Hydra copies the whole config several times a run
+    _kind.__deepcopy__ = copied  # type: ignore[method-assign, assignment]

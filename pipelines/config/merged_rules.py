@@ -7,12 +7,12 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig
 
-from pipelines.config.copies import copied
+from pipelines.config.shared_config import SharedConfig, Source
 
 SCHEME = "library"
 """How the place of the library's own configs begins in a search path."""
 _RULES = "rules"
-_merged: dict[tuple[tuple[str, str], ...], DictConfig] = {}
+_merged: dict[tuple[tuple[str, str], ...], Source] = {}
 """The library's rules by place and name of their files."""
 
 in_turn = ConfigLoaderImpl._compose_config_from_defaults_list
@@ -30,22 +30,26 @@ def merged_once(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> DictC
         return in_turn(self, defaults, repo)
     key = tuple((file.path, str(one.config_path)) for one, file in loaded if one in library)
     if key not in _merged:
-        _merged[key] = in_turn(self, library, repo)
+        _merged[key] = Source(in_turn(self, library, repo)[_RULES])
     made = in_turn(self, others, repo)
     return made if put_rules(made, _merged[key]) else in_turn(self, defaults, repo)
 
 
-def put_rules(config: DictConfig, source: DictConfig) -> bool:
-    """Put a copy of the rules of another config into one that has none, where a merge would make and check each node
-    anew. Returns whether it has a place for them, with nothing in it.
+def put_rules(config: DictConfig, source: Source) -> bool:
+    """Put shared rules into a config that has none, where a merge would make and check each node anew. Returns whether
+    it has a place for them, with nothing in it.
     """
-    rules, others = config._get_node(_RULES), source._get_node(_RULES)
-    if not (isinstance(rules, DictConfig) and isinstance(others, DictConfig)) or rules.__dict__["_content"] != {}:
+    rules = config._get_node(_RULES)
+    if not isinstance(rules, DictConfig) or rules.__dict__["_content"] != {}:
         return False
-    for name, rule in copied(others).__dict__["_content"].items():
-        rule._set_parent(rules)
-        rules.__dict__["_content"][name] = rule
+    config.__dict__["_content"][_RULES] = SharedConfig.of(source, rules)
     return True
+
+
+def rules_of(config: DictConfig) -> DictConfig:
+    """The rules of a config, which need not be made its own to be read."""
+    rules: DictConfig = config.__dict__["_content"][_RULES]
+    return rules
 
 
 def _is_of_library(default: Any, file: Any) -> bool:

@@ -4,11 +4,14 @@ no enumeration, the rules above all, in a tenth of its time.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
+
+from pipelines.config.shared_config import SharedConfig
 
 _INTERPOLATION = "${"
 
@@ -27,6 +30,9 @@ def plain_of(config: DictConfig | ListConfig, *, resolve: bool) -> Any:
     Raises:
         InterpolationResolutionError: an interpolation leads nowhere.
     """
+    if type(config) is SharedConfig:
+        with suppress(_NeedsResolvingError):
+            return config.values(_values)
     content = config.__dict__["_content"]
     if not isinstance(content, dict):
         return OmegaConf.to_container(config, resolve=resolve, enum_to_str=True)
@@ -65,6 +71,8 @@ def _values(node: Any) -> Any:
     Raises:
         _NeedsResolvingError: one of them is an interpolation, or of an enumeration.
     """
+    if type(node) is SharedConfig:
+        return node.values(_values)
     value = node.__dict__["_content"] if isinstance(node, (DictConfig, ListConfig)) else node._value()
     if isinstance(value, dict):
         return {key: _values(child) for key, child in value.items()}

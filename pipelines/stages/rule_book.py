@@ -15,6 +15,7 @@ from flowgrad.evidence.ledger import SHIPPED, Ledger, case_of
 from flowgrad.prescription import has_path
 from flowgrad.rules import RuleBook
 from flowgrad.verification.run_config import pair_of
+from pipelines.config.merged_rules import rules_of
 from pipelines.config.plain import plain_of
 from pipelines.trainers.own_trackers import subjects_of
 from pipelines.trainers.trainer import trainer_of
@@ -36,7 +37,7 @@ def rule_book(config: DictConfig, task: Sequence[str], folders: Sequence[str]) -
         RuleError: names file, rule and position of the first thing that is wrong.
         EvidenceError: a file of `config.evidence.files` holds no trials.
     """
-    rules = {str(rule_id): rule for rule_id, rule in plain_of(config.rules, resolve=True).items()}
+    rules = {str(rule_id): rule for rule_id, rule in plain_of(rules_of(config), resolve=True).items()}
     subjects = subjects_of(config)  # imports trackers of the user's own, which rules may be about
     book = RuleBook.from_mapping(rules, sources=_origins(rules, task, folders), ledger=_ledger(config))
     book = fitting(replace(book, case=case_of(*pair_of(config))), config)

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from pipelines import run as application
 from pipelines.config.compose import WITHOUT_RULES, store_without_rules
 from pipelines.config.copies import copied
-from pipelines.config.merged_rules import put_rules
+from pipelines.config.merged_rules import put_rules, rules_of
 from pipelines.config.schema import register
 from pipelines.stages import parallel
 from tests.forked import forked_from
@@ -85,7 +85,7 @@ def composed(monkeypatch, compositions):
         made = copied(compositions[key])
         if rules and apart:
             if RULES not in compositions:
-                compositions[RULES] = compose("config")
+                compositions[RULES] = rules_of(compose("config")).source
             assert put_rules(made, compositions[RULES])
         return made
 

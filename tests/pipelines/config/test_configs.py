@@ -19,11 +19,12 @@ from flowgrad.rules import Finding, RuleBook
 from flowgrad.rules.rule import Fix
 from pipelines.config.compose import composed as composed_without_rules
 from pipelines.config.compose import config_sha256, treated, tuned_overrides, with_overrides
+from pipelines.config.copies import OMEGACONFS_OWN
 from pipelines.config.merged_rules import in_turn, merged_once
 from pipelines.stages.check import check_settings
 from pipelines.stages.rule_book import fitting, rule_book
 from pipelines.trainers.trainer import trainer_of
-from tests.composed_once import HYDRAS_OWN, OMEGACONFS_COPIES
+from tests.composed_once import HYDRAS_OWN
 
 CONF = Path(__file__).parents[3] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -241,13 +242,13 @@ def nodes(config):
 OWN = "own:\n  subject: embedding\nzombie_rows:\n  severity: low\n"
 
 
-def test_the_tests_copy_as_omegaconf_does(composed, monkeypatch):
+def test_configs_are_copied_as_omegaconf_does(composed, monkeypatch):
     config = composed("experiment=movielens_mf", "seeds.test=[1,2]")
     OmegaConf.set_readonly(config.model, True)
     assert config.rules.zombie_rows._get_flag("struct")
     parts = [config, config.model, config.rules, config.seeds]
     found = [copy.deepcopy(part) for part in parts]
-    for kind, copies in OMEGACONFS_COPIES.items():
+    for kind, copies in OMEGACONFS_OWN.items():
         monkeypatch.setattr(kind, "__deepcopy__", copies)
     assert [nodes(one) for one in found] == [nodes(copy.deepcopy(part)) for part in parts]
     assert [one._get_parent() for one in found] == [None, config, config, config]
