@@ -83,9 +83,11 @@ def _where(column: pd.Series, name: str) -> NDArray[np.bool_]:
 
 
 def too_few(n: int) -> Objection | None:
-    """Objection to so many pairs; None where they are `LEAST_PAIRS` or more. Of fewer than two no test can be made at all,
-    which tests refuse.
+    """Objection to so many pairs; None where they are `LEAST_PAIRS` or more. Of fewer than two no test can be made,
+    and tests refuse them.
     """
     if not 1 < n < LEAST_PAIRS:
         return None
-    return Objection("few pairs", DOWNGRADED, f"{n} pairs are too few for a verdict", f"give {LEAST_PAIRS} or more", n, n)
+    return Objection(
+        "few pairs", DOWNGRADED, f"{n} pairs are too few for a verdict", f"give {LEAST_PAIRS} or more", n, n
+    )

@@ -21,8 +21,8 @@ def arms_test(
     alpha: float = 0.05,
     overlap: float | None = None,
 ) -> TestResult:
-    """Make the paired t-test, corrected where seeds share rows; the sign test where a run diverged or nothing varies. Two
-    pairs are `too_few` for a verdict.
+    """Make the paired t-test, corrected where seeds share rows; the sign test where a run diverged or nothing varies.
+    Two pairs are `too_few` for a verdict.
 
     Args:
         before: one value a seed, shape (seeds,).

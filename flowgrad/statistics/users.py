@@ -48,8 +48,8 @@ def user_significance(
         metric: name of the metric.
         higher_is_better: its direction.
         alpha: level.
-        objection: to the data; where it blocks, or where seeds of an arm are one run or too few, lines have no p, the verdict
-            `inconclusive` and a `reason`.
+        objection: to the data; where it blocks, or where seeds of an arm are one run or too few, lines have no p, the
+            verdict `inconclusive` and a `reason`.
     """
     lines = []
     for comparison in planned:

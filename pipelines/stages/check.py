@@ -204,7 +204,8 @@ def _check_pruning(config: DictConfig, proof: set[int]) -> None:
     pruning = list(config.seeds.pruning)
     if len(pruning) < LEAST_PAIRS:
         raise FlowGradError(
-            f"seeds.pruning={pruning}: give {LEAST_PAIRS} seeds or more, or leave nothing out with pruning.enabled=false"
+            f"seeds.pruning={pruning}: give {LEAST_PAIRS} seeds or more, or leave nothing out with "
+            "pruning.enabled=false"
         )
     pilot = config.seeds.auto.pilot if is_auto(config) else ()
     if shared := {*proof, config.seeds.diagnosis, *pilot} & set(pruning):

@@ -98,8 +98,8 @@ def again_told(table: pd.DataFrame) -> str:
     known = table[table["in_ledger"]]
     taken = known[known["taken_again"]]
     return (
-        f"{len(taken)} of the ledger's {len(known)} trials of these settings were taken again, and {taken['agrees'].sum()} "
-        "have its verdict"
+        f"{len(taken)} of the ledger's {len(known)} trials of these settings were taken again, and "
+        f"{taken['agrees'].sum()} have its verdict"
     )
 
 

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 from omegaconf import MISSING
 
-from pipelines.config.schema.limits import BELOW_1, FROM_0, FROM_0_TO_1, PART, POSITIVE, SCALE, SEED, SHARE, TIMES, Limit
+from pipelines.config.schema.limits import (
+    BELOW_1,
+    FROM_0,
+    FROM_0_TO_1,
+    PART,
+    POSITIVE,
+    SCALE,
+    SEED,
+    SHARE,
+    TIMES,
+    Limit,
+)
 
 
 @dataclass
