@@ -65,7 +65,8 @@ def draw(planned: Sequence[FaultCase], share: float, book: RuleBook, run: str, l
 
 def again_table(drawn: Draw, repairs: pd.DataFrame) -> pd.DataFrame:
     """Make one line a trial, columns `COLUMNS`: of those taken again the verdict that came of it, and whether it is the
-    ledger's (`agrees`); of the others the ledger's. A trial without a prescription has the verdict `none`.
+    ledger's (`agrees`, empty where it has none); of the others the ledger's. A trial without a prescription has the
+    verdict `none`.
 
     Args:
         drawn: the draw.
@@ -88,7 +89,7 @@ def again_table(drawn: Draw, repairs: pd.DataFrame) -> pd.DataFrame:
             {"kind": case.kind, "setting": case.setting, "fault": case.fault, "table": case.place or case.table,
              "seed": case.seed, "rules": " ".join(rules), "detected": bool(set(rules) & set(case.rules)),
              "in_ledger": bool(trials), "taken_again": line is not None, "ledger_verdict": before,
-             "verdict": verdict, "agrees": verdict == before}
+             "verdict": verdict, "agrees": verdict == before if trials else None}
         )  # fmt: skip
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
