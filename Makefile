@@ -97,10 +97,10 @@ results: setup
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench,interpret]'
 	$(BIN)/python -m datasets.insteval outputs/insteval.csv   # what experiment=script_ratings reads
 	$(BIN)/python -m pipelines.publish
-	$(BIN)/python -m pipelines.reproduce claims=full folder=outputs/results/claims
+	$(BIN)/python -m pipelines.reproduce claims=everything folder=outputs/results/claims
 	for kind in claims claims_confirmed; do \
 		cp outputs/results/claims/$$kind.csv docs/results/$$kind.csv; \
-		{ echo '`python -m pipelines.reproduce claims=full`'; echo; \
+		{ echo '`python -m pipelines.reproduce claims=everything`'; echo; \
 		  cat outputs/results/claims/$$kind.md; } > docs/results/$$kind.md; \
 	done
 	cp outputs/results/claims/evidence.csv flowgrad/conf/evidence.csv

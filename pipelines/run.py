@@ -4,6 +4,10 @@ from __future__ import annotations
 
 if __name__ == "__main__":  # the imports take a second
     import gc
+    import os
+
+    # NumPy's products are small: threads of their own, one a core in each process, mostly wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
     from flowgrad import exits, output
 

@@ -23,7 +23,7 @@ from flowgrad.statistics.multiplicity import benjamini_hochberg, holm
 from flowgrad.statistics.nested import NestedResult, halves, nested_f, random_products
 from flowgrad.statistics.noninferiority import EQUIVALENT, NO_WORSE, PROVEN, margin_table
 from flowgrad.statistics.paired import adjust, gap_closed, paired_t, sign_test, wilcoxon
-from flowgrad.statistics.pairs import Pairs, pair
+from flowgrad.statistics.pairs import LEAST_PAIRS, Pairs, pair
 from flowgrad.statistics.power import detectable_effect, seeds_needed
 from flowgrad.statistics.resampling import Interval, bootstrap_interval, corrected_t
 from flowgrad.statistics.result import TestResult, verdict
@@ -35,6 +35,7 @@ from flowgrad.statistics.variance import VarianceResult, variance_test
 __all__ = [
     "CONTROL",
     "EQUIVALENT",
+    "LEAST_PAIRS",
     "NOT_EVIDENCE",
     "NO_WORSE",
     "OBSERVATION_COLUMNS",

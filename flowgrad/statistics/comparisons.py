@@ -17,7 +17,7 @@ from flowgrad.errors import StatisticsError
 from flowgrad.gate import DOWNGRADED, Objection, arms_objections
 from flowgrad.gate.runs import APART, rounding_of
 from flowgrad.statistics.paired import adjust, gap_closed, paired_t, sign_test, wilcoxon
-from flowgrad.statistics.pairs import Pairs, pair
+from flowgrad.statistics.pairs import Pairs, pair, too_few
 from flowgrad.statistics.power import detectable_effect
 from flowgrad.statistics.resampling import corrected_t
 from flowgrad.statistics.result import TestResult, build_result, objected
@@ -164,7 +164,10 @@ def _objections(
     if given is not None and given.blocks:
         return dict.fromkeys(pairs, given)
     found = arms_objections({metric: (own.baseline, own.treated) for metric, own in pairs.items()}, splits=splits)
-    found = {metric: objection or _constant(pairs[metric], metric) for metric, objection in found.items()}
+    found = {
+        metric: objection or _constant(pairs[metric], metric) or too_few(len(pairs[metric].units))
+        for metric, objection in found.items()
+    }
     for metric, objection in found.items():
         if objection is not None:
             _logger.warning("%s: %s; %s is not tested", comparison, objection, metric)

@@ -11,6 +11,7 @@ import numpy as np
 from flowgrad.errors import StatisticsError
 from flowgrad.gate import Objection, arms_objection
 from flowgrad.lazy import LazyModule
+from flowgrad.statistics.pairs import too_few
 from flowgrad.statistics.result import checked
 
 weightstats = LazyModule("statsmodels.stats.weightstats")
@@ -71,7 +72,7 @@ def tost(
         described = weightstats.DescrStatsW(difference)
         _, (_, p_low, _), (_, p_high, _) = described.ttost_mean(-margin, margin)
         low, high = described.tconfint_mean(2 * alpha)
-    objection = arms_objection(baseline, treated, metric)
+    objection = arms_objection(baseline, treated, metric) or too_few(len(before))
     if objection is not None:
         low, high, p_low, p_high = math.nan, math.nan, 1.0, 1.0
     # p_low is of "at or below -margin", p_high of "at or above +margin".

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from flowgrad.errors import StatisticsError
+from flowgrad.statistics.pairs import LEAST_PAIRS
 
 UNITS = ("seed", "split", "fold", "user")
 """Columns that pair runs, where the caller names none: the first that is there."""
@@ -18,8 +19,6 @@ FOLD, SPLIT = "fold", "split"
 """Columns whose runs share training rows; folds do so as unit or beside it."""
 REPEATS = ("seed", "repeat", "repetition")
 """Columns that tell one round of repeated cross-validation from another."""
-LEAST = 3
-"""Number of pairs below which nothing is compared: of two an interval says nothing."""
 _DIRECTIONS = {"higher": True, "lower": False}
 _LONG = ("metric", "value")
 
@@ -95,8 +94,8 @@ def read_frame(
     by_user = {metric: _by_user(long[long["metric"] == metric], arms) for metric in directions} if within else {}
     means = long.groupby(["arm", "seed", "metric"], sort=False)["value"].mean().reset_index() if within else long
     means = means.assign(higher_is_better=means["metric"].map(directions), experiment="compare")
-    if (count := means["seed"].nunique()) < LEAST:
-        raise StatisticsError(f"{count} {unit}(s) in common; a paired test needs {LEAST} at least")
+    if (count := means["seed"].nunique()) < LEAST_PAIRS:
+        raise StatisticsError(f"{count} {unit}(s) in common; a paired test needs {LEAST_PAIRS} at least")
     folds = frame[FOLD].nunique() if FOLD in frame else 0
     return Frame(means.reset_index(drop=True), arms, tuple(directions), unit, folds if folds > 1 else 0, by_user)
 

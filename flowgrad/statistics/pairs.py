@@ -9,6 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flowgrad.errors import StatisticsError
+from flowgrad.gate import DOWNGRADED, Objection
+
+LEAST_PAIRS = 3
+"""Number of pairs below which nothing is proven: of two an interval says nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,3 +80,14 @@ def pair(
 def _where(column: pd.Series, name: str) -> NDArray[np.bool_]:
     """Mask of the lines that hold the name; a line that holds nothing does not."""
     return (column == name).to_numpy(dtype=bool, na_value=False)
+
+
+def too_few(n: int) -> Objection | None:
+    """Objection to so many pairs; None where they are `LEAST_PAIRS` or more. Of fewer than two no test can be made,
+    and tests refuse them.
+    """
+    if not 1 < n < LEAST_PAIRS:
+        return None
+    return Objection(
+        "few pairs", DOWNGRADED, f"{n} pairs are too few for a verdict", f"give {LEAST_PAIRS} or more", n, n
+    )

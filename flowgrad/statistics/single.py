@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from flowgrad.errors import StatisticsError
 from flowgrad.statistics.paired import paired_t, sign_test
+from flowgrad.statistics.pairs import too_few
 from flowgrad.statistics.resampling import corrected_t
-from flowgrad.statistics.result import TestResult
+from flowgrad.statistics.result import TestResult, objected
 
 
 def arms_test(
@@ -20,6 +22,7 @@ def arms_test(
     overlap: float | None = None,
 ) -> TestResult:
     """Make the paired t-test, corrected where seeds share rows; the sign test where a run diverged or nothing varies.
+    Two pairs are `too_few` for a verdict.
 
     Args:
         before: one value a seed, shape (seeds,).
@@ -32,10 +35,9 @@ def arms_test(
     Raises:
         StatisticsError: the arms are not paired, or hold fewer than two values.
     """
-    better = higher_is_better
+    test = paired_t if overlap is None else partial(corrected_t, overlap=overlap)
     try:
-        if overlap is not None:
-            return corrected_t(before, after, metric=metric, higher_is_better=better, overlap=overlap, alpha=alpha)
-        return paired_t(before, after, metric=metric, higher_is_better=better, alpha=alpha)
+        result = test(before, after, metric=metric, higher_is_better=higher_is_better, alpha=alpha)
     except StatisticsError:
-        return sign_test(before, after, metric=metric, higher_is_better=better, alpha=alpha)
+        result = sign_test(before, after, metric=metric, higher_is_better=higher_is_better, alpha=alpha)
+    return objected(result, too_few(len(before)), alpha)

@@ -13,6 +13,7 @@ from flowgrad.gate import Objection, arms_objection
 from flowgrad.statistics.comparisons import CONTROL, Comparison
 from flowgrad.statistics.multiplicity import holm
 from flowgrad.statistics.paired import paired_t
+from flowgrad.statistics.pairs import too_few
 from flowgrad.statistics.rows import crossed_t, variance_ratio
 
 NOT_EVIDENCE = "not evidence"
@@ -47,8 +48,8 @@ def user_significance(
         metric: name of the metric.
         higher_is_better: its direction.
         alpha: level.
-        objection: to the data; where it blocks, or where seeds of an arm are one run, lines have no p, the verdict
-            `inconclusive` and a `reason`.
+        objection: to the data; where it blocks, or where seeds of an arm are one run or too few, lines have no p, the
+            verdict `inconclusive` and a `reason`.
     """
     lines = []
     for comparison in planned:
@@ -56,7 +57,7 @@ def user_significance(
             continue
         before, after = by_user[comparison.baseline], by_user[comparison.treated]
         try:
-            against = objection if objection is not None and objection.blocks else _one_run(before, after, metric)
+            against = objection if objection is not None and objection.blocks else _fewer(before, after, metric)
             lines += [
                 _objected(line, against) for line in _lines(comparison, before, after, metric, higher_is_better, alpha)
             ]
@@ -76,10 +77,11 @@ def user_significance(
     return table
 
 
-def _one_run(before: np.ndarray, after: np.ndarray, metric: str) -> Objection | None:
+def _fewer(before: np.ndarray, after: np.ndarray, metric: str) -> Objection | None:
     if not before.size or before.shape != after.shape:
         return None
-    return arms_objection(before.mean(axis=1).tolist(), after.mean(axis=1).tolist(), metric)
+    objection = arms_objection(before.mean(axis=1).tolist(), after.mean(axis=1).tolist(), metric)
+    return objection or too_few(len(before))
 
 
 def _objected(line: dict, objection: Objection | None) -> dict:

@@ -14,12 +14,12 @@ from flowgrad.errors import FlowGradError, RuleError
 from flowgrad.evidence.confidence import posterior
 from flowgrad.prescription import prescribe
 from flowgrad.rules import Finding, RuleBook
+from flowgrad.statistics import LEAST_PAIRS
 from pipelines.config.command_line import one_line
 from pipelines.config.compose import composed, key_of, trains_alike, treated, tuned_overrides, with_overrides
 from pipelines.config.plain import may_lack
 from pipelines.config.targets import NODES, target
 from pipelines.config.values import check_values
-from pipelines.stages.failed_runs import LEAST
 from pipelines.stages.plan_seeds import is_auto
 from pipelines.stages.told_findings import check_names
 from pipelines.trainers.own_trackers import own_trackers, subjects_of
@@ -202,9 +202,10 @@ def _check_pruning(config: DictConfig, proof: set[int]) -> None:
     if not config.pruning.enabled:
         return
     pruning = list(config.seeds.pruning)
-    if len(pruning) < LEAST:
+    if len(pruning) < LEAST_PAIRS:
         raise FlowGradError(
-            f"seeds.pruning={pruning}: give {LEAST} seeds or more, or leave nothing out with pruning.enabled=false"
+            f"seeds.pruning={pruning}: give {LEAST_PAIRS} seeds or more, or leave nothing out with "
+            "pruning.enabled=false"
         )
     pilot = config.seeds.auto.pilot if is_auto(config) else ()
     if shared := {*proof, config.seeds.diagnosis, *pilot} & set(pruning):

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from flowgrad.errors import FlowGradError
+from flowgrad.statistics import LEAST_PAIRS
 
 _BEFORE = ("baseline", "aa")
 """Arms whose failed runs leave a seed without anything to compare with."""
-LEAST = 3
-"""Number of seeds below which nothing is proven."""
 _logger = logging.getLogger(__name__)
 
 
@@ -41,10 +40,10 @@ def without_failed(
     own = observations["seed"] - offset * (observations["arm"] == "aa")
     kept = observations[~own.isin(gone)].reset_index(drop=True)
     left = kept.loc[kept["arm"] == "baseline", "seed"].nunique()
-    if left < LEAST:
+    if left < LEAST_PAIRS:
         told = next(reason for (arm, _), reason in failures.items() if arm in _BEFORE)
         raise FlowGradError(
-            f"{left} seed(s) are left where the baseline and its control have a result, and {LEAST} are needed; "
+            f"{left} seed(s) are left where the baseline and its control have a result, and {LEAST_PAIRS} are needed; "
             f"e.g. {told}"
         )
     lines = [f"{len(gone)} seed(s) left out: {_told(gone)} have no result of the baseline"] if gone else []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from flowgrad.statistics import CONTROL, PRIMARY, PRUNED, round_comparison
+from flowgrad.statistics import CONTROL, PRIMARY, PRUNED, reason_of, round_comparison
 from pipelines.output.tables import rounded
 from pipelines.stages.diagnose import Diagnosis
 from pipelines.stages.told_findings import advice
@@ -99,10 +99,12 @@ def proof_line(line: pd.Series) -> str:
     text = rounded(pd.DataFrame([line])).iloc[0]
     closed = f", gap closed {text['gap_closed']}" if text["gap_closed"] else ""
     unsure = text["verdict"] == "inconclusive" and text["detectable"]
-    power = f" (could have found {text['detectable']})" if unsure else ""
+    power = f"could have found {text['detectable']}" if unsure else ""
+    because = reason_of(line) or power
     interval = f" [{text['ci_low']}, {text['ci_high']}]" if text["ci_low"] else ""
+    p = f", p {text['p_adjusted']}" if text["p_adjusted"] else ""
     return (
         f"{text['metric']} {text['baseline'] or 'diverged'} → {text['treated'] or 'diverged'}"
-        f" ({text['difference'] or 'no difference'}{interval}), p {text['p_adjusted']},"
-        f" wins {text['wins']}/{text['n']}{closed}: {text['verdict']}{power}"
+        f" ({text['difference'] or 'no difference'}{interval}){p},"
+        f" wins {text['wins']}/{text['n']}{closed}: {text['verdict']}{f' ({because})' if because else ''}"
     )

@@ -94,7 +94,7 @@ def test_better_by_far_is_no_worse_and_not_equivalent():
 
 
 def test_identical_arms_are_equivalent_and_a_constant_difference_is_refused():
-    assert tost([1, 2], [1, 2], **UP, margin=0.1).verdict == "equivalent"
+    assert tost([1, 2, 3], [1, 2, 3], **UP, margin=0.1).verdict == "equivalent"
     with pytest.raises(StatisticsError, match="every seed differs by 1"):
         tost([1, 2], [2, 3], **UP, margin=0.1)
 

@@ -136,18 +136,27 @@ def threshold(
 
 
 def proportion(
-    folders: Sequence[Path], table: str, where: Mapping[str, str], column: str, value: str, at_least: float
+    folders: Sequence[Path],
+    table: str,
+    where: Mapping[str, str],
+    column: str,
+    value: str,
+    at_least: float,
+    observed: str | None = None,
 ) -> ClaimResult:
     """Share of the lines (as in `threshold`) of all tables in which `column` is `value`, with Wilson's interval, held
-    to a bar.
+    to a bar. `observed` is the column of whether these runs made a line, where others are those of the ledger; the
+    result tells how many they made.
     """
-    lines = _where(_table(folders, table, [*where, column]), where)
-    hits, n = int((lines[column] == value).sum()), len(lines)
+    lines = _where(_table(folders, table, [*where, column, *([observed] if observed else [])]), where)
+    hits, n = len(_where(lines, {column: value})), len(lines)
     if not n:
         raise FlowGradError(f"no line of {table} in {', '.join(map(str, folders))} has {_told(where)}")
     low, high = proportion_confint(hits, n, method="wilson")
     met = hits / n >= at_least
     told = f"share {value}, at least {at_least:g}"
+    if observed:
+        told += f" ({len(_where(lines, {observed: 'True'}))} of {n} taken again, the others as in the ledger)"
     return ClaimResult("confirmed" if met else "refuted", told, n, hits / n, float(low), float(high))
 
 

@@ -2,7 +2,8 @@
 
 A reproduction that was cut off goes on where it stopped; runs whose code or command changed are done anew, and so are
 those whose files are not as they were left or do not follow from their observations.
-  claims=quick|full   which claims (conf/claims/); quick takes a minute and a half on two cores, full under an hour
+  claims=quick|full|everything   which claims (conf/claims/); quick takes a minute and a half on two cores, full a
+                      quarter of an hour; everything also takes every trial of the ledger again
   folder=FOLDER       where runs and tables go; outputs/claims/quick by default
   only=[ID,...]       some claims only
   fresh=true          do every run anew

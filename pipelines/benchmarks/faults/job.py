@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from rich.progress import Progress
 
 from flowgrad.errors import FlowGradError
-from flowgrad.evidence.ledger import case_of
+from flowgrad.evidence.ledger import Ledger, case_of
 from flowgrad.files import write_atomically
 from flowgrad.rules import RuleBook
 from flowgrad.verification.run_config import pair_of
@@ -35,6 +35,7 @@ from pipelines.benchmarks.faults.repair import (
 )
 from pipelines.benchmarks.faults.scores import share_interval
 from pipelines.benchmarks.faults.scoring import by_setting, case_table, measure_table, rule_table, score_table
+from pipelines.benchmarks.faults.taken_again import AGAIN, again_table, again_told, draw
 from pipelines.config.compose import composed, config_sha256
 from pipelines.config.targets import imported
 from pipelines.output import console
@@ -49,7 +50,7 @@ from pipelines.stages.rule_book import rule_book
 _SHOWN = ["method", "kind", "fault", "runs", "true", "found", "hits", "precision", "recall", "f1", "low", "high",
           "false_alarm_rate", "confused"]  # fmt: skip
 _FILES = ("cases.csv", "measures.csv", "scores.*", "settings.*", "rules.*", "layers.*", "repairs.*", "trials.*",
-          "figures.csv", "thresholds.*", "left_out.*", "matrix.*")  # fmt: skip
+          "figures.csv", "thresholds.*", "left_out.*", "matrix.*", f"{AGAIN}.*")  # fmt: skip
 _logger = logging.getLogger(__name__)
 
 
@@ -69,6 +70,10 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
     check_fixes(config, task, book)
     if not planned:
         raise FlowGradError("job.settings, job.seeds or the faults are empty; there is nothing to run")
+    drawn = None
+    if config.job.again is not None:
+        drawn = draw(planned, config.job.again, book, config.name, Ledger.load())
+        planned = drawn.taken
     peer = config.job.peer and _peer_available()
     if config.job.peer and not peer:
         _logger.warning("the peer library is not installed, so it is not scored: pip install 'flowgrad[bench]'")
@@ -83,6 +88,10 @@ def run(config: DictConfig, task: Sequence[str], rule_folders: Sequence[str], fo
         repairs = (
             _repair(planned, found, book, ground, data, config, bar, folder) if config.job.repair else pd.DataFrame()
         )
+    if drawn is not None:
+        again = again_table(drawn, repairs)
+        write_table(again, folder, AGAIN)
+        _logger.info("%s", again_told(again))
     harmless = set()
     if len(repairs):
         write_table(repairs, folder, "repairs")

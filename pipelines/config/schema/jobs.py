@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 from omegaconf import MISSING
 
-from pipelines.config.schema.limits import BELOW_1, FROM_0, FROM_0_TO_1, PART, POSITIVE, SCALE, SEED, TIMES, Limit
+from pipelines.config.schema.limits import (
+    BELOW_1,
+    FROM_0,
+    FROM_0_TO_1,
+    PART,
+    POSITIVE,
+    SCALE,
+    SEED,
+    SHARE,
+    TIMES,
+    Limit,
+)
 
 
 @dataclass
@@ -95,6 +106,9 @@ class FaultBenchmarkSettings(JobSettings):
     """Settings whose prescriptions are tried; null: all."""
     repair_random: bool = MISSING
     """Whether random fixes are tried too."""
+    again: Annotated[float | None, SHARE] = None
+    """Share of the trials of this run that the shipped ledger holds which are taken again, drawn by the rules; those
+    whose rules have changed are, whatever it is. null: all, and none is compared with the ledger."""
     least_cost: Annotated[float, SCALE] = MISSING
     """Cost of a fault, as a share of the metric, below which it counts as harmless."""
 

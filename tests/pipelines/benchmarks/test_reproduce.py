@@ -247,13 +247,19 @@ def test_the_sets_of_claims_compose():
     from pipelines.benchmarks.claims.settings import register
 
     register()
-    names = {}
-    for name in ("quick", "full"):
+    names, shares = {}, {}
+    for name in ("quick", "full", "everything"):
         with initialize_config_dir(reproduction.CONF, version_base="1.3"):
             config = compose("reproduce", overrides=[f"claims={name}"])
         reproduction._check(config)
         names[name] = set(config.claims.claims)
-    assert names["quick"] < names["full"]
+        shares[name] = [o for run in config.claims.runs.values() for o in run if o.startswith("job.again=")]
+        assert set(config.claims.evidence) <= set(config.claims.runs)
+    assert names["quick"] < names["full"] == names["everything"]
+    # A ledger is written of all its trials alone.
+    assert set(config.claims.evidence) == {run for run in config.claims.runs if run.startswith("evidence_")}
+    assert set(shares["everything"]) == {"job.again=1"}
+    assert len(shares["everything"]) == len(shares["full"]) == len(config.claims.evidence)
 
 
 def folder_with(path, **tables):
@@ -291,8 +297,20 @@ def test_a_share_counts_the_lines_of_all_folders(tmp_path):
     two = folder_with(tmp_path / "2", repairs=pd.DataFrame({"kind": ["run", "run"], "v": ["yes", "no"]}))
     found = readings.proportion([one, two], "repairs.csv", {"kind": "run"}, "v", "yes", at_least=0.6)
     assert (found.verdict, found.n, found.effect) == ("confirmed", 3, pytest.approx(2 / 3))
+    assert found.test == "share yes, at least 0.6"
     with pytest.raises(FlowGradError, match="no line"):
         readings.proportion([one], "repairs.csv", {"kind": "other"}, "v", "yes", at_least=0.6)
+
+
+def test_a_share_tells_how_many_of_its_lines_were_observed(tmp_path):
+    """What stands in the ledger is no evidence of this run, and a reader has to see how much of it counts."""
+    lines = pd.DataFrame({"v": ["yes", "yes", "no", "yes"], "taken_again": [True, False, False, False]})
+    folder = folder_with(tmp_path / "r", again=lines)
+    found = readings.proportion([folder], "again.csv", {}, "v", "yes", at_least=0.5, observed="taken_again")
+    assert (found.n, found.effect) == (4, 0.75)
+    assert found.test == "share yes, at least 0.5 (1 of 4 taken again, the others as in the ledger)"
+    taken = readings.proportion([folder], "again.csv", {"taken_again": True}, "v", "yes", at_least=0.5)
+    assert (taken.n, taken.effect, taken.verdict) == (1, 1.0, "confirmed")
 
 
 @pytest.mark.parametrize(
@@ -357,7 +375,7 @@ def test_the_p_of_all_claims_is_adjusted_together():
 
 def test_help_tells_how(capsys):
     assert reproduction.main(["--help"]) == 0
-    assert "claims=quick|full" in capsys.readouterr().out
+    assert "claims=quick|full|everything" in capsys.readouterr().out
 
 
 def redone(folder, run="r", overrides=("a=1",)):
