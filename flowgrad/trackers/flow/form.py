@@ -114,8 +114,10 @@ _ENDS = record(
 )
 
 _SOFTMAXES = record(
-    dict.fromkeys(("read", "over_rows"), count()),
-    also=together((lambda state: state["over_rows"] <= state["read"], "['over_rows'] is above its ['read']")),
+    dict.fromkeys(("walked", "read", "over_rows"), count()),
+    also=together(
+        (lambda state: state["over_rows"] <= state["read"] <= state["walked"], "['walked'] is below what it counts")
+    ),
 )
 
 _MASKS = record(

@@ -11,7 +11,7 @@ from flowgrad.trackers.graph import node_of, nodes
 
 _MOST = 4
 """Number of passes whose graph is walked."""
-_COUNTS = ("read", "over_rows")
+_COUNTS = ("walked", "read", "over_rows")
 
 
 class Softmaxes:
@@ -19,20 +19,23 @@ class Softmaxes:
 
     def __init__(self) -> None:
         """Start with no pass."""
+        self.walked = 0
+        """Number of passes with one row of outputs an example whose graph was walked."""
         self.read = 0
-        """Number of passes with one row of outputs an example and a softmax on the way to it."""
+        """Passes among them with a softmax on the way to the outputs."""
         self.over_rows = 0
         """Passes among them in which a softmax of several numbers an example runs over the examples instead."""
 
     def note(self, output: Any) -> None:
         """Read the output of a pass."""
-        if self.read >= _MOST:
+        if self.walked >= _MOST:
             return
         if isinstance(output, tuple | list):
             output = next((part for part in output if isinstance(part, torch.Tensor)), None)
         if node_of(output) is None or output.dim() not in (1, 2) or len(output) < 2:
             return
         found = [_over(node, len(output)) for node in nodes(node_of(output)) if "SoftmaxBackward" in node.name()]
+        self.walked += 1
         self.read += bool(found)
         self.over_rows += any(found)
 
