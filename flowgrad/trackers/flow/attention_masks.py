@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 _RUN = 2
 """Number of places at an end that are all padding from which on a sequence is padded: one 0 may be a token."""
+_PASSES = 64
+"""Number of passes that are read since tracking began: to compare ids and masks waits for the device."""
 _COUNTS = ("padded", "inverted", "open", "told")
 
 
@@ -22,6 +24,8 @@ class AttentionMasks:
 
     def __init__(self) -> None:
         """Start with no pass."""
+        self._passes = 0
+        """Number of passes begun."""
         self._filled: list[Tensor] = []
         """Places of padding at the ends of the sequences of each lookup of this pass, shape (sequences, places)."""
         self.padded = 0
@@ -35,11 +39,12 @@ class AttentionMasks:
 
     def begin(self) -> None:
         """Note that a pass begins."""
+        self._passes += 1
         self._filled.clear()
 
     def note_ids(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Note the ids that a table looks up."""
-        given = args[0] if args else None
+        given = args[0] if args and self._passes <= _PASSES else None
         if isinstance(module, nn.Embedding) and isinstance(given, Tensor) and given.dim() == 2:
             padding = given == (module.padding_idx or 0)
             filled = _filled(padding)
@@ -74,7 +79,7 @@ class AttentionMasks:
 
     def end(self, kwargs: Mapping[str, Any]) -> None:
         """Note the named inputs of a pass of the whole model."""
-        tokens: Any = kwargs.get("input_ids")
+        tokens: Any = kwargs.get("input_ids") if self._passes <= _PASSES else None
         kept: Any = kwargs.get("attention_mask")
         if not all(isinstance(one, Tensor) and one.dim() == 2 for one in (tokens, kept)) or tokens.shape != kept.shape:
             return
