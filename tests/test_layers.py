@@ -146,6 +146,7 @@ TORCH = {
         for name in (
             "attention_masks",
             "half_precision",
+            "positions",
             "outside",
             "samples",
             "shared_sums",

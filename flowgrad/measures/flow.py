@@ -234,6 +234,7 @@ MEASURES = (
     *flow_passes.ENDS,
     *flow_passes.SOFTMAXES,
     *flow_passes.MASKS,
+    *flow_passes.POSITIONS,
     *flow_passes.UNREGISTERED,
     *flow_passes.OUTSIDE,
     *flow_passes.HALVES,

@@ -128,6 +128,15 @@ MASKS = (
         "Passes looked at whose `attention_mask` keeps one single id of `input_ids`, which stands nowhere else, alone.",
     ),
 )
+POSITIONS = (
+    Measure(
+        "position_pairs",
+        "count",
+        "Pairs of places of a sequence with one token that an attention layer of torch, the first of a pass, is given "
+        "without a causal mask.",
+    ),
+    Measure("positions_alike", "share", "Of these, pairs for which it is given one and the same vector."),
+)
 PADDED = (
     Measure(
         "padded_passes",

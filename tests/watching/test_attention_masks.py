@@ -102,3 +102,30 @@ def test_an_attention_mask_that_keeps_padding_alone_is_asked_about(mask, told):
             loss.backward()
             optimizer.step()
     assert ("ATTENTION_MASK_INVERTED" in {found.type for found in watch.findings()}) == told
+
+
+class Placed(nn.Module):
+    """A small transformer with or without positions, dropout before it, and a mask of what comes later."""
+
+    def __init__(self, *, positions=False, causal=False, dropout=0.0):
+        super().__init__()
+        self.table, self.places = nn.Embedding(9, 8), nn.Embedding(10, 8) if positions else None
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.body, self.head, self.drop = nn.TransformerEncoder(layer, 1), nn.Linear(8, 2), nn.Dropout(dropout)
+        self.causal = nn.Transformer.generate_square_subsequent_mask(10) if causal else None
+
+    def forward(self, ids):
+        x = self.table(ids) if self.places is None else self.table(ids) + self.places.weight
+        return self.head(self.body(self.drop(x), mask=self.causal)[:, -1])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_attention_that_is_told_no_positions_is_asked_about(dropout):
+    ids = torch.randint(1, 9, (320, 10), generator=torch.Generator().manual_seed(0))
+    assert fit(Placed(dropout=dropout), ids)["POSITIONS_NOT_TOLD"][0] == "POSITIONS_MISSING"
+
+
+@pytest.mark.parametrize("settings", [{"positions": True}, {"positions": True, "dropout": 0.3}, {"causal": True}])
+def test_positions_and_causal_masks_tell_the_order(settings):
+    ids = torch.randint(1, 9, (320, 10), generator=torch.Generator().manual_seed(0))
+    assert "POSITIONS_NOT_TOLD" not in fit(Placed(**settings), ids)

@@ -20,6 +20,7 @@ from flowgrad.trackers.flow.calls import Calls
 from flowgrad.trackers.flow.ends import Ends
 from flowgrad.trackers.flow.modes import Modes
 from flowgrad.trackers.flow.padding import PaddingReads
+from flowgrad.trackers.flow.positions import Positions
 from flowgrad.trackers.flow.softmaxes import Softmaxes
 from flowgrad.trackers.watching import Failed, raising
 
@@ -119,6 +120,7 @@ class ActivationWatch:
         self.ends = Ends()
         self.softmaxes = Softmaxes()
         self.masks = AttentionMasks()
+        self.positions = Positions()
         """Whether the texts that it is given end in a label."""
         self._at_root = False
         """Whether the hooks are those of `arm_root` alone."""
@@ -253,6 +255,7 @@ class ActivationWatch:
         self.calls.begin()
         self.padding.begin()
         self.masks.begin()
+        self.positions.begin()
 
     def leave(self, output: Any, kwargs: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Note the output of the whole model, and the inputs that it was given by name."""
@@ -312,6 +315,7 @@ class ActivationWatch:
             self.calls.note(module, args)
             self.padding.note(module, args, output)
             self.masks.note_ids(module, args)
+            self.positions.note_ids(module, args)
             if not self.order and type(module).__module__.startswith("torch.nn."):
                 self.first_given = _size(args)  # any other may scale what it is given
             self.order.setdefault(self._places[module])
@@ -419,6 +423,7 @@ class _MaskHook:
         if self._watch is not None and _looking() and torch.is_grad_enabled():
             try:
                 self._watch.masks.note_mask(module, args, kwargs)
+                self._watch.positions.note_query(module, args, kwargs)
             except Exception as error:
                 self._watch.failed("a forward pass", error)
 

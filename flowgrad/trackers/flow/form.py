@@ -131,6 +131,11 @@ _OUTSIDE = record(
     dict.fromkeys(("outside_tensors", "outside_still", "outside_still_trained"), number()),
 )
 
+_POSITIONS = record(
+    dict.fromkeys(("passes", "pairs", "alike"), count()),
+    also=together((lambda state: state["alike"] <= state["pairs"], "['alike'] is above its ['pairs']")),
+)
+
 _HALVES = record({"entries": number(least=0.0), "of": count(), "still": number(least=0.0)})
 
 LATER: dict[str, Check] = {
@@ -144,6 +149,7 @@ LATER: dict[str, Check] = {
     "evaluation": _EVALUATION,
     "outside": _OUTSIDE,
     "halves": _HALVES,
+    "positions": _POSITIONS,
 }
 """Parts that states of earlier releases lack."""
 

@@ -1,0 +1,88 @@
+"""Says whether attention is told where in its sequence a token stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+_PASSES = 8
+"""Number of passes with a pair of equal tokens that are read."""
+_PAIRS = 64
+"""Number of pairs of a pass that are compared."""
+_COUNTS = ("passes", "pairs", "alike")
+
+
+class Positions:
+    """Compares what the first attention layer of a pass is given for one token at two places of a sequence.
+
+    Where both are the same vector, nothing has told the places apart: attention itself knows no order. A causal mask
+    gives it one.
+    """
+
+    def __init__(self) -> None:
+        """Start with no pass."""
+        self._ids: list[Tensor] = []
+        """Ids of the sequences that were looked up in this pass."""
+        self._read = False
+        """Whether an attention layer of this pass was read."""
+        self.passes = 0
+        """Number of passes with such pairs."""
+        self.pairs = 0
+        """Number of pairs compared."""
+        self.alike = 0
+        """Pairs among them with one vector, but for entries that are 0 in either, as dropout leaves them."""
+
+    def begin(self) -> None:
+        """Note that a pass begins."""
+        self._ids.clear()
+        self._read = False
+
+    def note_ids(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Note the ids that a table looks up."""
+        given = args[0] if args and self.passes < _PASSES else None
+        if isinstance(module, nn.Embedding) and isinstance(given, Tensor) and given.dim() == 2 and given.shape[1] > 1:
+            self._ids.append(given)
+
+    def note_query(self, module: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Note what an attention layer is given."""
+        query = args[0] if args else kwargs.get("query")
+        keys = args[1] if len(args) > 1 else kwargs.get("key")
+        if self._read or not self._ids or query is not keys or not isinstance(query, Tensor) or query.dim() != 3:
+            return
+        self._read = True
+        if kwargs.get("is_causal") or (args[5] if len(args) > 5 else kwargs.get("attn_mask")) is not None:
+            return
+        rows = query if module.batch_first else query.transpose(0, 1)
+        ids = next((one for one in self._ids if one.shape == rows.shape[:2]), None)
+        if ids is None:
+            return
+        ordered, order = ids.sort(1)
+        where = (ordered[:, 1:] == ordered[:, :-1]).nonzero()[:_PAIRS]
+        if not len(where):
+            return
+        row, place = where.T
+        one, other = rows[row, order[row, place]].detach(), rows[row, order[row, place + 1]].detach()
+        both = (one != 0) & (other != 0)
+        same = ((one == other) | ~both).all(1) & both.any(1)
+        self.passes += 1
+        self.pairs += int(both.any(1).sum())
+        self.alike += int(same.sum())
+
+    def scalars(self) -> dict[str, float]:
+        """Figures of `flowgrad.measures.flow_passes.POSITIONS`."""
+        return {
+            "position_pairs": float(self.pairs),
+            "positions_alike": self.alike / self.pairs if self.pairs else math.nan,
+        }
+
+    def state_dict(self) -> dict[str, int]:
+        """State for a checkpoint."""
+        return {name: getattr(self, name) for name in _COUNTS}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from a state that `state_dict` gave."""
+        for name in _COUNTS:
+            setattr(self, name, state[name])
