@@ -129,3 +129,33 @@ def test_attention_that_is_told_no_positions_is_asked_about(dropout):
 def test_positions_and_causal_masks_tell_the_order(settings):
     ids = torch.randint(1, 9, (320, 10), generator=torch.Generator().manual_seed(0))
     assert "POSITIONS_NOT_TOLD" not in fit(Placed(**settings), ids)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_vectors_that_are_attended_to_without_positions_are_asked_about(told):
+    """Rows of images were read by a transformer as a set, and the report was healthy."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.Sequential(nn.Linear(3, 8), nn.TransformerEncoder(layer, 1), nn.Flatten(), nn.Linear(48, 2))
+    if told:
+        model = nn.Sequential(nn.Linear(3, 8), Added(6, 8), *model[1:])
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    with flowgrad.watch(model, optimizer) as watch:
+        for _ in range(12):
+            x = torch.randint(0, 2, (32, 6, 3)).float()
+            loss = F.cross_entropy(model(x), (x[:, 0, 0] > 0).long())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert ("POSITIONS_NOT_TOLD" in {found.type for found in watch.findings()}) != told
+
+
+class Added(nn.Module):
+    """Positions that are learned."""
+
+    def __init__(self, places, width):
+        super().__init__()
+        self.places = nn.Parameter(torch.randn(places, width))
+
+    def forward(self, x):
+        return x + self.places

@@ -246,8 +246,8 @@ class ActivationWatch:
         first = spread if self.spread_first is None else float(self.spread_first[1])
         return relative, spread / first if first else (math.inf if spread else math.nan)
 
-    def enter(self) -> None:
-        """Note that a pass of the whole model begins."""
+    def enter(self, args: tuple[Any, ...] = ()) -> None:
+        """Note that a pass of the whole model begins, and what it is given by place."""
         self._inside = torch.is_grad_enabled()
         if self.modes is not None:
             self.modes.begin(trains=self._inside)
@@ -255,7 +255,7 @@ class ActivationWatch:
         self.calls.begin()
         self.padding.begin()
         self.masks.begin()
-        self.positions.begin()
+        self.positions.begin(args)
 
     def leave(self, output: Any, kwargs: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Note the output of the whole model, and the inputs that it was given by name."""
@@ -441,7 +441,7 @@ class _EndHook:
         """Note that a pass begins."""
         if self._watch is not None and _looking():
             try:
-                self._watch.enter()
+                self._watch.enter(args)
             except Exception as error:
                 self._watch.failed("a forward pass", error)
 

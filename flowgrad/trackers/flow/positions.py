@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 _PASSES = 8
@@ -24,8 +25,8 @@ class Positions:
 
     def __init__(self) -> None:
         """Start with no pass."""
-        self._ids: list[Tensor] = []
-        """Ids of the sequences that were looked up in this pass."""
+        self._tokens: list[Tensor] = []
+        """Ids of the sequences that were looked up in this pass, and sequences of vectors that the model was given."""
         self._read = False
         """Whether an attention layer of this pass was read."""
         self.passes = 0
@@ -35,37 +36,42 @@ class Positions:
         self.alike = 0
         """Pairs among them with one vector, but for entries that are 0 in either, as dropout leaves them."""
 
-    def begin(self) -> None:
-        """Note that a pass begins."""
-        self._ids.clear()
+    def begin(self, args: tuple[Any, ...]) -> None:
+        """Note that a pass begins, and what the model is given."""
+        self._tokens.clear()
         self._read = False
+        if self.passes < _PASSES:
+            self._tokens += [one for one in args if isinstance(one, Tensor) and one.dim() == 3 and one.shape[1] > 1]
 
     def note_ids(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Note the ids that a table looks up."""
         given = args[0] if args and self.passes < _PASSES else None
         if isinstance(module, nn.Embedding) and isinstance(given, Tensor) and given.dim() == 2 and given.shape[1] > 1:
-            self._ids.append(given)
+            self._tokens.append(given)
 
     def note_query(self, module: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Note what an attention layer is given."""
         query = args[0] if args else kwargs.get("query")
         keys = args[1] if len(args) > 1 else kwargs.get("key")
-        if self._read or not self._ids or query is not keys or not isinstance(query, Tensor) or query.dim() != 3:
+        if self._read or not self._tokens or query is not keys or not isinstance(query, Tensor) or query.dim() != 3:
             return
         self._read = True
         if kwargs.get("is_causal") or (args[5] if len(args) > 5 else kwargs.get("attn_mask")) is not None:
             return
         rows = query if module.batch_first else query.transpose(0, 1)
-        ids = next((one for one in self._ids if one.shape == rows.shape[:2]), None)
-        if ids is None:
+        tokens = next((one.detach() for one in self._tokens if one.shape[:2] == rows.shape[:2]), None)
+        if tokens is None:
             return
-        ordered, order = ids.sort(1)
+        ordered, order = _keys(tokens).sort(1)
         where = (ordered[:, 1:] == ordered[:, :-1]).nonzero()[:_PAIRS]
         if not len(where):
             return
         row, place = where.T
         one, other = rows[row, order[row, place]].detach(), rows[row, order[row, place + 1]].detach()
         both = (one != 0) & (other != 0)
+        if tokens.dim() == 3:  # two vectors may have one key by chance
+            equal = (tokens[row, order[row, place]] == tokens[row, order[row, place + 1]]).all(1)
+            both &= equal[:, None]
         same = ((one == other) | ~both).all(1) & both.any(1)
         self.passes += 1
         self.pairs += int(both.any(1).sum())
@@ -86,3 +92,11 @@ class Positions:
         """Go on from a state that `state_dict` gave."""
         for name in _COUNTS:
             setattr(self, name, state[name])
+
+
+def _keys(tokens: Tensor) -> Tensor:
+    """A number for each token, equal where tokens are, shape (sequences, places)."""
+    if tokens.dim() == 2:
+        return tokens
+    weights = torch.arange(1, tokens.shape[2] + 1, dtype=torch.float64, device=tokens.device).sqrt()
+    return tokens.double() @ weights
