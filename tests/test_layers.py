@@ -145,6 +145,7 @@ TORCH = {
         f"trackers/flow/{name}.py"
         for name in (
             "attention_masks",
+            "batch_rows",
             "half_precision",
             "positions",
             "outside",

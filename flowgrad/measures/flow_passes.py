@@ -136,6 +136,20 @@ POSITIONS = (
         "without a causal mask.",
     ),
     Measure("positions_alike", "share", "Of these, pairs for which it is given one and the same vector."),
+    Measure(
+        "positions_apart",
+        "share",
+        "Of the first passes looked at with such a layer, those in which all that comes before it does the same to "
+        "each token, by the graph: layers, activations and lookups, and nothing that is added.",
+    ),
+)
+BATCH_ROWS = (
+    Measure(
+        "normalised_values",
+        "count",
+        "Values a channel that a batch normalisation in training mode takes its statistics from, the most of the "
+        "passes looked at.",
+    ),
 )
 PADDED = (
     Measure(

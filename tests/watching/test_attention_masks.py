@@ -131,8 +131,9 @@ def test_positions_and_causal_masks_tell_the_order(settings):
     assert "POSITIONS_NOT_TOLD" not in fit(Placed(**settings), ids)
 
 
+@pytest.mark.parametrize("alike", [False, True])
 @pytest.mark.parametrize("told", [False, True])
-def test_vectors_that_are_attended_to_without_positions_are_asked_about(told):
+def test_vectors_that_are_attended_to_without_positions_are_asked_about(told, alike):
     """Rows of images were read by a transformer as a set, and the report was healthy."""
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
@@ -142,7 +143,7 @@ def test_vectors_that_are_attended_to_without_positions_are_asked_about(told):
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     with flowgrad.watch(model, optimizer) as watch:
         for _ in range(12):
-            x = torch.randint(0, 2, (32, 6, 3)).float()
+            x = torch.randint(0, 2, (32, 6, 3)).float() if alike else torch.randn(32, 6, 3)
             loss = F.cross_entropy(model(x), (x[:, 0, 0] > 0).long())
             optimizer.zero_grad()
             loss.backward()

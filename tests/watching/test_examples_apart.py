@@ -238,3 +238,21 @@ def test_a_batch_told_wrongly_stops_the_watch_of_batches_alone(first):
     told = {one.name: one.because for one in coverage.unseen}
     assert not coverage.blind
     assert "targets (64,) do not belong to 16 rows" in told["batches"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "layer", "told"), [(2, nn.BatchNorm1d, True), (32, nn.BatchNorm1d, False), (2, nn.LayerNorm, False)]
+)
+def test_batch_normalisation_over_two_rows_is_asked_about(rows, layer, told):
+    """Batches of two rows, accumulated, were said to end too early."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), layer(16), nn.ReLU(), nn.Linear(16, 2))
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    with flowgrad.watch(model, optimizer) as watch:
+        for _ in range(30):
+            x = torch.randn(rows, 8)
+            loss = F.cross_entropy(model(x), (x[:, 0] > 0).long())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert ("BATCH_STATISTICS_OF_FEW_VALUES" in types(watch)) == told

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from flowgrad.errors import FlowGradError
 from flowgrad.measures.flow import SATURATED
 from flowgrad.trackers.flow.attention_masks import AttentionMasks
+from flowgrad.trackers.flow.batch_rows import BatchRows
 from flowgrad.trackers.flow.calls import Calls
 from flowgrad.trackers.flow.ends import Ends
 from flowgrad.trackers.flow.modes import Modes
@@ -121,6 +122,7 @@ class ActivationWatch:
         self.softmaxes = Softmaxes()
         self.masks = AttentionMasks()
         self.positions = Positions()
+        self.batch_rows = BatchRows()
         """Whether the texts that it is given end in a label."""
         self._at_root = False
         """Whether the hooks are those of `arm_root` alone."""
@@ -316,6 +318,7 @@ class ActivationWatch:
             self.padding.note(module, args, output)
             self.masks.note_ids(module, args)
             self.positions.note_ids(module, args)
+            self.batch_rows.note(module, args)
             if not self.order and type(module).__module__.startswith("torch.nn."):
                 self.first_given = _size(args)  # any other may scale what it is given
             self.order.setdefault(self._places[module])

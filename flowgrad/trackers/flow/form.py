@@ -132,8 +132,11 @@ _OUTSIDE = record(
 )
 
 _POSITIONS = record(
-    dict.fromkeys(("passes", "pairs", "alike"), count()),
-    also=together((lambda state: state["alike"] <= state["pairs"], "['alike'] is above its ['pairs']")),
+    dict.fromkeys(("passes", "pairs", "alike", "walked", "apart"), count()),
+    also=together(
+        (lambda state: state["alike"] <= state["pairs"], "['alike'] is above its ['pairs']"),
+        (lambda state: state["apart"] <= state["walked"], "['apart'] is above its ['walked']"),
+    ),
 )
 
 _HALVES = record({"entries": number(least=0.0), "of": count(), "still": number(least=0.0)})
@@ -150,6 +153,7 @@ LATER: dict[str, Check] = {
     "outside": _OUTSIDE,
     "halves": _HALVES,
     "positions": _POSITIONS,
+    "batch_rows": record(dict.fromkeys(("calls", "most"), count())),
 }
 """Parts that states of earlier releases lack."""
 

@@ -9,11 +9,40 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowgrad.trackers.graph import node_of, nodes
+
 _PASSES = 8
 """Number of passes with a pair of equal tokens that are read."""
 _PAIRS = 64
 """Number of pairs of a pass that are compared."""
-_COUNTS = ("passes", "pairs", "alike")
+_COUNTS = ("passes", "pairs", "alike", "walked", "apart")
+_WALKED = 4
+"""Number of passes whose graph is walked from what attention is given."""
+_TOKEN_BY_TOKEN = (
+    "Addmm",
+    "Mm",
+    "Bmm",
+    "Linear",
+    "NativeLayerNorm",
+    "FusedRmsNorm",
+    "NativeDropout",
+    "Embedding",
+    "Relu",
+    "Gelu",
+    "Silu",
+    "Tanh",
+    "T",
+    "Transpose",
+    "Permute",
+    "View",
+    "UnsafeView",
+    "ReshapeAlias",
+    "Clone",
+    "Unsqueeze",
+    "Squeeze",
+    "ToCopy",
+)
+"""Operations that do to each token the same, by the names of their nodes."""
 
 
 class Positions:
@@ -35,6 +64,10 @@ class Positions:
         """Number of pairs compared."""
         self.alike = 0
         """Pairs among them with one vector, but for entries that are 0 in either, as dropout leaves them."""
+        self.walked = 0
+        """Number of passes whose graph was walked back from what the first attention layer is given."""
+        self.apart = 0
+        """Passes among them in which all on the way does the same to each token."""
 
     def begin(self, args: tuple[Any, ...]) -> None:
         """Note that a pass begins, and what the model is given."""
@@ -59,6 +92,9 @@ class Positions:
         if kwargs.get("is_causal") or (args[5] if len(args) > 5 else kwargs.get("attn_mask")) is not None:
             return
         rows = query if module.batch_first else query.transpose(0, 1)
+        if self.walked < _WALKED and node_of(query) is not None:
+            self.walked += 1
+            self.apart += all(_token_by_token(node) for node in nodes(node_of(query)))
         tokens = next((one.detach() for one in self._tokens if one.shape[:2] == rows.shape[:2]), None)
         if tokens is None:
             return
@@ -82,6 +118,7 @@ class Positions:
         return {
             "position_pairs": float(self.pairs),
             "positions_alike": self.alike / self.pairs if self.pairs else math.nan,
+            "positions_apart": self.apart / self.walked if self.walked else math.nan,
         }
 
     def state_dict(self) -> dict[str, int]:
@@ -92,6 +129,11 @@ class Positions:
         """Go on from a state that `state_dict` gave."""
         for name in _COUNTS:
             setattr(self, name, state[name])
+
+
+def _token_by_token(node: Any) -> bool:
+    name = node.name()
+    return name.endswith("AccumulateGrad") or name.split("Backward")[0] in _TOKEN_BY_TOKEN
 
 
 def _keys(tokens: Tensor) -> Tensor:

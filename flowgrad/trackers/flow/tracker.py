@@ -406,6 +406,7 @@ class FlowTracker(Tracker):
             **self._network.activations.softmaxes.scalars(),
             **self._network.activations.masks.scalars(),
             **self._network.activations.positions.scalars(),
+            **self._network.activations.batch_rows.scalars(),
             "unregistered": float(len(self._hidden())) if self._optimizers.known else math.nan,
             **outside,
             **self._halves.scalars(),
@@ -693,6 +694,7 @@ class FlowTracker(Tracker):
                 "softmaxes": self._network.activations.softmaxes.state_dict(),
                 "masks": self._network.activations.masks.state_dict(),
                 "positions": self._network.activations.positions.state_dict(),
+                "batch_rows": self._network.activations.batch_rows.state_dict(),
                 "modes": {**self._modes.state_dict(), "epoch": [self._epoch_start, self._epoch_steps]},
                 "evaluation": self._modes.evaluation.state_dict(),
                 "places": {**self._losses.places.state_dict(), "first_tail": self._losses.first_tail},
@@ -738,6 +740,8 @@ class FlowTracker(Tracker):
             self._network.activations.padding.load_state_dict(state["padding"])
         if "ends" in state:
             self._network.activations.ends.load_state_dict(state["ends"])
+        if "batch_rows" in state:
+            self._network.activations.batch_rows.load_state_dict(state["batch_rows"])
         if "positions" in state:
             self._network.activations.positions.load_state_dict(state["positions"])
         if "masks" in state:
