@@ -389,8 +389,8 @@ class BatchTracker(Tracker):
             "audit": self._audit.state_dict(),
             "validated": self._validated.state_dict(),
         }
-        parts["val_losses"] = self._val_losses
-        return states.headed(self.KIND, {**parts, **{name: getattr(self, f"_{name}") for name in _COUNTS}})
+        counts = {"val_losses": self._val_losses, **{name: getattr(self, f"_{name}") for name in _COUNTS}}
+        return states.headed(self.KIND, {**parts, **counts})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken. Name, rule book and optimizer stay this tracker's own.
