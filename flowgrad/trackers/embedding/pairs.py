@@ -34,7 +34,9 @@ class PairedLookups:
         self._rows, self._padding = rows, padding
         self._step, self._place = -1, 0
         self._first: torch.Tensor | None = None
-        """Ids of the first lookup of this step, until there is a second one."""
+        """Ids of the first lookup of this step, until there is a second one; kept from the first step with two on."""
+        self._several = False
+        """Whether a step has made two lookups."""
         self.counts: list[torch.Tensor] = []
         """Lookups of each row, int32 of shape (rows,), by place in the step."""
         self.lookups: list[int] = []
@@ -45,14 +47,17 @@ class PairedLookups:
         if self._rows > MOST_ROWS:
             return
         if step != self._step:
-            self._step, self._place, self._first = step, 0, ids
+            self._step, self._place, self._first = step, 0, ids if self._several else None
             return
         self._place += 1
         if self._place >= MOST_CALLS:
             return
-        if self._first is not None:
-            self._add(0, self._first)
-            self._first = None
+        if self._place == 1:
+            first, self._first, self._several = self._first, None, True
+            if first is None:
+                self._place = MOST_CALLS  # this step is not counted
+                return
+            self._add(0, first)
         self._add(self._place, ids)
 
     def _add(self, place: int, ids: torch.Tensor) -> None:

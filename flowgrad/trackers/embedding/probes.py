@@ -323,7 +323,7 @@ class Probes:
             self.panel_pull += self._early_pull
             self.panel_square += first[:panel].double().square().sum()
         ids, path = ids[panel:], path[panel:]
-        sums = {"looks": torch.ones_like(ids, dtype=torch.int32), "moves": path != 0, "path": path}
+        sums = {"looks": torch.ones_like(ids, dtype=torch.bool), "moves": path != 0, "path": path}
         if has_gradient is not None:
             left = has_gradient[panel:]
             sums["left"] = left

@@ -59,7 +59,9 @@ class RowTallies:
         if self.dense:
             self._add_to(self._sums, ids, values)
             return
-        self._waiting.append((ids, {name: column.to(COLUMNS[name]) for name, column in values.items()}))
+        # Flags wait as they are, which is a quarter of what numbers would take.
+        kept = {name: one if one.dtype == torch.bool else one.to(COLUMNS[name]) for name, one in values.items()}
+        self._waiting.append((ids, kept))
         self._count += len(ids)
         if self._count > max(_WAITING, len(self._ids) // 4):
             self._settle()
