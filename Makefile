@@ -26,14 +26,14 @@ QUICK := tests/compression tests/evidence tests/gate tests/measures tests/report
 QUICK += $(addprefix --ignore=tests/measures/test_,loss_audit.py row_figures.py)
 
 test-quick: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p tests.forked_workers --workers 2 $(QUICK)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(QUICK)
 
 # Linter, types and site beside the tests, on what these leave idle of two cores.
 test: setup
 	$(MAKE) --no-print-directory -j2 tests checks
 
 tests:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p tests.forked_workers --workers 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 checks:
 	$(BIN)/ruff check .

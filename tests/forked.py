@@ -9,7 +9,7 @@ import os
 import runpy
 import subprocess
 import sys
-from multiprocessing import forkserver, reduction
+from multiprocessing import reduction
 
 from torch import multiprocessing
 
@@ -32,13 +32,6 @@ def forked_from():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*IMPORTED])
     return context
-
-
-def share():
-    """Start that process now, so that processes that are forked from this one use it too."""
-    forked_from()
-    forkserver.ensure_running()
-    forkserver._forkserver.ensure_running = lambda: None  # they cannot wait for it, which is not their child
 
 
 def run_two(work, *arguments):
