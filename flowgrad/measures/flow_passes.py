@@ -136,14 +136,20 @@ POSITIONS = (
         "without a causal mask.",
     ),
     Measure("positions_alike", "share", "Of these, pairs for which it is given one and the same vector."),
+    Measure("position_passes", "count", "First passes looked at with such a layer, whose graph was walked."),
     Measure(
         "positions_apart",
         "share",
-        "Of the first passes looked at with such a layer, those in which all that comes before it does the same to "
-        "each token, by the graph: layers, activations and lookups, and nothing that is added.",
+        "Of these, passes in which all that comes before the layer does the same to each token, by the graph: layers, "
+        "activations and lookups, and nothing that is added.",
     ),
 )
 BATCH_ROWS = (
+    Measure(
+        "normalised_batches",
+        "count",
+        "Batches that a batch normalisation in training mode met in the passes looked at.",
+    ),
     Measure(
         "normalised_values",
         "count",

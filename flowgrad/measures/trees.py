@@ -178,7 +178,7 @@ MEASURES = (
         "positive_weight",
         "ratio",
         "Weight in the loss of a row of the positive class over that of one of the other, by the settings of the "
-        "library; weights of single rows are not seen. Not known of other objectives than a binary log-loss, nor where "
+        "library; weights of single rows are not seen. 1 of other objectives than a binary log-loss. Not known where "
         "classes are balanced by their numbers and the data were not observed.",
     ),
     Measure("positive_rate", "share", "Share of the training rows that are of the positive class."),

@@ -69,7 +69,7 @@ def test_classes_that_are_balanced_have_the_weight_of_their_numbers():
     [
         ({"loss_function": "Logloss", "class_weights": [1, 4]}, 4.0),
         ({"loss_function": "Logloss"}, 1.0),
-        ({"loss_function": "RMSE", "class_weights": [1, 4]}, np.nan),
+        ({"loss_function": "RMSE", "class_weights": [1, 4]}, 1.0),
         ({"loss_function": "Logloss", "class_weights": [1, 4, 2]}, np.nan),
     ],
 )

@@ -58,7 +58,7 @@ class StatedFacts:
     """Number of leaves that a tree may have; infinite where it is not limited."""
     positive_weight: float = math.nan
     """Weight of rows of the positive class over that of the others, by the settings; infinite where the library makes
-    both classes weigh alike, NaN where the objective is no binary log-loss.
+    both classes weigh alike, 1 where the objective is no binary log-loss, NaN where none is stated.
     """
     cuts: bool = True
     """Whether every way to predict stops at that round. XGBoost's `Booster.predict` takes all trees."""
@@ -100,7 +100,7 @@ def _told_by_xgboost(model: Any) -> StatedFacts:
 
 def _weight_in_xgboost(objective: dict[str, Any]) -> float:
     if objective["name"] not in ("binary:logistic", "binary:logitraw", "reg:logistic"):
-        return math.nan
+        return 1.0
     return float(objective.get("reg_loss_param", {}).get("scale_pos_weight", 1.0))
 
 
@@ -127,7 +127,7 @@ def _told_by_lightgbm(model: Any) -> StatedFacts:
         rate=rate,
         least_hessian=least,
         most_leaves=leaves,
-        positive_weight=weight if said.get("objective") == "binary" else math.nan,
+        positive_weight=weight if said.get("objective") == "binary" else 1.0 if "objective" in said else math.nan,
     )
 
 
@@ -142,6 +142,7 @@ def _told_by_catboost(model: Any) -> StatedFacts:
 
 def _weight_in_catboost(settings: dict[str, Any]) -> float:
     """Weight of the positive class, which CatBoost keeps as two weights of classes however it was given."""
+    if settings.get("loss_function") != "Logloss":
+        return 1.0 if "loss_function" in settings else math.nan
     weights = settings.get("class_weights") or (1.0, 1.0)
-    known = settings.get("loss_function") == "Logloss" and len(weights) == 2 and float(weights[0]) > 0
-    return float(weights[1]) / float(weights[0]) if known else math.nan
+    return float(weights[1]) / float(weights[0]) if len(weights) == 2 and float(weights[0]) > 0 else math.nan

@@ -49,10 +49,10 @@ class PaddingPlaces:
             setattr(self, name, getattr(self, name) + count)
 
     def figures(self) -> dict[str, float]:
-        """Figures of `PADDING_MEASURES`; NaN where no sequence was looked up in a table with padding."""
+        """Figures of `flowgrad.measures.embedding`; shares are NaN without a sequence, or in a table without padding."""
         read = self.read or float("nan")
         return {
-            "padded_sequences": float(self.read) if self._padding is not None else float("nan"),
+            "padded_sequences": float(self.read),
             "padded_share": max(self.before, self.behind) / read,
             "padded_other_side": min(self.before, self.behind) / read,
             "padded_within": self.within / read,

@@ -29,7 +29,10 @@ class BatchRows:
 
     def scalars(self) -> dict[str, float]:
         """Figures of `flowgrad.measures.flow_passes.BATCH_ROWS`."""
-        return {"normalised_values": float(self.most) if self.calls else math.nan}
+        return {
+            "normalised_batches": float(self.calls),
+            "normalised_values": float(self.most) if self.calls else math.nan,
+        }
 
     def state_dict(self) -> dict[str, int]:
         """State for a checkpoint."""

@@ -118,6 +118,7 @@ class Positions:
         return {
             "position_pairs": float(self.pairs),
             "positions_alike": self.alike / self.pairs if self.pairs else math.nan,
+            "position_passes": float(self.walked),
             "positions_apart": self.apart / self.walked if self.walked else math.nan,
         }
 
