@@ -283,6 +283,29 @@ MEASURES = (
         "1 where it has a value in rows of one class alone, in both parts, and in half of them or more.",
         per_row=True,
     ),
+    Measure("categorical", "flag", "1 where the library takes it for categories, 0 where for a number.", per_row=True),
+    Measure(
+        "value_effect",
+        "share",
+        "Share of the target's variance that lies between its values (intraclass correlation); 0 unless they are "
+        "whole, 20 or more, and recur three times on the mean. Amounts of the target count by their ranks; of several "
+        "classes, the one that it tells most of against the rest.",
+        per_row=True,
+    ),
+    Measure(
+        "value_p",
+        "p",
+        "Probability that values of no use differ as much, times the columns asked (Bonferroni); 1 as `value_effect` "
+        "is 0.",
+        per_row=True,
+    ),
+    Measure(
+        "neighbours_alike",
+        "correlation",
+        "Correlation of the effects of consecutive values, three standard errors up: near 1 of an amount, near 0 of "
+        "codes; 1 as `value_effect` is 0.",
+        per_row=True,
+    ),
 )
 
 LATE = 0.2

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from flowgrad.gate import DOWNGRADED, SEEN_ROWS, columns_of, near_copies_seen, parts_objection
 from flowgrad.measures import trees
+from flowgrad.measures.codes import columns_by_value
 from flowgrad.measures.masked import unmasked
 from flowgrad.measures.row_figures import BELONGING_MEASURES, belonging_figures
 from flowgrad.rules.suggestion import did_you_mean
@@ -22,7 +23,7 @@ PER_COLUMN = (
     "train_r2", "val_r2", "r2_loss", "shift_z", "recovered", "twin_correlation", "distinct_share", "distinct",
     "mode_share", "whole",
     "alone_p", "code_r2_loss", "code_shift_z", "code_p_held_out", "part_distance", "known_in_time", "told_late",
-    "copies_target", "tells_by_presence",
+    "copies_target", "tells_by_presence", "value_effect", "value_p", "neighbours_alike",
 )  # fmt: skip
 HELD_OUT = ("val_r2", "r2_loss", "shift_z", "code_r2_loss", "code_shift_z", "code_p_held_out")
 """Measures that need held-out rows."""
@@ -87,13 +88,14 @@ class Columns:
             raise ValueError(f"{min(late & known)!r} stands in written_after and in known_in_time; it is one of them")
         self.targets = target, new_target
         self.zeros = _zeros_against_none(X, X_validation)
-        lines = {}
+        lines, numbered = {}, []
         numbers = np.full(train.shape, math.nan)
         rows, new_rows = (np.empty(part.shape) for part in (train, held_out))
         for place, name in enumerate(train.columns):
             column, new_column, ordered = _numbers(train.iloc[:, place], held_out.iloc[:, place])
             if ordered:
                 numbers[:, place] = column
+            numbered.append(ordered)
             rows[:, place], new_rows[:, place] = column, new_column
             parts = (column, target, new_column, new_target)
             stated = str(name) in late | known
@@ -108,6 +110,8 @@ class Columns:
             }
         table = pd.DataFrame.from_dict(lines, orient="index", dtype=float)
         table["twin_correlation"] = trees.twins(numbers)
+        by_value = columns_by_value(rows, numbered, target, classes=_names_classes(target))
+        table[["value_effect", "value_p", "neighbours_alike"]] = np.array(by_value)
         self.unseen = {}
         if why := _too_little(new_target):
             table[list(HELD_OUT)] = math.nan

@@ -32,6 +32,7 @@ _LIGHTGBM_LINES = re.compile(
     r"(\S+)\]$",
     re.MULTILINE,
 )
+_LIGHTGBM_VALUES = re.compile(r"^feature_infos=(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class StatedFacts:
     """Weight of rows of the positive class over that of the others, by the settings; infinite where the library makes
     both classes weigh alike, 1 where the objective is no binary log-loss, NaN where none is stated.
     """
+    categorical: frozenset[int] | None = None
+    """Places of the columns, from 0, that the library takes for categories; None where it does not tell."""
     cuts: bool = True
     """Whether every way to predict stops at that round. XGBoost's `Booster.predict` takes all trees."""
 
@@ -94,6 +97,7 @@ def _told_by_xgboost(model: Any) -> StatedFacts:
         positive_weight=_weight_in_xgboost(learner["objective"]),
         best=0 if best is None else int(best) + 1,
         score=math.nan if score is None else float(score),
+        categorical=frozenset(place for place, kind in enumerate(one.feature_types or ()) if kind == "c"),
         cuts=best is None or rounds <= int(best) + 1,  # `save_best` has cut it
     )
 
@@ -112,7 +116,8 @@ def _most_leaves(settings: dict[str, str]) -> float:
 
 def _told_by_lightgbm(model: Any) -> StatedFacts:
     one = model if is_lightgbm(model) else model.boosters[0]
-    said = dict(_LIGHTGBM_LINES.findall(one.model_to_string(num_iteration=1)))
+    text = one.model_to_string(num_iteration=1)
+    said = dict(_LIGHTGBM_LINES.findall(text))
     mode = {"rf": FOREST, "dart": DART}.get(said.get("boosting", ""), BOOSTED)
     ranks = said.get("objective") in ("lambdarank", "rank_xendcg")
     rate = float(said.get("learning_rate", math.nan))
@@ -128,7 +133,16 @@ def _told_by_lightgbm(model: Any) -> StatedFacts:
         least_hessian=least,
         most_leaves=leaves,
         positive_weight=weight if said.get("objective") == "binary" else 1.0 if "objective" in said else math.nan,
+        categorical=_categories_in_lightgbm(text),
     )
+
+
+def _categories_in_lightgbm(text: str) -> frozenset[int] | None:
+    """Places of the columns whose values LightGBM lists (`3:1:2`); of a number it writes the range (`[0:9]`)."""
+    found = _LIGHTGBM_VALUES.search(text)
+    if found is None:
+        return None
+    return frozenset(place for place, of in enumerate(found[1].split()) if of[0] not in "[n")
 
 
 def _told_by_catboost(model: Any) -> StatedFacts:
@@ -137,7 +151,16 @@ def _told_by_catboost(model: Any) -> StatedFacts:
     ranks = str(settings.get("loss_function", "")).startswith(_CATBOOST_RANKS)
     rate = float(settings.get("learning_rate", math.nan))
     weight = _weight_in_catboost(settings)
-    return StatedFacts("catboost", BOOSTED, ranks, int(model.tree_count_), rate=rate, positive_weight=weight)
+    categorical = frozenset(map(int, model.get_cat_feature_indices()))
+    return StatedFacts(
+        "catboost",
+        BOOSTED,
+        ranks,
+        int(model.tree_count_),
+        rate=rate,
+        positive_weight=weight,
+        categorical=categorical,
+    )
 
 
 def _weight_in_catboost(settings: dict[str, Any]) -> float:

@@ -562,13 +562,16 @@ class BoostingTracker(Tracker):
             seen.index = pd.Index(names)
         gain = np.sum(self._gain, axis=0) if self._gain else np.full(len(names), math.nan)
         total = gain.sum()
-        known = bool(self._names)
+        known, categorical = bool(self._names), self._told.categorical
         table = pd.DataFrame(
             {
                 "gain_share": gain / total if total > 0 else np.full(len(names), math.nan),
                 "splits": self._splits if known else math.nan,
                 "peak_gain": self._peak if known else math.nan,
                 "first_round": np.where(np.isinf(self._first), math.nan, self._first) if known else math.nan,
+                "categorical": math.nan
+                if categorical is None
+                else [float(i in categorical) for i in range(len(names))],
             },
             index=pd.Index(names),
             dtype=float,
