@@ -49,7 +49,7 @@ class PaddingPlaces:
             setattr(self, name, getattr(self, name) + count)
 
     def figures(self) -> dict[str, float]:
-        """Figures of `flowgrad.measures.embedding`; shares are NaN without a sequence, or in a table without padding."""
+        """Figures of `flowgrad.measures.embedding`; shares are NaN without a sequence or a padding id."""
         read = self.read or float("nan")
         return {
             "padded_sequences": float(self.read),
