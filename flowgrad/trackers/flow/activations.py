@@ -119,11 +119,25 @@ class ActivationWatch:
         self.padding = PaddingReads(failed)
         """Where the states of recurrent layers are used."""
         self.ends = Ends()
-        self.softmaxes = Softmaxes()
-        self.masks = AttentionMasks()
-        self.positions = Positions()
-        self.batch_rows = BatchRows()
         """Whether the texts that it is given end in a label."""
+        self.softmaxes = Softmaxes()
+        """Whether a softmax within it runs over the examples."""
+        self.masks = AttentionMasks()
+        """What masks of attention leave out."""
+        self.positions = Positions()
+        """Whether attention is told where tokens stand."""
+        self.batch_rows = BatchRows()
+        """What batch normalisation takes its statistics from."""
+        self.readings: dict[str, Any] = {
+            "calls": self.calls,
+            "padding": self.padding,
+            "ends": self.ends,
+            "softmaxes": self.softmaxes,
+            "masks": self.masks,
+            "positions": self.positions,
+            "batch_rows": self.batch_rows,
+        }
+        """All of these, by their key in a state; each has figures (`scalars`) and a state of its own."""
         self._at_root = False
         """Whether the hooks are those of `arm_root` alone."""
         self._last: nn.Module | None = None

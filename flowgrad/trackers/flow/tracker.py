@@ -383,7 +383,7 @@ class FlowTracker(Tracker):
         self._settle()
         rows = self._rows()
         units, tables = rows.attrs.pop("units"), rows.attrs.pop("tables")
-        outside = self._outside.figures()
+        outside, readings = self._outside.figures(), self._network.activations.readings
         coverage = coverage_of(self._sight(rows, outside["outside_tensors"]))
         rates = self._learning_rates()
         losses = self._losses.curve
@@ -400,13 +400,7 @@ class FlowTracker(Tracker):
             **given_scalars(self._network.activations),
             "steady_units": self._network.activations.steady_units(),
             **self._modes.scalars(self._steps),
-            **self._network.activations.calls.scalars(),
-            **self._network.activations.padding.scalars(),
-            **self._network.activations.ends.scalars(),
-            **self._network.activations.softmaxes.scalars(),
-            **self._network.activations.masks.scalars(),
-            **self._network.activations.positions.scalars(),
-            **self._network.activations.batch_rows.scalars(),
+            **{name: value for part in readings.values() for name, value in part.scalars().items()},
             "unregistered": float(len(self._hidden())) if self._optimizers.known else math.nan,
             **outside,
             **self._halves.scalars(),
@@ -688,13 +682,7 @@ class FlowTracker(Tracker):
                 "early": self._early,
                 "course": self._course.state_dict(),
                 "rewrites": self._rewrites.state_dict(),
-                "calls": self._network.activations.calls.state_dict(),
-                "padding": self._network.activations.padding.state_dict(),
-                "ends": self._network.activations.ends.state_dict(),
-                "softmaxes": self._network.activations.softmaxes.state_dict(),
-                "masks": self._network.activations.masks.state_dict(),
-                "positions": self._network.activations.positions.state_dict(),
-                "batch_rows": self._network.activations.batch_rows.state_dict(),
+                **{key: part.state_dict() for key, part in self._network.activations.readings.items()},
                 "modes": {**self._modes.state_dict(), "epoch": [self._epoch_start, self._epoch_steps]},
                 "evaluation": self._modes.evaluation.state_dict(),
                 "places": {**self._losses.places.state_dict(), "first_tail": self._losses.first_tail},
@@ -734,20 +722,9 @@ class FlowTracker(Tracker):
         self._network.load_state_dict(state["network"])
         if "evaluation" in state:
             self._modes.evaluation.load_state_dict(state["evaluation"])
-        if "calls" in state:
-            self._network.activations.calls.load_state_dict(state["calls"])
-        if "padding" in state:
-            self._network.activations.padding.load_state_dict(state["padding"])
-        if "ends" in state:
-            self._network.activations.ends.load_state_dict(state["ends"])
-        if "batch_rows" in state:
-            self._network.activations.batch_rows.load_state_dict(state["batch_rows"])
-        if "positions" in state:
-            self._network.activations.positions.load_state_dict(state["positions"])
-        if "masks" in state:
-            self._network.activations.masks.load_state_dict(state["masks"])
-        if "softmaxes" in state:
-            self._network.activations.softmaxes.load_state_dict(state["softmaxes"])
+        for key, part in self._network.activations.readings.items():
+            if key in state:  # else of a version that did not look at it
+                part.load_state_dict(state[key])
         if "halves" in state:
             self._halves.load_state_dict(state["halves"])
         if "outside" in state:
