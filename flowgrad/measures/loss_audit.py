@@ -308,18 +308,13 @@ def _blanks(looks: list[Look], told: list[frozenset[str]]) -> dict[str, float]:
 
 def _left_out(looks: list[Look], told: list[frozenset[str]]) -> dict[str, float]:
     """Figures of `left_out.LEFT_OUT_MEASURES`: of a class without which alone the loss is one that is known."""
-    numbers = {
-        number.split("/")[0]
-        for keys in told
-        if keys and all(_WITHOUT in key for key in keys)
-        for number in (key.split(_WITHOUT)[1] for key in keys)
-    }
-    if len(numbers) != 1:
+    matched = [key for keys in told for key in keys]
+    numbers = {key.split(_WITHOUT)[1].split("/")[0] for key in matched if _WITHOUT in key}
+    if len(numbers) != 1 or not all(_WITHOUT in key for key in matched):
         return {}
     (number,) = numbers
-    decided = [bool(keys) and all(_WITHOUT in key for key in keys) for keys in told if keys]
     within = _values([look for look, keys in zip(looks, told, strict=True) if keys], f"left_out/{number}")
-    if len(within) < LEAST_LOOKS or not all(decided):
+    if len(within) < LEAST_LOOKS:
         return {}
     return {"class_left_out": float(number), "left_out_within": _median(within)}
 

@@ -14,7 +14,7 @@ Config = TypeVar("Config", DictConfig, ListConfig)
 _VALUES = (AnyNode, StringNode, IntegerNode, FloatNode, BooleanNode)
 """Kinds of nodes whose value and type are never changed, only replaced, so that copies share them."""
 OMEGACONFS_OWN = {kind: kind.__deepcopy__ for kind in (DictConfig, ListConfig)}
-"""What `copied` takes the place of."""
+"""OmegaConf's own methods, which `copied` takes the place of."""
 
 
 def copied(config: Config, memo: dict[int, Any] | None = None) -> Config:

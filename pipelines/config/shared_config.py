@@ -29,7 +29,7 @@ class SharedConfig(DictConfig):
     """
 
     _KEPT = ("__class__", "__deepcopy__", "_invalidate_flags_cache", "_is_missing", "_set_parent", "source", "values")
-    """What can be had of it as it is."""
+    """Names of attributes that leave it as it is."""
 
     @classmethod
     def of(cls, source: Source, like: DictConfig) -> SharedConfig:

@@ -123,11 +123,11 @@ class ActivationWatch:
         self.softmaxes = Softmaxes()
         """Whether a softmax within it runs over the examples."""
         self.masks = AttentionMasks()
-        """What masks of attention leave out."""
+        """Counts of padded sequences by what masks of attention leave out."""
         self.positions = Positions()
         """Whether attention is told where tokens stand."""
         self.batch_rows = BatchRows()
-        """What batch normalisation takes its statistics from."""
+        """Number of values that batch normalisation takes its statistics from."""
         self.readings: dict[str, Any] = {
             "calls": self.calls,
             "padding": self.padding,

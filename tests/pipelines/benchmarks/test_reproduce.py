@@ -303,7 +303,7 @@ def test_a_share_counts_the_lines_of_all_folders(tmp_path):
 
 
 def test_a_share_tells_how_many_of_its_lines_were_observed(tmp_path):
-    """What stands in the ledger is no evidence of this run, and a reader has to see how much of it counts."""
+    """A trial that stands in the ledger is no evidence of this run, and a reader has to see how much of it counts."""
     lines = pd.DataFrame({"v": ["yes", "yes", "no", "yes"], "taken_again": [True, False, False, False]})
     folder = folder_with(tmp_path / "r", again=lines)
     found = readings.proportion([folder], "again.csv", {}, "v", "yes", at_least=0.5, observed="taken_again")
