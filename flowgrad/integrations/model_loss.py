@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from flowgrad.trackers.hooks import TAKEN_OFF
+
 
 class ModelLoss:
     """Forward hook of a model: keeps the loss of each pass, once backward has reached it.
@@ -48,9 +50,11 @@ class ModelLoss:
             return torch.stack(shares).sum() * parts
         return torch.stack(means).mean() if means else None
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> None:
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any = TAKEN_OFF
+    ) -> None:
         """Note a pass in training; `num_items_in_batch` says that losses of a step add up to its mean."""
-        if torch.compiler.is_compiling() or not self._active or not module.training:
+        if torch.compiler.is_compiling() or not self._active or not module.training or outputs is TAKEN_OFF:
             return
         loss = _loss_in(outputs)
         if loss is None or not loss.requires_grad:

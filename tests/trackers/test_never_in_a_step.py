@@ -13,6 +13,7 @@ from torch.nn.utils import parametrizations, prune
 from flowgrad.compression import apply_recipe
 from flowgrad.compression.plans import LayerMask, PruningPlan, RowPlan, TableRows
 from flowgrad.errors import FlowGradError
+from flowgrad.integrations.model_loss import ModelLoss
 from flowgrad.rules import RuleBook
 from flowgrad.trackers import TrackingStopped, TrainingTracker
 from flowgrad.trackers.batches import BatchTracker
@@ -446,6 +447,50 @@ def test_two_threads_with_one_tracker_end_the_watching_and_not_the_training():
     assert len(told) == len(set(told))
     for tracker in run.trackers.values():
         tracker.report()
+
+
+class Attending(Model):
+    """The network with attention before it and a loss of its own behind it."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(DIM, 1, batch_first=True)
+
+    def forward(self, ids):
+        rows = self.emb(ids)[None]
+        out = self.body(self.attention(rows, rows, rows, need_weights=False)[0][0])
+        return {"loss": out.square().mean(), "out": out}
+
+
+@pytest.mark.parametrize("left", range(3))
+def test_hooks_taken_off_within_a_pass_do_not_end_it(left):
+    """PyTorch still calls them, and leaves out what was given by name."""
+    torch.manual_seed(0)
+    model, teacher, gone = Attending(), Attending(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    own_loss = ModelLoss()
+    own_loss.attach(model)
+    trackers = [
+        EmbeddingTracker(model.emb, "table", optimizer=optimizer, rules=RULES),
+        FlowTracker(model, optimizer, rules=RULES),
+        DistillationTracker(teacher, model, optimizer=optimizer, rules=RULES),
+    ]
+
+    def take_off(module, given, output):
+        if len(gone) >= left:
+            for one in (*trackers, own_loss):
+                one.detach()
+        gone.append(module)
+
+    for place in (model, model.attention, model.emb, teacher)[left:]:
+        place.register_forward_hook(take_off, prepend=True)
+    for _ in range(3):
+        optimizer.zero_grad()
+        with torch.no_grad():
+            teacher(torch.arange(8))
+        model(torch.arange(8))["loss"].backward()
+        optimizer.step()
+    assert len(gone) >= 3
 
 
 def test_threads_that_step_in_turns_are_told_and_a_run_that_changes_thread_is_watched():

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from flowgrad.trackers.distillation.probe import first_tensor
+from flowgrad.trackers.hooks import TAKEN_OFF
 from flowgrad.trackers.watching import Failed, raising
 
 ROWS = 256
@@ -148,8 +149,8 @@ class _Hook:
     def __init__(self, exchanges: Exchanges | None, *, student: bool) -> None:
         self._exchanges, self._student = exchanges, student
 
-    def __call__(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
-        if torch.compiler.is_compiling() or self._exchanges is None:
+    def __call__(self, module: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any = TAKEN_OFF) -> None:
+        if torch.compiler.is_compiling() or self._exchanges is None or output is TAKEN_OFF:
             return
         try:
             self._exchanges.hear(self._student, module, args, kwargs, output)

@@ -37,6 +37,7 @@ from flowgrad.trackers.embedding.row_readings import ROW_MEASURES, Counted, read
 from flowgrad.trackers.embedding.sampling import stratified_rows
 from flowgrad.trackers.embedding.starts import EpochStarts
 from flowgrad.trackers.embedding.table import check_size, gone, parameter_of
+from flowgrad.trackers.hooks import TAKEN_OFF
 from flowgrad.trackers.watching import ArgumentError, ChangedError, entry
 
 if TYPE_CHECKING:
@@ -826,7 +827,9 @@ class _ForwardHook:
             self._place = tracker.place
             self._marker = torch.zeros((), device=tracker.layer.weight.device)
 
-    def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def __call__(
+        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any = TAKEN_OFF
+    ) -> None:
         if self._tracker is None:
             return
         if _is_compiling():
@@ -836,7 +839,7 @@ class _ForwardHook:
                 if weight is not None:
                     note_lookup(self._marker, args[0] if args else kwargs["input"], weight.detach(), self._place)
             return
-        if _is_tracing():
+        if output is TAKEN_OFF or _is_tracing():
             return
         try:
             self._tracker._note_lookup(layer, args[0] if args else kwargs["input"])

@@ -23,6 +23,7 @@ from flowgrad.trackers.flow.modes import Modes
 from flowgrad.trackers.flow.padding import PaddingReads
 from flowgrad.trackers.flow.positions import Positions
 from flowgrad.trackers.flow.softmaxes import Softmaxes
+from flowgrad.trackers.hooks import TAKEN_OFF
 from flowgrad.trackers.watching import Failed, raising
 
 _ZEROING = (nn.ReLU, nn.ReLU6)
@@ -435,9 +436,9 @@ class _MaskHook:
         self._watch = watch
 
     def __call__(
-        self, module: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        self, module: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any = TAKEN_OFF
     ) -> None:
-        if self._watch is not None and _looking() and torch.is_grad_enabled():
+        if output is not TAKEN_OFF and self._watch is not None and _looking() and torch.is_grad_enabled():
             try:
                 self._watch.masks.note_mask(module, args, kwargs)
                 self._watch.positions.note_query(module, args, kwargs)
@@ -462,8 +463,10 @@ class _EndHook:
             except Exception as error:
                 self._watch.failed("a forward pass", error)
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if self._watch is not None and _looking():
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any = TAKEN_OFF
+    ) -> None:
+        if output is not TAKEN_OFF and self._watch is not None and _looking():
             try:
                 self._watch.leave(output, kwargs)
             except Exception as error:
