@@ -5,6 +5,7 @@ how many, which, and the way out. Evidence that the gate refuses or downgrades i
 """
 
 from flowgrad.gate.batches import Batch, batches_objection, targets_objection
+from flowgrad.gate.between import rows_between
 from flowgrad.gate.copies import Copies, Seen, copies, seen
 from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, GateError, Objection, refuse
 from flowgrad.gate.pairs import pairs_objection
@@ -34,6 +35,7 @@ __all__ = [
     "pairs_objection",
     "parts_objection",
     "refuse",
+    "rows_between",
     "seeds_objection",
     "seen",
     "table_objection",

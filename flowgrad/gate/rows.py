@@ -55,8 +55,7 @@ class Rows:
 
 
 def rows_of(*tables: Sequence[Any]) -> Rows:
-    """Code the rows of all tables, which have the same columns. 0 and -0 are one value, and so are all kinds of missing
-    ones. Numbers are compared as float64, those of integer types as int64; other values are compared as they are.
+    """Code the rows of all tables, which have the same columns.
 
     0 and -0 are one value, and so are all kinds of missing ones. Numbers are compared as float64, those of integer
     types as int64; other values are compared as they are.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flowgrad.gate.between import rows_within
 from flowgrad.gate.copies import CHANCE, COPIED, OPEN, Copies, Seen, copies_among, seen, seen_among
 from flowgrad.gate.near import nearly
 from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, Objection
@@ -20,6 +21,8 @@ COPIED_ROWS, REPEATED_ROWS, SEEN_ROWS = "copied rows", "repeated rows", "seen ro
 """Names of checks: rows with their target; rows without; rows of one part in another."""
 NEAR_COPIES = "near copies"
 """Name of the check of rows, with their target, that are equal but for noise or but for one column."""
+ROWS_BETWEEN = "rows between others"
+"""Name of the check of rows that stand on a straight line between two others of their class."""
 TOLERATED_SHARE = 0.05
 """Share of the rows that may repeat others, or stand in another part, before a test is affected: of the noise that
 chooses the best of some 10,000 pairs (z about 4), a twentieth carries over to the rows that test them, .2 standard
@@ -48,7 +51,7 @@ def table_objection(X: Any, y: Any, groups: Any = None) -> Objection | None:
         return _between_groups(rows, groups)
     alone = copies_among(rows.columns(len(columns)))
     if not alone.copied:
-        return _nearly_copied(rows, names_of(X))
+        return _nearly_copied(rows, names_of(X)) or _made(rows)
     full = copies_among(rows)
     if full.multiple > 1:  # of rows without their target this may be a designed experiment
         return _copied(replace(full, kind=COPIED))
@@ -81,6 +84,24 @@ def _nearly_copied(rows: Rows, names: Sequence[str]) -> Objection | None:
         found.rows,
         found.effective,
         found.examples,
+    )
+
+
+def _made(rows: Rows) -> Objection | None:
+    """Rows of a class that were made from others, as SMOTE makes them."""
+    found = rows_within(rows)
+    if not found.share > TOLERATED_SHARE:
+        return None
+    count, total = round(found.share * found.rows), rows.keys.shape[1]
+    return Objection(
+        ROWS_BETWEEN,
+        DOWNGRADED,
+        f"some {count:,} of {total:,} rows stand on a straight line with two others of their class, as rows that were "
+        "made from these do (SMOTE): they are no cases of their own",
+        "give the rows that were measured, and let rows be made in the training part of each split alone",
+        count,
+        total,
+        float(total - count),
     )
 
 

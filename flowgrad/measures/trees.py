@@ -206,6 +206,7 @@ MEASURES = (
     Measure("told_after", "count", "Columns that the user said are written down after the target."),
     Measure("target_copies", "count", "Columns that hold the target itself, in another code or unit."),
     Measure("target_presence", "count", "Columns that have a value in rows of one class alone."),
+    Measure("target_windows", "count", "Columns that are a running mean or sum in which the row's own target stands."),
     Measure("observed", "flag", "1 where the rows were given to `observe_data`, else 0."),
     Measure("val_rows", "count", "Validation rows that were observed."),
     Measure("twins", "count", "Columns that repeat an earlier one: of a correlation above .98 in size."),
@@ -217,6 +218,12 @@ MEASURES = (
         "share",
         "Validation rows that copy a training row but for noise or for one column. Not known where less than three "
         "columns have a hundred values or more.",
+    ),
+    Measure(
+        "between_share",
+        "share",
+        "Validation rows of a class that are on a straight line with two others of it, a training row among them, less "
+        "the share of the largest class. Not known where less than three columns have a hundred values or more.",
     ),
     Measure("target_values", "count", "Distinct values of the training target."),
     Measure("new_target_sd", "target", "Standard deviation of the validation target."),
@@ -281,6 +288,13 @@ MEASURES = (
         "tells_by_presence",
         "flag",
         "1 where it has a value in rows of one class alone, in both parts, and in half of them or more.",
+        per_row=True,
+    ),
+    Measure(
+        "holds_own_target",
+        "flag",
+        "1 where its differences from row to row are those of a running mean or sum of the target that ends with the "
+        "row itself, and not those of one that ends with the row before.",
         per_row=True,
     ),
     Measure("categorical", "flag", "1 where the library takes it for categories, 0 where for a number.", per_row=True),

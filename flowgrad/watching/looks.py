@@ -24,7 +24,6 @@ _ONLY_AT_THE_END = frozenset(
         "FEW_ROWS_LOOKED_UP",
         "LEARNING_RATE_TOO_LOW",
         "LEARNING_RATE_VANISHED",
-        "LOW_SIGNAL_TO_NOISE",
         "NO_LEARNING",
         "ROWS_NEAR_THEIR_START",
         "SLOW_CONVERGENCE",

@@ -655,12 +655,6 @@ def test_weights_that_were_restored_are_not_judged_by_the_last_epoch():
     assert "OVERFITTING" not in types(tracker)
 
 
-def test_nothing_is_called_benign_without_a_validation():
-    """It was, on a run that did not validate."""
-    noisy = Loop(optimizer=lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9), steps=400).run()
-    assert "LOW_SIGNAL_TO_NOISE" not in types(noisy)
-
-
 # --- what could not be seen ------------------------------------------------------------------------------------------
 
 

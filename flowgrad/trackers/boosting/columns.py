@@ -11,11 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from flowgrad.gate import DOWNGRADED, SEEN_ROWS, columns_of, near_copies_seen, parts_objection
+from flowgrad.gate import DOWNGRADED, SEEN_ROWS, columns_of, near_copies_seen, parts_objection, rows_between
 from flowgrad.measures import trees
 from flowgrad.measures.codes import columns_by_value
 from flowgrad.measures.masked import unmasked
 from flowgrad.measures.row_figures import BELONGING_MEASURES, belonging_figures
+from flowgrad.measures.windows import hold_own_target
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.trackers.boosting.signs import MOST_CLASSES, copies_target, tells_by_presence
 
@@ -23,7 +24,7 @@ PER_COLUMN = (
     "train_r2", "val_r2", "r2_loss", "shift_z", "recovered", "twin_correlation", "distinct_share", "distinct",
     "mode_share", "whole",
     "alone_p", "code_r2_loss", "code_shift_z", "code_p_held_out", "part_distance", "known_in_time", "told_late",
-    "copies_target", "tells_by_presence", "value_effect", "value_p", "neighbours_alike",
+    "copies_target", "tells_by_presence", "holds_own_target", "value_effect", "value_p", "neighbours_alike",
 )  # fmt: skip
 HELD_OUT = ("val_r2", "r2_loss", "shift_z", "code_r2_loss", "code_shift_z", "code_p_held_out")
 """Measures that need held-out rows."""
@@ -37,11 +38,11 @@ MOST_ENTRIES = 100_000_000
 """Number of rows times columns up to which a sparse matrix is looked at: as numbers they take 0.8 GB."""
 _LARGEST = 1e150
 """Size of a value up to which squares are floats."""
-SIGNS = ("told_late", "copies_target", "tells_by_presence")
+SIGNS = ("told_late", "copies_target", "tells_by_presence", "holds_own_target")
 _SCALARS = (
-    "leak_r2", "leak_ratio", "leak_rest", "told_after", "target_copies", "target_presence", "twins", "val_rows",
-    "val_error", "target_values", "new_target_sd", "target_distance", "seen_rows", "seen_share", "near_share",
-    "groups", "grouped_columns",
+    "leak_r2", "leak_ratio", "leak_rest", "told_after", "target_copies", "target_presence", "target_windows", "twins",
+    "val_rows", "val_error", "target_values", "new_target_sd", "target_distance", "seen_rows", "seen_share",
+    "near_share", "between_share", "groups", "grouped_columns",
     *(measure.name for measure in BELONGING_MEASURES),
 )  # fmt: skip
 
@@ -110,6 +111,11 @@ class Columns:
             }
         table = pd.DataFrame.from_dict(lines, orient="index", dtype=float)
         table["twin_correlation"] = trees.twins(numbers)
+        series = np.unique(of_groups["groups"], return_inverse=True)[1] if "groups" in of_groups else None
+        holding = hold_own_target(rows, numbered, target, series)
+        table["holds_own_target"] = [
+            float(held and str(name) not in late | known) for name, held in zip(train.columns, holding, strict=True)
+        ]
         by_value = columns_by_value(rows, numbered, target, classes=_names_classes(target))
         table[["value_effect", "value_p", "neighbours_alike"]] = np.array(by_value)
         self.unseen = {}
@@ -157,6 +163,7 @@ class Columns:
             "told_after": float(table["told_late"].sum()),
             "target_copies": float(table["copies_target"].sum()),
             "target_presence": float(table["tells_by_presence"].sum()),
+            "target_windows": float(table["holds_own_target"].sum()),
             "twins": float((table["twin_correlation"] > trees.TWINS).sum()),
         }
         return {"observed": 1.0, **found, **self._scalars}
@@ -185,6 +192,7 @@ def _seen(
         "seen_rows": count,
         "seen_share": count / len(held_out),
         "near_share": math.nan if near is None else near.share,
+        "between_share": rows_between(before, after).share,
     }
 
 
