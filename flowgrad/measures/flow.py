@@ -267,6 +267,7 @@ MEASURES = (
         "of a category: they are meant to be small.",
     ),
     Measure("input_size_max", "norm", "The same of the feature in which it is largest."),
+    Measure("inputs_shown", "flag", "1 where inputs were given to `observe_inputs`, else 0."),
     Measure(
         "layer_input_size",
         "norm",

@@ -542,3 +542,30 @@ def test_a_target_network_that_follows_is_left_alone(soft):
         step(model, optimizer, watch, F.cross_entropy(model(x[chosen]), y[chosen]))
         model.follow(k, soft=soft)
     assert not types(watch) & {"UPDATES_UNEXPLAINED", "FROZEN_AS_DRAWN", "WEIGHTS_RESET"}
+
+
+@pytest.mark.parametrize(
+    ("first", "scale", "rate", "said"),
+    [
+        (None, 300.0, 0.01, True),
+        (nn.BatchNorm1d(10), 300.0, 0.01, False),
+        (None, 1.0, 0.01, False),
+        (None, 12.0, 1e-4, False),
+    ],
+)
+def test_large_inputs_that_do_harm_are_named_by_the_layer_that_is_given_them(first, scale, rate, said):
+    """Dead units and steps too large follow from them."""
+    x, y = rows()
+    model = net() if first is None else nn.Sequential(first, *net())
+    optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9)
+    watch = flowgrad.watch(model, optimizer)
+    for _ in range(10):
+        for k in range(0, 256, 16):
+            step(model, optimizer, watch, F.cross_entropy(model(scale * x[k : k + 16]), y[k : k + 16]))
+        watch.end_epoch()
+    watch.detach()
+    assert ("UNNORMALISED_INPUTS" in types(watch)) == said
+    if said:
+        assert all(
+            one.follows for one in watch.findings() if one.type != "UNNORMALISED_INPUTS" and one.severity != "info"
+        )

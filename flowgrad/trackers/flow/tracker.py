@@ -416,6 +416,7 @@ class FlowTracker(Tracker):
             "nonfinite_looks": self._nonfinite_looks / self._looks if self._looks else math.nan,
             **dict.fromkeys(flow.INPUTS, math.nan),
             **self._inputs,
+            "inputs_shown": float(self._shown > 0),
             "lr": flow.median_of(rates),
             "lr_first": self._lr_first,
             "lr_ratio": flow.ratio(flow.median_of(rates), float(np.fmax(self._lr_most, flow.median_of(rates)))),
