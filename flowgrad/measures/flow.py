@@ -572,7 +572,8 @@ def loss_trend(count: ArrayLike, mean: ArrayLike, square: ArrayLike, first: floa
         # The line's fall from the middle of the first of these twentieths to that of the last.
         late_fall = -_line(late)[0] * (len(late) - 1)
         trend["loss_late_fall"] = ratio(late_fall, abs(float(late.mean())))
-        trend["loss_late_share"] = ratio(late_fall, first - last)
+        share = ratio(late_fall, first - last)
+        trend["loss_late_share"] = share if share <= 1 else unknown
         trend["loss_oscillation"] = ratio(_line(half)[1], abs(float(half.mean())))
     return trend
 
