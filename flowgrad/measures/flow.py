@@ -65,6 +65,12 @@ MEASURES = (
         "they show that it is not, or show neither.",
     ),
     Measure(
+        "outputs_tell",
+        "ratio",
+        "Standard errors by which outputs agree with the targets of their rows beyond chance, of the batches told; 0 "
+        "where outputs were not told.",
+    ),
+    Measure(
         "total_gradient_norm", "norm", "Norm of the whole gradient, mean of the recent looks, as the optimizer used it."
     ),
     Measure("total_gradient_norm_first", "norm", "The same of the early looks."),

@@ -20,6 +20,7 @@ from flowgrad.measures.loss_figures import LOSS_MEASURES
 from flowgrad.measures.loss_large import is_large, read_large
 from flowgrad.measures.loss_values import RELATIVE
 from flowgrad.measures.sequences import place_figures, place_losses
+from flowgrad.measures.telling import telling_facts, telling_figures
 
 __all__ = ["LOSS_MEASURES", "LossAudit"]
 
@@ -117,7 +118,7 @@ class LossAudit:
                 batch = read(outputs, targets, loss, inputs, items, teacher)
                 values, facts = recompute(batch)
             facts = {**facts, **_place_facts(batch), **_reconstruction_facts(batch, inputs)}
-            facts |= blank_facts(batch.x, batch.t)
+            facts |= blank_facts(batch.x, batch.t) | telling_facts(batch.x, batch.t)
         except Exception:
             # The arguments are the user's, of any type: no error of the audit may end a training.
             self.unread += 1
@@ -142,6 +143,7 @@ class LossAudit:
         found |= {"loss_looks": float(sum(bool(look["values"]) for look in self.looks)), "loss_unread": self.unread}
         if self.looks:
             found |= _reconstruction(_values(self.looks, "reconstruction"))
+            found |= telling_figures(*(_values(self.looks, name) for name in ("telling", "telling_variance")))
             found |= place_figures(*(_values(self.looks, name) for name in _PLACES))
             found |= _facts(self.looks) | _matches(self.looks, self.maximised) | self._counted()
         return {name: float(value) for name, value in found.items()}

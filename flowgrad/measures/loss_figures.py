@@ -6,6 +6,7 @@ from flowgrad.measurements import Measure
 from flowgrad.measures.blanks import BLANK_MEASURES
 from flowgrad.measures.left_out import LEFT_OUT_MEASURES
 from flowgrad.measures.sequences import PLACE_MEASURES
+from flowgrad.measures.telling import TELLING_MEASURES
 
 LOSS_MEASURES = (
     Measure("loss_looks", "count", "Steps at which the loss was recomputed from outputs and targets."),
@@ -160,5 +161,6 @@ LOSS_MEASURES = (
     Measure("labels_from_one", "flag", "1 where class 0 never came and every other class did, else 0."),
     *PLACE_MEASURES,
     *BLANK_MEASURES,
+    *TELLING_MEASURES,
     *LEFT_OUT_MEASURES,
 )

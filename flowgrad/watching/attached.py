@@ -163,8 +163,12 @@ class Attached:
             self.compare_losses()
 
     def compare_losses(self) -> None:
-        """Tell the tracker of the network whether training and validation loss are one quantity, by the batches."""
+        """Tell the tracker of the network, by the batches, whether training and validation loss are one quantity, and
+        whether outputs tell of their targets.
+        """
         if self.network is not None:
+            told = self.batches.outputs_tell
+            self.network.outputs_tell = 0.0 if math.isnan(told) else told
             self.network.losses_differ = float(self.batches.losses_differ > _MOSTLY)
 
     def detach(self) -> None:

@@ -233,6 +233,11 @@ class BatchTracker(Tracker):
         """
         return self._audit.differs_from(self._validated)
 
+    @property
+    def outputs_tell(self) -> float:
+        """Standard errors by which outputs agree with their own rows' targets beyond chance; NaN where not known."""
+        return self._audit.figures()["outputs_tell_z"]
+
     def give_up(self, error: Exception) -> None:
         """Stop watching for the fault of a batch that was told while other things are watched, which go on."""
         self._failed("a batch", ChangedError(str(error)))

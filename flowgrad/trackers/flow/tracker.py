@@ -127,6 +127,8 @@ class FlowTracker(Tracker):
         self._outside = Outside({id(one) for one in (*model.parameters(), *self._unregistered.parameters)})
         self.losses_differ = 0.0
         """Flag: 1 where what sees the batches has shown that training and validation loss are two quantities."""
+        self.outputs_tell = 0.0
+        """Standard errors by which outputs agree with their rows' targets beyond chance, by what sees the batches."""
         self._floor = math.nan if loss_at_least is None else float(loss_at_least)
         self._fresh: np.ndarray | None = None
         """Flags of tensors that were as initialisers leave them, before the first sampled step."""
@@ -405,6 +407,7 @@ class FlowTracker(Tracker):
             **outside,
             **self._halves.scalars(),
             "losses_differ": self.losses_differ,
+            "outputs_tell": self.outputs_tell,
             **self._losses.places.scalars(),
             **flow.loss_trend(*losses.windows, losses.first),
             "loss_floor": self._floor,
