@@ -276,6 +276,12 @@ MEASURES = (
         "Kolmogorov distance of its values in training from those held out, beyond what chance gives at p = .001.",
         per_row=True,
     ),
+    Measure(
+        "joined_by_index",
+        "flag",
+        "1 where it lacks its value in just the rows whose label in the index is the number of rows or more.",
+        per_row=True,
+    ),
     Measure("known_in_time", "flag", "1 where the user said that it is known when predictions are made.", per_row=True),
     Measure("told_late", "flag", "1 where the user said that it is written down after the target.", per_row=True),
     Measure(

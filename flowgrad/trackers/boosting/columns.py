@@ -18,12 +18,14 @@ from flowgrad.measures.masked import unmasked
 from flowgrad.measures.row_figures import BELONGING_MEASURES, belonging_figures
 from flowgrad.measures.windows import hold_own_target
 from flowgrad.rules.suggestion import did_you_mean
+from flowgrad.trackers.boosting.joined import joined_by_index
 from flowgrad.trackers.boosting.signs import MOST_CLASSES, copies_target, tells_by_presence
 
 PER_COLUMN = (
     "train_r2", "val_r2", "r2_loss", "shift_z", "recovered", "twin_correlation", "distinct_share", "distinct",
     "mode_share", "whole",
-    "alone_p", "code_r2_loss", "code_shift_z", "code_p_held_out", "part_distance", "known_in_time", "told_late",
+    "alone_p", "code_r2_loss", "code_shift_z", "code_p_held_out", "part_distance", "joined_by_index",
+    "known_in_time", "told_late",
     "copies_target", "tells_by_presence", "holds_own_target", "value_effect", "value_p", "neighbours_alike",
 )  # fmt: skip
 HELD_OUT = ("val_r2", "r2_loss", "shift_z", "code_r2_loss", "code_shift_z", "code_p_held_out")
@@ -104,6 +106,7 @@ class Columns:
                 **_alone(*parts, ordered),
                 **_values(column, ordered),
                 "part_distance": trees.part_distance(column, new_column),
+                "joined_by_index": float(joined_by_index(train.iloc[:, place], held_out.iloc[:, place])),
                 "known_in_time": float(str(name) in known),
                 "told_late": float(str(name) in late),
                 "copies_target": float(not stated and copies_target(*parts, ordered=ordered)),
