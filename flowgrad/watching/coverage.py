@@ -33,7 +33,7 @@ OWN = Words(
     "never logged; call watch.log(val_loss=...) before watch.end_epoch()",
     "never logged; with watch.log(loss=loss, inputs=x, targets=y, outputs=outputs) rows, ids, targets and the loss "
     "itself are checked",
-    "nobody told in-batch negatives, sampling corrections, residuals or labels of the tables; "
+    "nobody told {facts} of the tables; "
     "watch.tables[NAME].observe(...), observe_residuals(...) and observe_labels(...) do",
 )
 """Words for a loop that holds the watch."""
@@ -64,7 +64,13 @@ _OWN_WORDS = frozenset(
     }
 )
 """Names of what trackers miss that `watch` says in its own words, or sees to by itself."""
-_TOLD_FACTS = frozenset({"in_batch_negatives", "sampling_correction", "row_effect_f", "labels"})
+_TOLD_FACTS = {
+    "in_batch_negatives": "in-batch negatives",
+    "sampling_correction": "sampling corrections",
+    "row_effect_f": "residuals",
+    "labels": "labels",
+}
+"""Facts of tables that only the user knows, in words."""
 
 
 class Counts(NamedTuple):
@@ -160,14 +166,16 @@ def _of_logs(counts: Counts, words: Words) -> dict[str, str]:
 def _of_trackers(readings: Iterable[Reading], words: Words) -> dict[str, str]:
     """List what trackers could not see, each thing once, with the names of the tables that it is about."""
     groups: dict[tuple[str, str], list[tuple[Reading, str]]] = {}
-    facts = False
+    facts: Counter[str] = Counter()
+    tables = 0
     for reading in readings:
         told = dict(reading.measured.coverage.unseen)
+        tables += reading.kind == "embedding"
         if reading.blind and reading.kind == "embedding":
             told = {"tables": reading.blind}
         for name, because in told.items():
             if name in _TOLD_FACTS:
-                facts = True
+                facts[name] += 1
             elif reading.kind not in ("training",) and name not in _OWN_WORDS and not _empty(reading):
                 groups.setdefault((name, without_numbers(because)), []).append((reading, because))
     found: dict[str, str] = {}
@@ -177,8 +185,10 @@ def _of_trackers(readings: Iterable[Reading], words: Words) -> dict[str, str]:
             because = _OTHERS.format(count=because.split(" ", 1)[0])
         where = f"{listed([one.name for one, _ in members])}: " if reading.kind == "embedding" else ""
         _put(found, name, where + because)
-    if facts or not words.epochs:
-        found["facts"] = words.facts
+    untold = [what for name, what in _TOLD_FACTS.items() if facts[name] == tables > 0]
+    if untold or not words.epochs:
+        *first, last = untold or [""]
+        found["facts"] = words.facts.format(facts=f"{', '.join(first)} or {last}" if first else last)
     return found
 
 

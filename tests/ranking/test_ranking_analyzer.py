@@ -115,6 +115,14 @@ def test_a_missing_correction_needs_negatives_of_the_batch_and_targets_that_bear
     assert ("POPULARITY_OF_NEGATIVES_NOT_CORRECTED" in types(analyzer)) == told
 
 
+@pytest.mark.parametrize(("offset", "correction", "told"), [(1.5, 1.0, True), (0.0, 1.0, False), (1.5, 0.0, False)])
+def test_a_correction_that_targets_do_not_bear_out_is_asked_about(offset, correction, told):
+    """Its sign is turned, or it never reaches the loss."""
+    analyzer = RankingAnalyzer(*drawn(scale=1.0, offset=offset))
+    analyzer.observe_loss(in_batch_negatives=1.0, sampling_correction=correction)
+    assert ("POPULARITY_CORRECTION_NOT_IN_FORCE" in types(analyzer)) == told
+
+
 def test_cold_items_that_are_recommended_are_found():
     queries, items, exposures, targets = drawn()
     exposures[-40:] = 0
