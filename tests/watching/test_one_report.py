@@ -251,16 +251,16 @@ def test_several_reports_are_told_on_few_screens(watched):
 
 
 def test_a_fact_that_was_told_of_one_table_is_not_asked_for_again():
-    model = nn.ModuleDict({name: nn.Embedding(20, 4) for name in ("users", "items")})
+    model = nn.ModuleDict({name: nn.Embedding(20, 4) for name in ("users", "films")})
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     watch = flowgrad.watch(model, optimizer)
     for _ in range(20):
         optimizer.zero_grad()
-        loss = (model["users"](torch.arange(8)) * model["items"](torch.arange(8))).sum()
+        loss = (model["users"](torch.arange(8)) * model["films"](torch.arange(8))).sum()
         loss.backward()
         optimizer.step()
         watch.log(loss=loss)
     assert "in-batch negatives" in str(watch.report())
-    watch.tables["items"].observe(in_batch_negatives=1, sampling_correction=1)
+    watch.tables["films"].observe(in_batch_negatives=1, sampling_correction=1)
     told = str(watch.report())
     assert "nobody told residuals or labels of the tables" in told
