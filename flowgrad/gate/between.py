@@ -17,8 +17,10 @@ from flowgrad.gate.rows import OTHER, WHOLE, Rows, columns_of, numbers_of, rows_
 
 Floats = NDArray[np.float64]
 
-FINE, LEAST_FINE = 100, 3
-"""Number of values from which a column tells rows apart, and of such columns from which rows are looked at."""
+FINE, LEAST_FINE, MOST_FINE = 100, 3, 50
+"""Number of values from which a column tells rows apart, and of such columns that rows are looked at in: at least, and
+at most.
+"""
 MOST_CLASSES, LEAST_ROWS, MOST_ROWS = 20, 20, 300
 """Number of classes at most, of held-out rows of one that are needed, and of those that are looked at."""
 NEIGHBOURS = 24
@@ -69,16 +71,20 @@ def rows_within(rows: Rows) -> Between:
 
 def _between(rows: Rows, held_out: NDArray[np.bool_] | None) -> Between:
     classes, of = np.unique(rows.keys[-1], return_inverse=True)
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        return Between()
     columns = zip(rows.keys[:-1], rows.kinds[:-1], strict=True)
-    fine = [
+    fine: list[Floats] = [
         np.asarray(column.view(np.int64) if kind == WHOLE else column.view(np.float64), dtype=float)
         for column, kind in columns
         if kind != OTHER and len(np.unique(numbers_of(column, kind))) >= FINE
     ]
-    if not 2 <= len(classes) <= MOST_CLASSES or len(fine) < LEAST_FINE:
+    if len(fine) < LEAST_FINE:
         return Between()
-    table = np.stack(fine, 1)
+    table = np.stack(fine[:MOST_FINE], 1)
     known = np.isfinite(table).all(1)
+    if not known.any():
+        return Between()
     asked = known if held_out is None else known & held_out
     with np.errstate(over="ignore", invalid="ignore"):
         table = (table - table[known].mean(0)) / table[known].std(0)

@@ -77,7 +77,7 @@ def build(
     report = Report(
         WATCH,
         name,
-        _identity(name, counts, optimizers, lr),
+        _identity(name, counts, optimizers, lr, scalars.get("flow", {}).get("lr_peak", math.nan)),
         tuple(metrics),
         tuple(_models(found)),
         coverage(readings, counts, extra, blind, tables, words),
@@ -88,11 +88,13 @@ def build(
     return _within_bounds(report)
 
 
-def _identity(name: str, counts: Counts, optimizers: Sequence[Any], lr: float) -> RunIdentity:
+def _identity(name: str, counts: Counts, optimizers: Sequence[Any], lr: float, peak: float) -> RunIdentity:
     kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in optimizers))
     training: dict[str, str | float | int] = {"optimizer": kinds or "unknown"}
     if not math.isnan(lr):
         training["lr"] = lr
+        if peak > lr:  # which a schedule lowered, often to 0
+            training["lr_peak"] = peak
     training |= {"epochs": counts.epochs, "steps": counts.steps}
     versions = {
         "flowgrad": import_module("flowgrad").__version__,

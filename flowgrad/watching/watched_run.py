@@ -537,6 +537,8 @@ class Watch(Watching):
 
     def _extra(self) -> dict[str, str]:
         found = dict(self.unseen)
+        if self._batches:
+            found.pop("batches", None)
         for name, because in self._attached.refused.items():
             found["network" if name == self.name else f"table {name}"] = because
         if self._attached.batches.stopped:
