@@ -93,7 +93,7 @@ def _identity(name: str, counts: Counts, optimizers: Sequence[Any], lr: float, p
     training: dict[str, str | float | int] = {"optimizer": kinds or "unknown"}
     if not math.isnan(lr):
         training["lr"] = lr
-        if peak > lr:  # which a schedule lowered, often to 0
+        if peak > 1.001 * lr:  # which a schedule lowered, often to 0
             training["lr_peak"] = peak
     training |= {"epochs": counts.epochs, "steps": counts.steps}
     versions = {
