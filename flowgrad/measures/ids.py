@@ -312,9 +312,7 @@ def one_way(counts: ArrayLike, sums: ArrayLike, squares: float, repeats: float =
     )
 
 
-def of_higher_target(
-    counts: ArrayLike, sums: ArrayLike, squares: float, bounds: tuple[float, float]
-) -> Floats | None:
+def of_higher_target(counts: ArrayLike, sums: ArrayLike, squares: float, bounds: tuple[float, float]) -> Floats | None:
     """Rows of each id that have the higher of two targets, shape (ids,); None where targets have other values than two.
 
     >>> of_higher_target([4, 2], [2.0, 0.0], 2.0, (0.0, 1.0)).tolist()
