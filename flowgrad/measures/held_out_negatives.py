@@ -64,7 +64,7 @@ def spared(
     return {
         "ids_held_out_pairs": float(len(asked)),
         "ids_held_out_met": float(_among(asked, keys).sum()),
-        "ids_held_out_expected": float(-np.expm1(-rows * chances).sum()),
+        "ids_held_out_expected": float((1 - np.exp(-rows * chances)).sum()),
         "ids_negatives_again": _again(times),
         "ids_negatives_again_chance": float((times * -np.expm1(-rows * shares)).sum() / times.sum()),
         "ids_positives_again": _again(positives[1]),
