@@ -15,13 +15,17 @@ DRAW_MEASURES = (
         "of two targets, or noise) holds the numbers of the batch before, in any order, while most of the rest "
         "differs; of the part that does so most.",
     ),
-    Measure("draws_repeat_batches", "count", "Training batches that this rests on: as large as the one before."),
+    Measure(
+        "draws_repeat_batches",
+        "count",
+        "Training batches that this rests on: of the first 64 of each epoch, those as large as the one before.",
+    ),
     Measure(
         "draws_epoch_share",
         "share",
         "The same share, compared with the batch at the same place of the epoch before.",
     ),
-    Measure("draws_epoch_batches", "count", "Training batches that this rests on: the first 64 of each epoch at most."),
+    Measure("draws_epoch_batches", "count", "Training batches that this rests on, of the first 64 of each epoch."),
     Measure("draws_column", "value", "Place, from 0, of that part's tensor among the inputs."),
     Measure("draws_rows", "count", "Rows of that part in a batch."),
 )

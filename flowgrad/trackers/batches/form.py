@@ -77,16 +77,15 @@ _STEPS = record(
     {**dict.fromkeys(("taken", "told", "late", "late_epochs", "epochs", "since"), count()), "between": count(1)},
     also=together((lambda state: state["late_epochs"] <= state["epochs"], "['late_epochs'] is above its ['epochs']")),
 )
-_BATCHES_OF_PARTS = listed(record({"rows": count(1), "keys": mapped(text(), count(0, 2**63 - 1))}), most=REMEMBERED)
+_BATCHES_OF_PARTS = listed(record({"rows": count(), "keys": mapped(text(), count(0, 2**63 - 1))}), most=REMEMBERED)
 _NUMBERS_OF_PARTS = mapped(text(), count())
 _REPEATS = record(
     {
-        **dict.fromkeys(("last", "now", "before"), _BATCHES_OF_PARTS),
+        **dict.fromkeys(("now", "before"), _BATCHES_OF_PARTS),
         **dict.fromkeys(("same", "again", "rows"), _NUMBERS_OF_PARTS),
         **dict.fromkeys(("followed", "compared"), count()),
     },
     also=together(
-        (lambda state: len(state["last"]) <= 1, "['last'] holds more than one batch"),
         (lambda state: max(state["same"].values(), default=0) <= state["followed"], "['same'] is above ['followed']"),
         (lambda state: max(state["again"].values(), default=0) <= state["compared"], "['again'] is above ['compared']"),
         (lambda state: {*state["same"], *state["again"]} <= set(state["rows"]), "['rows'] lacks a part"),

@@ -15,7 +15,7 @@ from flowgrad.measures.repeated_draws import DRAWN, FIXED, PLAIN, kind_of_ids, k
 from flowgrad.trackers.batches.rows import are_columns, spaced
 
 REMEMBERED = 64
-"""Number of batches of an epoch that are compared with those of the next."""
+"""Number of batches of an epoch, from its first, that are looked at."""
 MOST_PARTS = 128
 """Number of parts of a batch up to which it is looked at; one of more, as of many columns, is left out."""
 _SHOWN_ROWS, _SHOWN_WIDTH = 1024, 64
@@ -70,11 +70,10 @@ class Repeats:
     """
 
     def __init__(self) -> None:
-        self.last: Keyed | None = None
         self.now: list[Keyed] = []
         self.before: list[Keyed] = []
         self.followed = 0
-        """Number of batches with one of as many rows before them in their epoch."""
+        """Number of batches looked at with one of as many rows before them in their epoch."""
         self.compared = 0
         """Number of batches with one of as many rows at their place of the epoch before."""
         self.same: dict[str, int] = {}
@@ -94,28 +93,26 @@ class Repeats:
             columns: its inputs, each of shape (rows, ...).
             targets: of shape (rows, ...); None where they are not known.
         """
+        place = len(self.now)
+        if place == REMEMBERED:
+            return
         tensors = list(columns.values())
         parts, keys, batch = _read(list(hashed.values()), tensors, targets)
+        rows, now = len(tensors[0]), {part.name: key for part, key in zip(parts, keys, strict=True)}
         if len(parts) > MOST_PARTS:
-            self.last = None
-            return
-        now: Keyed = len(tensors[0]), {part.name: key for part, key in zip(parts, keys, strict=True)}
-        place = len(self.now)
-        if self.last is not None and self.last[0] == now[0]:
+            rows, now = 0, {}  # is compared with none
+        elif place and self.now[-1][0] == rows:
             self.followed += 1
-            self._compare(parts, now[1], self.last[1], batch, self.same)
-        if place < REMEMBERED:
-            if place < len(self.before) and self.before[place][0] == now[0]:
-                self.compared += 1
-                self._compare(parts, now[1], self.before[place][1], batch, self.again)
-            self.now.append(now)
-        self.last = now
+            self._compare(parts, now, self.now[-1][1], batch, self.same)
+        if place < len(self.before) and self.before[place][0] == rows > 0:
+            self.compared += 1
+            self._compare(parts, now, self.before[place][1], batch, self.again)
+        self.now.append((rows, now))
 
     def end_epoch(self) -> None:
         """Close the epoch."""
         if self.now:
-            self.before = self.now
-        self.now, self.last = [], None
+            self.before, self.now = self.now, []
 
     def _compare(self, parts: Sequence[_Part], keys: Keys, other: Keys, batch: _Batch, times: dict[str, int]) -> None:
         """Count the parts that came again and look drawn, where the rest of the batch does not say that rows are
@@ -159,8 +156,7 @@ class Repeats:
 
     def state(self) -> dict[str, Any]:
         """Everything noted so far, as numbers, lists and text."""
-        whole = [] if self.last is None else [self.last]
-        batches = {"last": whole, "now": self.now, "before": self.before}
+        batches = {"now": self.now, "before": self.before}
         return {
             **{name: [{"rows": rows, "keys": dict(keys)} for rows, keys in own] for name, own in batches.items()},
             **{name: dict(getattr(self, name)) for name in ("same", "again", "rows")},
@@ -170,10 +166,9 @@ class Repeats:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that `state` gave."""
-        last, self.now, self.before = (
-            [(batch["rows"], dict(batch["keys"])) for batch in state[name]] for name in ("last", "now", "before")
+        self.now, self.before = (
+            [(batch["rows"], dict(batch["keys"])) for batch in state[name]] for name in ("now", "before")
         )
-        self.last = last[0] if last else None
         for name in ("same", "again", "rows"):
             setattr(self, name, dict(state[name]))
         self.followed, self.compared = state["followed"], state["compared"]
