@@ -195,6 +195,12 @@ class Sound:
             yield {"station": station, "values": values, "hour": torch.full((48,), step)}, values.sum(1)
 
     @staticmethod
+    def a_list_of_items_for_one_user_after_the_other(rng):
+        items = torch.randperm(2000, generator=rng)[:48]
+        for step in range(20):
+            yield {"user": torch.full((48,), step), "item": items, "score": torch.randn(48, generator=rng)}, None
+
+    @staticmethod
     def a_fixed_set_of_prompts(rng):
         prompts = torch.cat([torch.ones(16, 1).long(), draw(rng, 16, 12)], 1)
         for _ in range(20):

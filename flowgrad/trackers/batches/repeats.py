@@ -121,8 +121,12 @@ class Repeats:
         found = [part for part in parts if other.get(part.name) == keys[part.name]]
         if not found or len(found) == len(parts):
             return
-        changed = sum(1 / part.width for part in parts) - sum(1 / part.width for part in found)
         kinds = {part: self._kind(part, keys[part.name], batch) for part in found}
+        changed = [part for part in parts if part not in kinds]
+        if not _draws(kinds, changed, batch):
+            return
+        # A part that is one number in all rows, as the day of a panel, does not say that these are other rows.
+        changed = [part for part in changed if not _is_constant(batch.values(part))]
         for part in _draws(kinds, changed, batch):
             times[part.name] = times.get(part.name, 0) + 1
             self.rows[part.name] = len(batch.values(part))
@@ -175,21 +179,21 @@ class Repeats:
         self._kinds = {}
 
 
-def _draws(kinds: Mapping[_Part, str], changed: float, batch: _Batch) -> list[_Part]:
+def _draws(kinds: Mapping[_Part, str], changed: Sequence[_Part], batch: _Batch) -> list[_Part]:
     """Parts that are taken for draws made anew by the same seed.
 
     Args:
         kinds: kind of each part that came again.
-        changed: number of parts that did not, each column of a tensor counted as its share of it.
+        changed: parts that did not.
         batch: the batch.
     """
     kept = [part for part, kind in kinds.items() if kind != PLAIN]
     drawn = [part for part in kept if kinds[part] == DRAWN]
-    repeated = sum(1 / part.width for part in kept)
+    repeated, differing = _tensors(kept), _tensors(changed)
     noise = [part for part in drawn if not are_columns(batch.tensors[part.place])]
     if noise:
-        return noise if repeated <= changed else []
-    if not drawn or len(drawn) < len(kept) or repeated >= changed or not batch.simple:
+        return noise if repeated <= differing else []
+    if not drawn or len(drawn) < len(kept) or repeated >= differing or not batch.simple:
         return []
     if all(part.side == "low" for part in drawn) or all(part.side == "high" for part in drawn):
         return drawn
@@ -197,6 +201,11 @@ def _draws(kinds: Mapping[_Part, str], changed: float, batch: _Batch) -> list[_P
     # beside it are no draws; so do columns of it that changed.
     whole = len({part.place for part in drawn}) == 1 and len(drawn) == drawn[0].width
     return drawn if whole else []
+
+
+def _tensors(parts: Sequence[_Part]) -> float:
+    """Number of inputs that some parts are, each column counted as its share of its tensor."""
+    return sum(1 / part.width for part in parts)
 
 
 def _read(
@@ -251,8 +260,12 @@ def _key(total: int, rows: int) -> int:
     return (total + rows * _ODD) % 2**63
 
 
+def _is_constant(values: Tensor) -> bool:
+    return bool((values == values[:1]).all())
+
+
 def _kind_of(values: Tensor) -> str:
-    if bool((values == values[:1]).all()):
+    if _is_constant(values):
         return PLAIN
     if values.ndim == 1 and are_columns(values):
         return kind_of_ids(values.cpu().long().numpy())
