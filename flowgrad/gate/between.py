@@ -111,7 +111,7 @@ def _on_lines(table: Floats, held_out: NDArray[np.bool_] | None) -> float:
     if len(places) > MOST_ROWS:
         places = rng.choice(places, MOST_ROWS, replace=False)
     trained = np.full(len(table), True) if held_out is None else ~held_out
-    return float(np.mean([_on_a_line(table, trained, place) for place in places]))
+    return float(np.mean([_on_a_line(table, trained, int(place)) for place in places]))
 
 
 def _on_a_line(table: Floats, trained: NDArray[np.bool_], place: int) -> bool:

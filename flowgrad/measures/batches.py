@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowgrad.measurements import Measure
 from flowgrad.measures.ids import ID_MEASURES
 from flowgrad.measures.loss_figures import LOSS_MEASURES
+from flowgrad.measures.repeated_draws import DRAW_MEASURES
 from flowgrad.measures.row_figures import TARGET_MEASURES
 from flowgrad.measures.sentinels import SENTINEL_MEASURES
 from flowgrad.measures.sequences import SEQUENCE_MEASURES
@@ -51,5 +52,13 @@ ROW_MEASURES = (
     ),
 )
 
-MEASURES = (*ROW_MEASURES, *TARGET_MEASURES, *SENTINEL_MEASURES, *SEQUENCE_MEASURES, *ID_MEASURES, *LOSS_MEASURES)
+MEASURES = (
+    *ROW_MEASURES,
+    *DRAW_MEASURES,
+    *TARGET_MEASURES,
+    *SENTINEL_MEASURES,
+    *SEQUENCE_MEASURES,
+    *ID_MEASURES,
+    *LOSS_MEASURES,
+)
 """All measures of batches."""

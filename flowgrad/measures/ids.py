@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flowgrad.lazy import LazyModule
 from flowgrad.measurements import Measure
+from flowgrad.measures.held_out_negatives import SPARED_MEASURES
 
 special = LazyModule("scipy.special")
 
@@ -75,6 +76,7 @@ ID_MEASURES = (
     Measure("ids_seen_same", "share", "Of those, the rows whose target stands there too."),
     Measure("ids_seen_same_chance", "share", "What that would be if targets were drawn at random."),
     Measure("ids_seen_rows", "count", "Validation rows that were compared with training and found there: a sample."),
+    *SPARED_MEASURES,
     Measure("ids_batches", "count", "Training batches whose make-up was noted."),
     Measure(
         "ids_unrelated",
@@ -310,12 +312,11 @@ def one_way(counts: ArrayLike, sums: ArrayLike, squares: float, repeats: float =
     )
 
 
-def negatives_apart(counts: ArrayLike, sums: ArrayLike, squares: float, bounds: tuple[float, float]) -> float:
-    """Share of the rows with the lower of two targets whose id never comes with the higher one; NaN where targets have
-    other values than two.
+def of_higher_target(counts: ArrayLike, sums: ArrayLike, squares: float, bounds: tuple[float, float]) -> Floats | None:
+    """Rows of each id that have the higher of two targets, shape (ids,); None where targets have other values than two.
 
-    >>> negatives_apart([4, 2], [2.0, 0.0], 2.0, (0.0, 1.0))
-    0.5
+    >>> of_higher_target([4, 2], [2.0, 0.0], 2.0, (0.0, 1.0)).tolist()
+    [2.0, 0.0]
 
     Args:
         counts: rows of each id, shape (ids,); 0 for none.
@@ -329,8 +330,21 @@ def negatives_apart(counts: ArrayLike, sums: ArrayLike, squares: float, bounds: 
     # The sum of (target - low) (high - target) is 0 where no target lies between.
     between = (low + high) * float(s.sum()) - squares - whole * low * high
     if not span > 0 or not whole or abs(between) > 1e-6 * whole * span**2:
+        return None
+    return np.rint((s - n * low) / span)
+
+
+def negatives_apart(counts: ArrayLike, sums: ArrayLike, squares: float, bounds: tuple[float, float]) -> float:
+    """Share of the rows with the lower of two targets whose id never comes with the higher one; NaN where targets have
+    other values than two. Arguments are those of `of_higher_target`.
+
+    >>> negatives_apart([4, 2], [2.0, 0.0], 2.0, (0.0, 1.0))
+    0.5
+    """
+    n = np.asarray(counts, dtype=float)
+    above = of_higher_target(counts, sums, squares, bounds)
+    if above is None:
         return math.nan
-    above = np.rint((s - n * low) / span)
     return float((n - above)[above == 0].sum() / max((n - above).sum(), 1.0))
 
 

@@ -117,12 +117,13 @@ class _Windows:
 
     def _of_rows(self, told: Floats, size: Floats) -> bool:
         """Whether it is a window over one of the numbers of rows."""
-        first = slice(_FIRST)
-        args = (told, self._with, self._without, self._known)
-        likely = _agree(*(one[:, first] for one in args), size=size, least=0, share=0.5)
-        return any(
-            _agree(*(one[[k]] for one in args), size=size[k], least=LEAST_ROWS)[0] for k in np.flatnonzero(likely)
-        )
+
+        def agree(lengths: Any, rows: slice, **more: Any) -> Any:
+            ends = self._with[lengths, rows], self._without[lengths, rows], self._known[lengths, rows]
+            return _agree(told[lengths, rows], *ends, size=size[lengths], **more)
+
+        likely = agree(slice(None), slice(_FIRST), least=0, share=0.5)
+        return any(agree([length], slice(None))[0] for length in np.flatnonzero(likely))
 
     def _so_far(self, x: Floats, step: Floats, size: float) -> bool:
         """Whether it is a sum or a mean of all rows so far, or a mean with weights that fall exponentially."""

@@ -9,13 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowgrad.trackers.batches.rows import RowSample
+from flowgrad.trackers.batches.rows import RowSample, are_columns
 from flowgrad.trackers.watching import ArgumentError
 
 LEAST_NUMBERED = 8
 """Number of rows of a batch from which targets that are their numbers are taken for that."""
-MOST_COLUMNS = 64
-"""Number of whole numbers in a row up to which each is a column of ids; more are a sequence."""
 
 
 def checked(tracker: str, inputs: Any, targets: Tensor | None) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -52,11 +50,11 @@ def ids_of(columns: Mapping[str, Tensor], targets: Tensor | None) -> dict[str, T
     """Find columns of ids: whole numbers, one a row, or a few columns of them where the target is one a row."""
     found = {}
     for name, values in columns.items():
-        if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        if not are_columns(values):
             continue
         if values.ndim == 1:
             found[name] = values
-        elif values.ndim == 2 and values.shape[1] <= MOST_COLUMNS and targets is not None and targets.ndim == 1:
+        elif targets is not None and targets.ndim == 1:
             found |= {f"{name}[{place}]": values[:, place] for place in range(values.shape[1])}
     return found
 
@@ -87,7 +85,7 @@ def numbers_rows(targets: Tensor | None) -> bool:
     """Whether targets number the rows of their batch from 0, as those of a softmax over the batch do: they tell where
     the right score stands, and nothing of the row. Eight classes come in their order by chance once in 10^7 batches.
     """
-    if targets is None or not are_classes(targets) or len(targets) < LEAST_NUMBERED:
+    if targets is None or not are_classes(targets) or targets.dtype == torch.bool or len(targets) < LEAST_NUMBERED:
         return False
     return bool(torch.equal(targets, torch.arange(len(targets), dtype=targets.dtype, device=targets.device)))
 

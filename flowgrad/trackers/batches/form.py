@@ -8,6 +8,7 @@ from typing import Any
 from flowgrad.measures.loss_audit import MOST_LOOKS
 from flowgrad.trackers.batches.id_sums import MOST_IDS
 from flowgrad.trackers.batches.ids import MOST_BATCHES
+from flowgrad.trackers.batches.repeats import REMEMBERED
 from flowgrad.trackers.schema import (
     Check,
     RefusedError,
@@ -75,6 +76,21 @@ _ORDER = record(
 _STEPS = record(
     {**dict.fromkeys(("taken", "told", "late", "late_epochs", "epochs", "since"), count()), "between": count(1)},
     also=together((lambda state: state["late_epochs"] <= state["epochs"], "['late_epochs'] is above its ['epochs']")),
+)
+_BATCHES_OF_PARTS = listed(record({"rows": count(), "keys": mapped(text(), count(0, 2**63 - 1))}), most=REMEMBERED)
+_NUMBERS_OF_PARTS = mapped(text(), count())
+_REPEATS = record(
+    {
+        **dict.fromkeys(("now", "before"), _BATCHES_OF_PARTS),
+        **dict.fromkeys(("same", "again", "rows"), _NUMBERS_OF_PARTS),
+        **dict.fromkeys(("followed", "compared"), count()),
+    },
+    also=together(
+        (lambda state: max(state["same"].values(), default=0) <= state["followed"], "['same'] is above ['followed']"),
+        (lambda state: max(state["again"].values(), default=0) <= state["compared"], "['again'] is above ['compared']"),
+        (lambda state: {*state["same"], *state["again"]} <= set(state["rows"]), "['rows'] lacks a part"),
+        (lambda state: all(name.split("/")[0].isdecimal() for name in state["rows"]), "['rows'] names no part"),
+    ),
 )
 _AUDIT = record(
     {
@@ -194,7 +210,7 @@ PARTS: dict[str, Check] = {
 }
 """Check of each part of the state, by its key."""
 
-LATER: dict[str, Check] = {"validated": _AUDIT, "val_losses": count()}
+LATER: dict[str, Check] = {"repeats": _REPEATS, "validated": _AUDIT, "val_losses": count()}
 """Parts that states of earlier releases lack."""
 
 fits = together(

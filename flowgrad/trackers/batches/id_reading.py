@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flowgrad.measures import id_pairs, id_ties, ids
+from flowgrad.measures.held_out_negatives import spared
 from flowgrad.measures.ids import Agreement, OneWay
 from flowgrad.trackers.batches.id_rows import RowSample, half_of, keys_of
 from flowgrad.trackers.batches.id_sums import IdSums
@@ -94,7 +95,7 @@ def read(
                 figures["id_equal"] = float(any(name in pair for pair in equal))
         for key, value in figures.items():
             table.loc[name, key] = value
-    scalars |= reading.pairs()
+    scalars |= reading.pairs() | reading.held_out()
     return scalars | _worst(table), table
 
 
@@ -186,9 +187,10 @@ class _Reading:
     def _negatives_apart(self, column: IdSums) -> float:
         if not self.trained.target or column.folded:
             return math.nan
-        return ids.negatives_apart(
-            column.counts, column.sums, self.trained.squares, (self.trained.low, self.trained.high)
-        )
+        return ids.negatives_apart(column.counts, column.sums, self.trained.squares, self._bounds())
+
+    def _bounds(self) -> tuple[float, float]:
+        return self.trained.low, self.trained.high
 
     def _numbers(self, name: str, size: int | None) -> dict[str, float]:
         counts = self.counts[name]
@@ -355,11 +357,38 @@ class _Reading:
             found["ids_seen_chance"] = id_pairs.met_by_chance(shares, self.trained.rows, other_times)
         return found
 
-    def _shares(self, rows: NDArray[np.int64]) -> Numbers:
-        """Product over columns of the share that each row's id has in training."""
+    def held_out(self) -> dict[str, float]:
+        """Figures on pairs of validation with the higher of two targets among the training rows of the lower one. Not
+        known where the rows are not those of one epoch, of which rows come again anyhow.
+        """
+        part, other = self.sample.training, self.sample.validation
+        columns = list(self.columns.values())
+        told = self.trained.target and self.validated.target and self.trained.whole
+        if len(columns) != 2 or not told or not len(other.keys) or any(column.folded for column in columns):
+            return {}
+        lower = {}
+        for name, column in self.columns.items():
+            higher = ids.of_higher_target(column.counts, column.sums, self.trained.squares, self._bounds())
+            if higher is None:
+                return {}
+            lower[name] = column.counts - higher
+        top = part.targets.max(initial=-math.inf)
+        low, high, asked = part.targets < top, part.targets == top, other.targets == top
+        if not low.any() or not asked.any():
+            return {}
+        shares = self._shares(part.ids[:, low], lower), self._shares(other.ids[:, asked], lower)
+        return spared(
+            (part.keys[low], self.times[0][low], shares[0]),
+            (part.keys[high], self.times[0][high]),
+            (other.keys[asked], shares[1]),
+            float(lower[self.names[0]].sum()),
+        )
+
+    def _shares(self, rows: NDArray[np.int64], of: Mapping[str, Numbers] | None = None) -> Numbers:
+        """Product over columns of the share that each row's id has in training, or in these counts by id."""
         product = np.ones(rows.shape[1])
         for name, ids_of in zip(self.names, rows, strict=True):
-            column, counts = self.columns[name], self.counts[name]
+            column, counts = self.columns[name], (of or self.counts)[name]
             place = column.places(ids_of)
             product *= np.where(place < len(counts), counts[np.minimum(place, len(counts) - 1)], 0.0) / counts.sum()
         return product

@@ -16,12 +16,20 @@ from torch import Tensor
 
 SAMPLE = 2048
 """Number of distinct rows that are kept by default."""
+MOST_COLUMNS = 64
+"""Number of whole numbers in a row up to which each is a column of ids; more are a sequence."""
 HASHED, WIDEST = 4096, 1024
 """Number of values of each input that a row's hash is made of, and number of values that are kept of a row; evenly
 spaced.
 """
 _TOP = 2**62
 _SEED = 20240229
+
+
+def are_columns(values: Tensor) -> bool:
+    """Whether an input holds whole numbers of which each is a column of its own."""
+    whole = not values.is_floating_point() and not values.is_complex() and values.dtype != torch.bool
+    return whole and (values.ndim == 1 or (values.ndim == 2 and values.shape[1] <= MOST_COLUMNS))
 
 
 class Hash:
@@ -34,10 +42,25 @@ class Hash:
 
     def __call__(self, columns: Mapping[str, Tensor]) -> Tensor:
         """Hashes below 2^62, int64 of shape (rows,), on the CPU. NaNs hash alike where their bits are."""
-        found: Tensor | int = 0
-        for place, values in enumerate(columns.values()):
+        return self.joined(self.of_parts(columns))
+
+    def of_parts(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Hashes of each input's rows, int64 of shape (rows, k), where it is: k is the number of its columns where they
+        are whole numbers, at most `MOST_COLUMNS`, else 1.
+        """
+        found = {}
+        for place, (name, values) in enumerate(columns.items()):
             bits = _bits(values.detach())
-            found = found + (_mixed(bits) * self._of(bits.shape[1], place, bits.device)).sum(1)
+            hashed = _mixed(bits) * self._of(bits.shape[1], place, bits.device)
+            found[name] = hashed if are_columns(values) else hashed.sum(1, keepdim=True)
+        return found
+
+    @staticmethod
+    def joined(parts: Mapping[str, Tensor]) -> Tensor:
+        """Hashes of whole rows from those of their parts, as calling gives them."""
+        found: Tensor | int = 0
+        for hashed in parts.values():
+            found = found + hashed.sum(1)
         assert isinstance(found, Tensor)
         return _mixed(found).cpu()
 
@@ -55,7 +78,7 @@ def _bits(values: Tensor) -> Tensor:
     values = values.reshape(len(values), -1)
     if values.is_complex():
         values = torch.view_as_real(values).flatten(1)
-    values = _spaced(values, HASHED)
+    values = spaced(values, HASHED)
     if values.is_floating_point():
         return (values.double() + 0.0).view(torch.int64)
     return values.long()
@@ -186,11 +209,11 @@ def _numbers(columns: Mapping[str, Tensor], rows: Tensor) -> Tensor:
     parts = []
     for values in columns.values():
         own = values.detach()[rows.to(values.device)]
-        parts.append(_spaced(own.flatten(1) if own.ndim > 1 else own[:, None], WIDEST).double().cpu())
-    return _spaced(torch.cat(parts, 1), WIDEST)
+        parts.append(spaced(own.flatten(1) if own.ndim > 1 else own[:, None], WIDEST).double().cpu())
+    return spaced(torch.cat(parts, 1), WIDEST)
 
 
-def _spaced(values: Tensor, most: int) -> Tensor:
+def spaced(values: Tensor, most: int) -> Tensor:
     """Evenly spaced columns, at most so many."""
     width = values.shape[1]
     if width <= most:

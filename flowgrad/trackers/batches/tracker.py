@@ -36,6 +36,7 @@ from flowgrad.trackers.batches.columns import (
 )
 from flowgrad.trackers.batches.course import Order, Steps, load_into, state_of
 from flowgrad.trackers.batches.ids import Ids
+from flowgrad.trackers.batches.repeats import Repeats
 from flowgrad.trackers.batches.rows import SAMPLE, Hash, RowSample
 from flowgrad.trackers.optimizers import Optimizers
 from flowgrad.trackers.watching import OPTIMIZER, ChangedError, entry
@@ -130,7 +131,7 @@ class BatchTracker(Tracker):
         """Audit of the validation losses."""
         self._ids_only = self._numbers_only = self._classes = self._sequences = True
         self._losses_told = self._val_losses = 0
-        self._order, self._steps = Order(), Steps()
+        self._order, self._steps, self._repeats = Order(), Steps(), Repeats()
         self._epochs = self._batches = self._validations = self._targets_told = 0
         self._seen_again = math.nan
         self._multiple, self._met_again = 1, math.nan
@@ -190,7 +191,8 @@ class BatchTracker(Tracker):
             self._batches += 1
             self._steps.batch()
             return  # an empty batch shows no row
-        keys = self._hash(columns)
+        parts = self._hash.of_parts(columns)
+        keys = self._hash.joined(parts)
         self._batches += 1
         self._sequences = self._sequences and are_sequences(columns, targets)
         self._ids_only = self._ids_only and ids_only(columns, targets)
@@ -200,6 +202,7 @@ class BatchTracker(Tracker):
         self._classes = self._classes and targets is not None and are_classes(targets)
         self._train.see(keys, columns, told)
         self._order.see(keys, told)
+        self._repeats.see(parts, columns, told)
         self._steps.batch()
         self._see_ids(columns, told, training=True)
         if outputs is not None and loss is not None:
@@ -257,6 +260,7 @@ class BatchTracker(Tracker):
         self._epochs += 1
         self._train.turn()
         self._order.end_epoch()
+        self._repeats.end_epoch()
         self._ids.end_epoch()
         self._steps.end_epoch()
 
@@ -296,6 +300,7 @@ class BatchTracker(Tracker):
             "rows_again": self._seen_again,
             "times_an_epoch": float(times.median()) if self._epochs and len(times) and same else nan,
             **self._order.figures(),
+            **self._repeats.figures(),
             **(self._steps.figures() if self._counts_steps else Steps().figures()),
             **self._seen_rows(same),
             **self._row_figures(),
@@ -390,6 +395,7 @@ class BatchTracker(Tracker):
             "train": self._train.state(),
             "validation": self._validation.state(),
             **{name: state_of(getattr(self, f"_{name}")) for name in ("order", "steps")},
+            "repeats": self._repeats.state(),
             "ids": self._ids.state(),
             "audit": self._audit.state_dict(),
             "validated": self._validated.state_dict(),
@@ -416,6 +422,9 @@ class BatchTracker(Tracker):
             load_into(getattr(self, f"_{name}"), state[name])
         for name in _COUNTS:
             setattr(self, f"_{name}", state[name])
+        self._repeats = Repeats()
+        if "repeats" in state:  # else of a version that did not compare parts of batches
+            self._repeats.load(state["repeats"])
         self._ids.load(state["ids"])
         self._audit.load_state_dict(state["audit"])
         if "validated" in state:  # else of a version that did not recompute validation losses
