@@ -209,14 +209,8 @@ MEASURES = (
         "The same, or the training rows over those that the settings ask of each leaf, where that is less (LightGBM; "
         "CatBoost's trees that are not symmetric, where no row is weighted).",
     ),
-    Measure(
-        "leaf_raised", "flag", "1 where the settings ask more of a leaf than the library does by itself, else 0."
-    ),
-    Measure(
-        "closed_share",
-        "share",
-        "Leaves of the first round that hold less than twice what the settings ask of each: no split can part them.",
-    ),
+    Measure("least_hessian", "count", "Sum of hessians that the settings ask of each leaf. Not known of CatBoost."),
+    Measure("least_rows", "count", "Training rows that the settings ask of each leaf; 0 where there is no such setting."),
     Measure("tree_leaves", "count", "Mean number of leaves of the trees."),
     Measure(
         "refused_z",

@@ -40,22 +40,12 @@ class FirstRound:
         return self._most(self.hessians)
 
     def room(self, told: StatedFacts) -> dict[str, float]:
-        """Figures on how far these settings let the trees grow: `leaf_room`, `leaf_limit`, `closed_share`."""
-        by_hessian, by_rows = told.least_hessian > 0, told.least_rows > 0
-        room = self.hessian / told.least_hessian if by_hessian else math.nan
-        rows = self._most(self.rows) if by_rows else math.nan
-        of_rows = rows / told.least_rows if rows.is_integer() else math.nan
-        closed = np.zeros(len(self.tree), dtype=bool)
-        if by_hessian:
-            closed |= self.hessians < 2 * told.least_hessian
-        if not math.isnan(of_rows):
-            closed |= self.rows < 2 * told.least_rows
-        limit = float(np.fmin(room, of_rows))
-        return {
-            "leaf_room": room,
-            "leaf_limit": limit,
-            "closed_share": float(closed.mean()) if len(closed) and not math.isnan(limit) else math.nan,
-        }
+        """Figures on how far these settings let the trees grow: `leaf_room` and `leaf_limit`."""
+        room = self.hessian / told.least_hessian if told.least_hessian > 0 else math.nan
+        # Where rows are weighted, CatBoost shows the sum of their weights.
+        rows = self._most(self.rows)
+        of_rows = rows / told.least_rows if told.least_rows > 0 and rows.is_integer() else math.nan
+        return {"leaf_room": room, "leaf_limit": float(np.fmin(room, of_rows))}
 
     def gain(self, error: float, told: StatedFacts) -> float:
         """Share of the training rows' squared error that this round took away, from the error after it: of leaves that

@@ -29,9 +29,6 @@ _CATBOOST_RANKS = (
     "StochasticRank",
     "LambdaMart",
 )
-_LEAST_HESSIAN: Final = {"xgboost": 1.0, "lightgbm": 1e-3}
-_LEAST_ROWS: Final = {"lightgbm": 20.0, "catboost": 1.0}
-"""Sums of hessians, and numbers of rows, that libraries ask of a leaf by default."""
 _GROWN_BY_LEAF = ("Depthwise", "Lossguide")
 _LIGHTGBM_LINES = re.compile(
     r"^\[(boosting|objective|learning_rate|min_sum_hessian_in_leaf|min_data_in_leaf|min_gain_to_split|num_leaves|"
@@ -65,8 +62,6 @@ class StatedFacts:
     """Number of training rows that each leaf has to have; 0 where the library has no such setting (XGBoost)."""
     least_gain: float = math.nan
     """Gain that each split has to have; 0 where the library has no such setting (CatBoost)."""
-    raised: bool = False
-    """Whether more is asked of a leaf than the library asks by itself."""
     most_leaves: float = math.nan
     """Number of leaves that a tree may have; infinite where it is not limited."""
     squares: bool = False
@@ -113,15 +108,13 @@ def _told_by_xgboost(model: Any) -> StatedFacts:
     rounds = one.num_boosted_rounds()
     mode = {"gblinear": LINEAR, "dart": DART}.get(booster["name"], FOREST if parallel > 1 and rounds == 1 else BOOSTED)
     best, score = model.attr("best_iteration"), model.attr("best_score")
-    least = float(settings.get("min_child_weight", math.nan))
     return StatedFacts(
         framework="xgboost",
         mode=mode,
         ranks=learner["objective"]["name"].startswith("rank:"),
         rate=float(settings.get("eta", math.nan)),
-        least_hessian=least,
+        least_hessian=float(settings.get("min_child_weight", math.nan)),
         least_gain=float(settings.get("min_split_loss", math.nan)),
-        raised=least > _LEAST_HESSIAN["xgboost"],
         most_leaves=_most_leaves(settings),
         squares=learner["objective"]["name"] == "reg:squarederror",
         positive_weight=_weight_in_xgboost(learner["objective"]),
@@ -166,9 +159,9 @@ def _told_by_lightgbm(model: Any) -> StatedFacts:
         least_hessian=least,
         least_rows=rows,
         least_gain=gain,
-        raised=least > _LEAST_HESSIAN["lightgbm"] or rows > _LEAST_ROWS["lightgbm"],
         most_leaves=min(leaves, 2**depth) if depth > 0 else leaves,
         positive_weight=weight if said.get("objective") == "binary" else 1.0 if "objective" in said else math.nan,
+        squares=said.get("objective") == "regression",
         categorical=_categories_in_lightgbm(text),
     )
 
@@ -199,7 +192,6 @@ def _told_by_catboost(model: Any) -> StatedFacts:
         rate=rate,
         least_rows=rows,
         least_gain=0.0,
-        raised=rows > _LEAST_ROWS["catboost"],
         most_leaves=leaves,
         positive_weight=weight,
         squares=settings.get("loss_function") == "RMSE",

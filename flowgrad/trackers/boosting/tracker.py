@@ -276,7 +276,8 @@ class BoostingTracker(Tracker):
             "top_gain_share": float(np.nanmax(gains)) if np.isfinite(gains).any() else math.nan,
             "tree_leaves": float(frame["leaves"].mean()) if len(frame) else math.nan,
             **self._first_round.room(told),
-            "leaf_raised": float(told.raised) if told.framework else math.nan,
+            "least_hessian": told.least_hessian,
+            "least_rows": told.least_rows if told.framework else math.nan,
             "most_leaves": told.most_leaves,
             **trees.weighted_classes(told.positive_weight, self._columns.targets[0]),
             "order_alone": self._evaluations.order_alone,
@@ -615,7 +616,7 @@ class BoostingTracker(Tracker):
 _FROM_THE_START = (
     "late_tree_gain", "late_train_gain", "late_val_gain", "val_improved", "val_first", "train_first", "val_start",
     "train_start", "start_ratio", "start_reached", "start_difference", "first_gain", "leaf_room", "leaf_limit",
-    "closed_share", "refused_share",
+    "refused_share",
 )  # fmt: skip
 """Measures against the first rounds of the booster, which were not seen where it had rounds before."""
 _TREE = {"round": int, "depth": int, "leaves": int, "gain": float, "leaf_size": float, "leaf_hessian": float}
