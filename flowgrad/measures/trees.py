@@ -100,7 +100,9 @@ MEASURES = (
         on_evaluation=True,
     ),
     Measure("start_reached", "ratio", "The same of the best validated round.", on_evaluation=True),
-    Measure("starts_told", "flag", "1 where the library tells which sets were given initial scores (LightGBM), else 0."),
+    Measure(
+        "starts_told", "flag", "1 where the library tells which sets were given initial scores (LightGBM), else 0."
+    ),
     Measure(
         "start_difference",
         "sign",
@@ -210,7 +212,12 @@ MEASURES = (
         "CatBoost's trees that are not symmetric, where no row is weighted).",
     ),
     Measure("least_hessian", "count", "Sum of hessians that the settings ask of each leaf. Not known of CatBoost."),
-    Measure("least_rows", "count", "Training rows that the settings ask of each leaf; 0 where there is no such setting."),
+    Measure(
+        "least_rows",
+        "count",
+        "Training rows that the settings ask of each leaf; of CatBoost, half of those that they ask of one that is "
+        "split. 0 where there is no such setting.",
+    ),
     Measure("tree_leaves", "count", "Mean number of leaves of the trees."),
     Measure(
         "refused_z",

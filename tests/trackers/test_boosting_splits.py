@@ -1,5 +1,5 @@
-"""Leaves that have to hold a large part of the rows, and gains that no split has, each beside trees that are meant to be
-small, tables that are small, and penalties that help.
+"""Leaves that have to hold a large part of the rows, and gains that no split has, each beside trees that are meant to
+be small, tables that are small, and penalties that help.
 """
 
 import lightgbm as lgb

@@ -1,4 +1,4 @@
-"""Initial scores (init_score, base_margin, baseline) that one part alone is given, each beside starts that are sound."""
+"""Initial scores (init_score, base_margin) that one part alone is given, each beside starts that are sound."""
 
 import lightgbm as lgb
 import numpy as np
@@ -21,14 +21,13 @@ def said(tracker):
     return [one for one in tracker.findings() if one.type == "START_ON_ONE_PART"]
 
 
-def by_xgboost(given, y=Y, told=True, eta=0.1, new=NEW, weight=None):
+def by_xgboost(given, y=Y, told=True, eta=0.1, new=NEW):
     tracker = BoostingTracker()
     sets = [xgb.DMatrix(X[part], y[part], base_margin=KNOWN[part] if name in given else None)
             for name, part in (("train", OLD), ("valid", new))]  # fmt: skip
-    if weight is not None:
-        sets[0].set_weight(weight)
-    xgb.train({"nthread": 1, "max_depth": 4, "eta": eta}, sets[0], 60, verbose_eval=False,
-              evals=list(zip(sets, ("train", "valid"), strict=True)), callbacks=[tracker.as_xgb_callback()])  # fmt: skip
+    named = list(zip(sets, ("train", "valid"), strict=True))
+    xgb.train({"nthread": 1, "max_depth": 4, "eta": eta}, sets[0], 60, evals=named, verbose_eval=False,
+              callbacks=[tracker.as_xgb_callback()])  # fmt: skip
     if told:
         tracker.observe_data(X[OLD], y[OLD], X[new], y[new])
     return tracker

@@ -59,7 +59,9 @@ class StatedFacts:
     least_hessian: float = math.nan
     """Sum of hessians that each leaf has to have."""
     least_rows: float = 0.0
-    """Number of training rows that each leaf has to have; 0 where the library has no such setting (XGBoost)."""
+    """Number of training rows that each leaf has to have, of CatBoost's on the mean; 0 where there is no such setting
+    (XGBoost).
+    """
     least_gain: float = math.nan
     """Gain that each split has to have; 0 where the library has no such setting (CatBoost)."""
     most_leaves: float = math.nan
@@ -90,7 +92,7 @@ def told_by(model: Any) -> StatedFacts:
 def starts_given(model: Any) -> dict[str, bool]:
     """Whether the rows of each evaluation set, and those of training under `TRAINING_ROWS`, were given initial scores.
 
-    LightGBM tells it while it trains; XGBoost (base_margin) and CatBoost (baseline) do not, and nothing is found.
+    LightGBM tells it while it trains; XGBoost does not, and nothing is found. CatBoost refuses a baseline of one part.
     """
     trained = getattr(model, "train_set", None) if is_lightgbm(model) else None
     if trained is None:
@@ -181,8 +183,8 @@ def _told_by_catboost(model: Any) -> StatedFacts:
     rate = float(settings.get("learning_rate", math.nan))
     weight = _weight_in_catboost(settings)
     categorical = frozenset(map(int, model.get_cat_feature_indices()))
-    # CatBoost heeds it where trees are not symmetric.
-    rows = float(settings.get("min_data_in_leaf", 1)) if settings.get("grow_policy") in _GROWN_BY_LEAF else 0.0
+    # CatBoost heeds it where trees are not symmetric, and asks it of the leaf that is split: of its halves, half of it.
+    rows = float(settings.get("min_data_in_leaf", 1)) / 2 if settings.get("grow_policy") in _GROWN_BY_LEAF else 0.0
     leaves = min(float(settings.get("max_leaves", math.inf)), 2.0 ** float(settings.get("depth", math.inf)))
     return StatedFacts(
         "catboost",
