@@ -21,10 +21,12 @@ def said(tracker):
     return [one for one in tracker.findings() if one.type == "START_ON_ONE_PART"]
 
 
-def by_xgboost(given, y=Y, told=True, eta=0.1, new=NEW):
+def by_xgboost(given, y=Y, told=True, eta=0.1, new=NEW, weight=None):
     tracker = BoostingTracker()
     sets = [xgb.DMatrix(X[part], y[part], base_margin=KNOWN[part] if name in given else None)
             for name, part in (("train", OLD), ("valid", new))]  # fmt: skip
+    if weight is not None:
+        sets[0].set_weight(weight)
     named = list(zip(sets, ("train", "valid"), strict=True))
     xgb.train({"nthread": 1, "max_depth": 4, "eta": eta}, sets[0], 60, evals=named, verbose_eval=False,
               callbacks=[tracker.as_xgb_callback()])  # fmt: skip
@@ -53,6 +55,12 @@ def test_a_target_of_another_spread_is_no_start():
     """The later half of the target has one and a half times the spread; each part is set against its own."""
     y = np.where(np.arange(1600) < 1000, Y, 1.5 * Y)
     assert said(by_xgboost((), y)) == []
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_weights_on_training_rows_alone_are_no_start(told):
+    """What is far from the mean weighs little in training, whose error is then smaller from the first round on."""
+    assert said(by_xgboost((), told=told, weight=np.where(np.abs(Y[OLD]) > 2, 0.23, 1.0))) == []
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -50,7 +50,8 @@ class FirstRound:
     def gain(self, error: float, told: StatedFacts) -> float:
         """Share of the training rows' squared error that this round took away, from the error after it: of leaves that
         step a share r of the way to their mean residual m, (2 r - r^2) m^2. Where squares are not what trees are fitted
-        to, or values hold more than the step, it is the most that a step of that share may take.
+        to, or values hold more than the step, it is the most that a step of that share may take. NaN where rows are
+        weighted, as a sum that is no whole number shows: their errors are not to be set beside those of others.
 
         Args:
             error: mean squared error after the round.
@@ -62,6 +63,8 @@ class FirstRound:
         # LightGBM adds the mean of the target to the first tree's values.
         if not told.squares or told.framework == "lightgbm" or not self.hessian > 0 or len(np.unique(self.tree)) != 1:
             return 1 - (1 - rate) ** 2
+        if not math.isclose(self.hessian, round(self.hessian), rel_tol=1e-6):
+            return math.nan
         taken = (2 / rate - 1) * float(self.hessians @ self.sizes**2) / self.hessian
         return taken / (error + taken)
 
