@@ -81,6 +81,51 @@ def test_small_tables_are_let_alone(load, least):
     assert said(by_lightgbm(y=y[order].astype(float), table=table[order], min_data_in_leaf=least)) == []
 
 
+def waves(x):
+    return 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3]
+
+
+def steps(x):
+    return 2.0 * (x[:, 0] > 0.8) + 1.5 * (x[:, 1] < 0.3) + 2.0 * (x[:, 2] > 0.5) * (x[:, 3] > 0.5)
+
+
+def corners(x):
+    return np.sign((x[:, 0] - 0.5) * (x[:, 1] - 0.5)) + x[:, 2]
+
+
+def slopes(x):
+    return x[:, :4].sum(axis=1)
+
+
+def halves(x):
+    return (x > 0.5) @ np.arange(1.0, 6.0)
+
+
+@pytest.mark.parametrize("relation", [waves, steps, corners, slopes, halves])
+def test_where_it_is_asked_a_quarter_of_the_least_lowers_the_error(relation):
+    """Of half as much noise as there is signal, at two sizes of tables and leaves, on rows that nobody saw."""
+    right = []
+    for seed in range(4):
+        draw = np.random.default_rng(seed)
+        n, least = (600, 130) if seed % 2 else (1500, 350)
+        table = draw.uniform(size=(n + 2000, 5))
+        signal = relation(table)
+        y = signal + 0.5 * signal.std() * draw.normal(size=len(table))
+        fitted = []
+        for size in (least, least // 4):
+            tracker, rows = BoostingTracker(), lgb.Dataset(table[: 2 * n // 3], y[: 2 * n // 3])
+            held_out = lgb.Dataset(table[2 * n // 3 : n], y[2 * n // 3 : n], reference=rows)
+            booster = lgb.train(
+                LGB | {"min_data_in_leaf": size}, rows, 60, valid_sets=[held_out],
+                callbacks=[lgb.early_stopping(60, verbose=False), tracker.as_lgb_callback()],
+            )  # fmt: skip
+            fitted.append((np.mean((booster.predict(table[n:]) - y[n:]) ** 2), bool(said(tracker))))
+        if fitted[0][1]:
+            right.append(fitted[1][0] < fitted[0][0])
+    assert right
+    assert all(right)
+
+
 @pytest.mark.parametrize(
     ("train", "params", "asked"),
     [

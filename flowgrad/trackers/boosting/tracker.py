@@ -334,15 +334,16 @@ class BoostingTracker(Tracker):
         gain = self._first_round.gain(evaluations.error(train), told)
         started = math.sqrt(1 / (1 - gain))
         before = evaluations.error(train) / (1 - gain)
-        given = [self._starts.get(name) for name in (TRAINING_ROWS, evaluations.validation)]
+        held_out = evaluations.validation
+        own, other = self._starts.get(TRAINING_ROWS), None if held_out is None else self._starts.get(held_out)
         return {
             "first_gain": gain,
             "train_start": started * evaluations.above_constant(train, target),
             "val_start": evaluations.above_constant(held, new_target),
             "start_ratio": trees.root_ratio(evaluations.error(held), before),
             "start_reached": trees.root_ratio(evaluations.error(best), before),
-            "starts_told": float(None not in given),
-            "start_difference": float(given[0]) - float(given[1]) if None not in given else math.nan,
+            "starts_told": float(own is not None and other is not None),
+            "start_difference": math.nan if own is None or other is None else float(own) - float(other),
         }
 
     def _refused(self, best: float) -> dict[str, float]:
