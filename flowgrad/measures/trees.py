@@ -89,8 +89,8 @@ MEASURES = (
         "first_gain",
         "share",
         "Share of the training rows' squared error that the first round took away; where trees are fitted to something "
-        "else, or the library is LightGBM, the most that a round of its rate may take, 1 - (1 - rate)^2. Not known of rows "
-        "that are weighted.",
+        "else, or the library is LightGBM, the most that a round of its rate may take, 1 - (1 - rate)^2. Not known of "
+        "rows that are weighted.",
         on_evaluation=True,
     ),
     Measure(
