@@ -181,14 +181,16 @@ class Evaluations:
         return trees.explained(value**2 if name in ROOTS else value, _EXPLAINING[name], target)
 
     def above_constant(self, value: float, target: np.ndarray) -> float:
-        """Root of a squared error or of a log-loss over that of the constant that fits the target best; NaN of other
-        metrics.
+        """Ratio of the root of a squared error, or of a log-loss, to that of the constant that fits the target best;
+        NaN of other metrics.
         """
         unexplained = math.nan if self.order_alone else 1 - self.explained(value, target)
         return math.sqrt(unexplained) if unexplained >= 0 else math.nan
 
     def error(self, value: float) -> float:
-        """Squared error, or log-loss, that a value of the judged metric is; NaN of other metrics."""
+        """Squared error, in squares of the target's unit, or log-loss, in nats, that a value of the judged metric is;
+        NaN of other metrics.
+        """
         name = _family(self.chosen[1]) if self.chosen is not None else ""
         if name in ROOTS:
             return value**2

@@ -36,7 +36,9 @@ class FirstRound:
 
     @property
     def hessian(self) -> float:
-        """Sum of hessians of all training rows; of several trees, the largest one's. NaN where it is not known."""
+        """Sum of hessians of all training rows, their number for squared errors; of several trees, the largest one's.
+        NaN where it is not known.
+        """
         return self._most(self.hessians)
 
     def room(self, told: StatedFacts) -> dict[str, float]:
