@@ -69,12 +69,45 @@ MEASURES = (
     ),
     Measure("squared", "flag", "1 where the validated metric is a squared error or the root of one, else 0."),
     Measure("other_sets", "count", "Evaluation sets that are neither judged nor named as the training data."),
+    Measure("val_first", "metric", "The validated metric after the first round.", on_evaluation=True),
+    Measure("train_first", "metric", "The same metric on the training data.", on_evaluation=True),
     Measure(
         "val_start",
         "ratio",
-        "Root of the squared error of the first round, over `new_target_sd`: about 1 where the first round starts at "
-        "the mean of the target. Not known of other metrics, and where the booster had rounds before.",
+        "Root of the squared error, or of the binary log-loss, after the first round, over that of the constant that "
+        "fits the validation target best: about 1 where the first round starts at that constant. Not known of other "
+        "metrics, and where the booster had rounds before.",
         on_evaluation=True,
+    ),
+    Measure(
+        "train_start",
+        "ratio",
+        "The same of the training rows, before the first round (`first_gain`).",
+        on_evaluation=True,
+    ),
+    Measure(
+        "first_gain",
+        "share",
+        "Share of the training rows' squared error that the first round took away; where trees are fitted to something "
+        "else, or the library is LightGBM, the most that a round of its rate may take, 1 - (1 - rate)^2. Not known of "
+        "rows that are weighted.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "start_ratio",
+        "ratio",
+        "Root of the squared error, or of the log-loss, of the validated set after the first round, over that of the "
+        "training rows before it (`first_gain`). Not known of other metrics.",
+        on_evaluation=True,
+    ),
+    Measure("start_reached", "ratio", "The same of the best validated round.", on_evaluation=True),
+    Measure(
+        "starts_told", "flag", "1 where the library tells which sets were given initial scores (LightGBM), else 0."
+    ),
+    Measure(
+        "start_difference",
+        "sign",
+        "1 where initial scores were given to the training rows alone, -1 where to the validated set alone, else 0.",
     ),
     Measure(
         "other_excess",
@@ -172,6 +205,33 @@ MEASURES = (
         "ratio",
         "Sum of hessians of all training rows in the first round, over what the settings ask of each leaf: no tree can "
         "have more leaves than that. Not known of CatBoost, nor where LightGBM split no first tree.",
+    ),
+    Measure(
+        "leaf_limit",
+        "ratio",
+        "The same, or the training rows over those that the settings ask of each leaf, where that is less (LightGBM; "
+        "CatBoost's trees that are not symmetric, where no row is weighted).",
+    ),
+    Measure("least_hessian", "count", "Sum of hessians that the settings ask of each leaf. Not known of CatBoost."),
+    Measure(
+        "least_rows",
+        "count",
+        "Training rows that the settings ask of each leaf; of CatBoost, half of those that they ask of one that is "
+        "split. 0 where there is no such setting.",
+    ),
+    Measure("tree_leaves", "count", "Mean number of leaves of the trees."),
+    Measure(
+        "refused_z",
+        "ratio",
+        "Standard errors from chance of the largest effect that the settings let no split take: the root of the gain "
+        "that they ask of a split, over `val_best` as a squared error. Of trees that are fitted to squared errors.",
+        on_evaluation=True,
+    ),
+    Measure(
+        "refused_share",
+        "share",
+        "That gain over the squared error that is left of as many rows: what a split that is refused could explain.",
+        on_evaluation=True,
     ),
     Measure("most_leaves", "count", "Leaves that the settings allow a tree."),
     Measure(
@@ -406,6 +466,15 @@ def explained(value: float, kind: str, target: ArrayLike) -> float:
         return 1 + value / (rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
     apart = 2 * float(stats.norm.ppf(min(max(value, 0.5), 1 - 1e-9))) ** 2 * rate * (1 - rate)
     return apart / (1 + apart)
+
+
+def root_ratio(value: float, other: float) -> float:
+    """Root of the ratio of two values; NaN unless one is 0 or more, and the other above 0.
+
+    >>> root_ratio(4.0, 1.0)
+    2.0
+    """
+    return math.sqrt(value / other) if value >= 0 and other > 0 else math.nan
 
 
 def course(

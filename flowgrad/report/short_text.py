@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from flowgrad.report.codec import clean
 from flowgrad.report.report import CausalModel, CoverageReport, PlaceList, RateVerdict, Report, RunReport
+from flowgrad.report.text import unjudged_words
 from flowgrad.rules.rule import SEVERITIES
 
 LINES = 60
@@ -159,10 +160,7 @@ def _coverage(coverage: CoverageReport) -> list[str]:
     lines = _labelled("Seen", ", ".join(f"{one.name} {_value(one.value)}" for one in coverage.seen))
     for one in coverage.unseen:
         lines += _labelled("Not seen", f"{one.name}: {one.because}", most=3)
-    rules = sum(len(one.rule.split()) for one in coverage.unjudged)
-    if rules:
-        lines += _labelled("Not judged", f"{rules} rules, for figures that are not known; the XML names them")
-    return lines
+    return lines + _labelled("Not judged", unjudged_words(coverage))
 
 
 def _labelled(label: str, text: str, most: int = 4) -> list[str]:

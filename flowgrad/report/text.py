@@ -28,6 +28,7 @@ from flowgrad.rules.rule import SEVERITIES
 
 WIDTH = 100
 IDS_SHOWN = 5
+UNJUDGED_NAMED = 3
 
 _LABEL = 18
 
@@ -69,10 +70,20 @@ def _coverage(coverage: CoverageReport) -> list[str]:
         ("Blind", coverage.blind),
         ("Seen", ", ".join(f"{one.name} {_figure(one.value)}" for one in coverage.seen)),
         *(("Not seen", f"{one.name}: {one.because}") for one in coverage.unseen),
-        ("Not judged", "; ".join(f"{one.rule} ({one.because})" for one in coverage.unjudged)),
+        ("Not judged", unjudged_words(coverage, named=UNJUDGED_NAMED)),
     ]
     lines = [line for label, text in parts if text for line in _labelled(label, text)]
     return ["Coverage", *(lines or ["  nothing is known of what was seen"])]
+
+
+def unjudged_words(coverage: CoverageReport, named: int = 0) -> str:
+    """Tell which rules could not be judged, each with its reason where there are up to `named`, else how many they are;
+    empty where all were judged.
+    """
+    rules = sum(len(one.rule.split()) for one in coverage.unjudged)  # a run report lists those of one reason together
+    if rules <= named:
+        return "; ".join(f"{one.rule} ({one.because})" for one in coverage.unjudged)
+    return f"{rules} rule{'' if rules == 1 else 's'}, for figures that are not known; the XML names them"
 
 
 def _run(run: RunIdentity) -> str:

@@ -3,9 +3,13 @@
 import math
 from dataclasses import replace
 
+import pytest
+
 from flowgrad.evidence.ledger import Ledger
 from flowgrad.measurements import Coverage, Measurements
 from flowgrad.report import FINDINGS, HEALTHY, NOT_OBSERVED, build_report, causal_model, from_xml, to_text, to_xml
+from flowgrad.report.report import Unjudged
+from flowgrad.report.short_text import to_short_text
 from flowgrad.rules import RuleBook
 
 RULES = RuleBook.from_mapping(
@@ -70,6 +74,19 @@ def test_what_was_not_seen_is_said_with_the_way_to_see_it():
     text = to_text(report())
     assert "validation_loss: never told; call end_epoch(train, validation)" in text
     assert "steps 40" in text
+
+
+@pytest.mark.parametrize("rules", [1, 3, 4])
+def test_more_than_three_rules_that_are_not_judged_are_counted_in_texts_and_named_in_the_xml(rules):
+    """A tracker of a booster whose data nobody showed listed 25 rules in as many lines."""
+    named = tuple(Unjudged(f"rule_{n}", "val_rise is not known") for n in range(rules))
+    coverage = replace(report().coverage, unjudged=named)
+    found = replace(report(), coverage=coverage)
+    count = f"{rules} rules, for figures that are not known; the XML names them"
+    assert (count in to_text(found)) == (rules > 3)
+    assert ("rule_0 (val_rise is not known)" in to_text(found)) == (rules <= 3)
+    assert count.replace("1 rules", "1 rule") in to_short_text(found)
+    assert from_xml(to_xml(found).decode()).coverage.unjudged == named
 
 
 def test_reports_of_earlier_versions_are_read():

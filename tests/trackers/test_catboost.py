@@ -206,6 +206,21 @@ def test_what_cannot_be_exported_has_evaluations_alone(caplog):
     assert "cannot be read" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("policy", "least", "asked"),
+    [("Depthwise", 700, True), ("Lossguide", 700, True), ("SymmetricTree", 700, False), ("Depthwise", 20, False)],
+)
+def test_rows_that_are_asked_of_a_leaf_before_it_is_split(policy, least, asked):
+    """CatBoost asks them of trees that are not symmetric, and of the leaf that is split."""
+    rng, tracker = np.random.default_rng(3), BoostingTracker()
+    x = rng.uniform(size=(1800, 5))
+    y = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + rng.normal(size=1800)
+    model = cb.CatBoostRegressor(**PARAMS, iterations=60, learning_rate=0.1, grow_policy=policy, min_data_in_leaf=least)
+    tracker.from_model(model.fit(x[:1200], y[:1200], eval_set=(x[1200:], y[1200:])))
+    found = [(one.rule_id, one.severity) for one in tracker.findings() if one.type == "TREES_CANNOT_SPLIT"]
+    assert found == [("least_leaf_too_large", "medium")] * asked
+
+
 def test_reports_and_refusals():
     tracker = BoostingTracker()
     model = fitted(tracker)

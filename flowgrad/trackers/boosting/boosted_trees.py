@@ -77,6 +77,7 @@ class XGBoostTrees(BoostedTrees):
             leaf_tree=tree_of[~inner],
             leaf_sizes=_leaf_sizes(trees, sizes, all_of)[leaves],
             hessians=all_of("sum_hessian")[leaves].astype(float),
+            rows=np.full(len(leaves), np.nan),
         )
 
 
@@ -100,7 +101,9 @@ def _leaf_sizes(trees: list[dict], sizes: list[int], all_of: Any) -> np.ndarray:
 class LightGBMTrees(BoostedTrees):
     """Trees of a `lightgbm.Booster`."""
 
-    KEYS: ClassVar = ("split_feature", "split_gain", "left_child", "right_child", "leaf_value", "leaf_weight")
+    KEYS: ClassVar = (
+        "split_feature", "split_gain", "left_child", "right_child", "leaf_value", "leaf_weight", "leaf_count",
+    )  # fmt: skip
     _LINES: ClassVar = re.compile(rf"^({'|'.join(KEYS)})=(.*)$", re.MULTILINE)
 
     @property
@@ -130,9 +133,6 @@ class LightGBMTrees(BoostedTrees):
         depths = np.zeros(len(n_splits), dtype=np.int64)
         depths[some] = levels + 1
         n_leaves = np.array([values.count(" ") + 1 for values in lines["leaf_value"]])
-        # A tree of one leaf has no weight written.
-        weights = np.full(n_leaves.sum(), np.nan)
-        weights[np.repeat([bool(values) for values in lines["leaf_weight"]], n_leaves)] = _numbers(lines["leaf_weight"])
         return Forest(
             depths=depths,
             split_tree=_repeated(n_splits),
@@ -140,8 +140,16 @@ class LightGBMTrees(BoostedTrees):
             gains=_numbers(lines["split_gain"]),
             leaf_tree=_repeated(n_leaves),
             leaf_sizes=np.abs(_numbers(lines["leaf_value"])),
-            hessians=weights,
+            hessians=_of_leaves(lines["leaf_weight"], n_leaves),
+            rows=_of_leaves(lines["leaf_count"], n_leaves),
         )
+
+
+def _of_leaves(lines: list[str], n_leaves: np.ndarray) -> np.ndarray:
+    """Figures of all leaves; NaN for a tree of one leaf, of which LightGBM writes none."""
+    found = np.full(n_leaves.sum(), np.nan)
+    found[np.repeat([bool(values) for values in lines], n_leaves)] = _numbers(lines)
+    return found
 
 
 def _numbers(lines: list[str]) -> np.ndarray:

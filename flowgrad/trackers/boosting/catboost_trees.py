@@ -37,8 +37,8 @@ class CatBoostTrees(BoostedTrees):
     CatBoost keeps no gains of its splits. In their place stands the change of the prediction by a split, c1 c2 / (c1 +
     c2) (v1 - v2)^2 for the weights c and the mean values v of its two sides: the terms of CatBoost's own feature
     importance, `PredictionValuesChange` (https://catboost.ai/docs/en/concepts/fstr#regular-feature-importance). It
-    keeps the sum of the rows' weights in a leaf, which is that of hessians for squared errors alone. A symmetric tree
-    has leaves that no row reaches; they are left out.
+    keeps the sum of the rows' weights in a leaf, which is that of hessians for squared errors alone, and the number of
+    rows where none is weighted. A symmetric tree has leaves that no row reaches; they are left out.
 
     A split on a statistic of several columns counts for each of them, with its share of the gain.
     """
@@ -75,6 +75,7 @@ class CatBoostTrees(BoostedTrees):
             leaf_tree=of_trees(leaves),
             leaf_sizes=np.array([size for size, _ in flat_leaves], dtype=float),
             hessians=np.array([weight for _, weight in flat_leaves], dtype=float),
+            rows=np.array([weight for _, weight in flat_leaves], dtype=float),
         )
 
 

@@ -54,6 +54,10 @@ _EXPLAINING = {
 """Kinds of metrics that say which share of a target is explained, as of `trees.explained`."""
 
 
+_LOG_LOSSES = frozenset(
+    ("logloss", "binary_logloss", "log_loss", "mlogloss", "multi_logloss", "multiclass", "cross_entropy")
+)
+"""Logarithmic losses of classes."""
 _OF_ORDER = frozenset(
     ("auc", "aucpr", "pre", "map", "ndcg", "auc_mu", "average_precision", "average_precision_score", "ndcg_score",
      "roc_auc_score")
@@ -176,6 +180,22 @@ class Evaluations:
             return math.nan
         return trees.explained(value**2 if name in ROOTS else value, _EXPLAINING[name], target)
 
+    def above_constant(self, value: float, target: np.ndarray) -> float:
+        """Ratio of the root of a squared error, or of a log-loss, to that of the constant that fits the target best;
+        NaN of other metrics.
+        """
+        unexplained = math.nan if self.order_alone else 1 - self.explained(value, target)
+        return math.sqrt(unexplained) if unexplained >= 0 else math.nan
+
+    def error(self, value: float) -> float:
+        """Squared error, in squares of the target's unit, or log-loss, in nats, that a value of the judged metric is;
+        NaN of other metrics.
+        """
+        name = _family(self.chosen[1]) if self.chosen is not None else ""
+        if name in ROOTS:
+            return value**2
+        return value if name in SQUARED | _LOG_LOSSES else math.nan
+
     @property
     def order_alone(self) -> float:
         """Flag: 1 where the judged metric tells of the order of rows alone; 0 where it does not, or there is none."""
@@ -220,7 +240,8 @@ class Evaluations:
             "late_val_gain": seen["late_gain"],
             "val_improved": seen["improved"],
             "squared": float(_family(metric) in SQUARED | ROOTS),
-            "first_error": _root(values[0], metric),
+            "val_first": values[0],
+            "train_first": train[0] if train else math.nan,
             **self._others(held, metric, better, kept, squared),
             "stopped_by_train": float(self._stop is not None and self._stop.held == self.training),
             "val_is_train": float(len(set(values)) > 1 and values == train) if train else math.nan,
@@ -329,20 +350,14 @@ def extreme_way(values: Sequence[float], best: int) -> bool | None:
     return above if above != below else None
 
 
-def _root(value: float, metric: str) -> float:
-    """Root of a squared error; NaN of any other metric."""
-    if _family(metric) in ROOTS:
-        return value
-    return math.sqrt(value) if _family(metric) in SQUARED and value >= 0 else math.nan
-
-
 def _family(metric: str) -> str:
     return metric.partition(":")[0].partition("@")[0].rstrip("-").lower()
 
 
 _NAMES = (
     "higher_is_better", "val_best", "val_last", "val_excess", "val_drift", "val_climb", "val_lost", "val_nonfinite",
-    "best_round", "best_round_share", "late_val_gain", "val_improved", "val_is_train", "squared", "first_error",
+    "best_round", "best_round_share", "late_val_gain", "val_improved", "val_is_train", "squared", "val_first",
+    "train_first",
     "other_sets", "other_excess", "other_drift",
     "stopped_by_train", "train_last", "late_train_gain",
     "generalisation_gap",
@@ -350,7 +365,7 @@ _NAMES = (
 _OF_LAST = ("val_last", "val_excess", "val_drift", "val_lost", "train_last", "generalisation_gap", "other_excess")
 """Measures that are not known where it is not known which model is kept."""
 _OF_BOOSTING = (
-    "val_excess", "val_drift", "val_climb", "val_lost", "late_val_gain", "late_train_gain", "first_error",
+    "val_excess", "val_drift", "val_climb", "val_lost", "late_val_gain", "late_train_gain", "val_first", "train_first",
     "other_excess", "other_drift",
 )  # fmt: skip
 """Measures that hold only for rounds that correct those before them, and stay as they are."""

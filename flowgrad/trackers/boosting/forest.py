@@ -32,6 +32,8 @@ class Forest:
     """Size of each leaf's value, learning rate included: the mean over the outputs where it has several."""
     hessians: Floats
     """Sum of hessians of each leaf."""
+    rows: Floats
+    """Number of training rows in each leaf; NaN where the library keeps none."""
 
     @property
     def trees(self) -> int:
@@ -50,10 +52,6 @@ class Forest:
         """Mean of the sizes of each tree's leaves."""
         with np.errstate(invalid="ignore"):
             return np.bincount(self.leaf_tree, self.leaf_sizes, self.trees) / self.leaves()
-
-    def root_hessian(self) -> Floats:
-        """Sum of hessians of all training rows of each tree."""
-        return np.bincount(self.leaf_tree, self.hessians, self.trees).astype(float)
 
     def leaf_hessian(self) -> Floats:
         """Median of the sums of hessians of each tree's leaves."""

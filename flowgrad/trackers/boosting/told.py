@@ -18,6 +18,8 @@ DART: Final = "dart"
 """Trees are left out at random and scaled anew: later rounds change earlier ones."""
 LINEAR: Final = "linear"
 """Rounds are steps of a linear model: XGBoost's `booster=gblinear`."""
+TRAINING_ROWS: Final = ""
+"""Name of the training rows among evaluation sets, which have names of their own."""
 _CATBOOST_RANKS = (
     "YetiRank",
     "PairLogit",
@@ -27,9 +29,10 @@ _CATBOOST_RANKS = (
     "StochasticRank",
     "LambdaMart",
 )
+_GROWN_BY_LEAF = ("Depthwise", "Lossguide")
 _LIGHTGBM_LINES = re.compile(
-    r"^\[(boosting|objective|learning_rate|min_sum_hessian_in_leaf|num_leaves|scale_pos_weight|is_unbalance): "
-    r"(\S+)\]$",
+    r"^\[(boosting|objective|learning_rate|min_sum_hessian_in_leaf|min_data_in_leaf|min_gain_to_split|num_leaves|"
+    r"max_depth|scale_pos_weight|is_unbalance): (\S+)\]$",
     re.MULTILINE,
 )
 _LIGHTGBM_VALUES = re.compile(r"^feature_infos=(.*)$", re.MULTILINE)
@@ -55,8 +58,16 @@ class StatedFacts:
     """Learning rate that the library trains at."""
     least_hessian: float = math.nan
     """Sum of hessians that each leaf has to have."""
+    least_rows: float = 0.0
+    """Number of training rows that each leaf has to have, of CatBoost's on the mean; 0 where there is no such setting
+    (XGBoost).
+    """
+    least_gain: float = math.nan
+    """Gain that each split has to have; 0 where the library has no such setting (CatBoost)."""
     most_leaves: float = math.nan
     """Number of leaves that a tree may have; infinite where it is not limited."""
+    squares: bool = False
+    """Whether the squared error is what each tree is fitted to."""
     positive_weight: float = math.nan
     """Weight of rows of the positive class over that of the others, by the settings; infinite where the library makes
     both classes weigh alike, 1 where the objective is no binary log-loss, NaN where none is stated.
@@ -78,6 +89,18 @@ def told_by(model: Any) -> StatedFacts:
     return StatedFacts()
 
 
+def starts_given(model: Any) -> dict[str, bool]:
+    """Whether the rows of each evaluation set, and those of training under `TRAINING_ROWS`, were given initial scores.
+
+    LightGBM tells it while it trains; XGBoost does not, and nothing is found. CatBoost refuses a baseline of one part.
+    """
+    trained = getattr(model, "train_set", None) if is_lightgbm(model) else None
+    if trained is None:
+        return {}
+    sets = {TRAINING_ROWS: trained, **dict(zip(model.name_valid_sets, model.valid_sets, strict=True))}
+    return {name: rows.get_field("init_score") is not None for name, rows in sets.items()}
+
+
 def _told_by_xgboost(model: Any) -> StatedFacts:
     one = model if is_xgboost(model) else model.cvfolds[0].bst
     learner = json.loads(one.save_config())["learner"]
@@ -93,7 +116,9 @@ def _told_by_xgboost(model: Any) -> StatedFacts:
         ranks=learner["objective"]["name"].startswith("rank:"),
         rate=float(settings.get("eta", math.nan)),
         least_hessian=float(settings.get("min_child_weight", math.nan)),
+        least_gain=float(settings.get("min_split_loss", math.nan)),
         most_leaves=_most_leaves(settings),
+        squares=learner["objective"]["name"] == "reg:squarederror",
         positive_weight=_weight_in_xgboost(learner["objective"]),
         best=0 if best is None else int(best) + 1,
         score=math.nan if score is None else float(score),
@@ -121,7 +146,10 @@ def _told_by_lightgbm(model: Any) -> StatedFacts:
     mode = {"rf": FOREST, "dart": DART}.get(said.get("boosting", ""), BOOSTED)
     ranks = said.get("objective") in ("lambdarank", "rank_xendcg")
     rate = float(said.get("learning_rate", math.nan))
-    least, leaves = (float(said.get(key, math.nan)) for key in ("min_sum_hessian_in_leaf", "num_leaves"))
+    least, rows, gain, leaves, depth = (
+        float(said.get(key, math.nan))
+        for key in ("min_sum_hessian_in_leaf", "min_data_in_leaf", "min_gain_to_split", "num_leaves", "max_depth")
+    )
     best = max(int(model.best_iteration), 0)
     weight = math.inf if said.get("is_unbalance") == "1" else float(said.get("scale_pos_weight", math.nan))
     return StatedFacts(
@@ -131,8 +159,11 @@ def _told_by_lightgbm(model: Any) -> StatedFacts:
         best,
         rate=rate,
         least_hessian=least,
-        most_leaves=leaves,
+        least_rows=rows,
+        least_gain=gain,
+        most_leaves=min(leaves, 2**depth) if depth > 0 else leaves,
         positive_weight=weight if said.get("objective") == "binary" else 1.0 if "objective" in said else math.nan,
+        squares=said.get("objective") == "regression",
         categorical=_categories_in_lightgbm(text),
     )
 
@@ -152,13 +183,20 @@ def _told_by_catboost(model: Any) -> StatedFacts:
     rate = float(settings.get("learning_rate", math.nan))
     weight = _weight_in_catboost(settings)
     categorical = frozenset(map(int, model.get_cat_feature_indices()))
+    # CatBoost heeds it where trees are not symmetric, and asks it of the leaf that is split: of its halves, half of it.
+    rows = float(settings.get("min_data_in_leaf", 1)) / 2 if settings.get("grow_policy") in _GROWN_BY_LEAF else 0.0
+    leaves = min(float(settings.get("max_leaves", math.inf)), 2.0 ** float(settings.get("depth", math.inf)))
     return StatedFacts(
         "catboost",
         BOOSTED,
         ranks,
         int(model.tree_count_),
         rate=rate,
+        least_rows=rows,
+        least_gain=0.0,
+        most_leaves=leaves,
         positive_weight=weight,
+        squares=settings.get("loss_function") == "RMSE",
         categorical=categorical,
     )
 

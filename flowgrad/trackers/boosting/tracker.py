@@ -24,10 +24,11 @@ from flowgrad.trackers.boosting.boosted_trees import BoostedTrees, is_catboost, 
 from flowgrad.trackers.boosting.columns import Columns
 from flowgrad.trackers.boosting.coverage import Sight, coverage
 from flowgrad.trackers.boosting.evaluations import Evaluations
+from flowgrad.trackers.boosting.first_round import FirstRound
 from flowgrad.trackers.boosting.fitted import Recorded, booster_of, check_recorded, recorded, rounds_of
 from flowgrad.trackers.boosting.forest import Forest
 from flowgrad.trackers.boosting.plots import Best, evaluation_figure, gain_figure
-from flowgrad.trackers.boosting.told import BOOSTED, DART, StatedFacts, told_by
+from flowgrad.trackers.boosting.told import BOOSTED, DART, TRAINING_ROWS, StatedFacts, starts_given, told_by
 from flowgrad.trackers.watching import entry
 
 if TYPE_CHECKING:
@@ -136,8 +137,9 @@ class BoostingTracker(Tracker):
         self._first = np.zeros(0)
         """Round of each column's first split; infinite where it has none."""
         self._peak = np.zeros(0)
-        self._root_hessian = math.nan
-        """Sum of hessians of the training rows in the first round; of several outputs, the largest one's."""
+        self._first_round = FirstRound()
+        self._starts: Mapping[str, bool] = {}
+        """Whether the rows of each set were given initial scores, where the library tells; see `starts_given`."""
 
     def as_xgb_callback(self) -> XGBoostCallback:
         """Make a callback for `xgboost.train`, `xgboost.cv` and XGBoost's scikit-learn estimators.
@@ -272,7 +274,10 @@ class BoostingTracker(Tracker):
             "columns": float(len(table)) if len(table) else math.nan,
             "unused_share": float((table["splits"] == 0).mean()) if self._names and len(frame) else math.nan,
             "top_gain_share": float(np.nanmax(gains)) if np.isfinite(gains).any() else math.nan,
-            "leaf_room": self._root_hessian / told.least_hessian if told.least_hessian > 0 else math.nan,
+            "tree_leaves": float(frame["leaves"].mean()) if len(frame) else math.nan,
+            **self._first_round.room(told),
+            "least_hessian": told.least_hessian,
+            "least_rows": told.least_rows if told.framework else math.nan,
             "most_leaves": told.most_leaves,
             **trees.weighted_classes(told.positive_weight, self._columns.targets[0]),
             "order_alone": self._evaluations.order_alone,
@@ -288,8 +293,8 @@ class BoostingTracker(Tracker):
         }
         if told.ranks and not scalars["groups"]:
             scalars["groups"] = math.nan
-        first, spread = scalars.pop("first_error"), scalars["new_target_sd"]
-        scalars["val_start"] = first / spread if spread > 0 else math.nan
+        scalars |= self._start(scalars["train_first"], scalars["val_first"], scalars["val_best"])
+        scalars |= self._refused(scalars["val_best"])
         if self._base:
             scalars |= dict.fromkeys(_FROM_THE_START, math.nan)
         model = "best_iteration" if self._stopped else "last_iteration"
@@ -321,6 +326,35 @@ class BoostingTracker(Tracker):
             judged=judged,
             framework=told.framework,
         )
+
+    def _start(self, train: float, held: float, best: float) -> dict[str, float]:
+        """Figures on where both parts start, from their values after the first round and the best validated one."""
+        evaluations, told = self._evaluations, self._told
+        target, new_target = self._columns.targets
+        gain = self._first_round.gain(evaluations.error(train), told)
+        started = math.sqrt(1 / (1 - gain))
+        before = evaluations.error(train) / (1 - gain)
+        held_out = evaluations.validation
+        own, other = self._starts.get(TRAINING_ROWS), None if held_out is None else self._starts.get(held_out)
+        return {
+            "first_gain": gain,
+            "train_start": started * evaluations.above_constant(train, target),
+            "val_start": evaluations.above_constant(held, new_target),
+            "start_ratio": trees.root_ratio(evaluations.error(held), before),
+            "start_reached": trees.root_ratio(evaluations.error(best), before),
+            "starts_told": float(own is not None and other is not None),
+            "start_difference": math.nan if own is None or other is None else float(own) - float(other),
+        }
+
+    def _refused(self, best: float) -> dict[str, float]:
+        """Figures on the gain that the settings ask of a split, of trees that are fitted to squares."""
+        told, noise = self._told, self._evaluations.error(best)
+        known = told.squares and noise > 0
+        standardised = told.least_gain / noise if known else math.nan
+        return {
+            "refused_z": math.sqrt(standardised) if standardised >= 0 else math.nan,
+            "refused_share": standardised / self._first_round.hessian,
+        }
 
     def trees(self) -> pd.DataFrame:
         """Table of one line a tree: `tree`, `round` (from 1), `depth`, `leaves`, `gain` (sum over its splits),
@@ -441,6 +475,7 @@ class BoostingTracker(Tracker):
         self._began = self._rounds
         self._model, self._told = booster, StatedFacts(framework)
         self._source = None if is_catboost(booster) else trees_of(booster)
+        self._starts = starts_given(booster)
 
     def anew(self) -> BoostingTracker:
         """Make a tracker of the same settings for a copy of a callback; the report tells how many there are."""
@@ -536,8 +571,7 @@ class BoostingTracker(Tracker):
             )
         )
         if number[0] == 1:
-            # LightGBM gives a tree of one leaf no hessians.
-            self._root_hessian = float(np.max(found.root_hessian()[number == 1])) or math.nan
+            self._first_round = FirstRound.of(found, number)
         if window == len(self._gain):
             self._gain.append(np.zeros(len(self._names)))
         self._gain[window] += np.bincount(found.features, found.gains, len(self._names))
@@ -580,7 +614,11 @@ class BoostingTracker(Tracker):
         return table.sort_values("gain_share", ascending=False, kind="stable")
 
 
-_FROM_THE_START = ("late_tree_gain", "late_train_gain", "late_val_gain", "val_improved", "val_start", "leaf_room")
+_FROM_THE_START = (
+    "late_tree_gain", "late_train_gain", "late_val_gain", "val_improved", "val_first", "train_first", "val_start",
+    "train_start", "start_ratio", "start_reached", "start_difference", "first_gain", "leaf_room", "leaf_limit",
+    "refused_share",
+)  # fmt: skip
 """Measures against the first rounds of the booster, which were not seen where it had rounds before."""
 _TREE = {"round": int, "depth": int, "leaves": int, "gain": float, "leaf_size": float, "leaf_hessian": float}
 """Names and types of the figures that are kept of each tree."""
