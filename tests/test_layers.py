@@ -160,7 +160,10 @@ TORCH = {
             "unregistered",
         )
     ),
-    *(f"trackers/batches/{name}.py" for name in ("columns", "course", "id_rows", "id_sums", "ids", "rows", "tracker")),
+    *(
+        f"trackers/batches/{name}.py"
+        for name in ("columns", "course", "id_rows", "id_sums", "ids", "recency", "rows", "tracker")
+    ),
     "trackers/graph.py",
     "trackers/optimizers.py",
     "trackers/schema.py",

@@ -6,6 +6,7 @@ from flowgrad.measurements import Measure
 from flowgrad.measures.ids import ID_MEASURES
 from flowgrad.measures.loss_figures import LOSS_MEASURES
 from flowgrad.measures.row_figures import TARGET_MEASURES
+from flowgrad.measures.rows_left import ROWS_LEFT_MEASURES
 from flowgrad.measures.sentinels import SENTINEL_MEASURES
 from flowgrad.measures.sequences import SEQUENCE_MEASURES
 
@@ -40,7 +41,7 @@ ROW_MEASURES = (
     Measure(
         "validation_copied",
         "flag",
-        "1 where these are more than a few, and a column has too many values for chance to give them, or every row of "
+        "1 where these are more than a few, and were not those of another fold, and a column has too many values for chance to give them, or every row of "
         "training stands there a whole number of times and rows met each other by chance far less often; else 0.",
     ),
     Measure(
@@ -51,5 +52,13 @@ ROW_MEASURES = (
     ),
 )
 
-MEASURES = (*ROW_MEASURES, *TARGET_MEASURES, *SENTINEL_MEASURES, *SEQUENCE_MEASURES, *ID_MEASURES, *LOSS_MEASURES)
+MEASURES = (
+    *ROW_MEASURES,
+    *ROWS_LEFT_MEASURES,
+    *TARGET_MEASURES,
+    *SENTINEL_MEASURES,
+    *SEQUENCE_MEASURES,
+    *ID_MEASURES,
+    *LOSS_MEASURES,
+)
 """All measures of batches."""

@@ -172,6 +172,23 @@ def _ids(value: Any, where: str) -> None:
     )(value, where)
 
 
+def _recency(value: Any, where: str) -> None:
+    rows = length_of(value, "keys")
+    record(
+        {
+            **dict.fromkeys(("trained", "met"), count()),
+            "keys": tensor("int64", (rows,), least=0, most=_TOP),
+            "last": tensor("int64", (rows,), least=0),
+            **dict.fromkeys(("rows", "at_once", "left", "copies"), number(finite=True, least=0.0)),
+        },
+        also=together(
+            (lambda state: bool((state["keys"][1:] > state["keys"][:-1]).all()), "['keys'] do not rise"),
+            (lambda state: bool((state["last"] <= state["trained"]).all()), "['last'] is above its ['trained']"),
+            (lambda state: state["at_once"] + state["left"] <= state["rows"], "['rows'] are fewer than those seen"),
+        ),
+    )(value, where)
+
+
 _COUNTED = (
     "losses_told",
     "epochs",
@@ -194,7 +211,7 @@ PARTS: dict[str, Check] = {
 }
 """Check of each part of the state, by its key."""
 
-LATER: dict[str, Check] = {"validated": _AUDIT, "val_losses": count()}
+LATER: dict[str, Check] = {"validated": _AUDIT, "val_losses": count(), "recency": _recency}
 """Parts that states of earlier releases lack."""
 
 fits = together(

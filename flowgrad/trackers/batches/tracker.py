@@ -36,6 +36,7 @@ from flowgrad.trackers.batches.columns import (
 )
 from flowgrad.trackers.batches.course import Order, Steps, load_into, state_of
 from flowgrad.trackers.batches.ids import Ids
+from flowgrad.trackers.batches.recency import Recency, seen_flags
 from flowgrad.trackers.batches.rows import SAMPLE, Hash, RowSample
 from flowgrad.trackers.optimizers import Optimizers
 from flowgrad.trackers.watching import OPTIMIZER, ChangedError, entry
@@ -130,7 +131,7 @@ class BatchTracker(Tracker):
         """Audit of the validation losses."""
         self._ids_only = self._numbers_only = self._classes = self._sequences = True
         self._losses_told = self._val_losses = 0
-        self._order, self._steps = Order(), Steps()
+        self._order, self._steps, self._recency = Order(), Steps(), Recency()
         self._epochs = self._batches = self._validations = self._targets_told = 0
         self._seen_again = math.nan
         self._multiple, self._met_again = 1, math.nan
@@ -250,7 +251,9 @@ class BatchTracker(Tracker):
             self._multiple = multiple_of(times)
             self._met_again = 1.0 - float((times == self._multiple).sum() * self._multiple / times.sum())
         self._epochs += 1
+        self._recency.end_epoch(self._train, self._validation)
         self._train.turn()
+        self._validation.turn()
         self._order.end_epoch()
         self._ids.end_epoch()
         self._steps.end_epoch()
@@ -282,6 +285,7 @@ class BatchTracker(Tracker):
         times = self._train.times.double() / max(self._epochs, 1)
         distinct = self._train.distinct if self._batches else nan
         validated = self._validation.distinct if self._validations else nan
+        left = self._recency.figures(self._train, self._validation)
         return {
             "batches": float(self._batches),
             "epochs": float(self._epochs),
@@ -292,7 +296,8 @@ class BatchTracker(Tracker):
             "times_an_epoch": float(times.median()) if self._epochs and len(times) and same else nan,
             **self._order.figures(),
             **(self._steps.figures() if self._counts_steps else Steps().figures()),
-            **self._seen_rows(same),
+            **self._seen_rows(same, left),
+            **left,
             **self._row_figures(),
             **self._sentinel_figures(),
             **self._sequence_figures(),
@@ -317,9 +322,9 @@ class BatchTracker(Tracker):
             return {measure.name: math.nan for measure in SENTINEL_MEASURES}
         return sentinel_figures(values.numpy(), whole=self._numbers_only)
 
-    def _seen_rows(self, same: bool) -> dict[str, float]:
+    def _seen_rows(self, same: bool, left: Mapping[str, float]) -> dict[str, float]:
         """Figures on validation rows that training saw, among those whose hash is in reach of both samples. Rows of ids
-        alone are judged by the ids' own figures.
+        alone are judged by the ids' own figures. Rows that left training before, or that came to it later, are none.
         """
         unknown = {"validation_seen": math.nan, "validation_copied": math.nan, "validation_copies_open": math.nan}
         one, other = self._train, self._validation
@@ -334,6 +339,8 @@ class BatchTracker(Tracker):
         # Tokens of a sequence follow from each other: that few rows agree in half of them only is no sign of copies.
         level = "" if found is None or share <= TOLERATED_SHARE or self._sequences else found.level
         beyond = share > TOLERATED_SHARE + _SLACK * self._met_again
+        if left["validation_rows_left"] == 1 or left["validation_at_once"] + left["validation_left"] <= TOLERATED_SHARE:
+            level, beyond = "", False
         copied = level == REFUSED or (beyond and self._multiple > 1)
         return {
             "validation_seen": share,
@@ -388,6 +395,7 @@ class BatchTracker(Tracker):
             "ids": self._ids.state(),
             "audit": self._audit.state_dict(),
             "validated": self._validated.state_dict(),
+            "recency": self._recency.state(),
         }
         counts = {"val_losses": self._val_losses, **{name: getattr(self, f"_{name}") for name in _COUNTS}}
         return states.headed(self.KIND, {**parts, **counts})
@@ -416,6 +424,11 @@ class BatchTracker(Tracker):
         if "validated" in state:  # else of a version that did not recompute validation losses
             self._validated.load_state_dict(state["validated"])
             self._val_losses = state["val_losses"]
+        if "recency" in state:  # else of a version that did not follow it
+            self._recency.load(state["recency"])
+        else:
+            self._recency = Recency()
+            self._validation.turn()
         self._figures = None
 
 
@@ -433,19 +446,11 @@ def _are_moments(part: RowSample, hashed: Hash, targets: Tensor) -> bool:
 
 
 def _seen_share(before: RowSample, after: RowSample, below: int) -> float:
-    """Share, in [0, 1], of the later distinct rows with a hash below a number that the earlier ones hold with the same
-    target, bit by bit; with any target where one of the two parts was told none.
-
-    The inputs of a matrix factorised by rows, or of an autoencoder, come again on purpose, with other targets.
+    """Share, in [0, 1], of the later distinct rows with a hash below a number that the earlier ones hold, too; see
+    `seen_flags`.
     """
     chosen = after.keys < below
-    known = torch.isin(after.keys, before.keys) & chosen
-    targets, earlier = after.rows("targets"), before.rows("targets")
-    if targets is not None and earlier is not None and targets.shape[1] == earlier.shape[1]:
-        own = targets[known]
-        like = earlier[torch.searchsorted(before.keys, after.keys[known])]
-        known[known.clone()] = ((own == like) | (own.isnan() & like.isnan())).all(1)
-    return float(known.sum() / chosen.sum())
+    return float((seen_flags(before, after) & chosen).sum() / chosen.sum())
 
 
 def _rows(columns: Mapping[str, Tensor]) -> int:
