@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowgrad.measurements import Measure
 from flowgrad.measures.ids import ID_MEASURES
 from flowgrad.measures.loss_figures import LOSS_MEASURES
+from flowgrad.measures.overlaps import OVERLAP_MEASURES
 from flowgrad.measures.row_figures import TARGET_MEASURES
 from flowgrad.measures.rows_left import ROWS_LEFT_MEASURES
 from flowgrad.measures.sentinels import SENTINEL_MEASURES
@@ -41,8 +42,9 @@ ROW_MEASURES = (
     Measure(
         "validation_copied",
         "flag",
-        "1 where these are more than a few, and were not those of another fold, and a column has too many values for chance to give them, or every row of "
-        "training stands there a whole number of times and rows met each other by chance far less often; else 0.",
+        "1 where these are more than a few and did not change the part (`validation_rows_left`), and a column has too "
+        "many values for chance to give them, or every row of training stands there a whole number of times and rows "
+        "met each other by chance far less often; else 0.",
     ),
     Measure(
         "validation_copies_open",
@@ -55,6 +57,7 @@ ROW_MEASURES = (
 MEASURES = (
     *ROW_MEASURES,
     *ROWS_LEFT_MEASURES,
+    *OVERLAP_MEASURES,
     *TARGET_MEASURES,
     *SENTINEL_MEASURES,
     *SEQUENCE_MEASURES,

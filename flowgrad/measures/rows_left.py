@@ -44,7 +44,7 @@ def rows_left_figures(rows: float, at_once: float, left: float, copies: float, e
         rows: number of validation rows, summed over the epochs.
         at_once: those of them that training saw in the same epoch.
         left: those that it saw in epochs before, and not in this one.
-        copies: number that would be at once if those seen were copies of rows drawn at random from all those trained on.
+        copies: number that would be at once if those seen were copies of any rows that were trained on.
         epochs: number of epochs with validation rows that training saw.
 
     >>> rows_left_figures(400, 0, 320, 256, 4)["validation_rows_left"]

@@ -211,12 +211,18 @@ PARTS: dict[str, Check] = {
 }
 """Check of each part of the state, by its key."""
 
-LATER: dict[str, Check] = {"validated": _AUDIT, "val_losses": count(), "recency": _recency}
+LATER: dict[str, Check] = {
+    "validated": _AUDIT,
+    "val_losses": count(),
+    "recency": _recency,
+    "passages": record({"name": maybe(text()), "cut": count(), "train": _sample, "validation": _sample}),
+}
 """Parts that states of earlier releases lack."""
 
 fits = together(
     (lambda state: state["losses_told"] <= state["batches"], "['losses_told'] is above state['batches']"),
     (lambda state: state["targets_told"] <= state["batches"], "['targets_told'] is above state['batches']"),
     (lambda state: ("validated" in state) == ("val_losses" in state), " has validated or val_losses, not both"),
+    (lambda state: ("recency" in state) == ("passages" in state), " has recency or passages, not both"),
     (lambda state: state["train"]["seen"] > 0 or not len(state["train"]["keys"]), "['train']['seen'] is 0"),
 )

@@ -37,9 +37,9 @@ class Hash:
         found: Tensor | int = 0
         for place, values in enumerate(columns.values()):
             bits = _bits(values.detach())
-            found = found + (_mixed(bits) * self._of(bits.shape[1], place, bits.device)).sum(1)
+            found = found + (mixed(bits) * self._of(bits.shape[1], place, bits.device)).sum(1)
         assert isinstance(found, Tensor)
-        return _mixed(found).cpu()
+        return mixed(found).cpu()
 
     def _of(self, width: int, place: int, device: torch.device) -> Tensor:
         key = hash((width, place, str(device)))
@@ -56,12 +56,17 @@ def _bits(values: Tensor) -> Tensor:
     if values.is_complex():
         values = torch.view_as_real(values).flatten(1)
     values = _spaced(values, HASHED)
+    return number_bits(values)
+
+
+def number_bits(values: Tensor) -> Tensor:
+    """Real numbers as int64 of their shape, equal where they are equal as float64; 0 and -0 are one number."""
     if values.is_floating_point():
         return (values.double() + 0.0).view(torch.int64)
     return values.long()
 
 
-def _mixed(keys: Tensor) -> Tensor:
+def mixed(keys: Tensor) -> Tensor:
     """Keys mixed by the finaliser of SplitMix64 (Steele, Lea & Flood 2014, OOPSLA), cut to 62 bits."""
     for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
         keys = (keys ^ ((keys >> shift) & ((1 << (64 - shift)) - 1))) * factor

@@ -36,6 +36,7 @@ from flowgrad.trackers.batches.columns import (
 )
 from flowgrad.trackers.batches.course import Order, Steps, load_into, state_of
 from flowgrad.trackers.batches.ids import Ids
+from flowgrad.trackers.batches.passages import Passages
 from flowgrad.trackers.batches.recency import Recency, seen_flags
 from flowgrad.trackers.batches.rows import SAMPLE, Hash, RowSample
 from flowgrad.trackers.optimizers import Optimizers
@@ -124,6 +125,7 @@ class BatchTracker(Tracker):
         super().__init__(name, rules)
         self._hash = Hash()
         self._train, self._validation = RowSample(sample), RowSample(sample)
+        self._passages = Passages(sample)
         optimizers = self._optimizers = Optimizers(optimizer, name)
         maximised = any(group.get("maximize") for group in optimizers.groups())
         self._audit, self._ids = LossAudit(maximised=maximised), Ids(sizes)
@@ -200,6 +202,7 @@ class BatchTracker(Tracker):
         self._numbers_only = self._numbers_only and numbers_only(columns)
         self._classes = self._classes and targets is not None and are_classes(targets)
         self._train.see(keys, columns, told)
+        self._passages.see(keys, columns, training=True)
         self._order.see(keys, told)
         self._steps.batch()
         self._see_ids(columns, told, training=True)
@@ -220,7 +223,9 @@ class BatchTracker(Tracker):
             return
         self._validations += 1
         told = None if numbers_rows(targets) else targets
-        self._validation.see(self._hash(columns), columns, told)
+        keys = self._hash(columns)
+        self._validation.see(keys, columns, told)
+        self._passages.see(keys, columns, training=False)
         self._see_ids(columns, told, training=False)
         if outputs is not None and loss is not None:
             self._val_losses += 1
@@ -298,6 +303,7 @@ class BatchTracker(Tracker):
             **(self._steps.figures() if self._counts_steps else Steps().figures()),
             **self._seen_rows(same, left),
             **left,
+            **self._passages.figures(),
             **self._row_figures(),
             **self._sentinel_figures(),
             **self._sequence_figures(),
@@ -396,6 +402,7 @@ class BatchTracker(Tracker):
             "audit": self._audit.state_dict(),
             "validated": self._validated.state_dict(),
             "recency": self._recency.state(),
+            "passages": self._passages.state(),
         }
         counts = {"val_losses": self._val_losses, **{name: getattr(self, f"_{name}") for name in _COUNTS}}
         return states.headed(self.KIND, {**parts, **counts})
@@ -426,8 +433,9 @@ class BatchTracker(Tracker):
             self._val_losses = state["val_losses"]
         if "recency" in state:  # else of a version that did not follow it
             self._recency.load(state["recency"])
+            self._passages.load(state["passages"])
         else:
-            self._recency = Recency()
+            self._recency, self._passages = Recency(), Passages(self._train.size)
             self._validation.turn()
         self._figures = None
 
