@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,12 @@ OVERLAP_MEASURES = (
         "Validation rows of the sample that are in such a pair, over those that would be if pairs fell on rows by "
         "chance: low where a few rows are in most pairs.",
     ),
+    Measure(
+        "overlap_to_the_end",
+        "share",
+        "Of the rows of either part within which one of the other begins, by the steps compared first, those that agree "
+        "with it to the end: windows of one series always do, and rows that hold the same phrase seldom.",
+    ),
     Measure("overlap_steps", "share", "Steps of a row that such a pair has in common, the mean of the pairs."),
     Measure(
         "overlap_reversed",
@@ -34,7 +41,11 @@ OVERLAP_MEASURES = (
     ),
 )
 LEAST_BLOCK = 8
-"""Number of steps that two rows have in common at least; from there on, a quarter of the row."""
+"""Number of first steps of a row that are looked up within others, at least; from there on, a quarter of the row. Half
+as many must follow in the other row, to tell whether the two go on alike.
+"""
+SHORTEST = LEAST_BLOCK + LEAST_BLOCK // 2 + 1
+"""Number of steps of a row from which on others may begin within it."""
 LEAST_VALUES = 4
 """Number of distinct values at the beginning of a row from which on it is no padding and no rest."""
 LEAST_ROWS = 20
@@ -58,46 +69,58 @@ def overlap_figures(train: Rows, validation: Rows, share: float) -> dict[str, fl
 
     >>> series = np.random.default_rng(0).normal(size=1000)
     >>> windows = np.stack([series[start : start + 20] for start in range(0, 980, 5)])
-    >>> overlap_figures(windows[0::2], windows[1::2], 1.0)["overlaps_ahead"] > 1
+    >>> overlap_figures(windows[0::2], windows[1::2], 1.0)["overlaps_ahead"] > 0.9
     True
     >>> overlap_figures(windows[:100], windows[100:], 1.0)["overlaps_ahead"]
     0.0
     """
     unknown = {measure.name: math.nan for measure in OVERLAP_MEASURES}
     steps = train.shape[1]
-    block = max(LEAST_BLOCK, math.ceil(steps / 4))
-    if min(len(train), len(validation)) < LEAST_ROWS or validation.shape[1] != steps or steps <= block or share <= 0:
+    if min(len(train), len(validation)) < LEAST_ROWS or validation.shape[1] != steps or steps < SHORTEST or share <= 0:
         return unknown
-    ahead, behind = _begin_within(validation, train, block), _begin_within(train, validation, block)
-    among, reverse = _begin_within(train, train, block), _begin_within(validation[:, ::-1], train, block)
-    pairs = len(ahead[0]) + len(behind[0])
-    matched = len(np.unique(np.concatenate([ahead[0], behind[2]])))
-    common = steps - np.concatenate([ahead[1], behind[1]])
+    ahead, behind = _begin_within(validation, train), _begin_within(train, validation)
+    among, reverse = _begin_within(train, train), _begin_within(validation[:, ::-1], train)
+    pairs = len(ahead.rows) + len(behind.rows)
+    matched = len(np.unique(np.concatenate([ahead.rows, behind.others])))
+    common = steps - np.concatenate([ahead.starts, behind.starts])
     found = {
-        "overlaps_ahead": len(ahead[0]) / (len(validation) * share),
-        "overlaps_behind": len(behind[0]) / (len(validation) * share),
-        "overlaps_among": len(among[0]) / (len(train) * share),
+        "overlaps_ahead": len(ahead.rows) / (len(validation) * share),
+        "overlaps_behind": len(behind.rows) / (len(validation) * share),
+        "overlaps_among": len(among.rows) / (len(train) * share),
         "overlap_pairs": float(pairs),
     }
     if pairs:
         expected = -math.expm1(-pairs / len(validation)) * len(validation)
         found["overlap_evenness"] = matched / expected
+        found["overlap_to_the_end"] = pairs / (ahead.begun + behind.begun)
         found["overlap_steps"] = float(common.mean()) / steps
-    if len(ahead[0]):
-        found["overlap_reversed"] = len(reverse[0]) / len(ahead[0])
+    if len(ahead.rows):
+        found["overlap_reversed"] = len(reverse.rows) / len(ahead.rows)
     return unknown | found
 
 
-def _begin_within(earlier: Rows, later: Rows, block: int) -> tuple[Numbers, Numbers, Numbers]:
+class _Pairs(NamedTuple):
+    """Rows that begin within another one and agree with it up to its end."""
+
+    rows: Numbers
+    """Indices of the earlier rows."""
+    starts: Numbers
+    """Steps at which the later ones begin, from 1."""
+    others: Numbers
+    """Indices of the later ones."""
+    begun: int
+    """Number of pairs that agree in the first steps of the later row."""
+
+
+def _begin_within(earlier: Rows, later: Rows) -> _Pairs:
     """Find rows that begin within another one and agree with it up to its end.
 
     Rows that begin like another one of their part, or with a rest, say nothing of where they were cut, and are left out.
     Rows are compared by a rolling polynomial modulo 2^64 (Karp & Rabin 1987, IBM Journal of Research and Development).
-
-    Returns:
-        Indices of the earlier rows, the steps at which the later ones begin, from 1, and indices of these.
     """
     steps = earlier.shape[1]
+    block = max(LEAST_BLOCK, math.ceil(steps / 4))
+    last = steps - block - block // 2
     powers, inverses = (np.cumprod(np.r_[np.uint64(1), np.full(steps, base)], dtype=np.uint64) for base in (_BASE, _INVERSE))
     whole, begun = _sums(earlier, powers), _sums(later, powers)
     order = np.argsort(begun[:, block])
@@ -109,14 +132,14 @@ def _begin_within(earlier: Rows, later: Rows, block: int) -> tuple[Numbers, Numb
     order, known = order[usable], known[usable]
     if not len(known):
         nothing = np.empty(0, dtype=np.int64)
-        return nothing, nothing, nothing
-    blocks = (whole[:, block:] - whole[:, :-block])[:, 1:] * inverses[1 : steps - block + 1]
+        return _Pairs(nothing, nothing, nothing, 0)
+    blocks = (whole[:, block + 1 : block + last + 1] - whole[:, 1 : last + 1]) * inverses[1 : last + 1]
     at = np.minimum(np.searchsorted(known, blocks), len(known) - 1)
     rows, starts = np.nonzero(known[at] == blocks)
     others, starts = order[at[rows, starts]], starts + 1
     rest = (whole[rows, steps] - whole[rows, starts]) * inverses[starts]
     same = rest == begun[others, steps - starts]
-    return rows[same], starts[same], others[same]
+    return _Pairs(rows[same], starts[same], others[same], len(rows))
 
 
 def _sums(rows: Rows, powers: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowgrad.measures.overlaps import LEAST_BLOCK, OVERLAP_MEASURES, overlap_figures
+from flowgrad.measures.overlaps import OVERLAP_MEASURES, SHORTEST, overlap_figures
 from flowgrad.trackers.batches.rows import RowSample, mixed, number_bits
 
 MOST_ROWS, LONGEST, CHANNELS = 1024, 512, 64
@@ -72,7 +72,7 @@ def _axes(values: Tensor) -> list[Tensor]:
     A step of several channels is a whole number made of all of them, equal where they are, bit by bit.
     """
     shape = [size for size in values.shape[1:] if size > 1]
-    if len(shape) not in (1, 2) or max(shape) <= LEAST_BLOCK or values.is_complex():
+    if len(shape) not in (1, 2) or max(shape) < SHORTEST or values.is_complex():
         return []
     values = values.detach().reshape(len(values), *shape)
     if len(shape) == 1:
