@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowgrad.measurements import Measure
 from flowgrad.measures.ids import ID_MEASURES
+from flowgrad.measures.input_levels import INPUT_LEVEL_MEASURES
 from flowgrad.measures.loss_figures import LOSS_MEASURES
 from flowgrad.measures.overlaps import OVERLAP_MEASURES
 from flowgrad.measures.row_figures import TARGET_MEASURES
@@ -58,6 +59,7 @@ MEASURES = (
     *ROW_MEASURES,
     *ROWS_LEFT_MEASURES,
     *OVERLAP_MEASURES,
+    *INPUT_LEVEL_MEASURES,
     *TARGET_MEASURES,
     *SENTINEL_MEASURES,
     *SEQUENCE_MEASURES,

@@ -14,8 +14,8 @@ OVERLAP_MEASURES = (
     Measure(
         "overlaps_ahead",
         "ratio",
-        "Training rows that begin within a validation row and hold all that follows there, by validation row; estimated "
-        "from the samples. Not known where rows are no sequences of one length.",
+        "Training rows that begin within a validation row and hold all that follows there, by validation row; "
+        "estimated from the samples. Not known where rows are no sequences of one length.",
     ),
     Measure("overlaps_behind", "ratio", "Training rows within which a validation row begins, by validation row."),
     Measure("overlaps_among", "ratio", "Training rows that begin so within a training row, by training row."),
@@ -29,8 +29,8 @@ OVERLAP_MEASURES = (
     Measure(
         "overlap_to_the_end",
         "share",
-        "Of the rows of either part within which one of the other begins, by the steps compared first, those that agree "
-        "with it to the end: windows of one series always do, and rows that hold the same phrase seldom.",
+        "Of the pairs of rows in which one begins within the other by the steps compared first, those that agree to "
+        "the end: windows of one series always do, and rows that hold the same phrase seldom.",
     ),
     Measure("overlap_steps", "share", "Steps of a row that such a pair has in common, the mean of the pairs."),
     Measure(
@@ -115,13 +115,15 @@ class _Pairs(NamedTuple):
 def _begin_within(earlier: Rows, later: Rows) -> _Pairs:
     """Find rows that begin within another one and agree with it up to its end.
 
-    Rows that begin like another one of their part, or with a rest, say nothing of where they were cut, and are left out.
+    Rows that begin like another one of their part, or with a rest, do not say where they were cut, and are left out.
     Rows are compared by a rolling polynomial modulo 2^64 (Karp & Rabin 1987, IBM Journal of Research and Development).
     """
     steps = earlier.shape[1]
     block = max(LEAST_BLOCK, math.ceil(steps / 4))
     last = steps - block - block // 2
-    powers, inverses = (np.cumprod(np.r_[np.uint64(1), np.full(steps, base)], dtype=np.uint64) for base in (_BASE, _INVERSE))
+    powers, inverses = (
+        np.cumprod(np.r_[np.uint64(1), np.full(steps, base)], dtype=np.uint64) for base in (_BASE, _INVERSE)
+    )
     whole, begun = _sums(earlier, powers), _sums(later, powers)
     order = np.argsort(begun[:, block])
     known = begun[order, block]

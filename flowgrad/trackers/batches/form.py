@@ -8,6 +8,7 @@ from typing import Any
 from flowgrad.measures.loss_audit import MOST_LOOKS
 from flowgrad.trackers.batches.id_sums import MOST_IDS
 from flowgrad.trackers.batches.ids import MOST_BATCHES
+from flowgrad.trackers.batches.levels import MOST_COLUMNS, MOST_INPUTS, SUMS
 from flowgrad.trackers.schema import (
     Check,
     RefusedError,
@@ -189,6 +190,22 @@ def _recency(value: Any, where: str) -> None:
     )(value, where)
 
 
+def _level(value: Any, where: str) -> None:
+    columns = length_of(value, "centre")
+    record(
+        {
+            "centre": tensor("float64", (columns,), finite=True),
+            "alike": tensor("int64", (columns,), least=0),
+            "epochs": count(),
+            "sizes": listed(count(), length=4),
+            "sums": tensor("float64", (5, SUMS, columns)),
+        },
+        also=together((lambda state: 0 < columns <= MOST_COLUMNS, "['centre'] is of no column, or of too many")),
+    )(value, where)
+
+
+_LEVELS = record({"batches": count(), "levels": mapped(text(), _level, most=MOST_INPUTS)})
+_FOLLOWED = {"recency", "passages", "levels", "validation_levels"}
 _COUNTED = (
     "losses_told",
     "epochs",
@@ -216,6 +233,7 @@ LATER: dict[str, Check] = {
     "val_losses": count(),
     "recency": _recency,
     "passages": record({"name": maybe(text()), "cut": count(), "train": _sample, "validation": _sample}),
+    **dict.fromkeys(("levels", "validation_levels"), _LEVELS),
 }
 """Parts that states of earlier releases lack."""
 
@@ -223,6 +241,6 @@ fits = together(
     (lambda state: state["losses_told"] <= state["batches"], "['losses_told'] is above state['batches']"),
     (lambda state: state["targets_told"] <= state["batches"], "['targets_told'] is above state['batches']"),
     (lambda state: ("validated" in state) == ("val_losses" in state), " has validated or val_losses, not both"),
-    (lambda state: ("recency" in state) == ("passages" in state), " has recency or passages, not both"),
+    (lambda state: len(_FOLLOWED & state.keys()) in (0, len(_FOLLOWED)), f" has some of {sorted(_FOLLOWED)}, not all"),
     (lambda state: state["train"]["seen"] > 0 or not len(state["train"]["keys"]), "['train']['seen'] is 0"),
 )

@@ -13,7 +13,7 @@ from flowgrad.measures.overlaps import OVERLAP_MEASURES, SHORTEST, overlap_figur
 from flowgrad.trackers.batches.rows import RowSample, mixed, number_bits
 
 MOST_ROWS, LONGEST, CHANNELS = 1024, 512, 64
-"""Number of rows of each part that are kept, of first steps that are kept of each, and of channels that a step is of."""
+"""Number of rows of each part that are kept, of first steps that are kept of each, and of channels of a step."""
 _EXACT = 2**52
 """Number below which a whole number is exact as float64."""
 
@@ -43,7 +43,7 @@ class Passages:
             part.see(keys[new], {"": torch.cat(axes, 1)} if axes else {"": torch.zeros(len(new), 1)}, None)
 
     def figures(self) -> dict[str, float]:
-        """Figures of `OVERLAP_MEASURES`, along the axis of time where one of two is; NaN where rows differ in length."""
+        """Figures of `OVERLAP_MEASURES`, along the axis that finds most; NaN where rows differ in length."""
         unknown = {measure.name: math.nan for measure in OVERLAP_MEASURES}
         parts = [part.rows("values") for part in (self.train, self.validation)]
         if any(part is None or not len(part) for part in parts):

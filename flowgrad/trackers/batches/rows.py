@@ -55,7 +55,7 @@ def _bits(values: Tensor) -> Tensor:
     values = values.reshape(len(values), -1)
     if values.is_complex():
         values = torch.view_as_real(values).flatten(1)
-    values = _spaced(values, HASHED)
+    values = spaced(values, HASHED)
     return number_bits(values)
 
 
@@ -191,11 +191,11 @@ def _numbers(columns: Mapping[str, Tensor], rows: Tensor) -> Tensor:
     parts = []
     for values in columns.values():
         own = values.detach()[rows.to(values.device)]
-        parts.append(_spaced(own.flatten(1) if own.ndim > 1 else own[:, None], WIDEST).double().cpu())
-    return _spaced(torch.cat(parts, 1), WIDEST)
+        parts.append(spaced(own.flatten(1) if own.ndim > 1 else own[:, None], WIDEST).double().cpu())
+    return spaced(torch.cat(parts, 1), WIDEST)
 
 
-def _spaced(values: Tensor, most: int) -> Tensor:
+def spaced(values: Tensor, most: int) -> Tensor:
     """Evenly spaced columns, at most so many."""
     width = values.shape[1]
     if width <= most:

@@ -36,6 +36,7 @@ from flowgrad.trackers.batches.columns import (
 )
 from flowgrad.trackers.batches.course import Order, Steps, load_into, state_of
 from flowgrad.trackers.batches.ids import Ids
+from flowgrad.trackers.batches.levels import Levels
 from flowgrad.trackers.batches.passages import Passages
 from flowgrad.trackers.batches.recency import Recency, seen_flags
 from flowgrad.trackers.batches.rows import SAMPLE, Hash, RowSample
@@ -126,6 +127,7 @@ class BatchTracker(Tracker):
         self._hash = Hash()
         self._train, self._validation = RowSample(sample), RowSample(sample)
         self._passages = Passages(sample)
+        self._levels, self._validation_levels = Levels(), Levels()
         optimizers = self._optimizers = Optimizers(optimizer, name)
         maximised = any(group.get("maximize") for group in optimizers.groups())
         self._audit, self._ids = LossAudit(maximised=maximised), Ids(sizes)
@@ -203,6 +205,7 @@ class BatchTracker(Tracker):
         self._classes = self._classes and targets is not None and are_classes(targets)
         self._train.see(keys, columns, told)
         self._passages.see(keys, columns, training=True)
+        self._levels.see(columns)
         self._order.see(keys, told)
         self._steps.batch()
         self._see_ids(columns, told, training=True)
@@ -226,6 +229,7 @@ class BatchTracker(Tracker):
         keys = self._hash(columns)
         self._validation.see(keys, columns, told)
         self._passages.see(keys, columns, training=False)
+        self._validation_levels.see(columns)
         self._see_ids(columns, told, training=False)
         if outputs is not None and loss is not None:
             self._val_losses += 1
@@ -259,6 +263,8 @@ class BatchTracker(Tracker):
         self._recency.end_epoch(self._train, self._validation)
         self._train.turn()
         self._validation.turn()
+        self._levels.end_epoch()
+        self._validation_levels.end_epoch()
         self._order.end_epoch()
         self._ids.end_epoch()
         self._steps.end_epoch()
@@ -304,6 +310,8 @@ class BatchTracker(Tracker):
             **self._seen_rows(same, left),
             **left,
             **self._passages.figures(),
+            **self._levels.figures("input"),
+            **self._validation_levels.figures("validation_input"),
             **self._row_figures(),
             **self._sentinel_figures(),
             **self._sequence_figures(),
@@ -403,6 +411,8 @@ class BatchTracker(Tracker):
             "validated": self._validated.state_dict(),
             "recency": self._recency.state(),
             "passages": self._passages.state(),
+            "levels": self._levels.state(),
+            "validation_levels": self._validation_levels.state(),
         }
         counts = {"val_losses": self._val_losses, **{name: getattr(self, f"_{name}") for name in _COUNTS}}
         return states.headed(self.KIND, {**parts, **counts})
@@ -433,9 +443,11 @@ class BatchTracker(Tracker):
             self._val_losses = state["val_losses"]
         if "recency" in state:  # else of a version that did not follow it
             self._recency.load(state["recency"])
-            self._passages.load(state["passages"])
+            for name in ("passages", "levels", "validation_levels"):
+                getattr(self, f"_{name}").load(state[name])
         else:
             self._recency, self._passages = Recency(), Passages(self._train.size)
+            self._levels, self._validation_levels = Levels(), Levels()
             self._validation.turn()
         self._figures = None
 
