@@ -191,16 +191,15 @@ def _recency(value: Any, where: str) -> None:
 
 
 def _level(value: Any, where: str) -> None:
-    columns = length_of(value, "centre")
+    columns = length_of(value, "alike")
     record(
         {
-            "centre": tensor("float64", (columns,), finite=True),
-            "alike": tensor("int64", (columns,), least=0),
+            **dict.fromkeys(("compared", "alike"), tensor("int64", (columns,), least=0)),
             "epochs": count(),
             "sizes": listed(count(), length=4),
             "sums": tensor("float64", (5, SUMS, columns)),
         },
-        also=together((lambda state: 0 < columns <= MOST_COLUMNS, "['centre'] is of no column, or of too many")),
+        also=together((lambda state: 0 < columns <= MOST_COLUMNS, "['alike'] is of no column, or of too many")),
     )(value, where)
 
 

@@ -18,28 +18,36 @@ MOST_INPUTS, MOST_ROWS, MOST_COLUMNS = 8, 128, 64
 """Number of inputs that are followed, of rows of a batch that are read, and of numbers in a row of a table up to
 which each is a column of its own.
 """
-SUMS = 10
+SUMS = 11
 """Number of sums by column; see `flowgrad.measures.input_levels.Sums`."""
 
 
 class Level:
     """Sums of one input: of its first epoch, of its last three, and of the one that runs."""
 
-    def __init__(self, centre: Tensor) -> None:
-        self.centre = centre
-        """Mean of the first batch, which distances are taken from, float64 of shape (columns,)."""
-        self.alike = torch.zeros(len(centre), dtype=torch.int64)
-        """Number of epochs, of all but the first two, to which each column changed as it did to the one before."""
+    def __init__(self, columns: int) -> None:
+        self.compared = torch.zeros(columns, dtype=torch.int64)
+        """Number of epochs, from the third on, to which the change of each column can be compared with that before."""
+        self.alike = torch.zeros(columns, dtype=torch.int64)
+        """Number of those to which it changed alike."""
         self.epochs = 0
         """Number of epochs since rows have this size."""
         self.sizes = [0, 0, 0, 0]
         """Least and largest numbers in a row: of the first epoch, and of the one that runs."""
-        self.sums = torch.zeros(5, SUMS, len(centre), dtype=torch.float64)
+        self.sums = torch.zeros(5, SUMS, columns, dtype=torch.float64)
         """Sums of the first epoch, of the last three, and of the one that runs."""
+
+    @property
+    def columns(self) -> int:
+        """Number of columns."""
+        return len(self.alike)
 
     def see(self, columns: Tensor, size: int) -> None:
         """Take rows of a batch, float64 of shape (rows, columns, numbers), cut from rows of so many numbers."""
-        distances = columns - self.centre[None, :, None]
+        now = self.sums[4]
+        if not bool(now[0].any()):
+            now[-1] = columns.nan_to_num(0.0, 0.0, 0.0).mean((0, 2))
+        distances = columns - now[-1][None, :, None]
         each = torch.stack([distances.mean(2), distances.square().mean(2)])
         known = each.isfinite().all(0)
         rows = known.sum(0).double()
@@ -49,7 +57,7 @@ class Level:
         means = sums[[0, 2]] / rows.clamp(min=1)
         batch = (rows > 0).double()
         of_batches = torch.stack([means[0], means[0] ** 2, means[1], means[1] ** 2])
-        self.sums[4] += torch.cat([rows[None], sums, batch[None], of_batches])
+        now[:-1] += torch.cat([rows[None], sums, batch[None], of_batches])
         least, largest = self.sizes[2:]
         self.sizes[2:] = [min(least or size, size), max(largest, size)]
 
@@ -61,11 +69,13 @@ class Level:
         least, largest, *sizes = self.sizes
         if not self.epochs or sizes[0] > largest or sizes[1] < least:
             self.sums[0], self.epochs, self.sizes[:2] = now, 0, sizes
-            self.alike = torch.zeros_like(self.alike)
+            self.compared, self.alike = torch.zeros_like(self.alike), torch.zeros_like(self.alike)
         self.sums[1:4] = torch.stack([*self.sums[2:4].clone(), now])
         self.epochs += 1
         if self.epochs >= LEAST_EPOCHS:
-            self.alike += torch.from_numpy(changed_alike(*self.sums[1:4].numpy()))
+            alike, told = map(torch.from_numpy, changed_alike(*self.sums[1:4].numpy()))
+            self.alike += alike
+            self.compared += told
         self.sums[4] = 0.0
         self.sizes[2:] = [0, 0]
 
@@ -74,8 +84,8 @@ class Level:
         if self.epochs < LEAST_EPOCHS:
             return {}
         sums = self.sums.numpy()
-        alike = self.alike.numpy() / (self.epochs - LEAST_EPOCHS + 1)
-        found = level_figures(part, sums[0], sums[2:4], self.centre.numpy(), alike)
+        alike = (self.alike / self.compared.clamp(min=1)).numpy()
+        found = level_figures(part, sums[0], sums[2:4], alike)
         return found | {f"{part}_epochs": float(self.epochs)}
 
 
@@ -98,14 +108,14 @@ class Levels:
 
     def _see(self, name: str, values: Tensor, *, table: bool) -> None:
         size = values.shape[1]
-        whole = not table or size > MOST_COLUMNS or (name in self.levels and len(self.levels[name].centre) == 1)
+        whole = not table or size > MOST_COLUMNS or (name in self.levels and self.levels[name].columns == 1)
         rows = spaced(spaced(values.T, MOST_ROWS).T, WIDEST).double().cpu()
         rows = rows[:, None, :] if whole else rows[:, :, None]
         if not rows.numel():
             return
         if name not in self.levels:
-            self.levels[name] = Level(rows.nan_to_num(0.0, 0.0, 0.0).mean((0, 2)))
-        if rows.shape[1] == len(self.levels[name].centre):
+            self.levels[name] = Level(rows.shape[1])
+        if rows.shape[1] == self.levels[name].columns:
             self.levels[name].see(rows, size)
 
     def end_epoch(self) -> None:
@@ -129,7 +139,7 @@ class Levels:
         """Go on from a state."""
         self.batches, self.levels = state["batches"], {}
         for name, content in state["levels"].items():
-            level = self.levels[name] = Level(content["centre"])
+            level = self.levels[name] = Level(len(content["alike"]))
             vars(level).update(_copied(content))
 
 
