@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowgrad.measures.overlaps import OVERLAP_MEASURES, SHORTEST, overlap_figures
-from flowgrad.trackers.batches.rows import RowSample, mixed, number_bits
+from flowgrad.trackers.batches.rows import RowSample, member, mixed, number_bits
 
 MOST_ROWS, LONGEST, CHANNELS = 1024, 512, 64
 """Number of rows of each part that are kept, of first steps that are kept of each, and of channels of a step."""
@@ -36,7 +36,8 @@ class Passages:
         if self.name is None or self.name not in columns:
             return
         part = self.train if training else self.validation
-        new = torch.nonzero((keys < part.below) & ~torch.isin(keys, part.keys)).flatten()
+        new = torch.nonzero(keys < part.below).flatten() if part.full else torch.arange(len(keys))
+        new = new[~member(keys[new], part.keys)]
         if len(new):
             axes = _axes(columns[self.name][new.to(columns[self.name].device)])
             self.cut = self.cut or (axes[0].shape[1] if axes else 0)
@@ -82,8 +83,6 @@ def _axes(values: Tensor) -> list[Tensor]:
 
 def _steps(values: Tensor) -> Tensor:
     """Number of each step, shape (rows, steps), from its channels, shape (rows, steps, channels)."""
-    bits = number_bits(values)
-    found = torch.zeros_like(bits[..., 0])
-    for channel in bits.unbind(-1):
-        found = mixed(found + channel)
-    return (found % _EXACT).double().cpu()
+    places = torch.arange(values.shape[2], device=values.device)
+    found = mixed(mixed(number_bits(values)) * (2 * mixed(places) + 1)).sum(2)
+    return (mixed(found) % _EXACT).double().cpu()

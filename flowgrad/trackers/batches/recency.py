@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowgrad.measures.rows_left import rows_left_figures
-from flowgrad.trackers.batches.rows import RowSample
+from flowgrad.trackers.batches.rows import RowSample, member
 
 
 class Recency:
@@ -32,7 +32,7 @@ class Recency:
         """Close an epoch, before the samples `turn`."""
         now = train.lately > 0
         last = torch.zeros_like(train.keys)
-        kept = torch.isin(train.keys, self.keys)
+        kept = member(train.keys, self.keys)
         last[kept] = self.last[torch.searchsorted(self.keys, train.keys[kept])]
         self.trained += bool(now.any())
         last[now] = self.trained
@@ -71,7 +71,7 @@ def seen_flags(before: RowSample, after: RowSample) -> Tensor:
 
     The inputs of a matrix factorised by rows, or of an autoencoder, come again on purpose, with other targets.
     """
-    known = torch.isin(after.keys, before.keys)
+    known = member(after.keys, before.keys)
     targets, earlier = after.rows("targets"), before.rows("targets")
     if targets is not None and earlier is not None and targets.shape[1] == earlier.shape[1]:
         own = targets[known]

@@ -123,7 +123,7 @@ class RowSample:
         if not len(chosen):
             return
         own, codes, counts = torch.unique(keys[chosen], return_inverse=True, return_counts=True)
-        known = _member(own, self.keys)
+        known = member(own, self.keys)
         at = torch.searchsorted(self.keys, own[known])
         self.times[at] += counts[known]
         self.lately[at] += counts[known]
@@ -179,7 +179,7 @@ def _copied(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def _member(some: Tensor, ordered: Tensor) -> Tensor:
+def member(some: Tensor, ordered: Tensor) -> Tensor:
     """Flags of the numbers that stand among those in order, shape of `some`."""
     if not len(ordered):
         return torch.zeros(len(some), dtype=torch.bool)
