@@ -162,7 +162,18 @@ TORCH = {
     ),
     *(
         f"trackers/batches/{name}.py"
-        for name in ("columns", "course", "id_rows", "id_sums", "ids", "recency", "rows", "tracker")
+        for name in (
+            "columns",
+            "course",
+            "id_rows",
+            "id_sums",
+            "ids",
+            "levels",
+            "passages",
+            "recency",
+            "rows",
+            "tracker",
+        )
     ),
     "trackers/graph.py",
     "trackers/optimizers.py",

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from flowgrad import BatchTracker
+from flowgrad.trackers.batches.form import FOLLOWED
 
 EARLIER, SEEN = "VALIDATION_ROWS_TRAINED_EARLIER", {"VALIDATION_ROWS_SEEN", "ROWS_MET_AGAIN"}
 
@@ -125,7 +126,7 @@ def test_a_state_of_an_earlier_release_goes_on():
     rows = data()
     tracker = BatchTracker()
     epoch(tracker, rows, torch.arange(300), torch.arange(300, 400))
-    state = {name: value for name, value in tracker.state_dict().items() if name != "recency"}
+    state = {name: value for name, value in tracker.state_dict().items() if name not in FOLLOWED}
     other = BatchTracker()
     other.load_state_dict(state)
     epoch(other, rows, torch.arange(300), torch.arange(300, 400))

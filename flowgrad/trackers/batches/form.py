@@ -204,7 +204,8 @@ def _level(value: Any, where: str) -> None:
 
 
 _LEVELS = record({"batches": count(), "levels": mapped(text(), _level, most=MOST_INPUTS)})
-_FOLLOWED = {"recency", "passages", "levels", "validation_levels"}
+FOLLOWED = {"recency", "passages", "levels", "validation_levels"}
+"""Parts that a state has all of, or none."""
 _COUNTED = (
     "losses_told",
     "epochs",
@@ -240,6 +241,6 @@ fits = together(
     (lambda state: state["losses_told"] <= state["batches"], "['losses_told'] is above state['batches']"),
     (lambda state: state["targets_told"] <= state["batches"], "['targets_told'] is above state['batches']"),
     (lambda state: ("validated" in state) == ("val_losses" in state), " has validated or val_losses, not both"),
-    (lambda state: len(_FOLLOWED & state.keys()) in (0, len(_FOLLOWED)), f" has some of {sorted(_FOLLOWED)}, not all"),
+    (lambda state: len(FOLLOWED & state.keys()) in (0, len(FOLLOWED)), f" has some of {sorted(FOLLOWED)}, not all"),
     (lambda state: state["train"]["seen"] > 0 or not len(state["train"]["keys"]), "['train']['seen'] is 0"),
 )
