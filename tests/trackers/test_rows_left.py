@@ -63,6 +63,15 @@ def test_folds_are_told_by_the_rows_that_are_kept():
     assert EARLIER in types(in_folds(data(3000), 5, 3, sample=256))
 
 
+def test_a_split_that_is_drawn_anew_in_each_epoch():
+    tracker = BatchTracker()
+    for k in range(6):
+        order = torch.randperm(400, generator=torch.Generator().manual_seed(40 + k))
+        epoch(tracker, data(), order[80:], order[:80], seed=k)
+    assert EARLIER in types(tracker)
+    assert not types(tracker) & SEEN
+
+
 def test_folds_whose_epochs_end_before_their_validation():
     tracker, rows, places = BatchTracker(), data(), torch.arange(400)
     for fold in range(4):

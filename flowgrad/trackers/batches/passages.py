@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowgrad.gate.tables import TOLERATED_SHARE
 from flowgrad.measures.overlaps import OVERLAP_MEASURES, SHORTEST, overlap_figures
 from flowgrad.trackers.batches.rows import RowSample, member, mixed, number_bits
 
@@ -46,14 +47,24 @@ class Passages:
     def figures(self) -> dict[str, float]:
         """Figures of `OVERLAP_MEASURES`, along the axis that finds most; NaN where rows differ in length."""
         unknown = {measure.name: math.nan for measure in OVERLAP_MEASURES}
-        parts = [part.rows("values") for part in (self.train, self.validation)]
-        if any(part is None or not len(part) for part in parts):
+        train_rows, validation_rows = (part.rows("values") for part in (self.train, self.validation))
+        if train_rows is None or validation_rows is None or not len(train_rows):
             return unknown
+        validation_rows = validation_rows[self._never_trained_on()]
         found = []
         for axis in (slice(0, self.cut), slice(self.cut, None)):
-            train, validation = (part[:, axis].numpy() for part in parts)  # type: ignore[index]
+            train, validation = (part[:, axis].numpy() for part in (train_rows, validation_rows))
             found.append(overlap_figures(train, validation, len(self.train.keys) / self.train.distinct))
         return max(found, key=lambda figures: figures["overlap_pairs"] if figures["overlap_pairs"] >= 0 else -1.0)
+
+    def _never_trained_on(self) -> Tensor:
+        """Flags of the validation rows that are no training rows. Where more than a few are, as in folds or in weeks
+        that are trained on once they were validated, rows of which that cannot be told are left out, too.
+        """
+        reached = self.validation.keys < self.train.below
+        known = member(self.validation.keys, self.train.keys)
+        some = bool(known.sum() > TOLERATED_SHARE * reached.sum())
+        return ~known & (reached | (not some))
 
     def state(self) -> dict[str, Any]:
         """State of everything, as plain numbers and tensors of its own."""
