@@ -72,7 +72,8 @@ def level_figures(part: str, first: Sums, latest: Sequence[Sums], alike: Sums) -
             (columns,).
     """
     mean, deviation = moments(first)
-    shifts = np.min([_shift(first, one) / deviation for one in latest], axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shifts = np.min([_shift(first, one) / deviation for one in latest], axis=0)
     spreads = np.min([_spread(first, one) for one in latest], axis=0)
     strength = np.maximum(shifts, np.log2(spreads))
     strength[~np.isfinite(strength)] = -1.0

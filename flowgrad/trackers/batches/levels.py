@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import torch
@@ -85,7 +86,7 @@ class Level:
             return {}
         sums = self.sums.numpy()
         alike = (self.alike / self.compared.clamp(min=1)).numpy()
-        found = level_figures(part, sums[0], sums[2:4], alike)
+        found = level_figures(part, sums[0], list(sums[2:4]), alike)
         return found | {f"{part}_epochs": float(self.epochs)}
 
 
@@ -144,5 +145,4 @@ class Levels:
 
 
 def _copied(content: Mapping[str, Any]) -> dict[str, Any]:
-    kinds = {Tensor: torch.clone, list: list}
-    return {name: kinds.get(type(value), lambda same: same)(value) for name, value in content.items()}
+    return {name: value.clone() if isinstance(value, Tensor) else copy(value) for name, value in content.items()}
