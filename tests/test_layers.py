@@ -162,7 +162,19 @@ TORCH = {
     ),
     *(
         f"trackers/batches/{name}.py"
-        for name in ("columns", "course", "id_rows", "id_sums", "ids", "repeats", "rows", "tracker")
+        for name in (
+            "columns",
+            "course",
+            "id_rows",
+            "id_sums",
+            "ids",
+            "levels",
+            "passages",
+            "recency",
+            "repeats",
+            "rows",
+            "tracker",
+        )
     ),
     "trackers/graph.py",
     "trackers/optimizers.py",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from flowgrad.measurements import Measure
 from flowgrad.measures.ids import ID_MEASURES
+from flowgrad.measures.input_levels import INPUT_LEVEL_MEASURES
 from flowgrad.measures.loss_figures import LOSS_MEASURES
+from flowgrad.measures.overlaps import OVERLAP_MEASURES
 from flowgrad.measures.repeated_draws import DRAW_MEASURES
 from flowgrad.measures.row_figures import TARGET_MEASURES
+from flowgrad.measures.rows_left import ROWS_LEFT_MEASURES
 from flowgrad.measures.sentinels import SENTINEL_MEASURES
 from flowgrad.measures.sequences import SEQUENCE_MEASURES
 
@@ -41,8 +44,9 @@ ROW_MEASURES = (
     Measure(
         "validation_copied",
         "flag",
-        "1 where these are more than a few, and a column has too many values for chance to give them, or every row of "
-        "training stands there a whole number of times and rows met each other by chance far less often; else 0.",
+        "1 where these are more than a few and did not change the part (`validation_rows_left`), and a column has too "
+        "many values for chance to give them, or every row of training stands there a whole number of times and rows "
+        "met each other by chance far less often; else 0.",
     ),
     Measure(
         "validation_copies_open",
@@ -55,6 +59,9 @@ ROW_MEASURES = (
 MEASURES = (
     *ROW_MEASURES,
     *DRAW_MEASURES,
+    *ROWS_LEFT_MEASURES,
+    *OVERLAP_MEASURES,
+    *INPUT_LEVEL_MEASURES,
     *TARGET_MEASURES,
     *SENTINEL_MEASURES,
     *SEQUENCE_MEASURES,

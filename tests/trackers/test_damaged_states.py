@@ -119,7 +119,7 @@ class Rows(Batches):
         generator = torch.Generator().manual_seed(self.at)
         for _ in range(max(steps, 4)):
             self.at += 1
-            x, y = torch.randn(6, 3, generator=generator), torch.arange(6) % 2
+            x, y = torch.randn(6, 14, generator=generator), torch.arange(6) % 2
             self.tracker.step(x, y, outputs=x[:, :2], loss=nn.functional.cross_entropy(x[:, :2], y))
         self.tracker.validate(x, y)
         self.tracker.end_epoch()

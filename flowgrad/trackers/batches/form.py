@@ -8,6 +8,7 @@ from typing import Any
 from flowgrad.measures.loss_audit import MOST_LOOKS
 from flowgrad.trackers.batches.id_sums import MOST_IDS
 from flowgrad.trackers.batches.ids import MOST_BATCHES
+from flowgrad.trackers.batches.levels import MOST_COLUMNS, MOST_INPUTS, SUMS
 from flowgrad.trackers.batches.repeats import REMEMBERED
 from flowgrad.trackers.schema import (
     Check,
@@ -188,6 +189,39 @@ def _ids(value: Any, where: str) -> None:
     )(value, where)
 
 
+def _recency(value: Any, where: str) -> None:
+    rows = length_of(value, "keys")
+    record(
+        {
+            **dict.fromkeys(("trained", "met"), count()),
+            "keys": tensor("int64", (rows,), least=0, most=_TOP),
+            "last": tensor("int64", (rows,), least=0),
+            **dict.fromkeys(("rows", "at_once", "left", "copies"), number(finite=True, least=0.0)),
+        },
+        also=together(
+            (lambda state: bool((state["keys"][1:] > state["keys"][:-1]).all()), "['keys'] do not rise"),
+            (lambda state: bool((state["last"] <= state["trained"]).all()), "['last'] is above its ['trained']"),
+            (lambda state: state["at_once"] + state["left"] <= state["rows"], "['rows'] are fewer than those seen"),
+        ),
+    )(value, where)
+
+
+def _level(value: Any, where: str) -> None:
+    columns = length_of(value, "alike")
+    record(
+        {
+            **dict.fromkeys(("compared", "alike"), tensor("int64", (columns,), least=0)),
+            "epochs": count(),
+            "sizes": listed(count(), length=4),
+            "sums": tensor("float64", (5, SUMS, columns)),
+        },
+        also=together((lambda state: 0 < columns <= MOST_COLUMNS, "['alike'] is of no column, or of too many")),
+    )(value, where)
+
+
+_LEVELS = record({"batches": count(), "levels": mapped(text(), _level, most=MOST_INPUTS)})
+FOLLOWED = {"recency", "passages", "levels", "validation_levels"}
+"""Parts that a state has all of, or none."""
 _COUNTED = (
     "losses_told",
     "epochs",
@@ -210,12 +244,20 @@ PARTS: dict[str, Check] = {
 }
 """Check of each part of the state, by its key."""
 
-LATER: dict[str, Check] = {"repeats": _REPEATS, "validated": _AUDIT, "val_losses": count()}
+LATER: dict[str, Check] = {
+    "repeats": _REPEATS,
+    "validated": _AUDIT,
+    "val_losses": count(),
+    "recency": _recency,
+    "passages": record({"name": maybe(text()), "cut": count(), "train": _sample, "validation": _sample}),
+    **dict.fromkeys(("levels", "validation_levels"), _LEVELS),
+}
 """Parts that states of earlier releases lack."""
 
 fits = together(
     (lambda state: state["losses_told"] <= state["batches"], "['losses_told'] is above state['batches']"),
     (lambda state: state["targets_told"] <= state["batches"], "['targets_told'] is above state['batches']"),
     (lambda state: ("validated" in state) == ("val_losses" in state), " has validated or val_losses, not both"),
+    (lambda state: len(FOLLOWED & state.keys()) in (0, len(FOLLOWED)), f" has some of {sorted(FOLLOWED)}, not all"),
     (lambda state: state["train"]["seen"] > 0 or not len(state["train"]["keys"]), "['train']['seen'] is 0"),
 )

@@ -51,7 +51,7 @@ class Hash:
         found = {}
         for place, (name, values) in enumerate(columns.items()):
             bits = _bits(values.detach())
-            hashed = _mixed(bits) * self._of(bits.shape[1], place, bits.device)
+            hashed = mixed(bits) * self._of(bits.shape[1], place, bits.device)
             found[name] = hashed if are_columns(values) else hashed.sum(1, keepdim=True)
         return found
 
@@ -62,7 +62,7 @@ class Hash:
         for hashed in parts.values():
             found = found + hashed.sum(1)
         assert isinstance(found, Tensor)
-        return _mixed(found).cpu()
+        return mixed(found).cpu()
 
     def _of(self, width: int, place: int, device: torch.device) -> Tensor:
         key = hash((width, place, str(device)))
@@ -79,12 +79,17 @@ def _bits(values: Tensor) -> Tensor:
     if values.is_complex():
         values = torch.view_as_real(values).flatten(1)
     values = spaced(values, HASHED)
+    return number_bits(values)
+
+
+def number_bits(values: Tensor) -> Tensor:
+    """Real numbers as int64 of their shape, equal where they are equal as float64; 0 and -0 are one number."""
     if values.is_floating_point():
         return (values.double() + 0.0).view(torch.int64)
     return values.long()
 
 
-def _mixed(keys: Tensor) -> Tensor:
+def mixed(keys: Tensor) -> Tensor:
     """Keys mixed by the finaliser of SplitMix64 (Steele, Lea & Flood 2014, OOPSLA), cut to 62 bits."""
     for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
         keys = (keys ^ ((keys >> shift) & ((1 << (64 - shift)) - 1))) * factor
@@ -141,7 +146,7 @@ class RowSample:
         if not len(chosen):
             return
         own, codes, counts = torch.unique(keys[chosen], return_inverse=True, return_counts=True)
-        known = _member(own, self.keys)
+        known = member(own, self.keys)
         at = torch.searchsorted(self.keys, own[known])
         self.times[at] += counts[known]
         self.lately[at] += counts[known]
@@ -197,7 +202,7 @@ def _copied(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def _member(some: Tensor, ordered: Tensor) -> Tensor:
+def member(some: Tensor, ordered: Tensor) -> Tensor:
     """Flags of the numbers that stand among those in order, shape of `some`."""
     if not len(ordered):
         return torch.zeros(len(some), dtype=torch.bool)

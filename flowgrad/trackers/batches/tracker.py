@@ -36,6 +36,9 @@ from flowgrad.trackers.batches.columns import (
 )
 from flowgrad.trackers.batches.course import Order, Steps, load_into, state_of
 from flowgrad.trackers.batches.ids import Ids
+from flowgrad.trackers.batches.levels import Levels
+from flowgrad.trackers.batches.passages import Passages
+from flowgrad.trackers.batches.recency import Recency, seen_flags
 from flowgrad.trackers.batches.repeats import Repeats
 from flowgrad.trackers.batches.rows import SAMPLE, Hash, RowSample
 from flowgrad.trackers.optimizers import Optimizers
@@ -124,6 +127,8 @@ class BatchTracker(Tracker):
         super().__init__(name, rules)
         self._hash = Hash()
         self._train, self._validation = RowSample(sample), RowSample(sample)
+        self._passages = Passages(sample)
+        self._levels, self._validation_levels = Levels(), Levels()
         optimizers = self._optimizers = Optimizers(optimizer, name)
         maximised = any(group.get("maximize") for group in optimizers.groups())
         self._audit, self._ids = LossAudit(maximised=maximised), Ids(sizes)
@@ -131,7 +136,7 @@ class BatchTracker(Tracker):
         """Audit of the validation losses."""
         self._ids_only = self._numbers_only = self._classes = self._sequences = True
         self._losses_told = self._val_losses = 0
-        self._order, self._steps, self._repeats = Order(), Steps(), Repeats()
+        self._order, self._steps, self._repeats, self._recency = Order(), Steps(), Repeats(), Recency()
         self._epochs = self._batches = self._validations = self._targets_told = 0
         self._seen_again = math.nan
         self._multiple, self._met_again = 1, math.nan
@@ -201,6 +206,8 @@ class BatchTracker(Tracker):
         self._numbers_only = self._numbers_only and numbers_only(columns)
         self._classes = self._classes and targets is not None and are_classes(targets)
         self._train.see(keys, columns, told)
+        self._passages.see(keys, columns, training=True)
+        self._levels.see(columns)
         self._order.see(keys, told)
         self._repeats.see(parts, columns, told)
         self._steps.batch()
@@ -222,7 +229,10 @@ class BatchTracker(Tracker):
             return
         self._validations += 1
         told = None if numbers_rows(targets) else targets
-        self._validation.see(self._hash(columns), columns, told)
+        keys = self._hash(columns)
+        self._validation.see(keys, columns, told)
+        self._passages.see(keys, columns, training=False)
+        self._validation_levels.see(columns)
         self._see_ids(columns, told, training=False)
         if outputs is not None and loss is not None:
             self._val_losses += 1
@@ -258,7 +268,11 @@ class BatchTracker(Tracker):
             self._multiple = multiple_of(times)
             self._met_again = 1.0 - float((times == self._multiple).sum() * self._multiple / times.sum())
         self._epochs += 1
+        self._recency.end_epoch(self._train, self._validation)
         self._train.turn()
+        self._validation.turn()
+        self._levels.end_epoch()
+        self._validation_levels.end_epoch()
         self._order.end_epoch()
         self._repeats.end_epoch()
         self._ids.end_epoch()
@@ -291,6 +305,7 @@ class BatchTracker(Tracker):
         times = self._train.times.double() / max(self._epochs, 1)
         distinct = self._train.distinct if self._batches else nan
         validated = self._validation.distinct if self._validations else nan
+        left = self._recency.figures(self._train, self._validation)
         return {
             "batches": float(self._batches),
             "epochs": float(self._epochs),
@@ -302,7 +317,11 @@ class BatchTracker(Tracker):
             **self._order.figures(),
             **self._repeats.figures(),
             **(self._steps.figures() if self._counts_steps else Steps().figures()),
-            **self._seen_rows(same),
+            **self._seen_rows(same, left),
+            **left,
+            **self._passages.figures(),
+            **self._levels.figures("input"),
+            **self._validation_levels.figures("validation_input"),
             **self._row_figures(),
             **self._sentinel_figures(),
             **self._sequence_figures(),
@@ -327,9 +346,9 @@ class BatchTracker(Tracker):
             return {measure.name: math.nan for measure in SENTINEL_MEASURES}
         return sentinel_figures(values.numpy(), whole=self._numbers_only)
 
-    def _seen_rows(self, same: bool) -> dict[str, float]:
+    def _seen_rows(self, same: bool, left: Mapping[str, float]) -> dict[str, float]:
         """Figures on validation rows that training saw, among those whose hash is in reach of both samples. Rows of ids
-        alone are judged by the ids' own figures.
+        alone are judged by the ids' own figures. Rows that left training before, or that came to it later, are none.
         """
         unknown = {"validation_seen": math.nan, "validation_copied": math.nan, "validation_copies_open": math.nan}
         one, other = self._train, self._validation
@@ -344,6 +363,8 @@ class BatchTracker(Tracker):
         # Tokens of a sequence follow from each other: that few rows agree in half of them only is no sign of copies.
         level = "" if found is None or share <= TOLERATED_SHARE or self._sequences else found.level
         beyond = share > TOLERATED_SHARE + _SLACK * self._met_again
+        if left["validation_rows_left"] == 1 or left["validation_at_once"] + left["validation_left"] <= TOLERATED_SHARE:
+            level, beyond = "", False
         copied = level == REFUSED or (beyond and self._multiple > 1)
         return {
             "validation_seen": share,
@@ -399,6 +420,10 @@ class BatchTracker(Tracker):
             "ids": self._ids.state(),
             "audit": self._audit.state_dict(),
             "validated": self._validated.state_dict(),
+            "recency": self._recency.state(),
+            "passages": self._passages.state(),
+            "levels": self._levels.state(),
+            "validation_levels": self._validation_levels.state(),
         }
         counts = {"val_losses": self._val_losses, **{name: getattr(self, f"_{name}") for name in _COUNTS}}
         return states.headed(self.KIND, {**parts, **counts})
@@ -430,6 +455,14 @@ class BatchTracker(Tracker):
         if "validated" in state:  # else of a version that did not recompute validation losses
             self._validated.load_state_dict(state["validated"])
             self._val_losses = state["val_losses"]
+        if "recency" in state:  # else of a version that did not follow it
+            self._recency.load(state["recency"])
+            for name in ("passages", "levels", "validation_levels"):
+                getattr(self, f"_{name}").load(state[name])
+        else:
+            self._recency, self._passages = Recency(), Passages(self._train.size)
+            self._levels, self._validation_levels = Levels(), Levels()
+            self._validation.turn()
         self._figures = None
 
 
@@ -447,19 +480,11 @@ def _are_moments(part: RowSample, hashed: Hash, targets: Tensor) -> bool:
 
 
 def _seen_share(before: RowSample, after: RowSample, below: int) -> float:
-    """Share, in [0, 1], of the later distinct rows with a hash below a number that the earlier ones hold with the same
-    target, bit by bit; with any target where one of the two parts was told none.
-
-    The inputs of a matrix factorised by rows, or of an autoencoder, come again on purpose, with other targets.
+    """Share, in [0, 1], of the later distinct rows with a hash below a number that the earlier ones hold, too; see
+    `seen_flags`.
     """
     chosen = after.keys < below
-    known = torch.isin(after.keys, before.keys) & chosen
-    targets, earlier = after.rows("targets"), before.rows("targets")
-    if targets is not None and earlier is not None and targets.shape[1] == earlier.shape[1]:
-        own = targets[known]
-        like = earlier[torch.searchsorted(before.keys, after.keys[known])]
-        known[known.clone()] = ((own == like) | (own.isnan() & like.isnan())).all(1)
-    return float(known.sum() / chosen.sum())
+    return float((seen_flags(before, after) & chosen).sum() / chosen.sum())
 
 
 def _rows(columns: Mapping[str, Tensor]) -> int:
