@@ -1,0 +1,69 @@
+"""Losses that swing, rise or go below zero: what is asked, and what is not claimed, beside sound neighbours."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import flowgrad
+
+CLAIMS = {"OVERFITTING", "TRAINING_CUT_SHORT", "SLOW_CONVERGENCE", "DIVERGENCE", "LEARNING_RATE_TOO_HIGH"}
+
+
+def by_type(watch):
+    """Findings by type, the most severe of each."""
+    ranks = ("info", "low", "medium", "high", "critical")
+    return {one.type: one for one in sorted(watch.findings(), key=lambda one: ranks.index(one.severity))}
+
+
+def claimed(watch):
+    """Types of findings that claim a cause by themselves."""
+    return {one.type for one in watch.findings() if not one.candidates and not one.follows} & CLAIMS
+
+
+def causes(finding):
+    return {candidate.cause for candidate in finding.candidates}
+
+
+def rows(count, seed):
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 10, generator=random) + 2
+    return x, (x[:, :3].sum(1) + torch.randn(count, generator=random) > 6).long()
+
+
+def normalised(momentum, held_out):
+    """A watched training of a network with batch normalisation of this momentum, with validation losses as given."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(10, 16), nn.BatchNorm1d(16, momentum=momentum), nn.ReLU(), nn.Linear(16, 2))
+    optimizer = torch.optim.Adam(model.parameters(), 0.003)
+    x, y = rows(128, 1)
+    watch = flowgrad.watch(model, optimizer)
+    for value in held_out:
+        for k in torch.randperm(128).split(16):
+            loss = F.cross_entropy(model(x[k]), y[k])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.log(loss=loss)
+        watch.log(val_loss=value)
+        watch.end_epoch()
+    watch.detach()
+    return watch
+
+
+SWINGS = [0.96, 0.56, 0.49, 0.66, 0.86, 0.28, 1.05, 0.75, 0.44, 0.21]
+FALLS = [0.96, 0.8, 0.68, 0.6, 0.53, 0.47, 0.42, 0.37, 0.32, 0.27]
+
+
+@pytest.mark.parametrize(
+    ("momentum", "held_out", "severity"),
+    [(0.99, SWINGS, "medium"), (0.99, FALLS, "low"), (0.1, SWINGS, None)],
+)
+def test_a_validation_that_swings_with_the_last_batch_is_asked_about_first(momentum, held_out, severity):
+    """A swing down in the last epochs was called a training cut short; the momentum was a low question below it."""
+    watch = normalised(momentum, held_out)
+    found = by_type(watch)
+    momentum = found.get("BATCH_STATISTICS_OF_LAST_BATCH")
+    assert (momentum and momentum.severity) == severity
+    assert ("TRAINING_CUT_SHORT" in claimed(watch)) == (severity is None)
+    assert severity is None or found["TRAINING_CUT_SHORT"].follows == "BATCH_STATISTICS_OF_LAST_BATCH"
