@@ -67,3 +67,44 @@ def test_a_validation_that_swings_with_the_last_batch_is_asked_about_first(momen
     assert (momentum and momentum.severity) == severity
     assert ("TRAINING_CUT_SHORT" in claimed(watch)) == (severity is None)
     assert severity is None or found["TRAINING_CUT_SHORT"].follows == "BATCH_STATISTICS_OF_LAST_BATCH"
+
+
+def tuned(*, rate, frozen=True):
+    """A watched training of a small head, drawn small, on a body of which all is frozen or nothing."""
+    random = torch.Generator().manual_seed(3)
+    body = nn.Sequential(nn.Linear(32, 128), nn.Tanh(), nn.Linear(128, 32), nn.Tanh())
+    head = nn.Linear(32, 2)
+    for one in (*body.parameters(), *head.parameters()):
+        nn.init.normal_(one, 0, 0.1 if one.shape[0] == 2 else 0.2, generator=random)
+    body.requires_grad_(not frozen)
+    model = nn.Sequential(body, head)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], rate)
+    x = torch.randn(256, 32, generator=random)
+    with torch.no_grad():
+        score = body(x)[:, :4].sum(1) + torch.randn(256, generator=random)
+    y = (score > score.median()).long()
+    watch = flowgrad.watch(model, optimizer)
+    for _ in range(8):
+        for k in torch.randperm(256, generator=random).split(16):
+            loss = F.cross_entropy(model(x[k]), y[k])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.log(loss=loss)
+        watch.end_epoch()
+    watch.detach()
+    return watch
+
+
+@pytest.mark.parametrize(
+    ("settings", "claim"),
+    [({"rate": 0.02}, False), ({"rate": 0.3}, True), ({"rate": 0.1, "frozen": False}, True)],
+)
+def test_long_first_steps_of_a_small_head_are_no_rate_too_high_unless_the_loss_suffers(settings, claim):
+    """Prompts tuned at the usual rate of prompts were told to take a tenth of it, over a bump of a few batches."""
+    watch = tuned(**settings)
+    assert ("LEARNING_RATE_TOO_HIGH" in claimed(watch)) == claim
+    if not claim:
+        found = by_type(watch)
+        assert found["LARGE_STEPS_OF_SMALL_WEIGHTS"].severity == "low"
+        assert found["LEARNING_RATE_TOO_HIGH"].follows == "LARGE_STEPS_OF_SMALL_WEIGHTS"
