@@ -239,6 +239,7 @@ MEASURES = (
     *flow_passes.UNREGISTERED,
     *flow_passes.OUTSIDE,
     *flow_passes.HALVES,
+    *flow_passes.ZEROS,
     Measure(
         "output_spread",
         "ratio",
