@@ -108,3 +108,47 @@ def test_long_first_steps_of_a_small_head_are_no_rate_too_high_unless_the_loss_s
         found = by_type(watch)
         assert found["LARGE_STEPS_OF_SMALL_WEIGHTS"].severity == "low"
         assert found["LEARNING_RATE_TOO_HIGH"].follows == "LARGE_STEPS_OF_SMALL_WEIGHTS"
+
+
+def told(train, held_out=None, *, steps=12, optimizers=1):
+    """A watch that is told these losses of its epochs, while a small network takes steps of a usual size."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+    groups = [list(model[0].parameters()), list(model[2].parameters())] if optimizers == 2 else [model.parameters()]
+    steppers = [torch.optim.Adam(group, 1e-3) for group in groups]
+    watch = flowgrad.watch(model, steppers if optimizers == 2 else steppers[0])
+    noise = torch.Generator().manual_seed(1)
+    for epoch, value in enumerate(train):
+        for _ in range(steps):
+            x = torch.randn(16, 8)
+            loss = (model(x) - x[:, :1]).square().mean()
+            for one in steppers:
+                one.zero_grad()
+            loss.backward()
+            for one in steppers:
+                one.step()
+            watch.log(loss=value + 0.02 * float(torch.randn((), generator=noise)))
+        if held_out:
+            with torch.no_grad():
+                model(x)
+            watch.log(val_loss=held_out[epoch])
+        watch.end_epoch()
+    watch.detach()
+    return watch
+
+
+DOWN = [4.0, 3.0, 2.3, 1.8, 1.4, 1.1, 0.9, 0.7, 0.6, 0.5]
+UP_AGAIN = [4.2, 3.4, 3.0, 3.1, 3.3, 3.5, 3.7, 3.9, 4.1, 4.3]
+
+
+@pytest.mark.parametrize(
+    ("offset", "severity", "causes_named"),
+    [(0.0, "medium", set()), (-3.5, "low", {"LEARNED_WEIGHTS_IN_THE_LOSS", "OVERFITTING", "SURER_ANSWERS"})],
+)
+def test_a_validation_loss_below_zero_that_rises_is_a_question(offset, severity, causes_named):
+    """Sums whose weights are learned went below zero and up again, every answer better: overfitting, with a change."""
+    found = by_type(told([one + offset for one in DOWN], [one + offset for one in UP_AGAIN]))
+    kind = "VALIDATION_LOSS_RISES" if causes_named else "OVERFITTING"
+    assert found[kind].severity == severity
+    assert causes(found[kind]) == causes_named
+    assert ("OVERFITTING" in found) != bool(causes_named)
