@@ -110,16 +110,16 @@ def test_long_first_steps_of_a_small_head_are_no_rate_too_high_unless_the_loss_s
         assert found["LEARNING_RATE_TOO_HIGH"].follows == "LARGE_STEPS_OF_SMALL_WEIGHTS"
 
 
-def told(train, held_out=None, *, steps=12, optimizers=1):
+def told(train, held_out=None, *, optimizers=1, rate=1e-3):
     """A watch that is told these losses of its epochs, while a small network takes steps of a usual size."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
     groups = [list(model[0].parameters()), list(model[2].parameters())] if optimizers == 2 else [model.parameters()]
-    steppers = [torch.optim.Adam(group, 1e-3) for group in groups]
+    steppers = [torch.optim.Adam(group, rate) for group in groups]
     watch = flowgrad.watch(model, steppers if optimizers == 2 else steppers[0])
     noise = torch.Generator().manual_seed(1)
     for epoch, value in enumerate(train):
-        for _ in range(steps):
+        for _ in range(12):
             x = torch.randn(16, 8)
             loss = (model(x) - x[:, :1]).square().mean()
             for one in steppers:
@@ -152,3 +152,38 @@ def test_a_validation_loss_below_zero_that_rises_is_a_question(offset, severity,
     assert found[kind].severity == severity
     assert causes(found[kind]) == causes_named
     assert ("OVERFITTING" in found) != bool(causes_named)
+
+
+UP = [4.0, 5.4, 5.8, 6.1, 6.4, 6.6, 6.7, 6.8, 6.9, 6.9]
+FAR_UP = [1.2, 1.5, 1.9, 2.3, 2.7, 3.1, 3.5, 3.9, 4.2, 4.5]
+
+
+@pytest.mark.parametrize(
+    ("train", "optimizers", "asked"),
+    [
+        (UP, 1, "LOSS_ENDS_ABOVE_ITS_START"),
+        (UP, 2, "LOSS_OF_ONE_OF_SEVERAL_RISES"),
+        (DOWN, 1, None),
+        (DOWN, 2, None),
+        ([4.0, *UP[::-1]], 1, None),
+        ([one - 4.5 for one in UP], 1, None),
+    ],
+)
+def test_a_loss_that_ends_above_its_start_is_asked_about_once(train, optimizers, asked):
+    """A contrastive training collapsed and its loss rose to the logarithm of the choices: it was said to be healthy."""
+    found = by_type(told(train, optimizers=optimizers))
+    found = {kind: one for kind, one in found.items() if "RISES" in kind or "ABOVE" in kind}
+    assert set(found) == ({asked} if asked else set())
+    assert all(one.severity == "low" and len(one.candidates) >= 3 and not one.plain for one in found.values())
+
+
+@pytest.mark.parametrize(("optimizers", "rate", "claim"), [(2, 1e-3, False), (2, 1.0, True), (1, 1e-3, True)])
+def test_the_loss_of_one_of_two_that_play_against_each_other_does_not_diverge(optimizers, rate, claim):
+    """A generator's loss rose as its critic won, by steps of a usual size: a tenth of the rate was prescribed."""
+    watch = told(FAR_UP, optimizers=optimizers, rate=rate)
+    assert bool({"DIVERGENCE", "LEARNING_RATE_TOO_HIGH"} & claimed(watch)) == claim
+    found = by_type(watch)
+    assert found["DIVERGENCE"].severity == ("critical" if rate < 1 and claim else "low")
+    if not claim:
+        assert "TERM_CUT_OFF" in causes(found["LOSS_OF_ONE_OF_SEVERAL_RISES"])
+    assert "LOSS_ENDS_ABOVE_ITS_START" not in found or found["LOSS_ENDS_ABOVE_ITS_START"].follows
