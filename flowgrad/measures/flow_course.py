@@ -443,8 +443,8 @@ def overfitting(
 
 
 def unsteadiness(losses: Sequence[float]) -> float:
-    """Median distance of a loss from the middle between its neighbours, over the median size of the losses; 0 of less
-    than five, and of losses that are not finite or 0. What falls or climbs evenly has none.
+    """Ratio of the median distance of a loss from the middle between its neighbours to the median size of the losses.
+    What falls or climbs evenly has none. 0 of less than five losses, and of those that are not finite or 0.
 
     >>> unsteadiness([5.0, 4.0, 3.0, 2.0, 1.0]), unsteadiness([1.0, 2.0, 1.0, 2.0, 1.0])
     (0.0, 1.0)
