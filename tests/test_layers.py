@@ -150,6 +150,7 @@ TORCH = {
             "positions",
             "outside",
             "samples",
+            "scattered_zeros",
             "shared_sums",
             "sparse_rows",
             "calls",

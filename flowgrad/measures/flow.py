@@ -211,6 +211,7 @@ MEASURES = (
         "squares begins at 0 (RMSprop), else 0.",
     ),
     Measure("quasi_newton", "count", "Optimizers given that are LBFGS, whose steps are long on purpose."),
+    Measure("optimizers_apart", "count", "Optimizers known that hold tensors which no other one holds."),
     Measure("momentum", "ratio", "Momentum of the optimizer, or its first beta."),
     Measure("weight_decay", "rate", "Largest weight decay of a parameter group."),
     Measure(
@@ -245,6 +246,7 @@ MEASURES = (
     *flow_passes.UNREGISTERED,
     *flow_passes.OUTSIDE,
     *flow_passes.HALVES,
+    *flow_passes.ZEROS,
     Measure(
         "output_spread",
         "ratio",

@@ -19,6 +19,8 @@ _SIDE = (8, 4)
 """Number of windows of losses before and behind a place."""
 _BEFORE = 8
 """Number of sampled steps before the first number that was not finite."""
+_FEWEST_TURNS = 5
+"""Number of validation losses from which it is said whether they swing."""
 _LAST, _LEVEL, _OF_FIRST = 4, 5, 0.1
 """Losses that say how high the loss stood last, losses in a row whose median is a level, and the share of the first
 loss below which no level counts: what trembles near zero has not grown."""
@@ -167,6 +169,13 @@ VALIDATION = (
         on_evaluation=True,
     ),
     Measure("val_gap_last", "ratio", "Validation loss of the last epoch over its training loss.", on_evaluation=True),
+    Measure(
+        "val_unsteadiness",
+        "ratio",
+        "Distance of the validation loss of an epoch from the middle between its neighbours': median over the epochs, "
+        "over the median size of the loss. 0 before the fifth validation.",
+        on_evaluation=True,
+    ),
     Measure("train_whole_fall", "ratio", "Fall of the training loss from the first epoch to the last, over its size."),
     Measure("train_ups", "share", "Share of epochs whose training loss is above that of the one before."),
     Measure(
@@ -411,6 +420,7 @@ def overfitting(
     """
     found = dict.fromkeys((measure.name for measure in VALIDATION if measure.name != "weights_rewritten"), float("nan"))
     val, own = np.asarray(validation, float), np.asarray(train, float)
+    found["val_unsteadiness"] = unsteadiness(validation)
     if len(val) < 6 or len(own) != len(val) or not np.isfinite(val).all():
         return found
     middles = np.median(np.lib.stride_tricks.sliding_window_view(val, 3), axis=1)
@@ -430,3 +440,17 @@ def overfitting(
     found["val_gap_tail"] = float(val[0] / first_tail) if first_tail > 0 else float("nan")
     found["val_gap_last"] = float(val[-1] / own[-1]) if own[-1] > 0 else float("nan")
     return found
+
+
+def unsteadiness(losses: Sequence[float]) -> float:
+    """Ratio of the median distance of a loss from the middle between its neighbours to the median size of the losses.
+    What falls or climbs evenly has none. 0 of less than five losses, and of those that are not finite or 0.
+
+    >>> unsteadiness([5.0, 4.0, 3.0, 2.0, 1.0]), unsteadiness([1.0, 2.0, 1.0, 2.0, 1.0])
+    (0.0, 1.0)
+    """
+    values = np.asarray(losses, float)
+    size = float(np.median(np.abs(values))) if len(values) >= _FEWEST_TURNS else 0.0
+    if not 0 < size < np.inf or not np.isfinite(values).all():
+        return 0.0
+    return float(np.median(np.abs(values[1:-1] - (values[:-2] + values[2:]) / 2)) / size)

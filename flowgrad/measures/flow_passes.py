@@ -196,6 +196,16 @@ HALVES = (
         "Of these, entries with a gradient that a step leaves as they were, mean of the looks; tables apart.",
     ),
 )
+ZEROS = (
+    Measure(
+        "zeros_most",
+        "share",
+        "Largest share of exact zeros among other entries that pruning left in a weight, before the first step or one "
+        "behind an epoch; of the weight that has lost the most of them. Rows that are zero as a whole, tables and "
+        "zeros that an initialiser drew are left out.",
+    ),
+    Measure("zeros_left", "share", "Share of exact zeros of that weight before the last step that was read."),
+)
 OUTSIDE = (
     Measure(
         "outside_tensors",

@@ -8,6 +8,7 @@ learning rate, or may set it themselves.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -182,6 +183,7 @@ class Optimizers:
             "quasi_newton": float(sum("lbfgs" in name for name in names)),
             "optimizer_anneals": float(any("adagrad" in name for name in names)),
             "optimizer_starts_fast": float(any(isinstance(one, torch.optim.RMSprop) for one in self.all)),
+            "optimizers_apart": float(self._apart()),
         }
         if not self.all:
             return quasi | dict.fromkeys(("optimizer_adaptive", "momentum", "weight_decay"), math.nan)
@@ -193,6 +195,12 @@ class Optimizers:
             "momentum": momenta.pop() if len(momenta) == 1 else math.nan,
             "weight_decay": _largest(decays),
         }
+
+    def _apart(self) -> int:
+        """Number of optimizers that hold tensors which no other one holds."""
+        held = [{id(p) for group in one.param_groups for p in group["params"]} for one in self.all]
+        times = Counter(place for own in held for place in own)
+        return sum(any(times[place] == 1 for place in own) for own in held)
 
 
 def _opened(given: Any, tracker: str, hooked: bool) -> Iterator[Optimizer]:

@@ -281,6 +281,31 @@ def test_the_steps_of_another_optimizer_are_not_put_down_to_the_one_told():
     assert "MOVED_BY_ANOTHER_OPTIMIZER" not in Loop().watch().train().types()
 
 
+@pytest.mark.parametrize(("kind", "asked"), [("codebook", True), ("detached", True), ("still", False)])
+def test_rows_that_the_loop_moves_by_averages_are_not_put_down_to_an_optimizer(kind, asked):
+    """A codebook moved by moving averages was moved by another optimizer, and stood still on purpose, in one report."""
+    loop = Loop()
+    loop.first.weight.requires_grad_(kind == "detached")
+
+    def loss(ids, others):
+        looked_up = loop.first(ids).detach()
+        if kind != "still":
+            with torch.no_grad():
+                loop.first.weight[ids.unique()] *= 0.99
+        return (looked_up * loop.second(others)).sum(1).sub(1).square().mean()
+
+    loop.loss = loss
+    loop.watch().train(2)
+    asks = {finding.type: finding for finding in loop.tracker.findings()}
+    assert "MOVED_BY_ANOTHER_OPTIMIZER" not in asks
+    assert ("ROWS_MOVED_WITHOUT_GRADIENT" in asks) == asked
+    if asked:
+        assert asks["ROWS_MOVED_WITHOUT_GRADIENT"].severity == "low"
+    told = loop.tracker.measurements().coverage.unseen.get("gradient", "")
+    assert ("stand still" in told) == (kind == "still")
+    assert ("moved all the same" in told) == (kind == "codebook")
+
+
 @pytest.mark.parametrize("made", [torch.optim.SGD, torch.optim.Adagrad, torch.optim.RMSprop, torch.optim.SparseAdam])
 def test_an_optimizer_that_steps_is_known_to(made):
     loop = Loop()

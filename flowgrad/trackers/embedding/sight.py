@@ -22,6 +22,10 @@ OPTIMIZER = (
     "not told; make the tracker with optimizer=... and causes that rest on its rate, decay or momentum can be claimed"
 )
 FROZEN = "the table takes no gradient (requires_grad is False): its rows stand still on purpose and are not judged"
+MOVED_FROZEN = (
+    "the table takes no gradient (requires_grad is False), and its rows moved all the same: something else than "
+    "training by gradients moves them, such as moving averages or the loop, and they are not judged"
+)
 
 
 class SeenLookups(NamedTuple):

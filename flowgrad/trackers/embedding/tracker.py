@@ -524,7 +524,7 @@ class EmbeddingTracker(Tracker):
         if self._rate is None:
             unseen["optimizer"] = sight.OPTIMIZER
         if not self._trainable:
-            unseen["gradient"] = sight.FROZEN
+            unseen["gradient"] = sight.MOVED_FROZEN if seen.moved else sight.FROZEN
         blind = sight.blindness(seen)
         if not blind:
             moved = int(((rows["exposures"] == 0) & (rows["moved"] == 1)).sum())

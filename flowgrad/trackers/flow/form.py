@@ -139,6 +139,16 @@ _POSITIONS = record(
     ),
 )
 
+_COUNTED = listed(number(least=0.0, finite=True))
+_ZEROS = record(
+    {"most": _COUNTED, "later": _COUNTED, "passed_over": listed(flag), "begun": flag},
+    also=together(
+        (
+            lambda state: len(state["most"]) == len(state["later"]) == len(state["passed_over"]),
+            ": most, later and passed_over must be of one length",
+        ),
+    ),
+)
 _HALVES = record({"entries": number(least=0.0), "of": count(), "still": number(least=0.0)})
 
 LATER: dict[str, Check] = {
@@ -152,6 +162,7 @@ LATER: dict[str, Check] = {
     "evaluation": _EVALUATION,
     "outside": _OUTSIDE,
     "halves": _HALVES,
+    "zeros": _ZEROS,
     "positions": _POSITIONS,
     "batch_rows": record(dict.fromkeys(("calls", "most"), count())),
 }

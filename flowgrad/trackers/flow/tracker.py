@@ -45,6 +45,7 @@ from flowgrad.trackers.flow.readings import (
     usual_norms,
 )
 from flowgrad.trackers.flow.rewrites import Rewrites
+from flowgrad.trackers.flow.scattered_zeros import ScatteredZeros
 from flowgrad.trackers.flow.shared_sums import sums_by_row
 from flowgrad.trackers.flow.unregistered import Unregistered
 from flowgrad.trackers.optimizers import Optimizers, is_skipped
@@ -124,6 +125,7 @@ class FlowTracker(Tracker):
         self._leftovers = Leftovers(self._parameters)
         self._unregistered = Unregistered(model)
         self._halves = HalfPrecision()
+        self._zeros = ScatteredZeros(self._watched)
         self._outside = Outside({id(one) for one in (*model.parameters(), *self._unregistered.parameters)})
         self.losses_differ = 0.0
         """Flag: 1 where what sees the batches has shown that training and validation loss are two quantities."""
@@ -203,6 +205,7 @@ class FlowTracker(Tracker):
         try:
             self._rewrites.before(optimizer, self._steps + 1, due=self._due)
             self._course.stepping(optimizer)
+            self._zeros.before(due=self._due)
             if not self._due:
                 return
             # A closure computes the gradients within the step.
@@ -350,6 +353,7 @@ class FlowTracker(Tracker):
             return
         self._network.arm()
         if not self._optimizers.known:
+            self._zeros.before(due=True)
             self._begin()
 
     @entry("end_epoch()")
@@ -362,6 +366,7 @@ class FlowTracker(Tracker):
         self._modes.evaluation.end_epoch(validated=validation is not None, expected=self._modes.expecting)
         self._epoch_start, self._epoch_steps = self._steps, self._steps - self._epoch_start
         self._losses.end_epoch()
+        self._zeros.end_epoch()
         self._train.append(train)
         if validation is not None:
             self._validation.append(validation)
@@ -406,6 +411,7 @@ class FlowTracker(Tracker):
             "unregistered": float(len(self._hidden())) if self._optimizers.known else math.nan,
             **outside,
             **self._halves.scalars(),
+            **self._zeros.scalars(),
             "losses_differ": self.losses_differ,
             "outputs_tell": self.outputs_tell,
             **self._losses.places.scalars(),
@@ -692,6 +698,7 @@ class FlowTracker(Tracker):
                 "places": {**self._losses.places.state_dict(), "first_tail": self._losses.first_tail},
                 "outside": self._outside.state_dict(),
                 "halves": self._halves.state_dict(),
+                "zeros": self._zeros.state_dict(),
                 "fresh": None if self._fresh is None else torch.from_numpy(self._fresh.copy()),
             },
         )
@@ -731,6 +738,8 @@ class FlowTracker(Tracker):
                 part.load_state_dict(state[key])
         if "halves" in state:
             self._halves.load_state_dict(state["halves"])
+        if "zeros" in state:
+            self._zeros.load_state_dict(state["zeros"])
         if "outside" in state:
             self._outside.load_state_dict(state["outside"])
         self._flags = {flag: state[flag].cpu().numpy().copy() for flag in _FLAGS}
