@@ -119,7 +119,7 @@ def told(train, held_out=None, *, optimizers=1, rate=1e-3):
     watch = flowgrad.watch(model, steppers if optimizers == 2 else steppers[0])
     noise = torch.Generator().manual_seed(1)
     for epoch, value in enumerate(train):
-        for _ in range(12):
+        for _ in range(24):
             x = torch.randn(16, 8)
             loss = (model(x) - x[:, :1]).square().mean()
             for one in steppers:
