@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -57,6 +57,20 @@ class Measured:
     """Rise of the peak in bytes, temporaries included; None where the system does not say."""
     cpu_ratio: float
     """Ratio of all CPU time of the watched steps, threads together, to that of the bare ones."""
+
+
+def pooled(parts: Sequence[Measured]) -> Measured:
+    """Put the figures of several processes together: all blocks, the most that was held, and the mean CPU ratio."""
+    peaks = [part.peak_bytes for part in parts if part.peak_bytes is not None]
+    return Measured(
+        bare_ms=tuple(one for part in parts for one in part.bare_ms),
+        watched_ms=tuple(one for part in parts for one in part.watched_ms),
+        steps=sum(part.steps for part in parts),
+        held_bytes=max(part.held_bytes for part in parts),
+        weight_bytes=parts[0].weight_bytes,
+        peak_bytes=max(peaks, default=None),
+        cpu_ratio=sum(part.cpu_ratio for part in parts) / len(parts),
+    )
 
 
 def compare(

@@ -237,6 +237,24 @@ def test_others_get_fewer_steps(composed, tmp_path):
     assert steps == {NONE: 100, "flow": 100, "peer": 10}
 
 
+def test_a_case_may_be_measured_in_several_processes(composed, monkeypatch, tmp_path):
+    """Their blocks are put together; of others, one is enough."""
+    calls = []
+
+    def isolated(function, plan):
+        calls.append(plan.watcher)
+        return measured([1.0, float(len(calls))], [2.0, 2.0], cpu_ratio=float(len(calls)))
+
+    monkeypatch.setattr(job, "run_isolated", isolated)
+    monkeypatch.setattr(job, "installed", lambda name: name in ("flow", "peer"))
+    mine = MINE.replace("}", ", processes: 3}")
+    job.run(composed("experiment=layers_overhead", "job.only=[mine]", mine), [], [], tmp_path)
+    assert [calls.count(name) for name in (NONE, "flow", "peer")] == [3, 3, 1]
+    figures = pd.read_csv(tmp_path / "overhead.csv").set_index("watcher")
+    assert figures.loc["flow", "steps"] == 3 * 10
+    assert figures.loc["flow", "cpu_ratio"] == pytest.approx((4 + 5 + 6) / 3)
+
+
 def test_the_table_fits_120_columns(capsys, tmp_path):
     seen = measured([1.2345] * 12, [12.345678] * 12, 1.2345678)
     lines = [table.row(case(), name, seen, seen, 1.1) for name in (*OWN, *OTHERS)]
@@ -264,6 +282,7 @@ MISTAKES = {
     "limit": (["job.limits.flow=0.5"], ["job.limits.flow=0.5", "at least 1"]),
     "limit of nothing": (["+job.limits.x=1.5"], ["'x'"]),
     "steps": (["job.steps=0"], ["job.steps=0", "at least 1"]),
+    "processes": (["+job.cases.mlp.processes=0"], ["job.cases.mlp.processes=0", "at least 1"]),
     "device": (["job.device=tpu"], ["job.device=tpu", "cpu or cuda"]),
     "no rows": (["+job.cases.x={network: ranker, depth: 1, width: 1, batch: 1}"], ["job.cases.x.rows=None", "ranker"]),
     "rows": (["+job.cases.mlp.rows=3"], ["job.cases.mlp.rows=3", "ranker"]),

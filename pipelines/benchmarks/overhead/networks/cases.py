@@ -47,6 +47,10 @@ class NetworkCase:
     """Name of the optimizer, a key of `OPTIMIZERS`."""
     rows: int | None = None
     """Number of rows of a ranker's table, at most; None: it has no tables."""
+    processes: int = 1
+    """Number of processes, one after the other, that the steps are taken in anew, where the watcher is our own. Where
+    weights lie in memory moves the time of a step for the life of a process.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ from pipelines.benchmarks.overhead.checks import check_device
 from pipelines.benchmarks.overhead.networks.cases import NETWORKS, OPTIMIZERS, NetworkCase
 from pipelines.benchmarks.overhead.networks.watchers import OTHERS, OWN
 
-_REQUIRED, _OPTIONAL = {"network", "depth", "width", "batch"}, {"tokens", "steps", "teacher", "optimizer", "rows"}
+_REQUIRED = {"network", "depth", "width", "batch"}
+_OPTIONAL = {"tokens", "steps", "teacher", "optimizer", "rows", "processes"}
 
 
 def checked_cases(job: DictConfig) -> list[NetworkCase]:
@@ -41,7 +42,7 @@ def _case(id: str, given: Any, steps: int) -> NetworkCase:
     if not isinstance(given, dict) or not _REQUIRED <= set(given) <= _REQUIRED | _OPTIONAL:
         raise FlowGradError(
             f"{where}={given}: must give network, depth, width and batch, "
-            "may give tokens, steps, teacher, optimizer and rows, and nothing else"
+            "may give tokens, steps, teacher, optimizer, rows and processes, and nothing else"
         )
     asked = [key for key, value in given.items() if value is not None]
     given = {"steps": steps, "tokens": None, **given}
@@ -57,7 +58,7 @@ def _case(id: str, given: Any, steps: int) -> NetworkCase:
         raise FlowGradError(f"{where}.rows={given.get('rows')}: a ranker needs them, and nothing else has any")
     if given.get("optimizer") == "sparse_adam" and not ranker:
         raise FlowGradError(f"{where}.optimizer=sparse_adam: only a ranker has sparse gradients; use adam")
-    for key in ("depth", "width", "batch", "steps", *({"tokens", "teacher", "rows"} & set(asked))):
+    for key in ("depth", "width", "batch", "steps", *({"tokens", "teacher", "rows", "processes"} & set(asked))):
         if type(given[key]) is not int or given[key] < 1:
             raise FlowGradError(f"{where}.{key}={given[key]}: must be a whole number of at least 1")
     return NetworkCase(id, **given)

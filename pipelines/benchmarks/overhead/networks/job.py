@@ -10,7 +10,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from pipelines.benchmarks.overhead import table as tables
-from pipelines.benchmarks.overhead.blocks import Measured
+from pipelines.benchmarks.overhead.blocks import Measured, pooled
 from pipelines.benchmarks.overhead.job import where_measured
 from pipelines.benchmarks.overhead.networks import table
 from pipelines.benchmarks.overhead.networks.cases import NetworkCase
@@ -51,7 +51,9 @@ def run(config: DictConfig, task: Sequence[str], sources: Sequence[str], folder:
             seen: dict[str, Measured] = {}
             for watcher in plans[case.id]:
                 bar.update(measuring, description=f"{case.id}: {watcher}")
-                seen[watcher] = run_isolated(measure, _plan(config, case, watcher, folder))
+                plan = _plan(config, case, watcher, folder)
+                times = case.processes if watcher in (NONE, *OWN) else 1
+                seen[watcher] = pooled([run_isolated(measure, plan) for _ in range(times)])
                 bar.advance(measuring)
                 _logger.info("%s, %s: %s", case.id, watcher, seen[watcher])
             lines += [
