@@ -46,16 +46,33 @@ def test_held_out_rows_between_training_rows_are_found(dtype):
 @pytest.mark.parametrize("kind", ["after it", "not at all"])
 def test_rows_made_in_the_training_part_alone_are_none(kind):
     A, a, B, b = parts(kind)
-    assert rows_between([*A.T, a], [*B.T, b]).share == 0
+    assert not rows_between([*A.T, a], [*B.T, b]).share > 0
 
 
-def test_rows_on_lines_by_nature_are_none():
-    """All columns follow one, in both classes."""
-    time = np.arange(2000.0)
+@pytest.mark.parametrize("kind", ["whole", "real"])
+def test_rows_on_lines_by_nature_are_none(kind):
+    """All columns follow one, in both classes, by whole numbers or not."""
+    time = np.arange(2000.0) if kind == "whole" else np.random.default_rng(0).random(2000)
     table = np.stack([time, 2 * time + 1, -time, 3 * time], 1)
-    rare = (time % 9 == 0).astype(int)
+    rare = (np.arange(2000) % 9 == 0).astype(int)
     A, B, a, b = train_test_split(table, rare, random_state=0)
-    assert rows_between([*A.T, a], [*B.T, b]).share < 0.01
+    assert not rows_between([*A.T, a], [*B.T, b]).share > 0.01
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_share_users_and_items_are_none(seed):
+    """Means, deviations and shrunken means of things that were met once lie on a line, and recur in many rows."""
+    random = np.random.default_rng(seed)
+    things = []
+    for count in (300, 400):
+        size, mean = random.integers(1, 4, count), random.integers(1, 6, count).astype(float)
+        spread = np.where(size == 1, 0.0, random.random(count))
+        things.append(np.stack([mean + spread / 3, spread, (mean - 3) * size / (size + 5.0)], 1))
+    users, items = random.integers(0, 300, 4000), random.integers(0, 400, 4000)
+    table = np.c_[things[0][users], things[1][items]]
+    rare = (random.random(4000) < 0.2).astype(int)
+    A, B, a, b = train_test_split(table, rare, random_state=seed)
+    assert not rows_between([*A.T, a], [*B.T, b]).share > 0
 
 
 @pytest.mark.parametrize("columns", [2, 30])
