@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from flowgrad.gate.near import FINE, LEAST_FINE
 from flowgrad.gate.rows import NUMBER, Rows, columns_of, rows_of
 
 Floats = NDArray[np.float64]
 
-FINE, LEAST_FINE, MOST_FINE = 100, 3, 50
-"""Number of values from which a column tells rows apart, and of such columns that rows are looked at in: at least, and
-at most.
-"""
+MOST_FINE = 50
+"""Number of columns that tell rows apart in which rows are looked at, at most."""
 MOST_CLASSES, LEAST_ROWS, MOST_ROWS = 20, 20, 300
 """Number of classes at most, of held-out rows of one that are needed, and of those that are looked at."""
 NEIGHBOURS = 24

@@ -16,9 +16,9 @@ CELL = 1e-3
 """Width of a cell as a share of the middle half of a column: values in one cell agree in three digits of what tells
 rows apart. Formats keep six digits or more, so that copies seldom stand in two cells.
 """
-_FINE = 100
+FINE = 100
 """Number of values from which a column tells rows apart."""
-_LEAST_FINE = 3
+LEAST_FINE = 3
 """Number of such columns from which rows that agree in all of them are looked at."""
 _GAIN = 0.05
 """Share of the rows that must become equal where one column is left out, or it is not."""
@@ -43,13 +43,13 @@ def nearly(rows: Rows) -> tuple[Rows, int | None] | None:
     """
     columns = len(rows.keys) - 1
     near = rounded(rows)
-    fine = [place for place in range(columns) if len(np.unique(near.keys[place])) >= _FINE]
-    if len(fine) < _LEAST_FINE:
+    fine = [place for place in range(columns) if len(np.unique(near.keys[place])) >= FINE]
+    if len(fine) < LEAST_FINE:
         return None
     own = _own_column(near, fine)
     if own is None:
         return near, None
-    if len(fine) <= _LEAST_FINE:
+    if len(fine) <= LEAST_FINE:
         return None
     kept = [place for place in range(columns + 1) if place != own]
     return Rows(near.keys[kept], tuple(near.kinds[place] for place in kept)), own

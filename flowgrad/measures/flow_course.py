@@ -444,7 +444,7 @@ def overfitting(
 
 def unsteadiness(losses: Sequence[float]) -> float:
     """Ratio of the median distance of a loss from the middle between its neighbours to the median size of the losses.
-    What falls or climbs evenly has none. 0 of less than five losses, and of those that are not finite or 0.
+    A loss that falls or climbs evenly has none. It is 0 of less than five losses, and of those not finite or 0.
 
     >>> unsteadiness([5.0, 4.0, 3.0, 2.0, 1.0]), unsteadiness([1.0, 2.0, 1.0, 2.0, 1.0])
     (0.0, 1.0)

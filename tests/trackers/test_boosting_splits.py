@@ -103,7 +103,7 @@ def halves(x):
 
 @pytest.mark.parametrize("relation", [waves, steps, corners, slopes, halves])
 def test_where_it_is_asked_a_quarter_of_the_least_lowers_the_error(relation):
-    """Of half as much noise as there is signal, at two sizes of tables and leaves, on rows that nobody saw."""
+    """Targets have half as much noise as signal, at two sizes of tables and leaves, on rows that nobody saw."""
     right = []
     for seed in range(4):
         draw = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from flowgrad.report import validate
 rng = np.random.default_rng(1)
 X = rng.normal(size=(1600, 4))
 KNOWN = 1.5 * rng.normal(size=1600)
-"""What another model knows of the target, and these columns do not."""
+"""A start that another model knows, and these columns do not."""
 Y = KNOWN + X[:, 0] + 0.5 * X[:, 1] * X[:, 2] + rng.normal(size=1600)
 OLD, NEW = slice(0, 1000), slice(1000, 1600)
 
@@ -59,7 +59,7 @@ def test_a_target_of_another_spread_is_no_start():
 
 @pytest.mark.parametrize("told", [True, False])
 def test_weights_on_training_rows_alone_are_no_start(told):
-    """What is far from the mean weighs little in training, whose error is then smaller from the first round on."""
+    """A row far from the mean weighs little in training, whose error is then smaller from the first round on."""
     assert said(by_xgboost((), told=told, weight=np.where(np.abs(Y[OLD]) > 2, 0.23, 1.0))) == []
 
 

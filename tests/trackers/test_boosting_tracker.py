@@ -111,7 +111,7 @@ def test_trees_are_those_that_the_library_lists(library, window):
 
 
 def read_afterwards(library, watched):
-    """What is seen of a trained booster; LightGBM tells of initial scores while it trains alone."""
+    """Figures of a trained booster; LightGBM tells of initial scores while it trains alone."""
     unseen = {"starts_told": 0.0, "start_difference": np.nan} if library == "lightgbm" else {}
     return watched | unseen
 

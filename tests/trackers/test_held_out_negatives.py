@@ -12,7 +12,7 @@ TYPE = "NEGATIVES_SPARE_THE_HELD_OUT"
 
 
 def taken(rng):
-    """What each user took of the items, shape (users, EACH), in order of time: popular items more often."""
+    """Items that each user took, shape (users, EACH), in order of time: popular items more often."""
     weights = torch.arange(1, ITEMS + 1).double() ** -0.6
     return torch.multinomial(weights.expand(USERS, ITEMS), EACH, generator=rng)
 

@@ -51,7 +51,7 @@ def in_folds(rows, folds, epochs, **settings):
 @pytest.mark.parametrize(("folds", "epochs"), [(5, 6), (5, 1), (2, 4), (10, 2)])
 @pytest.mark.parametrize("rows", [data, pairs])
 def test_one_model_for_all_folds_is_asked_about_and_no_copies_are_claimed(rows, folds, epochs):
-    """That rows be dropped as duplicates was prescribed, where no row stood there twice."""
+    """Dropping rows as duplicates was prescribed, where no row stood there twice."""
     tracker = in_folds(rows(), folds, epochs)
     found = next(one for one in tracker.findings() if one.type == EARLIER)
     assert found.candidates[0].cause == "MODEL_OF_AN_EARLIER_FOLD"
@@ -83,7 +83,7 @@ def test_folds_whose_epochs_end_before_their_validation():
 
 @pytest.mark.parametrize("share", [1.0, 0.3])
 def test_copies_are_copies_where_an_epoch_goes_through_few_rows(share):
-    """Of the copies of rows, an epoch holds as many as of all others."""
+    """An epoch holds as many of the copies of rows as of all others."""
     tracker, rows = BatchTracker(), data()
     for k in range(12):
         drawn = torch.randperm(300, generator=torch.Generator().manual_seed(k))[: int(300 * share)]

@@ -43,7 +43,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Batch:
-    """What is looked at in a batch whose parts came again."""
+    """A batch whose parts came again, as far as it is looked at."""
 
     tensors: list[Tensor]
     """Its inputs."""
