@@ -47,9 +47,6 @@ class Confidence(TypedDict):
     """Lower end of the 95 % credible interval."""
     high: Number
     refuted: NotRequired[int]
-    prior_alpha: NotRequired[Number]
-    """The prior is Beta(`prior_alpha`, `prior_beta`), fitted to trials of other rules; 0.5 and 0.5 where left out."""
-    prior_beta: NotRequired[Number]
     tried_on: NotRequired[str]
     """Number of those runs on each model and data that are known."""
     near: NotRequired[Literal["pair", "model", "data", "neither"]]

@@ -1,20 +1,15 @@
 """Computes `<confidence>` from how often each rule's fix was confirmed.
 
-Confidence is the posterior mean of a Beta distribution over "this rule's fix helps, given that the rule fired". The
-prior is fitted to what the fixes of other rules reached (`flowgrad.evidence.prior`); where none was tried it is
-Jeffreys', Beta(1/2, 1/2) (Brown, Cai & DasGupta 2001, Interval Estimation for a Binomial Proportion). Without trials of
-the rule's own, confidence is the prior's mean with `basis="prior"`, and the report says so.
+Confidence is the posterior mean of the chance that "this rule's fix helps, given that the rule fired", on the data at
+hand, by the trials of all rules on all data (`flowgrad.evidence.chances`). Without trials of the rule's own it has
+`basis="prior"`, and the report says so; without any trial it is 1/2.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from flowgrad.evidence.prior import JEFFREYS, Prior
-from flowgrad.lazy import LazyModule
-
-special = LazyModule("scipy.special")
+from flowgrad.evidence.chances import LogOdds, fitted
 
 NEAR = {
     "pair": "tried with this model on these data",
@@ -43,10 +38,6 @@ class Confidence:
     """Upper end of the same interval."""
     refuted: int = 0
     """Number of validated runs in which the fix made things worse."""
-    prior_alpha: float = JEFFREYS.alpha
-    """Parameter of the prior, a Beta distribution, that the confirmed runs are added to."""
-    prior_beta: float = JEFFREYS.beta
-    """Parameter of the same that the other runs are added to."""
     tried_on: str = ""
     """Number of validated runs on each model and data that are known, as `DeepFM on flights: 2; Dlrm on flights: 1`."""
     near: str = ""
@@ -60,19 +51,23 @@ class Confidence:
         return self.refuted > self.confirmed
 
 
-def posterior(confirmed: int = 0, trials: int = 0, refuted: int = 0, prior: Prior = JEFFREYS) -> Confidence:
-    """Confidence after `confirmed` of `trials` validations confirmed the fix and `refuted` showed it to do harm.
+def posterior(confirmed: int = 0, trials: int = 0, refuted: int = 0, log_odds: LogOdds | None = None) -> Confidence:
+    """Confidence after a number of validations of a rule's fix.
+
+    Args:
+        confirmed: number of those that confirmed it.
+        trials: number of all.
+        refuted: number of those that showed it to do harm.
+        log_odds: by the trials of all rules; if None, those of this rule are all that there are, on one set of data.
 
     Raises:
-        ValueError: unless 0 <= confirmed, 0 <= refuted, both together are trials at most, and the prior's parameters
-            are positive and finite.
+        ValueError: unless 0 <= confirmed, 0 <= refuted, and both together are trials at most.
     """
-    if not all(0 < parameter < math.inf for parameter in prior):
-        raise ValueError(f"prior_alpha={prior.alpha} and prior_beta={prior.beta} must be positive and finite")
     if not 0 <= confirmed <= trials:
         raise ValueError(f"confirmed={confirmed} must lie between 0 and trials={trials}")
     if not 0 <= refuted <= trials - confirmed:
         raise ValueError(f"refuted={refuted} must lie between 0 and the {trials - confirmed} trials not confirmed")
-    a, b = confirmed + prior.alpha, trials - confirmed + prior.beta
-    low, high = (float(special.betaincinv(a, b, share)) for share in (0.025, 0.975))
-    return Confidence(a / (a + b), "measured" if trials else "prior", trials, confirmed, low, high, refuted, *prior)
+    if log_odds is None:
+        log_odds = fitted({("it", "its"): (confirmed, trials)} if trials else {}).log_odds("it", "its")
+    low, high = (log_odds.quantile(share) for share in (0.025, 0.975))
+    return Confidence(log_odds.chance, "measured" if trials else "prior", trials, confirmed, low, high, refuted)

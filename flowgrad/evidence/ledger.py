@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from flowgrad.csv_tables import read_lines
 from flowgrad.errors import EvidenceError
+from flowgrad.evidence.chances import Chances, fitted
 from flowgrad.evidence.confidence import Confidence, posterior
-from flowgrad.evidence.prior import fitted_prior
 from flowgrad.files import locked, write_atomically
 from flowgrad.lazy import LazyModule
 
@@ -140,8 +140,7 @@ class Ledger:
         return Ledger(tuple(held.values()))
 
     def confidence(self, rule: str, sha256: str, case: str = "") -> Confidence:
-        """Confidence in a rule's fix by the trials of this very rule, with a prior fitted to the trials of others; the
-        prior where there are none of its own.
+        """Confidence in a rule's fix on the data at hand, by the trials of all rules.
 
         Args:
             rule: its id.
@@ -150,9 +149,8 @@ class Ledger:
         """
         own = self._trials_of.get((rule, sha256), [])
         told = [trial.verdict for trial in own]
-        others = [[one.verdict for one in trials] for (other, _), trials in self._trials_of.items() if other != rule]
-        prior = fitted_prior(tuple(sorted((verdicts.count("confirmed"), len(verdicts)) for verdicts in others)))
-        found = posterior(told.count("confirmed"), len(told), told.count("refuted"), prior)
+        log_odds = self._chances.log_odds(_version(rule, sha256) if own else "", case.partition(_ON)[2])
+        found = posterior(told.count("confirmed"), len(told), told.count("refuted"), log_odds)
         pairs = [trial.tried_on for trial in own if trial.tried_on]
         return replace(found, tried_on=_counted(pairs), near=nearest(case, pairs))
 
@@ -173,6 +171,18 @@ class Ledger:
         return found
 
     @cached_property
+    def _chances(self) -> Chances:
+        """Fit to all trials. A rule with another condition or fix is another one, and a run of unknown data has data
+        of its own.
+        """
+        found: dict[tuple[str, str], list[str]] = {}
+        for (rule, sha256), trials in self._trials_of.items():
+            for trial in trials:
+                data = trial.tried_on.partition(_ON)[2] or f"{_ON}{trial.observations_sha256}"
+                found.setdefault((_version(rule, sha256), data), []).append(trial.verdict)
+        return fitted({case: (told.count("confirmed"), len(told)) for case, told in found.items()})
+
+    @cached_property
     def _trials_of(self) -> dict[tuple[str, str], list[Trial]]:
         found: dict[tuple[str, str], list[Trial]] = {}
         for trial in self.trials:
@@ -191,6 +201,10 @@ class Ledger:
     def write(self, path: str | Path) -> None:
         """Write the ledger as a file that `load` reads, whole or not at all."""
         write_atomically(path, self.table().to_csv(index=False, lineterminator="\n").encode())
+
+
+def _version(rule: str, sha256: str) -> str:
+    return f"{rule} {sha256}"
 
 
 def case_of(model: str, data: str) -> str:

@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Sequence
 
 from flowgrad.evidence.confidence import NEAR, Confidence
-from flowgrad.evidence.prior import JEFFREYS
 from flowgrad.report.codec import clean
 from flowgrad.report.report import (
     NOT_OBSERVED,
@@ -136,7 +135,7 @@ def _labelled(label: str, text: str) -> list[str]:
 def _confidence(confidence: Confidence) -> str:
     interval = f"95% interval {confidence.low:.2f} to {confidence.high:.2f}"
     if confidence.basis == "prior":
-        if (confidence.prior_alpha, confidence.prior_beta) == JEFFREYS:
+        if confidence.value == 0.5:
             return f"{confidence.value:.2f} (prior: no validated run behind it)"
         return f"{confidence.value:.2f} (prior: by fixes of other rules, no validated run of its own, {interval})"
     basis = f"{confidence.basis}: {confidence.confirmed} of {confidence.trials} confirmed"

@@ -16,9 +16,9 @@ import pytest
 from flowgrad.__main__ import main
 from flowgrad.errors import EvidenceError
 from flowgrad.evidence import ledger as ledger_module
+from flowgrad.evidence.chances import fitted
 from flowgrad.evidence.confidence import posterior
 from flowgrad.evidence.ledger import BENCHMARK, COLUMNS, SHIPPED, Ledger, Trial
-from flowgrad.evidence.prior import fitted_prior
 from flowgrad.files import locked
 from flowgrad.measurements import Measurements
 from flowgrad.report import Override, Report, causal_model, to_text
@@ -35,18 +35,33 @@ def trial(verdict="confirmed", rule="zombie_rows", sha256="abc", seen="1"):
 def test_confidence_counts_this_very_rule():
     verdicts = ["confirmed"] * 3 + ["refuted", "inconclusive"]
     ledger = Ledger().plus(trial(verdict, seen=str(n)) for n, verdict in enumerate(verdicts))
-    assert ledger.confidence("zombie_rows", "abc") == posterior(3, 5, 1)
-    assert ledger.confidence("zombie_rows", "another threshold") == posterior()
-    assert ledger.confidence("dead_rows", "abc") == posterior(prior=fitted_prior(((3, 5),)))
+    own = ledger.confidence("zombie_rows", "abc")
+    assert (own.basis, own.trials, own.confirmed, own.refuted) == ("measured", 5, 3, 1)
+    for rule, sha256 in (("zombie_rows", "another threshold"), ("dead_rows", "abc")):
+        other = ledger.confidence(rule, sha256)
+        assert (other.basis, other.trials, other.confirmed, other.refuted) == ("prior", 0, 0, 0)
+        assert 0.5 < other.value < own.value
 
 
-def test_the_prior_of_a_rule_is_by_all_other_rules():
-    """Trials of the rule itself, under whatever threshold, are not counted twice."""
-    own = [trial("refuted", seen=str(n)) for n in range(3)] + [trial("refuted", sha256="older", seen="4")]
-    others = [trial(rule=rule, seen=str(n)) for rule in ("dead_rows", "hot_rows") for n in range(2)]
-    ledger = Ledger().plus(own + others)
-    assert ledger.confidence("zombie_rows", "abc") == posterior(0, 3, 3, fitted_prior(((2, 2), (2, 2))))
-    assert ledger.confidence("dead_rows", "abc") == posterior(2, 2, 0, fitted_prior(((0, 1), (0, 3), (2, 2))))
+def test_a_confidence_is_by_the_trials_of_all_rules_on_the_data_at_hand():
+    tried = {"ratings": ("confirmed", "zombie_rows"), "digits": ("refuted", "dead_rows")}
+    ledger = Ledger().plus(
+        replace(trial(verdict, rule, seen=f"{data}{n}"), tried_on=f"Mlp on {data}")
+        for data, (verdict, rule) in tried.items()
+        for n in range(3)
+    )
+    fit = fitted({("zombie_rows abc", "ratings"): (3, 3), ("dead_rows abc", "digits"): (0, 3)})
+    for data in ("ratings", "digits", "flights"):
+        found = ledger.confidence("zombie_rows", "abc", f"DeepFM on {data}")
+        assert found.value == fit.log_odds("zombie_rows abc", data).chance
+    assert ledger.confidence("hot_rows", "abc", "Mlp on digits").value == fit.log_odds("", "digits").chance
+
+
+def test_trials_whose_data_are_not_known_are_alike_within_a_run_alone():
+    ledger = Ledger().plus([trial(seen="1"), trial("refuted", "dead_rows", seen="1"), trial(seen="2")])
+    data = {f"{ledger_module._ON}{seen}" for seen in "12"}
+    assert {case[1] for case in ledger._chances.cases} == data
+    assert ledger.confidence("hot_rows", "abc").value == ledger.confidence("hot_rows", "abc", "Mlp on 1").value
 
 
 def test_a_run_counts_once(tmp_path):
@@ -67,7 +82,7 @@ def test_overrides_count_beside_their_rule(tmp_path):
     ledger = Ledger().plus([trial(), *left_out, replace(left_out[0], override="b=2"), left_out[0]])
     assert ledger.overrides("zombie_rows", "abc") == {"a": (1, 2), "b": (2, 2)}
     assert ledger.overrides("zombie_rows", "another fix") == {}
-    assert ledger.confidence("zombie_rows", "abc") == posterior(1, 1)
+    assert (ledger.confidence("zombie_rows", "abc").confirmed, ledger.confidence("zombie_rows", "abc").trials) == (1, 1)
     ledger.write(tmp_path / "mine.csv")
     assert Ledger.load(tmp_path / "mine.csv") == ledger
 

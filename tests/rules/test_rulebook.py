@@ -13,7 +13,6 @@ import flowgrad
 from flowgrad.errors import RuleError
 from flowgrad.evidence.confidence import posterior
 from flowgrad.evidence.ledger import Ledger, Trial
-from flowgrad.evidence.prior import fitted_prior
 from flowgrad.measurements import Measure, Measurements
 from flowgrad.rules import Evidence, Fix, RuleBook
 from flowgrad.rules.entries import read_entries
@@ -489,9 +488,15 @@ def test_confidence_comes_from_the_evidence_given():
             ]
         )
     ]
-    findings = replace(both, ledger=Ledger(tuple(trials))).evaluate(seen())
-    prior = fitted_prior(((1, 1),))  # of the rule elsewhere; one without a fix has nothing that could be confirmed
-    assert [finding.confidence for finding in findings] == [posterior(1, 3, 1, prior), posterior()]
+    ledger = Ledger(tuple(trials))
+    findings = replace(both, ledger=ledger).evaluate(seen())
+    # A rule without a fix has nothing that could be confirmed.
+    assert [finding.confidence for finding in findings] == [ledger.confidence("zombie", known), posterior()]
+    assert (findings[0].confidence.confirmed, findings[0].confidence.trials, findings[0].confidence.refuted) == (
+        1,
+        3,
+        1,
+    )
 
 
 def test_findings_go_by_severity_then_by_the_book():

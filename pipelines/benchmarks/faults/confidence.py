@@ -1,8 +1,9 @@
-"""`experiment=confidence`: how often a confidence is right where it does not rest on the rule, or on the pair, at hand.
+"""`experiment=confidence`: how often a confidence is right where it does not rest on the pair, data or rule at hand.
 
-Each published repair is predicted from those of other pairs of model and data: as reports do (`shipped`, see
-`flowgrad.evidence.prior`); with the trials of a rule that share a pair counted as one (`pairs once`); by the same prior
-alone, as for a rule that was never tried (`rule left out`); and with Jeffreys' prior (`jeffreys`).
+Each published repair is predicted from those of other pairs of model and data, as reports do (`shipped`, see
+`flowgrad.evidence.chances`); from those on other data alone (`data left out`); from those of other rules alone
+(`rule left out`), as for a rule that was never tried; and by the trials of its own rule with Jeffreys' prior
+(`jeffreys`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from flowgrad.errors import FlowGradError
-from flowgrad.evidence.confidence import posterior
+from flowgrad.evidence.chances import Chances, fitted
 from flowgrad.evidence.ledger import case_of
-from flowgrad.evidence.prior import Prior, fitted_prior
 from flowgrad.verification.run_config import pair_of
 from pipelines.config.code_fingerprint import ROOT
 from pipelines.config.compose import composed
@@ -28,7 +28,7 @@ from pipelines.stages.check import check_settings
 
 EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 1.0)
 """Ends of the ranges of confidence that are compared with what came of it."""
-WAYS = ("shipped", "pairs once", "rule left out", "jeffreys")
+WAYS = ("shipped", "data left out", "rule left out", "jeffreys")
 """Ways to predict, columns of `predictions`."""
 
 
@@ -68,54 +68,42 @@ def _repairs(experiment: str, pattern: str) -> pd.DataFrame:
 
 
 def _trials(experiment: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Table of one line a rule and trial: `rule`, `pair`, `harmful`, `confirmed`."""
+    """Table of one line a rule and trial: `rule`, `pair`, `data`, `harmful`, `confirmed`."""
     settings = composed([f"experiment={experiment}"], rules=False).job.settings
-    pairs = {name: case_of(*pair_of(composed(settings[name], rules=False))) for name in table["setting"].unique()}
+    pairs = {name: pair_of(composed(settings[name], rules=False)) for name in table["setting"].unique()}
     table = table[table["treated_verdict"] != "none"]
     lines = table.assign(
         rule=table["rules"].str.split(),
-        pair=table["setting"].map(pairs),
+        pair=[case_of(*pairs[name]) for name in table["setting"]],
+        data=[pairs[name][1] for name in table["setting"]],
         confirmed=table["treated_verdict"] == "confirmed",
     )
-    return lines.explode("rule")[["rule", "pair", "harmful", "confirmed"]].dropna(subset="rule")
+    return lines.explode("rule")[["rule", "pair", "data", "harmful", "confirmed"]].dropna(subset="rule")
 
 
 def predictions(trials: pd.DataFrame) -> pd.DataFrame:
-    """Table of the confidence in each trial by trials with other pairs, one column for each of `WAYS`.
+    """Table of the confidence in each trial by others, one column for each of `WAYS`.
 
     Args:
-        trials: one line a rule and trial: `rule`, `pair`, `confirmed`.
+        trials: one line a rule and trial: `rule`, `pair`, `data`, `confirmed`.
     """
     parts = []
-    for (rule, pair), held in trials.groupby(["rule", "pair"], sort=False):
+    for (rule, pair, data), held in trials.groupby(["rule", "pair", "data"], sort=False):
         rest = trials[trials["pair"] != pair]
-        counts = rest.groupby("rule")["confirmed"].agg(["sum", "size"])
-        shares = rest.groupby(["rule", "pair"])["confirmed"].mean().groupby("rule").agg(["sum", "size"])
-        confirmed, tried, prior = _own_and_prior(counts, str(rule))
-        parts.append(
-            held.assign(
-                tried=int(tried),
-                **{
-                    "shipped": posterior(int(confirmed), int(tried), prior=prior).value,
-                    "pairs once": _mean(*_own_and_prior(shares, str(rule))),
-                    "rule left out": _mean(0.0, 0.0, prior),
-                    "jeffreys": posterior(int(confirmed), int(tried)).value,
-                },
-            )
-        )
+        own = rest.loc[rest["rule"] == rule, "confirmed"]
+        others = {
+            "shipped": rest,
+            "data left out": trials[trials["data"] != data],
+            "rule left out": rest[rest["rule"] != rule],
+        }
+        told = {way: _fitted(kept).log_odds(str(rule), str(data)).chance for way, kept in others.items()}
+        parts.append(held.assign(tried=len(own), **told, jeffreys=(own.sum() + 0.5) / (len(own) + 1)))
     return pd.concat(parts).sort_index()
 
 
-def _own_and_prior(counts: pd.DataFrame, rule: str) -> tuple[float, float, Prior]:
-    """Number confirmed and number tried of the rule, and the prior by the other rules."""
-    others = counts.drop(index=rule, errors="ignore").astype(float)
-    prior = fitted_prior(tuple(sorted(others.itertuples(index=False, name=None))))
-    confirmed, tried = counts.reindex([rule], fill_value=0).to_numpy(float)[0]
-    return float(confirmed), float(tried), prior
-
-
-def _mean(confirmed: float, tried: float, prior: Prior) -> float:
-    return (confirmed + prior.alpha) / (tried + sum(prior))
+def _fitted(trials: pd.DataFrame) -> Chances:
+    counts = trials.groupby(["rule", "data"])["confirmed"].agg(["sum", "size"])
+    return fitted({case: (int(confirmed), int(tried)) for case, confirmed, tried in counts.itertuples(name=None)})
 
 
 def calibration_table(predicted: pd.DataFrame) -> pd.DataFrame:

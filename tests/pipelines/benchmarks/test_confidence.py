@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowgrad.evidence.confidence import posterior
-from flowgrad.evidence.prior import fitted_prior
+from flowgrad.evidence.chances import fitted
 from pipelines.benchmarks.faults.confidence import WAYS, calibration_table, predictions
 
 
 def table(*lines):
-    return pd.DataFrame(lines, columns=["rule", "pair", "confirmed"])
+    """Table of trials; pairs `x` and `y` are of two sets of data, and `z` is of those of `y`."""
+    made = pd.DataFrame(lines, columns=["rule", "pair", "confirmed"])
+    return made.assign(data=made["pair"].replace("z", "y"))
 
 
 def test_a_trial_is_predicted_by_other_pairs_alone():
@@ -22,11 +23,16 @@ def test_a_trial_is_predicted_by_other_pairs_alone():
     found = predictions(table(*lines))
     assert found["tried"].tolist() == [2, 2, 2, 2, 0]
     assert found["jeffreys"].tolist() == [2.5 / 3, 2.5 / 3, 0.5, 0.5, 0.5]
-    others = fitted_prior(((0, 1),))  # the other rule's trials with the other pair
-    shipped = posterior(2, 2, prior=others).value
-    assert found["shipped"].tolist() == pytest.approx([shipped, shipped, 0.5, 0.5, 0.5])
-    assert found["pairs once"][0] == posterior(1, 1, prior=others).value
-    assert found["rule left out"][0] == others.alpha / sum(others)
+    others = fitted({("a", "y"): (2, 2), ("b", "y"): (0, 1)})
+    assert found["shipped"][0] == others.log_odds("a", "x").chance
+    assert found["rule left out"][0] == fitted({("b", "y"): (0, 1)}).log_odds("a", "x").chance
+    assert found["shipped"][4] == fitted({("a", "x"): (1, 2)}).log_odds("b", "y").chance
+
+
+def test_data_left_out_leave_out_other_models_on_them():
+    found = predictions(table(("a", "x", True), ("a", "y", True), ("a", "z", False)))
+    assert found["shipped"][1] == fitted({("a", "x"): (1, 1), ("a", "y"): (0, 1)}).log_odds("a", "y").chance
+    assert found["data left out"][1] == fitted({("a", "x"): (1, 1)}).log_odds("a", "y").chance
 
 
 @settings(max_examples=20, deadline=None)
@@ -49,13 +55,13 @@ def test_a_rule_left_out_knows_nothing_of_its_own_trials(lines):
 
 def test_the_line_of_all_weighs_the_differences_of_the_ranges():
     predicted = pd.DataFrame({"faults": "all", "confirmed": [True, True, True, False], "rule left out": 0.5,
-                              "jeffreys": 0.5, "shipped": [0.9, 0.9, 0.9, 0.3], "pairs once": 0.75})  # fmt: skip
+                              "jeffreys": 0.5, "shipped": [0.9, 0.9, 0.9, 0.3], "data left out": 0.75})  # fmt: skip
     found = calibration_table(predicted).set_index(["predicted_by", "range"])
     assert found.loc[("shipped", "0.90 to 0.90"), "difference"] == pytest.approx(-0.1)
     assert found.loc[("shipped", "0.30 to 0.30"), "difference"] == pytest.approx(0.3)
     assert found.loc[("shipped", "all"), "difference"] == pytest.approx((3 * 0.1 + 0.3) / 4)
-    assert found.loc[("pairs once", "all"), "difference"] == pytest.approx(0)
-    assert found.loc[("pairs once", "all"), "log_loss"] == pytest.approx(-(3 * np.log(0.75) + np.log(0.25)) / 4)
+    assert found.loc[("data left out", "all"), "difference"] == pytest.approx(0)
+    assert found.loc[("data left out", "all"), "log_loss"] == pytest.approx(-(3 * np.log(0.75) + np.log(0.25)) / 4)
 
 
 def test_by_chance_is_the_difference_of_confidences_that_are_right():

@@ -1,0 +1,149 @@
+"""Fits how often each rule's fix helps on each set of data, to the trials of all rules on all data.
+
+The log-odds that a fix helps are a mean, an effect of the rule, one of the data and one of both together, each a draw
+from a normal distribution of its own: a logistic model with crossed random effects (Gelman & Hill 2007, Data Analysis
+Using Regression and Multilevel/Hierarchical Models, chapter 14). A rule that was tried elsewhere is told by its trials
+there, and by how other rules fared on the data at hand. Given the three standard deviations, the log-odds are
+approximated by a normal distribution at their mode (Laplace's method; Rasmussen & Williams 2006, Gaussian Processes for
+Machine Learning, algorithms 3.1 and 3.2). We average over these three, on a grid, by their marginal likelihood.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from flowgrad.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = LazyModule("numpy")
+special = LazyModule("scipy.special")
+
+_MEAN_VARIANCE = math.pi**2 / 3
+"""Prior variance of the mean log-odds: that of the log-odds of a chance that is uniform in [0, 1]."""
+_DEVIATIONS = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Standard deviations of effects that are tried, evenly spaced in their logarithm."""
+_SCALE = 2.5
+"""Scale of the half-Cauchy prior of each of them (Gelman 2006, Prior distributions for variance parameters in
+hierarchical models; the scale is that of Gelman et al. 2008 for logistic regression).
+"""
+_LEAST_WEIGHT = 1e-4
+"""Weight of a grid's point, of 1 in all, below which it is left out of predictions."""
+_LONGEST, _CLOSE, _STEPS = 4.0, 1e-9, 200
+"""Longest step of Newton's method in log-odds, the one at which it ends, and the number of steps at most."""
+
+Case = tuple[str, str]
+"""Rule and data. An empty name stands for one that has no trial, whatever others have none."""
+
+
+class LogOdds(NamedTuple):
+    """Normal distribution of the log-odds that a fix helps."""
+
+    mean: float
+    variance: float
+
+    @property
+    def chance(self) -> float:
+        """Mean of the chance, in (0, 1)."""
+        at, weights = _normal_nodes()
+        return 0.5 + float(np.tanh((self.mean + math.sqrt(self.variance) * at) / 2) @ weights / weights.sum()) / 2
+
+    def quantile(self, share: float) -> float:
+        """Chance below which this share of the distribution lies."""
+        return float(special.expit(self.mean + math.sqrt(self.variance) * special.ndtri(share)))
+
+
+@dataclass(frozen=True)
+class Chances:
+    """Fit to all trials: with each of several triples of standard deviations, and the weight of each."""
+
+    cases: tuple[Case, ...]
+    variances: NDArray[np.float64]
+    """Squared standard deviations of the effects of rule, data and both, shape (triples, 3)."""
+    weights: NDArray[np.float64]
+    """Posterior weights of the triples, shape (triples,)."""
+    pulls: NDArray[np.float64]
+    """Inverse covariance of the cases' log-odds times their mode, shape (triples, cases)."""
+    precisions: NDArray[np.float64]
+    """Inverse of the covariance plus the noise of the trials, shape (triples, cases, cases)."""
+
+    def log_odds(self, rule: str, data: str) -> LogOdds:
+        """Log-odds of a rule's fix on these data; an empty name is one that has no trials."""
+        near = _MEAN_VARIANCE + self.variances @ _same([(rule, data)], self.cases)[:, 0]
+        means = (near * self.pulls).sum(axis=1)
+        left = _MEAN_VARIANCE + self.variances.sum(axis=1) - np.einsum("ti,tij,tj->t", near, self.precisions, near)
+        mean = float(self.weights @ means)
+        return LogOdds(mean, float(self.weights @ (left + (means - mean) ** 2)))
+
+
+def fitted(counts: Mapping[Case, tuple[int, int]]) -> Chances:
+    """Fit to the number confirmed, and the number of trials, of each case that was tried.
+
+    Args:
+        counts: 0 <= confirmed <= trials, trials > 0.
+
+    >>> fitted({}).log_odds("zombie_rows", "movielens_100k").chance
+    0.5
+    """
+    return _fitted(tuple(sorted(counts.items())))
+
+
+@lru_cache(maxsize=256)
+def _fitted(counts: tuple[tuple[Case, tuple[int, int]], ...]) -> Chances:
+    cases = tuple(case for case, _ in counts)
+    confirmed, trials = np.array([told for _, told in counts], dtype=float).reshape(-1, 2).T
+    variances = np.square(list(itertools.product(_DEVIATIONS, repeat=3)))
+    same = _same(cases, cases)
+    fits = [_laplace(_MEAN_VARIANCE + np.tensordot(one, same, 1), confirmed, trials) for one in variances]
+    own = (np.log(variances) / 2 - np.log1p(variances / _SCALE**2)).sum(axis=1)
+    weights = special.softmax(own + [evidence for _, _, evidence in fits])
+    kept = weights > _LEAST_WEIGHT
+    pulls, precisions = (np.array([fit[part] for fit in fits])[kept] for part in (0, 1))
+    return Chances(cases, variances[kept], weights[kept] / weights[kept].sum(), pulls, precisions)
+
+
+@lru_cache(maxsize=1)
+def _normal_nodes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes and weights of a quadrature of the standard normal distribution."""
+    at, weights = special.roots_hermitenorm(61)
+    return at, weights
+
+
+def _same(some: Sequence[Case], others: Sequence[Case]) -> NDArray[np.float64]:
+    """Whether the rules, the data and both are the same, as 1 or 0, shape (3, some, others)."""
+    rules, data = (
+        np.array([[bool(one[part]) and one[part] == other[part] for other in others] for one in some], dtype=float)
+        for part in (0, 1)
+    )
+    return np.array([rules, data, rules * data]).reshape(3, len(some), len(others))
+
+
+def _laplace(
+    covariance: NDArray[np.float64], confirmed: NDArray[np.float64], trials: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Fit with one triple: its row of `Chances.pulls`, that of `Chances.precisions`, and the logarithm of the marginal
+    likelihood but for a constant.
+    """
+    log_odds, identity = np.zeros(len(trials)), np.eye(len(trials))
+    for _ in range(_STEPS):
+        chance = special.expit(log_odds)
+        weight = trials * chance * (1 - chance)
+        root = np.sqrt(weight)
+        inverse = root[:, None] * np.linalg.inv(identity + root[:, None] * covariance * root) * root
+        target = weight * log_odds + confirmed - trials * chance
+        pull = target - inverse @ (covariance @ target)
+        step = covariance @ pull - log_odds
+        longest = float(np.abs(step).max(initial=0.0))
+        log_odds = log_odds + step * min(1.0, _LONGEST / max(longest, _CLOSE))
+        if longest < _CLOSE:
+            break
+    likelihood = confirmed @ special.log_expit(log_odds) + (trials - confirmed) @ special.log_expit(-log_odds)
+    spread = np.linalg.slogdet(identity + root[:, None] * covariance * root)[1]
+    return pull, inverse, float(likelihood - pull @ log_odds / 2 - spread / 2)
