@@ -88,8 +88,6 @@ findings = st.builds(
         probabilities,
         probabilities,
         counts,
-        probabilities,
-        probabilities,
         texts,
         st.sampled_from(["", "pair", "model", "data", "neither"]),
     ),
