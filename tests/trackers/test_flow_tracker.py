@@ -864,3 +864,29 @@ def test_the_gradient_of_a_large_table_is_read_in_part_and_never_missed(lookups)
     tracker.step()
     row = tracker.measurements().tables["rows"].iloc[0]
     assert row["gradient_norm"] == pytest.approx(norm, rel=0.2 if lookups > 1 else 1e-5)
+
+
+@pytest.mark.parametrize("meddling", [None, "scaled", "replaced"])
+def test_a_large_table_that_was_read_at_the_step_before_is_not_read_again_but_where_it_was_written_to(meddling):
+    """The first reading of a look takes over what the look of the step before read last: the length of each step is
+    that of the step alone, whatever a loop writes to the table between two of them.
+    """
+    torch.manual_seed(0)
+    table = nn.Embedding(20_000, 16)
+    optimizer = torch.optim.Adam(table.parameters(), 0.1)  # each row moves, so that a part is as good as the whole
+    tracker = FlowTracker(table, optimizer, schedule=every())
+    lengths = []
+    for step in range(4):
+        optimizer.zero_grad()
+        table(torch.arange(20_000)).square().sum().backward()
+        before = table.weight.detach().clone()
+        optimizer.step()
+    lengths.append(float((table.weight.detach() - before).norm()))
+        tracker.step()
+        if step == 1 and meddling == "scaled":
+            with torch.no_grad():
+                table.weight.mul_(3.0)
+        if step == 1 and meddling == "replaced":
+            table.weight.data = table.weight.data * 3.0
+    curve = tracker.history("velocity").to_numpy()
+    assert curve[:, 0] == pytest.approx(lengths, rel=0.05)

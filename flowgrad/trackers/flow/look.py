@@ -132,6 +132,8 @@ class DeviceLook:
         self._pieces: list[tuple[str, list[int], list[torch.Tensor]]] = []
         self._views: dict[tuple[int, int], tuple[int, torch.Tensor]] = {}
         """Address of each tensor's memory, and the view that is read, by tensor and number of entries at most."""
+        self._stood: dict[int, tuple[int, int]] = {}
+        """Address and version of each large table at the end of the look before, which its copy is of."""
         self._products: tuple[list[int], torch.Tensor] | None = None
         """Tensors that were sampled, and the inner products of their samples (`GradientSamples.end`)."""
         self.samples = GradientSamples(count, self._all[0].device)
@@ -177,10 +179,11 @@ class DeviceLook:
                 self._copies[i] = torch.empty_like(own, requires_grad=False)
             self._read[i] = own.numel()
         self._dense += dense
+        changed = {i for i in dense if (stood := self._stood.pop(i, None)) is None or stood != self._stand(i)}
         for group in self._groups(dense):
-            copies = [self._copies[i] for i in group]
-            torch._foreach_copy_(copies, [self._part(i) for i in group])
-            self._pieces.append(("weight_norm", group, _norms(copies)))
+            if anew := [i for i in group if i in changed]:
+                torch._foreach_copy_([self._copies[i] for i in anew], [self._part(i) for i in anew])
+            self._pieces.append(("weight_norm", group, _norms([self._copies[i] for i in group])))
         sparse = [i for i in self._fresh if i in self._rows]
         for group in self._groups(sparse):
             parts = [self._part(i, _ROWS_PART) for i in group]
@@ -204,9 +207,18 @@ class DeviceLook:
             self._views[i, most] = weight.data_ptr(), view
         return view
 
+    def _is_large(self, i: int) -> bool:
+        """Whether rows of a table are read, and not all of it."""
+        return self._whole[i] and self._copies[i].numel() < self._all[i].numel()
+
+    def _stand(self, i: int) -> tuple[int, int] | None:
+        """Address of a tensor's memory, and its version, which writes to it raise; None where it has none."""
+        weight = self._all[i]
+        return None if weight.is_inference() else (weight.data_ptr(), weight._version)
+
     def __getstate__(self) -> dict[str, Any]:
         """State of a copy or a pickle, whose weights lie elsewhere."""
-        return {**vars(self), "_views": {}}
+        return {**vars(self), "_views": {}, "_stood": {}}
 
     def _keep_rows(self, sparse: Sequence[int], *, share: bool) -> None:
         """Keep the rows that each of these sparse gradients is of, and its sum for each. A small table is copied whole
@@ -263,7 +275,8 @@ class DeviceLook:
         """
         found = {i: g for i in self._fresh if (g := self._all[i].grad) is not None}
         whole = {i: _plain(g) for i, g in found.items() if g.layout == torch.strided}
-        norms = self._gradient_norms(whole)
+        read = {i: self._gradient_part(i, gradient) for i, gradient in whole.items()}
+        norms = self._gradient_norms(whole, read)
         pieces = [(list(norms), list(norms.values()))]
         sparse = {i: self._values(i, g) for i, g in found.items() if i not in whole}
         pieces += [(group, _norms([sparse[i] for i in group])) for group in self._groups(list(sparse))]
@@ -275,14 +288,13 @@ class DeviceLook:
         if scale is not None:
             scale = scale.to(self._all[0].device)  # one scale serves the tensors on all devices
             pieces = [(group, [v / scale for v in values]) for group, values in pieces]
-        self.samples.take(whole, scale)
+        self.samples.take(read, scale)
         self._pieces += [("gradient_norm", group, values) for group, values in pieces]
 
-    def _gradient_norms(self, whole: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-        """Norm of each dense gradient: of a large table on a CPU, where to read all would cost as much as a layer,
-        that of a part, unless no row of the part has any gradient.
-        """
-        read = {i: self._gradient_part(i, gradient) for i, gradient in whole.items()}
+    def _gradient_norms(
+        self, whole: Mapping[int, torch.Tensor], read: Mapping[int, torch.Tensor]
+    ) -> dict[int, torch.Tensor]:
+        """Norm of each dense gradient: of the part that is read, unless no row of that has any gradient."""
         norms: dict[int, torch.Tensor] = {}
         for group in self._groups(list(read)):
             norms.update(zip(group, _norms([read[i] for i in group]), strict=True))
@@ -297,11 +309,14 @@ class DeviceLook:
         return norms
 
     def _gradient_part(self, i: int, gradient: torch.Tensor) -> torch.Tensor:
-        """View of the entries that the norm of a dense gradient is of first."""
+        """Entries of a dense gradient that are read: of a large table on a CPU, where to read all would cost as much as
+        a layer, a copy of some rows. Whatever is read of these finds them in one piece.
+        """
         self._grown.pop(i, None)
-        if not self._whole[i] or gradient.device.type != "cpu" or gradient.numel() <= LARGE:
+        if not self._whole[i] or gradient.device.type != "cpu":
             return gradient
-        return _table_part(gradient)
+        rows = _table_part(gradient)
+        return gradient if rows is gradient else rows.contiguous()
 
     def _values(self, i: int, gradient: torch.Tensor) -> torch.Tensor:
         """Values of a sparse gradient, one a row."""
@@ -348,8 +363,13 @@ class DeviceLook:
         self._products = self.samples.end()
         for group in self._groups(self._dense):
             copies = [self._copies[i] for i in group]
-            torch._foreach_sub_(copies, [self._part(i) for i in group])
+            # What is read of a large table is far apart in memory, and dear: a look at the next step goes on from it.
+            now = {i: self._part(i).contiguous() for i in group if self._is_large(i)}
+            torch._foreach_sub_(copies, [now[i] if i in now else self._part(i) for i in group])
             self._pieces.append(("velocity", group, _norms(copies)))
+            if now:
+                torch._foreach_copy_([self._copies[i] for i in now], list(now.values()))
+                self._stood.update((i, stand) for i in now if (stand := self._stand(i)) is not None)
         self._note_still([i for i in self._dense if self._all[i].dtype in HALF])
         moved = {i: self._all[i].detach().index_select(0, ids) - rows for i, (ids, rows) in self._rows.items()}
         self._pieces += [("velocity", group, _norms([moved[i] for i in group])) for group in self._groups(list(moved))]
