@@ -881,7 +881,7 @@ def test_a_large_table_that_was_read_at_the_step_before_is_not_read_again_but_wh
         table(torch.arange(20_000)).square().sum().backward()
         before = table.weight.detach().clone()
         optimizer.step()
-    lengths.append(float((table.weight.detach() - before).norm()))
+        lengths.append(float((table.weight.detach() - before).norm()))
         tracker.step()
         if step == 1 and meddling == "scaled":
             with torch.no_grad():
