@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,7 +41,7 @@ _LONGEST, _CLOSE, _STEPS = 4.0, 1e-9, 200
 """Longest step of Newton's method in log-odds, the one at which it ends, and the number of steps at most."""
 
 Case = tuple[str, str]
-"""Rule and data. An empty name stands for one that has no trial, whatever others have none."""
+"""Rule and data. An empty name of a rule stands for one that has no trial."""
 
 
 class LogOdds(NamedTuple):
@@ -65,6 +66,8 @@ class Chances:
     """Fit to all trials: with each of several triples of standard deviations, and the weight of each."""
 
     cases: tuple[Case, ...]
+    trials: NDArray[np.float64]
+    """Number of trials of each case, shape (cases,)."""
     variances: NDArray[np.float64]
     """Squared standard deviations of the effects of rule, data and both, shape (triples, 3)."""
     weights: NDArray[np.float64]
@@ -75,12 +78,27 @@ class Chances:
     """Inverse of the covariance plus the noise of the trials, shape (triples, cases, cases)."""
 
     def log_odds(self, rule: str, data: str) -> LogOdds:
-        """Log-odds of a rule's fix on these data; an empty name is one that has no trials."""
-        near = _MEAN_VARIANCE + self.variances @ _same([(rule, data)], self.cases)[:, 0]
-        means = (near * self.pulls).sum(axis=1)
-        left = _MEAN_VARIANCE + self.variances.sum(axis=1) - np.einsum("ti,tij,tj->t", near, self.precisions, near)
-        mean = float(self.weights @ means)
-        return LogOdds(mean, float(self.weights @ (left + (means - mean) ** 2)))
+        """Log-odds of a rule's fix on these data. Those on data that have no trial have the mean and variance over the
+        data that have some, each as often as it was tried: how data differ is told by few of them, and a normal
+        distribution fits these badly.
+        """
+        tried = Counter[str]()
+        for (_, known), trials in zip(self.cases, self.trials, strict=True):
+            tried[known] += trials
+        among = {data: 1.0} if data in tried or not tried else tried
+        means, variances = self._posterior([(rule, one) for one in among])
+        weights = np.array(list(among.values())) / sum(among.values())
+        mean = float(weights @ means)
+        return LogOdds(mean, float(weights @ (variances + (means - mean) ** 2)))
+
+    def _posterior(self, cases: Sequence[Case]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Posterior means and variances of the log-odds of some cases, shape (cases,) each."""
+        near = _MEAN_VARIANCE + np.tensordot(self.variances, _same(cases, self.cases), 1)
+        means = np.einsum("tci,ti->tc", near, self.pulls)
+        left = np.einsum("tci,tij,tcj->tc", near, self.precisions, near, optimize=True)
+        left = _MEAN_VARIANCE + self.variances.sum(axis=1)[:, None] - left
+        mean = self.weights @ means
+        return mean, self.weights @ (left + (means - mean) ** 2)
 
 
 def fitted(counts: Mapping[Case, tuple[int, int]]) -> Chances:
@@ -106,7 +124,7 @@ def _fitted(counts: tuple[tuple[Case, tuple[int, int]], ...]) -> Chances:
     weights = special.softmax(own + [evidence for _, _, evidence in fits])
     kept = weights > _LEAST_WEIGHT
     pulls, precisions = (np.array([fit[part] for fit in fits])[kept] for part in (0, 1))
-    return Chances(cases, variances[kept], weights[kept] / weights[kept].sum(), pulls, precisions)
+    return Chances(cases, trials, variances[kept], weights[kept] / weights[kept].sum(), pulls, precisions)
 
 
 @lru_cache(maxsize=1)

@@ -74,9 +74,19 @@ def test_data_on_which_other_fixes_fail_lower_a_fix_that_helps_elsewhere():
     assert chance(well | fails, "a", "x") > 0.8
 
 
+def test_data_without_trials_are_taken_for_one_of_those_with_some():
+    fit = fitted({("a", "x"): (5, 6), ("b", "x"): (2, 3), ("b", "y"): (0, 3)})
+    x, y = (fit.log_odds("a", data) for data in "xy")
+    mean = (9 * x.mean + 3 * y.mean) / 12
+    spread = (9 * (x.mean - mean) ** 2 + 3 * (y.mean - mean) ** 2) / 12
+    found = fit.log_odds("a", "new")
+    assert found == pytest.approx((mean, (9 * x.variance + 3 * y.variance) / 12 + spread))
+    assert found == fit.log_odds("a", "")
+
+
 def test_a_name_that_is_empty_is_no_name_in_common():
     counts = {("a", "x"): (6, 6)}
-    assert chance(counts, "", "") == chance(counts, "new", "new") < chance(counts, "a", "")
+    assert chance(counts, "", "x") == chance(counts, "new", "x") < chance(counts, "a", "x")
 
 
 def test_it_is_right_as_often_as_it_says_where_effects_are_normal():
