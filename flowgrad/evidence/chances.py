@@ -119,12 +119,12 @@ def _fitted(counts: tuple[tuple[Case, tuple[int, int]], ...]) -> Chances:
     confirmed, trials = np.array([told for _, told in counts], dtype=float).reshape(-1, 2).T
     variances = np.square(list(itertools.product(_DEVIATIONS, repeat=3)))
     same = _same(cases, cases)
-    fits = [_laplace(_MEAN_VARIANCE + np.tensordot(one, same, 1), confirmed, trials) for one in variances]
+    covariances = _MEAN_VARIANCE + np.tensordot(variances, same, 1)
+    pulls, precisions, evidence = _laplace(covariances, confirmed, trials)
     own = (np.log(variances) / 2 - np.log1p(variances / _SCALE**2)).sum(axis=1)
-    weights = special.softmax(own + [evidence for _, _, evidence in fits])
+    weights = special.softmax(own + evidence)
     kept = weights > _LEAST_WEIGHT
-    pulls, precisions = (np.array([fit[part] for fit in fits])[kept] for part in (0, 1))
-    return Chances(cases, trials, variances[kept], weights[kept] / weights[kept].sum(), pulls, precisions)
+    return Chances(cases, trials, variances[kept], weights[kept] / weights[kept].sum(), pulls[kept], precisions[kept])
 
 
 @lru_cache(maxsize=1)
@@ -144,24 +144,35 @@ def _same(some: Sequence[Case], others: Sequence[Case]) -> NDArray[np.float64]:
 
 
 def _laplace(
-    covariance: NDArray[np.float64], confirmed: NDArray[np.float64], trials: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Fit with one triple: its row of `Chances.pulls`, that of `Chances.precisions`, and the logarithm of the marginal
-    likelihood but for a constant.
+    covariances: NDArray[np.float64], confirmed: NDArray[np.float64], trials: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Fit with each triple: `Chances.pulls`, `Chances.precisions`, and the logarithms of the marginal likelihoods but
+    for a constant.
+
+    Args:
+        covariances: prior covariances of the log-odds, shape (triples, cases, cases).
+        confirmed: number of trials that confirmed, shape (cases,).
+        trials: number of all, shape (cases,).
     """
-    log_odds, identity = np.zeros(len(trials)), np.eye(len(trials))
+    log_odds, identity = np.zeros(covariances.shape[:2]), np.eye(len(trials))
     for _ in range(_STEPS):
         chance = special.expit(log_odds)
         weight = trials * chance * (1 - chance)
         root = np.sqrt(weight)
-        inverse = root[:, None] * np.linalg.inv(identity + root[:, None] * covariance * root) * root
+        roots = root[:, :, None] * root[:, None, :]
+        inverses = roots * np.linalg.inv(identity + roots * covariances)
         target = weight * log_odds + confirmed - trials * chance
-        pull = target - inverse @ (covariance @ target)
-        step = covariance @ pull - log_odds
-        longest = float(np.abs(step).max(initial=0.0))
-        log_odds = log_odds + step * min(1.0, _LONGEST / max(longest, _CLOSE))
-        if longest < _CLOSE:
+        pulls = target - _times(inverses, _times(covariances, target))
+        step = _times(covariances, pulls) - log_odds
+        longest = np.abs(step).max(axis=1, initial=_CLOSE, keepdims=True)
+        log_odds = log_odds + step * np.minimum(1.0, _LONGEST / longest)
+        if longest.max() <= _CLOSE:
             break
-    likelihood = confirmed @ special.log_expit(log_odds) + (trials - confirmed) @ special.log_expit(-log_odds)
-    spread = np.linalg.slogdet(identity + root[:, None] * covariance * root)[1]
-    return pull, inverse, float(likelihood - pull @ log_odds / 2 - spread / 2)
+    told = special.log_expit(log_odds) @ confirmed + special.log_expit(-log_odds) @ (trials - confirmed)
+    spread = np.linalg.slogdet(identity + roots * covariances)[1]
+    return pulls, inverses, told - (pulls * log_odds).sum(axis=1) / 2 - spread / 2
+
+
+def _times(matrices: NDArray[np.float64], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Product of each matrix with its vector, shape (triples, cases)."""
+    return (matrices @ vectors[:, :, None])[:, :, 0]

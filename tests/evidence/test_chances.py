@@ -32,7 +32,7 @@ def test_the_fit_is_at_the_mode_with_its_curvature(counts, of_rule, of_both):
     confirmed, trials = np.array(list(counts.values()), dtype=float).T
     variances = np.square([of_rule, 0.5, of_both])
     prior = chances._MEAN_VARIANCE + np.tensordot(variances, chances._same(cases, cases), 1)
-    pull, precision, _ = chances._laplace(prior, confirmed, trials)
+    (pull,), (precision,), _ = chances._laplace(prior[None], confirmed, trials)
 
     def loss(log_odds):
         told = confirmed @ special.log_expit(log_odds) + (trials - confirmed) @ special.log_expit(-log_odds)

@@ -35,7 +35,7 @@ def test_data_left_out_leave_out_other_models_on_them():
     assert found["data left out"][1] == fitted({("a", "x"): (1, 1)}).log_odds("a", "y").chance
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.booleans()), min_size=1, max_size=12))
 def test_a_prediction_knows_nothing_of_its_own_pair(lines):
     given_, other = table(*lines), table(*((r, p, c if p != "x" else not c) for r, p, c in lines))
@@ -43,7 +43,7 @@ def test_a_prediction_knows_nothing_of_its_own_pair(lines):
     pd.testing.assert_frame_equal(predictions(given_)[on_x][columns], predictions(other)[on_x][columns])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.booleans()), min_size=1, max_size=12))
 def test_a_rule_left_out_knows_nothing_of_its_own_trials(lines):
     given_, other = table(*lines), table(*((r, p, c if r != "a" else not c) for r, p, c in lines))
