@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +107,7 @@ class Ledger:
         Raises:
             EvidenceError: as `FILE:LINE: ...`, a file that cannot be read or a line that is no trial.
         """
-        return cls(()).plus(trial for path in (paths or (SHIPPED,)) for trial in read_trials(path))
+        return cls(()).plus(trial for path in paths for trial in read_trials(path)) if paths else _shipped()
 
     @classmethod
     def extend(cls, path: str | Path, trials: Iterable[Trial]) -> tuple[Ledger, Ledger]:
@@ -249,6 +249,12 @@ def _held(folder: Path) -> Iterator[None]:
                 "another folder"
             )
         time.sleep(0.02)
+
+
+@cache
+def _shipped() -> Ledger:
+    """The shipped trials, read once a process, as the shipped rules are."""
+    return Ledger.load(SHIPPED)
 
 
 def read_trials(path: str | Path) -> tuple[Trial, ...]:
