@@ -165,7 +165,8 @@ def _on_a_line(table: Floats, own_values: NDArray[np.bool_], trained: NDArray[np
     """
     away = table - table[place]
     lengths = np.sqrt((away**2).sum(1))
-    near = np.argsort(lengths)[: NEIGHBOURS + 1]
+    near = np.argpartition(lengths, min(NEIGHBOURS, len(lengths) - 1))[: NEIGHBOURS + 1]
+    near = near[np.argsort(lengths[near], kind="stable")]
     near = near[lengths[near] > SAME]
     # Rows that share a thing, as a user, differ in few columns: there a line is no wonder.
     near = near[(np.abs(away[near]) > SAME).sum(1) >= LEAST_FINE]
