@@ -15,6 +15,10 @@ DEAD, STRONG = 1e-3, 0.5
 """A rate is as good as none from this share of its peak down, and at work from that share up."""
 _BINS = 20
 _LEAST_WINDOWS = 8
+_LEAST_WITHIN = 3
+"""Number of pairs of sampled steps of one epoch from which a rate that never fell between them is one that falls with
+epochs.
+"""
 _SIDE = (8, 4)
 """Number of windows of losses before and behind a place."""
 _BEFORE = 8
@@ -34,6 +38,12 @@ RATES = (
         "`lr_peak` over the rate that the scheduler works towards (`initial_lr` or `max_lr` of the groups); 1 without.",
     ),
     Measure("lr_changes", "share", "Share of looks at which the largest rate differed from the look before."),
+    Measure(
+        "lr_epoch_falls",
+        "flag",
+        "1 where the largest rate fell, and only from one epoch to the next; 0 where it fell within one, too, or that "
+        "cannot be told.",
+    ),
     Measure(
         "lr_late_fall",
         "ratio",
@@ -186,7 +196,9 @@ VALIDATION = (
 )
 
 
-def rate_course(steps: ArrayLike, rates: ArrayLike, count: ArrayLike, mean: ArrayLike, base: float) -> dict[str, float]:
+def rate_course(
+    steps: ArrayLike, rates: ArrayLike, count: ArrayLike, mean: ArrayLike, base: float, epoch: int = 0
+) -> dict[str, float]:
     """Measure the course of the largest learning rate.
 
     Args:
@@ -195,6 +207,7 @@ def rate_course(steps: ArrayLike, rates: ArrayLike, count: ArrayLike, mean: Arra
         count: losses in each window, in order, shape (windows,).
         mean: their mean.
         base: largest share that a rate reached of what its scheduler works towards.
+        epoch: number of steps of each epoch; 0 where it is not known, or they differ.
 
     Returns:
         The measures in `RATES`.
@@ -212,6 +225,7 @@ def rate_course(steps: ArrayLike, rates: ArrayLike, count: ArrayLike, mean: Arra
         "lr_rise": peak / first if first > 0 else float("inf"),
         "lr_to_base": base,
         "lr_changes": float((np.diff(rate) != 0).mean()) if len(rate) > 1 else 0.0,
+        "lr_epoch_falls": falls_with_epochs(at, rate, epoch),
         "lr_dead_share": 1 - _last(at, rate > DEAD * peak) / whole,
         "lr_strong_share": strong / whole,
         "lr_strong_fall": _sure_fall(np.asarray(count, float), np.asarray(mean, float), strong),
@@ -236,6 +250,28 @@ def late_rate_fall(steps: ArrayLike, rates: ArrayLike) -> float:
     late = late[np.isfinite(late)]
     highest = np.maximum.accumulate(late)
     return float(((highest - late) / highest).max()) if len(late) and highest[0] > 0 else float("nan")
+
+
+def falls_with_epochs(steps: ArrayLike, rates: ArrayLike, length: int) -> float:
+    """Flag: 1 where a learning rate fell, and only from one epoch to the next, as one that is stepped once an epoch does;
+    0 where it fell within an epoch, too, or that cannot be told.
+
+    Args:
+        steps: numbers of the sampled steps, from 1, shape (looks,).
+        rates: rate at each, shape (looks,).
+        length: number of steps of an epoch; 0 where it is not known.
+
+    >>> falls_with_epochs([1, 4, 7, 10, 11, 14, 17, 20], [1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1], 10)
+    1.0
+    >>> falls_with_epochs([1, 4, 7, 10], [1, 0.7, 0.5, 0.3], 10)
+    0.0
+    """
+    at, rate = np.asarray(steps, dtype=float), np.asarray(rates, dtype=float)
+    if length < 1 or len(at) < 2:
+        return 0.0
+    falls = np.diff(rate) < 0
+    within = (np.diff((at - 1) // length) == 0) & (rate[:-1] > DEAD * rate.max())
+    return float(falls.any() and within.sum() >= _LEAST_WITHIN and not (falls & within).any())
 
 
 def _last(at: FloatArray, chosen: NDArray[np.bool_]) -> float:

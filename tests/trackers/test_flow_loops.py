@@ -454,6 +454,42 @@ def test_rates_that_fall_and_rise_on_purpose_are_left_alone(make, every_so_many)
     assert tracker.to_report().status == HEALTHY
 
 
+class ScheduledByEpochs(Scheduled):
+    """Epochs of 20 steps, each announced; the scheduler is stepped at their end, or at every step."""
+
+    def __init__(self, make, *, every_batch, **options):
+        super().__init__(make, 1 if every_batch else 10**6, **options)
+        self.every_batch = every_batch
+
+    def step(self, batch, number):
+        super().step(batch, number)
+        if (number + 1) % 20 == 0:
+            self.tracker.end_epoch()
+            if not self.every_batch:
+                self.scheduler.step(*([1.0 / (number + 1)] if hasattr(self.scheduler, "num_bad_epochs") else []))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda o: lr_scheduler.ReduceLROnPlateau(o, "max", patience=0),
+        lambda o: lr_scheduler.StepLR(o, 1, 0.1),
+    ],
+)
+def test_a_rate_that_dies_from_epoch_to_epoch_is_not_stepped_at_every_batch(make):
+    """A plateau of the other direction was told to step its scheduler once an epoch, as it did."""
+    told = finding(ScheduledByEpochs(make, every_batch=False, steps=400).run(), "LEARNING_RATE_VANISHED")
+    assert told.action == "CHECK_CANDIDATES"
+    assert not told.plain
+    assert told.candidates[0].cause == "METRIC_OF_THE_OTHER_DIRECTION"
+    assert "fell from one epoch to the next alone" in told.premise
+
+
+def test_a_rate_that_dies_within_epochs_is_stepped_too_often():
+    tracker = ScheduledByEpochs(lambda o: lr_scheduler.StepLR(o, 10, 0.1), every_batch=True, steps=400).run()
+    assert "scheduler.step()" in finding(tracker, "LEARNING_RATE_VANISHED").plain["torch"]
+
+
 def test_a_warm_up_that_is_never_stepped_is_named():
     loop = Scheduled(lambda o: lr_scheduler.LinearLR(o, 1e-3, 1, 100), 10**6)
     loop.run()

@@ -127,8 +127,8 @@ class FlowHistory:
         """Number of backward passes that brought a gradient before any sampled step had one."""
         return sum(probe.count_arrivals() for probe in self.probes)
 
-    def scalars(self, losses: Losses) -> dict[str, float]:
-        """Figures of the course so far."""
+    def scalars(self, losses: Losses, epoch: int) -> dict[str, float]:
+        """Figures of the course so far; `epoch` is the number of steps of each epoch, 0 where that is not known."""
         self.settle([float(value) for value in self.waiting()])
         count, mean, square = losses.windows
         checks = sum(probe.checks for probe in self.probes)
@@ -137,7 +137,7 @@ class FlowHistory:
         return {
             "optimizer_steps": float(self.optimizer_steps) if self._optimizers.known else math.nan,
             **self._optimizers.facts(),
-            **flow_course.rate_course(self._rates.steps, rates, count, mean, self._base),
+            **flow_course.rate_course(self._rates.steps, rates, count, mean, self._base, epoch),
             "lr_late_fall": self.late_rate_fall(),
             **flow_course.loss_course(count, mean, square),
             "losses": float(losses.told),

@@ -371,6 +371,10 @@ class FlowTracker(Tracker):
         if validation is not None:
             self._validation.append(validation)
 
+    def _steps_of_each_epoch(self) -> int:
+        """Number of steps of every epoch so far; 0 where none ended, or they differ."""
+        return self._epoch_steps if self._epoch_start == len(self._train) * self._epoch_steps else 0
+
     def late_rate_fall(self) -> float:
         """Deepest fall of the learning rate within the last fifth of the steps so far, as a share; NaN: not known."""
         return self._course.late_rate_fall()
@@ -400,7 +404,7 @@ class FlowTracker(Tracker):
             "looks": float(self._looks),
             "skipped_steps": float(self._skipped),
             **network_scalars(rows, self._history.steps, self._by_figure(), units, tables),
-            **self._course.scalars(losses),
+            **self._course.scalars(losses, self._steps_of_each_epoch()),
             "output_spread": spread,
             "output_kept": kept,
             "input_normalised": float(first_normalises(self._watched, rows["depth"].to_numpy())),
