@@ -253,7 +253,7 @@ def late_rate_fall(steps: ArrayLike, rates: ArrayLike) -> float:
 
 
 def falls_with_epochs(steps: ArrayLike, rates: ArrayLike, length: int) -> float:
-    """Flag: 1 where a learning rate fell, and only from one epoch to the next, as one that is stepped once an epoch does;
+    """Flag: 1 where a learning rate fell, and only from one epoch to the next, as one stepped once an epoch does;
     0 where it fell within an epoch, too, or that cannot be told.
 
     Args:
