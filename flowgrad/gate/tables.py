@@ -16,13 +16,18 @@ from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, Objection
 from flowgrad.gate.oversampling import oversampled
 from flowgrad.gate.recurring import targets_differ, things_met_again
 from flowgrad.gate.rows import Rows, columns_of, first_of, names_of, row_codes, rows_of
+from flowgrad.gate.units import units_among
 
 COPIED_ROWS, REPEATED_ROWS, SEEN_ROWS = "copied rows", "repeated rows", "seen rows"
 """Names of checks: rows with their target; rows without; rows of one part in another."""
 NEAR_COPIES = "near copies"
 """Name of the check of rows, with their target, that are equal but for noise or but for one column."""
+ROWS_OF_UNITS = "rows of units"
+"""Name of the check of rows that belong together, such as visits of one patient, with columns that do not change."""
 ROWS_BETWEEN = "rows between others"
 """Name of the check of rows that stand on a straight line between two others of their class."""
+_NAMED = 4
+"""Number of columns that are named at most."""
 TOLERATED_SHARE = 0.05
 """Share of the rows that may repeat others, or stand in another part, before a test is affected: of the noise that
 chooses the best of some 10,000 pairs (z about 4), a twentieth carries over to the rows that test them, .2 standard
@@ -38,20 +43,25 @@ def table_objection(X: Any, y: Any, groups: Any = None) -> Objection | None:
     """Find copies among the rows of a table that will be divided at random, such as into halves or random splits.
 
     Copies within a group stay together, and are no objection. Equal rows that chance explains are none either; copies
-    that are too few to change a test are noted.
+    that are too few to change a test are noted. Rows that belong together, as several columns that repeat together
+    show, are downgraded where their targets are alike.
 
     Args:
         X: data frame, array of shape (rows, columns) or sequence of columns.
         y: target, shape (rows,).
         groups: shape (rows,): what each row belongs to; None where rows are taken to be independent.
     """
-    columns = columns_of(X)
-    rows = rows_of([*columns, y])
+    rows = rows_of([*columns_of(X), y])
     if groups is not None:
         return _between_groups(rows, groups)
-    alone = copies_among(rows.columns(len(columns)))
+    found = _of_copies(rows, names_of(X))
+    return found if found is not None and found.blocks else _of_units(rows, names_of(X)) or found
+
+
+def _of_copies(rows: Rows, names: Sequence[str]) -> Objection | None:
+    alone = copies_among(rows.columns(len(rows.keys) - 1))
     if not alone.copied:
-        return _nearly_copied(rows, names_of(X)) or _made(rows)
+        return _nearly_copied(rows, names) or _made(rows)
     full = copies_among(rows)
     if full.multiple > 1:  # of rows without their target this may be a designed experiment
         return _copied(replace(full, kind=COPIED))
@@ -102,6 +112,27 @@ def _made(rows: Rows) -> Objection | None:
         count,
         total,
         float(total - count),
+    )
+
+
+def _of_units(rows: Rows, names: Sequence[str]) -> Objection | None:
+    """Rows that belong together and have alike targets, by columns that do not change within a unit."""
+    found = units_among(rows)
+    total = rows.keys.shape[1]
+    if found is None or total <= TOLERATED_DESIGN_EFFECT * found.effective:
+        return None
+    shown = ", ".join(repr(names[place]) for place in found.columns[:_NAMED])
+    more = len(found.columns) - _NAMED
+    return Objection(
+        ROWS_OF_UNITS,
+        DOWNGRADED,
+        f"{shown}{f' and {more} more columns' if more > 0 else ''} repeat together: {total:,} rows are of "
+        f"{found.number:,} units (a patient, a user, a day), whose targets are alike beyond these columns (intraclass "
+        f"correlation {found.alike:.2f}), and count for {found.effective:,.0f}",
+        "give groups= the unit of each row, or groups=range(rows) where each is a case of its own",
+        total - found.number,
+        total,
+        found.effective,
     )
 
 

@@ -135,7 +135,8 @@ def test_the_halves_share_no_row_and_follow_the_seed(analyzer):
 
 def test_groups_are_whole_and_rows_alike_prove_nothing():
     """Rows of one group on both halves let what is true of 30 groups alone pass for what is true of all: a product of
-    two columns of the group, which meets the group's own level by chance, was proven in most tables.
+    two columns of the group, which meets the group's own level by chance, is proven in most tables where the caller
+    says that each row stands alone; without a word on groups, the columns that repeat together show them.
     """
     verdicts = []
     for seed in range(8):
@@ -144,7 +145,11 @@ def test_groups_are_whole_and_rows_alike_prove_nothing():
         X = pd.DataFrame(rng.normal(size=(30, 4))[group], columns=list("abcd")).assign(e=rng.normal(size=1200))
         y = X["e"] + rng.normal(size=30)[group] + rng.normal(size=1200)
         names = np.array([f"user {one}" for one in group])
-        grouped, rows = FeatureAnalyzer(X, y, groups=names, seed=seed), FeatureAnalyzer(X, y, seed=seed)
+        grouped = FeatureAnalyzer(X, y, groups=names, seed=seed)
+        rows = FeatureAnalyzer(X, y, groups=np.arange(1200), seed=seed)
+        untold = FeatureAnalyzer(X, y, seed=seed).prove(draws=1)
+        assert untold.verdict == "inconclusive"
+        assert "1,200 rows are of 30 units" in untold.reason
         one, other = grouped._table.halves(seed)
         assert not {*one.groups} & {*other.groups}
         assert len({*one.groups}) == 15
