@@ -18,7 +18,6 @@ from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig
@@ -218,7 +217,7 @@ class _Worker:
             FlowGradError: the process is gone.
         """
         try:
-            self.connection.send(message)
+            self.connection.send_bytes(_pickled(message))
         except OSError:
             raise self._gone() from None
 
@@ -271,10 +270,19 @@ def _serve(connection: Connection) -> None:
             return
         try:
             answer = function(given, *shared), None
-            sent = ForkingPickler.dumps(answer)
+            sent = _pickled(answer)
         except Exception as error:
-            sent = ForkingPickler.dumps((None, _that_travels(error)))
+            sent = _pickled((None, _that_travels(error)))
         connection.send_bytes(sent)
+
+
+def _pickled(message: Any) -> bytes:
+    """Pickle a message by value.
+
+    The pickler of `multiprocessing`, which `Connection.send` takes, moves the memory of a tensor to where others find
+    it, while another thread of this process may train on it and hold arrays over the memory that it had.
+    """
+    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
 
 
 def _that_travels(error: Exception) -> Exception:

@@ -13,6 +13,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from flowgrad import exits
@@ -141,6 +142,22 @@ def test_workers_share_what_a_server_imported_but_not_its_randomness(tmp_path):
             return
         time.sleep(0.1)
     raise AssertionError("the server outlives the process that started it")
+
+
+def doubled(run, data):
+    return data * run
+
+
+def test_tensors_that_are_sent_stay_where_they_are():
+    """Their memory had been moved to be shared, while training went on in the main thread: arrays over it read what was
+    written to freed memory, and a run in some ended with a row of the table that there is not.
+    """
+    data = torch.arange(100_000)
+    lies, over = data.data_ptr(), data.numpy()
+    results = list(parallel_map(doubled, [1, 2, 3], data, workers=2))
+    assert [int(one[-1]) for one in results] == [99_999, 199_998, 299_997]
+    assert data.data_ptr() == lies == over.__array_interface__["data"][0]
+    assert not any(one.is_shared() for one in (data, *results))
 
 
 def test_what_is_larger_than_a_pipe_arrives():
