@@ -39,7 +39,7 @@ ARROWS = {
         "statistics",
     },
     "measures": {"lazy", "measurements"},
-    "gate": {"errors"},
+    "gate": {"errors", "lazy"},
     "statistics": {"errors", "gate", "lazy"},
     "evidence": {"csv_tables", "errors", "files", "lazy"},
     "rules": {"bounded_yaml", "errors", "evidence", "files", "lazy", "measurements", "measures"},
@@ -303,6 +303,13 @@ def test_import_loads_none_of_the_heavy_packages():
         print(sorted(loaded & {*HEAVY}))
     """
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_watch_is_imported_without_what_few_reports_need():
+    """A check of the gate brought in two packages that take as long as the rest of a watch, before any step."""
+    code = "import sys, flowgrad.watching; print([*{'scipy.spatial', 'scipy.stats'} & {*sys.modules}])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -41,7 +41,7 @@ _LONGEST, _CLOSE, _STEPS = 4.0, 1e-9, 200
 """Longest step of Newton's method in log-odds, the one at which it ends, and the number of steps at most."""
 
 Case = tuple[str, str]
-"""Rule and data. An empty name of a rule stands for one that has no trial."""
+"""Rule and data. The name of the rule is empty where it has no trial, that of the data where they are not known."""
 
 
 class LogOdds(NamedTuple):
@@ -137,8 +137,7 @@ def _normal_nodes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _same(some: Sequence[Case], others: Sequence[Case]) -> NDArray[np.float64]:
     """Whether the rules, the data and both are the same, as 1 or 0, shape (3, some, others)."""
     rules, data = (
-        np.array([[bool(one[part]) and one[part] == other[part] for other in others] for one in some], dtype=float)
-        for part in (0, 1)
+        np.array([[one[part] == other[part] for other in others] for one in some], dtype=float) for part in (0, 1)
     )
     return np.array([rules, data, rules * data]).reshape(3, len(some), len(others))
 

@@ -172,14 +172,12 @@ class Ledger:
 
     @cached_property
     def _chances(self) -> Chances:
-        """Fit to all trials. A rule with another condition or fix is another one, and a run of unknown data has data
-        of its own.
-        """
+        """Fit to all trials. A rule with another condition or fix is another one; all data not known are one set."""
         found: dict[tuple[str, str], list[str]] = {}
         for (rule, sha256), trials in self._trials_of.items():
             for trial in trials:
-                data = trial.tried_on.partition(_ON)[2] or f"{_ON}{trial.observations_sha256}"
-                found.setdefault((_version(rule, sha256), data), []).append(trial.verdict)
+                case = _version(rule, sha256), trial.tried_on.partition(_ON)[2]
+                found.setdefault(case, []).append(trial.verdict)
         return fitted({case: (told.count("confirmed"), len(told)) for case, told in found.items()})
 
     @cached_property

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from scipy.stats import rankdata
 
 from flowgrad.gate.rows import NUMBER, OTHER, WHOLE, Codes, Keys, Rows, first_of, row_codes
+from flowgrad.lazy import LazyModule
+
+spatial, stats = LazyModule("scipy.spatial"), LazyModule("scipy.stats")
 
 Floats = NDArray[np.float64]
 
@@ -221,12 +222,12 @@ def _independent(units: dict[int, Keys]) -> list[int]:
 
 def _ranks(values: Floats) -> Floats:
     """Ranks of the values, from 0 to 1."""
-    return np.asarray((rankdata(values) - 0.5) / len(values))
+    return np.asarray((stats.rankdata(values) - 0.5) / len(values))
 
 
 def _follows(own: Floats, others: Floats) -> bool:
     """Whether units that are near each other in the other columns have about the same value in this one."""
-    nearest = cKDTree(others).query(others, k=2)[1][:, 1]
+    nearest = spatial.cKDTree(others).query(others, k=2)[1][:, 1]
     return bool(((own - own[nearest]) ** 2).mean() <= (1 - _FOLLOWS) * own.var())
 
 

@@ -15,10 +15,6 @@ DEAD, STRONG = 1e-3, 0.5
 """A rate is as good as none from this share of its peak down, and at work from that share up."""
 _BINS = 20
 _LEAST_WINDOWS = 8
-_LEAST_WITHIN = 3
-"""Number of pairs of sampled steps of one epoch from which a rate that never fell between them is one that falls with
-epochs.
-"""
 _SIDE = (8, 4)
 """Number of windows of losses before and behind a place."""
 _BEFORE = 8
@@ -39,10 +35,10 @@ RATES = (
     ),
     Measure("lr_changes", "share", "Share of looks at which the largest rate differed from the look before."),
     Measure(
-        "lr_epoch_falls",
-        "flag",
-        "1 where the largest rate fell, and only from one epoch to the next; 0 where it fell within one, too, or that "
-        "cannot be told.",
+        "lr_falls_within",
+        "share",
+        "Falls of the largest rate, from one sampled step to the next, that are seen to lie within an epoch, of all; not "
+        "known without falls, or where epochs were not told or differ in length.",
     ),
     Measure(
         "lr_late_fall",
@@ -225,7 +221,7 @@ def rate_course(
         "lr_rise": peak / first if first > 0 else float("inf"),
         "lr_to_base": base,
         "lr_changes": float((np.diff(rate) != 0).mean()) if len(rate) > 1 else 0.0,
-        "lr_epoch_falls": falls_with_epochs(at, rate, epoch),
+        "lr_falls_within": falls_within(at, rate, epoch),
         "lr_dead_share": 1 - _last(at, rate > DEAD * peak) / whole,
         "lr_strong_share": strong / whole,
         "lr_strong_fall": _sure_fall(np.asarray(count, float), np.asarray(mean, float), strong),
@@ -252,26 +248,28 @@ def late_rate_fall(steps: ArrayLike, rates: ArrayLike) -> float:
     return float(((highest - late) / highest).max()) if len(late) and highest[0] > 0 else float("nan")
 
 
-def falls_with_epochs(steps: ArrayLike, rates: ArrayLike, length: int) -> float:
-    """Flag: 1 where a learning rate fell, and only from one epoch to the next, as one stepped once an epoch does;
-    0 where it fell within an epoch, too, or that cannot be told.
+def falls_within(steps: ArrayLike, rates: ArrayLike, length: int) -> float:
+    """Share of the falls of a learning rate that are seen to lie within an epoch; 0 where it is lowered once an epoch.
 
     Args:
         steps: numbers of the sampled steps, from 1, shape (looks,).
         rates: rate at each, shape (looks,).
         length: number of steps of an epoch; 0 where it is not known.
 
-    >>> falls_with_epochs([1, 4, 7, 10, 11, 14, 17, 20], [1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1], 10)
-    1.0
-    >>> falls_with_epochs([1, 4, 7, 10], [1, 0.7, 0.5, 0.3], 10)
+    Returns:
+        A share; NaN without falls, or where the length is not known. A fall between sampled steps of two epochs may lie
+        within one of them all the same.
+
+    >>> falls_within([1, 4, 7, 10, 11, 14], [1, 1, 1, 1, 0.1, 0.1], 10)
     0.0
+    >>> falls_within([1, 4, 7, 10, 11, 14], [1, 1, 0.5, 0.5, 0.3, 0.3], 10)
+    0.5
     """
     at, rate = np.asarray(steps, dtype=float), np.asarray(rates, dtype=float)
-    if length < 1 or len(at) < 2:
-        return 0.0
     falls = np.diff(rate) < 0
-    within = (np.diff((at - 1) // length) == 0) & (rate[:-1] > DEAD * rate.max())
-    return float(falls.any() and within.sum() >= _LEAST_WITHIN and not (falls & within).any())
+    if length < 1 or not falls.any():
+        return float("nan")
+    return float((np.diff((at - 1) // length) == 0)[falls].mean())
 
 
 def _last(at: FloatArray, chosen: NDArray[np.bool_]) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,6 +65,7 @@ def test_one_visit_of_each_patient_proves_as_before(seed):
     assert (proof.verdict, proof.reason) == ("confirmed", "")
 
 
+@functools.cache
 def honest():
     random = np.random.default_rng(3)
 
