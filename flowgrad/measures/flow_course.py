@@ -37,8 +37,8 @@ RATES = (
     Measure(
         "lr_falls_within",
         "share",
-        "Falls of the largest rate, from one sampled step to the next, that are seen to lie within an epoch, of all; not "
-        "known without falls, or where epochs were not told or differ in length.",
+        "Falls of the largest rate, from one sampled step to the next, that are seen to lie within an epoch, of all; "
+        "not known without falls, or where epochs were not told or differ in length.",
     ),
     Measure(
         "lr_late_fall",
