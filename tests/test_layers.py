@@ -140,7 +140,10 @@ TORCH = {
     *(f"trackers/distillation/{name}.py" for name in ("comparison", "content", "layers", "motion")),
     *(f"trackers/distillation/{name}.py" for name in ("probe", "teaching", "tracker")),
     *(f"trackers/distillation/{name}.py" for name in ("audit", "exchange", "losses", "origin")),
-    *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness", "leftovers", "modes", "rewrites")),
+    *(
+        f"trackers/flow/{name}.py"
+        for name in ("clearing", "course", "freshness", "kept", "leftovers", "modes", "rewrites")
+    ),
     *(
         f"trackers/flow/{name}.py"
         for name in (
