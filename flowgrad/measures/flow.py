@@ -230,6 +230,7 @@ MEASURES = (
         "count",
         "Backward passes that were seen to bring a gradient other than zero, as long as no look had found one.",
     ),
+    Measure("gradients_zero", "count", "Backward passes seen in that time whose gradient was zero in every entry."),
     Measure("clearing_checks", "count", "Steps of which it is known whether gradients were cleared before them."),
     Measure("uncleared_steps", "count", "Steps seen whose gradient still held the one of the step before."),
     Measure("uncleared_share", "share", "The same, as a share of `clearing_checks`."),

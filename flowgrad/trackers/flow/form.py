@@ -36,7 +36,7 @@ from flowgrad.trackers.schema import (
 
 _OUTPUTS = (*FLOATS, *INTS, "int8", "int16", "uint8")
 _MOST_OPTIMIZERS = 10_000
-_COUNTS = ("arrived", "windows", "wasteful", "passes", "lost")
+_COUNTS = ("arrived", "windows", "wasteful", "passes", "lost", "noted")
 _PROBE = record(
     {"checks": count(), "uncleared": count(), "whole": flag},
     dict.fromkeys(_COUNTS, count()),
