@@ -149,6 +149,7 @@ TORCH = {
         for name in (
             "attention_masks",
             "batch_rows",
+            "input_columns",
             "half_precision",
             "positions",
             "outside",

@@ -244,6 +244,7 @@ MEASURES = (
     *flow_passes.MASKS,
     *flow_passes.POSITIONS,
     *flow_passes.BATCH_ROWS,
+    *flow_passes.COLUMNS,
     *flow_passes.UNREGISTERED,
     *flow_passes.OUTSIDE,
     *flow_passes.HALVES,
