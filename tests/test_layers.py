@@ -170,6 +170,7 @@ TORCH = {
         for name in (
             "columns",
             "course",
+            "histories",
             "id_rows",
             "id_sums",
             "ids",
