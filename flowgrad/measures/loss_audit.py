@@ -293,11 +293,8 @@ def _facts(looks: list[Look]) -> dict[str, float]:
 
 def _at_floor(looks: list[Look], floor: float, top: float) -> float:
     """Mean share of the outputs at the least one of all looks; 0 where most looks do not reach it, or all are one."""
-    shares = [
-        look["facts"]["floor_share"] if look["facts"]["least"] == floor else 0.0
-        for look in looks
-        if "least" in look["facts"]
-    ]
+    known = [look["facts"] for look in looks if "floor_share" in look["facts"]]
+    shares = [facts["floor_share"] if facts["least"] == floor else 0.0 for facts in known]
     if not shares:
         return math.nan
     return _mean(shares) if floor < top and np.count_nonzero(shares) > len(shares) / 2 else 0.0
