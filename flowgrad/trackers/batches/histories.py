@@ -24,6 +24,8 @@ class Histories:
         """Start with no row."""
         self.rows = torch.empty(4, 0, dtype=torch.int64)
         """Hash, target, first and last id of each row, shape (4, rows)."""
+        self._new: list[Tensor] = []
+        """The same of rows that are still to be put to these."""
         self.below = _TOP
         """Hash below which rows are kept."""
         self.open = True
@@ -41,7 +43,13 @@ class Histories:
             return
         ids = sequences[0].detach()
         told = torch.stack([targets.detach().long(), ids[:, 0].long(), ids[:, -1].long()]).cpu()
-        whole = torch.cat([self.rows, torch.cat([keys[None], told])], 1)
+        self._new.append(torch.cat([keys[None], told]))
+        if sum(rows.shape[1] for rows in self._new) > MOST // 4:
+            self._settle()
+
+    def _settle(self) -> None:
+        whole = torch.cat([self.rows, *self._new], 1)
+        self._new = []
         while whole.shape[1] > MOST:
             self.below //= 2
             whole = whole[:, whole[0] < self.below]
@@ -49,14 +57,17 @@ class Histories:
 
     def end_epoch(self) -> None:
         """Close the epoch."""
+        self._settle()
         self.open = self.open and not self.rows.shape[1]
 
     def figures(self) -> dict[str, float]:
         """Figures of `flowgrad.measures.histories.HISTORY_MEASURES`."""
+        self._settle()
         return history_figures(*self.rows.numpy())
 
     def state(self) -> dict[str, Any]:
         """State of everything, as plain numbers and a tensor of its own."""
+        self._settle()
         return {"rows": self.rows.clone(), "below": self.below, "open": self.open}
 
     def load(self, state: Mapping[str, Any]) -> None:
