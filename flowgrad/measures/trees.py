@@ -31,6 +31,13 @@ MEASURES = (
         "1 where the value that early stopping states to have kept is that of the training data, else 0.",
         on_evaluation=True,
     ),
+    Measure(
+        "raw_metric",
+        "flag",
+        "1 where the metric that is there to judge takes the raw scores that it is given for something else "
+        "(probabilities, means above zero), else 0. Nothing is judged by it.",
+    ),
+    Measure("stopped_by_raw", "flag", "1 where early stopping went by such a metric, else 0."),
     Measure("kept_round", "count", "Last round of the model that is kept, from 1; what follows it is not judged."),
     Measure("val_best", "metric", "Best value of the validated metric up to `kept_round`.", on_evaluation=True),
     Measure("val_last", "metric", "Its value in `kept_round`.", on_evaluation=True),
