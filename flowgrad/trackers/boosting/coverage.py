@@ -34,8 +34,8 @@ class Sight:
     """Number of values a round: one for each evaluation set and metric."""
     columns: int
     """Number of columns that the trees or the data have."""
-    trained_on: bool
-    """Whether the training rows were evaluated."""
+    training: str | None
+    """Evaluation set of the training rows; None where there is none, or it is not known."""
     without_link: tuple[str, ...]
     """Metrics whose values are none of the model, for they are given raw scores."""
     rows: float
@@ -112,7 +112,8 @@ def _of_copies(copies: int) -> str:
 def _of_evaluations(sight: Sight) -> dict[str, str]:
     if sight.judged is None:
         ways = "evals=[(train, 'train'), (valid, 'valid')], valid_sets=… or eval_set=…"
-        return {"validation_set": f"no held-out rows were evaluated; train with {ways}"}
+        only = f" ({sight.training} holds the training rows)" if sight.training else ""
+        return {"validation_set": f"no held-out rows were evaluated{only}; train with {ways}"}
     found = {}
     judged = sight.judged
     if judged.direction == "unknown":
@@ -122,7 +123,7 @@ def _of_evaluations(sight: Sight) -> dict[str, str]:
         )
     if sight.told.raw_scores:
         found["raw_scores"] = _of_raw_scores(judged.metric, sight.without_link)
-    if not sight.trained_on:
+    if sight.training is None:
         found["training_evaluation"] = (
             "the training rows were not evaluated, or it is not known which set holds them; evaluate them too, under a "
             "name such as 'train', or say training='validation_0'. Of a fitted estimator, observe_data after "

@@ -98,9 +98,9 @@ class BoostingTracker(Tracker):
                 LightGBM's first.
             validation: name of the evaluation set that is judged by; None: the one that early stopping went by, else
                 the last that is not the training data.
-            training: name of the evaluation set that is the training data; None: one named `train`, `training`,
-                `dtrain` or `learn`, if there is one. XGBoost's scikit-learn interface names them `validation_0` and so
-                on, whatever they hold: say which.
+            training: name of the evaluation set that is the training data; None: the one whose rows are those of
+                training, as the callbacks of XGBoost and LightGBM see, or `observe_data` after `from_model` of an
+                estimator; else one named `train`, `training`, `dtrain` or `learn`, if there is one.
             higher_is_better: direction of metrics of your own: `{"ks": True}`.
             window: rounds a window of `gain_by_window`.
             rules: rule book to judge by; the shipped one if None.
@@ -332,7 +332,7 @@ class BoostingTracker(Tracker):
             bool(self._names),
             len(self._evaluations.table().columns),
             len(table),
-            self._evaluations.training is not None,
+            self._evaluations.training,
             self._evaluations.without_link,
             scalars["val_rows"],
             judged,
