@@ -82,6 +82,8 @@ class StatedFacts:
     """Places of the columns, from 0, that the library takes for categories; None where it does not tell."""
     raw_scores: bool = False
     """Whether the library's own metrics are given raw scores, of a loss whose link to the target it does not know."""
+    two_classes: bool = False
+    """Whether these are raw scores of two classes, by the name of the objective (XGBoost's `binary:logitraw`)."""
     cuts: bool = True
     """Whether every way to predict stops at that round. XGBoost's `Booster.predict` takes all trees."""
 
@@ -156,6 +158,7 @@ def _told_by_xgboost(model: Any, own_objective: bool) -> StatedFacts:
         squares=objective == "reg:squarederror" and not own_objective,
         positive_weight=1.0 if own_objective else _weight_in_xgboost(learner["objective"]),
         raw_scores=objective == "binary:logitraw" or (own_objective and objective in _WITHOUT_LINK),
+        two_classes=objective == "binary:logitraw",
         best=0 if best is None else int(best) + 1,
         score=math.nan if score is None else float(score),
         categorical=frozenset(place for place, kind in enumerate(one.feature_types or ()) if kind == "c"),

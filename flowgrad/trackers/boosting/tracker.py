@@ -565,7 +565,8 @@ class BoostingTracker(Tracker):
         """Ask the booster about the training, while the tracker has it."""
         if self._model is not None and self._rounds:
             self._ask_model()
-        two_values = self._loop.two_values or (self._columns.observed and holds_two_values(self._columns.targets[0]))
+        told, observed = self._loop.two_values or self._told.two_classes, self._columns.observed
+        two_values = told or (observed and holds_two_values(self._columns.targets[0]))
         self._evaluations.take_raw_scores(self._told.raw_scores, two_values)
 
     def _ask_model(self) -> None:
