@@ -286,6 +286,8 @@ MEASURES = (
         "Validation rows that copy a training row but for noise or for one column. Not known where less than three "
         "columns have a hundred values or more.",
     ),
+    Measure("near_rows", "count", "Their number."),
+    Measure("near_within", "share", "Training rows that are such copies of another one; 0 where `near_rows` is."),
     Measure(
         "between_share",
         "share",

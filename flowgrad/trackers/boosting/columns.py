@@ -44,7 +44,7 @@ SIGNS = ("told_late", "copies_target", "tells_by_presence", "holds_own_target")
 _SCALARS = (
     "leak_r2", "leak_ratio", "leak_rest", "told_after", "target_copies", "target_presence", "target_windows", "twins",
     "val_rows", "val_error", "target_values", "new_target_sd", "target_distance", "seen_rows", "seen_share",
-    "near_share", "between_share", "groups", "grouped_columns",
+    "near_rows", "near_share", "near_within", "between_share", "groups", "grouped_columns",
     *(measure.name for measure in BELONGING_MEASURES),
 )  # fmt: skip
 
@@ -194,7 +194,9 @@ def _seen(
     return {
         "seen_rows": count,
         "seen_share": count / len(held_out),
+        "near_rows": math.nan if near is None else float(near.count),
         "near_share": math.nan if near is None else near.share,
+        "near_within": math.nan if near is None else near.within if near.count else 0.0,
         "between_share": rows_between(before, after).share,
     }
 
