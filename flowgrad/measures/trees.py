@@ -351,6 +351,13 @@ MEASURES = (
         "1 where it lacks its value in just the rows whose label in the index is the number of rows or more.",
         per_row=True,
     ),
+    Measure(
+        "one_value_held_out",
+        "flag",
+        "1 where all held-out rows hold one value, that a quarter of the training rows or more hold, or none, while "
+        "the training rows differ.",
+        per_row=True,
+    ),
     Measure("known_in_time", "flag", "1 where the user said that it is known when predictions are made.", per_row=True),
     Measure("told_late", "flag", "1 where the user said that it is written down after the target.", per_row=True),
     Measure(
