@@ -10,6 +10,7 @@ import xgboost as xgb
 
 from flowgrad import BoostingTracker
 from flowgrad.report import validate
+from flowgrad.trackers.boosting import xgboost_loop
 from flowgrad.trackers.boosting.evaluated_rows import FittedEstimator
 
 rng = np.random.default_rng(0)
@@ -68,6 +69,28 @@ def test_where_nothing_tells_it_is_said():
     tracker = by_xgboost("training", "not observed")
     assert STOPPED not in found(tracker)
     assert "not known which set" in tracker.measurements().coverage.unseen["training_evaluation"]
+
+
+@pytest.mark.parametrize("rows", [xgb.DMatrix, xgb.QuantileDMatrix])
+@pytest.mark.parametrize("many", [True, False])
+def test_looking_at_rows_leaves_the_training_as_it_is(rows, many, monkeypatch):
+    """Copies of the training rows are looked at, all of them or some; the model is the same to the last bit. Rows of a
+    matrix of quantiles can be looked at only all together.
+    """
+    monkeypatch.setattr(xgboost_loop, "MOST_ENTRIES", 10 if many else 10_000)
+    found, params = [], {"nthread": 1, "subsample": 0.8, "seed": 1}
+    for watched in (True, False):
+        tracker = BoostingTracker()
+        data = rows(X[OLD], Y[OLD], nthread=1)
+        more = {"ref": data} if rows is xgb.QuantileDMatrix else {}
+        sets = [rows(X[OLD].copy(), Y[OLD], nthread=1, **more), rows(X[NEW], Y[NEW], nthread=1, **more)]
+        booster = xgb.train(params, data, 10, evals=list(zip(sets, "ab", strict=True)), verbose_eval=False,
+                            callbacks=[tracker.as_xgb_callback()] * watched)  # fmt: skip
+        found.append(booster.save_raw())
+        if watched:
+            known = not (many and rows is xgb.QuantileDMatrix)
+            assert ("training_evaluation" not in tracker.measurements().coverage.unseen) == known
+    assert found[0] == found[1]
 
 
 def test_targets_that_are_alike_are_no_training_rows():

@@ -7,6 +7,7 @@ round: those of the set that held the given rows are what the model scores on th
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import ref
@@ -74,7 +75,9 @@ class FittedEstimator:
         names = {metric for metrics in evaluated.values() for metric in metrics} & set(_METRICS)
         if model is None or not names or kept * (len(rows[1]) + len(others[1])) > MOST_WORK:
             return ()
-        own, other = (_values(model, *part, names) for part in (rows, others))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of names that an array lacks, which estimators take all the same
+            own, other = (_values(model, *part, names) for part in (rows, others))
         apart = [name for name in own if not math.isclose(own[name], other[name], rel_tol=_APART)]
         return tuple(held for held, metrics in evaluated.items() if _agree(metrics, own, apart, kept))
 
