@@ -140,12 +140,16 @@ TORCH = {
     *(f"trackers/distillation/{name}.py" for name in ("comparison", "content", "layers", "motion")),
     *(f"trackers/distillation/{name}.py" for name in ("probe", "teaching", "tracker")),
     *(f"trackers/distillation/{name}.py" for name in ("audit", "exchange", "losses", "origin")),
-    *(f"trackers/flow/{name}.py" for name in ("clearing", "course", "freshness", "leftovers", "modes", "rewrites")),
+    *(
+        f"trackers/flow/{name}.py"
+        for name in ("clearing", "course", "freshness", "kept", "leftovers", "modes", "rewrites")
+    ),
     *(
         f"trackers/flow/{name}.py"
         for name in (
             "attention_masks",
             "batch_rows",
+            "input_columns",
             "half_precision",
             "positions",
             "outside",
@@ -166,6 +170,7 @@ TORCH = {
         for name in (
             "columns",
             "course",
+            "histories",
             "id_rows",
             "id_sums",
             "ids",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowgrad.measurements import Measure
+from flowgrad.measures.histories import HISTORY_MEASURES
 from flowgrad.measures.ids import ID_MEASURES
 from flowgrad.measures.input_levels import INPUT_LEVEL_MEASURES
 from flowgrad.measures.loss_figures import LOSS_MEASURES
@@ -65,6 +66,7 @@ MEASURES = (
     *TARGET_MEASURES,
     *SENTINEL_MEASURES,
     *SEQUENCE_MEASURES,
+    *HISTORY_MEASURES,
     *ID_MEASURES,
     *LOSS_MEASURES,
 )

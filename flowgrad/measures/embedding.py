@@ -69,6 +69,9 @@ MEASURES = (
     Measure(
         "padded_sequences", "count", "Sequences looked up in the steps looked at, where the table has a padding id."
     ),
+    Measure(
+        "lookups_of_several", "flag", "1 where an example was seen to look up several ids, as of a sequence, else 0."
+    ),
     Measure("padded_share", "share", "Of these, sequences that begin (or, if more do, end) with a run of padding."),
     Measure("padded_other_side", "share", "Of these, sequences with such a run at the other end."),
     Measure("padded_within", "share", "Of these, sequences with the padding id between other ids."),

@@ -187,7 +187,13 @@ VALIDATION = (
     Measure(
         "weights_rewritten",
         "flag",
-        "1 where weights were written to since the last step, as when the best ones are restored, else 0.",
+        "1 where other weights stand there than after the last step, as when the best ones are restored, else 0.",
+    ),
+    Measure(
+        "rewritten_alike",
+        "flag",
+        "1 where the weights of a run that nothing but its optimizer had written to were written to since the last "
+        "step, with the very values that they had, else 0.",
     ),
 )
 
@@ -452,7 +458,7 @@ def overfitting(
     >>> found["val_climb"], found["train_fall_since_best"]
     (1.0, 0.5)
     """
-    found = dict.fromkeys((measure.name for measure in VALIDATION if measure.name != "weights_rewritten"), float("nan"))
+    found = dict.fromkeys((measure.name for measure in VALIDATION if measure.unit != "flag"), float("nan"))
     val, own = np.asarray(validation, float), np.asarray(train, float)
     found["val_unsteadiness"] = unsteadiness(validation)
     if len(val) < 6 or len(own) != len(val) or not np.isfinite(val).all():

@@ -144,6 +144,16 @@ POSITIONS = (
         "activations and lookups, and nothing that is added.",
     ),
 )
+COLUMNS = (
+    Measure(
+        "columns_largest",
+        "value",
+        "Largest root mean square of a column of what linear layers are given, at their first use, where that is data "
+        "or holds data beside what layers made.",
+    ),
+    Measure("columns_median", "value", "Median root mean square of the columns of the same layer's input."),
+)
+
 BATCH_ROWS = (
     Measure(
         "normalised_batches",

@@ -268,7 +268,7 @@ def _facts(looks: list[Look]) -> dict[str, float]:
     floors, choices = _values(looks, "least"), _median(_values(looks, "choices"))
     floor, top = min(floors, default=math.nan), max(_values(looks, "most"), default=math.nan)
     return {
-        "outputs_at_floor": _mean(_values(looks, "floor_share")) if not floors or max(floors) == floor < top else 0.0,
+        "outputs_at_floor": _at_floor(looks, floor, top),
         "targets_below": _mean(_values(looks, "below")),
         "targets_outside_unit": _mean(_values(looks, "outside_unit")),
         "loss_choices": choices,
@@ -289,6 +289,15 @@ def _facts(looks: list[Look]) -> dict[str, float]:
         "targets_least": min(least) if least else math.nan,
         "targets_most": max(most) if most else math.nan,
     }
+
+
+def _at_floor(looks: list[Look], floor: float, top: float) -> float:
+    """Mean share of the outputs at the least one of all looks; 0 where most looks do not reach it, or all are one."""
+    known = [look["facts"] for look in looks if "floor_share" in look["facts"]]
+    shares = [facts["floor_share"] if facts["least"] == floor else 0.0 for facts in known]
+    if not shares:
+        return math.nan
+    return _mean(shares) if floor < top and np.count_nonzero(shares) > len(shares) / 2 else 0.0
 
 
 def _corrected(slopes: list[float], batches: list[float]) -> float:

@@ -55,7 +55,7 @@ LOSS_MEASURES = (
     Measure(
         "outputs_at_floor",
         "share",
-        "Share of the outputs that are `outputs_least`, to the last bit, where that is the smallest of every look; "
+        "Share of the outputs that are `outputs_least`, to the last bit, where that is the smallest of most looks; "
         "else 0.",
     ),
     Measure("targets_below", "share", "Share of the targets, one an output, that lie below all outputs of their look."),

@@ -30,7 +30,18 @@ MEASURES = (
     Measure("loss_size", "loss", "Size of the first finite loss told, its sign left out."),
     Measure("loss_bound", "loss", "What the loss cannot fall below, as told: 0 for squared errors."),
     Measure("squared_error", "flag", "1 where the loss is a squared error: the targets' variance was told; else 0."),
-    Measure("stopped_early", "flag", "1 where the loop said that early stopping ended it, else 0."),
+    Measure(
+        "stopped_early",
+        "flag",
+        "1 where the loop said that early stopping ended it, or other weights were seen in the model than after the "
+        "last step, else 0.",
+    ),
+    Measure(
+        "rewritten_alike",
+        "flag",
+        "1 where the weights, which nothing but the optimizer had written to, were written to since the last step with "
+        "the very values that they had, else 0.",
+    ),
     Measure("val_best", "loss", "Lowest validation loss of any epoch.", on_evaluation=True),
     Measure("val_last", "loss", "Validation loss of the last epoch.", on_evaluation=True),
     Measure("val_rise", "ratio", "Excess of `val_last` over `val_best`, over `val_best`.", on_evaluation=True),

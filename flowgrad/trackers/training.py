@@ -94,6 +94,10 @@ class TrainingTracker(Tracker):
         self._least = math.nan
         self._first_nonfinite = math.nan
         self._stopped = False
+        self.weights_rewritten = self.rewritten_alike = 0.0
+        """Flags of the model's weights, by what sees them: other ones stand there than after the last step; they were
+        written to since, with the very values that they had.
+        """
         self._target_variance = math.nan if target_variance is None else float(target_variance)
         self._l2_penalty = math.nan if l2_penalty is None else float(l2_penalty)
         self._train: list[float] = []
@@ -223,7 +227,8 @@ class TrainingTracker(Tracker):
             "loss_size": next((abs(loss) for loss in told if math.isfinite(loss)), math.nan),
             "loss_bound": self._lower_bound,
             "squared_error": float(not math.isnan(self._target_variance)),
-            "stopped_early": float(self._stopped),
+            "stopped_early": float(self._stopped or self.weights_rewritten == 1),
+            "rewritten_alike": self.rewritten_alike,
             **training.validation_course(self._validated()),
             "val_still": training.still(self._validated()),
             "val_swing": training.swing(self._validated()),

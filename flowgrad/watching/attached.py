@@ -160,16 +160,20 @@ class Attached:
             tracker.end_epoch()
         if batches:
             self.batches.end_epoch()
-            self.compare_losses()
+            self.share()
 
-    def compare_losses(self) -> None:
+    def share(self) -> None:
         """Tell the tracker of the network, by the batches, whether training and validation loss are one quantity, and
-        whether outputs tell of their targets.
+        whether outputs tell of their targets; and that of the losses, by the network, whether other weights stand in
+        the model than after the last step.
         """
         if self.network is not None:
             told = self.batches.outputs_tell
             self.network.outputs_tell = 0.0 if math.isnan(told) else told
             self.network.losses_differ = float(self.batches.losses_differ > _MOSTLY)
+            written = self.network.written_since()
+            self.course.weights_rewritten = written["weights_rewritten"]
+            self.course.rewritten_alike = written["rewritten_alike"]
 
     def detach(self) -> None:
         """Take all hooks off."""

@@ -518,7 +518,7 @@ class Watch(Watching):
         return self._readings()
 
     def _readings(self) -> list[Reading]:
-        self._attached.compare_losses()
+        self._attached.share()
         if self._treatment is None:
             return read(self._attached.all())
         with self._treatment.in_force(self._optimizers.all):
@@ -667,7 +667,7 @@ class Watch(Watching):
             self._attached.network.load_state_dict(state["network"])
         self._attached.course.load_state_dict(state["course"])
         self._attached.batches.load_state_dict(state["rows"])
-        self._attached.compare_losses()
+        self._attached.share()
         self._logged.load(state["logged"])
         self._steps, self._skipped = state["steps"], state["skipped"]
         self._epochs, self._batches = state["epochs"], state["batches"]

@@ -673,6 +673,15 @@ def test_outputs_that_stop_short_of_standardised_targets(end, found):
     assert said(seen) == found
 
 
+def test_outputs_that_reach_their_floor_after_some_looks_alone_stop_short_too():
+    """Nothing was said of outputs that were all above 0 at one of the looks."""
+    early = iter([2.0, 1.5])
+    outputs = lambda g: F.relu(torch.randn(64, generator=g) + next(early, 0.0))  # noqa: E731
+    targets = lambda g: torch.randn(64, generator=g)  # noqa: E731
+    assert said(audit(F.mse_loss, outputs, targets)) == ["OUTPUTS_STOP_SHORT_OF_TARGETS"]
+    assert said(audit(F.mse_loss, lambda g: F.softplus(torch.randn(64, generator=g)), targets)) == []
+
+
 def test_outputs_that_end_in_a_relu_are_sound_for_amounts():
     amounts = lambda g: torch.randint(0, 9, (64,), generator=g).float()  # noqa: E731
     assert said(audit(F.mse_loss, lambda g: F.relu(3 * torch.randn(64, generator=g)), amounts)) == []

@@ -103,6 +103,24 @@ def test_a_loss_that_is_nearly_nothing_falls_by_shares_that_mean_nothing(validat
     assert {one.type for one in tracker.findings()} & {"TRAINING_CUT_SHORT", "STILL_IMPROVING"} == said
 
 
+@pytest.mark.parametrize(
+    ("fall", "kind", "severity", "first"),
+    [
+        (0.9, "STILL_IMPROVING", "low", "RATE_DESCENDS"),
+        (0.1, "TRAINING_CUT_SHORT", "medium", None),
+        (math.nan, "TRAINING_CUT_SHORT", "medium", None),
+    ],
+)
+def test_a_loss_that_falls_with_the_rate_is_no_more_than_a_low_question(fall, kind, severity, first):
+    """Cosine schedules that ended with the run were asked first, at medium, whether it had been cut short."""
+    tracker = TrainingTracker()
+    for loss in [1.2, 0.8, 0.6, 0.5]:
+        tracker.end_epoch(0.9 * loss, loss, late_rate_fall=fall)
+    (found,) = [one for one in tracker.findings() if one.type in {"TRAINING_CUT_SHORT", "STILL_IMPROVING"}]
+    assert (found.type, found.severity) == (kind, severity)
+    assert (found.candidates[0].cause if found.candidates else None) == first
+
+
 @pytest.mark.parametrize("losses", [[], [math.nan], [math.nan, math.nan], [math.inf]])
 def test_no_validation_tells_nothing(losses):
     assert all(math.isnan(value) for value in validation_course(losses).values())

@@ -223,6 +223,25 @@ def test_a_row_that_fills_up_texts_and_learns_is_a_question(masked):
     assert ("PADDING_LEARNS" in types(tracker)) != masked
 
 
+@pytest.mark.parametrize("shape", [(384,), (384, 1)])
+def test_a_frequent_row_of_a_table_that_takes_one_id_an_example_is_no_padding(shape):
+    """The commonest value of a column was asked about as padding, though no row of ids was ever filled up."""
+    layer = nn.Embedding(200, 4)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    tracker = EmbeddingTracker(layer, optimizer=optimizer, name="emb", rules=RULES)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        ids = torch.randint(1, 200, (384,), generator=generator) * (torch.rand(384, generator=generator) < 0.6)
+        optimizer.zero_grad()
+        outputs = layer(ids.reshape(shape)).sum(-1).reshape(-1)
+        (outputs - torch.randn(384, generator=generator)).square().mean().backward()
+        optimizer.step()
+        tracker.step()
+    exposures = tracker.measurements().tables["rows"]["exposures"]
+    assert exposures[0] > 0.3 * exposures.sum()
+    assert "PADDING_LEARNS" not in types(tracker)
+
+
 def test_a_tracker_pickles_small():
     """Each place of the batches kept was written with the whole buffer: 17 MB for a table of 19 KB."""
     layer = nn.Embedding(300, 16)

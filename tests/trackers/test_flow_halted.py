@@ -108,12 +108,30 @@ def test_gradients_that_are_gone_when_the_optimizer_steps_are_named_alone(step, 
     assert "between backward and step" in found.implies
 
 
-@pytest.mark.parametrize("step", [detached, constant])
-def test_without_a_gradient_from_backward_the_cause_is_open(step):
-    tracker = train(step)
+def test_without_a_gradient_from_backward_the_cause_is_open():
+    tracker = train(detached)
     (found,) = [one for one in tracker.findings() if one.rule_id == "no_gradient_at_any_step"]
     assert {"LOSS_DETACHED", "LOSS_CONSTANT", "CLEARED_BEFORE_THE_STEP"} <= {one.cause for one in found.candidates}
     assert types(tracker) == {"PARAMETERS_WITHOUT_GRADIENT"}
+
+
+def dead_at_the_end():
+    model = nn.Sequential(*perceptron(), nn.ReLU())
+    with torch.no_grad():
+        model[-2].bias.fill_(-9)
+    return model
+
+
+@pytest.mark.parametrize(("step", "model"), [(constant, None), (plain, dead_at_the_end())])
+def test_a_backward_pass_that_brings_zeros_alone_is_not_taken_for_one_that_is_cleared(step, model):
+    """A ReLU at the end that was never on had the clearing of gradients asked about first."""
+    tracker = train(step, model)
+    (found,) = [one for one in tracker.findings() if one.type == "PARAMETERS_WITHOUT_GRADIENT"]
+    assert found.rule_id == "gradients_of_zeros"
+    causes = [one.cause for one in found.candidates]
+    assert causes[:2] == ["OUTPUT_UNITS_DEAD", "LOSS_CONSTANT"]
+    assert "CLEARED_BEFORE_THE_STEP" not in causes
+    assert ("one value for all rows" in found.premise) == (model is not None)
 
 
 @pytest.mark.parametrize("make", [None, SGD.__func__, lambda p: torch.optim.SGD(p, lr=1e-3)])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowgrad.measures.loss_audit import MOST_LOOKS
+from flowgrad.trackers.batches.histories import MOST as MOST_HISTORIES
 from flowgrad.trackers.batches.id_sums import MOST_IDS
 from flowgrad.trackers.batches.ids import MOST_BATCHES
 from flowgrad.trackers.batches.levels import MOST_COLUMNS, MOST_INPUTS, SUMS
@@ -219,6 +220,10 @@ def _level(value: Any, where: str) -> None:
     )(value, where)
 
 
+_HISTORIES = record(
+    {"rows": tensor("int64", (4, None)), "below": count(1, _TOP), "open": flag},
+    also=together((lambda state: state["rows"].shape[1] <= MOST_HISTORIES, "['rows'] are too many")),
+)
 _LEVELS = record({"batches": count(), "levels": mapped(text(), _level, most=MOST_INPUTS)})
 FOLLOWED = {"recency", "passages", "levels", "validation_levels"}
 """Parts that a state has all of, or none."""
@@ -245,6 +250,7 @@ PARTS: dict[str, Check] = {
 """Check of each part of the state, by its key."""
 
 LATER: dict[str, Check] = {
+    "histories": _HISTORIES,
     "repeats": _REPEATS,
     "validated": _AUDIT,
     "val_losses": count(),

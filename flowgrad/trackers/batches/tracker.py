@@ -35,6 +35,7 @@ from flowgrad.trackers.batches.columns import (
     numbers_rows,
 )
 from flowgrad.trackers.batches.course import Order, Steps, load_into, state_of
+from flowgrad.trackers.batches.histories import Histories
 from flowgrad.trackers.batches.ids import Ids
 from flowgrad.trackers.batches.levels import Levels
 from flowgrad.trackers.batches.passages import Passages
@@ -137,6 +138,7 @@ class BatchTracker(Tracker):
         self._ids_only = self._numbers_only = self._classes = self._sequences = True
         self._losses_told = self._val_losses = 0
         self._order, self._steps, self._repeats, self._recency = Order(), Steps(), Repeats(), Recency()
+        self._histories = Histories()
         self._epochs = self._batches = self._validations = self._targets_told = 0
         self._seen_again = math.nan
         self._multiple, self._met_again = 1, math.nan
@@ -210,6 +212,7 @@ class BatchTracker(Tracker):
         self._levels.see(columns)
         self._order.see(keys, told)
         self._repeats.see(parts, columns, told)
+        self._histories.see(keys, columns, told)
         self._steps.batch()
         self._see_ids(columns, told, training=True)
         if outputs is not None and loss is not None:
@@ -275,6 +278,7 @@ class BatchTracker(Tracker):
         self._validation_levels.end_epoch()
         self._order.end_epoch()
         self._repeats.end_epoch()
+        self._histories.end_epoch()
         self._ids.end_epoch()
         self._steps.end_epoch()
 
@@ -316,6 +320,7 @@ class BatchTracker(Tracker):
             "times_an_epoch": float(times.median()) if self._epochs and len(times) and same else nan,
             **self._order.figures(),
             **self._repeats.figures(),
+            **self._histories.figures(),
             **(self._steps.figures() if self._counts_steps else Steps().figures()),
             **self._seen_rows(same, left),
             **left,
@@ -417,6 +422,7 @@ class BatchTracker(Tracker):
             "validation": self._validation.state(),
             **{name: state_of(getattr(self, f"_{name}")) for name in ("order", "steps")},
             "repeats": self._repeats.state(),
+            "histories": self._histories.state(),
             "ids": self._ids.state(),
             "audit": self._audit.state_dict(),
             "validated": self._validated.state_dict(),
@@ -447,9 +453,11 @@ class BatchTracker(Tracker):
             load_into(getattr(self, f"_{name}"), state[name])
         for name in _COUNTS:
             setattr(self, f"_{name}", state[name])
-        self._repeats = Repeats()
+        self._repeats, self._histories = Repeats(), Histories()
         if "repeats" in state:  # else of a version that did not compare parts of batches
             self._repeats.load(state["repeats"])
+        if "histories" in state:
+            self._histories.load(state["histories"])
         self._ids.load(state["ids"])
         self._audit.load_state_dict(state["audit"])
         if "validated" in state:  # else of a version that did not recompute validation losses

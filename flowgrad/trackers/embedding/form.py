@@ -80,6 +80,7 @@ def later(shape: tuple[int, ...], dtype: str) -> dict[str, Check]:
     )
     padding = record(
         dict.fromkeys(("read", "before", "behind", "within"), count()),
+        {"several": flag},
         also=together(
             (lambda state: max(state[name] for name in ("before", "behind", "within")) <= state["read"], ": read")
         ),

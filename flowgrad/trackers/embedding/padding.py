@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -17,9 +18,16 @@ _COUNTS = ("read", "before", "behind", "within")
 class PaddingPlaces:
     """Counts, over lookups of sequences, where the id stands that is the table's padding."""
 
-    def __init__(self, padding: int | None) -> None:
-        """Start with no sequence; `padding` is the id, None where there is none."""
+    def __init__(self, padding: int | None, *, bags: bool = False) -> None:
+        """Start with no sequence.
+
+        Args:
+            padding: the id, None where there is none.
+            bags: whether the layer takes bags of ids, which may stand in one dimension.
+        """
         self._padding = padding
+        self._several = bags
+        """Whether an example was seen to look up several ids: single ones need nothing that fills them up."""
         self.read = 0
         """Number of sequences with another id than the padding."""
         self.before = 0
@@ -31,6 +39,7 @@ class PaddingPlaces:
 
     def note(self, ids: torch.Tensor) -> None:
         """Note the ids of a lookup, of any shape; those of sequences have shape (sequences, places)."""
+        self._several = self._several or (ids.dim() > 1 and ids.size(-1) > 1)
         if self._padding is None or ids.dim() != 2 or ids.size(1) < _LEAST_LENGTH:
             return
         other = ids != self._padding
@@ -52,17 +61,19 @@ class PaddingPlaces:
         """Figures of `flowgrad.measures.embedding`; shares are NaN without a sequence or a padding id."""
         read = self.read or float("nan")
         return {
+            "lookups_of_several": float(self._several),
             "padded_sequences": float(self.read),
             "padded_share": max(self.before, self.behind) / read,
             "padded_other_side": min(self.before, self.behind) / read,
             "padded_within": self.within / read,
         }
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint."""
-        return {name: getattr(self, name) for name in _COUNTS}
+        return {"several": self._several, **{name: getattr(self, name) for name in _COUNTS}}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
         for name in _COUNTS:
             setattr(self, name, state[name])
+        self._several = state.get("several", self._several)

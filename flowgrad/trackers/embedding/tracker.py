@@ -167,7 +167,7 @@ class EmbeddingTracker(Tracker):
         """Number of the last step with a forward pass in eval mode and gradients enabled; number of such steps."""
         self._fields = FieldBounds()
         self._pairs = PairedLookups(count, layer.padding_idx)
-        self._padding = PaddingPlaces(layer.padding_idx)
+        self._padding = PaddingPlaces(layer.padding_idx, bags=isinstance(layer, nn.EmbeddingBag))
         self._busy = 0
         """Number of steps with lookups."""
         self._last_busy = 0

@@ -19,6 +19,7 @@ from flowgrad.trackers.flow.attention_masks import AttentionMasks
 from flowgrad.trackers.flow.batch_rows import BatchRows
 from flowgrad.trackers.flow.calls import Calls
 from flowgrad.trackers.flow.ends import Ends
+from flowgrad.trackers.flow.input_columns import InputColumns
 from flowgrad.trackers.flow.modes import Modes
 from flowgrad.trackers.flow.padding import PaddingReads
 from flowgrad.trackers.flow.positions import Positions
@@ -129,6 +130,8 @@ class ActivationWatch:
         """Whether attention is told where tokens stand."""
         self.batch_rows = BatchRows()
         """Number of values that batch normalisation takes its statistics from."""
+        self.columns = InputColumns()
+        """Sizes of the columns of data that linear layers are given."""
         self.readings: dict[str, Any] = {
             "calls": self.calls,
             "padding": self.padding,
@@ -137,6 +140,7 @@ class ActivationWatch:
             "masks": self.masks,
             "positions": self.positions,
             "batch_rows": self.batch_rows,
+            "columns": self.columns,
         }
         """All of these, by their key in a state; each has figures (`scalars`) and a state of its own."""
         self._at_root = False
@@ -305,7 +309,10 @@ class ActivationWatch:
         if place is not None and (known is None or (graph and not known.graph)):
             first = next((arg for arg in args if isinstance(arg, torch.Tensor)), None)
             at, asks = (0, True) if first is None else (first.data_ptr(), first.requires_grad)
-            self.first_uses[place] = FirstUse(at, asks, self._is_made(first), graph)
+            made = self._is_made(first)
+            self.first_uses[place] = FirstUse(at, asks, made, graph)
+            if graph:
+                self.columns.note(module, args, made=made)
             self._settle_uses()
         self._keep_made(output, args)
 

@@ -14,7 +14,7 @@ from flowgrad.trackers.watching import Failed, raising
 MANY = 8
 """Number of backward passes before one step from which on it is counted whether they were wasted."""
 NEARLY_ALL = 0.9
-_COUNTS = ("windows", "wasteful", "passes", "lost")
+_COUNTS = ("windows", "wasteful", "passes", "lost", "noted")
 _MOST = 64
 """Number of passes that wait to be counted on an accelerator; more of them add nothing new."""
 
@@ -54,6 +54,8 @@ class ClearingProbe:
         """Whether it is noted that backward passes reach the tensor: as long as no sampled step had a gradient."""
         self.arrived = 0
         """Number of passes that brought a gradient other than zero while `seeking`."""
+        self.noted = 0
+        """Number of passes that reached the tensor while `seeking`, whatever they brought."""
         self._brought: list[torch.Tensor] = []
         """Largest entry of the gradient of each pass, on an accelerator, 0-dim each."""
         self._filled: Any = None
@@ -160,6 +162,7 @@ class ClearingProbe:
     def _note_arrival(self, gradient: torch.Tensor) -> None:
         if gradient.layout != torch.strided or not gradient.numel() or len(self._brought) >= _MOST:
             return
+        self.noted += 1
         with torch.no_grad():
             largest = gradient.detach().abs().amax()
         if largest.device.type == "cpu":

@@ -131,6 +131,7 @@ class FlowHistory:
         """Figures of the course so far; `epoch` is the number of steps of each epoch, 0 where that is not known."""
         self.settle([float(value) for value in self.waiting()])
         count, mean, square = losses.windows
+        arrivals = self.arrivals()
         checks = sum(probe.checks for probe in self.probes)
         uncleared = max((p.uncleared / p.checks for p in self.probes if p.checks), default=math.nan)
         rates = self._rates.of(0)[:, 0] if len(self._rates) else np.zeros(0)
@@ -143,7 +144,8 @@ class FlowHistory:
             "losses": float(losses.told),
             "loss_lowest": losses.lowest,
             "gradient_looks": float(self.gradient_looks),
-            "gradients_arrived": float(self.arrivals()),
+            "gradients_arrived": float(arrivals),
+            "gradients_zero": float(sum(probe.noted for probe in self.probes) - arrivals),
             "clearing_checks": float(checks),
             "uncleared_steps": float(sum(probe.uncleared for probe in self.probes)),
             "uncleared_share": uncleared,

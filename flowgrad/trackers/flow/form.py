@@ -36,7 +36,8 @@ from flowgrad.trackers.schema import (
 
 _OUTPUTS = (*FLOATS, *INTS, "int8", "int16", "uint8")
 _MOST_OPTIMIZERS = 10_000
-_COUNTS = ("arrived", "windows", "wasteful", "passes", "lost")
+_MOST_LAYERS = 64
+_COUNTS = ("arrived", "windows", "wasteful", "passes", "lost", "noted")
 _PROBE = record(
     {"checks": count(), "uncleared": count(), "whole": flag},
     dict.fromkeys(_COUNTS, count()),
@@ -165,6 +166,7 @@ LATER: dict[str, Check] = {
     "zeros": _ZEROS,
     "positions": _POSITIONS,
     "batch_rows": record(dict.fromkeys(("calls", "most"), count())),
+    "columns": record({"found": listed(number(), most=2 * _MOST_LAYERS)}),
 }
 """Parts that states of earlier releases lack."""
 

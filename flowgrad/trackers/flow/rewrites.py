@@ -91,14 +91,14 @@ class Rewrites:
 
     @apart
     def _note_written(self, optimizer: int) -> None:
-        now, last = _sample(self._chosen[optimizer]), self._written.get(optimizer)
+        now, last = entries_of(self._chosen[optimizer]), self._written.get(optimizer)
         self._written[optimizer] = now
         if last is not None and now.numel():
             self._alike.append((now == last).all())
 
     @apart
     def _compare(self, optimizer: int, after: torch.Tensor) -> None:
-        now = _sample(self._chosen[optimizer])
+        now = entries_of(self._chosen[optimizer])
         self._drift[optimizer] = now, torch.linalg.vector_norm(now - after)
 
     def stepped(self, optimizer: Any, step: int, *, due: bool) -> None:
@@ -117,7 +117,7 @@ class Rewrites:
 
     @apart
     def _settle(self, optimizer: int, step: int) -> None:
-        after = _sample(self._chosen[optimizer])
+        after = entries_of(self._chosen[optimizer])
         self._entries[optimizer] = step, after
         before = self._drift.pop(optimizer, None)
         if before is None:
@@ -161,7 +161,7 @@ class Rewrites:
 _NUMBERS = ("checks", "count", "alike", "compared", "moved")
 
 
-def _sample(parameters: Sequence[nn.Parameter]) -> torch.Tensor:
+def entries_of(parameters: Sequence[nn.Parameter]) -> torch.Tensor:
     """Copy of some entries of each tensor, of those on the first one's device."""
     device = parameters[0].device
     parts = []
@@ -193,7 +193,12 @@ def _spread(watched: Sequence[Watched], optimizers: Optimizers, one: Any) -> lis
         for each in watched
         if id(each.parameter) in own - others and getattr(each.owner, "max_norm", None) is None
     ]
-    mine = [parameter for parameter in mine if parameter.requires_grad] or mine
+    return spread(mine)
+
+
+def spread(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    """Some of these tensors, from the first to the last; beside others, none that asks for no gradient."""
+    mine = [parameter for parameter in parameters if parameter.requires_grad] or list(parameters)
     if len(mine) <= _TENSORS:
         return mine
     return [mine[round(k * (len(mine) - 1) / (_TENSORS - 1))] for k in range(_TENSORS)]

@@ -27,6 +27,7 @@ from flowgrad.trackers.flow.coverage import Sight, coverage_of
 from flowgrad.trackers.flow.freshness import freshness
 from flowgrad.trackers.flow.half_precision import HalfPrecision
 from flowgrad.trackers.flow.history import History
+from flowgrad.trackers.flow.kept import LastEpoch
 from flowgrad.trackers.flow.leftovers import Leftovers
 from flowgrad.trackers.flow.losses import PendingLosses
 from flowgrad.trackers.flow.modes import Modes
@@ -160,8 +161,9 @@ class FlowTracker(Tracker):
         """Learning rates of the parameter groups, when they were last noted."""
         self._attached = True
         self._stepped = self._read = False
-        self._rewritten_before = False
-        """Whether the weights had been written to since the last step when the tracker was detached."""
+        self._last_epoch = LastEpoch(self._parameters)
+        self._written: dict[str, float] | None = None
+        """Figures of what was written to the weights since the last step, when the tracker was detached."""
         self._final: np.ndarray | None = None
         """Figures of the weights when the tracker was detached."""
         self._handles = self._optimizers.hook(self._before_step, self._after_step)
@@ -370,6 +372,7 @@ class FlowTracker(Tracker):
         self._train.append(train)
         if validation is not None:
             self._validation.append(validation)
+        self._last_epoch.end()
 
     def _steps_of_each_epoch(self) -> int:
         """Number of steps of every epoch so far; 0 where none ended, or they differ."""
@@ -439,7 +442,7 @@ class FlowTracker(Tracker):
             "moved_unseen": float(not self._steps and self._version_at_start != self._version_now()),
             "frozen_for": frozen_for(rows, self._steps),
             **decay_scalars(rows, self._optimizers, *self._course.mean_rates()),
-            "weights_rewritten": float(self._rewritten()),
+            **self.written_since(),
             "train_last": self._train[-1] if self._train else math.nan,
             "train_fall": training.loss_course(self._train)["loss_fall"],
         }
@@ -505,10 +508,16 @@ class FlowTracker(Tracker):
             **flow_course.before_nonfinite(losses.before_break, losses.first, total, largest, broken),
         }
 
-    def _rewritten(self) -> bool:
-        if self._final is not None:
-            return self._rewritten_before
-        return self._steps > 0 and self._version != self._version_now()
+    def written_since(self) -> dict[str, float]:
+        """Figures of what was written to the weights since the last step: whether others stand there now, and whether
+        they are the very same.
+        """
+        if self._written is not None:
+            return self._written
+        written = self._steps > 0 and self._version != self._version_now()
+        return self._last_epoch.scalars(
+            written=written, between=self._epoch_start == self._steps, seldom=self._rewrites.count == 0
+        )
 
     def _by_figure(self) -> dict[str, np.ndarray]:
         return {figure: self._history.of(i) for i, figure in enumerate(_FIGURES)}
@@ -765,7 +774,7 @@ class FlowTracker(Tracker):
         state = self.__dict__.copy()
         state.update(_handles=[], _attached=False, _due=False)
         if self._final is None:
-            state.update(_final=self._network.weights(), _rewritten_before=self._rewritten())
+            state.update(_final=self._network.weights(), _written=self.written_since())
         return state
 
     def detach(self) -> None:
@@ -778,7 +787,7 @@ class FlowTracker(Tracker):
         self._network.detach()
         self._course.detach()
         try:
-            self._rewritten_before = self._rewritten()
+            self._written = self.written_since()
             self._final = self._network.weights()
         except Exception:  # of weights that have no numbers any more
             self._final = np.full((len(self._watched), 5), math.nan)
