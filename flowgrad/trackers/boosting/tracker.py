@@ -280,7 +280,7 @@ class BoostingTracker(Tracker):
     def _measure(self) -> Measurements:
         """Measure the course of the evaluations, the trees, and a line a column, the most gain first."""
         self._read_trees(everything=True)
-        self._ask()
+        self._ask_to_judge()
         table, frame, told, kept = self._table(), self._frame(), self._told, self._kept()
         gains = table["gain_share"].to_numpy(dtype=float)
         additive = told.mode in ("", BOOSTED) and not told.ranks
@@ -429,7 +429,7 @@ class BoostingTracker(Tracker):
         curves = self._evaluations.curves()
         if not curves:
             raise FlowGradError(f"tracker {self.name!r} has seen no evaluation; train with evaluation sets")
-        self._ask()
+        self._ask_to_judge()
         course, chosen = self._evaluations.course(self._kept(), self._told.mode), self._evaluations.chosen
         best = None
         if chosen is not None and course["best_round"] > 0:
@@ -563,18 +563,20 @@ class BoostingTracker(Tracker):
 
     def _ask(self) -> None:
         """Ask the booster about the training, while the tracker has it."""
-        if self._model is not None and self._rounds:
-            self._ask_model()
-        told, observed = self._loop.two_values or self._told.two_classes, self._columns.observed
-        two_values = told or (observed and holds_two_values(self._columns.targets[0]))
-        self._evaluations.take_raw_scores(self._told.raw_scores, two_values)
-
-    def _ask_model(self) -> None:
+        if self._model is None or not self._rounds:
+            return
         told = told_by(self._model, own_objective=self._loop.own_objective)
         if told.best:
             found = self._evaluations.take_stop(told.best - self._base, told.score, self._began + 1)
             told = told if found else replace(told, best=0, cuts=True)
         self._told = told
+
+    def _ask_to_judge(self) -> None:
+        """Ask the booster, and tell the evaluations what their values are of, by the targets as well."""
+        self._ask()
+        told, observed = self._loop.two_values or self._told.two_classes, self._columns.observed
+        two_values = told or (observed and holds_two_values(self._columns.targets[0]))
+        self._evaluations.take_raw_scores(self._told.raw_scores, two_values)
 
     def _kept(self) -> int | None:
         """Last round of the model that is kept; None where it is not known."""
