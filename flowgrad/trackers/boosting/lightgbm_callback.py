@@ -68,7 +68,7 @@ def _sets_alike(model: Any) -> tuple[str, ...]:
 
 
 def _evaluated_alike(model: Any, sets: tuple[str, ...], results: Any) -> tuple[str, ...]:
-    """Those of the sets that every metric of LightGBM's own gives the value of the training rows; none without one."""
+    """Keep the sets that every metric of LightGBM's own gives the value of the training rows; none without one."""
     trained = {metric: value for _, metric, value, *_ in model.eval_train()}
     found = []
     for name in sets:
