@@ -122,7 +122,7 @@ def test_text_is_refused_by_the_library_and_taken_by_its_values_here(library):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_fewer_rows_than_columns(library):
-    count = N + 10
+    count = HALF + 10
     table = pd.DataFrame(RNG.normal(size=(N, count)), columns=[f"x{i}" for i in range(count)])
     booster, tracker = train(library, table, Y, 3)
     measured = check_whole(library, booster, tracker, 3)
