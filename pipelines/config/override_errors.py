@@ -102,7 +102,8 @@ def _refused(argument: str, message: str, given: Sequence[str]) -> str:
         return f"{told}; quote the texts in it: {quoted}; or quote all of it if it is one text: {written}"
     shorter = f"{key}={value.rstrip(',; ')}"
     if shorter != argument and value.rstrip(",; ") and _parsed(shorter):
-        return f"{told}; leave out what stands at its end: {shlex.quote(shorter)}; or, if it is a text, quote it: {written}"
+        way = f"leave out what stands at its end: {shlex.quote(shorter)}; or, if it is a text, quote it: {written}"
+        return f"{told}; {way}"
     return f"{told}; quote it: {written}"
 
 
