@@ -406,10 +406,10 @@ def _mistakes(looks: list[Look], told: list[frozenset[str]], factor: float) -> d
     for look, keys in zip(looks, told, strict=True):
         near = {_kind(key) for key in _told(look, factor, WIDE)} & {"sound", "counted"}
         kinds = {_kind(key) for key in keys} & {*MISTAKES}
+        possible = {_kind(key) for key in look["values"]}
         for kind, name in names.items():
-            possible = any(_kind(key) == kind for key in look["values"])
             # Where a sound loss is the same number, or two mistakes are, this step does not decide.
-            if possible and not (kind in kinds and (near or len(kinds) > 1)):
+            if kind in possible and not (kind in kinds and (near or len(kinds) > 1)):
                 decided[name].append(float(kind in kinds and not _binary(keys, kind)))
         if any(key.startswith(("sound/binary/", "twice/binary/")) for key in look["values"]):
             inside = bool(kinds == {"twice"} and _binary(keys, "twice") and not near)

@@ -134,8 +134,20 @@ def _evaluate(tree: ast.expr, columns: Mapping[str, FloatArray]) -> _Truth:
 
 def _truth(node: ast.expr, columns: Mapping[str, Numbers]) -> _Truth:
     match node:
-        case ast.BoolOp(op=op, values=values):
-            return reduce(_and if isinstance(op, ast.And) else _or, (_truth(value, columns) for value in values))
+        case ast.BoolOp(op=ast.And(), values=values):
+            found = _truth(values[0], columns)
+            for value in values[1:]:
+                if found.false is True:  # of one set of values; what follows changes nothing
+                    break
+                found = _and(found, _truth(value, columns))
+            return found
+        case ast.BoolOp(values=values):
+            found = _truth(values[0], columns)
+            for value in values[1:]:
+                if found.true is True:
+                    break
+                found = _or(found, _truth(value, columns))
+            return found
         case ast.UnaryOp(operand=operand):
             true, false = _truth(operand, columns)
             return _Truth(false, true)

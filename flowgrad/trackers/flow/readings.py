@@ -18,6 +18,8 @@ from flowgrad.trackers.optimizers import Optimizers, decay_of, is_decoupled
 from flowgrad.trackers.watching import ArgumentError, ArgumentTypeError
 
 InputFigures = dict[str, float]
+Columns = Mapping[str, np.ndarray]
+"""Columns of `network_rows` by name, shape (tensors,) each."""
 _FEWEST_LOOKS = 5
 """Number of sampled steps from which on the lack of a gradient at all of them is reported."""
 _FEWEST_LAYERS = 2
@@ -102,31 +104,32 @@ def network_scalars(
     gradient = history["gradient_norm"]
     total = flow.whole_norm(gradient)
     peak, spike = flow.spike(total)
+    of = {str(name): column.to_numpy() for name, column in rows.items()}  # of few tensors, pandas takes twice as long
     # Nobody clears the gradient of a tensor that the optimizer does not hold: it says nothing.
-    trained = (rows["requires_grad"] == 1) & (rows["in_optimizer"] != 0)
-    layers = np.flatnonzero((rows["is_weight"] == 1) & trained)
-    layers = layers[np.argsort(rows["depth"].to_numpy()[layers])]
+    trained = (of["requires_grad"] == 1) & (of["in_optimizer"] != 0)
+    layers = np.flatnonzero((of["is_weight"] == 1) & trained)
+    layers = layers[np.argsort(of["depth"][layers])]
     others = _beside_tables(layers, tables)
-    root = np.sqrt(rows["entries"].to_numpy()[others])
+    root = np.sqrt(of["entries"][others])
     depth, excess, deficit = flow.depth_profile(flow.mean_of(gradient[now])[others] / root)
     depth_first = flow.depth_profile(flow.mean_of(gradient[then])[others] / root)[0]
     inner = flow.depth_profile((flow.mean_of(gradient[then])[others] / root)[1:])[0]
-    of_layers = rows.iloc[layers]
-    early_updates = rows.iloc[others]["paced_first"]
+    early_updates = of["paced_first"][others]
     of_tables = layers[tables[layers]]
-    began = history["weight_norm"][:1, of_tables] / np.sqrt(rows["entries"].to_numpy()[of_tables])
+    began = history["weight_norm"][:1, of_tables] / np.sqrt(of["entries"][of_tables])
     table_size = float(np.nanmin(began, initial=1.0))
-    entries = rows["entries"]
-    asks = rows["requires_grad"] == 1
-    left_out = asks & (rows["in_optimizer"] == 0)
-    unused = left_out & (rows["had_gradient"] == 1) & (rows["moved"] == 0)
-    known = rows["in_optimizer"].notna().all()
-    without = trained & (rows["had_gradient"] == 0) & ~_cancelled(rows)
-    stopped = trained & (rows["stopped"] == 1) & (rows["had_gradient"] == 1) & ~_cancelled(rows)
-    frozen = ~asks & (rows["stopped"] == 1) & (rows["had_gradient"] == 1)
-    judged = rows["fresh"].notna() & asks
-    still = rows["fresh"].notna() & ~asks & (rows["is_weight"] == 1) & (rows["had_gradient"] == 0) & ~tables
-    drawn = still & (rows["fresh"] == 1) & (rows["kept"] == 1)
+    entries = of["entries"]
+    asks = of["requires_grad"] == 1
+    left_out = asks & (of["in_optimizer"] == 0)
+    unused = left_out & (of["had_gradient"] == 1) & (of["moved"] == 0)
+    known = not np.isnan(of["in_optimizer"]).any()
+    cancelled = _cancelled(rows.index, of)
+    without = trained & (of["had_gradient"] == 0) & ~cancelled
+    stopped = trained & (of["stopped"] == 1) & (of["had_gradient"] == 1) & ~cancelled
+    frozen = ~asks & (of["stopped"] == 1) & (of["had_gradient"] == 1)
+    judged = ~np.isnan(of["fresh"]) & asks
+    still = ~np.isnan(of["fresh"]) & ~asks & (of["is_weight"] == 1) & (of["had_gradient"] == 0) & ~tables
+    drawn = still & (of["fresh"] == 1) & (of["kept"] == 1)
     seen = len(steps) >= _FEWEST_LOOKS
     return {
         "tensors": float(len(rows)),
@@ -141,67 +144,87 @@ def network_scalars(
         "gradient_depth_unexplained": inner - flow.log_ratio(table_size**2, 1.0),
         "gradient_excess": excess,
         "gradient_deficit": deficit,
-        "median_update_ratio": flow.median_of(of_layers["paced"]),
+        "median_update_ratio": flow.median_of(of["paced"][layers]),
         "median_update_ratio_first": flow.median_of(early_updates),
-        "fastest_update_ratio_first": float(early_updates.max()),
-        "table_update_ratio_first": float(np.nan_to_num(rows.iloc[of_tables]["update_ratio_first"].max())),
+        "fastest_update_ratio_first": _most(early_updates),
+        "table_update_ratio_first": float(np.nan_to_num(_most(of["update_ratio_first"][of_tables]))),
         "table_size_first": table_size,
-        "gain_first": _geometric_mean(of_layers["gain"].to_numpy()),
-        "least_sensitivity": flow.log_ratio(float(rows.iloc[others]["sensitivity"].min()), 1.0),
-        "median_snr": flow.median_of(of_layers["snr"]),
-        "median_cosine": flow.median_of(of_layers["gradient_cosine"]),
-        "dead_units": flow.ratio(float(np.nansum(rows["dead_share"] * units)), float(np.nansum(units))),
-        "dead_units_max": float(rows["dead_share"].max()),
-        "mean_saturation": float(rows["saturation"].mean()),
-        "nonfinite_tensors": float((rows["nonfinite_weights"] > 0).sum()),
-        "dead_units_seen": float(rows["dead_share"][rows["dead_seen"] == 1].max()),
-        "dead_layers": float(((rows["dead_share"] >= _MANY_DEAD) & (rows["dead_seen"] == 1)).sum()),
-        "lr_share_least": float(of_layers["lr_share"].min()),
-        "head_to_trained_rate": _head_to_trained(of_layers),
+        "gain_first": _geometric_mean(of["gain"][layers]),
+        "least_sensitivity": flow.log_ratio(_least(of["sensitivity"][others]), 1.0),
+        "median_snr": flow.median_of(of["snr"][layers]),
+        "median_cosine": flow.median_of(of["gradient_cosine"][layers]),
+        "dead_units": flow.ratio(float(np.nansum(of["dead_share"] * units)), float(np.nansum(units))),
+        "dead_units_max": _most(of["dead_share"]),
+        "mean_saturation": _mean(of["saturation"]),
+        "nonfinite_tensors": float((of["nonfinite_weights"] > 0).sum()),
+        "dead_units_seen": _most(of["dead_share"][of["dead_seen"] == 1]),
+        "dead_layers": float(((of["dead_share"] >= _MANY_DEAD) & (of["dead_seen"] == 1)).sum()),
+        "lr_share_least": _least(of["lr_share"][layers]),
+        "head_to_trained_rate": _head_to_trained({name: column[layers] for name, column in of.items()}),
         "left_out": float(left_out.sum()) if known else math.nan,
         "left_out_entries": float(entries[left_out].sum() / entries.sum()) if known else math.nan,
         "left_unused": float(unused.sum()) if known and len(steps) else math.nan,
         "gradientless": float(without.sum()) if seen else math.nan,
-        "gradientless_used": float((without & (rows["used"] > 0) & (rows["cut_off"] != 1)).sum()) if seen else math.nan,
+        "gradientless_used": float((without & (of["used"] > 0) & (of["cut_off"] != 1)).sum()) if seen else math.nan,
         "gradientless_share": flow.ratio(float(without.sum()), float(trained.sum())) if seen else math.nan,
-        "cut_off_tensors": float((without & (rows["cut_off"] == 1)).sum()) if seen else math.nan,
+        "cut_off_tensors": float((without & (of["cut_off"] == 1)).sum()) if seen else math.nan,
         "cut_proven": rows.attrs["cut_proven"] if seen else math.nan,
         "stopped_tensors": float(stopped.sum()) if seen else math.nan,
         "stopped_share": flow.ratio(float(stopped.sum()), float(trained.sum())) if seen else math.nan,
         "frozen_midway": float(frozen.sum()) if seen else math.nan,
-        "trained_before": float((rows["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
+        "trained_before": float((of["fresh"][judged] == 0).mean()) if judged.any() else math.nan,
         "frozen_judged": float(still.sum()),
         "frozen_drawn": float(drawn.sum()),
-        "frozen_last_drawn": float((drawn & _is_last(rows)).any()),
-        "frozen_entries": float(entries[rows["requires_grad"] == 0].sum() / entries.sum()),
+        "frozen_last_drawn": float((drawn & _is_last(of)).any()),
+        "frozen_entries": float(entries[of["requires_grad"] == 0].sum() / entries.sum()),
     }
 
 
-def _is_last(rows: pd.DataFrame) -> pd.Series:
-    """Flags of the weight that is used last on the way to the output."""
-    depth = rows["depth"].where((rows["is_weight"] == 1) & (rows["used"] > 0))
-    return depth == depth.max()
+def _is_last(of: Columns) -> np.ndarray:
+    """Flags of the weight that is used last on the way to the output, shape (tensors,)."""
+    depth = np.where((of["is_weight"] == 1) & (of["used"] > 0), of["depth"], math.nan)
+    return depth == _most(depth)
 
 
-def _cancelled(rows: pd.DataFrame) -> pd.Series:
+def _cancelled(names: pd.Index, of: Columns) -> np.ndarray:
     """Flags of biases whose gradient is there and sums up to zero over the examples, while that of their layer's weight
     goes on: the loss counts differences between examples, as that of a Wasserstein critic, and no offset changes them.
+    Shape (tensors,).
     """
-    at = dict(zip(rows.index, (rows["had_gradient"] == 1) & (rows["stopped"] != 1), strict=True))
+    at = dict(zip(names, (of["had_gradient"] == 1) & (of["stopped"] != 1), strict=True))
     weights = [
-        name.rpartition(".")[2] == "bias" and at.get(name.removesuffix("bias") + "weight") for name in rows.index
+        bool(name.rpartition(".")[2] == "bias" and at.get(name.removesuffix("bias") + "weight")) for name in names
     ]
-    return pd.Series([bool(one) for one in weights], index=rows.index) & (rows["gradient_tensor"] == 1)
+    return np.array(weights, dtype=bool) & (of["gradient_tensor"] == 1)
 
 
-def _head_to_trained(layers: pd.DataFrame) -> float:
+def _head_to_trained(of: Columns) -> float:
     """Learning rate of the last layer, where its weights are as they are drawn, over the median one of trained weights;
     NaN where it is not, or none is trained. What lies before it may look drawn after a short training, too.
+
+    Args:
+        of: columns of the layers.
     """
-    learns = layers[(layers["requires_grad"] == 1) & (layers["in_optimizer"] == 1)].sort_values("depth", kind="stable")
-    if not len(learns) or learns["fresh"].iloc[-1] != 1:
+    learns = np.flatnonzero((of["requires_grad"] == 1) & (of["in_optimizer"] == 1))
+    learns = learns[np.argsort(of["depth"][learns], kind="stable")]
+    fresh, rates = of["fresh"][learns], of["lr_share"][learns]
+    if not len(learns) or fresh[-1] != 1:
         return math.nan
-    return flow.ratio(float(learns["lr_share"].iloc[-1]), flow.median_of(learns["lr_share"][learns["fresh"] == 0]))
+    return flow.ratio(float(rates[-1]), flow.median_of(rates[fresh == 0]))
+
+
+def _most(values: np.ndarray) -> float:
+    """Largest of the known values; NaN where none is."""
+    return float(np.fmax.reduce(values, initial=math.nan))
+
+
+def _least(values: np.ndarray) -> float:
+    return float(np.fmin.reduce(values, initial=math.nan))
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def _beside_tables(layers: np.ndarray, tables: np.ndarray) -> np.ndarray:

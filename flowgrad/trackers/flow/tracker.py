@@ -790,6 +790,7 @@ class FlowTracker(Tracker):
             self._written = self.written_since()
             self._final = self._network.weights()
         except Exception:  # of weights that have no numbers any more
+            self._written = self._written or dict.fromkeys(("weights_rewritten", "rewritten_alike"), math.nan)
             self._final = np.full((len(self._watched), 5), math.nan)
 
 
