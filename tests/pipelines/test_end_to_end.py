@@ -265,9 +265,7 @@ def test_rounding_leaves_unknown_cells_empty():
 @pytest.mark.movielens
 def test_the_main_job_on_movielens(command):
     """The demonstration: the learning rate is found first, and what is found next closes the rest of the gap."""
-    code, folder, _ = command(
-        "experiment=movielens_mf", "seeds.test=[21,22,23]", "seeds.diagnosis=4", "seeds.control=false", "workers=1"
-    )
+    code, folder, _ = command("experiment=movielens_mf", "seeds.test=[21,22,23]", "seeds.diagnosis=4", "workers=1")
     assert code == 0
     first = yaml.safe_load((folder / "prescription.yaml").read_text())["rounds"][0]
     assert first["overrides"] == ["optimizer.lr=0.005"]
