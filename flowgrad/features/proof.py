@@ -245,7 +245,7 @@ def _control(
     for _ in range(draws):
         columns = _drawn(smaller, z, pairs, count, rng)
         if columns.shape[1]:
-            results.append(smaller.test(columns, alpha).nested)
+            results.append(smaller.nested(columns, alpha))
     return tuple(results)
 
 
