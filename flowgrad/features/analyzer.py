@@ -30,6 +30,8 @@ from flowgrad.subject import Subject
 Floats = NDArray[np.float64]
 
 _LEVEL = 0.05
+_GROUPS_A_TERM = 5
+"""Number of groups tested on for each selected term: of the degrees of freedom of groups, a fifth goes to terms at most."""
 METHODS = ("partial_f", "xgboost_shap", "fast")
 
 
@@ -200,7 +202,7 @@ class FeatureAnalyzer(Subject):
             suggestions: terms, tested on all rows given here; they must come of other rows. None: up to `top` products
                 and ratios are selected on one random half, and tested on the other. Squares are curves of one column,
                 and are tested where they are given.
-            top: how many are selected.
+            top: how many are selected at most; with groups, no more than one for every five that are tested on.
             draws: of the control.
             alpha: level of the tests, and false discovery rate of the selection.
             seed: of the halves and the control; None: the analyzer's.
@@ -211,7 +213,8 @@ class FeatureAnalyzer(Subject):
 
         Raises:
             GateError: rows are exact copies of others, columns and target, as after oversampling: both halves would
-                hold the same row. `groups`, the original row of each, or fewer rows, is the way out.
+                hold the same row. `groups`, the original row of each, or fewer rows, is the way out. No more groups
+                than terms are tested on.
             FlowGradError: too few rows, a term of a column that is not there, what is no term, an `alpha` outside
                 (0, 1), or `draws` below 0.
         """
@@ -223,6 +226,8 @@ class FeatureAnalyzer(Subject):
         if suggestions is not None:
             return prove(table, suggestions, selected_here=False, **given)
         one, other = table.halves(seed)
+        if other.groups is not None:
+            top = min(top, max(len(np.unique(other.groups)) // _GROUPS_A_TERM, 1))
         return prove(other, suggest(one, INTERACTIONS, top, alpha), selected_here=True, **given)
 
     def prove_by_retraining(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowgrad.errors import StatisticsError
+from flowgrad.gate import REFUSED, GateError, Objection
 from flowgrad.lazy import LazyModule
 from flowgrad.statistics.nested import NestedResult
 
@@ -113,8 +114,8 @@ class SmallerModel:
         """Test whether columns of shape (rows, added) explain more than chance would.
 
         Raises:
-            StatisticsError: no column; one that depends on the smaller model and those before it; too few rows or
-                groups.
+            StatisticsError: no column; one that depends on the smaller model and those before it; too few rows. A
+                `GateError`: no more groups than columns.
         """
         df = self._free(added)
         k = added.shape[1]
@@ -127,8 +128,16 @@ class SmallerModel:
             covariance, known = self._grouped_covariance(q, left, self._group), min(df, int(self._group.max()))
             df_joint = known - k + 1
             if df_joint < 1:
-                raise StatisticsError(
-                    f"{known + 1} groups are too few to test {k} columns together; {k + 1} are the least"
+                raise GateError(
+                    Objection(
+                        "few groups",
+                        REFUSED,
+                        f"{known + 1} groups are too few to test {k} columns together",
+                        f"give {k + 1} groups at least, or fewer columns",
+                        known + 1,
+                        known + 1,
+                        float(known + 1),
+                    )
                 )
             scale = df_joint / known
         # Columns added at random may leave too little to say how they vary; pinv takes no inverse of that.

@@ -183,7 +183,7 @@ def test_a_single_group_proves_nothing():
     found = SmallerModel(X, y, group).test(column[:, None] - 0.0)
     assert found.nested.p < 1e-6
     assert found.p > 0.05
-    with pytest.raises(StatisticsError, match="3 groups are too few to test 3 columns together; 4 are the least"):
+    with pytest.raises(StatisticsError, match="3 groups are too few to test 3 columns together; give 4 groups at least"):
         SmallerModel(X, y, group % 3).test(rng.normal(size=(200, 3)))
 
 
