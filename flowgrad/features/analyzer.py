@@ -13,25 +13,26 @@ from numpy.typing import NDArray
 
 from flowgrad.drawing import picture_path
 from flowgrad.errors import FlowGradError
-from flowgrad.features.proof import FeatureProof, prove, untested
+from flowgrad.features.proof import FeatureProof, prove, serial_objection, untested
 from flowgrad.features.retraining import retrain, rmse
 from flowgrad.features.screening.interactions import BUDGET, leading, partial_f
 from flowgrad.features.suggesting import Suggestion, additive_model, check_level, rank_pairs, suggest
-from flowgrad.features.table import checked_table
-from flowgrad.features.terms import INTERACTIONS, KINDS, Term
-from flowgrad.gate import GateError, refuse
+from flowgrad.features.table import FeatureTable, checked_table
+from flowgrad.features.terms import INTERACTIONS, KINDS, Term, check_terms
+from flowgrad.gate import SERIAL_ROWS, GateError, Objection, refuse
 from flowgrad.measurements import Coverage, Measurements
 from flowgrad.measures import features
 from flowgrad.rules import RuleBook
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import TestResult
+from flowgrad.statistics.nested_f_test import FEW_GROUPS
 from flowgrad.subject import Subject
 
 Floats = NDArray[np.float64]
 
 _LEVEL = 0.05
 _GROUPS_A_TERM = 5
-"""Number of groups tested on for each selected term: of the degrees of freedom of groups, a fifth goes to terms at most."""
+"""Number of groups tested on for each selected term: a fifth of their degrees of freedom goes to terms at most."""
 METHODS = ("partial_f", "xgboost_shap", "fast")
 
 
@@ -222,13 +223,16 @@ class FeatureAnalyzer(Subject):
         check_level(alpha)
         table = self._table.units
         objection = refuse(table.objection)
-        given: dict[str, Any] = {"draws": draws, "alpha": alpha, "seed": seed, "objection": objection}
+        given: dict[str, Any] = {"draws": draws, "alpha": alpha, "seed": seed}
         if suggestions is not None:
-            return prove(table, suggestions, selected_here=False, **given)
+            check_terms(suggestions)
+            found = _worse(objection, table, suggestions)
+            return prove(table, suggestions, selected_here=False, objection=found, **given)
         one, other = table.halves(seed)
         if other.groups is not None:
             top = min(top, max(len(np.unique(other.groups)) // _GROUPS_A_TERM, 1))
-        return prove(other, suggest(one, INTERACTIONS, top, alpha), selected_here=True, **given)
+        terms = suggest(one, INTERACTIONS, top, alpha)
+        return prove(other, terms, selected_here=True, objection=_worse(objection, table, terms), **given)
 
     def prove_by_retraining(
         self,
@@ -330,13 +334,20 @@ class FeatureAnalyzer(Subject):
         return features.correlations(self._table.X)
 
 
+def _worse(objection: Objection | None, table: FeatureTable, terms: Sequence[Term]) -> Objection | None:
+    """The objection to the rows, or to their order where these terms are tested."""
+    if objection is not None and objection.blocks:
+        return objection
+    return serial_objection(table, terms) or objection
+
+
 def _copied(proof: FeatureProof, rows: int) -> dict[str, float]:
     """Rows that repeat others, and what all are worth."""
     found = proof.objection
     if found is None:
         return {"copied_rows": 0.0, "effective_rows": float(rows), "unproven": 0.0}
     return {
-        "copied_rows": float(found.count),
+        "copied_rows": 0.0 if found.check in (SERIAL_ROWS, FEW_GROUPS) else float(found.count),
         "effective_rows": found.effective,
         "unproven": float(found.blocks),
     }

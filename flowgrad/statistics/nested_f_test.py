@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowgrad.errors import StatisticsError
-from flowgrad.gate import REFUSED, GateError, Objection
+from flowgrad.gate import REFUSED, GateError, Objection, serial_objection
 from flowgrad.lazy import LazyModule
 from flowgrad.statistics.nested import NestedResult
 
@@ -20,6 +20,8 @@ linalg, stats = LazyModule("scipy.linalg"), LazyModule("scipy.stats")
 
 Floats = NDArray[np.float64]
 
+FEW_GROUPS = "few groups"
+"""Name of the gate's check of whether there are more groups than columns."""
 _SPAN = 1e-4
 """Share of an added column's length below which its residual given the others counts as nothing: a VIF of 1e8."""
 _ALONE = 1e-8
@@ -110,6 +112,13 @@ class SmallerModel:
                 basis, new[place] = np.column_stack([basis, own / size]), True
         return new
 
+    def in_order(self, added: Floats) -> Objection | None:
+        """The gate's objection to rows, or groups, that are alike to those next to them in what the test of these
+        columns, shape (rows, added), rests on; columns that depend on others are left out.
+        """
+        used = self.independent(added)
+        return serial_objection(self._residual, self._unit(added[:, used])[0], self._group) if used.any() else None
+
     def test(self, added: Floats, alpha: float = 0.05) -> AddedColumns:
         """Test whether columns of shape (rows, added) explain more than chance would.
 
@@ -130,13 +139,12 @@ class SmallerModel:
             if df_joint < 1:
                 raise GateError(
                     Objection(
-                        "few groups",
+                        FEW_GROUPS,
                         REFUSED,
                         f"{known + 1} groups are too few to test {k} columns together",
                         f"give {k + 1} groups at least, or fewer columns",
                         known + 1,
                         known + 1,
-                        float(known + 1),
                     )
                 )
             scale = df_joint / known

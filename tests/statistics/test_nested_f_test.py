@@ -154,8 +154,8 @@ def grouped(seed, groups, kind, effect=0.0, rows=10):
 @pytest.mark.parametrize("kind", ["users", "slow columns"])
 @pytest.mark.parametrize(("groups", "added"), [(10, 1), (10, 8), (20, 8), (40, 8), (100, 8)])
 def test_groups_keep_the_level(kind, groups, added):
-    """A table of 20, 40, 80 or 200 groups is tested on half of them. F of many terms over few groups, by a jackknife that
-    did not fit the curves anew, rejected true nulls of 10 groups in up to .8 of the tables, of 100 in up to .2.
+    """A table of 20, 40, 80 or 200 groups is tested on half of them. F of many terms over few groups, by a jackknife
+    that did not fit the curves anew, rejected true nulls of 10 groups in up to .8 of the tables, of 100 in up to .2.
     """
     tables = 60 if groups < 100 else 30
     rejected = 0
@@ -183,7 +183,7 @@ def test_a_single_group_proves_nothing():
     found = SmallerModel(X, y, group).test(column[:, None] - 0.0)
     assert found.nested.p < 1e-6
     assert found.p > 0.05
-    with pytest.raises(StatisticsError, match="3 groups are too few to test 3 columns together; give 4 groups at least"):
+    with pytest.raises(StatisticsError, match="3 groups are too few to test 3 columns together; give 4"):
         SmallerModel(X, y, group % 3).test(rng.normal(size=(200, 3)))
 
 
