@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 SERIAL_ROWS = "rows alike in order"
 """Name of the check."""
 _LEVEL = 0.001
-"""Probability of finding rows alike by chance, shared by all sums that are looked at (Bonferroni). A sum is divided by the
-root of its squares, which keeps heavy tails from making it large (Efron 1969, JASA 64:1278).
+"""Probability of finding rows alike by chance, shared by all sums that are looked at (Bonferroni). A sum is divided by
+the root of its squares, which keeps heavy tails from making it large (Efron 1969, JASA 64:1278).
 """
 _CONDITION = 1e-12
 """Share of the largest eigenvalue below which products count as dependent."""
@@ -58,8 +58,8 @@ def serial_objection(residual: Floats, added: Floats, groups: Any = None) -> Obj
         SERIAL_ROWS,
         DOWNGRADED,
         f"{unit} next to each other are alike, as days in time order are, in the target's residuals and the tested "
-        f"columns both: their products have an autocorrelation of {correlations[0]:.2f}, which lasts some {length or 1} "
-        f"{unit}, and {units:,} {unit} count for {effective:,.0f}",
+        f"columns both: their products have an autocorrelation of {correlations[0]:.2f}, which lasts some "
+        f"{length or 1} {unit}, and {units:,} {unit} count for {effective:,.0f}",
         "give groups= blocks of time (or users, places) several times as long as that, or test on later rows than "
         "those that chose the columns; groups=range(rows) where each is a case of its own in a table that was sorted",
         0,
