@@ -88,6 +88,8 @@ class Seen:
     """The explanation of the equal rows: one of those that `Copies.kind` has."""
     examples: tuple[int, ...]
     """Places of the first of these rows."""
+    within: float = math.nan
+    """Share of the other part's rows that repeat an earlier one of it, where that was counted."""
 
     @property
     def share(self) -> float:

@@ -57,8 +57,9 @@ class Rows:
 def rows_of(*tables: Sequence[Any]) -> Rows:
     """Code the rows of all tables, which have the same columns.
 
-    0 and -0 are one value, and so are all kinds of missing ones. Numbers are compared as float64, those of integer
-    types as int64; other values are compared as they are.
+    0 and -0 are one value, and so are all kinds of missing ones. Numbers are compared as float64, and where one table
+    holds a column at the precision of float32, as float32; those of integer types as int64; other values are compared
+    as they are.
     """
     found = [_keys([table[place] for table in tables]) for place in range(len(tables[0]))]
     return Rows(np.array([keys for keys, _ in found], dtype=np.uint64), tuple(kind for _, kind in found))
@@ -75,11 +76,27 @@ def _keys(parts: Sequence[Any]) -> tuple[Keys, str]:
     if all(_is_whole(part) for part in given):
         return np.concatenate([np.asarray(part).astype(np.int64) for part in given]).view(np.uint64), WHOLE
     if all(pd.api.types.is_numeric_dtype(part.dtype) and not _is_complex(part) for part in given):
-        values = np.concatenate([_floats(part) for part in given]) + 0.0  # no negative zero
+        values = np.concatenate(_at_one_precision([_floats(part) for part in given])) + 0.0  # no negative zero
         values[np.isnan(values)] = np.nan  # one kind of it
         return values.view(np.uint64), NUMBER
     codes, _ = pd.factorize(np.concatenate([np.asarray(part, dtype=object) for part in given]))
     return codes.astype(np.int64).view(np.uint64), OTHER
+
+
+def _at_one_precision(parts: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Parts of a column, rounded to 32 bits where one of them was: it is the same column, kept in another format."""
+    if len(parts) < 2:
+        return parts
+    with np.errstate(over="ignore"):
+        rounded = [part.astype(np.float32).astype(np.float64) for part in parts]
+    single = [bool(((part == small) | np.isnan(part)).all()) for part, small in zip(parts, rounded, strict=True)]
+    # Whole numbers tell nothing of the format.
+    fine = [bool((part % 1 != 0)[np.isfinite(part)].any()) for part in parts]
+    coarse = any(one and fractions for one, fractions in zip(single, fine, strict=True))
+    if all(single) or not coarse:
+        return parts
+    pairs = zip(parts, rounded, strict=True)
+    return [np.where(np.isinf(small), part, small) for part, small in pairs]
 
 
 def _is_whole(part: pd.Series | NDArray) -> bool:

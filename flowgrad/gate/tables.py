@@ -164,6 +164,7 @@ def distinct_rows(X: Any, y: Any, groups: Any) -> NDArray[np.intp] | None:
 def near_copies_seen(others: Any, table: Any) -> Seen | None:
     """Find rows of a part that stand in another but for noise, or but for one column such as the time of writing; none
     where chance may give them, or where their targets differ. None where too few columns tell rows apart to look.
+    `within` tells how many rows of the other part repeat each other in the same way.
 
     Args:
         others: data frame, array or sequence of columns, the target last.
@@ -176,7 +177,8 @@ def near_copies_seen(others: Any, table: Any) -> Seen | None:
     found = seen_among(near[0], len(one[0]))
     if found.kind == CHANCE or targets_differ(near[0]):
         return Seen(len(other[0]), 0, 0.0, CHANCE, ())
-    return found
+    own = row_codes(near[0].keys[:, : len(one[0])])
+    return replace(found, within=1 - len(np.unique(own)) / len(own))
 
 
 def parts_objection(

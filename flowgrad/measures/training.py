@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -21,7 +21,9 @@ MEASURES = (
         "loss_peak_ratio",
         "ratio",
         "Highest mean loss of 8 batches in a row, all finite, over the loss of the first batch, which no step had "
-        "touched. Where a loss that is not finite came sooner, the mean of those before it.",
+        "touched; where several of the last 64 batches lose no more than that one, highest median of 8 over the loss "
+        "of the first batch or that which nine in ten of the last keep below, whichever is more. Where a loss that is "
+        "not finite came sooner, of the batches before it.",
     ),
     Measure("loss_end_ratio", "ratio", "Mean loss of the last 8 batches told, over the loss of the first batch."),
     Measure("loss_nonfinite", "flag", "1 where a training loss was NaN or infinite, else 0."),
@@ -121,6 +123,10 @@ MEASURES = (
 
 PEAK_STEPS = 8
 """Number of batches in a row whose mean loss may be the peak: one alone may just be a hard one."""
+LATE_STEPS, _FEWEST_LATE, _FEW_BELOW = 64, 16, 2
+"""Number of batches, the last ones, that say what a batch loses; number of them below which they say nothing, and
+number that lose no more than the first from which on its loss is one that batches have.
+"""
 STRETCHES = 4
 """Number of stretches that validation losses since the best are put into: single epochs go up and down by chance."""
 
@@ -138,6 +144,28 @@ def loss_course(losses: Sequence[float]) -> dict[str, float]:
         "loss_fall": _last_fall(values),
         "loss_nonfinite": float(not np.isfinite(values).all()) if len(values) else float("nan"),
     }
+
+
+def peak_ratio(start: float, peak: float, typical: float, late: Collection[float]) -> float:
+    """Compute how far the loss rose above what it was before the first step; NaN where that is not above 0.
+
+    Where the target has heavy tails, single batches lose many times what others do, and the first one may be any of
+    them: then the loss did not rise, though a mean of some batches is far above it.
+
+    Args:
+        start: loss of the first batch.
+        peak: highest mean loss of `PEAK_STEPS` batches in a row.
+        typical: highest median of as many.
+        late: losses of the last batches, up to `LATE_STEPS`.
+
+    >>> peak_ratio(1.0, 4.0, 3.5, [2.0] * 64), peak_ratio(1.0, 4.0, 1.5, [0.5, 1.0, 2.0, 3.0] * 16)
+    (4.0, 0.5)
+    """
+    if not start > 0:
+        return math.nan
+    if len(late) < _FEWEST_LATE or sum(loss <= start for loss in late) < _FEW_BELOW:
+        return peak / start
+    return typical / max(start, float(np.quantile(list(late), 0.9)))
 
 
 def validation_course(losses: Sequence[float]) -> dict[str, float]:

@@ -31,6 +31,13 @@ MEASURES = (
         "1 where the value that early stopping states to have kept is that of the training data, else 0.",
         on_evaluation=True,
     ),
+    Measure(
+        "raw_metric",
+        "flag",
+        "1 where the metric that is there to judge takes the raw scores that it is given for something else "
+        "(probabilities, means above zero), else 0. Nothing is judged by it.",
+    ),
+    Measure("stopped_by_raw", "flag", "1 where early stopping went by such a metric, else 0."),
     Measure("kept_round", "count", "Last round of the model that is kept, from 1; what follows it is not judged."),
     Measure("val_best", "metric", "Best value of the validated metric up to `kept_round`.", on_evaluation=True),
     Measure("val_last", "metric", "Its value in `kept_round`.", on_evaluation=True),
@@ -279,6 +286,8 @@ MEASURES = (
         "Validation rows that copy a training row but for noise or for one column. Not known where less than three "
         "columns have a hundred values or more.",
     ),
+    Measure("near_rows", "count", "Their number."),
+    Measure("near_within", "share", "Training rows that are such copies of another one; 0 where `near_rows` is."),
     Measure(
         "between_share",
         "share",
@@ -340,6 +349,13 @@ MEASURES = (
         "joined_by_index",
         "flag",
         "1 where it lacks its value in just the rows whose label in the index is the number of rows or more.",
+        per_row=True,
+    ),
+    Measure(
+        "one_value_held_out",
+        "flag",
+        "1 where all held-out rows hold one value, that a quarter of the training rows or more hold, or none, while "
+        "the training rows differ.",
         per_row=True,
     ),
     Measure("known_in_time", "flag", "1 where the user said that it is known when predictions are made.", per_row=True),

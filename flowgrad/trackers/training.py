@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 from numbers import Integral
 from threading import get_ident
@@ -15,7 +16,7 @@ from flowgrad.trackers import schema, states
 from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.watching import ArgumentError, entry, loss_of, told_value
 
-_LISTS = ("train", "validation", "metrics", "recent")
+_LISTS = ("train", "validation", "metrics", "recent", "latest")
 _SCHEMA: dict[str, schema.Check] = {
     **{name: schema.listed(schema.number()) for name in ("train", "validation", "metrics")},
     "recent": schema.listed(schema.number(finite=True), most=training.PEAK_STEPS),
@@ -31,7 +32,11 @@ _SCHEMA: dict[str, schema.Check] = {
     "first_nonfinite": schema.number(least=0.0),
     "stopped": schema.flag,
 }
-_LATER: dict[str, schema.Check] = {"late_rate_fall": schema.number()}
+_LATER: dict[str, schema.Check] = {
+    "late_rate_fall": schema.number(),
+    "latest": schema.listed(schema.number(finite=True), most=training.LATE_STEPS),
+    "typical_peak": schema.number(),
+}
 """Parts that states of earlier releases lack."""
 _fits = schema.together(
     (
@@ -106,7 +111,9 @@ class TrainingTracker(Tracker):
         self._late_rate_fall = math.nan
         self._start = math.nan
         self._peak = math.nan
+        self._typical_peak = math.nan
         self._recent: deque[float] = deque(maxlen=training.PEAK_STEPS)
+        self._latest: deque[float] = deque(maxlen=training.LATE_STEPS)
 
     def step(self, loss: float) -> None:
         """Note the training loss of one batch, as it was before the optimizer stepped. Counts the step.
@@ -135,6 +142,7 @@ class TrainingTracker(Tracker):
                 self._note_peak()  # of fewer batches, where it came early
             return
         self._recent.append(value)
+        self._latest.append(value)
         self._note_least(value)
         if len(self._recent) == training.PEAK_STEPS and math.isnan(self._first_nonfinite):
             self._note_peak()
@@ -149,6 +157,8 @@ class TrainingTracker(Tracker):
         if self._recent:
             recent = sum(self._recent) / len(self._recent)
             self._peak = recent if not recent <= self._peak else self._peak
+            typical = statistics.median(self._recent)
+            self._typical_peak = typical if not typical <= self._typical_peak else self._typical_peak
 
     def _note_least(self, *losses: float) -> None:
         for loss in losses:
@@ -220,7 +230,7 @@ class TrainingTracker(Tracker):
             "epochs": float(len(self._train)),
             "steps": float(self._steps),
             **course,
-            "loss_peak_ratio": self._peak / self._start if self._start > 0 else math.nan,
+            "loss_peak_ratio": training.peak_ratio(self._start, self._peak, self._typical_peak, self._latest),
             "loss_end_ratio": self._end() / self._start if self._start > 0 else math.nan,
             "first_nonfinite": self._first_nonfinite,
             "loss_least": self._least,
@@ -298,3 +308,5 @@ class TrainingTracker(Tracker):
             setattr(self, f"_{key}", list(state[key]) if key in _LISTS else state[key])
         self._late_rate_fall = state.get("late_rate_fall", math.nan)
         self._recent = deque(state["recent"], maxlen=training.PEAK_STEPS)
+        self._latest = deque(state.get("latest", state["recent"]), maxlen=training.LATE_STEPS)
+        self._typical_peak = state.get("typical_peak", self._peak)

@@ -59,6 +59,31 @@ def test_a_booster_asks_of_validation_rows_that_are_nearly_seen():
     assert tracker.summary()["near_share"] == 0
 
 
+WRITTEN_AGAIN = {
+    "in 32 bits": lambda X: X.astype(np.float32),
+    "in 32 bits, read as 64": lambda X: X.astype(np.float32).astype(float),
+    "with noise": lambda X: X * (1 + 1e-7 * np.random.default_rng(3).normal(size=X.shape)),
+    "as it was": lambda X: X,
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN_AGAIN)
+@pytest.mark.parametrize("fitted", ["all", "others"])
+def test_held_out_rows_that_are_training_rows_written_down_again(kind, fitted):
+    """An estimator was fitted to the whole table; 100 % of the held-out rows, kept as float32, were a low question."""
+    held_out = np.arange(len(REAL)) % 3 == 0
+    train = ~held_out if fitted == "others" else held_out | True
+    tracker = BoostingTracker()
+    tracker.observe_data(REAL[train], CLASSES[train], WRITTEN_AGAIN[kind](REAL[held_out]), CLASSES[held_out])
+    found = [one for one in tracker.findings() if one.type == "VALIDATION_ROWS_SEEN"]
+    exact = kind != "with noise"
+    severity = {True: "high", False: "medium"}[exact]
+    assert [(one.severity, one.fix) for one in found] == [(severity, None)] * (fitted == "all")
+    if fitted == "all":
+        assert f"{held_out.sum()}" in found[0].premise
+        assert exact or {"FITTED_TO_ALL_ROWS", "GROUPS_ON_BOTH_SIDES"} <= {one.cause for one in found[0].candidates}
+
+
 FEW_COLUMNS = ("events", "one column of the item", "designed")
 """Tables in which too few columns tell rows apart for near copies to be looked for."""
 

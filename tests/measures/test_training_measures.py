@@ -1,6 +1,7 @@
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +102,31 @@ def test_a_loss_that_is_nearly_nothing_falls_by_shares_that_mean_nothing(validat
     for loss in validation:
         tracker.end_epoch(0.9 * loss, loss)
     assert {one.type for one in tracker.findings()} & {"TRAINING_CUT_SHORT", "STILL_IMPROVING"} == said
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_batches_of_a_target_with_heavy_tails_are_no_divergence(seed):
+    """A tenth of the rate was prescribed to sound runs in each of which some batch had a delay of twenty hours."""
+    draws = np.random.default_rng(seed).standard_t(2, (200, 64)) ** 2
+    tracker, level = TrainingTracker(), np.linspace(1.0, 0.9, 5)
+    for epoch, losses in zip(level, draws.mean(1).reshape(5, 40), strict=True):
+        for loss in losses:
+            tracker.step(epoch * loss)
+        tracker.end_epoch(epoch * losses.mean(), epoch)
+    assert not {"DIVERGENCE", "LOSS_PEAK"} & {one.type for one in tracker.findings()}
+
+
+@pytest.mark.parametrize(
+    "course", [lambda k: 1.1**k, lambda k: 1 + 4 * (k > 20), lambda k: 1 + 30 * (10 < k < 30) - 0.3 * (k > 60)]
+)
+def test_losses_that_rise_above_where_they_began_still_are(course):
+    """A loss that grows, one that settles higher, and a blow-up that is made up for."""
+    random = np.random.default_rng(0)
+    tracker = TrainingTracker()
+    losses = [course(k) * random.uniform(0.8, 1.25) for k in range(120)]
+    for loss in [1.0, *losses]:
+        tracker.step(loss)
+    assert "DIVERGENCE" in {one.type for one in tracker.findings()}
 
 
 @pytest.mark.parametrize(

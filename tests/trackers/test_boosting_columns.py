@@ -278,3 +278,62 @@ def test_a_column_whose_relation_fades_is_not_called_a_leak():
     assert "TRAINING_LEAK" not in types
     assert types["COLUMN_DOES_NOT_CARRY_OVER"].fix is None
     assert tracker.measurements().tables["rows"].loc["fades", "recovered"] > 0.3
+
+
+# --- columns that are empty where they are used ----------------------------------------------------------------------
+
+FEW, FEW_CUT = 700, 500
+ILL = (np.random.default_rng(5).random(FEW) < 0.4).astype(float)
+SESSIONS = np.where(ILL > 0, np.random.default_rng(6).poisson(18, FEW), 0.0)
+HELD_OUT = np.arange(FEW) >= FEW_CUT
+EMPTIED = {
+    "zeros": np.where(HELD_OUT, 0.0, SESSIONS),
+    "missing": np.where(HELD_OUT | (SESSIONS == 0), np.nan, SESSIONS),
+    "missing, once always there": np.where(HELD_OUT, np.nan, SESSIONS + 1),
+    "text": np.where(HELD_OUT | (SESSIONS == 0), "none", "booked"),
+}
+
+
+@pytest.mark.parametrize("kind", EMPTIED)
+def test_a_column_that_is_empty_in_held_out_rows_and_told_the_target_is_asked_about(kind):
+    """Radiotherapy sessions, booked after the diagnosis, were 0 in the rows in use; the check that was named first, a
+    random split, acquits them.
+    """
+    tracker = looked(noise()[:FEW].assign(sessions=EMPTIED[kind]), ILL, FEW_CUT)
+    (finding,) = [one for one in tracker.findings() if one.type == "COLUMN_DOES_NOT_CARRY_OVER"]
+    assert (finding.severity, finding.fix, list(finding.rows.index)) == ("medium", None, ["sessions"])
+    assert "one and the same value, or none" in finding.premise
+    assert finding.candidates[0].cause == "TARGET_LEAK"
+    assert "still open" in finding.candidates[0].check
+    validate(tracker.to_agent_xml())
+
+
+def test_a_column_that_is_empty_in_held_out_rows_and_known_in_time_is_let_alone():
+    tracker = looked(noise()[:FEW].assign(promotion=EMPTIED["zeros"]), ILL, FEW_CUT, known_in_time=["promotion"])
+    assert not named(tracker, "empty_when_held_out") + named(tracker, "fits_training_alone")
+
+
+MONTH = np.arange(FEW) % 12.0
+SOUND = {
+    "filled in both parts": (SESSIONS, ILL),
+    "says nothing": (np.where(HELD_OUT, 0.0, np.random.default_rng(7).integers(2, size=FEW)), ILL),
+    "one month of twelve": (np.where(HELD_OUT, 11.0, MONTH), (MONTH > 5) + 0.1 * np.random.default_rng(8).random(FEW)),
+    "a later year": (np.where(HELD_OUT, 5.0, np.arange(FEW) * 5 // FEW_CUT), np.arange(FEW) * 5 // FEW_CUT % 2 + 0.0),
+    "one value in both": (np.zeros(FEW), ILL),
+}
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_columns_with_other_reasons_to_have_one_value_are_no_medium_question(kind):
+    column, y = SOUND[kind]
+    y = np.where(HELD_OUT, np.random.default_rng(9).permutation(y), y)
+    tracker = looked(noise()[:FEW].assign(column=column), y, FEW_CUT)
+    assert not named(tracker, "empty_when_held_out")
+    assert bool(named(tracker, "fits_training_alone")) == (kind in ("one month of twelve", "a later year"))
+
+
+def test_no_check_acquits_a_column_because_a_random_split_brings_it_back():
+    (finding,) = [one for one in looked(*trend()).findings() if one.rule_id == "fits_training_alone"]
+    checks = {one.cause: one.check for one in finding.candidates}
+    assert "no more is shown" in checks["DRIFT"]
+    assert "still open" in checks["TARGET_LEAK"]

@@ -122,7 +122,7 @@ def test_text_is_refused_by_the_library_and_taken_by_its_values_here(library):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_fewer_rows_than_columns(library):
-    count = N + 10
+    count = HALF + 10
     table = pd.DataFrame(RNG.normal(size=(N, count)), columns=[f"x{i}" for i in range(count)])
     booster, tracker = train(library, table, Y, 3)
     measured = check_whole(library, booster, tracker, 3)
@@ -259,8 +259,8 @@ def test_evaluations_that_are_not_finite_are_never_the_best(library):
     seen = iter([5.0, 4.0, math.nan, -math.inf, 3.0, 3.5])
     tracker = BoostingTracker()
     if library == "xgboost":
-        data = xgb.DMatrix(X, Y)
-        xgb.train({"nthread": 1, "disable_default_eval_metric": 1}, data, 6, evals=[(data, "valid")],
+        held_out = xgb.DMatrix(X[HALF:], Y[HALF:])
+        xgb.train({"nthread": 1, "disable_default_eval_metric": 1}, xgb.DMatrix(X, Y), 6, evals=[(held_out, "valid")],
                   custom_metric=lambda p, d: ("mae", next(seen)), callbacks=[tracker.as_xgb_callback()],
                   verbose_eval=False)  # fmt: skip
     else:

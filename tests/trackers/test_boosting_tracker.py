@@ -243,9 +243,9 @@ def test_a_metric_of_ones_own():
         return "cost", float(np.square(predicted - data.get_label()).mean())
 
     tracker, told = BoostingTracker(), BoostingTracker(higher_is_better={"cost": True})
-    data = xgb.DMatrix(X, Y)
+    data, held_out = xgb.DMatrix(X, Y), xgb.DMatrix(X[:50], Y[:50])
     for each in (tracker, told):
-        xgb.train({"nthread": 1, "disable_default_eval_metric": 1}, data, 5, evals=[(data, "valid")],
+        xgb.train({"nthread": 1, "disable_default_eval_metric": 1}, data, 5, evals=[(held_out, "valid")],
                   custom_metric=bad, callbacks=[each.as_xgb_callback()], verbose_eval=False)  # fmt: skip
     assert math.isnan(tracker.measurements().scalars["best_round"])
     assert "higher_is_better={'cost': True}" in tracker.measurements().coverage.unseen["metric_direction"]

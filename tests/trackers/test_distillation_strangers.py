@@ -243,6 +243,14 @@ def test_modules_that_student_and_teacher_share_are_asked_about(teacher):
     assert not named(watched(teacher, pupil, torch.optim.Adam(list(pupil[:4].parameters()), 3e-3)))
 
 
+def test_a_reference_that_was_copied_flat_is_asked_about():
+    """copy.copy(model) holds the very tensors that are trained; that was a low question, of other causes."""
+    pupil = student(width=48)
+    found = named(watched(copy.copy(pupil), pupil, adam(pupil)))
+    assert (found["TEACHER_MOVES"].severity, found["TEACHER_MOVES"].candidates[0].cause) == ("medium", "NOT_COPIED")
+    assert "TEACHER_MOVES" not in named(watched(copy.deepcopy(pupil).requires_grad_(False), pupil, adam(pupil)))
+
+
 # --- the mode in which it teaches -----------------------------------------------------------------------------------
 
 

@@ -92,6 +92,14 @@ def test_what_was_learned_in_the_first_epoch_leaves_the_validation_nothing_to_mo
     assert "VALIDATION_STANDS_STILL" not in types(training)
 
 
+def test_a_schedule_that_multiplies_the_rate_by_itself_is_told_apart_from_a_warm_up():
+    """The function of a LambdaLR that returned a rate was asked about as a warm-up that is stepped too seldom."""
+    (squared,) = [one for one in train(net(), lr=0.02, epochs=9, schedule=lambda _: 0.02).findings() if not one.follows]
+    assert (squared.type, causes(squared)[0]) == ("RATE_BELOW_ITS_BASE", "FACTOR_IS_A_RATE")
+    (begun,) = [one for one in train(net(), lr=0.02, epochs=9, schedule=lambda _: 0.05).findings() if not one.follows]
+    assert causes(begun)[:1] != ["FACTOR_IS_A_RATE"]
+
+
 @pytest.mark.parametrize(("schedule", "claimed"), [(None, True), (lambda step: 1.0 if step < 20 else 0.4, False)])
 def test_what_falls_while_the_rate_descends_is_not_claimed_to_be_cut_short(schedule, claimed):
     """More epochs were prescribed to a run whose schedule had just come to its end."""

@@ -25,10 +25,12 @@ PER_COLUMN = (
     "train_r2", "val_r2", "r2_loss", "shift_z", "recovered", "twin_correlation", "distinct_share", "distinct",
     "mode_share", "whole",
     "alone_p", "code_r2_loss", "code_shift_z", "code_p_held_out", "part_distance", "joined_by_index",
-    "known_in_time", "told_late",
+    "one_value_held_out", "known_in_time", "told_late",
     "copies_target", "tells_by_presence", "holds_own_target", "value_effect", "value_p", "neighbours_alike",
 )  # fmt: skip
-HELD_OUT = ("val_r2", "r2_loss", "shift_z", "code_r2_loss", "code_shift_z", "code_p_held_out")
+HELD_OUT = (
+    "val_r2", "r2_loss", "shift_z", "code_r2_loss", "code_shift_z", "code_p_held_out", "one_value_held_out",
+)  # fmt: skip
 """Measures that need held-out rows."""
 LEAST_HELD_OUT = 30
 """Number of validation rows below which nothing is said of a column on them: of 30, R2 has a standard error of up to
@@ -38,13 +40,17 @@ MOST_COLUMNS = 5_000
 """Number of columns that are compared with each other; of more, that takes minutes and gigabytes."""
 MOST_ENTRIES = 100_000_000
 """Number of rows times columns up to which a sparse matrix is looked at: as numbers they take 0.8 GB."""
+_USUAL = 0.25
+"""Share of the training rows from which a value is one that a column may have while nothing is written in it. A month
+or a weekday has its value in a seventh of them or less.
+"""
 _LARGEST = 1e150
 """Size of a value up to which squares are floats."""
 SIGNS = ("told_late", "copies_target", "tells_by_presence", "holds_own_target")
 _SCALARS = (
     "leak_r2", "leak_ratio", "leak_rest", "told_after", "target_copies", "target_presence", "target_windows", "twins",
     "val_rows", "val_error", "target_values", "new_target_sd", "target_distance", "seen_rows", "seen_share",
-    "near_share", "between_share", "groups", "grouped_columns",
+    "near_rows", "near_share", "near_within", "between_share", "groups", "grouped_columns",
     *(measure.name for measure in BELONGING_MEASURES),
 )  # fmt: skip
 
@@ -107,6 +113,7 @@ class Columns:
                 **_values(column, ordered),
                 "part_distance": trees.part_distance(column, new_column),
                 "joined_by_index": float(joined_by_index(train.iloc[:, place], held_out.iloc[:, place])),
+                "one_value_held_out": float(_one_value(column, new_column)),
                 "known_in_time": float(str(name) in known),
                 "told_late": float(str(name) in late),
                 "copies_target": float(not stated and copies_target(*parts, ordered=ordered)),
@@ -194,7 +201,9 @@ def _seen(
     return {
         "seen_rows": count,
         "seen_share": count / len(held_out),
+        "near_rows": math.nan if near is None else float(near.count),
         "near_share": math.nan if near is None else near.share,
+        "near_within": math.nan if near is None else near.within if near.count else 0.0,
         "between_share": rows_between(before, after).share,
     }
 
@@ -290,6 +299,16 @@ def _values(column: NDArray[np.float64], ordered: bool) -> dict[str, float]:
         "mode_share": most / len(column),
         "whole": float(ordered and len(values) > 0 and bool((values == np.round(values)).all())),
     }
+
+
+def _one_value(column: NDArray[np.float64], new_column: NDArray[np.float64]) -> bool:
+    """Whether all held-out rows hold the same usual value, or none, while the training rows differ."""
+    missing, usual = np.isnan(new_column), new_column[0]
+    if missing.all():
+        return not np.isnan(column).all()
+    if missing.any() or (new_column != usual).any():
+        return False
+    return bool(_USUAL <= np.mean(column == usual) < 1)
 
 
 def _frame(data: Any, what: str) -> pd.DataFrame:

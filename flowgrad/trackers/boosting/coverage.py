@@ -34,8 +34,10 @@ class Sight:
     """Number of values a round: one for each evaluation set and metric."""
     columns: int
     """Number of columns that the trees or the data have."""
-    trained_on: bool
-    """Whether the training rows were evaluated."""
+    training: str | None
+    """Evaluation set of the training rows; None where there is none, or it is not known."""
+    without_link: tuple[str, ...]
+    """Metrics whose values are none of the model, for they are given raw scores."""
     rows: float
     """Number of validation rows observed; NaN where they were not."""
     judged: Judged | None
@@ -76,12 +78,15 @@ _WITHOUT = "no fault of the training or of the columns could have shown"
 
 def _judges(sight: Sight) -> bool:
     """Whether some rule on the course of the training, or on the columns, has what it needs."""
-    directed = sight.judged is None or sight.judged.direction != "unknown"
+    judged = sight.judged
+    directed = judged is None or (judged.direction != "unknown" and judged.metric not in sight.without_link)
     return not math.isnan(sight.rows) or (directed and sight.told.mode not in _MODES)
 
 
 def _why_not(unseen: Mapping[str, str]) -> str:
-    return "; ".join(unseen[name] for name in ("metric_direction", "rounds_as_corrections", "data") if name in unseen)
+    return "; ".join(
+        unseen[name] for name in ("metric_direction", "raw_scores", "rounds_as_corrections", "data") if name in unseen
+    )
 
 
 def _of_others(sight: Sight) -> dict[str, str]:
@@ -107,7 +112,8 @@ def _of_copies(copies: int) -> str:
 def _of_evaluations(sight: Sight) -> dict[str, str]:
     if sight.judged is None:
         ways = "evals=[(train, 'train'), (valid, 'valid')], valid_sets=… or eval_set=…"
-        return {"validation_set": f"no held-out rows were evaluated; train with {ways}"}
+        only = f" ({sight.training} holds the training rows)" if sight.training else ""
+        return {"validation_set": f"no held-out rows were evaluated{only}; train with {ways}"}
     found = {}
     judged = sight.judged
     if judged.direction == "unknown":
@@ -115,10 +121,13 @@ def _of_evaluations(sight: Sight) -> dict[str, str]:
             f"nobody told whether {judged.metric!r} is better when higher; say "
             f"higher_is_better={{{judged.metric!r}: True}}, or False"
         )
-    if not sight.trained_on:
+    if sight.told.raw_scores:
+        found["raw_scores"] = _of_raw_scores(judged.metric, sight.without_link)
+    if sight.training is None:
         found["training_evaluation"] = (
-            "the training rows were not evaluated, or under a name that does not say so; evaluate them too, and say "
-            "training='validation_0' where they have another name than train, training, dtrain or learn"
+            "the training rows were not evaluated, or it is not known which set holds them; evaluate them too, under a "
+            "name such as 'train', or say training='validation_0'. Of a fitted estimator, observe_data after "
+            "from_model finds the set"
         )
     if sight.kept is None:
         found["kept_round"] = "CatBoost's callback is not told which round is kept; give the fitted model to from_model"
@@ -129,6 +138,19 @@ def _of_evaluations(sight: Sight) -> dict[str, str]:
             "EarlyStopping(save_best=True) cuts the booster, which is seen where the tracker's callback stands after it"
         )
     return found
+
+
+def _of_raw_scores(judged: str, without_link: tuple[str, ...]) -> str:
+    given = "the library knows no link of this objective, so that its own metrics are given raw scores"
+    none = f"values of {', '.join(without_link)} are none of the model"
+    if judged in without_link:
+        way = "give a metric of your own that applies the link, or one of the order of rows, such as auc"
+        return f"{given}: {none}, and nothing is judged by them; {way}"
+    beside = f", and {none}" if without_link else ""
+    return (
+        f"{given}: {judged} is judged, as one of your own, of the order of rows, or of scores that are on the target's "
+        f"own scale{beside}"
+    )
 
 
 def _of_trees(sight: Sight) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +65,16 @@ _OF_ORDER = frozenset(
 """Metrics that tell of the order of rows alone."""
 
 
+_LINKED = frozenset(
+    ("logloss", "error", "mlogloss", "poisson-nloglik", "gamma-nloglik", "gamma-deviance", "tweedie-nloglik",
+     "cox-nloglik", "aft-nloglik", "interval-regression-accuracy", "rmsle", "binary_logloss", "binary_error",
+     "multi_logloss", "cross_entropy", "cross_entropy_lambda", "kullback_leibler", "poisson", "gamma",
+     "gamma_deviance", "tweedie", "log_loss", "brier_score_loss", "mean_poisson_deviance", "mean_gamma_deviance",
+     "mean_squared_log_error", "root_mean_squared_log_error")
+)  # fmt: skip
+"""Metrics that take what they are given for probabilities, for means above zero or for times: a link was applied."""
+
+
 class Stop(NamedTuple):
     """Choice that early stopping made: evaluation set, metric and direction."""
 
@@ -89,6 +99,40 @@ class Evaluations:
         self._stop: Stop | None = None
         self._values: dict[tuple[str, str], list[float]] = {}
         self._last = True
+        self._raw = self._two_values = False
+        self._found: tuple[str, ...] = ()
+        """Sets that were found to hold the training rows."""
+
+    def take_raw_scores(self, raw: bool, two_values: bool) -> None:
+        """Take whether metrics are given raw scores, and whether the target has two values: their distance from scores
+        says nothing either then.
+        """
+        self._raw, self._two_values = raw, two_values
+
+    def take_training(self, sets: Iterable[str]) -> None:
+        """Take the sets that were found to hold the training rows, whatever their names."""
+        self._found = (*self._found, *sets)
+
+    def of_raw_scores(self, metric: str) -> bool:
+        """Whether the metric's values are none of the model, for it was given raw scores and takes them for something
+        else.
+        """
+        name = _family(metric)
+        return self._raw and (
+            name in _LINKED or (self._two_values and name in LOWER - {"merror", "multi_error", "hinge_loss"})
+        )
+
+    @property
+    def without_link(self) -> tuple[str, ...]:
+        """Metrics whose values are none of the model, as `of_raw_scores` tells."""
+        return tuple(dict.fromkeys(metric for _, metric in self._values if self.of_raw_scores(metric)))
+
+    def without_model(self) -> dict[str, float]:
+        """Flags: whether such a metric is all there is to judge by, and whether early stopping went by one."""
+        return {
+            "raw_metric": float(self.chosen is not None and self.of_raw_scores(self.chosen[1])),
+            "stopped_by_raw": float(self._stop is not None and self.of_raw_scores(self._stop.metric)),
+        }
 
     def end_round(self, evaluated: Sequence[tuple[str, str, float, bool | None]], *, last: bool) -> None:
         """Note one round."""
@@ -148,13 +192,19 @@ class Evaluations:
         places = [key for key, values in self._values.items() if len(values) >= best and self._fits(key, best, score)]
         if not places:
             return False
-        held, metric = places[-1]
-        values = self._values[held, metric]
         if not math.isnan(score):
-            self._stop = Stop(held, metric, chosen_way(values, best, first))
-        elif len({metric for _, metric in places}) == 1 and best < len(values):
-            self._stop = Stop(held, metric, extreme_way(values, best))
+            self._stop = Stop(*places[-1], chosen_way(self._values[places[-1]], best, first))
+            return True
+        ways = {key: extreme_way(self._values[key], best) for key in places if best < len(self._values[key])}
+        # Of the set that it went by, the round is the best one.
+        went_by = [key for key, way in ways.items() if way is not None and self._agrees(key[1], way)] or list(ways)
+        if len({metric for _, metric in went_by}) == 1:
+            self._stop = Stop(*went_by[-1], ways[went_by[-1]])
         return True
+
+    def _agrees(self, metric: str, higher: bool) -> bool:
+        """Whether nothing is known that tells that the metric is better in the other direction."""
+        return self.higher_is_better(metric) in (higher, None)
 
     def _fits(self, key: tuple[str, str], best: int, score: float) -> bool:
         return math.isnan(score) or math.isclose(self._values[key][best - 1], score, rel_tol=1e-5, abs_tol=1e-12)
@@ -164,6 +214,13 @@ class Evaluations:
         found: dict[str, dict[str, list[float]]] = {}
         for (held, metric), values in self._values.items():
             found.setdefault(metric, {})[held] = list(values)
+        return found
+
+    def by_set(self) -> dict[str, dict[str, list[float]]]:
+        """Evaluation set -> metric -> one value a round."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for (held, metric), values in self._values.items():
+            found.setdefault(held, {})[metric] = list(values)
         return found
 
     @property
@@ -221,11 +278,11 @@ class Evaluations:
             mode: how the rounds add up, as in `told.py`; empty: not known.
         """
         if self.chosen is None:
-            return {"evaluated": 0.0, **dict.fromkeys(_NAMES, math.nan)}
+            return dict.fromkeys(_NAMES, math.nan) | {"evaluated": 0.0, "stopped_by_train": self._stopped_by_train}
         held, metric = self.chosen
         values = self._values[held, metric]
         nonfinite = {"evaluated": 1.0, "val_nonfinite": float(not np.isfinite(values).all())}
-        better = self.higher_is_better(metric)
+        better = None if self.of_raw_scores(metric) else self.higher_is_better(metric)
         if better is None:
             return dict.fromkeys(_NAMES, math.nan) | nonfinite
         squared = _family(metric) in SQUARED
@@ -243,7 +300,7 @@ class Evaluations:
             "val_first": values[0],
             "train_first": train[0] if train else math.nan,
             **self._others(held, metric, better, kept, squared),
-            "stopped_by_train": float(self._stop is not None and self._stop.held == self.training),
+            "stopped_by_train": self._stopped_by_train,
             "val_is_train": float(len(set(values)) > 1 and values == train) if train else math.nan,
             "train_last": fitted["last"] if fitted else math.nan,
             "late_train_gain": fitted["late_gain"] if fitted else math.nan,
@@ -256,12 +313,16 @@ class Evaluations:
             hidden = (*hidden, *_OF_BOOSTING, *(() if mode == DART else ("generalisation_gap",)))
         return found | nonfinite | dict.fromkeys(hidden, math.nan)
 
+    @property
+    def _stopped_by_train(self) -> float:
+        return float(self._stop is not None and self._stop.held in (self.training, *self._found))
+
     def _others(self, held: str, metric: str, better: bool, kept: int | None, squared: bool) -> dict[str, float]:
         """Measures of the set that lost most, of those that are neither judged nor called the training data."""
         found = [
             trees.course(values, better, kept, squared=squared)
             for (name, of), values in self._values.items()
-            if of == metric and name not in (held, self.training)
+            if of == metric and name not in (held, self.training, *self._found)
         ]
         known = [one for one in found if math.isfinite(one["excess"])]
         worst = max(known, key=lambda one: one["excess"], default={})
@@ -279,7 +340,8 @@ class Evaluations:
         """The set that is the training data."""
         if self._training is not None:
             return self._known(self._training, "training")
-        return next((held for held in self.sets if held.lower() in TRAINING), None)
+        named = (held for held in self._found or self.sets if held.lower() in TRAINING)
+        return next(named, next(iter(self._found), None))
 
     @property
     def validation(self) -> str | None:
@@ -288,7 +350,8 @@ class Evaluations:
             return self._known(self._validation, "validation")
         if self._stop is not None and self._stop.held != self.training:
             return self._stop.held
-        return next((held for held in reversed(self.sets) if held != self.training), None)
+        others = [held for held in reversed(self.sets) if held != self.training]
+        return next((held for held in others if held not in self._found), next(iter(others), None))
 
     def _known(self, name: str, what: str) -> str | None:
         if self._values and name not in self.sets:
@@ -302,7 +365,21 @@ class Evaluations:
         if not metrics:
             return None
         stop = self._stop.metric if self._stop is not None and self._stop.metric in metrics else None
-        return self._metric or stop or metrics[-1 if self._last else 0]
+        usual = self._metric or stop or metrics[-1 if self._last else 0]
+        if self._metric is not None or not self._raw or (stop is not None and not self.of_raw_scores(stop)):
+            return usual
+        return min((usual, *metrics), key=self._told_by)
+
+    def _told_by(self, metric: str) -> int:
+        """Rank of a metric, lower is better, where the library's own are given raw scores: the user's own come first,
+        then those of the order of rows.
+        """
+        name = _family(metric)
+        if name not in HIGHER | LOWER:
+            return 0
+        if self.of_raw_scores(metric):
+            return 3
+        return 1 if name in _OF_ORDER else 2
 
     def higher_is_better(self, metric: str) -> bool | None:
         """Direction of a metric by the user, else by the library, else by its name; None where it is not known.

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from flowgrad.trackers.boosting.boosted_trees import comes_from, is_catboost, is_lightgbm, is_xgboost
 
 BOOSTED: Final = "boosted"
@@ -30,6 +32,10 @@ _CATBOOST_RANKS = (
     "LambdaMart",
 )
 _GROWN_BY_LEAF = ("Depthwise", "Lossguide")
+_WITHOUT_LINK = frozenset(
+    ("reg:squarederror", "reg:squaredlogerror", "reg:pseudohubererror", "reg:absoluteerror", "reg:quantileerror")
+)
+"""Objectives of XGBoost that give metrics the scores as they are."""
 _LIGHTGBM_LINES = re.compile(
     r"^\[(boosting|objective|learning_rate|min_sum_hessian_in_leaf|min_data_in_leaf|min_gain_to_split|num_leaves|"
     r"max_depth|scale_pos_weight|is_unbalance): (\S+)\]$",
@@ -74,18 +80,44 @@ class StatedFacts:
     """
     categorical: frozenset[int] | None = None
     """Places of the columns, from 0, that the library takes for categories; None where it does not tell."""
+    raw_scores: bool = False
+    """Whether the library's own metrics are given raw scores, of a loss whose link to the target it does not know."""
+    two_classes: bool = False
+    """Whether these are raw scores of two classes, by the name of the objective (XGBoost's `binary:logitraw`)."""
     cuts: bool = True
     """Whether every way to predict stops at that round. XGBoost's `Booster.predict` takes all trees."""
 
 
-def told_by(model: Any) -> StatedFacts:
-    """Ask this booster, or the boosters of a cross-validation; one that is still training answers as far as it can."""
+@dataclass(frozen=True)
+class Loop:
+    """Facts on a training loop that its booster does not state."""
+
+    own_objective: bool = False
+    """Whether the user's own objective is trained by."""
+    two_values: bool = False
+    """Whether the training target has two values; only looked at where that matters."""
+    training: tuple[str, ...] = ()
+    """Evaluation sets that hold the training rows."""
+
+
+def holds_two_values(target: Any) -> bool:
+    """Whether a target has two values at most."""
+    return len(np.unique(np.asarray(target))) <= 2
+
+
+def told_by(model: Any, *, own_objective: bool = False) -> StatedFacts:
+    """Ask this booster, or the boosters of a cross-validation; one that is still training answers as far as it can.
+
+    Args:
+        model: the booster or boosters.
+        own_objective: whether the user's own objective is trained by, which a booster of XGBoost does not know.
+    """
     if is_catboost(model):
         return _told_by_catboost(model)
     if comes_from(model, "lightgbm", "Booster", "CVBooster"):
         return _told_by_lightgbm(model)
     if comes_from(model, "xgboost", "Booster", "_PackedBooster"):
-        return _told_by_xgboost(model)
+        return _told_by_xgboost(model, own_objective)
     return StatedFacts()
 
 
@@ -101,7 +133,11 @@ def starts_given(model: Any) -> dict[str, bool]:
     return {name: rows.get_field("init_score") is not None for name, rows in sets.items()}
 
 
-def _told_by_xgboost(model: Any) -> StatedFacts:
+def _told_by_xgboost(model: Any, own_objective: bool) -> StatedFacts:
+    """Ask XGBoost, which gives its metrics what the objective that is set makes of the scores, also where trees are
+    fitted to another that is the user's: raw scores by default, probabilities where `binary:logistic` is set beside it
+    (seen in 3.2.0: `tests/trackers/test_boosting_own_objectives.py`).
+    """
     one = model if is_xgboost(model) else model.cvfolds[0].bst
     learner = json.loads(one.save_config())["learner"]
     booster = learner["gradient_booster"]
@@ -110,16 +146,19 @@ def _told_by_xgboost(model: Any) -> StatedFacts:
     rounds = one.num_boosted_rounds()
     mode = {"gblinear": LINEAR, "dart": DART}.get(booster["name"], FOREST if parallel > 1 and rounds == 1 else BOOSTED)
     best, score = model.attr("best_iteration"), model.attr("best_score")
+    objective = learner["objective"]["name"]
     return StatedFacts(
         framework="xgboost",
         mode=mode,
-        ranks=learner["objective"]["name"].startswith("rank:"),
+        ranks=objective.startswith("rank:"),
         rate=float(settings.get("eta", math.nan)),
         least_hessian=float(settings.get("min_child_weight", math.nan)),
         least_gain=float(settings.get("min_split_loss", math.nan)),
         most_leaves=_most_leaves(settings),
-        squares=learner["objective"]["name"] == "reg:squarederror",
-        positive_weight=_weight_in_xgboost(learner["objective"]),
+        squares=objective == "reg:squarederror" and not own_objective,
+        positive_weight=1.0 if own_objective else _weight_in_xgboost(learner["objective"]),
+        raw_scores=objective == "binary:logitraw" or (own_objective and objective in _WITHOUT_LINK),
+        two_classes=objective == "binary:logitraw",
         best=0 if best is None else int(best) + 1,
         score=math.nan if score is None else float(score),
         categorical=frozenset(place for place, kind in enumerate(one.feature_types or ()) if kind == "c"),
@@ -164,6 +203,8 @@ def _told_by_lightgbm(model: Any) -> StatedFacts:
         most_leaves=min(leaves, 2**depth) if depth > 0 else leaves,
         positive_weight=weight if said.get("objective") == "binary" else 1.0 if "objective" in said else math.nan,
         squares=said.get("objective") == "regression",
+        # LightGBM applies no link where it has no objective of its own (`objective == nullptr` in its metrics).
+        raw_scores=said.get("objective") == "custom",
         categorical=_categories_in_lightgbm(text),
     )
 

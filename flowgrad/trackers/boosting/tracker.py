@@ -23,12 +23,22 @@ from flowgrad.trackers.base import Tracker
 from flowgrad.trackers.boosting.boosted_trees import BoostedTrees, is_catboost, is_lightgbm, trees_of
 from flowgrad.trackers.boosting.columns import Columns
 from flowgrad.trackers.boosting.coverage import Sight, coverage
+from flowgrad.trackers.boosting.evaluated_rows import FittedEstimator
 from flowgrad.trackers.boosting.evaluations import Evaluations
 from flowgrad.trackers.boosting.first_round import FirstRound
 from flowgrad.trackers.boosting.fitted import Recorded, booster_of, check_recorded, recorded, rounds_of
 from flowgrad.trackers.boosting.forest import Forest
 from flowgrad.trackers.boosting.plots import Best, evaluation_figure, gain_figure
-from flowgrad.trackers.boosting.told import BOOSTED, DART, TRAINING_ROWS, StatedFacts, starts_given, told_by
+from flowgrad.trackers.boosting.told import (
+    BOOSTED,
+    DART,
+    TRAINING_ROWS,
+    Loop,
+    StatedFacts,
+    holds_two_values,
+    starts_given,
+    told_by,
+)
 from flowgrad.trackers.watching import entry
 
 if TYPE_CHECKING:
@@ -88,9 +98,9 @@ class BoostingTracker(Tracker):
                 LightGBM's first.
             validation: name of the evaluation set that is judged by; None: the one that early stopping went by, else
                 the last that is not the training data.
-            training: name of the evaluation set that is the training data; None: one named `train`, `training`,
-                `dtrain` or `learn`, if there is one. XGBoost's scikit-learn interface names them `validation_0` and so
-                on, whatever they hold: say which.
+            training: name of the evaluation set that is the training data; None: the one whose rows are those of
+                training, as the callbacks of XGBoost and LightGBM see, or `observe_data` after `from_model` of an
+                estimator; else one named `train`, `training`, `dtrain` or `learn`, if there is one.
             higher_is_better: direction of metrics of your own: `{"ks": True}`.
             window: rounds a window of `gain_by_window`.
             rules: rule book to judge by; the shipped one if None.
@@ -118,6 +128,9 @@ class BoostingTracker(Tracker):
         self._model: Any = None
         """Booster that is asked about the training, until the tracker lets go of it."""
         self._told = StatedFacts()
+        self._loop = Loop()
+        self._estimator = FittedEstimator()
+        """Estimator that was read once it was trained; none where a callback watched."""
         self._others = 0
         """Number of trainings that were passed over, because one had been watched."""
         self._copies: tuple[list[int], ...] = ([0],)
@@ -197,7 +210,9 @@ class BoostingTracker(Tracker):
         if not watched:
             found, rounds = recorded(model) if evals_result is None else evals_result, rounds_of(booster)
             check_recorded(found, rounds)
-            self._begin(booster, 0, "")
+            own = callable(getattr(model, "objective", None))
+            self._begin(booster, 0, "", Loop(own, own and getattr(model, "n_classes_", 0) == 2))
+            self._estimator = FittedEstimator(model)
             self._evaluations.take(found, last=not is_lightgbm(booster))
             self._rounds = max([rounds, *(len(v) for metrics in found.values() for v in metrics.values())])
         if is_catboost(booster):
@@ -250,11 +265,22 @@ class BoostingTracker(Tracker):
                 target is not finite, `y` has a single value, or a name is of no column.
         """
         self._columns.observe(X, y, X_validation, y_validation, written_after, known_in_time, groups, groups_validation)
+        self._look_for_training((X, y), (X_validation, y_validation))
+
+    def _look_for_training(self, rows: tuple[Any, Any], held_out: tuple[Any, Any]) -> None:
+        """Ask a fitted estimator which of its evaluation sets holds the training rows, where the names do not say."""
+        kept, evaluated = self._kept(), self._evaluations.by_set()
+        if self._evaluations.training is not None or not kept or not evaluated:
+            return
+        try:
+            self._evaluations.take_training(self._estimator.sets_of(rows, held_out, evaluated, kept))
+        except Exception:  # a column order, a category or a missing value that the estimator refuses
+            _logger.debug("the estimator did not predict the rows that were observed", exc_info=True)
 
     def _measure(self) -> Measurements:
         """Measure the course of the evaluations, the trees, and a line a column, the most gain first."""
         self._read_trees(everything=True)
-        self._ask()
+        self._ask_to_judge()
         table, frame, told, kept = self._table(), self._frame(), self._told, self._kept()
         gains = table["gain_share"].to_numpy(dtype=float)
         additive = told.mode in ("", BOOSTED) and not told.ranks
@@ -264,6 +290,7 @@ class BoostingTracker(Tracker):
             "stopped": math.nan if kept is None else float(self._stopped),
             "kept_round": math.nan if kept is None else float(kept),
             **self._evaluations.course(kept, told.mode),
+            **self._evaluations.without_model(),
             "learning_rate": told.rate if additive or told.mode == DART else math.nan,
             "trees": float(len(frame)) if self._names else math.nan,
             "late_tree_gain": trees.late_tree_gain(
@@ -305,7 +332,8 @@ class BoostingTracker(Tracker):
             bool(self._names),
             len(self._evaluations.table().columns),
             len(table),
-            self._evaluations.training is not None,
+            self._evaluations.training,
+            self._evaluations.without_link,
             scalars["val_rows"],
             judged,
             told,
@@ -401,7 +429,7 @@ class BoostingTracker(Tracker):
         curves = self._evaluations.curves()
         if not curves:
             raise FlowGradError(f"tracker {self.name!r} has seen no evaluation; train with evaluation sets")
-        self._ask()
+        self._ask_to_judge()
         course, chosen = self._evaluations.course(self._kept(), self._told.mode), self._evaluations.chosen
         best = None
         if chosen is not None and course["best_round"] > 0:
@@ -452,13 +480,13 @@ class BoostingTracker(Tracker):
     # The callbacks call these methods.
 
     @entry("the start of a training")
-    def begin(self, booster: Any, round_before: int, framework: str = "") -> None:
+    def begin(self, booster: Any, round_before: int, framework: str = "", loop: Loop | None = None) -> None:
         """Note that a training begins, of a booster that has so many rounds; None where the library does not show
         it.
         """
-        self._begin(booster, round_before, framework)
+        self._begin(booster, round_before, framework, loop or Loop())
 
-    def _begin(self, booster: Any, round_before: int, framework: str) -> None:
+    def _begin(self, booster: Any, round_before: int, framework: str, loop: Loop) -> None:
         thread = threading.get_ident()
         with _ONE_BEGINS:
             another = self._under_way not in (None, thread)
@@ -476,6 +504,14 @@ class BoostingTracker(Tracker):
         self._model, self._told = booster, StatedFacts(framework)
         self._source = None if is_catboost(booster) else trees_of(booster)
         self._starts = starts_given(booster)
+        self._loop = loop
+        self._evaluations.take_training(loop.training)
+
+    @entry("a round")
+    def find_training(self, sets: Iterable[str]) -> None:
+        """Note evaluation sets that were found to hold the training rows."""
+        if threading.get_ident() not in self._passing:
+            self._evaluations.take_training(sets)
 
     def anew(self) -> BoostingTracker:
         """Make a tracker of the same settings for a copy of a callback; the report tells how many there are."""
@@ -529,11 +565,18 @@ class BoostingTracker(Tracker):
         """Ask the booster about the training, while the tracker has it."""
         if self._model is None or not self._rounds:
             return
-        told = told_by(self._model)
+        told = told_by(self._model, own_objective=self._loop.own_objective)
         if told.best:
             found = self._evaluations.take_stop(told.best - self._base, told.score, self._began + 1)
             told = told if found else replace(told, best=0, cuts=True)
         self._told = told
+
+    def _ask_to_judge(self) -> None:
+        """Ask the booster, and tell the evaluations what their values are of, by the targets as well."""
+        self._ask()
+        told, observed = self._loop.two_values or self._told.two_classes, self._columns.observed
+        two_values = told or (observed and holds_two_values(self._columns.targets[0]))
+        self._evaluations.take_raw_scores(self._told.raw_scores, two_values)
 
     def _kept(self) -> int | None:
         """Last round of the model that is kept; None where it is not known."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from xgboost.callback import TrainingCallback
 
 from flowgrad.trackers.boosting.callback import TrackerCallback
+from flowgrad.trackers.boosting.xgboost_loop import loop_of_caller
 
 if TYPE_CHECKING:
     from flowgrad.trackers.boosting import BoostingTracker
@@ -30,7 +31,7 @@ class XGBoostCallback(TrackerCallback, TrainingCallback):
         self._records[threading.get_ident()] = Record()
         try:
             rounds = model.num_boosted_rounds() if hasattr(model, "num_boosted_rounds") else 0
-            self._tracker.begin(model, rounds)
+            self._tracker.begin(model, rounds, loop=loop_of_caller())
         except Exception as error:
             self._tracker._failed("the start of a training", error)
         return model
