@@ -100,6 +100,10 @@ def _refused(argument: str, message: str, given: Sequence[str]) -> str:
     if _is_container(value):
         quoted = _elements_quoted(key, value) or """'KEY=["a=b"]' or 'KEY={name: "a=b"}'"""
         return f"{told}; quote the texts in it: {quoted}; or quote all of it if it is one text: {written}"
+    shorter = f"{key}={value.rstrip(',; ')}"
+    if shorter != argument and value.rstrip(",; ") and _parsed(shorter):
+        way = f"leave out what stands at its end: {shlex.quote(shorter)}; or, if it is a text, quote it: {written}"
+        return f"{told}; {way}"
     return f"{told}; quote it: {written}"
 
 

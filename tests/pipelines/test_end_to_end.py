@@ -31,24 +31,19 @@ FILES = {
 }  # fmt: skip
 
 
+CACHES = {
+    ".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".hypothesis", "outputs", ".cache", "build",
+}  # fmt: skip
+
+
 def tree(folder):
     """Every file below the repository with its time, but for caches and what `make test` builds beside the tests."""
-    skipped = {
-        ".git",
-        ".venv",
-        "__pycache__",
-        ".mypy_cache",
-        ".ruff_cache",
-        ".hypothesis",
-        "outputs",
-        ".cache",
-        "build",
-    }
-    return {
-        str(path): path.stat().st_mtime_ns
-        for path in folder.rglob("*")
-        if path.is_file() and not skipped & set(path.relative_to(folder).parts)
-    }
+    times = {}
+    for place, folders, files in os.walk(folder):
+        folders[:] = set(folders) - CACHES
+        paths = [os.path.join(place, name) for name in set(files) - CACHES]
+        times |= {path: os.stat(path).st_mtime_ns for path in paths if os.path.isfile(path)}
+    return times
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,11 @@ def loop_of_caller() -> Loop:
     frame = sys._getframe(1)
     for _ in range(_FAR):
         if frame.f_globals.get("__name__") == "xgboost.training" and frame.f_code.co_name in ("train", "cv"):
-            return _read(frame.f_locals)
+            try:
+                return _read(frame.f_locals)
+            except Exception:  # kinds of matrices that have no labels
+                _logger.debug("the arguments of the training loop could not be read", exc_info=True)
+                return Loop()
         if frame.f_back is None:
             break
         frame = frame.f_back

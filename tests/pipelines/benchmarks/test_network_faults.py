@@ -28,6 +28,7 @@ def test_a_sick_perceptron_is_told_why_and_gets_better(command):
         "experiment=layers_digits",
         "training.epochs=10",
         "seeds.test=[1,2,3]",
+        "seeds.control=false",
         "workers=1",
         "tuned=null",
         "rounds=2",

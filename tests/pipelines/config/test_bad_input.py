@@ -126,6 +126,14 @@ def test_an_argument_that_hydra_does_not_read_is_shown_quoted_for_the_shell(caps
     assert (override.key_or_group, override.value()) == (key, value)
 
 
+@pytest.mark.parametrize("stray", [",", ";", ", "])
+def test_what_stands_behind_a_number_is_to_be_left_out(capsys, stray):
+    """`optimizer.lr=1e-3,` was to be quoted, which makes no number of it."""
+    GlobalHydra.instance().clear()
+    assert application.main([f"optimizer.lr=1e-3{stray}"]) == 2
+    assert "leave out what stands at its end: optimizer.lr=1e-3; or" in capsys.readouterr().err
+
+
 def test_the_way_out_in_the_words_of_the_shell(capsys):
     GlobalHydra.instance().clear()
     application.main(["dataset=ratings_csv", "dataset.path=data/epoch=3.csv"])

@@ -26,10 +26,11 @@ VALUES = (
     [["experiment=movielens_mf"], ["experiment=faults_field"], ["experiment=compression_digits"], ["model=xgboost"]],
     ids=lambda overrides: overrides[0],
 )
-@pytest.mark.parametrize("sort_keys", [True, False])
-def test_a_config_reads_as_omegaconf_writes_it(composed, overrides, sort_keys):
-    config = composed(*overrides)
-    assert to_yaml(config, sort_keys=sort_keys) == OmegaConf.to_yaml(config, resolve=True, sort_keys=sort_keys)
+def test_a_config_reads_as_omegaconf_writes_it(composed, overrides):
+    """With the rules, which are most of a text and the same in every config, in the first alone."""
+    config = composed(*overrides, rules="experiment=movielens_mf" in overrides)
+    for sort_keys in (True, False):
+        assert to_yaml(config, sort_keys=sort_keys) == OmegaConf.to_yaml(config, resolve=True, sort_keys=sort_keys)
     assert to_yaml(config, resolve=False) == OmegaConf.to_yaml(config)
 
 

@@ -13,7 +13,7 @@ TREATED = 'trial=["training.treat=true"]'
 
 
 def test_a_training_that_findings_change_writes_what_they_did(command):
-    code, folder, err = command(*SMALL, TREATED, "optimizer.lr=0.5", "training.batch_size=64", "training.epochs=8")
+    code, folder, err = command(*SMALL, TREATED, "optimizer.lr=0.5", "training.batch_size=64", "training.epochs=4")
     assert code == 0, err
     table = pd.read_csv(folder / "treated.csv")
     assert list(table.columns) == ["arm", "seed", "step", "kind", "where", "old", "new", "finding"]

@@ -11,7 +11,6 @@ import threading
 import time
 from contextlib import closing
 
-import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -19,59 +18,12 @@ from omegaconf import OmegaConf
 from flowgrad import exits
 from flowgrad.errors import FlowGradError
 from pipelines.stages.parallel import Pool, parallel_map, run_isolated, workers_for
-
-BIG = bytes(1 << 22)
-"""More than a pipe holds."""
+from tests.pipelines.stages.sent_work import BIG, Deadly, doubled, failing, killed, os_id, size, slow_first, times
 
 
 @pytest.fixture(autouse=True)
 def workers_are_forked():
     """The pools here are not forked: their workers start as those of a run that finds no process to fork."""
-
-
-def times(run, data):
-    return run * len(data)
-
-
-def slow_first(run, data):
-    time.sleep(0.3 * (run == 0))
-    return run
-
-
-def killed(run, data):
-    if run == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return run
-
-
-class CannotTravelError(Exception):
-    def __init__(self, one, two):
-        super().__init__(f"{one} and {two}")
-
-
-def failing(run, data):
-    if run == 1:
-        raise FlowGradError(f"no such run {run}")
-    if run == 3:
-        raise CannotTravelError("left", "right")
-    return run
-
-
-class Deadly:
-    """Data that ends whoever reads it, as a system short of memory does."""
-
-    def __init__(self):
-        self.rest = BIG
-
-    def __reduce__(self):
-        return os._exit, (7,)
-
-    def __len__(self):
-        return 1
-
-
-def size(argument):
-    return len(argument)
 
 
 def test_results_come_in_order():
@@ -108,7 +60,7 @@ AHEAD = """
     sys.path.insert(0, {tests!r})
     from flowgrad import exits
     from pipelines.stages.parallel import import_ahead, imports_ahead, parallel_map
-    from test_parallel import told
+    from sent_work import told
 
     def main():
         import_ahead(["colorsys", "numpy"])
@@ -119,13 +71,6 @@ AHEAD = """
     if __name__ == "__main__":
         exits.end(exits.answered(main))
 """
-
-
-def told(run, data):
-    """Parent, whether a module was there before, and a random number."""
-    before = "colorsys" in sys.modules
-    time.sleep(run)
-    return os.getppid(), before, np.random.default_rng(np.random.get_state()[1]).random()  # noqa: NPY002
 
 
 def test_workers_share_what_a_server_imported_but_not_its_randomness(tmp_path):
@@ -142,10 +87,6 @@ def test_workers_share_what_a_server_imported_but_not_its_randomness(tmp_path):
             return
         time.sleep(0.1)
     raise AssertionError("the server outlives the process that started it")
-
-
-def doubled(run, data):
-    return data * run
 
 
 def test_tensors_that_are_sent_stay_where_they_are():
@@ -194,11 +135,6 @@ def test_who_stops_listening_leaves_no_process():
     assert all(not is_alive(pid) for pid in pids)
 
 
-def os_id(run, data):
-    time.sleep(0.05)
-    return os.getpid()
-
-
 def is_alive(pid):
     try:
         os.kill(pid, 0)
@@ -213,7 +149,7 @@ STARTS_FOR_LONG = """
     sys.path.insert(0, {tests!r})
     from flowgrad import exits
     from pipelines.stages.parallel import parallel_map
-    from test_parallel import BIG, slow_first
+    from sent_work import BIG, slow_first
 
     def main():
         print("ready", flush=True)
