@@ -13,23 +13,26 @@ from numpy.typing import NDArray
 
 from flowgrad.drawing import picture_path
 from flowgrad.errors import FlowGradError
-from flowgrad.features.proof import FeatureProof, prove, untested
+from flowgrad.features.proof import FeatureProof, prove, serial_objection, untested
 from flowgrad.features.retraining import retrain, rmse
 from flowgrad.features.screening.interactions import BUDGET, leading, partial_f
 from flowgrad.features.suggesting import Suggestion, additive_model, check_level, rank_pairs, suggest
-from flowgrad.features.table import checked_table
-from flowgrad.features.terms import INTERACTIONS, KINDS, Term
-from flowgrad.gate import GateError, refuse
+from flowgrad.features.table import FeatureTable, checked_table
+from flowgrad.features.terms import INTERACTIONS, KINDS, Term, check_terms
+from flowgrad.gate import SERIAL_ROWS, GateError, Objection, refuse
 from flowgrad.measurements import Coverage, Measurements
 from flowgrad.measures import features
 from flowgrad.rules import RuleBook
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import TestResult
+from flowgrad.statistics.nested_f_test import FEW_GROUPS
 from flowgrad.subject import Subject
 
 Floats = NDArray[np.float64]
 
 _LEVEL = 0.05
+_GROUPS_A_TERM = 5
+"""Number of groups tested on for each selected term: a fifth of their degrees of freedom goes to terms at most."""
 METHODS = ("partial_f", "xgboost_shap", "fast")
 
 
@@ -200,7 +203,7 @@ class FeatureAnalyzer(Subject):
             suggestions: terms, tested on all rows given here; they must come of other rows. None: up to `top` products
                 and ratios are selected on one random half, and tested on the other. Squares are curves of one column,
                 and are tested where they are given.
-            top: how many are selected.
+            top: how many are selected at most; with groups, no more than one for every five that are tested on.
             draws: of the control.
             alpha: level of the tests, and false discovery rate of the selection.
             seed: of the halves and the control; None: the analyzer's.
@@ -211,7 +214,8 @@ class FeatureAnalyzer(Subject):
 
         Raises:
             GateError: rows are exact copies of others, columns and target, as after oversampling: both halves would
-                hold the same row. `groups`, the original row of each, or fewer rows, is the way out.
+                hold the same row. `groups`, the original row of each, or fewer rows, is the way out. No more groups
+                than terms are tested on.
             FlowGradError: too few rows, a term of a column that is not there, what is no term, an `alpha` outside
                 (0, 1), or `draws` below 0.
         """
@@ -219,11 +223,16 @@ class FeatureAnalyzer(Subject):
         check_level(alpha)
         table = self._table.units
         objection = refuse(table.objection)
-        given: dict[str, Any] = {"draws": draws, "alpha": alpha, "seed": seed, "objection": objection}
+        given: dict[str, Any] = {"draws": draws, "alpha": alpha, "seed": seed}
         if suggestions is not None:
-            return prove(table, suggestions, selected_here=False, **given)
+            check_terms(suggestions)
+            found = _worse(objection, table, suggestions)
+            return prove(table, suggestions, selected_here=False, objection=found, **given)
         one, other = table.halves(seed)
-        return prove(other, suggest(one, INTERACTIONS, top, alpha), selected_here=True, **given)
+        if other.groups is not None:
+            top = min(top, max(len(np.unique(other.groups)) // _GROUPS_A_TERM, 1))
+        terms = suggest(one, INTERACTIONS, top, alpha)
+        return prove(other, terms, selected_here=True, objection=_worse(objection, table, terms), **given)
 
     def prove_by_retraining(
         self,
@@ -325,13 +334,20 @@ class FeatureAnalyzer(Subject):
         return features.correlations(self._table.X)
 
 
+def _worse(objection: Objection | None, table: FeatureTable, terms: Sequence[Term]) -> Objection | None:
+    """The objection to the rows, or to their order where these terms are tested."""
+    if objection is not None and objection.blocks:
+        return objection
+    return serial_objection(table, terms) or objection
+
+
 def _copied(proof: FeatureProof, rows: int) -> dict[str, float]:
     """Rows that repeat others, and what all are worth."""
     found = proof.objection
     if found is None:
         return {"copied_rows": 0.0, "effective_rows": float(rows), "unproven": 0.0}
     return {
-        "copied_rows": float(found.count),
+        "copied_rows": 0.0 if found.check in (SERIAL_ROWS, FEW_GROUPS) else float(found.count),
         "effective_rows": found.effective,
         "unproven": float(found.blocks),
     }

@@ -167,9 +167,7 @@ def prove(
     found: AddedColumns | None = None
     control: tuple[NestedResult, ...] = ()
     if finite:
-        squares = [places[s.first] for s in tested if s.kind == "square" and s.first in places]
-        ratios = [tested[place] for place in finite if tested[place].kind == "ratio"]
-        smaller = _smaller_model(table, squares, sorted({places[s.second] for s in ratios if s.second in places}))
+        smaller = _smaller_model(table, [tested[place] for place in finite])
         added = np.column_stack([values[place] for place in finite])
         usable = smaller.independent(added)
         finite = [place for place, used in zip(finite, usable, strict=True) if used]
@@ -194,7 +192,28 @@ def prove(
     )
 
 
-def _smaller_model(table: FeatureTable, straight: Sequence[int], divisors: Sequence[int]) -> SmallerModel:
+def serial_objection(table: FeatureTable, terms: Sequence[Term]) -> Objection | None:
+    """The gate's objection to the order of the table's rows where these terms are tested; see `SmallerModel.in_order`.
+    None also where rows are too few to tell.
+    """
+    places = {name: place for place, name in enumerate(table.names)}
+    tested = [term for term in terms if term.kind not in LINEAR]
+    values = [_values(term, table, places) for term in tested]
+    finite = [place for place, column in enumerate(values) if np.isfinite(column).all()]
+    if not finite:
+        return None
+    try:
+        smaller = _smaller_model(table, [tested[place] for place in finite])
+    except FlowGradError:
+        return None
+    return smaller.in_order(np.column_stack([values[place] for place in finite]))
+
+
+def _smaller_model(table: FeatureTable, tested: Sequence[Term]) -> SmallerModel:
+    """The model of the columns' curves beside which terms are tested."""
+    places = {name: place for place, name in enumerate(table.names)}
+    straight = [places[term.first] for term in tested if term.kind == "square" and term.first in places]
+    divisors = sorted({places[t.second] for t in tested if t.kind == "ratio" and t.second in places})
     curves = Curves(table.X, straight)
     terms = curves.terms(curves.standardise(table.X))[:, 1:]
     if divisors:
@@ -245,7 +264,7 @@ def _control(
     for _ in range(draws):
         columns = _drawn(smaller, z, pairs, count, rng)
         if columns.shape[1]:
-            results.append(smaller.test(columns, alpha).nested)
+            results.append(smaller.nested(columns, alpha))
     return tuple(results)
 
 

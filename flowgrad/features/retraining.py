@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flowgrad.errors import FlowGradError
+from flowgrad.features.proof import serial_objection
 from flowgrad.features.table import FeatureTable
 from flowgrad.features.terms import Term, check_terms
 from flowgrad.gate import refuse
@@ -65,6 +66,8 @@ def retrain(
             own.append(float(metric(y[held_out], _predicted(model, columns.iloc[held_out]))))
     name = getattr(metric, "__name__", type(metric).__name__)
     overlap = tests / len(known)
+    if objection is None or not objection.blocks:
+        objection = serial_objection(table, terms) or objection
     result = corrected_t(*scores, metric=name, higher_is_better=higher_is_better, overlap=overlap, alpha=alpha)
     return result if objection is None or result.objection is not None else objected(result, objection, alpha)
 

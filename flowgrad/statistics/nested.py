@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from flowgrad.errors import StatisticsError
-from flowgrad.gate import Objection, refuse, table_objection
+from flowgrad.gate import Objection, refuse, serial_objection, table_objection
 from flowgrad.lazy import LazyModule
 
 _linear = LazyModule("statsmodels.regression.linear_model")
@@ -42,7 +42,9 @@ class NestedResult:
     verdict: str
     """Verdict: `confirmed` (p < alpha) or `inconclusive`."""
     objection: Objection | None = None
-    """Objection of the gate to the rows (see `flowgrad.gate`); where it blocks, the verdict is `inconclusive`."""
+    """Objection of the gate to the rows or their order (see `flowgrad.gate`); where it blocks, the verdict is
+    `inconclusive`.
+    """
 
 
 def nested_f(
@@ -75,6 +77,10 @@ def nested_f(
     if larger_fit.ssr <= 1e-20 * smaller_fit.centered_tss:
         raise StatisticsError(f"the larger model explains {target!r} without a rest; F is infinite. Is it in a column?")
     objection = refuse(table_objection(data[columns], y))
+    if objection is None or not objection.blocks:
+        own = x[:, len(smaller) + 1 :]
+        rest = own - smaller_fit.model.exog @ np.linalg.lstsq(smaller_fit.model.exog, own, rcond=None)[0]
+        objection = serial_objection(smaller_fit.resid, rest) or objection
     blocked = objection is not None and objection.blocks
     f, p, df_diff = larger_fit.compare_f_test(smaller_fit)
     explained = 1 - larger_fit.ssr / smaller_fit.ssr

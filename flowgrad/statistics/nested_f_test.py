@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowgrad.errors import StatisticsError
+from flowgrad.gate import REFUSED, GateError, Objection, serial_objection
 from flowgrad.lazy import LazyModule
 from flowgrad.statistics.nested import NestedResult
 
@@ -19,6 +20,8 @@ linalg, stats = LazyModule("scipy.linalg"), LazyModule("scipy.stats")
 
 Floats = NDArray[np.float64]
 
+FEW_GROUPS = "few groups"
+"""Name of the gate's check of whether there are more groups than columns."""
 _SPAN = 1e-4
 """Share of an added column's length below which its residual given the others counts as nothing: a VIF of 1e8."""
 _ALONE = 1e-8
@@ -46,8 +49,10 @@ class AddedColumns:
 
     nested: NestedResult
     p_robust: float
-    """P-value of the Wald test against F, with the HC3 covariance (MacKinnon & White 1985, J. Econometrics 29:305);
-    with groups, that of the jackknife over them, and F of groups - 1 degrees of freedom.
+    """P-value of the Wald test against F, with the HC3 covariance (MacKinnon & White 1985, J. Econometrics 29:305).
+    With groups, the covariance is that of the jackknife over them, which is as uncertain as they are few: the test is
+    Hotelling's, F of columns and groups - columns degrees of freedom (Pustejovsky & Tipton 2018, J. Bus. Econ. Stat.
+    36:672).
     """
     each: tuple[AddedColumn, ...]
     """Effect of each added column, in the order added."""
@@ -107,37 +112,88 @@ class SmallerModel:
                 basis, new[place] = np.column_stack([basis, own / size]), True
         return new
 
+    def in_order(self, added: Floats) -> Objection | None:
+        """The gate's objection to rows, or groups, that are alike to those next to them in what the test of these
+        columns, shape (rows, added), rests on; columns that depend on others are left out.
+        """
+        used = self.independent(added)
+        return serial_objection(self._residual, self._unit(added[:, used])[0], self._group) if used.any() else None
+
     def test(self, added: Floats, alpha: float = 0.05) -> AddedColumns:
         """Test whether columns of shape (rows, added) explain more than chance would.
 
         Raises:
-            StatisticsError: no column; one that depends on the smaller model and those before it; too few rows or
-                groups.
+            StatisticsError: no column; one that depends on the smaller model and those before it; too few rows. A
+                `GateError`: no more groups than columns.
         """
+        df = self._free(added)
+        k = added.shape[1]
+        q, r, said, left = self._fitted(added)
+        rss = float(left @ left)
+        if self._group is None:
+            covariance, known = self._covariance(q, left), df
+            scale, df_joint = 1.0, df
+        else:
+            covariance, known = self._grouped_covariance(q, left, self._group), min(df, int(self._group.max()))
+            df_joint = known - k + 1
+            if df_joint < 1:
+                raise GateError(
+                    Objection(
+                        FEW_GROUPS,
+                        REFUSED,
+                        f"{known + 1} groups are too few to test {k} columns together",
+                        f"give {k + 1} groups at least, or fewer columns",
+                        known + 1,
+                        known + 1,
+                    )
+                )
+            scale = df_joint / known
+        # Columns added at random may leave too little to say how they vary; pinv takes no inverse of that.
+        wald = float(said @ np.linalg.pinv(covariance, hermitian=True) @ said)
+        p_robust = float(stats.f.sf(scale * wald / k, k, df_joint))
+        nested = self._nested(said, rss, k, df, alpha)
+        return AddedColumns(nested, p_robust, self._each(r, said, covariance, rss, df, known))
+
+    def nested(self, added: Floats, alpha: float = 0.05) -> NestedResult:
+        """Make the F-test of `test` alone.
+
+        Raises:
+            StatisticsError: as `test`, whatever the groups.
+        """
+        df = self._free(added)
+        _, _, said, left = self._fitted(added)
+        return self._nested(said, float(left @ left), added.shape[1], df, alpha)
+
+    def _free(self, added: Floats) -> int:
+        """Residual degrees of freedom with the added columns."""
         if added.ndim != 2 or not added.shape[1]:
             raise StatisticsError("no column is added (df_diff = 0); give at least one that the smaller model lacks")
-        k = added.shape[1]
-        df = self._n - self._rank - k
-        if df < 1:
-            raise StatisticsError(f"{self._n} rows are too few for a model of {self._rank + k} terms")
-        df_robust = df if self._group is None else min(df, int(self._group.max()))
-        if df_robust < k:
-            raise StatisticsError(f"{df_robust + 1} groups are too few to test {k} columns together")
+        terms = self._rank + added.shape[1]
+        if self._n <= terms:
+            raise StatisticsError(f"{self._n} rows are too few for a model of {terms} terms")
+        return self._n - terms
+
+    def _fitted(self, added: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Orthonormal columns that span the added ones beside the smaller model, their triangle, the target's
+        coefficients on them, and its residuals by the larger model.
+        """
         q, r = np.linalg.qr(self._unit(added)[0])
         for place in np.flatnonzero(np.abs(np.diag(r)) <= _SPAN):
             raise StatisticsError(
                 f"added column {place} is a combination of the smaller model and the columns before it; leave it out"
             )
         said = q.T @ self._residual
-        gain = float(said @ said)
         left = self._residual - q @ said
-        rss = float(left @ left)
-        if rss <= 1e-20 * self._total:
+        if float(left @ left) <= 1e-20 * self._total:
             raise StatisticsError("the larger model explains the target without a rest; F is infinite")
+        return q, r, said, left
+
+    def _nested(self, said: Floats, rss: float, k: int, df: int, alpha: float) -> NestedResult:
+        gain = float(said @ said)
         f = gain / k / (rss / df)
         p = float(stats.f.sf(f, k, df))
         eta2 = gain / self._rss
-        nested = NestedResult(
+        return NestedResult(
             n=self._n,
             df_diff=k,
             df_resid=df,
@@ -149,13 +205,6 @@ class SmallerModel:
             cohen_f2=eta2 / (1 - eta2),
             verdict="confirmed" if p < alpha else "inconclusive",
         )
-        covariance = (
-            self._covariance(q, left) if self._group is None else self._grouped_covariance(q, left, self._group)
-        )
-        # Columns added at random may leave too little to say how they vary; pinv takes no inverse of that.
-        wald = float(said @ np.linalg.pinv(covariance, hermitian=True) @ said)
-        p_robust = float(stats.f.sf(wald / k, k, df_robust))
-        return AddedColumns(nested, p_robust, self._each(r, said, covariance, rss, df, df_robust))
 
     def _each(
         self, r: Floats, said: Floats, covariance: Floats, rss: float, df: int, df_robust: int
@@ -181,23 +230,27 @@ class SmallerModel:
         return scaled.T @ scaled
 
     def _grouped_covariance(self, q: Floats, left: Floats, group: NDArray[np.intp]) -> Floats:
-        """Jackknife covariance over groups of the regression, on `q`, of the target's residuals by the smaller model
-        (Bell & McCaffrey 2002, Survey Methodology 28:169, as if the smaller model were known): sum of (b - b without
-        g)^2.
+        """Jackknife covariance over groups, shape (added, added): sum of (b - b without g)^2, where the larger model is
+        fitted anew without each group, its curves too (Bell & McCaffrey 2002, Survey Methodology 28:169; CV3 of
+        MacKinnon, Nielsen & Webb 2023, J. Appl. Econometrics 38:671, but for its factor of (groups - 1) / groups).
         """
-        count, k = int(group.max()) + 1, q.shape[1]
-        order = np.argsort(group, kind="stable")
-        starts = np.searchsorted(group[order], np.arange(count))
-        q = q[order]
-        scores = np.add.reduceat(q * left[order][:, None], starts)
-        own = np.add.reduceat((q[:, :, None] * q[:, None, :]).reshape(len(q), -1), starts).reshape(count, k, k)
-        values, vectors = np.linalg.eigh(np.eye(k) - own)
-        turned = np.einsum("gij,gi->gj", vectors, scores)
-        # A term that one group has to itself: what it would be without that group, nobody knows. It proves nothing.
-        free = values > _ALONE
-        moved = np.where(free, turned / np.where(free, values, 1.0), np.sqrt(self._total) / _ALONE)
-        change = np.einsum("gij,gj->gi", vectors, moved)
-        return change.T @ change
+        order, k = np.argsort(group, kind="stable"), q.shape[1]
+        total = np.zeros((k, k))
+        for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+            design, own, rest = np.concatenate([self._q[rows], q[rows]], axis=1), q[rows].T, left[rows]
+            # Both products have the same eigenvalues but for zeros, and the smaller one is decomposed.
+            if len(rows) <= design.shape[1]:
+                values, vectors = linalg.eigh(design @ design.T)
+                scores, own = vectors.T @ rest, own @ vectors
+            else:
+                values, vectors = linalg.eigh(design.T @ design)
+                scores, own = vectors.T @ (design.T @ rest), vectors[-k:]
+            free = 1 - values > _ALONE
+            # What a term would be without the one group that has it to itself, nobody knows. It proves nothing.
+            own[:, ~free & (np.linalg.norm(own, axis=0) < _SPAN)] = 0
+            change = own @ np.where(free, scores / np.where(free, 1 - values, 1.0), np.sqrt(self._total) / _ALONE)
+            total += np.outer(change, change)
+        return total
 
     def _unit(self, added: Floats) -> tuple[Floats, Floats]:
         """Residuals by the smaller model of columns of length 1 about their mean, and their lengths (0: constant)."""
