@@ -147,7 +147,7 @@ def loss_course(losses: Sequence[float]) -> dict[str, float]:
 
 
 def peak_ratio(start: float, peak: float, typical: float, late: Collection[float]) -> float:
-    """Compute how far the loss rose above what it was before the first step; NaN where that is not above 0.
+    """Compute the ratio of the loss at its peak to what it was before the first step; NaN where that is not above 0.
 
     Where the target has heavy tails, single batches lose many times what others do, and the first one may be any of
     them: then the loss did not rise, though a mean of some batches is far above it.
