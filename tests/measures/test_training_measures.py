@@ -104,6 +104,24 @@ def test_a_loss_that_is_nearly_nothing_falls_by_shares_that_mean_nothing(validat
     assert {one.type for one in tracker.findings()} & {"TRAINING_CUT_SHORT", "STILL_IMPROVING"} == said
 
 
+@pytest.mark.parametrize(
+    ("validation", "asked"),
+    [
+        ([2.313 - 0.002 * k for k in range(25)], True),
+        ([2.3 + 0.05 * k for k in range(25)], False),  # learned by heart
+        ([2.3 * 0.9**k for k in range(25)], False),
+    ],
+)
+def test_a_validation_that_creeps_while_training_is_done_is_of_weights_that_hardly_follow(validation, asked):
+    """An average of decay .9999 was validated at chance for 850 steps, and the run was called healthy."""
+    tracker = TrainingTracker()
+    for epoch, loss in enumerate(validation):
+        tracker.end_epoch(2.1 * 0.84**epoch, loss)
+    found = {one.type: one for one in tracker.findings()}
+    assert ("VALIDATION_STANDS_STILL" in found) == asked
+    assert not asked or found["VALIDATION_STANDS_STILL"].candidates[0].cause == "AVERAGE_LAGS"
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_batches_of_a_target_with_heavy_tails_are_no_divergence(seed):
     """A tenth of the rate was prescribed to sound runs in each of which some batch had a delay of twenty hours."""

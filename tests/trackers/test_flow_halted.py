@@ -147,6 +147,25 @@ def test_healthy_orders_are_left_alone(make):
         assert "PARAMETERS_WITHOUT_GRADIENT" not in types(train(step, make=make))
 
 
+@pytest.mark.parametrize("parts", [4, 8])
+@pytest.mark.parametrize("every", [True, False])
+def test_gradients_that_are_cleared_at_every_part_of_a_step_are_asked_about(parts, every):
+    """Seven of eight parts of each step were lost, and the run was called healthy."""
+
+    def accumulated(model, optimizer, x, y):
+        optimizer.zero_grad()
+        for part in range(parts):
+            if every:
+                optimizer.zero_grad()
+            loss = F.mse_loss(model(x[part::parts]), y[part::parts])
+            (loss / parts).backward()
+        optimizer.step()
+        return loss
+
+    found = [one for one in train(accumulated).findings() if one.type == "GRADIENTS_CLEARED_UNUSED"]
+    assert [one.candidates[0].cause for one in found] == ["CLEARED_AT_EVERY_PART"] * every
+
+
 def test_few_steps_without_a_gradient_say_nothing():
     assert train(cleared, steps=5).to_report().status == NOT_OBSERVED
 

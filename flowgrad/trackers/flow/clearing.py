@@ -11,7 +11,7 @@ from torch import nn
 
 from flowgrad.trackers.watching import Failed, raising
 
-MANY = 8
+MANY = 4
 """Number of backward passes before one step from which on it is counted whether they were wasted."""
 NEARLY_ALL = 0.9
 _COUNTS = ("windows", "wasteful", "passes", "lost", "noted")
