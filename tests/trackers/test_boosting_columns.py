@@ -332,6 +332,20 @@ def test_columns_with_other_reasons_to_have_one_value_are_no_medium_question(kin
     assert bool(named(tracker, "fits_training_alone")) == (kind in ("one month of twelve", "a later year"))
 
 
+@pytest.mark.parametrize(
+    ("order", "asked"), [(lambda y, r: y, True), (lambda y, r: r, False), (lambda y, r: y + 3 * np.std(y) * r, False)]
+)
+def test_a_table_that_was_sorted_by_its_target_and_cut_is_asked_about(order, asked):
+    """Columns were blamed, low, for validation rows whose targets are all above those of training."""
+    random = np.random.default_rng(3)
+    X = pd.DataFrame(random.normal(size=(FEW, 3)), columns=list("abc"))
+    y = X["a"].to_numpy() + random.normal(size=FEW)
+    at = np.argsort(order(y, random.normal(size=FEW)))
+    found = {one.type: one for one in looked(X.iloc[at], y[at], FEW_CUT).findings()}
+    assert ("TARGETS_OF_THE_PARTS_APART" in found) == asked
+    assert not asked or found["TARGETS_OF_THE_PARTS_APART"].candidates[0].cause == "SORTED_BEFORE_THE_SPLIT"
+
+
 def test_no_check_acquits_a_column_because_a_random_split_brings_it_back():
     (finding,) = [one for one in looked(*trend()).findings() if one.rule_id == "fits_training_alone"]
     checks = {one.cause: one.check for one in finding.candidates}
