@@ -21,9 +21,9 @@ MEASURES = (
         "loss_peak_ratio",
         "ratio",
         "Highest mean loss of 8 batches in a row, all finite, over the loss of the first batch, which no step had "
-        "touched; where several of the last 64 batches lose no more than that one, highest median of 8 over the loss "
-        "of the first batch or that which nine in ten of the last keep below, whichever is more. Where a loss that is "
-        "not finite came sooner, of the batches before it.",
+        "touched; where several of the last 64 batches, of the second half, lose no more than that one, highest median "
+        "of 8 over the loss of the first batch or that which nine in ten of the last keep below, whichever is more. "
+        "Where a loss that is not finite came sooner, of the batches before it.",
     ),
     Measure("loss_end_ratio", "ratio", "Mean loss of the last 8 batches told, over the loss of the first batch."),
     Measure("loss_nonfinite", "flag", "1 where a training loss was NaN or infinite, else 0."),

@@ -218,6 +218,10 @@ class TrainingTracker(Tracker):
             return math.nan
         return sum(self._recent) / len(self._recent)
 
+    def _later(self) -> list[float]:
+        """The last losses told, of the second half of the steps."""
+        return list(self._latest)[-max(self._told // 2, 1) :]
+
     def _measure(self) -> Measurements:
         """Compare losses by epoch with their best and with the target's variance."""
         course = training.loss_course(self._train)
@@ -230,7 +234,7 @@ class TrainingTracker(Tracker):
             "epochs": float(len(self._train)),
             "steps": float(self._steps),
             **course,
-            "loss_peak_ratio": training.peak_ratio(self._start, self._peak, self._typical_peak, self._latest),
+            "loss_peak_ratio": training.peak_ratio(self._start, self._peak, self._typical_peak, self._later()),
             "loss_end_ratio": self._end() / self._start if self._start > 0 else math.nan,
             "first_nonfinite": self._first_nonfinite,
             "loss_least": self._least,

@@ -195,6 +195,8 @@ class _Reading:
     def _numbers(self, name: str, size: int | None) -> dict[str, float]:
         counts = self.counts[name]
         found = np.flatnonzero(counts)
+        if not len(found):  # of a damaged state
+            return dict.fromkeys(("id_rows_per_id", "id_top_share", "id_top_ratio", "id_spread"), math.nan)
         rows = counts[found] / self.repeats[0]
         order = np.sort(counts[found])[::-1]
         figures = {
