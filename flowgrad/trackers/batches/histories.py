@@ -26,6 +26,8 @@ class Histories:
         """Hash, target, first and last id of each row, shape (4, rows)."""
         self._new: list[Tensor] = []
         """The same of rows that are still to be put to these."""
+        self._waiting = 0
+        """Number of these rows."""
         self.below = _TOP
         """Hash below which rows are kept."""
         self.open = True
@@ -44,12 +46,13 @@ class Histories:
         ids = sequences[0].detach()
         told = torch.stack([targets.detach().long(), ids[:, 0].long(), ids[:, -1].long()]).cpu()
         self._new.append(torch.cat([keys[None], told]))
-        if sum(rows.shape[1] for rows in self._new) > MOST // 4:
+        self._waiting += len(keys)
+        if self._waiting > MOST // 4:
             self._settle()
 
     def _settle(self) -> None:
         whole = torch.cat([self.rows, *self._new], 1)
-        self._new = []
+        self._new, self._waiting = [], 0
         while whole.shape[1] > MOST:
             self.below //= 2
             whole = whole[:, whole[0] < self.below]

@@ -11,6 +11,7 @@ import torch
 
 from flowgrad.measures import flow
 from flowgrad.trackers.flow.history import LOOKS, RECENT, WINDOWS
+from flowgrad.trackers.flow.input_columns import MOST as MOST_LAYERS
 from flowgrad.trackers.flow.network import BLOCK
 from flowgrad.trackers.flow.parameters import Watched, unit_axis
 from flowgrad.trackers.flow.places import BINS
@@ -36,7 +37,6 @@ from flowgrad.trackers.schema import (
 
 _OUTPUTS = (*FLOATS, *INTS, "int8", "int16", "uint8")
 _MOST_OPTIMIZERS = 10_000
-_MOST_LAYERS = 64
 _COUNTS = ("arrived", "windows", "wasteful", "passes", "lost", "noted")
 _PROBE = record(
     {"checks": count(), "uncleared": count(), "whole": flag},
@@ -166,7 +166,7 @@ LATER: dict[str, Check] = {
     "zeros": _ZEROS,
     "positions": _POSITIONS,
     "batch_rows": record(dict.fromkeys(("calls", "most"), count())),
-    "columns": record({"found": listed(number(), most=2 * _MOST_LAYERS)}),
+    "columns": record({"found": listed(row(number(), number()), most=MOST_LAYERS)}),
 }
 """Parts that states of earlier releases lack."""
 

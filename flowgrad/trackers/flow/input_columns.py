@@ -12,7 +12,7 @@ from torch import Tensor, nn
 _ROWS = 512
 """Number of rows of a larger batch that are read, about."""
 _FEWEST_ROWS, _FEWEST_COLUMNS = 8, 4
-_MOST = 8
+MOST = 8
 """Number of layers that are given data, and read, at most."""
 _SHAPING = ("View", "UnsafeView", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 """Operations of the graph behind which the same numbers stand."""
@@ -27,17 +27,15 @@ class InputColumns:
 
     def __init__(self) -> None:
         """Start with no layer."""
-        self._seen: set[int] = set()
         self._found: list[Tensor] = []
         """Largest and median root mean square of the columns of each layer's input, shape (2,) each."""
 
     def note(self, module: nn.Module, args: tuple[Any, ...], *, made: bool) -> None:
-        """Note what a module was given, and whether a module of the same pass had made it."""
+        """Note what a module is given at its first use, and whether a module of the same pass had made it."""
         given = args[0] if args else None
-        if not isinstance(module, nn.Linear) or id(module) in self._seen or not isinstance(given, Tensor):
+        if not isinstance(module, nn.Linear) or not isinstance(given, Tensor) or made or len(self._found) == MOST:
             return
-        self._seen.add(id(module))
-        if len(self._found) < _MOST and not made and _fits(given) and _holds_data(given):
+        if _fits(given) and _holds_data(given):
             self._read(given)
 
     def _read(self, given: Tensor) -> None:
@@ -55,11 +53,11 @@ class InputColumns:
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint: two numbers of each layer."""
-        return {"found": [number for pair in self._found for number in pair.tolist()]}
+        return {"found": [pair.tolist() for pair in self._found]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
-        self._found = list(torch.tensor(state["found"]).reshape(-1, 2))
+        self._found = [torch.tensor(pair) for pair in state["found"]]
 
 
 def _fits(given: Tensor) -> bool:

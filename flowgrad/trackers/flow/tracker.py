@@ -161,7 +161,7 @@ class FlowTracker(Tracker):
         """Learning rates of the parameter groups, when they were last noted."""
         self._attached = True
         self._stepped = self._read = False
-        self._last_epoch = LastEpoch(self._parameters)
+        self._last_epoch = LastEpoch([w.parameter for w in self._watched if getattr(w.owner, "max_norm", None) is None])
         self._written: dict[str, float] | None = None
         """Figures of what was written to the weights since the last step, when the tracker was detached."""
         self._final: np.ndarray | None = None
