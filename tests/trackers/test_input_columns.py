@@ -78,6 +78,14 @@ def test_what_layers_made_is_no_data():
     assert tracker.measurements().scalars["columns_largest"] < 10
 
 
+def test_a_state_of_half_a_pair_is_refused():
+    _, tracker = figures(made(), scale=5000.0)
+    state = tracker.state_dict()
+    state["columns"]["found"][0] = state["columns"]["found"][0][:1]
+    with pytest.raises(ValueError, match="columns"):
+        FlowTracker(tracker.model, tracker.optimizer).load_state_dict(state)
+
+
 def test_the_figures_survive_a_checkpoint():
     _, tracker = figures(made(), scale=5000.0)
     other = FlowTracker(tracker.model, tracker.optimizer)

@@ -81,6 +81,25 @@ def test_weights_that_were_swapped_for_a_test_and_put_back_are_no_state_without_
     assert ("BEST_WEIGHTS_NOT_COPIED" in found) == (within is not average)
 
 
+@pytest.mark.parametrize("change", ["a forward pass that cuts rows", "numbers that are not"])
+def test_weights_that_nobody_replaced_are_those_of_the_last_epoch(change):
+    """A table with max_norm writes to its rows in each forward pass, and NaN is not itself."""
+    table = nn.Embedding(30, 4, max_norm=0.5)
+    model = nn.ModuleList([table, nn.Linear(4, 1)])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    watch = flowgrad.watch(model, optimizer)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model[1](table(torch.arange(10))).square().mean().backward()
+        optimizer.step()
+    if change == "numbers that are not":
+        with torch.no_grad():
+            model[1].weight.fill_(float("nan"))
+    watch.end_epoch()
+    table(torch.arange(30))
+    assert watch.network.written_since()["weights_rewritten"] == 0
+
+
 def test_the_last_epoch_that_is_the_best_may_be_loaded_again():
     falling = [(1.0 - 0.05 * k, 0.9 - 0.05 * k) for k in range(12)]
     assert "BEST_WEIGHTS_NOT_COPIED" not in types(trained(lambda state: state, figures=falling))
