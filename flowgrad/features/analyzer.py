@@ -19,13 +19,12 @@ from flowgrad.features.screening.interactions import BUDGET, leading, partial_f
 from flowgrad.features.suggesting import Suggestion, additive_model, check_level, rank_pairs, suggest
 from flowgrad.features.table import FeatureTable, checked_table
 from flowgrad.features.terms import INTERACTIONS, KINDS, Term, check_terms
-from flowgrad.gate import SERIAL_ROWS, GateError, Objection, refuse
+from flowgrad.gate import GateError, Objection, refuse
 from flowgrad.measurements import Coverage, Measurements
 from flowgrad.measures import features
 from flowgrad.rules import RuleBook
 from flowgrad.rules.suggestion import did_you_mean
 from flowgrad.statistics import TestResult
-from flowgrad.statistics.nested_f_test import FEW_GROUPS
 from flowgrad.subject import Subject
 
 Floats = NDArray[np.float64]
@@ -347,7 +346,7 @@ def _copied(proof: FeatureProof, rows: int) -> dict[str, float]:
     if found is None:
         return {"copied_rows": 0.0, "effective_rows": float(rows), "unproven": 0.0}
     return {
-        "copied_rows": 0.0 if found.check in (SERIAL_ROWS, FEW_GROUPS) else float(found.count),
+        "copied_rows": float(found.count),
         "effective_rows": found.effective,
         "unproven": float(found.blocks),
     }

@@ -11,7 +11,7 @@ from flowgrad.gate.objection import DOWNGRADED, NOTED, REFUSED, GateError, Objec
 from flowgrad.gate.pairs import pairs_objection
 from flowgrad.gate.rows import columns_of
 from flowgrad.gate.runs import arms_objection, arms_objections, seeds_objection
-from flowgrad.gate.serial import SERIAL_ROWS, serial_objection
+from flowgrad.gate.serial import serial_objection
 from flowgrad.gate.tables import SEEN_ROWS, distinct_rows, near_copies_seen, parts_objection, table_objection
 from flowgrad.gate.values import one_value_objection
 
@@ -20,7 +20,6 @@ __all__ = [
     "NOTED",
     "REFUSED",
     "SEEN_ROWS",
-    "SERIAL_ROWS",
     "Batch",
     "Copies",
     "GateError",

@@ -21,8 +21,6 @@ stats = LazyModule("scipy.stats")
 
 Floats = NDArray[np.float64]
 
-SERIAL_ROWS = "rows alike in order"
-"""Name of the check."""
 _LEVEL = 0.001
 """Probability of finding rows alike by chance, shared by all sums that are looked at (Bonferroni). A sum is divided by
 the root of its squares, which keeps heavy tails from making it large (Efron 1969, JASA 64:1278).
@@ -55,7 +53,7 @@ def serial_objection(residual: Floats, added: Floats, groups: Any = None) -> Obj
     unit = "rows" if groups is None else "groups"
     effective = units / max(1 + 2 * float(correlations[:length].sum()), TOLERATED_DESIGN_EFFECT)
     return Objection(
-        SERIAL_ROWS,
+        "rows alike in order",
         DOWNGRADED,
         f"{unit} next to each other are alike, as days in time order are, in the target's residuals and the tested "
         f"columns both: their products have an autocorrelation of {correlations[0]:.2f}, which lasts some "

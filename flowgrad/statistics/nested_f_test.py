@@ -20,8 +20,6 @@ linalg, stats = LazyModule("scipy.linalg"), LazyModule("scipy.stats")
 
 Floats = NDArray[np.float64]
 
-FEW_GROUPS = "few groups"
-"""Name of the gate's check of whether there are more groups than columns."""
 _SPAN = 1e-4
 """Share of an added column's length below which its residual given the others counts as nothing: a VIF of 1e8."""
 _ALONE = 1e-8
@@ -139,11 +137,11 @@ class SmallerModel:
             if df_joint < 1:
                 raise GateError(
                     Objection(
-                        FEW_GROUPS,
+                        "few groups",
                         REFUSED,
                         f"{known + 1} groups are too few to test {k} columns together",
                         f"give {k + 1} groups at least, or fewer columns",
-                        known + 1,
+                        0,  # no single row is at fault
                         known + 1,
                     )
                 )

@@ -205,38 +205,43 @@ def test_rows_that_max_norm_cuts_did_not_collapse(max_norm, expected):
     assert not [one for one in types(tracker) if "COLLAPSE" in one]
 
 
-@pytest.mark.parametrize("masked", [True, False])
-def test_a_row_that_fills_up_texts_and_learns_is_a_question(masked):
-    """A mean over padding: the padding's row stood in most places of each text, and took a gradient from all."""
+def texts_of(draw, outputs):
+    """Train a table on ids that are drawn at each of 20 steps, by a squared error of what is made of them."""
     layer = nn.Embedding(200, 4)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     tracker = EmbeddingTracker(layer, optimizer=optimizer, name="emb", rules=RULES)
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
-        ids = torch.randint(1, 200, (32, 12), generator=generator)
-        ids[:, 5:] = 0
-        vectors = layer(ids) * (ids > 0)[..., None] if masked else layer(ids)
+        made = outputs(layer, draw(generator))
         optimizer.zero_grad()
-        (vectors.mean(1).sum(1) - torch.randn(32, generator=generator)).square().mean().backward()
+        (made - torch.randn(len(made), generator=generator)).square().mean().backward()
         optimizer.step()
         tracker.step()
+    return tracker
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_row_that_fills_up_texts_and_learns_is_a_question(masked):
+    """A mean over padding: the padding's row stood in most places of each text, and took a gradient from all."""
+
+    def draw(generator):
+        ids = torch.randint(1, 200, (32, 12), generator=generator)
+        ids[:, 5:] = 0
+        return ids
+
+    tracker = texts_of(draw, lambda layer, ids: (layer(ids) * ((ids > 0)[..., None] if masked else 1)).mean(1).sum(1))
     assert ("PADDING_LEARNS" in types(tracker)) != masked
 
 
 @pytest.mark.parametrize("shape", [(384,), (384, 1)])
 def test_a_frequent_row_of_a_table_that_takes_one_id_an_example_is_no_padding(shape):
     """The commonest value of a column was asked about as padding, though no row of ids was ever filled up."""
-    layer = nn.Embedding(200, 4)
-    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-    tracker = EmbeddingTracker(layer, optimizer=optimizer, name="emb", rules=RULES)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        ids = torch.randint(1, 200, (384,), generator=generator) * (torch.rand(384, generator=generator) < 0.6)
-        optimizer.zero_grad()
-        outputs = layer(ids.reshape(shape)).sum(-1).reshape(-1)
-        (outputs - torch.randn(384, generator=generator)).square().mean().backward()
-        optimizer.step()
-        tracker.step()
+
+    def draw(generator):
+        common = torch.rand(384, generator=generator) < 0.6
+        return (torch.randint(1, 200, (384,), generator=generator) * common).reshape(shape)
+
+    tracker = texts_of(draw, lambda layer, ids: layer(ids).sum(-1).reshape(-1))
     exposures = tracker.measurements().tables["rows"]["exposures"]
     assert exposures[0] > 0.3 * exposures.sum()
     assert "PADDING_LEARNS" not in types(tracker)
